@@ -1,0 +1,32 @@
+"""Exact-likelihood image generation with Glow.
+
+Importing this package imports nothing heavy; the names below load on first use.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glow_app.checkpoint import load_model
+    from glow_app.flows import Glow
+    from glow_app.model import ImageModel
+    from glow_app.pretrained import load_pretrained, save_pretrained
+
+__all__ = ["Glow", "ImageModel", "__version__", "load_model", "load_pretrained", "save_pretrained"]
+
+__version__ = version("glow-app")
+
+_HOMES = {
+    "Glow": "glow_app.flows",
+    "ImageModel": "glow_app.model",
+    "load_model": "glow_app.checkpoint",
+    "load_pretrained": "glow_app.pretrained",
+    "save_pretrained": "glow_app.pretrained",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

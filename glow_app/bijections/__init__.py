@@ -1,0 +1,24 @@
+"""Invertible maps with log-determinants: data to latent forward, latent to data backward."""
+
+from glow_app.bijections.actnorm import ActNorm
+from glow_app.bijections.affine import ConditionalAffine, DiagonalAffine
+from glow_app.bijections.base import Bijection, Chain, Inverse
+from glow_app.bijections.conv1x1 import InvertibleConv1x1
+from glow_app.bijections.coupling import AdditiveCoupling, AffineCoupling
+from glow_app.bijections.pixelwise import PixelwiseAffine, PixelwiseChain
+from glow_app.bijections.squeeze import Squeeze
+
+__all__ = [
+    "ActNorm",
+    "AdditiveCoupling",
+    "AffineCoupling",
+    "Bijection",
+    "Chain",
+    "ConditionalAffine",
+    "DiagonalAffine",
+    "Inverse",
+    "InvertibleConv1x1",
+    "PixelwiseAffine",
+    "PixelwiseChain",
+    "Squeeze",
+]

@@ -1,0 +1,105 @@
+"""Gaussians as bijections onto N(0, I): one with parameters of its own, one with parameters from a context."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from glow_app.bijections.base import Bijection
+from glow_app.bijections.checks import require_image
+from glow_app.bijections.precision import full_precision
+from glow_app.nn import ZeroConv2d
+
+__all__ = ["ConditionalAffine", "DiagonalAffine"]
+
+
+class DiagonalAffine(Bijection):
+    r"""A learned diagonal Gaussian, as the bijection that whitens it.
+
+    .. math:: z = (x - \mu) \odot e^{-s}, \qquad \log|\det J| = -\sum s
+
+    so that :math:`x \sim \mathcal N(\mu, e^{2s})` exactly when :math:`z \sim \mathcal N(0, I)`. Starts as the identity.
+
+    Args:
+        shape: Of the mean and the log-scale, without the batch: any shape that broadcasts to the input's, such as
+            ``(C, 1, 1)`` for one Gaussian a channel.
+    Shape:
+        x, z: (B, ...) to which ``shape`` broadcasts; log_det: (B,), nats.
+    Raises:
+        ValueError: If ``shape`` does not broadcast to the input.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(*shape))
+        self.log_scale = nn.Parameter(torch.zeros(*shape))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Whiten ``x``."""
+        return (x - self.mean) * (-self.log_scale).exp(), -self._sum_log_scale(x)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Colour ``z``."""
+        log_det = self._sum_log_scale(z)
+        return z * self.log_scale.exp() + self.mean, log_det
+
+    def _sum_log_scale(self, x: Tensor) -> Tensor:
+        shape = tuple(self.log_scale.shape)
+        if len(shape) != x.ndim - 1 or any(s not in (1, n) for s, n in zip(shape, x.shape[1:], strict=True)):
+            raise ValueError(f"DiagonalAffine of shape {shape} does not fit an input of shape {tuple(x.shape)}")
+        repeats = math.prod(x.shape[1:]) // self.log_scale.numel()
+        return (repeats * self.log_scale.sum()).expand(x.shape[0])
+
+
+class ConditionalAffine(Bijection):
+    r"""A diagonal Gaussian whose mean and scale come from the context; the prior of a split half given the kept one.
+
+    .. math:: z = (x - \mu(h)) \odot e^{-s(h)}, \qquad \log|\det J| = -\sum s(h), \qquad
+              s = m \tanh(r / m)
+
+    One convolution from zero gives :math:`(\mu, r)`, so it starts as the identity. The bound :math:`m` on the
+    log-scale keeps a sample from exploding where the context is unlike any seen in training.
+
+    Args:
+        num_channels: Channels of the input.
+        context_features: Channels :math:`E` of the context.
+        kernel_size: Of the convolution: 3 for feature maps, 1 for vectors.
+        max_log_scale: The bound :math:`m`, nats.
+    Shape:
+        x, z: (B, num_channels, H, W); context: (B, E, H, W), or (B, E) with ``kernel_size=1``; log_det: (B,), nats.
+    Raises:
+        ValueError: If the input has other channels, or the context is missing or of another shape.
+    References:
+        Glow, arXiv:1807.03039: the published code's ``split2d_prior``. The bound is ours.
+    """
+
+    def __init__(
+        self, num_channels: int, context_features: int, kernel_size: int = 3, max_log_scale: float = 4.0
+    ) -> None:
+        super().__init__()
+        self.num_channels = num_channels
+        self.context_features = context_features
+        self.max_log_scale = max_log_scale
+        self.projection = ZeroConv2d(context_features, 2 * num_channels, kernel_size)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Whiten ``x`` given the context."""
+        mean, log_scale = self._mean_and_log_scale(x, context)
+        return (x - mean) * (-log_scale).exp(), -log_scale.expand_as(x).flatten(1).sum(1)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Colour ``z`` given the context."""
+        mean, log_scale = self._mean_and_log_scale(z, context)
+        return z * log_scale.exp() + mean, log_scale.expand_as(z).flatten(1).sum(1)
+
+    def _mean_and_log_scale(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        require_image("ConditionalAffine", x, self.num_channels)
+        if context is None or context.shape[:2] != (x.shape[0], self.context_features):
+            found = "none" if context is None else f"shape {tuple(context.shape)}"
+            raise ValueError(f"ConditionalAffine expects a context of {self.context_features} channels, got {found}")
+        if context.ndim == 2:
+            context = context[:, :, None, None]
+        with full_precision(x.device):
+            mean, raw = self.projection(context.to(x.dtype)).chunk(2, dim=1)
+            return mean, self.max_log_scale * torch.tanh(raw / self.max_log_scale)

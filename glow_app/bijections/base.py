@@ -1,0 +1,106 @@
+"""The one contract of the project, and the two ways to compose it."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+__all__ = ["Bijection", "Chain", "Inverse"]
+
+
+class Bijection(nn.Module, ABC):
+    r"""An invertible map from data to latent, with its log-determinant.
+
+    .. math:: \log p(x) = \log \mathcal N(f(x); 0, I) + \log\left|\det \frac{\partial f}{\partial x}\right|
+
+    A recipe for a new one: write ``forward`` and ``inverse`` as pure functions (no input or state changes), return
+    the log-determinant *of the direction that ran* as ``(B,)`` in nats, summed over all dimensions, in the dtype of
+    the input and never narrower than float32, whatever the autocast state. Then add it to ``tests/registry.py``, which
+    earns it every property test.
+
+    Shape:
+        x, z: (B, ...), the same number of values in both; context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map data to latent; return ``(z, log_det)``."""
+
+    @abstractmethod
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map latent to data; return ``(x, log_det)``, the log-determinant of this direction."""
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Initialise data-dependent parameters from the batch ``x``, once, and return ``forward(x, context)``.
+
+        The default has nothing to initialise.
+        """
+        return self.forward(x, context)
+
+
+class Chain(Bijection):
+    r"""Composition: :math:`f = f_n \circ \dots \circ f_1`; the log-determinants add.
+
+    Args:
+        bijections: In the order of the data-to-latent direction; at least one.
+    Shape:
+        As the bijections.
+    """
+
+    def __init__(self, *bijections: Bijection) -> None:
+        super().__init__()
+        if not bijections:
+            raise ValueError("a chain needs at least one bijection")
+        self.bijections = nn.ModuleList(bijections)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Apply the bijections first to last."""
+        log_det = x.new_zeros(x.shape[0])
+        for bijection in self.bijections:
+            x, term = bijection(x, context)
+            log_det = log_det + term
+        return x, log_det
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Apply the inverses last to first."""
+        log_det = z.new_zeros(z.shape[0])
+        for bijection in reversed(self.bijections):
+            assert isinstance(bijection, Bijection)
+            z, term = bijection.inverse(z, context)
+            log_det = log_det + term
+        return z, log_det
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Initialise the bijections first to last, each on what the ones before it make of ``x``."""
+        log_det = x.new_zeros(x.shape[0])
+        for bijection in self.bijections:
+            assert isinstance(bijection, Bijection)
+            x, term = bijection.initialize(x, context)
+            log_det = log_det + term
+        return x, log_det
+
+
+class Inverse(Bijection):
+    r"""The same bijection run the other way: :math:`f = g^{-1}`.
+
+    Args:
+        bijection: The bijection :math:`g`.
+    Shape:
+        As the bijection.
+    """
+
+    def __init__(self, bijection: Bijection) -> None:
+        super().__init__()
+        self.bijection = bijection
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Apply the inverse of the wrapped bijection."""
+        return self.bijection.inverse(x, context)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Apply the wrapped bijection."""
+        return self.bijection(z, context)
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Initialise the wrapped bijection on ``x``, as far as the data goes: it sees it as its own data side."""
+        self.bijection.initialize(x, context)
+        return self.forward(x, context)

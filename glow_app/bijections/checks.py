@@ -1,0 +1,21 @@
+"""The shape check that every image bijection shares."""
+
+from torch import Tensor
+
+__all__ = ["require_image"]
+
+
+def require_image(name: str, x: Tensor, num_channels: int | None = None) -> None:
+    """Refuse what is not a batch of images.
+
+    Args:
+        name: The bijection, for the message.
+        x: Its input.
+        num_channels: Channels that it was built for; any if None.
+
+    Raises:
+        ValueError: If ``x`` is not (B, C, H, W) with the right C.
+    """
+    if x.ndim != 4 or (num_channels is not None and x.shape[1] != num_channels):
+        channels = "C" if num_channels is None else num_channels
+        raise ValueError(f"{name} expects shape (B, {channels}, H, W), got {tuple(x.shape)}")

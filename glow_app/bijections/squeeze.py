@@ -1,0 +1,41 @@
+"""Space to channels."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glow_app.bijections.base import Bijection
+from glow_app.bijections.checks import require_image
+
+__all__ = ["Squeeze"]
+
+
+class Squeeze(Bijection):
+    r"""Every 2x2 block of pixels becomes one pixel of four times the channels.
+
+    A permutation, so :math:`\log|\det J| = 0`. Channel c at block offset (dy, dx) goes to channel
+    ``c*4 + dy*2 + dx``, the order of ``pixel_unshuffle``.
+
+    Shape:
+        x: (B, C, H, W), H and W even; z: (B, 4C, H/2, W/2); log_det: (B,), zeros.
+    Raises:
+        ValueError: If H or W is odd (forward), or C is not a multiple of 4 (inverse).
+    References:
+        RealNVP, Dinh et al. 2017, arXiv:1605.08803, section 3.6.
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Halve the sides."""
+        require_image("Squeeze", x)
+        if x.shape[2] % 2 or x.shape[3] % 2:
+            raise ValueError(f"Squeeze expects even height and width, got shape {tuple(x.shape)}")
+        z = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+        return z, x.new_zeros(x.shape[0])
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Double the sides."""
+        require_image("Squeeze", z)
+        if z.shape[1] % 4:
+            raise ValueError(f"Squeeze expects a multiple of 4 channels to undo, got shape {tuple(z.shape)}")
+        x = F.pixel_shuffle(z, 2).contiguous(memory_format=torch.channels_last)
+        return x, z.new_zeros(z.shape[0])

@@ -1,0 +1,91 @@
+"""Any trained model by its path: a checkpoint, an exported folder or a run's folder."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glow_app.model import ImageModel
+from glow_app.pretrained import CONFIG_NAME, load_pretrained, read_config
+from glow_app.rebuild import build_model
+
+__all__ = ["CHECKPOINT_KEY", "MODEL_PREFIX", "find_checkpoint", "load_model", "read_checkpoint", "training_facts"]
+
+# Where the training module leaves what is needed to rebuild its model, as plain types.
+CHECKPOINT_KEY = "glow_app"
+MODEL_PREFIX = "model."
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageModel:
+    """Return the model at ``path``, ready for use.
+
+    From a training checkpoint these are the averaged weights, where the run averaged them.
+
+    Args:
+        path: A ``.ckpt`` file, an exported folder, or a run's folder (its exported model, else its best, else its last
+            checkpoint).
+        device: Where to put it.
+
+    Raises:
+        FileNotFoundError: If there is nothing at ``path``.
+        ValueError: If what is there is damaged, foreign, or a pickle that would run code.
+    """
+    path = find_checkpoint(path)
+    if path.is_dir():
+        return load_pretrained(path).to(device)
+    checkpoint = read_checkpoint(path)
+    weights = {
+        name.removeprefix(MODEL_PREFIX): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(MODEL_PREFIX)
+    }
+    return build_model(checkpoint[CHECKPOINT_KEY]["model"], weights).eval().to(device)
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Return the checkpoint file or exported folder that ``path`` means.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no checkpoint {path}; give a .ckpt file, an exported model or a run's folder")
+    if path.is_dir() and not (path / CONFIG_NAME).exists():
+        for candidate in (path / "model", path / "best.ckpt", path / "last.ckpt"):
+            if candidate.exists():
+                return candidate
+        raise FileNotFoundError(f"{path} holds neither {CONFIG_NAME} nor best.ckpt nor last.ckpt: not a model or a run")
+    return path
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a training checkpoint without running anything in it.
+
+    Raises:
+        FileNotFoundError: If it is not a file.
+        ValueError: If it is damaged, foreign, or would run code.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a checkpoint file")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} is not a checkpoint of this project, or holds code, which is never run; train with `glow fit`"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is truncated or damaged; use another checkpoint of the run") from error
+    if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint or "state_dict" not in checkpoint:
+        raise ValueError(f"{path} is a checkpoint of another project; expected one written by `glow fit`")
+    return checkpoint
+
+
+def training_facts(path: str | Path) -> dict[str, Any]:
+    """Return what is known of the training behind ``path``: version, epoch, steps, bits/dim, data."""
+    path = find_checkpoint(path)
+    if path.is_dir():
+        return read_config(path)["training"]
+    checkpoint = read_checkpoint(path)
+    return {"epoch": checkpoint["epoch"], "step": checkpoint["global_step"], **checkpoint[CHECKPOINT_KEY]["training"]}

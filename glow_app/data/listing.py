@@ -1,0 +1,106 @@
+"""Which image files a folder holds, in an order that is the same on every machine."""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from glow_app.data.decoding import readable_formats
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One file: POSIX path relative to the listed folder, size in bytes, time of last change in nanoseconds."""
+
+    name: str
+    size: int
+    mtime_ns: int
+
+    @property
+    def class_name(self) -> str | None:
+        """First-level directory, or None for a file at the top."""
+        head, slash, _ = self.name.partition("/")
+        return head if slash else None
+
+
+@dataclass(frozen=True)
+class FolderListing:
+    """The image files below a folder, sorted by relative path."""
+
+    root: Path
+    files: tuple[ImageFile, ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """First-level directories when all images lie in one; otherwise empty: the folder is unlabelled."""
+        names = {file.class_name for file in self.files}
+        return () if None in names else tuple(sorted(name for name in names if name is not None))
+
+    def labels(self, names: Sequence[str], class_names: Sequence[str] | None = None) -> list[int]:
+        """Return the label of each relative file name: its class's place in ``class_names``, 0 when unlabelled."""
+        if not self.class_names:
+            return [0] * len(names)
+        number = {name: index for index, name in enumerate(class_names or self.class_names)}
+        return [number[name.partition("/")[0]] for name in names]
+
+    def below(self, directory: str) -> "FolderListing":
+        """Return the part below one first-level directory, as if that had been listed."""
+        files = [
+            replace(file, name=file.name.removeprefix(f"{directory}/"))
+            for file in self.files
+            if file.class_name == directory
+        ]
+        return FolderListing(self.root / directory, tuple(files))
+
+
+def list_images(root: Path) -> FolderListing:
+    """List the image files below a folder: any depth, hidden names left out, links followed but never in a circle.
+
+    Args:
+        root: Folder to list.
+    Raises:
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If it is no folder, or holds no image file.
+    """
+    if not root.exists():
+        raise FileNotFoundError(f"image folder {root} does not exist; check data.root")
+    if not root.is_dir():
+        raise ValueError(f"{root} is a file; data.root must be a folder of images")
+    files = tuple(sorted(_walk(root), key=lambda file: file.name))
+    if not files:
+        known = "png, jpg, webp, gif, bmp, tif"
+        raise ValueError(f"no image files in {root}; expected files such as {known} in it or its subfolders")
+    return FolderListing(root, files)
+
+
+def _walk(root: Path) -> Iterator[ImageFile]:
+    suffixes = readable_formats()
+    # Each pending directory carries the real paths above it: one that appears among its own parents is a circle.
+    pending: list[tuple[str, frozenset[str]]] = [(str(root), frozenset())]
+    while pending:
+        directory, parents = pending.pop()
+        real = os.path.realpath(directory)
+        if real in parents:
+            continue
+        try:
+            entries = list(os.scandir(directory))
+        except OSError as error:
+            warnings.warn(f"left out a folder that cannot be listed: {error}", stacklevel=4)
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                pending.append((entry.path, parents | {real}))
+            elif os.path.splitext(entry.name)[1].lower() in suffixes:
+                yield _image_file(entry, root)
+
+
+def _image_file(entry: os.DirEntry[str], root: Path) -> ImageFile:
+    name = Path(entry.path).relative_to(root).as_posix()
+    try:
+        status = entry.stat()
+    except OSError:  # a dangling link: listed, so that decoding reports it
+        return ImageFile(name, -1, 0)
+    return ImageFile(name, status.st_size, status.st_mtime_ns)

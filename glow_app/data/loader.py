@@ -1,0 +1,95 @@
+"""The training loader: its order is a function of seed and epoch alone, and it resumes inside an epoch."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
+
+from glow_app.data.base import Batch, ImageSet
+
+
+class ResumableSampler(DistributedSampler[int]):
+    """A ``DistributedSampler`` that can leave out the first ``start`` positions of a pass."""
+
+    start = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return islice(super().__iter__(), self.start, None)
+
+
+class TrainLoader(DataLoader[Batch]):
+    """Shuffled full batches of one rank, whose state can be saved and loaded inside an epoch.
+
+    It counts its own passes. A framework's ``set_epoch`` agrees with that count in an ordinary run, but not where a
+    run is stopped by a number of steps inside an epoch: that counts as a whole epoch, and its rest would be lost.
+    Build it with :func:`train_loader`.
+    """
+
+    epoch = 0
+    served = 0
+    pass_length: int | None = None
+    _continues = False
+
+    # A generator: nothing is drawn before the first batch is wanted. Worker processes would otherwise start on
+    # epoch 0 when the loop creates its iterator, before a resumed run has set the epoch.
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        if (self.served and not self._continues) or self.served >= (self.pass_length or len(self)):
+            self.epoch, self.served = self.epoch + 1, 0
+        self._continues = False
+        # The loop may have exchanged the sampler, to overfit on the first batches for example.
+        if isinstance(self.sampler, ResumableSampler):
+            self.sampler.start = self.served * (self.batch_size or 1)
+            self.sampler.set_epoch(self.epoch)
+        for batch in super().__iter__():
+            self.served += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the pass and how many of its batches were handed out."""
+        return {"epoch": self.epoch, "served": self.served}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue from :meth:`state_dict` at the next iteration."""
+        self.epoch, self.served = state["epoch"], state["served"]
+        self._continues = True
+
+
+def train_loader(
+    images: ImageSet,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    num_replicas: int = 1,
+    rank: int = 0,
+    num_workers: int = 0,
+) -> TrainLoader:
+    """Return the training loader of one rank.
+
+    Args:
+        images: Training images.
+        batch_size: Images per batch and rank; the last partial batch of an epoch is left out.
+        seed: Together with the epoch decides the order.
+        num_replicas: Number of ranks that share an epoch.
+        rank: This rank.
+        num_workers: Loader processes; 0 is fast enough for images in memory, as whole batches are read at once.
+    Raises:
+        ValueError: If a rank has fewer images than one batch.
+    """
+    largest = len(images) // num_replicas
+    if batch_size < 1 or batch_size > largest:
+        share = f"{len(images)} training images" + (f" on {num_replicas} ranks" if num_replicas > 1 else "")
+        raise ValueError(f"batch_size is {batch_size}, but with {share} it must be from 1 to {largest}")
+    sampler = ResumableSampler(images, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed, drop_last=True)
+    return TrainLoader(
+        images,
+        batch_size=batch_size,
+        sampler=sampler,
+        drop_last=True,
+        collate_fn=ImageSet.collate,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # or every iteration would draw from the global one
+    )

@@ -1,0 +1,92 @@
+"""Images to the wanted size and number of channels, for Pillow images and for arrays."""
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from glow_app.data.request import Resize
+
+_FILTER = Image.Resampling.LANCZOS
+_CHUNK = 4096
+
+
+def resize_image(image: Image.Image, height: int, width: int, resize: Resize) -> Image.Image:
+    """Bring an L or RGB image to a size; one that already has it is returned untouched.
+
+    Args:
+        image: Image in mode L or RGB.
+        height: Wanted height.
+        width: Wanted width.
+        resize: "crop" scales the short side and cuts the centre, "stretch" changes the aspect ratio, "pad" scales
+            the long side and adds a black border. Lanczos filter with antialiasing.
+    """
+    if image.size == (width, height):
+        return image
+    if resize == "crop":
+        return ImageOps.fit(image, (width, height), method=_FILTER)
+    if resize == "pad":
+        return ImageOps.pad(image, (width, height), method=_FILTER, color=0)
+    return image.resize((width, height), _FILTER)
+
+
+def convert_array(images: np.ndarray, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
+    """Bring a whole uint8 array to another image shape; the native shape comes back as the same array.
+
+    One channel becomes three by repetition, three become one by Pillow's L formula. ``resize="pad"`` of images that
+    fit inside the target adds a plain zero border without rescaling, 28x28 to 32x32 for example: that is the
+    MNIST of the flow literature. All else is as :func:`resize_image`.
+
+    Args:
+        images: uint8, (N, 1 or 3, H, W).
+        image_shape: Wanted (C, H, W).
+        resize: As for :func:`resize_image`.
+    Shape:
+        uint8, (N, *image_shape).
+    """
+    channels, height, width = image_shape
+    if images.shape[1] == 3 and channels == 1:
+        images = _grey(images)
+    if images.shape[2:] != (height, width):
+        if resize == "pad" and images.shape[2] <= height and images.shape[3] <= width:
+            images = _border(images, height, width)
+        else:
+            images = _resize_each(images, height, width, resize)
+    if images.shape[1] == 1 and channels == 3:
+        images = np.repeat(images, 3, axis=1)
+    return images
+
+
+def _grey(images: np.ndarray) -> np.ndarray:
+    """Convert in strips: Pillow turns a tall image of many pictures grey in one call."""
+    count, _, height, width = images.shape
+    grey = np.empty((count, 1, height, width), dtype=np.uint8)
+    for start in range(0, count, _CHUNK):
+        part = images[start : start + _CHUNK]
+        strip = np.ascontiguousarray(part.transpose(0, 2, 3, 1)).reshape(-1, width, 3)
+        grey[start : start + _CHUNK] = np.asarray(Image.fromarray(strip).convert("L")).reshape(-1, 1, height, width)
+    return grey
+
+
+def _border(images: np.ndarray, height: int, width: int) -> np.ndarray:
+    count, channels, old_height, old_width = images.shape
+    top, left = (height - old_height) // 2, (width - old_width) // 2
+    padded = np.zeros((count, channels, height, width), dtype=np.uint8)
+    padded[:, :, top : top + old_height, left : left + old_width] = images
+    return padded
+
+
+def _resize_each(images: np.ndarray, height: int, width: int, resize: Resize) -> np.ndarray:
+    resized = np.empty((*images.shape[:2], height, width), dtype=np.uint8)
+    for index, image in enumerate(images):
+        resized[index] = image_to_array(resize_image(array_to_image(image), height, width, resize))
+    return resized
+
+
+def array_to_image(array: np.ndarray) -> Image.Image:
+    """Turn a uint8 (1 or 3, H, W) array into an L or RGB image."""
+    return Image.fromarray(array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
+
+
+def image_to_array(image: Image.Image) -> np.ndarray:
+    """Turn an L or RGB image into a uint8 (1 or 3, H, W) array."""
+    array = np.asarray(image)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)

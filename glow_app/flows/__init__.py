@@ -1,0 +1,6 @@
+"""Whole flows: images to whitened latents and back."""
+
+from glow_app.flows.glow import Glow
+from glow_app.flows.multiscale import MultiscaleFlow
+
+__all__ = ["Glow", "MultiscaleFlow"]

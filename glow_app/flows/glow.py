@@ -1,0 +1,149 @@
+"""Glow."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from glow_app.bijections import (
+    ActNorm,
+    AdditiveCoupling,
+    AffineCoupling,
+    Bijection,
+    Chain,
+    ConditionalAffine,
+    InvertibleConv1x1,
+    PixelwiseChain,
+)
+from glow_app.flows.multiscale import MultiscaleFlow, level_shapes
+from glow_app.nn import Conditioner, ConvConditioner
+from glow_app.priors import GaussianPrior
+
+__all__ = ["Glow"]
+
+# The bijection, and how many parameters its conditioner gives for each value that it changes.
+COUPLINGS: dict[str, tuple[Callable[[int, Conditioner], Bijection], int]] = {
+    "affine": (AffineCoupling, 2),
+    "additive": (AdditiveCoupling, 1),
+}
+
+
+class Glow(MultiscaleFlow):
+    r"""The multiscale flow of actnorm, invertible 1x1 convolution and coupling.
+
+    Each of the ``num_steps`` steps of a level is actnorm and 1x1 convolution, fused into one matrix, then a coupling.
+
+    Args:
+        image_shape: (C, H, W); any C from 1, H and W independent and divisible by ``2**num_levels``.
+        num_levels: Levels L.
+        num_steps: Steps K a level; one number for all, or one a level, the finest first.
+        hidden_channels: Width of the conditioners.
+        coupling: ``"affine"``, or ``"additive"`` (volume preserving, somewhat faster, somewhat worse).
+        conditioner: Called with ``(in_channels, out_channels, hidden_channels, context_features)``, returns the network
+            of one coupling.
+        prior: Called with ``(latent_shape, context_features)``, returns the bijection of the last latent onto N(0, I).
+        num_classes: Turns class conditioning on: the label is embedded into a context that shifts the priors and
+            reaches the conditioners.
+        embedding_features: Size E of that embedding.
+    Shape:
+        x: (B, C, H, W); labels: (B,), int64, from 0 to ``num_classes - 1``; see :class:`MultiscaleFlow`.
+    Raises:
+        ValueError: If a size does not fit; the message holds the largest valid ``num_levels``.
+    References:
+        Glow: Generative Flow with Invertible 1x1 Convolutions, Kingma & Dhariwal 2018, arXiv:1807.03039.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_levels: int = 3,
+        num_steps: int | list[int] = 32,
+        hidden_channels: int = 512,
+        coupling: Literal["affine", "additive"] = "affine",
+        conditioner: Callable[[int, int, int, int], Conditioner] = ConvConditioner,
+        prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
+        num_classes: int | None = None,
+        embedding_features: int = 32,
+    ) -> None:
+        shapes = level_shapes(image_shape, num_levels)
+        steps_of_level = _steps_of_level(num_steps, num_levels)
+        _require_positive(hidden_channels=hidden_channels)
+        if num_classes is not None:
+            _require_positive(num_classes=num_classes, embedding_features=embedding_features)
+        features = embedding_features if num_classes is not None else 0
+        if coupling not in COUPLINGS:
+            raise ValueError(f"coupling is {coupling!r}; expected one of {', '.join(COUPLINGS)}")
+        coupling_class, parameters_per_channel = COUPLINGS[coupling]
+
+        def step(channels: int) -> Bijection:
+            half = channels // 2
+            network = conditioner(half, parameters_per_channel * half, hidden_channels, features)
+            mixing = PixelwiseChain(ActNorm(channels), InvertibleConv1x1(channels))
+            return Chain(mixing, coupling_class(channels, network))
+
+        super().__init__(
+            image_shape,
+            steps=[[step(c) for _ in range(k)] for (c, _, _), k in zip(shapes, steps_of_level, strict=True)],
+            split_priors=[ConditionalAffine(c // 2, c // 2 + features) for c, _, _ in shapes[:-1]],
+            prior=prior(shapes[-1], features),
+        )
+        self.num_classes = num_classes
+        self.embedding = nn.Embedding(num_classes, features) if num_classes is not None else None
+        self._arguments: dict[str, object] = {
+            "image_shape": list(self.image_shape),
+            "num_levels": num_levels,
+            "num_steps": num_steps if isinstance(num_steps, int) else list(num_steps),
+            "hidden_channels": hidden_channels,
+            "coupling": coupling,
+            "num_classes": num_classes,
+            "embedding_features": embedding_features,
+        }
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Constructor arguments as plain types, parts named by class; what an exported model records."""
+        conditioner = next(module for module in self.modules() if isinstance(module, Conditioner))
+        parts = {"conditioner": conditioner, "prior": self.prior}
+        return self._arguments | {
+            name: {"class_path": _public_path(type(part)), "init_args": part.config} for name, part in parts.items()
+        }
+
+    def embed(self, labels: Tensor | None) -> Tensor | None:
+        """Return the context of ``labels``, (B, E), or None for an unconditional model, which ignores them.
+
+        Raises:
+            ValueError: If the model is class-conditional and ``labels`` is missing or out of range.
+        """
+        if self.embedding is None:
+            return None
+        if labels is None:
+            raise ValueError(
+                f"this model is class-conditional: give labels from 0 to {self.embedding.num_embeddings - 1}"
+            )
+        if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < self.embedding.num_embeddings:
+            raise ValueError(
+                f"labels are from {int(labels.min())} to {int(labels.max())}; "
+                f"expected 0 to {self.embedding.num_embeddings - 1}"
+            )
+        return self.embedding(labels)
+
+
+def _steps_of_level(num_steps: int | Sequence[int], num_levels: int) -> list[int]:
+    steps = [num_steps] * num_levels if isinstance(num_steps, int) else list(num_steps)
+    if len(steps) != num_levels or min(steps) < 1:
+        raise ValueError(
+            f"num_steps is {num_steps}; expected a number from 1, or a list of {num_levels}, one for each level"
+        )
+    return steps
+
+
+def _require_positive(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} is {size}; expected at least 1")
+
+
+def _public_path(cls: type) -> str:
+    # Packages hand their names on, so "glow_app.nn.ConvConditioner" and not the file that it happens to be in.
+    package = ".".join(cls.__module__.split(".")[:2]) if cls.__module__.startswith("glow_app.") else cls.__module__
+    return f"{package}.{cls.__qualname__}"

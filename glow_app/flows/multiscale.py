@@ -1,0 +1,159 @@
+"""The multiscale architecture: squeeze, steps, split, level after level."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from glow_app.bijections import Bijection, Chain, Squeeze
+from glow_app.likelihood import standard_normal_log_density
+
+__all__ = ["MultiscaleFlow", "level_shapes"]
+
+
+def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int, int, int]]:
+    """Return (C, H, W) inside each level: after its squeeze, before its split.
+
+    Args:
+        image_shape: (C, H, W) of the image, any C from 1, H and W independent.
+        num_levels: Squeezes.
+
+    Raises:
+        ValueError: If the shape is not that of an image or its sides cannot be halved ``num_levels`` times; the message
+            holds the largest valid ``num_levels``.
+    """
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"image_shape is {tuple(image_shape)}; expected (channels, height, width), each at least 1")
+    channels, height, width = image_shape
+    largest = min((side & -side).bit_length() - 1 for side in (height, width))
+    if largest == 0:
+        raise ValueError(
+            f"image_shape is {tuple(image_shape)}; height and width must be even: resize or pad the images"
+        )
+    if not 1 <= num_levels <= largest:
+        raise ValueError(
+            f"num_levels is {num_levels}; images of {height}x{width} can be halved {largest} "
+            f"time{'s' if largest > 1 else ''}, so num_levels must be from 1 to {largest}"
+        )
+    # A level's squeeze gives 4 times the channels, the split before it took half.
+    return [(channels * 2 ** (level + 2), height >> level + 1, width >> level + 1) for level in range(num_levels)]
+
+
+class MultiscaleFlow(nn.Module):
+    r"""Levels of bijections; after each but the last, half the channels leave as that level's latent.
+
+    Every latent is kept, and every latent is whitened: each split half passes through its split prior given the kept
+    half, the last latent through the top prior, so all of them are N(0, I) under the model.
+
+    .. math:: \log p(x) = \sum_l \log \mathcal N(z_l; 0, I) + \log|\det J|
+
+    Args:
+        image_shape: (C, H, W).
+        steps: The bijections of each level, on the shapes that :func:`level_shapes` gives.
+        split_priors: One bijection a level but the last, on half its channels, given a context of (B, C/2 + E, H, W).
+        prior: Bijection of the last latent onto N(0, I).
+    Shape:
+        x: (B, C, H, W), real; latents: a list of (B, C_l, H_l, W_l), see ``latent_shapes``; context: (B, E) or None;
+        log_det, log_prob: (B,), nats.
+    Raises:
+        ValueError: If the shape does not allow that many levels, or an input has another shape.
+    References:
+        RealNVP, arXiv:1605.08803, section 3.6; Glow, arXiv:1807.03039, section 3.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        steps: Sequence[Sequence[Bijection]],
+        split_priors: Sequence[Bijection],
+        prior: Bijection,
+    ) -> None:
+        super().__init__()
+        shapes = level_shapes(image_shape, len(steps))
+        assert len(split_priors) == len(steps) - 1, "one split prior between two levels"
+        channels, height, width = image_shape
+        self.image_shape = (channels, height, width)
+        self.latent_shapes = [(c // 2, h, w) for c, h, w in shapes[:-1]] + shapes[-1:]
+        self.levels = nn.ModuleList(Chain(Squeeze(), *level) for level in steps)
+        self.split_priors = nn.ModuleList(split_priors)
+        self.prior = prior
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """Map images to latents; return ``(latents, log_det)``."""
+        return self._to_latents(x, context, initialize=False)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Initialise every data-dependent parameter from the batch ``x``, layer after layer."""
+        self._to_latents(x, context, initialize=True)
+
+    def inverse(self, latents: Sequence[Tensor], context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map latents to images; return ``(x, log_det)``, the log-determinant of this direction."""
+        self._check_latents(latents)
+        x, log_det = self.prior.inverse(latents[-1], context)
+        for level in reversed(range(len(self.levels))):
+            x, term = self._level(level).inverse(x, context)
+            log_det = log_det + term
+            if level > 0:
+                split_prior = self.split_priors[level - 1]
+                assert isinstance(split_prior, Bijection)
+                half, term = split_prior.inverse(latents[level - 1], _join(x, context))
+                log_det = log_det + term
+                x = torch.cat([x, half], dim=1)
+        return x, log_det
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> list[Tensor]:
+        """Return the whitened latents of ``x``, one a level."""
+        return self(x, context)[0]
+
+    def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
+        """Return the image of ``latents``; exact on what :meth:`encode` returned."""
+        return self.inverse(latents, context)[0]
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-density of ``x`` in nats, (B,)."""
+        latents, log_det = self(x, context)
+        return standard_normal_log_density(latents) + log_det
+
+    def _to_latents(self, x: Tensor, context: Tensor | None, initialize: bool) -> tuple[list[Tensor], Tensor]:
+        if x.ndim != 4 or tuple(x.shape[1:]) != self.image_shape:
+            raise ValueError(f"this flow is for images of shape (B, {_commas(self.image_shape)}), got {tuple(x.shape)}")
+
+        def run(bijection: nn.Module, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+            assert isinstance(bijection, Bijection)
+            return bijection.initialize(x, context) if initialize else bijection(x, context)
+
+        latents = []
+        x, log_det = run(self.levels[0], x, context)
+        for split_prior, level in zip(self.split_priors, self.levels[1:], strict=True):
+            x, half = x.chunk(2, dim=1)
+            latent, term = run(split_prior, half, _join(x, context))
+            latents.append(latent)
+            log_det = log_det + term
+            x, term = run(level, x, context)
+            log_det = log_det + term
+        latent, term = run(self.prior, x, context)
+        return [*latents, latent], log_det + term
+
+    def _level(self, index: int) -> Bijection:
+        level = self.levels[index]
+        assert isinstance(level, Bijection)
+        return level
+
+    def _check_latents(self, latents: Sequence[Tensor]) -> None:
+        found = [tuple(latent.shape[1:]) for latent in latents]
+        if found != self.latent_shapes or any(a.shape[0] != b.shape[0] for a, b in pairwise(latents)):
+            raise ValueError(f"this flow has latents of shapes {self.latent_shapes} (without the batch), got {found}")
+
+
+def _join(kept: Tensor, context: Tensor | None) -> Tensor:
+    """Return what a split prior sees: the kept half, and the class context at every pixel."""
+    if context is None:
+        return kept
+    height, width = kept.shape[2:]
+    return torch.cat([kept, context[:, :, None, None].expand(-1, -1, height, width).to(kept.dtype)], dim=1)
+
+
+def _commas(shape: Sequence[int]) -> str:
+    return ", ".join(map(str, shape))

@@ -1,0 +1,111 @@
+r"""The numbers: quantisation, dequantisation, log-densities and bits per dimension.
+
+Images are uint8. ``num_bits`` n keeps the n high bits: levels :math:`q \in \{0, \dots, 2^n - 1\}`. The flow sees
+:math:`y = (q + u) / 2^n - 1/2` with :math:`u \sim U[0, 1)`, so that
+
+.. math:: \log P(q) \ge \mathbb E_u \log p(y) - D \log 2^n
+
+and the right side, negated and divided by :math:`D \log 2`, is what the literature calls bits/dim. The term
+:math:`D \log 2^n` stands in :func:`bits_per_dim` and nowhere else.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "bin_centres",
+    "bits_per_dim",
+    "check_num_bits",
+    "dequantise",
+    "quantise",
+    "standard_normal_log_density",
+    "to_uint8",
+]
+
+
+def check_num_bits(num_bits: int) -> int:
+    """Return ``num_bits`` if it is 1 to 8.
+
+    Raises:
+        ValueError: Otherwise.
+    """
+    if not isinstance(num_bits, int) or not 1 <= num_bits <= 8:
+        raise ValueError(f"num_bits is {num_bits}; expected a whole number from 1 to 8")
+    return num_bits
+
+
+def quantise(images: Tensor, num_bits: int) -> Tensor:
+    """Keep the high bits of uint8 images.
+
+    Args:
+        images: uint8, any shape.
+        num_bits: 1 to 8.
+
+    Returns:
+        Levels from 0 to ``2**num_bits - 1``, uint8.
+
+    Raises:
+        ValueError: If ``images`` is not uint8.
+    """
+    if images.dtype != torch.uint8:
+        raise ValueError(f"images are {images.dtype}; expected uint8 values from 0 to 255")
+    return images >> (8 - num_bits)
+
+
+def to_uint8(y: Tensor, num_bits: int) -> Tensor:
+    r"""Return the uint8 image whose levels :math:`q` contain ``y``: the inverse of :func:`quantise` of its levels.
+
+    Levels spread over the whole range, :math:`\mathrm{round}(255\, q / (2^n - 1))`, so that white stays white;
+    quantising that again gives back :math:`q`. Values outside the range go to its ends.
+    """
+    bins = 2**num_bits
+    levels = ((y + 0.5) * bins).floor().nan_to_num(nan=0.0).clamp(0, bins - 1)
+    return (levels * (255.0 / (bins - 1))).round().to(torch.uint8)
+
+
+def dequantise(
+    levels: Tensor, num_bits: int, dtype: torch.dtype = torch.float32, generator: torch.Generator | None = None
+) -> Tensor:
+    r"""Return :math:`y = (q + u)/2^n - 1/2` with uniform noise :math:`u`.
+
+    Args:
+        levels: From :func:`quantise`.
+        num_bits: The n of the levels.
+        dtype: Of the result.
+        generator: Of the noise; the device's default if None.
+    """
+    noise = torch.rand(levels.shape, dtype=dtype, device=levels.device, generator=generator)
+    return (levels + noise) / 2**num_bits - 0.5
+
+
+def bin_centres(levels: Tensor, num_bits: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the middle of each level's bin, the value that :func:`to_uint8` recovers with the widest margin."""
+    return (levels.to(dtype) + 0.5) / 2**num_bits - 0.5
+
+
+def standard_normal_log_density(latents: Sequence[Tensor]) -> Tensor:
+    r"""Return :math:`\log \mathcal N(z; 0, I)` over all latents together.
+
+    Args:
+        latents: Tensors (B, ...), one a level.
+
+    Returns:
+        (B,), nats.
+    """
+    squares = torch.stack([z.square().flatten(1).sum(1) for z in latents]).sum(0)
+    num_dims = sum(z[0].numel() for z in latents)
+    return -0.5 * (squares + num_dims * math.log(2 * math.pi))
+
+
+def bits_per_dim(log_density: Tensor, num_dims: int, num_bits: int) -> Tensor:
+    r"""Return :math:`(D \log 2^n - \log p(y)) / (D \log 2)`.
+
+    Args:
+        log_density: :math:`\log p(y)` of the dequantised images, nats.
+        num_dims: :math:`D = C H W`.
+        num_bits: The n of the levels.
+    """
+    return num_bits - log_density / (num_dims * math.log(2))

@@ -1,0 +1,16 @@
+"""Networks inside bijections."""
+
+from glow_app.nn.base import Conditioner
+from glow_app.nn.conv_conditioner import ConvConditioner
+from glow_app.nn.convolutions import ActNormConv2d, ZeroConv2d
+from glow_app.nn.data_dependent import DataDependentAffine
+from glow_app.nn.gated_residual import GatedResidualConditioner
+
+__all__ = [
+    "ActNormConv2d",
+    "Conditioner",
+    "ConvConditioner",
+    "DataDependentAffine",
+    "GatedResidualConditioner",
+    "ZeroConv2d",
+]

@@ -1,0 +1,31 @@
+"""The contract of a conditioner: the network inside a bijection."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+__all__ = ["Conditioner"]
+
+
+class Conditioner(nn.Module, ABC):
+    r"""A network from one part of the data to the parameters of a bijection on the other part.
+
+    It is never inverted, so it may be anything; it ends in zeros at initialisation, so that the bijection
+    around it starts close to the identity.
+
+    Shape:
+        x: (B, in_channels, H, W); context: (B, E) or None; output: (B, out_channels, H, W).
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the parameters for ``x``."""
+
+    @abstractmethod
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Initialise data-dependent parameters from the batch ``x`` and return ``forward(x, context)``."""
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Constructor arguments beyond the widths, as plain types; what an exported model records."""
+        return {}

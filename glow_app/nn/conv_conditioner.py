@@ -1,0 +1,47 @@
+"""The conditioner of the Glow paper: three convolutions."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glow_app.nn.base import Conditioner
+from glow_app.nn.convolutions import ActNormConv2d, ZeroConv2d
+
+__all__ = ["ConvConditioner"]
+
+
+class ConvConditioner(Conditioner):
+    r"""The paper's network: 3x3, ReLU, 1x1, ReLU, 3x3 from zero, with actnorm after the first two convolutions.
+
+    Args:
+        in_channels: Channels of the conditioning half.
+        out_channels: Parameters a pixel.
+        hidden_channels: Width; 512 in the paper.
+        context_features: Size :math:`E` of the context, added to the first layer through a linear map; 0 for none.
+    Shape:
+        x: (B, in_channels, H, W); context: (B, E) or None; output: (B, out_channels, H, W).
+    References:
+        Glow, arXiv:1807.03039, section 5.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, hidden_channels: int, context_features: int = 0) -> None:
+        super().__init__()
+        self.first = ActNormConv2d(in_channels, hidden_channels, kernel_size=3)
+        self.from_context = nn.Linear(context_features, hidden_channels, bias=False) if context_features else None
+        self.second = ActNormConv2d(hidden_channels, hidden_channels, kernel_size=1)
+        self.last = ZeroConv2d(hidden_channels, out_channels, kernel_size=3)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the parameters for ``x``."""
+        h = self._activate(self.first(x), context)
+        return self.last(F.relu_(self.second(h)))
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Normalise both hidden layers on the batch ``x`` and return ``forward(x, context)``."""
+        h = self._activate(self.first.initialize(x), context)
+        return self.last(F.relu_(self.second.initialize(h)))
+
+    def _activate(self, h: Tensor, context: Tensor | None) -> Tensor:
+        if self.from_context is not None:
+            assert context is not None, "a conditional conditioner needs its context"
+            h = h + self.from_context(context)[:, :, None, None]
+        return F.relu_(h)

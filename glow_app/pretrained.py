@@ -1,0 +1,121 @@
+"""Exported models: a folder of ``model.safetensors`` and ``config.json``, without a pickle."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from glow_app import __version__
+from glow_app.model import ImageModel
+from glow_app.rebuild import build_model
+
+__all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "load_pretrained", "model_hash", "read_config", "save_pretrained"]
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+FORMAT = "glow-app/1"
+
+
+def save_pretrained(
+    model: ImageModel, folder: str | Path, training: Mapping[str, Any] | None = None, overwrite: bool = False
+) -> Path:
+    """Write ``model`` into ``folder``, whole or not at all.
+
+    Args:
+        model: The model.
+        folder: To be made.
+        training: Facts worth keeping, of plain types: bits/dim, epochs, data.
+        overwrite: Replace an existing folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: If the folder exists, unless ``overwrite``.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        if not overwrite:
+            raise FileExistsError(f"{folder} exists already; choose another place or pass --overwrite")
+        if not (folder / CONFIG_NAME).exists() and any(folder.iterdir()):
+            raise FileExistsError(f"{folder} holds something else than an exported model; choose another place")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    config = {
+        "format": FORMAT,
+        "version": __version__,
+        "sha256": model_hash(model),
+        "model": model.config,
+        "training": dict(training or {}),
+    }
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        # Not the scratch folder itself: it is private to the user, while a model is to be read by others.
+        beside = Path(scratch) / "new"
+        beside.mkdir()
+        save_file(weights, beside / WEIGHTS_NAME)
+        # safetensors leaves the file private; the configuration's permissions are what the user's umask says.
+        (beside / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        shutil.copymode(beside / CONFIG_NAME, beside / WEIGHTS_NAME)
+        if folder.exists():
+            os.replace(folder, Path(scratch) / "old")
+        os.replace(beside, folder)
+    return folder
+
+
+def load_pretrained(folder: str | Path) -> ImageModel:
+    """Read an exported model; nothing in the folder can run code.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged, foreign, or does not fit the other.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    path = folder / WEIGHTS_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no {WEIGHTS_NAME}; export the model again")
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); export the model again") from error
+    model = build_model(config["model"], weights).eval()
+    if model_hash(model) != config.get("sha256"):
+        raise ValueError(f"the weights in {path} are not those that {CONFIG_NAME} describes; export the model again")
+    return model
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """Return the ``config.json`` of an exported model.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged or not of this project.
+    """
+    path = Path(folder) / CONFIG_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no {CONFIG_NAME}: not an exported model")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); export the model again") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT or "model" not in config:
+        raise ValueError(f"{path} does not describe a model of format {FORMAT}; export the model again")
+    return config
+
+
+def model_hash(model: ImageModel) -> str:
+    """Return the SHA-256 of architecture and weights: equal for a checkpoint and its export."""
+    digest = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,48 @@
+"""Priors of the last latent: bijections onto N(0, I), chosen by name in a config.
+
+Glow calls a prior with the ``latent_shape`` (C, H, W) of its last level and the size ``context_features`` of its
+class embedding (0 when unconditional).
+"""
+
+from torch import Tensor
+
+from glow_app.bijections import Bijection, ConditionalAffine, DiagonalAffine
+
+__all__ = ["GaussianPrior"]
+
+
+class GaussianPrior(Bijection):
+    r"""A learned Gaussian a channel, or a channel and context: the prior of the Glow paper.
+
+    .. math:: z = (x - \mu_c) \odot e^{-s_c}, \qquad \log|\det J| = -H W \sum_c s_c
+
+    Args:
+        latent_shape: (C, H, W) of the last latent.
+        context_features: Size :math:`E` of the context that moves the mean and the scale; 0 for none.
+    Shape:
+        x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats.
+    References:
+        Glow, Kingma & Dhariwal 2018, arXiv:1807.03039; the published code's ``prior`` with ``learntop`` and ``ycond``.
+    """
+
+    def __init__(self, latent_shape: tuple[int, int, int], context_features: int = 0) -> None:
+        super().__init__()
+        num_channels = latent_shape[0]
+        self.whiten: Bijection = (
+            ConditionalAffine(num_channels, context_features, kernel_size=1)
+            if context_features
+            else DiagonalAffine((num_channels, 1, 1))
+        )
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Constructor arguments beyond what Glow passes: none."""
+        return {}
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Whiten ``x``."""
+        return self.whiten(x, context)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Colour ``z``."""
+        return self.whiten.inverse(z, context)

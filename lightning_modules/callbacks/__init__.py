@@ -1,0 +1,11 @@
+"""What happens beside the training step: initialisation, averaging, guards, pictures, export."""
+
+from lightning_modules.callbacks.ema import EMA
+from lightning_modules.callbacks.export import ExportBest
+from lightning_modules.callbacks.grids import SampleGrids
+from lightning_modules.callbacks.guard import NonFiniteGuard
+from lightning_modules.callbacks.initialize import InitializeActNorm
+from lightning_modules.callbacks.progress import PlainProgress
+from lightning_modules.callbacks.throughput import Throughput
+
+__all__ = ["EMA", "ExportBest", "InitializeActNorm", "NonFiniteGuard", "PlainProgress", "SampleGrids", "Throughput"]

@@ -1,0 +1,37 @@
+"""Exponential moving average of the weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor
+
+__all__ = ["EMA"]
+
+
+class EMA(WeightAveraging):
+    r"""Averaged weights for validation, sampling, checkpoints and export; training goes on with its own.
+
+    .. math:: \bar\theta \leftarrow d_n \bar\theta + (1 - d_n)\,\theta, \qquad
+              d_n = \min\left(d, \tfrac{1 + n}{10 + n}\right)
+
+    The decay grows to its value, so that short runs are not dominated by their first steps. Buffers are copied, since
+    the average of two permutations is none.
+
+    Args:
+        decay: The final decay d, in [0, 1).
+    Raises:
+        ValueError: If ``decay`` is outside [0, 1).
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay is {decay}; expected at least 0 and below 1")
+
+        def average(averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Any) -> None:
+            n = float(num_averaged)
+            weight = 1 - min(decay, (1 + n) / (10 + n))
+            torch._foreach_lerp_(list(averaged), list(current), weight)
+
+        super().__init__(use_buffers=False, multi_avg_fn=average)

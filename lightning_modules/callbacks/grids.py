@@ -1,0 +1,55 @@
+"""Sample grids while training."""
+
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import WandbLogger
+
+from glow_app.images import grid, save_png
+from lightning_modules.density import DensityModule
+
+__all__ = ["SampleGrids"]
+
+
+class SampleGrids(Callback):
+    """Writes a grid of samples at each temperature into the run's ``samples/``, from the same noise every time.
+
+    Belongs before the averaging callback in the list, whose weights it then sees.
+
+    Args:
+        temperatures: One grid each; 0.5, 0.7 and 1.0 if None.
+        num_images: Images a grid.
+        every_n_epochs: Not more often than validation.
+        seed: Of the fixed noise.
+    """
+
+    def __init__(
+        self,
+        temperatures: list[float] | None = None,
+        num_images: int = 36,
+        every_n_epochs: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.temperatures = temperatures or [0.5, 0.7, 1.0]
+        self.num_images = num_images
+        self.every_n_epochs = every_n_epochs
+        self.seed = seed
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the grids of this epoch."""
+        if trainer.sanity_checking or not trainer.is_global_zero or trainer.current_epoch % self.every_n_epochs:
+            return
+        assert isinstance(pl_module, DensityModule)
+        folder = Path(trainer.default_root_dir) / "samples"
+        folder.mkdir(parents=True, exist_ok=True)
+        num_classes = pl_module.model.flow.num_classes
+        labels = None if num_classes is None else torch.arange(self.num_images) % num_classes
+        for temperature in self.temperatures:
+            picture = grid(pl_module.model.sample(self.num_images, temperature, self.seed, labels))
+            save_png(picture, folder / f"epoch{trainer.current_epoch:05d}_t{temperature:.2f}.png")
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_image(f"samples/t{temperature:.2f}", [np.asarray(picture)])

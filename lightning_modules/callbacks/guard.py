@@ -1,0 +1,48 @@
+"""No step on a gradient that is not finite."""
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
+
+__all__ = ["NonFiniteGuard"]
+
+
+class NonFiniteGuard(Callback):
+    """Measures the gradient norm before clipping, logs it as ``grad_norm``, and skips a step where it is not finite.
+
+    A skipped step leaves the weights and the optimiser's state as they were. The first parameter with a bad gradient is
+    named. A run of bad steps is not an accident any more and ends the training.
+
+    Args:
+        patience: Consecutive bad steps after which training ends.
+    Raises:
+        FloatingPointError: After ``patience`` bad steps in a row.
+    """
+
+    def __init__(self, patience: int = 20) -> None:
+        self.patience = patience
+        self._bad_steps = 0
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Measure, and skip the step if the norm is not finite."""
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        norm = get_total_norm(gradients)
+        if torch.isfinite(norm):
+            self._bad_steps = 0
+            pl_module.log("grad_norm", norm)
+            return
+        self._bad_steps += 1
+        named = ((name, p.grad) for name, p in pl_module.named_parameters() if p.grad is not None)
+        name = next((name for name, grad in named if not torch.isfinite(grad).all()), "the sum over all")
+        message = f"step {trainer.global_step}: the gradient of {name} is not finite"
+        if self._bad_steps >= self.patience:
+            raise FloatingPointError(
+                f"{message}, the {self._bad_steps}th bad step in a row; lower the learning rate or lengthen the warm-up"
+            )
+        pl.utilities.rank_zero_warn(f"{message}; step skipped")
+        # Without gradients an optimiser changes neither weights nor its moments.
+        optimizer.zero_grad(set_to_none=True)

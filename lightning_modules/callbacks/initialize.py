@@ -1,0 +1,28 @@
+"""Actnorm initialisation before the first step."""
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from glow_app.seeding import step_generator
+from lightning_modules.density import DensityModule
+
+__all__ = ["InitializeActNorm"]
+
+
+class InitializeActNorm(Callback):
+    """Runs one training batch through ``model.initialize`` at the start of a run that has no weights yet.
+
+    After the devices are set up and a checkpoint is loaded, before validation or the first step. All ranks take part
+    and end with the same values; a resumed run is already initialised and unchanged.
+    """
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Initialise from the first training batch."""
+        assert isinstance(pl_module, DensityModule)
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        images, labels = next(iter(datamodule.train_dataloader()))
+        device = pl_module.device
+        generator = step_generator(pl_module.seed, 0, trainer.global_rank, device, "initialize")
+        with torch.no_grad():
+            pl_module.model.initialize(images.to(device), labels.to(device), generator)

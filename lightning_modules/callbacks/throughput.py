@@ -1,0 +1,34 @@
+"""Images per second."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+__all__ = ["Throughput"]
+
+
+class Throughput(Callback):
+    """Logs ``images_per_second``, over all ranks, each time the trainer logs: training only, data loading included."""
+
+    def __init__(self) -> None:
+        self._images = 0
+        self._since = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock, after validation."""
+        self._restart()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch."""
+        self._images += len(batch[0]) * trainer.world_size
+        if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            rate = self._images / max(time.perf_counter() - self._since, 1e-9)
+            pl_module.log("images_per_second", rate, prog_bar=True)
+            self._restart()
+
+    def _restart(self) -> None:
+        self._images, self._since = 0, time.perf_counter()

@@ -1,0 +1,192 @@
+"""`glow fit`, `glow validate` and `glow test`: LightningCLI with a folder for each run."""
+
+import logging
+import os
+import sys
+import tempfile
+import time
+import warnings
+from argparse import ArgumentError
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichModelSummary, RichProgressBar
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from glow_app.checkpoint import find_checkpoint, read_checkpoint
+from glow_app.usage import UsageError, suggestion
+from lightning_modules.callbacks import (
+    EMA,
+    ExportBest,
+    InitializeActNorm,
+    NonFiniteGuard,
+    PlainProgress,
+    SampleGrids,
+    Throughput,
+)
+from lightning_modules.csv_logger import AppendingCSVLogger
+from lightning_modules.data import ImageDataModule
+from lightning_modules.density import DensityModule
+from lightning_modules.report import print_report
+
+__all__ = ["GlowCLI", "main"]
+
+CONFIG_KEY = "glow_app_config"
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Keeps the whole configuration beside the checkpoints and inside each, so that a checkpoint alone is enough."""
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the configuration as text."""
+        checkpoint[CONFIG_KEY] = self.parser.dump(self.config, skip_none=False)
+
+
+class GlowCLI(LightningCLI):
+    """LightningCLI that gives each run its own folder and the callbacks of this project."""
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(
+            DensityModule,
+            ImageDataModule,
+            save_config_callback=SaveRunConfig,
+            save_config_kwargs={"overwrite": True},
+            # Validation before the first step would come before the actnorm has seen a batch.
+            trainer_defaults={"num_sanity_val_steps": 0},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_kwargs={"exit_on_error": False, **{name: {"exit_on_error": False} for name in self.subcommands()}},
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The commands, and the arguments of the trainer's method that are not options."""
+        evaluation = {"model", "dataloaders", "datamodule", "verbose", "weights_only"}
+        fit = {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"}
+        return {"fit": fit, "validate": evaluation, "test": evaluation}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run's folder and the links: everything that data and model share is said once, at the model."""
+        parser.add_argument("--name", type=str, default="run", help="Name of the run: first part of its folder.")
+        parser.add_argument(
+            "--run_dir", type=str | None, default=None, help="Folder of the run (default: runs/NAME/TIME)."
+        )
+        parser.add_lightning_class_args(EMA, "ema")
+        parser.add_lightning_class_args(SampleGrids, "samples")
+        parser.add_lightning_class_args(NonFiniteGuard, "guard")
+        parser.link_arguments("seed_everything", "model.seed")
+        parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("model.flow.init_args.image_shape", "data.image_shape")
+
+    def before_instantiate_classes(self) -> None:
+        """Choose the run's folder."""
+        config = self.config[self.subcommand]
+        if config.run_dir is None:
+            # Processes that this one starts for further ranks inherit the choice.
+            default = f"runs/{config.name}/{time.strftime('%Y%m%d-%H%M%S')}"
+            config.run_dir = os.environ.setdefault("GLOW_RUN_DIR", default)
+        config.trainer.default_root_dir = config.run_dir
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Build the trainer; a CSV log always, other loggers as configured."""
+        config = self.config_init[self.subcommand]
+        terminal = sys.stdout.isatty()
+        kwargs.setdefault("enable_progress_bar", terminal)
+        kwargs.setdefault("enable_model_summary", False)
+        callbacks = list(config.trainer.callbacks or [])
+        if terminal:
+            callbacks.append(RichProgressBar())
+        if self.subcommand != "fit":
+            trainer_config = {**config.trainer, **kwargs, "callbacks": callbacks, "logger": False}
+            return pl.Trainer(**trainer_config)
+        os.makedirs(config.run_dir, exist_ok=True)
+        loggers = config.trainer.logger
+        loggers = list(loggers) if isinstance(loggers, list) else [loggers] if hasattr(loggers, "experiment") else []
+        callbacks += [] if terminal else [PlainProgress()]
+        callbacks += [RichModelSummary(max_depth=2)] if terminal else []
+        checkpoint = ModelCheckpoint(
+            config.run_dir, "best", monitor="val/bpd", save_last=True, enable_version_counter=False
+        )
+        callbacks += [InitializeActNorm(), LearningRateMonitor("step"), Throughput(), checkpoint, ExportBest()]
+        # The grids come before the averaging: it gives its weights back when validation ends.
+        callbacks += [config.guard, config.samples, config.ema]
+        trainer_config = {
+            **config.trainer,
+            **kwargs,
+            "callbacks": callbacks,
+            "logger": [AppendingCSVLogger(config.run_dir), *loggers],
+        }
+        return self._instantiate_trainer(trainer_config, [])
+
+    def _parse_ckpt_path(self) -> None:
+        # The configuration inside the checkpoint is given as a config file already, with links and overrides.
+        return
+
+
+def main(command: str, arguments: list[str]) -> None:
+    """Run ``glow fit``, ``glow validate`` or ``glow test``.
+
+    Args:
+        command: Which.
+        arguments: The rest of the command line. ``--checkpoint`` (``--resume`` for fit) takes the configuration from
+            inside the checkpoint; later options override it.
+
+    Raises:
+        UsageError: If an option is unknown or has no valid value.
+    """
+    _quiet()
+    option = "--resume" if command == "fit" else "--checkpoint"
+    checkpoint, arguments = _take_option(option, arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        if checkpoint is not None:
+            path = find_checkpoint(checkpoint)
+            if path.is_dir():
+                raise ValueError(f"{checkpoint} is an exported model; glow {command} needs a .ckpt file")
+            config = Path(scratch) / "config.yaml"
+            config.write_text(_config_of(path))
+            run_dir = ["--run_dir", str(path.parent)] if command == "fit" else []
+            arguments = [f"--config={config}", *run_dir, *arguments, f"--ckpt_path={path}"]
+        elif command != "fit":
+            raise UsageError(f"glow {command} needs --checkpoint: a .ckpt file or a run's folder")
+        try:
+            cli = GlowCLI([command, *arguments])
+        except ArgumentError as error:
+            raise UsageError(_one_line(str(error), command)) from error
+    if command == "fit":
+        print(f"run folder: {cli.config.fit.run_dir}")
+    else:
+        print_report(cli.model, cli.datamodule, command, cli.trainer.callback_metrics)
+
+
+def _take_option(option: str, arguments: list[str]) -> tuple[str | None, list[str]]:
+    for index, argument in enumerate(arguments):
+        if argument == option:
+            if index + 1 == len(arguments):
+                raise UsageError(f"{option} needs a path")
+            return arguments[index + 1], arguments[:index] + arguments[index + 2 :]
+        if argument.startswith(f"{option}="):
+            return argument.removeprefix(f"{option}="), arguments[:index] + arguments[index + 1 :]
+    return None, arguments
+
+
+def _config_of(path: Path) -> str:
+    checkpoint = read_checkpoint(path)
+    if CONFIG_KEY not in checkpoint:
+        raise ValueError(f"{path} holds no configuration: it was not written by `glow fit`; pass --config and --ckpt_path")
+    return checkpoint[CONFIG_KEY]
+
+
+def _one_line(message: str, command: str) -> str:
+    text = " ".join(message.split())
+    return f"glow {command}: {text[:600]}{suggestion(text)}"
+
+
+def _quiet() -> None:
+    # What Lightning tells its own developers; users get this project's words.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for pattern in (".*does not have many workers.*", ".*args parameter is intended.*", ".*exists and is not empty.*"):
+        warnings.filterwarnings("ignore", pattern)

@@ -1,0 +1,161 @@
+"""Lightning's view of an image source."""
+
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from glow_app.data import ImageSet, Resize, Split, TrainLoader, load_split, train_loader
+from glow_app.data.base import Batch
+from glow_app.seeding import step_generator
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """Train, validation and test loaders of one image source.
+
+    The training order is a function of seed and epoch, on any number of ranks and after resuming, also inside an
+    epoch. Images stay uint8 until the model has them.
+
+    Args:
+        source: "digits", "fashion_mnist", "mnist", "cifar10" or "folder".
+        image_shape: (C, H, W) of the images; C is 1 (grey) or 3 (RGB).
+        root: The image folder, or where the data set's files lie.
+        batch_size: Training images per step and rank.
+        eval_batch_size: Images per validation or test step; as ``batch_size`` when None.
+        num_workers: Loader processes; 0 is fast enough for images in memory.
+        download: Fetch missing files of the torchvision sets.
+        seed: Decides splits, order and flips.
+        validation_fraction: Share of the training images held out for validation.
+        test_fraction: Share held out for the test where the source has no official one.
+        resize: "crop", "stretch" or "pad".
+        horizontal_flip: Mirror every training image with probability one half.
+        cache_dir: Where decoded folders are kept.
+        limit: Use only so many images of every split.
+    Shape:
+        Batches are images, uint8 (B, C, H, W), and labels, int64 (B,).
+    Raises:
+        ValueError: On ``setup`` or a loader, if an argument does not fit the data.
+        FileNotFoundError: On ``prepare_data`` or ``setup``, if the data is not there.
+    """
+
+    def __init__(
+        self,
+        source: str = "digits",
+        image_shape: tuple[int, int, int] = (1, 8, 8),
+        root: str | None = None,
+        batch_size: int = 64,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        download: bool = False,
+        seed: int = 0,
+        validation_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        resize: Resize = "crop",
+        horizontal_flip: bool = False,
+        cache_dir: str | None = None,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__()
+        # Plain types only: these go into every checkpoint.
+        image_shape = cast(tuple[int, int, int], tuple(image_shape))
+        root = None if root is None else str(root)
+        cache_dir = None if cache_dir is None else str(cache_dir)
+        self.save_hyperparameters()
+        self._sets: dict[str, ImageSet] = {}
+
+    def prepare_data(self) -> None:
+        """Download, or decode a folder into the cache, on one process before the others need it."""
+        if self.hparams["download"] or self.hparams["source"] == "folder":
+            for split in self._splits(self.trainer.state.fn if self.trainer else "fit"):
+                self._load(split)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the splits of a stage: "fit", "validate", "test", or all when None."""
+        for split in self._splits(stage):
+            if split not in self._sets:
+                self._sets[split] = self._load(split)
+
+    def train_dataloader(self) -> TrainLoader:
+        """Return full, shuffled batches of this rank."""
+        trainer = self.trainer
+        loader = train_loader(
+            self._set("train"),
+            self.hparams["batch_size"],
+            seed=self.hparams["seed"],
+            num_replicas=trainer.world_size if trainer else 1,
+            rank=trainer.global_rank if trainer else 0,
+            num_workers=self.hparams["num_workers"],
+        )
+        if trainer:
+            # Lightning hands the loader its saved state only where a checkpoint lies inside an epoch, and
+            # ``current_epoch`` still lags when this runs.
+            loader.epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+            limit = trainer.limit_train_batches
+            loader.pass_length = int(limit * len(loader)) if isinstance(limit, float) else min(limit, len(loader))
+        return loader
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return the validation images in order, the last batch as it falls."""
+        return self._eval_loader("validation")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Return the test images in order, the last batch as it falls."""
+        return self._eval_loader("test")
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Mirror training images; which ones is a function of seed, global step and rank."""
+        trainer = self.trainer
+        if not (self.hparams["horizontal_flip"] and trainer and trainer.training):
+            return batch
+        images, labels = batch
+        # Drawn on the CPU, so that every device sees the same.
+        generator = step_generator(
+            self.hparams["seed"], trainer.global_step, trainer.global_rank, "cpu", "horizontal_flip"
+        )
+        mirrored = torch.rand(len(images), generator=generator).lt(0.5).to(images.device)
+        return torch.where(mirrored[:, None, None, None], images.flip(-1), images), labels
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of every label; empty when unlabelled. Loads the training images if none are loaded yet."""
+        return self._set("train").class_names
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 when unlabelled."""
+        return len(self.class_names)
+
+    @staticmethod
+    def _splits(stage: str | None) -> tuple[Split, ...]:
+        stages: dict[str | None, tuple[Split, ...]] = {
+            "fit": ("train", "validation"),
+            "validate": ("validation",),
+            "test": ("test",),
+            None: ("train", "validation", "test"),
+        }
+        return stages.get(stage, ())
+
+    def _set(self, split: Split) -> ImageSet:
+        if split not in self._sets:
+            self._sets[split] = self._load(split)
+        return self._sets[split]
+
+    def _load(self, split: Split) -> ImageSet:
+        names = (
+            "root", "download", "seed", "validation_fraction", "test_fraction", "resize", "cache_dir", "limit",
+        )  # fmt: skip
+        options = {name: self.hparams[name] for name in names}
+        return load_split(self.hparams["source"], split, self.hparams["image_shape"], **options)
+
+    def _eval_loader(self, split: Split) -> DataLoader[Batch]:
+        num_workers = self.hparams["num_workers"]
+        return DataLoader(
+            self._set(split),
+            batch_size=self.hparams["eval_batch_size"] or self.hparams["batch_size"],
+            collate_fn=ImageSet.collate,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # or every validation would draw from the global one
+        )

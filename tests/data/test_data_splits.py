@@ -1,0 +1,67 @@
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from glow_app.data.request import Split, SplitRequest
+from glow_app.data.splits import split_indices
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+def parts(count: int, seed: int = 0, validation: float = 0.1, test: float = 0.2) -> dict[str, list[int]]:
+    return {
+        split: split_indices(count, split, seed=seed, validation_fraction=validation, test_fraction=test).tolist()
+        for split in SPLITS
+    }
+
+
+def test_disjoint_and_complete() -> None:
+    split = parts(101)
+    assert [len(split[name]) for name in SPLITS] == [71, 10, 20]
+    assert sorted(chain(*split.values())) == list(range(101))
+
+
+def test_stable_and_decided_by_the_seed() -> None:
+    assert parts(50) == parts(50)
+    assert parts(50) != parts(50, seed=1)
+    # Fixed numbers: another machine or release must not move images between splits.
+    assert np.random.default_rng(0).permutation(10)[:2].tolist() == parts(10)["test"]
+    assert parts(10)["test"] == [4, 6]
+
+
+def test_no_fraction_holds_nothing_out() -> None:
+    assert len(split_indices(5, "train", seed=0, validation_fraction=0, test_fraction=0)) == 5
+    with pytest.raises(ValueError, match="no validation split: validation_fraction is 0; set it above 0"):
+        split_indices(5, "validation", seed=0, validation_fraction=0, test_fraction=0.1)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_too_few_images(split: Split) -> None:
+    with pytest.raises(ValueError, match=r"3 images are too few: .* leave none for validation"):
+        split_indices(3, split, seed=0, validation_fraction=0.1, test_fraction=0.4)
+
+
+def test_nothing_left_to_train() -> None:
+    with pytest.raises(ValueError, match=r"2 images are too few: .* leave none for train"):
+        split_indices(2, "train", seed=0, validation_fraction=0.49, test_fraction=0.49)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"split": "val"}, "unknown split 'val'; use one of train, validation, test"),
+        ({"resize": "squash"}, "unknown resize 'squash'; use one of crop, stretch, pad"),
+        ({"image_shape": (2, 8, 8)}, r"has 2 channels; supported are 1 \(grey\) and 3 \(RGB\)"),
+        ({"image_shape": (8, 8)}, r"image_shape is \(8, 8\); expected three positive integers"),
+        ({"image_shape": (1, 0, 8)}, "expected three positive integers"),
+        ({"validation_fraction": 1.0}, "validation_fraction is 1.0; expected at least 0 and below 1"),
+        ({"test_fraction": -0.1}, "test_fraction is -0.1"),
+        ({"test_fraction": float("nan")}, "test_fraction is nan"),
+        ({"validation_fraction": 0.5, "test_fraction": 0.5}, "is 1; keep it below 1"),
+        ({"limit": 0}, "limit is 0; expected at least 1"),
+    ],
+)
+def test_bad_requests(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SplitRequest(**{"split": "train", "image_shape": (1, 8, 8), **change})

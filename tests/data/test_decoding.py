@@ -1,0 +1,127 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glow_app.data.decoding import decode_file, readable_formats
+
+
+def decode(path: Path, channels: int = 3, height: int = 4, width: int = 6) -> np.ndarray:
+    array = decode_file(path, (channels, height, width), "crop")
+    assert array.dtype == np.uint8
+    assert array.shape == (channels, height, width)
+    return array
+
+
+def save(image: Image.Image, path: Path, **options: Any) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def test_rgb_and_grey_bytes_are_kept(tmp_path: Path) -> None:
+    colour = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    assert np.array_equal(decode(save(Image.fromarray(colour), tmp_path / "c.png")), colour.transpose(2, 0, 1))
+    grey = colour[..., 0]
+    assert np.array_equal(decode(save(Image.fromarray(grey), tmp_path / "g.png"), 1), grey[None])
+    assert np.array_equal(decode(tmp_path / "g.png"), np.stack([grey] * 3))
+    expected = np.asarray(Image.fromarray(colour).convert("L"))[None]
+    assert np.array_equal(decode(tmp_path / "c.png", 1), expected)
+
+
+def test_palette(tmp_path: Path) -> None:
+    image = Image.new("P", (6, 4), 1)
+    image.putpalette([0, 0, 0, 10, 200, 30])
+    assert decode(save(image, tmp_path / "p.png"))[:, 0, 0].tolist() == [10, 200, 30]
+
+
+def test_palette_with_transparency_is_white_there(tmp_path: Path) -> None:
+    image = Image.new("P", (6, 4), 1)
+    image.putpixel((0, 0), 0)
+    image.putpalette([0, 0, 0, 10, 200, 30])
+    array = decode(save(image, tmp_path / "p.png", transparency=0))
+    assert array[:, 0, 0].tolist() == [255, 255, 255]
+    assert array[:, 1, 1].tolist() == [10, 200, 30]
+
+
+def test_alpha_is_composited_on_white(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (6, 4), (100, 0, 0, 0))
+    image.putpixel((1, 0), (100, 0, 0, 255))
+    image.putpixel((2, 0), (0, 0, 0, 128))
+    array = decode(save(image, tmp_path / "a.png"))
+    assert array[:, 0, 0].tolist() == [255, 255, 255]
+    assert array[:, 0, 1].tolist() == [100, 0, 0]
+    assert array[:, 0, 2].tolist() == [127, 127, 127]
+
+
+def test_grey_with_alpha(tmp_path: Path) -> None:
+    image = Image.new("LA", (6, 4), (50, 0))
+    image.putpixel((1, 0), (50, 255))
+    assert decode(save(image, tmp_path / "la.png"), 1)[0, 0, :2].tolist() == [255, 50]
+
+
+def test_colour_key_transparency(tmp_path: Path) -> None:
+    image = Image.new("RGB", (6, 4), (1, 2, 3))
+    assert (decode(save(image, tmp_path / "k.png", transparency=(1, 2, 3))) == 255).all()
+
+
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
+    values = np.array([[0, 257, 32768, 65535, 65535, 1000]] * 4, dtype=np.uint16)
+    expected = [0, 1, 128, 255, 255, 4]
+    assert decode(save(Image.fromarray(values), tmp_path / "i.png"), 1)[0, 0].tolist() == expected
+    assert decode(save(Image.fromarray(values), tmp_path / "i.tif"), 1)[0, 0].tolist() == expected
+    assert decode(tmp_path / "i.png", 3)[:, 0, 2].tolist() == [128] * 3
+    assert decode(save(Image.fromarray(values.astype(np.int32)), tmp_path / "j.tif"), 1)[0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("array", [np.full((4, 6), 0.5, np.float32), np.full((4, 6), 70000, np.int32)])
+def test_pixels_without_a_range_are_refused(tmp_path: Path, array: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="no defined range"):
+        decode(save(Image.fromarray(array), tmp_path / "f.tif"))
+
+
+def test_one_bit(tmp_path: Path) -> None:
+    image = Image.new("1", (6, 4), 1)
+    image.putpixel((0, 0), 0)
+    assert decode(save(image, tmp_path / "b.png"), 1)[0, 0, :2].tolist() == [0, 255]
+
+
+def test_cmyk(tmp_path: Path) -> None:
+    array = decode(save(Image.new("CMYK", (6, 4), (0, 255, 255, 0)), tmp_path / "c.tif"))
+    assert array[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_exif_rotation(tmp_path: Path) -> None:
+    lying = np.zeros((6, 4), dtype=np.uint8)
+    lying[:, 0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise: the left column becomes the top row
+    array = decode(save(Image.fromarray(lying), tmp_path / "e.png", exif=exif), 1)
+    assert (array[0, 0] == 255).all()
+    assert not array[0, 1:].any()
+
+
+def test_first_frame_of_an_animation(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
+    path = save(frames[0], tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert decode(path)[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_large_jpeg_is_resized_to_the_target(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 255, 640, dtype=np.uint8)[None].repeat(480, axis=0)
+    array = decode_file(save(Image.fromarray(ramp), tmp_path / "r.jpg"), (1, 6, 8), "stretch")
+    assert (np.abs(array[0, 2].astype(int) - np.linspace(16, 239, 8)) < 6).all()
+
+
+def test_content_counts_not_the_suffix(tmp_path: Path) -> None:
+    Image.new("RGB", (6, 4), "red").save(tmp_path / "x.jpg", format="PNG")
+    assert decode(tmp_path / "x.jpg")[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_formats_that_start_programs_or_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+    assert {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif"} <= set(readable_formats())
+    assert not {".eps", ".ps", ".wmf", ".h5", ".pdf"} & set(readable_formats())
+    Image.new("RGB", (6, 4)).save(tmp_path / "x.png", format="EPS")
+    with pytest.raises(OSError, match="cannot identify"):
+        decode(tmp_path / "x.png")

@@ -1,0 +1,194 @@
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glow_app.data import bulk, cache, load_split
+from glow_app.data.listing import list_images
+
+Make = Callable[..., Path]
+SHAPE = (3, 4, 6)
+
+
+@pytest.fixture
+def root(tmp_path: Path, make_images: Make) -> Path:
+    return make_images(tmp_path / "pictures", 12)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of all files decoded so far."""
+    names: list[str] = []
+    decode_file = bulk.decode_file
+
+    def spy(path: Path, *args: object) -> np.ndarray:
+        names.append(path.name)
+        return decode_file(path, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bulk, "decode_file", spy)
+    return names
+
+
+def build(root: Path, **options: object) -> cache.DecodedFolder:
+    return cache.decoded_folder(list_images(root), SHAPE, "crop", None, **options)
+
+
+def entries(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "glow-cache").iterdir())
+
+
+def test_decoded_once_for_all_splits_and_seeds(root: Path, decoded: list[str]) -> None:
+    for seed in range(2):
+        for split in ("train", "validation", "test"):
+            load_split("folder", split, SHAPE, root=root, seed=seed)
+    assert sorted(decoded) == sorted(path.name for path in root.iterdir())
+
+
+def test_entry_holds_images_and_manifest(root: Path, tmp_path: Path) -> None:
+    folder = build(root)
+    (entry,) = entries(tmp_path)
+    assert sorted(path.name for path in entry.iterdir()) == ["images.npy", "manifest.json"]
+    images = np.load(entry / "images.npy", allow_pickle=False)
+    assert np.array_equal(images, folder.images)
+    assert images[:, 0, 0, 0].tolist() == list(range(12))
+    manifest = json.loads((entry / "manifest.json").read_text())
+    assert manifest["files"] == [f"{value:03d}.png" for value in range(12)]
+    assert manifest["labels"] == [0] * 12
+    assert (manifest["count"], manifest["image_shape"], manifest["resize"]) == (12, [3, 4, 6], "crop")
+
+
+@pytest.mark.parametrize("change", ["new file", "removed", "content", "touched"])
+def test_a_changed_folder_is_decoded_again(root: Path, decoded: list[str], change: str) -> None:
+    build(root)
+    decoded.clear()
+    if change == "new file":
+        Image.new("RGB", (6, 4)).save(root / "new.png")
+    elif change == "removed":
+        (root / "000.png").unlink()
+    elif change == "content":
+        Image.new("RGB", (60, 40), "red").save(root / "000.png")
+    else:
+        os.utime(root / "000.png", ns=(1, 1))
+    folder = build(root)
+    assert len(decoded) == len(folder.names) == {"new file": 13, "removed": 11}.get(change, 12)
+
+
+def test_shape_and_resize_have_entries_of_their_own(root: Path) -> None:
+    listing = list_images(root)
+    keys = {cache.cache_key(listing, shape, resize) for shape in (SHAPE, (1, 4, 6)) for resize in ("crop", "pad")}
+    assert len(keys) == 4
+
+
+def test_same_names_sizes_and_times_elsewhere_are_another_entry(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "copy")
+    key = cache.cache_key(list_images(root), SHAPE, "crop")
+    assert cache.cache_key(list_images(root), SHAPE, "crop") == key
+    assert cache.cache_key(list_images(tmp_path / "copy"), SHAPE, "crop") != key
+
+
+@pytest.mark.parametrize(
+    "damage", ["truncated", "no images", "no manifest", "half manifest", "wrong count", "pickle", "not an array"]
+)
+def test_a_damaged_entry_is_built_anew(root: Path, tmp_path: Path, decoded: list[str], damage: str) -> None:
+    good = np.array(build(root).images)
+    (entry,) = entries(tmp_path)
+    images, manifest = entry / "images.npy", entry / "manifest.json"
+    if damage == "truncated":
+        images.write_bytes(images.read_bytes()[:-10])
+    elif damage == "no images":
+        images.unlink()
+    elif damage == "no manifest":
+        manifest.unlink()
+    elif damage == "half manifest":
+        manifest.write_text(manifest.read_text()[:50])
+    elif damage == "wrong count":
+        np.save(images, good[:5])
+    elif damage == "pickle":
+        np.save(images, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    else:
+        images.write_bytes(b"")
+    decoded.clear()
+    assert np.array_equal(build(root).images, good)
+    assert len(decoded) == 12
+    assert entries(tmp_path) == [entry]
+    decoded.clear()
+    build(root)
+    assert not decoded
+
+
+def test_unwritable_cache_falls_back_to_memory(root: Path, tmp_path: Path, decoded: list[str]) -> None:
+    (tmp_path / "glow-cache").write_text("a file where the cache should be")
+    with pytest.warns(UserWarning, match=r"cannot write the image cache \(.*set data.cache_dir"):
+        folder = build(root)
+    assert not isinstance(folder.images, np.memmap)
+    assert folder.images[:, 0, 0, 0].tolist() == list(range(12))
+    with pytest.warns(UserWarning, match="cannot write the image cache"):
+        build(root)
+    assert len(decoded) == 12
+
+
+def test_another_builder_that_was_first_wins(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images = cache._write_images
+
+    def meanwhile(*args: object) -> object:
+        monkeypatch.setattr(cache, "_write_images", write_images)
+        build(root)
+        return write_images(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cache, "_write_images", meanwhile)
+    assert len(build(root).names) == 12
+    assert len(entries(tmp_path)) == 1
+
+
+def test_builders_at_once(root: Path, tmp_path: Path) -> None:
+    results: list[cache.DecodedFolder] = []
+    threads = [threading.Thread(target=lambda: results.append(build(root))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [result.images[:, 0, 0, 0].tolist() for result in results] == [list(range(12))] * 4
+    assert len(entries(tmp_path)) == 1
+
+
+def test_interrupted_build_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: object) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bulk, "decode_file", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        build(root)
+    assert entries(tmp_path) == []
+
+
+def test_cache_dir_argument(root: Path, tmp_path: Path) -> None:
+    load_split("folder", "train", SHAPE, root=root, cache_dir=tmp_path / "mine")
+    assert len(list((tmp_path / "mine").iterdir())) == 1
+    assert not (tmp_path / "glow-cache").exists()
+
+
+def test_processes_and_several_chunks_give_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "0005.png").write_bytes(b"broken")
+    with pytest.warns(UserWarning, match="1 of 13"):
+        alone = build(root)
+    monkeypatch.setattr(bulk, "_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(bulk, "_CHUNK_BYTES", 5 * 3 * 4 * 6)
+    chunks = list(bulk.decode_listing(list_images(root), SHAPE, "crop"))
+    assert len(chunks) == 3
+    assert np.array_equal(np.concatenate([chunk.images for chunk in chunks]), alone.images)
+    assert tuple(name for chunk in chunks for name in chunk.names) == alone.names
+    assert [name for chunk in chunks for name, _ in chunk.skipped] == ["0005.png"]
+
+
+def test_decoding_leaves_the_global_random_state_alone(root: Path) -> None:
+    import torch
+
+    before = torch.get_rng_state()
+    build(root)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,95 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from glow_app.data import ImageSet
+
+
+def numbered(count: int = 10) -> ImageSet:
+    images = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 2, 4), dtype=np.uint8)
+    return ImageSet(images, torch.arange(count) % 3, ("a", "b", "c"))
+
+
+def values(images: torch.Tensor) -> list[int]:
+    return images[:, 0, 0, 0].tolist()
+
+
+def test_one_item() -> None:
+    image, label = numbered()[4]
+    assert image.dtype == torch.uint8
+    assert image.shape == (3, 2, 4)
+    assert (image == 4).all()
+    assert label.dtype == torch.int64
+    assert label.shape == ()
+    assert label == 1
+
+
+def test_batches_come_collated_through_a_loader() -> None:
+    loader = DataLoader(numbered(), batch_size=4, collate_fn=ImageSet.collate)
+    batches = list(loader)
+    assert [len(images) for images, _ in batches] == [4, 4, 2]
+    assert values(batches[1][0]) == [4, 5, 6, 7]
+    assert batches[1][1].tolist() == [1, 2, 0, 1]
+
+
+def test_subset_of_subset_keeps_order_and_storage() -> None:
+    whole = numbered()
+    part = whole.subset([7, 3, 5]).subset([2, 0])
+    assert len(part) == 2
+    assert part.labels.tolist() == [2, 1]
+    assert part.images[:, 0, 0, 0].tolist() == [5, 7]
+    assert values(part.__getitems__([-1, 0])[0]) == [7, 5]
+    assert part.class_names == whole.class_names
+    assert part._storage is whole._storage
+    assert repr(part) == "ImageSet(2 images of (3, 2, 4), 3 classes)"
+
+
+def test_batches_are_copies() -> None:
+    whole = numbered()
+    images, _ = whole.__getitems__([0, 1])
+    images += 100
+    image, _ = whole[0]
+    image += 100
+    assert (whole.images[0] == 0).all()
+
+
+@pytest.mark.parametrize("index", [10, -11])
+def test_index_out_of_range(index: int) -> None:
+    with pytest.raises(IndexError, match="out of range for 10 images"):
+        numbered()[index]
+
+
+def test_plain_iteration_ends() -> None:
+    # Python iterates by index until the IndexError; the type checker does not know that protocol.
+    assert len(list(numbered())) == 10  # type: ignore[call-overload]
+
+
+def test_memory_map_is_pickled_by_reference(tmp_path: Path) -> None:
+    path = tmp_path / "images.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (500, 3, 8, 8), dtype=np.uint8))
+    mapped = ImageSet(np.load(path, mmap_mode="r"), torch.zeros(500, dtype=torch.int64)).subset(np.arange(100, 200))
+    packed = pickle.dumps(mapped)
+    assert len(packed) < 10_000
+    again = pickle.loads(packed)
+    assert np.array_equal(again.images, mapped.images)
+
+
+def test_slice_of_a_memory_map_is_pickled_by_value(tmp_path: Path) -> None:
+    path = tmp_path / "images.npy"
+    np.save(path, np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1))
+    part = ImageSet(np.load(path, mmap_mode="r")[5:10], torch.zeros(5, dtype=torch.int64))
+    assert pickle.loads(pickle.dumps(part)).images.ravel().tolist() == [5, 6, 7, 8, 9]
+
+
+def test_wrong_arrays_are_refused() -> None:
+    labels = torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"images are float32 \(2, 1, 4, 4\); expected uint8"):
+        ImageSet(np.zeros((2, 1, 4, 4), dtype=np.float32), labels)
+    with pytest.raises(ValueError, match="expected uint8"):
+        ImageSet(np.zeros((2, 4, 4), dtype=np.uint8), labels)
+    with pytest.raises(ValueError, match=r"labels are torch.int64 \(2,\); expected int64 \(3,\)"):
+        ImageSet(np.zeros((3, 1, 4, 4), dtype=np.uint8), labels)

@@ -1,0 +1,97 @@
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+
+from glow_app.data import ImageSet, TrainLoader, train_loader
+
+
+def loader(count: int = 20, batch_size: int = 4, **options: int) -> TrainLoader:
+    images = np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1)
+    return train_loader(ImageSet(images, torch.zeros(count, dtype=torch.int64)), batch_size, **options)
+
+
+def one_pass(batches: TrainLoader) -> list[list[int]]:
+    return [images.flatten().tolist() for images, _ in batches]
+
+
+def passes(batches: TrainLoader, count: int) -> list[list[int]]:
+    return [batch for _ in range(count) for batch in one_pass(batches)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_order_is_a_function_of_seed_and_epoch(num_workers: int) -> None:
+    first, second = passes(loader(num_workers=num_workers), 2)[:5], passes(loader(num_workers=num_workers), 2)[5:]
+    assert first == one_pass(loader())
+    assert second != first
+    late = loader(num_workers=num_workers)
+    late.epoch = 1
+    assert one_pass(late) == second
+    assert one_pass(loader(seed=1)) != first
+
+
+def test_every_image_once_and_full_batches_only() -> None:
+    assert sorted(chain(*one_pass(loader(20)))) == list(range(20))
+    batches = one_pass(loader(23))
+    assert [len(batch) for batch in batches] == [4] * 5
+    assert len(loader(23)) == 5
+
+
+def test_ranks_share_an_epoch() -> None:
+    ranks = [one_pass(loader(21, num_replicas=2, rank=rank)) for rank in range(2)]
+    assert [len(part) for part in ranks] == [2, 2]
+    seen = [*chain(*ranks[0], *ranks[1])]
+    assert len(seen) == len(set(seen)) == 16
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("taken", [0, 2, 5, 7])
+def test_resumes_inside_and_between_epochs(taken: int, num_workers: int) -> None:
+    whole = passes(loader(), 3)
+    stopped = loader(num_workers=num_workers)
+    before: list[list[int]] = []
+    while len(before) < taken:
+        for images, _ in stopped:
+            before.append(images.flatten().tolist())
+            if len(before) == taken:
+                break
+    resumed = loader(num_workers=num_workers)
+    resumed.load_state_dict(stopped.state_dict())
+    assert len(resumed) == 5
+    after = passes(resumed, 3)
+    assert before + after[: 15 - taken] == whole[:15]
+
+
+def test_a_pass_cut_short_is_followed_by_the_next_epoch() -> None:
+    batches = loader()
+    next(iter(batches))
+    assert one_pass(batches) == passes(loader(), 2)[5:]
+
+
+def test_a_shorter_pass_is_complete_when_resumed() -> None:
+    batches = loader()
+    batches.load_state_dict({"epoch": 0, "served": 2})
+    batches.pass_length = 2
+    assert one_pass(batches) == passes(loader(), 2)[5:]
+
+
+def test_an_iterator_that_is_never_used_changes_nothing() -> None:
+    batches = loader()
+    iter(batches)
+    assert one_pass(batches) == one_pass(loader())
+
+
+def test_global_random_state_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    one_pass(loader())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_batch_size_that_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="batch_size is 21, but with 20 training images it must be from 1 to 20"):
+        loader(20, 21)
+    with pytest.raises(ValueError, match="with 20 training images on 3 ranks it must be from 1 to 6"):
+        loader(20, 7, num_replicas=3)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        loader(20, 0)

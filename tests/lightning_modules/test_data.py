@@ -1,0 +1,202 @@
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch.utils.data import SequentialSampler
+
+from glow_app.data import sources
+from glow_app.data.base import ImageSet
+from glow_app.data.request import SplitRequest
+from glow_app.data.splits import choose
+from lightning_modules.data import ImageDataModule
+
+
+@pytest.fixture(autouse=True)
+def no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOW_CACHE", str(tmp_path / "glow-cache"))
+    monkeypatch.setenv("GLOW_DATA", str(tmp_path / "glow-data"))
+
+
+@pytest.fixture(autouse=True)
+def numbered_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source "numbers": 50 images, image i being [[i, 255]]."""
+
+    def load(request: SplitRequest) -> ImageSet:
+        images = np.stack([np.arange(50), np.full(50, 255)], axis=1).astype(np.uint8).reshape(50, 1, 1, 2)
+        return choose(ImageSet(images, torch.arange(50) % 2, ("even", "odd")), request)
+
+    monkeypatch.setitem(sources.SOURCES, "numbers", load)
+
+
+def numbers(**options: Any) -> ImageDataModule:
+    return ImageDataModule("numbers", (1, 1, 2), **{"batch_size": 8, "seed": 3, **options})
+
+
+class Recorder(pl.LightningModule):
+    """Keeps what it is fed; its one weight depends on the order of the batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[Any] = []
+        self.validated: list[Any] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        images, _ = batch
+        assert images.dtype == torch.uint8
+        self.seen.append(images.flatten().tolist())
+        return (self.weight - images.float().mean()) ** 2
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.validated.append(batch[0].flatten().tolist())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+def trainer(folder: Path, **options: Any) -> pl.Trainer:
+    settings: dict[str, Any] = {"max_epochs": 3, "logger": False, "accelerator": "cpu", "enable_progress_bar": False}
+    settings |= {"enable_model_summary": False, "default_root_dir": folder, "enable_checkpointing": False}
+    return pl.Trainer(**settings | options)
+
+
+def run(folder: Path, data: ImageDataModule, ckpt_path: Path | None = None, **options: Any) -> Recorder:
+    model = Recorder()
+    trainer(folder, **options).fit(model, datamodule=data, ckpt_path=ckpt_path)
+    return model
+
+
+def test_batches() -> None:
+    data = ImageDataModule(batch_size=32, eval_batch_size=100)
+    data.setup()
+    images, labels = next(iter(data.train_dataloader()))
+    assert (images.shape, images.dtype) == ((32, 1, 8, 8), torch.uint8)
+    assert (labels.shape, labels.dtype) == ((32,), torch.int64)
+    assert [len(images) for images, _ in data.val_dataloader()] == [100, 80]
+    assert [len(images) for images, _ in data.test_dataloader()] == [100, 80]
+    assert isinstance(data.val_dataloader().sampler, SequentialSampler)
+    assert data.class_names == tuple("0123456789")
+    assert data.num_classes == 10
+
+
+def test_class_names_before_setup() -> None:
+    assert numbers().class_names == ("even", "odd")
+
+
+def test_hyperparameters_are_plain(tmp_path: Path) -> None:
+    data = ImageDataModule("folder", [3, 4, 6], root=tmp_path, cache_dir=tmp_path)  # type: ignore[arg-type]
+    assert data.hparams["image_shape"] == (3, 4, 6)
+    assert type(data.hparams["root"]) is str
+    assert type(data.hparams["cache_dir"]) is str
+    assert data.hparams["eval_batch_size"] is None
+
+
+def test_batch_larger_than_the_set() -> None:
+    data = numbers(batch_size=41)
+    with pytest.raises(ValueError, match="batch_size is 41, but with 40 training images it must be from 1 to 40"):
+        data.train_dataloader()
+
+
+def test_only_the_splits_of_the_stage_are_loaded() -> None:
+    data = numbers(validation_fraction=0.0)
+    data.setup("test")
+    assert set(data._sets) == {"test"}
+    with pytest.raises(ValueError, match="no validation split"):
+        data.setup("fit")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_epochs_in_the_trainer(tmp_path: Path, num_workers: int) -> None:
+    seen = run(tmp_path, numbers(num_workers=num_workers)).seen
+    data = numbers()
+    loader = data.train_dataloader()
+    assert seen == [images.flatten().tolist() for _ in range(3) for images, _ in loader]
+    assert len(seen) == 15
+    assert seen[:5] != seen[5:10]
+
+
+def test_validation_is_whole_and_in_order(tmp_path: Path) -> None:
+    data = numbers(validation_fraction=0.3, eval_batch_size=4)
+    model = run(tmp_path, data, max_epochs=1, num_sanity_val_steps=0)
+    assert list(chain(*model.validated)) == data._sets["validation"].images.ravel().tolist()
+    assert [len(batch) // 2 for batch in model.validated] == [4, 4, 4, 3]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("stop", [2, 5, 7])
+def test_a_run_stopped_by_steps_and_resumed_equals_an_uninterrupted_one(
+    tmp_path: Path, stop: int, num_workers: int
+) -> None:
+    def data() -> ImageDataModule:
+        return numbers(num_workers=num_workers, horizontal_flip=True)
+
+    steps: dict[str, Any] = {"max_epochs": -1, "max_steps": 13}
+    whole = run(tmp_path, data(), **steps)
+    keep = ModelCheckpoint(tmp_path, filename="stop", save_last=True)
+    settings: dict[str, Any] = {"enable_checkpointing": True, "callbacks": [keep]}
+    part = run(tmp_path, data(), **steps | settings | {"max_steps": stop})
+    rest = run(tmp_path, data(), tmp_path / "last.ckpt", **steps)
+    assert part.seen + rest.seen == whole.seen
+    assert torch.equal(rest.weight, whole.weight)
+
+
+@pytest.mark.parametrize("every", [1, 3, 5])
+def test_resuming_from_any_step_of_a_longer_run(tmp_path: Path, every: int) -> None:
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=every, save_top_k=-1)
+    whole = run(tmp_path, numbers(horizontal_flip=True), enable_checkpointing=True, callbacks=[keep])
+    assert len(whole.seen) == 15
+    for step in range(every, 15, every):
+        rest = run(tmp_path, numbers(horizontal_flip=True), tmp_path / f"step={step}.ckpt")
+        assert rest.seen == whole.seen[step:], f"resumed from step {step}"
+        assert torch.equal(rest.weight, whole.weight)
+
+
+def test_resuming_between_limited_epochs(tmp_path: Path) -> None:
+    keep = ModelCheckpoint(tmp_path, filename="{epoch}", every_n_epochs=1, save_top_k=-1)
+    limit: dict[str, Any] = {"limit_train_batches": 3}
+    whole = run(tmp_path, numbers(), enable_checkpointing=True, callbacks=[keep], **limit)
+    rest = run(tmp_path, numbers(), tmp_path / "epoch=0.ckpt", **limit)
+    assert rest.seen == whole.seen[3:]
+
+
+def test_overfitting_on_some_batches(tmp_path: Path) -> None:
+    seen = run(tmp_path, numbers(), overfit_batches=2).seen
+    assert len(seen) == 6
+    assert seen[:2] == seen[2:4] == seen[4:]
+
+
+def flipped(batch: list[int]) -> list[bool]:
+    """Image i is [i, 255], mirrored [255, i]."""
+    return [pair[0] == 255 for pair in np.reshape(batch, (-1, 2)).tolist()]
+
+
+def test_flips_are_deterministic_and_for_training_only(tmp_path: Path) -> None:
+    model = run(tmp_path, numbers(horizontal_flip=True))
+    flips = [flipped(batch) for batch in model.seen]
+    assert 30 < sum(map(sum, flips)) < 90
+    assert len({tuple(flip) for flip in flips}) > 10
+    assert not any(any(flipped(batch)) for batch in model.validated)
+    assert run(tmp_path, numbers(horizontal_flip=True)).seen == model.seen
+    assert not any(any(flipped(batch)) for batch in run(tmp_path, numbers()).seen)
+    plain = run(tmp_path, numbers()).seen
+    images = [sorted(pair) for batch in model.seen for pair in np.reshape(batch, (-1, 2)).tolist()]
+    assert images == [pair for batch in plain for pair in np.reshape(batch, (-1, 2)).tolist()]
+
+
+def test_prepare_data_builds_the_folder_cache(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for index in range(20):
+        Image.new("RGB", (6, 4), (index, 0, 0)).save(tmp_path / f"pictures/{index}.png")
+    data = ImageDataModule("folder", (3, 4, 6), root=str(tmp_path / "pictures"), batch_size=4)
+    data.prepare_data()
+    assert len(list((tmp_path / "glow-cache").iterdir())) == 1
+    data.setup("fit")
+    assert isinstance(data._sets["train"]._storage, np.memmap)
+    assert data.num_classes == 0
+    assert len(run(tmp_path, data, max_epochs=1).seen) == 4
