@@ -1,7 +1,42 @@
-"""Errors of usage, told in one line."""
+"""The command line's manners: options in full, and errors of one line."""
 
-__all__ = ["UsageError", "suggestion"]
+import argparse
+import difflib
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+__all__ = ["Parser", "UsageError", "closest"]
 
 
 class UsageError(Exception):
-    """The command line is wrong; the message is for the person who typed it."""
+    """The command line is wrong; the message is for the person who typed it. Exit code 2."""
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean ...?`` for the nearest of the known words, or nothing."""
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that refuses abbreviations, suggests what was meant, and raises instead of exiting."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **kwargs)
+
+    def parse(self, arguments: list[str]) -> argparse.Namespace:
+        """Parse ``arguments``.
+
+        Raises:
+            UsageError: If one is unknown, missing or has no valid value.
+        """
+        parsed, unknown = self.parse_known_args(arguments)
+        if unknown:
+            word = unknown[0].split("=")[0]
+            hint = closest(word, self._option_string_actions) if word.startswith("-") else ""
+            self.error(f"unknown argument {word}{hint}")
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message as a :class:`UsageError`."""
+        raise UsageError(f"{self.prog}: {message}")

@@ -1,12 +1,16 @@
 """`glow fit`, `glow validate` and `glow test`: LightningCLI with a folder for each run."""
 
+import inspect
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
 import warnings
 from argparse import ArgumentError
+from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, Ri
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from glow_app.checkpoint import find_checkpoint, read_checkpoint
-from glow_app.usage import UsageError, suggestion
+from glow_app.usage import UsageError, closest
 from lightning_modules.callbacks import (
     EMA,
     ExportBest,
@@ -49,6 +53,8 @@ class GlowCLI(LightningCLI):
     """LightningCLI that gives each run its own folder and the callbacks of this project."""
 
     def __init__(self, args: list[str]) -> None:
+        # Errors are raised, to be told in one line; an abbreviation that works today is ambiguous tomorrow.
+        strict = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
             DensityModule,
             ImageDataModule,
@@ -58,7 +64,7 @@ class GlowCLI(LightningCLI):
             trainer_defaults={"num_sanity_val_steps": 0},
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            parser_kwargs={"exit_on_error": False, **{name: {"exit_on_error": False} for name in self.subcommands()}},
+            parser_kwargs={**strict, **dict.fromkeys(self.subcommands(), strict)},
             args=args,
         )
 
@@ -81,6 +87,15 @@ class GlowCLI(LightningCLI):
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("model.flow.init_args.image_shape", "data.image_shape")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; tell errors in one line, with the nearest known option."""
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            text = " ".join(str(error).split())
+            known = self._subcommand_parsers[args[0]]._option_string_actions
+            raise UsageError(f"glow {args[0]}: {text[:600]}{_suggestion(text, known)}") from error
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder."""
@@ -152,10 +167,7 @@ def main(command: str, arguments: list[str]) -> None:
             arguments = [f"--config={config}", *run_dir, *arguments, f"--ckpt_path={path}"]
         elif command != "fit":
             raise UsageError(f"glow {command} needs --checkpoint: a .ckpt file or a run's folder")
-        try:
-            cli = GlowCLI([command, *arguments])
-        except ArgumentError as error:
-            raise UsageError(_one_line(str(error), command)) from error
+        cli = GlowCLI([command, *arguments])
     if command == "fit":
         print(f"run folder: {cli.config.fit.run_dir}")
     else:
@@ -176,17 +188,26 @@ def _take_option(option: str, arguments: list[str]) -> tuple[str | None, list[st
 def _config_of(path: Path) -> str:
     checkpoint = read_checkpoint(path)
     if CONFIG_KEY not in checkpoint:
-        raise ValueError(f"{path} holds no configuration: it was not written by `glow fit`; pass --config and --ckpt_path")
+        raise ValueError(
+            f"{path} holds no configuration: it was not written by `glow fit`; pass --config and --ckpt_path"
+        )
     return checkpoint[CONFIG_KEY]
 
 
-def _one_line(message: str, command: str) -> str:
-    text = " ".join(message.split())
-    return f"glow {command}: {text[:600]}{suggestion(text)}"
+def _suggestion(message: str, options: Iterable[str]) -> str:
+    """Return what was probably meant by the option that jsonargparse's message refuses."""
+    if found := re.search(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE):
+        return closest(found[1], options)
+    if found := re.search(r"class_path '([\w.]+)': Option '(\w+)' is not accepted", message):
+        module, _, name = found[1].rpartition(".")
+        return closest(found[2], inspect.signature(getattr(import_module(module), name)).parameters)
+    return ""
 
 
 def _quiet() -> None:
     # What Lightning tells its own developers; users get this project's words.
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for pattern in (".*does not have many workers.*", ".*args parameter is intended.*", ".*exists and is not empty.*"):
-        warnings.filterwarnings("ignore", pattern)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    unwanted = ("does not have many workers", "args parameter is intended", "exists and is not empty", "LeafSpec")
+    for words in unwanted:
+        warnings.filterwarnings("ignore", f".*{words}.*")

@@ -23,6 +23,9 @@ class AppendingCSVLogger(CSVLogger):
         self._path = Path(folder) / "metrics.csv"
         self._earlier = self._path.read_text() if self._path.exists() else ""
 
+    def log_hyperparams(self, params: Any = None) -> None:
+        """Do nothing: the run's ``config.yaml`` holds them all."""
+
     @property
     def experiment(self) -> Any:
         """The writer; created on first use."""

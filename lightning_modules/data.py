@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
@@ -115,6 +116,10 @@ class ImageDataModule(pl.LightningDataModule):
         )
         mirrored = torch.rand(len(images), generator=generator).lt(0.5).to(images.device)
         return torch.where(mirrored[:, None, None, None], images.flip(-1), images), labels
+
+    def images(self, split: Split) -> np.ndarray:
+        """Return the images of a split, uint8 (N, C, H, W), loading them if need be."""
+        return self._set(split).images
 
     @property
     def class_names(self) -> tuple[str, ...]:

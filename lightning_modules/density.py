@@ -79,7 +79,7 @@ class DensityModule(pl.LightningModule):
         """Return the optimiser and its schedule, counted in steps."""
         optimizer = self.optimizer(self.parameters())
         scheduler = self.lr_scheduler(optimizer, self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave what ``--checkpoint`` needs to rebuild the model, and nothing that needs unpickling of code."""

@@ -24,8 +24,8 @@ class PlainProgress(Callback):
         self._best = min(self._best, value)
         print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}  "
-            f"train {float(metrics.get('train/bpd', float('nan'))):.3f}  val {value:.3f}  best {self._best:.3f} bits/dim  "
-            f"{float(metrics.get('images_per_second', float('nan'))):.0f} images/s  "
+            f"train {float(metrics.get('train/bpd', float('nan'))):.3f}  val {value:.3f}  best {self._best:.3f}  "
+            f"bits/dim  {float(metrics.get('images_per_second', float('nan'))):.0f} images/s  "
             f"{time.monotonic() - self._start:.0f} s",
             flush=True,
         )

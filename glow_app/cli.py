@@ -1,0 +1,88 @@
+"""The `glow` command. Nothing heavy is imported before it is known which command runs."""
+
+import os
+import sys
+from importlib import import_module
+
+from glow_app import __version__
+from glow_app.usage import Parser, UsageError, closest
+
+__all__ = ["main"]
+
+TRAINING = {
+    "fit": "train a model: glow fit --config configs/digits.yaml",
+    "validate": "bits/dim of a checkpoint on the validation images",
+    "test": "bits/dim of a checkpoint on the test images, beside simple references",
+}
+COMMANDS = {
+    "sample": "draw images at a temperature",
+    "interpolate": "the images between two images",
+    "reconstruct": "encode and decode images, and say how exact it was",
+    "export": "write a checkpoint as safetensors and config",
+    "info": "what a model, a checkpoint or a picture says about itself",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 for a failure, 2 for wrong usage."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    if debug:
+        arguments.remove("--debug")
+    try:
+        return _dispatch(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe has gone, as `head` does; nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        print(f"glow {__version__}")
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command in TRAINING:
+        import_module("lightning_modules.cli").main(command, rest)
+    elif command in COMMANDS:
+        module = import_module(f"glow_app.commands.{command}")
+        parser = Parser(prog=f"glow {command}", description=module.__doc__)
+        module.add_arguments(parser)
+        module.run(parser.parse(rest))
+    else:
+        raise UsageError(f"there is no command {command}{closest(command, [*TRAINING, *COMMANDS])} (see glow --help)")
+    return 0
+
+
+def _help() -> str:
+    commands = "\n".join(f"  {name:<12} {text}" for name, text in {**TRAINING, **COMMANDS}.items())
+    return (
+        "usage: glow COMMAND [OPTIONS] [--debug]\n\n"
+        "Exact-likelihood image generation with Glow.\n\n"
+        f"commands:\n{commands}\n\n"
+        "glow COMMAND --help tells the options; --debug shows the traceback of an error."
+    )
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    text = " ".join(str(error).split())
+    if isinstance(error, (ValueError, OSError, UsageError)) and text:
+        return text
+    return f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

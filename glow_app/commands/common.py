@@ -1,0 +1,95 @@
+"""What several commands share: options, the output folder, and images from files."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from glow_app.model import ImageModel
+
+__all__ = ["add_model_arguments", "add_output_arguments", "load", "output_folder", "read_images", "refuse_existing"]
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--checkpoint`` and ``--device``."""
+    parser.add_argument(
+        "--checkpoint", required=True, help="a .ckpt file, an exported model, or a run's folder", metavar="PATH"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto")
+
+
+def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add ``--output`` and ``--overwrite``."""
+    parser.add_argument("--output", default=default, help="folder for the results", metavar="FOLDER")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
+
+
+def load(arguments: argparse.Namespace) -> "ImageModel":
+    """Return the model of ``--checkpoint`` on ``--device``.
+
+    Raises:
+        ValueError: If the device is unknown or absent.
+    """
+    import torch
+
+    from glow_app.checkpoint import load_model
+
+    name = arguments.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name} is not available here; use --device cpu") from error
+    return load_model(arguments.checkpoint, device)
+
+
+def output_folder(arguments: argparse.Namespace) -> Path:
+    """Make and return the ``--output`` folder."""
+    folder = Path(arguments.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
+    """Raise if a file to be written exists already.
+
+    Raises:
+        FileExistsError: Unless ``overwrite``.
+    """
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise FileExistsError(f"{existing[0]}{more} exists already; choose another --output or pass --overwrite")
+
+
+def read_images(model: "ImageModel", paths: Sequence[str]) -> "Tensor":
+    """Return picture files as uint8 (B, C, H, W) in the model's shape; says so where a size had to be changed.
+
+    Raises:
+        ValueError: If a file is missing or unreadable.
+    """
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from glow_app.data.decoding import decode_file
+
+    shape = model.flow.image_shape
+    arrays = []
+    for path in paths:
+        try:
+            with Image.open(path) as picture:
+                width, height = picture.size
+            arrays.append(decode_file(Path(path), shape, "crop"))
+        except FileNotFoundError as error:
+            raise ValueError(f"there is no file {path}") from error
+        except Exception as error:  # Pillow's plugins share no narrower type
+            raise ValueError(f"{path} cannot be read as a picture: {error}") from error
+        if (height, width) != shape[1:]:
+            print(f"{path}: {height}x{width} resized and cropped to {shape[1]}x{shape[2]}")
+    return torch.from_numpy(np.stack(arrays))

@@ -1,0 +1,48 @@
+"""Print what a checkpoint, an exported model, a run's folder, or a sampled PNG says about itself."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``glow info``."""
+    parser.add_argument("path", nargs="?", help="a checkpoint, an exported model, a run's folder, or a PNG")
+    parser.add_argument("--checkpoint", default=None, help="the same, as the other commands name it", metavar="PATH")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the facts, one a line."""
+    if (arguments.path is None) == (arguments.checkpoint is None):
+        raise ValueError("glow info needs one path: a checkpoint, an exported model, a run's folder, or a PNG")
+    path = Path(arguments.path or arguments.checkpoint)
+    facts = _picture_facts(path) if path.suffix.lower() == ".png" else _model_facts(path)
+    for name, value in facts.items():
+        print(f"{name:<20} {value}")
+
+
+def _picture_facts(path: Path) -> dict[str, object]:
+    from glow_app.images import read_png_text
+
+    text = read_png_text(path)
+    if not text:
+        raise ValueError(f"{path} carries no text: not written by `glow sample`, or stripped since")
+    return dict(text)
+
+
+def _model_facts(path: Path) -> dict[str, object]:
+    from glow_app.checkpoint import find_checkpoint, load_model, training_facts
+    from glow_app.pretrained import model_hash
+
+    model = load_model(path)
+    flow = dict(model.flow.config)
+    parts = {name: flow.pop(name) for name in ("conditioner", "prior")}
+    return {
+        "file": find_checkpoint(path),
+        "sha256": model_hash(model),
+        "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
+        "num_bits": model.num_bits,
+        **flow,
+        **{name: part["class_path"] for name, part in parts.items() if isinstance(part, dict)},
+        "latent shapes": model.flow.latent_shapes,
+        **training_facts(path),
+    }

@@ -1,0 +1,36 @@
+"""The words around a bits/dim figure, without which it compares with nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from glow_app.baselines import histogram_bits_per_dim, png_bits_per_dim
+from glow_app.data import Split
+from lightning_modules.data import ImageDataModule
+from lightning_modules.density import DensityModule
+
+__all__ = ["print_report"]
+
+
+def print_report(module: DensityModule, data: ImageDataModule, command: str, metrics: Mapping[str, Any]) -> None:
+    """Print bits/dim with everything that it depends on, beside two references on the same images.
+
+    Args:
+        module: The evaluated module.
+        data: Its data, set up.
+        command: "validate" or "test".
+        metrics: What the trainer measured.
+    """
+    split: Split = "validation" if command == "validate" else "test"
+    images = data.images(split)
+    num_bits = module.model.num_bits
+    value = float(metrics[f"{'val' if command == 'validate' else 'test'}/bpd"])
+    channels, height, width = module.model.flow.image_shape
+    draws = "1 draw" if module.num_draws == 1 else f"{module.num_draws} draws"
+    source = data.hparams["source"]
+    print(
+        f"{value:.4f} bits/dim  ({source}, {split} split, {len(images)} images of {channels}x{height}x{width}, "
+        f"{num_bits}-bit, {draws} of uniform dequantisation noise)"
+    )
+    histogram = histogram_bits_per_dim(data.images("train"), images, num_bits)
+    print(f"{histogram:.4f} bits/dim  reference: a histogram for each pixel, counted on the training split")
+    print(f"{png_bits_per_dim(images, num_bits):.4f} bits/dim  reference: one PNG of the same images")
