@@ -25,6 +25,9 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for a failure, 2 for wrong usage."""
+    # Threads that wait by spinning make every process a hundred times slower when two of them share the cores. Read
+    # when torch is loaded, which has not happened yet.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     if debug:

@@ -38,6 +38,9 @@ __all__ = ["GlowCLI", "main"]
 
 CONFIG_KEY = "glow_app_config"
 
+# What every experiment of the repository shares; an installation without it uses the defaults of the classes.
+BASE_CONFIG = Path(__file__).parents[1] / "configs" / "base.yaml"
+
 
 class SaveRunConfig(SaveConfigCallback):
     """Keeps the whole configuration beside the checkpoints and inside each, so that a checkpoint alone is enough."""
@@ -55,6 +58,7 @@ class GlowCLI(LightningCLI):
     def __init__(self, args: list[str]) -> None:
         # Errors are raised, to be told in one line; an abbreviation that works today is ambiguous tomorrow.
         strict = {"exit_on_error": False, "allow_abbrev": False}
+        fit = {**strict, "default_config_files": [str(BASE_CONFIG)]}
         super().__init__(
             DensityModule,
             ImageDataModule,
@@ -64,7 +68,7 @@ class GlowCLI(LightningCLI):
             trainer_defaults={"num_sanity_val_steps": 0},
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            parser_kwargs={**strict, **dict.fromkeys(self.subcommands(), strict)},
+            parser_kwargs={**strict, "fit": fit, "validate": strict, "test": strict},
             args=args,
         )
 

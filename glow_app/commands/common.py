@@ -10,7 +10,15 @@ if TYPE_CHECKING:
 
     from glow_app.model import ImageModel
 
-__all__ = ["add_model_arguments", "add_output_arguments", "load", "output_folder", "read_images", "refuse_existing"]
+__all__ = [
+    "add_model_arguments",
+    "add_output_arguments",
+    "load",
+    "output_folder",
+    "positive",
+    "read_images",
+    "refuse_existing",
+]
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +33,14 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     """Add ``--output`` and ``--overwrite``."""
     parser.add_argument("--output", default=default, help="folder for the results", metavar="FOLDER")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
+
+
+def positive(text: str) -> int:
+    """Return a whole number from 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too small; expected at least 1")
+    return value
 
 
 def load(arguments: argparse.Namespace) -> "ImageModel":

@@ -9,6 +9,7 @@ from glow_app.commands.common import (
     add_output_arguments,
     load,
     output_folder,
+    positive,
     read_images,
     refuse_existing,
 )
@@ -24,11 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="*", help="picture files, or folders of them")
     parser.add_argument("--source", default=None, help="instead of files: test images of digits, fashion_mnist, ...")
     parser.add_argument("--root", default=None, help="where the source's files lie", metavar="FOLDER")
-    parser.add_argument("--count", type=int, default=64, help="how many images of a source")
+    parser.add_argument("--count", type=positive, default=64, help="how many images of a source")
     add_model_arguments(parser)
     add_output_arguments(parser, "reconstructions")
-    parser.add_argument("--label", type=int, default=None, help="class of all images, for a class-conditional model")
-    parser.add_argument("--batch-size", type=int, default=16, help="images at a time")
+    parser.add_argument("--label", type=int, default=None, help="class of all files, for a class-conditional model")
+    parser.add_argument("--batch-size", type=positive, default=16, help="images at a time")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -41,21 +42,18 @@ def run(arguments: argparse.Namespace) -> None:
     model = load(arguments)
     path = output_folder(arguments) / "comparison.png"
     refuse_existing([path], arguments.overwrite)
-    images = _images(model, arguments)
-    results = []
-    for batch in images.split(max(1, arguments.batch_size)):
-        labels = None if arguments.label is None else torch.full((len(batch),), arguments.label)
-        results.append(reconstruct(model, batch, labels))
+    images, labels = _images_and_labels(model, arguments)
+    batches = zip(images.split(arguments.batch_size), labels.split(arguments.batch_size), strict=True)
+    results = [reconstruct(model, *batch) for batch in batches]
     pairs = torch.stack([images, torch.cat([result.images for result in results])], dim=1).flatten(0, 1)
     save_png(grid(pairs[:64], columns=8), path)
     print(f"{len(images)} images, largest pixel error {max(result.max_pixel_error for result in results)} of 255")
-    if model.num_bits < 8:
-        lost = max(result.max_quantisation for result in results)
+    if lost := max(result.max_quantisation for result in results):
         print(f"the model keeps {model.num_bits} of 8 bits, which changed a pixel by up to {lost} beforehand")
     print(f"originals and reconstructions side by side: {path}")
 
 
-def _images(model: "ImageModel", arguments: argparse.Namespace) -> "Tensor":
+def _images_and_labels(model: "ImageModel", arguments: argparse.Namespace) -> "tuple[Tensor, Tensor]":
     import torch
 
     from glow_app.data import load_split
@@ -67,8 +65,10 @@ def _images(model: "ImageModel", arguments: argparse.Namespace) -> "Tensor":
         chosen = load_split(
             arguments.source, "test", model.flow.image_shape, root=arguments.root, limit=arguments.count
         )
-        return torch.from_numpy(chosen.images[:])
+        return torch.from_numpy(chosen.images[:]), chosen.labels
+    if model.flow.num_classes is not None and arguments.label is None:
+        raise ValueError(f"the model is class-conditional: give --label, 0 to {model.flow.num_classes - 1}")
     files: list[str] = []
     for name in map(Path, arguments.images):
         files += [str(name / file.name) for file in list_images(name).files] if name.is_dir() else [str(name)]
-    return read_images(model, files)
+    return read_images(model, files), torch.full((len(files),), arguments.label or 0)

@@ -7,7 +7,14 @@ import os
 import random
 
 from glow_app import __version__
-from glow_app.commands.common import add_model_arguments, add_output_arguments, load, output_folder, refuse_existing
+from glow_app.commands.common import (
+    add_model_arguments,
+    add_output_arguments,
+    load,
+    output_folder,
+    positive,
+    refuse_existing,
+)
 
 LARGEST_SEED = 2**31 - 1
 
@@ -17,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_output_arguments(parser, "samples")
     parser.add_argument("--temperature", type=_temperature, default=0.7, help="factor on the base noise")
-    parser.add_argument("--count", type=_positive, default=16, help="how many images")
+    parser.add_argument("--count", type=positive, default=16, help="how many images")
     parser.add_argument("--seed", type=_seed, default=None, help="of the first image; drawn and printed if left out")
     parser.add_argument("--label", type=int, default=None, help="class, for a class-conditional model")
-    parser.add_argument("--batch-size", type=_positive, default=16, help="images at a time")
+    parser.add_argument("--batch-size", type=positive, default=16, help="images at a time")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -46,7 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
     for name, (one, image) in zip(names, batches, strict=True):
         save_png(to_pil(image), folder / name, {"seed": one, **facts})
         images.append(image.cpu())
-    save_png(grid(torch.stack(images)), folder / "grid.png", {"seed": seed, "count": arguments.count, **facts})
+    columns = model.flow.num_classes if arguments.label is None else None
+    save_png(grid(torch.stack(images), columns), folder / "grid.png", {"seed": seed, "count": arguments.count, **facts})
     record = {"seed": seed, "count": arguments.count, **facts, "checkpoint": str(arguments.checkpoint), "files": names}
     beside = folder / ".run.json"
     beside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -58,13 +66,6 @@ def _temperature(text: str) -> float:
     value = float(text)
     if not (math.isfinite(value) and value >= 0):
         raise argparse.ArgumentTypeError(f"{text} is not a temperature; expected a finite number from 0 (0.7 is usual)")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is too small; expected at least 1")
     return value
 
 

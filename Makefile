@@ -1,0 +1,38 @@
+# Every target makes the virtual environment itself when it is missing.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+
+# Waiting threads sleep instead of spinning: two torch processes on the same cores would starve each other.
+export OMP_WAIT_POLICY ?= passive
+
+.PHONY: demo test lint format
+
+$(BIN)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e '.[dev]'
+	touch $@
+
+demo: $(BIN)/.installed
+	rm -rf $(DEMO)
+	$(BIN)/glow fit --config configs/digits.yaml --run_dir $(DEMO)
+	$(BIN)/glow test --checkpoint $(DEMO)/best.ckpt
+	for t in 0.5 0.7 1.0; do \
+	  $(BIN)/glow sample --checkpoint $(DEMO) --temperature $$t --count 40 --seed 0 --output $(DEMO)/pictures/t$$t || exit 1; done
+	$(BIN)/glow reconstruct --checkpoint $(DEMO) --source digits --output $(DEMO)/pictures
+	$(BIN)/glow interpolate $(DEMO)/pictures/t0.7/seed000003_t0.70.png $(DEMO)/pictures/t0.7/seed000008_t0.70.png \
+	  --label 3 8 --checkpoint $(DEMO) --output $(DEMO)/pictures/interpolation.png
+	@echo "pictures: $(DEMO)/pictures/t0.5/grid.png, t0.7/grid.png, t1.0/grid.png, comparison.png, interpolation.png"
+
+test: $(BIN)/.installed
+	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow")
+
+lint: $(BIN)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(BIN)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .

@@ -1,0 +1,210 @@
+"""What every bijection owes, for every entry of the registry."""
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from registry import REGISTRY, Case
+from torch import Tensor, nn
+from torch.func import functional_call
+
+import glow_app.priors
+from glow_app.bijections import Bijection
+
+Map = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
+
+
+@pytest.fixture(params=REGISTRY.values(), ids=REGISTRY.keys())
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+def both_ways(case: Case, batch_size: int = 3) -> Iterator[tuple[Map, Tensor, Tensor | None]]:
+    """Yield each direction of the bijection with an input that belongs to it."""
+    bijection, x, context = case.build(batch_size)
+    yield bijection.forward, x, context
+    generator = torch.Generator().manual_seed(5)
+    z = torch.randn(bijection(x, context)[0].shape, generator=generator, dtype=x.dtype)
+    yield bijection.inverse, z, context
+
+
+def row(context: Tensor | None, index: int) -> Tensor | None:
+    return None if context is None else context[index : index + 1]
+
+
+def test_round_trip_from_the_data_side(case: Case) -> None:
+    bijection, x, context = case.build()
+    z, log_det = bijection(x, context)
+    back, inverse_log_det = bijection.inverse(z, context)
+    assert back.shape == x.shape
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-9)
+    torch.testing.assert_close(inverse_log_det, -log_det, rtol=0, atol=1e-9)
+
+
+def test_round_trip_from_the_latent_side(case: Case) -> None:
+    bijection, x, context = case.build()
+    z = torch.randn_like(bijection(x, context)[0])
+    data, log_det = bijection.inverse(z, context)
+    back, forward_log_det = bijection(data, context)
+    assert back.shape == z.shape
+    torch.testing.assert_close(back, z, rtol=0, atol=1e-9)
+    torch.testing.assert_close(forward_log_det, -log_det, rtol=0, atol=1e-9)
+
+
+def test_log_det_equals_the_jacobians(case: Case) -> None:
+    for direction, x, context in both_ways(case, batch_size=2):
+        log_det = direction(x, context)[1]
+        for index in range(len(x)):
+
+            def flat(values: Tensor, index: int = index, direction: Map = direction, x: Tensor = x) -> Tensor:
+                return direction(values.reshape(1, *x.shape[1:]), row(context, index))[0].flatten()  # noqa: B023
+
+            jacobian = torch.autograd.functional.jacobian(flat, x[index].flatten())
+            assert jacobian.shape == (x[0].numel(), x[0].numel())
+            expected = torch.linalg.slogdet(jacobian).logabsdet
+            torch.testing.assert_close(log_det[index], expected, rtol=0, atol=1e-9)
+
+
+def test_log_det_is_one_wide_number_an_image(case: Case) -> None:
+    for batch_size in (1, 3):
+        for direction, x, context in both_ways(case, batch_size):
+            y, log_det = direction(x, context)
+            assert log_det.shape == (batch_size,)
+            assert log_det.dtype == y.dtype == torch.float64
+            assert y.shape[0] == batch_size
+
+
+def test_images_of_a_batch_do_not_see_each_other(case: Case) -> None:
+    for direction, x, context in both_ways(case):
+        y, log_det = direction(x, context)
+        for index in range(len(x)):
+            y_alone, log_det_alone = direction(x[index : index + 1], row(context, index))
+            torch.testing.assert_close(y_alone[0], y[index], rtol=0, atol=1e-12)
+            torch.testing.assert_close(log_det_alone[0], log_det[index], rtol=0, atol=1e-12)
+        changed = x.clone()
+        changed[1] = -7.0 * changed[1] + 1.0
+        y_changed, log_det_changed = direction(changed, context)
+        for index in (0, 2):
+            torch.testing.assert_close(y_changed[index], y[index], rtol=0, atol=1e-12)
+            torch.testing.assert_close(log_det_changed[index], log_det[index], rtol=0, atol=1e-12)
+        assert not torch.allclose(y_changed[1], y[1])
+
+
+def test_nothing_is_changed_in_place(case: Case) -> None:
+    bijection, x, context = case.build()
+    z = bijection(x, context)[0].detach()
+    state = {name: value.clone() for name, value in bijection.state_dict().items()}
+    for mode in (True, False):
+        bijection.train(mode)
+        for direction, values in ((bijection.forward, x), (bijection.inverse, z)):
+            given = values.clone()
+            given_context = None if context is None else context.clone()
+            direction(given, given_context)
+            assert torch.equal(given, values)
+            assert context is None or torch.equal(given_context, context)  # type: ignore[arg-type]
+    for name, value in bijection.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+def test_training_and_evaluation_agree(case: Case) -> None:
+    bijection, x, context = case.build()
+    trained = bijection.train()(x, context)
+    evaluated = bijection.eval()(x, context)
+    assert all(torch.equal(a, b) for a, b in zip(trained, evaluated, strict=True))
+
+
+def test_a_fresh_instance_with_the_state_is_the_same(case: Case) -> None:
+    bijection, x, context = case.build()
+    torch.manual_seed(99)
+    fresh = case.constructor().to(torch.float64)
+    fresh.load_state_dict(bijection.state_dict())
+    z = bijection(x, context)[0]
+    for ours, theirs in ((bijection.forward, fresh.forward), (bijection.inverse, fresh.inverse)):
+        values = x if ours == bijection.forward else z
+        for expected, found in zip(ours(values, context), theirs(values, context), strict=True):
+            assert torch.equal(found, expected)
+
+
+def test_initialising_again_changes_nothing(case: Case) -> None:
+    bijection, x, context = case.build()
+    expected = bijection(x, context)
+    found = bijection.initialize(5 * x + 1, context)
+    again = bijection(x, context)
+    assert all(torch.equal(a, b) for a, b in zip(again, expected, strict=True))
+    # Up to rounding: fused bijections initialise one by one.
+    for returned, expected_value in zip(found, bijection(5 * x + 1, context), strict=True):
+        torch.testing.assert_close(returned, expected_value, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("side", ["data", "latent"])
+def test_a_wrong_shape_is_a_value_error_that_names_both(case: Case, side: str) -> None:
+    bijection, x, context = case.build(batch_size=2)
+    z = bijection(x, context)[0]
+    values, bad = (x, case.bad_shape) if side == "data" else (z, case.bad_latent_shape)
+    direction = bijection.forward if side == "data" else bijection.inverse
+    channels, *sides = values.shape[1:]
+    for shape in (bad or (channels + 1, *sides), (channels, *sides, 2)):
+        with pytest.raises(ValueError, match=re.compile("expect|fit")) as caught:
+            direction(torch.zeros(2, *shape, dtype=x.dtype), context)
+        shapes = re.findall(r"\(2(?:, \d+)+\)", str(caught.value))
+        assert shapes, "the message names the shape that came"
+        assert "\n" not in str(caught.value)
+
+
+def test_gradients_are_right_and_reach_everything(case: Case) -> None:
+    bijection, x, context = case.build(batch_size=2)
+    names = [name for name, _ in bijection.named_parameters()]
+    parameters = [parameter.detach().clone().requires_grad_() for parameter in bijection.parameters()]
+    inputs = [x.requires_grad_()] + ([] if context is None else [context.requires_grad_()])
+
+    def outputs(x: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        given = None if context is None else rest[0]
+        tensors = rest if context is None else rest[1:]
+        return functional_call(bijection, dict(zip(names, tensors, strict=True)), (x, given))
+
+    assert torch.autograd.gradcheck(outputs, (*inputs, *parameters), fast_mode=True)
+    z, log_det = outputs(*inputs, *parameters)
+    weights = torch.randn(z.shape, generator=torch.Generator().manual_seed(1), dtype=z.dtype)
+    gradients = torch.autograd.grad((weights * z).sum() + log_det.sum(), [*inputs, *parameters])
+    for name, gradient in zip(["x", "context"][: len(inputs)] + names, gradients, strict=True):
+        assert gradient.isfinite().all(), name
+        assert gradient.abs().max() > 1e-8, f"{name} is not reached"
+
+
+def test_the_inverse_is_differentiable_too(case: Case) -> None:
+    bijection, x, context = case.build(batch_size=2)
+    z = bijection(x, context)[0].detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda values: bijection.inverse(values, context), (z,), fast_mode=True)
+
+
+def test_autocast_costs_no_invertibility(case: Case) -> None:
+    bijection, x, context = case.build(dtype=torch.float32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        z, log_det = bijection(x, context)
+        back, inverse_log_det = bijection.inverse(z, context)
+    for tensor in (z, log_det, back, inverse_log_det):
+        assert tensor.dtype == torch.float32
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-4)
+    torch.testing.assert_close(inverse_log_det, -log_det, rtol=0, atol=1e-4)
+
+
+def test_the_registry_holds_every_bijection() -> None:
+    assert glow_app.priors.__all__, "importing the priors defines their classes"
+    registered = {type(module) for case in REGISTRY.values() for module in case.constructor().modules()}
+    missing = {cls.__qualname__ for cls in concrete_subclasses(Bijection)} - {cls.__qualname__ for cls in registered}
+    assert not missing
+
+
+def test_the_registry_is_as_small_as_it_says() -> None:
+    for name, case in REGISTRY.items():
+        assert math.prod(case.shape) <= 24, name
+
+
+def concrete_subclasses(cls: type[nn.Module]) -> Iterator[type[nn.Module]]:
+    for subclass in cls.__subclasses__():
+        if subclass.__module__.startswith("glow_app.") and not inspect.isabstract(subclass):
+            yield subclass
+        yield from concrete_subclasses(subclass)

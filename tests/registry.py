@@ -1,0 +1,154 @@
+"""All bijections of the project: an entry here earns every test of ``tests/bijections/test_properties.py``."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from glow_app.bijections import (
+    ActNorm,
+    AdditiveCoupling,
+    AffineCoupling,
+    Bijection,
+    Chain,
+    ConditionalAffine,
+    DiagonalAffine,
+    Inverse,
+    InvertibleConv1x1,
+    PixelwiseChain,
+    Squeeze,
+)
+from glow_app.flows import Glow
+from glow_app.model import ImageModel
+from glow_app.nn import Conditioner, ConvConditioner, GatedResidualConditioner
+from glow_app.priors import GaussianPrior
+
+HIDDEN = 6
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class Sample(NamedTuple):
+    bijection: Bijection
+    x: Tensor
+    context: Tensor | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A bijection, the shape of its input without the batch, that of its context, and two shapes it must refuse."""
+
+    constructor: Callable[[], Bijection]
+    shape: tuple[int, ...]
+    context_shape: tuple[int, ...] | None = None
+    bad_shape: tuple[int, ...] | None = None
+    bad_latent_shape: tuple[int, ...] | None = None
+
+    def batch(self, size: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor | None]:
+        """Return a random input and its context."""
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(size, *self.shape, generator=generator, dtype=torch.float64)
+        if self.context_shape is None:
+            return x.to(dtype), None
+        return x.to(dtype), torch.randn(size, *self.context_shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    def build(self, batch_size: int = 3, dtype: torch.dtype = torch.float64, seed: int = 0) -> Sample:
+        """Return the bijection, initialised and with every parameter moved, and a batch that it has not seen."""
+        torch.manual_seed(seed)
+        # Far from zero before the initialisation, which keeps the activations tame, and a little after it.
+        bijection = perturb(self.constructor().to(dtype), seed=seed + 1, size=0.3)
+        bijection.initialize(*self.batch(8, seed=seed + 2, dtype=dtype))
+        return Sample(perturb(bijection, seed + 3, size=0.1), *self.batch(batch_size, seed=seed + 4, dtype=dtype))
+
+
+@torch.no_grad()
+def perturb(module: M, seed: int = 0, size: float = 0.3) -> M:
+    """Move all parameters: at its zero initialisation a wrong coupling passes everything."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        parameter.add_(size * torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter))
+    return module
+
+
+def tiny_glow(
+    image_shape: tuple[int, int, int] = (3, 8, 8),
+    num_levels: int = 2,
+    num_steps: int | list[int] = 2,
+    hidden_channels: int = 8,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    perturbation: float = 0.0,
+    **arguments: object,
+) -> Glow:
+    """Return an initialised Glow."""
+    torch.manual_seed(seed)
+    flow = Glow(image_shape, num_levels, num_steps, hidden_channels, **arguments).to(dtype)  # type: ignore[arg-type]
+    labels = None if flow.num_classes is None else torch.arange(16) % flow.num_classes
+    flow.initialize(torch.rand(16, *image_shape, dtype=dtype) - 0.5, flow.embed(labels))
+    return perturb(flow, seed, perturbation) if perturbation else flow
+
+
+def tiny_model(num_bits: int = 8, **arguments: object) -> ImageModel:
+    """Return an initialised, perturbed model in evaluation mode."""
+    return ImageModel(tiny_glow(**{"perturbation": 0.05, **arguments}), num_bits=num_bits).eval()  # type: ignore[arg-type]
+
+
+def random_images(num: int, image_shape: Sequence[int] = (3, 8, 8), seed: int = 0) -> Tensor:
+    """Return uint8 images of independent values."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (num, *image_shape), generator=generator, dtype=torch.uint8)
+
+
+def _conv(channels: int, parameters: int, features: int = 0) -> Conditioner:
+    return ConvConditioner(channels // 2, parameters * channels // 2, HIDDEN, features)
+
+
+def _residual(channels: int, parameters: int, features: int = 0) -> Conditioner:
+    return GatedResidualConditioner(channels // 2, parameters * channels // 2, HIDDEN, features, num_blocks=1)
+
+
+def _step(channels: int, features: int = 0) -> Chain:
+    mixing = PixelwiseChain(ActNorm(channels), InvertibleConv1x1(channels))
+    return Chain(mixing, AffineCoupling(channels, _conv(channels, 2, features)))
+
+
+REGISTRY: dict[str, Case] = {
+    "ActNorm": Case(lambda: ActNorm(4), (4, 2, 2)),
+    "ActNorm, one channel": Case(lambda: ActNorm(1), (1, 3, 2)),
+    "InvertibleConv1x1": Case(lambda: InvertibleConv1x1(4), (4, 2, 2)),
+    "InvertibleConv1x1, three channels, not square": Case(lambda: InvertibleConv1x1(3), (3, 1, 2)),
+    "PixelwiseChain": Case(lambda: PixelwiseChain(ActNorm(4), InvertibleConv1x1(4)), (4, 1, 3)),
+    "PixelwiseChain of four": Case(
+        lambda: PixelwiseChain(InvertibleConv1x1(3), ActNorm(3), InvertibleConv1x1(3), ActNorm(3)), (3, 2, 1)
+    ),
+    "AffineCoupling, conv": Case(lambda: AffineCoupling(4, _conv(4, 2)), (4, 2, 2)),
+    "AffineCoupling, conv, context": Case(lambda: AffineCoupling(4, _conv(4, 2, 3)), (4, 2, 1), (3,)),
+    "AffineCoupling, residual": Case(lambda: AffineCoupling(4, _residual(4, 2)), (4, 1, 2)),
+    "AffineCoupling, residual, context": Case(lambda: AffineCoupling(4, _residual(4, 2, 3)), (4, 2, 2), (3,)),
+    "AffineCoupling, two channels, other bound": Case(lambda: AffineCoupling(2, _conv(2, 2), 0.4), (2, 3, 2)),
+    "AdditiveCoupling, conv": Case(lambda: AdditiveCoupling(4, _conv(4, 1)), (4, 2, 2)),
+    "AdditiveCoupling, conv, context": Case(lambda: AdditiveCoupling(4, _conv(4, 1, 3)), (4, 1, 2), (3,)),
+    "AdditiveCoupling, residual": Case(lambda: AdditiveCoupling(4, _residual(4, 1)), (4, 2, 1)),
+    "AdditiveCoupling, residual, context": Case(lambda: AdditiveCoupling(4, _residual(4, 1, 3)), (4, 2, 2), (3,)),
+    "Squeeze": Case(Squeeze, (1, 4, 2), bad_shape=(1, 3, 2)),
+    "Squeeze, three channels": Case(Squeeze, (3, 4, 2), bad_shape=(3, 4, 1)),
+    "DiagonalAffine, a channel": Case(lambda: DiagonalAffine((4, 1, 1)), (4, 2, 2)),
+    "DiagonalAffine, a value": Case(lambda: DiagonalAffine((3, 2, 1)), (3, 2, 1)),
+    "ConditionalAffine, map": Case(lambda: ConditionalAffine(2, 3), (2, 2, 3), (3, 2, 3)),
+    "ConditionalAffine, vector": Case(lambda: ConditionalAffine(2, 3, kernel_size=1), (2, 2, 2), (3,)),
+    "ConditionalAffine, tight bound": Case(lambda: ConditionalAffine(2, 3, max_log_scale=0.5), (2, 2, 2), (3, 2, 2)),
+    "GaussianPrior": Case(lambda: GaussianPrior((4, 2, 2)), (4, 2, 2)),
+    "GaussianPrior, context": Case(lambda: GaussianPrior((4, 2, 1), 3), (4, 2, 1), (3,)),
+    "Chain": Case(lambda: Chain(ActNorm(4), DiagonalAffine((4, 2, 1)), InvertibleConv1x1(4)), (4, 2, 1)),
+    "Chain of one": Case(lambda: Chain(ActNorm(3)), (3, 2, 2)),
+    "Glow step": Case(lambda: _step(4), (4, 2, 2)),
+    "Glow step, context": Case(lambda: _step(4, 3), (4, 2, 1), (3,)),
+    "Glow level, from one channel": Case(lambda: Chain(Squeeze(), _step(4), _step(4)), (1, 2, 4)),
+    "Inverse of coupling": Case(lambda: Inverse(AffineCoupling(4, _conv(4, 2, 3))), (4, 2, 2), (3,)),
+    "Inverse of a Glow step": Case(lambda: Inverse(_step(4)), (4, 2, 2)),
+    "Inverse of squeeze": Case(lambda: Inverse(Squeeze()), (4, 2, 2), bad_latent_shape=(1, 3, 4)),
+    "Inverse of inverse": Case(lambda: Inverse(Inverse(_step(2))), (2, 2, 2)),
+    "Chain with an inverse": Case(lambda: Chain(ActNorm(4), Inverse(InvertibleConv1x1(4))), (4, 2, 2)),
+}
