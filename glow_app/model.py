@@ -15,6 +15,7 @@ from glow_app.likelihood import (
     quantise,
     to_uint8,
 )
+from glow_app.nn import DataDependentAffine
 from glow_app.seeding import image_generator
 
 __all__ = ["ImageModel"]
@@ -53,6 +54,11 @@ class ImageModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+    @property
+    def initialized(self) -> bool:
+        """Whether every actnorm has seen a batch, here or in the training that its weights come from."""
+        return all(bool(part.initialized) for part in self.modules() if isinstance(part, DataDependentAffine))
 
     @property
     def config(self) -> dict[str, object]:

@@ -104,10 +104,19 @@ class GlowCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder."""
         config = self.config[self.subcommand]
-        if config.run_dir is None:
-            # Processes that this one starts for further ranks inherit the choice.
-            default = f"runs/{config.name}/{time.strftime('%Y%m%d-%H%M%S')}"
-            config.run_dir = os.environ.setdefault("GLOW_RUN_DIR", default)
+        # Processes that the first one starts for further ranks share its choice.
+        launched = "LOCAL_RANK" in os.environ and "GLOW_RUN_DIR" in os.environ
+        if launched:
+            config.run_dir = os.environ["GLOW_RUN_DIR"]
+        elif config.run_dir is None:
+            config.run_dir = f"runs/{config.name}/{time.strftime('%Y%m%d-%H%M%S')}"
+        if self.subcommand == "fit" and not launched:
+            os.environ["GLOW_RUN_DIR"] = config.run_dir
+            if config.ckpt_path is None and (Path(config.run_dir) / "config.yaml").exists():
+                raise FileExistsError(
+                    f"{config.run_dir} holds an earlier run; go on with --resume {config.run_dir}/last.ckpt, "
+                    "or choose another --run_dir"
+                )
         config.trainer.default_root_dir = config.run_dir
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:

@@ -29,7 +29,7 @@ class SampleGrids(Callback):
     def __init__(
         self,
         temperatures: list[float] | None = None,
-        num_images: int = 36,
+        num_images: int = 40,
         every_n_epochs: int = 1,
         seed: int = 0,
     ) -> None:
@@ -48,7 +48,8 @@ class SampleGrids(Callback):
         num_classes = pl_module.model.flow.num_classes
         labels = None if num_classes is None else torch.arange(self.num_images) % num_classes
         for temperature in self.temperatures:
-            picture = grid(pl_module.model.sample(self.num_images, temperature, self.seed, labels))
+            # A class-conditional model's grid has a column for each class.
+            picture = grid(pl_module.model.sample(self.num_images, temperature, self.seed, labels), num_classes)
             save_png(picture, folder / f"epoch{trainer.current_epoch:05d}_t{temperature:.2f}.png")
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):

@@ -1,7 +1,6 @@
 """Actnorm initialisation before the first step."""
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 
 from glow_app.seeding import step_generator
@@ -20,9 +19,12 @@ class InitializeActNorm(Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Initialise from the first training batch."""
         assert isinstance(pl_module, DensityModule)
+        if pl_module.model.initialized:
+            return
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        if datamodule is None:
+            raise ValueError("the actnorms need a first batch: train on an ImageDataModule, or call model.initialize")
         images, labels = next(iter(datamodule.train_dataloader()))
         device = pl_module.device
         generator = step_generator(pl_module.seed, 0, trainer.global_rank, device, "initialize")
-        with torch.no_grad():
-            pl_module.model.initialize(images.to(device), labels.to(device), generator)
+        pl_module.model.initialize(images.to(device), labels.to(device), generator)
