@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-# Waiting threads sleep instead of spinning: two torch processes on the same cores would starve each other.
-export OMP_WAIT_POLICY ?= passive
+# As glow_app/cli.py does: threads that spin without limit starve a second process on the same cores.
+export GOMP_SPINCOUNT ?= 5000
 
 .PHONY: demo test lint format
 

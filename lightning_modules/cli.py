@@ -75,9 +75,15 @@ class GlowCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The commands, and the arguments of the trainer's method that are not options."""
-        evaluation = {"model", "dataloaders", "datamodule", "verbose", "weights_only"}
+        evaluation = {"model", "dataloaders", "datamodule", "weights_only"}
         fit = {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"}
         return {"fit": fit, "validate": evaluation, "test": evaluation}
+
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        """Set up the parser; the report replaces Lightning's table of results."""
+        super().setup_parser(*args, **kwargs)
+        for name in ("validate", "test"):
+            self._subcommand_parsers[name].set_defaults(verbose=False)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's folder and the links: everything that data and model share is said once, at the model."""
@@ -221,6 +227,14 @@ def _quiet() -> None:
     # What Lightning tells its own developers; users get this project's words.
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    unwanted = ("does not have many workers", "args parameter is intended", "exists and is not empty", "LeafSpec")
+    unwanted = (
+        "does not have many workers",
+        "args parameter is intended",
+        "exists and is not empty",
+        "LeafSpec",
+        "callbacks used to create the checkpoint need to be provided",
+        "smaller than the logging interval",
+        "could not find the monitored key",
+    )
     for words in unwanted:
         warnings.filterwarnings("ignore", f".*{words}.*")
