@@ -75,10 +75,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} is not a checkpoint of this project, or holds code, which is never run; train with `glow fit`"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
         raise ValueError(f"{path} is truncated or damaged; use another checkpoint of the run") from error
-    if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint or "state_dict" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not {CHECKPOINT_KEY, "state_dict"} <= checkpoint.keys():
         raise ValueError(f"{path} is a checkpoint of another project; expected one written by `glow fit`")
+    facts, weights = checkpoint[CHECKPOINT_KEY], checkpoint["state_dict"]
+    if not (
+        isinstance(facts, dict)
+        and all(isinstance(facts.get(name), dict) for name in ("model", "training"))
+        and isinstance(weights, dict)
+        and all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items())
+    ):
+        raise ValueError(f"{path} is damaged; use another checkpoint of the run")
     return checkpoint
 
 
@@ -86,6 +94,10 @@ def training_facts(path: str | Path) -> dict[str, Any]:
     """Return what is known of the training behind ``path``: version, epoch, steps, bits/dim, data."""
     path = find_checkpoint(path)
     if path.is_dir():
-        return read_config(path)["training"]
+        return read_config(path).get("training", {})
     checkpoint = read_checkpoint(path)
-    return {"epoch": checkpoint["epoch"], "step": checkpoint["global_step"], **checkpoint[CHECKPOINT_KEY]["training"]}
+    return {
+        "epoch": checkpoint.get("epoch"),
+        "step": checkpoint.get("global_step"),
+        **checkpoint[CHECKPOINT_KEY]["training"],
+    }

@@ -78,6 +78,8 @@ def dequantise(
         generator: Of the noise; the device's default if None.
     """
     noise = torch.rand(levels.shape, dtype=dtype, device=levels.device, generator=generator)
+    # Beside 255, float32 has steps of 2**-16: more would round up into the next bin.
+    noise = noise.clamp(max=1 - 2**-16)
     return (levels + noise) / 2**num_bits - 0.5
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from glow_app.bijections import full_precision
 from glow_app.flows import Glow
 from glow_app.likelihood import (
     bin_centres,
@@ -69,11 +70,11 @@ class ImageModel(nn.Module):
         self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None
     ) -> None:
         """Set the actnorms from one batch; changes nothing in a model that is initialised."""
-        self.flow.initialize(self._dequantise(images, generator), self.flow.embed(labels))
+        self.flow.initialize(self._dequantise(images, generator), self._context(images, labels))
 
     def forward(self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Return bits/dim of one dequantisation draw, (B,): the training loss, through ``forward`` for DDP's sake."""
-        log_density = self.flow.log_prob(self._dequantise(images, generator), self.flow.embed(labels))
+        log_density = self.flow.log_prob(self._dequantise(images, generator), self._context(images, labels))
         return bits_per_dim(log_density, self.num_dims, self.num_bits)
 
     @torch.no_grad()
@@ -108,14 +109,20 @@ class ImageModel(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor, labels: Tensor | None = None) -> list[Tensor]:
-        """Return the whitened latents of the images' bin centres, one tensor a level."""
+        """Return the whitened latents of the images' bin centres, one tensor a level.
+
+        In full precision, whatever the autocast state, as :meth:`decode`: on the way back a state differs in its last
+        bit, which bfloat16 conditioners may round to another value, and later steps amplify that.
+        """
         levels = quantise(images.to(self.device), self.num_bits)
-        return self.flow.encode(bin_centres(levels, self.num_bits, self.dtype), self.flow.embed(labels))
+        with full_precision(self.device):
+            return self.flow.encode(bin_centres(levels, self.num_bits, self.dtype), self._context(images, labels))
 
     @torch.no_grad()
     def decode(self, latents: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the uint8 images of ``latents``; ``decode(encode(images))`` gives the (quantised) images back."""
-        return to_uint8(self.flow.decode(latents, self.flow.embed(labels)), self.num_bits)
+        with full_precision(self.device):
+            return to_uint8(self.flow.decode(latents, self._context(latents[0], labels)), self.num_bits)
 
     def quantised(self, images: Tensor) -> Tensor:
         """Return the uint8 images with only ``num_bits`` bits left: what :meth:`decode` can give back."""
@@ -142,12 +149,11 @@ class ImageModel(nn.Module):
         if num < 1:
             raise ValueError(f"num is {num}; expected at least 1")
         seeds = list(range(seeds, seeds + num)) if isinstance(seeds, int) else list(seeds)
-        for name, found in (("seeds", len(seeds)), ("labels", num if labels is None else len(labels))):
-            if found != num:
-                raise ValueError(f"there are {found} {name} for {num} images")
+        if len(seeds) != num:
+            raise ValueError(f"there are {len(seeds)} seeds for {num} images")
         temperatures = self._temperatures(temperature)
         noise = [factor * level for factor, level in zip(temperatures, self.base_noise(seeds), strict=True)]
-        return self.decode(noise, None if labels is None else labels.to(self.device))
+        return self.decode(noise, labels)
 
     def base_noise(self, seeds: Sequence[int]) -> list[Tensor]:
         """Return N(0, I) noise in the shape of the latents; each image's from its own CPU generator."""
@@ -168,6 +174,11 @@ class ImageModel(nn.Module):
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"temperature is {value}; expected a finite number from 0 (0.7 is usual)")
         return values
+
+    def _context(self, images: Tensor, labels: Tensor | None) -> Tensor | None:
+        if labels is not None and len(labels) != len(images):
+            raise ValueError(f"there are {len(labels)} labels for {len(images)} images")
+        return self.flow.embed(None if labels is None else labels.to(self.device))
 
     def _dequantise(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         return dequantise(quantise(images, self.num_bits), self.num_bits, self.dtype, generator)

@@ -43,10 +43,7 @@ def save_pretrained(
     """
     folder = Path(folder)
     if folder.exists():
-        if not overwrite:
-            raise FileExistsError(f"{folder} exists already; choose another place or pass --overwrite")
-        if not (folder / CONFIG_NAME).exists() and any(folder.iterdir()):
-            raise FileExistsError(f"{folder} holds something else than an exported model; choose another place")
+        _require_replaceable(folder, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     config = {
         "format": FORMAT,
@@ -64,10 +61,36 @@ def save_pretrained(
         # safetensors leaves the file private; the configuration's permissions are what the user's umask says.
         (beside / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         shutil.copymode(beside / CONFIG_NAME, beside / WEIGHTS_NAME)
-        if folder.exists():
-            os.replace(folder, Path(scratch) / "old")
-        os.replace(beside, folder)
+        _exchange(beside, folder, Path(scratch) / "old")
     return folder
+
+
+def _require_replaceable(folder: Path, overwrite: bool) -> None:
+    """Refuse to replace anything but an export of this project with nothing beside it."""
+    if not overwrite:
+        raise FileExistsError(f"{folder} exists already; choose another place or pass --overwrite")
+    if not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; choose another place for the exported model")
+    others = {path.name for path in folder.iterdir()} - {CONFIG_NAME, WEIGHTS_NAME}
+    if others:
+        raise FileExistsError(f"{folder} holds other files too, such as {min(others)}; choose another place")
+    if (folder / CONFIG_NAME).exists():
+        try:
+            read_config(folder)
+        except ValueError as error:
+            raise FileExistsError(f"{folder} holds another program's {CONFIG_NAME}; choose another place") from error
+
+
+def _exchange(new: Path, folder: Path, old: Path) -> None:
+    """Put ``new`` in the place of ``folder``, or leave ``folder`` as it was."""
+    if folder.exists():
+        os.replace(folder, old)
+    try:
+        os.replace(new, folder)
+    except OSError:
+        if old.exists():
+            os.replace(old, folder)
+        raise
 
 
 def load_pretrained(folder: str | Path) -> ImageModel:
@@ -104,7 +127,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{folder} has no {CONFIG_NAME}: not an exported model")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}); export the model again") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT or "model" not in config:
         raise ValueError(f"{path} does not describe a model of format {FORMAT}; export the model again")

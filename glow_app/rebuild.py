@@ -36,18 +36,31 @@ def build_model(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) 
         flow = dict(config["flow"])
         for part in ("conditioner", "prior"):
             flow[part] = _factory(flow[part])
+        _require_parts(config, limit=len(weights))
         # Without memory: a lying configuration cannot ask for more than its weights hold.
         with torch.device("meta"):
             model = ImageModel(Glow(**flow), num_bits=config["num_bits"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the model configuration is damaged or of another version ({error})") from error
+    except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ValueError(f"the model configuration is damaged or of another version ({reason})") from error
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[1 if "\n" in str(error) else 0].strip()
-        raise ValueError(f"the weights do not fit the model configuration: {reason[:200]}") from error
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise ValueError(
+            f"the weights do not fit the model configuration: {lines[min(1, len(lines) - 1)][:200]}"
+        ) from error
     # Taking tensors over also takes their memory format.
     return model.to(memory_format=torch.channels_last).requires_grad_(True)  # type: ignore[call-overload]
+
+
+def _require_parts(config: Mapping[str, Any], limit: int) -> None:
+    """Refuse more steps or blocks than there are weights, before building them would take for ever."""
+    flow = config["flow"]
+    steps = flow["num_steps"] if isinstance(flow["num_steps"], list) else [flow["num_steps"]]
+    blocks = flow["conditioner"]["init_args"].get("num_blocks", 1)
+    if max(sum(steps), blocks, flow["num_levels"]) > limit:
+        raise ValueError(f"the weights do not fit the model configuration: only {limit} of them for so many parts")
 
 
 def _factory(spec: Mapping[str, Any]) -> Callable[..., Any]:

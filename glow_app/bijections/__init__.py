@@ -6,6 +6,7 @@ from glow_app.bijections.base import Bijection, Chain, Inverse
 from glow_app.bijections.conv1x1 import InvertibleConv1x1
 from glow_app.bijections.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.bijections.pixelwise import PixelwiseAffine, PixelwiseChain
+from glow_app.bijections.precision import full_precision
 from glow_app.bijections.squeeze import Squeeze
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "PixelwiseAffine",
     "PixelwiseChain",
     "Squeeze",
+    "full_precision",
 ]

@@ -37,7 +37,8 @@ class DiagonalAffine(Bijection):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Whiten ``x``."""
-        return (x - self.mean) * (-self.log_scale).exp(), -self._sum_log_scale(x)
+        log_det = -self._sum_log_scale(x)
+        return (x - self.mean) * (-self.log_scale).exp(), log_det
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Colour ``z``."""
@@ -80,6 +81,7 @@ class ConditionalAffine(Bijection):
         super().__init__()
         self.num_channels = num_channels
         self.context_features = context_features
+        self.kernel_size = kernel_size
         self.max_log_scale = max_log_scale
         self.projection = ZeroConv2d(context_features, 2 * num_channels, kernel_size)
 
@@ -95,9 +97,11 @@ class ConditionalAffine(Bijection):
 
     def _mean_and_log_scale(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         require_image("ConditionalAffine", x, self.num_channels)
-        if context is None or context.shape[:2] != (x.shape[0], self.context_features):
-            found = "none" if context is None else f"shape {tuple(context.shape)}"
-            raise ValueError(f"ConditionalAffine expects a context of {self.context_features} channels, got {found}")
+        vector = (x.shape[0], self.context_features)
+        expected = vector if self.kernel_size == 1 else (*vector, *x.shape[2:])
+        found = None if context is None else tuple(context.shape)
+        if context is None or found not in (expected, (*vector, *x.shape[2:])):
+            raise ValueError(f"ConditionalAffine expects a context of shape {expected}, got {found}")
         if context.ndim == 2:
             context = context[:, :, None, None]
         with full_precision(x.device):

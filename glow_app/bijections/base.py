@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from glow_app.nn import DataDependentAffine
+
 __all__ = ["Bijection", "Chain", "Inverse"]
 
 
@@ -101,6 +103,8 @@ class Inverse(Bijection):
         return self.bijection(z, context)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Initialise the wrapped bijection on ``x``, as far as the data goes: it sees it as its own data side."""
-        self.bijection.initialize(x, context)
+        """Initialise what the wrapped bijection has to initialise, from ``x``: its data side cannot be known before."""
+        parts = (part for part in self.bijection.modules() if isinstance(part, DataDependentAffine))
+        if not all(part.initialized for part in parts):
+            self.bijection.initialize(x, context)
         return self.forward(x, context)

@@ -66,7 +66,7 @@ class AffineCoupling(Bijection):
 
     .. math:: \log s = \log\sigma(r + 2) - \log\sigma(r + 2 - \log\varepsilon)
 
-    which loses no digits at either end. Identity at initialisation up to a constant scale, since the conditioner's
+    which neither overflows nor underflows at either end. Identity at initialisation up to a constant scale, since the conditioner's
     last layer starts at zero.
 
     Args:

@@ -8,7 +8,7 @@ from glow_app.bijections import ActNorm, Chain, DiagonalAffine, Inverse, Squeeze
 def test_a_chain_is_its_bijections_one_after_another() -> None:
     chain, x, _ = REGISTRY["Chain"].build()
     expected, total = x, torch.zeros(len(x), dtype=x.dtype)
-    for bijection in chain.bijections:
+    for bijection in chain.bijections:  # type: ignore[union-attr]
         expected, term = bijection(expected)
         total = total + term
     z, log_det = chain(x)

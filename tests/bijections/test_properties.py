@@ -17,7 +17,7 @@ from glow_app.bijections import Bijection
 Map = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
-@pytest.fixture(params=REGISTRY.values(), ids=REGISTRY.keys())
+@pytest.fixture(params=list(REGISTRY.values()), ids=list(REGISTRY))
 def case(request: pytest.FixtureRequest) -> Case:
     return request.param
 

@@ -101,7 +101,7 @@ def test_every_parameter_learns(factory: Factory) -> None:
 @conditioners
 def test_the_configuration_rebuilds_it(factory: Factory) -> None:
     conditioner = perturb(built(factory))
-    again = type(conditioner)(3, 4, 8, 0, **conditioner.config)  # type: ignore[call-arg, arg-type]
+    again = type(conditioner)(3, 4, 8, 0, **conditioner.config)
     again.load_state_dict(conditioner.state_dict())
     x = torch.randn(2, 3, 4, 6)
     assert torch.equal(again(x), conditioner(x))

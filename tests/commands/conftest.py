@@ -1,0 +1,110 @@
+"""The `glow` command in this process, and one trained run for all tests of this folder."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from registry import tiny_model
+
+from glow_app.cli import main
+from glow_app.pretrained import save_pretrained
+
+# Two levels of two steps on 4-bit digits, 8 training steps an epoch.
+TINY_RUN = [
+    *("--model.num_bits=4", "--model.flow=glow_app.flows.Glow", "--model.flow.image_shape=[1,8,8]"),
+    *("--model.flow.num_levels=2", "--model.flow.num_steps=2", "--model.flow.hidden_channels=16"),
+    *("--data.limit=256", "--data.batch_size=32"),
+    *("--trainer.max_epochs=2", "--trainer.accelerator=cpu", "--trainer.log_every_n_steps=2"),
+]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one command left: exit code, standard output, and the lines of standard error with any warning."""
+
+    code: int
+    output: str
+    errors: list[str]
+
+
+def run_glow(*arguments: object) -> Result:
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+    ):
+        # What Python shows by default: pytest would keep it back.
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return Result(code, output.getvalue(), [*errors.getvalue().splitlines(), *(str(w.message) for w in caught)])
+
+
+@pytest.fixture
+def glow() -> Callable[..., Result]:
+    return run_glow
+
+
+@pytest.fixture
+def refused() -> Callable[..., str]:
+    """Run a command that must fail in one line; return that line."""
+
+    def run(*arguments: object, code: int | None = None) -> str:
+        result = run_glow(*arguments)
+        assert result.code in ((1, 2) if code is None else (code,)), result
+        assert len(result.errors) == 1, result.errors
+        assert result.errors[0].startswith("error: ")
+        return result.errors[0]
+
+    return run
+
+
+@pytest.fixture
+def tiny_run() -> list[str]:
+    return TINY_RUN
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two epochs; for reading only."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    result = run_glow("fit", "--run_dir", folder, *TINY_RUN)
+    assert result.code == 0, result
+    return folder
+
+
+@pytest.fixture(scope="session")
+def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported class-conditional model of ten classes, with arbitrary weights."""
+    model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=10)
+    return save_pretrained(model, tmp_path_factory.mktemp("conditional") / "model")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    """Three grey 8x8 PNGs whose pixels are what 4 bits keep."""
+    rng = np.random.default_rng(3)
+    paths = [tmp_path / "pictures" / f"{name}.png" for name in "abc"]
+    paths[0].parent.mkdir()
+    for path in paths:
+        Image.fromarray((rng.integers(0, 16, (8, 8)) * 17).astype(np.uint8)).save(path)
+    return paths
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read from or left in the home or the working folder."""
+    monkeypatch.setenv("GLOW_CACHE", str(tmp_path / "glow-cache"))
+    monkeypatch.setenv("GLOW_DATA", str(tmp_path / "glow-data"))
+    monkeypatch.chdir(tmp_path)

@@ -1,0 +1,254 @@
+"""What `glow fit` leaves behind, and how it goes on."""
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from glow_app.checkpoint import load_model
+from glow_app.pretrained import load_pretrained, model_hash, read_config
+from lightning_modules.density import DensityModule
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def logged(folder: Path, name: str) -> list[float]:
+    return [float(row[name]) for row in rows(folder) if row[name]]
+
+
+def load(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True)
+
+
+def assert_same(a: Any, b: Any, where: str = "") -> None:
+    """Bit for bit, through containers."""
+    if isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype, where
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for index, pair in enumerate(zip(a, b, strict=True)):
+            assert_same(*pair, f"{where}/{index}")
+    else:
+        assert a == b, where
+
+
+def assert_same_training(a: Path, b: Path) -> None:
+    """The weights, their average, the optimiser and its schedule."""
+    one, other = load(a / "last.ckpt"), load(b / "last.ckpt")
+    assert one["global_step"] == other["global_step"]
+    for part in ("current_model_state", "state_dict", "averaging_state", "optimizer_states", "lr_schedulers"):
+        assert_same(one[part], other[part], part)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_the_run_folder_holds_everything(trained: Path) -> None:
+    for name in (
+        "config.yaml",
+        "metrics.csv",
+        "last.ckpt",
+        "best.ckpt",
+        "model/config.json",
+        "model/model.safetensors",
+    ):
+        assert (trained / name).is_file(), name
+    grids = {path.name for path in (trained / "samples").iterdir()}
+    assert grids == {f"epoch{epoch:05d}_t{t}.png" for epoch in (0, 1) for t in ("0.50", "0.70", "1.00")}
+    for name in grids:
+        with Image.open(trained / "samples" / name) as picture:
+            assert picture.mode == "L"
+            assert np.asarray(picture).std() > 0
+
+
+def test_metrics_are_logged(trained: Path) -> None:
+    assert {"train/bpd", "val/bpd", "lr", "grad_norm", "images_per_second"} <= set(rows(trained)[0])
+    assert len(logged(trained, "val/bpd")) == 2
+    assert len(logged(trained, "train/bpd")) == 8
+    for name in ("train/bpd", "val/bpd", "grad_norm", "images_per_second"):
+        assert all(math.isfinite(value) and value > 0 for value in logged(trained, name)), name
+    assert logged(trained, "val/bpd")[-1] < logged(trained, "val/bpd")[0]
+
+
+def test_the_learning_rate_warms_up_then_falls(trained: Path) -> None:
+    # 16 steps of which at most half are warm-up; logged at every second step, from step 1.
+    expected = [0.25, 0.5, 0.75, 1.0] + [0.5 * (1 + math.cos(math.pi * t / 8)) for t in (1, 3, 5, 7)]
+    assert logged(trained, "lr") == pytest.approx([0.002 * factor for factor in expected])
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_checkpoints_hold_no_code(trained: Path, name: str) -> None:
+    checkpoint = load(trained / name)
+    assert checkpoint["glow_app"]["model"]["flow"]["image_shape"] == [1, 8, 8]
+    assert "num_bits: 4" in checkpoint["glow_app_config"]
+
+
+def test_the_export_is_the_best_checkpoint(trained: Path) -> None:
+    best = model_hash(load_model(trained / "best.ckpt"))
+    assert model_hash(load_pretrained(trained / "model")) == best == read_config(trained / "model")["sha256"]
+    training = read_config(trained / "model")["training"]
+    assert training["val/bpd"] == pytest.approx(min(logged(trained, "val/bpd")))
+
+
+def test_checkpoints_hold_the_averaged_weights(trained: Path) -> None:
+    checkpoint = load(trained / "last.ckpt")
+    name = "model.flow.prior.whiten.mean"
+    assert not torch.equal(checkpoint["state_dict"][name], checkpoint["current_model_state"][name])
+    averaged = load_model(trained / "last.ckpt").state_dict()["flow.prior.whiten.mean"]
+    assert torch.equal(averaged, checkpoint["state_dict"][name])
+
+
+def test_the_configuration_alone_repeats_the_run(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
+    again = tmp_path / "again"
+    assert glow("fit", "--config", trained / "config.yaml", "--run_dir", again).code == 0
+    assert_same_training(trained, again)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="a resumed run repeats the data order of epoch 0: estimated_stepping_batches builds the train loader before "
+    "the checkpoint's progress is restored",
+)
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
+) -> None:
+    folder = tmp_path / "run"
+
+    def kill(module: DensityModule) -> None:
+        if module.current_epoch == 1:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DensityModule, "on_train_epoch_start", kill)
+        assert glow("fit", "--run_dir", folder, *tiny_run).code == 1
+    assert load(folder / "last.ckpt")["global_step"] == 8
+    before = rows(folder)
+    result = glow("fit", "--resume", folder / "last.ckpt")
+    assert result.code == 0, result
+    assert_same_training(trained, folder)
+    assert model_hash(load_model(folder / "model")) == model_hash(load_model(trained / "model"))
+    for grid in (trained / "samples").iterdir():
+        assert grid.read_bytes() == (folder / "samples" / grid.name).read_bytes()
+    # The log has the rows of both parts, once each.
+    assert before
+    assert rows(folder)[: len(before)] == before
+    for name in ("step", "train/bpd", "val/bpd", "lr", "grad_norm"):
+        assert logged(folder, name) == logged(trained, name)
+
+
+@pytest.mark.xfail(strict=True, reason="as above: the loader is built before its saved state is known")
+@pytest.mark.parametrize("steps", [3, 8, 11])
+def test_a_run_goes_on_inside_an_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str], steps: int
+) -> None:
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    options = [*tiny_run, "--data.horizontal_flip", "true"]
+
+    def save_and_kill(module: DensityModule, *_: object) -> None:
+        if module.global_step == steps:
+            module.trainer.save_checkpoint(part / "now.ckpt")
+            raise Killed
+
+    assert glow("fit", "--run_dir", whole, *options).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(DensityModule, "on_train_batch_end", save_and_kill)
+        assert glow("fit", "--run_dir", part, *options).code == 1
+    result = glow("fit", "--resume", part / "now.ckpt")
+    assert result.code == 0, result
+    assert_same_training(whole, part)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="Lightning's save_last=True writes last.ckpt only with a new best",
+)
+def test_the_last_checkpoint_is_of_the_last_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
+) -> None:
+    def grow_worse(module: DensityModule, *_: object) -> None:
+        module.log("val/bpd", float(module.current_epoch))
+
+    monkeypatch.setattr(DensityModule, "validation_step", grow_worse)
+    assert glow("fit", "--run_dir", tmp_path / "run", *tiny_run).code == 0
+    assert load(tmp_path / "run" / "best.ckpt")["global_step"] == 8
+    assert load(tmp_path / "run" / "last.ckpt")["global_step"] == 16
+
+
+def test_a_finished_run_is_left_as_it_is(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("last.ckpt", "metrics.csv"):
+        (copy / name).write_bytes((trained / name).read_bytes())
+    assert glow("fit", "--resume", copy / "last.ckpt").code == 0
+    assert rows(copy) == rows(trained)
+
+
+def test_resuming_changes_what_is_asked(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
+    (tmp_path / "run").mkdir()
+    last = tmp_path / "run" / "last.ckpt"
+    last.write_bytes((trained / "last.ckpt").read_bytes())
+    assert glow("fit", "--resume", last, "--trainer.max_epochs", "3").code == 0
+    assert load(last)["global_step"] == 24
+
+
+def test_runs_get_folders_of_their_own(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:
+    result = glow("fit", "--name", "mine", *tiny_run, "--trainer.max_epochs", 1, "--data.limit", 32)
+    assert result.code == 0, result
+    (folder,) = (tmp_path / "runs" / "mine").iterdir()
+    assert f"run folder: runs/mine/{folder.name}" in result.output
+    assert (folder / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    "precision",
+    [
+        "bf16-mixed",
+        pytest.param(
+            "64-true",
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="EMA copies the module before Lightning converts it: float32 average, float64 weights",
+            ),
+        ),
+    ],
+)
+def test_other_precisions_train_and_reconstruct(
+    tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str], precision: str
+) -> None:
+    folder = tmp_path / "run"
+    options = ["--trainer.precision", precision, "--trainer.max_epochs", 1, "--model.num_bits", 8]
+    assert glow("fit", "--run_dir", folder, *tiny_run, *options).code == 0
+    assert all(math.isfinite(value) for value in logged(folder, "val/bpd"))
+    model = load_model(folder)
+    assert model.dtype == (torch.float64 if precision == "64-true" else torch.float32)
+    result = glow("reconstruct", "--source", "digits", "--checkpoint", folder)
+    assert "largest pixel error 0 of 255" in result.output
+
+
+def test_a_folder_with_a_broken_file_trains(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for index in range(50):
+        pixels = np.random.default_rng(index).integers(0, 256, (9, 13, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{index}.png")
+    (root / "broken.png").write_bytes((root / "0.png").read_bytes()[:60])
+    options = ["--data.source", "folder", "--data.root", root, "--data.batch_size", 16, "--trainer.max_epochs", 1]
+    result = glow("fit", "--run_dir", tmp_path / "run", *tiny_run, *options)
+    assert result.code == 0, result
+    assert sum("broken.png" in line and "1 of 51 files" in line for line in result.errors) == 1, result.errors
+    assert (tmp_path / "run" / "model").is_dir()

@@ -1,0 +1,230 @@
+"""`glow sample`, and what `glow info` and `glow export` make of it."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glow_app import __version__
+from glow_app.checkpoint import load_model
+from glow_app.images import read_png_text
+from glow_app.pretrained import model_hash
+
+Glow = Callable[..., Any]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+@pytest.fixture
+def sampled(trained: Path, tmp_path: Path, glow: Glow) -> Path:
+    folder = tmp_path / "sampled"
+    result = glow("sample", "--checkpoint", trained, "--count", 4, "--seed", 7, "--output", folder)
+    assert result.code == 0, result
+    assert result.errors == []
+    return folder
+
+
+def test_names_and_record(sampled: Path, trained: Path) -> None:
+    names = [f"seed{seed:06d}_t0.70.png" for seed in (7, 8, 9, 10)]
+    assert sorted(contents(sampled)) == ["grid.png", "run.json", *names]
+    record = json.loads((sampled / "run.json").read_text())
+    assert record == {
+        "seed": 7,
+        "count": 4,
+        "temperature": 0.7,
+        "model": model_hash(load_model(trained)),
+        "version": __version__,
+        "checkpoint": str(trained),
+        "files": names,
+    }
+    assert pixels(sampled / names[0]).shape == (8, 8)
+
+
+def test_pictures_are_what_the_model_samples(sampled: Path, trained: Path) -> None:
+    expected = load_model(trained).sample(16, 0.7, 7)[:4, 0].numpy()
+    found = [pixels(sampled / f"seed{seed:06d}_t0.70.png") for seed in (7, 8, 9, 10)]
+    assert np.array_equal(found, expected)
+    assert len({image.tobytes() for image in found}) == 4
+
+
+def test_a_picture_knows_its_origin(sampled: Path, trained: Path, glow: Glow) -> None:
+    path = sampled / "seed000009_t0.70.png"
+    facts = {"seed": "9", "temperature": "0.7", "model": model_hash(load_model(trained)), "version": __version__}
+    assert read_png_text(path) == facts
+    assert read_png_text(sampled / "grid.png") == {**facts, "seed": "7", "count": "4"}
+    result = glow("info", path)
+    assert result.code == 0
+    assert dict(line.split(maxsplit=1) for line in result.output.splitlines()) == facts
+
+
+def test_the_same_seed_gives_the_same_bytes(sampled: Path, trained: Path, tmp_path: Path, glow: Glow) -> None:
+    glow("sample", "--checkpoint", trained, "--count", 4, "--seed", 7, "--output", tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(sampled)
+
+
+@pytest.mark.parametrize("options", [[], ["--batch-size", 1], ["--batch-size", 3], ["--batch-size", 64]])
+def test_an_image_depends_on_its_own_seed_alone(
+    sampled: Path, trained: Path, tmp_path: Path, glow: Glow, options: list[object]
+) -> None:
+    glow("sample", "--checkpoint", trained, "--count", 1, "--seed", 9, "--output", tmp_path / "one", *options)
+    name = "seed000009_t0.70.png"
+    assert (tmp_path / "one" / name).read_bytes() == (sampled / name).read_bytes()
+
+
+def test_other_seeds_and_temperatures_differ(sampled: Path, trained: Path, tmp_path: Path, glow: Glow) -> None:
+    glow("sample", "--checkpoint", trained, "--count", 1, "--seed", 7, "--temperature", 1, "--output", tmp_path / "one")
+    assert not np.array_equal(
+        pixels(tmp_path / "one" / "seed000007_t1.00.png"), pixels(sampled / "seed000007_t0.70.png")
+    )
+
+
+def test_temperature_zero_is_one_image(trained: Path, tmp_path: Path, glow: Glow) -> None:
+    result = glow("sample", "--checkpoint", trained, "--count", 3, "--seed", 1, "--temperature", 0)
+    assert result.code == 0, result
+    images = [pixels(path) for path in sorted((tmp_path / "samples").glob("seed*_t0.00.png"))]
+    assert len(images) == 3
+    assert np.array_equal(images[0], images[1])
+    assert np.array_equal(images[0], images[2])
+
+
+def test_a_seed_left_out_is_drawn_printed_and_saved(trained: Path, tmp_path: Path, glow: Glow) -> None:
+    seeds = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        result = glow("sample", "--checkpoint", trained, "--count", 2, "--output", folder)
+        assert result.code == 0, result
+        found = re.search(r"seed (\d+)", result.output)
+        assert found is not None
+        seeds.append(json.loads((folder / "run.json").read_text())["seed"])
+        assert int(found[1]) == seeds[-1]
+        assert (folder / f"seed{seeds[-1] + 1:06d}_t0.70.png").exists()
+    assert seeds[0] != seeds[1]
+
+
+def test_nothing_is_overwritten_unasked(sampled: Path, trained: Path, glow: Glow, refused: Callable[..., str]) -> None:
+    before = contents(sampled)
+    options = ["--checkpoint", trained, "--output", sampled]
+    assert "--overwrite" in refused("sample", *options, "--seed", 10, "--count", 1)
+    # Neither where only the grid would be replaced.
+    assert "grid.png" in refused("sample", *options, "--seed", 100)
+    assert contents(sampled) == before
+    assert glow("sample", *options, "--seed", 10, "--count", 1, "--temperature", 1, "--overwrite").code == 0
+    after = contents(sampled)
+    assert json.loads(after["run.json"])["seed"] == 10
+    assert after["seed000010_t0.70.png"] == before["seed000010_t0.70.png"]
+    assert "seed000010_t1.00.png" in after
+
+
+def test_the_export_samples_the_same_bytes(trained: Path, tmp_path: Path, glow: Glow) -> None:
+    assert glow("export", "--checkpoint", trained / "best.ckpt", "--output", tmp_path / "exported").code == 0
+    for number, source in enumerate([trained / "best.ckpt", tmp_path / "exported", trained / "model"]):
+        glow("sample", "--checkpoint", source, "--count", 3, "--seed", 0, "--output", tmp_path / str(number))
+    one, two, three = ({**contents(tmp_path / name), "run.json": b""} for name in "012")
+    assert one == two == three
+
+
+def test_an_export_is_not_overwritten_unasked(
+    trained: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]
+) -> None:
+    export = ["export", "--output", tmp_path / "exported", "--checkpoint"]
+    assert glow(*export, trained / "best.ckpt").code == 0
+    before = contents(tmp_path / "exported")
+    assert "--overwrite" in refused(*export, trained / "last.ckpt")
+    assert contents(tmp_path / "exported") == before
+    assert glow(*export, trained / "last.ckpt", "--overwrite").code == 0
+
+
+def test_an_export_never_replaces_something_else(trained: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years")
+    refused("export", "--checkpoint", trained, "--output", tmp_path / "mine", "--overwrite")
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "years"
+
+
+@pytest.mark.parametrize("name", ["", "last.ckpt", "best.ckpt", "model"])
+def test_info_on_models(trained: Path, glow: Glow, name: str) -> None:
+    for arguments in ([trained / name], ["--checkpoint", trained / name]):
+        result = glow("info", *arguments)
+        assert result.code == 0, result
+        facts = dict(line.split(maxsplit=1) for line in result.output.splitlines())
+        assert facts["sha256"] == model_hash(load_model(trained / name))
+        assert facts["num_bits"] == "4"
+        assert facts["image_shape"] == "[1, 8, 8]"
+        assert facts["parameters"] == "7,000"
+        assert facts["step"] == "16"
+        assert float(facts["val/bpd"]) > 0
+
+
+def test_a_class_conditional_model_takes_the_classes_in_turn(conditional: Path, tmp_path: Path, glow: Glow) -> None:
+    for folder, options in (("all", []), ("three", ["--label", 3]), ("four", ["--label", 4])):
+        result = glow(
+            "sample", "--checkpoint", conditional, "--count", 20, "--seed", 0, "--output", tmp_path / folder, *options
+        )
+        assert result.code == 0, result
+    images = {
+        folder: [pixels(tmp_path / folder / f"seed{seed:06d}_t0.70.png") for seed in range(20)]
+        for folder in ("all", "three", "four")
+    }
+    for seed in (3, 13):
+        assert np.array_equal(images["all"][seed], images["three"][seed])
+        assert not np.array_equal(images["three"][seed], images["four"][seed])
+    assert np.array_equal(images["all"][4], images["four"][4])
+    assert not np.array_equal(images["all"][4], images["three"][4])
+    assert json.loads((tmp_path / "three" / "run.json").read_text())["label"] == 3
+    assert read_png_text(tmp_path / "three" / "seed000000_t0.70.png")["label"] == "3"
+
+
+def test_labels_that_do_not_fit(trained: Path, conditional: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    assert "class-conditional" in refused("sample", "--checkpoint", trained, "--label", 3)
+    assert "0 to 9" in refused("sample", "--checkpoint", conditional, "--label", 10)
+    assert "0 to 9" in refused("sample", "--checkpoint", conditional, "--label", -1)
+    assert list(tmp_path.rglob("*.png")) == []
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let the disk be full in the middle of the picture of that number."""
+    save = Image.Image.save
+    count = 0
+
+    def half(self: Image.Image, file: Any, *args: Any, **options: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            file.write(b"\x89PNG half of a picture")
+            raise OSError(28, "No space left on device")
+        save(self, file, *args, **options)
+
+    monkeypatch.setattr(Image.Image, "save", half)
+
+
+@pytest.mark.parametrize("number", [1, 3, 5])
+def test_a_full_disk_leaves_whole_pictures_only(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str], number: int
+) -> None:
+    fail_at(monkeypatch, number)
+    message = refused("sample", "--checkpoint", trained, "--count", 4, "--seed", 7)
+    assert "No space left" in message
+    names = [f"seed{seed:06d}_t0.70.png" for seed in (7, 8, 9, 10)]
+    assert sorted(contents(tmp_path / "samples")) == names[: number - 1]
+    for name in names[: number - 1]:
+        assert pixels(tmp_path / "samples" / name).shape == (8, 8)
+
+
+def test_a_full_disk_spares_what_would_be_overwritten(
+    sampled: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    before = contents(sampled)
+    fail_at(monkeypatch, 1)
+    refused("sample", "--checkpoint", trained, "--count", 4, "--seed", 7, "--output", sampled, "--overwrite")
+    assert contents(sampled) == before

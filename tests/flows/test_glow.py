@@ -1,0 +1,246 @@
+import math
+import re
+from collections.abc import Mapping
+
+import pytest
+import torch
+from registry import tiny_glow
+from torch import Tensor
+
+from glow_app.bijections import DiagonalAffine
+from glow_app.flows import Glow, MultiscaleFlow
+from glow_app.flows.multiscale import level_shapes
+from glow_app.likelihood import standard_normal_log_density
+from glow_app.nn import ConvConditioner, GatedResidualConditioner
+
+CONFIGURATIONS: dict[str, Mapping[str, object]] = {
+    "one channel": {"image_shape": (1, 8, 8), "num_levels": 3, "num_steps": [1, 2, 1]},
+    "not square": {"image_shape": (3, 8, 16), "num_levels": 2, "num_steps": [2, 1]},
+    "small": {"image_shape": (2, 4, 4), "num_levels": 2, "num_steps": 2},
+    "one level": {"image_shape": (2, 4, 2), "num_levels": 1, "num_steps": 2},
+    "additive": {"image_shape": (2, 4, 4), "num_levels": 2, "num_steps": 2, "coupling": "additive"},
+    "residual": {"image_shape": (2, 4, 4), "num_levels": 2, "conditioner": GatedResidualConditioner},
+    "additive, residual": {
+        "image_shape": (1, 4, 8),
+        "num_levels": 2,
+        "coupling": "additive",
+        "conditioner": GatedResidualConditioner,
+    },
+    "classes": {"image_shape": (2, 4, 4), "num_levels": 2, "num_classes": 3, "embedding_features": 2},
+    "classes, residual, one level": {
+        "image_shape": (1, 4, 4),
+        "num_levels": 1,
+        "num_classes": 3,
+        "embedding_features": 2,
+        "conditioner": GatedResidualConditioner,
+    },
+    "classes, additive": {"image_shape": (1, 8, 8), "num_levels": 3, "num_classes": 2, "coupling": "additive"},
+}
+
+configurations = pytest.mark.parametrize("arguments", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
+
+
+def built(arguments: Mapping[str, object], batch_size: int = 3) -> tuple[Glow, Tensor, Tensor | None]:
+    flow = tiny_glow(**{"hidden_channels": 6, "perturbation": 0.05, "dtype": torch.float64, **arguments})  # type: ignore[arg-type]
+    x = torch.rand(batch_size, *flow.image_shape, dtype=torch.float64) - 0.5
+    labels = None if flow.num_classes is None else torch.arange(batch_size) % flow.num_classes
+    context = flow.embed(labels)
+    return flow, x, None if context is None else context.detach()
+
+
+@configurations
+def test_round_trips(arguments: Mapping[str, object]) -> None:
+    flow, x, context = built(arguments)
+    latents, log_det = flow(x, context)
+    assert [tuple(latent.shape[1:]) for latent in latents] == flow.latent_shapes
+    assert sum(latent[0].numel() for latent in latents) == x[0].numel()
+    back, inverse_log_det = flow.inverse(latents, context)
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-9)
+    torch.testing.assert_close(inverse_log_det, -log_det, rtol=0, atol=1e-8)
+    torch.testing.assert_close(flow.decode(flow.encode(x, context), context), x, rtol=0, atol=1e-9)
+
+    noise = [torch.randn_like(latent) for latent in latents]
+    image, log_det = flow.inverse(noise, context)
+    again, forward_log_det = flow(image, context)
+    for found, expected in zip(again, noise, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)
+    torch.testing.assert_close(forward_log_det, -log_det, rtol=0, atol=1e-8)
+
+
+@configurations
+def test_the_log_det_equals_the_jacobians(arguments: Mapping[str, object]) -> None:
+    flow, x, context = built(arguments, batch_size=1)
+
+    def flat(values: Tensor) -> Tensor:
+        latents = flow(values.reshape(x.shape), context)[0]
+        return torch.cat([latent.flatten() for latent in latents])
+
+    jacobian = torch.autograd.functional.jacobian(flat, x.flatten())
+    assert jacobian.shape == (x.numel(), x.numel())
+    log_det = flow(x, context)[1]
+    assert log_det.shape == (1,)
+    torch.testing.assert_close(log_det[0], torch.linalg.slogdet(jacobian).logabsdet, rtol=0, atol=1e-7)
+    latents = flow.encode(x, context)
+    torch.testing.assert_close(flow.log_prob(x, context), standard_normal_log_density(latents) + log_det)
+
+
+@configurations
+def test_every_parameter_learns(arguments: Mapping[str, object]) -> None:
+    flow, x, _ = built(arguments)
+    labels = None if flow.num_classes is None else torch.arange(len(x)) % flow.num_classes
+    flow.log_prob(x, flow.embed(labels)).sum().backward()
+    for name, parameter in flow.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@configurations
+def test_images_of_a_batch_do_not_see_each_other(arguments: Mapping[str, object]) -> None:
+    flow, x, context = built(arguments)
+    together = flow.log_prob(x, context)
+    for index in range(len(x)):
+        alone = flow.log_prob(x[index : index + 1], None if context is None else context[index : index + 1])
+        torch.testing.assert_close(alone[0], together[index])
+
+
+@configurations
+def test_noise_comes_back_from_the_images_of_a_fresh_model(arguments: Mapping[str, object]) -> None:
+    flow = tiny_glow(**{"hidden_channels": 6, **arguments})  # type: ignore[arg-type]
+    labels = None if flow.num_classes is None else torch.zeros(64, dtype=torch.long)
+    context = flow.embed(labels)
+    noise = [torch.randn(64, *shape) for shape in flow.latent_shapes]
+    for found, expected in zip(flow.encode(flow.decode(noise, context), context), noise, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_the_first_batch_leaves_nearly_white() -> None:
+    torch.manual_seed(0)
+    flow = Glow((3, 8, 8), 2, 2, 8)
+    x = 0.2 * torch.rand(64, 3, 8, 8) + torch.tensor([0.0, 0.1, 0.3])[:, None, None]
+    flow.initialize(x)
+    for latent in flow.encode(x):
+        assert latent.mean().abs() < 0.2
+        assert 0.6 < latent.std() < 1.5
+
+
+@pytest.mark.xfail(
+    reason="float32 rounding on the way back can move a conditioner's input over a bfloat16 rounding boundary",
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_autocast_costs_a_whole_flow_no_invertibility(seed: int) -> None:
+    flow = tiny_glow((3, 16, 16), 2, 4, 16, seed=seed, perturbation=0.02)
+    x = torch.rand(16, 3, 16, 16) - 0.5
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        latents, log_det = flow(x)
+        back, inverse_log_det = flow.inverse(latents)
+    assert all(tensor.dtype == torch.float32 for tensor in (*latents, log_det, back, inverse_log_det))
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-4)
+
+
+def test_class_labels_change_the_density_and_the_samples() -> None:
+    flow, x, _ = built(CONFIGURATIONS["classes"], batch_size=1)
+    densities = {flow.log_prob(x, flow.embed(torch.tensor([label]))).item() for label in range(3)}
+    assert len(densities) == 3
+    noise = [torch.randn(1, *shape, dtype=torch.float64) for shape in flow.latent_shapes]
+    images = [flow.decode(noise, flow.embed(torch.tensor([label]))) for label in range(3)]
+    assert not torch.allclose(images[0], images[1])
+    assert not torch.allclose(images[1], images[2])
+
+
+def test_labels_missing_or_out_of_range_are_refused() -> None:
+    flow = tiny_glow((2, 4, 4), num_classes=3)
+    with pytest.raises(ValueError, match="class-conditional: give labels from 0 to 2"):
+        flow.embed(None)
+    for labels in ([0, 3], [-1, 0]):
+        with pytest.raises(ValueError, match=re.escape(f"labels are from {labels[0]} to {labels[1]}; expected 0 to 2")):
+            flow.embed(torch.tensor(labels))
+    context = flow.embed(torch.tensor([0, 2]))
+    assert context is not None
+    assert context.shape == (2, 32)
+
+
+def test_an_unconditional_model_ignores_labels() -> None:
+    assert tiny_glow((2, 4, 4)).embed(torch.tensor([0, 7])) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_levels": 4}, "num_levels is 4; images of 8x8 can be halved 3 times"),
+        ({"image_shape": (3, 9, 8)}, "height and width must be even"),
+        ({"num_steps": 0}, "num_steps is 0; expected a number from 1, or a list of 2, one for each level"),
+        ({"num_steps": [1, 2, 3]}, "num_steps is [1, 2, 3]; expected a number from 1, or a list of 2"),
+        ({"num_steps": [1, 0]}, "num_steps is [1, 0]"),
+        ({"num_steps": []}, "num_steps is []"),
+        ({"hidden_channels": 0}, "hidden_channels is 0; expected at least 1"),
+        ({"num_classes": 0}, "num_classes is 0; expected at least 1"),
+        ({"num_classes": 2, "embedding_features": 0}, "embedding_features is 0; expected at least 1"),
+        ({"coupling": "spline"}, "coupling is 'spline'; expected one of affine, additive"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Glow(**{"image_shape": (3, 8, 8), "num_levels": 2, "num_steps": 1, "hidden_channels": 4, **arguments})  # type: ignore[arg-type]
+
+
+def test_images_and_latents_of_other_shapes_are_refused() -> None:
+    flow = tiny_glow((3, 8, 8))
+    for shape in ((2, 3, 8, 4), (2, 1, 8, 8), (3, 8, 8)):
+        with pytest.raises(ValueError, match=re.escape(f"images of shape (B, 3, 8, 8), got {shape}")):
+            flow(torch.zeros(shape))
+    good = [torch.zeros(2, *shape) for shape in flow.latent_shapes]
+    for bad in (good[:1], good[::-1], [], [good[0], good[1][:, :, :1]], [good[0], good[1][:1]]):
+        with pytest.raises(ValueError, match="this flow has latents of shapes"):
+            flow.inverse(bad)
+
+
+def test_uninitialised_use_is_an_error() -> None:
+    flow = Glow((3, 8, 8), 2, 1, 4)
+    with pytest.raises(RuntimeError, match=re.escape("model.initialize(batch)")):
+        flow.log_prob(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(RuntimeError, match=re.escape("model.initialize(batch)")):
+        flow.decode([torch.zeros(1, *shape) for shape in flow.latent_shapes])
+
+
+def test_latent_shapes() -> None:
+    assert tiny_glow((3, 8, 16), 3, 1).latent_shapes == [(6, 4, 8), (12, 2, 4), (48, 1, 2)]
+    assert tiny_glow((1, 4, 4), 1, 1).latent_shapes == [(4, 2, 2)]
+
+
+def test_the_steps_of_the_levels() -> None:
+    flow = tiny_glow((1, 8, 8), 3, [1, 3, 2])
+    assert [len(list(level.bijections)) - 1 for level in flow.levels] == [1, 3, 2]  # type: ignore[arg-type]
+
+
+def test_the_configuration_is_plain_and_complete() -> None:
+    flow = tiny_glow((1, 8, 8), 3, [1, 3, 2], 4, num_classes=2, coupling="additive")
+    assert flow.config == {
+        "image_shape": [1, 8, 8],
+        "num_levels": 3,
+        "num_steps": [1, 3, 2],
+        "hidden_channels": 4,
+        "coupling": "additive",
+        "num_classes": 2,
+        "embedding_features": 32,
+        "conditioner": {"class_path": "glow_app.nn.ConvConditioner", "init_args": {}},
+        "prior": {"class_path": "glow_app.priors.GaussianPrior", "init_args": {}},
+    }
+
+
+def test_the_conditioner_is_a_callable_on_widths() -> None:
+    seen = []
+
+    def conditioner(*widths: int) -> ConvConditioner:
+        seen.append(widths)
+        return ConvConditioner(*widths)
+
+    Glow((3, 8, 8), 2, 1, 4, conditioner=conditioner, num_classes=2, embedding_features=5)
+    assert seen == [(6, 12, 4, 5), (12, 24, 4, 5)]
+
+
+def test_a_flow_without_steps_is_a_standard_normal() -> None:
+    flow = MultiscaleFlow((2, 4, 6), [[]], [], DiagonalAffine((1, 1, 1)))
+    x = torch.randn(3, 2, 4, 6)
+    expected = -0.5 * (x.square().sum((1, 2, 3)) + 48 * math.log(2 * math.pi))
+    torch.testing.assert_close(flow.log_prob(x), expected)
+    assert level_shapes((2, 4, 6), 1) == flow.latent_shapes

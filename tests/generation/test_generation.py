@@ -1,0 +1,128 @@
+import pytest
+import torch
+from registry import random_images, tiny_model
+from torch import Tensor
+
+from glow_app.generation import interpolate, reconstruct, sample_batches
+from glow_app.model import ImageModel
+
+SHAPE = (3, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def model() -> ImageModel:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def conditional() -> ImageModel:
+    return tiny_model(num_bits=5, num_classes=4)
+
+
+def sampled(model: ImageModel, num: int, seed: int, **options: object) -> dict[int, Tensor]:
+    return dict(sample_batches(model, num, 0.8, seed, **options))  # type: ignore[arg-type]
+
+
+def test_samples_carry_their_seeds_in_order(model: ImageModel) -> None:
+    pairs = list(sample_batches(model, 5, 0.8, 7, batch_size=2))
+    assert [seed for seed, _ in pairs] == [7, 8, 9, 10, 11]
+    images = torch.stack([image for _, image in pairs])
+    assert (images.dtype, images.shape) == (torch.uint8, (5, *SHAPE))
+    assert len({bytes(image.flatten().tolist()) for image in images}) == 5
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
+def test_a_sample_depends_on_its_own_seed(model: ImageModel, batch_size: int) -> None:
+    many = sampled(model, 6, 7, batch_size=batch_size)
+    (one,) = sampled(model, 1, 9, batch_size=batch_size).values()
+    assert torch.equal(one, many[9])
+
+
+def test_samples_are_the_models(model: ImageModel) -> None:
+    expected = model.sample(16, 0.8, 7)
+    assert torch.equal(torch.stack(list(sampled(model, 16, 7).values())), expected)
+
+
+def test_a_temperature_for_each_level(model: ImageModel) -> None:
+    cold = dict(sample_batches(model, 2, [0.0, 0.0], 7))
+    assert torch.equal(cold[7], cold[8])
+    mixed = dict(sample_batches(model, 2, [0.0, 1.0], 7))
+    assert not torch.equal(mixed[7], mixed[8])
+
+
+def test_classes_take_turns_by_seed(conditional: ImageModel) -> None:
+    turns = sampled(conditional, 6, 3)
+    for seed in turns:
+        alone = sampled(conditional, 1, seed, label=seed % 4)
+        assert torch.equal(turns[seed], alone[seed])
+    assert not torch.equal(turns[3], sampled(conditional, 1, 3, label=0)[3])
+
+
+def test_a_label_must_fit(model: ImageModel, conditional: ImageModel) -> None:
+    with pytest.raises(ValueError, match="not class-conditional"):
+        list(sample_batches(model, 1, 1.0, 0, label=1))
+    with pytest.raises(ValueError, match="0 to 3"):
+        list(sample_batches(conditional, 1, 1.0, 0, label=4))
+
+
+@pytest.mark.parametrize("num_frames", [2, 3, 10])
+def test_interpolation_ends_in_the_images(model: ImageModel, num_frames: int) -> None:
+    first, second = random_images(2)
+    frames = interpolate(model, first, second, num_frames)
+    assert (frames.dtype, frames.shape) == (torch.uint8, (num_frames, *SHAPE))
+    assert torch.equal(frames[0], first)
+    assert torch.equal(frames[-1], second)
+
+
+def test_interpolation_is_straight_in_the_latents(model: ImageModel) -> None:
+    first, second = random_images(2)
+    a, b = model.encode(first[None]), model.encode(second[None])
+    quarter = model.decode([0.75 * x + 0.25 * y for x, y in zip(a, b, strict=True)])
+    assert torch.equal(interpolate(model, first, second, 5)[1:2], quarter)
+
+
+def test_interpolation_between_an_image_and_itself_stands_still(model: ImageModel) -> None:
+    image = random_images(1)[0]
+    assert all(torch.equal(frame, image) for frame in interpolate(model, image, image, 4))
+
+
+def test_interpolation_between_classes(conditional: ImageModel) -> None:
+    first, second = conditional.quantised(random_images(2))
+    frames = interpolate(conditional, first, second, 6, torch.tensor([1, 3]))
+    assert torch.equal(frames[0], first)
+    assert torch.equal(frames[-1], second)
+    with pytest.raises(ValueError, match="class-conditional"):
+        interpolate(conditional, first, second)
+
+
+@pytest.mark.parametrize("num_frames", [-1, 0, 1])
+def test_too_few_frames(model: ImageModel, num_frames: int) -> None:
+    first, second = random_images(2)
+    with pytest.raises(ValueError, match="at least 2"):
+        interpolate(model, first, second, num_frames)
+
+
+@pytest.mark.parametrize("num_bits", range(1, 9))
+def test_reconstruction_is_exact_in_the_models_bits(num_bits: int) -> None:
+    images = random_images(16)
+    result = reconstruct(tiny_model(num_bits=num_bits), images)
+    bins = 2**num_bits
+    levels = images.to(torch.int64) * bins // 256
+    expected = (levels * 255 / (bins - 1)).round().to(torch.uint8)
+    assert torch.equal(result.images, expected)
+    assert result.max_pixel_error == 0
+    assert result.max_quantisation == int((expected.int() - images.int()).abs().max())
+    assert (result.max_quantisation == 0) == (num_bits == 8)
+
+
+def test_reconstruction_of_classes(conditional: ImageModel) -> None:
+    images, labels = random_images(8), torch.arange(8) % 4
+    assert reconstruct(conditional, images, labels).max_pixel_error == 0
+
+
+def test_reconstruction_measures_an_error(model: ImageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = random_images(4)
+    off = images.clone()
+    off[2, 1, 3, 4] ^= 64
+    monkeypatch.setattr(ImageModel, "decode", lambda self, latents, labels=None: off)
+    assert reconstruct(model, images).max_pixel_error == 64

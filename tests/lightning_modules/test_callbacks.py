@@ -1,0 +1,347 @@
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_module, tiny_trainer
+
+from glow_app.checkpoint import load_model
+from glow_app.pretrained import model_hash, read_config
+from glow_app.seeding import step_generator
+from lightning_modules.callbacks import (
+    EMA,
+    ExportBest,
+    InitializeActNorm,
+    NonFiniteGuard,
+    PlainProgress,
+    SampleGrids,
+    Throughput,
+)
+from lightning_modules.density import DensityModule
+
+
+class Poisoned(DensityModule):
+    """Some of its steps have a gradient that is not finite."""
+
+    name = "model.flow.levels.0.bijections.1.bijections.1.conditioner.last.weight"
+    value = float("nan")
+    bad_steps: Sequence[int] = ()
+
+    def on_after_backward(self) -> None:
+        if self.global_step in self.bad_steps:
+            gradient = self.get_parameter(self.name).grad
+            assert gradient is not None
+            gradient[(0,) * gradient.ndim] = self.value
+
+
+def poisoned(bad_steps: Sequence[int], value: float = float("nan")) -> DensityModule:
+    module = tiny_module(Poisoned)
+    assert isinstance(module, Poisoned)
+    module.bad_steps, module.value = bad_steps, value
+    return module
+
+
+class Moments(Callback):
+    """Keeps the optimiser's state before and after every step."""
+
+    def __init__(self) -> None:
+        self.before: list[Any] = []
+        self.after: list[Any] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.before.append(copy.deepcopy(trainer.optimizers[0].state_dict()["state"]))
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.after.append(copy.deepcopy(trainer.optimizers[0].state_dict()["state"]))
+
+
+class TestInitializeActNorm:
+    def test_before_the_first_step_from_the_first_batch(self, tmp_path: Path) -> None:
+        recorder = Recorder()
+        module = tiny_module()
+        assert not module.model.initialized
+        tiny_trainer(tmp_path, [recorder], max_epochs=1).fit(module, datamodule=tiny_data())
+        expected, data = tiny_module(), tiny_data()
+        data.setup("fit")
+        images, labels = next(iter(data.train_dataloader()))
+        expected.model.initialize(images, labels, step_generator(5, 0, 0, "cpu", "initialize"))
+        assert same(recorder.before[0], state_of(expected))
+        assert not same(recorder.before[0], state_of(tiny_module()))
+        assert module.model.initialized
+
+    def test_taking_a_batch_does_not_change_the_order(self, tmp_path: Path) -> None:
+        seen: list[list[Any]] = [[], []]
+
+        class Batches(Callback):
+            def __init__(self, into: list[Any]) -> None:
+                self.into = into
+
+            def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+                self.into.append(batch[0].flatten().tolist())
+
+        ready = tiny_module()
+        ready.model.initialize(torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8))
+        for module, into in zip((tiny_module(), ready), seen, strict=True):
+            tiny_trainer(tmp_path, [Batches(into)]).fit(module, datamodule=tiny_data())
+        assert len(seen[0]) == 8
+        assert seen[0] == seen[1]
+
+    def test_never_again_on_a_resume(self, tmp_path: Path) -> None:
+        first = tiny_module()
+        trainer = tiny_trainer(tmp_path, max_epochs=1)
+        trainer.fit(first, datamodule=tiny_data())
+        trainer.save_checkpoint(tmp_path / "now.ckpt")
+        checkpoint = torch.load(tmp_path / "now.ckpt", weights_only=True)
+        name = "model.flow.levels.0.bijections.1.bijections.0.bijections.0.norm.bias"
+        checkpoint["state_dict"][name] += 7.0
+        torch.save(checkpoint, tmp_path / "now.ckpt")
+        recorder = Recorder()
+        tiny_trainer(tmp_path, [recorder], max_epochs=2).fit(
+            tiny_module(), datamodule=tiny_data(), ckpt_path=tmp_path / "now.ckpt"
+        )
+        assert same(recorder.before[0], checkpoint["state_dict"])
+
+    def test_needs_images(self, tmp_path: Path) -> None:
+        data = tiny_data()
+        data.setup("fit")
+        with pytest.raises(ValueError, match="first batch"):
+            tiny_trainer(tmp_path).fit(tiny_module(), train_dataloaders=data.train_dataloader())
+
+
+class TestNonFiniteGuard:
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+    def test_a_bad_step_changes_nothing_and_is_named(self, tmp_path: Path, value: float) -> None:
+        recorder, moments = Recorder(), Moments()
+        trainer = tiny_trainer(tmp_path, [NonFiniteGuard(), recorder, moments], max_epochs=1, gradient_clip_val=1.0)
+        with pytest.warns(UserWarning, match=f"step 2: the gradient of {Poisoned.name} is not finite; step skipped"):
+            trainer.fit(poisoned([2], value), datamodule=tiny_data())
+        for step in range(4):
+            assert same(recorder.before[step], recorder.after[step]) == (step == 2)
+        torch.testing.assert_close(moments.before[2], moments.after[2], rtol=0, atol=0)
+        assert moments.before[3] != {}
+        assert int(moments.after[3][0]["step"]) == 3
+        assert all(torch.isfinite(tensor).all() for tensor in recorder.after[-1].values())
+
+    def test_a_good_step_starts_the_count_anew(self, tmp_path: Path) -> None:
+        with pytest.warns(UserWarning, match="step skipped"):
+            tiny_trainer(tmp_path, [NonFiniteGuard(patience=2)], max_epochs=1).fit(
+                poisoned([0, 2]), datamodule=tiny_data()
+            )
+
+    def test_patience_ends(self, tmp_path: Path) -> None:
+        recorder = Recorder()
+        trainer = tiny_trainer(tmp_path, [NonFiniteGuard(patience=3), recorder], max_epochs=2)
+        with (
+            pytest.warns(UserWarning, match="step skipped"),
+            pytest.raises(FloatingPointError, match=f"{Poisoned.name} is not finite, the 3th bad step in a row"),
+        ):
+            trainer.fit(poisoned([2, 3, 4]), datamodule=tiny_data())
+        assert len(recorder.after) == 4
+
+    def test_the_norm_is_measured_before_clipping(self, tmp_path: Path) -> None:
+        norms: list[float] = []
+        expected: list[float] = []
+
+        class Norms(Callback):
+            def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+                squares = [parameter.grad.double().square().sum() for parameter in pl_module.parameters()]
+                expected.append(float(torch.stack(squares).sum().sqrt()))
+
+            def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+                norms.append(float(trainer.callback_metrics["grad_norm"]))
+
+        trainer = tiny_trainer(tmp_path, [NonFiniteGuard(), Norms()], max_epochs=1, gradient_clip_val=1e-3)
+        trainer.fit(tiny_module(), datamodule=tiny_data())
+        assert min(expected) > 1e-2
+        assert norms == pytest.approx(expected, rel=1e-4)
+
+
+class TestEMA:
+    def run(self, folder: Path, decay: float, **options: Any) -> tuple[Recorder, EMA]:
+        recorder, ema = Recorder(), EMA(decay)
+        tiny_trainer(folder, [ema, recorder], max_epochs=2, **options).fit(tiny_module(), datamodule=tiny_data())
+        return recorder, ema
+
+    @staticmethod
+    def averages(weights: list[State], decay: float) -> list[dict[str, np.ndarray]]:
+        """The formula in numpy: the first step's weights, then moved by a decay that grows to its value."""
+        values = [{name: tensor.double().numpy() for name, tensor in state.items()} for state in weights]
+        found = [values[0]]
+        for n, state in enumerate(values[1:], start=1):
+            d = min(decay, (1 + n) / (10 + n))
+            found.append({name: d * found[-1][name] + (1 - d) * state[name] for name in state})
+        return found
+
+    @pytest.mark.parametrize("decay", [0.0, 0.3, 0.999])
+    def test_validation_sees_the_average(self, tmp_path: Path, decay: float) -> None:
+        recorder, _ = self.run(tmp_path, decay)
+        averages = self.averages(recorder.after, decay)
+        parameters = {name for name, _ in tiny_module().named_parameters()}
+        assert len(recorder.in_validation) == 2
+        for state, step in zip(recorder.in_validation, (3, 7), strict=True):
+            for name in parameters:
+                np.testing.assert_allclose(state[name].numpy(), averages[step][name], rtol=1e-5, atol=1e-6)
+            assert same(state, recorder.after[step]) == (decay == 0)
+
+    def test_training_goes_on_with_its_own_weights(self, tmp_path: Path) -> None:
+        recorder, _ = self.run(tmp_path, 0.9)
+        plain = Recorder()
+        tiny_trainer(tmp_path, [plain], max_epochs=2).fit(tiny_module(), datamodule=tiny_data())
+        assert same(recorder.after_validation[0], recorder.after[3])
+        assert same(recorder.before[4], recorder.after[3])
+        for one, other in zip(recorder.after, plain.after, strict=True):
+            assert same(one, other)
+
+    def test_buffers_are_copied_and_not_averaged(self, tmp_path: Path) -> None:
+        recorder, _ = self.run(tmp_path, 0.9)
+        names = [name for name, _ in tiny_module().named_buffers()]
+        assert any("permutation" in name for name in names)
+        for name in names:
+            assert torch.equal(recorder.in_validation[-1][name], recorder.after[-1][name])
+            if "permutation" in name:
+                permutation = recorder.in_validation[-1][name]
+                assert torch.equal(permutation.sort().values, torch.arange(len(permutation)))
+
+    def test_the_module_ends_with_the_average(self, tmp_path: Path) -> None:
+        module, recorder = tiny_module(), Recorder()
+        tiny_trainer(tmp_path, [EMA(0.9), recorder]).fit(module, datamodule=tiny_data())
+        assert same(state_of(module), recorder.in_validation[-1])
+
+    @pytest.mark.parametrize("decay", [-0.1, 1.0, 2.0, float("nan")])
+    def test_bad_decays(self, decay: float) -> None:
+        with pytest.raises(ValueError, match="decay is"):
+            EMA(decay)
+
+
+class TestSampleGrids:
+    @staticmethod
+    def still(num_classes: int | None = None) -> DensityModule:
+        """A module that does not learn."""
+        return tiny_module(num_classes=num_classes, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0))
+
+    @pytest.mark.parametrize("num_classes", [None, 10])
+    def test_the_noise_is_the_same_every_time(self, tmp_path: Path, num_classes: int | None) -> None:
+        grids = SampleGrids([0.5, 1.0], num_images=4)
+        tiny_trainer(tmp_path, [grids]).fit(self.still(num_classes), datamodule=tiny_data())
+        files = {path.name: path.read_bytes() for path in (tmp_path / "samples").iterdir()}
+        assert sorted(files) == [f"epoch{epoch:05d}_t{t}.png" for epoch in (0, 1) for t in ("0.50", "1.00")]
+        for t in ("0.50", "1.00"):
+            assert files[f"epoch00000_t{t}.png"] == files[f"epoch00001_t{t}.png"]
+        assert files["epoch00000_t0.50.png"] != files["epoch00000_t1.00.png"]
+
+    def test_the_seed_decides(self, tmp_path: Path) -> None:
+        for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+            grids = SampleGrids([1.0], num_images=4, seed=seed)
+            tiny_trainer(tmp_path / folder, [grids], max_epochs=1).fit(self.still(), datamodule=tiny_data())
+        a, b, c = ((tmp_path / name / "samples" / "epoch00000_t1.00.png").read_bytes() for name in "abc")
+        assert a == b != c
+
+    def test_not_in_every_epoch_and_without_effect_on_training(self, tmp_path: Path) -> None:
+        with_grids, without = Recorder(), Recorder()
+        grids = SampleGrids([1.0], num_images=4, every_n_epochs=2)
+        tiny_trainer(tmp_path / "a", [grids, with_grids], max_epochs=3).fit(tiny_module(), datamodule=tiny_data())
+        tiny_trainer(tmp_path / "b", [without], max_epochs=3).fit(tiny_module(), datamodule=tiny_data())
+        names = sorted(path.name for path in (tmp_path / "a" / "samples").iterdir())
+        assert names == ["epoch00000_t1.00.png", "epoch00002_t1.00.png"]
+        assert same(with_grids.after[-1], without.after[-1])
+
+    def test_the_averaged_weights_are_drawn(self, tmp_path: Path) -> None:
+        # At decay 0 the average is the last step's weights: the same pictures as without averaging.
+        for folder, callbacks in (("plain", []), ("same", [EMA(0.0)]), ("averaged", [EMA(0.999)])):
+            tiny_trainer(tmp_path / folder, [SampleGrids([1.0], num_images=4), *callbacks], max_epochs=1).fit(
+                tiny_module(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)), datamodule=tiny_data()
+            )
+        plain, unchanged, averaged = (
+            (tmp_path / name / "samples" / "epoch00000_t1.00.png").read_bytes()
+            for name in ("plain", "same", "averaged")
+        )
+        assert plain == unchanged != averaged
+
+
+def downhill_then_uphill(optimizer: torch.optim.Optimizer, total: float) -> torch.optim.lr_scheduler.LRScheduler:
+    """A first epoch that learns and a second that unlearns: the best checkpoint is not the last."""
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 if step < 4 else -3.0)
+
+
+class TestExportBest:
+    @pytest.mark.parametrize(
+        "others",
+        [
+            [],
+            pytest.param(
+                ["extra"],
+                marks=pytest.mark.xfail(strict=True, reason="the first ModelCheckpoint of the list is taken"),
+            ),
+        ],
+        ids=["alone", "beside another checkpoint"],
+    )
+    def test_the_best_is_exported(self, tmp_path: Path, others: list[str]) -> None:
+        more = [ModelCheckpoint(tmp_path / name, "{step}", every_n_train_steps=1, save_top_k=-1) for name in others]
+        checkpoint = ModelCheckpoint(tmp_path, "best", monitor="val/bpd", save_last=True, enable_version_counter=False)
+        module = tiny_module(lr_scheduler=downhill_then_uphill)
+        tiny_trainer(tmp_path, [*more, checkpoint, ExportBest()], enable_checkpointing=True).fit(
+            module, datamodule=tiny_data()
+        )
+        best, exported = (model_hash(load_model(tmp_path / name)) for name in ("best.ckpt", "model"))
+        assert exported == best == read_config(tmp_path / "model")["sha256"]
+        assert model_hash(module.model) != best
+        assert read_config(tmp_path / "model")["training"]["step"] == 4
+
+    def test_the_last_where_nothing_was_validated(self, tmp_path: Path) -> None:
+        checkpoint = ModelCheckpoint(tmp_path, "best", save_last=True)
+        tiny_trainer(tmp_path, [checkpoint, ExportBest()], enable_checkpointing=True, limit_val_batches=0).fit(
+            tiny_module(), datamodule=tiny_data()
+        )
+        assert model_hash(load_model(tmp_path / "model")) == model_hash(load_model(tmp_path / "last.ckpt"))
+
+    def test_nothing_without_a_checkpoint(self, tmp_path: Path) -> None:
+        tiny_trainer(tmp_path, [ExportBest()]).fit(tiny_module(), datamodule=tiny_data())
+        assert not (tmp_path / "model").exists()
+
+
+class TestThroughput:
+    def test_images_are_counted_between_logs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = 0.0
+
+        def tick() -> float:
+            nonlocal clock
+            clock += 2.0
+            return clock
+
+        rates: list[float] = []
+
+        class Rates(Callback):
+            def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+                if "images_per_second" in trainer.callback_metrics:
+                    rates.append(float(trainer.callback_metrics["images_per_second"]))
+
+        monkeypatch.setattr("lightning_modules.callbacks.throughput.time.perf_counter", tick)
+        throughput = Throughput()
+        tiny_trainer(tmp_path, [throughput, Rates()], max_epochs=1, log_every_n_steps=2).fit(
+            tiny_module(), datamodule=tiny_data()
+        )
+        # Two batches of 16 between two readings of a clock that others may read too.
+        assert len(rates) == 3
+        assert all(0 < rate <= 16 for rate in rates)
+
+
+class TestPlainProgress:
+    def test_one_line_an_epoch(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        tiny_trainer(tmp_path, [PlainProgress()]).fit(tiny_module(), datamodule=tiny_data())
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+        assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+        assert all("bits/dim" in line and "nan  bits/dim" not in line for line in lines)
+
+
+def test_the_callbacks_run_together(tmp_path: Path) -> None:
+    checkpoint = ModelCheckpoint(tmp_path, "best", monitor="val/bpd", save_last=True, enable_version_counter=False)
+    callbacks = [Throughput(), checkpoint, ExportBest(), NonFiniteGuard(), SampleGrids([0.7], 4), EMA()]
+    assert not any(isinstance(callback, InitializeActNorm) for callback in callbacks)
+    tiny_trainer(tmp_path, callbacks, enable_checkpointing=True, gradient_clip_val=1.0).fit(
+        tiny_module(), datamodule=tiny_data()
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"best.ckpt", "last.ckpt", "model", "samples"}

@@ -1,0 +1,166 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import Callback
+from tiny_training import Recorder, same, state_of, tiny_data, tiny_module, tiny_trainer
+
+from glow_app.likelihood import standard_normal_log_density
+from glow_app.nn import Conditioner
+from glow_app.seeding import step_generator
+from lightning_modules.density import DensityModule
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> DensityModule:
+    module = tiny_module()
+    tiny_trainer(tmp_path, max_epochs=1, limit_val_batches=0).fit(module, datamodule=tiny_data())
+    return module
+
+
+def validated(module: DensityModule, folder: Path, stage: str = "validate") -> float:
+    trainer = tiny_trainer(folder)
+    (metrics,) = getattr(trainer, stage)(module, datamodule=tiny_data(), verbose=False)
+    return metrics["val/bpd" if stage == "validate" else "test/bpd"]
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_evaluation_is_deterministic_and_changes_nothing(trained: DensityModule, tmp_path: Path, stage: str) -> None:
+    before = state_of(trained)
+    first = validated(trained, tmp_path, stage)
+    torch.manual_seed(123)
+    torch.rand(7)
+    assert validated(trained, tmp_path, stage) == first
+    assert same(state_of(trained), before)
+
+
+@torch.no_grad()
+def test_validation_is_the_mean_over_images_by_hand(trained: DensityModule, tmp_path: Path) -> None:
+    data = tiny_data()
+    data.setup("validate")
+    values = []
+    for step, (images, _) in enumerate(data.val_dataloader()):
+        noise = torch.rand(images.shape, generator=step_generator(5, step, 0, "cpu", "val"))
+        y = ((images >> 4) + noise) / 16 - 0.5
+        latents, log_det = trained.model.flow(y)
+        nats = 64 * math.log(16) - standard_normal_log_density(latents) - log_det
+        values.append(nats / (64 * math.log(2)))
+    assert len(values[-1]) < len(values[0])
+    assert validated(trained, tmp_path) == pytest.approx(float(torch.cat(values).mean()), rel=1e-6)
+
+
+def test_validation_is_the_models_own_number(trained: DensityModule, tmp_path: Path) -> None:
+    data = tiny_data()
+    data.setup("validate")
+    batches = enumerate(data.val_dataloader())
+    values = [
+        trained.model.bits_per_dim(images, labels, 1, step_generator(5, step, 0, "cpu", "val"))
+        for step, (images, labels) in batches
+    ]
+    assert validated(trained, tmp_path) == pytest.approx(float(torch.cat(values).mean()), rel=1e-6)
+
+
+def test_more_draws_are_passed_on(trained: DensityModule, tmp_path: Path) -> None:
+    one = validated(trained, tmp_path)
+    trained.num_draws = 8
+    assert validated(trained, tmp_path) < one
+
+
+def test_other_seeds_are_other_runs(tmp_path: Path) -> None:
+    states = []
+    for seed in (5, 5, 6):
+        module = tiny_module(seed=seed)
+        tiny_trainer(tmp_path, max_epochs=1).fit(module, datamodule=tiny_data())
+        states.append(state_of(module))
+    assert same(states[0], states[1])
+    assert not same(states[0], states[2])
+
+
+def test_training_noise_differs_in_every_step_and_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, drawn = tiny_module(), []
+    forward = DensityModule.forward
+
+    def spy(self: DensityModule, images: Any, labels: Any = None, generator: Any = None) -> Any:
+        drawn.append(generator.initial_seed())
+        return forward(self, images, labels, generator)
+
+    monkeypatch.setattr(DensityModule, "forward", spy)
+    tiny_trainer(tmp_path, max_epochs=2, limit_val_batches=0).fit(module, datamodule=tiny_data())
+    assert len(set(drawn)) == len(drawn) == 8
+
+
+def test_labels_reach_a_class_conditional_flow(tmp_path: Path) -> None:
+    module, recorder = tiny_module(num_classes=10), Recorder()
+    tiny_trainer(tmp_path, [recorder], max_epochs=2).fit(module, datamodule=tiny_data())
+    name = "model.flow.embedding.weight"
+    assert not torch.equal(recorder.before[0][name], recorder.after[-1][name])
+
+
+def test_optimiser_and_schedule_are_injected(tmp_path: Path) -> None:
+    totals: list[float] = []
+
+    def schedule(optimizer: torch.optim.Optimizer, total: float) -> torch.optim.lr_scheduler.LRScheduler:
+        totals.append(total)
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+
+    rates: list[float] = []
+
+    class Rates(Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+            assert isinstance(trainer.optimizers[0], torch.optim.SGD)
+
+    module = tiny_module(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-3), lr_scheduler=schedule)
+    tiny_trainer(tmp_path, [Rates()], max_epochs=2).fit(module, datamodule=tiny_data())
+    assert totals == [8]
+    assert rates == pytest.approx([1e-3 * 0.5**step for step in range(8)])
+
+
+def test_only_conditioners_run_in_bfloat16(tmp_path: Path) -> None:
+    module = tiny_module(num_bits=8)
+    conditioned: set[torch.dtype] = set()
+    states: set[torch.dtype] = set()
+
+    def note_flow(flow: Any, inputs: Any, outputs: Any) -> None:
+        latents, log_det = outputs
+        states.update(tensor.dtype for tensor in (*latents, log_det, inputs[0]))
+
+    module.model.flow.register_forward_hook(note_flow)
+    for part in module.modules():
+        if isinstance(part, Conditioner):
+            part.register_forward_hook(lambda part, inputs, output: conditioned.add(output.dtype))
+
+    class AfterInitialisation(Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            conditioned.clear()
+
+    tiny_trainer(tmp_path, [AfterInitialisation()], precision="bf16-mixed").fit(module, datamodule=tiny_data())
+    assert conditioned == {torch.bfloat16}
+    assert states == {torch.float32}
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
+    data = tiny_data()
+    data.setup("validate")
+    images, labels = next(iter(data.val_dataloader()))
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            latents = module.model.encode(images, labels)
+            assert {latent.dtype for latent in latents} == {torch.float32}
+            assert torch.equal(module.model.decode(latents, labels), images)
+
+
+def test_double_precision(tmp_path: Path) -> None:
+    module, recorder = tiny_module(), Recorder()
+    trainer = tiny_trainer(tmp_path, [recorder], precision="64-true")
+    trainer.fit(module, datamodule=tiny_data())
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float64}
+    assert math.isfinite(float(trainer.callback_metrics["val/bpd"]))
+    assert not same(recorder.before[0], recorder.after[-1])
+
+
+def test_a_checkpoint_of_a_module_built_in_python_holds_no_code(trained: DensityModule, tmp_path: Path) -> None:
+    trained.trainer.save_checkpoint(tmp_path / "now.ckpt")
+    checkpoint = torch.load(tmp_path / "now.ckpt", weights_only=True)
+    assert checkpoint["glow_app"]["model"] == trained.model.config
+    assert checkpoint["glow_app"]["training"]["train/bpd"] > 0

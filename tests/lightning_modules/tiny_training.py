@@ -1,0 +1,71 @@
+"""A training run of seconds, through Lightning's Python API."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from glow_app.flows import Glow
+from lightning_modules.callbacks import InitializeActNorm
+from lightning_modules.data import ImageDataModule
+from lightning_modules.density import DensityModule
+
+State = dict[str, Tensor]
+
+
+def tiny_module(
+    cls: Callable[..., DensityModule] = DensityModule, num_classes: int | None = None, **options: Any
+) -> DensityModule:
+    """Return the same untrained module every time."""
+    torch.manual_seed(0)
+    return cls(Glow((1, 8, 8), 2, 1, 8, num_classes=num_classes), **{"num_bits": 4, "seed": 5, **options})
+
+
+def tiny_data(**options: Any) -> ImageDataModule:
+    """Four training batches of 16 digits, and validation batches of which the last is smaller."""
+    return ImageDataModule(**{"batch_size": 16, "limit": 70, "seed": 5, **options})
+
+
+def tiny_trainer(folder: Path, callbacks: Sequence[Callback] = (), **options: Any) -> pl.Trainer:
+    settings: dict[str, Any] = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "num_sanity_val_steps": 0}
+    settings |= {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    settings |= {"enable_model_summary": False, "default_root_dir": folder, "log_every_n_steps": 1}
+    return pl.Trainer(**{**settings, **options}, callbacks=[InitializeActNorm(), *callbacks])
+
+
+def state_of(module: torch.nn.Module) -> State:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def same(a: State, b: State) -> bool:
+    assert a.keys() == b.keys()
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Recorder(Callback):
+    """Keeps the weights before and after every step, and in and after every validation."""
+
+    def __init__(self) -> None:
+        self.before: list[State] = []
+        self.after: list[State] = []
+        self.in_validation: list[State] = []
+        self.after_validation: list[State] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.before.append(state_of(pl_module))
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.after.append(state_of(pl_module))
+
+    def on_validation_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if batch_idx == 0:
+            self.in_validation.append(state_of(pl_module))
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self.after_validation.append(state_of(pl_module))

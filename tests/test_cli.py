@@ -1,0 +1,194 @@
+"""The command line's manners."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from glow_app import __version__, cli
+from glow_app.cli import COMMANDS, TRAINING, main
+from glow_app.usage import closest
+
+
+@pytest.fixture
+def one_line(capsys: pytest.CaptureFixture[str]) -> object:
+    """Run a command that must be refused as wrong usage, in one line; return the line."""
+
+    def run(*arguments: str) -> str:
+        assert main(list(arguments)) == 2
+        output, errors = capsys.readouterr()
+        assert output == ""
+        assert errors.count("\n") == 1
+        assert errors.startswith("error: ")
+        return errors
+
+    return run
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"], []])
+def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom glow_app.cli import main\n"
+        f"assert main({arguments}) == 0\n"
+        "heavy = {'torch', 'numpy', 'PIL', 'pytorch_lightning', 'jsonargparse'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_does_not_import_torch(command: str) -> None:
+    code = (
+        "import sys\nfrom glow_app.cli import main\n"
+        f"try:\n    main(['{command}', '--help'])\n"
+        "except SystemExit as stop:\n    assert not stop.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: glow {command}" in done.stdout
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    output = capsys.readouterr().out
+    assert all(f"\n  {name} " in output for name in (*TRAINING, *COMMANDS))
+    assert main([]) == 0
+    assert capsys.readouterr().out == output
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"glow {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("smaple", "sample"), ("train", None), ("valid", "validate"), ("recon", "reconstruct")]
+)
+def test_an_unknown_command(one_line: object, typed: str, meant: str | None) -> None:
+    line = one_line(typed)  # type: ignore[operator]
+    assert f"no command {typed}" in line
+    assert meant is None or f"did you mean {meant}?" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["sample", "--temprature", "1"], "--temperature"),
+        (["sample", "--temperatur=1"], "--temperature"),
+        (["reconstruct", "--overwrit"], "--overwrite"),
+        (["export", "--outptu", "x"], "--output"),
+        (["info", "--checkpiont", "x"], "--checkpoint"),
+        pytest.param(
+            ["sample", "--temp", "1"],
+            "--temperature",
+            marks=pytest.mark.xfail(strict=True, reason="closest() knows no beginnings: it suggests --help"),
+        ),
+    ],
+    ids=str,
+)
+def test_an_unknown_option(one_line: object, arguments: list[str], meant: str) -> None:
+    required = [] if arguments[0] == "info" else ["--checkpoint", "x"]
+    required += ["--output", "y"] if arguments[0] == "export" else []
+    line = one_line(*arguments, *required)  # type: ignore[operator]
+    assert arguments[1].split("=")[0] in line
+    assert f"did you mean {meant}?" in line
+
+
+def test_surplus_and_missing_arguments(one_line: object) -> None:
+    assert "unknown argument extra" in one_line("sample", "--checkpoint", "x", "extra")  # type: ignore[operator]
+    assert "--checkpoint" in one_line("sample")  # type: ignore[operator]
+    assert "second" in one_line("interpolate", "a.png", "--checkpoint", "x")  # type: ignore[operator]
+    for command in ("validate", "test"):
+        assert "--checkpoint" in one_line(command)  # type: ignore[operator]
+        assert "needs a path" in one_line(command, "--checkpoint")  # type: ignore[operator]
+    assert "needs a path" in one_line("fit", "--resume")  # type: ignore[operator]
+
+
+FLOW = ["--model.flow", "glow_app.flows.Glow", "--model.flow.image_shape", "[1,8,8]"]
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("--trainer.max_epoch=3", "--trainer.max_epochs"),
+        ("--trainer.max_epo=3", "--trainer.max_epochs"),
+        ("--model.numbits=3", "--model.num_bits"),
+        ("--data.batchsize=3", "--data.batch_size"),
+        ("--ema.decy=0.5", "--ema.decay"),
+        ("--nam=x", "--name"),
+        ("--model.flow.hidden_chanels=3", "hidden_channels"),
+        ("--model.flow.init_args.num_step=3", "num_steps"),
+    ],
+)
+def test_an_unknown_option_of_fit(one_line: object, option: str, meant: str) -> None:
+    line = one_line("fit", *FLOW, option)  # type: ignore[operator]
+    assert option.split("=")[0].split(".")[-1] in line
+    assert f"did you mean {meant}?" in line
+
+
+def test_an_unknown_key_of_a_configuration(one_line: object, tmp_path: Path) -> None:
+    (tmp_path / "typo.yaml").write_text("data:\n  batchsize: 3\n")
+    line = one_line("fit", *FLOW, "--config", str(tmp_path / "typo.yaml"))  # type: ignore[operator]
+    assert "data.batchsize" in line
+
+
+@pytest.mark.parametrize("option", ["--data.batch_size=many", "--model.num_bits=[1]", "--trainer.max_epochs=1.5"])
+def test_a_value_of_the_wrong_type(one_line: object, option: str) -> None:
+    assert option.split("=")[0].strip("-") in one_line("fit", *FLOW, option)  # type: ignore[operator]
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "none.ckpt"]) == 1
+    assert capsys.readouterr().err.startswith("error: no checkpoint none.ckpt")
+    for arguments in (["--debug", "info", "none.ckpt"], ["info", "none.ckpt", "--debug"]):
+        with pytest.raises(FileNotFoundError):
+            main(arguments)
+
+
+def test_errors_go_through_the_installed_command(tmp_path: Path) -> None:
+    glow = [sys.executable, "-m", "glow_app.cli", "info", "none.ckpt"]
+    done = subprocess.run(glow, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "error: no checkpoint none.ckpt; give a .ckpt file, an exported model or a run's folder"
+    ]
+    done = subprocess.run([*glow, "--debug"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+    assert "FileNotFoundError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ValueError("a\n  b"), 1, "error: a b"),
+        (PermissionError(13, "Permission denied", "/x/y"), 1, "error: /x/y: Permission denied"),
+        (RuntimeError("deep"), 1, "error: RuntimeError: deep (--debug shows where)"),
+        (ValueError(), 1, "error: ValueError:  (--debug shows where)"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_any_error_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    line: str,
+) -> None:
+    def fail(arguments: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_dispatch", fail)
+    assert main(["sample"]) == code
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_closest() -> None:
+    assert closest("temprature", ["temperature", "count"]) == "; did you mean temperature?"
+    assert closest("xyz", ["temperature", "count"]) == ""

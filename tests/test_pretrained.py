@@ -1,0 +1,361 @@
+import json
+import os
+import resource
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from registry import perturb, random_images, tiny_model
+from safetensors.torch import load_file, save_file
+
+from glow_app import pretrained
+from glow_app.model import ImageModel
+from glow_app.nn import GatedResidualConditioner
+from glow_app.pretrained import CONFIG_NAME, WEIGHTS_NAME, load_pretrained, model_hash, read_config, save_pretrained
+from glow_app.rebuild import ALLOWED_CLASSES
+
+ABSENT = "nothing"
+
+
+@pytest.fixture(scope="module")
+def model() -> ImageModel:
+    return tiny_model()
+
+
+@pytest.fixture
+def folder(model: ImageModel, tmp_path: Path) -> Path:
+    return save_pretrained(model, tmp_path / "exports" / "export", training={"bits_per_dim": 3.5})
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / CONFIG_NAME
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+
+
+def message_of(error: type[Exception], folder: Path) -> str:
+    with pytest.raises(error) as caught:
+        load_pretrained(folder)
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"num_classes": 3, "embedding_features": 4},
+        {"conditioner": GatedResidualConditioner, "coupling": "additive"},
+        {"image_shape": (1, 8, 16), "num_levels": 3, "num_steps": [1, 2, 1], "num_bits": 5},
+        {"dtype": torch.float64},
+    ],
+    ids=["plain", "classes", "residual, additive", "five bits", "float64"],
+)
+def test_a_loaded_model_is_the_saved_one_bit_for_bit(arguments: dict[str, Any], tmp_path: Path) -> None:
+    model = tiny_model(**arguments)
+    loaded = load_pretrained(save_pretrained(model, tmp_path / "export"))
+    assert loaded.config == model.config
+    assert model_hash(loaded) == model_hash(model)
+    state = loaded.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert not loaded.training
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+    images = random_images(4, model.flow.image_shape)
+    labels = None if model.flow.num_classes is None else torch.tensor([0, 1, 2, 0])
+    bits = [m.bits_per_dim(images, labels, generator=torch.Generator().manual_seed(0)) for m in (model, loaded)]
+    assert torch.equal(*bits)
+    assert torch.equal(model.sample(4, labels=labels), loaded.sample(4, labels=labels))
+
+
+def test_a_loaded_model_trains(folder: Path) -> None:
+    loaded = load_pretrained(folder).train()
+    loaded(random_images(2)).mean().backward()
+    assert all(parameter.grad is not None for parameter in loaded.parameters())
+
+
+def test_loading_draws_no_random_numbers(folder: Path) -> None:
+    before = torch.get_rng_state()
+    load_pretrained(folder)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_files(model: ImageModel, folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == [CONFIG_NAME, WEIGHTS_NAME]
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    config = read_config(folder)
+    assert config["model"] == json.loads(json.dumps(model.config))
+    assert config["training"] == {"bits_per_dim": 3.5}
+    assert config["sha256"] == model_hash(model)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_both_files_have_the_permissions_of_the_umask(model: ImageModel, tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        folder = save_pretrained(model, tmp_path / "export")
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert modes == {0o666 & ~umask}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~umask
+
+
+def test_the_hash_sees_weights_and_architecture(model: ImageModel) -> None:
+    assert model_hash(tiny_model()) == model_hash(model)
+    assert model_hash(perturb(tiny_model(), size=1e-4)) != model_hash(model)
+    assert model_hash(tiny_model(num_bits=7)) != model_hash(model)
+
+
+def test_an_existing_folder_is_kept(model: ImageModel, folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(FileExistsError, match=r"exists already.*--overwrite"):
+        save_pretrained(tiny_model(seed=1), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_overwriting_replaces(folder: Path) -> None:
+    other = tiny_model(seed=1)
+    save_pretrained(other, folder, overwrite=True)
+    assert model_hash(load_pretrained(folder)) == model_hash(other)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_an_empty_folder_may_be_overwritten(model: ImageModel, tmp_path: Path) -> None:
+    assert load_pretrained(save_pretrained(model, tmp_path, overwrite=True))
+
+
+def test_a_folder_of_other_things_is_never_deleted(model: ImageModel, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match="holds other files"):
+        save_pretrained(model, tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("config", ['{"model_type": "bert"}', "not JSON", "[]", '{"format": "glow-app/1"}'])
+def test_a_folder_with_anothers_configuration_is_never_deleted(model: ImageModel, tmp_path: Path, config: str) -> None:
+    (tmp_path / CONFIG_NAME).write_text(config)
+    (tmp_path / "pytorch_model.bin").write_text("weights of another program")
+    with pytest.raises(FileExistsError, match="holds other files"):
+        save_pretrained(model, tmp_path, overwrite=True)
+    assert (tmp_path / "pytorch_model.bin").exists()
+
+
+def test_what_a_user_put_beside_an_export_is_never_deleted(model: ImageModel, folder: Path) -> None:
+    (folder / "README.md").write_text("my notes")
+    try:
+        save_pretrained(model, folder, overwrite=True)
+    except FileExistsError as error:
+        assert "README.md" in str(error) or "something else" in str(error)  # noqa: PT017
+    assert (folder / "README.md").read_text() == "my notes"
+
+
+def test_a_file_in_the_way_is_kept(model: ImageModel, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_text("a file")
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError):
+            save_pretrained(model, path, overwrite=overwrite)
+    assert path.read_text() == "a file"
+
+
+def test_an_interrupted_write_leaves_nothing_behind(
+    model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(weights: object, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(pretrained, "save_file", interrupted)
+    with pytest.raises(OSError, match="no space left"):
+        save_pretrained(model, tmp_path / "export")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_overwrite_keeps_the_old_export(
+    model: ImageModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(weights: object, path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretrained, "save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_pretrained(tiny_model(seed=1), folder, overwrite=True)
+    assert model_hash(load_pretrained(folder)) == model_hash(model)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_failed_exchange_keeps_the_old_export(
+    model: ImageModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.replace
+
+    def fails_to_move_in(source: Path, target: Path) -> None:
+        if Path(target) == folder and Path(source).name == "new":
+            raise OSError("interrupted")
+        rename(source, target)
+
+    monkeypatch.setattr(pretrained.os, "replace", fails_to_move_in)
+    with pytest.raises(OSError, match="interrupted"):
+        save_pretrained(tiny_model(seed=1), folder, overwrite=True)
+    assert model_hash(load_pretrained(folder)) == model_hash(model)
+
+
+@pytest.mark.parametrize("name", [CONFIG_NAME, WEIGHTS_NAME])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert name in message_of(FileNotFoundError, folder)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    assert "nowhere" in message_of(FileNotFoundError, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.3, 0.999])
+def test_truncated_weights_are_damaged(folder: Path, share: float) -> None:
+    path = folder / WEIGHTS_NAME
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert "is damaged" in message_of(ValueError, folder)
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 100, b"\x80\x02cos\nsystem\n", b"\x89PNG\r\n\x1a\n", b"hello"])
+def test_weights_that_are_something_else_are_damaged(folder: Path, content: bytes) -> None:
+    (folder / WEIGHTS_NAME).write_bytes(content)
+    assert "is damaged" in message_of(ValueError, folder)
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe\x00", b"[" * 100_000, b"nonsense\nover\nlines"])
+def test_a_configuration_that_is_not_json_is_damaged(folder: Path, content: bytes) -> None:
+    (folder / CONFIG_NAME).write_bytes(content)
+    assert "is damaged" in message_of(ValueError, folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "null", "3", '"text"', "{}", '{"format": "glow-app/1"}', '{"format": "glow-app/2", "model": {}}']
+)
+def test_other_json_is_of_another_format(folder: Path, content: str) -> None:
+    (folder / CONFIG_NAME).write_text(content)
+    assert "glow-app/1" in message_of(ValueError, folder)
+
+
+@pytest.mark.parametrize("part", ["conditioner", "prior"])
+@pytest.mark.parametrize("name", ["os.system", "glow_app.flows.Glow", "builtins.eval", "glow_app.nn.ZeroConv2d", ""])
+def test_only_listed_classes_may_be_named(folder: Path, part: str, name: str) -> None:
+    edit(folder, lambda config: config["model"]["flow"][part].update(class_path=name, init_args={"command": "true"}))
+    message = message_of(ValueError, folder)
+    assert repr(name) in message
+    assert all(allowed in message for allowed in ALLOWED_CLASSES)
+
+
+@pytest.mark.parametrize("hidden_channels", [4, 9, 10**9, 10**12, 10**19])
+def test_a_configuration_for_other_weights_does_not_fit_and_costs_nothing(folder: Path, hidden_channels: int) -> None:
+    edit(folder, lambda config: config["model"]["flow"].update(hidden_channels=hidden_channels))
+    peak, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    message = message_of(ValueError, folder)
+    assert "do not fit" in message or "damaged" in message
+    assert time.perf_counter() - start < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 200_000  # KiB
+
+
+def test_an_absurd_number_of_steps_fails_fast(folder: Path) -> None:
+    # Every step is a Python object, whatever its tensors weigh.
+    edit(folder, lambda config: config["model"]["flow"].update(num_steps=600))
+    start = time.perf_counter()
+    message_of(ValueError, folder)
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("model", None),
+        ("model", "Glow"),
+        ("model", []),
+        ("model/flow", ABSENT),
+        ("model/flow", "Glow"),
+        ("model/flow", 3),
+        ("model/num_bits", ABSENT),
+        ("model/num_bits", 9),
+        ("model/num_bits", "8"),
+        ("model/flow/prior", ABSENT),
+        ("model/flow/prior", "Gaussian"),
+        ("model/flow/prior/init_args", ABSENT),
+        ("model/flow/prior/init_args", [1]),
+        ("model/flow/prior/init_args", {"latent_shape": [1]}),
+        ("model/flow/prior/class_path", ["os.system"]),
+        ("model/flow/prior/class_path", "glow_app.nn.ConvConditioner"),
+        ("model/flow/conditioner/class_path", "glow_app.priors.GaussianPrior"),
+        ("model/flow/surprise", 1),
+        ("model/flow/image_shape", None),
+        ("model/flow/image_shape", [3, 7, 7]),
+        ("model/flow/image_shape", [3, 8.5, 8]),
+        ("model/flow/image_shape", ["3", "8", "8"]),
+        ("model/flow/image_shape", [2**40, 8, 8]),
+        ("model/flow/num_levels", 9),
+        ("model/flow/num_levels", "2"),
+        ("model/flow/num_steps", "many"),
+        ("model/flow/num_steps", None),
+        ("model/flow/hidden_channels", 8.5),
+        ("model/flow/hidden_channels", -8),
+        ("model/flow/hidden_channels", "8"),
+        ("model/flow/coupling", ["affine"]),
+        ("model/flow/num_classes", "two"),
+        ("model/flow/num_classes", 10**18),
+    ],
+    ids=str,
+)
+def test_an_edited_configuration_is_one_line_of_value_error(folder: Path, place: str, value: object) -> None:
+    *parents, name = place.split("/")
+
+    def change(config: dict[str, Any]) -> None:
+        for parent in parents:
+            config = config[parent]
+        if value is ABSENT:
+            del config[name]
+        else:
+            config[name] = value
+
+    edit(folder, change)
+    message_of(ValueError, folder)
+
+
+def test_weights_of_another_model_are_noticed(folder: Path, tmp_path: Path) -> None:
+    other = save_pretrained(tiny_model(seed=1), tmp_path / "other")
+    (folder / WEIGHTS_NAME).write_bytes((other / WEIGHTS_NAME).read_bytes())
+    assert "are not those that config.json describes" in message_of(ValueError, folder)
+
+
+@pytest.mark.parametrize("value", [None, "", 0])
+def test_a_configuration_without_its_hash_is_refused(folder: Path, value: object) -> None:
+    edit(folder, lambda config: config.update(sha256=value))
+    message_of(ValueError, folder)
+
+
+def test_one_changed_weight_is_noticed(folder: Path) -> None:
+    weights = load_file(folder / WEIGHTS_NAME)
+    name = next(name for name in weights if name.endswith("log_scale"))
+    weights[name][0] += 1e-3
+    save_file(weights, folder / WEIGHTS_NAME)
+    assert "are not those" in message_of(ValueError, folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float16])
+def test_weights_of_another_type_are_noticed(folder: Path, dtype: torch.dtype) -> None:
+    weights = {name: value.to(dtype) for name, value in load_file(folder / WEIGHTS_NAME).items()}
+    save_file(weights, folder / WEIGHTS_NAME)
+    message_of(ValueError, folder)
+
+
+def test_missing_and_surplus_weights_do_not_fit(folder: Path) -> None:
+    weights = load_file(folder / WEIGHTS_NAME)
+    name = next(iter(weights))
+    save_file({key: value for key, value in weights.items() if key != name}, folder / WEIGHTS_NAME)
+    assert "do not fit" in message_of(ValueError, folder)
+    save_file({**weights, "surplus": torch.zeros(1)}, folder / WEIGHTS_NAME)
+    assert "do not fit" in message_of(ValueError, folder)
