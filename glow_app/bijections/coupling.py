@@ -66,8 +66,8 @@ class AffineCoupling(Bijection):
 
     .. math:: \log s = \log\sigma(r + 2) - \log\sigma(r + 2 - \log\varepsilon)
 
-    which neither overflows nor underflows at either end. Identity at initialisation up to a constant scale, since the conditioner's
-    last layer starts at zero.
+    which neither overflows nor underflows at either end. Identity at initialisation up to a constant scale, since the
+    conditioner's last layer starts at zero.
 
     Args:
         num_channels: Channels :math:`C` of the input; even.
