@@ -1,6 +1,8 @@
 """Any trained model by its path: a checkpoint, an exported folder or a run's folder."""
 
 import pickle
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +45,12 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageMod
     return build_model(checkpoint[CHECKPOINT_KEY]["model"], weights).eval().to(device)
 
 
-def find_checkpoint(path: str | Path) -> Path:
+def find_checkpoint(path: str | Path, in_run: Sequence[str] = ("model", "best.ckpt", "last.ckpt")) -> Path:
     """Return the checkpoint file or exported folder that ``path`` means.
+
+    Args:
+        path: A ``.ckpt`` file, an exported folder, or a run's folder.
+        in_run: What to take of a run's folder, the first that is there.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -53,9 +59,9 @@ def find_checkpoint(path: str | Path) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"no checkpoint {path}; give a .ckpt file, an exported model or a run's folder")
     if path.is_dir() and not (path / CONFIG_NAME).exists():
-        for candidate in (path / "model", path / "best.ckpt", path / "last.ckpt"):
-            if candidate.exists():
-                return candidate
+        for name in in_run:
+            if (path / name).exists():
+                return path / name
         raise FileNotFoundError(f"{path} holds neither {CONFIG_NAME} nor best.ckpt nor last.ckpt: not a model or a run")
     return path
 
@@ -70,7 +76,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a checkpoint file")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a foreign file is told in this project's words
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} is not a checkpoint of this project, or holds code, which is never run; train with `glow fit`"

@@ -88,6 +88,7 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     text = " ".join(str(error).split())
+    text = text if len(text) <= 600 else f"{text[:600]} ..."
     if isinstance(error, (ValueError, OSError, UsageError)) and text:
         return text
     return f"{type(error).__name__}: {text} (--debug shows where)"

@@ -14,7 +14,8 @@ class UsageError(Exception):
 
 def closest(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean ...?`` for the nearest of the known words, or nothing."""
-    found = difflib.get_close_matches(word, list(known), n=1)
+    known = list(known)
+    found = [one for one in known if one.startswith(word)] or difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {found[0]}?" if found else ""
 
 

@@ -17,8 +17,9 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichModelSummary, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import Logger
 
-from glow_app.checkpoint import find_checkpoint, read_checkpoint
+from glow_app.checkpoint import find_checkpoint, load_model, read_checkpoint
 from glow_app.usage import UsageError, closest
 from lightning_modules.callbacks import (
     EMA,
@@ -118,9 +119,10 @@ class GlowCLI(LightningCLI):
             config.run_dir = f"runs/{config.name}/{time.strftime('%Y%m%d-%H%M%S')}"
         if self.subcommand == "fit" and not launched:
             os.environ["GLOW_RUN_DIR"] = config.run_dir
-            if config.ckpt_path is None and (Path(config.run_dir) / "config.yaml").exists():
+            earlier = any((Path(config.run_dir) / name).exists() for name in ("metrics.csv", "last.ckpt"))
+            if config.ckpt_path is None and earlier:
                 raise FileExistsError(
-                    f"{config.run_dir} holds an earlier run; go on with --resume {config.run_dir}/last.ckpt, "
+                    f"{config.run_dir} holds an earlier run; go on with --resume {config.run_dir}, "
                     "or choose another --run_dir"
                 )
         config.trainer.default_root_dir = config.run_dir
@@ -135,17 +137,17 @@ class GlowCLI(LightningCLI):
         if terminal:
             callbacks.append(RichProgressBar())
         if self.subcommand != "fit":
-            trainer_config = {**config.trainer, **kwargs, "callbacks": callbacks, "logger": False}
-            return pl.Trainer(**trainer_config)
+            kwargs |= {"callbacks": callbacks, "logger": False, "enable_checkpointing": False}
+            return pl.Trainer(**{**config.trainer, **kwargs})
         os.makedirs(config.run_dir, exist_ok=True)
         loggers = config.trainer.logger
-        loggers = list(loggers) if isinstance(loggers, list) else [loggers] if hasattr(loggers, "experiment") else []
+        loggers = loggers if isinstance(loggers, list) else [loggers] if isinstance(loggers, Logger) else []
         callbacks += [] if terminal else [PlainProgress()]
         callbacks += [RichModelSummary(max_depth=2)] if terminal else []
-        checkpoint = ModelCheckpoint(
-            config.run_dir, "best", monitor="val/bpd", save_last=True, enable_version_counter=False
-        )
-        callbacks += [InitializeActNorm(), LearningRateMonitor("step"), Throughput(), checkpoint, ExportBest()]
+        best = ModelCheckpoint(config.run_dir, "best", monitor="val/bpd", enable_version_counter=False)
+        # A checkpoint of its own: with ``save_last`` it would be written only together with a new best one.
+        last = ModelCheckpoint(config.run_dir, "last", enable_version_counter=False)
+        callbacks += [InitializeActNorm(), LearningRateMonitor("step"), Throughput(), best, last, ExportBest()]
         # The grids come before the averaging: it gives its weights back when validation ends.
         callbacks += [config.guard, config.samples, config.ema]
         trainer_config = {
@@ -177,9 +179,10 @@ def main(command: str, arguments: list[str]) -> None:
     checkpoint, arguments = _take_option(option, arguments)
     with tempfile.TemporaryDirectory() as scratch:
         if checkpoint is not None:
-            path = find_checkpoint(checkpoint)
+            path = find_checkpoint(checkpoint, ("last.ckpt",) if command == "fit" else ("best.ckpt", "last.ckpt"))
             if path.is_dir():
                 raise ValueError(f"{checkpoint} is an exported model; glow {command} needs a .ckpt file")
+            load_model(path)  # told better here than by Lightning, if something is wrong with it
             config = Path(scratch) / "config.yaml"
             config.write_text(_config_of(path))
             run_dir = ["--run_dir", str(path.parent)] if command == "fit" else []

@@ -64,12 +64,22 @@ class ImageDataModule(pl.LightningDataModule):
         cache_dir = None if cache_dir is None else str(cache_dir)
         self.save_hyperparameters()
         self._sets: dict[str, ImageSet] = {}
+        self._progress: dict[str, int] | None = None
 
     def prepare_data(self) -> None:
         """Download, or decode a folder into the cache, on one process before the others need it."""
         if self.hparams["download"] or self.hparams["source"] == "folder":
             for split in self._splits(self.trainer.state.fn if self.trainer else "fit"):
                 self._load(split)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the training loader is, for the checkpoint."""
+        loader = self.trainer.train_dataloader if self.trainer else None
+        return {"train_loader": loader.state_dict()} if isinstance(loader, TrainLoader) else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next training loader go on from :meth:`state_dict`."""
+        self._progress = state.get("train_loader")
 
     def setup(self, stage: str | None = None) -> None:
         """Load the splits of a stage: "fit", "validate", "test", or all when None."""
@@ -90,9 +100,13 @@ class ImageDataModule(pl.LightningDataModule):
         )
         if trainer:
             # Lightning hands the loader its saved state only where a checkpoint lies inside an epoch, and
-            # ``current_epoch`` still lags when this runs.
+            # ``current_epoch`` still lags when this runs; both come too late where the optimiser's configuration has
+            # asked for the number of steps, which builds the loader.
             loader.epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
             limit = trainer.limit_train_batches
+            if self._progress is not None:
+                loader.load_state_dict(self._progress)
+                self._progress = None
             loader.pass_length = int(limit * len(loader)) if isinstance(limit, float) else min(limit, len(loader))
         return loader
 

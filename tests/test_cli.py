@@ -86,7 +86,6 @@ def test_an_unknown_command(one_line: object, typed: str, meant: str | None) -> 
         pytest.param(
             ["sample", "--temp", "1"],
             "--temperature",
-            marks=pytest.mark.xfail(strict=True, reason="closest() knows no beginnings: it suggests --help"),
         ),
     ],
     ids=str,

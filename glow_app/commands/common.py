@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 __all__ = [
     "add_model_arguments",
     "add_output_arguments",
+    "check_labels",
     "load",
     "output_folder",
-    "positive",
+    "positive_int",
     "read_images",
     "refuse_existing",
 ]
@@ -35,7 +36,7 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
 
 
-def positive(text: str) -> int:
+def positive_int(text: str) -> int:
     """Return a whole number from 1, for argparse."""
     value = int(text)
     if value < 1:
@@ -83,8 +84,26 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
         raise FileExistsError(f"{existing[0]}{more} exists already; choose another --output or pass --overwrite")
 
 
-def read_images(model: "ImageModel", paths: Sequence[str]) -> "Tensor":
+def check_labels(model: "ImageModel", labels: object) -> None:
+    """Raise if labels are given to a model without classes, or missing for one with classes.
+
+    Raises:
+        ValueError: If so.
+    """
+    num_classes = model.flow.num_classes
+    if num_classes is None and labels is not None:
+        raise ValueError("this model is not class-conditional; leave --label out")
+    if num_classes is not None and labels is None:
+        raise ValueError(f"this model is class-conditional; give --label, 0 to {num_classes - 1}")
+
+
+def read_images(model: "ImageModel", paths: Sequence[str], skip_broken: bool = False) -> "Tensor":
     """Return picture files as uint8 (B, C, H, W) in the model's shape; says so where a size had to be changed.
+
+    Args:
+        model: Whose shape counts.
+        paths: The files.
+        skip_broken: Report and leave out what cannot be read, as long as something can.
 
     Raises:
         ValueError: If a file is missing or unreadable.
@@ -102,10 +121,15 @@ def read_images(model: "ImageModel", paths: Sequence[str]) -> "Tensor":
             with Image.open(path) as picture:
                 width, height = picture.size
             arrays.append(decode_file(Path(path), shape, "crop"))
-        except FileNotFoundError as error:
-            raise ValueError(f"there is no file {path}") from error
         except Exception as error:  # Pillow's plugins share no narrower type
-            raise ValueError(f"{path} cannot be read as a picture: {error}") from error
+            missing = isinstance(error, FileNotFoundError)
+            message = f"there is no file {path}" if missing else f"{path} cannot be read as a picture: {error}"
+            if not skip_broken:
+                raise ValueError(message) from error
+            print(f"skipped: {message}")
+            continue
         if (height, width) != shape[1:]:
             print(f"{path}: {height}x{width} resized and cropped to {shape[1]}x{shape[2]}")
+    if not arrays:
+        raise ValueError(f"none of the {len(paths)} files could be read as a picture")
     return torch.from_numpy(np.stack(arrays))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.common import add_model_arguments, load, read_images, refuse_existing
+from glow_app.commands.common import add_model_arguments, check_labels, load, read_images, refuse_existing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     model = load(arguments)
     output = Path(arguments.output)
     refuse_existing([output], arguments.overwrite)
+    check_labels(model, arguments.label)
     images = read_images(model, [arguments.first, arguments.second])
     labels = None if arguments.label is None else torch.tensor(arguments.label)
     frames = interpolate(model, images[0], images[1], arguments.frames, labels)

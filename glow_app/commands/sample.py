@@ -5,6 +5,7 @@ import json
 import math
 import os
 import random
+from pathlib import Path
 
 from glow_app import __version__
 from glow_app.commands.common import (
@@ -12,7 +13,7 @@ from glow_app.commands.common import (
     add_output_arguments,
     load,
     output_folder,
-    positive,
+    positive_int,
     refuse_existing,
 )
 
@@ -23,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow sample``."""
     add_model_arguments(parser)
     add_output_arguments(parser, "samples")
-    parser.add_argument("--temperature", type=_temperature, default=0.7, help="factor on the base noise")
-    parser.add_argument("--count", type=positive, default=16, help="how many images")
-    parser.add_argument("--seed", type=_seed, default=None, help="of the first image; drawn and printed if left out")
+    parser.add_argument("--temperature", type=temperature, default=0.7, help="factor on the base noise")
+    parser.add_argument("--count", type=positive_int, default=16, help="how many images")
+    parser.add_argument("--seed", type=seed, default=None, help="of the first image; drawn and printed if left out")
     parser.add_argument("--label", type=int, default=None, help="class, for a class-conditional model")
-    parser.add_argument("--batch-size", type=positive, default=16, help="images at a time")
+    parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     model = load(arguments)
     seed = random.SystemRandom().randrange(LARGEST_SEED - arguments.count) if arguments.seed is None else arguments.seed
-    folder = output_folder(arguments)
+    folder = Path(arguments.output)
     suffix = f"t{arguments.temperature:.2f}.png"
     names = [f"seed{seed + i:06d}_{suffix}" for i in range(arguments.count)]
     refuse_existing([folder / name for name in [*names, "grid.png", "run.json"]], arguments.overwrite)
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     images = []
     batches = sample_batches(model, arguments.count, arguments.temperature, seed, arguments.label, arguments.batch_size)
     for name, (one, image) in zip(names, batches, strict=True):
-        save_png(to_pil(image), folder / name, {"seed": one, **facts})
+        save_png(to_pil(image), output_folder(arguments) / name, {"seed": one, **facts})
         images.append(image.cpu())
     columns = model.flow.num_classes if arguments.label is None else None
     save_png(grid(torch.stack(images), columns), folder / "grid.png", {"seed": seed, "count": arguments.count, **facts})
@@ -62,14 +63,16 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{arguments.count} images at temperature {arguments.temperature:g}, seed {seed}: {folder / 'grid.png'}")
 
 
-def _temperature(text: str) -> float:
+def temperature(text: str) -> float:
+    """Return a temperature, for argparse, whose message for other text names this function."""
     value = float(text)
     if not (math.isfinite(value) and value >= 0):
         raise argparse.ArgumentTypeError(f"{text} is not a temperature; expected a finite number from 0 (0.7 is usual)")
     return value
 
 
-def _seed(text: str) -> int:
+def seed(text: str) -> int:
+    """Return a seed, for argparse."""
     value = int(text)
     if not 0 <= value <= LARGEST_SEED:
         raise argparse.ArgumentTypeError(f"{text} is not a seed; expected 0 to {LARGEST_SEED}")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
@@ -35,3 +36,7 @@ class EMA(WeightAveraging):
             torch._foreach_lerp_(list(averaged), list(current), weight)
 
         super().__init__(use_buffers=False, multi_avg_fn=average)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Copy the module in the precision of the run, which Lightning gives it only afterwards."""
+        super().setup(trainer, trainer.precision_plugin.convert_module(pl_module), stage)  # type: ignore[arg-type]

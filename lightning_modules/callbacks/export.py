@@ -16,10 +16,13 @@ class ExportBest(Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Export on one rank."""
-        checkpoint = trainer.checkpoint_callback
-        if not trainer.is_global_zero or not isinstance(checkpoint, ModelCheckpoint):
-            return
-        path = checkpoint.best_model_path or checkpoint.last_model_path
-        if path:
+        checkpoints = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
+        # Others may watch something else, or nothing.
+        checkpoints.sort(key=lambda one: one.monitor != "val/bpd")
+        path = checkpoints[0].best_model_path or checkpoints[0].last_model_path if checkpoints else ""
+        if path and not Path(path).exists():
+            # The run's folder was moved, and the path is remembered from before.
+            path = str(Path(checkpoints[0].dirpath or "") / Path(path).name)
+        if trainer.is_global_zero and path:
             folder = Path(trainer.default_root_dir) / "model"
             save_pretrained(load_model(path), folder, training_facts(path), overwrite=True)

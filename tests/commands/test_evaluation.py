@@ -36,7 +36,6 @@ def test_validate_reports_what_training_logged(trained: Path, glow: Callable[...
     assert "digits, validation split, 180 images of 1x8x8, 4-bit, 1 draw" in result.output
 
 
-@pytest.mark.xfail(strict=True, reason="find_checkpoint prefers the run's model/, which these commands refuse")
 @pytest.mark.parametrize("command", ["validate", "test"])
 def test_from_the_run_folder(trained: Path, glow: Callable[..., Any], command: str) -> None:
     result = glow(command, "--checkpoint", trained)

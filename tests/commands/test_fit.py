@@ -119,11 +119,6 @@ def test_the_configuration_alone_repeats_the_run(trained: Path, tmp_path: Path, 
     assert_same_training(trained, again)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a resumed run repeats the data order of epoch 0: estimated_stepping_batches builds the train loader before "
-    "the checkpoint's progress is restored",
-)
 def test_an_interrupted_run_goes_on_bit_for_bit(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
 ) -> None:
@@ -151,7 +146,6 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
         assert logged(folder, name) == logged(trained, name)
 
 
-@pytest.mark.xfail(strict=True, reason="as above: the loader is built before its saved state is known")
 @pytest.mark.parametrize("steps", [3, 8, 11])
 def test_a_run_goes_on_inside_an_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str], steps: int
@@ -173,10 +167,6 @@ def test_a_run_goes_on_inside_an_epoch(
     assert_same_training(whole, part)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Lightning's save_last=True writes last.ckpt only with a new best",
-)
 def test_the_last_checkpoint_is_of_the_last_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
 ) -> None:
@@ -220,10 +210,6 @@ def test_runs_get_folders_of_their_own(tmp_path: Path, glow: Callable[..., Any],
         "bf16-mixed",
         pytest.param(
             "64-true",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="EMA copies the module before Lightning converts it: float32 average, float64 weights",
-            ),
         ),
     ],
 )

@@ -274,7 +274,6 @@ class TestExportBest:
             [],
             pytest.param(
                 ["extra"],
-                marks=pytest.mark.xfail(strict=True, reason="the first ModelCheckpoint of the list is taken"),
             ),
         ],
         ids=["alone", "beside another checkpoint"],
