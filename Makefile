@@ -10,8 +10,9 @@ export GOMP_SPINCOUNT ?= 5000
 .PHONY: demo test lint format
 
 $(BIN)/.installed: pyproject.toml
+	@echo "installing into $(VENV); a minute or two"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
 demo: $(BIN)/.installed

@@ -34,12 +34,12 @@ def grid(images: Tensor, columns: int | None = None, min_side: int = 480) -> Ima
     Args:
         images: (B, C, H, W), uint8.
         columns: Images a row; as square as possible if None.
-        min_side: Whole pixels are enlarged until the wider side has about this size: small images are hard to see.
+        min_side: Pixels are enlarged by a whole factor until a row has at least this width: small images are hard to see.
     """
     count, channels, height, width = images.shape
     columns = min(columns or math.ceil(math.sqrt(count)), count)
     rows = math.ceil(count / columns)
-    factor = max(1, min_side // (columns * width))
+    factor = math.ceil(min_side / (columns * width))
     gap = 1 if factor == 1 else 2
     cell_height, cell_width = height * factor + gap, width * factor + gap
     canvas = torch.full((channels, rows * cell_height + gap, columns * cell_width + gap), 128, dtype=torch.uint8)

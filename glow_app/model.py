@@ -119,10 +119,18 @@ class ImageModel(nn.Module):
             return self.flow.encode(bin_centres(levels, self.num_bits, self.dtype), self._context(images, labels))
 
     @torch.no_grad()
-    def decode(self, latents: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
-        """Return the uint8 images of ``latents``; ``decode(encode(images))`` gives the (quantised) images back."""
+    def decode(self, latents: Sequence[Tensor], labels: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        """Return the uint8 images of ``latents``; ``decode(encode(images))`` gives the (quantised) images back.
+
+        Args:
+            latents: One tensor a level.
+            labels: For a class-conditional model.
+            context: Instead of labels: what :meth:`Glow.embed <glow_app.flows.Glow.embed>` made of them, or a mixture.
+        """
+        if context is None:
+            context = self._context(latents[0], labels)
         with full_precision(self.device):
-            return to_uint8(self.flow.decode(latents, self._context(latents[0], labels)), self.num_bits)
+            return to_uint8(self.flow.decode(latents, context), self.num_bits)
 
     def quantised(self, images: Tensor) -> Tensor:
         """Return the uint8 images with only ``num_bits`` bits left: what :meth:`decode` can give back."""

@@ -8,6 +8,7 @@ from glow_app.model import ImageModel
 __all__ = ["interpolate"]
 
 
+@torch.no_grad()
 def interpolate(
     model: ImageModel, first: Tensor, second: Tensor, num_frames: int = 9, labels: Tensor | None = None
 ) -> Tensor:
@@ -22,7 +23,7 @@ def interpolate(
         first: (C, H, W), uint8.
         second: (C, H, W), uint8.
         num_frames: At least 2, the ends included.
-        labels: (2,), the classes of the two, for a class-conditional model; the class changes in the middle.
+        labels: (2,), the classes of the two, for a class-conditional model; their embeddings are mixed likewise.
 
     Raises:
         ValueError: If ``num_frames`` is below 2.
@@ -31,7 +32,13 @@ def interpolate(
         raise ValueError(f"num_frames is {num_frames}; expected at least 2, the two images themselves")
     latents = model.encode(torch.stack([first, second]), labels)
     steps = torch.linspace(0, 1, num_frames, dtype=model.dtype, device=model.device)
-    # Not torch.lerp: at the ends this form gives the end point itself, to the last bit.
-    path = [(1 - t) * level[:1] + t * level[1:] for level in latents for t in (steps[:, None, None, None],)]
-    frame_labels = None if labels is None else labels[(steps.cpu() > 0.5).long()]
-    return model.decode(path, frame_labels)
+
+    def line(ends: Tensor) -> Tensor:
+        t = steps.reshape(-1, *(1 for _ in ends.shape[1:]))
+        # Not torch.lerp: at the ends this form gives the end point itself, to the last bit.
+        return (1 - t) * ends[:1] + t * ends[1:]
+
+    if labels is None:
+        return model.decode([line(level) for level in latents])
+    context = model.flow.embed(labels.to(model.device))
+    return model.decode([line(level) for level in latents], context=None if context is None else line(context))
