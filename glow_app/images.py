@@ -34,7 +34,7 @@ def grid(images: Tensor, columns: int | None = None, min_side: int = 480) -> Ima
     Args:
         images: (B, C, H, W), uint8.
         columns: Images a row; as square as possible if None.
-        min_side: Pixels are enlarged by a whole factor until a row has at least this width: small images are hard to see.
+        min_side: Pixels are enlarged by a whole factor until a row is at least so wide: small images are hard to see.
     """
     count, channels, height, width = images.shape
     columns = min(columns or math.ceil(math.sqrt(count)), count)
