@@ -190,6 +190,8 @@ def main(command: str, arguments: list[str]) -> None:
         elif command != "fit":
             raise UsageError(f"glow {command} needs --checkpoint: a .ckpt file or a run's folder")
         cli = GlowCLI([command, *arguments])
+    if not cli.trainer.is_global_zero:
+        return
     if command == "fit":
         print(f"run folder: {cli.config.fit.run_dir}")
     else:

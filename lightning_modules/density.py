@@ -1,6 +1,7 @@
 """The training module: an image model, an optimiser, a schedule."""
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from typing import Any
 
 import pytorch_lightning as pl
@@ -89,6 +90,14 @@ class DensityModule(pl.LightningModule):
         if isinstance(hyper_parameters.get("flow"), torch.nn.Module):
             # Built in Python and not from a config: only the command line's plain form can be stored safely.
             del checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "DensityModule":
+        # The command line's factories refer to the parser, and so to the trainer and its processes, which cannot be
+        # copied; the copy that is averaged needs none of its own.
+        memo |= {id(factory): factory for factory in (self.optimizer, self.lr_scheduler)}
+        copy = type(self).__new__(type(self))
+        copy.__dict__ = deepcopy(self.__getstate__(), memo)
+        return copy
 
     def _evaluate(self, batch: Batch, batch_idx: int, stage: str) -> None:
         images, labels = batch
