@@ -22,15 +22,14 @@ REPOSITORY = Path(__file__).parents[2]
 
 def test_a_copy_shares_factories_that_cannot_be_copied() -> None:
     class Factory:
-        lock = None
-
         def __init__(self) -> None:
             self.lock = threading.Lock()
 
         def __call__(self, parameters: Iterable[Parameter]) -> Optimizer:
             return Adamax(parameters)
 
-    module = DensityModule(Glow((1, 4, 4), 1, 1, 4), optimizer=Factory())
+    module = DensityModule(Glow((1, 4, 4), 1, 1, 4))
+    module.optimizer = Factory()
     twin = copy.deepcopy(module)
     assert twin.optimizer is module.optimizer
     weights, copied = module.state_dict(), twin.state_dict()
