@@ -30,6 +30,7 @@ from lightning_modules.callbacks import (
     SampleGrids,
     Throughput,
 )
+from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.csv_logger import AppendingCSVLogger
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
@@ -150,13 +151,31 @@ class GlowCLI(LightningCLI):
         callbacks += [InitializeActNorm(), LearningRateMonitor("step"), Throughput(), best, last, ExportBest()]
         # The grids come before the averaging: it gives its weights back when validation ends.
         callbacks += [config.guard, config.samples, config.ema]
+        plugins = config.trainer.plugins or []
         trainer_config = {
             **config.trainer,
             **kwargs,
             "callbacks": callbacks,
+            "plugins": [AtomicCheckpointIO(), *(plugins if isinstance(plugins, list) else [plugins])],
             "logger": [AppendingCSVLogger(config.run_dir), *loggers],
         }
         return self._instantiate_trainer(trainer_config, [])
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        # Lightning turns Ctrl-C into exit code 1 and SIGTERM into 0, both in silence.
+        try:
+            super()._run_subcommand(subcommand)
+        except SystemExit:
+            if not (self.trainer.received_sigterm or self.trainer.interrupted):
+                raise
+        run_dir = Path(self.config[subcommand].run_dir)
+        saved = (run_dir / "last.ckpt").exists()
+        resume = f"go on with: glow fit --resume {run_dir}" if saved else "before there was anything to save"
+        if self.trainer.received_sigterm:
+            print(f"terminated; {resume}", file=sys.stderr)
+            raise SystemExit(143)
+        if self.trainer.interrupted:
+            raise KeyboardInterrupt(resume)
 
     def _parse_ckpt_path(self) -> None:
         # The configuration inside the checkpoint is given as a config file already, with links and overrides.

@@ -16,6 +16,7 @@ from glow_app.checkpoint import CHECKPOINT_KEY
 from glow_app.flows import Glow
 from glow_app.model import ImageModel
 from glow_app.seeding import step_generator
+from lightning_modules.data import ImageDataModule
 from lightning_modules.schedules import LinearWarmupCosine
 
 __all__ = ["DensityModule"]
@@ -56,6 +57,21 @@ class DensityModule(pl.LightningModule):
         self.lr_scheduler = lr_scheduler
         self.seed = seed
         self.num_draws = num_draws
+
+    def setup(self, stage: str) -> None:
+        """Refuse data whose classes are not the model's.
+
+        Raises:
+            ValueError: If the numbers of classes differ.
+        """
+        data, expected = getattr(self.trainer, "datamodule", None), self.model.flow.num_classes
+        if stage != "fit" or expected is None or not isinstance(data, ImageDataModule):
+            return
+        if data.num_classes != expected:
+            found = ", ".join(data.class_names[:10]) or "none in a flat folder"
+            raise ValueError(
+                f"model.flow.num_classes is {expected}, but the images have {data.num_classes} classes ({found})"
+            )
 
     def forward(self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Return bits/dim of each image, (B,)."""

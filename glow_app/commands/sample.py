@@ -16,6 +16,7 @@ from glow_app.commands.common import (
     positive_int,
     refuse_existing,
 )
+from glow_app.usage import UsageError
 
 LARGEST_SEED = 2**31 - 1
 
@@ -39,6 +40,8 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.images import grid, save_png, to_pil
     from glow_app.pretrained import model_hash
 
+    if arguments.count + (arguments.seed or 0) > LARGEST_SEED:
+        raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
     model = load(arguments)
     seed = random.SystemRandom().randrange(LARGEST_SEED - arguments.count) if arguments.seed is None else arguments.seed
     folder = Path(arguments.output)

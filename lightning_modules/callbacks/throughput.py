@@ -25,7 +25,8 @@ class Throughput(Callback):
     ) -> None:
         """Count the batch."""
         self._images += len(batch[0]) * trainer.world_size
-        if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        interval = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (batch_idx + 1) % interval == 0 or trainer.is_last_batch:
             rate = self._images / max(time.perf_counter() - self._since, 1e-9)
             pl_module.log("images_per_second", rate, prog_bar=True)
             self._restart()

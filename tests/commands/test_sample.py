@@ -228,3 +228,11 @@ def test_a_full_disk_spares_what_would_be_overwritten(
     fail_at(monkeypatch, 1)
     refused("sample", "--checkpoint", trained, "--count", 4, "--seed", 7, "--output", sampled, "--overwrite")
     assert contents(sampled) == before
+
+
+def test_more_images_than_seeds_are_refused_at_once(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
+    for options in (["--count", 10**12], ["--count", 10, "--seed", 2**31 - 5]):
+        result = glow("sample", "--checkpoint", trained, *options, "--output", tmp_path / "out")
+        assert result.code == 2
+        assert "--seed plus --count" in result.errors[0]
+        assert not (tmp_path / "out").exists()
