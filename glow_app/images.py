@@ -1,8 +1,6 @@
 """Pictures: tensors to and from files, grids, and what a PNG says about itself."""
 
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from glow_app.data.resizing import array_to_image
+from glow_app.files import atomic_file
 
 __all__ = ["grid", "read_png_text", "save_png", "to_pil"]
 
@@ -62,18 +61,8 @@ def save_png(picture: Image.Image, path: Path, text: Mapping[str, Any] | None = 
     info = PngInfo()
     for key, value in (text or {}).items():
         info.add_text(key, str(value))
-    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            picture.save(file, format="PNG", pnginfo=info)
-        # A temporary file is private; give the picture the permissions that a new file has.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(beside, 0o666 & ~umask)
-        os.replace(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise
+    with atomic_file(path) as file:
+        picture.save(file, format="PNG", pnginfo=info)
 
 
 def read_png_text(path: Path) -> dict[str, str]:

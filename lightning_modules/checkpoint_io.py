@@ -1,11 +1,12 @@
 """Checkpoints that are whole or not there."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from glow_app.files import atomic_file
 
 __all__ = ["AtomicCheckpointIO"]
 
@@ -23,15 +24,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             OSError: If it cannot be written; an earlier file at ``path`` is intact.
         """
         path = Path(path)
-        beside = path.with_name(f".{path.name}-{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as file:
+            with atomic_file(path) as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
         except (OSError, RuntimeError) as error:  # torch tells a full disk as a RuntimeError
-            beside.unlink(missing_ok=True)
             reason = str(error).splitlines()[0][:200]
             raise OSError(f"{path} could not be written ({reason}); an earlier one is intact") from error

@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import os
 import random
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from glow_app.commands.common import (
     positive_int,
     refuse_existing,
 )
+from glow_app.files import atomic_file
 from glow_app.usage import UsageError
 
 LARGEST_SEED = 2**31 - 1
@@ -60,9 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
     columns = model.flow.num_classes if arguments.label is None else None
     save_png(grid(torch.stack(images), columns), folder / "grid.png", {"seed": seed, "count": arguments.count, **facts})
     record = {"seed": seed, "count": arguments.count, **facts, "checkpoint": str(arguments.checkpoint), "files": names}
-    beside = folder / ".run.json"
-    beside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(beside, folder / "run.json")
+    with atomic_file(folder / "run.json") as file:
+        file.write((json.dumps(record, indent=2) + "\n").encode())
     print(f"{arguments.count} images at temperature {arguments.temperature:g}, seed {seed}: {folder / 'grid.png'}")
 
 
