@@ -11,13 +11,17 @@ from glow_app.bijections import (
     ActNorm,
     AdditiveCoupling,
     AffineCoupling,
+    AffineMap,
     Bijection,
     Chain,
     ConditionalAffine,
     DiagonalAffine,
     Inverse,
     InvertibleConv1x1,
+    MaskedAutoregressive,
     PixelwiseChain,
+    Reshape,
+    SplineMap,
     Squeeze,
 )
 from glow_app.flows import Glow
@@ -139,6 +143,29 @@ REGISTRY: dict[str, Case] = {
     "ConditionalAffine, map": Case(lambda: ConditionalAffine(2, 3), (2, 2, 3), (3, 2, 3)),
     "ConditionalAffine, vector": Case(lambda: ConditionalAffine(2, 3, kernel_size=1), (2, 2, 2), (3,)),
     "ConditionalAffine, tight bound": Case(lambda: ConditionalAffine(2, 3, max_log_scale=0.5), (2, 2, 2), (3, 2, 2)),
+    "Reshape": Case(lambda: Reshape((4, 2, 1), (8,)), (4, 2, 1), bad_latent_shape=(7,)),
+    "MaskedAutoregressive": Case(lambda: MaskedAutoregressive(4, 9), (4,)),
+    "MaskedAutoregressive, context, reversed": Case(
+        lambda: MaskedAutoregressive(3, 8, 2, ordering="reversed"), (3,), (2,)
+    ),
+    "MaskedAutoregressive, narrow, random": Case(lambda: MaskedAutoregressive(6, 4, ordering="random"), (6,)),
+    "MaskedAutoregressive, plain blocks, tight bound": Case(
+        lambda: MaskedAutoregressive(3, 6, elementwise=AffineMap(0.5), num_blocks=2, residual=False), (3,)
+    ),
+    "MaskedAutoregressive, no blocks, context": Case(lambda: MaskedAutoregressive(3, 7, 2, num_blocks=0), (3,), (2,)),
+    "MaskedAutoregressive, spline": Case(lambda: MaskedAutoregressive(3, 6, elementwise=SplineMap(4, 2.0)), (3,)),
+    "MaskedAutoregressive, spline, context, random": Case(
+        lambda: MaskedAutoregressive(4, 8, 2, SplineMap(5, 3.0), ordering="random"), (4,), (2,)
+    ),
+    "Inverse of MaskedAutoregressive": Case(
+        lambda: Inverse(MaskedAutoregressive(4, 8, 3, ordering="reversed")), (4,), (3,)
+    ),
+    "Inverse of MaskedAutoregressive, spline": Case(
+        lambda: Inverse(MaskedAutoregressive(3, 6, elementwise=SplineMap(4, 2.0))), (3,)
+    ),
+    "Chain of MaskedAutoregressive": Case(
+        lambda: Chain(*(MaskedAutoregressive(3, 6, ordering=o) for o in ("natural", "reversed", "random"))), (3,)
+    ),
     "GaussianPrior": Case(lambda: GaussianPrior((4, 2, 2)), (4, 2, 2)),
     "GaussianPrior, context": Case(lambda: GaussianPrior((4, 2, 1), 3), (4, 2, 1), (3,)),
     "Chain": Case(lambda: Chain(ActNorm(4), DiagonalAffine((4, 2, 1)), InvertibleConv1x1(4)), (4, 2, 1)),

@@ -2,25 +2,33 @@
 
 from glow_app.bijections.actnorm import ActNorm
 from glow_app.bijections.affine import ConditionalAffine, DiagonalAffine
+from glow_app.bijections.autoregressive import MaskedAutoregressive
 from glow_app.bijections.base import Bijection, Chain, Inverse
 from glow_app.bijections.conv1x1 import InvertibleConv1x1
 from glow_app.bijections.coupling import AdditiveCoupling, AffineCoupling
+from glow_app.bijections.elementwise import AffineMap, ElementwiseMap, SplineMap
 from glow_app.bijections.pixelwise import PixelwiseAffine, PixelwiseChain
 from glow_app.bijections.precision import full_precision
+from glow_app.bijections.reshape import Reshape
 from glow_app.bijections.squeeze import Squeeze
 
 __all__ = [
     "ActNorm",
     "AdditiveCoupling",
     "AffineCoupling",
+    "AffineMap",
     "Bijection",
     "Chain",
     "ConditionalAffine",
     "DiagonalAffine",
+    "ElementwiseMap",
     "Inverse",
     "InvertibleConv1x1",
+    "MaskedAutoregressive",
     "PixelwiseAffine",
     "PixelwiseChain",
+    "Reshape",
+    "SplineMap",
     "Squeeze",
     "full_precision",
 ]

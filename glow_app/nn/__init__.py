@@ -5,12 +5,17 @@ from glow_app.nn.conv_conditioner import ConvConditioner
 from glow_app.nn.convolutions import ActNormConv2d, ZeroConv2d
 from glow_app.nn.data_dependent import DataDependentAffine
 from glow_app.nn.gated_residual import GatedResidualConditioner
+from glow_app.nn.made import MADE
+from glow_app.nn.masked import Degrees, MaskedLinear
 
 __all__ = [
+    "MADE",
     "ActNormConv2d",
     "Conditioner",
     "ConvConditioner",
     "DataDependentAffine",
+    "Degrees",
     "GatedResidualConditioner",
+    "MaskedLinear",
     "ZeroConv2d",
 ]

@@ -1,0 +1,172 @@
+"""Increasing functions of one number, with parameters from a network: affine, and rational-quadratic spline."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["AffineMap", "ElementwiseMap", "SplineMap"]
+
+# Of a spline, as parts of its interval and as a slope: what keeps it invertible in floating point.
+MIN_BIN = 1e-3
+MIN_SLOPE = 1e-3
+
+
+class ElementwiseMap(ABC):
+    r"""An increasing function :math:`z = f_\theta(x)`, value by value; the identity at :math:`\theta = 0`.
+
+    Shape:
+        x, z, log_derivative: any shape (...); parameters: (..., num_parameters).
+    """
+
+    @property
+    @abstractmethod
+    def num_parameters(self) -> int:
+        """Numbers in :math:`\\theta`."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return z and :math:`\log f'_\theta(x)`."""
+
+    @abstractmethod
+    def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return x and :math:`-\log f'_\theta(x)`."""
+
+
+@dataclass(frozen=True)
+class AffineMap(ElementwiseMap):
+    r"""Shift and scale: a Gaussian.
+
+    .. math:: z = (x - \mu)\, e^{-s}, \qquad s = m \tanh(r / m), \qquad \theta = (\mu, r)
+
+    Args:
+        max_log_scale: The bound :math:`m`, nats.
+    References:
+        MAF, Papamakarios et al. 2017, arXiv:1705.07057, section 3.1. The bound is ours.
+    """
+
+    max_log_scale: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.max_log_scale) and self.max_log_scale > 0):
+            raise ValueError(f"max_log_scale is {self.max_log_scale}; expected a finite number above 0")
+
+    @property
+    def num_parameters(self) -> int:
+        """The mean and the raw log-scale."""
+        return 2
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Whiten."""
+        mean, log_scale = self._mean_and_log_scale(parameters)
+        return (x - mean) * (-log_scale).exp(), -log_scale
+
+    def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Colour."""
+        mean, log_scale = self._mean_and_log_scale(parameters)
+        return z * log_scale.exp() + mean, log_scale
+
+    def _mean_and_log_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        mean, raw = parameters.unbind(-1)
+        return mean, self.max_log_scale * torch.tanh(raw / self.max_log_scale)
+
+
+@dataclass(frozen=True)
+class SplineMap(ElementwiseMap):
+    r"""A monotone rational-quadratic spline on :math:`[-b, b]`, the identity outside.
+
+    Between the knots :math:`(x_k, z_k)` with slopes :math:`d_k`, for :math:`\xi = (x - x_k) / (x_{k+1} - x_k)` and
+    :math:`s = (z_{k+1} - z_k) / (x_{k+1} - x_k)`:
+
+    .. math:: z = z_k + \frac{(z_{k+1} - z_k)\,(s \xi^2 + d_k \xi (1 - \xi))}
+                             {s + (d_{k+1} + d_k - 2 s)\, \xi (1 - \xi)}
+
+    Its inverse is the root of a quadratic. Widths and heights of the bins are softmax, inner slopes softplus, the outer
+    two are 1: the function and its derivative are continuous everywhere.
+
+    Args:
+        num_bins: Bins :math:`K`; there are :math:`3K - 1` parameters.
+        tail_bound: Half the interval, :math:`b`.
+    Raises:
+        ValueError: If there are too many bins for their least width, or the bound is not positive.
+    References:
+        Neural Spline Flows, Durkan et al. 2019, arXiv:1906.04032, section 3.1.
+    """
+
+    num_bins: int = 8
+    tail_bound: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_bins < 1 / MIN_BIN:
+            raise ValueError(f"num_bins is {self.num_bins}; expected 1 to {round(1 / MIN_BIN) - 1}")
+        if not (math.isfinite(self.tail_bound) and self.tail_bound > 0):
+            raise ValueError(f"tail_bound is {self.tail_bound}; expected a finite number above 0")
+
+    @property
+    def num_parameters(self) -> int:
+        """Widths, heights and inner slopes."""
+        return 3 * self.num_bins - 1
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the spline."""
+        inside = x.abs() < self.tail_bound
+        # Outside, any point will do that gives finite gradients, which are then multiplied by zero.
+        clamped = torch.where(inside, x, torch.zeros_like(x))
+        knots = self._knots(parameters)
+        left, width, bottom, height, d0, d1 = _bin(clamped, *knots, side=0)
+        slope = height / width
+        xi = (clamped - left) / width
+        z = bottom + height * (slope * xi.square() + d0 * xi * (1 - xi)) / _denominator(xi, slope, d0, d1)
+        return torch.where(inside, z, x), _zero_unless(inside, _log_derivative(xi, slope, d0, d1))
+
+    def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the inverse spline."""
+        inside = z.abs() < self.tail_bound
+        clamped = torch.where(inside, z, torch.zeros_like(z))
+        left, width, bottom, height, d0, d1 = _bin(clamped, *self._knots(parameters), side=1)
+        slope = height / width
+        rise = clamped - bottom
+        bend = d1 + d0 - 2 * slope
+        a = height * (slope - d0) + rise * bend
+        b = height * d0 - rise * bend
+        c = -slope * rise
+        # The root in this form has no cancellation; rounding alone can make the discriminant negative.
+        xi = 2 * c / (-b - (b.square() - 4 * a * c).clamp_min(0).sqrt())
+        return torch.where(inside, left + xi * width, z), _zero_unless(inside, -_log_derivative(xi, slope, d0, d1))
+
+    def _knots(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the knots' x and z, and the slopes there, each (..., K + 1)."""
+        widths, heights, slopes = parameters.split([self.num_bins, self.num_bins, self.num_bins - 1], dim=-1)
+        # Shifted so that zero parameters give slope 1.
+        inner = MIN_SLOPE + F.softplus(slopes + math.log(math.expm1(1 - MIN_SLOPE)))
+        return self._edges(widths), self._edges(heights), F.pad(inner, (1, 1), value=1.0)
+
+    def _edges(self, raw: Tensor) -> Tensor:
+        parts = MIN_BIN + (1 - MIN_BIN * self.num_bins) * raw.softmax(-1)
+        inner = 2 * self.tail_bound * parts.cumsum(-1)[..., :-1] - self.tail_bound
+        return F.pad(F.pad(inner, (1, 0), value=-self.tail_bound), (0, 1), value=self.tail_bound)
+
+
+def _bin(x: Tensor, xs: Tensor, zs: Tensor, slopes: Tensor, side: int) -> tuple[Tensor, ...]:
+    """Return left edge, width, bottom, height and both slopes of the bin of each x (or z, on ``side`` 1)."""
+    inner = (xs, zs)[side][..., 1:-1]
+    index = (x[..., None] >= inner).sum(-1, keepdim=True)
+    pairs = [(knots.gather(-1, index)[..., 0], knots.gather(-1, index + 1)[..., 0]) for knots in (xs, zs, slopes)]
+    (x0, x1), (z0, z1), (d0, d1) = pairs
+    return x0, x1 - x0, z0, z1 - z0, d0, d1
+
+
+def _denominator(xi: Tensor, slope: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
+    return slope + (d1 + d0 - 2 * slope) * xi * (1 - xi)
+
+
+def _log_derivative(xi: Tensor, slope: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
+    numerator = slope.square() * (d1 * xi.square() + 2 * slope * xi * (1 - xi) + d0 * (1 - xi).square())
+    return numerator.log() - 2 * _denominator(xi, slope, d0, d1).log()
+
+
+def _zero_unless(inside: Tensor, values: Tensor) -> Tensor:
+    return torch.where(inside, values, torch.zeros_like(values))

@@ -1,0 +1,143 @@
+"""The masked autoregressive network, and its evaluation feature by feature."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glow_app.nn.masked import Degrees, MaskedLinear
+
+__all__ = ["MADE"]
+
+
+class MADE(nn.Module):
+    r"""A network whose outputs for feature i see only the features before i, and the context.
+
+    .. math:: \theta_i = g_i(x_{<i}, h), \qquad i = 1, \dots, D
+
+    All D in one pass by :meth:`forward`; one after another by :meth:`unroll`, where :math:`x_i` becomes known only
+    after :math:`\theta_i`. It ends in zeros at initialisation.
+
+    Args:
+        num_features: Features :math:`D`.
+        hidden_features: Width of the hidden layers.
+        num_parameters: Outputs :math:`P` a feature.
+        context_features: Size :math:`E` of the context, which every feature sees; 0 for none.
+        num_blocks: Hidden blocks after the first layer.
+        residual: Blocks of two masked layers around which the input is added, instead of single masked layers.
+    Shape:
+        x: (B, D); context: (B, E) or None; output: (B, D, P).
+    Raises:
+        ValueError: If a size is below 1, or the context is missing or of another shape.
+    References:
+        MADE, Germain et al. 2015, arXiv:1502.03509; residual blocks as in Neural Spline Flows, arXiv:1906.04032.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        hidden_features: int,
+        num_parameters: int,
+        context_features: int = 0,
+        num_blocks: int = 1,
+        residual: bool = True,
+    ) -> None:
+        super().__init__()
+        if min(num_features, hidden_features, num_parameters) < 1 or num_blocks < 0:
+            raise ValueError(
+                f"a masked network has at least 1 feature, hidden unit and parameter, and 0 blocks; got {num_features} "
+                f"features, {hidden_features} hidden units, {num_parameters} parameters, {num_blocks} blocks"
+            )
+        self.num_features = num_features
+        self.num_parameters = num_parameters
+        self.context_features = context_features
+        self.residual = residual
+        # A unit of degree d sees d features. Degree 0 is of use only with a context, or where there is one feature.
+        first = 0 if context_features or num_features == 1 else 1
+        features = Degrees(num_features, 1, num_features)
+        hidden = Degrees(hidden_features, first, num_features - first)
+        outputs = Degrees(num_features * num_parameters, 0, num_features)
+        self.first = MaskedLinear(features, hidden)
+        self.from_context = nn.Linear(context_features, hidden_features, bias=False) if context_features else None
+        self.blocks = nn.ModuleList(nn.ModuleList(_block(hidden, residual)) for _ in range(num_blocks))
+        self.last = MaskedLinear(hidden, outputs, scale=0.0)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the parameters of all features in one pass."""
+        h = self.first(x)
+        if (shift := self._shift(x.shape[0], context)) is not None:
+            h = h + shift
+        for block in self.blocks:
+            r = h
+            for layer in block:  # type: ignore[attr-defined]
+                r = layer(F.relu(r))
+            h = h + r if self.residual else r
+        return self.last(F.relu(h)).unflatten(1, (self.num_features, self.num_parameters))
+
+    def unroll(self, step: Callable[[int, Tensor], Tensor], num: int, context: Tensor | None = None) -> None:
+        r"""Call ``step(i, parameters)`` for each feature in turn; it returns the feature's value.
+
+        Every hidden unit is computed once, when the features that it sees are known, and what it adds to later units is
+        kept. All D calls together cost the multiplications of about one :meth:`forward`, in D steps that wait for one
+        another.
+
+        Args:
+            step: Receives i and the parameters (B, P) of feature i; returns its value, (B,).
+            num: Batch size B.
+            context: As in :meth:`forward`.
+        """
+        first, last = _Front(self.first, num), _Front(self.last, num)
+        blocks = [[_Front(layer, num) for layer in block] for block in self.blocks]  # type: ignore[attr-defined]
+        if (shift := self._shift(num, context)) is not None:
+            first.pending = first.pending + shift
+        hidden_counts = self.first.outputs.counts()
+        for degree in range(self.num_features):
+            if hidden_counts[degree]:
+                h = first.take(degree)
+                for block in blocks:
+                    r = h
+                    for layer in block:
+                        layer.add(degree, F.relu(r))
+                        r = layer.take(degree)
+                    h = h + r if self.residual else r
+                last.add(degree, F.relu(h))
+            value = step(degree, last.take(degree))
+            if degree + 1 < self.num_features:
+                first.add(degree + 1, value[:, None])
+
+    def _shift(self, num: int, context: Tensor | None) -> Tensor | None:
+        if self.from_context is None:
+            return None
+        found = None if context is None else tuple(context.shape)
+        if context is None or found != (num, self.context_features):
+            raise ValueError(f"a masked network expects a context of shape {(num, self.context_features)}, got {found}")
+        return self.from_context(context.to(self.first.weight.dtype))
+
+
+def _block(hidden: Degrees, residual: bool) -> list[MaskedLinear]:
+    # A residual block starts as the identity, or nearly: gradients must reach its first layer.
+    return [MaskedLinear(hidden, hidden), *([MaskedLinear(hidden, hidden, scale=0.01)] if residual else [])]
+
+
+class _Front:
+    """A masked layer during :meth:`MADE.unroll`: the outputs not yet taken, summed over the inputs known so far."""
+
+    def __init__(self, layer: MaskedLinear, num: int) -> None:
+        # Split once: a slice a degree would cost autograd a matrix of zeros each.
+        counts = layer.inputs.counts()
+        self.rows = layer.masked_weight().t().split(counts, dim=0)
+        self.counts = layer.outputs.counts()
+        self.pending = layer.bias.expand(num, -1)
+        self.taken = 0
+
+    def add(self, degree: int, values: Tensor) -> None:
+        """Add what the inputs of ``degree`` give to the outputs that are left."""
+        self.pending = torch.addmm(self.pending, values, self.rows[degree][:, self.taken :])
+
+    def take(self, degree: int) -> Tensor:
+        """Return the outputs of ``degree``, which are complete."""
+        count = self.counts[degree]
+        self.taken += count
+        done, self.pending = self.pending.split([count, self.pending.shape[1] - count], dim=1)
+        return done

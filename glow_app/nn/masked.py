@@ -1,0 +1,71 @@
+"""Masked linear layers: who may see whom in an autoregressive network."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Degrees", "MaskedLinear"]
+
+
+@dataclass(frozen=True)
+class Degrees:
+    r"""The degrees of a layer's units: unit k has degree :math:`\text{first} + \lfloor k \cdot \text{num} / n \rfloor`.
+
+    Sorted and evenly spread, so that the units of one degree lie side by side.
+
+    Args:
+        num_units: Units :math:`n` of the layer.
+        first: The smallest degree.
+        num: How many different degrees.
+    """
+
+    num_units: int
+    first: int
+    num: int
+
+    def of_units(self, device: torch.device | None = None) -> Tensor:
+        """Return the degree of every unit, int64 (n,)."""
+        return self.first + torch.arange(self.num_units, device=device) * self.num // self.num_units
+
+    def counts(self) -> list[int]:
+        """Return how many units have degree 0, 1, and so on up to the largest."""
+        return torch.bincount(self.of_units(), minlength=self.first + self.num).tolist()
+
+
+class MaskedLinear(nn.Module):
+    r"""A linear layer in which a unit sees only units of its own or a smaller degree.
+
+    .. math:: y_i = b_i + \sum_{j:\, d_j \le d_i} w_{ij} x_j
+
+    Args:
+        inputs: Degrees of the inputs.
+        outputs: Degrees of the outputs.
+        scale: Factor on the usual initial weights; 0 starts as the constant zero.
+    Shape:
+        x: (B, inputs.num_units); output: (B, outputs.num_units).
+    References:
+        MADE, Germain et al. 2015, arXiv:1502.03509, section 3.
+    """
+
+    def __init__(self, inputs: Degrees, outputs: Degrees, scale: float = 1.0) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.outputs = outputs
+        linear = nn.Linear(inputs.num_units, outputs.num_units)
+        self.weight = nn.Parameter(scale * linear.weight.detach())
+        self.bias = nn.Parameter(scale * linear.bias.detach())
+        # Not a buffer: it follows from the sizes, and models are built from files without memory for what these lack.
+        self._mask: Tensor | None = None
+
+    def masked_weight(self) -> Tensor:
+        """Return the weights, zero where an output may not see an input: (outputs, inputs)."""
+        if self._mask is None or self._mask.device != self.weight.device:
+            device = self.weight.device
+            self._mask = self.outputs.of_units(device)[:, None] >= self.inputs.of_units(device)[None, :]
+        return self.weight * self._mask
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs for ``x``."""
+        return F.linear(x, self.masked_weight(), self.bias)

@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+from glow_app.bijections import AffineMap, ElementwiseMap, SplineMap
+
+MAPS = [AffineMap(), AffineMap(0.3), SplineMap(), SplineMap(1, 2.0), SplineMap(20, 3.0)]
+
+
+def parameters(function: ElementwiseMap, *shape: int, size: float = 2.0) -> torch.Tensor:
+    torch.manual_seed(0)
+    return size * torch.randn(*shape, function.num_parameters, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("function", MAPS)
+def test_the_identity_at_zero(function: ElementwiseMap) -> None:
+    x = torch.linspace(-9, 9, 401, dtype=torch.float64)
+    zero = torch.zeros(401, function.num_parameters, dtype=torch.float64)
+    for direction in (function.forward, function.inverse):
+        y, log_derivative = direction(x, zero)
+        torch.testing.assert_close(y, x, rtol=0, atol=1e-12)
+        torch.testing.assert_close(log_derivative, torch.zeros_like(x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("function", MAPS)
+@pytest.mark.parametrize("size", [0.5, 3.0, 30.0])
+def test_inverts_and_rises_for_any_parameters(function: ElementwiseMap, size: float) -> None:
+    x = torch.linspace(-9, 9, 4001, dtype=torch.float64)
+    theta = parameters(function, 1, size=size).expand(4001, -1)
+    z, log_derivative = function.forward(x, theta)
+    assert (z.diff() > 0).all()
+    back, inverse_log_derivative = function.inverse(z, theta)
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-7)
+    torch.testing.assert_close(inverse_log_derivative, -log_derivative, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", MAPS)
+def test_the_derivative_is_the_derivative(function: ElementwiseMap) -> None:
+    x = torch.linspace(-6, 6, 301, dtype=torch.float64, requires_grad=True)
+    z, log_derivative = function.forward(x, parameters(function, 301))
+    (slope,) = torch.autograd.grad(z.sum(), x)
+    torch.testing.assert_close(log_derivative, slope.log(), rtol=0, atol=1e-9)
+
+
+def test_the_spline_and_its_slope_are_continuous() -> None:
+    spline = SplineMap(4, 2.0)
+    x = torch.linspace(-2.5, 2.5, 200_001, dtype=torch.float64)
+    z, log_derivative = spline.forward(x, parameters(spline, 1, size=0.7).expand(len(x), -1))
+    assert z.diff().max() < 1e-3
+    assert log_derivative.diff().abs().max() < 1e-2
+
+
+def test_the_spline_ends_at_its_bound() -> None:
+    spline = SplineMap(4, 2.0)
+    x = torch.tensor([-1e30, -7.0, -2.0, 2.0, 7.0, 1e30], dtype=torch.float64)
+    z, log_derivative = spline.forward(x, parameters(spline, 6))
+    assert torch.equal(z, x)
+    assert not log_derivative.any()
+
+
+def test_gradients_are_finite_in_float32_at_extreme_parameters() -> None:
+    spline = SplineMap()
+    for direction in (spline.forward, spline.inverse):
+        theta = parameters(spline, 1000, size=50.0).float().requires_grad_()
+        x = torch.linspace(-1e4, 1e4, 1000).requires_grad_()
+        y, log_derivative = direction(x / 1e3, theta)
+        for gradient in torch.autograd.grad((y + log_derivative).sum(), [x, theta]):
+            assert gradient.isfinite().all()
+
+
+def test_the_log_scale_is_bounded() -> None:
+    theta = torch.tensor([[0.0, 1e9], [0.0, -1e9]])
+    assert AffineMap(2.0).inverse(torch.ones(2), theta)[1].tolist() == [2.0, -2.0]
+
+
+@pytest.mark.parametrize("bound", [0.0, -1.0, float("inf"), float("nan")])
+def test_bounds_are_checked(bound: float) -> None:
+    with pytest.raises(ValueError, match="max_log_scale is"):
+        AffineMap(bound)
+    with pytest.raises(ValueError, match="tail_bound is"):
+        SplineMap(8, bound)
+
+
+@pytest.mark.parametrize("num_bins", [0, 1000])
+def test_bins_are_checked(num_bins: int) -> None:
+    with pytest.raises(ValueError, match=f"num_bins is {num_bins}; expected 1 to 999"):
+        SplineMap(num_bins)

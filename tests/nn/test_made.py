@@ -1,0 +1,103 @@
+import pytest
+import torch
+from registry import perturb
+from torch import Tensor
+
+from glow_app.nn import MADE, Degrees, MaskedLinear
+
+SIZES = [(1, 3), (2, 5), (5, 3), (5, 4), (4, 11)]
+
+
+def made(features: int, hidden: int, **arguments: object) -> MADE:
+    torch.manual_seed(0)
+    return perturb(MADE(features, hidden, 2, **arguments).double(), size=0.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("features", "hidden"), SIZES)
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("context_features", [0, 3])
+def test_a_feature_sees_those_before_it_and_no_other(
+    features: int, hidden: int, residual: bool, context_features: int
+) -> None:
+    network = made(features, hidden, residual=residual, context_features=context_features, num_blocks=2)
+    seen = torch.zeros(features, features)
+    for seed in range(30):  # a rectifier that is off hides a connection
+        torch.manual_seed(seed)
+        context = torch.randn(1, context_features, dtype=torch.float64) if context_features else None
+        x = torch.randn(1, features, dtype=torch.float64)
+        jacobian = torch.autograd.functional.jacobian(lambda x, c=context: network(x, c)[0].sum(-1), x)[:, 0]
+        seen = seen.maximum((jacobian != 0).float())
+    assert torch.equal(seen, seen.tril(-1))
+    if hidden >= features:
+        assert torch.equal(seen, torch.ones(features, features).tril(-1))
+
+
+@pytest.mark.parametrize(("features", "hidden"), SIZES)
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("context_features", [0, 3])
+def test_feature_by_feature_equals_all_at_once(
+    features: int, hidden: int, residual: bool, context_features: int
+) -> None:
+    network = made(features, hidden, residual=residual, context_features=context_features, num_blocks=2)
+    x = torch.randn(7, features, dtype=torch.float64)
+    context = torch.randn(7, context_features, dtype=torch.float64) if context_features else None
+    found = []
+
+    def step(index: int, parameters: Tensor) -> Tensor:
+        found.append(parameters)
+        return x[:, index]
+
+    network.unroll(step, 7, context)
+    torch.testing.assert_close(torch.stack(found, 1), network(x, context), rtol=0, atol=1e-12)
+
+
+def test_every_feature_sees_the_context() -> None:
+    network = made(4, 12, context_features=2)
+    context = torch.randn(1, 2, dtype=torch.float64)
+    x = torch.randn(1, 4, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda c: network(x, c)[0], context)
+    assert (jacobian.abs().amax(dim=(1, 2, 3)) > 0).all()
+
+
+def test_feature_by_feature_computes_each_unit_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, num = made(16, 64, num_blocks=2), 3
+    multiplied = 0
+    addmm = torch.addmm
+
+    def counting(pending: Tensor, values: Tensor, rows: Tensor) -> Tensor:
+        nonlocal multiplied
+        multiplied += rows.numel()
+        return addmm(pending, values, rows)
+
+    monkeypatch.setattr(torch, "addmm", counting)
+    network.unroll(lambda index, parameters: parameters[:, 0], num)
+    whole = sum(layer.weight.numel() for layer in network.modules() if isinstance(layer, MaskedLinear))
+    assert multiplied < whole
+
+
+def test_starts_at_zero() -> None:
+    assert not MADE(4, 8, 3)(torch.randn(2, 4)).any()
+
+
+def test_degrees_are_spread_evenly() -> None:
+    assert Degrees(4, 1, 4).of_units().tolist() == [1, 2, 3, 4]
+    assert Degrees(6, 0, 3).counts() == [2, 2, 2]
+    assert Degrees(2, 1, 6).of_units().tolist() == [1, 4]
+    assert Degrees(5, 1, 2).counts() == [0, 3, 2]
+
+
+def test_a_masked_layer_hides_what_it_must() -> None:
+    layer = MaskedLinear(Degrees(3, 1, 3), Degrees(2, 1, 2))
+    assert (layer.masked_weight() != 0).tolist() == [[True, False, False], [True, True, False]]
+
+
+@pytest.mark.parametrize("sizes", [(0, 4, 2, 0, 1), (3, 0, 2, 0, 1), (3, 4, 0, 0, 1), (3, 4, 2, 0, -1)])
+def test_sizes_are_checked(sizes: tuple[int, int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="at least 1 feature"):
+        MADE(*sizes)
+
+
+@pytest.mark.parametrize("context", [None, torch.zeros(2, 4), torch.zeros(1, 3)])
+def test_the_context_is_checked(context: Tensor | None) -> None:
+    with pytest.raises(ValueError, match=r"context of shape \(2, 3\), got"):
+        MADE(4, 8, 2, context_features=3)(torch.zeros(2, 4), context)
