@@ -15,19 +15,22 @@ from glow_app.bijections import (
     Bijection,
     Chain,
     ConditionalAffine,
+    ContinuousFlow,
     DiagonalAffine,
     Inverse,
     InvertibleConv1x1,
     MaskedAutoregressive,
     PixelwiseChain,
+    Planar,
+    Radial,
     Reshape,
     SplineMap,
     Squeeze,
 )
 from glow_app.flows import Glow
 from glow_app.model import ImageModel
-from glow_app.nn import Conditioner, ConvConditioner, GatedResidualConditioner
-from glow_app.priors import GaussianPrior
+from glow_app.nn import Conditioner, ConvConditioner, ConvVelocity, GatedResidualConditioner, MLPVelocity, Velocity
+from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
 
 HIDDEN = 6
 
@@ -42,13 +45,18 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """A bijection, the shape of its input without the batch, that of its context, and two shapes it must refuse."""
+    """A bijection, the shape of its input without the batch, that of its context, and two shapes it must refuse.
+
+    The tolerances are wider where a solver's are: of the results, and of what rows of a batch do to each other.
+    """
 
     constructor: Callable[[], Bijection]
     shape: tuple[int, ...]
     context_shape: tuple[int, ...] | None = None
     bad_shape: tuple[int, ...] | None = None
     bad_latent_shape: tuple[int, ...] | None = None
+    tolerance: float = 1e-9
+    row_tolerance: float = 1e-12
 
     def batch(self, size: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor | None]:
         """Return a random input and its context."""
@@ -118,6 +126,15 @@ def _step(channels: int, features: int = 0) -> Chain:
     return Chain(mixing, AffineCoupling(channels, _conv(channels, 2, features)))
 
 
+def _dopri5(features: int = 0, adjoint: bool = False) -> ContinuousFlow:
+    velocity = MLPVelocity(3, 5, context_features=features)
+    return ContinuousFlow(velocity, atol=1e-8, rtol=1e-8, eval_atol=1e-8, eval_rtol=1e-8, adjoint=adjoint)
+
+
+def _rk4(velocity: Velocity, adjoint: bool = False) -> ContinuousFlow:
+    return ContinuousFlow(velocity, "rk4", num_steps=6, adjoint=adjoint)
+
+
 REGISTRY: dict[str, Case] = {
     "ActNorm": Case(lambda: ActNorm(4), (4, 2, 2)),
     "ActNorm, one channel": Case(lambda: ActNorm(1), (1, 3, 2)),
@@ -166,8 +183,55 @@ REGISTRY: dict[str, Case] = {
     "Chain of MaskedAutoregressive": Case(
         lambda: Chain(*(MaskedAutoregressive(3, 6, ordering=o) for o in ("natural", "reversed", "random"))), (3,)
     ),
+    "Planar": Case(lambda: Planar(5), (5,)),
+    "Planar, one feature": Case(lambda: Planar(1), (1,)),
+    "Planar, context": Case(lambda: Planar(2, 3), (2,), (3,)),
+    "Planar, one feature, context": Case(lambda: Planar(1, 3), (1,), (3,)),
+    "Planar, leaky": Case(lambda: Planar(2, nonlinearity="leaky"), (2,)),
+    "Planar, leaky, one feature": Case(lambda: Planar(1, nonlinearity="leaky"), (1,)),
+    "Planar, leaky, context, other bound": Case(lambda: Planar(5, 3, nonlinearity="leaky", min_slope=0.2), (5,), (3,)),
+    "Chain of Planar": Case(lambda: Chain(Planar(2, 3), Planar(2, nonlinearity="leaky"), Planar(2)), (2,), (3,)),
+    "Inverse of Planar": Case(lambda: Inverse(Planar(5, 3)), (5,), (3,)),
+    "Inverse of Planar, leaky": Case(lambda: Inverse(Planar(2, nonlinearity="leaky")), (2,)),
+    "Radial": Case(lambda: Radial(5), (5,)),
+    "Radial, one feature": Case(lambda: Radial(1), (1,)),
+    "Radial, context": Case(lambda: Radial(2, 3), (2,), (3,)),
+    "Radial, one feature, context": Case(lambda: Radial(1, 3), (1,), (3,)),
+    "Chain of Radial": Case(lambda: Chain(Radial(5), Radial(5, 3), Radial(5)), (5,), (3,)),
+    "Inverse of Radial": Case(lambda: Inverse(Radial(2, 3)), (2,), (3,)),
+    "ContinuousFlow": Case(_dopri5, (3,), tolerance=1e-6, row_tolerance=1e-6),
+    "ContinuousFlow, adjoint, context": Case(
+        lambda: _dopri5(2, adjoint=True), (3,), (2,), tolerance=1e-6, row_tolerance=1e-6
+    ),
+    "ContinuousFlow, fixed steps, context": Case(
+        lambda: _rk4(MLPVelocity(2, 5, context_features=3)), (2,), (3,), tolerance=1e-6
+    ),
+    "ContinuousFlow, fixed steps, adjoint": Case(
+        lambda: _rk4(MLPVelocity(2, 5, num_layers=1), adjoint=True), (2,), tolerance=1e-6
+    ),
+    "ContinuousFlow, images, context": Case(lambda: _rk4(ConvVelocity(2, 4, 3)), (2, 2, 2), (3,), tolerance=1e-6),
+    "Inverse of ContinuousFlow": Case(lambda: Inverse(_dopri5(2)), (3,), (2,), tolerance=1e-6, row_tolerance=1e-6),
     "GaussianPrior": Case(lambda: GaussianPrior((4, 2, 2)), (4, 2, 2)),
     "GaussianPrior, context": Case(lambda: GaussianPrior((4, 2, 1), 3), (4, 2, 1), (3,)),
+    "HeadPrior": Case(lambda: HeadPrior((2, 2, 1), 0, [Planar(4)], {}), (2, 2, 1)),
+    "PlanarPrior": Case(lambda: PlanarPrior((4, 1, 2), num_layers=2), (4, 1, 2)),
+    "PlanarPrior, context": Case(
+        lambda: PlanarPrior((2, 2, 1), 3, num_layers=2, nonlinearity="leaky"), (2, 2, 1), (3,)
+    ),
+    "MAFPrior": Case(lambda: MAFPrior((4, 1, 2), hidden_features=10), (4, 1, 2)),
+    "MAFPrior, spline, context": Case(
+        lambda: MAFPrior((2, 2, 1), 3, hidden_features=8, elementwise="spline", num_bins=4, ordering="random"),
+        (2, 2, 1),
+        (3,),
+    ),
+    "IAFPrior": Case(lambda: IAFPrior((4, 1, 2), hidden_features=10), (4, 1, 2)),
+    "IAFPrior, context": Case(lambda: IAFPrior((2, 2, 1), 3, hidden_features=8), (2, 2, 1), (3,)),
+    "CNFPrior": Case(
+        lambda: CNFPrior((2, 2, 1), 0, hidden_features=5, solver="rk4", num_steps=20, eval_solver="rk4"), (2, 2, 1)
+    ),
+    "CNFPrior, mlp, context": Case(
+        lambda: CNFPrior((2, 1, 2), 3, "mlp", 5, 2, solver="rk4", num_steps=20, eval_solver="rk4"), (2, 1, 2), (3,)
+    ),
     "Chain": Case(lambda: Chain(ActNorm(4), DiagonalAffine((4, 2, 1)), InvertibleConv1x1(4)), (4, 2, 1)),
     "Chain of one": Case(lambda: Chain(ActNorm(3)), (3, 2, 2)),
     "Glow step": Case(lambda: _step(4), (4, 2, 2)),

@@ -4,12 +4,16 @@ from glow_app.bijections.actnorm import ActNorm
 from glow_app.bijections.affine import ConditionalAffine, DiagonalAffine
 from glow_app.bijections.autoregressive import MaskedAutoregressive
 from glow_app.bijections.base import Bijection, Chain, Inverse
+from glow_app.bijections.continuous import ContinuousFlow
 from glow_app.bijections.conv1x1 import InvertibleConv1x1
 from glow_app.bijections.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.bijections.elementwise import AffineMap, ElementwiseMap, SplineMap
 from glow_app.bijections.pixelwise import PixelwiseAffine, PixelwiseChain
+from glow_app.bijections.planar import Planar
 from glow_app.bijections.precision import full_precision
+from glow_app.bijections.radial import Radial
 from glow_app.bijections.reshape import Reshape
+from glow_app.bijections.solves import SolveRecord, SolverError, record_solves
 from glow_app.bijections.squeeze import Squeeze
 
 __all__ = [
@@ -20,6 +24,7 @@ __all__ = [
     "Bijection",
     "Chain",
     "ConditionalAffine",
+    "ContinuousFlow",
     "DiagonalAffine",
     "ElementwiseMap",
     "Inverse",
@@ -27,8 +32,13 @@ __all__ = [
     "MaskedAutoregressive",
     "PixelwiseAffine",
     "PixelwiseChain",
+    "Planar",
+    "Radial",
     "Reshape",
+    "SolveRecord",
+    "SolverError",
     "SplineMap",
     "Squeeze",
     "full_precision",
+    "record_solves",
 ]

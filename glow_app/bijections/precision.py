@@ -1,16 +1,18 @@
-"""Full precision inside autocast regions."""
+"""Full precision inside autocast regions, and more than full where rounding would be magnified."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor
 
-__all__ = ["full_precision"]
+__all__ = ["full_precision", "narrow", "widen"]
 
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Switch autocast and TF32 matrix products off.
+    """Switch autocast and TF32 off, in matrix products and convolutions.
 
     An invertible map whose two directions round to 8 or 11 bits does not invert; the states of a flow stay float32
     or wider, and only conditioners, which run the same way in both directions, may be narrower.
@@ -18,13 +20,23 @@ def full_precision(device: torch.device) -> Iterator[None]:
     Args:
         device: Where the tensors are.
     """
-    matmul = torch.backends.cuda.matmul
-    allow_tf32 = matmul.allow_tf32 if device.type == "cuda" else False
+    switches: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn] if device.type == "cuda" else []
+    allowed = [switch for switch in switches if switch.allow_tf32]
     try:
-        if allow_tf32:
-            matmul.allow_tf32 = False
+        for switch in allowed:
+            switch.allow_tf32 = False
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
-        if allow_tf32:
-            matmul.allow_tf32 = True
+        for switch in allowed:
+            switch.allow_tf32 = True
+
+
+def widen(x: Tensor) -> Tensor:
+    """Return ``x`` in float64, or in float32 on MPS, which has nothing wider."""
+    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+
+
+def narrow(values: Tensor, like: Tensor) -> Tensor:
+    """Return ``values`` in the dtype of ``like``, though never narrower than float32."""
+    return values.to(torch.promote_types(like.dtype, torch.float32))

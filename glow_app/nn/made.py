@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glow_app.nn.checks import require_context
 from glow_app.nn.masked import Degrees, MaskedLinear
 
 __all__ = ["MADE"]
@@ -109,9 +110,7 @@ class MADE(nn.Module):
     def _shift(self, num: int, context: Tensor | None) -> Tensor | None:
         if self.from_context is None:
             return None
-        found = None if context is None else tuple(context.shape)
-        if context is None or found != (num, self.context_features):
-            raise ValueError(f"a masked network expects a context of shape {(num, self.context_features)}, got {found}")
+        context = require_context("a masked network", context, num, self.context_features)
         return self.from_context(context.to(self.first.weight.dtype))
 
 

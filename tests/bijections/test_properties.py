@@ -40,8 +40,8 @@ def test_round_trip_from_the_data_side(case: Case) -> None:
     z, log_det = bijection(x, context)
     back, inverse_log_det = bijection.inverse(z, context)
     assert back.shape == x.shape
-    torch.testing.assert_close(back, x, rtol=0, atol=1e-9)
-    torch.testing.assert_close(inverse_log_det, -log_det, rtol=0, atol=1e-9)
+    torch.testing.assert_close(back, x, rtol=0, atol=case.tolerance)
+    torch.testing.assert_close(inverse_log_det, -log_det, rtol=0, atol=case.tolerance)
 
 
 def test_round_trip_from_the_latent_side(case: Case) -> None:
@@ -50,8 +50,8 @@ def test_round_trip_from_the_latent_side(case: Case) -> None:
     data, log_det = bijection.inverse(z, context)
     back, forward_log_det = bijection(data, context)
     assert back.shape == z.shape
-    torch.testing.assert_close(back, z, rtol=0, atol=1e-9)
-    torch.testing.assert_close(forward_log_det, -log_det, rtol=0, atol=1e-9)
+    torch.testing.assert_close(back, z, rtol=0, atol=case.tolerance)
+    torch.testing.assert_close(forward_log_det, -log_det, rtol=0, atol=case.tolerance)
 
 
 def test_log_det_equals_the_jacobians(case: Case) -> None:
@@ -65,7 +65,7 @@ def test_log_det_equals_the_jacobians(case: Case) -> None:
             jacobian = torch.autograd.functional.jacobian(flat, x[index].flatten())
             assert jacobian.shape == (x[0].numel(), x[0].numel())
             expected = torch.linalg.slogdet(jacobian).logabsdet
-            torch.testing.assert_close(log_det[index], expected, rtol=0, atol=1e-9)
+            torch.testing.assert_close(log_det[index], expected, rtol=0, atol=case.tolerance)
 
 
 def test_log_det_is_one_wide_number_an_image(case: Case) -> None:
@@ -82,14 +82,14 @@ def test_images_of_a_batch_do_not_see_each_other(case: Case) -> None:
         y, log_det = direction(x, context)
         for index in range(len(x)):
             y_alone, log_det_alone = direction(x[index : index + 1], row(context, index))
-            torch.testing.assert_close(y_alone[0], y[index], rtol=0, atol=1e-12)
-            torch.testing.assert_close(log_det_alone[0], log_det[index], rtol=0, atol=1e-12)
+            torch.testing.assert_close(y_alone[0], y[index], rtol=0, atol=case.row_tolerance)
+            torch.testing.assert_close(log_det_alone[0], log_det[index], rtol=0, atol=case.row_tolerance)
         changed = x.clone()
         changed[1] = -7.0 * changed[1] + 1.0
         y_changed, log_det_changed = direction(changed, context)
         for index in (0, 2):
-            torch.testing.assert_close(y_changed[index], y[index], rtol=0, atol=1e-12)
-            torch.testing.assert_close(log_det_changed[index], log_det[index], rtol=0, atol=1e-12)
+            torch.testing.assert_close(y_changed[index], y[index], rtol=0, atol=case.row_tolerance)
+            torch.testing.assert_close(log_det_changed[index], log_det[index], rtol=0, atol=case.row_tolerance)
         assert not torch.allclose(y_changed[1], y[1])
 
 

@@ -1,8 +1,4 @@
-"""Priors of the last latent: bijections onto N(0, I), chosen by name in a config.
-
-Glow calls a prior with the ``latent_shape`` (C, H, W) of its last level and the size ``context_features`` of its
-class embedding (0 when unconditional).
-"""
+"""The prior of the Glow paper: a learned Gaussian."""
 
 from torch import Tensor
 

@@ -1,0 +1,72 @@
+"""Roots of increasing functions of one number, many at once."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["solve_monotone"]
+
+
+@torch.no_grad()
+def solve_monotone(
+    function: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Tensor, upper: Tensor, max_iterations: int = 200
+) -> Tensor:
+    r"""Return the root of each increasing function, to the last few digits of its floating-point type.
+
+    Newton's steps, :math:`x \leftarrow x - f(x) / f'(x)`, from the middle of the bracket. Where a step would leave the
+    bracket, or is longer than half the step before it, the bracket is halved instead, so nothing diverges. Done when a
+    step moves its root by a few units in the last place, or when one of Newton's steps is so short that the next would;
+    where the derivative vanishes at the root, that leaves a third of the digits unsure. Every root depends on its own
+    function and bracket alone, whatever else is in the batch. No gradient passes: the caller differentiates what the
+    root satisfies.
+
+    Args:
+        function: From x to :math:`(f(x), f'(x))`, element by element, :math:`f` increasing.
+        lower: Where no :math:`f` is positive.
+        upper: Where no :math:`f` is negative.
+        max_iterations: After which it gives up; halving alone needs about 80 from a bracket a million wide.
+    Shape:
+        lower, upper, x, f(x), f'(x) and the roots: all the same.
+    Raises:
+        FloatingPointError: If a bracket holds no root, a value is not a number, or the iterations did not suffice.
+    References:
+        Press et al. 2007, Numerical Recipes, third edition, section 9.4 (``rtsafe``).
+    """
+    _require_brackets(function, lower, upper)
+    x, step = (lower + upper) / 2, upper - lower
+    done = torch.zeros_like(x, dtype=torch.bool)
+    for _ in range(max_iterations):
+        value, derivative = function(x)
+        lower, upper = torch.where(value <= 0, x, lower), torch.where(value >= 0, x, upper)
+        newton = -value / derivative
+        # A derivative of zero gives infinity or NaN here, for which no comparison is true.
+        helps = (x + newton >= lower) & (x + newton <= upper) & (2 * newton.abs() <= step.abs())
+        step = torch.where(helps, newton, (lower + upper) / 2 - x)
+        x = torch.where(done, x, x + step)
+        # A value that is not a number moves no end of its bracket, and must not pass for a short step.
+        done = done | (value.isfinite() & (step.abs() <= _tolerance(helps, x)))
+        if done.all():
+            return x
+    residual = function(x)[0].abs()[~done]
+    raise FloatingPointError(
+        f"{residual.numel()} of {x.numel()} roots not found in {max_iterations} iterations, largest residual "
+        f"{residual.max().item():.3g}; look for NaN in the inputs, and whether the function increases"
+    )
+
+
+def _tolerance(newton: Tensor, x: Tensor) -> Tensor:
+    # Newton's steps double their digits. To ask more of them than two thirds would often meet the rounding of f.
+    eps = torch.finfo(x.dtype).eps
+    return torch.where(newton, eps ** (2 / 3), 4 * eps) * x.abs()
+
+
+def _require_brackets(function: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Tensor, upper: Tensor) -> None:
+    below, above = function(lower)[0], function(upper)[0]
+    bad = ~((below <= 0) & (above >= 0))
+    if bad.any():
+        residual = torch.maximum(below, -above)[bad].max().item()
+        raise FloatingPointError(
+            f"{int(bad.sum())} of {bad.numel()} brackets hold no root, largest residual {residual:.3g}; look for "
+            "NaN or infinity in the inputs, and whether the function increases"
+        )

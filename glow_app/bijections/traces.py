@@ -1,0 +1,161 @@
+"""The divergence of a velocity, and the differential equation that carries it along."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from glow_app.bijections.precision import full_precision
+from glow_app.bijections.solves import Method
+
+__all__ = ["Dynamics", "divergence", "draw_noise"]
+
+
+def draw_noise(kind: str, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw noise with zero mean and unit covariance, of the shape, dtype and device of ``x``.
+
+    Args:
+        kind: ``rademacher``, plus or minus one, whose trace estimates vary least; or ``gaussian``.
+        x: The tensor to be like.
+        generator: Draws on its own device; torch's default one of the device of ``x`` if None.
+    """
+    device = x.device if generator is None else generator.device
+    if kind == "gaussian":
+        return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
+    signs = torch.randint(0, 2, x.shape, generator=generator, dtype=x.dtype, device=device)
+    return (2 * signs - 1).to(x.device)
+
+
+def divergence(velocity: Tensor, x: Tensor, noise: Tensor | None, create_graph: bool) -> tuple[Tensor, Tensor]:
+    r"""Return the trace of the Jacobian :math:`J = \partial v / \partial x`, or an unbiased estimate of it.
+
+    .. math:: \operatorname{tr} J = \sum_i e_i^\top J e_i = \mathbb E\,[\epsilon^\top J \epsilon]
+
+    The exact sum takes one backward pass over :math:`D` unit vectors at once: :math:`D` times the time and memory.
+
+    Args:
+        velocity: The velocity at ``x``, with its graph, which is freed unless ``create_graph``.
+        x: The point, requiring gradients.
+        noise: :math:`\epsilon`, as ``x``; None for the exact trace.
+        create_graph: Whether the results will be differentiated.
+    Shape:
+        velocity, x, noise: (B, ...), with D values a row; trace: (B,); products: (D, B, D) or (1, B, D), the rows
+        :math:`e_i^\top J` or :math:`\epsilon^\top J`, whose squares sum to the squared Frobenius norm of :math:`J` or
+        to its estimate.
+    References:
+        FFJORD, Grathwohl et al. 2019, arXiv:1810.01367, section 3.1.
+    """
+    if noise is not None:
+        product = torch.autograd.grad(velocity, x, noise, create_graph=create_graph)[0]
+        return (product * noise).flatten(1).sum(1), product.flatten(1)[None]
+    num_dims = x[0].numel()
+    units = torch.eye(num_dims, dtype=x.dtype, device=x.device).reshape(num_dims, 1, *x.shape[1:])
+    (rows,) = torch.autograd.grad(
+        velocity, x, units.expand(num_dims, *x.shape), create_graph=create_graph, is_grads_batched=True
+    )
+    rows = rows.flatten(2)
+    return torch.einsum("ibi->b", rows), rows
+
+
+class Dynamics:
+    r"""The right-hand side of a continuous flow's equation, as the solver calls it.
+
+    .. math:: \frac{d}{dt} (x, \log|\det J|, p) = \left(v, \operatorname{tr} \frac{\partial v}{\partial x},
+              \tfrac 1 D (\lambda_K |v|^2 + \lambda_J |\epsilon^\top \tfrac{\partial v}{\partial x}|^2)\right)
+
+    Args:
+        velocity: From the time and the point to the velocity.
+        noise: Of the trace estimate, the same throughout a solve; None for the exact trace.
+        weights: :math:`(\lambda_K, \lambda_J)`; None for a state without :math:`p`.
+        span: The times at which the solve starts and ends, within [0, 1].
+        method: How the equation is solved.
+    Raises:
+        SolverError: When called, if a rate is not finite; at a step, if the state is not finite, the step does not
+            advance the time, or there are too many steps.
+    """
+
+    def __init__(
+        self,
+        velocity: Callable[[Tensor, Tensor], Tensor],
+        noise: Tensor | None,
+        weights: tuple[float, float] | None,
+        span: tuple[float, float],
+        method: Method,
+    ) -> None:
+        self.velocity = velocity
+        self.noise = noise
+        self.weights = weights
+        self.span = span
+        self.method = method
+        self.num_evaluations = 0
+        self.num_steps = 0
+        self.last_states: tuple[Tensor, ...] = ()
+
+    def __call__(self, t: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the rates of the states."""
+        self.num_evaluations += 1
+        self.last_states = tuple(state.detach() for state in states)
+        differentiable = torch.is_grad_enabled()
+        # Here and not around the solve: the adjoint method comes back in the backward pass.
+        with torch.enable_grad(), full_precision(states[0].device):
+            # A node of its own, so that the Jacobian is with respect to this argument and to nothing upstream of it.
+            x = states[0].clone().requires_grad_()
+            velocity = self.velocity(t, x)
+            trace, products = divergence(velocity, x, self.noise, create_graph=differentiable)
+            rates = [velocity, trace]
+            if self.weights is not None:
+                rates.append(self._penalty(velocity, products))
+        if not _finite(rates):
+            raise self.method.error(_time(t), "the velocity or its divergence is not finite")
+        return tuple(rates) if differentiable else tuple(rate.detach() for rate in rates)
+
+    def _penalty(self, velocity: Tensor, products: Tensor) -> Tensor:
+        assert self.weights is not None
+        kinetic_weight, jacobian_weight = self.weights
+        kinetic, jacobian = velocity.flatten(1).square().sum(1), products.square().sum((0, 2))
+        # Unlike a log-determinant, a penalty has no direction.
+        direction = self.span[1] - self.span[0]
+        return direction * (kinetic_weight * kinetic + jacobian_weight * jacobian) / products.shape[2]
+
+    def finish(self, results: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return the ``results`` of the solve, checked, and to the last digit.
+
+        The last thing that ``dopri5`` evaluates is the end of its last step. torchdiffeq interpolates to that point
+        instead, which is the same but for a cancellation that costs a float32 result its last two digits.
+        """
+        if self.method.adaptive:
+            ends = zip(results, self.last_states, strict=True)
+            results = tuple(result + (last - result).detach() for result, last in ends)
+        if not _finite(results):
+            raise self.method.error(self.span[1], "the state is not finite")
+        return results
+
+    def callback_step(self, t: Tensor, states: Sequence[Tensor], step: Tensor) -> None:
+        """Check a step of the solve before it is taken; torchdiffeq looks this method up by its name."""
+        self._check_step(self.span[0], t, states, step)
+
+    def callback_step_adjoint(self, t: Tensor, states: Sequence[Tensor], step: Tensor) -> None:
+        """Check a step of the adjoint's solve, in the backward pass."""
+        self._check_step(self.span[1], t, states, step)
+
+    def _check_step(self, start: float, t: Tensor, states: Sequence[Tensor], step: Tensor) -> None:
+        # A graph may be run backward more than once: a step from the start begins the count anew. (Steps that fail
+        # there shrink until they underflow, so that they need no count.)
+        time = _time(t)
+        self.num_steps = 1 if time == start else self.num_steps + 1
+        if self.num_steps > self.method.num_steps:
+            raise self.method.error(time, f"more than {self.method.num_steps} steps")
+        # torchdiffeq asserts the same next, but an assertion cannot be told from one of the velocity's.
+        if not bool(t + step > t) or not bool(t - step < t):
+            raise self.method.error(time, "the step size underflowed")
+        if not _finite(states):
+            raise self.method.error(time, "the state is not finite")
+
+
+def _finite(values: Sequence[Tensor]) -> bool:
+    return all(bool(value.isfinite().all()) for value in values)
+
+
+def _time(t: Tensor) -> float:
+    # The adjoint of a solve from 1 to 0 runs in negated time; all times lie in [0, 1].
+    return abs(t.detach().item())

@@ -1,0 +1,133 @@
+"""Networks that say how fast a point moves: the inside of a continuous flow."""
+
+from abc import ABC, abstractmethod
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glow_app.nn.checks import require_context
+
+__all__ = ["ConvVelocity", "MLPVelocity", "Velocity"]
+
+
+class Velocity(nn.Module, ABC):
+    r"""The right-hand side :math:`v(t, x, h)` of :math:`dx/dt = v`.
+
+    Any network may stand here that treats the rows of a batch apart (no batch normalisation) and is smooth in
+    :math:`x`, since training differentiates its derivative. It is zero at initialisation, so that the flow around it
+    starts as the identity.
+
+    Shape:
+        t: a scalar tensor; x: (B, ...); context: (B, E) or None; output: as x.
+    """
+
+    @abstractmethod
+    def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the velocity at ``x`` and time ``t``."""
+
+
+class MLPVelocity(Velocity):
+    r"""A perceptron on vectors, with time and context in every layer.
+
+    Args:
+        num_features: Size :math:`D` of the vectors.
+        hidden_features: Width.
+        num_layers: Hidden layers.
+        context_features: Size :math:`E` of the context; 0 for none.
+    Shape:
+        t: a scalar tensor; x: (B, num_features); context: (B, context_features) or None; output: as x.
+    Raises:
+        ValueError: If ``num_layers`` is below 1, or the input or the context has another shape.
+    References:
+        FFJORD, Grathwohl et al. 2019, arXiv:1810.01367, and its code, rtqichen/ffjord: ``ConcatSquashLinear``.
+    """
+
+    def __init__(
+        self, num_features: int, hidden_features: int = 64, num_layers: int = 2, context_features: int = 0
+    ) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"num_layers is {num_layers}; a velocity network needs at least 1 hidden layer")
+        self.num_features = num_features
+        self.context_features = context_features
+        widths = pairwise([num_features, *[hidden_features] * num_layers, num_features])
+        self.network = _Network([nn.Linear(width, out) for width, out in widths], 1 + context_features)
+
+    def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the velocity at ``x`` and time ``t``."""
+        if x.ndim != 2 or x.shape[1] != self.num_features:
+            raise ValueError(f"MLPVelocity expects shape (B, {self.num_features}), got {tuple(x.shape)}")
+        return self.network(x, _time_and_context("MLPVelocity", t, x, context, self.context_features))
+
+
+class ConvVelocity(Velocity):
+    r"""Three 3x3 convolutions on images, with time and context in every layer.
+
+    Args:
+        num_channels: Channels :math:`C` of the images.
+        hidden_channels: Width.
+        context_features: Size :math:`E` of the context; 0 for none.
+    Shape:
+        t: a scalar tensor; x: (B, num_channels, H, W); context: (B, context_features) or None; output: as x.
+    Raises:
+        ValueError: If the input has other channels, or the context another shape.
+    References:
+        FFJORD, Grathwohl et al. 2019, arXiv:1810.01367, and its code, rtqichen/ffjord: ``ConcatSquashConv2d``.
+    """
+
+    def __init__(self, num_channels: int, hidden_channels: int = 32, context_features: int = 0) -> None:
+        super().__init__()
+        self.num_channels = num_channels
+        self.context_features = context_features
+        widths = pairwise([num_channels, hidden_channels, hidden_channels, num_channels])
+        layers = [nn.Conv2d(width, out, kernel_size=3, padding=1) for width, out in widths]
+        self.network = _Network(layers, 1 + context_features)
+
+    def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the velocity at ``x`` and time ``t``."""
+        if x.ndim != 4 or x.shape[1] != self.num_channels:
+            raise ValueError(f"ConvVelocity expects shape (B, {self.num_channels}, H, W), got {tuple(x.shape)}")
+        return self.network(x, _time_and_context("ConvVelocity", t, x, context, self.context_features))
+
+
+class _Network(nn.Module):
+    """Layers with smooth activations between them; the last one starts at zero."""
+
+    def __init__(self, layers: list[nn.Linear] | list[nn.Conv2d], condition_features: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_ConcatSquash(layer, condition_features) for layer in layers)
+        last = self.layers[-1]
+        assert isinstance(last, _ConcatSquash)
+        for parameter in (*last.layer.parameters(), *last.bias.parameters()):
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            # Linear growth lets the flow rescale points far out, which a bounded velocity could not.
+            x = F.silu(layer(x, condition))
+        return self.layers[-1](x, condition)
+
+
+class _ConcatSquash(nn.Module):
+    r"""A layer gated and shifted by the condition: :math:`(W x + b) \odot \sigma(G c + g) + S c`."""
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d, condition_features: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.gate = nn.Linear(condition_features, layer.weight.shape[0])
+        self.bias = nn.Linear(condition_features, layer.weight.shape[0], bias=False)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        sides = [1] * (x.ndim - 2)
+        gate = torch.sigmoid(self.gate(condition)).unflatten(1, (-1, *sides))
+        return self.layer(x) * gate + self.bias(condition).unflatten(1, (-1, *sides))
+
+
+def _time_and_context(name: str, t: Tensor, x: Tensor, context: Tensor | None, context_features: int) -> Tensor:
+    time = t.to(x.dtype).expand(len(x), 1)
+    if not context_features:
+        return time
+    context = require_context(name, context, len(x), context_features)
+    return torch.cat([time, context.to(x.dtype)], dim=1)

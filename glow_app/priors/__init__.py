@@ -1,0 +1,13 @@
+"""Priors of the last latent: bijections onto N(0, I), chosen by name in a config.
+
+Glow calls a prior with the ``latent_shape`` (C, H, W) of its last level and the size ``context_features`` of its
+class embedding (0 when unconditional).
+"""
+
+from glow_app.priors.autoregressive import IAFPrior, MAFPrior
+from glow_app.priors.continuous import CNFPrior
+from glow_app.priors.gaussian import GaussianPrior
+from glow_app.priors.head import HeadPrior
+from glow_app.priors.planar import PlanarPrior
+
+__all__ = ["CNFPrior", "GaussianPrior", "HeadPrior", "IAFPrior", "MAFPrior", "PlanarPrior"]

@@ -1,0 +1,107 @@
+"""Autoregressive priors: masked, and its inverse."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+from glow_app.bijections import AffineMap, Bijection, Inverse, MaskedAutoregressive, SplineMap
+from glow_app.priors.head import HeadPrior, LatentShape, require_layers
+
+__all__ = ["IAFPrior", "MAFPrior"]
+
+# Beyond it a training step of an inverse autoregressive prior takes longer than all the rest of a small Glow.
+MANY_STEPS = 1024
+
+
+class MAFPrior(HeadPrior):
+    r"""A Gaussian and a masked autoregressive flow on the flattened latent: quick to train, slow to sample.
+
+    Density in one pass a layer, sampling in :math:`D = C H W` steps a layer; see
+    :class:`~glow_app.bijections.MaskedAutoregressive`.
+
+    Args:
+        latent_shape: (C, H, W) of the last latent.
+        context_features: Size :math:`E` of the context; 0 for none.
+        num_layers: Autoregressive layers.
+        hidden_features: Width of their networks.
+        num_blocks: Hidden blocks of a network.
+        residual: Whether these are residual.
+        elementwise: "affine", or "spline" (rational-quadratic).
+        num_bins: Of the spline.
+        tail_bound: Of the spline.
+        ordering: "reversed", every other layer; or "random", another fixed permutation each.
+    Shape:
+        x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats.
+    Raises:
+        ValueError: If a size or a name is none that there is.
+    References:
+        MAF, Papamakarios et al. 2017, arXiv:1705.07057; splines: arXiv:1906.04032.
+    """
+
+    def __init__(
+        self,
+        latent_shape: LatentShape,
+        context_features: int = 0,
+        num_layers: int = 2,
+        hidden_features: int = 128,
+        num_blocks: int = 1,
+        residual: bool = True,
+        elementwise: Literal["affine", "spline"] = "affine",
+        num_bins: int = 8,
+        tail_bound: float = 5.0,
+        ordering: Literal["reversed", "random"] = "reversed",
+    ) -> None:
+        require_layers(num_layers)
+        if elementwise not in ("affine", "spline"):
+            raise ValueError(f"elementwise is {elementwise!r}; expected affine or spline")
+        if ordering not in ("reversed", "random"):
+            raise ValueError(f"ordering is {ordering!r}; expected reversed or random")
+        function = SplineMap(num_bins, tail_bound) if elementwise == "spline" else AffineMap()
+        layers = [
+            MaskedAutoregressive(
+                math.prod(latent_shape),
+                hidden_features,
+                context_features,
+                function,
+                num_blocks,
+                residual,
+                "random" if ordering == "random" else "reversed" if layer % 2 else "natural",
+            )
+            for layer in range(num_layers)
+        ]
+        config: dict[str, object] = {
+            "num_layers": num_layers,
+            "hidden_features": hidden_features,
+            "num_blocks": num_blocks,
+            "residual": residual,
+            "elementwise": elementwise,
+            "num_bins": num_bins,
+            "tail_bound": tail_bound,
+            "ordering": ordering,
+        }
+        super().__init__(latent_shape, context_features, self._directed(layers), config)
+
+    def _directed(self, layers: list[MaskedAutoregressive]) -> Sequence[Bijection]:
+        return layers
+
+
+class IAFPrior(MAFPrior):
+    r"""A Gaussian and an inverse autoregressive flow: :class:`MAFPrior` with the costs exchanged.
+
+    Sampling in one pass a layer; density, and so training, in :math:`D = C H W` steps a layer, each computing only what
+    is new. Warns where that will be slow. Arguments, shapes and errors as :class:`MAFPrior`.
+
+    References:
+        IAF, Kingma et al. 2016, arXiv:1606.04934.
+    """
+
+    def _directed(self, layers: list[MaskedAutoregressive]) -> Sequence[Bijection]:
+        num_features = layers[0].num_features
+        if num_features > MANY_STEPS:
+            warnings.warn(
+                f"IAFPrior on a latent of {num_features} values: a training step takes {num_features} steps in each of "
+                f"{len(layers)} layers; MAFPrior trains in one, and more levels make the last latent smaller",
+                stacklevel=3,
+            )
+        return [Inverse(layer) for layer in layers]

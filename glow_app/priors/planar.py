@@ -1,0 +1,40 @@
+"""A prior of planar layers."""
+
+import math
+from typing import Literal
+
+from glow_app.bijections import Planar
+from glow_app.priors.head import HeadPrior, LatentShape, require_layers
+
+__all__ = ["PlanarPrior"]
+
+
+class PlanarPrior(HeadPrior):
+    r"""A Gaussian and a stack of :class:`~glow_app.bijections.Planar` layers on the flattened latent.
+
+    Cheap both ways, :math:`O(D)` a layer, and weak: each layer moves the latent along one direction only.
+
+    Args:
+        latent_shape: (C, H, W) of the last latent.
+        context_features: Size :math:`E` of the context; 0 for none.
+        num_layers: Planar layers.
+        nonlinearity: "tanh" or "leaky".
+    Shape:
+        x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats.
+    Raises:
+        ValueError: If there is no layer, or the nonlinearity is unknown.
+    References:
+        Rezende & Mohamed 2015, arXiv:1505.05770.
+    """
+
+    def __init__(
+        self,
+        latent_shape: LatentShape,
+        context_features: int = 0,
+        num_layers: int = 16,
+        nonlinearity: Literal["tanh", "leaky"] = "tanh",
+    ) -> None:
+        require_layers(num_layers)
+        num_features = math.prod(latent_shape)
+        head = [Planar(num_features, context_features, nonlinearity) for _ in range(num_layers)]
+        super().__init__(latent_shape, context_features, head, {"num_layers": num_layers, "nonlinearity": nonlinearity})
