@@ -8,18 +8,30 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glow_app.checkpoint import load_model
+    from glow_app.checkpoint import load_density, load_model
     from glow_app.flows import Glow
     from glow_app.model import ImageModel
     from glow_app.pretrained import load_pretrained, save_pretrained
+    from glow_app.vector_model import VectorModel
 
-__all__ = ["Glow", "ImageModel", "__version__", "load_model", "load_pretrained", "save_pretrained"]
+__all__ = [
+    "Glow",
+    "ImageModel",
+    "VectorModel",
+    "__version__",
+    "load_density",
+    "load_model",
+    "load_pretrained",
+    "save_pretrained",
+]
 
 __version__ = version("glow-app")
 
 _HOMES = {
     "Glow": "glow_app.flows",
     "ImageModel": "glow_app.model",
+    "VectorModel": "glow_app.vector_model",
+    "load_density": "glow_app.checkpoint",
     "load_model": "glow_app.checkpoint",
     "load_pretrained": "glow_app.pretrained",
     "save_pretrained": "glow_app.pretrained",

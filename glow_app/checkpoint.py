@@ -8,11 +8,20 @@ from typing import Any
 
 import torch
 
+from glow_app.density import Density
 from glow_app.model import ImageModel
 from glow_app.pretrained import CONFIG_NAME, load_pretrained, read_config
 from glow_app.rebuild import build_model
 
-__all__ = ["CHECKPOINT_KEY", "MODEL_PREFIX", "find_checkpoint", "load_model", "read_checkpoint", "training_facts"]
+__all__ = [
+    "CHECKPOINT_KEY",
+    "MODEL_PREFIX",
+    "find_checkpoint",
+    "load_density",
+    "load_model",
+    "read_checkpoint",
+    "training_facts",
+]
 
 # Where the training module leaves what is needed to rebuild its model, as plain types.
 CHECKPOINT_KEY = "glow_app"
@@ -20,7 +29,7 @@ MODEL_PREFIX = "model."
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageModel:
-    """Return the model at ``path``, ready for use.
+    """Return the image model at ``path``, ready for use.
 
     From a training checkpoint these are the averaged weights, where the run averaged them.
 
@@ -31,18 +40,28 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageMod
 
     Raises:
         FileNotFoundError: If there is nothing at ``path``.
-        ValueError: If what is there is damaged, foreign, or a pickle that would run code.
+        ValueError: If what is there is damaged, foreign, a pickle that would run code, or a density of vectors.
     """
+    model = load_density(path, device)
+    if not isinstance(model, ImageModel):
+        raise ValueError(f"{path} is a density of {model.things}, not of images; in Python, load_density reads it")
+    return model
+
+
+def load_density(path: str | Path, device: str | torch.device = "cpu") -> Density:
+    """Return the model at ``path``, of images or of vectors; otherwise as :func:`load_model`."""
     path = find_checkpoint(path)
-    if path.is_dir():
-        return load_pretrained(path).to(device)
+    return (load_pretrained(path) if path.is_dir() else _from_checkpoint(path)).to(device)
+
+
+def _from_checkpoint(path: Path) -> Density:
     checkpoint = read_checkpoint(path)
     weights = {
         name.removeprefix(MODEL_PREFIX): tensor
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith(MODEL_PREFIX)
     }
-    return build_model(checkpoint[CHECKPOINT_KEY]["model"], weights).eval().to(device)
+    return build_model(checkpoint[CHECKPOINT_KEY]["model"], weights).eval()
 
 
 def find_checkpoint(path: str | Path, in_run: Sequence[str] = ("model", "best.ckpt", "last.ckpt")) -> Path:

@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from glow_app.bijections import full_precision
+from glow_app.density import Density
 from glow_app.flows import Glow
 from glow_app.likelihood import (
     bin_centres,
@@ -16,13 +17,12 @@ from glow_app.likelihood import (
     quantise,
     to_uint8,
 )
-from glow_app.nn import DataDependentAffine
 from glow_app.seeding import image_generator
 
 __all__ = ["ImageModel"]
 
 
-class ImageModel(nn.Module):
+class ImageModel(Density):
     r"""A flow with the quantisation around it: a probability for every image.
 
     Args:
@@ -33,6 +33,9 @@ class ImageModel(nn.Module):
     Raises:
         ValueError: If ``num_bits`` is not 1 to 8, or images have the wrong type or shape.
     """
+
+    unit = "bits/dim"
+    things = "images"
 
     def __init__(self, flow: Glow, num_bits: int = 8) -> None:
         super().__init__()
@@ -45,21 +48,6 @@ class ImageModel(nn.Module):
     def num_dims(self) -> int:
         """The dimension :math:`D = C H W` of an image."""
         return math.prod(self.flow.image_shape)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The floating-point type of the weights."""
-        return next(self.parameters()).dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
-    @property
-    def initialized(self) -> bool:
-        """Whether every actnorm has seen a batch, here or in the training that its weights come from."""
-        return all(bool(part.initialized) for part in self.modules() if isinstance(part, DataDependentAffine))
 
     @property
     def config(self) -> dict[str, object]:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from glow_app import __version__
-from glow_app.model import ImageModel
+from glow_app.density import Density
 from glow_app.rebuild import build_model
 
 __all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "load_pretrained", "model_hash", "read_config", "save_pretrained"]
@@ -25,7 +25,7 @@ FORMAT = "glow-app/1"
 
 
 def save_pretrained(
-    model: ImageModel, folder: str | Path, training: Mapping[str, Any] | None = None, overwrite: bool = False
+    model: Density, folder: str | Path, training: Mapping[str, Any] | None = None, overwrite: bool = False
 ) -> Path:
     """Write ``model`` into ``folder``, whole or not at all.
 
@@ -93,7 +93,7 @@ def _exchange(new: Path, folder: Path, old: Path) -> None:
         raise
 
 
-def load_pretrained(folder: str | Path) -> ImageModel:
+def load_pretrained(folder: str | Path) -> Density:
     """Read an exported model; nothing in the folder can run code.
 
     Raises:
@@ -134,7 +134,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return config
 
 
-def model_hash(model: ImageModel) -> str:
+def model_hash(model: Density) -> str:
     """Return the SHA-256 of architecture and weights: equal for a checkpoint and its export."""
     digest = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):

@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 
+from glow_app.density import Density
 from glow_app.flows import Glow
 from glow_app.model import ImageModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
-from glow_app.priors import GaussianPrior
+from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
+from glow_app.vector_model import VectorModel
 
 __all__ = ["ALLOWED_CLASSES", "build_model"]
 
@@ -17,12 +19,16 @@ __all__ = ["ALLOWED_CLASSES", "build_model"]
 ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
     "glow_app.nn.ConvConditioner": ConvConditioner,
     "glow_app.nn.GatedResidualConditioner": GatedResidualConditioner,
+    "glow_app.priors.CNFPrior": CNFPrior,
     "glow_app.priors.GaussianPrior": GaussianPrior,
+    "glow_app.priors.IAFPrior": IAFPrior,
+    "glow_app.priors.MAFPrior": MAFPrior,
+    "glow_app.priors.PlanarPrior": PlanarPrior,
 }
 
 
-def build_model(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> ImageModel:
-    """Rebuild a model from :attr:`ImageModel.config <glow_app.model.ImageModel.config>` and its weights.
+def build_model(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Density:
+    """Rebuild a model from its :attr:`config <glow_app.density.Density.config>` and its weights.
 
     Args:
         config: Plain types.
@@ -33,13 +39,9 @@ def build_model(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) 
             fit the weights.
     """
     try:
-        flow = dict(config["flow"])
-        for part in ("conditioner", "prior"):
-            flow[part] = _factory(flow[part])
-        _require_parts(config, limit=len(weights))
         # Without memory: a lying configuration cannot ask for more than its weights hold.
         with torch.device("meta"):
-            model = ImageModel(Glow(**flow), num_bits=config["num_bits"])
+            model = _image_model(config, len(weights)) if "flow" in config else _vector_model(config, len(weights))
     except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ValueError(f"the model configuration is damaged or of another version ({reason})") from error
@@ -54,17 +56,28 @@ def build_model(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) 
     return model.to(memory_format=torch.channels_last).requires_grad_(True)  # type: ignore[call-overload]
 
 
-def _require_parts(config: Mapping[str, Any], limit: int) -> None:
-    """Refuse more steps or blocks than there are weights, before building them would take for ever."""
-    flow = config["flow"]
+def _image_model(config: Mapping[str, Any], limit: int) -> ImageModel:
+    flow = dict(config["flow"])
     steps = flow["num_steps"] if isinstance(flow["num_steps"], list) else [flow["num_steps"]]
-    blocks = flow["conditioner"]["init_args"].get("num_blocks", 1)
-    if max(sum(steps), blocks, flow["num_levels"]) > limit:
+    _require_parts(limit, sum(steps), flow["num_levels"])
+    for part in ("conditioner", "prior"):
+        flow[part] = _factory(flow[part], limit)
+    return ImageModel(Glow(**flow), num_bits=config["num_bits"])
+
+
+def _vector_model(config: Mapping[str, Any], limit: int) -> VectorModel:
+    return VectorModel(config["num_features"], _factory(config["prior"], limit))
+
+
+def _require_parts(limit: int, *numbers: int) -> None:
+    """Refuse more parts than there are weights, before building them would take for ever."""
+    if max(numbers) > limit:
         raise ValueError(f"the weights do not fit the model configuration: only {limit} of them for so many parts")
 
 
-def _factory(spec: Mapping[str, Any]) -> Callable[..., Any]:
+def _factory(spec: Mapping[str, Any], limit: int) -> Callable[..., Any]:
     name = spec["class_path"]
     if name not in ALLOWED_CLASSES:
         raise ValueError(f"the model names the class {name!r}; only {', '.join(sorted(ALLOWED_CLASSES))} are allowed")
+    _require_parts(limit, *(spec["init_args"].get(number, 0) for number in ("num_layers", "num_blocks")))
     return partial(ALLOWED_CLASSES[name], **spec["init_args"])

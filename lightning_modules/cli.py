@@ -19,22 +19,12 @@ from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, Ri
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import Logger
 
-from glow_app.checkpoint import find_checkpoint, load_model, read_checkpoint
+from glow_app.checkpoint import find_checkpoint, load_density, read_checkpoint
 from glow_app.usage import UsageError, closest
-from lightning_modules.callbacks import (
-    EMA,
-    ExportBest,
-    InitializeActNorm,
-    NonFiniteGuard,
-    PlainProgress,
-    SampleGrids,
-    Throughput,
-)
+from lightning_modules.callbacks import ExportBest, InitializeActNorm, PlainProgress, Throughput
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.csv_logger import AppendingCSVLogger
-from lightning_modules.data import ImageDataModule
-from lightning_modules.density import DensityModule
-from lightning_modules.report import print_report
+from lightning_modules.kinds import KindName, kind_of
 
 __all__ = ["GlowCLI", "main"]
 
@@ -58,12 +48,13 @@ class GlowCLI(LightningCLI):
     """LightningCLI that gives each run its own folder and the callbacks of this project."""
 
     def __init__(self, args: list[str]) -> None:
+        self.kind = kind_of(args)
         # Errors are raised, to be told in one line; an abbreviation that works today is ambiguous tomorrow.
         strict = {"exit_on_error": False, "allow_abbrev": False}
         fit = {**strict, "default_config_files": [str(BASE_CONFIG)]}
         super().__init__(
-            DensityModule,
-            ImageDataModule,
+            self.kind.module,
+            self.kind.data,
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"overwrite": True},
             # Validation before the first step would come before the actnorm has seen a batch.
@@ -93,12 +84,14 @@ class GlowCLI(LightningCLI):
         parser.add_argument(
             "--run_dir", type=str | None, default=None, help="Folder of the run (default: runs/NAME/TIME)."
         )
-        parser.add_lightning_class_args(EMA, "ema")
-        parser.add_lightning_class_args(SampleGrids, "samples")
-        parser.add_lightning_class_args(NonFiniteGuard, "guard")
+        parser.add_argument(
+            "--kind", type=KindName, default=self.kind.name, help="What the density is of: images or vectors."
+        )
+        for name, callback in self.kind.callbacks.items():
+            parser.add_lightning_class_args(callback, name)
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.seed")
-        parser.link_arguments("model.flow.init_args.image_shape", "data.image_shape")
+        parser.link_arguments(*self.kind.link)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; tell errors in one line, with the nearest known option."""
@@ -145,12 +138,12 @@ class GlowCLI(LightningCLI):
         loggers = loggers if isinstance(loggers, list) else [loggers] if isinstance(loggers, Logger) else []
         callbacks += [] if terminal else [PlainProgress()]
         callbacks += [RichModelSummary(max_depth=2)] if terminal else []
-        best = ModelCheckpoint(config.run_dir, "best", monitor="val/bpd", enable_version_counter=False)
+        metric = self.kind.module.metric
+        best = ModelCheckpoint(config.run_dir, "best", monitor=f"val/{metric}", enable_version_counter=False)
         # A checkpoint of its own: with ``save_last`` it would be written only together with a new best one.
         last = ModelCheckpoint(config.run_dir, "last", enable_version_counter=False)
         callbacks += [InitializeActNorm(), LearningRateMonitor("step"), Throughput(), best, last, ExportBest()]
-        # The grids come before the averaging: it gives its weights back when validation ends.
-        callbacks += [config.guard, config.samples, config.ema]
+        callbacks += [config[name] for name in self.kind.callbacks]
         plugins = config.trainer.plugins or []
         trainer_config = {
             **config.trainer,
@@ -201,7 +194,7 @@ def main(command: str, arguments: list[str]) -> None:
             path = find_checkpoint(checkpoint, ("last.ckpt",) if command == "fit" else ("best.ckpt", "last.ckpt"))
             if path.is_dir():
                 raise ValueError(f"{checkpoint} is an exported model; glow {command} needs a .ckpt file")
-            load_model(path)  # told better here than by Lightning, if something is wrong with it
+            load_density(path)  # told better here than by Lightning, if something is wrong with it
             config = Path(scratch) / "config.yaml"
             config.write_text(_config_of(path))
             run_dir = ["--run_dir", str(path.parent)] if command == "fit" else []
@@ -212,9 +205,10 @@ def main(command: str, arguments: list[str]) -> None:
     if not cli.trainer.is_global_zero:
         return
     if command == "fit":
+        cli.kind.finish(Path(cli.config.fit.run_dir), cli.datamodule)
         print(f"run folder: {cli.config.fit.run_dir}")
     else:
-        print_report(cli.model, cli.datamodule, command, cli.trainer.callback_metrics)
+        cli.kind.report(cli.model, cli.datamodule, command, cli.trainer.callback_metrics)
 
 
 def _take_option(option: str, arguments: list[str]) -> tuple[str | None, list[str]]:

@@ -3,16 +3,14 @@
 from typing import Any, cast
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
 
-from glow_app.data import ImageSet, Resize, Split, TrainLoader, load_split, train_loader
-from glow_app.data.base import Batch
+from glow_app.data import ImageSet, Resize, Split, load_split
 from glow_app.seeding import step_generator
+from lightning_modules.base_data import ResumableDataModule
 
 
-class ImageDataModule(pl.LightningDataModule):
+class ImageDataModule(ResumableDataModule[ImageSet]):
     """Train, validation and test loaders of one image source.
 
     The training order is a function of seed and epoch, on any number of ranks and after resuming, also inside an
@@ -63,60 +61,12 @@ class ImageDataModule(pl.LightningDataModule):
         root = None if root is None else str(root)
         cache_dir = None if cache_dir is None else str(cache_dir)
         self.save_hyperparameters()
-        self._sets: dict[str, ImageSet] = {}
-        self._progress: dict[str, int] | None = None
 
     def prepare_data(self) -> None:
         """Download, or decode a folder into the cache, on one process before the others need it."""
         if self.hparams["download"] or self.hparams["source"] == "folder":
             for split in self._splits(self.trainer.state.fn if self.trainer else "fit"):
                 self._load(split)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return how far the training loader is, for the checkpoint."""
-        loader = self.trainer.train_dataloader if self.trainer else None
-        return {"train_loader": loader.state_dict()} if isinstance(loader, TrainLoader) else {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next training loader go on from :meth:`state_dict`."""
-        self._progress = state.get("train_loader")
-
-    def setup(self, stage: str | None = None) -> None:
-        """Load the splits of a stage: "fit", "validate", "test", or all when None."""
-        for split in self._splits(stage):
-            if split not in self._sets:
-                self._sets[split] = self._load(split)
-
-    def train_dataloader(self) -> TrainLoader:
-        """Return full, shuffled batches of this rank."""
-        trainer = self.trainer
-        loader = train_loader(
-            self._set("train"),
-            self.hparams["batch_size"],
-            seed=self.hparams["seed"],
-            num_replicas=trainer.world_size if trainer else 1,
-            rank=trainer.global_rank if trainer else 0,
-            num_workers=self.hparams["num_workers"],
-        )
-        if trainer:
-            # Lightning hands the loader its saved state only where a checkpoint lies inside an epoch, and
-            # ``current_epoch`` still lags when this runs; both come too late where the optimiser's configuration has
-            # asked for the number of steps, which builds the loader.
-            loader.epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-            limit = trainer.limit_train_batches
-            if self._progress is not None:
-                loader.load_state_dict(self._progress)
-                self._progress = None
-            loader.pass_length = int(limit * len(loader)) if isinstance(limit, float) else min(limit, len(loader))
-        return loader
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Return the validation images in order, the last batch as it falls."""
-        return self._eval_loader("validation")
-
-    def test_dataloader(self) -> DataLoader[Batch]:
-        """Return the test images in order, the last batch as it falls."""
-        return self._eval_loader("test")
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Mirror training images; which ones is a function of seed, global step and rank."""
@@ -145,36 +95,9 @@ class ImageDataModule(pl.LightningDataModule):
         """Number of classes; 0 when unlabelled."""
         return len(self.class_names)
 
-    @staticmethod
-    def _splits(stage: str | None) -> tuple[Split, ...]:
-        stages: dict[str | None, tuple[Split, ...]] = {
-            "fit": ("train", "validation"),
-            "validate": ("validation",),
-            "test": ("test",),
-            None: ("train", "validation", "test"),
-        }
-        return stages.get(stage, ())
-
-    def _set(self, split: Split) -> ImageSet:
-        if split not in self._sets:
-            self._sets[split] = self._load(split)
-        return self._sets[split]
-
     def _load(self, split: Split) -> ImageSet:
         names = (
             "root", "download", "seed", "validation_fraction", "test_fraction", "resize", "cache_dir", "limit",
         )  # fmt: skip
         options = {name: self.hparams[name] for name in names}
         return load_split(self.hparams["source"], split, self.hparams["image_shape"], **options)
-
-    def _eval_loader(self, split: Split) -> DataLoader[Batch]:
-        num_workers = self.hparams["num_workers"]
-        return DataLoader(
-            self._set(split),
-            batch_size=self.hparams["eval_batch_size"] or self.hparams["batch_size"],
-            collate_fn=ImageSet.collate,
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # or every validation would draw from the global one
-        )

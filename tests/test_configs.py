@@ -10,13 +10,15 @@ import pytest
 import yaml
 from pytorch_lightning.cli import LightningCLI
 
+from glow_app.vector_model import VectorModel
 from lightning_modules.cli import BASE_CONFIG, GlowCLI
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = REPOSITORY / "configs"
 BASE = CONFIGS / "base.yaml"
 EXPERIMENTS = sorted(set(CONFIGS.glob("*.yaml")) - {BASE})
-OVERLAYS = sorted(set(CONFIGS.rglob("*.yaml")) - {BASE, *EXPERIMENTS})
+TOYS = sorted(CONFIGS.glob("toy/*.yaml"))
+OVERLAYS = sorted(set(CONFIGS.rglob("*.yaml")) - {BASE, *EXPERIMENTS, *TOYS})
 
 
 def name_of(path: Path) -> str:
@@ -54,7 +56,9 @@ def build(tmp_path: Path, *arguments: str) -> GlowCLI:
 
 def test_there_is_something_to_test() -> None:
     assert {"digits.yaml", "fashion_mnist.yaml", "cifar10.yaml", "folder.yaml"} <= {name_of(p) for p in EXPERIMENTS}
-    assert "logger/wandb.yaml" in {name_of(p) for p in OVERLAYS}
+    heads = {f"{name}.yaml" for name in ("gaussian", "planar", "maf", "iaf", "cnf")}
+    assert {"logger/wandb.yaml", *(f"prior/{name}" for name in heads)} <= {name_of(p) for p in OVERLAYS}
+    assert {path.name for path in TOYS} == heads
     assert BASE_CONFIG == BASE
 
 
@@ -72,6 +76,32 @@ def test_an_experiment_is_built(path: Path, tmp_path: Path) -> None:
     assert cli.config.fit.name == asked["name"] == path.stem
     # From base.yaml, which is read before.
     assert cli.trainer.gradient_clip_val == yaml.safe_load(BASE.read_text())["trainer"]["gradient_clip_val"]
+
+
+@pytest.mark.parametrize("path", TOYS, ids=name_of)
+def test_a_toy_is_built(path: Path, tmp_path: Path) -> None:
+    cli = build(tmp_path, f"--config={path}")
+    asked = yaml.safe_load(path.read_text(encoding="utf-8"))
+    model = cli.model.model
+    assert isinstance(model, VectorModel)
+    prior = asked["model"]["prior"]
+    recorded = model.config["prior"]
+    assert isinstance(recorded, dict)
+    assert recorded["class_path"] == prior["class_path"]
+    assert prior.get("init_args", {}).items() <= recorded["init_args"].items()
+    assert cli.datamodule.hparams["num_features"] == model.num_features == 2
+    assert cli.config.fit.name == f"toy-{path.stem}"
+    assert cli.trainer.checkpoint_callbacks[0].monitor == "val/nats"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", [p for p in OVERLAYS if p.parent.name == "prior"], ids=name_of)
+@pytest.mark.parametrize("experiment", ["digits.yaml", "cifar10.yaml"])
+def test_a_prior_fits_any_experiment(path: Path, experiment: str, tmp_path: Path) -> None:
+    cli = build(tmp_path, f"--config={CONFIGS / experiment}", f"--config={path}")
+    asked = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["flow"]["init_args"]["prior"]
+    recorded = cli.model.model.flow.config["prior"]
+    assert recorded["class_path"] == asked["class_path"]
+    assert asked.get("init_args", {}).items() <= recorded["init_args"].items()
 
 
 @pytest.mark.parametrize("name", ["cifar10.yaml", "folder.yaml"])

@@ -63,6 +63,7 @@ def test_a_loaded_model_is_the_saved_one_bit_for_bit(arguments: dict[str, Any], 
     loaded = load_pretrained(save_pretrained(model, tmp_path / "export"))
     assert loaded.config == model.config
     assert model_hash(loaded) == model_hash(model)
+    assert isinstance(loaded, ImageModel)
     state = loaded.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert not loaded.training

@@ -30,19 +30,19 @@ def _picture_facts(path: Path) -> dict[str, object]:
 
 
 def _model_facts(path: Path) -> dict[str, object]:
-    from glow_app.checkpoint import find_checkpoint, load_model, training_facts
+    from glow_app.checkpoint import find_checkpoint, load_density, training_facts
+    from glow_app.model import ImageModel
     from glow_app.pretrained import model_hash
 
-    model = load_model(path)
-    flow = dict(model.flow.config)
-    parts = {name: flow.pop(name) for name in ("conditioner", "prior")}
+    model = load_density(path)
+    config = dict(model.config)
+    if isinstance(model, ImageModel):
+        config |= {**model.flow.config, "latent shapes": model.flow.latent_shapes}
+        del config["flow"]
     return {
         "file": find_checkpoint(path),
         "sha256": model_hash(model),
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
-        "num_bits": model.num_bits,
-        **flow,
-        **{name: part["class_path"] for name, part in parts.items() if isinstance(part, dict)},
-        "latent shapes": model.flow.latent_shapes,
+        **{name: value["class_path"] if isinstance(value, dict) else value for name, value in config.items()},
         **training_facts(path),
     }

@@ -1,8 +1,22 @@
-"""Image sources: embedded digits, torchvision sets and any folder, as uint8 images of one shape."""
+"""Image sources, as uint8 images of one shape, and sources of vectors: toy densities and tables."""
 
 from glow_app.data.base import ImageSet
 from glow_app.data.loader import TrainLoader, train_loader
 from glow_app.data.request import Resize, Split
 from glow_app.data.sources import SOURCES, load_split
+from glow_app.data.toys import TOYS, Toy
+from glow_app.data.vectors import VectorSet, load_vectors
 
-__all__ = ["SOURCES", "ImageSet", "Resize", "Split", "TrainLoader", "load_split", "train_loader"]
+__all__ = [
+    "SOURCES",
+    "TOYS",
+    "ImageSet",
+    "Resize",
+    "Split",
+    "Toy",
+    "TrainLoader",
+    "VectorSet",
+    "load_split",
+    "load_vectors",
+    "train_loader",
+]

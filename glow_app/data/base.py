@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+
+from glow_app.data.batched import BatchedSet
 
 Batch = tuple[Tensor, Tensor]
 
 
-class ImageSet(Dataset[Batch]):
+class ImageSet(BatchedSet[Batch]):
     """Images and labels of one split, read a whole batch at a time.
 
     The images may be a memory map: a subset holds row numbers only, so nothing is read before it is asked for.
-    Give :meth:`collate` to a ``DataLoader``; :meth:`__getitems__` already returns the finished batch.
 
     Args:
         images: uint8 array, (N, C, H, W).
@@ -29,6 +29,8 @@ class ImageSet(Dataset[Batch]):
     Raises:
         ValueError: If the images are not uint8 (N, C, H, W) or the labels do not fit them.
     """
+
+    noun = "images"
 
     def __init__(
         self,
@@ -75,11 +77,6 @@ class ImageSet(Dataset[Batch]):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         rows = self._rows(indices)
         return torch.from_numpy(self._storage[rows]), self._all_labels[torch.from_numpy(rows)]
-
-    @staticmethod
-    def collate(batch: Any) -> Any:
-        """Hand on what :meth:`__getitems__` already collated (``collate_fn`` of a ``DataLoader``)."""
-        return batch
 
     def subset(self, indices: np.ndarray | Sequence[int]) -> "ImageSet":
         """Return the images at ``indices`` of this set, in that order, sharing the storage."""

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import TypeVar
 
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from glow_app.data.base import Batch, ImageSet
+from glow_app.data.batched import BatchedSet
+
+T = TypeVar("T")
 
 
 class ResumableSampler(DistributedSampler[int]):
@@ -19,7 +22,7 @@ class ResumableSampler(DistributedSampler[int]):
         return islice(super().__iter__(), self.start, None)
 
 
-class TrainLoader(DataLoader[Batch]):
+class TrainLoader(DataLoader[T]):
     """Shuffled full batches of one rank, whose state can be saved and loaded inside an epoch.
 
     It counts its own passes. A framework's ``set_epoch`` agrees with that count in an ordinary run, but not where a
@@ -34,7 +37,7 @@ class TrainLoader(DataLoader[Batch]):
 
     # A generator: nothing is drawn before the first batch is wanted. Worker processes would otherwise start on
     # epoch 0 when the loop creates its iterator, before a resumed run has set the epoch.
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[T]:  # type: ignore[override]
         if (self.served and not self._continues) or self.served >= (self.pass_length or len(self)):
             self.epoch, self.served = self.epoch + 1, 0
         self._continues = False
@@ -57,37 +60,37 @@ class TrainLoader(DataLoader[Batch]):
 
 
 def train_loader(
-    images: ImageSet,
+    examples: BatchedSet[T],
     batch_size: int,
     *,
     seed: int = 0,
     num_replicas: int = 1,
     rank: int = 0,
     num_workers: int = 0,
-) -> TrainLoader:
+) -> TrainLoader[T]:
     """Return the training loader of one rank.
 
     Args:
-        images: Training images.
-        batch_size: Images per batch and rank; the last partial batch of an epoch is left out.
+        examples: Training images or vectors.
+        batch_size: Examples per batch and rank; the last partial batch of an epoch is left out.
         seed: Together with the epoch decides the order.
         num_replicas: Number of ranks that share an epoch.
         rank: This rank.
-        num_workers: Loader processes; 0 is fast enough for images in memory, as whole batches are read at once.
+        num_workers: Loader processes; 0 is fast enough for a set in memory, as whole batches are read at once.
     Raises:
-        ValueError: If a rank has fewer images than one batch.
+        ValueError: If a rank has fewer examples than one batch.
     """
-    largest = len(images) // num_replicas
+    largest = len(examples) // num_replicas
     if batch_size < 1 or batch_size > largest:
-        share = f"{len(images)} training images" + (f" on {num_replicas} ranks" if num_replicas > 1 else "")
+        share = f"{len(examples)} training {examples.noun}" + (f" on {num_replicas} ranks" if num_replicas > 1 else "")
         raise ValueError(f"batch_size is {batch_size}, but with {share} it must be from 1 to {largest}")
-    sampler = ResumableSampler(images, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed, drop_last=True)
+    sampler = ResumableSampler(examples, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed, drop_last=True)
     return TrainLoader(
-        images,
+        examples,
         batch_size=batch_size,
         sampler=sampler,
         drop_last=True,
-        collate_fn=ImageSet.collate,
+        collate_fn=examples.collate,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),

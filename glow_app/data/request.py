@@ -8,6 +8,29 @@ Split = Literal["train", "validation", "test"]
 Resize = Literal["crop", "stretch", "pad"]
 
 
+def check_cut(split: Split, validation_fraction: float, test_fraction: float, limit: int | None, noun: str) -> None:
+    """Check what cuts one split out of a set.
+
+    Args:
+        split: "train", "validation" or "test".
+        validation_fraction: Share held out for validation.
+        test_fraction: Share held out for the test.
+        limit: Examples to keep of the split; all when None.
+        noun: What the examples are called in messages.
+    Raises:
+        ValueError: If a value is out of range; the message says which are accepted.
+    """
+    if split not in get_args(Split):
+        raise ValueError(f"unknown split {split!r}; use one of {', '.join(get_args(Split))}")
+    for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
+        if not 0 <= fraction < 1:
+            raise ValueError(f"{name} is {fraction}; expected at least 0 and below 1")
+    if (total := validation_fraction + test_fraction) >= 1:
+        raise ValueError(f"validation_fraction + test_fraction is {total:g}; keep it below 1 so {noun} stay to train")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}; expected at least 1, or None for the whole split")
+
+
 @dataclass(frozen=True)
 class SplitRequest:
     """One split of one source at one image shape; the fields are the arguments of :func:`load_split`.
@@ -28,21 +51,10 @@ class SplitRequest:
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        if self.split not in get_args(Split):
-            raise ValueError(f"unknown split {self.split!r}; use one of {', '.join(get_args(Split))}")
+        check_cut(self.split, self.validation_fraction, self.test_fraction, self.limit, noun="images")
         if self.resize not in get_args(Resize):
             raise ValueError(f"unknown resize {self.resize!r}; use one of {', '.join(get_args(Resize))}")
         self._check_shape()
-        for name in ("validation_fraction", "test_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 0 and below 1")
-        if self.validation_fraction + self.test_fraction >= 1:
-            total = self.validation_fraction + self.test_fraction
-            raise ValueError(
-                f"validation_fraction + test_fraction is {total:g}; keep it below 1 so images stay to train"
-            )
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit is {self.limit}; expected at least 1, or None for the whole split")
 
     def _check_shape(self) -> None:
         shape = self.image_shape

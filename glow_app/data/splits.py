@@ -7,22 +7,23 @@ from glow_app.data.request import Split, SplitRequest
 
 
 def split_indices(
-    count: int, split: Split, *, seed: int, validation_fraction: float, test_fraction: float
+    count: int, split: Split, *, seed: int, validation_fraction: float, test_fraction: float, noun: str = "images"
 ) -> np.ndarray:
     """Return the positions of one split: a seeded permutation of ``range(count)``, cut in three.
 
     Only positions decide, never content. The three splits are disjoint and cover everything.
 
     Args:
-        count: Number of images to divide.
+        count: Number of examples to divide.
         split: Which part to return.
         seed: Seed of the permutation.
-        validation_fraction: Share held out for validation; 0 when validation images come from elsewhere.
-        test_fraction: Share held out for the test; 0 when test images come from elsewhere.
+        validation_fraction: Share held out for validation; 0 when it comes from elsewhere.
+        test_fraction: Share held out for the test; 0 when it comes from elsewhere.
+        noun: What the examples are called in messages.
     Shape:
         int64 (n,), in permuted order.
     Raises:
-        ValueError: If a part that should have images would have none.
+        ValueError: If a part that should have examples would have none.
     """
     fractions = {"validation": validation_fraction, "test": test_fraction}
     sizes = {name: round(count * fraction) for name, fraction in fractions.items()}
@@ -32,7 +33,7 @@ def split_indices(
     for name, size in sizes.items():
         if size < 1 and (name == "train" or fractions[name]):
             held_out = f"validation_fraction {validation_fraction:g} and test_fraction {test_fraction:g}"
-            raise ValueError(f"{count} images are too few: {held_out} leave none for {name}; add images or change them")
+            raise ValueError(f"{count} {noun} are too few: {held_out} leave none for {name}; add {noun} or change them")
     order = np.random.default_rng(seed).permutation(count)
     test, validation, train = np.split(order, [sizes["test"], sizes["test"] + sizes["validation"]])
     return {"train": train, "validation": validation, "test": test}[split]

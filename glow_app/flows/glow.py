@@ -1,7 +1,7 @@
 """Glow."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
@@ -17,6 +17,7 @@ from glow_app.bijections import (
 )
 from glow_app.flows.multiscale import MultiscaleFlow, level_shapes
 from glow_app.nn import Conditioner, ConvConditioner
+from glow_app.parts import Part, describe_part
 from glow_app.priors import GaussianPrior
 
 __all__ = ["Glow"]
@@ -103,9 +104,9 @@ class Glow(MultiscaleFlow):
     def config(self) -> dict[str, object]:
         """Constructor arguments as plain types, parts named by class; what an exported model records."""
         conditioner = next(module for module in self.modules() if isinstance(module, Conditioner))
-        parts = {"conditioner": conditioner, "prior": self.prior}
         return self._arguments | {
-            name: {"class_path": _public_path(type(part)), "init_args": part.config} for name, part in parts.items()
+            "conditioner": describe_part(conditioner),
+            "prior": describe_part(cast(Part, self.prior)),
         }
 
     def embed(self, labels: Tensor | None) -> Tensor | None:
@@ -141,9 +142,3 @@ def _require_positive(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} is {size}; expected at least 1")
-
-
-def _public_path(cls: type) -> str:
-    # Packages hand their names on, so "glow_app.nn.ConvConditioner" and not the file that it happens to be in.
-    package = ".".join(cls.__module__.split(".")[:2]) if cls.__module__.startswith("glow_app.") else cls.__module__
-    return f"{package}.{cls.__qualname__}"

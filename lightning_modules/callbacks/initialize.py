@@ -1,10 +1,10 @@
-"""Actnorm initialisation before the first step."""
+"""Initialisation of data-dependent parameters before the first step."""
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from glow_app.seeding import step_generator
-from lightning_modules.density import DensityModule
+from lightning_modules.likelihood import LikelihoodModule
 
 __all__ = ["InitializeActNorm"]
 
@@ -18,13 +18,12 @@ class InitializeActNorm(Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Initialise from the first training batch."""
-        assert isinstance(pl_module, DensityModule)
+        assert isinstance(pl_module, LikelihoodModule)
         if pl_module.model.initialized:
             return
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         if datamodule is None:
-            raise ValueError("the actnorms need a first batch: train on an ImageDataModule, or call model.initialize")
-        images, labels = next(iter(datamodule.train_dataloader()))
-        device = pl_module.device
-        generator = step_generator(pl_module.seed, 0, trainer.global_rank, device, "initialize")
-        pl_module.model.initialize(images.to(device), labels.to(device), generator)
+            raise ValueError("the actnorms need a first batch: train on a data module, or call model.initialize")
+        batch = pl_module.transfer_batch_to_device(next(iter(datamodule.train_dataloader())), pl_module.device, 0)
+        generator = step_generator(pl_module.seed, 0, trainer.global_rank, pl_module.device, "initialize")
+        pl_module.initialize(batch, generator)

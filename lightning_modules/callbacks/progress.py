@@ -5,11 +5,13 @@ import time
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from lightning_modules.likelihood import LikelihoodModule
+
 __all__ = ["PlainProgress"]
 
 
 class PlainProgress(Callback):
-    """Prints epoch, bits/dim and time after each validation; for output that is not a terminal."""
+    """Prints epoch, likelihood and time after each validation; for output that is not a terminal."""
 
     def __init__(self) -> None:
         self._best = float("inf")
@@ -19,13 +21,15 @@ class PlainProgress(Callback):
         """Print the line of this epoch."""
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
-        metrics = trainer.callback_metrics
-        value = float(metrics.get("val/bpd", float("nan")))
+        assert isinstance(pl_module, LikelihoodModule)
+        metric, model, metrics = pl_module.metric, pl_module.model, trainer.callback_metrics
+        value = float(metrics.get(f"val/{metric}", float("nan")))
         self._best = min(self._best, value)
         print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}  "
-            f"train {float(metrics.get('train/bpd', float('nan'))):.3f}  val {value:.3f}  best {self._best:.3f}  "
-            f"bits/dim  {float(metrics.get('images_per_second', float('nan'))):.0f} images/s  "
+            f"train {float(metrics.get(f'train/{metric}', float('nan'))):.3f}  val {value:.3f}  "
+            f"best {self._best:.3f}  {model.unit}  "
+            f"{float(metrics.get(f'{model.things}_per_second', float('nan'))):.0f} {model.things}/s  "
             f"{time.monotonic() - self._start:.0f} s",
             flush=True,
         )

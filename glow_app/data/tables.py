@@ -1,0 +1,177 @@
+"""Tables of numbers: CSV, NPY and NPZ files, every cell of which is checked before a model sees it."""
+
+import csv
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["Table", "read_table"]
+
+_SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+
+# By split; a table that is still to be cut stands under None.
+_Parts = dict[str | None, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of finite numbers, whole or as its three splits.
+
+    Args:
+        parts: float32 (N, D) by split, all of one width; a table that is still to be cut stands under None.
+        column_names: Name of every column.
+    """
+
+    parts: _Parts
+    column_names: tuple[str, ...]
+
+
+def read_table(path: Path) -> Table:
+    """Read a table and check every cell.
+
+    A CSV file is delimited by commas, semicolons or tabs; its first line is a header if none of its cells is a number.
+    An NPZ file holds a single array, or train, validation (or val) and test. Columns without a name are called x0, x1
+    and so on. Nothing is unpickled. Messages count the rows of numbers from 1, leaving out header and blank lines.
+
+    Args:
+        path: A .csv, .tsv, .npy or .npz file.
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no table of finite numbers, or one of its columns is constant.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected a file of numbers")
+    readers = {".csv": _read_csv, ".tsv": _read_csv, ".npy": _read_numpy, ".npz": _read_numpy}
+    suffix = path.suffix.lower()
+    if suffix not in readers:
+        raise ValueError(f"{path} has the unknown suffix {suffix!r}; expected one of {', '.join(readers)}")
+    arrays, names = readers[suffix](path)
+    for split, array in arrays.items():
+        _check_array(_label(path, split), array)
+    widths = {split: array.shape[1] for split, array in arrays.items()}
+    if len(set(widths.values())) > 1:
+        found = ", ".join(f"{split} {width}" for split, width in widths.items())
+        raise ValueError(f"{path} has splits of differing widths, {found}; save all of them with the same columns")
+    names = names or _default_names(min(widths.values()))
+    parts = {split: _to_float32(_label(path, split), array, names) for split, array in arrays.items()}
+    for split in (None, "train"):
+        if split in parts:
+            _check_constant(_label(path, split), parts[split], names)
+    return Table(parts, names)
+
+
+def _read_csv(path: Path) -> tuple[_Parts, tuple[str, ...]]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return _parse_csv([line for line in file if line.strip()])
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} cannot be read as a table: {error}") from error
+
+
+def _parse_csv(lines: Sequence[str]) -> tuple[_Parts, tuple[str, ...]]:
+    if not lines:
+        raise ValueError("it is empty; expected a line of numbers for every row")
+    delimiter = next((one for one in "\t;" if one in lines[0]), ",")
+    first = _cells(lines[0], delimiter)
+    names = _default_names(len(first))
+    if not any(map(_is_number, first)):
+        names = tuple(cell or name for cell, name in zip(first, names, strict=True))
+        lines = lines[1:]
+    if not lines:
+        raise ValueError("it has a header but no rows; expected a line of numbers for every row")
+    try:
+        values = np.loadtxt(lines, delimiter=delimiter, comments=None, quotechar='"', ndmin=2)
+    except ValueError as error:
+        raise ValueError(_first_fault(lines, delimiter, names) or str(error)) from error
+    if values.shape[1] != len(names):
+        raise ValueError(_first_fault(lines, delimiter, names))
+    return {None: values}, names
+
+
+def _first_fault(lines: Sequence[str], delimiter: str, names: Sequence[str]) -> str:
+    for row, line in enumerate(lines, 1):
+        cells = _cells(line, delimiter)
+        if len(cells) != len(names):
+            return f"row {row} has {len(cells)} cells, expected {len(names)}; give every row the same columns"
+        for name, cell in zip(names, cells, strict=True):
+            if not _is_number(cell):
+                return (
+                    f"row {row}, column {name!r} holds {cell!r}; expected a number "
+                    "(cells end at a comma, semicolon or tab, decimals are written with a point)"
+                )
+    return ""
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return cell.isascii() and "_" not in cell  # which Python takes, but NumPy does not
+
+
+def _read_numpy(path: Path) -> tuple[_Parts, tuple[str, ...]]:
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {None: loaded}, ()
+            arrays = {name: np.asarray(loaded[name]) for name in loaded.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path} cannot be read without unpickling ({reason}); save plain arrays of numbers"
+        ) from error
+    if len(arrays) == 1:
+        return {None: next(iter(arrays.values()))}, ()
+    parts: _Parts = {_SPLITS[name]: array for name, array in arrays.items() if name in _SPLITS}
+    if len(arrays) != 3 or len(parts) != 3:
+        found = ", ".join(arrays) or "none"
+        raise ValueError(
+            f"{path} has the arrays {found}; expected train, validation (or val) and test, or a single one"
+        )
+    return parts, ()
+
+
+def _default_names(width: int) -> tuple[str, ...]:
+    return tuple(f"x{column}" for column in range(width))
+
+
+def _label(path: Path, split: str | None) -> str:
+    return f"{path}" if split is None else f"{path}, array {split},"
+
+
+def _check_array(label: str, array: np.ndarray) -> None:
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{label} has values of type {array.dtype}; expected real numbers")
+    if array.ndim != 2 or not array.size:
+        raise ValueError(f"{label} has the shape {array.shape}; expected (N, D), both at least 1")
+
+
+def _to_float32(label: str, array: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32, order="C")
+    faults = np.argwhere(~np.isfinite(values))
+    if len(faults):
+        row, column = faults[0].tolist()
+        raise ValueError(
+            f"{label} has {array[row, column]} in row {row + 1}, column {names[column]!r}, the first of {len(faults)} "
+            "cells that are no finite float32; fill them or drop their rows"
+        )
+    return values
+
+
+def _check_constant(label: str, values: np.ndarray, names: Sequence[str]) -> None:
+    lowest, highest = values.min(0), values.max(0)
+    ranges = zip(names, lowest, highest, strict=True)
+    constant = [f"{name!r} (always {low:g})" for name, low, high in ranges if low == high]
+    if constant and len(values) > 1:
+        raise ValueError(f"{label} has constant columns, which have no density: {', '.join(constant)}; drop them")

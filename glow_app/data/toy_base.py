@@ -1,0 +1,109 @@
+"""What the toy densities in the plane are made of: their interface, random numbers, mixtures and quadrature."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+__all__ = ["Toy", "in_blocks", "log_mixture", "log_normal", "log_slab", "normal", "on_circle", "quadrature", "uniform"]
+
+
+class Toy(ABC):
+    """A density in the plane that can be drawn from and evaluated.
+
+    Attributes:
+        entropy: Differential entropy, nats.
+    """
+
+    entropy: ClassVar[float]
+
+    def sample(self, count: int, generator: Generator) -> Tensor:
+        """Draw points.
+
+        Args:
+            count: How many.
+            generator: Decides them.
+        Shape:
+            float32 (count, 2).
+        """
+        return self._draw(count, generator).float()
+
+    def log_density(self, points: Tensor) -> Tensor:
+        """Return the exact log-density.
+
+        Args:
+            points: Where.
+        Shape:
+            points: (N, 2), any floating-point type; result: float64 (N,), nats.
+        """
+        return self._log_density(points.double())
+
+    @abstractmethod
+    def _draw(self, count: int, generator: Generator) -> Tensor: ...
+
+    @abstractmethod
+    def _log_density(self, points: Tensor) -> Tensor: ...
+
+
+def normal(count: int, generator: Generator) -> Tensor:
+    """Draw standard normal points, float64 (count, 2)."""
+    return torch.randn(count, 2, generator=generator, dtype=torch.float64)
+
+
+def uniform(*shape: int, generator: Generator) -> Tensor:
+    """Draw uniform numbers from 0 to 1, float64."""
+    return torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+def on_circle(angle: Tensor) -> Tensor:
+    """Return the points of the unit circle at (N,) angles, (N, 2)."""
+    return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def in_blocks(function: Callable[[Tensor], Tensor], points: Tensor, columns: int) -> Tensor:
+    """Apply a function whose work needs (N, ``columns``) numbers to so many points at once that memory stays small."""
+    return torch.cat([function(block) for block in points.split(max(1, 2**21 // columns))])
+
+
+def log_mixture(points: Tensor, centres: Tensor, log_weights: Tensor, log_kernel: Callable[[Tensor], Tensor]) -> Tensor:
+    r"""Return the log-density of copies of one kernel, the same in both coordinates, at M centres.
+
+    .. math:: \log \sum_m w_m\, k(x_1 - c_{m1})\, k(x_2 - c_{m2})
+
+    Shape:
+        points: (N, 2); centres: (M, 2); log_weights: (M,); result: (N,).
+    """
+
+    def block(points: Tensor) -> Tensor:
+        return (log_weights + log_kernel(points[:, None] - centres).sum(-1)).logsumexp(1)
+
+    return in_blocks(block, points, 2 * len(centres))
+
+
+def log_normal(offset: Tensor, std: float) -> Tensor:
+    """Return the log-density of a centred normal variable."""
+    return -(offset / std).square() / 2 - math.log(std * math.sqrt(2 * math.pi))
+
+
+def log_slab(offset: Tensor, width: float, std: float) -> Tensor:
+    r"""Return the log-density of the sum of a uniform variable from 0 to ``width`` and a centred normal one.
+
+    .. math:: \log \frac1w \left[\Phi\!\left(\frac{x}{\sigma}\right) - \Phi\!\left(\frac{x - w}{\sigma}\right)\right]
+    """
+    # Mirrored onto the upper tail and scaled by erfcx: the tails' difference keeps its digits, and never underflows.
+    distance = (offset - width / 2).abs()
+    near, far = ((distance + side) / (std * math.sqrt(2)) for side in (-width / 2, width / 2))
+    ratio = (near.square() - far.square()).exp()
+    tails = torch.special.erfcx(near) - torch.special.erfcx(far) * ratio
+    return tails.log() - near.square() - math.log(2 * width)
+
+
+def quadrature(panels: int) -> tuple[Tensor, Tensor]:
+    """Return the nodes and log-weights of Gauss-Legendre quadrature on [0, 1], 16 nodes in each of equal panels."""
+    nodes, weights = np.polynomial.legendre.leggauss(16)
+    positions = (np.arange(panels)[:, None] + (nodes + 1) / 2) / panels
+    return torch.from_numpy(positions.ravel()), torch.from_numpy(np.log(np.tile(weights / 2 / panels, panels)))

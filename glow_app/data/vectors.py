@@ -1,0 +1,119 @@
+"""Vectors to model: points of the toy densities, or the rows of a table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from glow_app.data.batched import BatchedSet
+from glow_app.data.request import Split, check_cut
+from glow_app.data.splits import split_indices
+from glow_app.data.tables import read_table
+from glow_app.data.toys import TOYS
+from glow_app.seeding import step_generator
+from glow_app.usage import closest
+
+__all__ = ["VectorSet", "load_vectors"]
+
+_NUM_VALIDATION = 5_000
+_NUM_TEST = 20_000
+
+
+class VectorSet(BatchedSet[Tensor]):
+    """Vectors of one split, read a whole batch at a time.
+
+    Args:
+        values: float32 (N, D).
+        column_names: Name of every column.
+    Shape:
+        One item is a float32 (D,); a batch is (B, D).
+    Raises:
+        ValueError: If the values are not float32 (N, D), or the names do not fit them.
+    """
+
+    noun = "vectors"
+
+    def __init__(self, values: Tensor, column_names: Sequence[str]) -> None:
+        if values.dtype != torch.float32 or values.ndim != 2:
+            raise ValueError(f"values are {values.dtype} {tuple(values.shape)}; expected torch.float32 (N, D)")
+        if len(column_names) != values.shape[1]:
+            raise ValueError(f"{len(column_names)} column names do not fit {values.shape[1]} columns; name every one")
+        self.values = values
+        self.column_names = tuple(column_names)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        return f"VectorSet({len(self)} vectors of {', '.join(self.column_names)})"
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.values[index]
+
+    def __getitems__(self, indices: Sequence[int]) -> Tensor:
+        return self.values[torch.as_tensor(indices)]
+
+
+def load_vectors(
+    source: str,
+    split: Split,
+    *,
+    path: str | Path | None = None,
+    seed: int = 0,
+    num_samples: int = 50_000,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    limit: int | None = None,
+) -> VectorSet:
+    """Load one split of a toy density or of a table.
+
+    A toy's points are a function of seed and split alone, independent between splits: ``num_samples`` to train, 5,000
+    to validate and 20,000 to test. A table is cut in three by a permutation of its rows that only ``seed`` decides,
+    unless its file brings its own splits.
+
+    Args:
+        source: One of ``TOYS``, or "table".
+        split: "train", "validation" or "test".
+        path: The table: a .csv, .tsv, .npy or .npz file.
+        seed: Decides a toy's points and a table's splits.
+        num_samples: Points of a toy to train on.
+        validation_fraction: Share of an uncut table held out for validation.
+        test_fraction: Share of an uncut table held out for the test.
+        limit: Keep only the first so many vectors of the split.
+    Raises:
+        ValueError: If an argument is out of range, or the file is no table of finite numbers.
+        FileNotFoundError: If the file is not there.
+    """
+    check_cut(split, validation_fraction, test_fraction, limit, noun="vectors")
+    if source in TOYS:
+        if path is not None:
+            raise ValueError(f"path is {path}, but source {source!r} reads no file; set source to 'table'")
+        vectors = _sample_toy(source, split, seed, num_samples)
+    elif source == "table":
+        if path is None:
+            raise ValueError("source 'table' needs path: a .csv, .tsv, .npy or .npz file")
+        vectors = _cut_table(Path(path).expanduser(), split, seed, validation_fraction, test_fraction)
+    else:
+        known = [*TOYS, "table"]
+        raise ValueError(f"unknown source {source!r}{closest(source, known)}; known are {', '.join(known)}")
+    return VectorSet(vectors.values[:limit], vectors.column_names)
+
+
+def _sample_toy(source: str, split: Split, seed: int, num_samples: int) -> VectorSet:
+    if num_samples < 1:
+        raise ValueError(f"num_samples is {num_samples}; expected at least 1")
+    count = {"train": num_samples, "validation": _NUM_VALIDATION, "test": _NUM_TEST}[split]
+    generator = step_generator(seed, 0, 0, "cpu", f"{source}/{split}")
+    return VectorSet(TOYS[source].sample(count, generator), ("x0", "x1"))
+
+
+def _cut_table(path: Path, split: Split, seed: int, validation_fraction: float, test_fraction: float) -> VectorSet:
+    table = read_table(path)
+    if split in table.parts:
+        return VectorSet(torch.from_numpy(table.parts[split]), table.column_names)
+    rows = table.parts[None]
+    chosen = split_indices(
+        len(rows), split, seed=seed, validation_fraction=validation_fraction, test_fraction=test_fraction, noun="rows"
+    )
+    return VectorSet(torch.from_numpy(rows[chosen]), table.column_names)

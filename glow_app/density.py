@@ -1,0 +1,46 @@
+"""What every trained density is, whatever it is a density of."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from glow_app.nn import DataDependentAffine
+
+__all__ = ["Density"]
+
+
+class Density(nn.Module, ABC):
+    """A module whose ``forward`` is the negative log-likelihood of each example, in its ``unit``: the training loss."""
+
+    unit: ClassVar[str]
+    things: ClassVar[str]
+
+    @abstractmethod
+    def forward(self, *examples: Any) -> Tensor:
+        """Return the negative log-likelihood of each example, (B,)."""
+
+    @abstractmethod
+    def initialize(self, *examples: Any) -> None:
+        """Set data-dependent parameters from one batch; changes nothing in a model that is initialised."""
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, object]:
+        """Everything needed to rebuild the model without its weights, as plain types."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of the weights."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def initialized(self) -> bool:
+        """Whether every actnorm has seen a batch, here or in the training that its weights come from."""
+        return all(bool(part.initialized) for part in self.modules() if isinstance(part, DataDependentAffine))

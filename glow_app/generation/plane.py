@@ -1,0 +1,153 @@
+"""Pictures of a density in the plane: itself, its samples, and how points flow from noise to data."""
+
+import colorsys
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from glow_app.bijections import ActNorm, Bijection, Chain, ContinuousFlow, Reshape
+from glow_app.priors import GaussianPrior
+from glow_app.vector_model import VectorModel
+
+__all__ = ["density_picture", "flow_picture", "samples_picture"]
+
+SIDE = 360  # pixels of a panel
+GAP = 4
+PANELS = 6
+# Dark to bright, even steps of lightness: what is twice as dense looks so.
+COLOURS = np.array([(8, 8, 24), (66, 20, 106), (148, 42, 112), (223, 88, 70), (252, 172, 62), (250, 248, 200)], float)
+
+
+def density_picture(model: VectorModel, points: Tensor) -> Image.Image:
+    """Return the density as a picture, brighter where it is higher.
+
+    Args:
+        model: Of two features.
+        points: (N, 2), data that decides what part of the plane is shown.
+
+    Raises:
+        ValueError: If the model is not of two features.
+    """
+    _require_plane(model)
+    centre, radius = _frame(points)
+    steps = (torch.arange(SIDE) + 0.5) / SIDE * 2 - 1
+    x, y = torch.meshgrid(steps, -steps, indexing="xy")
+    grid = centre + radius * torch.stack([x, y], -1).reshape(-1, 2)
+    log_density = torch.cat([model.log_prob(part.to(model.device)).cpu() for part in grid.split(20_000)])
+    return _heat_map(log_density.double().exp().reshape(SIDE, SIDE).numpy())
+
+
+def samples_picture(model: VectorModel, points: Tensor, seed: int = 0) -> Image.Image:
+    """Return two histograms: data on the left, as many samples on the right.
+
+    Args:
+        model: Of two features.
+        points: (N, 2), the data.
+        seed: Of the samples.
+
+    Raises:
+        ValueError: If the model is not of two features.
+    """
+    _require_plane(model)
+    frame = _frame(points)
+    return _row([_heat_map(_histogram(one, *frame)) for one in (points, model.sample(len(points), seed=seed).cpu())])
+
+
+@torch.no_grad()
+def flow_picture(model: VectorModel, num_points: int = 20_000, seed: int = 0) -> Image.Image:
+    """Return points on their way from noise to data, left to right, each in the colour of where it began.
+
+    Args:
+        model: Of two features.
+        num_points: How many.
+        seed: Of the noise.
+
+    Raises:
+        ValueError: If the model is not of two features.
+    """
+    _require_plane(model)
+    noise = torch.randn(num_points, 2, generator=torch.Generator().manual_seed(seed))
+    points = noise.to(model.device, model.dtype)
+    stages = [points]
+    for step, is_stage in _inverse_steps(model.flow):
+        points = step(points)[0]
+        stages[len(stages) - (not is_stage) :] = [points.flatten(1)]
+    shown = np.linspace(0, len(stages) - 1, min(PANELS, len(stages))).round().astype(int)
+    colours = _colours_of(noise)
+    return _row([_dots(stages[index].cpu(), colours) for index in shown])
+
+
+def _inverse_steps(bijection: nn.Module) -> Iterator[tuple[Callable[[Tensor], tuple[Tensor, Tensor]], bool]]:
+    """Yield what a bijection's inverse is composed of, in order, and whether each is a stage worth a look."""
+    if isinstance(bijection, Chain):
+        for part in reversed(bijection.bijections):
+            yield from _inverse_steps(part)
+    elif isinstance(bijection, ContinuousFlow):
+        for start, end in pairwise(np.linspace(1.0, 0.0, PANELS).tolist()):
+            yield partial(bijection.between, start=start, end=end), True
+    else:
+        assert isinstance(bijection, Bijection)
+        # A picture's frame fits its points: one only shifted and scaled would look the same again.
+        yield bijection.inverse, not isinstance(bijection, (Reshape, ActNorm, GaussianPrior))
+
+
+def _require_plane(model: VectorModel) -> None:
+    if model.num_features != 2:
+        raise ValueError(f"pictures are of densities of 2 features; this one has {model.num_features}")
+
+
+def _frame(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return centre and half the side of a square that holds nearly all points."""
+    low, high = points.float().quantile(torch.tensor([0.002, 0.998]), dim=0)
+    return (low + high) / 2, 0.6 * (high - low).max()
+
+
+def _pixels(points: Tensor, centre: Tensor, radius: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows and columns of the points inside the frame, (2, n), and which they are, (N,)."""
+    place = ((points.float() - centre) / radius * 0.5 + 0.5) * SIDE
+    inside = ((place >= 0) & (place < SIDE)).all(1)
+    columns, rows = place[inside].long().unbind(1)
+    return torch.stack([SIDE - 1 - rows, columns]).numpy(), inside.numpy()
+
+
+def _histogram(points: Tensor, centre: Tensor, radius: Tensor) -> np.ndarray:
+    (rows, columns), _ = _pixels(points, centre, radius)
+    bins = SIDE // 4  # of four pixels each: single ones would hold too few points
+    counts = np.zeros((bins, bins))
+    np.add.at(counts, (rows // 4, columns // 4), 1)
+    return counts.repeat(4, axis=0).repeat(4, axis=1)
+
+
+def _heat_map(values: np.ndarray) -> Image.Image:
+    top = np.quantile(values, 0.999) or 1.0  # one bright pixel would leave the rest dark
+    level = np.clip(values / top, 0, 1) * (len(COLOURS) - 1)
+    channels = [np.interp(level, np.arange(len(COLOURS)), COLOURS[:, channel]) for channel in range(3)]
+    return Image.fromarray(np.stack(channels, -1).astype(np.uint8))
+
+
+def _colours_of(noise: Tensor) -> np.ndarray:
+    """Return a hue for each direction, paler towards the middle, (N, 3), 0 to 255."""
+    angle = torch.atan2(noise[:, 1], noise[:, 0]).numpy() / (2 * np.pi) % 1
+    strength = (noise.norm(dim=1) / 2).clamp(0, 1).numpy()
+    return 255 * np.array([colorsys.hsv_to_rgb(a, s, 1.0) for a, s in zip(angle, strength, strict=True)])
+
+
+def _dots(points: Tensor, colours: np.ndarray) -> Image.Image:
+    index, inside = _pixels(points, *_frame(points))
+    total, count = np.zeros((SIDE, SIDE, 3)), np.zeros((SIDE, SIDE, 1))
+    np.add.at(total, tuple(index), colours[inside])
+    np.add.at(count, tuple(index), 1)
+    mean = np.where(count > 0, total / np.maximum(count, 1), COLOURS[0])
+    return Image.fromarray(mean.astype(np.uint8))
+
+
+def _row(panels: list[Image.Image]) -> Image.Image:
+    picture = Image.new("RGB", (len(panels) * (SIDE + GAP) - GAP, SIDE), (255, 255, 255))
+    for index, panel in enumerate(panels):
+        picture.paste(panel, (index * (SIDE + GAP), 0))
+    return picture

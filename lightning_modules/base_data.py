@@ -1,0 +1,104 @@
+"""What Lightning's views of images and of vectors share: splits by stage, and loaders of which training's resumes."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Generic, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from glow_app.data import Split, TrainLoader, train_loader
+from glow_app.data.batched import BatchedSet
+
+__all__ = ["ResumableDataModule"]
+
+S = TypeVar("S", bound=BatchedSet[Any])
+
+
+class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
+    """Train, validation and test loaders of one source.
+
+    The training order is a function of seed and epoch, on any number of ranks and after resuming, also inside an
+    epoch. A subclass saves the hyperparameters ``batch_size``, ``eval_batch_size`` (as ``batch_size`` when None),
+    ``num_workers`` and ``seed``, and says how a split is loaded.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sets: dict[Split, S] = {}
+        self._progress: dict[str, int] | None = None
+
+    @abstractmethod
+    def _load(self, split: Split) -> S: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the training loader is, for the checkpoint."""
+        loader = self.trainer.train_dataloader if self.trainer else None
+        return {"train_loader": loader.state_dict()} if isinstance(loader, TrainLoader) else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next training loader go on from :meth:`state_dict`."""
+        self._progress = state.get("train_loader")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the splits of a stage: "fit", "validate", "test", or all when None."""
+        for split in self._splits(stage):
+            self._set(split)
+
+    def train_dataloader(self) -> TrainLoader[Any]:
+        """Return full, shuffled batches of this rank."""
+        trainer = self.trainer
+        loader = train_loader(
+            self._set("train"),
+            self.hparams["batch_size"],
+            seed=self.hparams["seed"],
+            num_replicas=trainer.world_size if trainer else 1,
+            rank=trainer.global_rank if trainer else 0,
+            num_workers=self.hparams["num_workers"],
+        )
+        if trainer:
+            # Lightning hands the loader its saved state only where a checkpoint lies inside an epoch, and
+            # ``current_epoch`` still lags when this runs; both come too late where the optimiser's configuration has
+            # asked for the number of steps, which builds the loader.
+            loader.epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+            limit = trainer.limit_train_batches
+            if self._progress is not None:
+                loader.load_state_dict(self._progress)
+                self._progress = None
+            loader.pass_length = int(limit * len(loader)) if isinstance(limit, float) else min(limit, len(loader))
+        return loader
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the validation split in order, the last batch as it falls."""
+        return self._eval_loader("validation")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the test split in order, the last batch as it falls."""
+        return self._eval_loader("test")
+
+    @staticmethod
+    def _splits(stage: str | None) -> tuple[Split, ...]:
+        stages: dict[str | None, tuple[Split, ...]] = {
+            "fit": ("train", "validation"),
+            "validate": ("validation",),
+            "test": ("test",),
+            None: ("train", "validation", "test"),
+        }
+        return stages.get(stage, ())
+
+    def _set(self, split: Split) -> S:
+        if split not in self._sets:
+            self._sets[split] = self._load(split)
+        return self._sets[split]
+
+    def _eval_loader(self, split: Split) -> DataLoader[Any]:
+        examples, num_workers = self._set(split), self.hparams["num_workers"]
+        return DataLoader(
+            examples,
+            batch_size=self.hparams["eval_batch_size"] or self.hparams["batch_size"],
+            collate_fn=examples.collate,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # or every validation would draw from the global one
+        )

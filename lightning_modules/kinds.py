@@ -1,0 +1,104 @@
+"""What a run may be about, images or vectors, and what each needs of the command line."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pytorch_lightning import LightningDataModule
+from pytorch_lightning.callbacks import Callback
+
+from glow_app.usage import UsageError
+from lightning_modules.callbacks import EMA, NonFiniteGuard, SampleGrids
+from lightning_modules.data import ImageDataModule
+from lightning_modules.density import DensityModule
+from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.report import print_report
+from lightning_modules.vector_data import VectorDataModule
+from lightning_modules.vector_density import VectorDensityModule
+from lightning_modules.vector_report import finish_vectors, print_vector_report
+
+__all__ = ["Kind", "KindName", "kind_of"]
+
+KindName = Literal["images", "vectors"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The classes behind ``glow fit``.
+
+    Args:
+        name: As in a configuration.
+        module: The training module.
+        data: Its data module.
+        link: The option of the module that decides one of the data.
+        callbacks: Callbacks with options of their own, in the order in which they run.
+        report: Prints what ``validate`` and ``test`` found.
+        finish: What is done with a finished run.
+    """
+
+    name: KindName
+    module: type[LikelihoodModule]
+    data: type[LightningDataModule]
+    link: tuple[str, str]
+    callbacks: Mapping[str, type[Callback]]
+    report: Callable[[Any, Any, str, Mapping[str, Any]], None]
+    finish: Callable[[Path, Any], None]
+
+
+def _nothing(run_dir: Path, data: Any) -> None:
+    """Do nothing more: the grids are there already."""
+
+
+KINDS: dict[str, Kind] = {
+    "images": Kind(
+        "images",
+        DensityModule,
+        ImageDataModule,
+        ("model.flow.init_args.image_shape", "data.image_shape"),
+        # The grids come before the averaging: it gives its weights back when validation ends.
+        {"guard": NonFiniteGuard, "samples": SampleGrids, "ema": EMA},
+        print_report,
+        _nothing,
+    ),
+    "vectors": Kind(
+        "vectors",
+        VectorDensityModule,
+        VectorDataModule,
+        ("model.num_features", "data.num_features"),
+        {"guard": NonFiniteGuard, "ema": EMA},
+        print_vector_report,
+        finish_vectors,
+    ),
+}
+
+
+def kind_of(arguments: Sequence[str]) -> Kind:
+    """Return the kind that the command line asks for: the options depend on it, so it is looked up before they are.
+
+    Args:
+        arguments: The command line. Counts what comes last: ``--kind``, or ``kind`` in the file of a ``--config``.
+
+    Raises:
+        UsageError: If it is none that there is.
+    """
+    name: object = "images"
+    words = [part for argument in arguments for part in argument.split("=", 1)]
+    for option, value in pairwise(words):
+        if option == "--kind":
+            name = value
+        elif option == "--config" and Path(value).is_file():
+            name = _kind_in(Path(value)) or name
+    if name not in KINDS:
+        raise UsageError(f"kind is {name!r}; expected one of {', '.join(KINDS)}")
+    return KINDS[str(name)]
+
+
+def _kind_in(path: Path) -> object:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None  # told better by the parser, which reads it next
+    return config.get("kind") if isinstance(config, dict) else None

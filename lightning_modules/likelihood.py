@@ -1,0 +1,118 @@
+"""What training by maximum likelihood is, whatever the density is of."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from glow_app import __version__
+from glow_app.bijections import SolveRecord, record_solves
+from glow_app.checkpoint import CHECKPOINT_KEY
+from glow_app.density import Density
+from glow_app.seeding import step_generator
+
+__all__ = ["LikelihoodModule"]
+
+
+class LikelihoodModule(pl.LightningModule, ABC):
+    """Maximum likelihood: minimises the mean negative log-likelihood of a density.
+
+    Every random number is a function of the seed, the epoch, the batch and the rank, so a resumed run equals an
+    uninterrupted one.
+
+    Args:
+        model: The density.
+        optimizer: Called with the parameters.
+        lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
+        seed: Of all noise.
+    """
+
+    metric: ClassVar[str]  # last part of the names in the log: "train/..." and "val/..."
+
+    def __init__(
+        self,
+        model: Density,
+        optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        lr_scheduler: Callable[[Optimizer, float], LRScheduler],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.seed = seed
+
+    @abstractmethod
+    def initialize(self, batch: Any, generator: torch.Generator) -> None:
+        """Set the model's data-dependent parameters from one training batch."""
+
+    @abstractmethod
+    def loss(self, batch: Any, generator: torch.Generator) -> Tensor:
+        """Return the negative log-likelihood of each example, (B,), through ``forward``."""
+
+    @abstractmethod
+    def evaluate(self, batch: Any, generator: torch.Generator) -> Tensor:
+        """Return the figure that validation and test report, for each example, (B,)."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the mean negative log-likelihood of the batch, with what regularises ODE solves on top."""
+        generator = self._generator(batch_idx, f"train-{self.current_epoch}")
+        with record_solves(generator) as solves:
+            losses = self.loss(batch, generator)
+        loss = losses.mean()
+        self.log(f"train/{self.metric}", loss, prog_bar=True)
+        self._log_evaluations(solves, "train", len(losses))
+        return loss + torch.as_tensor(solves.penalty).mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the figure of the batch, with the same noise in every epoch."""
+        self._evaluate(batch, batch_idx, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the figure of the batch."""
+        self._evaluate(batch, batch_idx, "test")
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser and its schedule, counted in steps."""
+        optimizer = self.optimizer(self.parameters())
+        scheduler = self.lr_scheduler(optimizer, self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave what ``--checkpoint`` needs to rebuild the model, and nothing that needs unpickling of code."""
+        metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items() if "/" in name}
+        checkpoint[CHECKPOINT_KEY] = {"model": self.model.config, "training": {"version": __version__, **metrics}}
+        hyper_parameters = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        if any(callable(value) for value in hyper_parameters.values()):
+            # Built in Python and not from a config: only the command line's plain form can be stored safely.
+            del checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LikelihoodModule":
+        # The command line's factories refer to the parser, and so to the trainer and its processes, which cannot be
+        # copied; the copy that is averaged needs none of its own.
+        memo |= {id(factory): factory for factory in (self.optimizer, self.lr_scheduler)}
+        copy = type(self).__new__(type(self))
+        copy.__dict__ = deepcopy(self.__getstate__(), memo)
+        return copy
+
+    def _evaluate(self, batch: Any, batch_idx: int, stage: str) -> None:
+        generator = self._generator(batch_idx, stage)
+        with record_solves(generator) as solves:
+            values = self.evaluate(batch, generator)
+        self.log(f"{stage}/{self.metric}", values.mean(), prog_bar=True, batch_size=len(values), sync_dist=True)
+        self._log_evaluations(solves, stage, len(values))
+
+    def _log_evaluations(self, solves: SolveRecord, stage: str, batch_size: int) -> None:
+        if solves.num_evaluations:
+            mean = sum(solves.num_evaluations) / len(solves.num_evaluations)
+            self.log(f"{stage}/nfe", mean, batch_size=batch_size)
+
+    def _generator(self, step: int, stream: str) -> torch.Generator:
+        return step_generator(self.seed, step, self.global_rank, self.device, stream)

@@ -1,0 +1,78 @@
+"""Lightning's view of a source of vectors."""
+
+from torch import Tensor
+
+from glow_app.data import TOYS, Split, VectorSet, load_vectors
+from lightning_modules.base_data import ResumableDataModule
+
+__all__ = ["VectorDataModule"]
+
+
+class VectorDataModule(ResumableDataModule[VectorSet]):
+    """Train, validation and test loaders of a toy density or of a table.
+
+    The training order is a function of seed and epoch, on any number of ranks and after resuming, also inside an
+    epoch. Nothing is standardised here: a density is one of the numbers as they are in the file.
+
+    Args:
+        source: "two_moons", "eight_gaussians", "checkerboard", "pinwheel", "rings", "two_spirals" or "table".
+        num_features: D, the number of columns; the command line takes it from the model.
+        path: The table: a .csv, .tsv, .npy or .npz file.
+        batch_size: Training vectors per step and rank.
+        eval_batch_size: Vectors per validation or test step; as ``batch_size`` when None.
+        num_workers: Loader processes; 0 is fast enough, as the vectors are in memory.
+        seed: Decides a toy's points, a table's splits and the order.
+        num_samples: Points of a toy to train on.
+        validation_fraction: Share of a table held out for validation, unless its file brings its splits.
+        test_fraction: Share of a table held out for the test, unless its file brings its splits.
+        limit: Use only so many vectors of every split.
+    Shape:
+        Batches are float32 (B, D).
+    Raises:
+        ValueError: On ``setup`` or a loader, if an argument does not fit the data.
+        FileNotFoundError: On ``setup``, if the file is not there.
+    """
+
+    def __init__(
+        self,
+        source: str = "eight_gaussians",
+        num_features: int = 2,
+        path: str | None = None,
+        batch_size: int = 512,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+        num_samples: int = 50_000,
+        validation_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__()
+        path = None if path is None else str(path)  # plain types only: these go into every checkpoint
+        self.save_hyperparameters()
+
+    def vectors(self, split: Split) -> Tensor:
+        """Return the vectors of a split, float32 (N, D), loading them if need be."""
+        return self._set(split).values
+
+    @property
+    def entropy(self) -> float | None:
+        """The source's differential entropy in nats, below which no model's loss can fall; None where not known."""
+        source = self.hparams["source"]
+        return TOYS[source].entropy if source in TOYS else None
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Name of every column. Loads the training vectors if none are loaded yet."""
+        return self._set(next(iter(self._sets), "train")).column_names
+
+    def _load(self, split: Split) -> VectorSet:
+        names = ("path", "seed", "num_samples", "validation_fraction", "test_fraction", "limit")
+        source, path, expected = (self.hparams[name] for name in ("source", "path", "num_features"))
+        vectors = load_vectors(source, split, **{name: self.hparams[name] for name in names})
+        found = vectors.values.shape[1]
+        if found != expected:
+            raise ValueError(
+                f"{path or source} has {found} columns, not num_features {expected}; set model.num_features to {found}"
+            )
+        return vectors

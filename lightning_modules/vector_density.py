@@ -1,0 +1,61 @@
+"""The training module of vectors: a prior on its own, an optimiser, a schedule."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from glow_app.bijections import Bijection
+from glow_app.priors import GaussianPrior
+from glow_app.vector_model import VectorModel
+from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.schedules import LinearWarmupCosine
+
+__all__ = ["VectorDensityModule"]
+
+
+class VectorDensityModule(LikelihoodModule):
+    r"""Maximum likelihood on vectors: minimises the nats of a prior that stands on its own.
+
+    Args:
+        num_features: Values of a vector.
+        prior: The density, see :class:`~glow_app.vector_model.VectorModel`.
+        optimizer: Called with the parameters.
+        lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
+        seed: Of the trace estimator's noise, where the prior has one.
+    Shape:
+        A batch is vectors, float32 (B, num_features).
+    """
+
+    metric = "nats"
+    model: VectorModel
+
+    def __init__(
+        self,
+        num_features: int = 2,
+        prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
+        optimizer: Callable[[Iterable[Parameter]], Optimizer] = torch.optim.Adam,
+        lr_scheduler: Callable[[Optimizer, float], LRScheduler] = LinearWarmupCosine,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(VectorModel(num_features, prior), optimizer, lr_scheduler, seed)
+        self.save_hyperparameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the negative log-likelihood of each vector in nats, (B,)."""
+        return self.model(x)
+
+    def initialize(self, batch: Tensor, generator: torch.Generator) -> None:
+        """Set the standardisation."""
+        self.model.initialize(batch)
+
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the negative log-likelihood in nats."""
+        return self(batch)
+
+    def evaluate(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the negative log-likelihood in nats."""
+        return -self.model.log_prob(batch)

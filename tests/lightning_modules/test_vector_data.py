@@ -1,0 +1,110 @@
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch.utils.data import SequentialSampler
+
+from glow_app.data import TOYS
+from lightning_modules.vector_data import VectorDataModule
+
+
+class Recorder(pl.LightningModule):
+    """Keeps what it is fed; its one weight depends on the order of the batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[list[float]] = []
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        assert batch.dtype == torch.float32
+        self.seen.append(batch.flatten().tolist())
+        return (self.weight - batch.mean()) ** 2
+
+    def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        assert batch.shape[1] == 2
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+def run(folder: Path, ckpt_path: Path | None = None, **options: Any) -> Recorder:
+    settings: dict[str, Any] = {"max_epochs": 3, "logger": False, "accelerator": "cpu", "enable_progress_bar": False}
+    settings |= {"enable_model_summary": False, "default_root_dir": folder, "enable_checkpointing": False}
+    model = Recorder()
+    data = VectorDataModule("pinwheel", batch_size=8, num_samples=43, seed=3, limit=40)
+    pl.Trainer(**settings | options).fit(model, datamodule=data, ckpt_path=ckpt_path)
+    return model
+
+
+def table(folder: Path, width: int = 3) -> Path:
+    np.save(folder / "table.npy", np.random.default_rng(0).normal(size=(100, width)))
+    return folder / "table.npy"
+
+
+def test_batches() -> None:
+    data = VectorDataModule(eval_batch_size=4000)
+    data.setup()
+    batch = next(iter(data.train_dataloader()))
+    assert (batch.shape, batch.dtype) == ((512, 2), torch.float32)
+    assert len(data.train_dataloader()) == 97
+    assert [len(batch) for batch in data.val_dataloader()] == [4000, 1000]
+    assert [len(batch) for batch in data.test_dataloader()] == [4000] * 5
+    assert isinstance(data.test_dataloader().sampler, SequentialSampler)
+    assert torch.equal(torch.cat(list(data.test_dataloader())), data.vectors("test"))
+    assert [len(batch) for batch in VectorDataModule(limit=600).val_dataloader()] == [512, 88]
+
+
+def test_what_is_known_of_a_toy() -> None:
+    for name, toy in TOYS.items():
+        data = VectorDataModule(name, limit=5)
+        assert data.entropy == toy.entropy
+        assert data.column_names == ("x0", "x1")
+        assert data.vectors("validation").shape == (5, 2)
+
+
+def test_a_table(tmp_path: Path) -> None:
+    data = VectorDataModule("table", 3, table(tmp_path), batch_size=16)  # type: ignore[arg-type]
+    data.setup("test")
+    assert set(data._sets) == {"test"}
+    assert data.column_names == ("x0", "x1", "x2")
+    assert set(data._sets) == {"test"}
+    data.setup("fit")
+    assert [len(data.vectors(split)) for split in ("train", "validation", "test")] == [80, 10, 10]
+    assert data.entropy is None
+
+
+def test_hyperparameters_are_plain(tmp_path: Path) -> None:
+    data = VectorDataModule("table", path=tmp_path)  # type: ignore[arg-type]
+    assert isinstance(data.hparams, Mapping)
+    assert {type(value) for value in data.hparams.values()} <= {str, int, float, type(None)}
+    assert data.hparams["path"] == str(tmp_path)
+
+
+def test_data_of_another_width(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    with pytest.raises(ValueError, match=r"table.npy has 3 columns, not num_features 2; set model.num_features to 3"):
+        VectorDataModule("table", path=str(path)).setup("fit")
+    with pytest.raises(ValueError, match=r"rings has 2 columns, not num_features 5; set model.num_features to 2"):
+        VectorDataModule("rings", 5).setup("fit")
+
+
+def test_batch_larger_than_the_set() -> None:
+    with pytest.raises(ValueError, match="batch_size is 512, but with 100 training vectors it must be from 1 to 100"):
+        VectorDataModule(limit=100).train_dataloader()
+
+
+def test_resuming_from_any_step(tmp_path: Path) -> None:
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    whole = run(tmp_path, enable_checkpointing=True, callbacks=[keep])
+    assert len(whole.seen) == 15
+    assert whole.seen[:5] != whole.seen[5:10]
+    for step in (2, 5, 8, 14):
+        rest = run(tmp_path, tmp_path / f"step={step}.ckpt")
+        assert rest.seen == whole.seen[step:], f"resumed from step {step}"
+        assert torch.equal(rest.weight, whole.weight)
