@@ -1,18 +1,20 @@
-"""What every benchmark records: the machine, the versions and the commit."""
+"""What every benchmark records: the machine, the versions and the commit; and where its table stands."""
 
 import json
 import os
 import platform
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["describe_machine", "write_result"]
+__all__ = ["describe_machine", "write_result", "write_table"]
 
 RESULTS = Path(__file__).parent / "results"
+PRIORS_PAGE = Path(__file__).parents[1] / "docs" / "priors.md"
 
 
 def describe_machine() -> dict[str, Any]:
@@ -38,3 +40,13 @@ def write_result(name: str, result: Mapping[str, Any]) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": describe_machine(), **result}, indent=2) + "\n")
     return path
+
+
+def write_table(name: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Put a table into docs/priors.md, between the comments that hold its name."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
+    block = "\n".join([f"<!-- {name} -->", *lines, f"<!-- /{name} -->"])
+    text = PRIORS_PAGE.read_text(encoding="utf-8")
+    text, count = re.subn(rf"<!-- {name} -->.*<!-- /{name} -->", lambda _: block, text, flags=re.DOTALL)
+    assert count == 1, f"{PRIORS_PAGE} has {count} places for {name}"
+    PRIORS_PAGE.write_text(text, encoding="utf-8")

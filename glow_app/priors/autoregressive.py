@@ -44,7 +44,7 @@ class MAFPrior(HeadPrior):
         latent_shape: LatentShape,
         context_features: int = 0,
         num_layers: int = 2,
-        hidden_features: int = 128,
+        hidden_features: int = 64,
         num_blocks: int = 1,
         residual: bool = True,
         elementwise: Literal["affine", "spline"] = "affine",

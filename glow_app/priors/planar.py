@@ -31,7 +31,7 @@ class PlanarPrior(HeadPrior):
         self,
         latent_shape: LatentShape,
         context_features: int = 0,
-        num_layers: int = 16,
+        num_layers: int = 8,
         nonlinearity: Literal["tanh", "leaky"] = "tanh",
     ) -> None:
         require_layers(num_layers)

@@ -1,0 +1,97 @@
+"""Test log-likelihood of every head on every toy density, by the configurations that are shipped.
+
+    python benchmarks/toys.py                       # all: about an hour and a half of one core
+    python benchmarks/toys.py --heads maf --toys rings
+
+Writes results/toys.json, and the table of docs/priors.md. What is reported is the excess: the mean log-density of the
+toy itself on the test points, minus the model's. It estimates the Kullback-Leibler divergence, in which the luck
+of the draw cancels.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import RESULTS, write_result, write_table
+
+from glow_app.checkpoint import load_density
+from glow_app.data import TOYS, load_vectors
+from glow_app.vector_model import VectorModel
+
+ROOT = Path(__file__).parents[1]
+AFFINE = ["--model.prior.init_args.elementwise", "affine", "--model.prior.init_args.num_layers", "6"]
+HEADS: dict[str, list[str]] = {
+    "gaussian": ["gaussian"],
+    "planar": ["planar"],
+    "maf, affine": ["maf", *AFFINE],
+    "maf": ["maf"],
+    "iaf": ["iaf"],
+    "cnf": ["cnf"],
+}
+
+
+def measure(head: str, toy: str) -> dict[str, Any]:
+    """Train as a user would, in a process of its own, and evaluate the exported model."""
+    config, *options = HEADS[head]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "glow_app.cli", "fit", f"--config={ROOT}/configs/toy/{config}.yaml"]
+        start = time.perf_counter()
+        subprocess.run(
+            [*command, "--data.source", toy, "--run_dir", f"{folder}/run", *options],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        seconds = time.perf_counter() - start
+        model = load_density(f"{folder}/run")
+    assert isinstance(model, VectorModel)
+    points = load_vectors(toy, "test").values
+    found = torch.cat([model.log_prob(part) for part in points.split(5000)]).double()
+    excess = exact_log_density(toy, points) - found
+    return {
+        "log_likelihood": round(float(found.mean()), 4),
+        "excess": round(float(excess.mean()), 4),
+        "standard_error": round(float(excess.std() / len(excess) ** 0.5), 4),
+        "entropy": round(TOYS[toy].entropy, 4),
+        "seconds": round(seconds),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+_EXACT: dict[str, torch.Tensor] = {}
+
+
+def exact_log_density(toy: str, points: torch.Tensor) -> torch.Tensor:
+    if toy not in _EXACT:
+        _EXACT[toy] = TOYS[toy].log_density(points)
+    return _EXACT[toy]
+
+
+def cells(head: str, figures: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a head's row of the table."""
+    return [head, *(f"{one['excess']:.3f}" if (one := figures.get(f"{head} / {toy}")) else "" for toy in TOYS)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--heads", nargs="*", default=list(HEADS), choices=list(HEADS))
+    parser.add_argument("--toys", nargs="*", default=list(TOYS), choices=list(TOYS))
+    arguments = parser.parse_args()
+    path = RESULTS / "toys.json"
+    figures = json.loads(path.read_text())["figures"] if path.exists() else {}
+    for head in arguments.heads:
+        for toy in arguments.toys:
+            figures[f"{head} / {toy}"] = measure(head, toy)
+            print(f"{head} / {toy}: {figures[f'{head} / {toy}']}", flush=True)
+            write_result("toys", {"figures": figures})
+    entropies = ["*entropy*", *(f"*{toy.entropy:.3f}*" for toy in TOYS.values())]
+    write_table("toys", ["head", *TOYS], [*(cells(head, figures) for head in HEADS), entropies])
+
+
+if __name__ == "__main__":
+    main()
