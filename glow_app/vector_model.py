@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from glow_app.bijections import ActNorm, Bijection, Chain, Reshape
+from glow_app.bijections import ActNorm, Bijection, Chain, Reshape, without_log_det
 from glow_app.density import Density
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.parts import Part, describe_part
@@ -72,12 +72,14 @@ class VectorModel(Density):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Return the whitened latents of ``x``."""
-        return self.flow(x.to(self.device, self.dtype))[0]
+        with without_log_det():
+            return self.flow(x.to(self.device, self.dtype))[0]
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Return the vectors of the latents ``z``."""
-        return self.flow.inverse(z.to(self.device, self.dtype))[0]
+        with without_log_det():
+            return self.flow.inverse(z.to(self.device, self.dtype))[0]
 
     def sample(self, num: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
         """Return ``num`` vectors, (num, D).

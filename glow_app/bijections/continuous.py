@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from glow_app.bijections.base import Bijection
-from glow_app.bijections.solves import Method, SolveRecord, current_record
+from glow_app.bijections.solves import Method, SolveRecord, current_record, log_det_wanted
 from glow_app.bijections.traces import Dynamics, draw_noise
 from glow_app.nn import Velocity
 
@@ -32,8 +32,9 @@ class ContinuousFlow(Bijection):
 
     Both integrals are solved numerically, so the two directions invert each other up to the error of the solver.
     With ``dopri5`` the steps adapt to a tolerance that holds for the root mean square over the batch; rows of a batch
-    share the steps. Training can do with a fixed-step solver or a loose tolerance; evaluation mode has a solver of its
-    own, by default adaptive and tight, since a likelihood is one only where the equation is solved.
+    share the steps. Training can do with a loose tolerance, or with many fixed steps: with few, a network learns what
+    the solver gets wrong. Evaluation mode has a solver of its own, by default adaptive and tight, since a likelihood is
+    one only where the equation is solved.
 
     The trace is exact, in :math:`D` backward passes an evaluation, or estimated without bias as
     :math:`\epsilon^\top \frac{\partial v}{\partial x} \epsilon` with noise drawn once a solve. An estimated ``log_det``
@@ -44,7 +45,8 @@ class ContinuousFlow(Bijection):
 
     .. math:: \frac 1 D \int_0^1 \lambda_K |v|^2 + \lambda_J |\epsilon^\top \tfrac{\partial v}{\partial x}|^2 \, dt
 
-    (with the Frobenius norm of the Jacobian where the trace is exact).
+    (with the Frobenius norm of the Jacobian where the trace is exact). Inside
+    :func:`~glow_app.bijections.without_log_det` it finds the point alone, at a fraction of the cost.
 
     Args:
         velocity: The network :math:`v`.
@@ -127,23 +129,23 @@ class ContinuousFlow(Bijection):
         with _outside_inference_mode():
             if context is not None and context.is_inference():
                 context = context.clone()
-            penalised = record is not None and torch.is_grad_enabled() and any(self.weights)
-            zeros = x.new_zeros(len(x))
-            states = (x, zeros, zeros) if penalised else (x, zeros)
+            wanted = log_det_wanted()
+            penalised = wanted and record is not None and torch.is_grad_enabled() and any(self.weights)
+            states = (x, *[x.new_zeros(len(x))] * (wanted + penalised))
             parameters = dict(self.velocity.named_parameters())
             dynamics = Dynamics(
                 self._velocity_given(context, parameters),
-                self._draw_noise(x, record),
+                self._draw_noise(x, record) if wanted else None,
                 self.weights if penalised else None,
                 span,
                 method := self._method(x.dtype),
             )
             tensors = [*parameters.values()] if context is None else [*parameters.values(), context]
-            z, log_det, *penalty = dynamics.finish(method.solve(dynamics, states, span, tensors))
+            z, *sums = dynamics.finish(method.solve(dynamics, states, span, tensors))
         if record is not None:
             record.num_evaluations.append(dynamics.num_evaluations)
-            record.penalty = sum(penalty, start=record.penalty)
-        return z, log_det
+            record.penalty = sum(sums[1:], start=record.penalty)
+        return z, sums[0] if wanted else x.new_full((len(x),), math.nan)
 
     def _velocity_given(
         self, context: Tensor | None, parameters: Mapping[str, Tensor]

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-__all__ = ["Method", "SolveRecord", "SolverError", "current_record", "record_solves"]
+__all__ = [
+    "Method",
+    "SolveRecord",
+    "SolverError",
+    "current_record",
+    "log_det_wanted",
+    "record_solves",
+    "without_log_det",
+]
 
 
 class SolverError(FloatingPointError):
@@ -58,12 +66,12 @@ class Method:
 
         times = torch.tensor(span, dtype=states[0].dtype, device=states[0].device)
         # A step ends at the end: beyond [0, 1] the velocity has never been seen. (torchdiffeq negates times.)
-        # The first step is half the way, and is refused where that is too far: torchdiffeq's own guess for the velocity
-        # zero, at which training starts, is a millionth.
+        # The first step goes all the way, and is refused where that is too far. For the velocity zero, with which
+        # training starts, torchdiffeq's own guess is a millionth.
         adaptive = {
             "step_t": torch.tensor([-1.0, 0.0, 1.0], device=times.device),
             "norm": _norm,
-            "first_step": abs(span[1] - span[0]) / 2,
+            "first_step": abs(span[1] - span[0]),
         }
         options = adaptive if self.adaptive else {"grid_constructor": self._grid}
         arguments = {"method": self.solver, "atol": self.atol, "rtol": self.rtol, "options": options}
@@ -138,6 +146,27 @@ def record_solves(generator: torch.Generator | None = None) -> Iterator[SolveRec
         yield record
     finally:
         _RECORD.reset(token)
+
+
+_WITHOUT_LOG_DET: ContextVar[bool] = ContextVar("without_log_det", default=False)
+
+
+@contextmanager
+def without_log_det() -> Iterator[None]:
+    """Let solves find their points alone; their log-determinants come out as NaN.
+
+    For sampling and encoding, which want no likelihood: the trace, above all an exact one, is most of a solve's cost.
+    """
+    token = _WITHOUT_LOG_DET.set(True)
+    try:
+        yield
+    finally:
+        _WITHOUT_LOG_DET.reset(token)
+
+
+def log_det_wanted() -> bool:
+    """Return whether log-determinants are to be found, as they are outside :func:`without_log_det`."""
+    return not _WITHOUT_LOG_DET.get()
 
 
 def current_record() -> SolveRecord | None:

@@ -94,6 +94,8 @@ class Dynamics:
     def __call__(self, t: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the rates of the states."""
         self.num_evaluations += 1
+        if len(states) == 1:
+            return self._point_alone(t, states)
         self.last_states = tuple(state.detach() for state in states)
         differentiable = torch.is_grad_enabled()
         # Here and not around the solve: the adjoint method comes back in the backward pass.
@@ -108,6 +110,14 @@ class Dynamics:
         if not _finite(rates):
             raise self.method.error(_time(t), "the velocity or its divergence is not finite")
         return tuple(rates) if differentiable else tuple(rate.detach() for rate in rates)
+
+    def _point_alone(self, t: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        self.last_states = (states[0].detach(),)
+        with full_precision(states[0].device):
+            velocity = self.velocity(t, states[0])
+        if not _finite([velocity]):
+            raise self.method.error(_time(t), "the velocity is not finite")
+        return (velocity,)
 
     def _penalty(self, velocity: Tensor, products: Tensor) -> Tensor:
         assert self.weights is not None

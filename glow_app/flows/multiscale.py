@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from glow_app.bijections import Bijection, Chain, Squeeze
+from glow_app.bijections import Bijection, Chain, Squeeze, without_log_det
 from glow_app.likelihood import standard_normal_log_density
 
 __all__ = ["MultiscaleFlow", "level_shapes"]
@@ -105,11 +105,13 @@ class MultiscaleFlow(nn.Module):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> list[Tensor]:
         """Return the whitened latents of ``x``, one a level."""
-        return self(x, context)[0]
+        with without_log_det():
+            return self(x, context)[0]
 
     def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
         """Return the image of ``latents``; exact on what :meth:`encode` returned."""
-        return self.inverse(latents, context)[0]
+        with without_log_det():
+            return self.inverse(latents, context)[0]
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``x`` in nats, (B,)."""

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from glow_app.bijections import ActNorm, Bijection, Chain, ContinuousFlow, Reshape
+from glow_app.bijections import ActNorm, Bijection, Chain, ContinuousFlow, Reshape, without_log_det
 from glow_app.priors import GaussianPrior
 from glow_app.vector_model import VectorModel
 
@@ -74,9 +74,10 @@ def flow_picture(model: VectorModel, num_points: int = 20_000, seed: int = 0) ->
     noise = torch.randn(num_points, 2, generator=torch.Generator().manual_seed(seed))
     points = noise.to(model.device, model.dtype)
     stages = [points]
-    for step, is_stage in _inverse_steps(model.flow):
-        points = step(points)[0]
-        stages[len(stages) - (not is_stage) :] = [points.flatten(1)]
+    with without_log_det():
+        for step, is_stage in _inverse_steps(model.flow):
+            points = step(points)[0]
+            stages[len(stages) - (not is_stage) :] = [points.flatten(1)]
     shown = np.linspace(0, len(stages) - 1, min(PANELS, len(stages))).round().astype(int)
     colours = _colours_of(noise)
     return _row([_dots(stages[index].cpu(), colours) for index in shown])

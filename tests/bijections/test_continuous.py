@@ -6,7 +6,7 @@ import torch
 from registry import perturb
 from torch import Tensor, nn
 
-from glow_app.bijections import ContinuousFlow, SolverError, record_solves
+from glow_app.bijections import ContinuousFlow, SolverError, record_solves, without_log_det
 from glow_app.bijections.continuous import EXACT_DIMS_IN_TRAINING
 from glow_app.bijections.solves import Method
 from glow_app.bijections.traces import Dynamics, divergence, draw_noise
@@ -516,3 +516,31 @@ def test_tolerances_below_the_resolution_of_the_dtype_are_raised() -> None:
     torch.testing.assert_close(z.double(), expected[0], rtol=0, atol=2e-5)
     torch.testing.assert_close(log_det.double(), expected[1], rtol=0, atol=2e-5)
     assert record.num_evaluations[0] < 200
+
+
+@pytest.mark.parametrize("adjoint", [False, True])
+@pytest.mark.parametrize("solver", ["dopri5", "rk4"])
+def test_the_point_alone_is_the_same_point(solver: Any, adjoint: bool) -> None:
+    flow, x = mlp_flow(solver=solver, adjoint=adjoint, atol=1e-8, rtol=1e-8), points()
+    calls = []
+    for direction in (flow.forward, flow.inverse):
+        with without_log_det(), record_solves() as record:
+            z, log_det = direction(x)
+        calls += record.num_evaluations
+        torch.testing.assert_close(z, direction(x)[0], rtol=0, atol=1e-6)
+        assert log_det.shape == (len(x),)
+        assert log_det.isnan().all()
+    assert len(calls) == 2
+    with without_log_det():
+        (gradient,) = torch.autograd.grad(flow(x.requires_grad_())[0].sum(), x)
+    (expected,) = torch.autograd.grad(flow(x)[0].sum(), x)
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_point_alone_fails_in_one_line_too() -> None:
+    flow = ContinuousFlow(FailingVelocity(lambda t, x: math.nan + 0 * x))
+    with (
+        without_log_det(),
+        pytest.raises(SolverError, match=r"dopri5 with atol .* at t = 0: the velocity is not finite"),
+    ):
+        flow(points())
