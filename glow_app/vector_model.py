@@ -43,11 +43,14 @@ class VectorModel(Density):
         prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
     ) -> None:
         super().__init__()
+        if num_features < 1:
+            raise ValueError(f"num_features is {num_features}; expected at least 1")
         self.num_features = num_features
-        shape = (num_features, 1, 1)
-        self.flow = Chain(
-            Reshape((num_features,), shape), ActNorm(num_features), prior(shape, 0), Reshape(shape, (num_features,))
-        )
+        vector, shape = (num_features,), (num_features, 1, 1)
+        # Not learned: gradients with respect to it would be in units of the data, and clipping those of a small column
+        # would stop all others. The Gaussian that every prior begins with learns the same in standardised units.
+        standardise = ActNorm(num_features, learned=False)
+        self.flow = Chain(Reshape(vector, shape), standardise, prior(shape, 0), Reshape(shape, vector))
 
     @property
     def config(self) -> dict[str, object]:
@@ -67,7 +70,7 @@ class VectorModel(Density):
     @torch.no_grad()
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density of ``x``, (B,), nats."""
-        return -self(x)
+        return -self(x.to(self.device))
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from glow_app.usage import UsageError, closest
 from lightning_modules.callbacks import ExportBest, InitializeActNorm, PlainProgress, Throughput
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.csv_logger import AppendingCSVLogger
-from lightning_modules.kinds import KindName, kind_of
+from lightning_modules.kinds import KindName, kind_of, other_kind
 
 __all__ = ["GlowCLI", "main"]
 
@@ -100,7 +100,10 @@ class GlowCLI(LightningCLI):
         except ArgumentError as error:
             text = " ".join(str(error).split())
             known = self._subcommand_parsers[args[0]]._option_string_actions
-            raise UsageError(f"glow {args[0]}: {text[:600]}{_suggestion(text, known)}") from error
+            hint = _suggestion(text, known) or other_kind(self.kind, text)
+            raise UsageError(f"glow {args[0]}: {text[:600]}{hint}") from error
+        if (asked := self.config[self.config.subcommand].kind) != self.kind.name:
+            raise UsageError(f"glow {args[0]}: give the kind as --kind {asked}, or in a configuration file")
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder."""
@@ -120,6 +123,10 @@ class GlowCLI(LightningCLI):
                     "or choose another --run_dir"
                 )
         config.trainer.default_root_dir = config.run_dir
+        every, epochs = config.trainer.check_val_every_n_epoch, config.trainer.max_epochs
+        if every is not None and epochs is not None and 0 < epochs < every:
+            # Or a short trial of a long configuration would end without a validated model.
+            config.trainer.check_val_every_n_epoch = epochs
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer; a CSV log always, other loggers as configured."""
@@ -141,7 +148,8 @@ class GlowCLI(LightningCLI):
         metric = self.kind.module.metric
         best = ModelCheckpoint(config.run_dir, "best", monitor=f"val/{metric}", enable_version_counter=False)
         # A checkpoint of its own: with ``save_last`` it would be written only together with a new best one.
-        last = ModelCheckpoint(config.run_dir, "last", enable_version_counter=False)
+        # After every epoch, whether it was validated or not: what is not saved is lost to a resumed run.
+        last = ModelCheckpoint(config.run_dir, "last", save_on_train_epoch_end=True, enable_version_counter=False)
         callbacks += [InitializeActNorm(), LearningRateMonitor("step"), Throughput(), best, last, ExportBest()]
         callbacks += [config[name] for name in self.kind.callbacks]
         plugins = config.trainer.plugins or []

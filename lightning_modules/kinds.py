@@ -1,5 +1,6 @@
 """What a run may be about, images or vectors, and what each needs of the command line."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,7 +21,7 @@ from lightning_modules.vector_data import VectorDataModule
 from lightning_modules.vector_density import VectorDensityModule
 from lightning_modules.vector_report import finish_vectors, print_vector_report
 
-__all__ = ["Kind", "KindName", "kind_of"]
+__all__ = ["Kind", "KindName", "kind_of", "other_kind"]
 
 KindName = Literal["images", "vectors"]
 
@@ -85,15 +86,24 @@ def kind_of(arguments: Sequence[str]) -> Kind:
         UsageError: If it is none that there is.
     """
     name: object = "images"
-    words = [part for argument in arguments for part in argument.split("=", 1)]
+    words = [word for argument in arguments for word in argument.split("=", 1 if argument.startswith("--") else 0)]
     for option, value in pairwise(words):
         if option == "--kind":
             name = value
         elif option == "--config" and Path(value).is_file():
             name = _kind_in(Path(value)) or name
-    if name not in KINDS:
+    if str(name) not in KINDS:
         raise UsageError(f"kind is {name!r}; expected one of {', '.join(KINDS)}")
     return KINDS[str(name)]
+
+
+def other_kind(kind: Kind, message: str) -> str:
+    """Return a hint where a refused option belongs to the other kind."""
+    options = {"images": r"model\.(prior|num_features)|data\.path", "vectors": r"model\.(flow|num_bits)|image_shape"}
+    if not re.search(options[kind.name], message):
+        return ""
+    other = next(name for name in KINDS if name != kind.name)
+    return f"; this is a run on {kind.name}: did you mean --kind {other}?"
 
 
 def _kind_in(path: Path) -> object:

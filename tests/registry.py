@@ -137,6 +137,7 @@ def _rk4(velocity: Velocity, adjoint: bool = False) -> ContinuousFlow:
 
 REGISTRY: dict[str, Case] = {
     "ActNorm": Case(lambda: ActNorm(4), (4, 2, 2)),
+    "ActNorm, not learned": Case(lambda: ActNorm(3, learned=False), (3, 1, 2)),
     "ActNorm, one channel": Case(lambda: ActNorm(1), (1, 3, 2)),
     "InvertibleConv1x1": Case(lambda: InvertibleConv1x1(4), (4, 2, 2)),
     "InvertibleConv1x1, three channels, not square": Case(lambda: InvertibleConv1x1(3), (3, 1, 2)),

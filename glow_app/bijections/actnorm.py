@@ -19,6 +19,7 @@ class ActNorm(PixelwiseAffine):
 
     Args:
         num_channels: Channels :math:`C`.
+        learned: Train scale and shift on from there; otherwise they stay as the batch set them.
     Shape:
         x, z: (B, C, H, W); log_det: (B,), nats.
     Raises:
@@ -28,9 +29,9 @@ class ActNorm(PixelwiseAffine):
         Glow, Kingma & Dhariwal 2018, arXiv:1807.03039, section 3.1.
     """
 
-    def __init__(self, num_channels: int) -> None:
+    def __init__(self, num_channels: int, learned: bool = True) -> None:
         super().__init__(num_channels)
-        self.norm = DataDependentAffine(num_channels)
+        self.norm = DataDependentAffine(num_channels, learned)
 
     @property
     def initialized(self) -> Tensor:

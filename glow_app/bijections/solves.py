@@ -83,7 +83,8 @@ class Method:
 
     def _grid(self, dynamics: object, states: object, times: Tensor) -> Tensor:
         fractions = torch.arange(self.num_steps + 1, dtype=times.dtype, device=times.device) / self.num_steps
-        return times[0] + (times[-1] - times[0]) * fractions
+        # Without rounding at the end, where torchdiffeq compares.
+        return torch.cat([times[0] + (times[-1] - times[0]) * fractions[:-1], times[-1:]])
 
     def error(self, time: float, reason: str) -> SolverError:
         """Return the error that says where the solve failed, and what to do."""

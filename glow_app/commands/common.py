@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from glow_app.model import ImageModel
@@ -14,6 +15,7 @@ __all__ = [
     "add_model_arguments",
     "add_output_arguments",
     "check_labels",
+    "device_of",
     "load",
     "output_folder",
     "positive_int",
@@ -45,14 +47,19 @@ def positive_int(text: str) -> int:
 
 
 def load(arguments: argparse.Namespace) -> "ImageModel":
-    """Return the model of ``--checkpoint`` on ``--device``.
+    """Return the image model of ``--checkpoint`` on ``--device``."""
+    from glow_app.checkpoint import load_model
+
+    return load_model(arguments.checkpoint, device_of(arguments))
+
+
+def device_of(arguments: argparse.Namespace) -> "torch.device":
+    """Return the device of ``--device``.
 
     Raises:
-        ValueError: If the device is unknown or absent.
+        ValueError: If it is unknown or absent.
     """
     import torch
-
-    from glow_app.checkpoint import load_model
 
     name = arguments.device
     if name == "auto":
@@ -62,7 +69,7 @@ def load(arguments: argparse.Namespace) -> "ImageModel":
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {name} is not available here; use --device cpu") from error
-    return load_model(arguments.checkpoint, device)
+    return device
 
 
 def output_folder(arguments: argparse.Namespace) -> Path:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from glow_app.commands.common import add_model_arguments, load
+from glow_app.commands.common import add_model_arguments, device_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,10 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the export."""
-    from glow_app.checkpoint import training_facts
+    from glow_app.checkpoint import load_density, training_facts
     from glow_app.pretrained import model_hash, save_pretrained
 
-    model = load(arguments)
+    model = load_density(arguments.checkpoint, device_of(arguments))
     folder = save_pretrained(
         model, arguments.output, training_facts(arguments.checkpoint), overwrite=arguments.overwrite
     )

@@ -1,13 +1,15 @@
 """Scale and shift per channel, initialised from a batch."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 __all__ = ["DataDependentAffine"]
 
-# Below this a channel counts as constant on the batch: dividing by its spread would blow up the first
-# other value, so it keeps scale 1.
+# Below this part of its largest value a channel counts as constant on the batch: dividing by its spread would blow up
+# the first other value, so it keeps scale 1.
 MIN_STD = 1e-6
 
 
@@ -18,19 +20,25 @@ class DataDependentAffine(nn.Module):
 
     Args:
         num_channels: Channels :math:`C`, the second dimension of the input.
+        learned: Train on from there; otherwise the numbers stay as the batch set them.
     Shape:
         bias, log_scale: (C,); initialized: a boolean scalar, saved with the weights.
     References:
         Glow, Kingma & Dhariwal 2018, arXiv:1807.03039, section 3.1.
     """
 
+    bias: Tensor
+    log_scale: Tensor
     initialized: Tensor
 
-    def __init__(self, num_channels: int) -> None:
+    def __init__(self, num_channels: int, learned: bool = True) -> None:
         super().__init__()
         self.num_channels = num_channels
-        self.bias = nn.Parameter(torch.zeros(num_channels))
-        self.log_scale = nn.Parameter(torch.zeros(num_channels))
+        for name in ("bias", "log_scale"):
+            if learned:
+                self.register_parameter(name, nn.Parameter(torch.zeros(num_channels)))
+            else:
+                self.register_buffer(name, torch.zeros(num_channels))
         self.register_buffer("initialized", torch.tensor(False))
         # Reading the buffer on a GPU waits for the device; once seen true it need not be read again.
         self._seen_initialized = False
@@ -51,7 +59,8 @@ class DataDependentAffine(nn.Module):
         mean = _sum_over_ranks(values.sum(1)) / (total := _sum_over_ranks(count))
         variance = _sum_over_ranks((values - mean[:, None]).square().sum(1)) / total
         std = variance.sqrt()
-        std = torch.where(std > MIN_STD, std, torch.ones_like(std))
+        largest = _largest_over_ranks(values.abs().amax(1))
+        std = torch.where(std > MIN_STD * largest, std, torch.ones_like(std))
         self.bias.copy_(-mean)
         self.log_scale.copy_(-std.log())
         self.initialized.fill_(True)
@@ -76,9 +85,17 @@ def _forget_initialized(module: nn.Module, incompatible_keys: object) -> None:
 
 
 def _sum_over_ranks(values: Tensor) -> Tensor:
+    return _over_ranks(values, dist.ReduceOp.SUM)
+
+
+def _largest_over_ranks(values: Tensor) -> Tensor:
+    return _over_ranks(values, dist.ReduceOp.MAX)
+
+
+def _over_ranks(values: Tensor, operation: Any) -> Tensor:
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         total = values.to(torch.float32 if values.device.type == "mps" else values.dtype)
-        dist.all_reduce(total)
+        dist.all_reduce(total, operation)
         # Some reductions may differ in the last bit between ranks; one rank's result holds for all.
         dist.broadcast(total, src=0)
         return total

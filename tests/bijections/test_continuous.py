@@ -544,3 +544,19 @@ def test_the_point_alone_fails_in_one_line_too() -> None:
         pytest.raises(SolverError, match=r"dopri5 with atol .* at t = 0: the velocity is not finite"),
     ):
         flow(points())
+
+
+@pytest.mark.parametrize("num_steps", range(1, 41))
+def test_fixed_steps_end_where_they_should(num_steps: int) -> None:
+    flow = ContinuousFlow(LinearVelocity(), "rk4", num_steps)
+    half = flow.between(points(), 1.0, 0.4)[0]
+    assert half.shape == points().shape
+
+
+def test_two_halves_of_the_way_are_the_whole() -> None:
+    flow, x = mlp_flow(**TIGHT).eval(), points()
+    middle, first = flow.between(x, 0.0, 0.3)
+    z, second = flow.between(middle, 0.3, 1.0)
+    expected, log_det = flow(x)
+    torch.testing.assert_close(z, expected, rtol=0, atol=1e-7)
+    torch.testing.assert_close(first + second, log_det, rtol=0, atol=1e-7)

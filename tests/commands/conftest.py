@@ -51,7 +51,7 @@ def run_glow(*arguments: object) -> Result:
     return Result(code, output.getvalue(), [*errors.getvalue().splitlines(), *(str(w.message) for w in caught)])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def glow() -> Callable[..., Result]:
     return run_glow
 

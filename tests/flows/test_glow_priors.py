@@ -1,0 +1,212 @@
+"""Glow with each prior in the place of its Gaussian: what holds of the whole model, whatever ends it."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from registry import perturb, random_images, tiny_glow, tiny_model
+from torch import Tensor, nn
+from torch.quasirandom import SobolEngine
+
+from glow_app.bijections import Bijection
+from glow_app.flows import Glow
+from glow_app.likelihood import standard_normal_log_density
+from glow_app.model import ImageModel
+from glow_app.nn import Conditioner
+from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
+
+PRIORS: dict[str, Callable[..., Bijection]] = {
+    "gaussian": GaussianPrior,
+    "planar": partial(PlanarPrior, num_layers=3),
+    "maf": partial(MAFPrior, hidden_features=20),
+    "maf, spline": partial(MAFPrior, hidden_features=20, elementwise="spline", num_bins=4, ordering="random"),
+    "iaf": partial(IAFPrior, hidden_features=20),
+    "cnf": partial(CNFPrior, hidden_features=6),
+    "cnf, mlp": partial(CNFPrior, velocity="mlp", hidden_features=6),
+}
+CLASSES: dict[str, int | None] = {"unconditional": None, "classes": 3}
+
+priors = pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS.keys())
+classes = pytest.mark.parametrize("num_classes", CLASSES.values(), ids=CLASSES.keys())
+
+# Two levels; the last latent has 8 channels and 2 pixels.
+IMAGE_SHAPE = (1, 8, 4)
+
+
+def built(prior: Callable[..., Bijection], num_classes: int | None, batch_size: int = 3) -> tuple[Glow, Tensor, Tensor]:
+    """Return a flow with all parameters moved, those of the prior farther; images and their labels."""
+    arguments: dict[str, Any] = {"num_classes": num_classes, "embedding_features": 3}
+    flow = tiny_glow(IMAGE_SHAPE, 2, 1, 6, torch.float64, perturbation=0.05, prior=prior, **arguments).eval()
+    perturb(flow.prior, seed=1, size=0.2)
+    generator = torch.Generator().manual_seed(2)
+    x = torch.rand(batch_size, *IMAGE_SHAPE, dtype=torch.float64, generator=generator) - 0.5
+    return flow.requires_grad_(False), x, torch.arange(batch_size) % 3
+
+
+def tolerance(flow: Glow) -> float:
+    # The tolerance of the solver in evaluation mode is 1e-7 a step, of the mean over a batch.
+    return 1e-5 if isinstance(flow.prior, CNFPrior) else 1e-8
+
+
+@priors
+@classes
+def test_the_log_det_equals_the_jacobians(prior: Callable[..., Bijection], num_classes: int | None) -> None:
+    flow, x, labels = built(prior, num_classes, batch_size=1)
+    context = flow.embed(labels + 1)
+
+    def flat(values: Tensor) -> Tensor:
+        return torch.cat([latent.flatten() for latent in flow(values.reshape(x.shape), context)[0]])
+
+    jacobian = torch.autograd.functional.jacobian(flat, x.flatten())
+    assert jacobian.shape == (32, 32)
+    latents, log_det = flow(x, context)
+    torch.testing.assert_close(log_det[0], torch.linalg.slogdet(jacobian).logabsdet, rtol=0, atol=tolerance(flow))
+    torch.testing.assert_close(flow.log_prob(x, context), standard_normal_log_density(latents) + log_det)
+
+
+@priors
+@classes
+def test_both_directions_undo_each_other(prior: Callable[..., Bijection], num_classes: int | None) -> None:
+    flow, x, labels = built(prior, num_classes)
+    context = flow.embed(labels)
+    latents, log_det = flow(x, context)
+    assert [tuple(latent.shape[1:]) for latent in latents] == flow.latent_shapes == [(2, 4, 2), (8, 2, 1)]
+    back, inverse_log_det = flow.inverse(latents, context)
+    torch.testing.assert_close(back, x, rtol=0, atol=tolerance(flow))
+    torch.testing.assert_close(inverse_log_det, -log_det, rtol=0, atol=tolerance(flow))
+
+    noise = [torch.randn_like(latent) for latent in latents]
+    image, log_det = flow.inverse(noise, context)
+    again, forward_log_det = flow(image, context)
+    for found, expected in zip(again, noise, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=10 * tolerance(flow))
+    torch.testing.assert_close(forward_log_det, -log_det, rtol=0, atol=10 * tolerance(flow))
+
+
+@priors
+@classes
+@torch.no_grad()
+def test_the_density_of_a_whole_model_integrates_to_one(
+    prior: Callable[..., Bijection], num_classes: int | None
+) -> None:
+    arguments: dict[str, Any] = {"num_classes": num_classes, "embedding_features": 2}
+    flow = tiny_glow((1, 2, 2), 1, 1, 6, torch.float64, perturbation=0.1, prior=prior, **arguments).eval()
+    num = 2**14
+
+    def context(size: int) -> Tensor | None:
+        return flow.embed(torch.ones(size, dtype=torch.long))
+
+    # Importance sampling on a low-discrepancy grid; a logistic has heavier tails than the flow.
+    noise = [torch.randn(2000, 4, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))]
+    samples = flow.decode(noise, context(2000)).flatten(1)
+    root = torch.linalg.cholesky(samples.T.cov())
+    uniform = SobolEngine(4, scramble=True, seed=0).draw(num, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
+    points = samples.mean(0) + torch.logit(uniform) @ root.T
+    log_proposal = (torch.log(uniform) + torch.log1p(-uniform)).sum(1) - root.diagonal().log().sum()
+    log_density = flow.log_prob(points.reshape(-1, 1, 2, 2), context(num))
+    assert math.isclose((log_density - log_proposal).exp().mean().item(), 1.0, abs_tol=2e-2)
+
+
+def image_model(prior: Callable[..., Bijection], num_classes: int | None) -> ImageModel:
+    """Return a float32 model with all parameters moved, those of the prior farther."""
+    model = tiny_model(image_shape=IMAGE_SHAPE, prior=prior, num_classes=num_classes, embedding_features=3)
+    # No farther: splines of random weights soon have slopes that float32 cannot undo.
+    perturb(model.flow.prior, seed=1, size=0.1)
+    return model
+
+
+@priors
+@classes
+def test_eight_bit_images_come_back_exactly(prior: Callable[..., Bijection], num_classes: int | None) -> None:
+    model = image_model(prior, num_classes)
+    black = torch.zeros(1, *IMAGE_SHAPE, dtype=torch.uint8)
+    images = torch.cat([random_images(62, IMAGE_SHAPE), black, 255 - black])
+    labels = torch.arange(64) % 3
+    assert torch.equal(model.decode(model.encode(images, labels), labels), images)
+
+
+@priors
+@classes
+def test_latents_come_back_in_float32(prior: Callable[..., Bijection], num_classes: int | None) -> None:
+    model = image_model(prior, num_classes)
+    noise, context = model.base_noise(range(16)), model.flow.embed(torch.arange(16) % 3)
+    with torch.no_grad():
+        found = model.flow.encode(model.flow.decode(noise, context), context)
+    for latent, expected in zip(found, noise, strict=True):
+        torch.testing.assert_close(latent, expected, rtol=0, atol=1e-4)
+
+
+@priors
+@classes
+def test_temperatures(prior: Callable[..., Bijection], num_classes: int | None) -> None:
+    model, labels = image_model(prior, num_classes), torch.ones(3, dtype=torch.long)
+    cold = model.sample(3, temperature=0.0, labels=labels)
+    assert torch.equal(cold, cold[:1].expand_as(cold))
+    assert torch.equal(cold, model.sample(3, temperature=0.0, seeds=100, labels=labels))
+    warm = model.sample(3, labels=labels)
+    assert len({image.numpy().tobytes() for image in [*warm, cold[0]]}) == 4
+    assert torch.equal(warm, model.sample(3, temperature=[1.0, 1.0], labels=labels))
+    coarse, fine = ([1.0 * (level == hot) for level in range(2)] for hot in (1, 0))
+    samples = [model.sample(3, temperature=value, labels=labels) for value in (coarse, fine)]
+    noise = model.base_noise(range(3))
+    assert torch.equal(samples[0], model.decode([0 * noise[0], noise[1]], labels))
+    assert torch.equal(samples[1], model.decode([noise[0], 0 * noise[1]], labels))
+    for sample in samples:
+        assert not any(torch.equal(sample[0], other) for other in (cold[0], warm[0]))
+
+
+@priors
+def test_labels_change_the_samples_and_the_density(prior: Callable[..., Bijection]) -> None:
+    model = image_model(prior, 3)
+    labels = torch.arange(3)
+    samples = model.sample(3, seeds=[4, 4, 4], labels=labels)
+    assert len({image.numpy().tobytes() for image in samples}) == 3
+    bits = [model.bits_per_dim(random_images(1, IMAGE_SHAPE), labels[i : i + 1]).item() for i in range(3)]
+    assert len({round(value, 3) for value in bits}) == 3
+
+
+@priors
+@classes
+def test_bfloat16_does_not_reach_the_prior(prior: Callable[..., Bijection], num_classes: int | None) -> None:
+    model = image_model(prior, num_classes).train()
+    computed: dict[str, set[torch.dtype]] = {"prior": set(), "conditioners": set()}
+
+    def watch(place: str) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, Tensor]], None]:
+        def hook(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, Tensor]) -> None:
+            computed[place].update(value.dtype for value in (output if isinstance(output, tuple) else (output,)))
+
+        return hook
+
+    # The prior, and every layer in it, also when it is called again in the backward pass.
+    for module in model.flow.prior.modules():
+        module.register_forward_hook(watch("prior"))
+    for module in model.modules():
+        if isinstance(module, Conditioner):
+            module.register_forward_hook(watch("conditioners"))
+    images, labels = random_images(8, IMAGE_SHAPE), torch.arange(8) % 3
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.manual_seed(3)
+        loss = model(images, labels)
+        loss.mean().backward()
+    assert loss.dtype == torch.float32
+    assert computed["prior"] == {torch.float32}
+    assert computed["conditioners"] == {torch.bfloat16}
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.dtype == torch.float32, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@priors
+@classes
+def test_autocast_changes_no_number_of_a_prior(prior: Callable[..., Bijection], num_classes: int | None) -> None:
+    model = image_model(prior, num_classes)
+    x, context = torch.randn(4, 8, 2, 1), model.flow.embed(torch.arange(4) % 3)
+    for direction in (model.flow.prior.forward, model.flow.prior.inverse):
+        expected = direction(x, context)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = direction(x, context)
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

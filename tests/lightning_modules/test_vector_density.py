@@ -1,0 +1,332 @@
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import Callback
+from tiny_training import Recorder, same, state_of, tiny_trainer
+from torch import Tensor
+
+from glow_app.bijections import Bijection, continuous, record_solves
+from glow_app.checkpoint import load_density
+from glow_app.pretrained import model_hash
+from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
+from glow_app.seeding import step_generator
+from lightning_modules.callbacks import EMA, ExportBest, NonFiniteGuard, PlainProgress, Throughput
+from lightning_modules.csv_logger import AppendingCSVLogger
+from lightning_modules.vector_data import VectorDataModule
+from lightning_modules.vector_density import VectorDensityModule
+
+Prior = Callable[..., Bijection]
+
+tiny_cnf = partial(CNFPrior, hidden_features=6, num_layers=1, solver="midpoint", num_steps=2, eval_solver="rk4")
+hutchinson = partial(tiny_cnf, trace="hutchinson", kinetic_weight=0.1, jacobian_weight=0.1)
+
+PRIORS: dict[str, Prior] = {
+    "gaussian": GaussianPrior,
+    "planar": partial(PlanarPrior, num_layers=2),
+    "maf": partial(MAFPrior, hidden_features=6),
+    "iaf": partial(IAFPrior, hidden_features=6),
+    "cnf": tiny_cnf,
+    "cnf, hutchinson": hutchinson,
+}
+
+
+def vector_module(
+    prior: Prior = tiny_cnf, cls: type[VectorDensityModule] = VectorDensityModule, **options: Any
+) -> VectorDensityModule:
+    """Return the same untrained module every time."""
+    torch.manual_seed(0)
+    optimizer = partial(torch.optim.Adam, lr=0.01)
+    return cls(**{"prior": prior, "seed": 5, "optimizer": optimizer, **options})
+
+
+def vector_data(**options: Any) -> VectorDataModule:
+    """Five training batches of 16 points, and validation batches of which the last is smaller."""
+    return VectorDataModule(**{"source": "two_moons", "batch_size": 16, "limit": 90, "seed": 5, **options})
+
+
+class Log(Callback):
+    """Keeps what was logged in every step."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.steps.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+
+class SaveAt(Callback):
+    """Writes a checkpoint after one step."""
+
+    def __init__(self, step: int, path: Path) -> None:
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+class Gradients(Callback):
+    """Keeps the batch, the weights and the gradient of the first step."""
+
+    def __init__(self) -> None:
+        self.batch = torch.empty(0)
+        self.gradients: dict[str, Tensor] = {}
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.batch = batch
+
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        self.gradients = {name: p.grad.clone() for name, p in pl_module.named_parameters() if p.grad is not None}
+
+
+@pytest.fixture
+def noises(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Everything that trace estimates draw."""
+    drawn: list[Tensor] = []
+    draw = continuous.draw_noise
+
+    def spy(*arguments: Any, **options: Any) -> Tensor:
+        drawn.append(draw(*arguments, **options))
+        return drawn[-1]
+
+    monkeypatch.setattr(continuous, "draw_noise", spy)
+    return drawn
+
+
+def validated(module: VectorDensityModule, folder: Path, stage: str = "validate") -> Mapping[str, float]:
+    (metrics,) = getattr(tiny_trainer(folder), stage)(module, datamodule=vector_data(), verbose=False)
+    return metrics
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_training_learns_from_a_standardised_start(tmp_path: Path, name: str) -> None:
+    recorder, log = Recorder(), Log()
+    module = vector_module(PRIORS[name])
+    trainer = tiny_trainer(tmp_path, [recorder, log], max_epochs=4)
+    trainer.fit(module, datamodule=vector_data())
+    data = vector_data()
+    data.setup("fit")
+    first = next(iter(data.train_dataloader()))
+    torch.testing.assert_close(recorder.before[0]["model.flow.bijections.1.norm.bias"], -first.mean(0))
+    assert len(log.steps) == 20
+    means = [sum(step["train/nats"] for step in part) for part in (log.steps[:5], log.steps[-5:])]
+    assert means[1] < means[0]
+    assert math.isfinite(float(trainer.callback_metrics["val/nats"]))
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_the_figure_is_the_mean_over_vectors(tmp_path: Path, stage: str) -> None:
+    module = vector_module(PRIORS["maf"])
+    tiny_trainer(tmp_path, max_epochs=1, limit_val_batches=0).fit(module, datamodule=vector_data())
+    before = state_of(module)
+    name = "val/nats" if stage == "validate" else "test/nats"
+    found = validated(module, tmp_path, stage)[name]
+    points = vector_data().vectors("validation" if stage == "validate" else "test")
+    assert len(points) == 90
+    assert found == pytest.approx(-float(module.model.log_prob(points).mean()), rel=1e-6)
+    torch.rand(3)
+    assert validated(module, tmp_path, stage)[name] == found
+    assert same(state_of(module), before)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("step", [3, pytest.param(5, marks=pytest.mark.slow), 8])
+def test_a_run_goes_on_inside_an_epoch_bit_for_bit(tmp_path: Path, name: str, step: int) -> None:
+    path = tmp_path / "now.ckpt"
+    whole, log, recorder = vector_module(PRIORS[name]), Log(), Recorder()
+    first = tiny_trainer(tmp_path, [EMA(0.9), log, recorder, SaveAt(step, path)])
+    first.fit(whole, datamodule=vector_data())
+    torch.manual_seed(99)
+    rest, rest_log, rest_recorder = vector_module(PRIORS[name], seed=5), Log(), Recorder()
+    torch.manual_seed(98)
+    second = tiny_trainer(tmp_path, [EMA(0.9), rest_log, rest_recorder])
+    second.fit(rest, datamodule=vector_data(), ckpt_path=path)
+    assert len(log.steps) == 10
+    assert len(rest_log.steps) == 10 - step
+    for ours, theirs in zip(rest_recorder.after, recorder.after[step:], strict=True):
+        assert same(ours, theirs)
+    assert same(state_of(rest), state_of(whole))
+    assert [one["train/nats"] for one in rest_log.steps] == [one["train/nats"] for one in log.steps[step:]]
+    assert float(second.callback_metrics["val/nats"]) == float(first.callback_metrics["val/nats"])
+    moments = [trainer.optimizers[0].state_dict()["state"] for trainer in (first, second)]
+    torch.testing.assert_close(moments[0], moments[1], rtol=0, atol=0)
+
+
+def test_trace_noise_is_a_function_of_seed_step_and_epoch(tmp_path: Path, noises: list[Tensor]) -> None:
+    runs = []
+    for seed in (5, 5, 6):
+        module = vector_module(hutchinson, seed=seed)
+        module.model.initialize(vector_data().vectors("train"))
+        noises.clear()
+        tiny_trainer(tmp_path, max_epochs=2, limit_val_batches=0).fit(module, datamodule=vector_data())
+        runs.append((state_of(module), list(noises)))
+        torch.rand(11)
+    assert len(runs[0][1]) == 10
+    assert all(map(torch.equal, runs[0][1], runs[1][1]))
+    assert len({tuple(noise.flatten().tolist()) for noise in runs[0][1]}) == 10
+    assert not any(map(torch.equal, runs[0][1], runs[2][1]))
+    assert same(runs[0][0], runs[1][0])
+    assert not same(runs[0][0], runs[2][0])
+
+
+def test_validation_draws_the_same_noise_in_every_epoch(tmp_path: Path, noises: list[Tensor]) -> None:
+    module = vector_module(hutchinson)
+    module.model.initialize(vector_data().vectors("train"))
+    noises.clear()
+    tiny_trainer(tmp_path, max_epochs=2).fit(module, datamodule=vector_data())
+    # Of five training and six validation batches an epoch.
+    first, second = noises[5:11], noises[16:22]
+    assert len(noises) == 22
+    assert all(map(torch.equal, first, second))
+    assert not torch.equal(first[0], first[1])
+    one = validated(module, tmp_path)
+    torch.rand(5)
+    assert validated(module, tmp_path) == one
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_evaluations_are_counted_where_an_equation_is_solved(tmp_path: Path, name: str) -> None:
+    log = Log()
+    module = vector_module(PRIORS[name])
+    trainer = tiny_trainer(tmp_path, [log], max_epochs=1)
+    trainer.fit(module, datamodule=vector_data())
+    metrics = {**log.steps[-1], **{key: float(value) for key, value in trainer.callback_metrics.items()}}
+    metrics |= validated(module, tmp_path, "test")
+    counted = {key: value for key, value in metrics.items() if key.endswith("/nfe")}
+    # Two steps of two evaluations each, and of four.
+    expected = {"train/nfe": 4, "val/nfe": 8, "test/nfe": 8} if name.startswith("cnf") else {}
+    assert counted == expected
+
+
+@pytest.mark.parametrize(
+    "weights", [{"kinetic_weight": 1.0}, {"jacobian_weight": 1.0}, {"kinetic_weight": 0.3, "jacobian_weight": 0.7}]
+)
+def test_penalties_change_the_gradient_and_not_the_logged_figure(tmp_path: Path, weights: dict[str, float]) -> None:
+    def start(**options: float) -> tuple[VectorDensityModule, dict[str, float], Gradients]:
+        module, log, gradients = vector_module(partial(tiny_cnf, **options)), Log(), Gradients()
+        for number, parameter in enumerate(module.parameters()):
+            parameter.data.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
+        tiny_trainer(tmp_path, [log, gradients], max_steps=1, limit_val_batches=0).fit(module, datamodule=vector_data())
+        return module, log.steps[0], gradients
+
+    _, plain_log, plain = start()
+    _, log, penalised = start(**weights)
+    assert log["train/nats"] == plain_log["train/nats"]
+    assert log["train/nfe"] == plain_log["train/nfe"]
+    changed = {
+        name
+        for name, gradient in penalised.gradients.items()
+        if not torch.allclose(gradient, plain.gradients[name], rtol=1e-3, atol=1e-6)
+    }
+    assert any("velocity" in name for name in changed)
+    # By hand, in the state before the step.
+    recorder = Recorder()
+    module = vector_module(partial(tiny_cnf, **weights))
+    for number, parameter in enumerate(module.parameters()):
+        parameter.data.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
+    tiny_trainer(tmp_path, [recorder], max_steps=1, limit_val_batches=0).fit(module, datamodule=vector_data())
+    module.load_state_dict(recorder.before[0])
+    module.train()
+    module.zero_grad()
+    with record_solves() as solves:
+        losses = module.model(penalised.batch)
+    assert isinstance(solves.penalty, Tensor)
+    assert float(losses.detach().mean()) == pytest.approx(log["train/nats"], rel=1e-6)
+    (losses + solves.penalty).mean().backward()
+    for name, parameter in module.named_parameters():
+        torch.testing.assert_close(parameter.grad, penalised.gradients[name], rtol=1e-4, atol=1e-6)
+
+
+class Poisoned(VectorDensityModule):
+    """Some of its steps have a gradient that is not finite."""
+
+    bad_steps: Sequence[int] = (2,)
+
+    def on_after_backward(self) -> None:
+        if self.global_step in self.bad_steps:
+            gradient = self.get_parameter("model.flow.bijections.2.whiten.mean").grad
+            assert gradient is not None
+            gradient[0] = float("nan")
+
+
+def test_the_guard_skips_a_bad_step(tmp_path: Path) -> None:
+    recorder = Recorder()
+    trainer = tiny_trainer(tmp_path, [NonFiniteGuard(), recorder], max_epochs=1)
+    with pytest.warns(
+        UserWarning, match=r"step 2: the gradient of model.flow.*whiten.mean is not finite; step skipped"
+    ):
+        trainer.fit(vector_module(GaussianPrior, Poisoned), datamodule=vector_data())
+    for step in range(5):
+        assert same(recorder.before[step], recorder.after[step]) == (step == 2)
+
+
+def test_validation_and_checkpoints_have_the_average(tmp_path: Path) -> None:
+    recorder = Recorder()
+    module = vector_module(PRIORS["maf"])
+    trainer = tiny_trainer(tmp_path, [EMA(0.9), recorder, SaveAt(10, tmp_path / "now.ckpt")], max_epochs=2)
+    trainer.fit(module, datamodule=vector_data())
+    name = "model.flow.bijections.2.bijections.0.whiten.mean"
+    average = recorder.after[0][name]
+    for number, state in enumerate(recorder.after[1:], start=1):
+        weight = 1 - min(0.9, (1 + number) / (10 + number))
+        average = average + weight * (state[name] - average)
+    torch.testing.assert_close(recorder.in_validation[-1][name], average, rtol=1e-4, atol=1e-6)
+    checkpoint = torch.load(tmp_path / "now.ckpt", weights_only=True)
+    assert torch.equal(checkpoint["current_model_state"][name], recorder.after[-1][name])
+    torch.testing.assert_close(checkpoint["state_dict"][name], average, rtol=1e-4, atol=1e-6)
+    assert torch.equal(load_density(tmp_path / "now.ckpt").state_dict()[name[6:]], checkpoint["state_dict"][name])
+
+
+def test_the_log_has_the_columns_of_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    callbacks = [Throughput(), NonFiniteGuard(), PlainProgress()]
+    logger = AppendingCSVLogger(str(tmp_path / "run"))
+    tiny_trainer(tmp_path, callbacks, logger=logger).fit(vector_module(), datamodule=vector_data())
+    header, *rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    names = {"train/nats", "val/nats", "train/nfe", "val/nfe", "grad_norm", "vectors_per_second"}
+    assert set(header.split(",")) == {*names, "epoch", "step"}
+    assert len(rows) == 12
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    for number, line in enumerate(lines, start=1):
+        assert line.startswith(f"epoch {number}/2  step {5 * number}  train ")
+        assert "  nats  " in line
+        assert "vectors/s" in line
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_a_checkpoint_of_a_module_built_in_python_holds_no_code(tmp_path: Path, name: str) -> None:
+    module = vector_module(PRIORS[name])
+    trainer = tiny_trainer(tmp_path, [ExportBest()], max_epochs=1)
+    trainer.fit(module, datamodule=vector_data())
+    trainer.save_checkpoint(tmp_path / "now.ckpt")
+    checkpoint = torch.load(tmp_path / "now.ckpt", weights_only=True)
+    assert checkpoint["glow_app"]["model"] == module.model.config
+    assert checkpoint["glow_app"]["training"]["train/nats"] > 0
+    loaded, points = load_density(tmp_path / "now.ckpt"), vector_data().vectors("test")
+    assert model_hash(loaded) == model_hash(module.model)
+    with record_solves(step_generator(0, 0, 0, "cpu", "test")):
+        expected = module.model.eval().log_prob(points)
+    with record_solves(step_generator(0, 0, 0, "cpu", "test")):
+        assert torch.equal(-loaded(points), expected)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+@pytest.mark.parametrize("name", PRIORS)
+def test_other_precisions(tmp_path: Path, name: str, precision: str) -> None:
+    states: set[torch.dtype] = set()
+    module = vector_module(PRIORS[name])
+    module.model.flow.register_forward_hook(lambda part, x, results: states.update(one.dtype for one in results))
+    trainer = tiny_trainer(tmp_path, [EMA()], max_epochs=1, precision=precision)
+    trainer.fit(module, datamodule=vector_data())
+    assert states == {torch.float64 if precision == "64-true" else torch.float32}
+    assert math.isfinite(float(trainer.callback_metrics["val/nats"]))
+
+
+def test_data_of_another_width(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="two_moons has 2 columns, not num_features 3"):
+        tiny_trainer(tmp_path).fit(vector_module(num_features=3), datamodule=vector_data(num_features=3))
