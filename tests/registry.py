@@ -132,7 +132,7 @@ def _dopri5(features: int = 0, adjoint: bool = False) -> ContinuousFlow:
 
 
 def _rk4(velocity: Velocity, adjoint: bool = False) -> ContinuousFlow:
-    return ContinuousFlow(velocity, "rk4", num_steps=6, adjoint=adjoint)
+    return ContinuousFlow(velocity, "rk4", num_steps=6, eval_solver="rk4", adjoint=adjoint)
 
 
 REGISTRY: dict[str, Case] = {

@@ -65,11 +65,12 @@ class Method:
         from torchdiffeq import odeint, odeint_adjoint
 
         times = torch.tensor(span, dtype=states[0].dtype, device=states[0].device)
-        # A step ends at the end: beyond [0, 1] the velocity has never been seen. (torchdiffeq negates times.)
+        # A step ends at the end: beyond [0, 1] the velocity has never been seen, and `Dynamics.finish` counts on it.
+        # (torchdiffeq negates times, and the adjoint goes back to the start.)
         # The first step goes all the way, and is refused where that is too far. For the velocity zero, with which
         # training starts, torchdiffeq's own guess is a millionth.
         adaptive = {
-            "step_t": torch.tensor([-1.0, 0.0, 1.0], device=times.device),
+            "step_t": torch.cat([times, -times]).unique(),
             "norm": _norm,
             "first_step": abs(span[1] - span[0]),
         }
