@@ -1,34 +1,35 @@
-"""Which prior to choose: test bits/dim after equal processor time, and what a step and a sample cost, on one thread.
+"""Which prior to choose: test bits/dim after equal training time, and what a step and a sample cost, on one thread.
 
-    python benchmarks/priors.py                                          # digits: 5 priors x 3 seeds x 60 s
+    python benchmarks/priors.py                                          # digits: 5 priors x 3 seeds x 100 s
     python benchmarks/priors.py --config fashion_mnist --seconds 300 --seeds 1
 
-The model is that of configs/CONFIG.yaml, the priors are those of configs/prior/. The clock is processor time, so other
-work on the machine does not change the comparison. The learning rate follows the same warm-up and cosine, over the
-time instead of the steps; what is evaluated are averaged weights, as in `glow fit`. Writes results/priors_CONFIG.json
-and the table of docs/priors.md.
+The model is that of configs/CONFIG.yaml, the priors are those of configs/prior/. The time of a step is measured first,
+in turns, while nothing else should run; the time of training over it is the number of steps, which other work on the
+machine does not change any more. Warm-up and cosine are those of the configuration; what is evaluated are averaged
+weights, as in `glow fit`. Writes results/priors_CONFIG.json and the table of docs/priors.md.
 """
 
 import argparse
-import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
+from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
 from common import write_result, write_table
 from torch.optim.swa_utils import AveragedModel
 
-from glow_app.bijections import Bijection
-from glow_app.data import ImageSet, load_split, train_loader
+from glow_app.bijections import Bijection, record_solves
+from glow_app.data import ImageSet, Split, load_split, train_loader
 from glow_app.flows import Glow
 from glow_app.model import ImageModel
 from glow_app.seeding import step_generator
+from lightning_modules.schedules import LinearWarmupCosine
 
 ROOT = Path(__file__).parents[1]
 PRIORS = ("gaussian", "planar", "maf", "iaf", "cnf")
@@ -43,28 +44,49 @@ def prior_of(name: str) -> Callable[[tuple[int, int, int], int], Bijection]:
     return partial(getattr(import_module(module), cls), **spec.get("init_args", {}))
 
 
-def train(model: ImageModel, images: ImageSet, config: dict[str, Any], seconds: float, seed: int) -> tuple[Any, int]:
-    """Train for so many seconds of processor time; return the averaged model and the number of steps."""
+def build(name: str, config: dict[str, Any], seed: int) -> ImageModel:
+    """Return the untrained model with a prior."""
+    torch.manual_seed(seed)
+    flow = Glow(**config["model"]["flow"]["init_args"], prior=prior_of(name))
+    return ImageModel(flow, config["model"]["num_bits"])
+
+
+def load(config: dict[str, Any], split: Split, seed: int) -> ImageSet:
+    shape = tuple(config["model"]["flow"]["init_args"]["image_shape"])
+    return load_split(config["data"]["source"], split, shape, seed=seed)
+
+
+def train(model: ImageModel, images: ImageSet, config: dict[str, Any], num_steps: int, seed: int) -> ImageModel:
+    """Train for so many steps; return the averaged model."""
     loader = train_loader(images, config["data"]["batch_size"], seed=seed)
     model.initialize(*next(iter(loader)), step_generator(seed, 0, 0, "cpu", "initialize"))
     averaged = AveragedModel(model, avg_fn=_average)
-    lr = config["model"]["optimizer"]["init_args"]["lr"]
+    optimizer = torch.optim.Adamax(model.parameters(), lr=config["model"]["optimizer"]["init_args"]["lr"])
     warmup = config["model"]["lr_scheduler"]["init_args"]["warmup_steps"]
-    optimizer = torch.optim.Adamax(model.parameters(), lr=lr)
-    start, step = time.process_time(), 0
-    while True:
-        for batch in loader:
-            progress = (time.process_time() - start) / seconds
-            if progress >= 1:
-                return averaged.module, step
-            for group in optimizer.param_groups:
-                group["lr"] = lr * min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * progress))
-            optimizer.zero_grad()
-            model(*batch, generator=step_generator(seed, step, 0, "cpu", "train")).mean().backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 100.0)
-            optimizer.step()
-            averaged.update_parameters(model)
-            step += 1
+    scheduler = LinearWarmupCosine(optimizer, num_steps, warmup)
+    for step, batch in enumerate(islice(chain.from_iterable(repeat(loader)), num_steps)):
+        generator = step_generator(seed, step, 0, "cpu", "train")
+        optimizer.zero_grad()
+        with record_solves(generator) as solves:
+            loss = model(*batch, generator=generator)
+        (loss + solves.penalty).mean().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 100.0)
+        optimizer.step()
+        scheduler.step()
+        averaged.update_parameters(model)
+    return cast(ImageModel, averaged.module)
+
+
+def step_times(names: Sequence[str], config: dict[str, Any], rounds: int = 4, steps: int = 25) -> dict[str, float]:
+    """Return the milliseconds of a training step with each prior: the least of some rounds, taken in turns."""
+    images = load(config, "train", 0)
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for name, times in list(found.items()) * rounds:
+        model = build(name, config, 0)
+        start = time.process_time()
+        train(model, images, config, steps, 0)
+        times.append(1000 * (time.process_time() - start) / steps)
+    return {name: min(times) for name, times in found.items()}
 
 
 def _average(averaged: torch.Tensor, current: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
@@ -72,59 +94,61 @@ def _average(averaged: torch.Tensor, current: torch.Tensor, count: torch.Tensor 
     return torch.lerp(averaged, current, 1 - decay)
 
 
-def measure(name: str, config: dict[str, Any], seconds: float, seed: int) -> dict[str, float]:
+def measure(name: str, config: dict[str, Any], num_steps: int, seed: int) -> dict[str, float]:
     """Train with one prior and one seed, then evaluate and sample."""
-    arguments = config["model"]["flow"]["init_args"]
-    shape = tuple(arguments["image_shape"])
-    train_set, test_set = (load_split(config["data"]["source"], split, shape, seed=seed) for split in ("train", "test"))
-    torch.manual_seed(seed)
-    model = ImageModel(Glow(**arguments, prior=prior_of(name)), config["model"]["num_bits"])
-    averaged, steps = train(model, train_set, config, seconds, seed)
-    averaged.eval()
-    images, labels = torch.from_numpy(test_set.images[:2000]), test_set.labels[:2000]
+    model = train(build(name, config, seed), load(config, "train", seed), config, num_steps, seed).eval()
+    test = load(config, "test", seed)
+    images, labels = torch.from_numpy(test.images[:2000]), test.labels[:2000]
     generator = step_generator(seed, 0, 0, "cpu", "test")
-    parts = zip(images.split(100), labels.split(100), strict=True)
-    bits = torch.cat([averaged.bits_per_dim(part, label, 1, generator) for part, label in parts])
+    with record_solves(generator):
+        parts = zip(images.split(100), labels.split(100), strict=True)
+        bits = torch.cat([model.bits_per_dim(part, label, 1, generator) for part, label in parts])
     times = []
-    for _ in range(3):
+    for _ in range(5):
         start = time.process_time()
-        averaged.sample(NUM_SAMPLES, 1.0, seed, torch.arange(NUM_SAMPLES) % 10)
+        model.sample(NUM_SAMPLES, 1.0, seed, torch.arange(NUM_SAMPLES) % 10)
         times.append(time.process_time() - start)
     return {
         "bits_per_dim": float(bits.mean()),
-        "steps": steps,
-        "step_ms": 1000 * seconds / steps,
+        "steps": num_steps,
         "sample_ms": 1000 * min(times) / NUM_SAMPLES,
-        "prior_parameters": sum(p.numel() for p in averaged.flow.prior.parameters()),
+        "prior_parameters": sum(p.numel() for p in model.flow.prior.parameters()),
     }
 
 
-def cells(name: str, runs: list[dict[str, float]]) -> list[str]:
+def cells(name: str, runs: list[dict[str, float]], gaussian: list[dict[str, float]], step_ms: float) -> list[str]:
     """Return a prior's row of the table."""
     bits = [run["bits_per_dim"] for run in runs]
-    spread = f" ± {statistics.stdev(bits):.3f}" if len(bits) > 1 else ""
-    step, sample = (statistics.median(run[key] for run in runs) for key in ("step_ms", "sample_ms"))
-    times = [f"{step:.0f} ms", f"{sample:.1f} ms"]
-    return [name, f"{statistics.mean(bits):.3f}{spread}", *times, f"{runs[0]['prior_parameters']:,.0f}"]
+    differences = [run["bits_per_dim"] - other["bits_per_dim"] for run, other in zip(runs, gaussian, strict=False)]
+    spread = f" ± {statistics.stdev(differences):.3f}" if len(differences) > 1 else ""
+    difference = f"{statistics.mean(differences):+.3f}{spread}" if name != "gaussian" and differences else ""
+    sample = min(run["sample_ms"] for run in runs)
+    times = [f"{step_ms:.0f} ms", f"{sample:.1f} ms"]
+    return [name, f"{statistics.mean(bits):.3f}", difference, *times, f"{runs[0]['prior_parameters']:,.0f}"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="digits")
     parser.add_argument("--priors", nargs="*", default=list(PRIORS), choices=PRIORS)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=100)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     config = yaml.safe_load((ROOT / "configs" / f"{arguments.config}.yaml").read_text())
+    times = step_times(arguments.priors, config)
+    print({name: f"{value:.1f} ms" for name, value in times.items()}, flush=True)
     results: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.priors}
     for seed in range(arguments.seeds):
         for name, runs in results.items():
-            runs.append(measure(name, config, arguments.seconds, seed))
+            runs.append(measure(name, config, round(1000 * arguments.seconds / times[name]), seed))
             print(f"seed {seed} {name:<10} {runs[-1]}", flush=True)
-    write_result(f"priors_{arguments.config}", {"arguments": vars(arguments), "results": results})
-    header = ["prior", "bits/dim", "a training step", "an image", "parameters of the prior"]
-    write_table(f"priors {arguments.config}", header, [cells(name, runs) for name, runs in results.items()])
+    name = f"priors_{arguments.config}"
+    write_result(name, {"arguments": vars(arguments), "step_ms": times, "results": results})
+    header = ["prior", "bits/dim", "against the Gaussian", "a training step", "an image", "parameters of the prior"]
+    gaussian = results.get("gaussian", [])
+    rows = [cells(name, runs, gaussian, times[name]) for name, runs in results.items()]
+    write_table(f"priors {arguments.config}", header, rows)
 
 
 if __name__ == "__main__":
