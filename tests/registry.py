@@ -231,7 +231,7 @@ REGISTRY: dict[str, Case] = {
         lambda: CNFPrior((2, 2, 1), 0, hidden_features=5, solver="rk4", num_steps=20, eval_solver="rk4"), (2, 2, 1)
     ),
     "CNFPrior, mlp, context": Case(
-        lambda: CNFPrior((2, 1, 2), 3, "mlp", 5, 2, solver="rk4", num_steps=20, eval_solver="rk4"), (2, 1, 2), (3,)
+        lambda: CNFPrior((2, 1, 2), 3, "mlp", 5, 2, 1, solver="rk4", num_steps=20, eval_solver="rk4"), (2, 1, 2), (3,)
     ),
     "Chain": Case(lambda: Chain(ActNorm(4), DiagonalAffine((4, 2, 1)), InvertibleConv1x1(4)), (4, 2, 1)),
     "Chain of one": Case(lambda: Chain(ActNorm(3)), (3, 2, 2)),

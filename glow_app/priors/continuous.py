@@ -20,6 +20,7 @@ class CNFPrior(HeadPrior):
             than one pixel.
         hidden_features: Width of the velocity network.
         num_layers: Hidden layers of an "mlp"; a "conv" has two.
+        num_frequencies: Waves that an "mlp" sees beside each value, for densities with sharp edges.
         solver: "dopri5", or "euler", "midpoint", "rk4" with ``num_steps`` fixed steps.
         num_steps: Steps of a fixed-step solver.
         atol: Absolute tolerance of dopri5 in training.
@@ -47,6 +48,7 @@ class CNFPrior(HeadPrior):
         velocity: Literal["auto", "conv", "mlp"] = "auto",
         hidden_features: int = 64,
         num_layers: int = 2,
+        num_frequencies: int = 0,
         solver: Literal["dopri5", "euler", "midpoint", "rk4"] = "dopri5",
         num_steps: int = 8,
         atol: float = 1e-4,
@@ -64,7 +66,7 @@ class CNFPrior(HeadPrior):
         channels, height, width = latent_shape
         on_vectors = velocity == "mlp" or (velocity == "auto" and height * width == 1)
         network: Velocity = (
-            MLPVelocity(math.prod(latent_shape), hidden_features, num_layers, context_features)
+            MLPVelocity(math.prod(latent_shape), hidden_features, num_layers, context_features, num_frequencies)
             if on_vectors
             else ConvVelocity(channels, hidden_features, context_features)
         )
@@ -82,5 +84,10 @@ class CNFPrior(HeadPrior):
             "jacobian_weight": jacobian_weight,
         }
         flow = ContinuousFlow(network, **config)  # type: ignore[arg-type]
-        config |= {"velocity": velocity, "hidden_features": hidden_features, "num_layers": num_layers}
+        config |= {
+            "velocity": velocity,
+            "hidden_features": hidden_features,
+            "num_layers": num_layers,
+            "num_frequencies": num_frequencies,
+        }
         super().__init__(latent_shape, context_features, [flow], config, on_vectors)

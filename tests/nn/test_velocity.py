@@ -14,6 +14,7 @@ velocities = pytest.mark.parametrize(
     [
         (lambda features: MLPVelocity(3, 5, context_features=features), (3,)),
         (lambda features: MLPVelocity(3, 5, num_layers=1, context_features=features), (3,)),
+        (lambda features: MLPVelocity(3, 5, context_features=features, num_frequencies=2), (3,)),
         (lambda features: ConvVelocity(3, 5, features), (3, 4, 2)),
     ],
 )
@@ -111,3 +112,8 @@ def test_other_shapes_are_refused_in_one_line(factory: Factory, shape: tuple[int
 def test_no_hidden_layers_are_refused() -> None:
     with pytest.raises(ValueError, match="num_layers is 0"):
         MLPVelocity(3, num_layers=0)
+
+
+def test_frequencies_are_checked() -> None:
+    with pytest.raises(ValueError, match="num_frequencies is -1; expected at least 0"):
+        MLPVelocity(3, num_frequencies=-1)
