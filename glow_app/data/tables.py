@@ -11,6 +11,9 @@ import numpy as np
 
 __all__ = ["Table", "read_table"]
 
+# Of a column, against its largest value: with less, float32 would leave few different numbers of it.
+MIN_SPREAD = 1e-5
+
 _SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 # By split; a table that is still to be cut stands under None.
@@ -41,7 +44,7 @@ def read_table(path: Path) -> Table:
         path: A .csv, .tsv, .npy or .npz file.
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no table of finite numbers, or one of its columns is constant.
+        ValueError: If it is no table of finite numbers, or one of its columns is constant or all but constant.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected a file of numbers")
@@ -57,11 +60,25 @@ def read_table(path: Path) -> Table:
         found = ", ".join(f"{split} {width}" for split, width in widths.items())
         raise ValueError(f"{path} has splits of differing widths, {found}; save all of them with the same columns")
     names = names or _default_names(min(widths.values()))
+    for split, array in arrays.items():
+        _check_spread(_label(path, split), array, names)
     parts = {split: _to_float32(_label(path, split), array, names) for split, array in arrays.items()}
     for split in (None, "train"):
         if split in parts:
             _check_constant(_label(path, split), parts[split], names)
     return Table(parts, names)
+
+
+def _check_spread(label: str, array: np.ndarray, names: Sequence[str]) -> None:
+    values = array.astype(np.float64)
+    spread, largest = values.std(axis=0), np.abs(values).max(axis=0)
+    # Constant columns have a message of their own, and cells that are not finite too.
+    for name, std, most in zip(names, spread, largest, strict=True):
+        if 0 < std < MIN_SPREAD * most < np.inf:
+            raise ValueError(
+                f"{label} column {name!r} varies by {std:.3g} about values as large as {most:.3g}, too little for "
+                "float32; subtract a constant from it, such as its mean"
+            )
 
 
 def _read_csv(path: Path) -> tuple[_Parts, tuple[str, ...]]:
