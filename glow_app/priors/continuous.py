@@ -25,7 +25,10 @@ class CNFPrior(HeadPrior):
         num_steps: Steps of a fixed-step solver.
         atol: Absolute tolerance of dopri5 in training.
         rtol: Relative tolerance of dopri5 in training.
-        eval_solver: The solver in evaluation mode; dopri5 has a tight tolerance there.
+        eval_solver: The solver in evaluation mode.
+        eval_atol: Absolute tolerance of dopri5 there.
+        eval_rtol: Relative tolerance of dopri5 there.
+        max_num_steps: Steps of dopri5 after which it gives up.
         trace: "exact", "hutchinson" or "auto".
         max_exact_dims: Most dimensions of an exact trace.
         noise: Of Hutchinson's estimate: "rademacher" or "gaussian".
@@ -54,6 +57,9 @@ class CNFPrior(HeadPrior):
         atol: float = 1e-4,
         rtol: float = 1e-4,
         eval_solver: Literal["dopri5", "euler", "midpoint", "rk4"] = "dopri5",
+        eval_atol: float = 1e-7,
+        eval_rtol: float = 1e-7,
+        max_num_steps: int = 1000,
         trace: Literal["auto", "exact", "hutchinson"] = "auto",
         max_exact_dims: int = 64,
         noise: Literal["rademacher", "gaussian"] = "rademacher",
@@ -76,6 +82,9 @@ class CNFPrior(HeadPrior):
             "atol": atol,
             "rtol": rtol,
             "eval_solver": eval_solver,
+            "eval_atol": eval_atol,
+            "eval_rtol": eval_rtol,
+            "max_num_steps": max_num_steps,
             "trace": trace,
             "max_exact_dims": max_exact_dims,
             "noise": noise,
