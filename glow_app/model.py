@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from glow_app.bijections import full_precision
+from glow_app.bijections import full_precision, held_noise
 from glow_app.density import Density
 from glow_app.flows import Glow
 from glow_app.likelihood import (
@@ -90,9 +90,17 @@ class ImageModel(Density):
         """
         if num_draws < 1:
             raise ValueError(f"num_draws is {num_draws}; expected at least 1")
-        draws = torch.stack([self(images, labels, generator) for _ in range(num_draws)])
+        draws = []
+        with held_noise(self.device) as begin_again:
+            for _ in range(num_draws):
+                begin_again()
+                draws.append(self(images, labels, generator))
+        return self._mean_density(torch.stack(draws))
+
+    def _mean_density(self, draws: Tensor) -> Tensor:
+        """Return the bits/dim of the mean of the densities with these bits/dim, (K, B) to (B,)."""
         nats = draws.double() * self.num_dims * math.log(2)
-        mean = math.log(num_draws) - torch.logsumexp(-nats, dim=0)
+        mean = math.log(len(draws)) - torch.logsumexp(-nats, dim=0)
         return (mean / (self.num_dims * math.log(2))).to(draws.dtype)
 
     @torch.no_grad()

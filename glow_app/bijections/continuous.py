@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from glow_app.bijections.base import Bijection
-from glow_app.bijections.solves import Method, SolveRecord, current_record, log_det_wanted
+from glow_app.bijections.solves import Method, SolveRecord, SolverError, current_record, log_det_wanted
 from glow_app.bijections.traces import Dynamics, draw_noise
 from glow_app.nn import Velocity
 
@@ -126,6 +126,11 @@ class ContinuousFlow(Bijection):
     def between(self, x: Tensor, start: float, end: float, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Follow the velocity from time ``start`` to time ``end``; return the point and its log-determinant."""
         record, span = current_record(), (start, end)
+        if not bool(x.isfinite().all()):
+            raise SolverError(
+                "a continuous flow was given a point that is not finite: what comes before it has diverged; "
+                "lower the learning rate"
+            )
         with _outside_inference_mode():
             if context is not None and context.is_inference():
                 context = context.clone()
@@ -156,6 +161,11 @@ class ContinuousFlow(Bijection):
         # parameters in its place.
         return lambda t, x: functional_call(self.velocity, dict(parameters), (t, x, context))
 
+    def estimates(self, num_dims: int) -> bool:
+        """Return whether the trace in so many dimensions is an estimate, in the present mode."""
+        limit = min(self.max_exact_dims, EXACT_DIMS_IN_TRAINING) if self.training else self.max_exact_dims
+        return self.trace == "hutchinson" or (self.trace == "auto" and num_dims > limit)
+
     def _draw_noise(self, x: Tensor, record: SolveRecord | None) -> Tensor | None:
         num_dims = math.prod(x.shape[1:])
         if self.trace == "exact" and num_dims > self.max_exact_dims:
@@ -163,8 +173,7 @@ class ContinuousFlow(Bijection):
                 f"an exact trace in {num_dims} dimensions, above max_exact_dims {self.max_exact_dims}, would cost "
                 f"{num_dims} backward passes an evaluation; raise max_exact_dims, or set trace to auto or hutchinson"
             )
-        limit = min(self.max_exact_dims, EXACT_DIMS_IN_TRAINING) if self.training else self.max_exact_dims
-        if self.trace == "exact" or (self.trace == "auto" and num_dims <= limit):
+        if not self.estimates(num_dims):
             return None
         return draw_noise(self.noise, x, None if record is None else record.generator)
 

@@ -13,6 +13,7 @@ __all__ = [
     "SolveRecord",
     "SolverError",
     "current_record",
+    "held_noise",
     "log_det_wanted",
     "record_solves",
     "without_log_det",
@@ -91,7 +92,7 @@ class Method:
         """Return the error that says where the solve failed, and what to do."""
         tolerances = f"atol {self.atol:.2g} and rtol {self.rtol:.2g}"
         setting = tolerances if self.adaptive else f"{self.num_steps} steps"
-        remedy = "raise the tolerances, solve with rk4" if self.adaptive else "raise num_steps"
+        remedy = "raise the tolerances" if self.adaptive else "raise num_steps"
         return SolverError(
             f"{self.solver} with {setting} failed at t = {time:.3g}: {reason}; {remedy}, lower the learning rate, "
             "or regularise by kinetic_weight and jacobian_weight"
@@ -148,6 +149,31 @@ def record_solves(generator: torch.Generator | None = None) -> Iterator[SolveRec
         yield record
     finally:
         _RECORD.reset(token)
+
+
+@contextmanager
+def held_noise(device: torch.device) -> Iterator[Callable[[], None]]:
+    """Yield a function after whose call the noise of trace estimates begins again as at the start of the block.
+
+    An average of densities over estimates with noise of their own would be too large, since the exponential function
+    bends upward; with the same noise in all of them it is not.
+    """
+    record = current_record() or SolveRecord()
+    record.generator = generator = record.generator or _seeded(device)
+    token, state = _RECORD.set(record), generator.get_state()
+
+    def begin_again() -> None:
+        generator.set_state(state)
+
+    try:
+        yield begin_again
+    finally:
+        _RECORD.reset(token)
+
+
+def _seeded(device: torch.device) -> torch.Generator:
+    # By torch's own generator, so that its seed decides this one too.
+    return torch.Generator(device).manual_seed(int(torch.randint(2**63 - 1, ())))
 
 
 _WITHOUT_LOG_DET: ContextVar[bool] = ContextVar("without_log_det", default=False)

@@ -124,7 +124,7 @@ class Dynamics:
         kinetic_weight, jacobian_weight = self.weights
         kinetic, jacobian = velocity.flatten(1).square().sum(1), products.square().sum((0, 2))
         # Unlike a log-determinant, a penalty has no direction.
-        direction = self.span[1] - self.span[0]
+        direction = 1 if self.span[1] > self.span[0] else -1
         return direction * (kinetic_weight * kinetic + jacobian_weight * jacobian) / products.shape[2]
 
     def finish(self, results: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -6,7 +6,7 @@ import torch
 from registry import perturb
 from torch import Tensor, nn
 
-from glow_app.bijections import ContinuousFlow, SolverError, record_solves, without_log_det
+from glow_app.bijections import ContinuousFlow, SolverError, held_noise, record_solves, without_log_det
 from glow_app.bijections.continuous import EXACT_DIMS_IN_TRAINING
 from glow_app.bijections.solves import Method
 from glow_app.bijections.traces import Dynamics, divergence, draw_noise
@@ -447,7 +447,7 @@ def test_a_velocity_that_is_not_finite_names_the_time() -> None:
     assert "raise num_steps" in message
     message = failure(FailingVelocity(nan_from_a_half))
     assert message.startswith("dopri5 with atol 1e-05 and rtol 1e-05 failed at t = 0.")
-    assert "the velocity or its divergence is not finite; raise the tolerances, solve with rk4" in message
+    assert "the velocity or its divergence is not finite; raise the tolerances, lower" in message
 
 
 def test_an_infinite_divergence_of_a_finite_velocity_is_an_error() -> None:
@@ -560,3 +560,41 @@ def test_two_halves_of_the_way_are_the_whole() -> None:
     expected, log_det = flow(x)
     torch.testing.assert_close(z, expected, rtol=0, atol=1e-7)
     torch.testing.assert_close(first + second, log_det, rtol=0, atol=1e-7)
+
+
+def test_penalties_of_two_halves_add_up() -> None:
+    flow, x = mlp_flow(**TIGHT, kinetic_weight=1.0), points()
+    with record_solves() as whole:
+        flow(x)
+    with record_solves() as halves:
+        flow.between(flow.between(x, 0.0, 0.5)[0], 0.5, 1.0)
+    torch.testing.assert_close(halves.penalty, whole.penalty, rtol=1e-6, atol=1e-6)
+
+
+def test_a_point_that_is_not_finite_is_not_the_velocitys_fault() -> None:
+    with pytest.raises(SolverError, match="given a point that is not finite: what comes before it has diverged"):
+        mlp_flow()(torch.full((2, 3), math.inf, dtype=torch.float64))
+
+
+def test_held_noise_begins_again() -> None:
+    flow, x = mlp_flow(trace="hutchinson"), points()
+    with held_noise(x.device) as begin_again:
+        first = flow(x)[1]
+        second = flow(x)[1]
+        begin_again()
+        third = flow(x)[1]
+    assert torch.equal(first, third)
+    assert not torch.equal(first, second)
+    with record_solves(generator()) as record, held_noise(x.device):
+        flow(x)
+    assert len(record.num_evaluations) == 1
+
+
+def test_torchs_seed_decides_held_noise() -> None:
+    def log_det(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        with held_noise(torch.device("cpu")):
+            return mlp_flow(trace="hutchinson")(points())[1]
+
+    assert torch.equal(log_det(0), log_det(0))
+    assert not torch.equal(log_det(0), log_det(1))

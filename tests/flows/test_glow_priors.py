@@ -210,3 +210,22 @@ def test_autocast_changes_no_number_of_a_prior(prior: Callable[..., Bijection], 
         with torch.autocast("cpu", torch.bfloat16):
             found = direction(x, context)
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_more_draws_are_no_better_by_the_noise_of_a_trace() -> None:
+    """A mean of densities over independent estimates of the trace would be too large, and the figure too good."""
+    prior = partial(CNFPrior, velocity="mlp", hidden_features=8, eval_solver="rk4", num_steps=4)
+    arguments: dict[str, Any] = {"image_shape": (1, 4, 4), "num_levels": 1}
+    exact = tiny_model(prior=partial(prior, trace="exact"), **arguments)
+    perturb(exact.flow.prior, seed=1, size=0.5)
+    noisy = tiny_model(prior=partial(prior, trace="hutchinson"), **arguments)
+    noisy.load_state_dict(exact.state_dict())
+    torch.manual_seed(0)
+
+    def figure(model: ImageModel) -> Tensor:
+        return model.bits_per_dim(random_images(16, (1, 4, 4)), None, 16, torch.Generator().manual_seed(0)).mean()
+
+    values = torch.stack([figure(noisy) for _ in range(8)])
+    spread = values.std() / len(values) ** 0.5
+    assert spread > 0
+    assert abs(values.mean() - figure(exact)) < 4 * spread
