@@ -101,7 +101,7 @@ class GlowCLI(LightningCLI):
             text = " ".join(str(error).split())
             known = self._subcommand_parsers[args[0]]._option_string_actions
             hint = _suggestion(text, known) or other_kind(self.kind, text)
-            raise UsageError(f"glow {args[0]}: {text[:600]}{hint}") from error
+            raise UsageError(f"glow {args[0]}: {_innermost(text)[:600]}{hint}") from error
         if (asked := self.config[self.config.subcommand].kind) != self.kind.name:
             raise UsageError(f"glow {args[0]}: give the kind as --kind {asked}, or in a configuration file")
 
@@ -209,7 +209,15 @@ def main(command: str, arguments: list[str]) -> None:
             arguments = [f"--config={config}", *run_dir, *arguments, f"--ckpt_path={path}"]
         elif command != "fit":
             raise UsageError(f"glow {command} needs --checkpoint: a .ckpt file or a run's folder")
-        cli = GlowCLI([command, *arguments])
+        try:
+            cli = GlowCLI([command, *arguments])
+        except RuntimeError as error:
+            if "loading state_dict" not in str(error):
+                raise
+            raise ValueError(
+                f"{checkpoint} does not fit the configuration, such as another prior or width given beside it: "
+                f"{str(error).splitlines()[1].strip()[:200]}"
+            ) from error
     if not cli.trainer.is_global_zero:
         return
     if command == "fit":
@@ -243,10 +251,23 @@ def _suggestion(message: str, options: Iterable[str]) -> str:
     """Return what was probably meant by the option that jsonargparse's message refuses."""
     if found := re.search(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE):
         return closest(found[1], options)
-    if found := re.search(r"class_path '([\w.]+)': Option '(\w+)' is not accepted", message):
-        module, _, name = found[1].rpartition(".")
-        return closest(found[2], inspect.signature(getattr(import_module(module), name)).parameters)
+    refused = r"Option '(\w+)' is not accepted"
+    if found := re.search(
+        rf"class_path '(?P<path>[\w.]+)': {refused}|{refused}.*class_path='(?P<other>[\w.]+)'", message
+    ):
+        module, _, name = (found["path"] or found["other"]).rpartition(".")
+        return closest(found[2] or found[3], inspect.signature(getattr(import_module(module), name)).parameters)
     return ""
+
+
+def _innermost(message: str) -> str:
+    """Return jsonargparse's message without the types of all that is around the wrong value."""
+    message = re.sub(r"Type collections\.abc\.Callable\[.*?\] expects a function or a callable class: ", "", message)
+    message = re.sub(r"\. Got value: Namespace\(.*\)$", "", message)
+    around = r'Parser key "([\w.]+)": (?:Problem with given class_path \'[\w.]+\': )?Parser key "([\w.]+)": '
+    while (shorter := re.sub(around, r'Parser key "\1.\2": ', message)) != message:
+        message = shorter
+    return message
 
 
 def _quiet() -> None:

@@ -84,6 +84,10 @@ def nats(output: str) -> list[float]:
     return [float(value) for value in re.findall(r"^(-?\d+\.\d{4}) nats", output, re.MULTILINE)]
 
 
+def estimated(head: str) -> str:
+    return ", trace of the prior estimated" if head == "cnf" else ""
+
+
 def logged(folder: Path, name: str) -> list[float]:
     with open(folder / "metrics.csv", newline="") as file:
         return [float(row[name]) for row in csv.DictReader(file) if row[name]]
@@ -151,7 +155,7 @@ def test_the_figures_are_those_of_the_exported_model(runs: Callable[[str], Any],
     assert best == pytest.approx(float(BEST.log_density(points).mean()), abs=6e-5)
     gaussian = torch.distributions.MultivariateNormal(train.double().mean(0), train.double().T.cov())
     assert reference == pytest.approx(float(gaussian.log_prob(points.double()).mean()), abs=6e-5)
-    assert "(eight_gaussians, test split, 256 vectors of 2)" in result.output
+    assert f"(eight_gaussians, test split, 256 vectors of 2{estimated(head)})" in result.output
     assert f"the exact density, on average {-BEST.entropy:.4f}" in result.output
 
 
@@ -163,7 +167,8 @@ def test_validate_and_test_from_the_run(runs: Callable[[str], Any], glow: Glow, 
     for command, result in results.items():
         assert (result.code, result.errors) == (0, []), result
         assert len(nats(result.output)) == 3
-        assert f"(eight_gaussians, {command.replace('date', 'dation')} split, 256 vectors of 2)" in result.output
+        split = command.replace("date", "dation")
+        assert f"(eight_gaussians, {split} split, 256 vectors of 2{estimated(head)})" in result.output
     assert nats(results["validate"].output)[0] == pytest.approx(-min(logged(folder, "val/nats")), abs=6e-5)
     tested, reported = nats(results["test"].output), nats(fitted.output)
     assert tested[0] == pytest.approx(reported[0], abs=2e-3 if head == "cnf" else 1.1e-4)
@@ -270,7 +275,7 @@ def test_a_table(tmp_path: Path, glow: Glow, head: str) -> None:
     assert (result.code, result.errors) == (0, []), result
     assert not (folder / "pictures").exists()
     assert "pictures" not in result.output
-    assert "(table, test split, 30 vectors of 3)" in result.output
+    assert f"(table, test split, 30 vectors of 3{estimated(head)})" in result.output
     model = load_density(folder)
     assert isinstance(model, VectorModel)
     assert model.num_features == 3
@@ -290,7 +295,7 @@ def test_a_table_of_one_column(tmp_path: Path, glow: Glow, head: str) -> None:
     folder, config = tmp_path / "run", TOY_CONFIGS / f"{head}.yaml"
     result = glow("fit", "--config", config, "--run_dir", folder, *TINY, *HEADS[head], *options)
     assert (result.code, result.errors) == (0, []), result
-    assert "vectors of 1)" in result.output
+    assert f"vectors of 1{estimated(head)})" in result.output
     assert not (folder / "pictures").exists()
 
 
@@ -451,3 +456,18 @@ def test_the_reference_is_the_same_in_other_units(scale: float) -> None:
     in_other_units = _gaussian(scaled, scaled)
     assert in_other_units is not None
     assert in_other_units + math.log(scale) == pytest.approx(float(expected), abs=0.01)
+
+
+def test_a_misspelt_option_of_a_prior_is_corrected(refused: Refused) -> None:
+    config = f"--config={TOY_CONFIGS / 'maf.yaml'}"
+    message = refused("fit", config, "--model.prior.init_args.num_layer=3")
+    assert message.endswith("Parser key \"model.prior\": Option 'num_layer' is not accepted; did you mean num_layers?")
+    message = refused("fit", config, "--model.prior.init_args.elementwise=cubic")
+    assert "Parser key \"model.prior.elementwise\": Expected a typing.Literal['affine', 'spline']" in message
+    assert "Callable" not in message
+
+
+def test_another_prior_than_the_checkpoints(runs: Callable[[str], Any], refused: Refused) -> None:
+    folder, _ = runs("maf")
+    message = refused("test", "--checkpoint", folder, f"--config={TOY_CONFIGS / 'planar.yaml'}")
+    assert "does not fit the configuration, such as another prior or width given beside it: Missing key(s)" in message
