@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from glow_app import __version__
-from glow_app.bijections import SolveRecord, record_solves
+from glow_app.bijections import SolveRecord, SolverError, record_solves
 from glow_app.checkpoint import CHECKPOINT_KEY
 from glow_app.density import Density
 from glow_app.seeding import step_generator
@@ -64,8 +64,13 @@ class LikelihoodModule(pl.LightningModule, ABC):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the mean negative log-likelihood of the batch, with what regularises ODE solves on top."""
         generator = self._generator(batch_idx, f"train-{self.current_epoch}")
-        with record_solves(generator) as solves:
-            losses = self.loss(batch, generator)
+        try:
+            with record_solves(self._generator(batch_idx, f"trace-{self.current_epoch}")) as solves:
+                losses = self.loss(batch, generator)
+        except SolverError as error:
+            pl.utilities.rank_zero_warn(str(error))
+            # Gradients that are not finite, for the guard to skip: one failed solve need not end a run.
+            return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * float("nan")
         loss = losses.mean()
         self.log(f"train/{self.metric}", loss, prog_bar=True)
         self._log_evaluations(solves, "train", len(losses))
@@ -104,7 +109,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
 
     def _evaluate(self, batch: Any, batch_idx: int, stage: str) -> None:
         generator = self._generator(batch_idx, stage)
-        with record_solves(generator) as solves:
+        with record_solves(self._generator(batch_idx, f"trace-{stage}")) as solves:
             values = self.evaluate(batch, generator)
         self.log(f"{stage}/{self.metric}", values.mean(), prog_bar=True, batch_size=len(values), sync_dist=True)
         self._log_evaluations(solves, stage, len(values))

@@ -1,14 +1,17 @@
 """The words around a bits/dim figure, without which it compares with nothing."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from glow_app.baselines import histogram_bits_per_dim, png_bits_per_dim
+from glow_app.bijections import ContinuousFlow
 from glow_app.data import Split
+from glow_app.density import Density
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 
-__all__ = ["print_report"]
+__all__ = ["print_report", "trace_note"]
 
 
 def print_report(module: DensityModule, data: ImageDataModule, command: str, metrics: Mapping[str, Any]) -> None:
@@ -25,12 +28,25 @@ def print_report(module: DensityModule, data: ImageDataModule, command: str, met
     num_bits = module.model.num_bits
     value = float(metrics[f"{'val' if command == 'validate' else 'test'}/bpd"])
     channels, height, width = module.model.flow.image_shape
-    draws = "1 draw" if module.num_draws == 1 else f"{module.num_draws} draws"
+    draws = f"{module.num_draws} draw{'' if module.num_draws == 1 else 's'} of uniform dequantisation noise"
+    estimated = trace_note(module.model, math.prod(module.model.flow.latent_shapes[-1]))
     source = data.hparams["source"]
     print(
         f"{value:.4f} bits/dim  ({source}, {split} split, {len(images)} images of {channels}x{height}x{width}, "
-        f"{num_bits}-bit, {draws} of uniform dequantisation noise)"
+        f"{num_bits}-bit, {draws}{estimated})"
     )
     histogram = histogram_bits_per_dim(data.images("train"), images, num_bits)
     print(f"{histogram:.4f} bits/dim  reference: a histogram for each pixel, counted on the training split")
     print(f"{png_bits_per_dim(images, num_bits):.4f} bits/dim  reference: one PNG of the same images")
+
+
+def trace_note(model: Density, num_dims: int) -> str:
+    """Return the words for a figure that is an estimate, since the trace of a continuous prior is; else none.
+
+    Args:
+        model: The evaluated model.
+        num_dims: Values that its prior whitens.
+    """
+    model.eval()  # as it was evaluated: in training the trace is estimated sooner
+    flows = (part for part in model.modules() if isinstance(part, ContinuousFlow))
+    return ", trace of the prior estimated" if any(flow.estimates(num_dims) for flow in flows) else ""

@@ -14,6 +14,7 @@ from glow_app.generation.plane import density_picture, flow_picture, samples_pic
 from glow_app.images import save_png
 from glow_app.seeding import step_generator
 from glow_app.vector_model import VectorModel
+from lightning_modules.report import trace_note
 from lightning_modules.vector_data import VectorDataModule
 from lightning_modules.vector_density import VectorDensityModule
 
@@ -32,7 +33,8 @@ def print_vector_report(
         metrics: What the trainer measured.
     """
     split: Split = "validation" if command == "validate" else "test"
-    _report(-float(metrics[f"{'val' if command == 'validate' else 'test'}/nats"]), data, split)
+    value = -float(metrics[f"{'val' if command == 'validate' else 'test'}/nats"])
+    _report(value, module.model, data, split)
 
 
 def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
@@ -47,7 +49,8 @@ def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
     model = load_density(run_dir / "model")
     assert isinstance(model, VectorModel)
     points = data.vectors("test")
-    _report(_log_likelihood(model, points, data), data, "test")
+    print(f"evaluating on {len(points)} test vectors", flush=True)
+    _report(_log_likelihood(model, points, data), model, data, "test")
     if model.num_features != 2:
         return
     folder = run_dir / "pictures"
@@ -58,10 +61,11 @@ def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
     print(f"pictures: {folder}/density.png, samples.png (data, model), flow.png (noise to data)")
 
 
-def _report(log_likelihood: float, data: VectorDataModule, split: Split) -> None:
+def _report(log_likelihood: float, model: VectorModel, data: VectorDataModule, split: Split) -> None:
     vectors = data.vectors(split)
     source, count, width = data.hparams["source"], *vectors.shape
-    print(f"{log_likelihood:.4f} nats  log-likelihood ({source}, {split} split, {count} vectors of {width})")
+    described = f"{source}, {split} split, {count} vectors of {width}{trace_note(model, width)}"
+    print(f"{log_likelihood:.4f} nats  log-likelihood ({described})")
     if source in TOYS:
         # Of the same points, which leaves the luck of the draw out of the difference.
         exact = float(TOYS[source].log_density(vectors).mean())
@@ -75,7 +79,7 @@ def _log_likelihood(model: VectorModel, points: Tensor, data: VectorDataModule) 
     parts = points.split(data.hparams["eval_batch_size"] or data.hparams["batch_size"])
     total = 0.0
     for index, part in enumerate(parts):
-        with record_solves(step_generator(data.hparams["seed"], index, 0, model.device, "test")):
+        with record_solves(step_generator(data.hparams["seed"], index, 0, model.device, "trace-test")):
             total += float(model.log_prob(part).double().sum())
     return total / len(points)
 

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from tiny_training import Recorder, same, state_of, tiny_trainer
 from torch import Tensor
 
-from glow_app.bijections import Bijection, continuous, record_solves
+from glow_app.bijections import Bijection, SolverError, continuous, record_solves
 from glow_app.checkpoint import load_density
 from glow_app.pretrained import model_hash
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
@@ -330,3 +330,20 @@ def test_other_precisions(tmp_path: Path, name: str, precision: str) -> None:
 def test_data_of_another_width(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="two_moons has 2 columns, not num_features 3"):
         tiny_trainer(tmp_path).fit(vector_module(num_features=3), datamodule=vector_data(num_features=3))
+
+
+def test_a_failed_solve_is_a_skipped_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = vector_module()
+    loss, failed = module.loss, list[int]()
+
+    def sometimes(batch: Tensor, generator: torch.Generator) -> Tensor:
+        if module.global_step == 1 and not failed:
+            failed.append(1)
+            raise SolverError("dopri5 failed at t = 0.5")
+        return loss(batch, generator)
+
+    monkeypatch.setattr(module, "loss", sometimes)
+    with pytest.warns(UserWarning, match="dopri5 failed at t = 0.5"), pytest.warns(UserWarning, match="step skipped"):
+        tiny_trainer(tmp_path, [NonFiniteGuard()]).fit(module, vector_data())
+    assert failed
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
