@@ -133,8 +133,10 @@ class SplineMap(ElementwiseMap):
         a = height * (slope - d0) + rise * bend
         b = height * d0 - rise * bend
         c = -slope * rise
-        # The root in this form has no cancellation; rounding alone can make the discriminant negative.
-        xi = 2 * c / (-b - (b.square() - 4 * a * c).clamp_min(0).sqrt())
+        root = (b.square() - 4 * a * c).clamp_min(0).sqrt()  # rounding alone can make it negative
+        # The two forms of the root, each where it has no cancellation: a is positive where b is not.
+        over, under = torch.where(b >= 0, -2 * c, root - b), torch.where(b >= 0, b + root, 2 * a)
+        xi = (over / under).clamp(0, 1)
         return torch.where(inside, left + xi * width, z), _zero_unless(inside, -_log_derivative(xi, slope, d0, d1))
 
     def _knots(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -84,3 +84,15 @@ def test_bounds_are_checked(bound: float) -> None:
 def test_bins_are_checked(num_bins: int) -> None:
     with pytest.raises(ValueError, match=f"num_bins is {num_bins}; expected 1 to 999"):
         SplineMap(num_bins)
+
+
+@pytest.mark.parametrize("size", [3.0, 10.0])
+def test_the_inverse_spline_does_not_cancel_in_float32(size: float) -> None:
+    spline, num = SplineMap(8, 3.0), 200_000
+    torch.manual_seed(0)
+    theta, z = size * torch.randn(num, spline.num_parameters), 6 * torch.rand(num) - 3
+    x, log_derivative = spline.inverse(z, theta)
+    back, forward_log_derivative = spline.forward(x, theta)
+    # Of slopes up to a thousand.
+    torch.testing.assert_close(back, z, rtol=0, atol=1e-3)
+    torch.testing.assert_close(log_derivative, -forward_log_derivative, rtol=0, atol=0.1)
