@@ -297,12 +297,13 @@ def test_an_iaf_on_a_large_latent_warns_and_says_what_to_do() -> None:
     with pytest.warns(
         UserWarning, match=r"latent of 1040 values: .* 1040 steps in each of 2 layers; MAFPrior"
     ) as caught:
-        IAFPrior((65, 4, 4), hidden_features=4)
+        IAFPrior((65, 4, 4), hidden_features=1040)
     assert [warning.filename for warning in caught] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        IAFPrior((64, 4, 4), hidden_features=4)
-        MAFPrior((65, 4, 4), hidden_features=4)
+        IAFPrior((64, 4, 4), hidden_features=1040)
+        IAFPrior((65, 4, 4), hidden_features=64)
+        MAFPrior((65, 4, 4), hidden_features=1040)
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,9 @@ class MaskedAutoregressive(Bijection):
 
     **Costs.** Forward (density): one pass of the network. Inverse (sampling): D steps, one a value, each of which
     computes only what has become known with the value before it; their multiplications add up to about one pass, so
-    what is paid is D times the latency of a step. :class:`~glow_app.bijections.Inverse` of it is the inverse
-    autoregressive flow, with the costs exchanged: sampling in one pass, density (and so training) in D steps.
+    what is paid is D times the latency of a step. In a network narrower than D, consecutive values that see the same
+    hidden units share a step: ``num_steps`` of them. :class:`~glow_app.bijections.Inverse` of it is the inverse
+    autoregressive flow, with the costs exchanged: sampling in one pass, density (and so training) in these steps.
 
     Starts as the identity, since the network's last layer starts at zero.
 
@@ -68,6 +69,11 @@ class MaskedAutoregressive(Bijection):
         )
         self.register_buffer("order", _order(num_features, ordering))
 
+    @property
+    def num_steps(self) -> int:
+        """Steps of the inverse: no more than D, nor than the network's width and one."""
+        return len(self.network.groups)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map data to latent, in one pass."""
         require_vector("MaskedAutoregressive", x, self.num_features)
@@ -77,22 +83,22 @@ class MaskedAutoregressive(Bijection):
             return z[:, self.order.argsort()], log_derivative.sum(1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map latent to data, value after value."""
+        """Map latent to data, step by step."""
         require_vector("MaskedAutoregressive", z, self.num_features)
         values: list[Tensor] = []
         log_derivatives: list[Tensor] = []
         with full_precision(z.device):
-            ordered = z[:, self.order].unbind(1)
+            ordered = z[:, self.order].split([group.stop - group.start for group in self.network.groups], dim=1)
 
-            def step(index: int, parameters: Tensor) -> Tensor:
-                value, log_derivative = self.elementwise.inverse(ordered[index], parameters)
-                values.append(value)
+            def step(group: slice, parameters: Tensor) -> Tensor:
+                found, log_derivative = self.elementwise.inverse(ordered[len(values)], parameters)
+                values.append(found)
                 log_derivatives.append(log_derivative)
-                return value
+                return found
 
             self.network.unroll(step, z.shape[0], context)
-            x = torch.stack(values, dim=1)[:, self.order.argsort()]
-            return x, torch.stack(log_derivatives, dim=1).sum(1)
+            x = torch.cat(values, dim=1)[:, self.order.argsort()]
+            return x, torch.cat(log_derivatives, dim=1).sum(1)
 
 
 def _order(num_features: int, ordering: Ordering) -> Tensor:

@@ -1,6 +1,7 @@
-"""The masked autoregressive network, and its evaluation feature by feature."""
+"""The masked autoregressive network, and its evaluation step by step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ class MADE(nn.Module):
 
     .. math:: \theta_i = g_i(x_{<i}, h), \qquad i = 1, \dots, D
 
-    All D in one pass by :meth:`forward`; one after another by :meth:`unroll`, where :math:`x_i` becomes known only
+    All D in one pass by :meth:`forward`; step by step by :meth:`unroll`, where :math:`x_i` becomes known only
     after :math:`\theta_i`. It ends in zeros at initialisation.
 
     Args:
@@ -63,6 +64,16 @@ class MADE(nn.Module):
         self.from_context = nn.Linear(context_features, hidden_features, bias=False) if context_features else None
         self.blocks = nn.ModuleList(nn.ModuleList(_block(hidden, residual)) for _ in range(num_blocks))
         self.last = MaskedLinear(hidden, outputs, scale=0.0)
+        self._hidden_counts = hidden.counts()
+
+    @property
+    def groups(self) -> list[slice]:
+        """Consecutive features that see the same hidden units, and so become known in the same step.
+
+        No more than there are features, and than hidden units and one.
+        """
+        edges = [degree for degree in range(1, self.num_features) if self._hidden_counts[degree]]
+        return [slice(*edge) for edge in pairwise([0, *edges, self.num_features])]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters of all features in one pass."""
@@ -76,36 +87,39 @@ class MADE(nn.Module):
             h = h + r if self.residual else r
         return self.last(F.relu(h)).unflatten(1, (self.num_features, self.num_parameters))
 
-    def unroll(self, step: Callable[[int, Tensor], Tensor], num: int, context: Tensor | None = None) -> None:
-        r"""Call ``step(i, parameters)`` for each feature in turn; it returns the feature's value.
+    def unroll(self, step: Callable[[slice, Tensor], Tensor], num: int, context: Tensor | None = None) -> None:
+        r"""Call ``step(features, parameters)`` for each of the :attr:`groups` in turn; it returns the features' values.
 
         Every hidden unit is computed once, when the features that it sees are known, and what it adds to later units is
-        kept. All D calls together cost the multiplications of about one :meth:`forward`, in D steps that wait for one
+        kept. All calls together cost the multiplications of about one :meth:`forward`, in steps that wait for one
         another.
 
         Args:
-            step: Receives i and the parameters (B, P) of feature i; returns its value, (B,).
+            step: Receives the features and their parameters (B, n, P); returns their values, (B, n).
             num: Batch size B.
             context: As in :meth:`forward`.
         """
-        first, last = _Front(self.first, num), _Front(self.last, num)
-        blocks = [[_Front(layer, num) for layer in block] for block in self.blocks]  # type: ignore[attr-defined]
+        groups = self.groups
+        features = [group.stop - group.start for group in groups]
+        hidden = [self._hidden_counts[group.start] for group in groups]
+        first = _Front(self.first, num, features, hidden)
+        last = _Front(self.last, num, hidden, [self.num_parameters * count for count in features])
+        blocks = [[_Front(layer, num, hidden, hidden) for layer in block] for block in self.blocks]  # type: ignore[attr-defined]
         if (shift := self._shift(num, context)) is not None:
             first.pending = first.pending + shift
-        hidden_counts = self.first.outputs.counts()
-        for degree in range(self.num_features):
-            if hidden_counts[degree]:
-                h = first.take(degree)
+        for index, group in enumerate(groups):
+            if hidden[index]:
+                h = first.take(index)
                 for block in blocks:
                     r = h
                     for layer in block:
-                        layer.add(degree, F.relu(r))
-                        r = layer.take(degree)
+                        layer.add(index, F.relu(r))
+                        r = layer.take(index)
                     h = h + r if self.residual else r
-                last.add(degree, F.relu(h))
-            value = step(degree, last.take(degree))
-            if degree + 1 < self.num_features:
-                first.add(degree + 1, value[:, None])
+                last.add(index, F.relu(h))
+            values = step(group, last.take(index).unflatten(1, (-1, self.num_parameters)))
+            if index + 1 < len(groups):
+                first.add(index, values)
 
     def _shift(self, num: int, context: Tensor | None) -> Tensor | None:
         if self.from_context is None:
@@ -122,21 +136,20 @@ def _block(hidden: Degrees, residual: bool) -> list[MaskedLinear]:
 class _Front:
     """A masked layer during :meth:`MADE.unroll`: the outputs not yet taken, summed over the inputs known so far."""
 
-    def __init__(self, layer: MaskedLinear, num: int) -> None:
-        # Split once: a slice a degree would cost autograd a matrix of zeros each.
-        counts = layer.inputs.counts()
-        self.rows = layer.masked_weight().t().split(counts, dim=0)
-        self.counts = layer.outputs.counts()
+    def __init__(self, layer: MaskedLinear, num: int, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        # Split once: a slice a group would cost autograd a matrix of zeros each.
+        self.rows = layer.masked_weight().t().split(list(inputs), dim=0)
+        self.counts = outputs
         self.pending = layer.bias.expand(num, -1)
         self.taken = 0
 
-    def add(self, degree: int, values: Tensor) -> None:
-        """Add what the inputs of ``degree`` give to the outputs that are left."""
-        self.pending = torch.addmm(self.pending, values, self.rows[degree][:, self.taken :])
+    def add(self, group: int, values: Tensor) -> None:
+        """Add what the inputs of the group give to the outputs that are left."""
+        self.pending = torch.addmm(self.pending, values, self.rows[group][:, self.taken :])
 
-    def take(self, degree: int) -> Tensor:
-        """Return the outputs of ``degree``, which are complete."""
-        count = self.counts[degree]
+    def take(self, group: int) -> Tensor:
+        """Return the outputs of the group, which are complete."""
+        count = self.counts[group]
         self.taken += count
         done, self.pending = self.pending.split([count, self.pending.shape[1] - count], dim=1)
         return done

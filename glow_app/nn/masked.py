@@ -31,7 +31,11 @@ class Degrees:
 
     def counts(self) -> list[int]:
         """Return how many units have degree 0, 1, and so on up to the largest."""
-        return torch.bincount(self.of_units(), minlength=self.first + self.num).tolist()
+        # Not by torch: models are also built where tensors have no values.
+        counts = [0] * (self.first + self.num)
+        for unit in range(self.num_units):
+            counts[self.first + unit * self.num // self.num_units] += 1
+        return counts
 
 
 class MaskedLinear(nn.Module):

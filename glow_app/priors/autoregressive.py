@@ -17,7 +17,7 @@ MANY_STEPS = 1024
 class MAFPrior(HeadPrior):
     r"""A Gaussian and a masked autoregressive flow on the flattened latent: quick to train, slow to sample.
 
-    Density in one pass a layer, sampling in :math:`D = C H W` steps a layer; see
+    Density in one pass a layer, sampling in a step a value (or a hidden unit, if these are fewer) a layer; see
     :class:`~glow_app.bijections.MaskedAutoregressive`.
 
     Args:
@@ -89,19 +89,19 @@ class MAFPrior(HeadPrior):
 class IAFPrior(MAFPrior):
     r"""A Gaussian and an inverse autoregressive flow: :class:`MAFPrior` with the costs exchanged.
 
-    Sampling in one pass a layer; density, and so training, in :math:`D = C H W` steps a layer, each computing only what
-    is new. Warns where that will be slow. Arguments, shapes and errors as :class:`MAFPrior`.
+    Sampling in one pass a layer; density, and so training, in a step a value (or a hidden unit, if these are fewer) a
+    layer, each computing only what is new. Warns where that will be slow. Arguments, shapes and errors as
+    :class:`MAFPrior`.
 
     References:
         IAF, Kingma et al. 2016, arXiv:1606.04934.
     """
 
     def _directed(self, layers: list[MaskedAutoregressive]) -> Sequence[Bijection]:
-        num_features = layers[0].num_features
-        if num_features > MANY_STEPS:
+        if (num_steps := layers[0].num_steps) > MANY_STEPS:
             warnings.warn(
-                f"IAFPrior on a latent of {num_features} values: a training step takes {num_features} steps in each of "
-                f"{len(layers)} layers; MAFPrior trains in one, and more levels make the last latent smaller",
+                f"IAFPrior on a latent of {layers[0].num_features} values: a training step takes {num_steps} steps in "
+                f"each of {len(layers)} layers; MAFPrior trains in one, a narrower network or more levels take fewer",
                 stacklevel=3,
             )
         return [Inverse(layer) for layer in layers]

@@ -35,20 +35,26 @@ def test_a_feature_sees_those_before_it_and_no_other(
 @pytest.mark.parametrize(("features", "hidden"), SIZES)
 @pytest.mark.parametrize("residual", [True, False])
 @pytest.mark.parametrize("context_features", [0, 3])
-def test_feature_by_feature_equals_all_at_once(
-    features: int, hidden: int, residual: bool, context_features: int
-) -> None:
+def test_step_by_step_equals_all_at_once(features: int, hidden: int, residual: bool, context_features: int) -> None:
     network = made(features, hidden, residual=residual, context_features=context_features, num_blocks=2)
     x = torch.randn(7, features, dtype=torch.float64)
     context = torch.randn(7, context_features, dtype=torch.float64) if context_features else None
     found = []
 
-    def step(index: int, parameters: Tensor) -> Tensor:
+    def step(group: slice, parameters: Tensor) -> Tensor:
         found.append(parameters)
-        return x[:, index]
+        return x[:, group]
 
     network.unroll(step, 7, context)
-    torch.testing.assert_close(torch.stack(found, 1), network(x, context), rtol=0, atol=1e-12)
+    torch.testing.assert_close(torch.cat(found, 1), network(x, context), rtol=0, atol=1e-12)
+    assert len(found) == len(network.groups) <= min(features, hidden + 1)
+
+
+def test_features_that_see_the_same_share_a_step() -> None:
+    assert made(5, 3).groups == [slice(0, 1), slice(1, 2), slice(2, 3), slice(3, 5)]
+    assert made(5, 3, context_features=1).groups == [slice(0, 1), slice(1, 3), slice(3, 5)]
+    assert made(3, 8).groups == [slice(0, 1), slice(1, 2), slice(2, 3)]
+    assert made(1, 4).groups == [slice(0, 1)]
 
 
 def test_every_feature_sees_the_context() -> None:
@@ -59,7 +65,7 @@ def test_every_feature_sees_the_context() -> None:
     assert (jacobian.abs().amax(dim=(1, 2, 3)) > 0).all()
 
 
-def test_feature_by_feature_computes_each_unit_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_by_step_computes_each_unit_once(monkeypatch: pytest.MonkeyPatch) -> None:
     network, num = made(16, 64, num_blocks=2), 3
     multiplied = 0
     addmm = torch.addmm
@@ -70,7 +76,7 @@ def test_feature_by_feature_computes_each_unit_once(monkeypatch: pytest.MonkeyPa
         return addmm(pending, values, rows)
 
     monkeypatch.setattr(torch, "addmm", counting)
-    network.unroll(lambda index, parameters: parameters[:, 0], num)
+    network.unroll(lambda group, parameters: parameters[..., 0], num)
     whole = sum(layer.weight.numel() for layer in network.modules() if isinstance(layer, MaskedLinear))
     assert multiplied < whole
 
