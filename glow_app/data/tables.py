@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Table", "read_table"]
+__all__ = ["Table", "check_columns", "read_table"]
 
 # Of a column, against its largest value: with less, float32 would leave few different numbers of it.
 MIN_SPREAD = 1e-5
@@ -44,7 +44,7 @@ def read_table(path: Path) -> Table:
         path: A .csv, .tsv, .npy or .npz file.
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no table of finite numbers, or one of its columns is constant or all but constant.
+        ValueError: If it is no table of finite numbers.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected a file of numbers")
@@ -60,24 +60,29 @@ def read_table(path: Path) -> Table:
         found = ", ".join(f"{split} {width}" for split, width in widths.items())
         raise ValueError(f"{path} has splits of differing widths, {found}; save all of them with the same columns")
     names = names or _default_names(min(widths.values()))
-    for split, array in arrays.items():
-        _check_spread(_label(path, split), array, names)
-    parts = {split: _to_float32(_label(path, split), array, names) for split, array in arrays.items()}
-    for split in (None, "train"):
-        if split in parts:
-            _check_constant(_label(path, split), parts[split], names)
-    return Table(parts, names)
+    return Table({split: _to_float32(_label(path, split), array, names) for split, array in arrays.items()}, names)
 
 
-def _check_spread(label: str, array: np.ndarray, names: Sequence[str]) -> None:
-    values = array.astype(np.float64)
-    spread, largest = values.std(axis=0), np.abs(values).max(axis=0)
-    # Constant columns have a message of their own, and cells that are not finite too.
+def check_columns(label: str, values: np.ndarray, names: Sequence[str]) -> None:
+    """Refuse columns that have no density to learn: constant ones, and those that vary by little more than rounding.
+
+    Args:
+        label: What the values are, for the message.
+        values: float32 (N, D), finite; what is learned from.
+        names: Name of every column.
+    Raises:
+        ValueError: If there is such a column.
+    """
+    ranges = zip(names, values.min(0), values.max(0), strict=True)
+    constant = [f"{name!r} (always {low:g})" for name, low, high in ranges if low == high]
+    if constant and len(values) > 1:
+        raise ValueError(f"{label} has constant columns, which have no density: {', '.join(constant)}; drop them")
+    spread, largest = values.std(axis=0, dtype=np.float64), np.abs(values).max(axis=0)
     for name, std, most in zip(names, spread, largest, strict=True):
-        if 0 < std < MIN_SPREAD * most < np.inf:
+        if 0 < std < MIN_SPREAD * most:
             raise ValueError(
-                f"{label} column {name!r} varies by {std:.3g} about values as large as {most:.3g}, too little for "
-                "float32; subtract a constant from it, such as its mean"
+                f"{label} has column {name!r}, which varies by {std:.3g} about values as large as {most:.3g}, too "
+                "little for float32; subtract a constant from it, such as its mean"
             )
 
 
@@ -184,11 +189,3 @@ def _to_float32(label: str, array: np.ndarray, names: Sequence[str]) -> np.ndarr
             "cells that are no finite float32; fill them or drop their rows"
         )
     return values
-
-
-def _check_constant(label: str, values: np.ndarray, names: Sequence[str]) -> None:
-    lowest, highest = values.min(0), values.max(0)
-    ranges = zip(names, lowest, highest, strict=True)
-    constant = [f"{name!r} (always {low:g})" for name, low, high in ranges if low == high]
-    if constant and len(values) > 1:
-        raise ValueError(f"{label} has constant columns, which have no density: {', '.join(constant)}; drop them")

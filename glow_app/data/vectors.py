@@ -9,7 +9,7 @@ from torch import Tensor
 from glow_app.data.batched import BatchedSet
 from glow_app.data.request import Split, check_cut
 from glow_app.data.splits import split_indices
-from glow_app.data.tables import read_table
+from glow_app.data.tables import check_columns, read_table
 from glow_app.data.toys import TOYS
 from glow_app.seeding import step_generator
 from glow_app.usage import closest
@@ -82,7 +82,8 @@ def load_vectors(
         test_fraction: Share of an uncut table held out for the test.
         limit: Keep only the first so many vectors of the split.
     Raises:
-        ValueError: If an argument is out of range, or the file is no table of finite numbers.
+        ValueError: If an argument is out of range, the file is no table of finite numbers, or a column of the training
+            split is constant or all but constant.
         FileNotFoundError: If the file is not there.
     """
     check_cut(split, validation_fraction, test_fraction, limit, noun="vectors")
@@ -97,7 +98,10 @@ def load_vectors(
     else:
         known = [*TOYS, "table"]
         raise ValueError(f"unknown source {source!r}{closest(source, known)}; known are {', '.join(known)}")
-    return VectorSet(vectors.values[:limit], vectors.column_names)
+    vectors = VectorSet(vectors.values[:limit], vectors.column_names)
+    if split == "train" and source == "table":
+        check_columns(f"{path}, training split,", vectors.values.numpy(), vectors.column_names)
+    return vectors
 
 
 def _sample_toy(source: str, split: Split, seed: int, num_samples: int) -> VectorSet:

@@ -89,8 +89,6 @@ def test_one_column(tmp_path: Path) -> None:
         ("1,2\n3\n", "row 2 has 1 cells, expected 2"),
         ("a,b\n1,2\n3,nan\ninf,4\n", "has nan in row 2, column 'b', the first of 2 cells that are no finite float32"),
         ("1,2\n1e39,4\n", r"has 1e\+39 in row 2, column 'x0', the first of 1 cells"),
-        ("a,b,c\n1,2,0\n1,3,0\n", r"constant columns, .*: 'a' \(always 1\), 'c' \(always 0\); drop them"),
-        ("t,b\n1700000000,2\n1700000001,3\n", r"column 't' varies by 0.5 about values as large as 1.7e\+09"),
         (b"\xff\xfe1\x00", "can't decode byte 0xff"),
         ("x" * 200_000 + "\n1\n", "field larger than field limit"),
     ],
@@ -118,7 +116,6 @@ def test_npz_with_one_array_is_still_to_be_cut(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("validation", ["val", "validation"])
 def test_npz_with_splits(tmp_path: Path, validation: str) -> None:
-    # Only what is learned from needs a scale: one row to validate on is no constant.
     arrays = {"test": NUMBERS + 2, validation: NUMBERS[:1], "train": NUMBERS}
     parts = read_table(save(tmp_path, **arrays)).parts
     assert set(parts) == {"train", "validation", "test"}
@@ -138,7 +135,6 @@ def test_npz_with_splits(tmp_path: Path, validation: str) -> None:
         (np.array([[True, False]]), "has values of type bool"),
         (np.array([[None, 1]]), "cannot be read without unpickling"),
         (np.array([[0, 1], [2, np.inf], [-np.inf, np.nan]]), "has inf in row 2, column 'x1', the first of 3 cells"),
-        (np.ones((3, 2)), r"constant columns, .*: 'x0' \(always 1\), 'x1' \(always 1\); drop"),
     ],
 )
 def test_bad_arrays(tmp_path: Path, array: np.ndarray, message: str) -> None:
@@ -184,16 +180,3 @@ def test_missing_files_and_unknown_suffixes(tmp_path: Path) -> None:
         read_table(tmp_path)
     assert "unknown suffix '.xlsx'; expected one of .csv, .tsv, .npy, .npz" in error(write(tmp_path, "1", "t.xlsx"))
     assert "unknown suffix ''" in error(write(tmp_path, "1", "table"))
-
-
-def test_a_column_that_float32_cannot_tell_apart_is_named(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    path = tmp_path / "times.csv"
-    np.savetxt(
-        path, np.c_[rng.normal(size=300), 1.7e9 + rng.uniform(0, 1000, 300)], delimiter=",", header="x,t", comments=""
-    )
-    with pytest.raises(
-        ValueError, match=r"column 't' varies by .* about values as large as 1.7e\+09, .*subtract"
-    ) as caught:
-        read_table(path)
-    assert "\n" not in str(caught.value)

@@ -130,3 +130,29 @@ def test_too_few_rows(tmp_path: Path) -> None:
         load_vectors("table", "test", path=table(tmp_path), test_fraction=0.0)
     with pytest.raises(FileNotFoundError, match=r"none\.csv is not there"):
         load_vectors("table", "train", path=tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (lambda x: [x, 0 * x + 0.1, 0 * x], r"constant columns, .*: 'x1' \(always 0.1\), 'x2' \(always 0\); drop them"),
+        (lambda x: [1.7e9 + 1000 * x, x], r"has column 'x0', which varies by .* as large as 1.7e\+09, .*; subtract"),
+    ],
+)
+def test_a_column_without_a_density_to_learn_is_named(tmp_path: Path, columns: Any, message: str) -> None:
+    path = tmp_path / "table.npy"
+    np.save(path, np.stack(columns(np.random.default_rng(0).random(300)), axis=1))
+    with pytest.raises(ValueError, match=rf"table.npy, training split, .*{message}") as caught:
+        load_vectors("table", "train", path=path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_column_may_be_constant_only_where_nothing_is_learned(tmp_path: Path) -> None:
+    path, values = tmp_path / "table.npz", np.random.default_rng(0).random((50, 2))
+    still = values * [1, 0] + [0, 0.3]
+    np.savez(path, train=values, validation=values[:1], test=still)
+    assert len(load_vectors("table", "test", path=path)) == 50
+    assert len(load_vectors("table", "train", path=path, limit=1)) == 1
+    np.savez(path, train=still, validation=values, test=values)
+    with pytest.raises(ValueError, match="constant columns"):
+        load_vectors("table", "train", path=path)
