@@ -66,7 +66,7 @@ class Planar(Bijection):
 
     so that :math:`w^T \hat u = m > \varepsilon - 1`, and the determinant is above :math:`\varepsilon`. The inverse is
     the root of an increasing function of one number, :math:`a + m\, h(a) = w^T z + b`, after which
-    :math:`x = z - \hat u\, h(a)`; its first derivatives are those of the implicit function theorem.
+    :math:`x = z - \hat u\, h(a)`; its derivatives up to the third are those of the implicit function theorem.
 
     **Costs.** :math:`O(D)` a sample both ways. The paper maps noise to data with this formula; here the formula maps
     data to noise, so that densities, and with them training, need no root, and sampling needs one number a sample.
@@ -157,7 +157,7 @@ class Planar(Bijection):
 
 
 def _solve(h: _Nonlinearity, m: Tensor, target: Tensor) -> Tensor:
-    """Return the root of a + m h(a) = target, differentiable once."""
+    """Return the root of a + m h(a) = target."""
 
     def excess(a: Tensor) -> tuple[Tensor, Tensor]:
         return a + m * h.value(a) - target, 1 + m * h.slope(a)
@@ -169,6 +169,8 @@ def _solve(h: _Nonlinearity, m: Tensor, target: Tensor) -> Tensor:
         rounding = math.sqrt(torch.finfo(target.dtype).eps) * (1 + target.abs())
         radius = 1.01 * (m * h.value(target)).abs() / least + rounding
         root = solve_monotone(excess, target - radius, target + radius)
-    # One step of Newton's method from the root: it stays there, and gets the derivatives of the implicit function.
-    value, slope = excess(root)
-    return root - value / slope.detach()
+    # Newton's steps from the root stay there, and get its derivatives: one step the first, two the first three.
+    for _ in range(2):
+        value, slope = excess(root)
+        root = root - value / slope
+    return root

@@ -268,3 +268,22 @@ def test_a_density_in_the_plane_integrates_to_one(constructor: Callable[[], Bije
     z, log_det = flow(centre + torch.cartesian_prod(ticks, ticks) * half_sides)
     total = (standard_normal_log_density([z]) + log_det).exp().sum() * (2 * half_sides / num).prod()
     assert math.isclose(total.item(), 1.0, abs_tol=1e-3)
+
+
+@both
+def test_the_inverse_has_its_higher_derivatives_too(nonlinearity: str) -> None:
+    flow = planar(nonlinearity, random(3), 2 * random(3, seed=1))
+    z, direction = random(3, seed=2), random(3, seed=3)
+
+    def along(step: Tensor) -> Tensor:
+        return flow.inverse((z + step * direction)[None])[0].sum()
+
+    found, step = [], torch.zeros((), dtype=torch.float64, requires_grad=True)
+    value = along(step)
+    for _ in range(3):
+        (value,) = torch.autograd.grad(value, step, create_graph=True)
+        found.append(value)
+    for order, derivative in enumerate(found[1:], 1):
+        lower = torch.func.grad(along) if order == 1 else torch.func.grad(torch.func.grad(along))
+        ends = [lower(torch.tensor(side * 1e-4, dtype=torch.float64)) for side in (1, -1)]
+        torch.testing.assert_close(derivative, (ends[0] - ends[1]) / 2e-4, rtol=1e-5, atol=1e-7)
