@@ -98,7 +98,7 @@ def standard_normal_log_density(latents: Sequence[Tensor]) -> Tensor:
         (B,), nats.
     """
     squares = torch.stack([z.square().flatten(1).sum(1) for z in latents]).sum(0)
-    num_dims = sum(z[0].numel() for z in latents)
+    num_dims = sum(z.shape[1:].numel() for z in latents)
     return -0.5 * (squares + num_dims * math.log(2 * math.pi))
 
 

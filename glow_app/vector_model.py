@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import ActNorm, Bijection, Chain, Reshape, without_log_det
+from glow_app.bijections.checks import require_vector
 from glow_app.density import Density
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.parts import Part, describe_part
@@ -64,6 +65,7 @@ class VectorModel(Density):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the negative log-likelihood in nats, (B,): the training loss, through ``forward`` for DDP's sake."""
+        require_vector("this model", x, self.num_features)
         z, log_det = self.flow(x.to(self.dtype))
         return -(standard_normal_log_density([z]) + log_det)
 
@@ -75,12 +77,14 @@ class VectorModel(Density):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Return the whitened latents of ``x``."""
+        require_vector("this model", x, self.num_features)
         with without_log_det():
             return self.flow(x.to(self.device, self.dtype))[0]
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Return the vectors of the latents ``z``."""
+        require_vector("this model", z, self.num_features)
         with without_log_det():
             return self.flow.inverse(z.to(self.device, self.dtype))[0]
 

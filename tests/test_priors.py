@@ -45,6 +45,7 @@ HEADS: dict[str, Callable[..., HeadPrior]] = {
         eval_atol=1e-4,
         eval_rtol=1e-5,
         max_num_steps=50,
+        eval_max_num_steps=60,
         trace="hutchinson",
         max_exact_dims=9,
         noise="gaussian",

@@ -323,3 +323,12 @@ def test_the_standardisation_is_of_the_first_batch() -> None:
     norm = norm_of(built("gaussian"))
     torch.testing.assert_close(norm.log_scale.exp(), 1 / vectors(256).std(0, correction=0))
     torch.testing.assert_close(norm.bias, -vectors(256).mean(0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_vectors_of_another_width_are_refused_and_none_are_welcome(name: str) -> None:
+    model = built(name)
+    for method in (model.log_prob, model.encode, model.decode):
+        with pytest.raises(ValueError, match=rf"this model expects shape \(B, {model.num_features}\), got \(4, 9\)"):
+            method(torch.zeros(4, 9))
+        assert len(method(torch.zeros(0, model.num_features))) == 0

@@ -57,7 +57,9 @@ class ContinuousFlow(Bijection):
         eval_solver: The solver in evaluation mode, in as many steps where these are fixed.
         eval_atol: Absolute tolerance in evaluation mode.
         eval_rtol: Relative tolerance in evaluation mode. All four are raised to what the dtype can resolve.
-        max_num_steps: Steps of ``dopri5`` after which it gives up.
+        max_num_steps: Steps of ``dopri5`` after which it gives up in training mode, where each step of a solve that is
+            backpropagated through takes memory.
+        eval_max_num_steps: The same in evaluation mode.
         trace: ``exact``, ``hutchinson`` (an estimate), or ``auto``: exact up to ``max_exact_dims`` dimensions in
             evaluation mode and up to 8 in training mode, an estimate beyond.
         max_exact_dims: Most dimensions :math:`D` of an exact trace.
@@ -88,7 +90,8 @@ class ContinuousFlow(Bijection):
         eval_solver: Solver = "dopri5",
         eval_atol: float = 1e-7,
         eval_rtol: float = 1e-7,
-        max_num_steps: int = 1000,
+        max_num_steps: int = 100,
+        eval_max_num_steps: int = 1000,
         trace: Trace = "auto",
         max_exact_dims: int = 64,
         noise: Noise = "rademacher",
@@ -99,7 +102,7 @@ class ContinuousFlow(Bijection):
         super().__init__()
         _require_choices(solver=(solver, Solver), eval_solver=(eval_solver, Solver))
         _require_choices(trace=(trace, Trace), noise=(noise, Noise))
-        _require_at_least(1, num_steps=num_steps, max_num_steps=max_num_steps)
+        _require_at_least(1, num_steps=num_steps, max_num_steps=max_num_steps, eval_max_num_steps=eval_max_num_steps)
         _require_at_least(0, max_exact_dims=max_exact_dims)
         _require_at_least(0, kinetic_weight=kinetic_weight, jacobian_weight=jacobian_weight)
         _require_positive(atol=atol, rtol=rtol, eval_atol=eval_atol, eval_rtol=eval_rtol)
@@ -108,7 +111,7 @@ class ContinuousFlow(Bijection):
         self.num_steps = num_steps
         self.tolerances = (atol, rtol)
         self.eval_tolerances = (eval_atol, eval_rtol)
-        self.max_num_steps = max_num_steps
+        self.limits = (max_num_steps, eval_max_num_steps)
         self.trace = trace
         self.max_exact_dims = max_exact_dims
         self.noise = noise
@@ -126,6 +129,8 @@ class ContinuousFlow(Bijection):
     def between(self, x: Tensor, start: float, end: float, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Follow the velocity from time ``start`` to time ``end``; return the point and its log-determinant."""
         record, span = current_record(), (start, end)
+        if not len(x):
+            return x.clone(), x.new_zeros(0)
         if not bool(x.isfinite().all()):
             raise SolverError(
                 "a continuous flow was given a point that is not finite: what comes before it has diverged; "
@@ -182,8 +187,9 @@ class ContinuousFlow(Bijection):
         # Below a few units in the last place an error estimate is rounding, and steps would shrink without end.
         floor = 10 * torch.finfo(dtype).eps
         atol, rtol = self.tolerances if self.training else self.eval_tolerances
-        num_steps = self.max_num_steps if solver == "dopri5" else self.num_steps
-        return Method(solver, num_steps, max(atol, floor), max(rtol, floor), self.adjoint)
+        num_steps = self.limits[0 if self.training else 1] if solver == "dopri5" else self.num_steps
+        prefix = "" if self.training else "eval_"
+        return Method(solver, num_steps, max(atol, floor), max(rtol, floor), self.adjoint, prefix)
 
 
 @contextmanager

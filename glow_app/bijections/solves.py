@@ -34,6 +34,7 @@ class Method:
         atol: Absolute tolerance of ``dopri5``.
         rtol: Relative tolerance of ``dopri5``.
         adjoint: Whether gradients come from an equation solved backward in time.
+        prefix: Of the names of the settings, for messages.
     """
 
     solver: str
@@ -41,6 +42,7 @@ class Method:
     atol: float
     rtol: float
     adjoint: bool
+    prefix: str = ""
 
     @property
     def adaptive(self) -> bool:
@@ -90,9 +92,9 @@ class Method:
 
     def error(self, time: float, reason: str) -> SolverError:
         """Return the error that says where the solve failed, and what to do."""
-        tolerances = f"atol {self.atol:.2g} and rtol {self.rtol:.2g}"
-        setting = tolerances if self.adaptive else f"{self.num_steps} steps"
-        remedy = "raise the tolerances" if self.adaptive else "raise num_steps"
+        atol, rtol = f"{self.prefix}atol", f"{self.prefix}rtol"
+        setting = f"{atol} {self.atol:.2g} and {rtol} {self.rtol:.2g}" if self.adaptive else f"{self.num_steps} steps"
+        remedy = f"raise {atol}, {rtol} or {self.prefix}max_num_steps" if self.adaptive else "raise num_steps"
         return SolverError(
             f"{self.solver} with {setting} failed at t = {time:.3g}: {reason}; {remedy}, lower the learning rate, "
             "or regularise by kinetic_weight and jacobian_weight"

@@ -28,7 +28,8 @@ class CNFPrior(HeadPrior):
         eval_solver: The solver in evaluation mode.
         eval_atol: Absolute tolerance of dopri5 there.
         eval_rtol: Relative tolerance of dopri5 there.
-        max_num_steps: Steps of dopri5 after which it gives up.
+        max_num_steps: Steps of dopri5 after which it gives up in training.
+        eval_max_num_steps: The same in evaluation mode.
         trace: "exact", "hutchinson" or "auto".
         max_exact_dims: Most dimensions of an exact trace.
         noise: Of Hutchinson's estimate: "rademacher" or "gaussian".
@@ -59,7 +60,8 @@ class CNFPrior(HeadPrior):
         eval_solver: Literal["dopri5", "euler", "midpoint", "rk4"] = "dopri5",
         eval_atol: float = 1e-7,
         eval_rtol: float = 1e-7,
-        max_num_steps: int = 1000,
+        max_num_steps: int = 100,
+        eval_max_num_steps: int = 1000,
         trace: Literal["auto", "exact", "hutchinson"] = "auto",
         max_exact_dims: int = 64,
         noise: Literal["rademacher", "gaussian"] = "rademacher",
@@ -85,6 +87,7 @@ class CNFPrior(HeadPrior):
             "eval_atol": eval_atol,
             "eval_rtol": eval_rtol,
             "max_num_steps": max_num_steps,
+            "eval_max_num_steps": eval_max_num_steps,
             "trace": trace,
             "max_exact_dims": max_exact_dims,
             "noise": noise,

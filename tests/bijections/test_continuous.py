@@ -413,6 +413,7 @@ def test_an_exact_trace_in_many_dimensions_is_refused_with_the_way_out() -> None
         ({"noise": "uniform"}, "noise is 'uniform'; expected one of rademacher, gaussian"),
         ({"num_steps": 0}, "num_steps is 0; expected a finite number of at least 1"),
         ({"max_num_steps": 0}, "max_num_steps is 0; expected"),
+        ({"eval_max_num_steps": 0}, "eval_max_num_steps is 0; expected"),
         ({"max_exact_dims": -1}, "max_exact_dims is -1; expected"),
         ({"atol": 0.0}, "atol is 0.0; expected a finite number above 0"),
         ({"rtol": math.nan}, "rtol is nan; expected"),
@@ -447,7 +448,7 @@ def test_a_velocity_that_is_not_finite_names_the_time() -> None:
     assert "raise num_steps" in message
     message = failure(FailingVelocity(nan_from_a_half))
     assert message.startswith("dopri5 with atol 1e-05 and rtol 1e-05 failed at t = 0.")
-    assert "the velocity or its divergence is not finite; raise the tolerances, lower" in message
+    assert "the velocity or its divergence is not finite; raise atol, rtol or max_num_steps, lower" in message
 
 
 def test_an_infinite_divergence_of_a_finite_velocity_is_an_error() -> None:
@@ -479,6 +480,20 @@ def test_an_underflow_of_the_steps_is_an_error() -> None:
 def test_a_stiff_velocity_ends_in_an_error(adjoint: bool) -> None:
     message = failure(FailingVelocity(lambda t, x: torch.sin(200 * x)), max_num_steps=30, adjoint=adjoint)
     assert "more than 30 steps" in message
+
+
+def test_evaluation_has_a_limit_and_names_of_its_own() -> None:
+    velocity = FailingVelocity(lambda t, x: torch.sin(200 * x))
+    flow = ContinuousFlow(velocity, eval_max_num_steps=20, eval_atol=1e-6).eval()
+    with pytest.raises(SolverError, match=r"eval_atol 1e-06 and eval_rtol 1e-07 .* more than 20 steps; raise eval_a"):
+        flow(points())
+
+
+def test_no_points_need_no_solve() -> None:
+    for x in (torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.float64)):
+        z, log_det = mlp_flow(trace="hutchinson").to(x.dtype)(x)
+        assert (z.shape, log_det.shape) == ((0, 3), (0,))
+        assert z.dtype == log_det.dtype == x.dtype
 
 
 def test_a_failure_of_the_adjoint_in_the_backward_pass_names_its_time() -> None:
