@@ -50,11 +50,13 @@ class DensityModule(LikelihoodModule):
         self.num_draws = num_draws
 
     def setup(self, stage: str) -> None:
-        """Refuse data whose classes are not the model's.
+        """Refuse data whose classes are not the model's, and a precision at which a flow would not invert.
 
         Raises:
-            ValueError: If the numbers of classes differ.
+            ValueError: If the numbers of classes differ, or the precision is another than 32-true, bf16-mixed or
+                64-true.
         """
+        super().setup(stage)
         data, expected = getattr(self.trainer, "datamodule", None), self.model.flow.num_classes
         if stage != "fit" or expected is None or not isinstance(data, ImageDataModule):
             return

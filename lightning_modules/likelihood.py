@@ -1,5 +1,6 @@
 """What training by maximum likelihood is, whatever the density is of."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -20,6 +21,8 @@ from glow_app.seeding import step_generator
 
 __all__ = ["LikelihoodModule"]
 
+PRECISIONS = ("32-true", "bf16-mixed", "64-true")
+
 
 class LikelihoodModule(pl.LightningModule, ABC):
     """Maximum likelihood: minimises the mean negative log-likelihood of a density.
@@ -32,9 +35,12 @@ class LikelihoodModule(pl.LightningModule, ABC):
         optimizer: Called with the parameters.
         lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
         seed: Of all noise.
+    Attributes:
+        failure: What made the gradients of the present step not finite, where that is known.
     """
 
     metric: ClassVar[str]  # last part of the names in the log: "train/..." and "val/..."
+    failure: str | None = None
 
     def __init__(
         self,
@@ -61,6 +67,18 @@ class LikelihoodModule(pl.LightningModule, ABC):
     def evaluate(self, batch: Any, generator: torch.Generator) -> Tensor:
         """Return the figure that validation and test report, for each example, (B,)."""
 
+    def setup(self, stage: str) -> None:
+        """Refuse a precision at which a flow would not invert.
+
+        Raises:
+            ValueError: If the trainer's is another than 32-true, bf16-mixed or 64-true.
+        """
+        if (precision := str(self.trainer.precision)) not in PRECISIONS:
+            raise ValueError(
+                f"trainer.precision is {precision}; expected one of {', '.join(PRECISIONS)}: a flow whose states are "
+                "rounded to 16 bits does not invert, and float16 overflows besides"
+            )
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the mean negative log-likelihood of the batch, with what regularises ODE solves on top."""
         generator = self._generator(batch_idx, f"train-{self.current_epoch}")
@@ -68,13 +86,24 @@ class LikelihoodModule(pl.LightningModule, ABC):
             with record_solves(self._generator(batch_idx, f"trace-{self.current_epoch}")) as solves:
                 losses = self.loss(batch, generator)
         except SolverError as error:
-            pl.utilities.rank_zero_warn(str(error))
+            self.failure = str(error)
             # Gradients that are not finite, for the guard to skip: one failed solve need not end a run.
-            return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * float("nan")
+            return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * math.nan
         loss = losses.mean()
         self.log(f"train/{self.metric}", loss, prog_bar=True)
         self._log_evaluations(solves, "train", len(losses))
         return loss + torch.as_tensor(solves.penalty).mean()
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Find the gradients; not finite ones where the adjoint's solve fails."""
+        try:
+            super().backward(loss, *args, **kwargs)
+        except SolverError as error:
+            if self.trainer.world_size > 1:
+                raise  # the other ranks wait for gradients that this one does not have
+            self.failure = str(error)
+            for parameter in self.parameters():
+                parameter.grad = torch.full_like(parameter, math.nan)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the figure of the batch, with the same noise in every epoch."""
@@ -110,7 +139,14 @@ class LikelihoodModule(pl.LightningModule, ABC):
     def _evaluate(self, batch: Any, batch_idx: int, stage: str) -> None:
         generator = self._generator(batch_idx, stage)
         with record_solves(self._generator(batch_idx, f"trace-{stage}")) as solves:
-            values = self.evaluate(batch, generator)
+            try:
+                values = self.evaluate(batch, generator)
+            except SolverError as error:
+                if stage != "val":
+                    raise
+                # Weights that cannot be evaluated are not the best ones; training may leave them again.
+                pl.utilities.rank_zero_warn(f"validation in epoch {self.current_epoch}: {error}")
+                values = torch.full((1,), math.inf, device=self.device)
         self.log(f"{stage}/{self.metric}", values.mean(), prog_bar=True, batch_size=len(values), sync_dist=True)
         self._log_evaluations(solves, stage, len(values))
 

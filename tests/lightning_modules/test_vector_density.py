@@ -11,6 +11,7 @@ from tiny_training import Recorder, same, state_of, tiny_trainer
 from torch import Tensor
 
 from glow_app.bijections import Bijection, SolverError, continuous, record_solves
+from glow_app.bijections.traces import Dynamics
 from glow_app.checkpoint import load_density
 from glow_app.pretrained import model_hash
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
@@ -50,13 +51,17 @@ def vector_data(**options: Any) -> VectorDataModule:
 
 
 class Log(Callback):
-    """Keeps what was logged in every step."""
+    """Keeps what was logged in every step and every validation."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
+        self.validations: list[float] = []
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.steps.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self.validations.append(float(trainer.callback_metrics["val/nats"]))
 
 
 class SaveAt(Callback):
@@ -343,7 +348,59 @@ def test_a_failed_solve_is_a_skipped_step(tmp_path: Path, monkeypatch: pytest.Mo
         return loss(batch, generator)
 
     monkeypatch.setattr(module, "loss", sometimes)
-    with pytest.warns(UserWarning, match="dopri5 failed at t = 0.5"), pytest.warns(UserWarning, match="step skipped"):
+    with pytest.warns(UserWarning, match=r"step 1: dopri5 failed at t = 0.5; step skipped"):
+        tiny_trainer(tmp_path, [NonFiniteGuard()]).fit(module, vector_data())
+    assert failed
+    assert module.failure is None
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
+
+
+def test_a_failed_solve_of_the_adjoint_is_a_skipped_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = vector_module(partial(tiny_cnf, adjoint=True))
+    check, failed = Dynamics.callback_step_adjoint, list[int]()
+
+    def sometimes(dynamics: Dynamics, *arguments: Any) -> None:
+        if module.global_step == 2 and not failed:
+            failed.append(1)
+            raise SolverError("dopri5 failed at t = 0.5")
+        check(dynamics, *arguments)
+
+    monkeypatch.setattr(Dynamics, "callback_step_adjoint", sometimes)
+    with pytest.warns(UserWarning, match=r"step 2: dopri5 failed at t = 0.5; step skipped"):
         tiny_trainer(tmp_path, [NonFiniteGuard()]).fit(module, vector_data())
     assert failed
     assert all(parameter.isfinite().all() for parameter in module.parameters())
+
+
+def test_weights_that_cannot_be_evaluated_are_not_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = vector_module()
+    evaluate = module.evaluate
+
+    def failing(batch: Tensor, generator: torch.Generator) -> Tensor:
+        if module.current_epoch == 1:
+            raise SolverError("dopri5 failed at t = 0.5")
+        return evaluate(batch, generator)
+
+    monkeypatch.setattr(module, "evaluate", failing)
+    log = Log()
+    with pytest.warns(UserWarning, match="validation in epoch 1: dopri5 failed"):
+        tiny_trainer(tmp_path, [log], max_epochs=3).fit(module, vector_data())
+    assert [math.isfinite(value) for value in log.validations] == [True, False, True]
+
+
+def test_a_test_of_weights_that_cannot_be_evaluated_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = vector_module()
+    tiny_trainer(tmp_path, max_epochs=1).fit(module, vector_data())
+
+    def failing(batch: Tensor, generator: torch.Generator) -> Tensor:
+        raise SolverError("dopri5 failed at t = 0.5")
+
+    monkeypatch.setattr(module, "evaluate", failing)
+    with pytest.raises(SolverError, match="dopri5 failed"):
+        validated(module, tmp_path, "test")
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_a_precision_that_does_not_invert_is_refused(tmp_path: Path, precision: str) -> None:
+    with pytest.raises(ValueError, match=rf"trainer.precision is {precision}; expected one of 32-true, bf16-mixed, 64"):
+        tiny_trainer(tmp_path, precision=precision).fit(vector_module(), datamodule=vector_data())
