@@ -6,7 +6,7 @@ import warnings
 from importlib import import_module
 
 from glow_app import __version__
-from glow_app.usage import Parser, UsageError, closest
+from glow_app.usage import Parser, UsageError, closest, format_warning
 
 __all__ = ["main"]
 
@@ -27,7 +27,7 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for a failure, 2 for wrong usage."""
     _wait_politely()
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {' '.join(str(message).split())}\n"
+    warnings.formatwarning = format_warning
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     if debug:

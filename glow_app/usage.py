@@ -1,11 +1,11 @@
-"""The command line's manners: options in full, and errors of one line."""
+"""The command line's manners: options in full, errors and warnings of one line."""
 
 import argparse
 import difflib
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-__all__ = ["Parser", "UsageError", "closest"]
+__all__ = ["Parser", "UsageError", "closest", "format_warning"]
 
 
 class UsageError(Exception):
@@ -17,6 +17,11 @@ def closest(word: str, known: Iterable[str]) -> str:
     known = list(known)
     found = [one for one in known if one.startswith(word)] or difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def format_warning(message: Warning | str, *_: object, **__: object) -> str:
+    """Return a warning as a line of its own, without the place in the code."""
+    return f"warning: {' '.join(str(message).split())}\n"
 
 
 class Parser(argparse.ArgumentParser):

@@ -20,7 +20,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.loggers import Logger
 
 from glow_app.checkpoint import find_checkpoint, load_density, read_checkpoint
-from glow_app.usage import UsageError, closest
+from glow_app.usage import UsageError, closest, format_warning
 from lightning_modules.callbacks import ExportBest, InitializeActNorm, PlainProgress, Throughput
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.csv_logger import AppendingCSVLogger
@@ -210,7 +210,7 @@ def main(command: str, arguments: list[str]) -> None:
         elif command != "fit":
             raise UsageError(f"glow {command} needs --checkpoint: a .ckpt file or a run's folder")
         try:
-            cli = GlowCLI([command, *arguments])
+            cli = GlowCLI([command, *_configs_first(arguments)])
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise
@@ -238,6 +238,15 @@ def _take_option(option: str, arguments: list[str]) -> tuple[str | None, list[st
     return None, arguments
 
 
+def _configs_first(arguments: list[str]) -> list[str]:
+    """Put the options after the files, which would override those that stand before them."""
+    configs: list[str] = []
+    while (taken := _take_option("--config", arguments))[0] is not None:
+        value, arguments = taken
+        configs.append(f"--config={value}")
+    return [*configs, *arguments]
+
+
 def _config_of(path: Path) -> str:
     checkpoint = read_checkpoint(path)
     if CONFIG_KEY not in checkpoint:
@@ -248,7 +257,9 @@ def _config_of(path: Path) -> str:
 
 
 def _suggestion(message: str, options: Iterable[str]) -> str:
-    """Return what was probably meant by the option that jsonargparse's message refuses."""
+    """Return what was probably meant by the option that jsonargparse's message refuses, or what is missing."""
+    if re.search(r"model\.flow.* required: image_shape", message):
+        return "; an overlay goes on top of an experiment: --config configs/digits.yaml --config OVERLAY.yaml"
     if found := re.search(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE):
         return closest(found[1], options)
     refused = r"Option '(\w+)' is not accepted"
@@ -271,6 +282,7 @@ def _innermost(message: str) -> str:
 
 
 def _quiet() -> None:
+    warnings.formatwarning = format_warning  # Lightning has put its own in the place of the command's
     # What Lightning tells its own developers; users get this project's words.
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

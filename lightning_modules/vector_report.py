@@ -38,7 +38,7 @@ def print_vector_report(
 
 
 def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
-    """Print the test log-likelihood of the run's exported model and write its pictures.
+    """Print the test (or, without a test split, validation) log-likelihood of the run's model; write its pictures.
 
     Args:
         run_dir: The run's folder, with ``model/``.
@@ -48,9 +48,10 @@ def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
         return  # stopped before there was anything to export
     model = load_density(run_dir / "model")
     assert isinstance(model, VectorModel)
-    points = data.vectors("test")
-    print(f"evaluating on {len(points)} test vectors", flush=True)
-    _report(_log_likelihood(model, points, data), model, data, "test")
+    split: Split = "test" if data.hparams["test_fraction"] > 0 else "validation"
+    points = data.vectors(split)
+    print(f"evaluating on {len(points)} {split} vectors", flush=True)
+    _report(_log_likelihood(model, points, data), model, data, split)
     if model.num_features != 2:
         return
     folder = run_dir / "pictures"

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +44,11 @@ def _model_facts(path: Path) -> dict[str, object]:
         "file": find_checkpoint(path),
         "sha256": model_hash(model),
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
-        **{name: value["class_path"] if isinstance(value, dict) else value for name, value in config.items()},
+        **{name: _part(value) if isinstance(value, dict) else value for name, value in config.items()},
         **training_facts(path),
     }
+
+
+def _part(spec: dict[str, Any]) -> str:
+    arguments = ", ".join(f"{name}={value}" for name, value in spec["init_args"].items())
+    return f"{spec['class_path']}({arguments})" if arguments else spec["class_path"]

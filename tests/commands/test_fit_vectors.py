@@ -240,7 +240,9 @@ def test_info(runs: Callable[[str], Any], glow: Glow, head: str) -> None:
     assert (result.code, result.errors) == (0, [])
     facts = dict(line.split(maxsplit=1) for line in result.output.splitlines())
     assert facts["num_features"] == "2"
-    assert facts["prior"] == read_config(folder / "model")["model"]["prior"]["class_path"]
+    spec = read_config(folder / "model")["model"]["prior"]
+    assert facts["prior"].split("(")[0] == spec["class_path"]
+    assert all(f"{name}={value}" in facts["prior"] for name, value in spec["init_args"].items())
     assert facts["sha256"] == model_hash(load_density(folder))
     assert float(facts["val/nats"]) == pytest.approx(min(logged(folder, "val/nats")))
     assert glow("info", folder / "last.ckpt").code == 0
@@ -471,3 +473,33 @@ def test_another_prior_than_the_checkpoints(runs: Callable[[str], Any], refused:
     folder, _ = runs("maf")
     message = refused("test", "--checkpoint", folder, f"--config={TOY_CONFIGS / 'planar.yaml'}")
     assert "does not fit the configuration, such as another prior or width given beside it: Missing key(s)" in message
+
+
+def test_options_count_wherever_they_stand(tmp_path: Path, glow: Glow) -> None:
+    options = [f"--data.path={table(tmp_path)}", "--data.source=table", "--model.num_features=3"]
+    result = glow("fit", *options, *TINY, "--config", TOY_CONFIGS / "gaussian.yaml", "--run_dir", tmp_path / "run")
+    assert result.code == 0, result
+    assert load_density(tmp_path / "run").config["num_features"] == 3
+
+
+def test_an_overlay_for_images_is_not_for_vectors(refused: Refused) -> None:
+    overlay = TOY_CONFIGS.parent / "prior" / "cnf.yaml"
+    message = refused("fit", "--config", TOY_CONFIGS / "maf.yaml", "--config", overlay, code=2)
+    assert message.endswith("; configs/prior/ is for images: configs/toy/ has a file for each prior of vectors")
+    message = refused("fit", "--config", overlay, code=2)
+    assert "; an overlay goes on top of an experiment: --config configs/digits.yaml --config" in message
+
+
+def test_without_a_test_split_the_validation_split_is_reported(tmp_path: Path, glow: Glow) -> None:
+    options = [f"--data.path={table(tmp_path)}", "--data.source=table", "--model.num_features=3"]
+    config = ["--config", TOY_CONFIGS / "gaussian.yaml", "--data.test_fraction=0"]
+    result = glow("fit", *config, *options, *TINY, "--run_dir", tmp_path / "run")
+    assert result.code == 0, result
+    assert "(table, validation split, 30 vectors of 3)" in result.output
+
+
+def test_a_skipped_step_is_one_line_of_warning(tmp_path: Path, glow: Glow, capfd: pytest.CaptureFixture[str]) -> None:
+    options = ["--model.optimizer.init_args.lr=30", "--model.lr_scheduler.init_args.warmup_steps=0"]
+    small = ["--model.prior.init_args.max_num_steps=3", "--trainer.max_epochs=1"]
+    result = glow("fit", "--config", TOY_CONFIGS / "cnf.yaml", *TINY, *options, *small, "--run_dir", tmp_path / "run")
+    assert any("; step skipped" in line and "more than 3 steps" in line for line in result.errors), result
