@@ -13,7 +13,14 @@ from glow_app.bijections.planar import Planar
 from glow_app.bijections.precision import full_precision
 from glow_app.bijections.radial import Radial
 from glow_app.bijections.reshape import Reshape
-from glow_app.bijections.solves import SolveRecord, SolverError, held_noise, record_solves, without_log_det
+from glow_app.bijections.solves import (
+    SolveRecord,
+    SolverError,
+    held_noise,
+    loose_solves,
+    record_solves,
+    without_log_det,
+)
 from glow_app.bijections.squeeze import Squeeze
 
 __all__ = [
@@ -41,6 +48,7 @@ __all__ = [
     "Squeeze",
     "full_precision",
     "held_noise",
+    "loose_solves",
     "record_solves",
     "without_log_det",
 ]

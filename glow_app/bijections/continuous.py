@@ -10,7 +10,14 @@ from torch import Tensor
 from torch.func import functional_call
 
 from glow_app.bijections.base import Bijection
-from glow_app.bijections.solves import Method, SolveRecord, SolverError, current_record, log_det_wanted
+from glow_app.bijections.solves import (
+    Method,
+    SolveRecord,
+    SolverError,
+    current_record,
+    least_tolerance,
+    log_det_wanted,
+)
 from glow_app.bijections.traces import Dynamics, draw_noise
 from glow_app.nn import Velocity
 
@@ -185,7 +192,7 @@ class ContinuousFlow(Bijection):
     def _method(self, dtype: torch.dtype) -> Method:
         solver = self.solvers[0 if self.training else 1]
         # Below a few units in the last place an error estimate is rounding, and steps would shrink without end.
-        floor = 10 * torch.finfo(dtype).eps
+        floor = max(10 * torch.finfo(dtype).eps, least_tolerance())
         atol, rtol = self.tolerances if self.training else self.eval_tolerances
         num_steps = self.limits[0 if self.training else 1] if solver == "dopri5" else self.num_steps
         prefix = "" if self.training else "eval_"

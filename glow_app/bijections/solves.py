@@ -14,7 +14,9 @@ __all__ = [
     "SolverError",
     "current_record",
     "held_noise",
+    "least_tolerance",
     "log_det_wanted",
+    "loose_solves",
     "record_solves",
     "without_log_det",
 ]
@@ -197,6 +199,24 @@ def without_log_det() -> Iterator[None]:
 def log_det_wanted() -> bool:
     """Return whether log-determinants are to be found, as they are outside :func:`without_log_det`."""
     return not _WITHOUT_LOG_DET.get()
+
+
+_LEAST_TOLERANCE: ContextVar[float] = ContextVar("least_tolerance", default=0.0)
+
+
+@contextmanager
+def loose_solves(tolerance: float) -> Iterator[None]:
+    """Let adaptive solves be no tighter than ``tolerance``: for pictures, which show no more digits."""
+    token = _LEAST_TOLERANCE.set(tolerance)
+    try:
+        yield
+    finally:
+        _LEAST_TOLERANCE.reset(token)
+
+
+def least_tolerance() -> float:
+    """Return the tolerance that suffices, 0 outside :func:`loose_solves`."""
+    return _LEAST_TOLERANCE.get()
 
 
 def current_record() -> SolveRecord | None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from glow_app.bijections import ActNorm, Bijection, Chain, ContinuousFlow, Reshape, without_log_det
+from glow_app.bijections import ActNorm, Bijection, Chain, ContinuousFlow, Reshape, loose_solves, without_log_det
 from glow_app.priors import GaussianPrior
 from glow_app.vector_model import VectorModel
 
@@ -19,6 +19,9 @@ __all__ = ["density_picture", "flow_picture", "samples_picture"]
 SIDE = 360  # pixels of a panel
 GAP = 4
 PANELS = 6
+CELL = 2  # pixels of a density: a grid of single ones would take four times as long
+BIN = 4  # pixels of a histogram: single ones would hold too few points
+TOLERANCE = 1e-4  # a hundredth of a pixel, of standardised points
 # Dark to bright, even steps of lightness: what is twice as dense looks so.
 COLOURS = np.array([(8, 8, 24), (66, 20, 106), (148, 42, 112), (223, 88, 70), (252, 172, 62), (250, 248, 200)], float)
 
@@ -35,11 +38,13 @@ def density_picture(model: VectorModel, points: Tensor) -> Image.Image:
     """
     _require_plane(model)
     centre, radius = _frame(points)
-    steps = (torch.arange(SIDE) + 0.5) / SIDE * 2 - 1
+    num = SIDE // CELL
+    steps = (torch.arange(num) + 0.5) / num * 2 - 1
     x, y = torch.meshgrid(steps, -steps, indexing="xy")
     grid = centre + radius * torch.stack([x, y], -1).reshape(-1, 2)
-    log_density = torch.cat([model.log_prob(part.to(model.device)).cpu() for part in grid.split(20_000)])
-    return _heat_map(log_density.double().exp().reshape(SIDE, SIDE).numpy())
+    with loose_solves(TOLERANCE):
+        log_density = torch.cat([model.log_prob(part.to(model.device)).cpu() for part in grid.split(20_000)])
+    return _heat_map(_magnified(log_density.double().exp().reshape(num, num).numpy(), CELL))
 
 
 def samples_picture(model: VectorModel, points: Tensor, seed: int = 0) -> Image.Image:
@@ -55,7 +60,9 @@ def samples_picture(model: VectorModel, points: Tensor, seed: int = 0) -> Image.
     """
     _require_plane(model)
     frame = _frame(points)
-    return _row([_heat_map(_histogram(one, *frame)) for one in (points, model.sample(len(points), seed=seed).cpu())])
+    with loose_solves(TOLERANCE):
+        samples = model.sample(len(points), seed=seed).cpu()
+    return _row([_heat_map(_histogram(one, *frame)) for one in (points, samples)])
 
 
 @torch.no_grad()
@@ -74,7 +81,7 @@ def flow_picture(model: VectorModel, num_points: int = 20_000, seed: int = 0) ->
     noise = torch.randn(num_points, 2, generator=torch.Generator().manual_seed(seed))
     points = noise.to(model.device, model.dtype)
     stages = [points]
-    with without_log_det():
+    with without_log_det(), loose_solves(TOLERANCE):
         for step, is_stage in _inverse_steps(model.flow):
             points = step(points)[0]
             stages[len(stages) - (not is_stage) :] = [points.flatten(1)]
@@ -118,10 +125,14 @@ def _pixels(points: Tensor, centre: Tensor, radius: Tensor) -> tuple[np.ndarray,
 
 def _histogram(points: Tensor, centre: Tensor, radius: Tensor) -> np.ndarray:
     (rows, columns), _ = _pixels(points, centre, radius)
-    bins = SIDE // 4  # of four pixels each: single ones would hold too few points
+    bins = SIDE // BIN
     counts = np.zeros((bins, bins))
-    np.add.at(counts, (rows // 4, columns // 4), 1)
-    return counts.repeat(4, axis=0).repeat(4, axis=1)
+    np.add.at(counts, (rows // BIN, columns // BIN), 1)
+    return _magnified(counts, BIN)
+
+
+def _magnified(values: np.ndarray, factor: int) -> np.ndarray:
+    return values.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _heat_map(values: np.ndarray) -> Image.Image:

@@ -6,7 +6,7 @@ import torch
 from registry import perturb
 from torch import Tensor, nn
 
-from glow_app.bijections import ContinuousFlow, SolverError, held_noise, record_solves, without_log_det
+from glow_app.bijections import ContinuousFlow, SolverError, held_noise, loose_solves, record_solves, without_log_det
 from glow_app.bijections.continuous import EXACT_DIMS_IN_TRAINING
 from glow_app.bijections.solves import Method
 from glow_app.bijections.traces import Dynamics, divergence, draw_noise
@@ -613,3 +613,15 @@ def test_torchs_seed_decides_held_noise() -> None:
 
     assert torch.equal(log_det(0), log_det(0))
     assert not torch.equal(log_det(0), log_det(1))
+
+
+def test_loose_solves_cost_less_and_are_near_enough() -> None:
+    flow, x = mlp_flow(size=1.5).eval(), points()
+    with record_solves() as tight:
+        z, _ = flow(x)
+    with record_solves() as loose, loose_solves(1e-4):
+        near, _ = flow(x)
+    assert 2 * loose.num_evaluations[0] < tight.num_evaluations[0]
+    torch.testing.assert_close(near, z, rtol=0, atol=1e-2)
+    assert not torch.equal(near, z)
+    assert torch.equal(flow(x)[0], z)

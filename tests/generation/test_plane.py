@@ -92,13 +92,15 @@ def pixel_centres(points: Tensor, side: int) -> Tensor:
 @pytest.mark.parametrize("toy", TOYS)
 def test_it_is_bright_where_the_density_is_high(monkeypatch: pytest.MonkeyPatch, toy: str) -> None:
     side = 40
-    monkeypatch.setattr(plane, "SIDE", side)
+    monkeypatch.setattr(plane, "SIDE", side * plane.CELL)
     points = load_vectors(toy, "test", limit=5000).values
     picture = density_picture(ToyModel(toy), points)
-    assert (picture.mode, picture.size) == ("RGB", (side, side))
+    assert (picture.mode, picture.size) == ("RGB", (side * plane.CELL, side * plane.CELL))
+    cells = picture.resize((side, side), Image.Resampling.NEAREST)
+    assert np.array_equal(np.asarray(cells.resize(picture.size, Image.Resampling.NEAREST)), np.asarray(picture))
     # Rounded to 8 bits: no brighter pixel is less dense by more than a shade.
     density = TOYS[toy].log_density(pixel_centres(points, side)).exp().numpy()
-    light = brightness(picture).ravel()
+    light = brightness(cells).ravel()
     level = np.clip(density / np.quantile(density, 0.999), 0, 1)
     order = np.argsort(level)
     assert (np.maximum.accumulate(light[order]) - light[order]).max() <= 3
