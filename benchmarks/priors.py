@@ -1,15 +1,17 @@
 """Which prior to choose: test bits/dim after equal training time, and what a step and a sample cost, on one thread.
 
     python benchmarks/priors.py                                          # digits: 5 priors x 3 seeds x 100 s
-    python benchmarks/priors.py --config fashion_mnist --seconds 300 --seeds 1
+    python benchmarks/priors.py --config fashion_mnist --seconds 300 --seeds 2
 
 The model is that of configs/CONFIG.yaml, the priors are those of configs/prior/. The time of a step is measured first,
 in turns, while nothing else should run; the time of training over it is the number of steps, which other work on the
 machine does not change any more. Warm-up and cosine are those of the configuration; what is evaluated are averaged
-weights, as in `glow fit`. Writes results/priors_CONFIG.json and the table of docs/priors.md.
+weights, as in `glow fit`. Writes results/priors_CONFIG.json and the table of docs/priors.md; with --priors, the figures
+of the others stay.
 """
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +23,7 @@ from typing import Any, cast
 
 import torch
 import yaml
-from common import write_result, write_table
+from common import RESULTS, write_result, write_table
 from torch.optim.swa_utils import AveragedModel
 
 from glow_app.bijections import Bijection, record_solves
@@ -136,18 +138,21 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     config = yaml.safe_load((ROOT / "configs" / f"{arguments.config}.yaml").read_text())
+    file = RESULTS / f"priors_{arguments.config}.json"
+    earlier = json.loads(file.read_text()) if file.exists() else {"step_ms": {}, "results": {}}
     times = step_times(arguments.priors, config)
     print({name: f"{value:.1f} ms" for name, value in times.items()}, flush=True)
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.priors}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.priors}
     for seed in range(arguments.seeds):
-        for name, runs in results.items():
+        for name, runs in found.items():
             runs.append(measure(name, config, round(1000 * arguments.seconds / times[name]), seed))
             print(f"seed {seed} {name:<10} {runs[-1]}", flush=True)
-    name = f"priors_{arguments.config}"
-    write_result(name, {"arguments": vars(arguments), "step_ms": times, "results": results})
+    times, results = earlier["step_ms"] | times, earlier["results"] | found
+    settings = {"seconds": arguments.seconds, "seeds": arguments.seeds}
+    write_result(file.stem, {"arguments": settings, "step_ms": times, "results": results})
     header = ["prior", "bits/dim", "against the Gaussian", "a training step", "an image", "parameters of the prior"]
     gaussian = results.get("gaussian", [])
-    rows = [cells(name, runs, gaussian, times[name]) for name, runs in results.items()]
+    rows = [cells(name, results[name], gaussian, times[name]) for name in PRIORS if name in results]
     write_table(f"priors {arguments.config}", header, rows)
 
 
