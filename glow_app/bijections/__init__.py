@@ -13,14 +13,8 @@ from glow_app.bijections.planar import Planar
 from glow_app.bijections.precision import full_precision
 from glow_app.bijections.radial import Radial
 from glow_app.bijections.reshape import Reshape
-from glow_app.bijections.solves import (
-    SolveRecord,
-    SolverError,
-    held_noise,
-    loose_solves,
-    record_solves,
-    without_log_det,
-)
+from glow_app.bijections.solve_context import SolveRecord, held_noise, loose_solves, record_solves, without_log_det
+from glow_app.bijections.solves import SolverError
 from glow_app.bijections.squeeze import Squeeze
 
 __all__ = [

@@ -10,14 +10,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from glow_app.bijections.base import Bijection
-from glow_app.bijections.solves import (
-    Method,
-    SolveRecord,
-    SolverError,
-    current_record,
-    least_tolerance,
-    log_det_wanted,
-)
+from glow_app.bijections.solve_context import SolveRecord, current_record, least_tolerance, log_det_wanted
+from glow_app.bijections.solves import Method, SolverError
 from glow_app.bijections.traces import Dynamics, draw_noise
 from glow_app.nn import Velocity
 
