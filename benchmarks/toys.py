@@ -1,6 +1,6 @@
 """Test log-likelihood of every head on every toy density, by the configurations that are shipped.
 
-    python benchmarks/toys.py                       # all: about an hour and a half of one core
+    python benchmarks/toys.py                       # all: about an hour and a half of one core, half of it for cnf
     python benchmarks/toys.py --heads maf --toys rings
 
 Writes results/toys.json, and the table of docs/priors.md. What is reported is the excess: the mean log-density of the
