@@ -498,7 +498,7 @@ def test_without_a_test_split_the_validation_split_is_reported(tmp_path: Path, g
     assert "(table, validation split, 30 vectors of 3)" in result.output
 
 
-def test_a_skipped_step_is_one_line_of_warning(tmp_path: Path, glow: Glow, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_skipped_step_is_one_line_of_warning(tmp_path: Path, glow: Glow) -> None:
     options = ["--model.optimizer.init_args.lr=30", "--model.lr_scheduler.init_args.warmup_steps=0"]
     small = ["--model.prior.init_args.max_num_steps=3", "--trainer.max_epochs=1"]
     result = glow("fit", "--config", TOY_CONFIGS / "cnf.yaml", *TINY, *options, *small, "--run_dir", tmp_path / "run")
