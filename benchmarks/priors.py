@@ -139,7 +139,10 @@ def main() -> None:
     torch.set_num_threads(1)
     config = yaml.safe_load((ROOT / "configs" / f"{arguments.config}.yaml").read_text())
     file = RESULTS / f"priors_{arguments.config}.json"
-    earlier = json.loads(file.read_text()) if file.exists() else {"step_ms": {}, "results": {}}
+    settings = {"seconds": arguments.seconds, "seeds": arguments.seeds}
+    earlier = json.loads(file.read_text()) if file.exists() else {"arguments": {}}
+    if any(earlier["arguments"].get(name) != value for name, value in settings.items()):
+        earlier = {"step_ms": {}, "results": {}}  # other settings do not compare
     times = step_times(arguments.priors, config)
     print({name: f"{value:.1f} ms" for name, value in times.items()}, flush=True)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.priors}
@@ -148,7 +151,6 @@ def main() -> None:
             runs.append(measure(name, config, round(1000 * arguments.seconds / times[name]), seed))
             print(f"seed {seed} {name:<10} {runs[-1]}", flush=True)
     times, results = earlier["step_ms"] | times, earlier["results"] | found
-    settings = {"seconds": arguments.seconds, "seeds": arguments.seeds}
     write_result(file.stem, {"arguments": settings, "step_ms": times, "results": results})
     header = ["prior", "bits/dim", "against the Gaussian", "a training step", "an image", "parameters of the prior"]
     gaussian = results.get("gaussian", [])

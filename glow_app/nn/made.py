@@ -28,6 +28,9 @@ class MADE(nn.Module):
         context_features: Size :math:`E` of the context, which every feature sees; 0 for none.
         num_blocks: Hidden blocks after the first layer.
         residual: Blocks of two masked layers around which the input is added, instead of single masked layers.
+    Attributes:
+        groups: Consecutive features that see the same hidden units, and so become known in the same step; no more than
+            there are features, and than hidden units and one.
     Shape:
         x: (B, D); context: (B, E) or None; output: (B, D, P).
     Raises:
@@ -64,16 +67,10 @@ class MADE(nn.Module):
         self.from_context = nn.Linear(context_features, hidden_features, bias=False) if context_features else None
         self.blocks = nn.ModuleList(nn.ModuleList(_block(hidden, residual)) for _ in range(num_blocks))
         self.last = MaskedLinear(hidden, outputs, scale=0.0)
-        self._hidden_counts = hidden.counts()
-
-    @property
-    def groups(self) -> list[slice]:
-        """Consecutive features that see the same hidden units, and so become known in the same step.
-
-        No more than there are features, and than hidden units and one.
-        """
-        edges = [degree for degree in range(1, self.num_features) if self._hidden_counts[degree]]
-        return [slice(*edge) for edge in pairwise([0, *edges, self.num_features])]
+        counts = hidden.counts()
+        edges = [degree for degree in range(1, num_features) if counts[degree]]
+        self.groups = [slice(*edge) for edge in pairwise([0, *edges, num_features])]
+        self._hidden_counts = [counts[group.start] for group in self.groups]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters of all features in one pass."""
@@ -101,7 +98,7 @@ class MADE(nn.Module):
         """
         groups = self.groups
         features = [group.stop - group.start for group in groups]
-        hidden = [self._hidden_counts[group.start] for group in groups]
+        hidden = self._hidden_counts
         first = _Front(self.first, num, features, hidden)
         last = _Front(self.last, num, hidden, [self.num_parameters * count for count in features])
         blocks = [[_Front(layer, num, hidden, hidden) for layer in block] for block in self.blocks]  # type: ignore[attr-defined]
