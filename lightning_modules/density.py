@@ -8,6 +8,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from glow_app.bijections import Memory
 from glow_app.flows import Glow
 from glow_app.model import ImageModel
 from lightning_modules.data import ImageDataModule
@@ -29,6 +30,8 @@ class DensityModule(LikelihoodModule):
         lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
         seed: Of the dequantisation noise.
         num_draws: Dequantisation draws of ``validate`` and ``test``; 1 gives the number of the literature.
+        memory: What is kept for the backward pass: "store" everything, "checkpoint" each step's input, or with
+            "reversible" nothing that grows with the number of steps; see :class:`~glow_app.bijections.ReversibleChain`.
     Shape:
         A batch is images, uint8 (B, C, H, W), and labels, int64 (B,), which an unconditional flow ignores.
     """
@@ -44,10 +47,12 @@ class DensityModule(LikelihoodModule):
         lr_scheduler: Callable[[Optimizer, float], LRScheduler] = LinearWarmupCosine,
         seed: int = 0,
         num_draws: int = 1,
+        memory: Memory = "store",
     ) -> None:
         super().__init__(ImageModel(flow, num_bits), optimizer, lr_scheduler, seed)
         self.save_hyperparameters()
         self.num_draws = num_draws
+        flow.memory = memory
 
     def setup(self, stage: str) -> None:
         """Refuse data whose classes are not the model's, and a precision at which a flow would not invert.

@@ -13,6 +13,7 @@ from glow_app.bijections.planar import Planar
 from glow_app.bijections.precision import full_precision
 from glow_app.bijections.radial import Radial
 from glow_app.bijections.reshape import Reshape
+from glow_app.bijections.reversible import Memory, ReversibleChain
 from glow_app.bijections.solve_context import SolveRecord, held_noise, loose_solves, record_solves, without_log_det
 from glow_app.bijections.solves import SolverError
 from glow_app.bijections.squeeze import Squeeze
@@ -31,11 +32,13 @@ __all__ = [
     "Inverse",
     "InvertibleConv1x1",
     "MaskedAutoregressive",
+    "Memory",
     "PixelwiseAffine",
     "PixelwiseChain",
     "Planar",
     "Radial",
     "Reshape",
+    "ReversibleChain",
     "SolveRecord",
     "SolverError",
     "SplineMap",

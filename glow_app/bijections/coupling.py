@@ -1,6 +1,7 @@
 """Coupling: one half of the channels decides what happens to the other."""
 
 import math
+from abc import abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,81 @@ from glow_app.nn import Conditioner
 __all__ = ["AdditiveCoupling", "AffineCoupling"]
 
 
-class AdditiveCoupling(Bijection):
+class Coupling(Bijection):
+    r"""What couplings share: the first half passes through a conditioner, which says what happens to the second.
+
+    .. math:: z_a = x_a, \qquad z_b = g(x_b; \theta(x_a)), \qquad \log|\det J| = \sum \log g'
+
+    Subclasses say what the conditioner's output means, and what :math:`g` and its inverse are.
+
+    Args:
+        num_channels: Channels :math:`C` of the input; even.
+        conditioner: Network of the first half.
+    Shape:
+        x, z: (B, C, H, W); context: (B, E) or None, for the conditioner; log_det: (B,), nats.
+    Raises:
+        ValueError: If ``num_channels`` is odd, or the input has other channels.
+    """
+
+    def __init__(self, num_channels: int, conditioner: Conditioner) -> None:
+        super().__init__()
+        if num_channels < 2 or num_channels % 2:
+            raise ValueError(f"a coupling needs an even number of channels to halve, got {num_channels}; squeeze first")
+        self.num_channels = num_channels
+        self.conditioner = conditioner
+
+    @abstractmethod
+    def _interpret(self, output: Tensor) -> tuple[Tensor, ...]:
+        """Return :math:`\\theta` from the conditioner's output, which is as wide as the data."""
+
+    @abstractmethod
+    def _change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return :math:`g(x_b)` and its log-determinant."""
+
+    @abstractmethod
+    def _change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return :math:`g^{-1}(z_b)` and its log-determinant."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Change the second half."""
+        x_a, x_b = self._halves(x)
+        z_b, log_det = self._change(x_b, *self._condition(x_a, context))
+        return torch.cat([x_a, z_b], dim=1), log_det
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Change the second half back."""
+        z_a, z_b = self._halves(z)
+        x_b, log_det = self._change_back(z_b, *self._condition(z_a, context))
+        return torch.cat([z_a, x_b], dim=1), log_det
+
+    def retrace(self, z: Tensor, context: Tensor | None = None) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Invert and run forward with one pass of the conditioner, since both directions see the same half."""
+        z_a, z_b = self._halves(z)
+        with torch.enable_grad():
+            x_a = z_a.detach().requires_grad_()
+            theta = self._condition(x_a, context)
+            with torch.no_grad():
+                x_b, _ = self._change_back(z_b, *theta)
+            x_b.requires_grad_()
+            changed, log_det = self._change(x_b, *theta)
+            return [x_a, x_b], torch.cat([x_a, changed], dim=1), log_det
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Initialise the conditioner on the first half of ``x`` and return ``forward(x, context)``."""
+        self.conditioner.initialize(self._halves(x)[0], context)
+        return self.forward(x, context)
+
+    def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        require_image(type(self).__name__, x, self.num_channels)
+        first, second = x.chunk(2, dim=1)
+        return first, second
+
+    def _condition(self, x_a: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
+        # The conditioner may run in bfloat16 under autocast; from here on everything is as wide as the data.
+        return self._interpret(self.conditioner(x_a, context).to(x_a.dtype))
+
+
+class AdditiveCoupling(Coupling):
     r"""The second half shifts by what the first half says; volume preserving.
 
     .. math:: z_a = x_a, \qquad z_b = x_b + t(x_a), \qquad \log|\det J| = 0
@@ -29,33 +104,19 @@ class AdditiveCoupling(Bijection):
         NICE, Dinh et al. 2015, arXiv:1410.8516, section 3.2.
     """
 
-    def __init__(self, num_channels: int, conditioner: Conditioner) -> None:
-        super().__init__()
-        _require_even(num_channels)
-        self.num_channels = num_channels
-        self.conditioner = conditioner
+    def _interpret(self, output: Tensor) -> tuple[Tensor, ...]:
+        return (output,)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Add the shift to the second half."""
-        require_image("AdditiveCoupling", x, self.num_channels)
-        x_a, x_b = x.chunk(2, dim=1)
-        shift = self.conditioner(x_a, context).to(x.dtype)
-        return torch.cat([x_a, x_b + shift], dim=1), x.new_zeros(x.shape[0])
+    def _change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+        (shift,) = theta
+        return x_b + shift, x_b.new_zeros(x_b.shape[0])
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Subtract the shift from the second half."""
-        require_image("AdditiveCoupling", z, self.num_channels)
-        z_a, z_b = z.chunk(2, dim=1)
-        shift = self.conditioner(z_a, context).to(z.dtype)
-        return torch.cat([z_a, z_b - shift], dim=1), z.new_zeros(z.shape[0])
-
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Initialise the conditioner on the first half of ``x`` and return ``forward(x, context)``."""
-        self.conditioner.initialize(x.chunk(2, dim=1)[0], context)
-        return self.forward(x, context)
+    def _change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+        (shift,) = theta
+        return z_b - shift, z_b.new_zeros(z_b.shape[0])
 
 
-class AffineCoupling(Bijection):
+class AffineCoupling(Coupling):
     r"""The second half scales and shifts by what the first half says.
 
     .. math:: z_a = x_a, \qquad z_b = (x_b + t(x_a)) \odot s(x_a), \qquad \log|\det J| = \sum \log s(x_a)
@@ -83,42 +144,20 @@ class AffineCoupling(Bijection):
     """
 
     def __init__(self, num_channels: int, conditioner: Conditioner, min_scale: float = 0.1) -> None:
-        super().__init__()
-        _require_even(num_channels)
+        super().__init__(num_channels, conditioner)
         if not 0.0 < min_scale < 1.0:
             raise ValueError(f"min_scale is {min_scale}; expected a number between 0 and 1, both excluded")
-        self.num_channels = num_channels
-        self.conditioner = conditioner
         self.log_min_scale = math.log(min_scale)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Shift, then scale the second half."""
-        require_image("AffineCoupling", x, self.num_channels)
-        x_a, x_b = x.chunk(2, dim=1)
-        shift, log_scale = self._shift_and_log_scale(x_a, context)
-        z = torch.cat([x_a, (x_b + shift) * log_scale.exp()], dim=1)
-        return z, log_scale.flatten(1).sum(1)
-
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Unscale, then unshift the second half."""
-        require_image("AffineCoupling", z, self.num_channels)
-        z_a, z_b = z.chunk(2, dim=1)
-        shift, log_scale = self._shift_and_log_scale(z_a, context)
-        x = torch.cat([z_a, z_b * (-log_scale).exp() - shift], dim=1)
-        return x, -log_scale.flatten(1).sum(1)
-
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Initialise the conditioner on the first half of ``x`` and return ``forward(x, context)``."""
-        self.conditioner.initialize(x.chunk(2, dim=1)[0], context)
-        return self.forward(x, context)
-
-    def _shift_and_log_scale(self, x_a: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        # The conditioner may run in bfloat16 under autocast; from here on everything is as wide as the data.
-        shift, raw = self.conditioner(x_a, context).to(x_a.dtype).chunk(2, dim=1)
+    def _interpret(self, output: Tensor) -> tuple[Tensor, ...]:
+        shift, raw = output.chunk(2, dim=1)
         raw = raw + 2.0
         return shift, F.logsigmoid(raw) - F.logsigmoid(raw - self.log_min_scale)
 
+    def _change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+        shift, log_scale = theta
+        return (x_b + shift) * log_scale.exp(), log_scale.flatten(1).sum(1)
 
-def _require_even(num_channels: int) -> None:
-    if num_channels < 2 or num_channels % 2:
-        raise ValueError(f"a coupling needs an even number of channels to halve, got {num_channels}; squeeze first")
+    def _change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+        shift, log_scale = theta
+        return z_b * (-log_scale).exp() - shift, -log_scale.flatten(1).sum(1)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from glow_app.bijections import Bijection, Chain, Squeeze, without_log_det
+from glow_app.bijections import Bijection, Memory, ReversibleChain, Squeeze, without_log_det
 from glow_app.likelihood import standard_normal_log_density
 
 __all__ = ["MultiscaleFlow", "level_shapes"]
@@ -75,9 +75,19 @@ class MultiscaleFlow(nn.Module):
         channels, height, width = image_shape
         self.image_shape = (channels, height, width)
         self.latent_shapes = [(c // 2, h, w) for c, h, w in shapes[:-1]] + shapes[-1:]
-        self.levels = nn.ModuleList(Chain(Squeeze(), *level) for level in steps)
+        self.levels = nn.ModuleList(ReversibleChain(Squeeze(), *level) for level in steps)
         self.split_priors = nn.ModuleList(split_priors)
         self.prior = prior
+
+    @property
+    def memory(self) -> Memory:
+        """What the levels keep for the backward pass; see :class:`~glow_app.bijections.ReversibleChain`."""
+        return self._level(0).memory
+
+    @memory.setter
+    def memory(self, memory: Memory) -> None:
+        for index in range(len(self.levels)):
+            self._level(index).memory = memory
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Map images to latents; return ``(latents, log_det)``."""
@@ -138,9 +148,9 @@ class MultiscaleFlow(nn.Module):
         latent, term = run(self.prior, x, context)
         return [*latents, latent], log_det + term
 
-    def _level(self, index: int) -> Bijection:
+    def _level(self, index: int) -> ReversibleChain:
         level = self.levels[index]
-        assert isinstance(level, Bijection)
+        assert isinstance(level, ReversibleChain)
         return level
 
     def _check_latents(self, latents: Sequence[Tensor]) -> None:

@@ -1,0 +1,247 @@
+"""Gradients without stored activations equal those with them, and say so where they cannot."""
+
+import copy
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from registry import perturb, random_images, tiny_glow
+from torch import Tensor
+
+from glow_app.bijections import (
+    ActNorm,
+    AffineCoupling,
+    Bijection,
+    Chain,
+    InvertibleConv1x1,
+    Memory,
+    PixelwiseChain,
+    ReversibleChain,
+    Squeeze,
+)
+from glow_app.bijections.reversible import FIRST_REST
+from glow_app.flows import Glow
+from glow_app.model import ImageModel
+from glow_app.nn import ConvConditioner, GatedResidualConditioner
+
+MODES: list[Memory] = ["checkpoint", "reversible"]
+MODELS: dict[str, dict[str, Any]] = {
+    "affine": {},
+    "additive": {"coupling": "additive"},
+    "classes": {"num_classes": 4},
+    "gated residual": {"conditioner": GatedResidualConditioner},
+    "one level": {"num_levels": 1, "num_steps": 5},
+}
+
+
+def gradients(model: ImageModel, memory: Memory, autocast: bool = False, parts: int = 1) -> list[Tensor]:
+    """Return the gradients of a batch, summed over so many parts of it."""
+    model.flow.memory = memory
+    model.zero_grad()
+    images, labels = random_images(8, model.flow.image_shape), torch.arange(8) % 4
+    generator = torch.Generator().manual_seed(1)
+    for some_images, some_labels in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+        with torch.autocast("cpu", torch.bfloat16, autocast):
+            loss = model(some_images, some_labels, generator).sum() / len(images)
+        loss.backward()
+    return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
+
+def relative_error(found: list[Tensor], expected: list[Tensor]) -> float:
+    """Return the distance of all gradients together, relative to their size."""
+    difference = torch.cat([(a - b).flatten() for a, b in zip(found, expected, strict=True)])
+    return float(difference.norm() / torch.cat([b.flatten() for b in expected]).norm())
+
+
+@pytest.mark.parametrize("memory", MODES)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_gradients_agree_with_stored_activations(
+    memory: Memory, name: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    model = ImageModel(tiny_glow(dtype=dtype, perturbation=0.02, **MODELS[name]))
+    expected = gradients(model, "store")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = gradients(model, memory)
+        in_parts = gradients(model, memory, parts=2)
+    assert 0 <= relative_error(found, expected) < tolerance
+    for one, other in zip(found, expected, strict=True):  # small gradients beside large ones too
+        torch.testing.assert_close(one, other, rtol=0, atol=10 * tolerance * float(other.abs().max()) + tolerance**2)
+    assert relative_error(in_parts, gradients(model, "store", parts=2)) < tolerance
+    if memory == "reversible":
+        drifts = [level.drift for level in model.flow.levels if isinstance(level, ReversibleChain)]
+        assert [drift is not None and 0 <= drift < tolerance for drift in drifts] == [True] * len(model.flow.levels)
+
+
+@pytest.mark.parametrize("memory", MODES)
+def test_many_steps_agree_too(memory: Memory) -> None:
+    model = ImageModel(tiny_glow(num_steps=24))
+    assert relative_error(gradients(model, memory), gradients(model, "store")) < 1e-5
+
+
+def test_bfloat16_conditioners_are_recomputed_in_bfloat16() -> None:
+    model = ImageModel(tiny_glow(num_steps=4, perturbation=0.02))
+    expected = gradients(model, "store", autocast=True)
+    rounding = relative_error(expected, gradients(model, "store"))
+    assert rounding > 1e-4, "bfloat16 was in use"
+    assert relative_error(gradients(model, "checkpoint", autocast=True), expected) == 0
+    assert relative_error(gradients(model, "reversible", autocast=True), expected) < 3 * rounding
+
+
+def level(num_steps: int = 3) -> ReversibleChain:
+    torch.manual_seed(0)
+    steps = [
+        Chain(PixelwiseChain(ActNorm(4), InvertibleConv1x1(4)), AffineCoupling(4, ConvConditioner(2, 4, 6, 3)))
+        for _ in range(num_steps)
+    ]
+    chain = ReversibleChain(Squeeze(), *steps).double()
+    chain.initialize(*inputs()[:2])
+    return perturb(chain, size=0.05)
+
+
+def inputs() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((6, 1, 4, 4), (6, 3))
+    x, context = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+    return x.requires_grad_(), context.requires_grad_()
+
+
+@pytest.mark.parametrize("memory", MODES)
+@pytest.mark.parametrize("of", [0, 1, 2])
+def test_each_output_alone_reaches_input_context_and_parameters(memory: Memory, of: int) -> None:
+    found = []
+    for mode in ("store", memory):
+        chain, (x, context) = level(), inputs()
+        chain.memory = mode
+        z, log_det = chain(x, context)
+        losses: list[Callable[[], Tensor]] = [
+            lambda z=z: z.sin().sum(),  # type: ignore[misc]
+            lambda log_det=log_det: log_det.square().sum(),  # type: ignore[misc]
+            lambda z=z, log_det=log_det: (z.square().flatten(1).sum(1) * log_det).sum(),  # type: ignore[misc]
+        ]
+        losses[of]().backward()
+        found.append([tensor.grad for tensor in (x, context, *chain.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_frozen_parameters_and_a_frozen_input_get_no_gradient() -> None:
+    chain, (x, context) = level(), inputs()
+    chain.memory = "reversible"
+    frozen = list(chain.bijections[1].parameters())
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    z, log_det = chain(x.detach(), context.detach())
+    (z.sum() + log_det.sum()).backward()
+    assert all(parameter.grad is None for parameter in frozen)
+    assert all(parameter.grad is not None for parameter in chain.parameters() if parameter.requires_grad)
+
+
+class Flattens(Bijection):
+    """Loses all but a few digits of what it is given."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._scaled(x, 1e-5)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._scaled(z, 1e5)
+
+    def _scaled(self, x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        # Beside 1 there is no room for the digits of a small number.
+        shift = 1.0 if scale < 1 else 0.0
+        y = (x - (1 - shift)) * scale + shift
+        return y, x.new_full((x.shape[0],), x[0].numel()) * torch.tensor(scale, dtype=x.dtype).log()
+
+
+def ill_conditioned() -> ReversibleChain:
+    chain = level().float()
+    parts = list(chain.bijections)
+    return ReversibleChain(parts[0], parts[1], Flattens(), parts[2])  # type: ignore[arg-type]
+
+
+def test_an_ill_conditioned_inverse_falls_back_with_a_message_and_right_gradients() -> None:
+    x, context = (tensor.detach().float() for tensor in inputs())
+    found: dict[str, list[Tensor]] = {}
+    chain = ill_conditioned()
+    for memory in ("store", "reversible"):
+        chain.memory = memory
+        chain.zero_grad()
+        z, log_det = chain(x, context)
+        if memory == "reversible":
+            with pytest.warns(UserWarning, match=r"relative error of .*ill-conditioned\. They are checkpointed now"):
+                (z.sum() + log_det.sum()).backward()
+        else:
+            (z.sum() + log_det.sum()).backward()
+        found[memory] = [parameter.grad for parameter in chain.parameters() if parameter.grad is not None]
+    assert chain.drift is not None
+    assert chain.drift > 1e-5
+    assert relative_error(found["reversible"], found["store"]) == 0
+    # Then for a while without the detour; when it is taken again, without another warning.
+    taken = []
+    for _ in range(2 * FIRST_REST):
+        before, chain.drift = chain.drift, None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            z, log_det = chain(x, context)
+            (z.sum() + log_det.sum()).backward()
+        taken.append(chain.drift is not None)
+        chain.drift = before
+    assert [step for step, value in enumerate(taken) if value] == [FIRST_REST]
+
+
+def test_values_that_are_not_finite_say_nothing_about_the_inverse() -> None:
+    chain, (x, context) = level(), inputs()
+    chain.memory = "reversible"
+    poisoned = x.detach().clone()
+    poisoned[0, 0, 0, 0] = torch.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        z, log_det = chain(poisoned, context)
+        (z.sum() + log_det.sum()).backward()
+    assert any(not p.grad.isfinite().all() for p in chain.parameters() if p.grad is not None)
+    assert not chain._rest
+
+
+@pytest.mark.parametrize("memory", MODES)
+def test_nothing_is_recomputed_where_no_gradient_is_wanted(memory: Memory) -> None:
+    chain, (x, context) = level(), inputs()
+    chain.memory = memory
+    with torch.no_grad():
+        z, _ = chain(x, context)
+    assert z.grad_fn is None
+    torch.testing.assert_close(chain.inverse(z, context)[0], x.detach())
+
+
+def test_the_activations_kept_do_not_grow_with_the_steps() -> None:
+    def kept(memory: Memory, num_steps: int) -> int:
+        sizes: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        chain = level(num_steps)
+        chain.memory = memory
+        parameters = {parameter.untyped_storage().data_ptr() for parameter in chain.parameters()}
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            outputs = chain(*inputs())
+        assert outputs[0].requires_grad
+        return sum(size for pointer, size in sizes.items() if pointer not in parameters)
+
+    assert kept("reversible", 8) == kept("reversible", 2)
+    assert kept("reversible", 8) < kept("checkpoint", 8) < kept("store", 8) / 4
+
+
+def test_an_unknown_mode_is_refused() -> None:
+    with pytest.raises(ValueError, match="memory is 'less'; expected one of store, checkpoint, reversible"):
+        ReversibleChain(Squeeze(), memory="less")  # type: ignore[arg-type]
+
+
+def test_a_flow_sets_the_mode_of_its_levels_and_a_copy_keeps_it() -> None:
+    flow: Glow = tiny_glow()
+    assert flow.memory == "store"
+    flow.memory = "reversible"
+    assert {level.memory for level in copy.deepcopy(flow).levels} == {"reversible"}
