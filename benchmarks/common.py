@@ -14,7 +14,7 @@ import torch
 __all__ = ["describe_machine", "write_result", "write_table"]
 
 RESULTS = Path(__file__).parent / "results"
-PRIORS_PAGE = Path(__file__).parents[1] / "docs" / "priors.md"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def describe_machine() -> dict[str, Any]:
@@ -42,11 +42,12 @@ def write_result(name: str, result: Mapping[str, Any]) -> Path:
     return path
 
 
-def write_table(name: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Put a table into docs/priors.md, between the comments that hold its name."""
+def write_table(name: str, header: Sequence[str], rows: Sequence[Sequence[str]], page: str = "priors.md") -> None:
+    """Put a table into a page of docs/, between the comments that hold its name."""
     lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
     block = "\n".join([f"<!-- {name} -->", *lines, f"<!-- /{name} -->"])
-    text = PRIORS_PAGE.read_text(encoding="utf-8")
+    file = DOCS / page
+    text = file.read_text(encoding="utf-8")
     text, count = re.subn(rf"<!-- {name} -->.*<!-- /{name} -->", lambda _: block, text, flags=re.DOTALL)
-    assert count == 1, f"{PRIORS_PAGE} has {count} places for {name}"
-    PRIORS_PAGE.write_text(text, encoding="utf-8")
+    assert count == 1, f"{file} has {count} places for {name}"
+    file.write_text(text, encoding="utf-8")

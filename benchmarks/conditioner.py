@@ -34,7 +34,7 @@ def train(name: str, arguments: argparse.Namespace) -> dict[str, float]:
     model = ImageModel(Glow(shape, arguments.levels, arguments.steps, width, conditioner=conditioner))
     loader = train_loader(load_split(arguments.source, "train", shape, root=arguments.root), 32)
     validation = load_split(arguments.source, "validation", shape, root=arguments.root, limit=1000)
-    model.initialize(next(iter(loader))[0], generator=step_generator(0, 0, 0, "cpu", "initialize"))
+    model.initialize(next(iter(loader))[0], generator=step_generator(0, 0, "cpu", "initialize"))
     optimizer = torch.optim.Adamax(model.parameters(), lr=arguments.lr)
     start, step, done = time.process_time(), 0, False
     while not done:
@@ -42,7 +42,7 @@ def train(name: str, arguments: argparse.Namespace) -> dict[str, float]:
             for group in optimizer.param_groups:
                 group["lr"] = arguments.lr * min(1.0, (step + 1) / 200)
             optimizer.zero_grad()
-            model(images, generator=step_generator(0, step, 0, "cpu", "train")).mean().backward()
+            model(images, generator=step_generator(0, step, "cpu", "train")).mean().backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 100.0)
             optimizer.step()
             step += 1
@@ -50,7 +50,7 @@ def train(name: str, arguments: argparse.Namespace) -> dict[str, float]:
                 done = True
                 break
     images = torch.from_numpy(validation.images[:])
-    parts = [model.bits_per_dim(part, generator=step_generator(0, 0, 0, "cpu", "val")) for part in images.split(100)]
+    parts = [model.bits_per_dim(part, generator=step_generator(0, 0, "cpu", "val")) for part in images.split(100)]
     parameters = sum(p.numel() for p in model.parameters())
     return {"bits_per_dim": float(torch.cat(parts).mean()), "steps": step, "parameters": parameters}
 

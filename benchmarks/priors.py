@@ -61,13 +61,13 @@ def load(config: dict[str, Any], split: Split, seed: int) -> ImageSet:
 def train(model: ImageModel, images: ImageSet, config: dict[str, Any], num_steps: int, seed: int) -> ImageModel:
     """Train for so many steps; return the averaged model."""
     loader = train_loader(images, config["data"]["batch_size"], seed=seed)
-    model.initialize(*next(iter(loader)), step_generator(seed, 0, 0, "cpu", "initialize"))
+    model.initialize(*next(iter(loader)), step_generator(seed, 0, "cpu", "initialize"))
     averaged = AveragedModel(model, avg_fn=_average)
     optimizer = torch.optim.Adamax(model.parameters(), lr=config["model"]["optimizer"]["init_args"]["lr"])
     warmup = config["model"]["lr_scheduler"]["init_args"]["warmup_steps"]
     scheduler = LinearWarmupCosine(optimizer, num_steps, warmup)
     for step, batch in enumerate(islice(chain.from_iterable(repeat(loader)), num_steps)):
-        generator = step_generator(seed, step, 0, "cpu", "train")
+        generator = step_generator(seed, step, "cpu", "train")
         optimizer.zero_grad()
         with record_solves(generator) as solves:
             loss = model(*batch, generator=generator)
@@ -101,7 +101,7 @@ def measure(name: str, config: dict[str, Any], num_steps: int, seed: int) -> dic
     model = train(build(name, config, seed), load(config, "train", seed), config, num_steps, seed).eval()
     test = load(config, "test", seed)
     images, labels = torch.from_numpy(test.images[:2000]), test.labels[:2000]
-    generator = step_generator(seed, 0, 0, "cpu", "test")
+    generator = step_generator(seed, 0, "cpu", "test")
     with record_solves(generator):
         parts = zip(images.split(100), labels.split(100), strict=True)
         bits = torch.cat([model.bits_per_dim(part, label, 1, generator) for part, label in parts])

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from glow_app.seeding import draw_rows
+
 __all__ = [
     "bin_centres",
     "bits_per_dim",
@@ -77,7 +79,11 @@ def dequantise(
         dtype: Of the result.
         generator: Of the noise; the device's default if None.
     """
-    noise = torch.rand(levels.shape, dtype=dtype, device=levels.device, generator=generator)
+
+    def uniform(shape: Sequence[int]) -> Tensor:
+        return torch.rand(shape, dtype=dtype, device=levels.device, generator=generator)
+
+    noise = draw_rows(uniform, levels.shape, generator)
     # Beside 255, float32 has steps of 2**-16: more would round up into the next bin.
     noise = noise.clamp(max=1 - 2**-16)
     return (levels + noise) / 2**num_bits - 0.5

@@ -1,28 +1,74 @@
-"""Random numbers that depend on names and counters, never on what ran before.
+"""Random numbers that depend on names and counters, never on what ran before, nor on how many processes run.
 
-A run that was stopped and resumed draws the same noise as one that was not, since every draw is a pure
-function of ``(stream, seed, step, rank)``.
+A run that was stopped and resumed draws the same noise as one that was not, since every draw is a pure function of
+``(stream, seed, step)``; and so does a run on several ranks, each of which takes its rows of what one would have drawn.
 """
 
 import hashlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-__all__ = ["image_generator", "step_generator"]
+__all__ = ["Share", "draw_rows", "image_generator", "step_generator"]
 
 
-def step_generator(seed: int, step: int, rank: int, device: torch.device | str, stream: str) -> torch.Generator:
+class Share(NamedTuple):
+    """Which rows of a batch that several ranks have together are this one's: ``rank``, ``rank + num_ranks``, ...
+
+    It is the share that a ``DistributedSampler`` deals out.
+
+    Args:
+        rank: This rank.
+        num_ranks: How many there are.
+        num_rows: Rows of a full batch of one rank, where this one may be a partial one; its own number if None.
+    """
+
+    rank: int = 0
+    num_ranks: int = 1
+    num_rows: int | None = None
+
+
+class SharedGenerator(torch.Generator):
+    """A generator for :func:`draw_rows`; anything else that draws from it draws the same on every rank."""
+
+    share: Share
+
+
+def step_generator(
+    seed: int, step: int, device: torch.device | str, stream: str, share: Share | None = None
+) -> torch.Generator:
     """Return the generator of one training or evaluation step.
 
     Args:
         seed: The run's seed.
         step: Any counter: the global step in training, the batch index in evaluation.
-        rank: Process rank, so that ranks draw different noise.
         device: Where the generator draws.
         stream: What the numbers are for; two streams never share numbers.
+        share: Of which rows this rank wants the noise; of all if None.
     """
-    digest = hashlib.sha256(f"{stream}/{seed}/{step}/{rank}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    # Before ranks shared their noise theirs stood in the place of the 0.
+    digest = hashlib.sha256(f"{stream}/{seed}/{step}/0".encode()).digest()
+    generator = SharedGenerator(device)
+    generator.share = share or Share()
+    generator.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return generator
+
+
+def draw_rows(
+    draw: Callable[[Sequence[int]], Tensor], shape: Sequence[int], generator: torch.Generator | None
+) -> Tensor:
+    """Return random numbers, a row an example: where the batch is one of several, its rows of those for all of them.
+
+    Args:
+        draw: Called with a shape, draws from the generator.
+        shape: (B, ...).
+        generator: Ordinary, or from :func:`step_generator` with a share.
+    """
+    num, *rest = shape
+    rank, num_ranks, num_rows = generator.share if isinstance(generator, SharedGenerator) else Share()
+    return draw((max(num, num_rows or 0) * num_ranks, *rest))[rank::num_ranks][:num]
 
 
 def image_generator(seed: int) -> torch.Generator:

@@ -5,12 +5,13 @@ from typing import Any, Generic, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
+from torch.utils.data.distributed import DistributedSampler
 
 from glow_app.data import Split, TrainLoader, train_loader
 from glow_app.data.batched import BatchedSet
 
-__all__ = ["ResumableDataModule"]
+__all__ = ["ResumableDataModule", "ends_in_repetition"]
 
 S = TypeVar("S", bound=BatchedSet[Any])
 
@@ -69,11 +70,11 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
         return loader
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Return the validation split in order, the last batch as it falls."""
+        """Return this rank's part of the validation split in order, the last batch as it falls."""
         return self._eval_loader("validation")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Return the test split in order, the last batch as it falls."""
+        """Return this rank's part of the test split in order, the last batch as it falls."""
         return self._eval_loader("test")
 
     @staticmethod
@@ -92,9 +93,14 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
         return self._sets[split]
 
     def _eval_loader(self, split: Split) -> DataLoader[Any]:
-        examples, num_workers = self._set(split), self.hparams["num_workers"]
+        examples, num_workers, trainer = self._set(split), self.hparams["num_workers"], self.trainer
+        sampler: Sampler[int] = SequentialSampler(examples)
+        if trainer and trainer.world_size > 1:
+            # Every rank the same number of examples: the last one may be a repetition, which the module leaves out.
+            sampler = DistributedSampler(examples, trainer.world_size, trainer.global_rank, shuffle=False)
         return DataLoader(
             examples,
+            sampler=sampler,
             batch_size=self.hparams["eval_batch_size"] or self.hparams["batch_size"],
             collate_fn=examples.collate,
             num_workers=num_workers,
@@ -102,3 +108,17 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # or every validation would draw from the global one
         )
+
+
+def ends_in_repetition(loader: Any, batch_idx: int) -> bool:
+    """Return whether the last example of a batch stands there only to give every rank the same number of them.
+
+    Args:
+        loader: Of one rank; anything but a loader with a ``DistributedSampler`` repeats nothing.
+        batch_idx: Which batch.
+    """
+    sampler = getattr(loader, "sampler", None)
+    if not isinstance(sampler, DistributedSampler) or batch_idx + 1 < len(loader):
+        return False
+    left_over = len(sampler.dataset) % sampler.num_replicas  # type: ignore[arg-type]
+    return 0 < left_over <= sampler.rank

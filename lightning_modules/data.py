@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from glow_app.data import ImageSet, Resize, Split, load_split
-from glow_app.seeding import step_generator
+from glow_app.seeding import Share, draw_rows, step_generator
 from lightning_modules.base_data import ResumableDataModule
 
 
@@ -69,16 +69,16 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
                 self._load(split)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Mirror training images; which ones is a function of seed, global step and rank."""
+        """Mirror training images; which ones is a function of seed and global step."""
         trainer = self.trainer
         if not (self.hparams["horizontal_flip"] and trainer and trainer.training):
             return batch
         images, labels = batch
         # Drawn on the CPU, so that every device sees the same.
-        generator = step_generator(
-            self.hparams["seed"], trainer.global_step, trainer.global_rank, "cpu", "horizontal_flip"
-        )
-        mirrored = torch.rand(len(images), generator=generator).lt(0.5).to(images.device)
+        share = Share(trainer.global_rank, trainer.world_size)
+        generator = step_generator(self.hparams["seed"], trainer.global_step, "cpu", "horizontal_flip", share)
+        draws = draw_rows(lambda shape: torch.rand(shape, generator=generator), (len(images),), generator)
+        mirrored = draws.lt(0.5).to(images.device)
         return torch.where(mirrored[:, None, None, None], images.flip(-1), images), labels
 
     def images(self, split: Split) -> np.ndarray:

@@ -9,15 +9,17 @@ from typing import Any, ClassVar
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.nn import Parameter
+from torch.nn import ModuleDict, Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
 
 from glow_app import __version__
 from glow_app.bijections import SolveRecord, SolverError, record_solves
 from glow_app.checkpoint import CHECKPOINT_KEY
 from glow_app.density import Density
-from glow_app.seeding import step_generator
+from glow_app.seeding import Share, step_generator
+from lightning_modules.base_data import ends_in_repetition
 
 __all__ = ["LikelihoodModule"]
 
@@ -27,8 +29,8 @@ PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 class LikelihoodModule(pl.LightningModule, ABC):
     """Maximum likelihood: minimises the mean negative log-likelihood of a density.
 
-    Every random number is a function of the seed, the epoch, the batch and the rank, so a resumed run equals an
-    uninterrupted one.
+    Every random number is a function of the seed, the epoch, the batch and the place in it, so a resumed run equals an
+    uninterrupted one, and one on several ranks equals one on a single one with the same batches.
 
     Args:
         model: The density.
@@ -54,6 +56,10 @@ class LikelihoodModule(pl.LightningModule, ABC):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.seed = seed
+        # No part of the weights, as its states are not saved.
+        self.means = ModuleDict(
+            {stage: MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for stage in ("val", "test")}
+        )
 
     @abstractmethod
     def initialize(self, batch: Any, generator: torch.Generator) -> None:
@@ -137,8 +143,10 @@ class LikelihoodModule(pl.LightningModule, ABC):
         return copy
 
     def _evaluate(self, batch: Any, batch_idx: int, stage: str) -> None:
-        generator = self._generator(batch_idx, stage)
-        with record_solves(self._generator(batch_idx, f"trace-{stage}")) as solves:
+        loader = self._eval_loader(stage)
+        num_rows = getattr(loader, "batch_size", None)
+        generator = self._generator(batch_idx, stage, num_rows)
+        with record_solves(self._generator(batch_idx, f"trace-{stage}", num_rows)) as solves:
             try:
                 values = self.evaluate(batch, generator)
             except SolverError as error:
@@ -147,13 +155,23 @@ class LikelihoodModule(pl.LightningModule, ABC):
                 # Weights that cannot be evaluated are not the best ones; training may leave them again.
                 pl.utilities.rank_zero_warn(f"validation in epoch {self.current_epoch}: {error}")
                 values = torch.full((1,), math.inf, device=self.device)
-        self.log(f"{stage}/{self.metric}", values.mean(), prog_bar=True, batch_size=len(values), sync_dist=True)
+        if ends_in_repetition(loader, batch_idx):
+            values = values[:-1]
+        # Not Lightning's own mean, which over several ranks rounds the number of examples down to a multiple of them.
+        mean = self.means[stage]
+        assert isinstance(mean, MeanMetric)
+        mean.update(values)
+        self.log(f"{stage}/{self.metric}", mean, prog_bar=True, metric_attribute=f"means.{stage}")
         self._log_evaluations(solves, stage, len(values))
+
+    def _eval_loader(self, stage: str) -> Any:
+        return self.trainer.val_dataloaders if stage == "val" else self.trainer.test_dataloaders
 
     def _log_evaluations(self, solves: SolveRecord, stage: str, batch_size: int) -> None:
         if solves.num_evaluations:
             mean = sum(solves.num_evaluations) / len(solves.num_evaluations)
             self.log(f"{stage}/nfe", mean, batch_size=batch_size)
 
-    def _generator(self, step: int, stream: str) -> torch.Generator:
-        return step_generator(self.seed, step, self.global_rank, self.device, stream)
+    def _generator(self, step: int, stream: str, num_rows: int | None = None) -> torch.Generator:
+        share = Share(self.global_rank, self.trainer.world_size, num_rows)
+        return step_generator(self.seed, step, self.device, stream, share)

@@ -80,7 +80,7 @@ def _log_likelihood(model: VectorModel, points: Tensor, data: VectorDataModule) 
     parts = points.split(data.hparams["eval_batch_size"] or data.hparams["batch_size"])
     total = 0.0
     for index, part in enumerate(parts):
-        with record_solves(step_generator(data.hparams["seed"], index, 0, model.device, "trace-test")):
+        with record_solves(step_generator(data.hparams["seed"], index, model.device, "trace-test")):
             total += float(model.log_prob(part).double().sum())
     return total / len(points)
 

@@ -1,35 +1,33 @@
 import torch
+from torch import Tensor
 
-from glow_app.seeding import image_generator, step_generator
+from glow_app.seeding import Share, draw_rows, image_generator, step_generator
 
 
-def draw(seed: int = 0, step: int = 0, rank: int = 0, stream: str = "noise") -> tuple[float, ...]:
-    return tuple(torch.rand(8, generator=step_generator(seed, step, rank, "cpu", stream)).tolist())
+def draw(seed: int = 0, step: int = 0, stream: str = "noise") -> tuple[float, ...]:
+    return tuple(torch.rand(8, generator=step_generator(seed, step, "cpu", stream)).tolist())
+
+
+def rows(num: int, share: Share | None) -> Tensor:
+    generator = step_generator(1, 2, "cpu", "noise", share)
+    return draw_rows(lambda shape: torch.randn(shape, generator=generator), (num, 3, 2), generator)
 
 
 def test_a_draw_is_a_pure_function_of_its_names() -> None:
-    first = draw(1, 2, 3)
+    first = draw(1, 2)
     torch.manual_seed(5)
     torch.rand(100)
-    draw(2, 2, 3)
-    assert draw(1, 2, 3) == first
+    draw(2, 2)
+    assert draw(1, 2) == first
 
 
 def test_everything_in_the_name_matters() -> None:
-    draws = {
-        draw(seed, step, rank, stream)
-        for seed in range(3)
-        for step in range(4)
-        for rank in range(3)
-        for stream in ("noise", "flip")
-    }
-    assert len(draws) == 3 * 4 * 3 * 2
+    draws = {draw(seed, step, stream) for seed in range(3) for step in range(4) for stream in ("noise", "flip")}
+    assert len(draws) == 3 * 4 * 2
 
 
 def test_numbers_do_not_run_into_each_other() -> None:
     assert draw(1, 11) != draw(11, 1)
-    assert draw(11, 1, 1) != draw(1, 11, 1)
-    assert draw(1, 1, 11) != draw(1, 11, 1)
 
 
 def test_large_and_negative_seeds_work() -> None:
@@ -39,7 +37,27 @@ def test_large_and_negative_seeds_work() -> None:
 
 def test_the_numbers_are_those_of_the_first_release() -> None:
     # A change here would change what a resumed run draws.
-    assert step_generator(1, 2, 3, "cpu", "noise").initial_seed() == 6967205501684469433
+    assert step_generator(1, 2, "cpu", "noise").initial_seed() == 3515179821460082119
+
+
+def test_ranks_share_what_one_would_draw() -> None:
+    alone = rows(12, None)
+    for num_ranks in (1, 2, 3):
+        parts = [rows(12 // num_ranks, Share(rank, num_ranks)) for rank in range(num_ranks)]
+        assert all(torch.equal(part, alone[rank::num_ranks]) for rank, part in enumerate(parts))
+    assert not torch.equal(rows(6, Share(0, 2)), rows(6, Share(1, 2)))
+
+
+def test_a_partial_batch_has_the_noise_of_its_rows_in_a_full_one() -> None:
+    full = rows(12, None)
+    assert torch.equal(rows(5, Share(num_rows=12)), full[:5])
+    assert torch.equal(rows(2, Share(1, 3, num_rows=4)), full[1::3][:2])
+
+
+def test_an_ordinary_generator_draws_every_row() -> None:
+    found = draw_rows(lambda shape: torch.rand(shape, generator=image_generator(3)), (4, 2), image_generator(3))
+    assert torch.equal(found, torch.rand(4, 2, generator=image_generator(3)))
+    assert draw_rows(torch.rand, (4, 2), None).shape == (4, 2)
 
 
 def test_the_global_generator_is_left_alone() -> None:

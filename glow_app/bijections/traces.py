@@ -7,6 +7,7 @@ from torch import Tensor
 
 from glow_app.bijections.precision import full_precision
 from glow_app.bijections.solves import Method
+from glow_app.seeding import draw_rows
 
 __all__ = ["Dynamics", "divergence", "draw_noise"]
 
@@ -20,10 +21,13 @@ def draw_noise(kind: str, x: Tensor, generator: torch.Generator | None = None) -
         generator: Draws on its own device; torch's default one of the device of ``x`` if None.
     """
     device = x.device if generator is None else generator.device
-    if kind == "gaussian":
-        return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
-    signs = torch.randint(0, 2, x.shape, generator=generator, dtype=x.dtype, device=device)
-    return (2 * signs - 1).to(x.device)
+
+    def draw(shape: Sequence[int]) -> Tensor:
+        if kind == "gaussian":
+            return torch.randn(shape, generator=generator, dtype=x.dtype, device=device)
+        return 2 * torch.randint(0, 2, shape, generator=generator, dtype=x.dtype, device=device) - 1
+
+    return draw_rows(draw, x.shape, generator).to(x.device)
 
 
 def divergence(velocity: Tensor, x: Tensor, noise: Tensor | None, create_graph: bool) -> tuple[Tensor, Tensor]:

@@ -108,7 +108,7 @@ def _sample_toy(source: str, split: Split, seed: int, num_samples: int) -> Vecto
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}; expected at least 1")
     count = {"train": num_samples, "validation": _NUM_VALIDATION, "test": _NUM_TEST}[split]
-    generator = step_generator(seed, 0, 0, "cpu", f"{source}/{split}")
+    generator = step_generator(seed, 0, "cpu", f"{source}/{split}")
     return VectorSet(TOYS[source].sample(count, generator), ("x0", "x1"))
 
 

@@ -33,7 +33,8 @@ class NonFiniteGuard(Callback):
         """Measure, and skip the step if the norm is not finite."""
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         norm = get_total_norm(gradients)
-        if torch.isfinite(norm):
+        # Where one rank skips a step, all do, or their weights would part.
+        if trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(norm))):
             self._bad_steps = 0
             pl_module.log("grad_norm", norm)
             return

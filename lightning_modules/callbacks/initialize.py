@@ -3,7 +3,7 @@
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from glow_app.seeding import step_generator
+from glow_app.seeding import Share, step_generator
 from lightning_modules.likelihood import LikelihoodModule
 
 __all__ = ["InitializeActNorm"]
@@ -25,5 +25,6 @@ class InitializeActNorm(Callback):
         if datamodule is None:
             raise ValueError("the actnorms need a first batch: train on a data module, or call model.initialize")
         batch = pl_module.transfer_batch_to_device(next(iter(datamodule.train_dataloader())), pl_module.device, 0)
-        generator = step_generator(pl_module.seed, 0, trainer.global_rank, pl_module.device, "initialize")
+        share = Share(trainer.global_rank, trainer.world_size)
+        generator = step_generator(pl_module.seed, 0, pl_module.device, "initialize", share)
         pl_module.initialize(batch, generator)

@@ -68,7 +68,7 @@ class TestInitializeActNorm:
         expected, data = tiny_module(), tiny_data()
         data.setup("fit")
         images, labels = next(iter(data.train_dataloader()))
-        expected.model.initialize(images, labels, step_generator(5, 0, 0, "cpu", "initialize"))
+        expected.model.initialize(images, labels, step_generator(5, 0, "cpu", "initialize"))
         assert same(recorder.before[0], state_of(expected))
         assert not same(recorder.before[0], state_of(tiny_module()))
         assert module.model.initialized

@@ -42,7 +42,7 @@ def test_validation_is_the_mean_over_images_by_hand(trained: DensityModule, tmp_
     data.setup("validate")
     values = []
     for step, (images, _) in enumerate(data.val_dataloader()):
-        noise = torch.rand(images.shape, generator=step_generator(5, step, 0, "cpu", "val"))
+        noise = torch.rand(images.shape, generator=step_generator(5, step, "cpu", "val"))
         y = ((images >> 4) + noise) / 16 - 0.5
         latents, log_det = trained.model.flow(y)
         nats = 64 * math.log(16) - standard_normal_log_density(latents) - log_det
@@ -56,7 +56,7 @@ def test_validation_is_the_models_own_number(trained: DensityModule, tmp_path: P
     data.setup("validate")
     batches = enumerate(data.val_dataloader())
     values = [
-        trained.model.bits_per_dim(images, labels, 1, step_generator(5, step, 0, "cpu", "val"))
+        trained.model.bits_per_dim(images, labels, 1, step_generator(5, step, "cpu", "val"))
         for step, (images, labels) in batches
     ]
     assert validated(trained, tmp_path) == pytest.approx(float(torch.cat(values).mean()), rel=1e-6)

@@ -314,9 +314,9 @@ def test_a_checkpoint_of_a_module_built_in_python_holds_no_code(tmp_path: Path, 
     assert checkpoint["glow_app"]["training"]["train/nats"] > 0
     loaded, points = load_density(tmp_path / "now.ckpt"), vector_data().vectors("test")
     assert model_hash(loaded) == model_hash(module.model)
-    with record_solves(step_generator(0, 0, 0, "cpu", "test")):
+    with record_solves(step_generator(0, 0, "cpu", "test")):
         expected = module.model.eval().log_prob(points)
-    with record_solves(step_generator(0, 0, 0, "cpu", "test")):
+    with record_solves(step_generator(0, 0, "cpu", "test")):
         assert torch.equal(-loaded(points), expected)
 
 

@@ -1,0 +1,87 @@
+"""What every rank of a test of distributed training runs: `torchrun ranks.py FOLDER`, with a process or with two.
+
+Trains the same model on the same global batches in each memory mode and two precisions, and writes what it ended with.
+"""
+
+import itertools
+import os
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from glow_app.bijections import Memory
+from glow_app.flows import Glow
+from lightning_modules.callbacks import EMA, InitializeActNorm, NonFiniteGuard
+from lightning_modules.data import ImageDataModule
+from lightning_modules.density import DensityModule
+
+GLOBAL_BATCH = 16
+NUM_STEPS = 20
+NUM_VALIDATION = 139
+
+
+class KeepInitial(Callback):
+    """Keeps the weights as the initialisation left them."""
+
+    def __init__(self) -> None:
+        self.initial: dict[str, torch.Tensor] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.initial = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
+
+
+def train(memory: Memory, precision: Any, accumulate: int, world_size: int, rank: int, folder: Path) -> dict[str, Any]:
+    torch.manual_seed(0)
+    flow = Glow((1, 8, 8), 2, 2, 8, num_classes=10)
+    module = DensityModule(flow, num_bits=4, seed=5, memory=memory)
+    # An odd number of validation images: the second of two ranks has one less, and the last batches are partial.
+    data = ImageDataModule(
+        batch_size=GLOBAL_BATCH // world_size // accumulate,
+        eval_batch_size=GLOBAL_BATCH // world_size,
+        limit=NUM_VALIDATION,
+        seed=5,
+    )
+    keep = KeepInitial()
+    trainer = pl.Trainer(
+        max_steps=NUM_STEPS,
+        max_epochs=10,
+        accelerator="cpu",
+        devices=world_size,
+        strategy="ddp" if world_size > 1 else "auto",
+        precision=precision,
+        accumulate_grad_batches=accumulate,
+        gradient_clip_val=100.0,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        callbacks=[InitializeActNorm(), NonFiniteGuard(), keep, EMA()],
+    )
+    trainer.fit(module, data)
+    (metrics,) = trainer.validate(module, data, verbose=False)
+    return {
+        "initial": keep.initial,
+        "weights": module.state_dict(),
+        "bpd": metrics["val/bpd"],
+        "num_validation": len(data.images("validation")),
+    }
+
+
+def main() -> None:
+    folder, world_size, rank = Path(sys.argv[1]), int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    torch.set_num_threads(1)
+    found = {}
+    for memory, precision in itertools.product(get_args(Memory), ("32-true", "64-true", "bf16-mixed")):
+        for accumulate in (1, 2) if precision == "32-true" else (1,):
+            found[memory, precision, accumulate] = train(memory, precision, accumulate, world_size, rank, folder)
+    torch.save(found, folder / f"rank{rank}of{world_size}.pt")
+
+
+if __name__ == "__main__":
+    main()
