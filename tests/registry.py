@@ -167,6 +167,10 @@ REGISTRY: dict[str, Case] = {
     "MaskedAutoregressive, context, reversed": Case(
         lambda: MaskedAutoregressive(3, 8, 2, ordering="reversed"), (3,), (2,)
     ),
+    "MaskedAutoregressive, in groups": Case(lambda: MaskedAutoregressive(6, 12, max_groups=3), (6,)),
+    "Inverse of MaskedAutoregressive, in groups, context": Case(
+        lambda: Inverse(MaskedAutoregressive(6, 12, 2, max_groups=3)), (6,), (2,)
+    ),
     "MaskedAutoregressive, narrow, random": Case(lambda: MaskedAutoregressive(6, 4, ordering="random"), (6,)),
     "MaskedAutoregressive, plain blocks, tight bound": Case(
         lambda: MaskedAutoregressive(3, 6, elementwise=AffineMap(0.5), num_blocks=2, residual=False), (3,)

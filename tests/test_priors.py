@@ -25,11 +25,11 @@ SHAPE = (4, 2, 3)
 HEADS: dict[str, Callable[..., HeadPrior]] = {
     "planar": partial(PlanarPrior, num_layers=3),
     "planar, leaky": partial(PlanarPrior, num_layers=2, nonlinearity="leaky"),
-    "maf": partial(MAFPrior, num_layers=3, hidden_features=30, num_blocks=2, residual=False),
+    "maf": partial(MAFPrior, num_layers=3, hidden_features=30, num_blocks=2, residual=False, max_groups=4),
     "maf, spline": partial(
         MAFPrior, hidden_features=25, elementwise="spline", num_bins=5, tail_bound=4.0, ordering="random"
     ),
-    "iaf": partial(IAFPrior, num_layers=3, hidden_features=30, num_blocks=2),
+    "iaf": partial(IAFPrior, num_layers=3, hidden_features=30, num_blocks=2, max_groups=3),
     "iaf, spline": partial(
         IAFPrior, num_layers=1, hidden_features=25, elementwise="spline", num_bins=3, ordering="random"
     ),

@@ -27,8 +27,9 @@ class MaskedAutoregressive(Bijection):
     **Costs.** Forward (density): one pass of the network. Inverse (sampling): D steps, one a value, each of which
     computes only what has become known with the value before it; their multiplications add up to about one pass, so
     what is paid is D times the latency of a step. In a network narrower than D, consecutive values that see the same
-    hidden units share a step: ``num_steps`` of them. :class:`~glow_app.bijections.Inverse` of it is the inverse
-    autoregressive flow, with the costs exchanged: sampling in one pass, density (and so training) in these steps.
+    hidden units share a step: ``num_steps`` of them, fewer still with ``max_groups``.
+    :class:`~glow_app.bijections.Inverse` of it is the inverse autoregressive flow, with the costs exchanged: sampling
+    in one pass, density (and so training) in these steps.
 
     Starts as the identity, since the network's last layer starts at zero.
 
@@ -41,6 +42,8 @@ class MaskedAutoregressive(Bijection):
         residual: Whether these are residual.
         ordering: Which value counts as first: "natural" the first, "reversed" the last, "random" a fixed permutation,
             drawn now and saved with the weights.
+        max_groups: Values are taken in at most so many groups, each of which sees those before it; as many as the width
+            allows if None. Fewer are faster to invert and say less about neighbours in the order.
     Shape:
         x, z: (B, D); context: (B, E) or None; log_det: (B,), nats.
     Raises:
@@ -60,18 +63,25 @@ class MaskedAutoregressive(Bijection):
         num_blocks: int = 1,
         residual: bool = True,
         ordering: Ordering = "natural",
+        max_groups: int | None = None,
     ) -> None:
         super().__init__()
         self.num_features = num_features
         self.elementwise = elementwise
         self.network = MADE(
-            num_features, hidden_features, elementwise.num_parameters, context_features, num_blocks, residual
+            num_features,
+            hidden_features,
+            elementwise.num_parameters,
+            context_features,
+            num_blocks,
+            residual,
+            max_groups,
         )
         self.register_buffer("order", _order(num_features, ordering))
 
     @property
     def num_steps(self) -> int:
-        """Steps of the inverse: no more than D, nor than the network's width and one."""
+        """Steps of the inverse: no more than D, than the network's width and one, and than ``max_groups``."""
         return len(self.network.groups)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

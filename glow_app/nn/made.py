@@ -28,6 +28,7 @@ class MADE(nn.Module):
         context_features: Size :math:`E` of the context, which every feature sees; 0 for none.
         num_blocks: Hidden blocks after the first layer.
         residual: Blocks of two masked layers around which the input is added, instead of single masked layers.
+        max_groups: At most so many groups, whatever the width; from 2.
     Attributes:
         groups: Consecutive features that see the same hidden units, and so become known in the same step; no more than
             there are features, and than hidden units and one.
@@ -47,6 +48,7 @@ class MADE(nn.Module):
         context_features: int = 0,
         num_blocks: int = 1,
         residual: bool = True,
+        max_groups: int | None = None,
     ) -> None:
         super().__init__()
         if min(num_features, hidden_features, num_parameters) < 1 or num_blocks < 0:
@@ -54,6 +56,8 @@ class MADE(nn.Module):
                 f"a masked network has at least 1 feature, hidden unit and parameter, and 0 blocks; got {num_features} "
                 f"features, {hidden_features} hidden units, {num_parameters} parameters, {num_blocks} blocks"
             )
+        if max_groups is not None and max_groups < 2:
+            raise ValueError(f"max_groups is {max_groups}; expected at least 2: one group would see nothing")
         self.num_features = num_features
         self.num_parameters = num_parameters
         self.context_features = context_features
@@ -61,7 +65,9 @@ class MADE(nn.Module):
         # A unit of degree d sees d features. Degree 0 is of use only with a context, or where there is one feature.
         first = 0 if context_features or num_features == 1 else 1
         features = Degrees(num_features, 1, num_features)
-        hidden = Degrees(hidden_features, first, num_features - first)
+        # The features before the smallest degree above 0 are a group of their own.
+        max_distinct = None if max_groups is None else max_groups - first
+        hidden = Degrees(hidden_features, first, num_features - first, max_distinct)
         outputs = Degrees(num_features * num_parameters, 0, num_features)
         self.first = MaskedLinear(features, hidden)
         self.from_context = nn.Linear(context_features, hidden_features, bias=False) if context_features else None

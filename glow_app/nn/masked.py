@@ -11,31 +11,40 @@ __all__ = ["Degrees", "MaskedLinear"]
 
 @dataclass(frozen=True)
 class Degrees:
-    r"""The degrees of a layer's units: unit k has degree :math:`\text{first} + \lfloor k \cdot \text{num} / n \rfloor`.
+    r"""The degrees of a layer's units: unit k of the n has degree
+
+    .. math:: \text{first} + \lfloor \lfloor k m / n \rfloor \cdot \text{num} / m \rfloor
 
     Sorted and evenly spread, so that the units of one degree lie side by side.
 
     Args:
         num_units: Units :math:`n` of the layer.
         first: The smallest degree.
-        num: How many different degrees.
+        num: How many degrees there are to take, ``first`` and those after it.
+        max_distinct: At most so many of them are taken, :math:`m`; as many as there are units if None.
     """
 
     num_units: int
     first: int
     num: int
+    max_distinct: int | None = None
 
     def of_units(self, device: torch.device | None = None) -> Tensor:
         """Return the degree of every unit, int64 (n,)."""
-        return self.first + torch.arange(self.num_units, device=device) * self.num // self.num_units
+        return torch.tensor(self._degrees(), device=device)
 
     def counts(self) -> list[int]:
         """Return how many units have degree 0, 1, and so on up to the largest."""
         # Not by torch: models are also built where tensors have no values.
         counts = [0] * (self.first + self.num)
-        for unit in range(self.num_units):
-            counts[self.first + unit * self.num // self.num_units] += 1
+        for degree in self._degrees():
+            counts[degree] += 1
         return counts
+
+    def _degrees(self) -> list[int]:
+        distinct = min(self.max_distinct or self.num_units, self.num_units)
+        places = (unit * distinct // self.num_units for unit in range(self.num_units))
+        return [self.first + place * self.num // distinct for place in places]
 
 
 class MaskedLinear(nn.Module):

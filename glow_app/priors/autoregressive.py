@@ -31,6 +31,7 @@ class MAFPrior(HeadPrior):
         num_bins: Of the spline.
         tail_bound: Of the spline.
         ordering: "reversed", every other layer; or "random", another fixed permutation each.
+        max_groups: Groups in which the values are taken, at most; as many as the width allows if None.
     Shape:
         x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats.
     Raises:
@@ -51,6 +52,7 @@ class MAFPrior(HeadPrior):
         num_bins: int = 8,
         tail_bound: float = 5.0,
         ordering: Literal["reversed", "random"] = "reversed",
+        max_groups: int | None = None,
     ) -> None:
         require_layers(num_layers)
         if elementwise not in ("affine", "spline"):
@@ -67,6 +69,7 @@ class MAFPrior(HeadPrior):
                 num_blocks,
                 residual,
                 "random" if ordering == "random" else "reversed" if layer % 2 else "natural",
+                max_groups,
             )
             for layer in range(num_layers)
         ]
@@ -79,6 +82,7 @@ class MAFPrior(HeadPrior):
             "num_bins": num_bins,
             "tail_bound": tail_bound,
             "ordering": ordering,
+            "max_groups": max_groups,
         }
         super().__init__(latent_shape, context_features, self._directed(layers), config)
 
@@ -90,8 +94,8 @@ class IAFPrior(MAFPrior):
     r"""A Gaussian and an inverse autoregressive flow: :class:`MAFPrior` with the costs exchanged.
 
     Sampling in one pass a layer; density, and so training, in a step a value (or a hidden unit, if these are fewer) a
-    layer, each computing only what is new. Warns where that will be slow. Arguments, shapes and errors as
-    :class:`MAFPrior`.
+    layer, each computing only what is new. ``max_groups`` bounds them; a warning says where they will be slow.
+    Arguments, shapes and errors as :class:`MAFPrior`.
 
     References:
         IAF, Kingma et al. 2016, arXiv:1606.04934.
@@ -101,7 +105,7 @@ class IAFPrior(MAFPrior):
         if (num_steps := layers[0].num_steps) > MANY_STEPS:
             warnings.warn(
                 f"IAFPrior on a latent of {layers[0].num_features} values: a training step takes {num_steps} steps in "
-                f"each of {len(layers)} layers; MAFPrior trains in one, a narrower network or more levels take fewer",
+                f"each of {len(layers)} layers; MAFPrior trains in one, max_groups or more levels take fewer",
                 stacklevel=3,
             )
         return [Inverse(layer) for layer in layers]

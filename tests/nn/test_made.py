@@ -90,6 +90,24 @@ def test_degrees_are_spread_evenly() -> None:
     assert Degrees(6, 0, 3).counts() == [2, 2, 2]
     assert Degrees(2, 1, 6).of_units().tolist() == [1, 4]
     assert Degrees(5, 1, 2).counts() == [0, 3, 2]
+    assert Degrees(6, 1, 9, max_distinct=3).of_units().tolist() == [1, 1, 4, 4, 7, 7]
+    assert Degrees(3, 0, 9, max_distinct=5).of_units().tolist() == Degrees(3, 0, 9).of_units().tolist()
+
+
+@pytest.mark.parametrize("context_features", [0, 2])
+@pytest.mark.parametrize("max_groups", [2, 3, 5])
+def test_groups_are_as_few_as_asked_and_alike(max_groups: int, context_features: int) -> None:
+    groups = made(20, 40, context_features=context_features, max_groups=max_groups).groups
+    assert [value for group in groups for value in range(group.start, group.stop)] == list(range(20))
+    assert len(groups) == max_groups
+    sizes = sorted(group.stop - group.start for group in groups)
+    # Without a context the first value stands alone: no hidden unit could serve it.
+    assert sizes[-1] - sizes[0 if context_features else 1] <= 1
+
+
+def test_one_group_is_refused() -> None:
+    with pytest.raises(ValueError, match="max_groups is 1; expected at least 2"):
+        MADE(4, 8, 2, max_groups=1)
 
 
 def test_a_masked_layer_hides_what_it_must() -> None:
