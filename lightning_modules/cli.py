@@ -1,16 +1,12 @@
 """`glow fit`, `glow validate` and `glow test`: LightningCLI with a folder for each run."""
 
-import inspect
 import logging
 import os
-import re
 import sys
 import tempfile
 import time
 import warnings
 from argparse import ArgumentError
-from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +16,8 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.loggers import Logger
 
 from glow_app.checkpoint import find_checkpoint, load_density, read_checkpoint
-from glow_app.usage import UsageError, closest, format_warning
+from glow_app.usage import UsageError, format_warning
+from lightning_modules.arguments import configs_first, innermost, suggestion, take_option
 from lightning_modules.callbacks import ExportBest, InitializeActNorm, PlainProgress, Throughput
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.csv_logger import AppendingCSVLogger
@@ -100,8 +97,8 @@ class GlowCLI(LightningCLI):
         except ArgumentError as error:
             text = " ".join(str(error).split())
             known = self._subcommand_parsers[args[0]]._option_string_actions
-            hint = _suggestion(text, known) or other_kind(self.kind, text)
-            raise UsageError(f"glow {args[0]}: {_innermost(text)[:600]}{hint}") from error
+            hint = suggestion(text, known) or other_kind(self.kind, text)
+            raise UsageError(f"glow {args[0]}: {innermost(text)[:600]}{hint}") from error
         if (asked := self.config[self.config.subcommand].kind) != self.kind.name:
             raise UsageError(f"glow {args[0]}: give the kind as --kind {asked}, or in a configuration file")
 
@@ -196,7 +193,7 @@ def main(command: str, arguments: list[str]) -> None:
     """
     _quiet()
     option = "--resume" if command == "fit" else "--checkpoint"
-    checkpoint, arguments = _take_option(option, arguments)
+    checkpoint, arguments = take_option(option, arguments)
     with tempfile.TemporaryDirectory() as scratch:
         if checkpoint is not None:
             path = find_checkpoint(checkpoint, ("last.ckpt",) if command == "fit" else ("best.ckpt", "last.ckpt"))
@@ -210,7 +207,7 @@ def main(command: str, arguments: list[str]) -> None:
         elif command != "fit":
             raise UsageError(f"glow {command} needs --checkpoint: a .ckpt file or a run's folder")
         try:
-            cli = GlowCLI([command, *_configs_first(arguments)])
+            cli = GlowCLI([command, *configs_first(arguments)])
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise
@@ -227,26 +224,6 @@ def main(command: str, arguments: list[str]) -> None:
         cli.kind.report(cli.model, cli.datamodule, command, cli.trainer.callback_metrics)
 
 
-def _take_option(option: str, arguments: list[str]) -> tuple[str | None, list[str]]:
-    for index, argument in enumerate(arguments):
-        if argument == option:
-            if index + 1 == len(arguments):
-                raise UsageError(f"{option} needs a path")
-            return arguments[index + 1], arguments[:index] + arguments[index + 2 :]
-        if argument.startswith(f"{option}="):
-            return argument.removeprefix(f"{option}="), arguments[:index] + arguments[index + 1 :]
-    return None, arguments
-
-
-def _configs_first(arguments: list[str]) -> list[str]:
-    """Put the options after the files, which would override those that stand before them."""
-    configs: list[str] = []
-    while (taken := _take_option("--config", arguments))[0] is not None:
-        value, arguments = taken
-        configs.append(f"--config={value}")
-    return [*configs, *arguments]
-
-
 def _config_of(path: Path) -> str:
     checkpoint = read_checkpoint(path)
     if CONFIG_KEY not in checkpoint:
@@ -254,31 +231,6 @@ def _config_of(path: Path) -> str:
             f"{path} holds no configuration: it was not written by `glow fit`; pass --config and --ckpt_path"
         )
     return checkpoint[CONFIG_KEY]
-
-
-def _suggestion(message: str, options: Iterable[str]) -> str:
-    """Return what was probably meant by the option that jsonargparse's message refuses, or what is missing."""
-    if re.search(r"model\.flow.* required: image_shape", message):
-        return "; an overlay goes on top of an experiment: --config configs/digits.yaml --config OVERLAY.yaml"
-    if found := re.search(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE):
-        return closest(found[1], options)
-    refused = r"Option '(\w+)' is not accepted"
-    if found := re.search(
-        rf"class_path '(?P<path>[\w.]+)': {refused}|{refused}.*class_path='(?P<other>[\w.]+)'", message
-    ):
-        module, _, name = (found["path"] or found["other"]).rpartition(".")
-        return closest(found[2] or found[3], inspect.signature(getattr(import_module(module), name)).parameters)
-    return ""
-
-
-def _innermost(message: str) -> str:
-    """Return jsonargparse's message without the types of all that is around the wrong value."""
-    message = re.sub(r"Type collections\.abc\.Callable\[.*?\] expects a function or a callable class: ", "", message)
-    message = re.sub(r"\. Got value: Namespace\(.*\)$", "", message)
-    around = r'Parser key "([\w.]+)": (?:Problem with given class_path \'[\w.]+\': )?Parser key "([\w.]+)": '
-    while (shorter := re.sub(around, r'Parser key "\1.\2": ', message)) != message:
-        message = shorter
-    return message
 
 
 def _quiet() -> None:

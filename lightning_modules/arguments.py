@@ -1,0 +1,68 @@
+"""The command line before and after the parser: options that it must not see, and its messages in fewer words."""
+
+import inspect
+import re
+from collections.abc import Iterable
+from importlib import import_module
+
+from glow_app.usage import UsageError, closest
+
+__all__ = ["configs_first", "innermost", "option_value", "suggestion", "take_option"]
+
+
+def take_option(option: str, arguments: list[str]) -> tuple[str | None, list[str]]:
+    """Return the value of the first ``option``, or None, and the arguments without it.
+
+    Raises:
+        UsageError: If it has no value.
+    """
+    for index, argument in enumerate(arguments):
+        if argument == option:
+            if index + 1 == len(arguments):
+                raise UsageError(f"{option} needs a path")
+            return arguments[index + 1], arguments[:index] + arguments[index + 2 :]
+        if argument.startswith(f"{option}="):
+            return argument.removeprefix(f"{option}="), arguments[:index] + arguments[index + 1 :]
+    return None, arguments
+
+
+def option_value(option: str, arguments: list[str]) -> str | None:
+    """Return the value of the last ``option``, which is the one that counts, or None."""
+    found = None
+    while (taken := take_option(option, arguments))[0] is not None:
+        found, arguments = taken
+    return found
+
+
+def configs_first(arguments: list[str]) -> list[str]:
+    """Put the options after the files, which would override those that stand before them."""
+    configs: list[str] = []
+    while (taken := take_option("--config", arguments))[0] is not None:
+        value, arguments = taken
+        configs.append(f"--config={value}")
+    return [*configs, *arguments]
+
+
+def suggestion(message: str, options: Iterable[str]) -> str:
+    """Return what was probably meant by the option that jsonargparse's message refuses, or what is missing."""
+    if re.search(r"model\.flow.* required: image_shape", message):
+        return "; an overlay goes on top of an experiment: --config configs/digits.yaml --config OVERLAY.yaml"
+    if found := re.search(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE):
+        return closest(found[1], options)
+    refused = r"Option '(\w+)' is not accepted"
+    if found := re.search(
+        rf"class_path '(?P<path>[\w.]+)': {refused}|{refused}.*class_path='(?P<other>[\w.]+)'", message
+    ):
+        module, _, name = (found["path"] or found["other"]).rpartition(".")
+        return closest(found[2] or found[3], inspect.signature(getattr(import_module(module), name)).parameters)
+    return ""
+
+
+def innermost(message: str) -> str:
+    """Return jsonargparse's message without the types of all that is around the wrong value."""
+    message = re.sub(r"Type collections\.abc\.Callable\[.*?\] expects a function or a callable class: ", "", message)
+    message = re.sub(r"\. Got value: Namespace\(.*\)$", "", message)
+    around = r'Parser key "([\w.]+)": (?:Problem with given class_path \'[\w.]+\': )?Parser key "([\w.]+)": '
+    while (shorter := re.sub(around, r'Parser key "\1.\2": ', message)) != message:
+        message = shorter
+    return message
