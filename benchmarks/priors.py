@@ -14,7 +14,8 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
 from itertools import chain, islice, repeat
@@ -58,8 +59,10 @@ def load(config: dict[str, Any], split: Split, seed: int) -> ImageSet:
     return load_split(config["data"]["source"], split, shape, seed=seed)
 
 
-def train(model: ImageModel, images: ImageSet, config: dict[str, Any], num_steps: int, seed: int) -> ImageModel:
-    """Train for so many steps; return the averaged model."""
+def steps_of(
+    model: ImageModel, images: ImageSet, config: dict[str, Any], num_steps: int, seed: int
+) -> Iterator[AveragedModel]:
+    """Train for so many steps; yield the averaged model after each."""
     loader = train_loader(images, config["data"]["batch_size"], seed=seed)
     model.initialize(*next(iter(loader)), step_generator(seed, 0, "cpu", "initialize"))
     averaged = AveragedModel(model, avg_fn=_average)
@@ -76,19 +79,29 @@ def train(model: ImageModel, images: ImageSet, config: dict[str, Any], num_steps
         optimizer.step()
         scheduler.step()
         averaged.update_parameters(model)
+        yield averaged
+
+
+def train(model: ImageModel, images: ImageSet, config: dict[str, Any], num_steps: int, seed: int) -> ImageModel:
+    """Train for so many steps; return the averaged model."""
+    (averaged,) = deque(steps_of(model, images, config, num_steps, seed), maxlen=1)
     return cast(ImageModel, averaged.module)
 
 
-def step_times(names: Sequence[str], config: dict[str, Any], rounds: int = 4, steps: int = 25) -> dict[str, float]:
-    """Return the milliseconds of a training step with each prior: the least of some rounds, taken in turns."""
+def step_times(names: Sequence[str], config: dict[str, Any], num_steps: int = 60) -> dict[str, float]:
+    """Return the milliseconds of a training step with each prior: of some that are taken in turns, the lower quartile.
+
+    In turns step by step, so that a slow moment of the machine hits all of them, and low, where there was none.
+    """
     images = load(config, "train", 0)
-    found: dict[str, list[float]] = {name: [] for name in names}
-    for name, times in list(found.items()) * rounds:
-        model = build(name, config, 0)
-        start = time.process_time()
-        train(model, images, config, steps, 0)
-        times.append(1000 * (time.process_time() - start) / steps)
-    return {name: min(times) for name, times in found.items()}
+    runs = {name: steps_of(build(name, config, 0), images, config, num_steps, 0) for name in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(num_steps):
+        for name, run in runs.items():
+            start = time.process_time()
+            next(run)
+            times[name].append(1000 * (time.process_time() - start))
+    return {name: statistics.quantiles(found[5:], n=4)[0] for name, found in times.items()}
 
 
 def _average(averaged: torch.Tensor, current: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:

@@ -2,9 +2,9 @@
 
 import logging
 import os
+import signal
 import sys
 import tempfile
-import time
 import warnings
 from argparse import ArgumentError
 from pathlib import Path
@@ -17,11 +17,14 @@ from pytorch_lightning.loggers import Logger
 
 from glow_app.checkpoint import find_checkpoint, load_density, read_checkpoint
 from glow_app.usage import UsageError, format_warning
-from lightning_modules.arguments import configs_first, innermost, suggestion, take_option
+from lightning_modules.arguments import configs_first, innermost, option_value, suggestion, take_option
 from lightning_modules.callbacks import ExportBest, InitializeActNorm, PlainProgress, Throughput
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.csv_logger import AppendingCSVLogger
 from lightning_modules.kinds import KindName, kind_of, other_kind
+from lightning_modules.recovery import LAST, PREVIOUS, good_checkpoint
+from lightning_modules.run_folder import choose_run_dir, prepare_run_dir
+from lightning_modules.signals import RunStopped, requeue
 
 __all__ = ["GlowCLI", "main"]
 
@@ -44,8 +47,9 @@ class SaveRunConfig(SaveConfigCallback):
 class GlowCLI(LightningCLI):
     """LightningCLI that gives each run its own folder and the callbacks of this project."""
 
-    def __init__(self, args: list[str]) -> None:
+    def __init__(self, args: list[str], begin_anew: bool = False) -> None:
         self.kind = kind_of(args)
+        self.begin_anew = begin_anew
         # Errors are raised, to be told in one line; an abbreviation that works today is ambiguous tomorrow.
         strict = {"exit_on_error": False, "allow_abbrev": False}
         fit = {**strict, "default_config_files": [str(BASE_CONFIG)]}
@@ -105,20 +109,9 @@ class GlowCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder."""
         config = self.config[self.subcommand]
-        # Processes that the first one starts for further ranks share its choice.
-        launched = "LOCAL_RANK" in os.environ and "GLOW_RUN_DIR" in os.environ
-        if launched:
-            config.run_dir = os.environ["GLOW_RUN_DIR"]
-        elif config.run_dir is None:
-            config.run_dir = f"runs/{config.name}/{time.strftime('%Y%m%d-%H%M%S')}"
-        if self.subcommand == "fit" and not launched:
-            os.environ["GLOW_RUN_DIR"] = config.run_dir
-            earlier = any((Path(config.run_dir) / name).exists() for name in ("metrics.csv", "last.ckpt"))
-            if config.ckpt_path is None and earlier:
-                raise FileExistsError(
-                    f"{config.run_dir} holds an earlier run; go on with --resume {config.run_dir}, "
-                    "or choose another --run_dir"
-                )
+        if self.subcommand == "fit":
+            config.run_dir = choose_run_dir(config.name, config.run_dir)
+            prepare_run_dir(Path(config.run_dir), config.ckpt_path is not None, self.begin_anew)
         config.trainer.default_root_dir = config.run_dir
         every, epochs = config.trainer.check_val_every_n_epoch, config.trainer.max_epochs
         if every is not None and epochs is not None and 0 < epochs < every:
@@ -144,10 +137,7 @@ class GlowCLI(LightningCLI):
         callbacks += [RichModelSummary(max_depth=2)] if terminal else []
         metric = self.kind.module.metric
         best = ModelCheckpoint(config.run_dir, "best", monitor=f"val/{metric}", enable_version_counter=False)
-        # A checkpoint of its own: with ``save_last`` it would be written only together with a new best one.
-        # After every epoch, whether it was validated or not: what is not saved is lost to a resumed run.
-        last = ModelCheckpoint(config.run_dir, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-        callbacks += [InitializeActNorm(), LearningRateMonitor("step"), Throughput(), best, last, ExportBest()]
+        callbacks += [InitializeActNorm(), LearningRateMonitor("step"), Throughput(), best, ExportBest()]
         callbacks += [config[name] for name in self.kind.callbacks]
         plugins = config.trainer.plugins or []
         trainer_config = {
@@ -160,15 +150,23 @@ class GlowCLI(LightningCLI):
         return self._instantiate_trainer(trainer_config, [])
 
     def _run_subcommand(self, subcommand: str) -> None:
-        # Lightning turns Ctrl-C into exit code 1 and SIGTERM into 0, both in silence.
+        run_dir = self.config[subcommand].run_dir
+        resume = f"go on with: glow fit --resume {run_dir}"
         try:
             super()._run_subcommand(subcommand)
+        except RunStopped as stopped:
+            if stopped.number == signal.SIGINT:
+                raise KeyboardInterrupt(resume) from stopped
+            requeued = stopped.number == signal.SIGUSR1
+            if self.trainer.is_global_zero:
+                print(f"{requeue() if requeued else 'terminated'}; {resume}", file=sys.stderr)
+            raise SystemExit(0 if requeued else 128 + stopped.number) from stopped
         except SystemExit:
+            # Outside the steps of a fit Lightning turns Ctrl-C into exit code 1, and SIGTERM into 0, both in silence.
             if not (self.trainer.received_sigterm or self.trainer.interrupted):
                 raise
-        run_dir = Path(self.config[subcommand].run_dir)
-        saved = (run_dir / "last.ckpt").exists()
-        resume = f"go on with: glow fit --resume {run_dir}" if saved else "before there was anything to save"
+        saved = run_dir is not None and (Path(run_dir) / LAST).exists()
+        resume = resume if saved else "before there was anything to save"
         if self.trainer.received_sigterm:
             print(f"terminated; {resume}", file=sys.stderr)
             raise SystemExit(143)
@@ -186,7 +184,8 @@ def main(command: str, arguments: list[str]) -> None:
     Args:
         command: Which.
         arguments: The rest of the command line. ``--checkpoint`` (``--resume`` for fit) takes the configuration from
-            inside the checkpoint; later options override it.
+            inside the checkpoint; later options override it. ``--resume auto`` goes on with the newest good checkpoint
+            of ``--run_dir``, or begins the run where there is none.
 
     Raises:
         UsageError: If an option is unknown or has no valid value.
@@ -194,20 +193,27 @@ def main(command: str, arguments: list[str]) -> None:
     _quiet()
     option = "--resume" if command == "fit" else "--checkpoint"
     checkpoint, arguments = take_option(option, arguments)
+    begin_anew = False
+    if command == "fit" and checkpoint == "auto":
+        run_dir = option_value("--run_dir", arguments)
+        if run_dir is None:
+            raise UsageError("glow fit --resume auto needs --run_dir: the folder of the run, to go on with or to begin")
+        found = good_checkpoint(Path(run_dir))
+        checkpoint, begin_anew = (str(found), False) if found else (None, True)
     with tempfile.TemporaryDirectory() as scratch:
         if checkpoint is not None:
-            path = find_checkpoint(checkpoint, ("last.ckpt",) if command == "fit" else ("best.ckpt", "last.ckpt"))
+            path = find_checkpoint(checkpoint, (LAST, PREVIOUS) if command == "fit" else ("best.ckpt", LAST))
             if path.is_dir():
                 raise ValueError(f"{checkpoint} is an exported model; glow {command} needs a .ckpt file")
             load_density(path)  # told better here than by Lightning, if something is wrong with it
             config = Path(scratch) / "config.yaml"
             config.write_text(_config_of(path))
-            run_dir = ["--run_dir", str(path.parent)] if command == "fit" else []
-            arguments = [f"--config={config}", *run_dir, *arguments, f"--ckpt_path={path}"]
+            folder = [f"--run_dir={path.parent}"] if command == "fit" else []
+            arguments = [f"--config={config}", *folder, *arguments, f"--ckpt_path={path}"]
         elif command != "fit":
             raise UsageError(f"glow {command} needs --checkpoint: a .ckpt file or a run's folder")
         try:
-            cli = GlowCLI([command, *configs_first(arguments)])
+            cli = GlowCLI([command, *configs_first(arguments)], begin_anew)
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise

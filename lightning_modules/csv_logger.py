@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 __all__ = ["AppendingCSVLogger"]
 
 
 class AppendingCSVLogger(CSVLogger):
-    """Writes ``metrics.csv`` straight into a run's folder and, on a resume, goes on where the file ends.
+    """Writes ``metrics.csv`` straight into a run's folder and, on a resume, goes on at the step that comes first.
 
+    Rows of that step and later ones are of a run that was stopped after its last checkpoint, and are written again.
     Lightning's own logger deletes the file of an earlier run in the same folder.
 
     Args:
@@ -31,8 +33,20 @@ class AppendingCSVLogger(CSVLogger):
         """The writer; created on first use."""
         created = self._experiment is None
         writer = super().experiment
-        if created and self._earlier:
+        if created and self._earlier:  # which the writer has deleted
             self._path.write_text(self._earlier)
             writer.metrics_keys = next(csv.reader(self._earlier.splitlines()))
-            self._earlier = ""
         return writer
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Log a row; before the first one, drop what an earlier run logged at its step and later."""
+        names = self.experiment.metrics_keys
+        if self._earlier and step is not None:
+            rows = list(csv.DictReader(self._earlier.splitlines()))
+            with self._path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, names)
+                writer.writeheader()
+                writer.writerows(row for row in rows if int(row.get("step") or 0) < step)
+            self._earlier = ""
+        super().log_metrics(metrics, step)

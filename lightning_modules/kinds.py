@@ -12,7 +12,7 @@ from pytorch_lightning import LightningDataModule
 from pytorch_lightning.callbacks import Callback
 
 from glow_app.usage import UsageError
-from lightning_modules.callbacks import EMA, NonFiniteGuard, SampleGrids
+from lightning_modules.callbacks import EMA, NonFiniteGuard, SampleGrids, SaveProgress
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 from lightning_modules.likelihood import LikelihoodModule
@@ -60,7 +60,7 @@ KINDS: dict[str, Kind] = {
         ImageDataModule,
         ("model.flow.init_args.image_shape", "data.image_shape"),
         # The grids come before the averaging: it gives its weights back when validation ends.
-        {"guard": NonFiniteGuard, "samples": SampleGrids, "ema": EMA},
+        {"guard": NonFiniteGuard, "saving": SaveProgress, "samples": SampleGrids, "ema": EMA},
         print_report,
         _nothing,
     ),
@@ -69,7 +69,7 @@ KINDS: dict[str, Kind] = {
         VectorDensityModule,
         VectorDataModule,
         ("model.num_features", "data.num_features"),
-        {"guard": NonFiniteGuard, "ema": EMA},
+        {"guard": NonFiniteGuard, "saving": SaveProgress, "ema": EMA},
         print_vector_report,
         finish_vectors,
     ),

@@ -100,6 +100,11 @@ class LikelihoodModule(pl.LightningModule, ABC):
         self._log_evaluations(solves, "train", len(losses))
         return loss + torch.as_tensor(solves.penalty).mean()
 
+    def repeat(self, batch: Any, batch_idx: int) -> None:
+        """Run the forward pass of a training step once more, with the same noise and the present weights."""
+        with self.trainer.precision_plugin.train_step_context():
+            self.loss(batch, self._generator(batch_idx, f"train-{self.current_epoch}"))
+
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Find the gradients; not finite ones where the adjoint's solve fails."""
         try:

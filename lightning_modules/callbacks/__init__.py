@@ -6,6 +6,16 @@ from lightning_modules.callbacks.grids import SampleGrids
 from lightning_modules.callbacks.guard import NonFiniteGuard
 from lightning_modules.callbacks.initialize import InitializeActNorm
 from lightning_modules.callbacks.progress import PlainProgress
+from lightning_modules.callbacks.save import SaveProgress
 from lightning_modules.callbacks.throughput import Throughput
 
-__all__ = ["EMA", "ExportBest", "InitializeActNorm", "NonFiniteGuard", "PlainProgress", "SampleGrids", "Throughput"]
+__all__ = [
+    "EMA",
+    "ExportBest",
+    "InitializeActNorm",
+    "NonFiniteGuard",
+    "PlainProgress",
+    "SampleGrids",
+    "SaveProgress",
+    "Throughput",
+]

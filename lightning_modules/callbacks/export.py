@@ -8,6 +8,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from glow_app.checkpoint import load_density, training_facts
 from glow_app.pretrained import save_pretrained
 from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.recovery import LAST
 
 __all__ = ["ExportBest"]
 
@@ -21,10 +22,10 @@ class ExportBest(Callback):
         # Others may watch something else, or nothing.
         assert isinstance(pl_module, LikelihoodModule)
         checkpoints.sort(key=lambda one: one.monitor != f"val/{pl_module.metric}")
-        path = checkpoints[0].best_model_path or checkpoints[0].last_model_path if checkpoints else ""
-        if path and not Path(path).exists():
-            # The run's folder was moved, and the path is remembered from before.
-            path = str(Path(checkpoints[0].dirpath or "") / Path(path).name)
-        if trainer.is_global_zero and path:
-            folder = Path(trainer.default_root_dir) / "model"
-            save_pretrained(load_density(path), folder, training_facts(path), overwrite=True)
+        run_dir = Path(trainer.default_root_dir)
+        known = checkpoints[0].best_model_path if checkpoints else ""
+        best = Path(known or run_dir / LAST)
+        # The run's folder may have been moved, where a path is remembered from before.
+        path = best if best.exists() else run_dir / best.name
+        if trainer.is_global_zero and path.exists():
+            save_pretrained(load_density(path), run_dir / "model", training_facts(path), overwrite=True)

@@ -1,12 +1,18 @@
 """No step on a gradient that is not finite."""
 
+from pathlib import Path
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from lightning_modules.diagnosis import first_bad_gradient, first_bad_module
 from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.recovery import good_checkpoint
+from lightning_modules.rollback import roll_back
 
 __all__ = ["NonFiniteGuard"]
 
@@ -14,45 +20,72 @@ __all__ = ["NonFiniteGuard"]
 class NonFiniteGuard(Callback):
     """Measures the gradient norm before clipping, logs it as ``grad_norm``, and skips a step where it is not finite.
 
-    A skipped step leaves the weights and the optimiser's state as they were. The reason is named: a solve that failed,
-    or else the first parameter with a bad gradient. A run of bad steps is not an accident any more and ends training.
+    A skipped step leaves the weights and the optimiser's state as they were, on all ranks. The reason is named: a solve
+    that failed, the first module whose output is not finite, or else the first gradient. A run of bad steps is not an
+    accident any more: weights, averages and optimiser go back to the last good checkpoint, and on with half the
+    learning rate and other batches.
 
     Args:
-        patience: Consecutive bad steps after which training ends.
+        patience: Consecutive bad steps after which training goes back.
+        max_rollbacks: How often it may, before it ends.
     Raises:
-        FloatingPointError: After ``patience`` bad steps in a row.
+        FloatingPointError: After ``patience`` bad steps in a row, where there is nothing to go back to, or it has been
+            gone back to too often.
     """
 
-    def __init__(self, patience: int = 20) -> None:
+    def __init__(self, patience: int = 20, max_rollbacks: int = 3) -> None:
         self.patience = patience
+        self.max_rollbacks = max_rollbacks
         self._bad_steps = 0
+        self._rollbacks = 0
+        self._batch: tuple[Any, int] = (None, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how often training went back."""
+        return {"rollbacks": self._rollbacks}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self._rollbacks = state_dict["rollbacks"]
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the batch, for the case that it is bad."""
+        self._batch = batch, batch_idx
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Measure, and skip the step if the norm is not finite."""
-        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-        norm = get_total_norm(gradients)
+        assert isinstance(pl_module, LikelihoodModule)
+        norm = get_total_norm([p.grad for p in pl_module.parameters() if p.grad is not None])
+        finite = bool(torch.isfinite(norm))
         # Where one rank skips a step, all do, or their weights would part.
-        if trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(norm))):
+        if trainer.strategy.reduce_boolean_decision(finite):
             self._bad_steps = 0
             pl_module.log("grad_norm", norm)
             return
         self._bad_steps += 1
-        message = f"step {trainer.global_step}: {self._reason(pl_module)}"
-        if self._bad_steps >= self.patience:
-            raise FloatingPointError(
-                f"{message}, the {self._bad_steps}th bad step in a row; lower the learning rate or lengthen the warm-up"
-            )
-        pl.utilities.rank_zero_warn(f"{message}; step skipped")
+        reason = "another rank's gradients are not finite" if finite else self._reason(pl_module)
+        message = f"step {trainer.global_step}: {reason}"
         # Without gradients an optimiser changes neither weights nor its moments.
         optimizer.zero_grad(set_to_none=True)
+        if self._bad_steps < self.patience:
+            pl.utilities.rank_zero_warn(f"{message}; step skipped")
+            return
+        message = f"{message}, the {self._bad_steps}th bad step in a row"
+        path = trainer.strategy.broadcast(good_checkpoint(Path(trainer.default_root_dir)))
+        if path is None or self._rollbacks == self.max_rollbacks:
+            raise FloatingPointError(f"{message}; lower the learning rate or lengthen the warm-up")
+        roll_back(trainer, pl_module, path)
+        self._bad_steps, self._rollbacks = 0, self._rollbacks + 1
+        pl.utilities.rank_zero_warn(f"{message}; went back to {path}, and on with half the learning rate")
 
-    @staticmethod
-    def _reason(pl_module: pl.LightningModule) -> str:
-        if isinstance(pl_module, LikelihoodModule) and (failure := pl_module.failure):
+    def _reason(self, pl_module: LikelihoodModule) -> str:
+        if failure := pl_module.failure:
             pl_module.failure = None
             return failure
-        named = ((name, p.grad) for name, p in pl_module.named_parameters() if p.grad is not None)
-        name = next((name for name, grad in named if not torch.isfinite(grad).all()), "the sum over all")
-        return f"the gradient of {name} is not finite"
+        if (name := first_bad_module(pl_module, lambda: pl_module.repeat(*self._batch))) is not None:
+            return f"the output of {name} is not finite"
+        return f"the gradient of {first_bad_gradient(pl_module) or 'the sum over all'} is not finite"

@@ -116,7 +116,8 @@ def test_the_run_folder_holds_everything(runs: Callable[[str], Any], head: str) 
     folder, result = runs(head)
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert files == {
-        *("config.yaml", "metrics.csv", "last.ckpt", "best.ckpt", "model/config.json", "model/model.safetensors"),
+        *("config.yaml", "metrics.csv", "last.ckpt", "previous.ckpt", "best.ckpt"),
+        *("model/config.json", "model/model.safetensors"),
         *("pictures/density.png", "pictures/samples.png", "pictures/flow.png"),
     }
     for name in ("density", "samples", "flow"):

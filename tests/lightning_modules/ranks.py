@@ -34,10 +34,17 @@ class KeepInitial(Callback):
         self.initial = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
 
 
-def train(memory: Memory, precision: Any, accumulate: int, world_size: int, rank: int, folder: Path) -> dict[str, Any]:
+def train(
+    memory: Memory,
+    precision: Any,
+    accumulate: int,
+    world_size: int,
+    folder: Path,
+    cls: type[DensityModule] = DensityModule,
+) -> dict[str, Any]:
     torch.manual_seed(0)
     flow = Glow((1, 8, 8), 2, 2, 8, num_classes=10)
-    module = DensityModule(flow, num_bits=4, seed=5, memory=memory)
+    module = cls(flow, num_bits=4, seed=5, memory=memory)
     # An odd number of validation images: the second of two ranks has one less, and the last batches are partial.
     data = ImageDataModule(
         batch_size=GLOBAL_BATCH // world_size // accumulate,
@@ -73,13 +80,25 @@ def train(memory: Memory, precision: Any, accumulate: int, world_size: int, rank
     }
 
 
+class PoisonsOneRank(DensityModule):
+    """On the second rank alone, after the ranks have averaged their gradients, one of them is not finite."""
+
+    def on_after_backward(self) -> None:
+        if self.global_step == 3 and self.global_rank == 1:
+            gradient = next(self.model.flow.prior.parameters()).grad
+            assert gradient is not None
+            gradient.flatten()[0] = float("nan")
+
+
 def main() -> None:
     folder, world_size, rank = Path(sys.argv[1]), int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
     torch.set_num_threads(1)
-    found = {}
+    found: dict[Any, dict[str, Any]] = {}
     for memory, precision in itertools.product(get_args(Memory), ("32-true", "64-true", "bf16-mixed")):
         for accumulate in (1, 2) if precision == "32-true" else (1,):
-            found[memory, precision, accumulate] = train(memory, precision, accumulate, world_size, rank, folder)
+            found[memory, precision, accumulate] = train(memory, precision, accumulate, world_size, folder)
+    if world_size > 1:
+        found["poisoned"] = train("store", "32-true", 1, world_size, folder, PoisonsOneRank)
     torch.save(found, folder / f"rank{rank}of{world_size}.pt")
 
 

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_module, tiny_trainer
 
-from glow_app.checkpoint import load_model
+from glow_app.checkpoint import load_model, read_checkpoint
 from glow_app.pretrained import model_hash, read_config
 from glow_app.seeding import step_generator
 from lightning_modules.callbacks import (
@@ -19,9 +19,12 @@ from lightning_modules.callbacks import (
     NonFiniteGuard,
     PlainProgress,
     SampleGrids,
+    SaveProgress,
     Throughput,
 )
+from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.density import DensityModule
+from lightning_modules.schedules import LinearWarmupCosine
 
 
 class Poisoned(DensityModule):
@@ -43,6 +46,29 @@ def poisoned(bad_steps: Sequence[int], value: float = float("nan")) -> DensityMo
     assert isinstance(module, Poisoned)
     module.bad_steps, module.value = bad_steps, value
     return module
+
+
+class Breaks(DensityModule):
+    """One convolution of its second step overflows."""
+
+    def loss(self, batch: Any, generator: torch.Generator) -> torch.Tensor:
+        part = self.get_submodule("model.flow.levels.1.bijections.1.bijections.1.conditioner.second")
+        if self.global_step == 1:
+            part.forward = lambda x: type(part).forward(part, x) * float("inf")
+        try:
+            return super().loss(batch, generator)
+        finally:
+            part.__dict__.pop("forward", None)
+
+
+class Rates(Callback):
+    """Keeps the learning rate of every step."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.found.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
 class Moments(Callback):
@@ -141,6 +167,42 @@ class TestNonFiniteGuard:
         ):
             trainer.fit(poisoned([2, 3, 4]), datamodule=tiny_data())
         assert len(recorder.after) == 4
+
+    def test_patience_goes_back_to_the_last_checkpoint_with_half_the_learning_rate(self, tmp_path: Path) -> None:
+        recorder, moments, rates = Recorder(), Moments(), Rates()
+        callbacks = [NonFiniteGuard(patience=2), SaveProgress(every_n_steps=3), recorder, moments, rates, EMA()]
+        settings: dict[str, Any] = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "max_epochs": 3}
+        with pytest.warns(UserWarning, match=r"2th bad step in a row; went back to .*last\.ckpt, and on with half"):
+            tiny_trainer(tmp_path, callbacks, **settings).fit(poisoned([5, 6]), datamodule=tiny_data())
+        # Saved after step 4, the end of the epoch; step 4 was a good one and is taken back with the two bad ones.
+        assert not same(recorder.after[4], recorder.after[3])
+        assert same(recorder.after[6], recorder.after[3])
+        torch.testing.assert_close(moments.after[6], moments.after[3], rtol=0, atol=0)
+        assert not same(recorder.after[7], recorder.after[6])
+        whole = LinearWarmupCosine(torch.optim.Adamax([torch.zeros(1)], lr=2e-3), 12, 1000).lr_lambdas[0]
+        expected = [2e-3 * whole(step) * (0.5 if step > 6 else 1.0) for step in range(12)]
+        assert rates.found == pytest.approx(expected)
+        # A resumed run goes on with the half.
+        checkpoint = read_checkpoint(tmp_path / "last.ckpt")
+        assert checkpoint["lr_schedulers"][0]["base_lrs"] == [1e-3]
+        (state,) = (state for name, state in checkpoint["callbacks"].items() if "NonFiniteGuard" in name)
+        assert state == {"rollbacks": 1}
+
+    def test_going_back_too_often_ends(self, tmp_path: Path) -> None:
+        callbacks = [NonFiniteGuard(patience=1, max_rollbacks=2), SaveProgress(every_n_steps=1)]
+        settings: dict[str, Any] = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()]}
+        with (
+            pytest.warns(UserWarning, match="went back to"),
+            pytest.raises(FloatingPointError, match="lower the learning rate"),
+        ):
+            tiny_trainer(tmp_path, callbacks, **settings).fit(poisoned([2, 4, 6]), datamodule=tiny_data())
+
+    def test_the_first_module_whose_output_is_not_finite_is_named(self, tmp_path: Path) -> None:
+        module = tiny_module(Breaks)
+        trainer = tiny_trainer(tmp_path, [NonFiniteGuard()], max_epochs=1)
+        name = r"model\.flow\.levels\.1\.bijections\.1\.bijections\.1\.conditioner\.second \(ActNormConv2d\)"
+        with pytest.warns(UserWarning, match=f"step 1: the output of {name} is not finite; step skipped"):
+            trainer.fit(module, datamodule=tiny_data())
 
     def test_the_norm_is_measured_before_clipping(self, tmp_path: Path) -> None:
         norms: list[float] = []

@@ -4,7 +4,7 @@ from typing import get_args
 import pytest
 
 from glow_app.usage import UsageError
-from lightning_modules.callbacks import EMA, NonFiniteGuard, SampleGrids
+from lightning_modules.callbacks import EMA, NonFiniteGuard, SampleGrids, SaveProgress
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 from lightning_modules.kinds import KINDS, KindName, kind_of
@@ -25,8 +25,8 @@ def test_the_kinds() -> None:
     assert (images.module, images.data) == (DensityModule, ImageDataModule)
     assert (vectors.module, vectors.data) == (VectorDensityModule, VectorDataModule)
     # In this order: the averaging gives its weights back when validation ends.
-    assert list(images.callbacks.values()) == [NonFiniteGuard, SampleGrids, EMA]
-    assert list(vectors.callbacks.values()) == [NonFiniteGuard, EMA]
+    assert list(images.callbacks.values()) == [NonFiniteGuard, SaveProgress, SampleGrids, EMA]
+    assert list(vectors.callbacks.values()) == [NonFiniteGuard, SaveProgress, EMA]
 
 
 @pytest.mark.parametrize(

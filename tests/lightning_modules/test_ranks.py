@@ -23,7 +23,7 @@ from lightning_modules.density import DensityModule
 REPOSITORY = Path(__file__).parents[2]
 
 State = dict[str, Tensor]
-Runs = list[dict[tuple[Memory, str, int], dict[str, Any]]]
+Runs = list[dict[Any, dict[str, Any]]]
 
 
 def test_a_copy_shares_factories_that_cannot_be_copied() -> None:
@@ -84,6 +84,14 @@ def test_two_ranks_train_what_one_does(runs: Runs, memory: Memory, precision: st
     assert first["num_validation"] % 2 == 1
     assert abs(alone["bpd"] - first["bpd"]) < of_bpd
     assert first["bpd"] == second["bpd"]
+
+
+@pytest.mark.slow
+def test_a_bad_gradient_on_one_rank_is_skipped_by_all(runs: Runs) -> None:
+    _, first, second = (run.get("poisoned", {}) for run in runs)
+    assert distance(first["weights"], second["weights"]) == 0
+    assert all(torch.isfinite(tensor).all() for tensor in first["weights"].values() if tensor.is_floating_point())
+    assert distance(first["weights"], runs[1]["store", "32-true", 1]["weights"]) > 1e-4, "a step was left out"
 
 
 @pytest.mark.slow

@@ -1,6 +1,10 @@
 """A run that is stopped says so, and leaves whole files."""
 
+import os
+import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +12,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from glow_app.checkpoint import read_checkpoint
 from glow_app.cli import main
 from lightning_modules.callbacks import Throughput
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.density import DensityModule
+from lightning_modules.recovery import read_whole
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = [
@@ -65,6 +72,113 @@ def test_a_signal_ends_a_run_with_its_code_and_how_to_go_on(
     assert found == code
     assert f"{word}; go on with: glow fit --resume {run}" in capsys.readouterr().err
     assert not list(run.glob(".*"))
+
+
+def fit(*options: str) -> Any:
+    """Run ``glow fit`` and return its exit code."""
+    try:
+        return main(["fit", *TINY, *options])
+    except SystemExit as error:
+        return error.code
+
+
+def signal_at_step(step: int, number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a signal come in the middle of a training step."""
+    original = DensityModule.loss
+
+    def loss(self: DensityModule, batch: Any, generator: torch.Generator) -> torch.Tensor:
+        if self.training and self.global_step == step:
+            signal.raise_signal(number)
+        return original(self, batch, generator)
+
+    monkeypatch.setattr(DensityModule, "loss", loss)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_inside_an_epoch_saves_that_step_and_nothing_is_lost(
+    number: signal.Signals, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    with monkeypatch.context() as patch:
+        signal_at_step(2, number, patch)
+        assert fit("--data.batch_size=32", f"--run_dir={stopped}") == code
+    assert read_checkpoint(stopped / "last.ckpt")["global_step"] == 3
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    assert handlers == [signal.default_int_handler, signal.SIG_DFL]
+    assert main(["fit", "--resume=auto", f"--run_dir={stopped}"]) == 0
+    assert fit("--data.batch_size=32", f"--run_dir={whole}") == 0
+    found, expected = (read_checkpoint(folder / "last.ckpt") for folder in (stopped, whole))
+    assert found["global_step"] == expected["global_step"] == 12
+    for key in ("state_dict", "current_model_state"):
+        assert all(torch.equal(found[key][name], value) for name, value in expected[key].items())
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_slurms_signal_saves_and_requeues(
+    works: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(
+        f"#!/bin/sh\necho $@ > {tmp_path}/asked\n" + ("" if works else "echo no such job >&2; exit 1\n")
+    )
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    signal_at_step(1, signal.SIGUSR1, monkeypatch)
+    assert fit(f"--run_dir={tmp_path / 'run'}") == 0
+    assert (tmp_path / "asked").read_text().split() == ["requeue", "77"]
+    told = capsys.readouterr().err
+    assert ("job 77 requeued" if works else "job 77 not requeued: no such job") in told
+    assert read_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == 2
+
+
+def test_auto_begins_goes_on_and_finds_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    options = ["--resume=auto", f"--run_dir={run}"]
+    assert fit(*options, "--trainer.max_epochs=1") == 0
+    assert read_checkpoint(run / "last.ckpt")["epoch"] == 0
+    assert fit(*options) == 0
+    assert read_checkpoint(run / "last.ckpt")["epoch"] == 2
+    before = (run / "metrics.csv").read_text()
+    assert fit(*options) == 0
+    assert (run / "metrics.csv").read_text() == before
+    assert main(["fit", *TINY, "--resume=auto"]) == 2
+    assert "--resume auto needs --run_dir" in capsys.readouterr().err
+
+
+def test_auto_begins_again_where_nothing_was_saved(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.csv").write_text("step\n0\n")
+    assert fit("--resume=auto", f"--run_dir={run}", "--trainer.max_epochs=1") == 0
+    (earlier,) = run.glob("metrics-*.csv")
+    assert earlier.read_text() == "step\n0\n"
+    assert "val/bpd" in (run / "metrics.csv").read_text()
+
+
+FULL_DISK = """
+import resource, sys
+from glow_app.checkpoint import read_checkpoint
+from glow_app.cli import main
+arguments = sys.argv[1:]
+assert main(arguments) == 0
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # no file may grow beyond: as a full disk
+sys.exit(main([*arguments, "--resume=auto", "--trainer.max_epochs=5"]))
+"""
+
+
+def test_a_full_disk_ends_training_with_a_line_and_the_checkpoint_before_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FULL_DISK, "fit", *TINY, f"--run_dir={tmp_path / 'run'}"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+    assert done.returncode == 1
+    assert re.search(
+        r"^error: .*\.ckpt could not be written \(.*File too large\); an earlier one is intact$", done.stderr
+    )
+    assert "Traceback" not in done.stderr
+    assert read_whole(tmp_path / "run" / "last.ckpt")["epoch"] == 2
+    assert not list((tmp_path / "run").glob(".*"))
 
 
 def test_classes_that_are_not_the_datas_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,98 @@
+"""Saving where a run is: after every epoch, every so often, and when a signal asks it to stop."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+
+from lightning_modules.recovery import LAST
+from lightning_modules.signals import RunStopped, StopSignals
+
+__all__ = ["SaveProgress"]
+
+
+class SaveProgress(Checkpoint):
+    """Writes ``last.ckpt`` into the run's folder, and keeps the one before it as ``previous.ckpt``.
+
+    After every epoch, and inside one every so many steps or minutes. On SIGTERM, SIGINT, or SIGUSR1 in a SLURM job, all
+    ranks finish the step, save and stop; during a validation that waits for its end.
+
+    Args:
+        every_n_steps: Save after so many optimiser steps; None for no such rule.
+        every_minutes: Save after so many minutes of training; None for no such rule.
+    Raises:
+        ValueError: If a number is not above 0.
+        RunStopped: After saving, where a signal came.
+    """
+
+    def __init__(self, every_n_steps: int | None = None, every_minutes: float | None = 10.0) -> None:
+        for name, value in {"every_n_steps": every_n_steps, "every_minutes": every_minutes}.items():
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} is {value}; expected a number above 0, or null")
+        self.every_n_steps = every_n_steps
+        self.every_minutes = every_minutes
+        self._signals = StopSignals()
+        self._step_before = 0
+        self._saved_step = 0
+        self._saved_time = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count from here, and listen to signals: not before Lightning has set handlers of its own."""
+        self._signals.install()
+        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the step, to see at its end whether it was one of the optimiser."""
+        self._step_before = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save, and stop, if it is time to; never between accumulated gradients, which a checkpoint does not hold."""
+        if trainer.global_step == self._step_before:
+            return
+        number, due = self._agree(trainer, self._signals.received, self._is_due(trainer))
+        if number or due:
+            path = self._save(trainer)
+            if number:
+                raise RunStopped(number, path)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save."""
+        self._save(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen no longer, before Lightning gives its own handlers back."""
+        self._signals.restore()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Listen no longer."""
+        self._signals.restore()
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        steps, minutes = trainer.global_step - self._saved_step, (time.monotonic() - self._saved_time) / 60
+        return any(
+            limit is not None and value >= limit
+            for value, limit in ((steps, self.every_n_steps), (minutes, self.every_minutes))
+        )
+
+    @staticmethod
+    def _agree(trainer: pl.Trainer, number: int, due: bool) -> tuple[int, bool]:
+        """Return the signal and the rule of any rank: clocks differ, and a signal may reach one of them alone."""
+        if trainer.world_size == 1:
+            return number, due
+        flags = torch.tensor([number, int(due)], device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
+        number, anyone = flags.tolist()
+        return number, bool(anyone)
+
+    def _save(self, trainer: pl.Trainer) -> Path:
+        path = Path(trainer.default_root_dir) / LAST
+        trainer.save_checkpoint(path)
+        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+        return path

@@ -1,0 +1,99 @@
+"""Which checkpoint of a run to go on from: the newest one that is whole and finite."""
+
+import warnings
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glow_app.checkpoint import read_checkpoint
+
+__all__ = ["LAST", "PREVIOUS", "good_checkpoint", "keep_previous", "non_finite", "read_whole"]
+
+LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+BEST = "best.ckpt"
+
+
+def good_checkpoint(run_dir: Path) -> Path | None:
+    """Return the newest good checkpoint of a run, with a warning for each that was passed over; None if there is none.
+
+    Args:
+        run_dir: The run's folder.
+
+    Raises:
+        ValueError: If there are checkpoints, but no good one.
+    """
+    paths = [path for name in (LAST, PREVIOUS, BEST) if (path := run_dir / name).exists()]
+    found: list[tuple[int, Path]] = []
+    reasons = []
+    for path in paths:
+        try:
+            found.append((read_whole(path)["global_step"], path))
+        except ValueError as error:
+            reasons.append(str(error))
+            continue
+        if path.name == LAST:
+            break  # none can be newer
+    if not found and reasons:
+        raise ValueError(f"no checkpoint of {run_dir} is good: {'; '.join(reasons)}. Delete them to begin again")
+    for reason in reasons:
+        warnings.warn(f"passed over: {reason}", stacklevel=2)
+    return max(found, key=lambda one: one[0])[1] if found else None
+
+
+def read_whole(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of ``glow fit``, having made sure that it is whole.
+
+    Raises:
+        ValueError: If it is torn, damaged or foreign, or holds a number that is not finite.
+    """
+    try:
+        # torch itself does not look at the check sums.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise ValueError(f"{path} is torn: {error}") from error
+    if damaged is not None:
+        raise ValueError(f"{path} is damaged: the check sum of {damaged} is wrong")
+    checkpoint = read_checkpoint(path)
+    if (name := non_finite(checkpoint)) is not None:
+        raise ValueError(f"{path} holds a number in {name} that is not finite")
+    return checkpoint
+
+
+def non_finite(checkpoint: dict[str, Any]) -> str | None:
+    """Return where in the weights or the optimiser's state a number is not finite, or None."""
+    for key in ("state_dict", "current_model_state", "optimizer_states"):
+        for name, tensor in _tensors(checkpoint.get(key), key):
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                return name
+    return None
+
+
+def keep_previous(path: Path) -> None:
+    """Keep a checkpoint that is about to be replaced under the name ``previous.ckpt`` too."""
+    if not path.exists():
+        return
+    beside = path.with_name(f".{PREVIOUS}")
+    beside.unlink(missing_ok=True)
+    try:
+        beside.hardlink_to(path)
+    except OSError:  # not every file system has links
+        path.replace(path.with_name(PREVIOUS))
+        return
+    beside.replace(path.with_name(PREVIOUS))
+
+
+def _tensors(tree: Any, name: str) -> Iterable[tuple[str, Tensor]]:
+    if isinstance(tree, Tensor):
+        yield name, tree
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _tensors(value, f"{name}.{key}")
+    elif isinstance(tree, (list, tuple)):
+        for index, value in enumerate(tree):
+            yield from _tensors(value, f"{name}.{index}")

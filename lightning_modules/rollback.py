@@ -1,0 +1,41 @@
+"""Back to a checkpoint in the middle of training."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from lightning_modules.callbacks.ema import EMA
+from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.recovery import read_whole
+
+__all__ = ["roll_back"]
+
+
+def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None:
+    """Take weights, averages and the optimiser's state from a checkpoint, and halve the learning rates.
+
+    Steps, epochs, the order of the data and the place in the schedule go on: the batches that did the harm do not come
+    again at once.
+
+    Args:
+        trainer: In the middle of a fit.
+        module: What it trains.
+        path: A good checkpoint, see :func:`~lightning_modules.recovery.good_checkpoint`.
+    """
+    checkpoint = read_whole(path)
+    module.load_state_dict(checkpoint["state_dict"])
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, EMA):
+            callback.on_load_checkpoint(trainer, module, checkpoint)
+    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+    rates = [list(scheduler.base_lrs) for scheduler in schedulers]
+    for optimizer, state in zip(trainer.optimizers, checkpoint["optimizer_states"], strict=True):
+        groups = optimizer.param_groups
+        halved: list[dict[str, float]] = [
+            {key: rate / 2 for key, rate in group.items() if key in ("lr", "initial_lr")} for group in groups
+        ]
+        optimizer.load_state_dict(state)
+        for group, values in zip(optimizer.param_groups, halved, strict=True):
+            group.update(values)
+    for scheduler, earlier in zip(schedulers, rates, strict=True):
+        scheduler.base_lrs = [rate / 2 for rate in earlier]

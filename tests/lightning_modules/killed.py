@@ -1,0 +1,127 @@
+"""Train a run that is killed again and again: `python killed.py FOLDER NUM_KILLS`.
+
+Each life is a forked process that goes on with ``--resume auto`` and dies of SIGKILL at its n-th event, with n drawn
+from a fixed seed. Events are steps, validations, halves of a checkpoint's bytes, renamings and the like. At last one
+life is left in peace. Prints a JSON line for every life: what it died of, the step that was saved before it, the step
+at which it went on, and the event at which it was killed.
+"""
+
+import io
+import json
+import os
+import random
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.callbacks import Callback
+
+import lightning_modules.cli as cli
+from glow_app.checkpoint import read_checkpoint
+from lightning_modules.callbacks import InitializeActNorm
+from lightning_modules.likelihood import LikelihoodModule
+
+REPOSITORY = Path(__file__).parents[2]
+OPTIONS = [
+    f"--config={REPOSITORY / 'configs/digits.yaml'}",
+    "--model.flow.num_steps=1",
+    "--model.flow.hidden_channels=4",
+    "--data.limit=112",
+    "--data.batch_size=16",
+    "--trainer.max_epochs=10",
+    "--trainer.check_val_every_n_epoch=1",
+    "--trainer.log_every_n_steps=1",
+    "--saving.every_n_steps=3",
+    "--samples.num_images=10",
+]
+
+
+class Events:
+    """Counts what happens, and kills the process at the event that it is told."""
+
+    def __init__(self, fatal: int | None) -> None:
+        self.fatal = fatal
+        self.count = 0
+
+    def __call__(self, name: str) -> None:
+        self.count += 1
+        if self.count == self.fatal:
+            print(json.dumps({"event": name}), flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, owner: Any, name: str) -> None:
+        """Count before and after a function."""
+        original: Callable[..., Any] = getattr(owner, name)
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self(f"before {name}")
+            result = original(*args, **kwargs)
+            self(f"after {name}")
+            return result
+
+        setattr(owner, name, counted)
+
+
+def live(folder: Path, fatal: int | None) -> None:
+    """Train until the end or the fatal event."""
+    events = Events(fatal)
+    for owner, name in (
+        (LikelihoodModule, "training_step"),
+        (LikelihoodModule, "validation_step"),
+        (LikelihoodModule, "on_save_checkpoint"),
+        (os, "replace"),
+        (os, "fsync"),
+        (Path, "hardlink_to"),
+        (Path, "replace"),
+    ):
+        events.around(owner, name)
+    save = torch.save
+
+    def save_in_halves(checkpoint: Any, file: Any) -> None:
+        buffer = io.BytesIO()
+        save(checkpoint, buffer)
+        content = buffer.getvalue()
+        file.write(content[: len(content) // 2])
+        file.flush()
+        events("half a checkpoint")
+        file.write(content[len(content) // 2 :])
+
+    torch.save = save_in_halves  # type: ignore[assignment]
+
+    def tell(self: Callback, trainer: Any, pl_module: Any) -> None:
+        print(json.dumps({"resumed_at": trainer.global_step}), flush=True)
+
+    InitializeActNorm.on_train_start = tell  # type: ignore[method-assign]
+    cli.main("fit", [*OPTIONS, "--resume=auto", f"--run_dir={folder}"])
+
+
+def saved_step(folder: Path) -> int:
+    path = folder / "last.ckpt"
+    return read_checkpoint(path)["global_step"] if path.exists() else 0
+
+
+def main() -> None:
+    folder, num_kills = Path(sys.argv[1]), int(sys.argv[2])
+    torch.set_num_threads(1)
+    draw = random.Random(0)
+    for life in range(num_kills + 1):
+        print(json.dumps({"saved": saved_step(folder)}), flush=True)
+        process = os.fork()
+        if process == 0:
+            try:
+                live(folder, draw.randint(10, 50) if life < num_kills else None)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        draw.random()  # the child's draw was its own
+        status = os.waitpid(process, 0)[1]
+        print(json.dumps({"died": os.waitstatus_to_exitcode(status)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
