@@ -22,6 +22,7 @@ from lightning_modules.callbacks import ExportBest, InitializeActNorm, PlainProg
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.csv_logger import AppendingCSVLogger
 from lightning_modules.kinds import KindName, kind_of, other_kind
+from lightning_modules.launchers import launched_world
 from lightning_modules.recovery import LAST, PREVIOUS, good_checkpoint
 from lightning_modules.run_folder import choose_run_dir, prepare_run_dir
 from lightning_modules.signals import RunStopped, requeue
@@ -112,6 +113,8 @@ class GlowCLI(LightningCLI):
         if self.subcommand == "fit":
             config.run_dir = choose_run_dir(config.name, config.run_dir)
             prepare_run_dir(Path(config.run_dir), config.ckpt_path is not None, self.begin_anew)
+        if (world := launched_world()) is not None:
+            config.trainer.devices, config.trainer.num_nodes = world
         config.trainer.default_root_dir = config.run_dir
         every, epochs = config.trainer.check_val_every_n_epoch, config.trainer.max_epochs
         if every is not None and epochs is not None and 0 < epochs < every:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from glow_app.usage import UsageError
+from lightning_modules.launchers import common_name
 from lightning_modules.recovery import LAST
 
 __all__ = ["choose_run_dir", "prepare_run_dir"]
@@ -28,7 +28,7 @@ def choose_run_dir(name: str, run_dir: str | None) -> str:
     if "LOCAL_RANK" in os.environ and SHARED in os.environ:
         return os.environ[SHARED]  # the process that started this one for a further rank chose it
     if run_dir is None:
-        run_dir = f"runs/{name}/{_common_name() or time.strftime('%Y%m%d-%H%M%S')}"
+        run_dir = f"runs/{name}/{common_name() or time.strftime('%Y%m%d-%H%M%S')}"
     os.environ[SHARED] = run_dir
     return run_dir
 
@@ -58,15 +58,3 @@ def prepare_run_dir(run_dir: Path, resumes: bool, begin_anew: bool) -> None:
         raise FileExistsError(
             f"{run_dir} holds an earlier run; go on with --resume {run_dir}, or choose another --run_dir"
         )
-
-
-def _common_name() -> str | None:
-    """Return what names a job to all its processes, or None for a single process."""
-    if int(os.environ.get("SLURM_NTASKS", 1)) > 1:
-        return f"slurm-{os.environ['SLURM_JOB_ID']}"
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        job = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-        if job == "none":
-            raise UsageError("several processes need a folder in common: give --run_dir, or torchrun a --rdzv-id")
-        return job
-    return None

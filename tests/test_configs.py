@@ -7,8 +7,10 @@ from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
+import torch
 import yaml
 from pytorch_lightning.cli import LightningCLI
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from glow_app.vector_model import VectorModel
 from lightning_modules.cli import BASE_CONFIG, GlowCLI
@@ -57,7 +59,8 @@ def build(tmp_path: Path, *arguments: str) -> GlowCLI:
 def test_there_is_something_to_test() -> None:
     assert {"digits.yaml", "fashion_mnist.yaml", "cifar10.yaml", "folder.yaml"} <= {name_of(p) for p in EXPERIMENTS}
     heads = {f"{name}.yaml" for name in ("gaussian", "planar", "maf", "iaf", "cnf")}
-    assert {"logger/wandb.yaml", *(f"prior/{name}" for name in heads)} <= {name_of(p) for p in OVERLAYS}
+    trainers = {f"trainer/{name}.yaml" for name in ("cpu", "gpu", "ddp", "multinode")}
+    assert {"logger/wandb.yaml", *trainers, *(f"prior/{name}" for name in heads)} <= {name_of(p) for p in OVERLAYS}
     assert {path.name for path in TOYS} == heads
     assert BASE_CONFIG == BASE
 
@@ -114,6 +117,10 @@ def test_the_header_counts_the_parameters(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=name_of)
 def test_an_overlay_fits_an_experiment(path: Path, tmp_path: Path) -> None:
+    if path.name == "gpu.yaml" and not torch.cuda.is_available():
+        with pytest.raises(MisconfigurationException, match="No supported gpu"):
+            build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
+        return
     cli = build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
     assert list(cli.model.model.flow.image_shape) == [1, 8, 8]
 

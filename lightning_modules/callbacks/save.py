@@ -26,6 +26,8 @@ class SaveProgress(Checkpoint):
     Raises:
         ValueError: If a number is not above 0.
         RunStopped: After saving, where a signal came.
+        RuntimeError: If processes have resumed from different checkpoints, as those of machines without a folder in
+            common.
     """
 
     def __init__(self, every_n_steps: int | None = None, every_minutes: float | None = 10.0) -> None:
@@ -41,6 +43,7 @@ class SaveProgress(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count from here, and listen to signals: not before Lightning has set handlers of its own."""
+        self._require_one_step(trainer)
         self._signals.install()
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
 
@@ -80,6 +83,19 @@ class SaveProgress(Checkpoint):
             limit is not None and value >= limit
             for value, limit in ((steps, self.every_n_steps), (minutes, self.every_minutes))
         )
+
+    @staticmethod
+    def _require_one_step(trainer: pl.Trainer) -> None:
+        if trainer.world_size == 1:
+            return
+        steps = torch.tensor([trainer.global_step, -trainer.global_step], device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(steps, torch.distributed.ReduceOp.MAX)
+        last, first = int(steps[0]), -int(steps[1])
+        if last != first:
+            raise RuntimeError(
+                f"the processes would go on from different steps, {first} and {last}: "
+                f"{trainer.default_root_dir} must be one folder that all machines see"
+            )
 
     @staticmethod
     def _agree(trainer: pl.Trainer, number: int, due: bool) -> tuple[int, bool]:
