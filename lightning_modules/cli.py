@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import yaml
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichModelSummary, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import Logger
@@ -25,6 +26,7 @@ from lightning_modules.kinds import KindName, kind_of, other_kind
 from lightning_modules.launchers import launched_world
 from lightning_modules.recovery import LAST, PREVIOUS, good_checkpoint
 from lightning_modules.run_folder import choose_run_dir, prepare_run_dir
+from lightning_modules.run_loggers import RunLogger
 from lightning_modules.signals import RunStopped, requeue
 
 __all__ = ["GlowCLI", "main"]
@@ -37,6 +39,12 @@ BASE_CONFIG = Path(__file__).parents[1] / "configs" / "base.yaml"
 
 class SaveRunConfig(SaveConfigCallback):
     """Keeps the whole configuration beside the checkpoints and inside each, so that a checkpoint alone is enough."""
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give the configuration to the loggers that keep one."""
+        for logger in trainer.loggers:
+            if isinstance(logger, RunLogger):
+                logger.log_config(yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -136,11 +144,15 @@ class GlowCLI(LightningCLI):
         os.makedirs(config.run_dir, exist_ok=True)
         loggers = config.trainer.logger
         loggers = loggers if isinstance(loggers, list) else [loggers] if isinstance(loggers, Logger) else []
+        for logger in loggers:
+            if isinstance(logger, RunLogger):
+                logger.belong_to(Path(config.run_dir))
         callbacks += [] if terminal else [PlainProgress()]
         callbacks += [RichModelSummary(max_depth=2)] if terminal else []
         metric = self.kind.module.metric
         best = ModelCheckpoint(config.run_dir, "best", monitor=f"val/{metric}", enable_version_counter=False)
         callbacks += [InitializeActNorm(), LearningRateMonitor("step"), Throughput(), best, ExportBest()]
+        callbacks += [callback() for callback in self.kind.more_callbacks]
         callbacks += [config[name] for name in self.kind.callbacks]
         plugins = config.trainer.plugins or []
         trainer_config = {

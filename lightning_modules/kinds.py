@@ -12,7 +12,7 @@ from pytorch_lightning import LightningDataModule
 from pytorch_lightning.callbacks import Callback
 
 from glow_app.usage import UsageError
-from lightning_modules.callbacks import EMA, NonFiniteGuard, SampleGrids, SaveProgress
+from lightning_modules.callbacks import EMA, Breakdown, NonFiniteGuard, SampleGrids, SaveProgress
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 from lightning_modules.likelihood import LikelihoodModule
@@ -36,6 +36,7 @@ class Kind:
         data: Its data module.
         link: The option of the module that decides one of the data.
         callbacks: Callbacks with options of their own, in the order in which they run.
+        more_callbacks: Callbacks without any, which run before those.
         report: Prints what ``validate`` and ``test`` found.
         finish: What is done with a finished run.
     """
@@ -45,6 +46,7 @@ class Kind:
     data: type[LightningDataModule]
     link: tuple[str, str]
     callbacks: Mapping[str, type[Callback]]
+    more_callbacks: Sequence[type[Callback]]
     report: Callable[[Any, Any, str, Mapping[str, Any]], None]
     finish: Callable[[Path, Any], None]
 
@@ -61,6 +63,7 @@ KINDS: dict[str, Kind] = {
         ("model.flow.init_args.image_shape", "data.image_shape"),
         # The grids come before the averaging: it gives its weights back when validation ends.
         {"guard": NonFiniteGuard, "saving": SaveProgress, "samples": SampleGrids, "ema": EMA},
+        (Breakdown,),
         print_report,
         _nothing,
     ),
@@ -70,6 +73,7 @@ KINDS: dict[str, Kind] = {
         VectorDataModule,
         ("model.num_features", "data.num_features"),
         {"guard": NonFiniteGuard, "saving": SaveProgress, "ema": EMA},
+        (),
         print_vector_report,
         finish_vectors,
     ),

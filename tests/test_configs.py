@@ -127,7 +127,7 @@ def test_an_overlay_fits_an_experiment(path: Path, tmp_path: Path) -> None:
 
 def test_wandb_logs_beside_the_csv_file(tmp_path: Path) -> None:
     cli = build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={CONFIGS / 'logger' / 'wandb.yaml'}")
-    assert [type(logger).__name__ for logger in cli.trainer.loggers] == ["AppendingCSVLogger", "WandbLogger"]
+    assert [type(logger).__name__ for logger in cli.trainer.loggers] == ["AppendingCSVLogger", "RunWandbLogger"]
 
 
 def test_building_starts_no_wandb_run(tmp_path: Path, wandb_init: MagicMock) -> None:

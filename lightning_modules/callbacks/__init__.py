@@ -1,5 +1,6 @@
 """What happens beside the training step: initialisation, averaging, guards, pictures, export."""
 
+from lightning_modules.callbacks.breakdown import Breakdown
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.callbacks.export import ExportBest
 from lightning_modules.callbacks.grids import SampleGrids
@@ -11,6 +12,7 @@ from lightning_modules.callbacks.throughput import Throughput
 
 __all__ = [
     "EMA",
+    "Breakdown",
     "ExportBest",
     "InitializeActNorm",
     "NonFiniteGuard",

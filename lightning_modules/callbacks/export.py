@@ -9,6 +9,7 @@ from glow_app.checkpoint import load_density, training_facts
 from glow_app.pretrained import save_pretrained
 from lightning_modules.likelihood import LikelihoodModule
 from lightning_modules.recovery import LAST
+from lightning_modules.run_loggers import RunLogger
 
 __all__ = ["ExportBest"]
 
@@ -29,3 +30,6 @@ class ExportBest(Callback):
         path = best if best.exists() else run_dir / best.name
         if trainer.is_global_zero and path.exists():
             save_pretrained(load_density(path), run_dir / "model", training_facts(path), overwrite=True)
+            for logger in trainer.loggers:
+                if isinstance(logger, RunLogger):
+                    logger.log_model(run_dir / "model")

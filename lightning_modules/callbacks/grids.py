@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import WandbLogger
 
 from glow_app.images import grid, save_png
 from lightning_modules.density import DensityModule
+from lightning_modules.run_loggers import RunLogger
 
 __all__ = ["SampleGrids"]
 
@@ -52,5 +51,5 @@ class SampleGrids(Callback):
             picture = grid(pl_module.model.sample(self.num_images, temperature, self.seed, labels), num_classes)
             save_png(picture, folder / f"epoch{trainer.current_epoch:05d}_t{temperature:.2f}.png")
             for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    logger.log_image(f"samples/t{temperature:.2f}", [np.asarray(picture)])
+                if isinstance(logger, RunLogger):
+                    logger.log_picture(f"samples/t{temperature:.2f}", picture, trainer.global_step)

@@ -1,0 +1,38 @@
+"""The likelihood in parts, at every validation."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from glow_app.breakdown import breakdown
+from glow_app.seeding import step_generator
+from lightning_modules.density import DensityModule
+
+__all__ = ["Breakdown"]
+
+
+class Breakdown(Callback):
+    """Logs bits/dim of each level and log-determinants of each kind of layer, from the first validation batch.
+
+    Names and meaning are those of :func:`glow_app.breakdown.breakdown`; over several ranks it is the mean.
+    """
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take the first batch apart."""
+        if batch_idx:
+            return
+        assert isinstance(pl_module, DensityModule)
+        images, labels = batch
+        generator = step_generator(pl_module.seed, 0, pl_module.device, "breakdown")
+        with trainer.precision_plugin.val_step_context():
+            parts = breakdown(pl_module.model, images, labels, generator)
+        pl_module.log_dict(parts, batch_size=len(images), sync_dist=True)

@@ -1,0 +1,173 @@
+"""Loggers of services beside the CSV file, which belong to a run's folder and never stop a training."""
+
+import netrc
+import os
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+from urllib.parse import urlparse
+
+import numpy as np
+from PIL import Image
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
+
+from glow_app import __version__
+
+__all__ = ["RunLogger", "RunTensorBoardLogger", "RunWandbLogger"]
+
+
+class RunLogger(ABC):
+    """What the command and the callbacks ask of a logger beyond numbers."""
+
+    @abstractmethod
+    def belong_to(self, run_dir: Path) -> None:
+        """Write into the folder of a run, or go on there."""
+
+    @abstractmethod
+    def log_config(self, config: dict[str, Any]) -> None:
+        """Keep the configuration of the run."""
+
+    @abstractmethod
+    def log_picture(self, name: str, picture: Image.Image, step: int) -> None:
+        """Log a picture."""
+
+    def log_model(self, folder: Path) -> None:  # noqa: B027  # not every service keeps models
+        """Keep an exported model."""
+
+
+class RunTensorBoardLogger(RunLogger, TensorBoardLogger):
+    """TensorBoard, in the run's folder ``tensorboard/``."""
+
+    def __init__(self) -> None:
+        super().__init__(".", name="", version="")
+
+    def belong_to(self, run_dir: Path) -> None:
+        """Write into ``tensorboard/``."""
+        self._root_dir = str(run_dir / "tensorboard")
+
+    def log_config(self, config: dict[str, Any]) -> None:
+        """Do nothing: TensorBoard shows no nested configuration, and the run's ``config.yaml`` holds it."""
+
+    @rank_zero_only
+    def log_picture(self, name: str, picture: Image.Image, step: int) -> None:
+        """Log a picture."""
+        self.experiment.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+
+
+class RunWandbLogger(RunLogger, WandbLogger):
+    """Weights & Biases: one run across all resumes, and never in the way of the training.
+
+    Its files lie in the run's folder ``wandb/``, its id in ``wandb_id``. A server that does not answer in time when the
+    run begins makes it an offline run; what fails later is told once and left out; at the end the upload has a limit.
+
+    Args:
+        project: Where the run appears.
+        offline: Write files for ``wandb sync`` instead of uploading; None: only where there is no key, from
+            ``WANDB_API_KEY`` or ``wandb login``.
+        timeout: Seconds in which the server must have answered at the beginning, and the upload ended at the end.
+        options: Further arguments of ``wandb.init``, such as ``entity``, ``name`` or ``tags``.
+    """
+
+    def __init__(
+        self,
+        project: str = "glow-app",
+        offline: bool | None = None,
+        timeout: float = 60,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        import wandb
+
+        settings = wandb.Settings(init_timeout=timeout, finish_timeout=timeout, finish_timeout_raises=False)
+        offline = not _has_key() if offline is None else offline
+        super().__init__(project=project, offline=offline, settings=settings, **options or {})
+        del self._wandb_init["anonymous"]  # of which wandb warns that it is no more
+        self._told = False
+
+    def belong_to(self, run_dir: Path) -> None:
+        """Take the id of the run's earlier part, or give it one; write into ``wandb/``."""
+        if getattr(rank_zero_only, "rank", 0):
+            return  # one process logs for all
+        file = run_dir / "wandb_id"
+        if not file.exists():
+            file.write_text(token_hex(4))
+        self._id = self._wandb_init["id"] = file.read_text().strip()
+        self._save_dir = self._wandb_init["dir"] = str(run_dir)
+
+    @property
+    def experiment(self) -> Any:
+        """The run; begun on first use, offline if the server does not answer."""
+        try:
+            return super().experiment
+        except Exception as error:  # the errors of a client of the network are many
+            if self._offline:
+                raise
+            reason = str(error).splitlines()[0][:200]
+            rank_zero_warn(f"Weights & Biases does not answer ({reason}); this run is logged offline: wandb sync later")
+            import wandb
+
+            wandb.teardown()  # its service would not begin the same run again
+            self._offline = True
+            self._wandb_init["mode"] = "offline"
+            return super().experiment
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        """Log numbers."""
+        self._try(lambda: super(RunWandbLogger, self).log_metrics(metrics, step))
+
+    def log_hyperparams(self, params: Any) -> None:
+        """Do nothing: :meth:`log_config` has it all."""
+
+    @rank_zero_only
+    def log_config(self, config: dict[str, Any]) -> None:
+        """Keep the configuration, the version and the commit."""
+        facts = {**config, "glow_app_version": __version__, "git_commit": _commit()}
+        self._try(lambda: self.experiment.config.update(facts, allow_val_change=True))
+
+    @rank_zero_only
+    def log_picture(self, name: str, picture: Image.Image, step: int) -> None:
+        """Log a picture."""
+        self._try(lambda: self.log_image(name, [picture]))
+
+    @rank_zero_only
+    def log_model(self, folder: Path) -> None:
+        """Keep the exported model as an artifact."""
+        import wandb
+
+        def log() -> None:
+            artifact = wandb.Artifact(f"model-{self._id}", type="model")
+            artifact.add_dir(str(folder))
+            self.experiment.log_artifact(artifact)
+
+        self._try(log)
+
+    def _try(self, log: Callable[[], Any]) -> None:
+        try:
+            log()
+        except Exception as error:
+            if not self._told:
+                rank_zero_warn(f"not logged to Weights & Biases: {type(error).__name__}: {error}; training goes on")
+            self._told = True
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _commit() -> str | None:
+    """Return the commit of the code, where it is run from a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
