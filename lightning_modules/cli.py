@@ -12,14 +12,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import yaml
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichModelSummary, RichProgressBar
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import Logger
 
 from glow_app.checkpoint import find_checkpoint, load_density, read_checkpoint
 from glow_app.usage import UsageError, format_warning
 from lightning_modules.arguments import configs_first, innermost, option_value, suggestion, take_option
-from lightning_modules.callbacks import ExportBest, InitializeActNorm, PlainProgress, Throughput
+from lightning_modules.callbacks import ExportBest, InitializeActNorm, LiveProgress, PlainProgress, Throughput
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.csv_logger import AppendingCSVLogger
 from lightning_modules.kinds import KindName, kind_of, other_kind
@@ -136,9 +136,8 @@ class GlowCLI(LightningCLI):
         kwargs.setdefault("enable_progress_bar", terminal)
         kwargs.setdefault("enable_model_summary", False)
         callbacks = list(config.trainer.callbacks or [])
-        if terminal:
-            callbacks.append(RichProgressBar())
         if self.subcommand != "fit":
+            callbacks += [RichProgressBar()] if terminal else []
             kwargs |= {"callbacks": callbacks, "logger": False, "enable_checkpointing": False}
             return pl.Trainer(**{**config.trainer, **kwargs})
         os.makedirs(config.run_dir, exist_ok=True)
@@ -147,8 +146,7 @@ class GlowCLI(LightningCLI):
         for logger in loggers:
             if isinstance(logger, RunLogger):
                 logger.belong_to(Path(config.run_dir))
-        callbacks += [] if terminal else [PlainProgress()]
-        callbacks += [RichModelSummary(max_depth=2)] if terminal else []
+        callbacks += [LiveProgress()] if terminal else [PlainProgress()]
         metric = self.kind.module.metric
         best = ModelCheckpoint(config.run_dir, "best", monitor=f"val/{metric}", enable_version_counter=False)
         callbacks += [InitializeActNorm(), LearningRateMonitor("step"), Throughput(), best, ExportBest()]

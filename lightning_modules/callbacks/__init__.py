@@ -6,7 +6,7 @@ from lightning_modules.callbacks.export import ExportBest
 from lightning_modules.callbacks.grids import SampleGrids
 from lightning_modules.callbacks.guard import NonFiniteGuard
 from lightning_modules.callbacks.initialize import InitializeActNorm
-from lightning_modules.callbacks.progress import PlainProgress
+from lightning_modules.callbacks.progress import LiveProgress, PlainProgress
 from lightning_modules.callbacks.save import SaveProgress
 from lightning_modules.callbacks.throughput import Throughput
 
@@ -15,6 +15,7 @@ __all__ = [
     "Breakdown",
     "ExportBest",
     "InitializeActNorm",
+    "LiveProgress",
     "NonFiniteGuard",
     "PlainProgress",
     "SampleGrids",

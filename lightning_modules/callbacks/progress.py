@@ -1,35 +1,138 @@
-"""One line an epoch, for logs and pipes."""
+"""How a run shows its progress: a live line on a terminal, plain lines elsewhere."""
 
 import time
+from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, ProgressBar
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from lightning_modules.callbacks.status import Status
 from lightning_modules.likelihood import LikelihoodModule
 
-__all__ = ["PlainProgress"]
+__all__ = ["LiveProgress", "PlainProgress"]
 
 
 class PlainProgress(Callback):
-    """Prints epoch, likelihood and time after each validation; for output that is not a terminal."""
+    """Prints epoch, likelihoods, speed, time and memory after each validation; for output that is not a terminal.
 
-    def __init__(self) -> None:
-        self._best = float("inf")
-        self._start = time.monotonic()
+    Args:
+        every_minutes: And at least so often where validations are rarer.
+    """
+
+    def __init__(self, every_minutes: float = 10.0) -> None:
+        self.every_minutes = every_minutes
+        self._printed = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        assert isinstance(pl_module, LikelihoodModule)
+        self._status = Status(trainer, pl_module)
+        self._printed = time.monotonic()
+        if trainer.is_global_zero:
+            print(self._status.headline, flush=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the line of this epoch."""
-        if not trainer.is_global_zero or trainer.sanity_checking:
-            return
+        if not trainer.sanity_checking:
+            self._print(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Print a line if it is long since the last one."""
+        if time.monotonic() - self._printed >= 60 * self.every_minutes:
+            self._print(trainer)
+
+    def _print(self, trainer: pl.Trainer) -> None:
+        self._printed = time.monotonic()
+        if trainer.is_global_zero:
+            parts = [self._status.epoch, f"step {trainer.global_step}", *self._status.figures()]
+            print("  ".join(parts), flush=True)
+
+
+class LiveProgress(ProgressBar):
+    """Keeps a bar with the steps of the whole run, and the same figures below it, on a terminal.
+
+    A validation has a bar of its own while it lasts.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._progress: Progress | None = None
+        self._validation: TaskID | None = None
+
+    def disable(self) -> None:
+        """Show nothing: on all ranks but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Show it."""
+        self._enabled = True
+
+    _enabled = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the bar."""
         assert isinstance(pl_module, LikelihoodModule)
-        metric, model, metrics = pl_module.metric, pl_module.model, trainer.callback_metrics
-        value = float(metrics.get(f"val/{metric}", float("nan")))
-        self._best = min(self._best, value)
-        print(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}  "
-            f"train {float(metrics.get(f'train/{metric}', float('nan'))):.3f}  val {value:.3f}  "
-            f"best {self._best:.3f}  {model.unit}  "
-            f"{float(metrics.get(f'{model.things}_per_second', float('nan'))):.0f} {model.things}/s  "
-            f"{time.monotonic() - self._start:.0f} s",
-            flush=True,
-        )
+        if not self._enabled:
+            return
+        self._status = Status(trainer, pl_module)
+        columns = [TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn()]
+        self._progress = Progress(*columns, expand=True)
+        total = self._status.total_steps
+        self._steps = self._progress.add_task("", total=None if total == float("inf") else total)
+        self._progress.start()
+        self._progress.console.print(self._status.headline, highlight=False)
+        self._show(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar."""
+        self._show(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the bar of the validation."""
+        if self._progress is not None and not trainer.sanity_checking:
+            self._validation = self._progress.add_task("validation", total=sum(trainer.num_val_batches))
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Move the bar of the validation."""
+        if self._progress is not None and self._validation is not None:
+            self._progress.advance(self._validation)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the bar of the validation away, and leave a line."""
+        if self._progress is None or self._validation is None:
+            return
+        self._progress.remove_task(self._validation)
+        self._validation = None
+        self._progress.console.print("  ".join([self._status.epoch, *self._status.figures()]), highlight=False)
+        self._show(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the bar as it is."""
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the bar as it is."""
+        self._stop()
+
+    def _show(self, trainer: pl.Trainer) -> None:
+        if self._progress is not None:
+            text = "  ".join([self._status.epoch, *self._status.figures()])
+            self._progress.update(self._steps, completed=trainer.global_step, description=text)
+
+    def _stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None

@@ -1,4 +1,6 @@
 import copy
+import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from rich.console import Console
 from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_module, tiny_trainer
 
 from glow_app.checkpoint import load_model, read_checkpoint
@@ -16,6 +19,7 @@ from lightning_modules.callbacks import (
     EMA,
     ExportBest,
     InitializeActNorm,
+    LiveProgress,
     NonFiniteGuard,
     PlainProgress,
     SampleGrids,
@@ -393,9 +397,42 @@ class TestThroughput:
 class TestPlainProgress:
     def test_one_line_an_epoch(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         tiny_trainer(tmp_path, [PlainProgress()]).fit(tiny_module(), datamodule=tiny_data())
+        headline, *lines = (
+            line for line in capsys.readouterr().out.splitlines() if re.match("epoch|.*parameters", line)
+        )
+        assert re.fullmatch(r"[\d,]+ parameters, 8 steps, 32-true on cpu", headline)
+        assert [line.split("  ")[:2] for line in lines] == [["epoch 1/2", "step 4"], ["epoch 2/2", "step 8"]]
+        figures = r"  train \d\.\d+  val \d\.\d+  best \d\.\d+  bits/dim  .*\d elapsed  \d:\d\d:\d\d left  \d+\.\d GB$"
+        assert all(re.search(figures, line) for line in lines)
+        assert lines[-1].endswith("GB")
+        assert "0:00:00 left" in lines[-1]
+
+    def test_a_long_epoch_has_lines_of_its_own(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        trainer = tiny_trainer(tmp_path, [PlainProgress(every_minutes=0)], max_epochs=1)
+        trainer.fit(tiny_module(), datamodule=tiny_data())
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
-        assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
-        assert all("bits/dim" in line and "nan  bits/dim" not in line for line in lines)
+        assert [line.split("  ")[1] for line in lines] == ["step 1", "step 2", "step 3", "step 4", "step 4"]
+
+
+def terminal() -> io.StringIO:
+    """Return a file that rich takes for a terminal."""
+    file = io.StringIO()
+    file.isatty = lambda: True  # type: ignore[method-assign]
+    return file
+
+
+class TestLiveProgress:
+    def test_the_bar_and_a_line_for_each_validation(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = terminal()
+        console = Console(file=file, force_terminal=True, width=150)
+        monkeypatch.setattr("rich.progress.get_console", lambda: console)
+        trainer = tiny_trainer(tmp_path, [LiveProgress()], enable_progress_bar=True)
+        trainer.fit(tiny_module(), datamodule=tiny_data())
+        screen = file.getvalue()
+        assert "8 steps, 32-true on cpu" in screen
+        assert "validation" in screen
+        assert re.search(r"epoch 1/2  train \d\.\d+  val \d\.\d+  best \d", screen)
+        assert re.search(r"epoch 2/2 .*━.*8/8", screen.splitlines()[-2])
 
 
 def test_the_callbacks_run_together(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""Where a run stands, for those who show it."""
+
+import resource
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from lightning_modules.likelihood import LikelihoodModule
+
+__all__ = ["Status"]
+
+
+class Status:
+    """What is worth knowing of a run, as short texts.
+
+    Args:
+        trainer: In a fit.
+        module: What it trains.
+    """
+
+    def __init__(self, trainer: pl.Trainer, module: LikelihoodModule) -> None:
+        self._trainer = trainer
+        self._module = module
+        self._start = time.monotonic()
+        self._first_step = trainer.global_step
+
+    @property
+    def total_steps(self) -> float:
+        """Optimiser steps of the whole run; infinite where only time bounds it."""
+        return self._trainer.estimated_stepping_batches
+
+    @property
+    def headline(self) -> str:
+        """What is about to be trained."""
+        parameters = sum(parameter.numel() for parameter in self._module.parameters())
+        ranks = self._trainer.world_size
+        processes = f" in {ranks} processes" if ranks > 1 else ""
+        steps = "" if self.total_steps == float("inf") else f", {self.total_steps:,.0f} steps"
+        return f"{parameters:,} parameters{steps}{processes}, {self._trainer.precision} on {self._module.device}"
+
+    @property
+    def epoch(self) -> str:
+        """As in "epoch 3/10"."""
+        last = self._trainer.max_epochs
+        return f"epoch {self._trainer.current_epoch + 1}" + (f"/{last}" if last is not None and last > 0 else "")
+
+    def figures(self) -> Iterator[str]:
+        """Yield likelihoods, speed, time and memory, those that are known."""
+        metrics, metric = self._trainer.callback_metrics, self._module.metric
+        likelihoods = [(name, metrics.get(f"{name}/{metric}")) for name in ("train", "val")]
+        known = [*likelihoods, ("best", self._best())]
+        texts = [f"{name} {float(value):.3f}" for name, value in known if value is not None]
+        if texts:
+            yield "  ".join(texts) + f"  {self._module.model.unit}"
+        things = self._module.model.things
+        if (rate := metrics.get(f"{things}_per_second")) is not None:
+            yield f"{float(rate):,.0f} {things}/s"
+        yield f"{_duration(time.monotonic() - self._start)} elapsed"
+        if (left := self._seconds_left()) is not None:
+            yield f"{_duration(left)} left"
+        yield f"{self._memory() / 1e9:.1f} GB"
+
+    def _best(self) -> float | None:
+        name = f"val/{self._module.metric}"
+        checkpoints = [one for one in self._trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
+        known = [one.best_model_score for one in checkpoints if one.monitor == name]
+        # The checkpoint of this validation comes after those who ask.
+        known.append(self._trainer.callback_metrics.get(name))
+        return min((float(value) for value in known if value is not None), default=None)
+
+    def _seconds_left(self) -> float | None:
+        done, total = self._trainer.global_step - self._first_step, self.total_steps
+        if not done or total == float("inf"):
+            return None
+        return (time.monotonic() - self._start) / done * max(0.0, total - self._trainer.global_step)
+
+    def _memory(self) -> int:
+        """Return the most bytes that the tensors on a GPU, or this process on a CPU, have taken."""
+        if (device := self._module.device).type == "cuda":
+            return torch.cuda.max_memory_allocated(device)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
