@@ -156,7 +156,10 @@ def main() -> None:
     earlier = json.loads(file.read_text()) if file.exists() else {"arguments": {}}
     if any(earlier["arguments"].get(name) != value for name, value in settings.items()):
         earlier = {"step_ms": {}, "results": {}}  # other settings do not compare
-    times = step_times(arguments.priors, config)
+    # What is measured on another day is compared through the Gaussian.
+    times = step_times(list(dict.fromkeys(["gaussian", *arguments.priors])), config)
+    then = earlier["step_ms"].get("gaussian", times["gaussian"])
+    times = {name: value * then / times["gaussian"] for name, value in times.items()}
     print({name: f"{value:.1f} ms" for name, value in times.items()}, flush=True)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.priors}
     for seed in range(arguments.seeds):

@@ -14,6 +14,7 @@ TRAINING = {
     "fit": "train a model: glow fit --config configs/digits.yaml",
     "validate": "bits/dim of a checkpoint on the validation images",
     "test": "bits/dim of a checkpoint on the test images, beside simple references",
+    "estimate": "parameters, memory and time of a training before it starts",
 }
 COMMANDS = {
     "sample": "draw images at a temperature",
@@ -65,7 +66,8 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     command, rest = arguments[0], arguments[1:]
     if command in TRAINING:
-        import_module("lightning_modules.cli").main(command, rest)
+        place = "lightning_modules.estimate" if command == "estimate" else "lightning_modules.cli"
+        import_module(place).main(command, rest)
     elif command in COMMANDS:
         module = import_module(f"glow_app.commands.{command}")
         parser = Parser(prog=f"glow {command}", description=module.__doc__)

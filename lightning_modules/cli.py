@@ -29,7 +29,7 @@ from lightning_modules.run_folder import choose_run_dir, prepare_run_dir
 from lightning_modules.run_loggers import RunLogger
 from lightning_modules.signals import RunStopped, requeue
 
-__all__ = ["GlowCLI", "main"]
+__all__ = ["GlowCLI", "main", "quiet"]
 
 CONFIG_KEY = "glow_app_config"
 
@@ -203,7 +203,7 @@ def main(command: str, arguments: list[str]) -> None:
     Raises:
         UsageError: If an option is unknown or has no valid value.
     """
-    _quiet()
+    quiet()
     option = "--resume" if command == "fit" else "--checkpoint"
     checkpoint, arguments = take_option(option, arguments)
     begin_anew = False
@@ -252,7 +252,8 @@ def _config_of(path: Path) -> str:
     return checkpoint[CONFIG_KEY]
 
 
-def _quiet() -> None:
+def quiet() -> None:
+    """Let warnings be told in this project's words, and leave out what is for developers."""
     warnings.formatwarning = format_warning  # Lightning has put its own in the place of the command's
     # What Lightning tells its own developers; users get this project's words.
     for name in ("pytorch_lightning", "lightning_fabric"):

@@ -1,0 +1,82 @@
+"""What `glow estimate` says is what a training then needs."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from glow_app.cli import main
+from glow_app.flows import Glow
+from glow_app.peak_memory import peak_memory
+from lightning_modules.density import DensityModule
+from lightning_modules.estimate import estimate
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def module_of(num_steps: int) -> DensityModule:
+    torch.manual_seed(0)
+    return DensityModule(Glow((1, 16, 16), 2, num_steps, 16, num_classes=3))
+
+
+@pytest.mark.parametrize("memory", ["store", "checkpoint", "reversible"])
+def test_memory_is_that_of_a_step(memory: str) -> None:
+    module = module_of(6)
+    found = estimate(module, 32, torch.device("cpu"), torch.enable_grad)
+    module.model.flow.memory = memory  # type: ignore[assignment]
+    images, labels = torch.randint(0, 256, (32, 1, 16, 16), dtype=torch.uint8), torch.zeros(32, dtype=torch.int64)
+    parameters = sum(p.numel() * p.element_size() for p in module.parameters())
+    module.zero_grad()
+    measured = peak_memory(lambda: module(images, labels).mean().backward()) - parameters
+    total, an_image = found.memory[memory]  # type: ignore[index]
+    assert total == pytest.approx(measured, rel=0.02)
+    assert 0 < an_image < total / 16
+    # Weights, gradients, averages and Adamax's two moments, whose counters are small.
+    assert found.fixed_bytes == pytest.approx(5 * parameters, rel=0.01)
+    assert found.num_parameters == sum(p.numel() for p in module.parameters())
+    assert found.step_seconds > 0
+
+
+def test_reversible_does_not_grow_with_the_steps_and_leaves_the_mode() -> None:
+    module = module_of(2)
+    module.model.flow.memory = "checkpoint"
+    shallow = estimate(module, 4, torch.device("cpu"), torch.enable_grad).memory
+    assert module.model.flow.memory == "checkpoint"
+    deep = estimate(module_of(12), 4, torch.device("cpu"), torch.enable_grad).memory
+    assert deep["store"][1] > 4 * shallow["store"][1]
+    assert deep["reversible"][1] < 1.5 * shallow["reversible"][1]
+
+
+def test_the_command_prints_it_all_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = f"--config={REPOSITORY / 'configs/digits.yaml'}"
+    assert main(["estimate", config, "--batch-size", "32", "--model.memory=reversible", "--trainer.max_epochs=3"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^parameters +119,168$", told, re.MULTILINE)
+    assert re.search(r"batch of 32, 32-true on cpu", told)
+    assert re.search(r"^  reversible .* MB, .* kB of them for each image  <- model.memory$", told, re.MULTILINE)
+    assert re.search(r"^a step +\d+\.\d\d s, [\d.,]+ images/s$", told, re.MULTILINE)
+    assert re.search(r"^an epoch +44 steps, 0:", told, re.MULTILINE)
+    assert re.search(r"^the run +3 epochs, 0:", told, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_that_is_not_there_yet_is_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = f"--config={REPOSITORY / 'configs/digits.yaml'}"
+    options = ["--data.source=folder", f"--data.root={tmp_path / 'nothing'}"]
+    assert main(["estimate", config, *options]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^images +not there yet: .*nothing", told, re.MULTILINE)
+    assert "a step" in told
+    assert "an epoch" not in told
+
+
+def test_vectors_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["estimate", f"--config={REPOSITORY / 'configs/toy/maf.yaml'}"]) == 2
+    assert "glow estimate is for runs on images" in capsys.readouterr().err
