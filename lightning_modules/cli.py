@@ -12,20 +12,27 @@ from typing import Any
 
 import pytorch_lightning as pl
 import yaml
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import Logger
 
 from glow_app.checkpoint import find_checkpoint, load_density, read_checkpoint
 from glow_app.usage import UsageError, format_warning
 from lightning_modules.arguments import configs_first, innermost, option_value, suggestion, take_option
-from lightning_modules.callbacks import ExportBest, InitializeActNorm, LiveProgress, PlainProgress, Throughput
+from lightning_modules.callbacks import (
+    BestCheckpoint,
+    ExportBest,
+    InitializeActNorm,
+    LiveProgress,
+    PlainProgress,
+    Throughput,
+)
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.csv_logger import AppendingCSVLogger
 from lightning_modules.kinds import KindName, kind_of, other_kind
 from lightning_modules.launchers import launched_world
-from lightning_modules.recovery import LAST, PREVIOUS, good_checkpoint
-from lightning_modules.run_folder import choose_run_dir, prepare_run_dir
+from lightning_modules.recovery import LAST, PREVIOUS, good_checkpoint, read_whole
+from lightning_modules.run_folder import SHARED, choose_run_dir, prepare_run_dir, release_run_dir
 from lightning_modules.run_loggers import RunLogger
 from lightning_modules.signals import RunStopped, requeue
 
@@ -119,8 +126,10 @@ class GlowCLI(LightningCLI):
         """Choose the run's folder."""
         config = self.config[self.subcommand]
         if self.subcommand == "fit":
+            self._tell_what_stays(config)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
-            prepare_run_dir(Path(config.run_dir), config.ckpt_path is not None, self.begin_anew)
+            resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
+            prepare_run_dir(Path(config.run_dir), resumed, self.begin_anew)
         if (world := launched_world()) is not None:
             config.trainer.devices, config.trainer.num_nodes = world
         config.trainer.default_root_dir = config.run_dir
@@ -128,6 +137,16 @@ class GlowCLI(LightningCLI):
         if every is not None and epochs is not None and 0 < epochs < every:
             # Or a short trial of a long configuration would end without a validated model.
             config.trainer.check_val_every_n_epoch = epochs
+
+    def _tell_what_stays(self, config: Any) -> None:
+        """Warn where the options say other than the checkpoint, whose optimiser and schedule go on as they were."""
+        if config.ckpt_path is None:
+            return
+        stored = yaml.safe_load(_config_of(Path(config.ckpt_path)))["model"]
+        asked = yaml.safe_load(self._subcommand_parsers["fit"].dump(config, skip_none=False))["model"]
+        for name in ("optimizer", "lr_scheduler"):
+            if asked[name] != stored[name]:
+                warnings.warn(f"model.{name} goes on as it was saved; begin a new run to change it", stacklevel=2)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer; a CSV log always, other loggers as configured."""
@@ -148,7 +167,7 @@ class GlowCLI(LightningCLI):
                 logger.belong_to(Path(config.run_dir))
         callbacks += [LiveProgress()] if terminal else [PlainProgress()]
         metric = self.kind.module.metric
-        best = ModelCheckpoint(config.run_dir, "best", monitor=f"val/{metric}", enable_version_counter=False)
+        best = BestCheckpoint(config.run_dir, f"val/{metric}")
         callbacks += [InitializeActNorm(), LearningRateMonitor("step"), Throughput(), best, ExportBest()]
         callbacks += [callback() for callback in self.kind.more_callbacks]
         callbacks += [config[name] for name in self.kind.callbacks]
@@ -218,6 +237,8 @@ def main(command: str, arguments: list[str]) -> None:
             path = find_checkpoint(checkpoint, (LAST, PREVIOUS) if command == "fit" else ("best.ckpt", LAST))
             if path.is_dir():
                 raise ValueError(f"{checkpoint} is an exported model; glow {command} needs a .ckpt file")
+            if command == "fit":
+                read_whole(path)
             load_density(path)  # told better here than by Lightning, if something is wrong with it
             config = Path(scratch) / "config.yaml"
             config.write_text(_config_of(path))
@@ -234,6 +255,9 @@ def main(command: str, arguments: list[str]) -> None:
                 f"{checkpoint} does not fit the configuration, such as another prior or width given beside it: "
                 f"{str(error).splitlines()[1].strip()[:200]}"
             ) from error
+        finally:
+            if run_dir := os.environ.get(SHARED):
+                release_run_dir(Path(run_dir))
     if not cli.trainer.is_global_zero:
         return
     if command == "fit":

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import get_args
 
 import torch
@@ -17,6 +18,7 @@ from lightning_modules.arguments import configs_first, take_option
 from lightning_modules.cli import GlowCLI, quiet
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
+from lightning_modules.run_folder import release_run_dir
 
 __all__ = ["Estimate", "estimate", "main"]
 
@@ -125,14 +127,18 @@ def main(command: str, arguments: list[str]) -> None:
         UsageError: If it is wrong, or the run is one on vectors.
     """
     quiet()
+    if take_option("--resume", arguments)[0] is not None:
+        raise UsageError(f"glow {command} takes a configuration, and no --resume")
     batch_size, arguments = take_option("--batch-size", arguments)
     if batch_size is not None:
         arguments = [*arguments, f"--data.batch_size={batch_size}"]
     with tempfile.TemporaryDirectory() as scratch:
         cli = EstimateCLI(["fit", *configs_first(arguments), f"--run_dir={scratch}"])
+        release_run_dir(Path(scratch))
         module, data, trainer = cli.model, cli.datamodule, cli.trainer
         if not isinstance(module, DensityModule) or not isinstance(data, ImageDataModule):
             raise UsageError(f"glow {command} is for runs on images; a density of vectors needs next to nothing")
+        trainer.precision_plugin.convert_module(module)
         size = data.hparams["batch_size"]
         context = trainer.precision_plugin.train_step_context
         found = estimate(module, size, trainer.strategy.root_device, context)

@@ -17,9 +17,9 @@ class World(NamedTuple):
 
 def launched_world() -> World | None:
     """Return how many processes were started, or None where this one was started alone."""
-    tasks, nodes = _number("SLURM_NTASKS"), _number("SLURM_NNODES")
-    if tasks > 1:
-        return World(tasks // nodes, nodes)
+    if "SLURM_STEP_ID" in os.environ:  # by srun, and not only inside an allocation
+        nodes = _number("SLURM_NNODES")
+        return World(_number("SLURM_NTASKS") // nodes, nodes)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         local, world = _number("LOCAL_WORLD_SIZE"), _number("WORLD_SIZE")
         return World(local, world // local)

@@ -2,7 +2,7 @@
 
 import warnings
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,17 @@ PREVIOUS = "previous.ckpt"
 BEST = "best.ckpt"
 
 
-def good_checkpoint(run_dir: Path) -> Path | None:
+def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> Path | None:
     """Return the newest good checkpoint of a run, with a warning for each that was passed over; None if there is none.
 
     Args:
         run_dir: The run's folder.
+        without: Checkpoints that have not helped.
 
     Raises:
         ValueError: If there are checkpoints, but no good one.
     """
-    paths = [path for name in (LAST, PREVIOUS, BEST) if (path := run_dir / name).exists()]
+    paths = [path for name in (LAST, PREVIOUS, BEST) if (path := run_dir / name).exists() and path not in without]
     found: list[tuple[int, Path]] = []
     reasons = []
     for path in paths:

@@ -28,7 +28,7 @@ def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None
         if isinstance(callback, EMA):
             callback.on_load_checkpoint(trainer, module, checkpoint)
     schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-    rates = [list(scheduler.base_lrs) for scheduler in schedulers]
+    rates = [list(getattr(scheduler, "base_lrs", [])) for scheduler in schedulers]
     for optimizer, state in zip(trainer.optimizers, checkpoint["optimizer_states"], strict=True):
         groups = optimizer.param_groups
         halved: list[dict[str, float]] = [

@@ -1,18 +1,24 @@
 """The folder of a run: the same for all its processes, and never another run's."""
 
+import fcntl
 import os
 import time
+import warnings
 from pathlib import Path
+from typing import IO
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lightning_modules.launchers import common_name
 from lightning_modules.recovery import LAST
 
-__all__ = ["choose_run_dir", "prepare_run_dir"]
+__all__ = ["choose_run_dir", "prepare_run_dir", "release_run_dir"]
 
 SHARED = "GLOW_RUN_DIR"
 METRICS = "metrics.csv"
+LOCK = ".lock"
+
+_LOCKS: dict[Path, IO[str]] = {}
 
 
 def choose_run_dir(name: str, run_dir: str | None) -> str:
@@ -33,23 +39,25 @@ def choose_run_dir(name: str, run_dir: str | None) -> str:
     return run_dir
 
 
-def prepare_run_dir(run_dir: Path, resumes: bool, begin_anew: bool) -> None:
-    """Refuse a folder that another run has used, and clear what a killed one left half written; on the first rank only.
+def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> None:
+    """Take a folder for this run, and clear what a killed one left half written there; on the first rank only.
 
     Args:
         run_dir: The folder.
-        resumes: Whether a checkpoint is loaded.
+        resumed: The checkpoint that is loaded, if any.
         begin_anew: Whether a run that left no checkpoint may begin again; its log is kept beside the new one.
 
     Raises:
-        FileExistsError: If it holds an earlier run that is not resumed.
+        FileExistsError: If it holds another run, or another process is training there.
     """
     if getattr(rank_zero_only, "rank", 0):
         return
-    if resumes or begin_anew:
+    _lock(run_dir)
+    goes_on = resumed is not None and resumed.parent.resolve() == run_dir.resolve()
+    if goes_on or begin_anew:
         for torn in run_dir.glob(".*.ckpt*"):
             torn.unlink(missing_ok=True)
-    if resumes:
+    if goes_on:
         return
     log = run_dir / METRICS
     if begin_anew and log.exists():
@@ -58,3 +66,24 @@ def prepare_run_dir(run_dir: Path, resumes: bool, begin_anew: bool) -> None:
         raise FileExistsError(
             f"{run_dir} holds an earlier run; go on with --resume {run_dir}, or choose another --run_dir"
         )
+
+
+def release_run_dir(run_dir: Path) -> None:
+    """Let other processes train in a folder again."""
+    if (file := _LOCKS.pop(run_dir.resolve(), None)) is not None:
+        (run_dir / LOCK).unlink(missing_ok=True)
+        file.close()
+
+
+def _lock(run_dir: Path) -> None:
+    # The system gives the lock back when the process ends, however it does.
+    run_dir.mkdir(parents=True, exist_ok=True)
+    file = (run_dir / LOCK).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise FileExistsError(f"another process is training in {run_dir}; wait for it, or stop it first") from None
+    except OSError as error:
+        warnings.warn(f"{run_dir} cannot be locked ({error}): see to it that no other run uses it", stacklevel=2)
+    _LOCKS[run_dir.resolve()] = file

@@ -28,7 +28,8 @@ class RunStopped(Exception):
 class StopSignals:
     """Notes SIGTERM, SIGINT and, in a SLURM job, SIGUSR1, for the loop to look at between two steps.
 
-    A second one of the same kind does what it would do without this: a person who presses Ctrl-C twice means it.
+    A second SIGINT interrupts at once: a person who presses Ctrl-C twice means it. A second SIGTERM does not: launchers
+    and service managers often send two.
 
     Attributes:
         received: Number of the signal that came first, 0 before.
@@ -52,7 +53,8 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or number
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
 
 
 def requeue() -> str:

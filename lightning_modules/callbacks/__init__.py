@@ -1,5 +1,6 @@
 """What happens beside the training step: initialisation, averaging, guards, pictures, export."""
 
+from lightning_modules.callbacks.best import BestCheckpoint
 from lightning_modules.callbacks.breakdown import Breakdown
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.callbacks.export import ExportBest
@@ -12,6 +13,7 @@ from lightning_modules.callbacks.throughput import Throughput
 
 __all__ = [
     "EMA",
+    "BestCheckpoint",
     "Breakdown",
     "ExportBest",
     "InitializeActNorm",

@@ -5,6 +5,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from glow_app.bijections import SolverError
 from glow_app.breakdown import breakdown
 from glow_app.seeding import step_generator
 from lightning_modules.density import DensityModule
@@ -15,7 +16,7 @@ __all__ = ["Breakdown"]
 class Breakdown(Callback):
     """Logs bits/dim of each level and log-determinants of each kind of layer, from the first validation batch.
 
-    Names and meaning are those of :func:`glow_app.breakdown.breakdown`; over several ranks it is the mean.
+    Names and meaning are those of :func:`glow_app.breakdown.breakdown`; of several ranks it is the batch of the first.
     """
 
     def on_validation_batch_end(
@@ -28,11 +29,14 @@ class Breakdown(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Take the first batch apart."""
-        if batch_idx:
+        if batch_idx or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, DensityModule)
         images, labels = batch
         generator = step_generator(pl_module.seed, 0, pl_module.device, "breakdown")
-        with trainer.precision_plugin.val_step_context():
-            parts = breakdown(pl_module.model, images, labels, generator)
-        pl_module.log_dict(parts, batch_size=len(images), sync_dist=True)
+        try:
+            with trainer.precision_plugin.val_step_context():
+                parts = breakdown(pl_module.model, images, labels, generator)
+        except SolverError:
+            return  # the validation has said so
+        pl_module.log_dict(parts, batch_size=len(images), rank_zero_only=True)

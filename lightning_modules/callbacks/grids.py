@@ -49,7 +49,10 @@ class SampleGrids(Callback):
         for temperature in self.temperatures:
             # A class-conditional model's grid has a column for each class.
             picture = grid(pl_module.model.sample(self.num_images, temperature, self.seed, labels), num_classes)
-            save_png(picture, folder / f"epoch{trainer.current_epoch:05d}_t{temperature:.2f}.png")
+            try:
+                save_png(picture, folder / f"epoch{trainer.current_epoch:05d}_t{temperature:.2f}.png")
+            except OSError as error:  # training is worth more than a picture
+                pl.utilities.rank_zero_warn(f"no sample grid in {folder}: {error}")
             for logger in trainer.loggers:
                 if isinstance(logger, RunLogger):
                     logger.log_picture(f"samples/t{temperature:.2f}", picture, trainer.global_step)

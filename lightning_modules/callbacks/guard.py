@@ -38,7 +38,13 @@ class NonFiniteGuard(Callback):
         self.max_rollbacks = max_rollbacks
         self._bad_steps = 0
         self._rollbacks = 0
+        self._gone_back_to: set[Path] = set()
         self._batch: tuple[Any, int] = (None, 0)
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether there was no good step since a bad one, so that the weights are not to be trusted."""
+        return self._bad_steps > 0 or bool(self._gone_back_to)
 
     def state_dict(self) -> dict[str, Any]:
         """Return how often training went back."""
@@ -64,6 +70,7 @@ class NonFiniteGuard(Callback):
         # Where one rank skips a step, all do, or their weights would part.
         if trainer.strategy.reduce_boolean_decision(finite):
             self._bad_steps = 0
+            self._gone_back_to.clear()
             pl_module.log("grad_norm", norm)
             return
         self._bad_steps += 1
@@ -75,11 +82,13 @@ class NonFiniteGuard(Callback):
             pl.utilities.rank_zero_warn(f"{message}; step skipped")
             return
         message = f"{message}, the {self._bad_steps}th bad step in a row"
-        path = trainer.strategy.broadcast(good_checkpoint(Path(trainer.default_root_dir)))
+        # One that led to nothing but bad steps was saved too late.
+        path = trainer.strategy.broadcast(good_checkpoint(Path(trainer.default_root_dir), self._gone_back_to))
         if path is None or self._rollbacks == self.max_rollbacks:
             raise FloatingPointError(f"{message}; lower the learning rate or lengthen the warm-up")
         roll_back(trainer, pl_module, path)
         self._bad_steps, self._rollbacks = 0, self._rollbacks + 1
+        self._gone_back_to.add(path)
         pl.utilities.rank_zero_warn(f"{message}; went back to {path}, and on with half the learning rate")
 
     def _reason(self, pl_module: LikelihoodModule) -> str:

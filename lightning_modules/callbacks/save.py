@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
+from lightning_modules.callbacks.guard import NonFiniteGuard
 from lightning_modules.recovery import LAST
 from lightning_modules.signals import RunStopped, StopSignals
 
@@ -18,7 +19,8 @@ class SaveProgress(Checkpoint):
     """Writes ``last.ckpt`` into the run's folder, and keeps the one before it as ``previous.ckpt``.
 
     After every epoch, and inside one every so many steps or minutes. On SIGTERM, SIGINT, or SIGUSR1 in a SLURM job, all
-    ranks finish the step, save and stop; during a validation that waits for its end.
+    ranks finish the step, save and stop; during a validation that waits for its end. After a step that the guard had to
+    skip nothing is saved: finite numbers are not yet good ones.
 
     Args:
         every_n_steps: Save after so many optimiser steps; None for no such rule.
@@ -56,18 +58,20 @@ class SaveProgress(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save, and stop, if it is time to; never between accumulated gradients, which a checkpoint does not hold."""
-        if trainer.global_step == self._step_before:
+        """Save, and stop, if it is time to.
+
+        Never between accumulated gradients, which a checkpoint does not hold, nor just before a validation, which a
+        resumed run would not make up for.
+        """
+        if trainer.global_step == self._step_before or self._validates_now(trainer, batch_idx):
             return
         number, due = self._agree(trainer, self._signals.received, self._is_due(trainer))
         if number or due:
-            path = self._save(trainer)
-            if number:
-                raise RunStopped(number, path)
+            self._save(trainer, number)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save."""
-        self._save(trainer)
+        """Save, and stop if a signal came since the last look."""
+        self._save(trainer, self._agree(trainer, self._signals.received, False)[0])
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen no longer, before Lightning gives its own handlers back."""
@@ -107,8 +111,16 @@ class SaveProgress(Checkpoint):
         number, anyone = flags.tolist()
         return number, bool(anyone)
 
-    def _save(self, trainer: pl.Trainer) -> Path:
+    @staticmethod
+    def _validates_now(trainer: pl.Trainer, batch_idx: int) -> bool:
+        every = trainer.val_check_batch
+        return trainer.is_last_batch or (every not in (None, float("inf")) and (batch_idx + 1) % every == 0)
+
+    def _save(self, trainer: pl.Trainer, number: int) -> None:
         path = Path(trainer.default_root_dir) / LAST
-        trainer.save_checkpoint(path)
-        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
-        return path
+        guards = [one for one in trainer.callbacks if isinstance(one, NonFiniteGuard)]  # type: ignore[attr-defined]
+        if not any(guard.in_trouble for guard in guards):
+            trainer.save_checkpoint(path)
+            self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+        if number:
+            raise RunStopped(number, path)

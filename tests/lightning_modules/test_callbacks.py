@@ -12,11 +12,13 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from rich.console import Console
 from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_module, tiny_trainer
 
+from glow_app.bijections import SolverError
 from glow_app.checkpoint import load_model, read_checkpoint
 from glow_app.pretrained import model_hash, read_config
 from glow_app.seeding import step_generator
 from lightning_modules.callbacks import (
     EMA,
+    Breakdown,
     ExportBest,
     InitializeActNorm,
     LiveProgress,
@@ -200,6 +202,29 @@ class TestNonFiniteGuard:
             pytest.raises(FloatingPointError, match="lower the learning rate"),
         ):
             tiny_trainer(tmp_path, callbacks, **settings).fit(poisoned([2, 4, 6]), datamodule=tiny_data())
+
+    def test_a_checkpoint_that_was_saved_too_late_is_not_gone_back_to_twice(self, tmp_path: Path) -> None:
+        class Breaks(Callback):
+            """Makes weights that are finite, and no likelihood is, just before a save."""
+
+            def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+                if trainer.global_step == 6:
+                    with torch.no_grad():
+                        for name, parameter in pl_module.named_parameters():
+                            if name.endswith("norm.log_scale"):
+                                parameter.fill_(200.0)
+
+        save = SaveProgress(every_n_steps=1)
+        callbacks = [Breaks(), NonFiniteGuard(patience=2, max_rollbacks=3), save]
+        settings: dict[str, Any] = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "max_epochs": 4}
+        trainer = tiny_trainer(tmp_path, callbacks, **settings)
+        with pytest.warns(UserWarning, match="went back to") as told:
+            trainer.fit(tiny_module(), datamodule=tiny_data())
+        places = [str(one.message) for one in told if "went back to" in str(one.message)]
+        assert ["previous" in place for place in places] == [False, True]
+        # Nothing was saved while no step was a good one, and all is well in the end.
+        weights = read_checkpoint(tmp_path / "last.ckpt")["state_dict"]
+        assert max(float(tensor.double().abs().max()) for tensor in weights.values()) < 100
 
     def test_the_first_module_whose_output_is_not_finite_is_named(self, tmp_path: Path) -> None:
         module = tiny_module(Breaks)
@@ -392,6 +417,23 @@ class TestThroughput:
         # Two batches of 16 between two readings of a clock that others may read too.
         assert len(rates) == 3
         assert all(0 < rate <= 16 for rate in rates)
+
+
+class TestBreakdown:
+    def test_the_parts_are_logged_at_every_validation(self, tmp_path: Path) -> None:
+        trainer = tiny_trainer(tmp_path, [Breakdown()], max_epochs=1)
+        trainer.fit(tiny_module(), datamodule=tiny_data())
+        assert {"bpd_level/0", "bpd_level/1", "log_det/AffineCoupling"} <= trainer.callback_metrics.keys()
+
+    def test_a_solve_that_fails_costs_the_parts_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fails(*_: Any) -> None:
+            raise SolverError("no step was small enough")
+
+        monkeypatch.setattr("lightning_modules.callbacks.breakdown.breakdown", fails)
+        trainer = tiny_trainer(tmp_path, [Breakdown()], max_epochs=1)
+        trainer.fit(tiny_module(), datamodule=tiny_data())
+        assert trainer.global_step == 4
+        assert "val/bpd" in trainer.callback_metrics
 
 
 class TestPlainProgress:

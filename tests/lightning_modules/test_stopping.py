@@ -1,12 +1,15 @@
 """A run that is stopped says so, and leaves whole files."""
 
+import csv
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import pytorch_lightning as pl
@@ -14,7 +17,7 @@ import torch
 
 from glow_app.checkpoint import read_checkpoint
 from glow_app.cli import main
-from lightning_modules.callbacks import Throughput
+from lightning_modules.callbacks import BestCheckpoint, Throughput
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.density import DensityModule
 from lightning_modules.recovery import read_whole
@@ -111,6 +114,61 @@ def test_a_signal_inside_an_epoch_saves_that_step_and_nothing_is_lost(
     assert found["global_step"] == expected["global_step"] == 12
     for key in ("state_dict", "current_model_state"):
         assert all(torch.equal(found[key][name], value) for name, value in expected[key].items())
+
+
+def validations(run: Path) -> list[tuple[str, str]]:
+    """Return step and value of every validation in the log."""
+    with (run / "metrics.csv").open() as file:
+        return [(row["step"], row["val/bpd"]) for row in csv.DictReader(file) if row["val/bpd"]]
+
+
+@pytest.mark.parametrize("step", [3, 11])
+def test_a_signal_in_the_last_step_before_a_validation_costs_no_validation(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    with monkeypatch.context() as patch:
+        signal_at_step(step, signal.SIGTERM, patch)
+        assert fit("--data.batch_size=32", f"--run_dir={stopped}") == 143
+    assert main(["fit", "--resume=auto", f"--run_dir={stopped}"]) == 0
+    assert fit("--data.batch_size=32", f"--run_dir={whole}") == 0
+    assert validations(stopped) == validations(whole)
+    found, expected = (read_checkpoint(folder / "best.ckpt") for folder in (stopped, whole))
+    assert found["global_step"] == expected["global_step"]
+
+
+def test_what_is_resumed_is_looked_at_and_stays_what_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    assert fit(f"--run_dir={run}") == 0
+    shutil.copytree(run, moved)
+    with pytest.warns(UserWarning, match=r"^model\.optimizer goes on as it was saved; begin a new run to change it$"):
+        assert main(["fit", f"--resume={moved}", "--trainer.max_epochs=4", "--model.optimizer.init_args.lr=0.5"]) == 0
+    score = read_checkpoint(moved / "best.ckpt")["callbacks"]
+    assert any(state.get("dirpath") == str(moved) for state in score.values() if isinstance(state, dict))
+    assert main(["fit", f"--resume={run}", f"--run_dir={moved}"]) == 1
+    assert f"{moved} holds an earlier run" in capsys.readouterr().err
+    content = bytearray((run / "last.ckpt").read_bytes())
+    weights = read_checkpoint(run / "last.ckpt")["state_dict"]
+    largest = max(weights.values(), key=lambda tensor: tensor.numel())
+    content[content.index(bytes(largest.untyped_storage())[:64])] ^= 1
+    (run / "last.ckpt").write_bytes(content)
+    assert main(["fit", f"--resume={run}", "--trainer.max_epochs=4"]) == 1
+    assert re.search(r"error: .*last\.ckpt is (damaged|torn)", capsys.readouterr().err)
+
+
+def test_the_best_checkpoint_is_kept_where_a_folder_was_moved(tmp_path: Path) -> None:
+    state = BestCheckpoint(str(tmp_path / "old"), "val/bpd").state_dict()
+    state |= {"best_model_score": torch.tensor(3.0), "best_model_path": str(tmp_path / "old" / "best.ckpt")}
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "best.ckpt").write_bytes(b"")
+    best = BestCheckpoint(str(new), "val/bpd")
+    best.load_state_dict(state)
+    assert best.best_model_path == str(new / "best.ckpt")
+    trainer = MagicMock()
+    trainer.strategy.reduce_boolean_decision = bool
+    assert not best.check_monitor_top_k(trainer, torch.tensor(4.0))
+    assert best.check_monitor_top_k(trainer, torch.tensor(2.0))
 
 
 @pytest.mark.parametrize("works", [True, False])
