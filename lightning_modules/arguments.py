@@ -7,7 +7,7 @@ from importlib import import_module
 
 from glow_app.usage import UsageError, closest
 
-__all__ = ["configs_first", "innermost", "option_value", "suggestion", "take_option"]
+__all__ = ["configs_first", "innermost", "option_value", "require_total_steps", "suggestion", "take_option"]
 
 
 def take_option(option: str, arguments: list[str]) -> tuple[str | None, list[str]]:
@@ -66,3 +66,21 @@ def innermost(message: str) -> str:
     while (shorter := re.sub(around, r'Parser key "\1.\2": ', message)) != message:
         message = shorter
     return message
+
+
+def require_total_steps(class_path: str) -> None:
+    """Refuse a schedule that would take the number of steps for something else.
+
+    Args:
+        class_path: Of the schedule, which is called with the optimiser and the number of steps.
+
+    Raises:
+        UsageError: If its second argument is not ``total_steps``.
+    """
+    module, _, name = class_path.rpartition(".")
+    arguments = list(inspect.signature(getattr(import_module(module), name)).parameters)
+    if arguments[1:2] != ["total_steps"]:
+        raise UsageError(
+            f"model.lr_scheduler is {class_path}; expected a schedule whose second argument is total_steps, such as "
+            "lightning_modules.schedules.LinearWarmupCosine"
+        )

@@ -1,6 +1,5 @@
 """`glow fit`, `glow validate` and `glow test`: LightningCLI with a folder for each run."""
 
-import logging
 import os
 import signal
 import sys
@@ -17,8 +16,15 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.loggers import Logger
 
 from glow_app.checkpoint import find_checkpoint, load_density, read_checkpoint
-from glow_app.usage import UsageError, format_warning
-from lightning_modules.arguments import configs_first, innermost, option_value, suggestion, take_option
+from glow_app.usage import UsageError
+from lightning_modules.arguments import (
+    configs_first,
+    innermost,
+    option_value,
+    require_total_steps,
+    suggestion,
+    take_option,
+)
 from lightning_modules.callbacks import (
     BestCheckpoint,
     ExportBest,
@@ -31,12 +37,13 @@ from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.csv_logger import AppendingCSVLogger
 from lightning_modules.kinds import KindName, kind_of, other_kind
 from lightning_modules.launchers import launched_world
+from lightning_modules.quiet import quiet
 from lightning_modules.recovery import LAST, PREVIOUS, good_checkpoint, read_whole
 from lightning_modules.run_folder import SHARED, choose_run_dir, prepare_run_dir, release_run_dir
 from lightning_modules.run_loggers import RunLogger
 from lightning_modules.signals import RunStopped, requeue
 
-__all__ = ["GlowCLI", "main", "quiet"]
+__all__ = ["GlowCLI", "main"]
 
 CONFIG_KEY = "glow_app_config"
 
@@ -126,6 +133,7 @@ class GlowCLI(LightningCLI):
         """Choose the run's folder."""
         config = self.config[self.subcommand]
         if self.subcommand == "fit":
+            require_total_steps(config.model.lr_scheduler.class_path)
             self._tell_what_stays(config)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
             resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
@@ -274,22 +282,3 @@ def _config_of(path: Path) -> str:
             f"{path} holds no configuration: it was not written by `glow fit`; pass --config and --ckpt_path"
         )
     return checkpoint[CONFIG_KEY]
-
-
-def quiet() -> None:
-    """Let warnings be told in this project's words, and leave out what is for developers."""
-    warnings.formatwarning = format_warning  # Lightning has put its own in the place of the command's
-    # What Lightning tells its own developers; users get this project's words.
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    unwanted = (
-        "does not have many workers",
-        "args parameter is intended",
-        "exists and is not empty",
-        "LeafSpec",
-        "callbacks used to create the checkpoint need to be provided",
-        "smaller than the logging interval",
-        "could not find the monitored key",
-    )
-    for words in unwanted:
-        warnings.filterwarnings("ignore", f".*{words}.*")

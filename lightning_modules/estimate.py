@@ -15,9 +15,10 @@ from glow_app.bijections import Memory
 from glow_app.peak_memory import peak_memory
 from glow_app.usage import UsageError
 from lightning_modules.arguments import configs_first, take_option
-from lightning_modules.cli import GlowCLI, quiet
+from lightning_modules.cli import GlowCLI
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
+from lightning_modules.quiet import quiet
 from lightning_modules.run_folder import release_run_dir
 
 __all__ = ["Estimate", "estimate", "main"]

@@ -77,6 +77,8 @@ def release_run_dir(run_dir: Path) -> None:
 
 def _lock(run_dir: Path) -> None:
     # The system gives the lock back when the process ends, however it does.
+    if run_dir.resolve() in _LOCKS:
+        return
     run_dir.mkdir(parents=True, exist_ok=True)
     file = (run_dir / LOCK).open("w")
     try:

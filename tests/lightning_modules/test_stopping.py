@@ -244,6 +244,16 @@ def test_classes_that_are_not_the_datas_are_refused(tmp_path: Path, capsys: pyte
     assert "num_classes is 3, but the images have 10 classes (0, 1, 2" in capsys.readouterr().err
 
 
+def test_a_schedule_that_knows_no_number_of_steps_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    option = "--model.lr_scheduler=torch.optim.lr_scheduler.ExponentialLR"
+    assert fit(option, f"--run_dir={tmp_path / 'run'}") == 2
+    told = capsys.readouterr().err
+    assert "model.lr_scheduler is torch.optim.lr_scheduler.ExponentialLR; expected a schedule whose second" in told
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_short_epoch_has_its_throughput(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", *TINY, f"--run_dir={tmp_path / 'run'}"]) == 0
     assert "nan" not in capsys.readouterr().out
