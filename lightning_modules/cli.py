@@ -14,6 +14,7 @@ import yaml
 from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from glow_app.checkpoint import find_checkpoint, load_density, read_checkpoint
 from glow_app.usage import UsageError
@@ -180,11 +181,15 @@ class GlowCLI(LightningCLI):
         callbacks += [callback() for callback in self.kind.more_callbacks]
         callbacks += [config[name] for name in self.kind.callbacks]
         plugins = config.trainer.plugins or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        if SLURMEnvironment.detect():
+            # Lightning's own handler would write a checkpoint of its own, past all that is done here to keep them good.
+            plugins.append(SLURMEnvironment(auto_requeue=False))
         trainer_config = {
             **config.trainer,
             **kwargs,
             "callbacks": callbacks,
-            "plugins": [AtomicCheckpointIO(), *(plugins if isinstance(plugins, list) else [plugins])],
+            "plugins": [AtomicCheckpointIO(), *plugins],
             "logger": [AppendingCSVLogger(config.run_dir), *loggers],
         }
         return self._instantiate_trainer(trainer_config, [])

@@ -182,11 +182,14 @@ def test_slurms_signal_saves_and_requeues(
     )
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    job = {"JOB_ID": "77", "JOB_NAME": "night", "NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
     signal_at_step(1, signal.SIGUSR1, monkeypatch)
     assert fit(f"--run_dir={tmp_path / 'run'}") == 0
     assert (tmp_path / "asked").read_text().split() == ["requeue", "77"]
     told = capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("hpc*"))
     assert ("job 77 requeued" if works else "job 77 not requeued: no such job") in told
     assert read_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == 2
 
