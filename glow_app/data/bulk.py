@@ -1,11 +1,13 @@
-"""Decode a whole folder, in order, with bounded memory."""
+"""Read a whole folder, in order, with bounded memory."""
 
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -15,39 +17,59 @@ from glow_app.data.decoding import decode_file
 from glow_app.data.listing import FolderListing
 from glow_app.data.request import Resize
 
+T = TypeVar("T")
+
 _CHUNK_BYTES = 8 << 20
+_CHUNK_FILES = 256
 _WORTH_PROCESSES = 500
 _WORTH_PROGRESS = 2000
 
 
 @dataclass(frozen=True)
-class DecodedChunk:
+class Chunk(Generic[T]):
     """Some consecutive files of a listing.
 
-    ``images`` is uint8 (n, C, H, W), ``names`` the n files they come from, ``skipped`` pairs of file and reason.
+    ``values`` are what was read, ``names`` the files they come from, ``skipped`` pairs of file and reason.
     """
 
-    images: np.ndarray
+    values: list[T]
     names: list[str]
     skipped: list[tuple[str, str]]
 
 
-def decode_listing(listing: FolderListing, image_shape: tuple[int, int, int], resize: Resize) -> Iterator[DecodedChunk]:
+def decode_listing(
+    listing: FolderListing, image_shape: tuple[int, int, int], resize: Resize
+) -> Iterator[Chunk[np.ndarray]]:
     """Decode all files of a listing, chunk by chunk; what cannot be read is named in the chunk, never raised.
-
-    Thousands of small files are bound by Python itself, so processes help and threads do not. They are forked, as
-    loader workers are; where forking is not the custom (anything but Linux) the caller's process does the work.
 
     Args:
         listing: Files to decode.
         image_shape: Wanted (C, H, W).
         resize: As for :func:`~glow_app.data.resizing.resize_image`.
     """
+    num_files = max(1, min(_CHUNK_FILES, _CHUNK_BYTES // int(np.prod(image_shape))))
+    yield from read_listing(listing, partial(_decode, image_shape=image_shape, resize=resize), num_files)
+
+
+def read_listing(
+    listing: FolderListing, read: Callable[[Path], T], num_files: int, doing: str = "decoding"
+) -> Iterator[Chunk[T]]:
+    """Read all files of a listing, chunk by chunk; what cannot be read is named in the chunk, never raised.
+
+    Thousands of small files are bound by Python itself, so processes help and threads do not. They are forked, as
+    loader workers are; where forking is not the custom (anything but Linux) the caller's process does the work.
+
+    Args:
+        listing: Files to read.
+        read: Called with the path of each.
+        num_files: Files a chunk.
+        doing: What is done to them, for the progress on a terminal.
+    """
     count = len(listing.files)
     forked = count >= _WORTH_PROCESSES and _can_fork()
-    chunks: DataLoader[DecodedChunk] = DataLoader(
-        _Files(listing, image_shape, resize),
-        batch_size=max(1, min(256, _CHUNK_BYTES // int(np.prod(image_shape)))),
+    chunks: DataLoader[Chunk[T]] = DataLoader(
+        _Files(listing, read),
+        batch_size=num_files,
         collate_fn=_as_is,
         num_workers=min(16, len(os.sched_getaffinity(0))) if forked else 0,
         multiprocessing_context="fork" if forked else None,
@@ -59,7 +81,11 @@ def decode_listing(listing: FolderListing, image_shape: tuple[int, int, int], re
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(chunks, f"decoding {count} images", total=len(chunks), console=Console(stderr=True))
+    yield from track(chunks, f"{doing} {count} images", total=len(chunks), console=Console(stderr=True))
+
+
+def _decode(path: Path, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
+    return decode_file(path, image_shape, resize)
 
 
 def _can_fork() -> bool:
@@ -71,27 +97,25 @@ def _as_is(chunk: Any) -> Any:
     return chunk
 
 
-class _Files(Dataset[DecodedChunk]):
-    def __init__(self, listing: FolderListing, image_shape: tuple[int, int, int], resize: Resize) -> None:
-        self.listing, self.image_shape, self.resize = listing, image_shape, resize
+class _Files(Dataset[Chunk[T]]):
+    def __init__(self, listing: FolderListing, read: Callable[[Path], T]) -> None:
+        self.listing, self.read = listing, read
 
     def __len__(self) -> int:
         return len(self.listing.files)
 
-    def __getitem__(self, index: int) -> DecodedChunk:
+    def __getitem__(self, index: int) -> Chunk[T]:
         return self.__getitems__([index])
 
-    def __getitems__(self, indices: Sequence[int]) -> DecodedChunk:
-        images = np.empty((len(indices), *self.image_shape), dtype=np.uint8)
-        names: list[str] = []
-        skipped: list[tuple[str, str]] = []
+    def __getitems__(self, indices: Sequence[int]) -> Chunk[T]:
+        chunk: Chunk[T] = Chunk([], [], [])
         for index in indices:
             name = self.listing.files[index].name
             try:
-                images[len(names)] = decode_file(self.listing.root / name, self.image_shape, self.resize)
+                chunk.values.append(self.read(self.listing.root / name))
             except Exception as error:  # Pillow's plugins raise SyntaxError, struct.error and more for broken files
                 reason = str(error).replace(str(self.listing.root / name), name)
-                skipped.append((name, f"{type(error).__name__}: {reason}"))
+                chunk.skipped.append((name, f"{type(error).__name__}: {reason}"))
             else:
-                names.append(name)
-        return DecodedChunk(images[: len(names)], names, skipped)
+                chunk.names.append(name)
+        return chunk

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from glow_app.data.bulk import DecodedChunk, decode_listing
+from glow_app.data.bulk import decode_listing
 from glow_app.data.listing import FolderListing
 from glow_app.data.request import Resize
 
@@ -131,7 +131,7 @@ def _write_images(
     with open(path, "wb") as file:
         start = _write_header(file, len(listing.files), image_shape)
         for chunk in decode_listing(listing, image_shape, resize):
-            file.write(chunk.images.tobytes())
+            file.writelines(image.tobytes() for image in chunk.values)
             names += chunk.names
             skipped += chunk.skipped
         file.seek(0)
@@ -188,11 +188,12 @@ def _publish(building: Path, entry: Path, image_shape: _Shape) -> None:
 # Several splits ask for the same folder; the listing's sizes and times make a changed folder a new key.
 @lru_cache(maxsize=4)
 def _decode_in_memory(listing: FolderListing, image_shape: _Shape, resize: Resize) -> DecodedFolder:
-    chunks: list[DecodedChunk] = list(decode_listing(listing, image_shape, resize))
+    chunks = list(decode_listing(listing, image_shape, resize))
+    images = [image for chunk in chunks for image in chunk.values]
     names = [name for chunk in chunks for name in chunk.names]
     skipped = [pair for chunk in chunks for pair in chunk.skipped]
     _report(listing, names, skipped)
-    return DecodedFolder(np.concatenate([chunk.images for chunk in chunks]), tuple(names), tuple(skipped))
+    return DecodedFolder(np.stack(images), tuple(names), tuple(skipped))
 
 
 def _report(listing: FolderListing, names: list[str], skipped: list[tuple[str, str]]) -> None:

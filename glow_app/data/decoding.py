@@ -1,7 +1,9 @@
 """One image file of any mode to an array of the wanted shape."""
 
+import io
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -32,8 +34,24 @@ def decode_file(path: Path, image_shape: tuple[int, int, int], resize: Resize) -
     Raises:
         Exception: Whatever Pillow raises for a file it cannot read; its plugins share no narrower type.
     """
+    return _decode(path, path.suffix, image_shape, resize)
+
+
+def decode_bytes(content: bytes, suffix: str, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
+    """Read what an image file holds, as :func:`decode_file` does.
+
+    Args:
+        content: Of the file.
+        suffix: Of its name, such as ".png"; empty if unknown.
+        image_shape: Wanted (C, H, W), C being 1 or 3.
+        resize: As for :func:`~glow_app.data.resizing.resize_image`.
+    """
+    return _decode(io.BytesIO(content), suffix, image_shape, resize)
+
+
+def _decode(file: Path | IO[bytes], suffix: str, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
     channels, height, width = image_shape
-    with Image.open(path, formats=_formats(path.suffix.lower())) as image:
+    with Image.open(file, formats=_formats(suffix.lower())) as image:
         # A JPEG can be decoded at a fraction of its size; twice the target leaves the filter enough to work with.
         image.draft(None, (2 * max(height, width),) * 2)
         image.load()

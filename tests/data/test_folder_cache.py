@@ -181,7 +181,7 @@ def test_processes_and_several_chunks_give_the_same(root: Path, monkeypatch: pyt
     monkeypatch.setattr(bulk, "_CHUNK_BYTES", 5 * 3 * 4 * 6)
     chunks = list(bulk.decode_listing(list_images(root), SHAPE, "crop"))
     assert len(chunks) == 3
-    assert np.array_equal(np.concatenate([chunk.images for chunk in chunks]), alone.images)
+    assert np.array_equal(np.stack([image for chunk in chunks for image in chunk.values]), alone.images)
     assert tuple(name for chunk in chunks for name in chunk.names) == alone.names
     assert [name for chunk in chunks for name, _ in chunk.skipped] == ["0005.png"]
 
