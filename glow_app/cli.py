@@ -20,6 +20,7 @@ COMMANDS = {
     "sample": "draw images at a temperature",
     "interpolate": "the images between two images",
     "reconstruct": "encode and decode images, and say how exact it was",
+    "data": "pack folders of images into shards, and check shards",
     "export": "write a checkpoint as safetensors and config",
     "info": "what a model, a checkpoint or a picture says about itself",
 }
@@ -91,7 +92,11 @@ def _help() -> str:
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
-    text = " ".join(str(error).split())
+    text = str(error)
+    if text.startswith("Caught ") and "\nOriginal Traceback" in text:
+        # From a loader worker, whose whole traceback is the message; the last line is the error's own.
+        text = text.rstrip().rpartition("\n")[2].partition(": ")[2] or text
+    text = " ".join(text.split())
     text = text if len(text) <= 600 else f"{text[:600]} ..."
     if isinstance(error, (ValueError, OSError, UsageError)) and text:
         return text

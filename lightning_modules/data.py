@@ -5,7 +5,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from glow_app.data import ImageSet, Resize, Split, load_split
+from glow_app.data import ImageSet, Resize, Split, is_prepared, load_split
 from glow_app.seeding import Share, draw_rows, step_generator
 from lightning_modules.base_data import ResumableDataModule
 
@@ -17,9 +17,10 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
     epoch. Images stay uint8 until the model has them.
 
     Args:
-        source: "digits", "fashion_mnist", "mnist", "cifar10" or "folder".
+        source: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "shards", or "hf://NAME" of a data set on the
+            Hugging Face hub.
         image_shape: (C, H, W) of the images; C is 1 (grey) or 3 (RGB).
-        root: The image folder, or where the data set's files lie.
+        root: The image folder, the folder or address of the shards, or where the data set's files lie.
         batch_size: Training images per step and rank.
         eval_batch_size: Images per validation or test step; as ``batch_size`` when None.
         num_workers: Loader processes; 0 is fast enough for images in memory.
@@ -29,7 +30,8 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         test_fraction: Share held out for the test where the source has no official one.
         resize: "crop", "stretch" or "pad".
         horizontal_flip: Mirror every training image with probability one half.
-        cache_dir: Where decoded folders are kept.
+        cache_dir: Where decoded folders and fetched shards are kept.
+        cache_gb: How many gigabytes of fetched shards are kept.
         limit: Use only so many images of every split.
     Shape:
         Batches are images, uint8 (B, C, H, W), and labels, int64 (B,).
@@ -53,6 +55,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         resize: Resize = "crop",
         horizontal_flip: bool = False,
         cache_dir: str | None = None,
+        cache_gb: float = 50.0,
         limit: int | None = None,
     ) -> None:
         super().__init__()
@@ -63,8 +66,8 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         self.save_hyperparameters()
 
     def prepare_data(self) -> None:
-        """Download, or decode a folder into the cache, on one process before the others need it."""
-        if self.hparams["download"] or self.hparams["source"] == "folder":
+        """Download, decode a folder or fetch an index into the cache, on one process before the others need it."""
+        if self.hparams["download"] or is_prepared(self.hparams["source"]):
             for split in self._splits(self.trainer.state.fn if self.trainer else "fit"):
                 self._load(split)
 
@@ -81,9 +84,13 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         mirrored = draws.lt(0.5).to(images.device)
         return torch.where(mirrored[:, None, None, None], images.flip(-1), images), labels
 
-    def images(self, split: Split) -> np.ndarray:
-        """Return the images of a split, uint8 (N, C, H, W), loading them if need be."""
-        return self._set(split).images
+    def images(self, split: Split, count: int) -> np.ndarray:
+        """Return the first so many images of a split, uint8 (n, C, H, W), loading them if need be."""
+        return self._set(split).head(count)
+
+    def num_images(self, split: Split) -> int:
+        """Return how many images a split has, loading it if need be."""
+        return len(self._set(split))
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -97,7 +104,8 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
 
     def _load(self, split: Split) -> ImageSet:
         names = (
-            "root", "download", "seed", "validation_fraction", "test_fraction", "resize", "cache_dir", "limit",
+            "root", "download", "seed", "validation_fraction", "test_fraction", "resize", "cache_dir", "cache_gb",
+            "limit",
         )  # fmt: skip
         options = {name: self.hparams[name] for name in names}
         return load_split(self.hparams["source"], split, self.hparams["image_shape"], **options)

@@ -161,7 +161,7 @@ def _seconds(run: Callable[[], None], optimizer: torch.optim.Optimizer, device: 
 
 def _num_images(data: ImageDataModule) -> int | None:
     try:
-        return len(data.images("train"))
+        return data.num_images("train")
     except (FileNotFoundError, ValueError) as error:
         print(f"images               not there yet: {error}")
         return None

@@ -13,6 +13,9 @@ from lightning_modules.density import DensityModule
 
 __all__ = ["print_report", "trace_note"]
 
+# The references take whole images into memory: of larger splits, only so many.
+REFERENCE_IMAGES, COUNTED_IMAGES = 10_000, 60_000
+
 
 def print_report(module: DensityModule, data: ImageDataModule, command: str, metrics: Mapping[str, Any]) -> None:
     """Print bits/dim with everything that it depends on, beside two references on the same images.
@@ -24,7 +27,8 @@ def print_report(module: DensityModule, data: ImageDataModule, command: str, met
         metrics: What the trainer measured.
     """
     split: Split = "validation" if command == "validate" else "test"
-    images = data.images(split)
+    num_images = data.num_images(split)
+    images = data.images(split, REFERENCE_IMAGES)
     num_bits = module.model.num_bits
     value = float(metrics[f"{'val' if command == 'validate' else 'test'}/bpd"])
     channels, height, width = module.model.flow.image_shape
@@ -32,12 +36,14 @@ def print_report(module: DensityModule, data: ImageDataModule, command: str, met
     estimated = trace_note(module.model, math.prod(module.model.flow.latent_shapes[-1]))
     source = data.hparams["source"]
     print(
-        f"{value:.4f} bits/dim  ({source}, {split} split, {len(images)} images of {channels}x{height}x{width}, "
+        f"{value:.4f} bits/dim  ({source}, {split} split, {num_images} images of {channels}x{height}x{width}, "
         f"{num_bits}-bit, {draws}{estimated})"
     )
-    histogram = histogram_bits_per_dim(data.images("train"), images, num_bits)
-    print(f"{histogram:.4f} bits/dim  reference: a histogram for each pixel, counted on the training split")
-    print(f"{png_bits_per_dim(images, num_bits):.4f} bits/dim  reference: one PNG of the same images")
+    counted = min(COUNTED_IMAGES, data.num_images("train"))
+    histogram = histogram_bits_per_dim(data.images("train", counted), images, num_bits)
+    print(f"{histogram:.4f} bits/dim  reference: a histogram for each pixel, counted on {counted} training images")
+    same = "the same images" if len(images) == num_images else f"the first {len(images)} images"
+    print(f"{png_bits_per_dim(images, num_bits):.4f} bits/dim  reference: one PNG of {same}")
 
 
 def trace_note(model: Density, num_dims: int) -> str:

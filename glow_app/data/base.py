@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from glow_app.data.batched import BatchedSet
+from glow_app.data.shards.images import ShardedImages
 
 Batch = tuple[Tensor, Tensor]
 
@@ -17,7 +18,8 @@ Batch = tuple[Tensor, Tensor]
 class ImageSet(BatchedSet[Batch]):
     """Images and labels of one split, read a whole batch at a time.
 
-    The images may be a memory map: a subset holds row numbers only, so nothing is read before it is asked for.
+    The images may be a memory map or lie in shards: a subset holds row numbers only, so nothing is read before it is
+    asked for.
 
     Args:
         images: uint8 array, (N, C, H, W).
@@ -34,7 +36,7 @@ class ImageSet(BatchedSet[Batch]):
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: np.ndarray | ShardedImages,
         labels: Tensor,
         class_names: Sequence[str] = (),
         indices: np.ndarray | Sequence[int] | None = None,
@@ -62,8 +64,14 @@ class ImageSet(BatchedSet[Batch]):
 
     @property
     def images(self) -> np.ndarray:
-        """All images, uint8 (N, C, H, W): the storage itself, or for a subset a copy of its rows."""
-        return self._storage if self._indices is None else self._storage[self._indices]
+        """All images, uint8 (N, C, H, W): the storage itself, or for a subset or shards a copy of its rows."""
+        whole = self._indices is None and isinstance(self._storage, np.ndarray)
+        return self._storage if whole else self.head(len(self))  # type: ignore[return-value]
+
+    def head(self, count: int) -> np.ndarray:
+        """Return the first so many images, or all if there are fewer, uint8 (n, C, H, W)."""
+        rows = slice(0, min(count, len(self)))
+        return self._storage[rows if self._indices is None else self._indices[rows]]
 
     @property
     def labels(self) -> Tensor:
@@ -77,6 +85,13 @@ class ImageSet(BatchedSet[Batch]):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         rows = self._rows(indices)
         return torch.from_numpy(self._storage[rows]), self._all_labels[torch.from_numpy(rows)]
+
+    @property
+    def blocks(self) -> np.ndarray | None:
+        """Number of the shard that each image lies in; None where one order of reading is as good as another."""
+        if isinstance(self._storage, np.ndarray):
+            return None
+        return self._storage.shard_of(np.arange(len(self)) if self._indices is None else self._indices)
 
     def subset(self, indices: np.ndarray | Sequence[int]) -> "ImageSet":
         """Return the images at ``indices`` of this set, in that order, sharing the storage."""

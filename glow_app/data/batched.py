@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 from torch.utils.data import Dataset
 
 __all__ = ["BatchedSet"]
@@ -27,6 +28,11 @@ class BatchedSet(Dataset[T], ABC):
 
     @abstractmethod
     def __getitems__(self, indices: Sequence[int]) -> T: ...
+
+    @property
+    def blocks(self) -> np.ndarray | None:
+        """For each item the number of the file that it is read from; None where one order is as good as another."""
+        return None
 
     @staticmethod
     def collate(batch: Any) -> Any:

@@ -14,6 +14,9 @@ from glow_app.data.resizing import image_to_array, resize_image
 # EPS would start Ghostscript on the file; the others are stubs that recognise a file without being able to read it.
 _EXCLUDED = {"EPS", "WMF", "MPEG", "HDF5", "GRIB", "BUFR"}
 
+# What the common formats begin with.
+_STARTS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp"}
+
 
 @cache
 def readable_formats() -> dict[str, str]:
@@ -37,15 +40,15 @@ def decode_file(path: Path, image_shape: tuple[int, int, int], resize: Resize) -
     return _decode(path, path.suffix, image_shape, resize)
 
 
-def decode_bytes(content: bytes, suffix: str, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
+def decode_bytes(content: bytes, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
     """Read what an image file holds, as :func:`decode_file` does.
 
     Args:
         content: Of the file.
-        suffix: Of its name, such as ".png"; empty if unknown.
         image_shape: Wanted (C, H, W), C being 1 or 3.
         resize: As for :func:`~glow_app.data.resizing.resize_image`.
     """
+    suffix = next((suffix for start, suffix in _STARTS.items() if content.startswith(start)), "")
     return _decode(io.BytesIO(content), suffix, image_shape, resize)
 
 

@@ -1,9 +1,11 @@
 """The training loader: its order is a function of seed and epoch alone, and it resumes inside an epoch."""
 
+import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
@@ -12,14 +14,44 @@ from glow_app.data.batched import BatchedSet
 
 T = TypeVar("T")
 
+# Blocks that a shuffled order is in at a time.
+OPEN_BLOCKS = 8
+
 
 class ResumableSampler(DistributedSampler[int]):
-    """A ``DistributedSampler`` that can leave out the first ``start`` positions of a pass."""
+    """A ``DistributedSampler`` that can leave out the first ``start`` positions of a pass.
+
+    Where examples lie in blocks, files of which only some can be at hand, each rank gets a stretch of the order of
+    :func:`shuffle_blocks`, so that ranks read different files.
+    """
 
     start = 0
+    blocks: np.ndarray | None = None
 
     def __iter__(self) -> Iterator[int]:
-        return islice(super().__iter__(), self.start, None)
+        return islice(super().__iter__() if self.blocks is None else self._stretch(self.blocks), self.start, None)
+
+    def _stretch(self, blocks: np.ndarray) -> Iterator[int]:
+        order = shuffle_blocks(blocks, np.random.default_rng([self.seed, self.epoch]))
+        first = self.rank * self.num_samples
+        return iter(order[first : first + self.num_samples].tolist())
+
+
+def shuffle_blocks(blocks: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return a random order of examples that is in few blocks at a time.
+
+    The blocks are put in random order, and each example falls at random into one of the :data:`OPEN_BLOCKS` stretches
+    that begin with its own block: so new blocks come and old ones go one by one.
+
+    Args:
+        blocks: Number of the block of each example, (N,).
+        generator: Decides the order.
+    Shape:
+        int64 (N,), a permutation.
+    """
+    numbers, place = np.unique(blocks, return_inverse=True)
+    when = generator.permutation(len(numbers))[place] + OPEN_BLOCKS * generator.random(len(blocks))
+    return np.argsort(when, kind="stable")
 
 
 class TrainLoader(DataLoader[T]):
@@ -28,10 +60,14 @@ class TrainLoader(DataLoader[T]):
     It counts its own passes. A framework's ``set_epoch`` agrees with that count in an ordinary run, but not where a
     run is stopped by a number of steps inside an epoch: that counts as a whole epoch, and its rest would be lost.
     Build it with :func:`train_loader`.
+
+    Attributes:
+        waited: Seconds that whoever took its batches has waited for them.
     """
 
     epoch = 0
     served = 0
+    waited = 0.0
     pass_length: int | None = None
     _continues = False
 
@@ -45,7 +81,13 @@ class TrainLoader(DataLoader[T]):
         if isinstance(self.sampler, ResumableSampler):
             self.sampler.start = self.served * (self.batch_size or 1)
             self.sampler.set_epoch(self.epoch)
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - start
+            if batch is None:
+                return
             self.served += 1
             yield batch
 
@@ -85,6 +127,7 @@ def train_loader(
         share = f"{len(examples)} training {examples.noun}" + (f" on {num_replicas} ranks" if num_replicas > 1 else "")
         raise ValueError(f"batch_size is {batch_size}, but with {share} it must be from 1 to {largest}")
     sampler = ResumableSampler(examples, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed, drop_last=True)
+    sampler.blocks = examples.blocks
     return TrainLoader(
         examples,
         batch_size=batch_size,

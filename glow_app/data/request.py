@@ -35,6 +35,8 @@ def check_cut(split: Split, validation_fraction: float, test_fraction: float, li
 class SplitRequest:
     """One split of one source at one image shape; the fields are the arguments of :func:`load_split`.
 
+    What was given as its root stands in ``address`` where it is none on the local disk, such as https://host/shards.
+
     Raises:
         ValueError: If a value is out of range; the message says which are accepted.
     """
@@ -42,18 +44,22 @@ class SplitRequest:
     split: Split
     image_shape: tuple[int, int, int]
     root: Path | None = None
+    address: str | None = None
     download: bool = False
     seed: int = 0
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
     resize: Resize = "crop"
     cache_dir: Path | None = None
+    cache_gb: float = 50.0
     limit: int | None = None
 
     def __post_init__(self) -> None:
         check_cut(self.split, self.validation_fraction, self.test_fraction, self.limit, noun="images")
         if self.resize not in get_args(Resize):
             raise ValueError(f"unknown resize {self.resize!r}; use one of {', '.join(get_args(Resize))}")
+        if not self.cache_gb > 0:
+            raise ValueError(f"cache_gb is {self.cache_gb}; expected a number of gigabytes above 0")
         self._check_shape()
 
     def _check_shape(self) -> None:

@@ -8,7 +8,10 @@ from typing import cast
 from glow_app.data.base import ImageSet
 from glow_app.data.digits import load_digits_split
 from glow_app.data.folder import load_folder
+from glow_app.data.hub import HUB, load_hub
 from glow_app.data.request import Resize, Split, SplitRequest
+from glow_app.data.shards.places import is_address
+from glow_app.data.shards.source import load_shards
 from glow_app.data.torchvision_sets import load_cifar10, load_fashion_mnist, load_mnist
 
 SOURCES: dict[str, Callable[[SplitRequest], ImageSet]] = {
@@ -17,7 +20,13 @@ SOURCES: dict[str, Callable[[SplitRequest], ImageSet]] = {
     "mnist": load_mnist,
     "cifar10": load_cifar10,
     "folder": load_folder,
+    "shards": load_shards,
 }
+
+
+def is_prepared(source: str) -> bool:
+    """Return whether the first who loads a source leaves something on the disk that others only have to read."""
+    return source in ("folder", "shards") or source.startswith(HUB)
 
 
 def load_split(
@@ -32,6 +41,7 @@ def load_split(
     test_fraction: float = 0.1,
     resize: Resize = "crop",
     cache_dir: str | Path | None = None,
+    cache_gb: float = 50.0,
     limit: int | None = None,
 ) -> ImageSet:
     """Load one split of an image source as uint8 images of one shape.
@@ -41,37 +51,45 @@ def load_split(
     everything and are the same in every run. Images that already have the wanted shape keep their bytes.
 
     Args:
-        source: One of ``SOURCES``: "digits", "fashion_mnist", "mnist", "cifar10", "folder".
+        source: One of ``SOURCES``: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "shards"; or
+            "hf://NAME[:CONFIGURATION][@REVISION]", a data set of images on the Hugging Face hub.
         split: "train", "validation" or "test".
         image_shape: Wanted (C, H, W), C being 1 (grey) or 3 (RGB).
-        root: The image folder, or where the data set's files lie (default ``$GLOW_DATA`` or
-            ``~/.cache/glow/datasets``).
+        root: The image folder; the folder or address (https://, s3://, hf://datasets/, ...) of the shards; or where
+            the data set's files lie (default ``$GLOW_DATA`` or ``~/.cache/glow/datasets``).
         download: Fetch missing files of the torchvision sets.
         seed: Decides the splits.
         validation_fraction: Share of the training images held out for validation.
         test_fraction: Share held out for the test where the source has no official one.
         resize: "crop" (short side scaled, centre kept), "stretch", or "pad" (long side scaled, black border; images
             of an array source that fit inside the target get the border without scaling).
-        cache_dir: Where decoded folders are kept (default ``$GLOW_CACHE`` or ``~/.cache/glow/folders``).
+        cache_dir: Where decoded folders and fetched shards are kept (default ``$GLOW_CACHE`` or
+            ``~/.cache/glow/folders``).
+        cache_gb: How many gigabytes of fetched shards are kept.
         limit: Keep only the first so many images of the split, in seeded order.
     Raises:
         ValueError: If an argument is out of range, a file damaged, or there are too few images for the split.
         FileNotFoundError: If the data is not there.
     """
-    if source not in SOURCES:
+    address = source if source.startswith(HUB) else root if isinstance(root, str) and is_address(root) else None
+    if address == root is not None and source != "shards":
+        raise ValueError(f"source {source!r} reads no addresses, and root is {root}; use source 'shards'")
+    if source not in SOURCES and not source.startswith(HUB):
         close = difflib.get_close_matches(source, SOURCES, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"unknown source {source!r}; {hint}known are {', '.join(SOURCES)}")
+        raise ValueError(f"unknown source {source!r}; {hint}known are {', '.join(SOURCES)} and hf://NAME")
     request = SplitRequest(
         split=split,
         image_shape=cast(tuple[int, int, int], tuple(image_shape)),
-        root=None if root is None else Path(root).expanduser(),
+        root=None if root is None or address is not None else Path(root).expanduser(),
+        address=address,
         download=download,
         seed=seed,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         resize=resize,
         cache_dir=None if cache_dir is None else Path(cache_dir),
+        cache_gb=cache_gb,
         limit=limit,
     )
-    return SOURCES[source](request)
+    return load_hub(request) if source.startswith(HUB) else SOURCES[source](request)

@@ -1,0 +1,96 @@
+"""Pack folders of images into shards, and check shards."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glow_app.commands.common import positive_int
+
+if TYPE_CHECKING:
+    from glow_app.data.shards.manifest import Manifest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``pack``, ``index`` and ``verify`` with their options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="pack|index|verify")
+    pack = actions.add_parser("pack", help="write a folder of images as shards", description=_pack.__doc__)
+    pack.add_argument("folder", help="flat, by class, or with train/ and test/", metavar="FOLDER")
+    pack.add_argument("--output", required=True, help="folder for the shards; must not be there yet", metavar="FOLDER")
+    pack.add_argument("--size", type=_size, default=None, help="bring images to HxW, or a square of N", metavar="N")
+    pack.add_argument("--grey", action="store_true", help="with --size: one channel instead of three")
+    pack.add_argument("--resize", choices=["crop", "stretch", "pad"], default="crop", help="how to bring them to it")
+    pack.add_argument("--shard-mb", type=positive_int, default=128, help="about how many megabytes a shard takes")
+    pack.add_argument("--seed", type=int, default=0, help="decides splits and order")
+    pack.add_argument("--validation-fraction", type=float, default=0.1, help="share held out, where there is no val/")
+    pack.add_argument("--test-fraction", type=float, default=0.1, help="share held out, where there is no test/")
+    pack.set_defaults(act=_pack)
+    index = actions.add_parser("index", help="write the manifest of WebDataset tar files", description=_index.__doc__)
+    index.add_argument("folder", help="of the tar files", metavar="FOLDER")
+    index.set_defaults(act=_index)
+    verify = actions.add_parser("verify", help="compare shards with their manifest", description=_verify.__doc__)
+    verify.add_argument("folder", help="of the shards", metavar="FOLDER")
+    verify.set_defaults(act=_verify)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what was asked for."""
+    arguments.act(arguments)
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    """Write a folder of images as tar files in the layout of WebDataset, with a manifest of counts and hashes."""
+    from glow_app.data.shards.pack import Packing, pack_folder
+
+    if arguments.grey and arguments.size is None:
+        raise ValueError("--grey needs --size: without it the files are packed as they are")
+    packing = Packing(
+        image_shape=None if arguments.size is None else (1 if arguments.grey else 3, *arguments.size),
+        resize=arguments.resize,
+        shard_bytes=1_000_000 * arguments.shard_mb,
+        seed=arguments.seed,
+        validation_fraction=arguments.validation_fraction,
+        test_fraction=arguments.test_fraction,
+    )
+    report = pack_folder(Path(arguments.folder), Path(arguments.output), packing)
+    for name, reason in report.skipped:
+        print(f"left out {name}: {reason}")
+    _tell(report.manifest)
+    print(f"{report.num_bytes / 1e6:,.1f} MB in {arguments.output}")
+    print(f"train on them: --data.source shards --data.root {arguments.output}")
+
+
+def _index(arguments: argparse.Namespace) -> None:
+    """Write the manifest of tar files in the layout of WebDataset that are there already."""
+    from glow_app.data.shards.check import index_folder
+
+    _tell(index_folder(Path(arguments.folder)))
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    """Compare sizes and hashes of shards with their manifest."""
+    from glow_app.data.shards.check import damaged_files
+    from glow_app.data.shards.source import read_manifest
+
+    damaged = list(damaged_files(Path(arguments.folder)))
+    for line in damaged:
+        print(line)
+    if damaged:
+        raise ValueError(f"{len(damaged)} files in {arguments.folder} are damaged; put good copies in their place")
+    _tell(read_manifest(arguments.folder))
+    print("all are what the manifest says")
+
+
+def _tell(manifest: "Manifest") -> None:
+    for split, entry in manifest.splits.items():
+        print(f"{split:<12} {entry.count:>10,} images in {len(entry.shards):,} shards")
+    if manifest.class_names:
+        print(f"{len(manifest.class_names)} classes")
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if min(height, width) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no size; expected such as 64 or 48x64")
+    return height, width

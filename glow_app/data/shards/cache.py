@@ -1,0 +1,90 @@
+"""A folder of fetched files that is kept below a size."""
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+__all__ = ["ShardCache"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ShardCache:
+    """Files from elsewhere on the local disk, the least recently used of which make room for others.
+
+    Several processes may use one folder: a file is fetched once, beside its place, and then renamed.
+
+    Args:
+        folder: Where they lie.
+        max_bytes: How much they may take together. The file in use is kept even if it alone takes more.
+    """
+
+    folder: Path
+    max_bytes: int
+
+    def use(self, key: str, fetch: Callable[[Path], None], use: Callable[[Path], T]) -> T:
+        """Return ``use`` of a file, fetching it first where it is not there.
+
+        Args:
+            key: Names the file and its version.
+            fetch: Called with a path to write it to.
+            use: Called with the path of the file, which may be removed as soon as it returns: opens it, say.
+        """
+        path = self.folder / hashlib.sha256(key.encode()).hexdigest()
+        while True:
+            try:
+                used = use(path)
+            except FileNotFoundError:  # not there yet, or removed at this moment
+                self._fetch(path, fetch)
+            else:
+                self._touch(path)
+                return used
+
+    def _fetch(self, path: Path, fetch: Callable[[Path], None]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _lock(path.with_suffix(".lock")):
+            if path.exists():
+                return  # another process was first
+            beside = path.with_suffix(".part")
+            try:
+                fetch(beside)
+                self._make_room(beside.stat().st_size)
+                os.replace(beside, path)
+            finally:
+                beside.unlink(missing_ok=True)
+
+    def _make_room(self, num_bytes: int) -> None:
+        with _lock(self.folder / "room.lock"):
+            files = []
+            for path in self.folder.iterdir():
+                if not path.suffix and path.is_file():
+                    status = path.stat()
+                    files.append((status.st_mtime_ns, status.st_size, path))
+            total = num_bytes + sum(size for _, size, _ in files)
+            for _, size, path in sorted(files):
+                if total <= self.max_bytes:
+                    return
+                path.unlink(missing_ok=True)
+                total -= size
+
+    @staticmethod
+    def _touch(path: Path) -> None:
+        now = time.time_ns()
+        try:
+            os.utime(path, ns=(now, now))
+        except FileNotFoundError:
+            return  # its place was needed
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

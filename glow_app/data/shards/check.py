@@ -1,0 +1,76 @@
+"""Manifests of shards that are there already, and whether shards are what their manifest says."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from glow_app.data.request import Split
+from glow_app.data.shards.images import ShardError
+from glow_app.data.shards.manifest import MANIFEST, Manifest, SplitEntry
+from glow_app.data.shards.pack import split_entry
+from glow_app.data.shards.places import sha256_of
+from glow_app.data.shards.source import read_manifest
+
+__all__ = ["damaged_files", "index_folder"]
+
+_SPLITS: dict[str, Split] = {"valid": "validation", "val": "validation", **{name: name for name in get_args(Split)}}
+
+
+def index_folder(folder: Path) -> Manifest:
+    """Write the manifest of the tar files of a folder, which are in the layout of WebDataset, and return it.
+
+    A file belongs to the split that its name, or its folder's, begins with: train, val, valid, validation or test; to
+    train if none.
+
+    Args:
+        folder: Where they lie; one level of folders in it is looked into.
+    Raises:
+        FileExistsError: If there is a manifest already.
+        ShardError: If there are no tar files, or one cannot be read.
+    """
+    if (folder / MANIFEST).exists():
+        raise FileExistsError(f"{folder / MANIFEST} exists already; remove it to write it anew")
+    found: dict[Split, list[Path]] = {}
+    for path in sorted([*folder.glob("*.tar"), *folder.glob("*/*.tar")]):
+        found.setdefault(_split_of(path.relative_to(folder)), []).append(path)
+    if not found:
+        raise ShardError(f"no tar files in {folder}; expected names such as train-000000.tar")
+    splits = {split: split_entry(split, folder, paths)[0] for split, paths in found.items()}
+    manifest = Manifest(splits, _class_names(folder, splits))
+    manifest.write(folder)
+    return manifest
+
+
+def damaged_files(folder: Path) -> Iterator[str]:
+    """Yield a line for each file that is not what the manifest says, in sizes or digests."""
+    manifest = read_manifest(str(folder))
+    for entry in manifest.splits.values():
+        files = [(entry.index, None, entry.index_sha256), *((s.file, s.bytes, s.sha256) for s in entry.shards)]
+        for name, num_bytes, digest in files:
+            path = folder / name
+            if not path.exists():
+                yield f"{path} is missing"
+            elif num_bytes is not None and path.stat().st_size != num_bytes:
+                yield f"{path} has {path.stat().st_size} bytes and not {num_bytes}"
+            elif sha256_of(path) != digest:
+                yield f"{path} has another SHA-256 than it was written with"
+
+
+def _split_of(path: Path) -> Split:
+    for part in path.parts:
+        begins = re.match("[a-z]*", part.lower())
+        if begins and begins.group() in _SPLITS:
+            return _SPLITS[begins.group()]
+    return "train"
+
+
+def _class_names(folder: Path, splits: dict[Split, SplitEntry]) -> tuple[str, ...]:
+    """Return a name for each label; none where an image has no label."""
+    labels = np.concatenate([np.load(folder / entry.index)["label"] for entry in splits.values()])
+    if (labels < 0).any():
+        return ()
+    width = len(str(labels.max()))
+    return tuple(f"{label:0{width}d}" for label in range(labels.max() + 1))

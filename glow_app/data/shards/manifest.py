@@ -1,0 +1,101 @@
+"""What a folder of shards says about itself."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glow_app.data.request import Split
+from glow_app.data.shards.images import ShardError
+from glow_app.files import atomic_file
+
+__all__ = ["INDEX", "MANIFEST", "Manifest", "ShardEntry", "SplitEntry"]
+
+MANIFEST = "manifest.json"
+_FORMAT = "glow-shards"
+_VERSION = 1
+
+# One row an image: where its file lies in its shard, and its class.
+INDEX = np.dtype([("offset", "<i8"), ("length", "<i8"), ("label", "<i4")])
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A shard: file name, number of images, bytes, and SHA-256 in hexadecimal."""
+
+    file: str
+    count: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SplitEntry:
+    """A split: its shards in order, and the file of their index, an .npy of :data:`INDEX` with its SHA-256."""
+
+    index: str
+    index_sha256: str
+    shards: tuple[ShardEntry, ...]
+
+    @property
+    def count(self) -> int:
+        """How many images it has."""
+        return sum(shard.count for shard in self.shards)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Splits and classes of a folder of shards.
+
+    Args:
+        splits: Those that there are.
+        class_names: Of the labels; empty when unlabelled.
+        image_shape: (C, H, W) that the images were packed at; None when they were left as they were.
+    """
+
+    splits: Mapping[Split, SplitEntry]
+    class_names: tuple[str, ...] = ()
+    image_shape: tuple[int, int, int] | None = None
+
+    def write(self, folder: Path) -> None:
+        """Write it into the folder."""
+        content = {"format": _FORMAT, "version": _VERSION, **asdict(self)}
+        for split, entry in self.splits.items():
+            content["splits"][split] = {"count": entry.count, **content["splits"][split]}
+        with atomic_file(folder / MANIFEST) as file:
+            file.write((json.dumps(content, indent=1) + "\n").encode())
+
+    @classmethod
+    def parse(cls, text: str, place: str) -> "Manifest":
+        """Return the manifest that a file holds.
+
+        Args:
+            text: Of the file.
+            place: Where it was, for the message.
+        Raises:
+            ShardError: If it is none.
+        """
+        try:
+            content = json.loads(text)
+            if content["format"] != _FORMAT:
+                raise ValueError(f"format {content['format']!r}")
+            if content["version"] > _VERSION:
+                raise ShardError(f"{place} is of version {content['version']}; update glow-app, which reads {_VERSION}")
+            splits = {split: _split(entry) for split, entry in content["splits"].items()}
+            shape = content["image_shape"]
+            return cls(splits, tuple(content["class_names"]), None if shape is None else tuple(shape))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, ShardError):
+                raise
+            raise ShardError(f"{place} is no manifest of shards ({error!r}); glow data index writes one") from error
+
+
+def _split(entry: dict[str, Any]) -> SplitEntry:
+    found = SplitEntry(entry["index"], entry["index_sha256"], tuple(ShardEntry(**shard) for shard in entry["shards"]))
+    for name in (found.index, *(shard.file for shard in found.shards)):
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise ValueError(f"{name} is not below the folder")
+    return found

@@ -1,0 +1,221 @@
+"""A folder of images into shards."""
+
+import io
+import os
+import shutil
+import tarfile
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from glow_app.data.bulk import read_listing
+from glow_app.data.decoding import decode_file, readable_formats
+from glow_app.data.folder import split_layout
+from glow_app.data.listing import FolderListing, list_images
+from glow_app.data.request import Resize, Split, check_cut
+from glow_app.data.resizing import array_to_image
+from glow_app.data.shards.manifest import INDEX, Manifest, ShardEntry, SplitEntry
+from glow_app.data.shards.places import sha256_of
+from glow_app.data.shards.tar import index_tar
+from glow_app.data.splits import split_indices
+
+__all__ = ["Packing", "Report", "pack_folder", "split_entry"]
+
+_FILES_A_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a folder is packed.
+
+    Args:
+        image_shape: (C, H, W) to bring every image to, kept as PNG; None leaves the files as they are.
+        resize: As for :func:`~glow_app.data.resizing.resize_image`.
+        shard_bytes: About how large a shard becomes.
+        seed: Decides splits and order.
+        validation_fraction: Share held out for validation where the folder has no directory for it.
+        test_fraction: Share held out for the test where the folder has no directory for it.
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    image_shape: tuple[int, int, int] | None = None
+    resize: Resize = "crop"
+    shard_bytes: int = 128_000_000
+    seed: int = 0
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_cut("train", self.validation_fraction, self.test_fraction, None, noun="images")
+
+
+@dataclass
+class Report:
+    """What was packed; ``skipped`` are pairs of file and reason."""
+
+    manifest: Manifest
+    num_bytes: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+class _Image(NamedTuple):
+    suffix: str
+    content: bytes
+    label: int | None
+
+
+def pack_folder(root: Path, output: Path, packing: Packing) -> Report:
+    """Write the images of a folder as shards with a manifest, in seeded order, cut into the splits of ``load_folder``.
+
+    Every image is decoded once, so that what is in the shards can be read. All is built beside ``output`` and renamed
+    at the end. The same folder and packing give the same bytes.
+
+    Args:
+        root: The folder, in any of the layouts that source "folder" knows.
+        output: Where to; must not be there yet.
+        packing: How.
+    Raises:
+        FileNotFoundError: If the folder is not there.
+        FileExistsError: If the output is.
+        ValueError: If the folder holds no readable image, or too few for its splits.
+    """
+    if output.exists():
+        raise FileExistsError(f"{output} exists already; choose another --output or remove it")
+    listing = list_images(root)
+    parts = split_layout(listing) or {"train": listing}
+    class_names = tuple(sorted({name for part in parts.values() for name in part.class_names}))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    building = output.with_name(f".{output.name}-{uuid.uuid4().hex}")
+    building.mkdir()
+    try:
+        report = Report(Manifest({}, class_names, packing.image_shape))
+        splits = {
+            split: _pack_split(split, part, class_names, packing, building, report)
+            for split, part in _cut(parts, packing)
+        }
+        report.manifest = replace(report.manifest, splits=splits)
+        report.manifest.write(building)
+        os.rename(building, output)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return report
+
+
+def split_entry(split: Split, folder: Path, shards: Iterable[Path]) -> tuple[SplitEntry, list[str]]:
+    """Write the index of a split's tar files into their folder; return its entry for the manifest, and the names.
+
+    Args:
+        split: Its name.
+        folder: Of the manifest.
+        shards: In order.
+    Raises:
+        ShardError: If one cannot be read.
+    """
+    entries, indices, names = [], [], []
+    for path in shards:
+        index, found = index_tar(path)
+        name = path.relative_to(folder).as_posix()
+        entries.append(ShardEntry(name, len(index), path.stat().st_size, sha256_of(path)))
+        indices.append(index)
+        names += found
+    path = folder / f"{split}.index.npy"
+    np.save(path, np.concatenate(indices) if indices else np.empty(0, INDEX))
+    return SplitEntry(path.name, sha256_of(path), tuple(entries)), names
+
+
+def _cut(parts: dict[Split, FolderListing], packing: Packing) -> Iterator[tuple[Split, FolderListing]]:
+    """Yield what belongs to each split, in seeded order."""
+    held_out: dict[Split, float] = {"validation": packing.validation_fraction, "test": packing.test_fraction}
+    fractions = {split: 0.0 if split in parts else fraction for split, fraction in held_out.items()}
+    names: tuple[Split, ...] = ("train", "validation", "test")
+    for split in names:
+        if split in parts and split != "train":
+            files = parts[split].files
+            order = np.random.default_rng(packing.seed).permutation(len(files))
+        elif split == "train" or fractions[split]:
+            files = parts["train"].files
+            order = split_indices(
+                len(files),
+                split,
+                seed=packing.seed,
+                validation_fraction=fractions["validation"],
+                test_fraction=fractions["test"],
+            )
+        else:
+            continue
+        listing = parts.get(split, parts["train"])
+        yield split, FolderListing(listing.root, tuple(files[index] for index in order))
+
+
+def _pack_split(
+    split: Split,
+    listing: FolderListing,
+    class_names: tuple[str, ...],
+    packing: Packing,
+    folder: Path,
+    report: Report,
+) -> SplitEntry:
+    shards = list(_write_shards(split, _images(listing, class_names, packing, folder, split, report), packing, folder))
+    if not shards:
+        first = "; ".join(f"{name} ({reason})" for name, reason in report.skipped[:3])
+        raise ValueError(f"none of the {len(listing.files)} images for {split} in {listing.root} can be read: {first}")
+    report.num_bytes += sum(path.stat().st_size for path in shards)
+    return split_entry(split, folder, shards)[0]
+
+
+def _images(
+    listing: FolderListing,
+    class_names: tuple[str, ...],
+    packing: Packing,
+    folder: Path,
+    split: Split,
+    report: Report,
+) -> Iterator[_Image]:
+    """Yield the readable images; write the names of their files, a line each, as they come."""
+    read = partial(_read, image_shape=packing.image_shape, resize=packing.resize)
+    with (folder / f"{split}.names.txt").open("w", encoding="utf-8", errors="surrogateescape") as names:
+        for chunk in read_listing(listing, read, _FILES_A_CHUNK, f"packing ({split})"):
+            report.skipped += chunk.skipped
+            names.writelines(f"{name}\n" for name in chunk.names)
+            labels = listing.labels(chunk.names, class_names) if class_names else [None] * len(chunk.names)
+            for (suffix, content), label in zip(chunk.values, labels, strict=True):
+                yield _Image(suffix, content, label)
+
+
+def _read(path: Path, image_shape: tuple[int, int, int] | None, resize: Resize) -> tuple[str, bytes]:
+    """Return what goes into the shard: the file as it is, if it can be decoded, or a PNG of the wanted shape."""
+    if image_shape is None:
+        decode_file(path, (3, 8, 8), "stretch")
+        suffix = path.suffix.lower()
+        return suffix if suffix in readable_formats() else ".img", path.read_bytes()
+    file = io.BytesIO()
+    array_to_image(decode_file(path, image_shape, resize)).save(file, format="PNG")
+    return ".png", file.getvalue()
+
+
+def _write_shards(split: Split, images: Iterator[_Image], packing: Packing, folder: Path) -> Iterator[Path]:
+    """Write the images into tar files, one after the other; yield the path of each."""
+    numbered = enumerate(images)
+    for shard, first in enumerate(numbered):
+        path = folder / f"{split}-{shard:06d}.tar"
+        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for number, image in chain([first], numbered):
+                _add(tar, f"{number:09d}{image.suffix}", image.content)
+                if image.label is not None:
+                    _add(tar, f"{number:09d}.cls", str(image.label).encode())
+                if tar.offset >= packing.shard_bytes:
+                    break
+        yield path
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)  # no owner and no time, so that the same images give the same bytes
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))

@@ -1,0 +1,126 @@
+"""Packed shards as a source, on the local disk or at an address."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from glow_app.data.base import ImageSet
+from glow_app.data.cache import default_cache_dir
+from glow_app.data.request import Split, SplitRequest
+from glow_app.data.shards.cache import ShardCache
+from glow_app.data.shards.images import Shard, ShardedImages, ShardError
+from glow_app.data.shards.manifest import INDEX, MANIFEST, Manifest, SplitEntry
+from glow_app.data.shards.places import fetch, is_address, join, read_text, sha256_of
+from glow_app.data.shards.tar import TarShard
+from glow_app.data.splits import split_indices
+
+__all__ = ["cut", "load_shards", "shard_cache"]
+
+
+def load_shards(request: SplitRequest) -> ImageSet:
+    """Load one split of a folder that ``glow data pack`` or ``glow data index`` wrote the manifest of.
+
+    A split without shards of its own is cut from those for training: whole stretches of shards in seeded order, so
+    that a held-out part is in few of them.
+
+    Args:
+        request: What to load; ``root`` or ``address`` is the folder.
+    Raises:
+        ShardError: If there is no manifest, or a shard or the index is not what it says.
+    """
+    root = request.address or request.root
+    if root is None:
+        raise ValueError("source 'shards' needs their folder or address; pass --data.root PLACE")
+    cache = shard_cache(request)
+    manifest = read_manifest(str(root))
+    split = request.split if request.split in manifest.splits else "train"
+    if split not in manifest.splits:
+        raise ShardError(f"{join(str(root), MANIFEST)} has no shards to train on, only {', '.join(manifest.splits)}")
+    entry = manifest.splits[split]
+    index_path = _index_path(str(root), entry, cache)
+    index = np.load(index_path, mmap_mode="r")
+    if index.dtype != INDEX or len(index) != entry.count:
+        raise ShardError(
+            f"index {index_path} has {len(index)} rows of {index.dtype}, the manifest {entry.count} images"
+        )
+    labels = torch.from_numpy(index["label"].astype(np.int64))
+    shards: list[Shard] = []
+    start = 0
+    for shard in entry.shards:
+        found = TarShard(join(str(root), shard.file), shard, index_path, start, cache)
+        found.check_size()
+        shards.append(found)
+        start += shard.count
+    images = ShardedImages(shards, request.image_shape, request.resize)
+    pool = ImageSet(images, labels if manifest.class_names else torch.zeros_like(labels), manifest.class_names)
+    return cut(pool, images, request, official=set(manifest.splits))
+
+
+def read_manifest(root: str) -> Manifest:
+    """Return the manifest of a folder or address of shards.
+
+    Raises:
+        ShardError: If there is none, or it cannot be read.
+    """
+    place = join(root, MANIFEST)
+    try:
+        return Manifest.parse(read_text(place), place)
+    except FileNotFoundError as error:
+        raise ShardError(
+            f"there is no {place}; glow data pack writes shards of a folder of images, glow data index the manifest of "
+            "tar files that are there"
+        ) from error
+
+
+def cut(pool: ImageSet, images: ShardedImages, request: SplitRequest, *, official: set[Split]) -> ImageSet:
+    """Return the requested split of a pool of shards, in the order in which they are read fastest.
+
+    Args:
+        pool: All its images.
+        images: The same.
+        request: Which split, with which seed, fractions and limit.
+        official: Splits that have a pool of their own: it is this one, or nothing is held out for them.
+    """
+    if request.split != "train" and request.split in official:
+        rows = np.arange(len(pool))
+    else:
+        shard_of = images.shard_of(np.arange(len(pool)))
+        place = np.random.default_rng(request.seed).permutation(len(images.shards))
+        rows = split_indices(
+            len(pool),
+            request.split,
+            seed=request.seed,
+            validation_fraction=0.0 if "validation" in official else request.validation_fraction,
+            test_fraction=0.0 if "test" in official else request.test_fraction,
+            order=np.argsort(place[shard_of], kind="stable"),
+        )
+    return pool.subset(np.sort(rows[: request.limit]))
+
+
+def shard_cache(request: SplitRequest) -> ShardCache:
+    """Return where a request keeps shards that are not local."""
+    return ShardCache((request.cache_dir or default_cache_dir()).expanduser() / "shards", round(1e9 * request.cache_gb))
+
+
+def _index_path(root: str, entry: SplitEntry, cache: ShardCache) -> Path:
+    place = join(root, entry.index)
+    if not is_address(place):
+        path = Path(place)
+        if not path.exists() or sha256_of(path) != entry.index_sha256:
+            raise ShardError(f"index {path} is missing or damaged; pack the folder again, or run glow data index")
+        return path
+
+    def fetch_whole(path: Path) -> None:
+        fetch(place, path)
+        if sha256_of(path) != entry.index_sha256:
+            raise ShardError(f"index {place} is damaged: its SHA-256 is not that of the manifest")
+
+    indices = replace(cache, folder=cache.folder / "indices", max_bytes=sys.maxsize)
+    return indices.use(f"{place} {entry.index_sha256}", fetch_whole, _existing)
+
+
+def _existing(path: Path) -> Path:
+    return path.resolve(strict=True)

@@ -1,0 +1,120 @@
+"""Shards as tar files in the layout of WebDataset: `000000001.png` beside `000000001.cls`."""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from glow_app.data.decoding import readable_formats
+from glow_app.data.shards.cache import ShardCache
+from glow_app.data.shards.images import Shard, ShardError
+from glow_app.data.shards.manifest import INDEX, ShardEntry
+from glow_app.data.shards.places import fetch, is_address, sha256_of
+from glow_app.data.shards.records import RecordFile
+
+__all__ = ["TarShard", "index_tar"]
+
+
+@dataclass(frozen=True)
+class TarShard(Shard):
+    """A tar file of images, of which the manifest knows where they lie.
+
+    Args:
+        name: Where it is: a path or an address.
+        entry: What the manifest says of it.
+        index_path: The split's index, a local file.
+        start: Its first row in that.
+        cache: For those that are not local.
+    """
+
+    name: str
+    entry: ShardEntry
+    index_path: Path
+    start: int
+    cache: ShardCache
+
+    @property
+    def count(self) -> int:  # type: ignore[override]
+        """How many images it holds."""
+        return self.entry.count
+
+    def open(self) -> RecordFile:
+        """Return its images."""
+        try:
+            if not is_address(self.name):
+                return self._records(Path(self.name))
+            return self.cache.use(f"{self.name} {self.entry.sha256}", self._fetch, self._records)
+        except OSError as error:
+            raise ShardError(f"shard {self.name} cannot be had: {error}") from error
+
+    def check_size(self) -> None:
+        """Compare a local file's size with the manifest's.
+
+        Raises:
+            ShardError: If they differ.
+        """
+        if is_address(self.name):
+            return
+        path = Path(self.name)
+        found = path.stat().st_size if path.exists() else None
+        if found != self.entry.bytes:
+            was = "is missing" if found is None else f"has {found} bytes and not {self.entry.bytes}"
+            raise ShardError(f"shard {self.name} {was}; put a good copy in its place, or pack the folder again")
+
+    def _fetch(self, path: Path) -> None:
+        for _ in range(2):
+            fetch(self.name, path)
+            if sha256_of(path) == self.entry.sha256:
+                return
+        raise ShardError(
+            f"shard {self.name} is damaged: its SHA-256 is not that of the manifest; put a good copy there"
+        )
+
+    def _records(self, path: Path) -> RecordFile:
+        index = np.load(self.index_path, mmap_mode="r")[self.start : self.start + self.count]
+        return RecordFile(path, index["offset"], index["length"])
+
+
+def index_tar(path: Path) -> tuple[np.ndarray, list[str]]:
+    """Return where the images of a tar file lie, rows of :data:`INDEX`, and their names.
+
+    A label comes from `KEY.cls`, or from `label` or `cls` in `KEY.json`; the rows of an image without one have -1.
+
+    Args:
+        path: A tar file, not compressed.
+    Raises:
+        ShardError: If it is none, or holds no image.
+    """
+    rows: list[tuple[int, int, int]] = []
+    names: list[str] = []
+    labels: dict[str, int] = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in (member for member in tar if member.isfile()):
+                key, _, suffix = member.name.rpartition("/")[2].partition(".")
+                key = f"{member.name.rpartition('/')[0]}/{key}"
+                if f".{suffix.lower()}" in readable_formats():
+                    rows.append((member.offset_data, member.size, -1))
+                    names.append(key)
+                elif suffix in ("cls", "json"):
+                    labels.update((key, label) for label in _label(tar.extractfile(member).read(), suffix))  # type: ignore[union-attr]
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise ShardError(f"{path} cannot be read as a tar file: {error}") from error
+    if not rows:
+        raise ShardError(f"{path} holds no image; expected members such as 0001.png or 0001.jpg")
+    index = np.array(rows, dtype=INDEX)
+    index["label"] = [labels.get(name, -1) for name in names]
+    return index, names
+
+
+def _label(content: bytes, suffix: str) -> Iterator[int]:
+    if suffix == "cls":
+        yield int(content)
+        return
+    found = json.loads(content)
+    value = found.get("label", found.get("cls")) if isinstance(found, dict) else None
+    if isinstance(value, int):
+        yield value

@@ -1,0 +1,106 @@
+"""Data sets of the hub: a folder of Parquet files is read as one there is, but without a network."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from glow_app.data import ImageSet, load_split, train_loader
+from glow_app.data.shards import ShardError
+
+SHAPE = (3, 4, 6)
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "hf"))
+
+
+def write(path: Path, values: Sequence[int], labels: Sequence[int] | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contents = []
+    for value in values:
+        file = io.BytesIO()
+        Image.fromarray(np.full((4, 6, 3), value, dtype=np.uint8)).save(file, format="PNG")
+        contents.append({"bytes": file.getvalue(), "path": None})
+    columns: dict[str, list] = {"text": ["x"] * len(values), "picture": contents}
+    features = {"text": datasets.Value("string"), "picture": datasets.Image()}
+    if labels is not None:
+        columns["kind"], features["kind"] = list(labels), datasets.ClassLabel(names=["even", "odd"])
+    table = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+    table.to_parquet(str(path), batch_size=4)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Path:
+    for number in range(3):
+        values = range(10 * number, 10 * number + 10)
+        write(tmp_path / f"set/data/train-{number:05d}-of-00003.parquet", values, [value % 2 for value in values])
+    write(tmp_path / "set/data/test-00000-of-00001.parquet", range(100, 105), [value % 2 for value in range(100, 105)])
+    return tmp_path / "set"
+
+
+def load(folder: Path, split: str = "train", **options: object) -> ImageSet:
+    return load_split(f"hf://{folder}", split, SHAPE, **options)  # type: ignore[arg-type]
+
+
+def test_splits_images_and_labels(hub: Path) -> None:
+    parts = {split: load(hub, split) for split in ("train", "validation", "test")}
+    assert [len(part) for part in parts.values()] == [27, 3, 5]
+    values = {split: part.images[:, 0, 0, 0].tolist() for split, part in parts.items()}
+    assert sorted(values["train"] + values["validation"]) == list(range(30))
+    assert values["test"] == list(range(100, 105))
+    assert all(part.labels.tolist() == [v % 2 for v in values[split]] for split, part in parts.items())
+    assert parts["train"].class_names == ("even", "odd")
+
+
+def test_two_ranks_of_two_workers_see_every_image_once(hub: Path) -> None:
+    images = load(hub, validation_fraction=0.0)
+    seen = []
+    for rank in range(2):
+        for batch, _ in train_loader(images, 5, num_replicas=2, rank=rank, num_workers=2):
+            seen += batch[:, 0, 0, 0].tolist()
+    assert sorted(seen) == list(range(30))
+
+
+def test_a_file_is_fetched_when_it_is_wanted(hub: Path, tmp_path: Path) -> None:
+    def kept() -> int:
+        return len([path for path in (tmp_path / "kept/shards").glob("*") if path.is_file() and not path.suffix])
+
+    images = load(hub, cache_dir=tmp_path / "kept", validation_fraction=0.0)
+    assert kept() == 0
+    images.head(1)
+    assert kept() == 1
+    _ = images.images
+    assert kept() == 3
+
+
+def test_without_labels(tmp_path: Path) -> None:
+    write(tmp_path / "plain/train-00000-of-00001.parquet", range(10))
+    images = load(tmp_path / "plain")
+    assert images.class_names == ()
+    assert not images.labels.any()
+    write(tmp_path / "hidden/train-00000-of-00001.parquet", range(10), [-1] * 10)
+    assert load(tmp_path / "hidden").class_names == ()
+
+
+def test_what_cannot_be_read(tmp_path: Path, hub: Path) -> None:
+    with pytest.raises(ValueError, match=r"hf://.*nowhere cannot be read from the hub"):
+        load(tmp_path / "nowhere")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/train.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"is kept as \.csv, and only Parquet is read"):
+        load(tmp_path / "text")
+    datasets.Dataset.from_dict({"a": [1, 2]}).to_parquet(str(tmp_path / "numbers/train.parquet"))
+    with pytest.raises(ShardError, match="has no column of images, only a"):
+        load(tmp_path / "numbers")
+    images = load(hub, validation_fraction=0.0)
+    torn = hub / "data/train-00000-of-00003.parquet"
+    torn.write_bytes(torn.read_bytes()[:100])
+    with pytest.raises(ShardError, match=r"train-00000-of-00003\.parquet cannot be had"):
+        _ = images.images
