@@ -58,7 +58,8 @@ class Status:
             yield "  ".join(texts) + f"  {self._module.model.unit}"
         things = self._module.model.things
         if (rate := metrics.get(f"{things}_per_second")) is not None:
-            yield f"{float(rate):,.0f} {things}/s"
+            loading = float(metrics.get("loading", 0.0))
+            yield f"{float(rate):,.0f} {things}/s" + (f", loading {loading:.0%} of the time" if loading > 0.05 else "")
         yield f"{_duration(time.monotonic() - self._start)} elapsed"
         if (left := self._seconds_left()) is not None:
             yield f"{_duration(left)} left"

@@ -1,30 +1,43 @@
-"""Examples per second."""
+"""Examples per second, and whether the loader keeps up."""
 
 import time
+import warnings
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from glow_app.data import TrainLoader
 from lightning_modules.likelihood import LikelihoodModule
 
 __all__ = ["Throughput"]
 
+# A loader that costs more than this share of the time, so many times in a row, is worth a hint.
+_SHARE, _TIMES = 0.3, 3
+
 
 class Throughput(Callback):
-    """Logs ``images_per_second`` (or vectors), over all ranks, each time the trainer logs.
+    """Logs ``images_per_second`` (or vectors) over all ranks and ``loading``, each time the trainer logs.
 
-    Training only, data loading included.
+    ``loading`` is the share of the time in which the first rank waited for its loader. Training only. Where the loader
+    is the bottleneck, a warning says so once.
     """
 
     def __init__(self) -> None:
         self._examples = 0
         self._since = 0.0
+        self._waited = 0.0
+        self._slow = 0
+        self._told = False
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock, after validation."""
-        self._restart()
+        self._restart(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock, where the epoch goes on."""
+        self._restart(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -34,9 +47,31 @@ class Throughput(Callback):
         self._examples += len(batch if isinstance(batch, Tensor) else batch[0]) * trainer.world_size
         interval = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (batch_idx + 1) % interval == 0 or trainer.is_last_batch:
-            rate = self._examples / max(time.perf_counter() - self._since, 1e-9)
+            seconds = max(time.perf_counter() - self._since, 1e-9)
+            rate = self._examples / seconds
+            loading = min(1.0, (self._seconds_waited(trainer) - self._waited) / seconds)
             pl_module.log(f"{pl_module.model.things}_per_second", rate, prog_bar=True)
-            self._restart()
+            pl_module.log("loading", loading)
+            self._slow = self._slow + 1 if loading > _SHARE else 0
+            if self._slow == _TIMES and not self._told and trainer.is_global_zero:
+                self._told = True
+                self._hint(trainer, pl_module, loading, rate)
+            self._restart(trainer)
 
-    def _restart(self) -> None:
-        self._examples, self._since = 0, time.perf_counter()
+    def _hint(self, trainer: pl.Trainer, module: LikelihoodModule, loading: float, rate: float) -> None:
+        loader = trainer.train_dataloader
+        workers = loader.num_workers if isinstance(loader, TrainLoader) else 0
+        warnings.warn(
+            f"the loader is the bottleneck: training waits for it {loading:.0%} of the time, at {rate:,.0f} "
+            f"{module.model.things}/s; raise data.num_workers ({workers} now), or pack the images at the model's size: "
+            "glow data pack --size",
+            stacklevel=2,
+        )
+
+    def _restart(self, trainer: pl.Trainer) -> None:
+        self._examples, self._since, self._waited = 0, time.perf_counter(), self._seconds_waited(trainer)
+
+    @staticmethod
+    def _seconds_waited(trainer: pl.Trainer) -> float:
+        loader = trainer.train_dataloader
+        return loader.waited if isinstance(loader, TrainLoader) else 0.0

@@ -76,7 +76,7 @@ def train(
         "initial": keep.initial,
         "weights": module.state_dict(),
         "bpd": metrics["val/bpd"],
-        "num_validation": len(data.images("validation")),
+        "num_validation": data.num_images("validation"),
     }
 
 

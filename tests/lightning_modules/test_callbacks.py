@@ -418,6 +418,34 @@ class TestThroughput:
         assert len(rates) == 3
         assert all(0 < rate <= 16 for rate in rates)
 
+    @pytest.mark.parametrize("seconds", [0.0, 1.5])
+    def test_a_loader_that_is_the_bottleneck_is_told_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, recwarn: pytest.WarningsRecorder
+    ) -> None:
+        clock = 0.0
+
+        class Slow(Callback):
+            """A step takes a second, and waiting for its batch some more."""
+
+            def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+                nonlocal clock
+                clock += 1.0 + seconds
+                trainer.train_dataloader.waited += seconds
+
+        shares: list[float] = []
+
+        class Shares(Callback):
+            def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+                shares.append(float(trainer.callback_metrics["loading"]))
+
+        monkeypatch.setattr("lightning_modules.callbacks.throughput.time.perf_counter", lambda: clock)
+        callbacks = [Slow(), Throughput(), Shares()]
+        tiny_trainer(tmp_path, callbacks, max_epochs=2, log_every_n_steps=1).fit(tiny_module(), datamodule=tiny_data())
+        assert shares == [pytest.approx(seconds / (1 + seconds))] * len(shares)
+        told = [str(one.message) for one in recwarn if "bottleneck" in str(one.message)]
+        assert len(told) == (1 if seconds else 0)
+        assert not told or "waits for it 60% of the time" in told[0]
+
 
 class TestBreakdown:
     def test_the_parts_are_logged_at_every_validation(self, tmp_path: Path) -> None:
