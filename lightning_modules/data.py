@@ -72,14 +72,15 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
                 self._load(split)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Mirror training images; which ones is a function of seed and global step."""
+        """Mirror training images; which ones is a function of seed and batch, counted over the whole run."""
         trainer = self.trainer
         if not (self.hparams["horizontal_flip"] and trainer and trainer.training):
             return batch
         images, labels = batch
         # Drawn on the CPU, so that every device sees the same.
         share = Share(trainer.global_rank, trainer.world_size)
-        generator = step_generator(self.hparams["seed"], trainer.global_step, "cpu", "horizontal_flip", share)
+        number = trainer.fit_loop.total_batch_idx + 1
+        generator = step_generator(self.hparams["seed"], number, "cpu", "horizontal_flip", share)
         draws = draw_rows(lambda shape: torch.rand(shape, generator=generator), (len(images),), generator)
         mirrored = draws.lt(0.5).to(images.device)
         return torch.where(mirrored[:, None, None, None], images.flip(-1), images), labels

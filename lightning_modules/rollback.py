@@ -1,6 +1,7 @@
 """Back to a checkpoint in the middle of training."""
 
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -9,6 +10,9 @@ from lightning_modules.likelihood import LikelihoodModule
 from lightning_modules.recovery import read_whole
 
 __all__ = ["roll_back"]
+
+# What schedules keep in an optimiser's groups: the last two are OneCycleLR's.
+_RATES = ("lr", "initial_lr", "max_lr", "min_lr")
 
 
 def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None:
@@ -28,14 +32,19 @@ def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None
         if isinstance(callback, EMA):
             callback.on_load_checkpoint(trainer, module, checkpoint)
     schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-    rates = [list(getattr(scheduler, "base_lrs", [])) for scheduler in schedulers]
     for optimizer, state in zip(trainer.optimizers, checkpoint["optimizer_states"], strict=True):
         groups = optimizer.param_groups
         halved: list[dict[str, float]] = [
-            {key: rate / 2 for key, rate in group.items() if key in ("lr", "initial_lr")} for group in groups
+            {key: rate / 2 for key, rate in group.items() if key in _RATES} for group in groups
         ]
         optimizer.load_state_dict(state)
         for group, values in zip(optimizer.param_groups, halved, strict=True):
             group.update(values)
-    for scheduler, earlier in zip(schedulers, rates, strict=True):
-        scheduler.base_lrs = [rate / 2 for rate in earlier]
+    for scheduler in schedulers:
+        _halve(scheduler)
+
+
+def _halve(scheduler: Any) -> None:
+    scheduler.base_lrs = [rate / 2 for rate in getattr(scheduler, "base_lrs", [])]
+    for inner in getattr(scheduler, "_schedulers", []):  # of SequentialLR and ChainedScheduler
+        _halve(inner)

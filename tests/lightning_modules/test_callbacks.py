@@ -1,7 +1,7 @@
 import copy
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from rich.console import Console
 from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_module, tiny_trainer
+from torch.optim.lr_scheduler import LinearLR, LRScheduler, OneCycleLR, SequentialLR, StepLR
 
 from glow_app.bijections import SolverError
 from glow_app.checkpoint import load_model, read_checkpoint
@@ -75,6 +76,14 @@ class Rates(Callback):
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self.found.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, total_steps: float) -> LRScheduler:
+    return OneCycleLR(optimizer, 1e-2, int(total_steps) + 1, cycle_momentum=False)
+
+
+def warm_up_then_steps(optimizer: torch.optim.Optimizer, total_steps: float) -> LRScheduler:
+    return SequentialLR(optimizer, [LinearLR(optimizer, 0.1, total_iters=9), StepLR(optimizer, 1)], [9])
 
 
 class Moments(Callback):
@@ -193,6 +202,23 @@ class TestNonFiniteGuard:
         assert checkpoint["lr_schedulers"][0]["base_lrs"] == [1e-3]
         (state,) = (state for name, state in checkpoint["callbacks"].items() if "NonFiniteGuard" in name)
         assert state == {"rollbacks": 1}
+
+    @pytest.mark.parametrize("schedule", [one_cycle, warm_up_then_steps], ids=lambda schedule: schedule.__name__)
+    def test_other_schedules_are_halved_too(self, tmp_path: Path, schedule: Callable[..., LRScheduler]) -> None:
+        rates = Rates()
+        callbacks = [NonFiniteGuard(patience=2), SaveProgress(every_n_steps=3), rates]
+        module = poisoned([5, 6])
+        module.lr_scheduler = schedule
+        settings: dict[str, Any] = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "max_epochs": 3}
+        with pytest.warns(UserWarning, match="on with half"):
+            tiny_trainer(tmp_path, callbacks, **settings).fit(module, datamodule=tiny_data())
+        optimizer = torch.optim.Adamax([torch.zeros(1, requires_grad=True)], lr=2e-3)
+        scheduler, whole = schedule(optimizer, 12), []
+        for _ in range(12):
+            whole.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        assert rates.found == pytest.approx([rate * (0.5 if step > 6 else 1.0) for step, rate in enumerate(whole)])
 
     def test_going_back_too_often_ends(self, tmp_path: Path) -> None:
         callbacks = [NonFiniteGuard(patience=1, max_rollbacks=2), SaveProgress(every_n_steps=1)]

@@ -189,6 +189,11 @@ def test_flips_are_deterministic_and_for_training_only(tmp_path: Path) -> None:
     assert images == [pair for batch in plain for pair in np.reshape(batch, (-1, 2)).tolist()]
 
 
+def test_the_batches_of_one_accumulated_step_are_flipped_each_by_itself(tmp_path: Path) -> None:
+    whole = run(tmp_path, numbers(horizontal_flip=True))
+    assert run(tmp_path, numbers(horizontal_flip=True), accumulate_grad_batches=5).seen == whole.seen
+
+
 def test_prepare_data_builds_the_folder_cache(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     for index in range(20):
