@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from glow_app.checkpoint import find_checkpoint, load_density, read_checkpoint
 from glow_app.usage import UsageError
@@ -210,6 +211,12 @@ class GlowCLI(LightningCLI):
             # Outside the steps of a fit Lightning turns Ctrl-C into exit code 1, and SIGTERM into 0, both in silence.
             if not (self.trainer.received_sigterm or self.trainer.interrupted):
                 raise
+        except Exception:
+            launcher = self.trainer.strategy.launcher
+            if isinstance(launcher, _SubprocessScriptLauncher):
+                # They may wait for this process in a collective, where SIGTERM does not reach them.
+                launcher.kill(signal.SIGKILL)
+            raise
         saved = run_dir is not None and (Path(run_dir) / LAST).exists()
         resume = resume if saved else "before there was anything to save"
         if self.trainer.received_sigterm:

@@ -77,6 +77,16 @@ def test_a_signal_ends_a_run_with_its_code_and_how_to_go_on(
     assert not list(run.glob(".*"))
 
 
+@pytest.mark.slow
+def test_where_the_first_process_fails_alone_the_others_end_with_it(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("fails_alone.py")
+    found = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=300, check=False)
+    assert found.returncode == 1, found.stderr
+    assert found.stderr.splitlines()[-1] == "error: no space left on device"
+    process = Path("/proc") / (tmp_path / "waiting").read_text()
+    assert not process.exists() or process.joinpath("stat").read_text().split()[2] == "Z"
+
+
 def fit(*options: str) -> Any:
     """Run ``glow fit`` and return its exit code."""
     try:
