@@ -143,7 +143,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
         # The command line's factories refer to the parser, and so to the trainer and its processes, which cannot be
         # copied; the copy that is averaged needs none of its own.
         memo |= {id(factory): factory for factory in (self.optimizer, self.lr_scheduler)}
-        copy = type(self).__new__(type(self))
+        copy = memo[id(self)] = type(self).__new__(type(self))
         copy.__dict__ = deepcopy(self.__getstate__(), memo)
         return copy
 
