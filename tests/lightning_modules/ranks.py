@@ -6,6 +6,7 @@ Trains the same model on the same global batches in each memory mode and two pre
 import itertools
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -41,9 +42,14 @@ def train(
     world_size: int,
     folder: Path,
     cls: type[DensityModule] = DensityModule,
+    strategy: Any = "ddp",
+    ckpt_path: Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    hidden_channels: int = 8,
+    gradient_clip_val: float = 100.0,
 ) -> dict[str, Any]:
     torch.manual_seed(0)
-    flow = Glow((1, 8, 8), 2, 2, 8, num_classes=10)
+    flow = Glow((1, 8, 8), 2, 2, hidden_channels, num_classes=10)
     module = cls(flow, num_bits=4, seed=5, memory=memory)
     # An odd number of validation images: the second of two ranks has one less, and the last batches are partial.
     data = ImageDataModule(
@@ -58,19 +64,19 @@ def train(
         max_epochs=10,
         accelerator="cpu",
         devices=world_size,
-        strategy="ddp" if world_size > 1 else "auto",
+        strategy=strategy if world_size > 1 else "auto",
         precision=precision,
         accumulate_grad_batches=accumulate,
-        gradient_clip_val=100.0,
+        gradient_clip_val=gradient_clip_val,
         num_sanity_val_steps=0,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        callbacks=[InitializeActNorm(), NonFiniteGuard(), keep, EMA()],
+        callbacks=[InitializeActNorm(), NonFiniteGuard(), keep, EMA(), *callbacks],
     )
-    trainer.fit(module, data)
+    trainer.fit(module, data, ckpt_path=ckpt_path)
     (metrics,) = trainer.validate(module, data, verbose=False)
     return {
         "initial": keep.initial,

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from torch import Tensor
+from several_ranks import REPOSITORY, distance, torchrun
 from torch.nn import Parameter
 from torch.optim import Adamax, Optimizer
 
@@ -20,9 +20,6 @@ from glow_app.checkpoint import read_checkpoint
 from glow_app.flows import Glow
 from lightning_modules.density import DensityModule
 
-REPOSITORY = Path(__file__).parents[2]
-
-State = dict[str, Tensor]
 Runs = list[dict[Any, dict[str, Any]]]
 
 
@@ -50,22 +47,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Train with one process and with two; return what each rank ended with."""
     folder = tmp_path_factory.mktemp("ranks")
     for num_ranks in (1, 2):
-        torchrun(num_ranks, folder)
+        torchrun("ranks.py", num_ranks, folder)
     return [torch.load(folder / f"rank{name}.pt") for name in ("0of1", "0of2", "1of2")]
-
-
-def torchrun(num_ranks: int, folder: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_ranks}"]
-    command = [*launcher, str(Path(__file__).parent / "ranks.py"), str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=500)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-def distance(a: State, b: State) -> float:
-    """Return the largest difference of two sets of weights."""
-    assert a.keys() == b.keys()
-    return max(float((a[name].double() - b[name].double()).abs().max()) for name in a)
 
 
 @pytest.mark.slow
