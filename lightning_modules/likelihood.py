@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 from torch.nn import ModuleDict, Parameter
+from torch.nn.utils import clip_grads_with_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
@@ -20,8 +22,11 @@ from glow_app.checkpoint import CHECKPOINT_KEY
 from glow_app.density import Density
 from glow_app.seeding import Share, step_generator
 from lightning_modules.base_data import ends_in_repetition
+from lightning_modules.sharding import is_sharded, total_norm
 
 __all__ = ["LikelihoodModule"]
+
+SHARD_BY_HOOKS = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
@@ -74,11 +79,17 @@ class LikelihoodModule(pl.LightningModule, ABC):
         """Return the figure that validation and test report, for each example, (B,)."""
 
     def setup(self, stage: str) -> None:
-        """Refuse a precision at which a flow would not invert.
+        """Refuse a precision at which a flow would not invert, and strategies that would train it wrongly.
 
         Raises:
-            ValueError: If the trainer's is another than 32-true, bf16-mixed or 64-true.
+            ValueError: If the precision is another than 32-true, bf16-mixed or 64-true, or the strategy is one
+                of Lightning's that shard parameters.
         """
+        if isinstance(self.trainer.strategy, SHARD_BY_HOOKS):
+            raise ValueError(
+                f"trainer.strategy is {type(self.trainer.strategy).__name__}, which gathers weights around a module's "
+                "forward alone, and not around its inverse or its initialisation; use configs/trainer/fsdp.yaml"
+            )
         if (precision := str(self.trainer.precision)) not in PRECISIONS:
             raise ValueError(
                 f"trainer.precision is {precision}; expected one of {', '.join(PRECISIONS)}: a flow whose states are "
@@ -115,6 +126,15 @@ class LikelihoodModule(pl.LightningModule, ABC):
             self.failure = str(error)
             for parameter in self.parameters():
                 parameter.grad = torch.full_like(parameter, math.nan)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip, where gradients are sharded by the norm of all their parts."""
+        if gradient_clip_val and gradient_clip_algorithm != "value" and is_sharded(self):
+            clip_grads_with_norm_(self.parameters(), gradient_clip_val, total_norm(self))
+        else:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the figure of the batch, with the same noise in every epoch."""

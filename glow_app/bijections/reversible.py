@@ -1,7 +1,7 @@
 """Backpropagation through a chain that forgets its activations: checkpointed, or recomputed from the outputs."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -47,6 +47,8 @@ class ReversibleChain(Chain):
         memory: One of the three.
     Attributes:
         drift: Relative error of the input recomputed last, of the worst image of the batch; None before there is one.
+        any_rank: Whether any process has come to a decision. Those that hold the parameters together set it: they must
+            fall back together.
     Shape:
         As the bijections.
     Raises:
@@ -60,6 +62,7 @@ class ReversibleChain(Chain):
         super().__init__(*bijections)
         self.memory = memory
         self.drift: float | None = None
+        self.any_rank: Callable[[bool], bool] = bool
         self._rest = 0
         self._next_rest = FIRST_REST
 
@@ -107,9 +110,10 @@ class ReversibleChain(Chain):
         self.drift = float(_relative_distance(recomputed, x))
         limit = _max_drift(x)
         # Where something is not finite, the gradients are not either, and nothing is learnt about the inverse.
-        if self.drift <= limit or not torch.isfinite(z).all():
+        drifted = not self.drift <= limit and bool(torch.isfinite(z).all())
+        if not self.any_rank(drifted):
             return found
-        if self._next_rest == FIRST_REST:
+        if drifted and self._next_rest == FIRST_REST:
             warnings.warn(
                 f"memory: reversible recomputed the input {tuple(x.shape[1:])} of {len(self.bijections)} bijections "
                 f"with a relative error of {self.drift:.1e}, above {limit:.0e}: their inverse is ill-conditioned. They "

@@ -9,6 +9,7 @@ from glow_app.bijections import SolverError
 from glow_app.breakdown import breakdown
 from glow_app.seeding import step_generator
 from lightning_modules.density import DensityModule
+from lightning_modules.sharding import is_sharded
 
 __all__ = ["Breakdown"]
 
@@ -29,7 +30,8 @@ class Breakdown(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Take the first batch apart."""
-        if batch_idx or not trainer.is_global_zero:
+        # A pass of sharded weights takes all ranks.
+        if batch_idx or not (trainer.is_global_zero or is_sharded(pl_module)):
             return
         assert isinstance(pl_module, DensityModule)
         images, labels = batch

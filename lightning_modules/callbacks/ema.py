@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["EMA"]
 
@@ -36,6 +36,12 @@ class EMA(WeightAveraging):
             torch._foreach_lerp_(list(averaged), list(current), weight)
 
         super().__init__(use_buffers=False, multi_avg_fn=average)
+
+    @property
+    def average(self) -> nn.Module:
+        """The averaged module; there is one as soon as a fit is set up."""
+        assert self._average_model is not None
+        return self._average_model
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Copy the module in the precision of the run, which Lightning gives it only afterwards."""

@@ -9,6 +9,7 @@ from pytorch_lightning.callbacks import Callback
 from glow_app.images import grid, save_png
 from lightning_modules.density import DensityModule
 from lightning_modules.run_loggers import RunLogger
+from lightning_modules.sharding import is_sharded
 
 __all__ = ["SampleGrids"]
 
@@ -39,7 +40,9 @@ class SampleGrids(Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the grids of this epoch."""
-        if trainer.sanity_checking or not trainer.is_global_zero or trainer.current_epoch % self.every_n_epochs:
+        # A pass of sharded weights takes all ranks.
+        takes_part = trainer.is_global_zero or is_sharded(pl_module)
+        if trainer.sanity_checking or not takes_part or trainer.current_epoch % self.every_n_epochs:
             return
         assert isinstance(pl_module, DensityModule)
         folder = Path(trainer.default_root_dir) / "samples"
@@ -49,6 +52,8 @@ class SampleGrids(Callback):
         for temperature in self.temperatures:
             # A class-conditional model's grid has a column for each class.
             picture = grid(pl_module.model.sample(self.num_images, temperature, self.seed, labels), num_classes)
+            if not trainer.is_global_zero:
+                continue
             try:
                 save_png(picture, folder / f"epoch{trainer.current_epoch:05d}_t{temperature:.2f}.png")
             except OSError as error:  # training is worth more than a picture

@@ -6,13 +6,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from lightning_modules.diagnosis import first_bad_gradient, first_bad_module
 from lightning_modules.likelihood import LikelihoodModule
 from lightning_modules.recovery import good_checkpoint
 from lightning_modules.rollback import roll_back
+from lightning_modules.sharding import total_norm
 
 __all__ = ["NonFiniteGuard"]
 
@@ -65,7 +65,7 @@ class NonFiniteGuard(Callback):
     ) -> None:
         """Measure, and skip the step if the norm is not finite."""
         assert isinstance(pl_module, LikelihoodModule)
-        norm = get_total_norm([p.grad for p in pl_module.parameters() if p.grad is not None])
+        norm = total_norm(pl_module)
         finite = bool(torch.isfinite(norm))
         # Where one rank skips a step, all do, or their weights would part.
         if trainer.strategy.reduce_boolean_decision(finite):
@@ -74,7 +74,9 @@ class NonFiniteGuard(Callback):
             pl_module.log("grad_norm", norm)
             return
         self._bad_steps += 1
-        reason = "another rank's gradients are not finite" if finite else self._reason(pl_module)
+        # All ranks look for it: a pass of sharded weights takes all of them.
+        found = self._reason(pl_module)
+        reason = "another rank's gradients are not finite" if finite else found
         message = f"step {trainer.global_step}: {reason}"
         # Without gradients an optimiser changes neither weights nor its moments.
         optimizer.zero_grad(set_to_none=True)

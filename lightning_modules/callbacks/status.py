@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.sharding import num_parameters
 
 __all__ = ["Status"]
 
@@ -36,7 +37,7 @@ class Status:
     @property
     def headline(self) -> str:
         """What is about to be trained."""
-        parameters = sum(parameter.numel() for parameter in self._module.parameters())
+        parameters = num_parameters(self._module)
         ranks = self._trainer.world_size
         processes = f" in {ranks} processes" if ranks > 1 else ""
         steps = "" if self.total_steps == float("inf") else f", {self.total_steps:,.0f} steps"

@@ -1,0 +1,115 @@
+"""Fully sharded data parallelism: every process holds a part of the weights, gradients, moments and averages."""
+
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor, nn, optim
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from glow_app.bijections import ContinuousFlow, ReversibleChain
+from lightning_modules.callbacks.ema import EMA
+from lightning_modules.sharding import Layout, is_sharded, parts_of, shard
+
+__all__ = ["FullyShardedStrategy"]
+
+# Those that treat each number by itself, and so a part as the whole.
+ELEMENTWISE = (
+    optim.Adadelta, optim.Adagrad, optim.Adam, optim.Adamax, optim.AdamW, optim.ASGD, optim.NAdam, optim.RAdam,
+    optim.RMSprop, optim.Rprop, optim.SGD,
+)  # fmt: skip
+
+
+class FullyShardedStrategy(DDPStrategy):
+    """DDP, but for the conditioners' matrices and kernels, of which each process holds a part.
+
+    Neither torch's ``fully_shard`` nor Lightning's strategies on it: they gather parameters in hooks of modules and
+    reduce gradients after ``backward()``, and silently leave a gradient of zero where ``memory: reversible`` runs a
+    module's inverse and asks for gradients itself. See :class:`~lightning_modules.sharding.Sharded`.
+
+    Checkpoints are whole files as with any other strategy. After a fit the module stays divided.
+
+    Raises:
+        ValueError: If there is nothing to divide, or the model or its optimiser does not allow it.
+    """
+
+    def configure_ddp(self) -> None:
+        """Divide module and averages; DDP averages the gradients of what is left."""
+        module = self.lightning_module
+        assert module is not None
+        _require_same_course(module)
+        averages = [one.average for one in module.trainer.callbacks if isinstance(one, EMA)]  # type: ignore[attr-defined]
+        for model in (module, *averages):
+            shard(model, self.root_device)
+        if not is_sharded(module):
+            raise ValueError("trainer.strategy: this model has no conditioner to shard; use configs/trainer/ddp.yaml")
+        divided = {id(part) for part, _ in parts_of(module)}
+        names = [name for name, parameter in module.named_parameters() if id(parameter) in divided]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, names)
+        for level in module.modules():
+            if isinstance(level, ReversibleChain):
+                level.any_rank = partial(_any_rank, device=self.root_device)
+        super().configure_ddp()
+
+    def setup_optimizers(self, trainer: pl.Trainer) -> None:
+        """Let the optimisers' states be saved and loaded as whole ones."""
+        super().setup_optimizers(trainer)
+        module = self.lightning_module
+        assert module is not None
+        for optimizer in self.optimizers:
+            if type(optimizer) not in ELEMENTWISE:
+                raise ValueError(
+                    f"model.optimizer is {type(optimizer).__name__}, which may need whole matrices; sharded weights "
+                    f"take one of torch.optim's {', '.join(one.__name__ for one in ELEMENTWISE)}"
+                )
+            keep_whole_state(optimizer, module)
+
+
+def keep_whole_state(optimizer: Optimizer, module: nn.Module) -> None:
+    """Let ``optimizer`` write and read state dicts of whole parameters, as a divided module does.
+
+    Args:
+        optimizer: Of the parameters of ``module``.
+        module: Divided.
+    """
+    layouts = dict(parts_of(module))
+
+    def convert(state_dict: dict[str, Any], whole: bool) -> dict[str, Any]:
+        numbers = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
+        parameters = chain.from_iterable(group["params"] for group in optimizer.param_groups)
+        state = dict(state_dict["state"])
+        for number, parameter in zip(numbers, parameters, strict=True):
+            if (layout := layouts.get(parameter)) is not None and number in state:
+                state[number] = {
+                    key: _converted(value, parameter, layout, whole) for key, value in state[number].items()
+                }
+        return {**state_dict, "state": state}
+
+    optimizer.register_state_dict_post_hook(lambda _, state_dict: convert(state_dict, whole=True))
+    optimizer.register_load_state_dict_pre_hook(lambda _, state_dict: convert(state_dict, whole=False))
+
+
+def _converted(value: Any, part: Tensor, layout: Layout, whole: bool) -> Any:
+    # Not the count of steps.
+    if isinstance(value, Tensor) and value.shape == (part.shape if whole else layout.shape):
+        return layout.collect(value) if whole else layout.cut(value)
+    return value
+
+
+def _any_rank(decision: bool, device: torch.device) -> bool:
+    flag = torch.tensor(int(decision), device=device)
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag)
+
+
+def _require_same_course(module: nn.Module) -> None:
+    if any(isinstance(part, ContinuousFlow) for part in module.modules()):
+        raise ValueError(
+            "trainer.strategy: a continuous prior's solve may fail on one process alone, and with sharded weights the "
+            "others would wait for it; use another prior or configs/trainer/ddp.yaml"
+        )

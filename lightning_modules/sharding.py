@@ -1,0 +1,182 @@
+"""Parameters of which each process holds an equal part, gathered whenever a module reads them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn.utils import get_total_norm
+
+from glow_app.nn import Conditioner
+
+__all__ = ["Layout", "Sharded", "is_sharded", "num_parameters", "parts_of", "shard", "total_norm"]
+
+# The same collectives under the names of torch 2.13, where those from before it are deprecated.
+_gather_into = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_reduce_scatter_into = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a tensor is divided: flat, in the order of its memory, into as many equal parts as there are processes.
+
+    Args:
+        shape: Of the whole tensor.
+        stride: Of the whole tensor, which a convolution's speed depends on.
+        device: Where the processes exchange parts.
+    """
+
+    shape: torch.Size
+    stride: tuple[int, ...]
+    device: torch.device
+
+    def part(self, whole: Tensor) -> Tensor:
+        """Return this process's part of what the first process has."""
+        flat = self._flat(whole.to(self.device))
+        dist.broadcast(flat, src=0)
+        return self._own(flat).to(whole.device)
+
+    def cut(self, whole: Tensor) -> Tensor:
+        """Return this process's part of what all processes have."""
+        return self._own(self._flat(whole))
+
+    def gather(self, part: Tensor) -> Tensor:
+        """Return the whole tensor, on every process."""
+        flat = torch.empty(part.numel() * dist.get_world_size(), dtype=part.dtype, device=self.device)
+        _gather_into(flat, part.to(self.device))
+        return flat[: self.shape.numel()].as_strided(self.shape, self.stride)
+
+    def collect(self, part: Tensor) -> Tensor:
+        """Return the whole tensor in the first process's memory, and elsewhere one without numbers."""
+        # Not on every process, nor on its GPU: there is room for one such tensor at a time, not for all of them.
+        return self.gather(part.detach()).to("cpu" if dist.get_rank() == 0 else "meta")
+
+    def scatter_mean(self, whole: Tensor) -> Tensor:
+        """Return this process's part of the mean over all processes."""
+        flat = self._flat(whole)
+        part = flat.new_empty(flat.numel() // dist.get_world_size())
+        _reduce_scatter_into(part, flat)
+        return part / dist.get_world_size()
+
+    def _flat(self, whole: Tensor) -> Tensor:
+        numel, world_size = self.shape.numel(), dist.get_world_size()
+        flat = whole.new_zeros(-(-numel // world_size) * world_size)
+        flat[:numel].as_strided(self.shape, self.stride).copy_(whole)
+        return flat
+
+    @staticmethod
+    def _own(flat: Tensor) -> Tensor:
+        return flat.chunk(dist.get_world_size())[dist.get_rank()].clone()
+
+
+class _Gather(Function):
+    """The whole parameter; its gradient goes back to where the parts are, as the mean over the processes."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, layout: Layout) -> Tensor:
+        ctx.layout = layout
+        return layout.gather(part)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.layout.scatter_mean(gradient), None
+
+
+class Sharded(nn.Module):
+    """Mixed into the class of a module whose parameters are divided; reads and writes state dicts of whole ones.
+
+    An attribute such as ``weight`` is the whole parameter, gathered when it is read, while ``parameters()`` are the
+    parts. That needs no hooks, which reversible backpropagation would go past, and the gradients need no ``backward()``
+    of the whole graph: it asks for them itself, layer by layer. All processes have to read alike, and to ask for state
+    dicts together; only the first gets numbers.
+    """
+
+    layouts: dict[str, Layout]
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name, layout in self.layouts.items():
+            destination[prefix + name] = layout.collect(destination[prefix + name])
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        for name, layout in self.layouts.items():
+            if prefix + name in state_dict:
+                state_dict[prefix + name] = layout.cut(state_dict[prefix + name])
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def shard(module: nn.Module, device: torch.device) -> None:
+    """Divide the matrices and kernels of all conditioners inside ``module`` among the processes.
+
+    They are practically all of a Glow's parameters. What is left is small, and some of it set in place by the
+    data-dependent initialisation.
+
+    Args:
+        module: With the same weights on every process, or else those of the first will count; if it is divided
+            already, it stays as it is.
+        device: Where the processes exchange parts.
+    """
+    conditioners = (part for part in module.modules() if isinstance(part, Conditioner))
+    for owner in {id(part): part for one in conditioners for part in one.modules()}.values():
+        names = [name for name, p in owner.named_parameters(recurse=False) if p.ndim > 1]
+        if names and not isinstance(owner, Sharded):
+            _divide(owner, names, device)
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Return whether a pass of ``module`` takes all processes."""
+    return any(isinstance(part, Sharded) for part in module.modules())
+
+
+def parts_of(module: nn.Module) -> Iterator[tuple[nn.Parameter, Layout]]:
+    """Yield the parts of all parameters inside ``module`` that are divided, and what they are parts of."""
+    for owner in module.modules():
+        if isinstance(owner, Sharded):
+            own = dict(owner.named_parameters(recurse=False))
+            yield from ((own[name], layout) for name, layout in owner.layouts.items())
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Return the number of parameters, those of other processes included."""
+    elsewhere = sum(layout.shape.numel() - part.numel() for part, layout in parts_of(module))
+    return sum(parameter.numel() for parameter in module.parameters()) + elsewhere
+
+
+def total_norm(module: nn.Module) -> Tensor:
+    """Return the norm of the gradient by all parameters, those of other processes included."""
+    parts = [part for part, _ in parts_of(module)]
+    own = {id(part) for part in parts}
+    norm = get_total_norm([p.grad for p in module.parameters() if p.grad is not None and id(p) not in own])
+    if not parts:
+        return norm
+    of_parts = get_total_norm([part.grad for part in parts if part.grad is not None]).to(parts[0]).view(1)
+    norms = of_parts.new_empty(dist.get_world_size())
+    # Not a reduction, whose last bit may differ between processes, and the copies of what is not divided with it.
+    _gather_into(norms, of_parts)
+    return torch.linalg.vector_norm(torch.cat([norms, norm.to(norms).view(1)]))
+
+
+def _divide(owner: nn.Module, names: list[str], device: torch.device) -> None:
+    layouts = {}
+    for name in names:
+        whole = owner._parameters[name]
+        assert whole is not None
+        layouts[name] = Layout(whole.shape, torch.empty_like(whole).stride(), device)
+        owner._parameters[name] = nn.Parameter(layouts[name].part(whole.detach()), whole.requires_grad)
+    cls = type(owner)
+    # The name stays, by which an exported model knows the class.
+    same = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    owner.__class__ = type(cls.__name__, (Sharded, cls), {**same, **{name: _gathered(name) for name in names}})
+    owner.layouts = layouts  # type: ignore[assignment]
+
+
+def _gathered(name: str) -> property:
+    def read(module: Sharded) -> Tensor:
+        return _Gather.apply(module._parameters[name], module.layouts[name])
+
+    return property(read)
