@@ -44,5 +44,7 @@ class EMA(WeightAveraging):
         return self._average_model
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Copy the module in the precision of the run, which Lightning gives it only afterwards."""
+        """Copy the module, in the precision and to the device of the run, which Lightning gives it only afterwards."""
+        # Else the average of a model on a GPU would stay on the CPU, and every step send all weights there.
+        self._device = trainer.strategy.root_device
         super().setup(trainer, trainer.precision_plugin.convert_module(pl_module), stage)  # type: ignore[arg-type]

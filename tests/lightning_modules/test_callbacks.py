@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -292,6 +293,13 @@ class TestEMA:
             d = min(decay, (1 + n) / (10 + n))
             found.append({name: d * found[-1][name] + (1 - d) * state[name] for name in state})
         return found
+
+    def test_the_average_is_on_the_device_of_the_run(self) -> None:
+        trainer, ema = MagicMock(), EMA()
+        trainer.strategy.root_device = torch.device("meta")  # the module itself is not there yet
+        trainer.precision_plugin.convert_module = lambda module: module
+        ema.setup(trainer, tiny_module(), "fit")
+        assert {parameter.device.type for parameter in ema.average.parameters()} == {"meta"}
 
     @pytest.mark.parametrize("decay", [0.0, 0.3, 0.999])
     def test_validation_sees_the_average(self, tmp_path: Path, decay: float) -> None:
