@@ -121,11 +121,60 @@ def test_interpolation_between_classes(
     assert np.array_equal(strip[-1], pixels(pictures[1]))
 
 
+def test_by_way_of_several_pictures(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
+    result = glow("interpolate", *pictures, "--checkpoint", trained, "--frames", 4, "--spherical")
+    assert "7 frames" in result.output
+    found = cells(pixels(tmp_path / "interpolation.png"), columns=3, rows=3)
+    for number, path in enumerate(pictures):
+        assert np.array_equal(found[3 * number], pixels(path))
+
+
+def test_levels_are_mixed(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
+    result = glow("interpolate", *pictures[:2], "--checkpoint", trained, "--mix")
+    assert "3 frames" in result.output
+    found = cells(pixels(tmp_path / "interpolation.png"), columns=3)
+    assert np.array_equal(found[0], pixels(pictures[0]))
+    assert np.array_equal(found[2], pixels(pictures[1]))
+    assert not np.array_equal(found[1], found[0])
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_an_animation_goes_there_and_back(
+    trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow, suffix: str
+) -> None:
+    file = tmp_path / f"moving.{suffix}"
+    result = glow("interpolate", *pictures[:2], "--checkpoint", trained, "--frames", 5, "--output", file)
+    assert result.code == 0, result
+    with Image.open(file) as picture:
+        assert picture.n_frames == 8  # type: ignore[attr-defined]
+        frames = []
+        for number in (0, 4):
+            picture.seek(number)
+            frames.append(np.asarray(picture.convert("L"))[::30, ::30])
+    assert np.array_equal(frames[0], pixels(pictures[0]))
+    assert np.array_equal(frames[1], pixels(pictures[1]))
+
+
+def test_a_video(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
+    av = pytest.importorskip("av")
+    file = tmp_path / "moving.mp4"
+    assert glow("interpolate", *pictures[:2], "--checkpoint", trained, "--frames", 5, "--output", file).code == 0
+    with av.open(str(file)) as container:
+        frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+    assert len(frames) == 8
+    assert np.abs(frames[0][15::30, 15::30].astype(int) - pixels(pictures[0])).mean() < 4
+
+
 def test_interpolation_is_refused(
     trained: Path, tmp_path: Path, pictures: list[Path], refused: Callable[..., str]
 ) -> None:
     pair = [pictures[0], pictures[1], "--checkpoint", trained]
     refused("interpolate", *pair, "--frames", 1)
+    assert "expected two or more" in refused("interpolate", pictures[0], "--checkpoint", trained, code=2)
+    assert "expected two" in refused("interpolate", *pictures, "--checkpoint", trained, "--mix", code=2)
+    assert "2 classes for 3 pictures" in refused("interpolate", *pictures, "--checkpoint", trained, "--label", 1, 2)
+    assert "expected .png, .gif" in refused("interpolate", *pair, "--output", "x.tiff", code=2)
+    assert "--seconds is 0" in refused("interpolate", *pair, "--output", "x.gif", "--seconds", 0, code=2)
     refused("interpolate", pictures[0], tmp_path / "none.png", "--checkpoint", trained)
     (tmp_path / "there.png").write_text("mine")
     assert "--overwrite" in refused("interpolate", *pair, "--output", tmp_path / "there.png")

@@ -3,7 +3,7 @@ import torch
 from registry import random_images, tiny_model
 from torch import Tensor
 
-from glow_app.generation import interpolate, reconstruct, sample_batches
+from glow_app.generation import reconstruct, sample_batches
 from glow_app.model import ImageModel
 
 SHAPE = (3, 8, 8)
@@ -63,43 +63,6 @@ def test_a_label_must_fit(model: ImageModel, conditional: ImageModel) -> None:
         list(sample_batches(model, 1, 1.0, 0, label=1))
     with pytest.raises(ValueError, match="0 to 3"):
         list(sample_batches(conditional, 1, 1.0, 0, label=4))
-
-
-@pytest.mark.parametrize("num_frames", [2, 3, 10])
-def test_interpolation_ends_in_the_images(model: ImageModel, num_frames: int) -> None:
-    first, second = random_images(2)
-    frames = interpolate(model, first, second, num_frames)
-    assert (frames.dtype, frames.shape) == (torch.uint8, (num_frames, *SHAPE))
-    assert torch.equal(frames[0], first)
-    assert torch.equal(frames[-1], second)
-
-
-def test_interpolation_is_straight_in_the_latents(model: ImageModel) -> None:
-    first, second = random_images(2)
-    a, b = model.encode(first[None]), model.encode(second[None])
-    quarter = model.decode([0.75 * x + 0.25 * y for x, y in zip(a, b, strict=True)])
-    assert torch.equal(interpolate(model, first, second, 5)[1:2], quarter)
-
-
-def test_interpolation_between_an_image_and_itself_stands_still(model: ImageModel) -> None:
-    image = random_images(1)[0]
-    assert all(torch.equal(frame, image) for frame in interpolate(model, image, image, 4))
-
-
-def test_interpolation_between_classes(conditional: ImageModel) -> None:
-    first, second = conditional.quantised(random_images(2))
-    frames = interpolate(conditional, first, second, 6, torch.tensor([1, 3]))
-    assert torch.equal(frames[0], first)
-    assert torch.equal(frames[-1], second)
-    with pytest.raises(ValueError, match="class-conditional"):
-        interpolate(conditional, first, second)
-
-
-@pytest.mark.parametrize("num_frames", [-1, 0, 1])
-def test_too_few_frames(model: ImageModel, num_frames: int) -> None:
-    first, second = random_images(2)
-    with pytest.raises(ValueError, match="at least 2"):
-        interpolate(model, first, second, num_frames)
 
 
 @pytest.mark.parametrize("num_bits", range(1, 9))

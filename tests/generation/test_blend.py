@@ -1,0 +1,108 @@
+import pytest
+import torch
+from registry import random_images, tiny_model
+from torch import Tensor
+
+from glow_app.generation import blend, interpolate, mix_levels
+from glow_app.model import ImageModel
+
+SHAPE = (3, 8, 8)
+
+
+@pytest.fixture(scope="module", params=[8, 5], ids=["8 bits", "5 bits"])
+def model(request: pytest.FixtureRequest) -> ImageModel:
+    return tiny_model(num_bits=request.param)
+
+
+@pytest.fixture(scope="module")
+def conditional() -> ImageModel:
+    return tiny_model(num_bits=5, num_classes=4)
+
+
+def norms(latents: list[Tensor]) -> list[float]:
+    return [float(level.double().norm()) for level in latents]
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+@pytest.mark.parametrize("num_frames", [2, 3, 10])
+def test_every_image_is_a_frame_in_every_pixel(model: ImageModel, num_frames: int, spherical: bool) -> None:
+    images = random_images(3)
+    frames = interpolate(model, images, num_frames, spherical=spherical, batch_size=4)
+    assert (frames.dtype, frames.shape) == (torch.uint8, (2 * num_frames - 1, *SHAPE))
+    assert torch.equal(frames[:: num_frames - 1], images)
+
+
+def test_the_line_is_straight_in_the_latents() -> None:
+    model, images = tiny_model(), random_images(2)
+    latents = model.encode(images)
+    quarter = model.decode([0.75 * level[:1] + 0.25 * level[1:] for level in latents])
+    assert torch.equal(interpolate(model, images, 5)[1:2], quarter)
+
+
+def test_the_arc_keeps_the_norm_and_turns_evenly() -> None:
+    from glow_app.generation.blend import _arc
+
+    ends = torch.randn(2, 4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ends[1] *= ends[0].norm() / ends[1].norm()
+    points = _arc(ends, torch.linspace(0, 1, 7, dtype=torch.float64))
+    torch.testing.assert_close(points.flatten(1).norm(dim=1), ends[0].norm().expand(7))
+    steps = (points[1:] - points[:-1]).flatten(1).norm(dim=1)
+    torch.testing.assert_close(steps, steps[:1].expand(6))
+    assert torch.equal(points[0], ends[0])
+    torch.testing.assert_close(points[-1], ends[1], rtol=0, atol=0)
+    assert steps[0] > 0
+    # Where there is no arc, the line.
+    opposite = torch.stack([ends[0], -ends[0]])
+    assert torch.isfinite(_arc(opposite, torch.tensor([0.5]))).all()
+    same = _arc(torch.stack([ends[0], ends[0]]), torch.tensor([0.3], dtype=torch.float64))
+    torch.testing.assert_close(same[0], ends[0])
+
+
+def test_between_an_image_and_itself_nothing_moves(model: ImageModel) -> None:
+    image = random_images(1)
+    frames = interpolate(model, image.expand(2, -1, -1, -1), 4)
+    assert all(torch.equal(frame, image[0]) for frame in frames)
+
+
+def test_what_few_bits_do_not_see_is_blended_beside() -> None:
+    model, images = tiny_model(num_bits=5), random_images(2)
+    weights = torch.tensor([[0.5, 0.5]])
+    seen = blend(model, model.quantised(images), weights)
+    unseen = images.short() - model.quantised(images).short()
+    expected = (seen.short() + unseen.float().mean(0, keepdim=True).round().short()).clamp(0, 255)
+    assert (blend(model, images, weights).short() - expected).abs().max() <= 1  # halves are rounded to even
+
+
+def test_levels_are_exchanged_one_by_one(model: ImageModel) -> None:
+    images = random_images(2)
+    frames = mix_levels(model, images)
+    assert len(frames) == 3
+    assert torch.equal(frames[0], images[0])
+    assert torch.equal(frames[-1], images[1])
+    assert torch.equal(mix_levels(model, images, levels=[1]), frames[1:2])
+    seen = model.quantised(images)
+    first, second = (model.encode(image[None]) for image in seen)
+    assert torch.equal(mix_levels(model, seen, levels=[1]), model.decode([second[0], first[1]]))
+
+
+def test_between_classes(conditional: ImageModel) -> None:
+    images = random_images(2)
+    frames = interpolate(conditional, images, 6, torch.tensor([1, 3]))
+    assert torch.equal(frames[[0, -1]], images)
+    with pytest.raises(ValueError, match="class-conditional"):
+        interpolate(conditional, images)
+
+
+def test_what_does_not_fit(model: ImageModel) -> None:
+    images = random_images(2)
+    for num_frames in (-1, 0, 1):
+        with pytest.raises(ValueError, match="at least 2"):
+            interpolate(model, images, num_frames)
+    with pytest.raises(ValueError, match="1 images to interpolate"):
+        interpolate(model, images[:1])
+    with pytest.raises(ValueError, match=r"weights are \(4, 3\); expected \(frames, 2\)"):
+        blend(model, images, torch.zeros(4, 3))
+    with pytest.raises(ValueError, match="expected 2"):
+        blend(model, images[:1], torch.zeros(4, 2))
+    with pytest.raises(ValueError, match="expected from 0 to 2"):
+        mix_levels(model, images, levels=[3])
