@@ -155,19 +155,26 @@ class ImageModel(Density):
         seeds = list(range(seeds, seeds + num)) if isinstance(seeds, int) else list(seeds)
         if len(seeds) != num:
             raise ValueError(f"there are {len(seeds)} seeds for {num} images")
-        temperatures = self._temperatures(temperature)
-        noise = [factor * level for factor, level in zip(temperatures, self.base_noise(seeds), strict=True)]
-        return self.decode(noise, labels)
+        return self.decode(self.base_noise(seeds, temperature), labels)
 
-    def base_noise(self, seeds: Sequence[int]) -> list[Tensor]:
-        """Return N(0, I) noise in the shape of the latents; each image's from its own CPU generator."""
+    def base_noise(self, seeds: Sequence[int], temperature: float | Sequence[float] = 1.0) -> list[Tensor]:
+        """Return noise in the shape of the latents, N(0, T²) for each level's temperature T.
+
+        Each image's comes from its own CPU generator, so that a seed means the same on every device.
+
+        Args:
+            seeds: One an image.
+            temperature: One for all levels or one a level, the finest first.
+
+        Raises:
+            ValueError: If a temperature is negative or not finite.
+        """
         generators = [image_generator(seed) for seed in seeds]
-        return [
-            torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(
-                self.device, self.dtype
-            )
-            for shape in self.flow.latent_shapes
-        ]
+        noise = []
+        for shape, factor in zip(self.flow.latent_shapes, self._temperatures(temperature), strict=True):
+            level = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+            noise.append(factor * level.to(self.device, self.dtype))
+        return noise
 
     def _temperatures(self, temperature: float | Sequence[float]) -> list[float]:
         num_levels = len(self.flow.latent_shapes)

@@ -2,6 +2,6 @@
 
 from glow_app.generation.blend import blend, interpolate, mix_levels
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
-from glow_app.generation.sample import sample_batches
+from glow_app.generation.sample import sample_batches, sweep, walk
 
-__all__ = ["Reconstruction", "blend", "interpolate", "mix_levels", "reconstruct", "sample_batches"]
+__all__ = ["Reconstruction", "blend", "interpolate", "mix_levels", "reconstruct", "sample_batches", "sweep", "walk"]

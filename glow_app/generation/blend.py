@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glow_app.model import ImageModel
 
-__all__ = ["blend", "interpolate", "mix_levels"]
+__all__ = ["along_arc", "blend", "interpolate", "mix_levels"]
 
 
 @torch.no_grad()
@@ -48,7 +48,7 @@ def blend(
         raise ValueError(f"there are {len(images)} images to blend; expected 2")
     if weights.ndim != 2 or weights.shape[1] != num_levels:
         raise ValueError(f"weights are {tuple(weights.shape)}; expected (frames, {num_levels}), one for each level")
-    path = _arc if spherical else _line
+    path = along_arc if spherical else along_line
     weights = weights.to(model.device, model.dtype)
     latents = model.encode(images, labels)
     embedded = None if labels is None else model.flow.embed(labels.to(model.device))
@@ -56,9 +56,9 @@ def blend(
     frames = []
     for part in weights.split(batch_size):
         between = [path(level, part[:, number]) for number, level in enumerate(latents)]
-        context = None if embedded is None else _line(embedded, part[:, -1])
+        context = None if embedded is None else along_line(embedded, part[:, -1])
         decoded = model.decode(between, context=context).cpu().short()
-        beside = _line(unseen.float(), part[:, 0].cpu().float()).round().short()
+        beside = along_line(unseen.float(), part[:, 0].cpu().float()).round().short()
         frames.append((decoded + beside).clamp(0, 255).to(torch.uint8))
     return torch.cat(frames)
 
@@ -122,18 +122,30 @@ def mix_levels(
     return blend(model, images, weights, labels)
 
 
-def _line(ends: Tensor, weights: Tensor) -> Tensor:
+def along_line(ends: Tensor, weights: Tensor) -> Tensor:
+    """Return points on the line between two tensors, (F, ...).
+
+    Args:
+        ends: (2, ...).
+        weights: (F,), how far from the first to the second.
+    """
     t = weights.reshape(-1, *(1 for _ in ends.shape[1:]))
     # Not torch.lerp: at the ends this form gives the end point itself, to the last bit.
     return (1 - t) * ends[:1] + t * ends[1:]
 
 
-def _arc(ends: Tensor, weights: Tensor) -> Tensor:
+def along_arc(ends: Tensor, weights: Tensor) -> Tensor:
+    """Return points on the arc between two latents, (F, C, H, W); on the line where there is no one arc.
+
+    Args:
+        ends: (2, C, H, W).
+        weights: (F,), how far from the first to the second.
+    """
     first, second = ends.double().flatten(1)
     cosine = torch.dot(first, second) / (first.norm() * second.norm()).clamp(min=torch.finfo(torch.float64).tiny)
     angle = torch.arccos(cosine.clamp(-1, 1)).to(ends.dtype)
     if not 1e-3 < angle < torch.pi - 1e-3:  # in one direction, or in opposite ones, between which there is no one arc
-        return _line(ends, weights)
+        return along_line(ends, weights)
     t = weights.reshape(-1, *(1 for _ in ends.shape[1:]))
     sine = torch.sin(angle)
     return torch.sin((1 - t) * angle) / sine * ends[:1] + torch.sin(t * angle) / sine * ends[1:]

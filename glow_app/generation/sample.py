@@ -1,21 +1,24 @@
-"""Sampling in batches."""
+"""Sampling: in batches, over temperatures, and on a walk."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from glow_app.generation.blend import along_arc
 from glow_app.model import ImageModel
 
-__all__ = ["sample_batches"]
+__all__ = ["Temperature", "sample_batches", "sweep", "walk"]
+
+Temperature = float | Sequence[float]
 
 
 def sample_batches(
     model: ImageModel,
     num: int,
-    temperature: float | Sequence[float],
+    temperature: Temperature,
     seed: int,
-    label: int | None = None,
+    label: int | Sequence[int] | None = None,
     batch_size: int = 16,
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield ``(seed, image)`` for each of ``num`` images, the image a uint8 tensor (C, H, W).
@@ -26,18 +29,97 @@ def sample_batches(
     Args:
         model: The model.
         num: How many.
-        temperature: One for all levels, or one a level.
+        temperature: One for all levels, or one a level, the finest first.
         seed: Of the first image.
-        label: The class of all images; for a class-conditional model None takes the classes in turn, by seed.
+        label: The class of all images, or classes that they take in turn; for a class-conditional model None stands for
+            all classes. Whose turn it is depends on the image's seed.
         batch_size: Images at a time.
+    Raises:
+        ValueError: If there is a label and the model has no classes, or not this one.
     """
-    num_classes = model.flow.num_classes
     for start in range(seed, seed + num, batch_size):
         seeds = list(range(start, start + batch_size))
-        labels = None
-        if num_classes is not None:
-            labels = torch.tensor([one % num_classes if label is None else label for one in seeds])
-        elif label is not None:
-            raise ValueError("this model is not class-conditional; leave --label out")
-        images = model.sample(batch_size, temperature, seeds, labels)
+        images = model.sample(batch_size, temperature, seeds, labels_of(model, seeds, label))
         yield from zip(seeds[: seed + num - start], images, strict=False)
+
+
+def labels_of(model: ImageModel, seeds: Sequence[int], label: int | Sequence[int] | None) -> Tensor | None:
+    """Return the class of each seed; None where the model has no classes.
+
+    Raises:
+        ValueError: If there is a label all the same.
+    """
+    num_classes = model.flow.num_classes
+    if num_classes is None:
+        if label is not None:
+            raise ValueError("this model is not class-conditional; leave --label out")
+        return None
+    turns = range(num_classes) if label is None else [label] if isinstance(label, int) else label
+    return torch.tensor([turns[seed % len(turns)] for seed in seeds])
+
+
+def sweep(
+    model: ImageModel,
+    temperatures: Sequence[Temperature],
+    seeds: Sequence[int],
+    label: int | Sequence[int] | None = None,
+) -> Tensor:
+    """Return the same noise at several temperatures.
+
+    Args:
+        model: The model.
+        temperatures: Each for all levels, or one a level.
+        seeds: Of the images.
+        label: As for :func:`sample_batches`.
+    Shape:
+        uint8, (T, N, C, H, W).
+    Raises:
+        ValueError: If a temperature or the label does not fit.
+    """
+    labels = labels_of(model, seeds, label)
+    return torch.stack([model.sample(len(seeds), temperature, seeds, labels) for temperature in temperatures])
+
+
+@torch.no_grad()
+def walk(
+    model: ImageModel,
+    num_stops: int,
+    temperature: Temperature,
+    seed: int,
+    label: int | Sequence[int] | None = None,
+    *,
+    num_frames: int = 12,
+    batch_size: int = 16,
+) -> Tensor:
+    """Return frames of a walk through the noise of some seeds, round and back to the first.
+
+    From stop to stop it goes along an arc, on which noise stays as likely as it was; the stops are what
+    :func:`sample_batches` draws.
+
+    Args:
+        model: The model.
+        num_stops: How many seeds, at least 2.
+        temperature: One for all levels, or one a level.
+        seed: Of the first stop.
+        label: The class of all frames; needed for a class-conditional model.
+        num_frames: From each stop to the next, of which the next is none.
+        batch_size: Frames at a time.
+    Shape:
+        uint8, (num_stops * num_frames, C, H, W).
+    Raises:
+        ValueError: If there are too few stops or frames, or a class is missing or does not fit.
+    """
+    if num_stops < 2 or num_frames < 1:
+        raise ValueError(f"a walk of {num_stops} stops and {num_frames} frames between; expected at least 2 and 1")
+    if model.flow.num_classes is not None and not isinstance(label, int):
+        raise ValueError(f"a walk stays in one class; give --label, 0 to {model.flow.num_classes - 1}")
+    seeds = [seed + number for number in range(num_stops)]
+    noise = model.base_noise(seeds, temperature)
+    steps = torch.arange(num_frames, dtype=model.dtype, device=model.device) / num_frames
+    frames = []
+    for number in range(num_stops):
+        ends = [torch.stack([level[number], level[(number + 1) % num_stops]]) for level in noise]
+        for part in steps.split(batch_size):
+            labels = labels_of(model, [0] * len(part), label)
+            frames.append(model.decode([along_arc(level, part) for level in ends], labels).cpu())
+    return torch.cat(frames)

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from glow_app import __version__
 from glow_app.checkpoint import load_model
-from glow_app.images import read_png_text
+from glow_app.generation import sweep
+from glow_app.images import grid, read_png_text
 from glow_app.pretrained import model_hash
 
 Glow = Callable[..., Any]
@@ -99,6 +101,47 @@ def test_temperature_zero_is_one_image(trained: Path, tmp_path: Path, glow: Glow
     assert np.array_equal(images[0], images[2])
 
 
+def test_a_temperature_for_each_level(trained: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]) -> None:
+    result = glow("sample", "--checkpoint", trained, "--count", 2, "--seed", 1, "--temperature", "0,0.7")
+    assert result.code == 0, result
+    assert "at temperature 0, 0.7, seed 1" in result.output
+    expected = load_model(trained).sample(16, [0.0, 0.7], 1)[0, 0].numpy()
+    assert np.array_equal(pixels(tmp_path / "samples/seed000001_t0.00-0.70.png"), expected)
+    assert read_png_text(tmp_path / "samples/seed000001_t0.00-0.70.png")["temperature"] == "[0.0, 0.7]"
+    options = ["--checkpoint", trained, "--output", tmp_path / "other", "--temperature"]
+    assert "3 temperatures; expected 1, or 2" in refused("sample", *options, "1,1,1")
+    assert "expected a finite number" in refused("sample", *options, "0.7,-1", code=2)
+
+
+def test_a_sweep_shows_the_same_noise_at_several_temperatures(trained: Path, tmp_path: Path, glow: Glow) -> None:
+    result = glow("sample", "--checkpoint", trained, "--count", 3, "--seed", 1, "--sweep", "0,0.7,1")
+    assert result.output.splitlines()[-1] == f"sweep: {Path('samples/sweep.png')}"
+    rows = sweep(load_model(trained), [0.0, 0.7, 1.0], [1, 2, 3])
+    assert np.array_equal(pixels(tmp_path / "samples/sweep.png"), np.asarray(grid(rows.flatten(0, 1), columns=3)))
+    assert torch.equal(rows[0, 0], rows[0, 1])
+    assert not torch.equal(rows[1, 0], rows[1, 1])
+    assert torch.equal(rows[1], load_model(trained).sample(3, 0.7, 1))
+
+
+def test_a_walk_comes_by_the_samples_and_back(trained: Path, tmp_path: Path, glow: Glow) -> None:
+    result = glow("sample", "--checkpoint", trained, "--count", 3, "--seed", 1, "--walk", 3)
+    assert result.code == 0, result
+    with Image.open(tmp_path / "samples/walk.gif") as picture:
+        assert picture.n_frames == 36  # type: ignore[attr-defined]
+        for number, seed in ((0, 1), (12, 2), (24, 3)):
+            picture.seek(number)
+            frame = np.asarray(picture.convert("L"))[::30, ::30]
+            assert np.array_equal(frame, pixels(tmp_path / f"samples/seed{seed:06d}_t0.70.png"))
+
+
+def test_a_walk_stays_in_one_class(conditional: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]) -> None:
+    options = ["sample", "--checkpoint", conditional, "--count", 1, "--walk", 2, "--seed", 0]
+    assert "a walk stays in one class" in refused(*options)
+    assert "a walk stays in one class" in refused(*options, "--label", 1, 2, "--overwrite")
+    assert glow(*options, "--label", 1, "--overwrite").code == 0
+    assert "of 1 stops" in refused(*options[:-3], 1, "--label", 1, "--overwrite")
+
+
 def test_a_seed_left_out_is_drawn_printed_and_saved(trained: Path, tmp_path: Path, glow: Glow) -> None:
     seeds = []
     for folder in (tmp_path / "a", tmp_path / "b"):
@@ -172,6 +215,8 @@ def test_a_class_conditional_model_takes_the_classes_in_turn(conditional: Path, 
             "sample", "--checkpoint", conditional, "--count", 20, "--seed", 0, "--output", tmp_path / folder, *options
         )
         assert result.code == 0, result
+    two = glow("sample", "--checkpoint", conditional, "--count", 4, "--seed", 3, "--output", "two", "--label", 4, 3)
+    assert two.code == 0, two
     images = {
         folder: [pixels(tmp_path / folder / f"seed{seed:06d}_t0.70.png") for seed in range(20)]
         for folder in ("all", "three", "four")
@@ -181,6 +226,9 @@ def test_a_class_conditional_model_takes_the_classes_in_turn(conditional: Path, 
         assert not np.array_equal(images["three"][seed], images["four"][seed])
     assert np.array_equal(images["all"][4], images["four"][4])
     assert not np.array_equal(images["all"][4], images["three"][4])
+    for seed in (3, 5):  # odd seeds take the second of the two classes, even ones the first
+        assert np.array_equal(pixels(tmp_path / f"two/seed{seed:06d}_t0.70.png"), images["three"][seed])
+    assert np.array_equal(pixels(tmp_path / "two/seed000004_t0.70.png"), images["four"][4])
     assert json.loads((tmp_path / "three" / "run.json").read_text())["label"] == 3
     assert read_png_text(tmp_path / "three" / "seed000000_t0.70.png")["label"] == "3"
 

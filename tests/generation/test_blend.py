@@ -40,11 +40,11 @@ def test_the_line_is_straight_in_the_latents() -> None:
 
 
 def test_the_arc_keeps_the_norm_and_turns_evenly() -> None:
-    from glow_app.generation.blend import _arc
+    from glow_app.generation.blend import along_arc
 
     ends = torch.randn(2, 4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     ends[1] *= ends[0].norm() / ends[1].norm()
-    points = _arc(ends, torch.linspace(0, 1, 7, dtype=torch.float64))
+    points = along_arc(ends, torch.linspace(0, 1, 7, dtype=torch.float64))
     torch.testing.assert_close(points.flatten(1).norm(dim=1), ends[0].norm().expand(7))
     steps = (points[1:] - points[:-1]).flatten(1).norm(dim=1)
     torch.testing.assert_close(steps, steps[:1].expand(6))
@@ -53,8 +53,8 @@ def test_the_arc_keeps_the_norm_and_turns_evenly() -> None:
     assert steps[0] > 0
     # Where there is no arc, the line.
     opposite = torch.stack([ends[0], -ends[0]])
-    assert torch.isfinite(_arc(opposite, torch.tensor([0.5]))).all()
-    same = _arc(torch.stack([ends[0], ends[0]]), torch.tensor([0.3], dtype=torch.float64))
+    assert torch.isfinite(along_arc(opposite, torch.tensor([0.5]))).all()
+    same = along_arc(torch.stack([ends[0], ends[0]]), torch.tensor([0.3], dtype=torch.float64))
     torch.testing.assert_close(same[0], ends[0])
 
 
