@@ -1,36 +1,34 @@
 """`glow estimate`: what a training will need, before it starts."""
 
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import get_args
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
 
 from glow_app.bijections import Memory
-from glow_app.peak_memory import peak_memory
+from glow_app.model import ImageModel
 from glow_app.usage import UsageError
 from lightning_modules.arguments import configs_first, take_option
 from lightning_modules.cli import GlowCLI
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 from lightning_modules.quiet import quiet
+from lightning_modules.random_step import RandomStep, skip_initialization
 from lightning_modules.run_folder import release_run_dir
+from lightning_modules.step_memory import step_memory
+from lightning_modules.step_time import step_time
 
 __all__ = ["Estimate", "estimate", "main"]
 
-# Two batches whose difference is the memory of the images between them.
-SMALL, LARGE = 1, 5
-
-# Bytes up to which the memory of the whole batch is measured; a larger one is told from those two.
-ROOM = 1e9
-
-# Seconds up to which a step of the whole batch is timed; a longer one is told from a part of it.
-PATIENCE = 20.0
+# Bytes on a CPU up to which a step is run as a whole: little enough to leave a laptop usable.
+ROOM = 2e9
 
 
 class EstimateCLI(GlowCLI):
@@ -47,74 +45,52 @@ class Estimate:
     Args:
         num_parameters: Of the model.
         fixed_bytes: Of parameters, gradients, optimiser state and averages.
-        memory: Mode to bytes of a step beyond those, and how many of them an image takes.
+        memory: Mode to bytes of a step beyond those, and the most of them that grow with the batch, for each image.
         step_seconds: Of forward and backward pass and optimiser, on one batch.
-        is_timed: Whether a whole batch was timed, and not a part of one.
+        is_timed: Whether a whole step was timed, and not a part of one.
     """
 
     num_parameters: int
     fixed_bytes: int
-    memory: dict[Memory, tuple[float, float]]
+    memory: dict[Memory, tuple[int, int]]
     step_seconds: float
     is_timed: bool
 
 
-def estimate(module: DensityModule, batch_size: int, device: torch.device, context: Callable[[], object]) -> Estimate:
-    """Measure a few steps on random images.
+def estimate(
+    module: DensityModule, batch_size: int, device: torch.device, context: Callable[[], AbstractContextManager[object]]
+) -> Estimate:
+    """Count the memory of a training step, and time one on random images, or a part of one.
 
     Args:
-        module: What will be trained.
+        module: What will be trained; its actnorms count as initialised afterwards.
         batch_size: Images a step of one process.
         device: Where.
-        context: Of the precision, a context manager.
+        context: Of the precision.
     """
     module.to(device)
-    model = module.model
-    classes = model.flow.num_classes
+    model, step = module.model, RandomStep(device, context)
+    skip_initialization(model)
+    memory = step_memory(model, step, batch_size)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    fixed = round(weights * (3 + _state_share(module.optimizer, model)))
+    room = ROOM if device.type == "cpu" else torch.cuda.mem_get_info(device)[0]
+    seconds, is_timed = step_time(
+        model, module.optimizer, step, batch_size, fits=fixed + memory[model.flow.memory][0] < room
+    )
+    return Estimate(sum(p.numel() for p in model.parameters()), fixed, memory, seconds, is_timed)
 
-    def batch(size: int) -> tuple[Tensor, Tensor]:
-        images = torch.randint(0, 256, (size, *model.flow.image_shape), dtype=torch.uint8, device=device)
-        return images, torch.randint(0, classes or 1, (size,), device=device)
 
-    def backward(size: int) -> Callable[[], None]:
-        images, labels = batch(size)
-
-        def run() -> None:
-            with context():  # type: ignore[attr-defined]
-                loss = module(images, labels).mean()
-            loss.backward()
-
-        return run
-
-    model.initialize(*batch(LARGE))
-    optimizer = module.optimizer(module.parameters())
-    for group in optimizer.param_groups:
-        group["lr"] = 0.0  # nothing shall be learnt from noise, least of all at full rate
-    backward(SMALL)()
-    optimizer.step()
-    state = [value for group in optimizer.state.values() for value in group.values() if isinstance(value, Tensor)]
-    sizes = [tensor.numel() * tensor.element_size() for tensor in module.parameters()]
-    chosen, memory = model.flow.memory, {}
-
-    def peak(size: int) -> int:
-        optimizer.zero_grad()
-        return peak_memory(backward(size), device) - sum(sizes)
-
-    for mode in get_args(Memory):
-        model.flow.memory = mode
-        small, large = peak(SMALL), peak(LARGE)
-        slope = (large - small) / (LARGE - SMALL)
-        total = large + (batch_size - LARGE) * slope
-        memory[mode] = (peak(batch_size) if total < ROOM else total, slope)
-    model.flow.memory = chosen
-    part = _seconds(backward(min(LARGE, batch_size)), optimizer, device)
-    is_timed = batch_size <= LARGE or part * batch_size / LARGE < PATIENCE
-    seconds = part if batch_size <= LARGE else part * batch_size / LARGE
-    if is_timed and batch_size > LARGE:
-        seconds = _seconds(backward(batch_size), optimizer, device)
-    averages = sum(sizes)
-    fixed = 2 * sum(sizes) + averages + sum(tensor.numel() * tensor.element_size() for tensor in state)
-    return Estimate(sum(p.numel() for p in module.parameters()), fixed, memory, seconds, is_timed)
+def _state_share(optimizer: Callable[[Iterable[Parameter]], Optimizer], model: ImageModel) -> float:
+    """Return the bytes of optimiser state for each byte of the parameters."""
+    parameter = Parameter(torch.zeros(64, 64, dtype=model.dtype))
+    parameter.grad = torch.zeros_like(parameter)
+    made = optimizer([parameter])
+    made.step()
+    state = [value for value in made.state[parameter].values() if isinstance(value, Tensor) and value.ndim]
+    return sum(tensor.numel() * tensor.element_size() for tensor in state) / (
+        parameter.numel() * parameter.element_size()
+    )
 
 
 def main(command: str, arguments: list[str]) -> None:
@@ -147,18 +123,6 @@ def main(command: str, arguments: list[str]) -> None:
         _print_time(found, size, trainer.world_size, trainer.max_epochs, _num_images(data))
 
 
-def _seconds(run: Callable[[], None], optimizer: torch.optim.Optimizer, device: torch.device) -> float:
-    """Return the seconds of a step, after one to warm up."""
-    for _ in range(2):
-        optimizer.zero_grad()
-        start = time.perf_counter()
-        run()
-        optimizer.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
 def _num_images(data: ImageDataModule) -> int | None:
     try:
         return data.num_images("train")
@@ -174,14 +138,16 @@ def _print(found: Estimate, batch_size: int, where: str, chosen: Memory) -> None
     print(f"memory of a process  batch of {batch_size}, {where}")
     for mode, (total, slope) in found.memory.items():
         mark = "  <- model.memory" if mode == chosen else ""
-        print(f"  {mode:<18} {_size(fixed + total):>9}, {_size(slope):>9} of them for each image{mark}")
+        print(f"  {mode:<18} {_size(fixed + total):>9}, {_size(slope):>9} an image{mark}")
 
 
 def _print_time(
     found: Estimate, batch_size: int, num_processes: int, epochs: int | None, num_images: int | None
 ) -> None:
     about = "" if found.is_timed else " (from a part of it)"
-    print(f"a step               {found.step_seconds:.2f} s{about}, {batch_size / found.step_seconds:,.1f} images/s")
+    rate = batch_size / found.step_seconds
+    speed = f"{rate:,.1f} images/s" if rate >= 1 else f"{1 / rate:,.1f} s an image"
+    print(f"a step               {found.step_seconds:.2f} s{about}, {speed}")
     if num_images is None:
         return
     steps = num_images // (batch_size * num_processes)

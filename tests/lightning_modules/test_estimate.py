@@ -1,14 +1,19 @@
 """What `glow estimate` says is what a training then needs."""
 
 import re
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from glow_app.bijections import Memory
 from glow_app.cli import main
+from glow_app.counted_memory import PROBE
 from glow_app.flows import Glow
 from glow_app.peak_memory import peak_memory
+from glow_app.priors import CNFPrior
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate import estimate
 
@@ -23,14 +28,14 @@ def module_of(num_steps: int) -> DensityModule:
 @pytest.mark.parametrize("memory", ["store", "checkpoint", "reversible"])
 def test_memory_is_that_of_a_step(memory: str) -> None:
     module = module_of(6)
-    found = estimate(module, 32, torch.device("cpu"), torch.enable_grad)
+    found = estimate(module, 32, torch.device("cpu"), nullcontext)
     module.model.flow.memory = memory  # type: ignore[assignment]
     images, labels = torch.randint(0, 256, (32, 1, 16, 16), dtype=torch.uint8), torch.zeros(32, dtype=torch.int64)
     parameters = sum(p.numel() * p.element_size() for p in module.parameters())
     module.zero_grad()
     measured = peak_memory(lambda: module(images, labels).mean().backward()) - parameters
     total, an_image = found.memory[memory]  # type: ignore[index]
-    assert total == pytest.approx(measured, rel=0.02)
+    assert total == pytest.approx(measured, rel=0.05)
     assert 0 < an_image < total / 16
     # Weights, gradients, averages and Adamax's two moments, whose counters are small.
     assert found.fixed_bytes == pytest.approx(5 * parameters, rel=0.01)
@@ -41,11 +46,41 @@ def test_memory_is_that_of_a_step(memory: str) -> None:
 def test_reversible_does_not_grow_with_the_steps_and_leaves_the_mode() -> None:
     module = module_of(2)
     module.model.flow.memory = "checkpoint"
-    shallow = estimate(module, 4, torch.device("cpu"), torch.enable_grad).memory
+    shallow = estimate(module, 4, torch.device("cpu"), nullcontext).memory
     assert module.model.flow.memory == "checkpoint"
-    deep = estimate(module_of(12), 4, torch.device("cpu"), torch.enable_grad).memory
+    deep = estimate(module_of(12), 4, torch.device("cpu"), nullcontext).memory
     assert deep["store"][1] > 4 * shallow["store"][1]
     assert deep["reversible"][1] < 1.5 * shallow["reversible"][1]
+
+
+def test_what_depends_on_values_is_measured() -> None:
+    flow = Glow((1, 8, 8), 2, 2, 8, prior=partial(CNFPrior, hidden_features=8, num_layers=1))
+    found = estimate(DensityModule(flow), 8, torch.device("cpu"), nullcontext)
+    total, an_image = found.memory["store"]
+    assert 0 < an_image < total / 4
+
+
+@pytest.mark.parametrize("memory", ["store", "reversible"])
+@pytest.mark.parametrize(("patience", "room"), [(0.0, 2e9), (1e9, 0.0)])
+def test_a_long_or_large_step_is_told_from_a_part(
+    memory: Memory, patience: float, room: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_modules.step_time.PATIENCE", patience)
+    monkeypatch.setattr("lightning_modules.estimate.ROOM", room)
+    module = module_of(4)
+    module.model.flow.memory = memory
+    levels = list(module.model.flow.levels)
+    ran: list[int] = []
+    for level in levels:
+        for bijection in level.bijections:  # type: ignore[union-attr]
+            bijection.register_forward_hook(lambda module, inputs, output: ran.append(len(inputs[0])))
+    found = estimate(module, 100, torch.device("cpu"), nullcontext)
+    assert not found.is_timed
+    assert found.step_seconds > 0
+    assert set(ran) == {1, 80, PROBE}, "20,480 pixels, and never the batch"
+    assert module.model.flow.memory == memory
+    assert list(module.model.flow.levels) == levels
+    assert all(parameter.grad is None for parameter in module.parameters())
 
 
 def test_the_command_prints_it_all_and_leaves_nothing(
@@ -57,7 +92,7 @@ def test_the_command_prints_it_all_and_leaves_nothing(
     told = capsys.readouterr().out
     assert re.search(r"^parameters +119,168$", told, re.MULTILINE)
     assert re.search(r"batch of 32, 32-true on cpu", told)
-    assert re.search(r"^  reversible .* MB, .* kB of them for each image  <- model.memory$", told, re.MULTILINE)
+    assert re.search(r"^  reversible .* MB, .* kB an image  <- model.memory$", told, re.MULTILINE)
     assert re.search(r"^a step +\d+\.\d\d s, [\d.,]+ images/s$", told, re.MULTILINE)
     assert re.search(r"^an epoch +44 steps, 0:", told, re.MULTILINE)
     assert re.search(r"^the run +3 epochs, 0:", told, re.MULTILINE)
