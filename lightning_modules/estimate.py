@@ -27,7 +27,8 @@ from lightning_modules.step_time import step_time
 
 __all__ = ["Estimate", "estimate", "main"]
 
-# Bytes on a CPU up to which a step is run as a whole: little enough to leave a laptop usable.
+# Bytes up to which a step is run as a whole where the memory is not the step's own: little enough to leave a laptop
+# usable.
 ROOM = 2e9
 
 
@@ -74,10 +75,9 @@ def estimate(
     memory = step_memory(model, step, batch_size)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     fixed = round(weights * (3 + _state_share(module.optimizer, model)))
-    room = ROOM if device.type == "cpu" else torch.cuda.mem_get_info(device)[0]
-    seconds, is_timed = step_time(
-        model, module.optimizer, step, batch_size, fits=fixed + memory[model.flow.memory][0] < room
-    )
+    room = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else ROOM
+    fits = fixed + memory[model.flow.memory][0] < room
+    seconds, is_timed = step_time(model, module.optimizer, step, batch_size, fits)
     return Estimate(sum(p.numel() for p in model.parameters()), fixed, memory, seconds, is_timed)
 
 
@@ -88,9 +88,7 @@ def _state_share(optimizer: Callable[[Iterable[Parameter]], Optimizer], model: I
     made = optimizer([parameter])
     made.step()
     state = [value for value in made.state[parameter].values() if isinstance(value, Tensor) and value.ndim]
-    return sum(tensor.numel() * tensor.element_size() for tensor in state) / (
-        parameter.numel() * parameter.element_size()
-    )
+    return sum(tensor.numel() * tensor.element_size() for tensor in state) / parameter.untyped_storage().nbytes()
 
 
 def main(command: str, arguments: list[str]) -> None:
