@@ -1,0 +1,100 @@
+"""Parameters and memory of every preset in configs/, in the three memory modes: the table of docs/presets.md.
+
+    python benchmarks/presets.py
+    python benchmarks/presets.py folder32 folder128    # these alone; the others keep their figures
+
+Memory is counted as `glow estimate` does, in float32: the most bytes of a training step that grow with the batch, for
+each image. What is expected, and who measured it, stands in the header of each file.
+"""
+
+import argparse
+import json
+import re
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import RESULTS, write_result, write_table
+
+from lightning_modules.density import DensityModule
+from lightning_modules.estimate import EstimateCLI
+from lightning_modules.quiet import quiet
+from lightning_modules.random_step import RandomStep, skip_initialization
+from lightning_modules.step_memory import step_memory
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml")) if path.name != "base.yaml"}
+
+
+def measure(path: Path) -> dict[str, Any]:
+    """Return the figures of one preset."""
+    with tempfile.TemporaryDirectory() as scratch:
+        module = EstimateCLI(["fit", f"--config={path}", f"--run_dir={scratch}"]).model
+    assert isinstance(module, DensityModule)
+    model = module.model
+    skip_initialization(model)
+    memory = step_memory(model, RandomStep(torch.device("cpu"), nullcontext), batch_size=1)
+    return {
+        "image_shape": list(model.flow.image_shape),
+        "num_bits": model.num_bits,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "bytes_an_image": {mode: an_image for mode, (_, an_image) in memory.items()},
+    }
+
+
+def expected(path: Path) -> tuple[str, str]:
+    """Return the bits/dim that the header tells to expect, and whose figure it is."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    header = " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    figure = re.search(r"Expected: (\d\.\d+) bits/dim( for \w+)?", header)
+    if figure is None:
+        return "depends on the pictures", "not measured"
+    published = re.search(r"Published by ([^(]+) \([^)]*\)( for [\w ]+)?", header)
+    whose = "measured here" if published is None else f"published by {published[1]}{published[2] or ''}"
+    return figure[1] + (figure[2] or ""), whose
+
+
+def size(num_bytes: float) -> str:
+    """Return bytes in three digits."""
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 999.5:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} GB"
+
+
+def row(name: str, found: dict[str, Any]) -> list[str]:
+    """Return the line of the table."""
+    channels, height, width = found["image_shape"]
+    return [
+        f"[`{name}.yaml`](../configs/{name}.yaml)",
+        f"{height}x{width}x{channels}",
+        str(found["num_bits"]),
+        f"{found['parameters'] / 1e6:.3g}M",
+        *(size(num_bytes) for num_bytes in found["bytes_an_image"].values()),
+        *expected(PRESETS[name]),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*PRESETS, []], default=[])
+    names = parser.parse_args().names or list(PRESETS)
+    quiet()
+    file = RESULTS / "presets.json"
+    results = json.loads(file.read_text())["results"] if file.exists() else {}
+    for name in names:
+        results[name] = measure(PRESETS[name])
+        print(" | ".join(row(name, results[name])), flush=True)
+        # After each, so that a long list may be stopped.
+        results = {name: results[name] for name in PRESETS if name in results}
+        write_result("presets", {"results": results})
+    modes = [f"`{mode}`" for mode in next(iter(results.values()))["bytes_an_image"]]
+    header = ["preset", "image", "bits", "parameters", *modes, "expected bits/dim", "whose figure"]
+    write_table("presets", header, [row(name, found) for name, found in results.items()], page="presets.md")
+
+
+if __name__ == "__main__":
+    main()
