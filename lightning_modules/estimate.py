@@ -19,6 +19,7 @@ from lightning_modules.arguments import configs_first, take_option
 from lightning_modules.cli import GlowCLI
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
+from lightning_modules.loading import loading_speed
 from lightning_modules.quiet import quiet
 from lightning_modules.random_step import RandomStep, skip_initialization
 from lightning_modules.run_folder import release_run_dir
@@ -118,7 +119,9 @@ def main(command: str, arguments: list[str]) -> None:
         context = trainer.precision_plugin.train_step_context
         found = estimate(module, size, trainer.strategy.root_device, context)
         _print(found, size, f"{trainer.precision} on {trainer.strategy.root_device}", module.model.flow.memory)
-        _print_time(found, size, trainer.world_size, trainer.max_epochs, _num_images(data))
+        _print_time(found, size, trainer.world_size, trainer.max_epochs, num_images := _num_images(data))
+        if num_images is not None:
+            _print_loading(data, size / found.step_seconds)
 
 
 def _num_images(data: ImageDataModule) -> int | None:
@@ -154,6 +157,15 @@ def _print_time(
     print(f"an epoch             {steps:,} steps{processes}, {an_epoch} without validation and saving")
     if epochs is not None and epochs > 0:
         print(f"the run              {epochs:,} epochs, {an_epoch * epochs}")
+
+
+def _print_loading(data: ImageDataModule, training: float) -> None:
+    found = loading_speed(data.train_dataloader())
+    workers = data.hparams["num_workers"]
+    first = f"the first batch after {found.first_batch:.1f} s" if found.first_batch >= 0.1 else "at once"
+    print(f"loading              {found.images_per_second:,.0f} images/s with data.num_workers {workers}, {first}")
+    if found.images_per_second < training:
+        print("                     slower than the training: raise data.num_workers, or see glow data pack --help")
 
 
 def _size(num_bytes: float) -> str:

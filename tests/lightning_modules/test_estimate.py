@@ -1,21 +1,26 @@
 """What `glow estimate` says is what a training then needs."""
 
+import math
 import re
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from glow_app.bijections import Memory
 from glow_app.cli import main
 from glow_app.counted_memory import PROBE
+from glow_app.data import ImageSet, train_loader
 from glow_app.flows import Glow
 from glow_app.peak_memory import peak_memory
 from glow_app.priors import CNFPrior
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate import estimate
+from lightning_modules.loading import Loading, loading_speed
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -96,7 +101,28 @@ def test_the_command_prints_it_all_and_leaves_nothing(
     assert re.search(r"^a step +\d+\.\d\d s, [\d.,]+ images/s$", told, re.MULTILINE)
     assert re.search(r"^an epoch +44 steps, 0:", told, re.MULTILINE)
     assert re.search(r"^the run +3 epochs, 0:", told, re.MULTILINE)
+    assert re.search(r"^loading +[\d,]+ images/s with data.num_workers 0, ", told, re.MULTILINE)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("rate", "is_slow"), [(0.5, True), (1e9, False)])
+def test_a_loader_that_will_not_keep_up_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rate: float, is_slow: bool
+) -> None:
+    monkeypatch.setattr("lightning_modules.estimate.loading_speed", lambda loader: Loading(2.0, rate))
+    assert main(["estimate", f"--config={REPOSITORY / 'configs/digits.yaml'}"]) == 0
+    told = capsys.readouterr().out
+    assert "the first batch after 2.0 s" in told
+    assert ("slower than the training: raise data.num_workers" in told) == is_slow
+
+
+def test_loading_is_timed_after_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 5.0, *(5.0 + step for step in range(1, 100))])
+    monkeypatch.setattr("lightning_modules.loading.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    images = ImageSet(np.zeros((100, 1, 2, 2), np.uint8), torch.zeros(100, dtype=torch.int64))
+    assert loading_speed(train_loader(images, 5)) == Loading(5.0, 5.0)
+    clock = iter([0.0, 5.0])
+    assert loading_speed(train_loader(images, 100)) == Loading(5.0, math.inf)
 
 
 def test_data_that_is_not_there_yet_is_no_hindrance(

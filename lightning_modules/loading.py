@@ -1,0 +1,42 @@
+"""How fast a loader hands out batches, with nobody training beside it."""
+
+import time
+from typing import Any, NamedTuple
+
+from glow_app.data import TrainLoader
+
+__all__ = ["Loading", "loading_speed"]
+
+# Seconds that are enough to tell.
+ENOUGH = 3.0
+
+
+class Loading(NamedTuple):
+    """What was found.
+
+    Args:
+        first_batch: Seconds until it was there.
+        images_per_second: From then on; infinite where there is no second batch.
+    """
+
+    first_batch: float
+    images_per_second: float
+
+
+def loading_speed(loader: TrainLoader[Any]) -> Loading:
+    """Take batches for some seconds, or to the end of an epoch.
+
+    Args:
+        loader: Of one process.
+    """
+    begin = time.perf_counter()
+    batches = iter(loader)
+    next(batches)
+    start = now = time.perf_counter()
+    count = 0
+    for _ in batches:
+        now, count = time.perf_counter(), count + 1
+        if now - start > ENOUGH:
+            break
+    rate = count * (loader.batch_size or 1) / max(now - start, 1e-9) if count else float("inf")
+    return Loading(start - begin, rate)
