@@ -20,6 +20,8 @@ COMMANDS = {
     "sample": "draw images at a temperature",
     "interpolate": "the images between two images",
     "reconstruct": "encode and decode images, and say how exact it was",
+    "encode": "the latents of images, as a file",
+    "decode": "the images of latents",
     "data": "pack folders of images into shards, and check shards",
     "export": "write a checkpoint as safetensors and config",
     "info": "what a model, a checkpoint or a picture says about itself",

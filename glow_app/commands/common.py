@@ -1,7 +1,7 @@
 """What several commands share: options, the output folder, and images from files."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ __all__ = [
     "device_of",
     "load",
     "output_folder",
+    "picture_batches",
     "positive_int",
     "read_images",
     "refuse_existing",
@@ -104,39 +105,77 @@ def check_labels(model: "ImageModel", labels: object) -> None:
         raise ValueError(f"this model is class-conditional; give --label, 0 to {num_classes - 1}")
 
 
-def read_images(model: "ImageModel", paths: Sequence[str], skip_broken: bool = False) -> "Tensor":
+def read_images(model: "ImageModel", paths: Sequence[str]) -> "Tensor":
     """Return picture files as uint8 (B, C, H, W) in the model's shape; says so where a size had to be changed.
 
     Args:
         model: Whose shape counts.
         paths: The files.
-        skip_broken: Report and leave out what cannot be read, as long as something can.
 
     Raises:
         ValueError: If a file is missing or unreadable.
     """
-    import numpy as np
+    import torch
+
+    return torch.stack([_read_image(model, path) for path in paths])
+
+
+def picture_batches(
+    model: "ImageModel", places: Sequence[str], batch_size: int
+) -> "Iterator[tuple[list[str], Tensor]]":
+    """Yield names and images, uint8 (B, C, H, W), of picture files and of all that folders hold, in order.
+
+    Args:
+        model: Whose shape counts.
+        places: Files, which have to be readable, and folders, in which what cannot be read is reported and left out.
+        batch_size: Images at a time.
+
+    Raises:
+        ValueError: If a file is missing or unreadable, or not one of a folder's files is readable.
+    """
+    import torch
+
+    from glow_app.data.listing import list_images
+
+    names: list[str] = []
+    images: list[Tensor] = []
+    for place in map(Path, places):
+        read = 0
+        files = [str(place / file.name) for file in list_images(place).files] if place.is_dir() else [str(place)]
+        for file in files:
+            try:
+                images.append(_read_image(model, file))
+            except ValueError as error:
+                if not place.is_dir():
+                    raise
+                print(f"skipped: {error}")
+                continue
+            read += 1
+            names.append(file)
+            if len(images) == batch_size:
+                yield names, torch.stack(images)
+                names, images = [], []
+        if not read:
+            raise ValueError(f"none of the {len(files)} files in {place} could be read as a picture")
+    if images:
+        yield names, torch.stack(images)
+
+
+def _read_image(model: "ImageModel", path: str) -> "Tensor":
     import torch
     from PIL import Image
 
     from glow_app.data.decoding import decode_file
 
     shape = model.flow.image_shape
-    arrays = []
-    for path in paths:
-        try:
-            with Image.open(path) as picture:
-                width, height = picture.size
-            arrays.append(decode_file(Path(path), shape, "crop"))
-        except Exception as error:  # Pillow's plugins share no narrower type
-            missing = isinstance(error, FileNotFoundError)
-            message = f"there is no file {path}" if missing else f"{path} cannot be read as a picture: {error}"
-            if not skip_broken:
-                raise ValueError(message) from error
-            print(f"skipped: {message}")
-            continue
-        if (height, width) != shape[1:]:
-            print(f"{path}: {height}x{width} resized and cropped to {shape[1]}x{shape[2]}")
-    if not arrays:
-        raise ValueError(f"none of the {len(paths)} files could be read as a picture")
-    return torch.from_numpy(np.stack(arrays))
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+        array = decode_file(Path(path), shape, "crop")
+    except Exception as error:  # Pillow's plugins share no narrower type
+        missing = isinstance(error, FileNotFoundError)
+        message = f"there is no file {path}" if missing else f"{path} cannot be read as a picture: {error}"
+        raise ValueError(message) from error
+    if (height, width) != shape[1:]:
+        print(f"{path}: {height}x{width} resized and cropped to {shape[1]}x{shape[2]}")
+    return torch.from_numpy(array.copy())

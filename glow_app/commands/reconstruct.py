@@ -1,6 +1,7 @@
 """Encode and decode images, report the largest pixel error, and write both side by side."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,8 @@ from glow_app.commands.common import (
     check_labels,
     load,
     output_folder,
+    picture_batches,
     positive_int,
-    read_images,
     refuse_existing,
 )
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from glow_app.model import ImageModel
+
+SHOWN = 64  # originals and reconstructions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,22 +46,22 @@ def run(arguments: argparse.Namespace) -> None:
     model = load(arguments)
     path = Path(arguments.output) / "comparison.png"
     refuse_existing([path], arguments.overwrite)
-    images, labels = _images_and_labels(model, arguments)
-    batches = zip(images.split(arguments.batch_size), labels.split(arguments.batch_size), strict=True)
-    results = [reconstruct(model, *batch) for batch in batches]
-    pairs = torch.stack([images, torch.cat([result.images for result in results])], dim=1).flatten(0, 1)
-    save_png(grid(pairs[:64], columns=8), output_folder(arguments) / path.name)
-    print(f"{len(images)} images, largest pixel error {max(result.max_pixel_error for result in results)} of 255")
+    results, shown = [], []
+    for images, labels in _batches(model, arguments):
+        results.append(reconstruct(model, images, labels))
+        shown.append(torch.stack([images, results[-1].images], dim=1).flatten(0, 1))
+    save_png(grid(torch.cat(shown)[:SHOWN], columns=8), output_folder(arguments) / path.name)
+    count = sum(len(result.images) for result in results)
+    print(f"{count} images, largest pixel error {max(result.max_pixel_error for result in results)} of 255")
     if lost := max(result.max_quantisation for result in results):
         print(f"the model keeps {model.num_bits} of 8 bits, which changed a pixel by up to {lost} beforehand")
     print(f"originals and reconstructions side by side: {path}")
 
 
-def _images_and_labels(model: "ImageModel", arguments: argparse.Namespace) -> "tuple[Tensor, Tensor]":
+def _batches(model: "ImageModel", arguments: argparse.Namespace) -> "Iterator[tuple[Tensor, Tensor | None]]":
     import torch
 
     from glow_app.data import load_split
-    from glow_app.data.listing import list_images
 
     if bool(arguments.images) == bool(arguments.source):
         raise ValueError("glow reconstruct needs picture files or folders, or else --source")
@@ -66,11 +69,9 @@ def _images_and_labels(model: "ImageModel", arguments: argparse.Namespace) -> "t
         chosen = load_split(
             arguments.source, "test", model.flow.image_shape, root=arguments.root, limit=arguments.count
         )
-        return torch.from_numpy(chosen.images[:]), chosen.labels
+        size = arguments.batch_size
+        yield from zip(torch.from_numpy(chosen.images).split(size), chosen.labels.split(size), strict=True)
+        return
     check_labels(model, arguments.label)
-    parts = []
-    for name in map(Path, arguments.images):
-        files = [str(name / file.name) for file in list_images(name).files] if name.is_dir() else [str(name)]
-        parts.append(read_images(model, files, skip_broken=name.is_dir()))
-    images = torch.cat(parts)
-    return images, torch.full((len(images),), arguments.label or 0)
+    for _, images in picture_batches(model, arguments.images, arguments.batch_size):
+        yield images, None if arguments.label is None else torch.full((len(images),), arguments.label)

@@ -1,0 +1,41 @@
+"""Write the pictures of latents that `glow encode` wrote."""
+
+import argparse
+from pathlib import Path
+
+from glow_app.commands.common import (
+    add_model_arguments,
+    add_output_arguments,
+    load,
+    output_folder,
+    positive_int,
+    refuse_existing,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``glow decode``."""
+    parser.add_argument("latents", help="a file of glow encode", metavar="FILE")
+    add_model_arguments(parser)
+    add_output_arguments(parser, "decoded")
+    parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the pictures, under their names."""
+    from glow_app.generation.latents import load_latents
+    from glow_app.images import save_png, to_pil
+
+    model = load(arguments)
+    latents = load_latents(Path(arguments.latents), model)
+    folder = Path(arguments.output)
+    # Numbered, as pictures of two folders may have one name.
+    names = [f"{number:06d}_{Path(name).stem}.png" for number, name in enumerate(latents.names)]
+    refuse_existing([folder / name for name in names], arguments.overwrite)
+    for start in range(0, len(names), arguments.batch_size):
+        part = slice(start, start + arguments.batch_size)
+        labels = None if latents.labels is None else latents.labels[part]
+        images = model.decode([level[part].to(model.device, model.dtype) for level in latents.levels], labels)
+        for name, image in zip(names[part], images, strict=True):
+            save_png(to_pil(image), output_folder(arguments) / name)
+    print(f"{len(names)} images: {folder}")

@@ -1,0 +1,46 @@
+"""Write the whitened latents of pictures as safetensors; `glow decode` gives the pictures back."""
+
+import argparse
+from pathlib import Path
+
+from glow_app.commands.common import (
+    add_model_arguments,
+    check_labels,
+    load,
+    picture_batches,
+    positive_int,
+    refuse_existing,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``glow encode``."""
+    parser.add_argument("images", nargs="+", help="picture files, or folders of them", metavar="PICTURE")
+    add_model_arguments(parser)
+    parser.add_argument("--label", type=int, default=None, help="class of all pictures, for a class-conditional model")
+    parser.add_argument("--output", default="latents.safetensors", help="the file to write", metavar="FILE")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the latents."""
+    import torch
+
+    from glow_app.generation.latents import Latents, save_latents
+
+    output = Path(arguments.output)
+    refuse_existing([output], arguments.overwrite)
+    model = load(arguments)
+    check_labels(model, arguments.label)
+    names, parts = [], []
+    for found, images in picture_batches(model, arguments.images, arguments.batch_size):
+        labels = None if arguments.label is None else torch.full((len(images),), arguments.label)
+        parts.append(model.encode(images, labels))
+        names += found
+    levels = [torch.cat(level).cpu() for level in zip(*parts, strict=True)]
+    labels = None if arguments.label is None else torch.full((len(names),), arguments.label)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save_latents(Latents(levels, names, labels), model, output)
+    shapes = ", ".join("x".join(map(str, level.shape[1:])) for level in levels)
+    print(f"{len(names)} images, latents of {shapes}: {output}")

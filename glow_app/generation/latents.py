@@ -1,0 +1,80 @@
+"""Latents of images in a file."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from glow_app.files import atomic_file
+from glow_app.model import ImageModel
+from glow_app.pretrained import model_hash
+
+__all__ = ["Latents", "load_latents", "save_latents"]
+
+_FORMAT = "glow-latents/1"
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Whitened latents of some images.
+
+    Args:
+        levels: One (N, C_l, H_l, W_l) a level, the finest first: N(0, I) where the model is right.
+        names: Of the images, N.
+        labels: (N,), int64, of a class-conditional model; else None.
+    """
+
+    levels: list[Tensor]
+    names: list[str]
+    labels: Tensor | None = None
+
+
+def save_latents(latents: Latents, model: ImageModel, path: Path) -> None:
+    """Write latents as safetensors, ``level0`` and so on, with the names and the model's hash; whole or not at all.
+
+    Args:
+        latents: Of images of this model.
+        model: Whose hash is kept, as only this model decodes them.
+        path: Where to.
+    """
+    tensors = {f"level{number}": level.cpu().contiguous() for number, level in enumerate(latents.levels)}
+    if latents.labels is not None:
+        tensors["labels"] = latents.labels.cpu().to(torch.int64)
+    facts = {"format": _FORMAT, "model": model_hash(model), "names": json.dumps(latents.names)}
+    with atomic_file(path) as file:
+        file.write(save(tensors, facts))
+
+
+def load_latents(path: Path, model: ImageModel) -> Latents:
+    """Read what :func:`save_latents` wrote.
+
+    Args:
+        path: The file.
+        model: That will decode them.
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged or of another kind, or the latents are those of another model.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = file.metadata() or {}
+            if facts.get("format") != _FORMAT:
+                raise ValueError(f"{path} holds no latents; expected a file of glow encode")
+            names: list[str] = json.loads(facts["names"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, KeyError) as error:
+        raise ValueError(f"{path} holds no latents ({error}); expected a file of glow encode") from error
+    if facts.get("model") != model_hash(model):
+        raise ValueError(f"the latents in {path} are those of another model, {facts.get('model', 'unknown')[:12]}")
+    labels = tensors.pop("labels", None)
+    levels = [tensors[name] for name in sorted(tensors, key=lambda name: int(name.removeprefix("level")))]
+    expected = [(len(names), *shape) for shape in model.flow.latent_shapes]
+    if [tuple(level.shape) for level in levels] != expected:
+        raise ValueError(f"{path} is damaged: its latents are not of the shapes {expected}")
+    return Latents(levels, names, labels)

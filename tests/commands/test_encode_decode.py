@@ -1,0 +1,67 @@
+"""`glow encode` and `glow decode`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from glow_app.checkpoint import load_model
+
+Glow = Callable[..., Any]
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def test_pictures_come_back(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
+    (pictures[0].parent / "broken.png").write_bytes(b"x")
+    result = glow("encode", pictures[0].parent, pictures[1], "--checkpoint", trained, "--batch-size", 2)
+    assert result.code == 0, result
+    assert "skipped: " in result.output
+    assert "4 images, latents of 2x4x4, 8x2x2: latents.safetensors" in result.output
+    result = glow("decode", "latents.safetensors", "--checkpoint", trained, "--batch-size", 3)
+    assert result.output == "4 images: decoded\n"
+    expected = [*pictures, pictures[1]]
+    for number, path in enumerate(expected):
+        assert np.array_equal(pixels(tmp_path / f"decoded/{number:06d}_{path.stem}.png"), pixels(path))
+
+
+def test_the_latents_are_the_models(trained: Path, pictures: list[Path], glow: Glow) -> None:
+    glow("encode", *pictures, "--checkpoint", trained)
+    images = torch.from_numpy(np.stack([pixels(path) for path in pictures])[:, None])
+    found = load_file("latents.safetensors")
+    for number, level in enumerate(load_model(trained).encode(images)):
+        assert torch.equal(found[f"level{number}"], level)
+
+
+def test_a_class_conditional_model(
+    conditional: Path, tmp_path: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
+) -> None:
+    assert "--label" in refused("encode", *pictures, "--checkpoint", conditional)
+    assert glow("encode", *pictures, "--checkpoint", conditional, "--label", 3).code == 0
+    assert glow("decode", "latents.safetensors", "--checkpoint", conditional).code == 0
+    assert np.array_equal(pixels(tmp_path / "decoded/000000_a.png"), pixels(pictures[0]))
+
+
+def test_what_is_refused(
+    trained: Path, conditional: Path, tmp_path: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
+) -> None:
+    decode = ["decode", "latents.safetensors", "--checkpoint"]
+    assert "there is no file latents.safetensors" in refused(*decode, trained)
+    glow("encode", *pictures, "--checkpoint", trained)
+    assert "--overwrite" in refused("encode", *pictures, "--checkpoint", trained)
+    assert "are those of another model" in refused(*decode, conditional)
+    assert glow(*decode, trained).code == 0
+    assert "--overwrite" in refused(*decode, trained)
+    whole = (tmp_path / "latents.safetensors").read_bytes()
+    for content in (b"", b"no latents at all", whole[: len(whole) // 2]):
+        (tmp_path / "latents.safetensors").write_bytes(content)
+        assert "holds no latents" in refused(*decode, trained, "--overwrite")
+    save_file({"level0": torch.zeros(3)}, "latents.safetensors")
+    assert "expected a file of glow encode" in refused(*decode, trained, "--overwrite")
