@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import Bijection, Chain, PixelwiseChain
-from glow_app.likelihood import standard_normal_log_density
 from glow_app.model import ImageModel
 
 __all__ = ["breakdown"]
@@ -20,12 +19,9 @@ def breakdown(
 ) -> dict[str, float]:
     r"""Return the mean bits/dim of a batch in parts.
 
-    ``bpd_level/l``, which add up to the bits/dim of the batch:
-
-    .. math:: b_l = \frac{n D_l}{D} - \frac{\log \mathcal N(z_l; 0, I) + \log|\det J_l|}{D \log 2}
-
-    with the log-determinants of the level's steps and of the prior of its latent; and ``log_det/Kind``, the
-    log-determinants of all layers of a kind over :math:`D \log 2`, which add up to that of the flow.
+    ``bpd_level/l``, which add up to the bits/dim of the batch, are the means of
+    :meth:`ImageModel.level_bits <glow_app.model.ImageModel.level_bits>`; ``log_det/Kind`` are the log-determinants of
+    all layers of a kind over :math:`D \log 2`, which add up to that of the flow.
 
     Args:
         model: An image model.
@@ -34,19 +30,8 @@ def breakdown(
         generator: Of the dequantisation noise.
     """
     flow, bits = model.flow, model.num_dims * math.log(2)
-    of_level: dict[int, list[Tensor]] = defaultdict(list)
     of_kind: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
     handles = []
-    parts = [*enumerate(flow.levels), *enumerate([*flow.split_priors, flow.prior])]
-    for level, part in parts:
-        is_prior = part not in set(flow.levels)
-
-        def watch_level(_: Any, __: Any, found: Any, level: int = level, is_prior: bool = is_prior) -> None:
-            of_level[level].append(found[1])
-            if is_prior:
-                of_level[level].append(standard_normal_log_density([found[0]]))
-
-        handles.append(part.register_forward_hook(watch_level))
     for layer in _layers(flow):
 
         def watch_layer(layer: Any, inputs: Any, found: Any) -> None:
@@ -55,15 +40,11 @@ def breakdown(
 
         handles.append(layer.register_forward_hook(watch_layer))
     try:
-        model(images, labels, generator)
+        of_level = model.level_bits(images, labels, generator).mean(0)
     finally:
         for handle in handles:
             handle.remove()
-    sizes = [math.prod(shape) for shape in flow.latent_shapes]
-    levels = {
-        f"bpd_level/{level}": model.num_bits * size / model.num_dims - float(torch.stack(terms).sum(0).mean()) / bits
-        for (level, terms), size in zip(sorted(of_level.items()), sizes, strict=True)
-    }
+    levels = {f"bpd_level/{level}": float(value) for level, value in enumerate(of_level)}
     return levels | {f"log_det/{name}": float(value) / bits for name, value in sorted(of_kind.items())}
 
 

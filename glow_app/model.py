@@ -97,6 +97,25 @@ class ImageModel(Density):
                 draws.append(self(images, labels, generator))
         return self._mean_density(torch.stack(draws))
 
+    @torch.no_grad()
+    def level_bits(
+        self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        r"""Return what each level has of the bits/dim of one draw, (B, L), the finest first.
+
+        .. math:: b_l = \frac{n D_l}{D} - \frac{\log \mathcal N(z_l; 0, I) + \log|\det J_l|}{D \log 2}
+
+        which add up to the bits/dim.
+
+        Args:
+            images: uint8.
+            labels: For a class-conditional model.
+            generator: Of the dequantisation noise, on the images' device.
+        """
+        log_probs = self.flow.level_log_probs(self._dequantise(images, generator), self._context(images, labels))
+        sizes = torch.tensor([math.prod(shape) for shape in self.flow.latent_shapes]).to(log_probs)
+        return self.num_bits * sizes / self.num_dims - log_probs / (self.num_dims * math.log(2))
+
     def _mean_density(self, draws: Tensor) -> Tensor:
         """Return the bits/dim of the mean of the densities with these bits/dim, (K, B) to (B,)."""
         nats = draws.double() * self.num_dims * math.log(2)

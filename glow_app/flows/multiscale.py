@@ -91,7 +91,8 @@ class MultiscaleFlow(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Map images to latents; return ``(latents, log_det)``."""
-        return self._to_latents(x, context, initialize=False)
+        latents, log_dets = self._to_latents(x, context, initialize=False)
+        return latents, sum(log_dets[1:], log_dets[0])
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -128,7 +129,18 @@ class MultiscaleFlow(nn.Module):
         latents, log_det = self(x, context)
         return standard_normal_log_density(latents) + log_det
 
-    def _to_latents(self, x: Tensor, context: Tensor | None, initialize: bool) -> tuple[list[Tensor], Tensor]:
+    def level_log_probs(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        r"""Return what each level has of the log-density, (B, L), nats, the finest first; their sum is the log-density.
+
+        .. math:: \log \mathcal N(z_l; 0, I) + \log|\det J_l|
+
+        with the log-determinants of the level's steps and of the prior of its latent.
+        """
+        latents, log_dets = self._to_latents(x, context, initialize=False)
+        terms = [standard_normal_log_density([z]) + term for z, term in zip(latents, log_dets, strict=True)]
+        return torch.stack(terms, dim=1)
+
+    def _to_latents(self, x: Tensor, context: Tensor | None, initialize: bool) -> tuple[list[Tensor], list[Tensor]]:
         if x.ndim != 4 or tuple(x.shape[1:]) != self.image_shape:
             raise ValueError(f"this flow is for images of shape (B, {_commas(self.image_shape)}), got {tuple(x.shape)}")
 
@@ -136,17 +148,17 @@ class MultiscaleFlow(nn.Module):
             assert isinstance(bijection, Bijection)
             return bijection.initialize(x, context) if initialize else bijection(x, context)
 
-        latents = []
-        x, log_det = run(self.levels[0], x, context)
-        for split_prior, level in zip(self.split_priors, self.levels[1:], strict=True):
-            x, half = x.chunk(2, dim=1)
-            latent, term = run(split_prior, half, _join(x, context))
+        latents, log_dets = [], []
+        for level, split_prior in zip(self.levels, [*self.split_priors, None], strict=True):
+            x, log_det = run(level, x, context)
+            if split_prior is None:
+                latent, term = run(self.prior, x, context)
+            else:
+                x, half = x.chunk(2, dim=1)
+                latent, term = run(split_prior, half, _join(x, context))
             latents.append(latent)
-            log_det = log_det + term
-            x, term = run(level, x, context)
-            log_det = log_det + term
-        latent, term = run(self.prior, x, context)
-        return [*latents, latent], log_det + term
+            log_dets.append(log_det + term)
+        return latents, log_dets
 
     def _level(self, index: int) -> ReversibleChain:
         level = self.levels[index]
