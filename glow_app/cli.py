@@ -20,6 +20,7 @@ COMMANDS = {
     "sample": "draw images at a temperature",
     "interpolate": "the images between two images",
     "reconstruct": "encode and decode images, and say how exact it was",
+    "score": "how likely and how odd images are",
     "encode": "the latents of images, as a file",
     "decode": "the images of latents",
     "data": "pack folders of images into shards, and check shards",

@@ -80,10 +80,11 @@ def dequantise(
         generator: Of the noise; the device's default if None.
     """
 
-    def uniform(shape: Sequence[int]) -> Tensor:
-        return torch.rand(shape, dtype=dtype, device=levels.device, generator=generator)
+    def uniform(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+        device = levels.device if generator is None else generator.device
+        return torch.rand(shape, dtype=dtype, device=device, generator=generator)
 
-    noise = draw_rows(uniform, levels.shape, generator)
+    noise = draw_rows(uniform, levels.shape, generator).to(levels.device)
     # Beside 255, float32 has steps of 2**-16: more would round up into the next bin.
     noise = noise.clamp(max=1 - 2**-16)
     return (levels + noise) / 2**num_bits - 0.5

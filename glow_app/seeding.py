@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Share", "draw_rows", "image_generator", "step_generator"]
+__all__ = ["Share", "draw_rows", "image_generator", "image_generators", "step_generator"]
 
 
 class Share(NamedTuple):
@@ -36,6 +36,12 @@ class SharedGenerator(torch.Generator):
     share: Share
 
 
+class ImageGenerators(torch.Generator):
+    """A generator for :func:`draw_rows` alone, with one of its own for each row."""
+
+    each: list[torch.Generator]
+
+
 def step_generator(
     seed: int, step: int, device: torch.device | str, stream: str, share: Share | None = None
 ) -> torch.Generator:
@@ -57,18 +63,33 @@ def step_generator(
 
 
 def draw_rows(
-    draw: Callable[[Sequence[int]], Tensor], shape: Sequence[int], generator: torch.Generator | None
+    draw: Callable[[Sequence[int], torch.Generator | None], Tensor],
+    shape: Sequence[int],
+    generator: torch.Generator | None,
 ) -> Tensor:
     """Return random numbers, a row an example: where the batch is one of several, its rows of those for all of them.
 
     Args:
-        draw: Called with a shape, draws from the generator.
+        draw: Called with a shape and the generator to draw from.
         shape: (B, ...).
-        generator: Ordinary, or from :func:`step_generator` with a share.
+        generator: Ordinary, from :func:`step_generator` with a share, or from :func:`image_generators`.
     """
     num, *rest = shape
+    if isinstance(generator, ImageGenerators):
+        return torch.cat([draw((1, *rest), one) for one in generator.each])
     rank, num_ranks, num_rows = generator.share if isinstance(generator, SharedGenerator) else Share()
-    return draw((max(num, num_rows or 0) * num_ranks, *rest))[rank::num_ranks][:num]
+    return draw((max(num, num_rows or 0) * num_ranks, *rest), generator)[rank::num_ranks][:num]
+
+
+def image_generators(seeds: Sequence[int]) -> torch.Generator:
+    """Return a generator for :func:`draw_rows` that draws each image's row from the generator of its own seed.
+
+    Args:
+        seeds: One an image of the batch.
+    """
+    generators = ImageGenerators("cpu")
+    generators.each = [image_generator(seed) for seed in seeds]
+    return generators
 
 
 def image_generator(seed: int) -> torch.Generator:

@@ -20,9 +20,9 @@ def draw_noise(kind: str, x: Tensor, generator: torch.Generator | None = None) -
         x: The tensor to be like.
         generator: Draws on its own device; torch's default one of the device of ``x`` if None.
     """
-    device = x.device if generator is None else generator.device
 
-    def draw(shape: Sequence[int]) -> Tensor:
+    def draw(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+        device = x.device if generator is None else generator.device
         if kind == "gaussian":
             return torch.randn(shape, generator=generator, dtype=x.dtype, device=device)
         return 2 * torch.randint(0, 2, shape, generator=generator, dtype=x.dtype, device=device) - 1

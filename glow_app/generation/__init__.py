@@ -1,17 +1,26 @@
 """What a model is used for: small functions on an ``ImageModel``."""
 
 from glow_app.generation.blend import blend, interpolate, mix_levels
+from glow_app.generation.detect import Detection, detect
 from glow_app.generation.latents import Latents, load_latents, save_latents
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.sample import sample_batches, sweep, walk
+from glow_app.generation.score import ODDITIES, Measures, Typical, measure, oddities
 
 __all__ = [
+    "ODDITIES",
+    "Detection",
     "Latents",
+    "Measures",
     "Reconstruction",
+    "Typical",
     "blend",
+    "detect",
     "interpolate",
     "load_latents",
+    "measure",
     "mix_levels",
+    "oddities",
     "reconstruct",
     "sample_batches",
     "save_latents",

@@ -1,0 +1,162 @@
+"""Score pictures: how likely each is in bits/dim, and how odd; with outliers at hand, how well these are found."""
+
+import argparse
+import csv
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glow_app.commands.common import (
+    add_model_arguments,
+    add_output_arguments,
+    check_labels,
+    load,
+    output_folder,
+    picture_batches,
+    positive_int,
+    refuse_existing,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from glow_app.generation import Measures
+    from glow_app.model import ImageModel
+
+SAMPLES = 128  # of the model, to tell what is usual where there is no reference
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``glow score``."""
+    parser.add_argument("images", nargs="*", help="picture files, or folders of them", metavar="PICTURE")
+    add_model_arguments(parser)
+    add_output_arguments(parser, "scores")
+    parser.add_argument("--reference", default=None, help="ordinary pictures: what is usual", metavar="FOLDER")
+    parser.add_argument("--outliers", default=None, help="odd pictures: how well are they found?", metavar="FOLDER")
+    parser.add_argument("--label", type=int, default=None, help="class of all pictures, for a class-conditional model")
+    parser.add_argument("--draws", type=positive_int, default=1, help="dequantisation draws of the bits/dim")
+    parser.add_argument("--seed", type=int, default=0, help="of the first picture's noise; the next one has the next")
+    parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write scores.csv and scores.json; with outliers, also how well the scores tell them apart, with a picture."""
+    from glow_app.generation import Typical, oddities
+
+    if bool(arguments.images) == bool(arguments.outliers):
+        raise ValueError("glow score needs pictures to score, or else --reference and --outliers")
+    if arguments.outliers and not arguments.reference:
+        raise ValueError("--outliers needs --reference: ordinary pictures to tell them from")
+    names = ["detection.json", "histograms.png"] if arguments.outliers else ["scores.csv", "scores.json"]
+    folder = Path(arguments.output)
+    refuse_existing([folder / name for name in names], arguments.overwrite)
+    model = load(arguments)
+    check_labels(model, arguments.label)
+    if arguments.outliers:
+        _detect(model, arguments)
+        return
+    if arguments.reference:
+        usual, source = _measure(model, [arguments.reference], arguments)[1], arguments.reference
+    else:
+        usual, source = _measure_samples(model, arguments), f"{SAMPLES} samples of the model"
+    files, measures = _measure(model, arguments.images, arguments)
+    scores = oddities(measures, Typical.of(usual))
+    rows = _rows(files, measures, scores, arguments)
+    _write(output_folder(arguments), rows, source, model)
+    mean = float(measures.bits_per_dim.mean())
+    print(f"{len(rows)} images, {mean:.4f} bits/dim on average ({model.num_bits}-bit, {arguments.draws} draws)")
+    print(f"what is usual: {source}")
+    for name in ("typicality", "png_ratio"):
+        odd = max(rows, key=lambda row: row[name])
+        print(f"oddest by {name}: {odd['file']}")
+    print(f"scores: {folder / 'scores.csv'}, {folder / 'scores.json'}")
+
+
+def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespace) -> "tuple[list[str], Measures]":
+    files: list[str] = []
+    parts = []
+    for names, images in picture_batches(model, places, arguments.batch_size):
+        parts.append(_measure_batch(model, images, arguments, len(files)))
+        files += names
+    return files, _joined(parts)
+
+
+def _measure_samples(model: "ImageModel", arguments: argparse.Namespace) -> "Measures":
+    import torch
+
+    from glow_app.generation import sample_batches
+
+    pairs = sample_batches(model, SAMPLES, 1.0, arguments.seed, arguments.label, arguments.batch_size)
+    images = torch.stack([image.cpu() for _, image in pairs])
+    starts = range(0, SAMPLES, arguments.batch_size)
+    parts = images.split(arguments.batch_size)
+    return _joined([_measure_batch(model, part, arguments, start) for start, part in zip(starts, parts, strict=True)])
+
+
+def _measure_batch(model: "ImageModel", images: "Tensor", arguments: argparse.Namespace, start: int) -> "Measures":
+    import torch
+
+    from glow_app.generation import measure
+
+    labels = None if arguments.label is None else torch.full((len(images),), arguments.label)
+    first = arguments.seed + start
+    return measure(model, images, labels, num_draws=arguments.draws, seeds=range(first, first + len(images)))
+
+
+def _joined(parts: "list[Measures]") -> "Measures":
+    from glow_app.generation import Measures
+
+    return Measures.joined(parts)
+
+
+def _rows(
+    files: list[str], measures: "Measures", scores: "dict[str, Tensor]", arguments: argparse.Namespace
+) -> list[dict[str, Any]]:
+    rows = []
+    for number, file in enumerate(files):
+        row = {"file": file, "seed": arguments.seed + number, "draws": arguments.draws}
+        row |= {name: float(values[number]) for name, values in scores.items()}
+        for level in range(measures.level_bits.shape[1]):
+            row[f"bits_level_{level}"] = float(measures.level_bits[number, level])
+            row[f"norm_level_{level}"] = float(measures.level_norms[number, level])
+        rows.append(row)
+    return rows
+
+
+def _write(folder: Path, rows: list[dict[str, Any]], usual: str, model: "ImageModel") -> None:
+    from glow_app.files import atomic_file
+    from glow_app.pretrained import model_hash
+
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    record = {"model": model_hash(model), "num_bits": model.num_bits, "usual": usual, "images": rows}
+    for name, content in (("scores.csv", text.getvalue()), ("scores.json", json.dumps(record, indent=1) + "\n")):
+        with atomic_file(folder / name) as file:
+            file.write(content.encode("utf-8", "surrogateescape"))
+
+
+def _detect(model: "ImageModel", arguments: argparse.Namespace) -> None:
+    from glow_app.files import atomic_file
+    from glow_app.generation import detect
+    from glow_app.histograms import histogram_picture
+    from glow_app.images import save_png
+
+    _, ordinary = _measure(model, [arguments.reference], arguments)
+    _, odd = _measure(model, [arguments.outliers], arguments)
+    found = detect(ordinary, odd)
+    folder = output_folder(arguments)
+    usual = len(ordinary) // 2
+    counts = {"usual": usual, "ordinary": len(ordinary) - usual, "outliers": len(odd)}
+    scores = {name: {"auroc": one.auroc, "aupr": one.aupr} for name, one in found.items()}
+    with atomic_file(folder / "detection.json") as file:
+        file.write((json.dumps({**counts, "scores": scores}, indent=1) + "\n").encode())
+    values = {name: (one.ordinary.tolist(), one.odd.tolist()) for name, one in found.items()}
+    notes = {name: f"AUROC {one.auroc:.3f}" for name, one in found.items()}
+    save_png(histogram_picture(values, (arguments.reference, arguments.outliers), notes), folder / "histograms.png")
+    print(f"{len(odd)} outliers among {counts['ordinary']} ordinary images; {usual} more say what is usual")
+    for name, one in found.items():
+        print(f"{name:<14} AUROC {one.auroc:.3f}  AUPR {one.aupr:.3f}")
+    print(f"histograms: {folder / 'histograms.png'}")

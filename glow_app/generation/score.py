@@ -1,0 +1,136 @@
+"""How likely images are, and how odd: scores of which each catches other cases."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glow_app.baselines import png_bits_per_dim
+from glow_app.bijections import record_solves
+from glow_app.model import ImageModel
+from glow_app.seeding import image_generators
+
+__all__ = ["ODDITIES", "Measures", "Typical", "measure", "oddities"]
+
+# The scores of oddity, by name; each is higher for an image that is odder in its way.
+ODDITIES = ("bits_per_dim", "typicality", "latent_norm", "png_ratio", "spectrum")
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured of each of B images.
+
+    Args:
+        bits_per_dim: (B,).
+        level_bits: What each level has of it in one draw, (B, L), the finest first.
+        level_norms: Mean square of each level's whitened latent, (B, L): about 1 for an image like the model's.
+        png_bits_per_dim: Of a PNG of each image by itself, (B,).
+    """
+
+    bits_per_dim: Tensor
+    level_bits: Tensor
+    level_norms: Tensor
+    png_bits_per_dim: Tensor
+
+    def __len__(self) -> int:
+        return len(self.bits_per_dim)
+
+    def __getitem__(self, rows: slice) -> "Measures":
+        return Measures(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Measures"]) -> "Measures":
+        """Return the measures of several batches as one."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+
+
+def measure(
+    model: ImageModel,
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    num_draws: int = 1,
+    seeds: Sequence[int] | None = None,
+) -> Measures:
+    """Measure images; what is found of one depends on the image and its seed, and on no other image.
+
+    Args:
+        model: The model.
+        images: uint8, (B, C, H, W).
+        labels: For a class-conditional model.
+        num_draws: Dequantisation draws of the bits/dim.
+        seeds: Of the noise, one an image; 0, 1, ... when omitted.
+    Raises:
+        ValueError: If there are not as many seeds as images, or an argument does not fit.
+    """
+    seeds = list(range(len(images))) if seeds is None else list(seeds)
+    if len(seeds) != len(images):
+        raise ValueError(f"there are {len(seeds)} seeds for {len(images)} images")
+    images = images.to(model.device)
+    with record_solves(image_generators(seeds)):
+        bits = model.bits_per_dim(images, labels, num_draws, image_generators(seeds))
+        levels = model.level_bits(images, labels, image_generators(seeds))
+    norms = torch.stack([level.square().flatten(1).mean(1) for level in model.encode(images, labels)], dim=1)
+    pngs = [png_bits_per_dim(image[None].cpu().numpy(), model.num_bits) for image in images]
+    return Measures(bits.cpu(), levels.cpu(), norms.cpu(), torch.tensor(pngs))
+
+
+@dataclass(frozen=True)
+class Typical:
+    """What is usual: means and standard deviations of measures of ordinary images.
+
+    Args:
+        bits_per_dim: Mean bits/dim.
+        level_bits: Mean and standard deviation of each level's, (L,).
+        level_norms: Mean and standard deviation of each level's, (L,).
+    """
+
+    bits_per_dim: float
+    level_bits: tuple[Tensor, Tensor]
+    level_norms: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(cls, measures: Measures) -> "Typical":
+        """Return what is usual among some images.
+
+        Raises:
+            ValueError: If there are fewer than 2.
+        """
+        if len(measures) < 2:
+            raise ValueError(f"what is usual cannot be told from {len(measures)} image; give at least 2, better 100")
+
+        def spread(values: Tensor) -> tuple[Tensor, Tensor]:
+            return values.mean(0), values.std(0).clamp(min=1e-6)
+
+        return cls(float(measures.bits_per_dim.mean()), spread(measures.level_bits), spread(measures.level_norms))
+
+
+def oddities(measures: Measures, typical: Typical) -> dict[str, Tensor]:
+    r"""Return the scores of :data:`ODDITIES`, each (B,) and higher for an odder image.
+
+    ``bits_per_dim`` is the negative log-likelihood b itself, which alone misleads: simple images of another kind are
+    often *more* likely. ``typicality`` is :math:`|b - \bar b|`, the distance from what is usual. ``latent_norm`` is how
+    many standard deviations the norms of the latents are from the usual, over the levels as a root of the mean square;
+    ``spectrum`` is the same of the levels' bits. ``png_ratio`` is :math:`b - b_\text{PNG}`, the likelihood ratio
+    against a general compressor, in which the simplicity of an image cancels.
+
+    Args:
+        measures: Of the images.
+        typical: Of ordinary images.
+    References:
+        Nalisnick et al. 2019, arXiv:1906.02994 (typicality); Serrà et al. 2020, arXiv:1909.11480 (compressors).
+    """
+
+    def distance(values: Tensor, usual: tuple[Tensor, Tensor]) -> Tensor:
+        mean, std = usual
+        return ((values - mean) / std).square().mean(1).sqrt()
+
+    found = (
+        measures.bits_per_dim,
+        (measures.bits_per_dim - typical.bits_per_dim).abs(),
+        distance(measures.level_norms, typical.level_norms),
+        measures.bits_per_dim - measures.png_bits_per_dim,
+        distance(measures.level_bits, typical.level_bits),
+    )
+    return dict(zip(ODDITIES, found, strict=True))

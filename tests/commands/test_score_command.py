@@ -1,0 +1,110 @@
+"""`glow score`."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from glow_app.checkpoint import load_model
+from glow_app.generation import ODDITIES, sample_batches
+from glow_app.images import save_png, to_pil
+from glow_app.seeding import image_generators
+
+Glow = Callable[..., Any]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def ordinary(trained: Path, tmp_path: Path) -> Path:
+    (tmp_path / "ordinary").mkdir()
+    for seed, image in sample_batches(load_model(trained), 24, 1.0, 50):
+        save_png(to_pil(image), tmp_path / f"ordinary/{seed}.png")
+    return tmp_path / "ordinary"
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    (tmp_path / "odd").mkdir()
+    for number in range(12):
+        Image.fromarray(np.full((8, 8), 255 * (number % 2), np.uint8)).save(tmp_path / f"odd/{number}.png")
+    return tmp_path / "odd"
+
+
+def test_a_row_a_picture(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
+    result = glow("score", *pictures, "--checkpoint", trained, "--draws", 3, "--seed", 5, "--batch-size", 2)
+    assert result.code == 0, result
+    assert result.output.startswith("3 images, ")
+    found = rows(tmp_path / "scores/scores.csv")
+    assert [row["file"] for row in found] == [str(path) for path in pictures]
+    assert [(row["seed"], row["draws"]) for row in found] == [("5", "3"), ("6", "3"), ("7", "3")]
+    image = torch.from_numpy(np.asarray(Image.open(pictures[2])).copy())[None, None]
+    expected = float(load_model(trained).bits_per_dim(image, None, 3, image_generators([7])))
+    assert float(found[2]["bits_per_dim"]) == pytest.approx(expected, rel=1e-5)
+    record = json.loads((tmp_path / "scores/scores.json").read_text())
+    assert record["usual"] == "128 samples of the model"
+    for row, other in zip(record["images"], found, strict=True):
+        assert {name: str(value) for name, value in row.items()} == other
+        assert {*ODDITIES, "bits_level_0", "norm_level_1"} <= set(row)
+    # A picture has the same scores by itself, where its seed is the same.
+    glow("score", pictures[2], "--checkpoint", trained, "--draws", 3, "--seed", 7, "--output", "alone")
+    (alone,) = rows(tmp_path / "alone/scores.csv")
+    assert float(alone["bits_per_dim"]) == pytest.approx(float(found[2]["bits_per_dim"]), rel=1e-5)
+
+
+def test_outliers_are_found(trained: Path, tmp_path: Path, ordinary: Path, odd: Path, glow: Glow) -> None:
+    result = glow("score", "--reference", ordinary, "--outliers", odd, "--checkpoint", trained)
+    assert result.code == 0, result
+    assert result.output.startswith("12 outliers among 12 ordinary images; 12 more say what is usual")
+    found = json.loads((tmp_path / "scores/detection.json").read_text())
+    assert set(found["scores"]) == set(ODDITIES)
+    # Plain squares: simple, and far from what the model draws.
+    assert found["scores"]["typicality"]["auroc"] > 0.9
+    assert found["scores"]["spectrum"]["auroc"] > 0.9
+    for name, one in found["scores"].items():
+        assert f"{name:<14} AUROC {one['auroc']:.3f}  AUPR {one['aupr']:.3f}" in result.output
+    with Image.open(tmp_path / "scores/histograms.png") as picture:
+        assert picture.size[0] > 700
+
+
+def test_what_is_usual_comes_from_the_reference(
+    trained: Path, tmp_path: Path, ordinary: Path, odd: Path, glow: Glow
+) -> None:
+    result = glow("score", odd, "--reference", ordinary, "--checkpoint", trained)
+    assert f"what is usual: {ordinary}" in result.output
+    other = glow("score", odd, "--checkpoint", trained, "--output", "other")
+    assert "what is usual: 128 samples of the model" in other.output
+    one, two = rows(tmp_path / "scores/scores.csv")[0], rows(tmp_path / "other/scores.csv")[0]
+    assert one["bits_per_dim"] == two["bits_per_dim"]
+    assert one["typicality"] != two["typicality"]
+
+
+def test_a_class_conditional_model(
+    conditional: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
+) -> None:
+    assert "--label" in refused("score", *pictures, "--checkpoint", conditional)
+    assert glow("score", *pictures, "--checkpoint", conditional, "--label", 2).code == 0
+
+
+def test_what_is_refused(
+    trained: Path, tmp_path: Path, pictures: list[Path], ordinary: Path, glow: Glow, refused: Callable[..., str]
+) -> None:
+    checkpoint = ["--checkpoint", trained]
+    assert "needs pictures to score" in refused("score", *checkpoint)
+    assert "needs pictures to score" in refused("score", pictures[0], "--outliers", ordinary, *checkpoint)
+    assert "--outliers needs --reference" in refused("score", "--outliers", ordinary, *checkpoint)
+    assert "there is no file" in refused("score", "nothing.png", *checkpoint)
+    assert not (tmp_path / "scores").exists()
+    few = ["--reference", pictures[0], "--outliers", ordinary]
+    assert "cannot be told from 0 image" in refused("score", *few, *checkpoint)
+    assert glow("score", pictures[0], *checkpoint).code == 0
+    assert "--overwrite" in refused("score", pictures[0], *checkpoint)
