@@ -19,6 +19,7 @@ TRAINING = {
 COMMANDS = {
     "sample": "draw images at a temperature",
     "interpolate": "the images between two images",
+    "edit": "learn attributes from examples, and change pictures",
     "reconstruct": "encode and decode images, and say how exact it was",
     "score": "how likely and how odd images are",
     "encode": "the latents of images, as a file",

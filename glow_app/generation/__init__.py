@@ -2,6 +2,7 @@
 
 from glow_app.generation.blend import blend, interpolate, mix_levels
 from glow_app.generation.detect import Detection, detect
+from glow_app.generation.edit import Direction, edit, learn_directions, load_direction, save_direction
 from glow_app.generation.latents import Latents, load_latents, save_latents
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.sample import sample_batches, sweep, walk
@@ -10,19 +11,24 @@ from glow_app.generation.score import ODDITIES, Measures, Typical, measure, oddi
 __all__ = [
     "ODDITIES",
     "Detection",
+    "Direction",
     "Latents",
     "Measures",
     "Reconstruction",
     "Typical",
     "blend",
     "detect",
+    "edit",
     "interpolate",
+    "learn_directions",
+    "load_direction",
     "load_latents",
     "measure",
     "mix_levels",
     "oddities",
     "reconstruct",
     "sample_batches",
+    "save_direction",
     "save_latents",
     "sweep",
     "walk",

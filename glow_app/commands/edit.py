@@ -1,0 +1,140 @@
+"""Change attributes of pictures: learn a direction from examples, then go along it."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glow_app.commands.common import (
+    add_model_arguments,
+    add_output_arguments,
+    check_labels,
+    load,
+    output_folder,
+    picture_batches,
+    positive_int,
+    read_images,
+    refuse_existing,
+)
+from glow_app.usage import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from glow_app.model import ImageModel
+
+STRENGTHS = [-2.0, -1.0, 0.0, 1.0, 2.0]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``learn`` and ``apply`` with their options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="learn|apply")
+    learn = actions.add_parser("learn", help="find directions from examples", description=_learn.__doc__)
+    learn.add_argument("name", nargs="?", help="of the direction, where there are two folders", metavar="NAME")
+    learn.add_argument("--with", dest="present", help="pictures that have the attribute", metavar="FOLDER")
+    learn.add_argument("--without", dest="absent", help="pictures that do not", metavar="FOLDER")
+    learn.add_argument("--attributes", help="instead: a CSV of file names and attributes", metavar="FILE")
+    learn.add_argument(
+        "--folder", default=None, help="where its files lie; its own folder if left out", metavar="FOLDER"
+    )
+    learn.add_argument("--columns", nargs="+", default=None, help="of the CSV; all if left out", metavar="NAME")
+    learn.add_argument("--overwrite", action="store_true", help="replace directions of the same name")
+    learn.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
+    learn.set_defaults(act=_learn)
+    apply = actions.add_parser("apply", help="change pictures", description=_apply.__doc__)
+    apply.add_argument("images", nargs="+", help="pictures to change", metavar="PICTURE")
+    apply.add_argument("--direction", required=True, help="of glow edit learn", metavar="NAME")
+    apply.add_argument("--strength", type=float, default=1.0, help="1 adds the attribute, -1 takes it away")
+    add_output_arguments(apply, "edits")
+    apply.set_defaults(act=_apply)
+    for action in (learn, apply):
+        add_model_arguments(action)
+        action.add_argument("--label", type=int, default=None, help="class of all pictures, if class-conditional")
+        action.add_argument(
+            "--directions", default=None, help="where they lie; beside the model if left out", metavar="FOLDER"
+        )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what was asked for."""
+    arguments.act(arguments)
+
+
+def _learn(arguments: argparse.Namespace) -> None:
+    """Find what an attribute adds to the latents, from pictures with and without it, or from a table of attributes."""
+    from glow_app.data.attributes import read_attributes
+    from glow_app.generation.edit import check_name, learn_directions, save_direction
+
+    two = [arguments.name, arguments.present, arguments.absent]
+    if any(two) == bool(arguments.attributes) or (any(two) and not all(two)):
+        raise UsageError("glow edit learn needs NAME --with FOLDER --without FOLDER, or else --attributes FILE")
+    folder = _folder(arguments)
+    table = None if arguments.attributes is None else read_attributes(Path(arguments.attributes), arguments.columns)
+    names = [arguments.name] if table is None else table.names
+    refuse_existing([folder / f"{check_name(name)}.safetensors" for name in names], arguments.overwrite)
+    model = load(arguments)
+    check_labels(model, arguments.label)
+    if table is None:
+        batches = _of_two_folders(model, arguments)
+    else:
+        root = Path(arguments.folder or Path(arguments.attributes).parent)
+        batches = _of_a_table(model, [str(root / file) for file in table.files], table.values, arguments)
+    for name, direction in learn_directions(model, batches, names).items():
+        path = save_direction(direction, name, model, folder)
+        print(f"{name}, from {direction.num_images} images: {path}")
+
+
+def _apply(arguments: argparse.Namespace) -> None:
+    """Write the changed pictures, and a strip of strengths from -2 to 2 for each."""
+    import torch
+
+    from glow_app.generation.edit import edit, load_direction
+    from glow_app.images import grid, save_png, to_pil
+
+    model = load(arguments)
+    check_labels(model, arguments.label)
+    direction = load_direction(arguments.direction, model, _folder(arguments))
+    folder = Path(arguments.output)
+    names = [f"{number:03d}_{Path(image).stem}_{arguments.direction}" for number, image in enumerate(arguments.images)]
+    files = [[folder / f"{name}.png", folder / f"{name}_strip.png"] for name in names]
+    refuse_existing([path for pair in files for path in pair], arguments.overwrite)
+    images = read_images(model, arguments.images)
+    label = None if arguments.label is None else torch.tensor([arguments.label])
+    output_folder(arguments)
+    for image, (picture, strip) in zip(images, files, strict=True):
+        changed = [edit(model, image[None], [(direction, s)], label)[0] for s in (arguments.strength, *STRENGTHS)]
+        save_png(to_pil(changed[0]), picture, {"direction": arguments.direction, "strength": arguments.strength})
+        save_png(grid(torch.stack(changed[1:]), columns=len(STRENGTHS)), strip)
+        print(f"{picture}, {strip}")
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    if arguments.directions is not None:
+        return Path(arguments.directions)
+    place = Path(arguments.checkpoint)
+    return (place if place.is_dir() else place.parent) / "directions"
+
+
+def _labels(arguments: argparse.Namespace, count: int) -> "Tensor | None":
+    import torch
+
+    return None if arguments.label is None else torch.full((count,), arguments.label)
+
+
+def _of_two_folders(
+    model: "ImageModel", arguments: argparse.Namespace
+) -> "Iterator[tuple[Tensor, Tensor, Tensor | None]]":
+    import torch
+
+    for place, value in ((arguments.present, 1.0), (arguments.absent, 0.0)):
+        for _, images in picture_batches(model, [place], arguments.batch_size):
+            yield images, torch.full((len(images), 1), value), _labels(arguments, len(images))
+
+
+def _of_a_table(
+    model: "ImageModel", files: list[str], values: "Tensor", arguments: argparse.Namespace
+) -> "Iterator[tuple[Tensor, Tensor, Tensor | None]]":
+    for start in range(0, len(files), arguments.batch_size):
+        part = slice(start, start + arguments.batch_size)
+        images = read_images(model, files[part])
+        yield images, values[part], _labels(arguments, len(images))

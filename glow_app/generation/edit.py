@@ -1,0 +1,165 @@
+"""Edits: directions in the whitened latents that change one attribute of an image."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from glow_app.files import atomic_file
+from glow_app.model import ImageModel
+from glow_app.pretrained import model_hash
+
+__all__ = ["Direction", "check_name", "edit", "learn_directions", "load_direction", "save_direction"]
+
+_FORMAT = "glow-direction/1"
+
+
+@dataclass(frozen=True)
+class Direction:
+    """What an attribute adds to the latents.
+
+    Args:
+        levels: One (C_l, H_l, W_l) a level: the change for a strength of 1.
+        num_images: That it was learnt from.
+    """
+
+    levels: list[Tensor]
+    num_images: int
+
+
+@torch.no_grad()
+def learn_directions(
+    model: ImageModel, batches: Iterable[tuple[Tensor, Tensor, Tensor | None]], names: Sequence[str]
+) -> dict[str, Direction]:
+    r"""Return a direction for each attribute, by linear regression of the latents on all of them.
+
+    .. math:: \min_{d_0, \dots, d_A} \sum_i \Big\| z_i - d_0 - \sum_a y_{ia} d_a \Big\|^2
+
+    For one attribute of 0 and 1 that is the difference of the two means, as in the Glow paper; for many, what an
+    attribute shares with others is not counted twice. Nothing is held but sums, whatever the number of images.
+
+    Args:
+        model: The model.
+        batches: Images, uint8 (B, C, H, W); their attributes, (B, A), 0 and 1 or real; and their labels, or None.
+        names: Of the A attributes.
+    Returns:
+        The directions: with a strength of 1, an attribute grows by 1.
+    Raises:
+        ValueError: If an attribute is the same in all images, or follows from others.
+    References:
+        Glow, arXiv:1807.03039, section 5 (semantic manipulation).
+    """
+    size = len(names) + 1
+    moments = torch.zeros(size, size, dtype=torch.float64)
+    products: list[Tensor] = []
+    for images, attributes, labels in batches:
+        design = torch.cat([torch.ones(len(images), 1), attributes], dim=1).double()
+        moments += design.T @ design
+        parts = [design.T @ level.flatten(1).cpu().double() for level in model.encode(images, labels)]
+        products = [total + part for total, part in zip(products, parts, strict=True)] if products else parts
+    num_images = int(moments[0, 0])
+    for number, name in enumerate(names, 1):
+        mean = moments[0, number] / max(num_images, 1)
+        if num_images == 0 or moments[number, number] / num_images - mean**2 < 1e-9:
+            raise ValueError(
+                f"attribute {name} is the same in all {num_images} images; give some with it and some without"
+            )
+    if torch.linalg.matrix_rank(moments, hermitian=True) < size:
+        raise ValueError(f"the attributes {', '.join(names)} follow from each other; leave one out")
+    solved = [torch.linalg.solve(moments, product) for product in products]
+    shapes = model.flow.latent_shapes
+    directions = {}
+    for number, name in enumerate(names, 1):
+        levels = [level[number].reshape(shape).float() for level, shape in zip(solved, shapes, strict=True)]
+        directions[name] = Direction(levels, num_images)
+    return directions
+
+
+@torch.no_grad()
+def edit(
+    model: ImageModel,
+    images: Tensor,
+    strengths: Sequence[tuple[Direction, float]],
+    labels: Tensor | None = None,
+) -> Tensor:
+    r"""Return the images moved along directions.
+
+    .. math:: x' = f^{-1}\Big(f(x) + \sum_k s_k d_k\Big)
+
+    With strengths of 0 they come back in every pixel: what a model of fewer than 8 bits does not see stays as it is.
+
+    Args:
+        model: The model.
+        images: uint8, (B, C, H, W).
+        strengths: Directions and how far to go along each, 1 being from the attribute's absence to its presence.
+        labels: For a class-conditional model.
+    """
+    latents = model.encode(images, labels)
+    for direction, strength in strengths:
+        latents = [z + strength * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
+    unseen = images.short().cpu() - model.quantised(images).short().cpu()
+    return (model.decode(latents, labels).cpu().short() + unseen).clamp(0, 255).to(torch.uint8)
+
+
+def check_name(name: str) -> str:
+    """Return the name of a direction, which becomes a file's.
+
+    Raises:
+        ValueError: If it has other signs than letters, digits, ``-``, ``_`` and dots inside.
+    """
+    if not re.fullmatch(r"\w(?:[\w.-]*\w)?", name):
+        raise ValueError(f"{name!r} is no name of a direction; use letters, digits, - and _")
+    return name
+
+
+def save_direction(direction: Direction, name: str, model: ImageModel, folder: Path) -> Path:
+    """Write a direction as ``NAME.safetensors``, with the model's hash, and return the path.
+
+    Args:
+        direction: To write.
+        name: See :func:`check_name`.
+        model: That it belongs to.
+        folder: Is made where it is not there.
+    """
+    path = folder / f"{check_name(name)}.safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"level{number}": level.contiguous() for number, level in enumerate(direction.levels)}
+    facts = {"format": _FORMAT, "model": model_hash(model), "facts": json.dumps({"num_images": direction.num_images})}
+    with atomic_file(path) as file:
+        file.write(save(tensors, facts))
+    return path
+
+
+def load_direction(name: str, model: ImageModel, folder: Path) -> Direction:
+    """Read what :func:`save_direction` wrote.
+
+    Args:
+        name: Of the direction.
+        model: That it will be used with.
+        folder: Where it lies.
+    Raises:
+        FileNotFoundError: If it is not there; the message names those that are.
+        ValueError: If it is damaged, or another model's.
+    """
+    path = folder / f"{check_name(name)}.safetensors"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.safetensors"))) or "none"
+        raise FileNotFoundError(
+            f"there is no direction {name} in {folder}; known are: {known}; glow edit learn makes one"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = file.metadata() or {}
+            levels = [file.get_tensor(f"level{number}") for number in range(len(model.flow.latent_shapes))]
+            num_images = int(json.loads(facts["facts"])["num_images"])
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no direction ({error}); learn it again") from error
+    if facts.get("model") != model_hash(model) or [tuple(level.shape) for level in levels] != model.flow.latent_shapes:
+        raise ValueError(f"the direction in {path} is of another model, {facts.get('model', 'unknown')[:12]}")
+    return Direction(levels, num_images)

@@ -1,0 +1,82 @@
+"""`glow edit learn` and `glow edit apply`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glow_app.checkpoint import load_model
+from glow_app.generation import sample_batches
+from glow_app.images import save_png, to_pil
+from glow_app.pretrained import save_pretrained
+
+Glow = Callable[..., Any]
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+@pytest.fixture
+def model(trained: Path, tmp_path: Path) -> Path:
+    return save_pretrained(load_model(trained), tmp_path / "mine")
+
+
+@pytest.fixture
+def examples(trained: Path, tmp_path: Path) -> Path:
+    """24 samples; the even ones in one folder, the odd ones, brighter, in another."""
+    lines = ["file,bright,number"]
+    for number, (_, image) in enumerate(sample_batches(load_model(trained), 24, 0.7, 0)):
+        name = f"{'dark' if number % 2 == 0 else 'bright'}/{number}.png"
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        save_png(to_pil((image.int() + 40 * (number % 2)).clamp(0, 255).byte()), tmp_path / name)
+        lines.append(f"{name},{2 * (number % 2) - 1},{number}")
+    (tmp_path / "attributes.csv").write_text("\n".join(lines))
+    return tmp_path
+
+
+def test_a_direction_from_two_folders_is_applied(model: Path, examples: Path, pictures: list[Path], glow: Glow) -> None:
+    result = glow("edit", "learn", "bright", "--with", "bright", "--without", "dark", "--checkpoint", model)
+    assert result.code == 0, result
+    assert result.output == f"bright, from 24 images: {model / 'directions/bright.safetensors'}\n"
+    apply = ["edit", "apply", *pictures[:2], "--direction", "bright", "--checkpoint", model]
+    for strength, output in ((0, "same"), (1.5, "more"), (-1.5, "less")):
+        assert glow(*apply, "--strength", strength, "--output", output).code == 0
+    for number, path in enumerate(pictures[:2]):
+        name = f"{number:03d}_{path.stem}_bright"
+        assert np.array_equal(pixels(Path(f"same/{name}.png")), pixels(path))
+        brightness = [pixels(Path(f"{output}/{name}.png")).mean() for output in ("less", "same", "more")]
+        assert brightness == sorted(brightness)
+        assert brightness[2] - brightness[0] > 20
+        strip = pixels(Path(f"same/{name}_strip.png"))
+        assert strip.shape[1] > 4 * strip.shape[0]
+
+
+def test_directions_from_a_table(model: Path, examples: Path, glow: Glow, refused: Callable[..., str]) -> None:
+    learn = ["edit", "learn", "--attributes", "attributes.csv", "--checkpoint", model, "--directions", "found"]
+    assert glow(*learn).code == 0
+    assert sorted(path.name for path in Path("found").iterdir()) == ["bright.safetensors", "number.safetensors"]
+    assert "bright.safetensors exists already" in refused(*learn, "--columns", "bright")
+    assert glow(*learn, "--columns", "bright", "--overwrite").code == 0
+
+
+def test_what_is_refused(
+    model: Path, conditional: Path, examples: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
+) -> None:
+    checkpoint = ["--checkpoint", model]
+    assert "needs NAME --with FOLDER --without FOLDER" in refused("edit", "learn", *checkpoint, code=2)
+    assert "needs NAME" in refused("edit", "learn", "x", "--with", "bright", *checkpoint, code=2)
+    assert "needs NAME" in refused("edit", "learn", "x", "--attributes", "attributes.csv", *checkpoint, code=2)
+    two = ["--with", "bright", "--without", "dark"]
+    assert "is no name of a direction" in refused("edit", "learn", "../x", *two, *checkpoint)
+    assert "--label" in refused("edit", "learn", "x", *two, "--checkpoint", conditional)
+    apply = ["edit", "apply", pictures[0], *checkpoint, "--direction"]
+    assert "there is no direction nothing" in refused(*apply, "nothing")
+    glow("edit", "learn", "bright", *two, *checkpoint)
+    assert glow(*apply, "bright").code == 0
+    assert "--overwrite" in refused(*apply, "bright")
+    assert "learn|apply" in refused("edit", code=2)

@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from glow_app.data.attributes import read_attributes
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_two_values_become_0_and_1_and_others_are_standardised(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "image_id,Smiling,age\n1.png,-1,10\n2.png,1,20\n3.png,1,30\n")
+    found = read_attributes(path)
+    assert (found.files, found.names) == (["1.png", "2.png", "3.png"], ["Smiling", "age"])
+    assert found.values[:, 0].tolist() == [0, 1, 1]
+    assert found.values[:, 1].tolist() == pytest.approx([-1, 0, 1])
+    assert torch.equal(read_attributes(path, ["age"]).values, found.values[:, 1:])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has 0 lines"),
+        ("file,a\n1.png,1\n", "has 2 lines"),
+        ("file,a\n1.png,1\n2.png,x\n", r"line 3: 'x' in column a is no number"),
+        ("file,a\n1.png,1\n2.png,nan\n", r"line 3: 'nan' in column a is no number"),
+        ("file,a\n1.png,1\n2.png\n", r"line 3: '' in column a is no number"),
+        ("file,a\n1.png,1\n2.png,1\n", "column a is 1 everywhere"),
+    ],
+)
+def test_what_is_no_table(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_attributes(write(tmp_path / "a.csv", text))
+
+
+def test_an_unknown_column(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no column b; known are a"):
+        read_attributes(write(tmp_path / "a.csv", "file,a\n1.png,1\n2.png,0\n"), ["b"])

@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import pytest
+import torch
+from registry import random_images, tiny_model
+from torch import Tensor
+
+from glow_app.generation import Direction, edit, learn_directions, load_direction, save_direction
+from glow_app.model import ImageModel
+
+
+@pytest.fixture(scope="module", params=[8, 5], ids=["8 bits", "5 bits"])
+def model(request: pytest.FixtureRequest) -> ImageModel:
+    return tiny_model(num_bits=request.param)
+
+
+def random_direction(model: ImageModel) -> Direction:
+    generator = torch.Generator().manual_seed(1)
+    return Direction([0.1 * torch.randn(shape, generator=generator) for shape in model.flow.latent_shapes], 7)
+
+
+def learn(model: ImageModel, images: Tensor, attributes: Tensor, *names: str) -> dict[str, Direction]:
+    parts = zip(images.split(4), attributes.split(4), strict=True)
+    return learn_directions(model, ((part, values, None) for part, values in parts), names)
+
+
+def test_a_strength_of_zero_changes_no_pixel(model: ImageModel) -> None:
+    images = random_images(6)
+    direction = random_direction(model)
+    assert torch.equal(edit(model, images, [(direction, 0.0)]), images)
+    assert torch.equal(edit(model, images, []), images)
+    assert not torch.equal(edit(model, images, [(direction, 1.0)]), images)
+
+
+def test_an_edit_is_a_step_in_the_latents() -> None:
+    model, images = tiny_model(), random_images(3)
+    direction = random_direction(model)
+    moved = [z + 0.5 * d + 0.25 * d for z, d in zip(model.encode(images), direction.levels, strict=True)]
+    assert torch.equal(edit(model, images, [(direction, 0.5), (direction, 0.25)]), model.decode(moved))
+
+
+def test_one_attribute_is_the_difference_of_the_means(model: ImageModel) -> None:
+    images, attribute = random_images(13), torch.tensor([1.0] * 5 + [0.0] * 8)[:, None]
+    (direction,) = learn(model, images, attribute, "smiling").values()
+    assert direction.num_images == 13
+    for found, level in zip(direction.levels, model.encode(images), strict=True):
+        torch.testing.assert_close(found, level[:5].mean(0) - level[5:].mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_what_attributes_share_is_not_counted_twice(model: ImageModel) -> None:
+    images = random_images(40)
+    values = torch.randint(0, 2, (40, 2), generator=torch.Generator().manual_seed(0)).float()
+    values[:12] = 1.0  # correlated
+    found = learn(model, images, values, "a", "b")
+    latents = torch.cat([level.flatten(1) for level in model.encode(images)], dim=1).double()
+    design = torch.cat([torch.ones(40, 1), values], dim=1).double()
+    expected = torch.linalg.lstsq(design, latents).solution
+    for number, name in enumerate(("a", "b"), 1):
+        mine = torch.cat([level.flatten() for level in found[name].levels]).double()
+        torch.testing.assert_close(mine, expected[number], rtol=1e-4, atol=1e-5)
+
+
+def test_a_direction_that_was_planted_is_found() -> None:
+    model = tiny_model()
+    direction = random_direction(model)
+    attribute = torch.arange(60) % 2
+    noise = model.base_noise(range(60))
+    planted = [z + attribute[:, None, None, None] * 5 * d for z, d in zip(noise, direction.levels, strict=True)]
+    (found,) = learn(model, model.decode(planted), attribute[:, None].float(), "planted").values()
+    one, other = (torch.cat([level.flatten() for level in d.levels]) for d in (found, direction))
+    assert torch.cosine_similarity(one, other, dim=0) > 0.5
+
+
+def test_what_cannot_be_learnt(model: ImageModel) -> None:
+    images = random_images(8)
+    with pytest.raises(ValueError, match="attribute a is the same in all 8 images"):
+        learn(model, images, torch.ones(8, 1), "a")
+    twice = (torch.arange(8) % 2)[:, None].float().expand(-1, 2)
+    with pytest.raises(ValueError, match="a, b follow from each other"):
+        learn(model, images, twice, "a", "b")
+
+
+def test_a_direction_is_kept_for_its_model(model: ImageModel, tmp_path: Path) -> None:
+    direction, folder = random_direction(model), tmp_path / "directions"
+    save_direction(direction, "smiling", model, folder)
+    again = load_direction("smiling", model, folder)
+    assert again.num_images == 7
+    assert all(torch.equal(a, b) for a, b in zip(again.levels, direction.levels, strict=True))
+    with pytest.raises(ValueError, match="is of another model"):
+        load_direction("smiling", tiny_model(num_bits=3), folder)
+    with pytest.raises(FileNotFoundError, match=r"no direction frowning in .*; known are: smiling"):
+        load_direction("frowning", model, folder)
+    for name in ("../smiling", "a/b", "", ".hidden", "a b"):
+        with pytest.raises(ValueError, match="is no name of a direction"):
+            load_direction(name, model, folder)
+    (folder / "smiling.safetensors").write_bytes(b"no")
+    with pytest.raises(ValueError, match="holds no direction"):
+        load_direction("smiling", model, folder)
