@@ -10,6 +10,8 @@ from glow_app.commands.common import positive_int
 if TYPE_CHECKING:
     from glow_app.data.shards.manifest import Manifest
 
+LARGEST_SIDE = 8192
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``pack``, ``index`` and ``verify`` with their options."""
@@ -72,7 +74,7 @@ def _verify(arguments: argparse.Namespace) -> None:
     from glow_app.data.shards.check import damaged_files
     from glow_app.data.shards.source import read_manifest
 
-    damaged = list(damaged_files(Path(arguments.folder)))
+    damaged = list(damaged_files(arguments.folder))
     for line in damaged:
         print(line)
     if damaged:
@@ -91,6 +93,6 @@ def _tell(manifest: "Manifest") -> None:
 def _size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
     height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
-    if min(height, width) < 1:
+    if not 1 <= min(height, width) <= max(height, width) <= LARGEST_SIDE:
         raise argparse.ArgumentTypeError(f"{text} is no size; expected such as 64 or 48x64")
     return height, width

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,16 +11,20 @@ import torch
 from torch import Tensor
 
 from glow_app.data.batched import BatchedSet
-from glow_app.data.shards.images import ShardedImages
+from glow_app.data.shards.images import ShardedImages, ShardError, UnreadableImage
 
 Batch = tuple[Tensor, Tensor]
+
+# Images in a row that cannot be read before their shard is called damaged.
+PATIENCE = 16
 
 
 class ImageSet(BatchedSet[Batch]):
     """Images and labels of one split, read a whole batch at a time.
 
     The images may be a memory map or lie in shards: a subset holds row numbers only, so nothing is read before it is
-    asked for.
+    asked for. An image in a shard that cannot be read is named in a warning, and the next one of this set stands in for
+    it, with its own label.
 
     Args:
         images: uint8 array, (N, C, H, W).
@@ -70,8 +75,7 @@ class ImageSet(BatchedSet[Batch]):
 
     def head(self, count: int) -> np.ndarray:
         """Return the first so many images, or all if there are fewer, uint8 (n, C, H, W)."""
-        rows = slice(0, min(count, len(self)))
-        return self._storage[rows if self._indices is None else self._indices[rows]]
+        return self._read(np.arange(min(count, len(self))))[0]
 
     @property
     def labels(self) -> Tensor:
@@ -79,12 +83,12 @@ class ImageSet(BatchedSet[Batch]):
         return self._all_labels if self._indices is None else self._all_labels[torch.from_numpy(self._indices)]
 
     def __getitem__(self, index: int) -> Batch:
-        row = self._rows([index])
-        return torch.from_numpy(self._storage[row][0]), self._all_labels[row[0]]
+        images, rows = self._read(self._positions([index]))
+        return torch.from_numpy(images[0]), self._all_labels[rows[0]]
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        rows = self._rows(indices)
-        return torch.from_numpy(self._storage[rows]), self._all_labels[torch.from_numpy(rows)]
+        images, rows = self._read(self._positions(indices))
+        return torch.from_numpy(images), self._all_labels[torch.from_numpy(rows)]
 
     @property
     def blocks(self) -> np.ndarray | None:
@@ -95,14 +99,42 @@ class ImageSet(BatchedSet[Batch]):
 
     def subset(self, indices: np.ndarray | Sequence[int]) -> "ImageSet":
         """Return the images at ``indices`` of this set, in that order, sharing the storage."""
-        return ImageSet(self._storage, self._all_labels, self.class_names, self._rows(indices))
+        rows = self._rows(self._positions(indices))
+        return ImageSet(self._storage, self._all_labels, self.class_names, rows)
 
-    def _rows(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+    def _positions(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size and not (-len(self) <= wanted.min() and wanted.max() < len(self)):
             raise IndexError(f"index out of range for {len(self)} images")
-        wanted = np.where(wanted < 0, wanted + len(self), wanted)
-        return wanted if self._indices is None else self._indices[wanted]
+        return np.where(wanted < 0, wanted + len(self), wanted)
+
+    def _rows(self, positions: np.ndarray) -> np.ndarray:
+        return positions if self._indices is None else self._indices[positions]
+
+    def _read(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images at these positions, and their rows; in shards, those that stand in for unreadable ones."""
+        if isinstance(self._storage, np.ndarray):
+            rows = self._rows(positions)
+            return self._storage[rows], rows
+        pairs = [self._readable(self._storage, int(position)) for position in positions]
+        images = np.stack([image for image, _ in pairs]) if pairs else np.empty((0, *self.image_shape), np.uint8)
+        return images, np.array([row for _, row in pairs], dtype=np.int64)
+
+    def _readable(self, storage: ShardedImages, position: int) -> tuple[np.ndarray, int]:
+        """Return the image at a position, or the next one of this set that can be read, and its row."""
+        reason = ""
+        for distance in range(min(PATIENCE, len(self))):
+            row = int(self._rows(np.array((position + distance) % len(self))))
+            try:
+                image = storage.read(row)
+            except UnreadableImage as error:
+                reason = reason or str(error)
+                continue
+            if reason:
+                warnings.warn(f"{reason}; the next one stands in for it", stacklevel=2)
+            return image, row
+        shard = storage.shard_at(int(self._rows(np.array(position))))
+        raise ShardError(f"{shard.name} is damaged: {reason}, nor can the next {PATIENCE - 1}; {shard.remedy}")
 
     def __getstate__(self) -> dict[str, Any]:
         # NumPy pickles a memory map by value: a spawned loader worker would receive the whole file.

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -73,6 +75,7 @@ def read_listing(
         collate_fn=_as_is,
         num_workers=min(16, len(os.sched_getaffinity(0))) if forked else 0,
         multiprocessing_context="fork" if forked else None,
+        worker_init_fn=_end_with_parent,
         generator=torch.Generator(),  # or a run that decodes would draw otherwise than one that finds the cache
     )
     if count <= _WORTH_PROGRESS or not sys.stderr.isatty():
@@ -91,6 +94,18 @@ def _decode(path: Path, image_shape: tuple[int, int, int], resize: Resize) -> np
 def _can_fork() -> bool:
     # A daemonic process, such as a loader worker, may not have children.
     return sys.platform == "linux" and not multiprocessing.current_process().daemon
+
+
+def _end_with_parent(_: int) -> None:
+    """Let a worker end when its parent is killed: blocked in handing on what it read, it would wait for ever."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _as_is(chunk: Any) -> Any:

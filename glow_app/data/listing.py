@@ -1,6 +1,7 @@
 """Which image files a folder holds, in an order that is the same on every machine."""
 
 import os
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -64,9 +65,9 @@ def list_images(root: Path) -> FolderListing:
         ValueError: If it is no folder, or holds no image file.
     """
     if not root.exists():
-        raise FileNotFoundError(f"image folder {root} does not exist; check data.root")
+        raise FileNotFoundError(f"image folder {root} does not exist")
     if not root.is_dir():
-        raise ValueError(f"{root} is a file; data.root must be a folder of images")
+        raise ValueError(f"{root} is a file; expected a folder of images")
     files = tuple(sorted(_walk(root), key=lambda file: file.name))
     if not files:
         known = "png, jpg, webp, gif, bmp, tif"
@@ -94,13 +95,17 @@ def _walk(root: Path) -> Iterator[ImageFile]:
             if entry.is_dir():
                 pending.append((entry.path, parents | {real}))
             elif os.path.splitext(entry.name)[1].lower() in suffixes:
-                yield _image_file(entry, root)
+                file = _image_file(entry, root)
+                if file is not None:
+                    yield file
 
 
-def _image_file(entry: os.DirEntry[str], root: Path) -> ImageFile:
+def _image_file(entry: os.DirEntry[str], root: Path) -> ImageFile | None:
     name = Path(entry.path).relative_to(root).as_posix()
     try:
         status = entry.stat()
     except OSError:  # a dangling link: listed, so that decoding reports it
         return ImageFile(name, -1, 0)
+    if not stat.S_ISREG(status.st_mode):
+        return None  # opening a named pipe would wait for ever
     return ImageFile(name, status.st_size, status.st_mtime_ns)

@@ -11,11 +11,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from glow_app.data.batched import BatchedSet
+from glow_app.data.shards.images import OPEN_SHARDS
 
 T = TypeVar("T")
-
-# Blocks that a shuffled order is in at a time.
-OPEN_BLOCKS = 8
 
 
 class ResumableSampler(DistributedSampler[int]):
@@ -40,7 +38,7 @@ class ResumableSampler(DistributedSampler[int]):
 def shuffle_blocks(blocks: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Return a random order of examples that is in few blocks at a time.
 
-    The blocks are put in random order, and each example falls at random into one of the :data:`OPEN_BLOCKS` stretches
+    The blocks are put in random order, and each example falls at random into one of the :data:`OPEN_SHARDS` stretches
     that begin with its own block: so new blocks come and old ones go one by one.
 
     Args:
@@ -50,7 +48,7 @@ def shuffle_blocks(blocks: np.ndarray, generator: np.random.Generator) -> np.nda
         int64 (N,), a permutation.
     """
     numbers, place = np.unique(blocks, return_inverse=True)
-    when = generator.permutation(len(numbers))[place] + OPEN_BLOCKS * generator.random(len(blocks))
+    when = generator.permutation(len(numbers))[place] + OPEN_SHARDS * generator.random(len(blocks))
     return np.argsort(when, kind="stable")
 
 

@@ -14,9 +14,8 @@ def split_indices(
     validation_fraction: float,
     test_fraction: float,
     noun: str = "images",
-    order: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the positions of one split: a permutation of ``range(count)``, cut in three.
+    """Return the positions of one split: a seeded permutation of ``range(count)``, cut in three.
 
     Only positions decide, never content. The three splits are disjoint and cover everything.
 
@@ -27,7 +26,6 @@ def split_indices(
         validation_fraction: Share held out for validation; 0 when it comes from elsewhere.
         test_fraction: Share held out for the test; 0 when it comes from elsewhere.
         noun: What the examples are called in messages.
-        order: The permutation; the seed's when omitted.
     Shape:
         int64 (n,), in permuted order.
     Raises:
@@ -42,7 +40,7 @@ def split_indices(
         if size < 1 and (name == "train" or fractions[name]):
             held_out = f"validation_fraction {validation_fraction:g} and test_fraction {test_fraction:g}"
             raise ValueError(f"{count} {noun} are too few: {held_out} leave none for {name}; add {noun} or change them")
-    order = np.random.default_rng(seed).permutation(count) if order is None else order
+    order = np.random.default_rng(seed).permutation(count)
     test, validation, train = np.split(order, [sizes["test"], sizes["test"] + sizes["validation"]])
     return {"train": train, "validation": validation, "test": test}[split]
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from glow_app.data import ImageSet, load_split, train_loader
 from glow_app.data.shards import ShardError
@@ -87,6 +89,50 @@ def test_without_labels(tmp_path: Path) -> None:
     assert not images.labels.any()
     write(tmp_path / "hidden/train-00000-of-00001.parquet", range(10), [-1] * 10)
     assert load(tmp_path / "hidden").class_names == ()
+
+
+def test_types_that_only_the_description_knows(tmp_path: Path, hub: Path) -> None:
+    folder = tmp_path / "plain"
+    (folder / "data").mkdir(parents=True)
+    for file in hub.rglob("*.parquet"):
+        parquet.write_table(parquet.read_table(file).replace_schema_metadata(None), folder / "data" / file.name)
+    columns = (
+        "text, dtype: string",
+        "picture, dtype: image",
+        "kind, dtype: {class_label: {names: {'0': even, '1': odd}}}",
+    )
+    features = "\n".join(f"  - {{name: {column}}}" for column in columns)
+    (folder / "README.md").write_text(f"---\ndataset_info:\n  features:\n{features}\n---\n")
+    images = load(folder, "test")
+    assert images.class_names == ("even", "odd")
+    assert images.labels.tolist() == [value % 2 for value in range(100, 105)]
+
+
+def test_files_that_do_not_agree(tmp_path: Path) -> None:
+    write(tmp_path / "set/train-00000-of-00002.parquet", range(4), [0, 1, 0, 1])
+    write(tmp_path / "set/train-00001-of-00002.parquet", range(4))
+    with pytest.raises(
+        ShardError, match=r"has images in column picture and no classes, and .* 2 classes in column kind"
+    ):
+        load(tmp_path / "set")
+
+
+@pytest.mark.parametrize("path", [None, "cats/1.jpg"])
+def test_images_that_are_missing_or_elsewhere(tmp_path: Path, path: str | None) -> None:
+    file = tmp_path / "set/train-00000-of-00001.parquet"
+    write(file, range(6))
+    table = parquet.read_table(file)
+    field = table.schema.field("picture")
+    last = None if path is None else {"bytes": None, "path": path}
+    pictures = pyarrow.array([*table["picture"].to_pylist()[:5], last], field.type)
+    parquet.write_table(table.set_column(1, field, pictures), file)
+    images = load(tmp_path / "set", validation_fraction=0.0, test_fraction=0.0)
+    if path is None:
+        with pytest.warns(UserWarning, match=r"image 5 of .* the next one stands in"):
+            assert images.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 0]
+    else:
+        with pytest.raises(ShardError, match=r"holds the paths of images, such as cats/1\.jpg, and not their bytes"):
+            _ = images.images
 
 
 def test_what_cannot_be_read(tmp_path: Path, hub: Path) -> None:

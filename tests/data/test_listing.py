@@ -61,10 +61,10 @@ def test_below(tmp_path: Path) -> None:
 
 
 def test_missing_file_and_empty(tmp_path: Path, make_images: Callable[..., Path]) -> None:
-    with pytest.raises(FileNotFoundError, match=r"image folder .*nope does not exist; check data.root"):
+    with pytest.raises(FileNotFoundError, match=r"image folder .*nope does not exist"):
         list_images(tmp_path / "nope")
     touch(tmp_path, "only.txt", "file.png")
-    with pytest.raises(ValueError, match=r"file.png is a file; data.root must be a folder"):
+    with pytest.raises(ValueError, match=r"file.png is a file; expected a folder"):
         list_images(tmp_path / "file.png")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"no image files in .*empty; expected files such as png, jpg"):

@@ -19,7 +19,8 @@ T = TypeVar("T")
 class ShardCache:
     """Files from elsewhere on the local disk, the least recently used of which make room for others.
 
-    Several processes may use one folder: a file is fetched once, beside its place, and then renamed.
+    Several processes may use one folder: a file is fetched once, beside its place, and then renamed. A file that is
+    removed while a process has it open keeps its room until that process closes it.
 
     Args:
         folder: Where they lie.
@@ -35,10 +36,13 @@ class ShardCache:
         Args:
             key: Names the file and its version.
             fetch: Called with a path to write it to.
-            use: Called with the path of the file, which may be removed as soon as it returns: opens it, say.
+            use: Called with the path of the file, which may be removed as soon as it returns: opens it, say. Where it
+                finds the file damaged, it removes it and raises ``FileNotFoundError``.
+        Raises:
+            OSError: If what was fetched is not there again and again.
         """
         path = self.folder / hashlib.sha256(key.encode()).hexdigest()
-        while True:
+        for _ in range(5):
             try:
                 used = use(path)
             except FileNotFoundError:  # not there yet, or removed at this moment
@@ -46,6 +50,7 @@ class ShardCache:
             else:
                 self._touch(path)
                 return used
+        raise OSError(f"{path} vanishes as soon as it is fetched; is another program emptying {self.folder}?")
 
     def _fetch(self, path: Path, fetch: Callable[[Path], None]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -55,24 +60,26 @@ class ShardCache:
             beside = path.with_suffix(".part")
             try:
                 fetch(beside)
-                self._make_room(beside.stat().st_size)
-                os.replace(beside, path)
+                with beside.open("rb") as file:
+                    os.fsync(file.fileno())
+                with _lock(self.folder / "room.lock"):
+                    self._make_room(beside.stat().st_size)
+                    os.replace(beside, path)
             finally:
                 beside.unlink(missing_ok=True)
 
     def _make_room(self, num_bytes: int) -> None:
-        with _lock(self.folder / "room.lock"):
-            files = []
-            for path in self.folder.iterdir():
-                if not path.suffix and path.is_file():
-                    status = path.stat()
-                    files.append((status.st_mtime_ns, status.st_size, path))
-            total = num_bytes + sum(size for _, size, _ in files)
-            for _, size, path in sorted(files):
-                if total <= self.max_bytes:
-                    return
-                path.unlink(missing_ok=True)
-                total -= size
+        files = []
+        for path in self.folder.iterdir():
+            if not path.suffix and path.is_file():
+                status = path.stat()
+                files.append((status.st_mtime_ns, status.st_size, path))
+        total = num_bytes + sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
+            if total <= self.max_bytes:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
 
     @staticmethod
     def _touch(path: Path) -> None:

@@ -11,19 +11,24 @@ from glow_app.data.request import Split
 from glow_app.data.shards.images import ShardError
 from glow_app.data.shards.manifest import MANIFEST, Manifest, SplitEntry
 from glow_app.data.shards.pack import split_entry
-from glow_app.data.shards.places import sha256_of
+from glow_app.data.shards.places import is_address, sha256_of
 from glow_app.data.shards.source import read_manifest
 
 __all__ = ["damaged_files", "index_folder"]
 
-_SPLITS: dict[str, Split] = {"valid": "validation", "val": "validation", **{name: name for name in get_args(Split)}}
+_SPLITS: dict[str, Split] = {
+    **{name: name for name in get_args(Split)},
+    **dict.fromkeys(("val", "valid", "dev"), "validation"),
+    **dict.fromkeys(("training",), "train"),
+    **dict.fromkeys(("testing", "eval"), "test"),
+}
 
 
 def index_folder(folder: Path) -> Manifest:
     """Write the manifest of the tar files of a folder, which are in the layout of WebDataset, and return it.
 
-    A file belongs to the split that its name, or its folder's, begins with: train, val, valid, validation or test; to
-    train if none.
+    A file belongs to the split that is a word of its name, or of its folder's: train or training; val, valid,
+    validation or dev; test, testing or eval. To train if there is none.
 
     Args:
         folder: Where they lie; one level of folders in it is looked into.
@@ -44,13 +49,19 @@ def index_folder(folder: Path) -> Manifest:
     return manifest
 
 
-def damaged_files(folder: Path) -> Iterator[str]:
-    """Yield a line for each file that is not what the manifest says, in sizes or digests."""
+def damaged_files(folder: str | Path) -> Iterator[str]:
+    """Yield a line for each shard or index that is not what the manifest says, in sizes or digests.
+
+    Raises:
+        ValueError: If the folder is an address, or has no manifest.
+    """
+    if is_address(str(folder)):
+        raise ValueError(f"glow data verify reads local folders, and {folder} is an address")
     manifest = read_manifest(str(folder))
     for entry in manifest.splits.values():
         files = [(entry.index, None, entry.index_sha256), *((s.file, s.bytes, s.sha256) for s in entry.shards)]
         for name, num_bytes, digest in files:
-            path = folder / name
+            path = Path(folder) / name
             if not path.exists():
                 yield f"{path} is missing"
             elif num_bytes is not None and path.stat().st_size != num_bytes:
@@ -60,11 +71,8 @@ def damaged_files(folder: Path) -> Iterator[str]:
 
 
 def _split_of(path: Path) -> Split:
-    for part in path.parts:
-        begins = re.match("[a-z]*", part.lower())
-        if begins and begins.group() in _SPLITS:
-            return _SPLITS[begins.group()]
-    return "train"
+    words = re.findall("[a-z]+", str(path).lower())
+    return next((_SPLITS[word] for word in words if word in _SPLITS), "train")
 
 
 def _class_names(folder: Path, splits: dict[Split, SplitEntry]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Images that are read from shards when they are asked for."""
 
-import warnings
+import re
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,17 +12,21 @@ from glow_app.data.decoding import decode_bytes
 from glow_app.data.request import Resize
 from glow_app.data.shards.records import RecordFile
 
-__all__ = ["Shard", "ShardError", "ShardedImages"]
+__all__ = ["OPEN_SHARDS", "Shard", "ShardError", "ShardedImages", "UnreadableImage"]
 
-# Files that a process keeps open: more than the shards that a shuffled order is in at a time.
-_MAX_OPEN = 32
+# Shards that a shuffled order is in at a time.
+OPEN_SHARDS = 8
 
-# Images in a row that cannot be read before the shard is called damaged.
-_PATIENCE = 16
+# Files that a process keeps open; with some to spare, or they would be opened again and again.
+_MAX_OPEN = OPEN_SHARDS + 2
 
 
 class ShardError(ValueError):
     """A shard is not what its manifest says, or cannot be had."""
+
+
+class UnreadableImage(ValueError):
+    """One image of a shard cannot be decoded."""
 
 
 class Shard(ABC):
@@ -31,10 +35,12 @@ class Shard(ABC):
     Attributes:
         name: Where it is, for messages.
         count: How many images it holds.
+        remedy: What to do where it is damaged, for messages.
     """
 
     name: str
     count: int
+    remedy: str
 
     @abstractmethod
     def open(self) -> RecordFile:
@@ -46,9 +52,7 @@ class Shard(ABC):
 
 
 class ShardedImages:
-    """What an array of images, uint8 (N, C, H, W), is to those that read it by rows; nothing is held in memory.
-
-    An image that cannot be read is named in a warning, and the next one that can stands in for it.
+    """Images uint8 (N, C, H, W) of which nothing is held in memory.
 
     Args:
         shards: In the order of the rows.
@@ -77,39 +81,26 @@ class ShardedImages:
         """Return the number of the shard that each row is in."""
         return np.searchsorted(self._ends, rows, side="right")
 
-    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
-        wanted = np.arange(len(self))[rows] if isinstance(rows, slice) else rows
-        images = np.empty((len(wanted), *self.image_shape), dtype=np.uint8)
-        for place, row in enumerate(wanted):
-            images[place] = self._read(int(row))
-        return images
+    def shard_at(self, row: int) -> Shard:
+        """Return the shard that a row is in."""
+        return self.shards[int(self.shard_of(np.array(row)))]
 
-    def _read(self, row: int) -> np.ndarray:
-        first = self._place(row)
-        reason = ""
-        for distance in range(min(_PATIENCE, len(self))):
-            shard, index = self._place((row + distance) % len(self))
-            try:
-                content = self._records(shard).read(index)
-                image = decode_bytes(content, self.image_shape, self.resize)
-            except ShardError:
-                raise
-            except Exception as error:  # Pillow's plugins share no narrower type
-                reason = reason or f"{type(error).__name__}: {error}"
-                continue
-            if distance:
-                name = self.shards[first[0]].name
-                message = f"image {first[1]} of {name} cannot be read ({reason}); the next one stands in for it"
-                warnings.warn(message, stacklevel=3)
-            return image
-        raise ShardError(
-            f"{self.shards[first[0]].name} is damaged: no image from its {first[1]}th on can be read ({reason}); "
-            "put a good copy in its place; glow data verify finds all such shards"
-        )
+    def read(self, row: int) -> np.ndarray:
+        """Return one image, uint8 (C, H, W).
 
-    def _place(self, row: int) -> tuple[int, int]:
-        shard = int(np.searchsorted(self._ends, row, side="right"))
-        return shard, row - int(self._ends[shard]) + self.shards[shard].count
+        Raises:
+            UnreadableImage: If it cannot be decoded.
+            ShardError: If its shard cannot be had.
+        """
+        number = int(self.shard_of(np.array(row)))
+        shard = self.shards[number]
+        index = row - int(self._ends[number]) + shard.count
+        content = self._records(number).read(index)
+        try:
+            return decode_bytes(content, self.image_shape, self.resize)
+        except Exception as error:  # Pillow's plugins share no narrower type
+            reason = re.sub(r"\s*<_io\.BytesIO[^>]*>", "", f"{type(error).__name__}: {error}")
+            raise UnreadableImage(f"image {index} of {shard.name} cannot be read ({reason})") from error
 
     def _records(self, shard: int) -> RecordFile:
         if shard not in self._open:

@@ -103,6 +103,8 @@ def pack_folder(root: Path, output: Path, packing: Packing) -> Report:
         report.manifest = replace(report.manifest, splits=splits)
         report.manifest.write(building)
         os.rename(building, output)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(output)) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return report
@@ -183,7 +185,8 @@ def _images(
     with (folder / f"{split}.names.txt").open("w", encoding="utf-8", errors="surrogateescape") as names:
         for chunk in read_listing(listing, read, _FILES_A_CHUNK, f"packing ({split})"):
             report.skipped += chunk.skipped
-            names.writelines(f"{name}\n" for name in chunk.names)
+            # A line for each, also for one that has a line break in its name.
+            names.writelines(name.replace("\n", "\\n") + "\n" for name in chunk.names)
             labels = listing.labels(chunk.names, class_names) if class_names else [None] * len(chunk.names)
             for (suffix, content), label in zip(chunk.values, labels, strict=True):
                 yield _Image(suffix, content, label)

@@ -5,15 +5,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import fsspec
 import numpy as np
 
 from glow_app.data.shards.cache import ShardCache
 from glow_app.data.shards.images import Shard, ShardError
-from glow_app.data.shards.places import is_address, patiently
+from glow_app.data.shards.places import is_address, open_address, patiently
 from glow_app.data.shards.records import RecordFile
+
+if TYPE_CHECKING:
+    from datasets import Features
 
 __all__ = ["ParquetShard", "Table", "read_table"]
 
@@ -32,6 +34,8 @@ class ParquetShard(Shard):
         cache: Where it is kept.
     """
 
+    remedy = "its file at the source may be damaged"
+
     name: str
     count: int
     column: str
@@ -41,8 +45,10 @@ class ParquetShard(Shard):
         """Return its images."""
         try:
             return self.cache.use(f"{_version(self.name)} {self.column}", self._fetch, open_records)
+        except ShardError:
+            raise
         except Exception as error:  # of the file system, of Parquet, of the disk
-            raise ShardError(f"shard {self.name} cannot be had: {error}") from error
+            raise ShardError(f"shard {self.name} cannot be had: {type(error).__name__}: {error}") from error
 
     def _fetch(self, path: Path) -> None:
         write_records(self.name, self.column, path)
@@ -57,7 +63,7 @@ class Table(NamedTuple):
     image_column: str
 
 
-def read_table(files: Sequence[str], cache: ShardCache) -> Table:
+def read_table(files: Sequence[str], cache: ShardCache, features: "Features | None" = None) -> Table:
     """Return the table of some files; it is kept, so that all processes but the first only read it.
 
     The first column of images counts, and the first of class labels.
@@ -65,12 +71,13 @@ def read_table(files: Sequence[str], cache: ShardCache) -> Table:
     Args:
         files: Paths or addresses.
         cache: Where it is kept, beside the shards.
+        features: The types of the columns; those that the files name when omitted.
     Raises:
-        ShardError: If they have no images.
+        ShardError: If they have no images, or do not agree.
     """
     tables = ShardCache(cache.folder / "tables", 1 << 62)
-    key = "table " + " ".join(_version(file) for file in files)
-    return tables.use(key, lambda path: _write_table(files, path), _open_table)
+    key = " ".join([f"table {features}", *(_version(file) for file in files)])
+    return tables.use(key, lambda path: _write_table(files, features, path), _open_table)
 
 
 @patiently
@@ -79,32 +86,49 @@ def write_records(file: str, column: str, path: Path) -> None:
     from pyarrow import parquet
 
     offsets = [0]
-    with fsspec.open(file, "rb") as source, path.open("wb") as target:
+    with open_address(file) as source, path.open("wb") as target:
         for batch in parquet.ParquetFile(source).iter_batches(batch_size=_ROWS, columns=[column]):
             for image in batch.column(0).to_pylist():
-                content = (image or {}).get("bytes") or b""
+                if image and image["bytes"] is None and image["path"]:
+                    raise ShardError(f"{file} holds the paths of images, such as {image['path']}, and not their bytes")
+                content = image["bytes"] if image and image["bytes"] else b""
                 target.write(content)
                 offsets.append(offsets[-1] + len(content))
         target.write(np.array([*offsets, len(offsets) - 1], dtype="<i8").tobytes())
 
 
 def open_records(path: Path) -> RecordFile:
-    """Return what :func:`write_records` wrote."""
+    """Return what :func:`write_records` wrote.
+
+    Raises:
+        FileNotFoundError: If it is not there, or damaged: then it is removed.
+    """
+    size = path.stat().st_size
     with path.open("rb") as file:
-        file.seek(-8, 2)
+        file.seek(max(0, size - 8))
         count = int.from_bytes(file.read(8), "little")
-        file.seek(-8 * (count + 2), 2)
-        offsets = np.frombuffer(file.read(8 * (count + 1)), dtype="<i8")
+        if 0 < 8 * (count + 2) <= size:
+            file.seek(size - 8 * (count + 2))
+            offsets = np.frombuffer(file.read(8 * (count + 1)), dtype="<i8")
+        else:
+            offsets = np.array([-1])
+    if offsets[-1] + 8 * (count + 2) != size:
+        path.unlink()
+        raise FileNotFoundError(path)
     return RecordFile(path, offsets[:-1], np.diff(offsets))
 
 
-def _write_table(files: Sequence[str], path: Path) -> None:
-    image_column, label_column, class_names = _columns(files[0])
+def _write_table(files: Sequence[str], features: "Features | None", path: Path) -> None:
     with ThreadPoolExecutor(_THREADS) as pool:
-        parts = list(pool.map(lambda file: _labels(file, label_column), files))
-    head = {"counts": [len(part) for part in parts], "class_names": class_names, "image_column": image_column}
+        parts = list(pool.map(lambda file: _read_labels(file, features), files))
+    columns = parts[0][0]
+    for file, (found, _) in zip(files, parts, strict=True):
+        if found != columns:
+            raise ShardError(f"{file} has {found}, and {files[0]} {columns}; expected the same in all files")
+    head = {"counts": [len(labels) for _, labels in parts], **columns._asdict()}
     with path.open("wb") as target:
-        np.savez(target, head=np.frombuffer(json.dumps(head).encode(), np.uint8), labels=np.concatenate(parts))
+        labels = np.concatenate([labels for _, labels in parts])
+        np.savez(target, head=np.frombuffer(json.dumps(head).encode(), np.uint8), labels=labels)
 
 
 def _open_table(path: Path) -> Table:
@@ -113,30 +137,36 @@ def _open_table(path: Path) -> Table:
         return Table(head["counts"], content["labels"], tuple(head["class_names"]), head["image_column"])
 
 
+class _Columns(NamedTuple):
+    image_column: str
+    label_column: str | None
+    class_names: list[str]
+
+    def __str__(self) -> str:
+        classes = (
+            f"{len(self.class_names)} classes in column {self.label_column}" if self.label_column else "no classes"
+        )
+        return f"images in column {self.image_column} and {classes}"
+
+
 @patiently
-def _columns(file: str) -> tuple[str, str | None, list[str]]:
-    """Return the image column, the label column, and the names of the classes."""
+def _read_labels(file: str, features: "Features | None") -> tuple[_Columns, np.ndarray]:
+    """Return which columns a file has, and its labels, -1 for none."""
     from datasets import ClassLabel, Features, Image
     from pyarrow import parquet
 
-    with fsspec.open(file, "rb") as source:
-        features = Features.from_arrow_schema(parquet.ParquetFile(source).schema_arrow)
-    image = next((name for name, feature in features.items() if isinstance(feature, Image)), None)
-    if image is None:
-        raise ShardError(f"{file} has no column of images, only {', '.join(features)}")
-    label = next((name for name, feature in features.items() if isinstance(feature, ClassLabel)), None)
-    return image, label, list(features[label].names) if label else []
-
-
-@patiently
-def _labels(file: str, column: str | None) -> np.ndarray:
-    from pyarrow import parquet
-
-    with fsspec.open(file, "rb") as source:
+    with open_address(file) as source:
         found = parquet.ParquetFile(source)
-        if column is None:
-            return np.zeros(found.metadata.num_rows, dtype=np.int64)
-        return found.read(columns=[column])[column].fill_null(-1).to_numpy().astype(np.int64)
+        types = features or Features.from_arrow_schema(found.schema_arrow)
+        there = {name: feature for name, feature in types.items() if name in found.schema_arrow.names}
+        image = next((name for name, feature in there.items() if isinstance(feature, Image)), None)
+        if image is None:
+            raise ShardError(f"{file} has no column of images, only {', '.join(there)}")
+        label = next((name for name, feature in there.items() if isinstance(feature, ClassLabel)), None)
+        if label is None:
+            return _Columns(image, None, []), np.zeros(found.metadata.num_rows, dtype=np.int64)
+        labels = found.read(columns=[label])[label].fill_null(-1).to_numpy().astype(np.int64)
+        return _Columns(image, label, list(there[label].names)), labels
 
 
 def _version(file: str) -> str:

@@ -1,22 +1,30 @@
 """Local paths and addresses such as https://, s3:// and hf://, read alike."""
 
+import errno
 import hashlib
-import shutil
 import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
+from urllib.parse import quote
 
 import fsspec
 
-__all__ = ["fetch", "is_address", "join", "patiently", "read_text", "sha256_of"]
+__all__ = ["fetch", "is_address", "join", "open_address", "patiently", "read_text", "sha256_of"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # Seconds between the attempts at something that the network may have spoilt.
 _WAITS = (1, 4, 15)
+
+# Seconds of silence after which a server counts as gone.
+_SILENCE = 60
+
+# What trying again does not change: the place, the file, a package that is missing; and the disk.
+_FINAL = (FileNotFoundError, ValueError, ImportError)
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}
 
 
 def is_address(place: str) -> bool:
@@ -26,20 +34,24 @@ def is_address(place: str) -> bool:
 
 def join(root: str, name: str) -> str:
     """Return the place of a file in a folder."""
-    return f"{root.rstrip('/')}/{name}" if is_address(root) else str(Path(root) / name)
+    if not is_address(root):
+        return str(Path(root) / name)
+    return f"{root.rstrip('/')}/{quote(name) if root.startswith('http') else name}"
 
 
 def patiently(call: Callable[P, T]) -> Callable[P, T]:
-    """Return the function, called again later where the network fails; not where a file is missing or wrong."""
+    """Return the function, called again after a while where the network fails; not where a file is missing or wrong."""
 
     @wraps(call)
     def again(*args: P.args, **kwargs: P.kwargs) -> T:
         for wait in _WAITS:
             try:
                 return call(*args, **kwargs)
-            except (FileNotFoundError, ValueError):
+            except _FINAL:
                 raise
-            except Exception:  # the file systems of fsspec share no narrower type
+            except Exception as error:  # the file systems of fsspec share no narrower type
+                if isinstance(error, OSError) and error.errno in _FULL:
+                    raise
                 time.sleep(wait)
         return call(*args, **kwargs)
 
@@ -48,19 +60,34 @@ def patiently(call: Callable[P, T]) -> Callable[P, T]:
 
 @patiently
 def fetch(place: str, path: Path) -> None:
-    """Copy a file from anywhere to the local disk."""
-    with fsspec.open(place, "rb") as source, path.open("wb") as target:
-        shutil.copyfileobj(source, target, 1 << 20)
+    """Copy a file from anywhere to the local disk, in one stream."""
+    system, inner = fsspec.url_to_fs(place, **_options(place))
+    system.get_file(inner, str(path))
 
 
 @patiently
 def read_text(place: str) -> str:
     """Return what a text file anywhere holds."""
-    with fsspec.open(place, "rt", encoding="utf-8") as file:
-        return file.read()
+    system, inner = fsspec.url_to_fs(place, **_options(place))
+    content: bytes = system.cat_file(inner)
+    return content.decode("utf-8")
+
+
+def open_address(place: str) -> Any:
+    """Return a file anywhere, open for reading parts of it."""
+    return fsspec.open(place, "rb", **_options(place)).open()
 
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 digest of a local file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _options(place: str) -> dict[str, Any]:
+    if not place.startswith("http"):
+        return {}
+    from aiohttp import ClientTimeout
+
+    # Else a file that takes more than five minutes would fail for ever, and a server that falls silent be waited for.
+    return {"client_kwargs": {"timeout": ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)}}

@@ -1,6 +1,7 @@
 """Packed shards as a source, on the local disk or at an address."""
 
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,20 +12,22 @@ from glow_app.data.base import ImageSet
 from glow_app.data.cache import default_cache_dir
 from glow_app.data.request import Split, SplitRequest
 from glow_app.data.shards.cache import ShardCache
-from glow_app.data.shards.images import Shard, ShardedImages, ShardError
+from glow_app.data.shards.images import OPEN_SHARDS, Shard, ShardedImages, ShardError
 from glow_app.data.shards.manifest import INDEX, MANIFEST, Manifest, SplitEntry
 from glow_app.data.shards.places import fetch, is_address, join, read_text, sha256_of
 from glow_app.data.shards.tar import TarShard
 from glow_app.data.splits import split_indices
 
-__all__ = ["cut", "load_shards", "shard_cache"]
+__all__ = ["cut", "load_shards", "read_manifest", "shard_cache"]
+
+# A limit is taken from shards that hold so many times as many images.
+_CHOICE = 10
 
 
 def load_shards(request: SplitRequest) -> ImageSet:
     """Load one split of a folder that ``glow data pack`` or ``glow data index`` wrote the manifest of.
 
-    A split without shards of its own is cut from those for training: whole stretches of shards in seeded order, so
-    that a held-out part is in few of them.
+    A split without shards of its own is cut from those for training, image by image as from a folder.
 
     Args:
         request: What to load; ``root`` or ``address`` is the folder.
@@ -54,6 +57,7 @@ def load_shards(request: SplitRequest) -> ImageSet:
         found.check_size()
         shards.append(found)
         start += shard.count
+    _warn_of_sizes(manifest, request, max(shard.bytes for shard in entry.shards), is_address(str(root)))
     images = ShardedImages(shards, request.image_shape, request.resize)
     pool = ImageSet(images, labels if manifest.class_names else torch.zeros_like(labels), manifest.class_names)
     return cut(pool, images, request, official=set(manifest.splits))
@@ -73,10 +77,16 @@ def read_manifest(root: str) -> Manifest:
             f"there is no {place}; glow data pack writes shards of a folder of images, glow data index the manifest of "
             "tar files that are there"
         ) from error
+    except ShardError:
+        raise
+    except Exception as error:  # the file systems of fsspec share no narrower type
+        raise ShardError(f"{place} cannot be had: {type(error).__name__}: {error}") from error
 
 
 def cut(pool: ImageSet, images: ShardedImages, request: SplitRequest, *, official: set[Split]) -> ImageSet:
     """Return the requested split of a pool of shards, in the order in which they are read fastest.
+
+    A limit takes images at random, but from few shards, so that a trial does not fetch all.
 
     Args:
         pool: All its images.
@@ -87,17 +97,36 @@ def cut(pool: ImageSet, images: ShardedImages, request: SplitRequest, *, officia
     if request.split != "train" and request.split in official:
         rows = np.arange(len(pool))
     else:
-        shard_of = images.shard_of(np.arange(len(pool)))
-        place = np.random.default_rng(request.seed).permutation(len(images.shards))
         rows = split_indices(
             len(pool),
             request.split,
             seed=request.seed,
             validation_fraction=0.0 if "validation" in official else request.validation_fraction,
             test_fraction=0.0 if "test" in official else request.test_fraction,
-            order=np.argsort(place[shard_of], kind="stable"),
         )
-    return pool.subset(np.sort(rows[: request.limit]))
+    if request.limit is not None and request.limit < len(rows):
+        rows = _limited(rows, images.shard_of(rows), request.limit, np.random.default_rng(request.seed))
+    return pool.subset(np.sort(rows))
+
+
+def _limited(rows: np.ndarray, shards: np.ndarray, limit: int, generator: np.random.Generator) -> np.ndarray:
+    order = generator.permutation(np.unique(shards))
+    counts = np.cumsum([np.count_nonzero(shards == shard) for shard in order])
+    enough = order[: 1 + int(np.searchsorted(counts, _CHOICE * limit))]
+    return generator.permutation(rows[np.isin(shards, enough)])[:limit]
+
+
+def _warn_of_sizes(manifest: Manifest, request: SplitRequest, largest: int, are_fetched: bool) -> None:
+    if manifest.image_shape not in (None, request.image_shape):
+        packed, wanted = ("x".join(map(str, shape)) for shape in (manifest.image_shape or (), request.image_shape))
+        warnings.warn(f"the shards were packed at {packed}, and their images are brought to {wanted}", stacklevel=3)
+    needed = (OPEN_SHARDS + 2) * largest / 1e9
+    if are_fetched and request.cache_gb < needed:
+        warnings.warn(
+            f"data.cache_gb is {request.cache_gb:g}, and the shards that are read at a time take about {needed:.2g} "
+            "GB: they will be fetched again and again; raise it or pack smaller shards",
+            stacklevel=3,
+        )
 
 
 def shard_cache(request: SplitRequest) -> ShardCache:

@@ -17,6 +17,8 @@ from glow_app.data.shards.records import RecordFile
 
 __all__ = ["TarShard", "index_tar"]
 
+_MAX_CLASSES = 100_000
+
 
 @dataclass(frozen=True)
 class TarShard(Shard):
@@ -29,6 +31,8 @@ class TarShard(Shard):
         start: Its first row in that.
         cache: For those that are not local.
     """
+
+    remedy = "put a good copy in its place; glow data verify finds all such shards"
 
     name: str
     entry: ShardEntry
@@ -44,11 +48,25 @@ class TarShard(Shard):
     def open(self) -> RecordFile:
         """Return its images."""
         try:
-            if not is_address(self.name):
-                return self._records(Path(self.name))
-            return self.cache.use(f"{self.name} {self.entry.sha256}", self._fetch, self._records)
+            # Not when the shard is there: that this file has gone must not be taken for the shard's having gone.
+            index = np.load(self.index_path, mmap_mode="r")[self.start : self.start + self.count]
         except OSError as error:
-            raise ShardError(f"shard {self.name} cannot be had: {error}") from error
+            raise ShardError(f"index {self.index_path} has gone ({error}); begin the run again") from error
+
+        def records(path: Path) -> RecordFile:
+            if is_address(self.name) and path.stat().st_size != self.entry.bytes:
+                path.unlink()
+                raise FileNotFoundError(path)
+            return RecordFile(path, index["offset"], index["length"])
+
+        try:
+            if not is_address(self.name):
+                return records(Path(self.name))
+            return self.cache.use(f"{self.name} {self.entry.sha256}", self._fetch, records)
+        except ShardError:
+            raise
+        except Exception as error:  # the file systems of fsspec share no narrower type
+            raise ShardError(f"shard {self.name} cannot be had: {type(error).__name__}: {error}") from error
 
     def check_size(self) -> None:
         """Compare a local file's size with the manifest's.
@@ -73,10 +91,6 @@ class TarShard(Shard):
             f"shard {self.name} is damaged: its SHA-256 is not that of the manifest; put a good copy there"
         )
 
-    def _records(self, path: Path) -> RecordFile:
-        index = np.load(self.index_path, mmap_mode="r")[self.start : self.start + self.count]
-        return RecordFile(path, index["offset"], index["length"])
-
 
 def index_tar(path: Path) -> tuple[np.ndarray, list[str]]:
     """Return where the images of a tar file lie, rows of :data:`INDEX`, and their names.
@@ -100,8 +114,9 @@ def index_tar(path: Path) -> tuple[np.ndarray, list[str]]:
                     rows.append((member.offset_data, member.size, -1))
                     names.append(key)
                 elif suffix in ("cls", "json"):
-                    labels.update((key, label) for label in _label(tar.extractfile(member).read(), suffix))  # type: ignore[union-attr]
-    except (tarfile.TarError, EOFError, ValueError) as error:
+                    content = tar.extractfile(member).read()  # type: ignore[union-attr]
+                    labels.update((key, label) for label in _label(content, f"{member.name} in {path}"))
+    except (tarfile.TarError, EOFError) as error:
         raise ShardError(f"{path} cannot be read as a tar file: {error}") from error
     if not rows:
         raise ShardError(f"{path} holds no image; expected members such as 0001.png or 0001.jpg")
@@ -110,11 +125,14 @@ def index_tar(path: Path) -> tuple[np.ndarray, list[str]]:
     return index, names
 
 
-def _label(content: bytes, suffix: str) -> Iterator[int]:
-    if suffix == "cls":
-        yield int(content)
-        return
-    found = json.loads(content)
-    value = found.get("label", found.get("cls")) if isinstance(found, dict) else None
+def _label(content: bytes, name: str) -> Iterator[int]:
+    """Yield the label, if there is one."""
+    try:
+        found = json.loads(content)
+    except ValueError as error:
+        raise ShardError(f"{name} holds no label: {content[:40]!r}; expected a class's number") from error
+    value = found.get("label", found.get("cls")) if isinstance(found, dict) else found
     if isinstance(value, int):
+        if not 0 <= value < _MAX_CLASSES:
+            raise ShardError(f"{name} holds the label {value}; expected a class's number, 0 to {_MAX_CLASSES - 1}")
         yield value

@@ -17,22 +17,51 @@ def pets(tmp_path: Path, make_images: Make) -> Path:
     return tmp_path / "pets"
 
 
-class _Silent(http.server.SimpleHTTPRequestHandler):
+class Server(http.server.ThreadingHTTPServer):
+    """Serves a folder on this machine, without ranges, and fails when asked to.
+
+    Attributes:
+        address: Of the folder.
+        asked: The paths that were asked for.
+        failures: For what comes next, one after the other: a status to answer, or "torn" for half of the file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+        self.address = f"http://127.0.0.1:{self.server_port}/"
+        self.asked: list[str] = []
+        self.failures: list[int | str] = []
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        failure = self.server.failures.pop(0) if self.server.failures else None
+        if isinstance(failure, int):
+            self.send_error(failure)
+        elif failure == "torn":
+            content = Path(self.translate_path(self.path)).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+        else:
+            super().do_GET()
+
     def log_message(self, format: str, *args: object) -> None:
-        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        return
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Path], tuple[str, list[str]]]]:
-    """Serve a folder on this machine; return its address, and the list of what is asked for."""
-    servers = []
+def serve() -> Iterator[Callable[[Path], Server]]:
+    servers: list[Server] = []
 
-    def start(folder: Path) -> tuple[str, list[str]]:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(folder)))
-        server.asked = []  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/", server.asked  # type: ignore[attr-defined]
+    def start(folder: Path) -> Server:
+        servers.append(Server(folder))
+        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return servers[-1]
 
     yield start
     for server in servers:

@@ -78,6 +78,31 @@ def test_a_tar_file_that_ends_early_or_has_no_images(tmp_path: Path) -> None:
         index_folder(tmp_path)
 
 
+def test_the_split_is_a_word_of_the_name(tmp_path: Path) -> None:
+    names = {
+        "train": ["part-0.tar", "retrained-1.tar", "training/0.tar"],
+        "validation": ["imagenet1k-validation-00.tar", "cc_val_0.tar", "dev-0.tar"],
+        "test": ["testing-0.tar", "eval/1.tar", "my.test.tar"],
+    }
+    for name in (name for part in names.values() for name in part):
+        write_tar(tmp_path / name, {"0.png": png(1)})
+    manifest = index_folder(tmp_path)
+    found = {str(split): sorted(shard.file for shard in entry.shards) for split, entry in manifest.splits.items()}
+    assert found == {split: sorted(part) for split, part in names.items()}
+
+
+@pytest.mark.parametrize("label", [b"a cat", b"-1", b"5000000", b"5000000000"])
+def test_a_label_that_is_none(tmp_path: Path, label: bytes) -> None:
+    write_tar(tmp_path / "x.tar", {"0.png": png(1), "0.cls": label})
+    with pytest.raises(ShardError, match=r"0\.cls in .* holds (no|the) label"):
+        index_folder(tmp_path)
+
+
+def test_verify_reads_local_folders() -> None:
+    with pytest.raises(ValueError, match="reads local folders"):
+        list(damaged_files("https://example.org/shards"))
+
+
 def test_verify_names_what_is_damaged(pets: Path) -> None:
     folder = pets.parent / "shards"
     pack_folder(pets, folder, Packing(shard_bytes=4_000))

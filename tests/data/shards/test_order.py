@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from glow_app.data import ImageSet, load_split, train_loader
-from glow_app.data.loader import OPEN_BLOCKS, shuffle_blocks
+from glow_app.data.loader import shuffle_blocks
+from glow_app.data.shards.images import OPEN_SHARDS
 from glow_app.data.shards.pack import Packing, pack_folder
 
 
@@ -52,14 +53,14 @@ def test_few_blocks_at_a_time_and_well_mixed() -> None:
     order = shuffle_blocks(blocks, np.random.default_rng(0))
     assert sorted(order) == list(range(5000))
     opened = [len(np.unique(blocks[order[start : start + 50]])) for start in range(0, 5000, 50)]
-    assert max(opened) <= OPEN_BLOCKS + 1
+    assert max(opened) <= OPEN_SHARDS + 1
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for position, block in enumerate(blocks[order]):
         first.setdefault(block, position)
         last[block] = position
     open_now = [sum(first[b] <= position <= last[b] for b in first) for position in range(0, 5000, 50)]
-    assert max(open_now) <= OPEN_BLOCKS + 2
+    assert max(open_now) <= OPEN_SHARDS + 2
     # Within a block the order is random.
     ranks = [np.argsort(np.argsort(order[blocks[order] == block])) for block in range(100)]
     correlations = [np.corrcoef(rank, np.arange(50))[0, 1] for rank in ranks]

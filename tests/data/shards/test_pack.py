@@ -1,4 +1,8 @@
+import os
+import subprocess
+import sys
 import tarfile
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +105,40 @@ def test_an_image_that_claims_to_be_huge_is_left_out(pets: Path) -> None:
     assert "truncated" in found["dog/liar3000.png"]
     assert "decompression bomb" in found["dog/liar30000.png"]
     assert len(found) == 2
+
+
+def test_what_is_no_regular_file_is_not_opened(pets: Path) -> None:
+    os.mkfifo(pets / "dog/pipe.png")
+    assert not pack(pets).skipped
+
+
+def test_a_full_disk_is_told_with_the_place(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("glow_app.data.shards.pack.split_entry", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*shards'"):
+        pack(pets)
+
+
+@pytest.mark.slow
+def test_a_packing_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    for number in range(1000):
+        Image.fromarray(noise).save(tmp_path / f"many/{number}.bmp")
+    code = f"from glow_app.cli import main; main(['data', 'pack', '{tmp_path}/many', '--output', '{tmp_path}/shards'])"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not (workers := children.read_text().split()) or not list(tmp_path.glob(".shards-*/*.tar")):
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    for _ in range(100):
+        if not any(Path(f"/proc/{worker}").exists() for worker in workers):
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{workers} are still there")
 
 
 def test_an_existing_folder_stays(pets: Path) -> None:
