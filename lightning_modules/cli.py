@@ -258,7 +258,7 @@ def main(command: str, arguments: list[str]) -> None:
             if path.is_dir():
                 raise ValueError(f"{checkpoint} is an exported model; glow {command} needs a .ckpt file")
             if command == "fit":
-                read_whole(path)
+                _require_whole(path)
             load_density(path)  # told better here than by Lightning, if something is wrong with it
             config = Path(scratch) / "config.yaml"
             config.write_text(_config_of(path))
@@ -285,6 +285,13 @@ def main(command: str, arguments: list[str]) -> None:
         print(f"run folder: {cli.config.fit.run_dir}")
     else:
         cli.kind.report(cli.model, cli.datamodule, command, cli.trainer.callback_metrics)
+
+
+def _require_whole(path: Path) -> None:
+    try:
+        read_whole(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; --resume auto --run_dir {path.parent} takes one before it, if there is one") from error
 
 
 def _config_of(path: Path) -> str:
