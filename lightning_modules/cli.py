@@ -291,7 +291,8 @@ def _require_whole(path: Path) -> None:
     try:
         read_whole(path)
     except ValueError as error:
-        raise ValueError(f"{error}; --resume auto --run_dir {path.parent} takes one before it, if there is one") from error
+        earlier = f"--resume auto --run_dir {path.parent} takes one before it, if there is one"
+        raise ValueError(f"{error}; {earlier}") from error
 
 
 def _config_of(path: Path) -> str:
