@@ -48,6 +48,7 @@ def memory() -> float:
 
 def measure(way: str, place: str, size: int, num_workers: int, found: Connection) -> None:
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # workers as those of a training, not as this process itself
     base = memory()
     start = time.perf_counter()
     images = load(way, place, size)
