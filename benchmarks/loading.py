@@ -11,7 +11,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import shutil
 import tempfile
 import time
@@ -36,14 +35,12 @@ def load(way: str, place: str, size: int) -> ImageSet:
 
 
 def memory() -> float:
-    """Return megabytes that this process and its workers hold by themselves, without the pages of mapped files."""
-    pages = [Path(f"/proc/{os.getpid()}/statm")]
-    pages += [Path(f"/proc/{child.pid}/statm") for child in multiprocessing.active_children()]
+    """Return megabytes that this process and its workers hold, without mapped files; what they share counts once."""
     total = 0
-    for path in pages:
-        resident, shared = map(int, path.read_text().split()[1:3])
-        total += resident - shared
-    return total * resource.getpagesize() / 1e6
+    for process in (os.getpid(), *(child.pid for child in multiprocessing.active_children())):
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        total += sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
+    return total / 1e3
 
 
 def measure(way: str, place: str, size: int, num_workers: int, found: Connection) -> None:
