@@ -63,11 +63,21 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
             # asked for the number of steps, which builds the loader.
             loader.epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
             limit = trainer.limit_train_batches
+            loader.pass_length = int(limit * len(loader)) if isinstance(limit, float) else min(limit, len(loader))
             if self._progress is not None:
                 loader.load_state_dict(self._progress)
+                if loader.served != self._progress["served"]:
+                    self._recount(trainer, loader.served)
                 self._progress = None
-            loader.pass_length = int(limit * len(loader)) if isinstance(limit, float) else min(limit, len(loader))
         return loader
+
+    @staticmethod
+    def _recount(trainer: pl.Trainer, served: int) -> None:
+        """Tell the loop how many batches of this epoch are done, where batches are of another size than they were."""
+        current = trainer.fit_loop.epoch_loop.batch_progress.current
+        shift = served - current.ready
+        for name in ("ready", "started", "processed", "completed"):  # the last lags where a step's end has saved
+            setattr(current, name, getattr(current, name) + shift)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return this rank's part of the validation split in order, the last batch as it falls."""

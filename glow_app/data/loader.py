@@ -89,13 +89,26 @@ class TrainLoader(DataLoader[T]):
             self.served += 1
             yield batch
 
+    @property
+    def stride(self) -> int:
+        """Examples that a batch takes on all ranks together."""
+        return (self.batch_size or 1) * getattr(self.sampler, "num_replicas", 1)
+
     def state_dict(self) -> dict[str, int]:
-        """Return the pass and how many of its batches were handed out."""
-        return {"epoch": self.epoch, "served": self.served}
+        """Return the pass, how many of its batches and examples were handed out, and whether that was all of it."""
+        whole = self.served >= (self.pass_length or len(self))
+        return {"epoch": self.epoch, "served": self.served, "examples": self.served * self.stride, "whole": int(whole)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue from :meth:`state_dict` at the next iteration."""
+        """Continue from :meth:`state_dict` at the next iteration; in batches of another size too, or on more ranks.
+
+        Where the examples that were handed out are no whole number of batches now, the last few come again.
+        """
         self.epoch, self.served = state["epoch"], state["served"]
+        if state.get("whole"):
+            self.served = self.pass_length or len(self)
+        elif "examples" in state:
+            self.served = state["examples"] // self.stride
         self._continues = True
 
 
