@@ -22,6 +22,7 @@ def quiet() -> None:
         "callbacks used to create the checkpoint need to be provided",
         "smaller than the logging interval",
         "could not find the monitored key",
+        "broadcast_buffers",
     )
     for words in unwanted:
         warnings.filterwarnings("ignore", f".*{words}.*")

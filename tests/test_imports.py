@@ -37,6 +37,20 @@ def test_using_models_and_data_needs_neither_lightning_nor_wandb() -> None:
     )
 
 
+def test_every_module_can_be_imported_by_itself() -> None:
+    run(
+        "import sys, importlib, pkgutil, torch, pytorch_lightning, torchdiffeq, datasets\n"
+        "import glow_app, lightning_modules\n"
+        "packages = (glow_app, lightning_modules)\n"
+        "names = [m.name for p in packages for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.')]\n"
+        "assert len(names) > 100\n"
+        "for name in names:\n"
+        "    for loaded in [one for one in sys.modules if one.split('.')[0] in ('glow_app', 'lightning_modules')]:\n"
+        "        del sys.modules[loaded]\n"
+        "    importlib.import_module(name)\n"
+    )
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     run(
         "import glow_app\n"

@@ -41,4 +41,5 @@ class Breakdown(Callback):
                 parts = breakdown(pl_module.model, images, labels, generator)
         except SolverError:
             return  # the validation has said so
-        pl_module.log_dict(parts, batch_size=len(images), rank_zero_only=True)
+        sharded = is_sharded(pl_module)
+        pl_module.log_dict(parts, batch_size=len(images), rank_zero_only=not sharded, sync_dist=sharded)

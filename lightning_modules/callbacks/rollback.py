@@ -45,6 +45,10 @@ def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None
 
 
 def _halve(scheduler: Any) -> None:
-    scheduler.base_lrs = [rate / 2 for rate in getattr(scheduler, "base_lrs", [])]
+    for name in ("base_lrs", "max_lrs"):
+        if hasattr(scheduler, name):
+            setattr(scheduler, name, [rate / 2 for rate in getattr(scheduler, name)])
+    if hasattr(scheduler, "eta_min"):
+        scheduler.eta_min /= 2
     for inner in getattr(scheduler, "_schedulers", []):  # of SequentialLR and ChainedScheduler
         _halve(inner)

@@ -12,7 +12,15 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from rich.console import Console
 from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_module, tiny_trainer
-from torch.optim.lr_scheduler import LinearLR, LRScheduler, OneCycleLR, SequentialLR, StepLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    CyclicLR,
+    LinearLR,
+    LRScheduler,
+    OneCycleLR,
+    SequentialLR,
+    StepLR,
+)
 
 from glow_app.bijections import SolverError
 from glow_app.checkpoint import load_model, read_checkpoint
@@ -85,6 +93,17 @@ def one_cycle(optimizer: torch.optim.Optimizer, total_steps: float) -> LRSchedul
 
 def warm_up_then_steps(optimizer: torch.optim.Optimizer, total_steps: float) -> LRScheduler:
     return SequentialLR(optimizer, [LinearLR(optimizer, 0.1, total_iters=9), StepLR(optimizer, 1)], [9])
+
+
+def cyclic(optimizer: torch.optim.Optimizer, total_steps: float) -> LRScheduler:
+    return CyclicLR(optimizer, 1e-3, 1e-2, step_size_up=3, cycle_momentum=False)
+
+
+def cosine(optimizer: torch.optim.Optimizer, total_steps: float) -> LRScheduler:
+    return CosineAnnealingLR(optimizer, int(total_steps), eta_min=1e-3)
+
+
+SCHEDULES = (one_cycle, warm_up_then_steps, cyclic, cosine)
 
 
 class Moments(Callback):
@@ -204,7 +223,9 @@ class TestNonFiniteGuard:
         (state,) = (state for name, state in checkpoint["callbacks"].items() if "NonFiniteGuard" in name)
         assert state == {"rollbacks": 1}
 
-    @pytest.mark.parametrize("schedule", [one_cycle, warm_up_then_steps], ids=lambda schedule: schedule.__name__)
+    @pytest.mark.parametrize(
+        "schedule", [one_cycle, warm_up_then_steps, cyclic, cosine], ids=lambda schedule: schedule.__name__
+    )
     def test_other_schedules_are_halved_too(self, tmp_path: Path, schedule: Callable[..., LRScheduler]) -> None:
         rates = Rates()
         callbacks = [NonFiniteGuard(patience=2), SaveProgress(every_n_steps=3), rates]
