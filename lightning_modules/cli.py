@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import warnings
 from argparse import ArgumentError
 from pathlib import Path
@@ -16,6 +17,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+from pytorch_lightning.utilities import rank_zero_only
 
 from glow_app.checkpoint import find_checkpoint, load_density, read_checkpoint
 from glow_app.usage import UsageError
@@ -198,6 +200,9 @@ class GlowCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         run_dir = self.config[subcommand].run_dir
         resume = f"go on with: glow fit --resume {run_dir}"
+        if threading.current_thread() is threading.main_thread():
+            # Until the training begins and has handlers of its own: what was started for it must end with it.
+            signal.signal(signal.SIGTERM, _end)
         try:
             super()._run_subcommand(subcommand)
         except RunStopped as stopped:
@@ -210,12 +215,10 @@ class GlowCLI(LightningCLI):
         except SystemExit:
             # Outside the steps of a fit Lightning turns Ctrl-C into exit code 1, and SIGTERM into 0, both in silence.
             if not (self.trainer.received_sigterm or self.trainer.interrupted):
+                self._end_others()
                 raise
         except Exception:
-            launcher = self.trainer.strategy.launcher
-            if isinstance(launcher, _SubprocessScriptLauncher):
-                # They may wait for this process in a collective, where SIGTERM does not reach them.
-                launcher.kill(signal.SIGKILL)
+            self._end_others()
             raise
         saved = run_dir is not None and (Path(run_dir) / LAST).exists()
         resume = resume if saved else "before there was anything to save"
@@ -225,9 +228,22 @@ class GlowCLI(LightningCLI):
         if self.trainer.interrupted:
             raise KeyboardInterrupt(resume)
 
+    def _end_others(self) -> None:
+        """End the processes that this one has started."""
+        launcher = self.trainer.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            # They may wait for this process in a collective, where SIGTERM does not reach them.
+            launcher.kill(signal.SIGKILL)
+
     def _parse_ckpt_path(self) -> None:
         # The configuration inside the checkpoint is given as a config file already, with links and overrides.
         return
+
+
+def _end(number: int, frame: object) -> None:
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        print("terminated; before the training began", file=sys.stderr)
+    raise SystemExit(128 + number)
 
 
 def main(command: str, arguments: list[str]) -> None:

@@ -87,6 +87,21 @@ def test_where_the_first_process_fails_alone_the_others_end_with_it(tmp_path: Pa
     assert not process.exists() or process.joinpath("stat").read_text().split()[2] == "Z"
 
 
+@pytest.mark.slow
+def test_a_run_that_is_terminated_while_it_starts_leaves_no_process(tmp_path: Path) -> None:
+    several = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu", f"--run_dir={tmp_path}"]
+    command = [sys.executable, "-m", "glow_app.cli", "fit", *TINY, *several]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not (others := children.read_text().split()):
+        assert process.poll() is None
+    process.terminate()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert "terminated; before the training began" in errors
+    assert not any(Path(f"/proc/{other}").exists() for other in others)
+
+
 def fit(*options: str) -> Any:
     """Run ``glow fit`` and return its exit code."""
     try:
