@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from glow_app.bijections import Memory
+from glow_app.data.folder import split_layout
+from glow_app.data.listing import list_images
 from glow_app.model import ImageModel
 from glow_app.usage import UsageError
 from lightning_modules.arguments import configs_first, take_option
 from lightning_modules.cli import GlowCLI
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
+from lightning_modules.likelihood import check_precision
 from lightning_modules.loading import loading_speed
 from lightning_modules.quiet import quiet
 from lightning_modules.random_step import RandomStep, skip_initialization
@@ -114,22 +118,38 @@ def main(command: str, arguments: list[str]) -> None:
         module, data, trainer = cli.model, cli.datamodule, cli.trainer
         if not isinstance(module, DensityModule) or not isinstance(data, ImageDataModule):
             raise UsageError(f"glow {command} is for runs on images; a density of vectors needs next to nothing")
+        check_precision(str(trainer.precision))
         trainer.precision_plugin.convert_module(module)
         size = data.hparams["batch_size"]
-        context = trainer.precision_plugin.train_step_context
-        found = estimate(module, size, trainer.strategy.root_device, context)
+        if size < 1:
+            raise UsageError(f"data.batch_size is {size}; expected at least 1")
+        num_images = _num_images(data)
+        if num_images is not None and size * trainer.world_size > num_images:
+            raise ValueError(f"data.batch_size is {size}, but there are {num_images} training images")
+        found = estimate(module, size, trainer.strategy.root_device, trainer.precision_plugin.train_step_context)
         _print(found, size, f"{trainer.precision} on {trainer.strategy.root_device}", module.model.flow.memory)
-        _print_time(found, size, trainer.world_size, trainer.max_epochs, num_images := _num_images(data))
-        if num_images is not None:
+        _print_time(found, size, trainer, num_images)
+        if num_images is not None and data.hparams["source"] != "folder":
             _print_loading(data, size / found.step_seconds)
 
 
 def _num_images(data: ImageDataModule) -> int | None:
     try:
+        if data.hparams["source"] == "folder" and data.hparams["root"] is not None:
+            return _listed(data)
         return data.num_images("train")
     except (FileNotFoundError, ValueError) as error:
         print(f"images               not there yet: {error}")
         return None
+
+
+def _listed(data: ImageDataModule) -> int:
+    """Return about how many images of a folder are for training, without decoding them."""
+    listing = list_images(Path(data.hparams["root"]).expanduser())
+    parts = split_layout(listing)
+    count = len(parts.get("train", listing).files)
+    held_out = sum(data.hparams[f"{split}_fraction"] for split in ("validation", "test") if split not in parts)
+    return min(count - round(count * held_out), data.hparams["limit"] or count)
 
 
 def _print(found: Estimate, batch_size: int, where: str, chosen: Memory) -> None:
@@ -142,25 +162,31 @@ def _print(found: Estimate, batch_size: int, where: str, chosen: Memory) -> None
         print(f"  {mode:<18} {_size(fixed + total):>9}, {_size(slope):>9} an image{mark}")
 
 
-def _print_time(
-    found: Estimate, batch_size: int, num_processes: int, epochs: int | None, num_images: int | None
-) -> None:
+def _print_time(found: Estimate, batch_size: int, trainer: pl.Trainer, num_images: int | None) -> None:
     about = "" if found.is_timed else " (from a part of it)"
     rate = batch_size / found.step_seconds
     speed = f"{rate:,.1f} images/s" if rate >= 1 else f"{1 / rate:,.1f} s an image"
     print(f"a step               {found.step_seconds:.2f} s{about}, {speed}")
     if num_images is None:
         return
-    steps = num_images // (batch_size * num_processes)
-    an_epoch = timedelta(seconds=round(steps * found.step_seconds))
-    processes = f" in {num_processes} processes" if num_processes > 1 else ""
-    print(f"an epoch             {steps:,} steps{processes}, {an_epoch} without validation and saving")
-    if epochs is not None and epochs > 0:
+    together = trainer.accumulate_grad_batches
+    batches = num_images // (batch_size * trainer.world_size)
+    an_epoch = timedelta(seconds=round(batches * found.step_seconds))
+    processes = f" in {trainer.world_size} processes" if trainer.world_size > 1 else ""
+    accumulated = f" of {together} batches" if together > 1 else ""
+    steps = -(-batches // together)
+    print(f"an epoch             {steps:,} steps{accumulated}{processes}, {an_epoch} without validation and saving")
+    epochs, most = trainer.max_epochs, trainer.max_steps
+    if most > 0 and (epochs is None or epochs < 0 or most < epochs * steps):
+        print(f"the run              {most:,} steps, {timedelta(seconds=round(most * together * found.step_seconds))}")
+    elif epochs is not None and epochs > 0:
         print(f"the run              {epochs:,} epochs, {an_epoch * epochs}")
 
 
 def _print_loading(data: ImageDataModule, training: float) -> None:
     found = loading_speed(data.train_dataloader())
+    if found.images_per_second == float("inf"):
+        return  # one batch an epoch: nothing to compare
     workers = data.hparams["num_workers"]
     first = f"the first batch after {found.first_batch:.1f} s" if found.first_batch >= 0.1 else "at once"
     print(f"loading              {found.images_per_second:,.0f} images/s with data.num_workers {workers}, {first}")

@@ -24,11 +24,24 @@ from glow_app.seeding import Share, step_generator
 from lightning_modules.base_data import ends_in_repetition
 from lightning_modules.sharding import is_sharded, total_norm
 
-__all__ = ["LikelihoodModule"]
+__all__ = ["LikelihoodModule", "check_precision"]
 
 SHARD_BY_HOOKS = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
+
+
+def check_precision(precision: str) -> None:
+    """Refuse a precision at which a flow would not invert.
+
+    Raises:
+        ValueError: If it is another than 32-true, bf16-mixed or 64-true.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"trainer.precision is {precision}; expected one of {', '.join(PRECISIONS)}: a flow whose states are "
+            "rounded to 16 bits does not invert, and float16 overflows besides"
+        )
 
 
 class LikelihoodModule(pl.LightningModule, ABC):
@@ -90,11 +103,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
                 f"trainer.strategy is {type(self.trainer.strategy).__name__}, which gathers weights around a module's "
                 "forward alone, and not around its inverse or its initialisation; use configs/trainer/fsdp.yaml"
             )
-        if (precision := str(self.trainer.precision)) not in PRECISIONS:
-            raise ValueError(
-                f"trainer.precision is {precision}; expected one of {', '.join(PRECISIONS)}: a flow whose states are "
-                "rounded to 16 bits does not invert, and float16 overflows besides"
-            )
+        check_precision(str(self.trainer.precision))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the mean negative log-likelihood of the batch, with what regularises ODE solves on top."""

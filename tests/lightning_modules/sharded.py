@@ -17,9 +17,9 @@ from several_ranks import distance
 
 from glow_app.bijections import Memory, reversible
 from lightning_modules.callbacks import EMA
+from lightning_modules.callbacks.rollback import roll_back
 from lightning_modules.fsdp import FullyShardedStrategy
 from lightning_modules.recovery import read_whole
-from lightning_modules.rollback import roll_back
 from lightning_modules.sharding import num_parameters
 
 RUNS: list[tuple[Memory, str, int]] = [

@@ -138,6 +138,49 @@ def test_data_that_is_not_there_yet_is_no_hindrance(
     assert "an epoch" not in told
 
 
+def test_steps_of_several_batches_and_a_number_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lightning_modules.estimate.loading_speed", lambda loader: Loading(0.0, math.inf))
+    config = f"--config={REPOSITORY / 'configs/digits.yaml'}"
+    assert main(["estimate", config, "--trainer.accumulate_grad_batches=4", "--trainer.max_steps=100"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^an epoch +6 steps of 4 batches, ", told, re.MULTILINE)  # 22 batches of 64
+    assert re.search(r"^the run +100 steps, ", told, re.MULTILINE)
+    assert "loading" not in told
+
+
+def test_a_folder_is_counted_and_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GLOW_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "mine").mkdir()
+    for number in range(100):
+        (tmp_path / f"mine/{number}.png").write_bytes(b"not looked at")
+    config = f"--config={REPOSITORY / 'configs/digits.yaml'}"
+    options = ["--data.source=folder", f"--data.root={tmp_path / 'mine'}", "--batch-size=8"]
+    assert main(["estimate", config, *options]) == 0
+    assert re.search(r"^an epoch +10 steps, ", capsys.readouterr().out, re.MULTILINE)
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "words"),
+    [
+        ("--batch-size=0", 2, "data.batch_size is 0; expected at least 1"),
+        ("--batch-size=5000", 1, "data.batch_size is 5000, but there are 1437 training images"),
+        ("--trainer.precision=16-true", 1, "trainer.precision is 16-true; expected one of 32-true"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_first(
+    capsys: pytest.CaptureFixture[str], option: str, code: int, words: str
+) -> None:
+    assert main(["estimate", f"--config={REPOSITORY / 'configs/digits.yaml'}", option]) == code
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.out == ""
+
+
 def test_vectors_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["estimate", f"--config={REPOSITORY / 'configs/toy/maf.yaml'}"]) == 2
     assert "glow estimate is for runs on images" in capsys.readouterr().err
