@@ -202,7 +202,7 @@ class GlowCLI(LightningCLI):
         resume = f"go on with: glow fit --resume {run_dir}"
         if threading.current_thread() is threading.main_thread():
             # Until the training begins and has handlers of its own: what was started for it must end with it.
-            signal.signal(signal.SIGTERM, _end)
+            signal.signal(signal.SIGTERM, self._end)
         try:
             super()._run_subcommand(subcommand)
         except RunStopped as stopped:
@@ -215,7 +215,6 @@ class GlowCLI(LightningCLI):
         except SystemExit:
             # Outside the steps of a fit Lightning turns Ctrl-C into exit code 1, and SIGTERM into 0, both in silence.
             if not (self.trainer.received_sigterm or self.trainer.interrupted):
-                self._end_others()
                 raise
         except Exception:
             self._end_others()
@@ -228,6 +227,13 @@ class GlowCLI(LightningCLI):
         if self.trainer.interrupted:
             raise KeyboardInterrupt(resume)
 
+    def _end(self, number: int, frame: object) -> None:
+        self._end_others()
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            print("terminated; before the training began", file=sys.stderr, flush=True)
+        # Not an exception, for which Lightning would wait for the others at a barrier.
+        os._exit(128 + number)
+
     def _end_others(self) -> None:
         """End the processes that this one has started."""
         launcher = self.trainer.strategy.launcher
@@ -238,12 +244,6 @@ class GlowCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         # The configuration inside the checkpoint is given as a config file already, with links and overrides.
         return
-
-
-def _end(number: int, frame: object) -> None:
-    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        print("terminated; before the training began", file=sys.stderr)
-    raise SystemExit(128 + number)
 
 
 def main(command: str, arguments: list[str]) -> None:
