@@ -7,6 +7,8 @@ import tempfile
 import threading
 import warnings
 from argparse import ArgumentError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -200,11 +202,9 @@ class GlowCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         run_dir = self.config[subcommand].run_dir
         resume = f"go on with: glow fit --resume {run_dir}"
-        if threading.current_thread() is threading.main_thread():
-            # Until the training begins and has handlers of its own: what was started for it must end with it.
-            signal.signal(signal.SIGTERM, self._end)
         try:
-            super()._run_subcommand(subcommand)
+            with self._ends_together():
+                super()._run_subcommand(subcommand)
         except RunStopped as stopped:
             if stopped.number == signal.SIGINT:
                 raise KeyboardInterrupt(resume) from stopped
@@ -226,6 +226,18 @@ class GlowCLI(LightningCLI):
             raise SystemExit(143)
         if self.trainer.interrupted:
             raise KeyboardInterrupt(resume)
+
+    @contextmanager
+    def _ends_together(self) -> Iterator[None]:
+        """Until the training begins and has handlers of its own: what was started for it must end with it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, self._end)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def _end(self, number: int, frame: object) -> None:
         self._end_others()
