@@ -4,24 +4,19 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import warnings
 from argparse import ArgumentError
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
-from pytorch_lightning.utilities import rank_zero_only
 
-from glow_app.checkpoint import find_checkpoint, load_density, read_checkpoint
+from glow_app.checkpoint import find_checkpoint, load_density
 from glow_app.usage import UsageError
 from lightning_modules.arguments import (
     configs_first,
@@ -43,34 +38,18 @@ from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.csv_logger import AppendingCSVLogger
 from lightning_modules.kinds import KindName, kind_of, other_kind
 from lightning_modules.launchers import launched_world
+from lightning_modules.processes import end_others, ends_together
 from lightning_modules.quiet import quiet
 from lightning_modules.recovery import LAST, PREVIOUS, good_checkpoint, read_whole
+from lightning_modules.run_config import SaveRunConfig, config_of
 from lightning_modules.run_folder import SHARED, choose_run_dir, prepare_run_dir, release_run_dir
 from lightning_modules.run_loggers import RunLogger
 from lightning_modules.signals import RunStopped, requeue
 
 __all__ = ["GlowCLI", "main"]
 
-CONFIG_KEY = "glow_app_config"
-
 # What every experiment of the repository shares; an installation without it uses the defaults of the classes.
 BASE_CONFIG = Path(__file__).parents[1] / "configs" / "base.yaml"
-
-
-class SaveRunConfig(SaveConfigCallback):
-    """Keeps the whole configuration beside the checkpoints and inside each, so that a checkpoint alone is enough."""
-
-    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give the configuration to the loggers that keep one."""
-        for logger in trainer.loggers:
-            if isinstance(logger, RunLogger):
-                logger.log_config(yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Add the configuration as text."""
-        checkpoint[CONFIG_KEY] = self.parser.dump(self.config, skip_none=False)
 
 
 class GlowCLI(LightningCLI):
@@ -156,7 +135,7 @@ class GlowCLI(LightningCLI):
         """Warn where the options say other than the checkpoint, whose optimiser and schedule go on as they were."""
         if config.ckpt_path is None:
             return
-        stored = yaml.safe_load(_config_of(Path(config.ckpt_path)))["model"]
+        stored = yaml.safe_load(config_of(Path(config.ckpt_path)))["model"]
         asked = yaml.safe_load(self._subcommand_parsers["fit"].dump(config, skip_none=False))["model"]
         for name in ("optimizer", "lr_scheduler"):
             if asked[name] != stored[name]:
@@ -203,7 +182,7 @@ class GlowCLI(LightningCLI):
         run_dir = self.config[subcommand].run_dir
         resume = f"go on with: glow fit --resume {run_dir}"
         try:
-            with self._ends_together():
+            with ends_together(self.trainer):
                 super()._run_subcommand(subcommand)
         except RunStopped as stopped:
             if stopped.number == signal.SIGINT:
@@ -217,7 +196,7 @@ class GlowCLI(LightningCLI):
             if not (self.trainer.received_sigterm or self.trainer.interrupted):
                 raise
         except Exception:
-            self._end_others()
+            end_others(self.trainer)
             raise
         saved = run_dir is not None and (Path(run_dir) / LAST).exists()
         resume = resume if saved else "before there was anything to save"
@@ -226,32 +205,6 @@ class GlowCLI(LightningCLI):
             raise SystemExit(143)
         if self.trainer.interrupted:
             raise KeyboardInterrupt(resume)
-
-    @contextmanager
-    def _ends_together(self) -> Iterator[None]:
-        """Until the training begins and has handlers of its own: what was started for it must end with it."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGTERM, self._end)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-    def _end(self, number: int, frame: object) -> None:
-        self._end_others()
-        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            print("terminated; before the training began", file=sys.stderr, flush=True)
-        # Not an exception, for which Lightning would wait for the others at a barrier.
-        os._exit(128 + number)
-
-    def _end_others(self) -> None:
-        """End the processes that this one has started."""
-        launcher = self.trainer.strategy.launcher
-        if isinstance(launcher, _SubprocessScriptLauncher):
-            # They may wait for this process in a collective, where SIGTERM does not reach them.
-            launcher.kill(signal.SIGKILL)
 
     def _parse_ckpt_path(self) -> None:
         # The configuration inside the checkpoint is given as a config file already, with links and overrides.
@@ -289,7 +242,7 @@ def main(command: str, arguments: list[str]) -> None:
                 _require_whole(path)
             load_density(path)  # told better here than by Lightning, if something is wrong with it
             config = Path(scratch) / "config.yaml"
-            config.write_text(_config_of(path))
+            config.write_text(config_of(path))
             folder = [f"--run_dir={path.parent}"] if command == "fit" else []
             arguments = [f"--config={config}", *folder, *arguments, f"--ckpt_path={path}"]
         elif command != "fit":
@@ -321,12 +274,3 @@ def _require_whole(path: Path) -> None:
     except ValueError as error:
         earlier = f"--resume auto --run_dir {path.parent} takes one before it, if there is one"
         raise ValueError(f"{error}; {earlier}") from error
-
-
-def _config_of(path: Path) -> str:
-    checkpoint = read_checkpoint(path)
-    if CONFIG_KEY not in checkpoint:
-        raise ValueError(
-            f"{path} holds no configuration: it was not written by `glow fit`; pass --config and --ckpt_path"
-        )
-    return checkpoint[CONFIG_KEY]

@@ -21,6 +21,7 @@ from glow_app.cli import main
 from lightning_modules.callbacks import BestCheckpoint, Throughput
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.density import DensityModule
+from lightning_modules.processes import ends_together
 from lightning_modules.recovery import read_whole
 
 REPOSITORY = Path(__file__).parents[2]
@@ -85,6 +86,15 @@ def test_where_the_first_process_fails_alone_the_others_end_with_it(tmp_path: Pa
     assert found.returncode == 1, found.stderr
     assert found.stderr.splitlines()[-1] == "error: no space left on device"
     assert not is_alive((tmp_path / "waiting").read_text())
+
+
+def test_once_the_trainer_has_a_handler_it_is_left_to_that() -> None:
+    trainer, before = MagicMock(), signal.getsignal(signal.SIGTERM)
+    with ends_together(trainer):
+        trainer.received_sigterm = True
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert not trainer.strategy.launcher.kill.called
 
 
 @pytest.mark.slow
