@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from glow_app.bijections import Memory
 from glow_app.data.folder import split_layout
 from glow_app.data.listing import list_images
+from glow_app.data.splits import split_indices
 from glow_app.model import ImageModel
 from glow_app.usage import UsageError
 from lightning_modules.arguments import configs_first, take_option
@@ -147,9 +148,9 @@ def _listed(data: ImageDataModule) -> int:
     """Return about how many images of a folder are for training, without decoding them."""
     listing = list_images(Path(data.hparams["root"]).expanduser())
     parts = split_layout(listing)
-    count = len(parts.get("train", listing).files)
-    held_out = sum(data.hparams[f"{split}_fraction"] for split in ("validation", "test") if split not in parts)
-    return min(count - round(count * held_out), data.hparams["limit"] or count)
+    cut = {name: data.hparams[name] for name in ("seed", "validation_fraction", "test_fraction")}
+    rows = split_indices(len(parts.get("train", listing).files), "train", **cut, official=parts)
+    return len(rows[: data.hparams["limit"]])
 
 
 def _print(found: Estimate, batch_size: int, where: str, chosen: Memory) -> None:

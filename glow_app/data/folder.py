@@ -5,14 +5,8 @@ import torch
 from glow_app.data.base import ImageSet
 from glow_app.data.cache import decoded_folder
 from glow_app.data.listing import FolderListing, list_images
-from glow_app.data.request import Split, SplitRequest
+from glow_app.data.request import SPLIT_NAMES, Split, SplitRequest
 from glow_app.data.splits import choose, shuffled
-
-_DIRECTORIES: dict[Split, tuple[str, ...]] = {
-    "train": ("train",),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test",),
-}
 
 
 def load_folder(request: SplitRequest) -> ImageSet:
@@ -39,16 +33,16 @@ def load_folder(request: SplitRequest) -> ImageSet:
     if request.split in parts and request.split != "train":
         return shuffled(_load(parts[request.split], class_names, request), request)
     pool = _load(parts["train"], class_names, request)
-    return choose(pool, request, has_validation="validation" in parts, has_test="test" in parts)
+    return choose(pool, request, parts)
 
 
 def split_layout(listing: FolderListing) -> dict[Split, FolderListing]:
     """Return the listing of every split that has a directory of its own; empty when the folder is one pool."""
     top = {file.class_name for file in listing.files}
-    known = {name for names in _DIRECTORIES.values() for name in names}
+    known = {name for names in SPLIT_NAMES.values() for name in names}
     if "train" not in top or not ("test" in top or top <= known):
         return {}
-    found = {split: next((name for name in names if name in top), None) for split, names in _DIRECTORIES.items()}
+    found = {split: next((name for name in names if name in top), None) for split, names in SPLIT_NAMES.items()}
     return {split: listing.below(name) for split, name in found.items() if name is not None}
 
 

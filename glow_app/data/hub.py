@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from glow_app.data.base import ImageSet
-from glow_app.data.request import Split, SplitRequest
+from glow_app.data.request import SPLIT_NAMES, Split, SplitRequest
 from glow_app.data.shards.images import ShardedImages
 from glow_app.data.shards.parquet import ParquetShard, read_table
 from glow_app.data.shards.source import cut, shard_cache
@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["HUB", "load_hub"]
 
 HUB = "hf://"
-
-_NAMES: dict[Split, tuple[str, ...]] = {
-    "train": ("train",),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test",),
-}
 
 
 def load_hub(request: SplitRequest) -> ImageSet:
@@ -38,7 +32,7 @@ def load_hub(request: SplitRequest) -> ImageSet:
     """
     assert request.address is not None
     files, features = _resolve(request.address)
-    official = {split: next((name for name in names if name in files), None) for split, names in _NAMES.items()}
+    official = {split: next((name for name in names if name in files), None) for split, names in SPLIT_NAMES.items()}
     split: Split = request.split if official[request.split] else "train"
     name = official[split]
     if name is None:

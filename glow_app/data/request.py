@@ -7,6 +7,13 @@ from typing import Literal, get_args
 Split = Literal["train", "validation", "test"]
 Resize = Literal["crop", "stretch", "pad"]
 
+# What each split is called by those who keep images in directories or files of their own for it.
+SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
+    "train": ("train",),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test",),
+}
+
 
 def check_cut(split: Split, validation_fraction: float, test_fraction: float, limit: int | None, noun: str) -> None:
     """Check what cuts one split out of a set.

@@ -1,5 +1,7 @@
 """Seeded division of a set's positions into train, validation and test."""
 
+from collections.abc import Container
+
 import numpy as np
 
 from glow_app.data.base import ImageSet
@@ -14,6 +16,7 @@ def split_indices(
     validation_fraction: float,
     test_fraction: float,
     noun: str = "images",
+    official: Container[str] = (),
 ) -> np.ndarray:
     """Return the positions of one split: a seeded permutation of ``range(count)``, cut in three.
 
@@ -23,43 +26,45 @@ def split_indices(
         count: Number of examples to divide.
         split: Which part to return.
         seed: Seed of the permutation.
-        validation_fraction: Share held out for validation; 0 when it comes from elsewhere.
-        test_fraction: Share held out for the test; 0 when it comes from elsewhere.
+        validation_fraction: Share held out for validation.
+        test_fraction: Share held out for the test.
         noun: What the examples are called in messages.
+        official: Splits that come from elsewhere, so that nothing is held out for them.
     Shape:
         int64 (n,), in permuted order.
     Raises:
         ValueError: If a part that should have examples would have none.
     """
-    fractions = {"validation": validation_fraction, "test": test_fraction}
+    asked = {"validation": validation_fraction, "test": test_fraction}
+    fractions = {name: 0.0 if name in official else fraction for name, fraction in asked.items()}
     sizes = {name: round(count * fraction) for name, fraction in fractions.items()}
     sizes["train"] = count - sum(sizes.values())
     if split != "train" and not fractions[split]:
         raise ValueError(f"there is no {split} split: {split}_fraction is 0; set it above 0, for example to 0.1")
     for name, size in sizes.items():
         if size < 1 and (name == "train" or fractions[name]):
-            held_out = f"validation_fraction {validation_fraction:g} and test_fraction {test_fraction:g}"
+            held_out = " and ".join(f"{name}_fraction {fraction:g}" for name, fraction in fractions.items())
             raise ValueError(f"{count} {noun} are too few: {held_out} leave none for {name}; add {noun} or change them")
     order = np.random.default_rng(seed).permutation(count)
     test, validation, train = np.split(order, [sizes["test"], sizes["test"] + sizes["validation"]])
     return {"train": train, "validation": validation, "test": test}[split]
 
 
-def choose(pool: ImageSet, request: SplitRequest, *, has_validation: bool = False, has_test: bool = False) -> ImageSet:
+def choose(pool: ImageSet, request: SplitRequest, official: Container[str] = ()) -> ImageSet:
     """Cut the requested split out of a training pool and apply the limit.
 
     Args:
         pool: Images to divide.
         request: Which split, with which seed, fractions and limit.
-        has_validation: Validation images stand elsewhere, so none are held out here.
-        has_test: Test images stand elsewhere, so none are held out here.
+        official: Splits whose images stand elsewhere, so that none are held out for them here.
     """
     indices = split_indices(
         len(pool),
         request.split,
         seed=request.seed,
-        validation_fraction=0.0 if has_validation else request.validation_fraction,
-        test_fraction=0.0 if has_test else request.test_fraction,
+        validation_fraction=request.validation_fraction,
+        test_fraction=request.test_fraction,
+        official=official,
     )
     return pool.subset(indices[: request.limit])
 

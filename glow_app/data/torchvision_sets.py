@@ -61,7 +61,7 @@ def load_cifar10(request: SplitRequest) -> ImageSet:
 def _official(request: SplitRequest, load: Callable[[bool], ImageSet]) -> ImageSet:
     """The official test files are the test split; validation is cut from the training files."""
     test = request.split == "test"
-    chosen = shuffled(load(False), request) if test else choose(load(True), request, has_test=True)
+    chosen = shuffled(load(False), request) if test else choose(load(True), request, ("test",))
     if chosen.image_shape == request.image_shape:
         return chosen
     images = convert_array(chosen.images, request.image_shape, request.resize)

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
-from glow_app.data.request import Split
+from glow_app.data.request import SPLIT_NAMES, Split
 from glow_app.data.shards.images import ShardError
 from glow_app.data.shards.manifest import MANIFEST, Manifest, SplitEntry
 from glow_app.data.shards.pack import split_entry
@@ -17,10 +16,11 @@ from glow_app.data.shards.source import read_manifest
 __all__ = ["damaged_files", "index_folder"]
 
 _SPLITS: dict[str, Split] = {
-    **{name: name for name in get_args(Split)},
-    **dict.fromkeys(("val", "valid", "dev"), "validation"),
-    **dict.fromkeys(("training",), "train"),
-    **dict.fromkeys(("testing", "eval"), "test"),
+    **{name: split for split, names in SPLIT_NAMES.items() for name in names},
+    "training": "train",
+    "dev": "validation",
+    "testing": "test",
+    "eval": "test",
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 
@@ -134,26 +134,25 @@ def split_entry(split: Split, folder: Path, shards: Iterable[Path]) -> tuple[Spl
 
 def _cut(parts: dict[Split, FolderListing], packing: Packing) -> Iterator[tuple[Split, FolderListing]]:
     """Yield what belongs to each split, in seeded order."""
-    held_out: dict[Split, float] = {"validation": packing.validation_fraction, "test": packing.test_fraction}
-    fractions = {split: 0.0 if split in parts else fraction for split, fraction in held_out.items()}
-    names: tuple[Split, ...] = ("train", "validation", "test")
-    for split in names:
+    fractions = {"train": 1.0, "validation": packing.validation_fraction, "test": packing.test_fraction}
+    for split in get_args(Split):
         if split in parts and split != "train":
             files = parts[split].files
             order = np.random.default_rng(packing.seed).permutation(len(files))
-        elif split == "train" or fractions[split]:
+        elif fractions[split]:
             files = parts["train"].files
             order = split_indices(
                 len(files),
                 split,
                 seed=packing.seed,
-                validation_fraction=fractions["validation"],
-                test_fraction=fractions["test"],
+                validation_fraction=packing.validation_fraction,
+                test_fraction=packing.test_fraction,
+                official=parts,
             )
         else:
             continue
-        listing = parts.get(split, parts["train"])
-        yield split, FolderListing(listing.root, tuple(files[index] for index in order))
+        root = parts.get(split, parts["train"]).root
+        yield split, FolderListing(root, tuple(files[index] for index in order))
 
 
 def _pack_split(

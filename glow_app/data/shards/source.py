@@ -101,8 +101,9 @@ def cut(pool: ImageSet, images: ShardedImages, request: SplitRequest, *, officia
             len(pool),
             request.split,
             seed=request.seed,
-            validation_fraction=0.0 if "validation" in official else request.validation_fraction,
-            test_fraction=0.0 if "test" in official else request.test_fraction,
+            validation_fraction=request.validation_fraction,
+            test_fraction=request.test_fraction,
+            official=official,
         )
     if request.limit is not None and request.limit < len(rows):
         rows = _limited(rows, images.shard_of(rows), request.limit, np.random.default_rng(request.seed))
