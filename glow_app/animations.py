@@ -7,11 +7,9 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app.files import atomic_file
-from glow_app.images import to_pil
+from glow_app.images import enlarged, to_pil
 
 __all__ = ["ANIMATIONS", "save_animation"]
-
-ANIMATIONS = (".gif", ".webp", ".mp4")
 
 
 def save_animation(
@@ -30,30 +28,16 @@ def save_animation(
     """
     if len(frames) < 2:
         raise ValueError(f"there are {len(frames)} frames; an animation needs at least 2")
-    if path.suffix.lower() not in ANIMATIONS:
+    write = _WRITERS.get(path.suffix.lower())
+    if write is None:
         raise ValueError(f"{path} has no suffix of an animation; expected one of {', '.join(ANIMATIONS)}")
     factor = max(1, -(-min_side // max(frames.shape[2:])))
-    large = frames.cpu().repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
-    pictures = [to_pil(frame) for frame in large]
+    pictures = [to_pil(frame) for frame in enlarged(frames, factor)]
     if there_and_back:
         pictures += pictures[-2:0:-1]
     milliseconds = max(20, round(1000 * seconds / (len(frames) - 1)))
     with atomic_file(path) as file:
-        match path.suffix.lower():
-            case ".gif":
-                _write_gif(pictures, file, milliseconds)
-            case ".webp":
-                pictures[0].save(
-                    file,
-                    "WEBP",
-                    save_all=True,
-                    append_images=pictures[1:],
-                    duration=milliseconds,
-                    loop=0,
-                    lossless=True,
-                )
-            case _:
-                _write_mp4(pictures, file, milliseconds)
+        write(pictures, file, milliseconds)
 
 
 def _write_gif(pictures: list[Image.Image], file: IO[bytes], milliseconds: int) -> None:
@@ -63,6 +47,11 @@ def _write_gif(pictures: list[Image.Image], file: IO[bytes], milliseconds: int) 
     reduced[0].save(
         file, "GIF", save_all=True, append_images=reduced[1:], duration=milliseconds, loop=0, optimize=False, disposal=1
     )
+
+
+def _write_webp(pictures: list[Image.Image], file: IO[bytes], milliseconds: int) -> None:
+    more = pictures[1:]
+    pictures[0].save(file, "WEBP", save_all=True, append_images=more, duration=milliseconds, loop=0, lossless=True)
 
 
 def _write_mp4(pictures: list[Image.Image], file: IO[bytes], milliseconds: int) -> None:
@@ -84,3 +73,9 @@ def _write_mp4(pictures: list[Image.Image], file: IO[bytes], milliseconds: int) 
             even.paste(picture.convert("RGB"))
             container.mux(stream.encode(av.VideoFrame.from_image(even)))
         container.mux(stream.encode())
+
+
+_WRITERS = {".gif": _write_gif, ".webp": _write_webp, ".mp4": _write_mp4}
+
+# Their suffixes.
+ANIMATIONS = tuple(_WRITERS)

@@ -13,7 +13,7 @@ from torch import Tensor
 from glow_app.data.resizing import array_to_image
 from glow_app.files import atomic_file
 
-__all__ = ["grid", "read_png_text", "save_png", "to_pil"]
+__all__ = ["enlarged", "grid", "read_png_text", "save_png", "to_pil"]
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -25,6 +25,11 @@ def to_pil(image: Tensor) -> Image.Image:
     if image.shape[0] not in (1, 3):
         raise ValueError(f"an image has {image.shape[0]} channels; pictures can be written of 1 (grey) or 3 (RGB)")
     return array_to_image(image.cpu().numpy())
+
+
+def enlarged(images: Tensor, factor: int) -> Tensor:
+    """Return images (B, C, H, W) on the CPU with every pixel repeated ``factor`` times each way."""
+    return images.cpu().repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
 
 
 def grid(images: Tensor, columns: int | None = None, min_side: int = 480) -> Image.Image:
@@ -42,8 +47,7 @@ def grid(images: Tensor, columns: int | None = None, min_side: int = 480) -> Ima
     gap = 1 if factor == 1 else 2
     cell_height, cell_width = height * factor + gap, width * factor + gap
     canvas = torch.full((channels, rows * cell_height + gap, columns * cell_width + gap), 128, dtype=torch.uint8)
-    large = images.cpu().repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
-    for index, image in enumerate(large):
+    for index, image in enumerate(enlarged(images, factor)):
         top = gap + index // columns * cell_height
         left = gap + index % columns * cell_width
         canvas[:, top : top + height * factor, left : left + width * factor] = image

@@ -16,6 +16,7 @@ __all__ = [
     "add_output_arguments",
     "check_labels",
     "device_of",
+    "labels_of_all",
     "load",
     "output_folder",
     "picture_batches",
@@ -103,6 +104,13 @@ def check_labels(model: "ImageModel", labels: object) -> None:
         raise ValueError("this model is not class-conditional; leave --label out")
     if num_classes is not None and labels is None:
         raise ValueError(f"this model is class-conditional; give --label, 0 to {num_classes - 1}")
+
+
+def labels_of_all(arguments: argparse.Namespace, count: int) -> "Tensor | None":
+    """Return ``--label`` for each of so many pictures; None where there is none."""
+    import torch
+
+    return None if arguments.label is None else torch.full((count,), arguments.label)
 
 
 def read_images(model: "ImageModel", paths: Sequence[str]) -> "Tensor":

@@ -9,6 +9,7 @@ from glow_app.commands.common import (
     add_model_arguments,
     add_output_arguments,
     check_labels,
+    labels_of_all,
     load,
     output_folder,
     picture_batches,
@@ -99,7 +100,7 @@ def _apply(arguments: argparse.Namespace) -> None:
     files = [[folder / f"{name}.png", folder / f"{name}_strip.png"] for name in names]
     refuse_existing([path for pair in files for path in pair], arguments.overwrite)
     images = read_images(model, arguments.images)
-    label = None if arguments.label is None else torch.tensor([arguments.label])
+    label = labels_of_all(arguments, 1)
     output_folder(arguments)
     for image, (picture, strip) in zip(images, files, strict=True):
         changed = [edit(model, image[None], [(direction, s)], label)[0] for s in (arguments.strength, *STRENGTHS)]
@@ -115,12 +116,6 @@ def _folder(arguments: argparse.Namespace) -> Path:
     return (place if place.is_dir() else place.parent) / "directions"
 
 
-def _labels(arguments: argparse.Namespace, count: int) -> "Tensor | None":
-    import torch
-
-    return None if arguments.label is None else torch.full((count,), arguments.label)
-
-
 def _of_two_folders(
     model: "ImageModel", arguments: argparse.Namespace
 ) -> "Iterator[tuple[Tensor, Tensor, Tensor | None]]":
@@ -128,7 +123,7 @@ def _of_two_folders(
 
     for place, value in ((arguments.present, 1.0), (arguments.absent, 0.0)):
         for _, images in picture_batches(model, [place], arguments.batch_size):
-            yield images, torch.full((len(images), 1), value), _labels(arguments, len(images))
+            yield images, torch.full((len(images), 1), value), labels_of_all(arguments, len(images))
 
 
 def _of_a_table(
@@ -137,4 +132,4 @@ def _of_a_table(
     for start in range(0, len(files), arguments.batch_size):
         part = slice(start, start + arguments.batch_size)
         images = read_images(model, files[part])
-        yield images, values[part], _labels(arguments, len(images))
+        yield images, values[part], labels_of_all(arguments, len(images))

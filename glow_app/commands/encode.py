@@ -6,6 +6,7 @@ from pathlib import Path
 from glow_app.commands.common import (
     add_model_arguments,
     check_labels,
+    labels_of_all,
     load,
     picture_batches,
     positive_int,
@@ -35,12 +36,10 @@ def run(arguments: argparse.Namespace) -> None:
     check_labels(model, arguments.label)
     names, parts = [], []
     for found, images in picture_batches(model, arguments.images, arguments.batch_size):
-        labels = None if arguments.label is None else torch.full((len(images),), arguments.label)
-        parts.append(model.encode(images, labels))
+        parts.append(model.encode(images, labels_of_all(arguments, len(images))))
         names += found
     levels = [torch.cat(level).cpu() for level in zip(*parts, strict=True)]
-    labels = None if arguments.label is None else torch.full((len(names),), arguments.label)
     output.parent.mkdir(parents=True, exist_ok=True)
-    save_latents(Latents(levels, names, labels), model, output)
+    save_latents(Latents(levels, names, labels_of_all(arguments, len(names))), model, output)
     shapes = ", ".join("x".join(map(str, level.shape[1:])) for level in levels)
     print(f"{len(names)} images, latents of {shapes}: {output}")

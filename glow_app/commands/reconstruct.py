@@ -9,6 +9,7 @@ from glow_app.commands.common import (
     add_model_arguments,
     add_output_arguments,
     check_labels,
+    labels_of_all,
     load,
     output_folder,
     picture_batches,
@@ -74,4 +75,4 @@ def _batches(model: "ImageModel", arguments: argparse.Namespace) -> "Iterator[tu
         return
     check_labels(model, arguments.label)
     for _, images in picture_batches(model, arguments.images, arguments.batch_size):
-        yield images, None if arguments.label is None else torch.full((len(images),), arguments.label)
+        yield images, labels_of_all(arguments, len(images))

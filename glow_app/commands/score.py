@@ -11,6 +11,7 @@ from glow_app.commands.common import (
     add_model_arguments,
     add_output_arguments,
     check_labels,
+    labels_of_all,
     load,
     output_folder,
     picture_batches,
@@ -74,40 +75,34 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespace) -> "tuple[list[str], Measures]":
+    from glow_app.generation import Measures
+
     files: list[str] = []
     parts = []
     for names, images in picture_batches(model, places, arguments.batch_size):
         parts.append(_measure_batch(model, images, arguments, len(files)))
         files += names
-    return files, _joined(parts)
+    return files, Measures.joined(parts)
 
 
 def _measure_samples(model: "ImageModel", arguments: argparse.Namespace) -> "Measures":
     import torch
 
-    from glow_app.generation import sample_batches
+    from glow_app.generation import Measures, sample_batches
 
-    pairs = sample_batches(model, SAMPLES, 1.0, arguments.seed, arguments.label, arguments.batch_size)
-    images = torch.stack([image.cpu() for _, image in pairs])
+    samples = sample_batches(model, SAMPLES, 1.0, arguments.seed, arguments.label, arguments.batch_size)
+    images = torch.stack([image.cpu() for _, image in samples])
     starts = range(0, SAMPLES, arguments.batch_size)
-    parts = images.split(arguments.batch_size)
-    return _joined([_measure_batch(model, part, arguments, start) for start, part in zip(starts, parts, strict=True)])
+    pairs = zip(starts, images.split(arguments.batch_size), strict=True)
+    return Measures.joined([_measure_batch(model, part, arguments, start) for start, part in pairs])
 
 
 def _measure_batch(model: "ImageModel", images: "Tensor", arguments: argparse.Namespace, start: int) -> "Measures":
-    import torch
-
     from glow_app.generation import measure
 
-    labels = None if arguments.label is None else torch.full((len(images),), arguments.label)
+    labels = labels_of_all(arguments, len(images))
     first = arguments.seed + start
     return measure(model, images, labels, num_draws=arguments.draws, seeds=range(first, first + len(images)))
-
-
-def _joined(parts: "list[Measures]") -> "Measures":
-    from glow_app.generation import Measures
-
-    return Measures.joined(parts)
 
 
 def _rows(

@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from glow_app.generation.low_bits import low_bits, with_low_bits
 from glow_app.model import ImageModel
 
 __all__ = ["along_arc", "blend", "interpolate", "mix_levels"]
@@ -52,14 +53,13 @@ def blend(
     weights = weights.to(model.device, model.dtype)
     latents = model.encode(images, labels)
     embedded = None if labels is None else model.flow.embed(labels.to(model.device))
-    unseen = images.short().cpu() - model.quantised(images).short().cpu()
+    unseen = low_bits(model, images).float()
     frames = []
     for part in weights.split(batch_size):
         between = [path(level, part[:, number]) for number, level in enumerate(latents)]
         context = None if embedded is None else along_line(embedded, part[:, -1])
-        decoded = model.decode(between, context=context).cpu().short()
-        beside = along_line(unseen.float(), part[:, 0].cpu().float()).round().short()
-        frames.append((decoded + beside).clamp(0, 255).to(torch.uint8))
+        beside = along_line(unseen, part[:, 0].cpu().float()).round().short()
+        frames.append(with_low_bits(model.decode(between, context=context), beside))
     return torch.cat(frames)
 
 

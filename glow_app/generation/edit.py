@@ -1,23 +1,21 @@
 """Edits: directions in the whitened latents that change one attribute of an image."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from glow_app.files import atomic_file
+from glow_app.generation.low_bits import low_bits, with_low_bits
+from glow_app.generation.tensor_file import read_tensors, write_tensors
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
 
 __all__ = ["Direction", "check_name", "edit", "learn_directions", "load_direction", "save_direction"]
 
-_FORMAT = "glow-direction/1"
+_KIND = "glow-direction/1"
 
 
 @dataclass(frozen=True)
@@ -103,8 +101,7 @@ def edit(
     latents = model.encode(images, labels)
     for direction, strength in strengths:
         latents = [z + strength * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
-    unseen = images.short().cpu() - model.quantised(images).short().cpu()
-    return (model.decode(latents, labels).cpu().short() + unseen).clamp(0, 255).to(torch.uint8)
+    return with_low_bits(model.decode(latents, labels), low_bits(model, images))
 
 
 def check_name(name: str) -> str:
@@ -129,10 +126,8 @@ def save_direction(direction: Direction, name: str, model: ImageModel, folder: P
     """
     path = folder / f"{check_name(name)}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"level{number}": level.contiguous() for number, level in enumerate(direction.levels)}
-    facts = {"format": _FORMAT, "model": model_hash(model), "facts": json.dumps({"num_images": direction.num_images})}
-    with atomic_file(path) as file:
-        file.write(save(tensors, facts))
+    tensors = {f"level{number}": level for number, level in enumerate(direction.levels)}
+    write_tensors(path, tensors, model, _KIND, {"num_images": direction.num_images})
     return path
 
 
@@ -153,13 +148,8 @@ def load_direction(name: str, model: ImageModel, folder: Path) -> Direction:
         raise FileNotFoundError(
             f"there is no direction {name} in {folder}; known are: {known}; glow edit learn makes one"
         )
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = file.metadata() or {}
-            levels = [file.get_tensor(f"level{number}") for number in range(len(model.flow.latent_shapes))]
-            num_images = int(json.loads(facts["facts"])["num_images"])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no direction ({error}); learn it again") from error
-    if facts.get("model") != model_hash(model) or [tuple(level.shape) for level in levels] != model.flow.latent_shapes:
-        raise ValueError(f"the direction in {path} is of another model, {facts.get('model', 'unknown')[:12]}")
-    return Direction(levels, num_images)
+    tensors, facts, owner = read_tensors(path, _KIND, "direction", "learn it again")
+    levels = [tensors[f"level{number}"] for number in range(len(tensors))]
+    if owner != model_hash(model) or [tuple(level.shape) for level in levels] != model.flow.latent_shapes:
+        raise ValueError(f"the direction in {path} is of another model, {owner[:12]}")
+    return Direction(levels, facts["num_images"])

@@ -1,21 +1,18 @@
 """Latents of images in a file."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from glow_app.files import atomic_file
+from glow_app.generation.tensor_file import read_tensors, write_tensors
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
 
 __all__ = ["Latents", "load_latents", "save_latents"]
 
-_FORMAT = "glow-latents/1"
+_KIND = "glow-latents/1"
 
 
 @dataclass(frozen=True)
@@ -41,12 +38,10 @@ def save_latents(latents: Latents, model: ImageModel, path: Path) -> None:
         model: Whose hash is kept, as only this model decodes them.
         path: Where to.
     """
-    tensors = {f"level{number}": level.cpu().contiguous() for number, level in enumerate(latents.levels)}
+    tensors = {f"level{number}": level for number, level in enumerate(latents.levels)}
     if latents.labels is not None:
-        tensors["labels"] = latents.labels.cpu().to(torch.int64)
-    facts = {"format": _FORMAT, "model": model_hash(model), "names": json.dumps(latents.names)}
-    with atomic_file(path) as file:
-        file.write(save(tensors, facts))
+        tensors["labels"] = latents.labels.to(torch.int64)
+    write_tensors(path, tensors, model, _KIND, latents.names)
 
 
 def load_latents(path: Path, model: ImageModel) -> Latents:
@@ -61,17 +56,9 @@ def load_latents(path: Path, model: ImageModel) -> Latents:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = file.metadata() or {}
-            if facts.get("format") != _FORMAT:
-                raise ValueError(f"{path} holds no latents; expected a file of glow encode")
-            names: list[str] = json.loads(facts["names"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{path} holds no latents ({error}); expected a file of glow encode") from error
-    if facts.get("model") != model_hash(model):
-        raise ValueError(f"the latents in {path} are those of another model, {facts.get('model', 'unknown')[:12]}")
+    tensors, names, owner = read_tensors(path, _KIND, "latents", "expected a file of glow encode")
+    if owner != model_hash(model):
+        raise ValueError(f"the latents in {path} are those of another model, {owner[:12]}")
     labels = tensors.pop("labels", None)
     levels = [tensors[name] for name in sorted(tensors, key=lambda name: int(name.removeprefix("level")))]
     expected = [(len(names), *shape) for shape in model.flow.latent_shapes]
