@@ -50,23 +50,27 @@ def split_indices(
     return {"train": train, "validation": validation, "test": test}[split]
 
 
-def choose(pool: ImageSet, request: SplitRequest, official: Container[str] = ()) -> ImageSet:
-    """Cut the requested split out of a training pool and apply the limit.
+def requested_rows(count: int, request: SplitRequest, official: Container[str] = ()) -> np.ndarray:
+    """Return the positions of the requested split of a training pool, without the limit.
 
     Args:
-        pool: Images to divide.
-        request: Which split, with which seed, fractions and limit.
+        count: Images of the pool.
+        request: Which split, with which seed and fractions.
         official: Splits whose images stand elsewhere, so that none are held out for them here.
     """
-    indices = split_indices(
-        len(pool),
+    return split_indices(
+        count,
         request.split,
         seed=request.seed,
         validation_fraction=request.validation_fraction,
         test_fraction=request.test_fraction,
         official=official,
     )
-    return pool.subset(indices[: request.limit])
+
+
+def choose(pool: ImageSet, request: SplitRequest, official: Container[str] = ()) -> ImageSet:
+    """Cut the requested split out of a training pool and apply the limit; arguments as :func:`requested_rows`."""
+    return pool.subset(requested_rows(len(pool), request, official)[: request.limit])
 
 
 def shuffled(pool: ImageSet, request: SplitRequest) -> ImageSet:

@@ -16,7 +16,7 @@ from glow_app.data.shards.images import OPEN_SHARDS, Shard, ShardedImages, Shard
 from glow_app.data.shards.manifest import INDEX, MANIFEST, Manifest, SplitEntry
 from glow_app.data.shards.places import fetch, is_address, join, read_text, sha256_of
 from glow_app.data.shards.tar import TarShard
-from glow_app.data.splits import split_indices
+from glow_app.data.splits import requested_rows
 
 __all__ = ["cut", "load_shards", "read_manifest", "shard_cache"]
 
@@ -97,14 +97,7 @@ def cut(pool: ImageSet, images: ShardedImages, request: SplitRequest, *, officia
     if request.split != "train" and request.split in official:
         rows = np.arange(len(pool))
     else:
-        rows = split_indices(
-            len(pool),
-            request.split,
-            seed=request.seed,
-            validation_fraction=request.validation_fraction,
-            test_fraction=request.test_fraction,
-            official=official,
-        )
+        rows = requested_rows(len(pool), request, official)
     if request.limit is not None and request.limit < len(rows):
         rows = _limited(rows, images.shard_of(rows), request.limit, np.random.default_rng(request.seed))
     return pool.subset(np.sort(rows))
