@@ -257,7 +257,8 @@ def main(command: str, arguments: list[str]) -> None:
                 f"{str(error).splitlines()[1].strip()[:200]}"
             ) from error
         finally:
-            if run_dir := os.environ.get(SHARED):
+            # Left there, the folder would be taken for its own by a run that is started from here later.
+            if run_dir := os.environ.pop(SHARED, None):
                 release_run_dir(Path(run_dir))
     if not cli.trainer.is_global_zero:
         return

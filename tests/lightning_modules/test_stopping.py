@@ -105,7 +105,7 @@ def test_a_run_that_is_terminated_while_it_starts_leaves_no_process(tmp_path: Pa
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while not (others := children.read_text().split()):
         assert process.poll() is None
-    process.terminate()
+    process.terminate()  # while the other process is only just being started
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 143
     assert "terminated; before the training began" in errors
@@ -304,5 +304,7 @@ def test_a_schedule_that_knows_no_number_of_steps_is_refused(
 
 
 def test_a_short_epoch_has_its_throughput(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = dict(os.environ)
     assert main(["fit", *TINY, f"--run_dir={tmp_path / 'run'}"]) == 0
     assert "nan" not in capsys.readouterr().out
+    assert os.environ.get("GLOW_RUN_DIR") == before.get("GLOW_RUN_DIR"), "the next run would take it for its own"
