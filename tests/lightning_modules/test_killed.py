@@ -1,6 +1,5 @@
 """A run that is killed at twenty moments, also while it writes, ends as one that was left in peace."""
 
-import csv
 import json
 import os
 import signal
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_training import repeatable_rows
 
 from glow_app.checkpoint import read_checkpoint
 
@@ -34,12 +34,6 @@ def lives(folder: Path, num_kills: int) -> list[dict[str, Any]]:
     return told
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    """Return the log without what depends on the machine."""
-    with (folder / "metrics.csv").open() as file:
-        return [{k: v for k, v in row.items() if k != "images_per_second"} for row in csv.DictReader(file)]
-
-
 @pytest.mark.slow
 def test_a_run_killed_at_any_moment_loses_only_what_was_not_saved(tmp_path: Path) -> None:
     killed, peaceful = tmp_path / "killed", tmp_path / "peaceful"
@@ -55,5 +49,5 @@ def test_a_run_killed_at_any_moment_loses_only_what_was_not_saved(tmp_path: Path
         assert found[key] == expected[key]
     for key in ("state_dict", "current_model_state"):
         assert all(torch.equal(found[key][name], value) for name, value in expected[key].items())
-    assert rows(killed) == rows(peaceful)
+    assert repeatable_rows(killed) == repeatable_rows(peaceful)
     assert not list(killed.glob(".*"))

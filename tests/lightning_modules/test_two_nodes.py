@@ -1,6 +1,5 @@
 """Two machines train one run; one is lost, comes back, and nothing shows it."""
 
-import csv
 import os
 import shutil
 import socket
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_training import repeatable_rows
 
 from glow_app.checkpoint import read_checkpoint
 
@@ -31,12 +31,6 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    """Return the log without what depends on the machine."""
-    with (folder / "metrics.csv").open() as file:
-        return [{k: v for k, v in row.items() if k != "images_per_second"} for row in csv.DictReader(file)]
-
-
 @pytest.mark.slow
 def test_a_machine_that_is_lost_and_comes_back_leaves_no_trace(tmp_path: Path) -> None:
     script = str(Path(__file__).parent / "two_nodes.py")
@@ -52,4 +46,4 @@ def test_a_machine_that_is_lost_and_comes_back_leaves_no_trace(tmp_path: Path) -
     for key in ("state_dict", "current_model_state"):
         for name, value in expected[key].items():
             torch.testing.assert_close(found[key][name], value, rtol=0, atol=1e-5)
-    assert rows(tmp_path / "lost") == rows(tmp_path / "whole")
+    assert repeatable_rows(tmp_path / "lost") == repeatable_rows(tmp_path / "whole")

@@ -292,10 +292,11 @@ def test_the_log_has_the_columns_of_vectors(tmp_path: Path, capsys: pytest.Captu
     logger = AppendingCSVLogger(str(tmp_path / "run"))
     tiny_trainer(tmp_path, callbacks, logger=logger).fit(vector_module(), datamodule=vector_data())
     header, *rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
-    names = {"train/nats", "val/nats", "train/nfe", "val/nfe", "grad_norm", "vectors_per_second"}
+    names = {"train/nats", "val/nats", "train/nfe", "val/nfe", "grad_norm", "vectors_per_second", "loading"}
     assert set(header.split(",")) == {*names, "epoch", "step"}
     assert len(rows) == 12
-    lines = capsys.readouterr().out.splitlines()
+    size, *lines = capsys.readouterr().out.splitlines()
+    assert "parameters, 10 steps" in size
     assert len(lines) == 2
     for number, line in enumerate(lines, start=1):
         assert line.startswith(f"epoch {number}/2  step {5 * number}  train ")

@@ -1,5 +1,6 @@
 """A training run of seconds, through Lightning's Python API."""
 
+import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,10 @@ class Recorder(Callback):
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         self.after_validation.append(state_of(pl_module))
+
+
+def repeatable_rows(run: Path) -> list[dict[str, str]]:
+    """Return the log of a run without what depends on the machine."""
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{name: row[name] for name in row if name not in ("images_per_second", "loading")} for row in rows]
