@@ -27,7 +27,7 @@ demo: $(BIN)/.installed
 	@echo "pictures: $(DEMO)/pictures/t0.5/grid.png, t0.7/grid.png, t1.0/grid.png, comparison.png, interpolation.png"
 
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow")
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(if $(SLOW),-m "slow or not slow")
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .
