@@ -41,6 +41,16 @@ class ImageGenerators(torch.Generator):
 
     each: list[torch.Generator]
 
+    def get_state(self) -> Tensor:
+        """Return the states of all rows."""
+        return torch.stack([one.get_state() for one in self.each])
+
+    def set_state(self, new_state: Tensor) -> "ImageGenerators":
+        """Bring all rows to the states of :meth:`get_state`."""
+        for one, row in zip(self.each, new_state, strict=True):
+            one.set_state(row.clone())  # torch reads past a row of a larger tensor
+        return self
+
 
 def step_generator(
     seed: int, step: int, device: torch.device | str, stream: str, share: Share | None = None

@@ -88,3 +88,13 @@ def test_an_image_generator_is_its_seed() -> None:
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert image_generator(7).device == torch.device("cpu")
+
+
+def test_the_generators_of_images_can_begin_again() -> None:
+    generator = image_generators([3, 5, 9])
+    uniform((2,), generator.each[0])  # type: ignore[attr-defined]
+    state = generator.get_state()
+    first = draw_rows(uniform, (3, 4), generator)
+    assert not torch.equal(draw_rows(uniform, (3, 4), generator), first)
+    generator.set_state(state)
+    assert torch.equal(draw_rows(uniform, (3, 4), generator), first)
