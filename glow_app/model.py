@@ -8,6 +8,7 @@ from torch import Tensor
 
 from glow_app.bijections import full_precision, held_noise
 from glow_app.density import Density
+from glow_app.draws import Draws
 from glow_app.flows import Glow
 from glow_app.likelihood import (
     bin_centres,
@@ -75,27 +76,47 @@ class ImageModel(Density):
     ) -> Tensor:
         r"""Return bits per dimension of each image, (B,).
 
-        .. math:: -\frac{1}{D} \log_2 \frac{1}{K} \sum_{k=1}^K \frac{p(y_k)}{2^{nD}}
+        .. math:: -\frac{1}{D} \log_2 \frac{1}{K} \sum_{k=1}^K \frac{p(y_k)}{2^{nD}},
+                  \qquad p(y) = \frac{1}{M} \sum_{c=1}^M p(y \mid c)
 
         With one draw this is the number of the literature; more draws bound the true one more tightly from above.
+        A class-conditional model answers with :math:`p(y \mid c)` where labels are given, and otherwise with the
+        marginal :math:`p(y)` over its M classes, all being as usual, each with the same noise.
 
         Args:
             images: uint8.
-            labels: For a class-conditional model.
+            labels: Of the images, for a class-conditional model; of its classes together when omitted.
             num_draws: The number K of dequantisation draws.
             generator: Of the dequantisation noise, on the images' device.
 
         Raises:
             ValueError: If ``num_draws`` is below 1.
         """
+        return self.draws(images, labels, num_draws, generator).bits_per_dim
+
+    @torch.no_grad()
+    def draws(
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        num_draws: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Draws:
+        """Return the bits of each draw, class and level, one class at a time; arguments as of :meth:`bits_per_dim`.
+
+        Under every class without labels, else under those alone.
+        """
         if num_draws < 1:
             raise ValueError(f"num_draws is {num_draws}; expected at least 1")
         draws = []
         with held_noise(self.device) as begin_again:
             for _ in range(num_draws):
-                begin_again()
-                draws.append(self(images, labels, generator))
-        return self._mean_density(torch.stack(draws))
+                y, classes = self._dequantise(images, generator), []
+                for chosen in self._choices(len(images), labels):
+                    begin_again()
+                    classes.append(self._level_bits(y, chosen))
+                draws.append(torch.stack(classes))
+        return Draws(torch.stack(draws), self.num_dims)
 
     @torch.no_grad()
     def level_bits(
@@ -112,15 +133,18 @@ class ImageModel(Density):
             labels: For a class-conditional model.
             generator: Of the dequantisation noise, on the images' device.
         """
-        log_probs = self.flow.level_log_probs(self._dequantise(images, generator), self._context(images, labels))
+        return self._level_bits(self._dequantise(images, generator), labels)
+
+    def _level_bits(self, y: Tensor, labels: Tensor | None) -> Tensor:
+        log_probs = self.flow.level_log_probs(y, self._context(y, labels))
         sizes = torch.tensor([math.prod(shape) for shape in self.flow.latent_shapes]).to(log_probs)
         return self.num_bits * sizes / self.num_dims - log_probs / (self.num_dims * math.log(2))
 
-    def _mean_density(self, draws: Tensor) -> Tensor:
-        """Return the bits/dim of the mean of the densities with these bits/dim, (K, B) to (B,)."""
-        nats = draws.double() * self.num_dims * math.log(2)
-        mean = math.log(len(draws)) - torch.logsumexp(-nats, dim=0)
-        return (mean / (self.num_dims * math.log(2))).to(draws.dtype)
+    def _choices(self, num: int, labels: Tensor | None) -> list[Tensor | None]:
+        """Return the labels under which ``num`` images are likely or not: those given, or one class after the other."""
+        if labels is not None or self.flow.num_classes is None:
+            return [labels]
+        return [torch.full((num,), number) for number in range(self.flow.num_classes)]
 
     @torch.no_grad()
     def encode(self, images: Tensor, labels: Tensor | None = None) -> list[Tensor]:

@@ -19,6 +19,8 @@ IMAGE_SHAPE = (3, 8, 8)
 class KnownFlow(MultiscaleFlow):
     """A Gaussian with a standard deviation of ours for every value: no steps, one prior."""
 
+    num_classes = None
+
     def __init__(self, image_shape: Sequence[int] = (1, 2, 2), std: float = 1.0) -> None:
         super().__init__(image_shape, [[]], [], DiagonalAffine((1, 1, 1)))
         nn.init.constant_(self.prior.log_scale, math.log(std))  # type: ignore[arg-type]
@@ -34,6 +36,9 @@ class UniformFlow(KnownFlow):
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         inside = ((x >= -0.5) & (x < 0.5)).flatten(1).all(1)
         return torch.where(inside, 0.0, -math.inf).to(x.dtype)
+
+    def level_log_probs(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.log_prob(x)[:, None]
 
 
 def seeded(seed: int = 0) -> torch.Generator:

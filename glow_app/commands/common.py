@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 __all__ = [
     "add_model_arguments",
     "add_output_arguments",
-    "check_labels",
     "device_of",
-    "labels_of_all",
+    "given_labels",
+    "labels_of",
     "load",
     "output_folder",
     "picture_batches",
@@ -93,24 +93,41 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
         raise FileExistsError(f"{existing[0]}{more} exists already; choose another --output or pass --overwrite")
 
 
-def check_labels(model: "ImageModel", labels: object) -> None:
-    """Raise if labels are given to a model without classes, or missing for one with classes.
+def given_labels(model: "ImageModel", label: int | Sequence[int] | None, count: int) -> "Tensor | None":
+    """Return ``--label``, one for all or one a picture, for so many pictures; None where it is left out.
 
     Raises:
-        ValueError: If so.
+        ValueError: If the model has no classes all the same, or not these.
     """
-    num_classes = model.flow.num_classes
-    if num_classes is None and labels is not None:
-        raise ValueError("this model is not class-conditional; leave --label out")
-    if num_classes is not None and labels is None:
-        raise ValueError(f"this model is class-conditional; give --label, 0 to {num_classes - 1}")
-
-
-def labels_of_all(arguments: argparse.Namespace, count: int) -> "Tensor | None":
-    """Return ``--label`` for each of so many pictures; None where there is none."""
     import torch
 
-    return None if arguments.label is None else torch.full((count,), arguments.label)
+    if label is None:
+        return None
+    num_classes = model.flow.num_classes
+    if num_classes is None:
+        raise ValueError("this model is not class-conditional; leave --label out")
+    labels = torch.full((count,), label) if isinstance(label, int) else torch.tensor(label)
+    model.flow.embed(labels.to(model.device))
+    return labels
+
+
+def labels_of(
+    model: "ImageModel", images: "Tensor", names: Sequence[str], label: int | Sequence[int] | None
+) -> "Tensor | None":
+    """Return the class of each picture: ``--label``, else the likeliest one, which is printed; None without classes.
+
+    Raises:
+        ValueError: If the label does not fit the model.
+    """
+    from glow_app.generation import class_probabilities
+
+    labels = given_labels(model, label, len(images))
+    if labels is not None or model.flow.num_classes is None:
+        return labels
+    probabilities, labels = class_probabilities(model, images).max(1)
+    for name, number, probability in zip(names, labels.tolist(), probabilities.tolist(), strict=True):
+        print(f"{name}: class {number}, inferred with probability {probability:.2f}")
+    return labels
 
 
 def read_images(model: "ImageModel", paths: Sequence[str]) -> "Tensor":

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from glow_app.commands.common import (
     add_model_arguments,
     add_output_arguments,
-    check_labels,
-    labels_of_all,
+    labels_of,
     load,
     output_folder,
     picture_batches,
@@ -50,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     apply.set_defaults(act=_apply)
     for action in (learn, apply):
         add_model_arguments(action)
-        action.add_argument("--label", type=int, default=None, help="class of all pictures, if class-conditional")
+        action.add_argument(
+            "--label", type=int, default=None, help="class of all pictures; inferred for each if left out"
+        )
         action.add_argument(
             "--directions", default=None, help="where they lie; beside the model if left out", metavar="FOLDER"
         )
@@ -74,7 +75,6 @@ def _learn(arguments: argparse.Namespace) -> None:
     names = [arguments.name] if table is None else table.names
     refuse_existing([folder / f"{check_name(name)}.safetensors" for name in names], arguments.overwrite)
     model = load(arguments)
-    check_labels(model, arguments.label)
     if table is None:
         batches = _of_two_folders(model, arguments)
     else:
@@ -93,16 +93,16 @@ def _apply(arguments: argparse.Namespace) -> None:
     from glow_app.images import grid, save_png, to_pil
 
     model = load(arguments)
-    check_labels(model, arguments.label)
     direction = load_direction(arguments.direction, model, _folder(arguments))
     folder = Path(arguments.output)
     names = [f"{number:03d}_{Path(image).stem}_{arguments.direction}" for number, image in enumerate(arguments.images)]
     files = [[folder / f"{name}.png", folder / f"{name}_strip.png"] for name in names]
     refuse_existing([path for pair in files for path in pair], arguments.overwrite)
     images = read_images(model, arguments.images)
-    label = labels_of_all(arguments, 1)
+    labels = labels_of(model, images, arguments.images, arguments.label)
     output_folder(arguments)
-    for image, (picture, strip) in zip(images, files, strict=True):
+    for number, (image, (picture, strip)) in enumerate(zip(images, files, strict=True)):
+        label = None if labels is None else labels[number : number + 1]
         changed = [edit(model, image[None], [(direction, s)], label)[0] for s in (arguments.strength, *STRENGTHS)]
         save_png(to_pil(changed[0]), picture, {"direction": arguments.direction, "strength": arguments.strength})
         save_png(grid(torch.stack(changed[1:]), columns=len(STRENGTHS)), strip)
@@ -122,8 +122,9 @@ def _of_two_folders(
     import torch
 
     for place, value in ((arguments.present, 1.0), (arguments.absent, 0.0)):
-        for _, images in picture_batches(model, [place], arguments.batch_size):
-            yield images, torch.full((len(images), 1), value), labels_of_all(arguments, len(images))
+        for names, images in picture_batches(model, [place], arguments.batch_size):
+            labels = labels_of(model, images, names, arguments.label)
+            yield images, torch.full((len(images), 1), value), labels
 
 
 def _of_a_table(
@@ -132,4 +133,4 @@ def _of_a_table(
     for start in range(0, len(files), arguments.batch_size):
         part = slice(start, start + arguments.batch_size)
         images = read_images(model, files[part])
-        yield images, values[part], labels_of_all(arguments, len(images))
+        yield images, values[part], labels_of(model, images, files[part], arguments.label)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from glow_app.commands.common import (
     add_model_arguments,
-    check_labels,
-    labels_of_all,
+    labels_of,
     load,
     picture_batches,
     positive_int,
@@ -18,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow encode``."""
     parser.add_argument("images", nargs="+", help="picture files, or folders of them", metavar="PICTURE")
     add_model_arguments(parser)
-    parser.add_argument("--label", type=int, default=None, help="class of all pictures, for a class-conditional model")
+    parser.add_argument("--label", type=int, default=None, help="class of all pictures; inferred for each if left out")
     parser.add_argument("--output", default="latents.safetensors", help="the file to write", metavar="FILE")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
@@ -33,13 +32,14 @@ def run(arguments: argparse.Namespace) -> None:
     output = Path(arguments.output)
     refuse_existing([output], arguments.overwrite)
     model = load(arguments)
-    check_labels(model, arguments.label)
-    names, parts = [], []
+    names, parts, classes = [], [], []
     for found, images in picture_batches(model, arguments.images, arguments.batch_size):
-        parts.append(model.encode(images, labels_of_all(arguments, len(images))))
+        labels = labels_of(model, images, found, arguments.label)
+        parts.append(model.encode(images, labels))
+        classes += [] if labels is None else [labels]
         names += found
     levels = [torch.cat(level).cpu() for level in zip(*parts, strict=True)]
     output.parent.mkdir(parents=True, exist_ok=True)
-    save_latents(Latents(levels, names, labels_of_all(arguments, len(names))), model, output)
+    save_latents(Latents(levels, names, torch.cat(classes) if classes else None), model, output)
     shapes = ", ".join("x".join(map(str, level.shape[1:])) for level in levels)
     print(f"{len(names)} images, latents of {shapes}: {output}")

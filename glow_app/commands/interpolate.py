@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.common import add_model_arguments, check_labels, load, read_images, refuse_existing
+from glow_app.commands.common import add_model_arguments, labels_of, load, read_images, refuse_existing
 from glow_app.usage import UsageError
 
 
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mix", action="store_true", help="exchange the levels one by one: structure of A, texture of B"
     )
-    parser.add_argument("--label", type=int, nargs="+", default=None, help="class of each, if class-conditional")
+    parser.add_argument("--label", type=int, nargs="+", default=None, help="class of each; inferred if left out")
     parser.add_argument(
         "--output",
         default="interpolation.png",
@@ -29,8 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the strip or the animation."""
-    import torch
-
     from glow_app.animations import ANIMATIONS, save_animation
     from glow_app.generation import interpolate, mix_levels
     from glow_app.images import grid, save_png
@@ -39,9 +37,8 @@ def run(arguments: argparse.Namespace) -> None:
     _check(arguments, output.suffix.lower() in (".png", *ANIMATIONS))
     refuse_existing([output], arguments.overwrite)
     model = load(arguments)
-    check_labels(model, arguments.label)
     images = read_images(model, arguments.images)
-    labels = None if arguments.label is None else torch.tensor(arguments.label)
+    labels = labels_of(model, images, arguments.images, arguments.label)
     if arguments.mix:
         frames = mix_levels(model, images, labels)
     else:

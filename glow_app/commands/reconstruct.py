@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from glow_app.commands.common import (
     add_model_arguments,
     add_output_arguments,
-    check_labels,
-    labels_of_all,
+    labels_of,
     load,
     output_folder,
     picture_batches,
@@ -33,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=positive_int, default=64, help="how many images of a source")
     add_model_arguments(parser)
     add_output_arguments(parser, "reconstructions")
-    parser.add_argument("--label", type=int, default=None, help="class of all files, for a class-conditional model")
+    parser.add_argument("--label", type=int, default=None, help="class of all files; inferred for each if left out")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
 
 
@@ -66,13 +65,16 @@ def _batches(model: "ImageModel", arguments: argparse.Namespace) -> "Iterator[tu
 
     if bool(arguments.images) == bool(arguments.source):
         raise ValueError("glow reconstruct needs picture files or folders, or else --source")
-    if arguments.source:
-        chosen = load_split(
-            arguments.source, "test", model.flow.image_shape, root=arguments.root, limit=arguments.count
-        )
-        size = arguments.batch_size
-        yield from zip(torch.from_numpy(chosen.images).split(size), chosen.labels.split(size), strict=True)
+    if not arguments.source:
+        for names, images in picture_batches(model, arguments.images, arguments.batch_size):
+            yield images, labels_of(model, images, names, arguments.label)
         return
-    check_labels(model, arguments.label)
-    for _, images in picture_batches(model, arguments.images, arguments.batch_size):
-        yield images, labels_of_all(arguments, len(images))
+    chosen = load_split(arguments.source, "test", model.flow.image_shape, root=arguments.root, limit=arguments.count)
+    images = torch.from_numpy(chosen.images)
+    for numbers in torch.arange(len(images)).split(arguments.batch_size):
+        # A source without classes has labels too, all 0, which would be taken for a class.
+        labels = chosen.labels[numbers] if chosen.class_names else None
+        if labels is None:
+            names = [f"image {number}" for number in numbers.tolist()]
+            labels = labels_of(model, images[numbers], names, arguments.label)
+        yield images[numbers], labels

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from glow_app.commands.common import (
     add_model_arguments,
     add_output_arguments,
-    check_labels,
-    labels_of_all,
+    given_labels,
     load,
     output_folder,
     picture_batches,
@@ -35,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_arguments(parser, "scores")
     parser.add_argument("--reference", default=None, help="ordinary pictures: what is usual", metavar="FOLDER")
     parser.add_argument("--outliers", default=None, help="odd pictures: how well are they found?", metavar="FOLDER")
-    parser.add_argument("--label", type=int, default=None, help="class of all pictures, for a class-conditional model")
+    parser.add_argument(
+        "--label", type=int, default=None, help="class of all pictures; of all classes together if left out"
+    )
     parser.add_argument("--draws", type=positive_int, default=1, help="dequantisation draws of the bits/dim")
     parser.add_argument("--seed", type=int, default=0, help="of the first picture's noise; the next one has the next")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
@@ -53,7 +54,6 @@ def run(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.output)
     refuse_existing([folder / name for name in names], arguments.overwrite)
     model = load(arguments)
-    check_labels(model, arguments.label)
     if arguments.outliers:
         _detect(model, arguments)
         return
@@ -64,10 +64,12 @@ def run(arguments: argparse.Namespace) -> None:
     files, measures = _measure(model, arguments.images, arguments)
     scores = oddities(measures, Typical.of(usual))
     rows = _rows(files, measures, scores, arguments)
-    _write(output_folder(arguments), rows, source, model)
+    labels = _labels_text(model, arguments)
+    _write(output_folder(arguments), rows, {"usual": source, "labels": labels}, model)
     mean = float(measures.bits_per_dim.mean())
     print(f"{len(rows)} images, {mean:.4f} bits/dim on average ({model.num_bits}-bit, {arguments.draws} draws)")
     print(f"what is usual: {source}")
+    print(f"labels: {labels}")
     for name in ("typicality", "png_ratio"):
         odd = max(rows, key=lambda row: row[name])
         print(f"oddest by {name}: {odd['file']}")
@@ -100,7 +102,7 @@ def _measure_samples(model: "ImageModel", arguments: argparse.Namespace) -> "Mea
 def _measure_batch(model: "ImageModel", images: "Tensor", arguments: argparse.Namespace, start: int) -> "Measures":
     from glow_app.generation import measure
 
-    labels = labels_of_all(arguments, len(images))
+    labels = given_labels(model, arguments.label, len(images))
     first = arguments.seed + start
     return measure(model, images, labels, num_draws=arguments.draws, seeds=range(first, first + len(images)))
 
@@ -111,6 +113,8 @@ def _rows(
     rows = []
     for number, file in enumerate(files):
         row = {"file": file, "seed": arguments.seed + number, "draws": arguments.draws}
+        if measures.labels is not None:
+            row["label"] = int(measures.labels[number])
         row |= {name: float(values[number]) for name, values in scores.items()}
         for level in range(measures.level_bits.shape[1]):
             row[f"bits_level_{level}"] = float(measures.level_bits[number, level])
@@ -119,7 +123,15 @@ def _rows(
     return rows
 
 
-def _write(folder: Path, rows: list[dict[str, Any]], usual: str, model: "ImageModel") -> None:
+def _labels_text(model: "ImageModel", arguments: argparse.Namespace) -> str:
+    if model.flow.num_classes is None:
+        return "none"
+    if arguments.label is not None:
+        return f"class {arguments.label}"
+    return f"marginal over {model.flow.num_classes} classes"
+
+
+def _write(folder: Path, rows: list[dict[str, Any]], facts: dict[str, str], model: "ImageModel") -> None:
     from glow_app.files import atomic_file
     from glow_app.pretrained import model_hash
 
@@ -127,7 +139,7 @@ def _write(folder: Path, rows: list[dict[str, Any]], usual: str, model: "ImageMo
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
-    record = {"model": model_hash(model), "num_bits": model.num_bits, "usual": usual, "images": rows}
+    record = {"model": model_hash(model), "num_bits": model.num_bits, **facts, "images": rows}
     for name, content in (("scores.csv", text.getvalue()), ("scores.json", json.dumps(record, indent=1) + "\n")):
         with atomic_file(folder / name) as file:
             file.write(content.encode("utf-8", "surrogateescape"))
@@ -146,12 +158,14 @@ def _detect(model: "ImageModel", arguments: argparse.Namespace) -> None:
     usual = len(ordinary) // 2
     counts = {"usual": usual, "ordinary": len(ordinary) - usual, "outliers": len(odd)}
     scores = {name: {"auroc": one.auroc, "aupr": one.aupr} for name, one in found.items()}
+    labels = _labels_text(model, arguments)
     with atomic_file(folder / "detection.json") as file:
-        file.write((json.dumps({**counts, "scores": scores}, indent=1) + "\n").encode())
+        file.write((json.dumps({**counts, "labels": labels, "scores": scores}, indent=1) + "\n").encode())
     values = {name: (one.ordinary.tolist(), one.odd.tolist()) for name, one in found.items()}
     notes = {name: f"AUROC {one.auroc:.3f}" for name, one in found.items()}
     save_png(histogram_picture(values, (arguments.reference, arguments.outliers), notes), folder / "histograms.png")
     print(f"{len(odd)} outliers among {counts['ordinary']} ordinary images; {usual} more say what is usual")
+    print(f"labels: {labels}")
     for name, one in found.items():
         print(f"{name:<14} AUROC {one.auroc:.3f}  AUPR {one.aupr:.3f}")
     print(f"histograms: {folder / 'histograms.png'}")

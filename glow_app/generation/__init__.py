@@ -1,6 +1,7 @@
 """What a model is used for: small functions on an ``ImageModel``."""
 
 from glow_app.generation.blend import blend, interpolate, mix_levels
+from glow_app.generation.classes import class_probabilities, infer_labels
 from glow_app.generation.detect import Detection, detect
 from glow_app.generation.edit import Direction, edit, learn_directions, load_direction, save_direction
 from glow_app.generation.latents import Latents, load_latents, save_latents
@@ -17,8 +18,10 @@ __all__ = [
     "Reconstruction",
     "Typical",
     "blend",
+    "class_probabilities",
     "detect",
     "edit",
+    "infer_labels",
     "interpolate",
     "learn_directions",
     "load_direction",

@@ -1,7 +1,8 @@
 """How likely images are, and how odd: scores of which each catches other cases."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,23 +27,31 @@ class Measures:
         level_bits: What each level has of it in one draw, (B, L), the finest first.
         level_norms: Mean square of each level's whitened latent, (B, L): about 1 for an image like the model's.
         png_bits_per_dim: Of a PNG of each image by itself, (B,).
+        labels: The class under which levels and latents were measured, (B,), int64; None where there are no classes.
     """
 
     bits_per_dim: Tensor
     level_bits: Tensor
     level_norms: Tensor
     png_bits_per_dim: Tensor
+    labels: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.bits_per_dim)
 
     def __getitem__(self, rows: slice) -> "Measures":
-        return Measures(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+        return self._made([self], lambda columns: columns[0][rows])
 
     @classmethod
     def joined(cls, parts: Sequence["Measures"]) -> "Measures":
         """Return the measures of several batches as one."""
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+        return cls._made(parts, torch.cat)
+
+    @classmethod
+    def _made(cls, parts: Sequence["Measures"], change: Callable[[list[Tensor]], Tensor]) -> "Measures":
+        columns = ([getattr(part, name) for part in parts] for name in cls.__dataclass_fields__)
+        values: list[Any] = [None if column[0] is None else change(column) for column in columns]
+        return cls(*values)
 
 
 def measure(
@@ -58,7 +67,8 @@ def measure(
     Args:
         model: The model.
         images: uint8, (B, C, H, W).
-        labels: For a class-conditional model.
+        labels: For a class-conditional model; when omitted, its bits/dim are those of the marginal over all classes,
+            and levels and latents are measured under the likeliest class of each image.
         num_draws: Dequantisation draws of the bits/dim.
         seeds: Of the noise, one an image; 0, 1, ... when omitted.
     Raises:
@@ -69,11 +79,13 @@ def measure(
         raise ValueError(f"there are {len(seeds)} seeds for {len(images)} images")
     images = images.to(model.device)
     with record_solves(image_generators(seeds)):
-        bits = model.bits_per_dim(images, labels, num_draws, image_generators(seeds))
-        levels = model.level_bits(images, labels, image_generators(seeds))
+        draws = model.draws(images, labels, num_draws, image_generators(seeds))
+    if model.flow.num_classes is not None and labels is None:
+        labels = draws.classes
     norms = torch.stack([level.square().flatten(1).mean(1) for level in model.encode(images, labels)], dim=1)
     pngs = [png_bits_per_dim(image[None].cpu().numpy(), model.num_bits) for image in images]
-    return Measures(bits.cpu(), levels.cpu(), norms.cpu(), torch.tensor(pngs))
+    labels = None if labels is None else labels.cpu()
+    return Measures(draws.bits_per_dim.cpu(), draws.level_bits.cpu(), norms.cpu(), torch.tensor(pngs), labels)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,18 @@ def test_directions_from_a_table(model: Path, examples: Path, glow: Glow, refuse
     assert glow(*learn, "--columns", "bright", "--overwrite").code == 0
 
 
+def test_classes_are_inferred(
+    conditional: Path, examples: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
+) -> None:
+    model = ["--checkpoint", conditional, "--directions", "found"]
+    result = glow("edit", "learn", "bright", "--with", "bright", "--without", "dark", *model)
+    assert result.output.count(", inferred with probability ") == 24
+    result = glow("edit", "apply", *pictures, "--direction", "bright", "--strength", 0, *model)
+    for number, path in enumerate(pictures):
+        assert f"{path}: class " in result.output
+        assert np.array_equal(pixels(Path(f"edits/{number:03d}_{path.stem}_bright.png")), pixels(path))
+
+
 def test_what_is_refused(
     model: Path, conditional: Path, examples: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
@@ -73,7 +85,7 @@ def test_what_is_refused(
     assert "needs NAME" in refused("edit", "learn", "x", "--attributes", "attributes.csv", *checkpoint, code=2)
     two = ["--with", "bright", "--without", "dark"]
     assert "is no name of a direction" in refused("edit", "learn", "../x", *two, *checkpoint)
-    assert "--label" in refused("edit", "learn", "x", *two, "--checkpoint", conditional)
+    assert "0 to 9" in refused("edit", "learn", "x", *two, "--checkpoint", conditional, "--label", 10)
     apply = ["edit", "apply", pictures[0], *checkpoint, "--direction"]
     assert "there is no direction nothing" in refused(*apply, "nothing")
     glow("edit", "learn", "bright", *two, *checkpoint)

@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from glow_app.checkpoint import load_model
+from glow_app.generation import infer_labels
 
 Glow = Callable[..., Any]
 
@@ -43,8 +44,15 @@ def test_the_latents_are_the_models(trained: Path, pictures: list[Path], glow: G
 def test_a_class_conditional_model(
     conditional: Path, tmp_path: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
-    assert "--label" in refused("encode", *pictures, "--checkpoint", conditional)
+    assert "0 to 9" in refused("encode", *pictures, "--checkpoint", conditional, "--label", 10)
     assert glow("encode", *pictures, "--checkpoint", conditional, "--label", 3).code == 0
+    assert load_file("latents.safetensors")["labels"].tolist() == [3, 3, 3]
+    inferred = glow("encode", *pictures, "--checkpoint", conditional, "--overwrite", "--batch-size", 2)
+    classes = load_file("latents.safetensors")["labels"].tolist()
+    images = torch.from_numpy(np.stack([pixels(path) for path in pictures])[:, None])
+    assert classes == infer_labels(load_model(conditional), images).tolist()
+    for line, path, number in zip(inferred.output.splitlines(), pictures, classes, strict=False):
+        assert line.startswith(f"{path}: class {number}, inferred with probability ")
     assert glow("decode", "latents.safetensors", "--checkpoint", conditional).code == 0
     assert np.array_equal(pixels(tmp_path / "decoded/000000_a.png"), pixels(pictures[0]))
 

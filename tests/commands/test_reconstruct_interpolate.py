@@ -69,10 +69,19 @@ def test_lost_bits_and_other_sizes_are_said(trained: Path, tmp_path: Path, glow:
 def test_a_class_conditional_model(
     conditional: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
-    assert "--label" in refused("reconstruct", *pictures, "--checkpoint", conditional)
+    assert "0 to 9" in refused("reconstruct", *pictures, "--checkpoint", conditional, "--label", 10)
     options = ["--checkpoint", conditional, "--overwrite"]
+    inferred = glow("reconstruct", *pictures, *options, "--batch-size", 2).output
+    assert inferred.count(", inferred with probability ") == 3
+    assert "error 0 of 255" in inferred
     assert "error 0 of 255" in glow("reconstruct", *pictures, *options, "--label", 3).output
-    assert "error 0 of 255" in glow("reconstruct", "--source", "digits", *options).output
+    assert "inferred" not in glow("reconstruct", "--source", "digits", *options).output
+    for split, path in zip(("train", "val", "test"), pictures, strict=True):
+        (path.parent / split).mkdir()
+        path.rename(path.parent / split / path.name)
+    flat = glow("reconstruct", "--source", "folder", "--root", pictures[0].parent, *options).output
+    assert flat.startswith("image 0: class ")
+    assert "error 0 of 255" in flat
 
 
 def test_a_comparison_is_not_overwritten_unasked(
@@ -112,13 +121,15 @@ def test_interpolation_between_classes(
     conditional: Path, tmp_path: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
     options = [pictures[0], pictures[1], "--checkpoint", conditional, "--output", tmp_path / "deep" / "strip.png"]
-    assert "class-conditional" in refused("interpolate", *options)
     assert "0 to 9" in refused("interpolate", *options, "--label", 3, 10)
     assert not (tmp_path / "deep").exists()
     assert glow("interpolate", *options, "--label", 3, 8).code == 0
-    strip = cells(pixels(tmp_path / "deep" / "strip.png"), columns=9)
-    assert np.array_equal(strip[0], pixels(pictures[0]))
-    assert np.array_equal(strip[-1], pixels(pictures[1]))
+    given = cells(pixels(tmp_path / "deep" / "strip.png"), columns=9)
+    result = glow("interpolate", *options, "--overwrite")
+    assert result.output.count(", inferred with probability ") == 2
+    for strip in (given, cells(pixels(tmp_path / "deep" / "strip.png"), columns=9)):
+        assert np.array_equal(strip[0], pixels(pictures[0]))
+        assert np.array_equal(strip[-1], pixels(pictures[1]))
 
 
 def test_by_way_of_several_pictures(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:

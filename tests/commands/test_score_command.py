@@ -70,6 +70,7 @@ def test_outliers_are_found(trained: Path, tmp_path: Path, ordinary: Path, odd: 
     # Plain squares: simple, and far from what the model draws.
     assert found["scores"]["typicality"]["auroc"] > 0.9
     assert found["scores"]["spectrum"]["auroc"] > 0.9
+    assert found["labels"] == "none"
     for name, one in found["scores"].items():
         assert f"{name:<14} AUROC {one['auroc']:.3f}  AUPR {one['aupr']:.3f}" in result.output
     with Image.open(tmp_path / "scores/histograms.png") as picture:
@@ -91,8 +92,18 @@ def test_what_is_usual_comes_from_the_reference(
 def test_a_class_conditional_model(
     conditional: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
-    assert "--label" in refused("score", *pictures, "--checkpoint", conditional)
-    assert glow("score", *pictures, "--checkpoint", conditional, "--label", 2).code == 0
+    assert "0 to 9" in refused("score", *pictures, "--checkpoint", conditional, "--label", 10)
+    score = ["score", *pictures, "--checkpoint", conditional, "--output"]
+    assert "labels: class 2\n" in glow(*score, "given", "--label", 2).output
+    assert [row["label"] for row in rows(Path("given/scores.csv"))] == ["2", "2", "2"]
+    assert "labels: marginal over 10 classes\n" in glow(*score, "marginal").output
+    record = json.loads(Path("marginal/scores.json").read_text())
+    assert record["labels"] == "marginal over 10 classes"
+    image = torch.from_numpy(np.asarray(Image.open(pictures[1])).copy())[None, None]
+    model, row = load_model(conditional), record["images"][1]
+    assert row["bits_per_dim"] == pytest.approx(float(model.bits_per_dim(image, None, 1, image_generators([1]))))
+    under = model.bits_per_dim(image, torch.tensor([row["label"]]), 1, image_generators([1]))
+    assert row["bits_level_0"] + row["bits_level_1"] == pytest.approx(float(under))
 
 
 def test_what_is_refused(

@@ -1,0 +1,50 @@
+"""Which class an image is of, by what a class-conditional model finds likely."""
+
+import torch
+from torch import Tensor
+
+from glow_app.bijections import record_solves
+from glow_app.model import ImageModel
+from glow_app.seeding import image_generators
+
+__all__ = ["class_probabilities", "infer_labels"]
+
+
+def class_probabilities(model: ImageModel, images: Tensor, *, seed: int = 0, batch_size: int = 16) -> Tensor:
+    r"""Return the probability of each class given the image, all classes being as usual, (B, M), float64.
+
+    .. math:: p(c \mid y) = \frac{p(y \mid c)}{\sum_{c'} p(y \mid c')}
+
+    for one draw of dequantisation noise, the same under every class and of the same seed for every image, so that what
+    is found of an image depends on no other. Flows are sure of themselves: most probabilities are near 0 or 1, and they
+    are no measure of how often the class is right.
+
+    Args:
+        model: A class-conditional model.
+        images: uint8, (B, C, H, W).
+        seed: Of the noise.
+        batch_size: Images at a time, under one class after the other.
+    Raises:
+        ValueError: If the model has no classes, or the images do not fit.
+    """
+    if model.flow.num_classes is None:
+        raise ValueError("this model is not class-conditional: there are no classes to infer")
+    found = []
+    for part in images.to(model.device).split(batch_size):
+        with record_solves(image_generators([seed] * len(part))):
+            found.append(model.draws(part, generator=image_generators([seed] * len(part))).probabilities.cpu())
+    return torch.cat(found)
+
+
+def infer_labels(model: ImageModel, images: Tensor, *, seed: int = 0, batch_size: int = 16) -> Tensor:
+    r"""Return the likeliest class of each image, :math:`\arg\max_c p(y \mid c)`, (B,), int64.
+
+    Args:
+        model: A class-conditional model.
+        images: uint8, (B, C, H, W).
+        seed: As of :func:`class_probabilities`.
+        batch_size: Likewise.
+    Raises:
+        ValueError: Likewise.
+    """
+    return class_probabilities(model, images, seed=seed, batch_size=batch_size).argmax(1)

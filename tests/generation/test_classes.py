@@ -1,0 +1,102 @@
+import math
+from functools import partial
+
+import pytest
+import torch
+from registry import random_images, tiny_model
+from torch import Tensor
+
+from glow_app.generation import class_probabilities, infer_labels, measure
+from glow_app.model import ImageModel
+from glow_app.priors import CNFPrior
+from glow_app.seeding import image_generators
+
+BITS_TO_NATS = 192 * torch.log(torch.tensor(2.0, dtype=torch.float64))
+
+
+@pytest.fixture(scope="module")
+def model() -> ImageModel:
+    return tiny_model(num_classes=4, dtype=torch.float64)
+
+
+def by_hand(model: ImageModel, images: Tensor, seeds: list[int], num_draws: int = 1) -> Tensor:
+    """Return log-densities of images under each class of each draw, (K, M, B), nats."""
+    generators = [image_generators(seeds) for _ in range(4)]
+    labels = [torch.full((len(images),), number) for number in range(4)]
+    draws = [[model(images, *pair) for pair in zip(labels, generators, strict=True)] for _ in range(num_draws)]
+    return -BITS_TO_NATS * torch.stack([torch.stack(draw) for draw in draws]).detach()
+
+
+@pytest.mark.parametrize("num_draws", [1, 3])
+def test_bits_without_labels_are_those_of_the_mean_density_over_classes(model: ImageModel, num_draws: int) -> None:
+    images, seeds = random_images(5), [3, 1, 4, 1, 5]
+    nats = by_hand(model, images, seeds, num_draws).flatten(0, 1)
+    expected = -(torch.logsumexp(nats, 0) - torch.log(torch.tensor(4.0 * num_draws))) / BITS_TO_NATS
+    found = model.bits_per_dim(images, None, num_draws, image_generators(seeds))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+    assert (
+        found - model.bits_per_dim(images, torch.zeros(5).long(), num_draws, image_generators(seeds))
+    ).abs().max() > 1e-4
+
+
+def test_classes_are_inferred_by_the_theorem_of_bayes(model: ImageModel) -> None:
+    images = random_images(7)
+    nats = by_hand(model, images, [2] * 7)[0]
+    found = class_probabilities(model, images, seed=2, batch_size=3)
+    torch.testing.assert_close(found, torch.softmax(nats, 0).T, rtol=0, atol=1e-6)
+    assert torch.equal(infer_labels(model, images, seed=2), nats.argmax(0))
+    # An image's class depends on no other image.
+    torch.testing.assert_close(class_probabilities(model, images[4:5], seed=2), found[4:5])
+
+
+def some_of(labels: Tensor, seed: int) -> Tensor:
+    """Return noisy images, brighter from class to class, though not so much that none could be of the next."""
+    noise = torch.randn(len(labels), 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    return (60 + 40 * labels[:, None, None, None] + 40 * noise).clamp(0, 255).to(torch.uint8)
+
+
+def test_a_trained_model_knows_the_classes() -> None:
+    torch.manual_seed(0)
+    model = tiny_model(num_classes=3, num_steps=1)
+    labels = torch.arange(48) % 3
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for step in range(60):
+        optimizer.zero_grad()
+        model(some_of(labels, step), labels).mean().backward()
+        optimizer.step()
+    images = some_of(labels, 1000)
+    assert (infer_labels(model, images) == labels).float().mean() > 0.6  # by chance: a third
+    wrong = model.bits_per_dim(images, (labels + 1) % 3, generator=torch.Generator().manual_seed(0))
+    right = model.bits_per_dim(images, labels, generator=torch.Generator().manual_seed(0))
+    marginal = model.bits_per_dim(images, generator=torch.Generator().manual_seed(0))
+    assert marginal.mean() + 0.3 < wrong.mean()
+    # Not to know the class costs no more than to be told it.
+    assert (marginal <= right + math.log2(3) / model.num_dims + 1e-5).all()
+
+
+def test_what_is_measured_without_labels(model: ImageModel) -> None:
+    images, seeds = random_images(5), [4, 5, 6, 7, 8]
+    found = measure(model, images, num_draws=2, seeds=seeds)
+    torch.testing.assert_close(found.bits_per_dim, model.bits_per_dim(images, None, 2, image_generators(seeds)))
+    labels = by_hand(model, images, seeds)[0].argmax(0)
+    assert found.labels is not None
+    assert torch.equal(found.labels, labels)
+    assert len(set(labels.tolist())) > 1
+    given = measure(model, images, labels, seeds=seeds)
+    torch.testing.assert_close(found.level_bits, given.level_bits)
+    assert torch.equal(found.level_norms, given.level_norms)
+    assert given.labels is not None
+    assert torch.equal(given.labels, labels)
+
+
+def test_the_noise_of_traces_is_the_same_under_every_class() -> None:
+    prior = partial(CNFPrior, hidden_features=4, trace="hutchinson", eval_solver="rk4")
+    model = tiny_model(num_classes=3, prior=prior)
+    with torch.no_grad():
+        model.flow.embedding.weight.fill_(0.5)  # type: ignore[union-attr]
+    torch.testing.assert_close(class_probabilities(model, random_images(4)), torch.full((4, 3), 1 / 3).double())
+
+
+def test_a_model_without_classes_has_none_to_infer() -> None:
+    with pytest.raises(ValueError, match="no classes to infer"):
+        infer_labels(tiny_model(), random_images(1))
