@@ -24,6 +24,7 @@ COMMANDS = {
     "score": "how likely and how odd images are",
     "encode": "the latents of images, as a file",
     "decode": "the images of latents",
+    "serve": "an API and a page for a model",
     "data": "pack folders of images into shards, and check shards",
     "export": "write a checkpoint as safetensors and config",
     "info": "what a model, a checkpoint or a picture says about itself",

@@ -1,5 +1,6 @@
 """Pictures: tensors to and from files, grids, and what a PNG says about itself."""
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor
 from glow_app.data.resizing import array_to_image
 from glow_app.files import atomic_file
 
-__all__ = ["enlarged", "grid", "read_png_text", "save_png", "to_pil"]
+__all__ = ["enlarged", "grid", "png_bytes", "read_png_text", "save_png", "to_pil"]
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -62,11 +63,18 @@ def save_png(picture: Image.Image, path: Path, text: Mapping[str, Any] | None = 
         path: Where to; an existing file is replaced.
         text: Kept in the PNG's text chunks and read by :func:`read_png_text`.
     """
+    with atomic_file(path) as file:
+        file.write(png_bytes(picture, text))
+
+
+def png_bytes(picture: Image.Image, text: Mapping[str, Any] | None = None) -> bytes:
+    """Return what :func:`save_png` writes."""
     info = PngInfo()
     for key, value in (text or {}).items():
         info.add_text(key, str(value))
-    with atomic_file(path) as file:
-        picture.save(file, format="PNG", pnginfo=info)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", pnginfo=info)
+    return buffer.getvalue()
 
 
 def read_png_text(path: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ __all__ = [
     "add_model_arguments",
     "add_output_arguments",
     "device_of",
+    "directions_folder",
     "given_labels",
     "labels_of",
     "load",
@@ -72,6 +73,14 @@ def device_of(arguments: argparse.Namespace) -> "torch.device":
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {name} is not available here; use --device cpu") from error
     return device
+
+
+def directions_folder(arguments: argparse.Namespace) -> Path:
+    """Return where directions of edits lie: ``--directions``, or else beside the model."""
+    if arguments.directions is not None:
+        return Path(arguments.directions)
+    place = Path(arguments.checkpoint)
+    return (place if place.is_dir() else place.parent) / "directions"
 
 
 def output_folder(arguments: argparse.Namespace) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from glow_app.commands.common import (
     add_model_arguments,
     add_output_arguments,
+    directions_folder,
     labels_of,
     load,
     output_folder,
@@ -70,7 +71,7 @@ def _learn(arguments: argparse.Namespace) -> None:
     two = [arguments.name, arguments.present, arguments.absent]
     if any(two) == bool(arguments.attributes) or (any(two) and not all(two)):
         raise UsageError("glow edit learn needs NAME --with FOLDER --without FOLDER, or else --attributes FILE")
-    folder = _folder(arguments)
+    folder = directions_folder(arguments)
     table = None if arguments.attributes is None else read_attributes(Path(arguments.attributes), arguments.columns)
     names = [arguments.name] if table is None else table.names
     refuse_existing([folder / f"{check_name(name)}.safetensors" for name in names], arguments.overwrite)
@@ -93,7 +94,7 @@ def _apply(arguments: argparse.Namespace) -> None:
     from glow_app.images import grid, save_png, to_pil
 
     model = load(arguments)
-    direction = load_direction(arguments.direction, model, _folder(arguments))
+    direction = load_direction(arguments.direction, model, directions_folder(arguments))
     folder = Path(arguments.output)
     names = [f"{number:03d}_{Path(image).stem}_{arguments.direction}" for number, image in enumerate(arguments.images)]
     files = [[folder / f"{name}.png", folder / f"{name}_strip.png"] for name in names]
@@ -107,13 +108,6 @@ def _apply(arguments: argparse.Namespace) -> None:
         save_png(to_pil(changed[0]), picture, {"direction": arguments.direction, "strength": arguments.strength})
         save_png(grid(torch.stack(changed[1:]), columns=len(STRENGTHS)), strip)
         print(f"{picture}, {strip}")
-
-
-def _folder(arguments: argparse.Namespace) -> Path:
-    if arguments.directions is not None:
-        return Path(arguments.directions)
-    place = Path(arguments.checkpoint)
-    return (place if place.is_dir() else place.parent) / "directions"
 
 
 def _of_two_folders(

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write scores.csv and scores.json; with outliers, also how well the scores tell them apart, with a picture."""
-    from glow_app.generation import Typical, oddities
+    from glow_app.generation import Typical, measure_samples, oddities
 
     if bool(arguments.images) == bool(arguments.outliers):
         raise ValueError("glow score needs pictures to score, or else --reference and --outliers")
@@ -60,7 +60,15 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.reference:
         usual, source = _measure(model, [arguments.reference], arguments)[1], arguments.reference
     else:
-        usual, source = _measure_samples(model, arguments), f"{SAMPLES} samples of the model"
+        usual = measure_samples(
+            model,
+            arguments.label,
+            num=SAMPLES,
+            num_draws=arguments.draws,
+            seed=arguments.seed,
+            batch_size=arguments.batch_size,
+        )
+        source = f"{SAMPLES} samples of the model"
     files, measures = _measure(model, arguments.images, arguments)
     scores = oddities(measures, Typical.of(usual))
     rows = _rows(files, measures, scores, arguments)
@@ -85,18 +93,6 @@ def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespa
         parts.append(_measure_batch(model, images, arguments, len(files)))
         files += names
     return files, Measures.joined(parts)
-
-
-def _measure_samples(model: "ImageModel", arguments: argparse.Namespace) -> "Measures":
-    import torch
-
-    from glow_app.generation import Measures, sample_batches
-
-    samples = sample_batches(model, SAMPLES, 1.0, arguments.seed, arguments.label, arguments.batch_size)
-    images = torch.stack([image.cpu() for _, image in samples])
-    starts = range(0, SAMPLES, arguments.batch_size)
-    pairs = zip(starts, images.split(arguments.batch_size), strict=True)
-    return Measures.joined([_measure_batch(model, part, arguments, start) for start, part in pairs])
 
 
 def _measure_batch(model: "ImageModel", images: "Tensor", arguments: argparse.Namespace, start: int) -> "Measures":

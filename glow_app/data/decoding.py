@@ -1,6 +1,7 @@
 """One image file of any mode to an array of the wanted shape."""
 
 import io
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -37,24 +38,29 @@ def decode_file(path: Path, image_shape: tuple[int, int, int], resize: Resize) -
     Raises:
         Exception: Whatever Pillow raises for a file it cannot read; its plugins share no narrower type.
     """
-    return _decode(path, path.suffix, image_shape, resize)
+    return _decode(path, _formats(path.suffix.lower()), image_shape, resize)
 
 
-def decode_bytes(content: bytes, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
+def decode_bytes(
+    content: bytes, image_shape: tuple[int, int, int], resize: Resize, formats: Sequence[str] | None = None
+) -> np.ndarray:
     """Read what an image file holds, as :func:`decode_file` does.
 
     Args:
         content: Of the file.
         image_shape: Wanted (C, H, W), C being 1 or 3.
         resize: As for :func:`~glow_app.data.resizing.resize_image`.
+        formats: Pillow's names of those to try; all that are read if omitted.
     """
     suffix = next((suffix for start, suffix in _STARTS.items() if content.startswith(start)), "")
-    return _decode(io.BytesIO(content), suffix, image_shape, resize)
+    return _decode(io.BytesIO(content), formats or _formats(suffix), image_shape, resize)
 
 
-def _decode(file: Path | IO[bytes], suffix: str, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
+def _decode(
+    file: Path | IO[bytes], formats: Sequence[str], image_shape: tuple[int, int, int], resize: Resize
+) -> np.ndarray:
     channels, height, width = image_shape
-    with Image.open(file, formats=_formats(suffix.lower())) as image:
+    with Image.open(file, formats=tuple(formats)) as image:
         # A JPEG can be decoded at a fraction of its size; twice the target leaves the filter enough to work with.
         image.draft(None, (2 * max(height, width),) * 2)
         image.load()

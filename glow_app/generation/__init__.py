@@ -3,11 +3,11 @@
 from glow_app.generation.blend import blend, interpolate, mix_levels
 from glow_app.generation.classes import class_probabilities, infer_labels
 from glow_app.generation.detect import Detection, detect
-from glow_app.generation.edit import Direction, edit, learn_directions, load_direction, save_direction
+from glow_app.generation.edit import Direction, edit, learn_directions, load_direction, load_directions, save_direction
 from glow_app.generation.latents import Latents, load_latents, save_latents
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
-from glow_app.generation.sample import sample_batches, sweep, walk
-from glow_app.generation.score import ODDITIES, Measures, Typical, measure, oddities
+from glow_app.generation.sample import labels_of_seeds, sample_batches, sweep, walk
+from glow_app.generation.score import ODDITIES, Measures, Typical, measure, measure_samples, oddities
 
 __all__ = [
     "ODDITIES",
@@ -23,10 +23,13 @@ __all__ = [
     "edit",
     "infer_labels",
     "interpolate",
+    "labels_of_seeds",
     "learn_directions",
     "load_direction",
+    "load_directions",
     "load_latents",
     "measure",
+    "measure_samples",
     "mix_levels",
     "oddities",
     "reconstruct",

@@ -13,7 +13,7 @@ from glow_app.generation.tensor_file import read_tensors, write_tensors
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
 
-__all__ = ["Direction", "check_name", "edit", "learn_directions", "load_direction", "save_direction"]
+__all__ = ["Direction", "check_name", "edit", "learn_directions", "load_direction", "load_directions", "save_direction"]
 
 _KIND = "glow-direction/1"
 
@@ -153,3 +153,12 @@ def load_direction(name: str, model: ImageModel, folder: Path) -> Direction:
     if owner != model_hash(model) or [tuple(level.shape) for level in levels] != model.flow.latent_shapes:
         raise ValueError(f"the direction in {path} is of another model, {owner[:12]}")
     return Direction(levels, facts["num_images"])
+
+
+def load_directions(model: ImageModel, folder: Path) -> dict[str, Direction]:
+    """Read all directions of a folder, by name; none where there is no such folder.
+
+    Raises:
+        ValueError: If one is damaged, or another model's.
+    """
+    return {path.stem: load_direction(path.stem, model, folder) for path in sorted(folder.glob("*.safetensors"))}

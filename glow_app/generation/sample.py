@@ -8,7 +8,7 @@ from torch import Tensor
 from glow_app.generation.blend import along_arc
 from glow_app.model import ImageModel
 
-__all__ = ["Temperature", "sample_batches", "sweep", "walk"]
+__all__ = ["Temperature", "labels_of_seeds", "sample_batches", "sweep", "walk"]
 
 Temperature = float | Sequence[float]
 
@@ -39,11 +39,11 @@ def sample_batches(
     """
     for start in range(seed, seed + num, batch_size):
         seeds = list(range(start, start + batch_size))
-        images = model.sample(batch_size, temperature, seeds, labels_of(model, seeds, label))
+        images = model.sample(batch_size, temperature, seeds, labels_of_seeds(model, seeds, label))
         yield from zip(seeds[: seed + num - start], images, strict=False)
 
 
-def labels_of(model: ImageModel, seeds: Sequence[int], label: int | Sequence[int] | None) -> Tensor | None:
+def labels_of_seeds(model: ImageModel, seeds: Sequence[int], label: int | Sequence[int] | None) -> Tensor | None:
     """Return the class of each seed; None where the model has no classes.
 
     Raises:
@@ -76,7 +76,7 @@ def sweep(
     Raises:
         ValueError: If a temperature or the label does not fit.
     """
-    labels = labels_of(model, seeds, label)
+    labels = labels_of_seeds(model, seeds, label)
     return torch.stack([model.sample(len(seeds), temperature, seeds, labels) for temperature in temperatures])
 
 
@@ -120,6 +120,6 @@ def walk(
     for number in range(num_stops):
         ends = [torch.stack([level[number], level[(number + 1) % num_stops]]) for level in noise]
         for part in steps.split(batch_size):
-            labels = labels_of(model, [0] * len(part), label)
+            labels = labels_of_seeds(model, [0] * len(part), label)
             frames.append(model.decode([along_arc(level, part) for level in ends], labels).cpu())
     return torch.cat(frames)

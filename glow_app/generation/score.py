@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -9,10 +10,11 @@ from torch import Tensor
 
 from glow_app.baselines import png_bits_per_dim
 from glow_app.bijections import record_solves
+from glow_app.generation.sample import labels_of_seeds, sample_batches
 from glow_app.model import ImageModel
 from glow_app.seeding import image_generators
 
-__all__ = ["ODDITIES", "Measures", "Typical", "measure", "oddities"]
+__all__ = ["ODDITIES", "Measures", "Typical", "measure", "measure_samples", "oddities"]
 
 # The scores of oddity, by name; each is higher for an image that is odder in its way.
 ODDITIES = ("bits_per_dim", "typicality", "latent_norm", "png_ratio", "spectrum")
@@ -146,3 +148,32 @@ def oddities(measures: Measures, typical: Typical) -> dict[str, Tensor]:
         distance(measures.level_bits, typical.level_bits),
     )
     return dict(zip(ODDITIES, found, strict=True))
+
+
+def measure_samples(
+    model: ImageModel,
+    label: int | None = None,
+    *,
+    num: int = 128,
+    num_draws: int = 1,
+    seed: int = 0,
+    batch_size: int = 16,
+) -> Measures:
+    """Measure samples of the model itself, at temperature 1: what is usual, where no images tell it.
+
+    Args:
+        model: The model.
+        label: The class of all; None for all classes in turn, whose samples are measured without one.
+        num: How many.
+        num_draws: Dequantisation draws of the bits/dim.
+        seed: Of the first sample and its noise.
+        batch_size: Images at a time.
+    """
+    parts = []
+    images = (image for _, image in sample_batches(model, num, 1.0, seed, label, batch_size))
+    for first in range(seed, seed + num, batch_size):
+        part = torch.stack(list(islice(images, batch_size)))
+        seeds = range(first, first + len(part))
+        labels = None if label is None else labels_of_seeds(model, seeds, label)
+        parts.append(measure(model, part, labels, num_draws=num_draws, seeds=seeds))
+    return Measures.joined(parts)

@@ -1,0 +1,107 @@
+"""The application: endpoints, page, gate."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import FileResponse, Response
+
+from glow_app import __version__
+from glow_app.bijections import ContinuousFlow
+from glow_app.generation import Direction
+from glow_app.model import ImageModel
+from glow_app.server.errors import handle_errors
+from glow_app.server.gate import Gate
+from glow_app.server.limits import Limits
+from glow_app.server.metrics import Metrics
+from glow_app.server.routes import api_routes, facts_of, health_routes
+from glow_app.server.service import Service
+from glow_app.server.worker import ModelWorker
+
+__all__ = ["create_app"]
+
+PAGE = Path(str(files("glow_app.server") / "page"))
+
+
+def create_app(
+    model: ImageModel,
+    limits: Limits | None = None,
+    *,
+    key: str | None = None,
+    directions: Mapping[str, Direction] | None = None,
+    training: Mapping[str, Any] | None = None,
+    batch_size: int = 16,
+) -> FastAPI:
+    """Return the application that serves a model.
+
+    Args:
+        model: To serve, on its device.
+        limits: The defaults if omitted.
+        key: That requests below ``/v1/`` have to show, if any.
+        directions: For edits, by name.
+        training: Facts of its training, for ``/v1/info``.
+        batch_size: Images drawn at a time; that of ``glow sample`` gives its images to the last bit.
+    """
+    limits = limits or Limits()
+    metrics = Metrics(limits.queue)
+    if any(isinstance(module, ContinuousFlow) and "dopri5" in module.solvers for module in model.modules()):
+        batch_size = 1  # its steps are those of the whole batch, so that an image depends on its neighbours
+    worker = ModelWorker(model, limits.queue, batch_size, metrics.batches.observe)
+    metrics.watch_depth(lambda: worker.depth)
+    service = Service(model, worker, limits, directions or {})
+    app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None)  # their pages load from elsewhere
+    app.state.worker = worker
+    handle_errors(app)
+    app.include_router(api_routes(service, metrics, facts_of(model, service, training or {})))
+    app.include_router(health_routes(service, metrics))
+    app.openapi = lambda: _described(app, service, key)  # type: ignore[method-assign]
+    for file in PAGE.iterdir():
+        app.add_route("/" if file.name == "index.html" else f"/{file.name}", _static(file), include_in_schema=False)
+    app.add_middleware(Gate, limits=limits, key=key, endpoints=app.openapi()["paths"], answered=metrics.answered)
+    return app
+
+
+def _static(path: Path) -> Callable[[Request], Awaitable[Response]]:
+    # A route a file, and not a folder of them, which would answer 404 for a known path with another method.
+    async def give(_: Request) -> Response:
+        return FileResponse(path, headers={"Cache-Control": "no-cache"})
+
+    return give
+
+
+def _described(app: FastAPI, service: Service, key: str | None) -> dict[str, Any]:
+    """Return the OpenAPI document, with the bounds of this server and this model."""
+    if app.openapi_schema is not None:
+        return app.openapi_schema
+    described = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    schemas = described["components"]["schemas"]
+    limits, flow = service.limits, service.model.flow
+    num_levels, num_classes = len(flow.latent_shapes), flow.num_classes
+    bounds: dict[tuple[str, str], dict[str, Any]] = {
+        ("SampleRequest", "count"): {"maximum": limits.count},
+        ("InterpolateRequest", "frames"): {"maximum": limits.count},
+        ("InterpolateRequest", "images"): {"maxItems": limits.count},
+        ("ReconstructRequest", "images"): {"maxItems": limits.count},
+        ("ScoreRequest", "images"): {"maxItems": limits.count},
+        ("ScoreRequest", "draws"): {"maximum": limits.draws},
+    }
+    for (schema, field), bound in bounds.items():
+        schemas[schema]["properties"][field] |= bound
+    levels = schemas["SampleRequest"]["properties"]["temperature"]["anyOf"][1]
+    levels |= {"minItems": num_levels, "maxItems": num_levels}
+    for schema in ("SampleRequest", "EditRequest"):
+        label = schemas[schema]["properties"]["label"]
+        label["anyOf"] = [{"type": "null"}]
+        if num_classes is not None:
+            label["anyOf"].append({"type": "integer", "minimum": 0, "maximum": num_classes - 1})
+    if key is not None:
+        described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        for path, methods in described["paths"].items():
+            if path.startswith("/v1/"):
+                for operation in methods.values():
+                    operation["security"] = [{"key": []}]
+    app.openapi_schema = described
+    return described

@@ -1,0 +1,35 @@
+"""What a server takes on, at most."""
+
+from dataclasses import dataclass
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one request and of all together; each is a flag of ``glow serve``.
+
+    Args:
+        body_bytes: Of one request's body, counted as it comes, in whatever pieces.
+        pixels: Of one picture as its file declares it, before it is decoded.
+        side: Of one picture, in pixels, either way.
+        count: Images of one request: to draw, to be given, or frames to be made.
+        draws: Dequantisation draws of a score.
+        queue: Requests that wait for the model or are worked on.
+        seconds: Until a request is answered 504.
+        body_seconds: Until a body, or a request's head, has to be there.
+    """
+
+    body_bytes: int = 8 * 2**20
+    pixels: int = 20_000_000
+    side: int = 10_000
+    count: int = 64
+    draws: int = 64
+    queue: int = 64
+    seconds: float = 30.0
+    body_seconds: float = 10.0
+
+    @property
+    def all_bodies_bytes(self) -> int:
+        """Bodies of all requests together, in memory at one time."""
+        return 16 * self.body_bytes

@@ -1,0 +1,73 @@
+"""Pictures that come with a request, and those that go back."""
+
+import base64
+import binascii
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from glow_app.data.decoding import decode_bytes
+from glow_app.images import grid, png_bytes, to_pil
+from glow_app.server.errors import ApiError
+from glow_app.server.limits import Limits
+
+__all__ = ["FORMATS", "encode_png", "grid_png", "read_picture"]
+
+# What browsers show, all decoded by well-tried libraries; the others that Pillow knows stay closed to strangers.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+
+
+def read_picture(text: str, image_shape: tuple[int, int, int], limits: Limits) -> tuple[Tensor, str | None]:
+    """Return a picture in base64 as a uint8 tensor in the model's shape, and how it was changed for that.
+
+    Args:
+        text: A file's bytes in base64.
+        image_shape: Wanted (C, H, W).
+        limits: Its size is looked at before it is decoded.
+    Returns:
+        The image, and a sentence about its size, or None where that was right.
+    Raises:
+        ApiError: 422 for what is no base64 or is damaged, 415 for another format, 413 for too many pixels.
+    """
+    try:
+        content = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ApiError(422, "not_base64", "an image is not base64; expected the bytes of a file in base64") from error
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            width, height = picture.size
+    except Image.DecompressionBombError as error:
+        raise _too_large(limits) from error
+    except Exception as error:  # Pillow's plugins share no narrower type
+        expected = ", ".join(FORMATS)
+        raise ApiError(415, "unknown_format", f"an image is of no known format; expected {expected}") from error
+    if width * height > limits.pixels or max(width, height) > limits.side:
+        raise _too_large(limits)
+    try:
+        array = decode_bytes(content, image_shape, "crop", FORMATS)
+    except Exception as error:
+        raise ApiError(422, "damaged_image", "an image is truncated or damaged") from error
+    note = None
+    if (height, width) != image_shape[1:]:
+        note = f"{height}x{width} resized and cropped to {image_shape[1]}x{image_shape[2]}"
+    return torch.from_numpy(array.copy()), note
+
+
+def _too_large(limits: Limits) -> ApiError:
+    message = f"an image is too large; at most {limits.pixels:,} pixels and {limits.side:,} a side are accepted"
+    return ApiError(413, "image_too_large", message)
+
+
+def encode_png(image: Tensor, text: Mapping[str, Any] | None = None) -> str:
+    """Return a uint8 image (C, H, W) as the base64 of a PNG."""
+    return base64.b64encode(png_bytes(to_pil(image), text)).decode()
+
+
+def grid_png(images: Sequence[Tensor], text: Mapping[str, Any] | None = None, columns: int | None = None) -> bytes:
+    """Return a PNG of one image as it is, or of several side by side."""
+    picture = to_pil(images[0]) if len(images) == 1 else grid(torch.stack(list(images)), columns)
+    return png_bytes(picture, text)

@@ -1,0 +1,232 @@
+"""The endpoints."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+from torch import Tensor
+
+from glow_app import __version__, generation
+from glow_app.model import ImageModel
+from glow_app.pretrained import model_hash
+from glow_app.server.errors import ErrorAnswer
+from glow_app.server.metrics import Metrics
+from glow_app.server.pictures import encode_png, grid_png
+from glow_app.server.schemas import (
+    EditAnswer,
+    EditRequest,
+    Info,
+    InterpolateAnswer,
+    InterpolateRequest,
+    ReconstructAnswer,
+    ReconstructRequest,
+    SampleAnswer,
+    Sampled,
+    SampleRequest,
+    ScoreAnswer,
+    ScoreRequest,
+    Scores,
+)
+from glow_app.server.service import Service
+
+__all__ = ["api_routes", "health_routes"]
+
+_WORDS = {
+    400: "The request is malformed.",
+    401: "The key is missing or wrong.",
+    404: "There is no such direction.",
+    405: "The method is another.",
+    408: "The body did not come in time.",
+    413: "The body or a picture is too large.",
+    415: "The body is no JSON, or a picture is of no known format.",
+    422: "A value does not fit, or a picture is damaged.",
+    500: "The server failed.",
+    503: "The queue is full, or the server stops; come again after Retry-After seconds.",
+    504: "There was no result in time.",
+}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer, "description": text} for status, text in _WORDS.items()
+}
+
+
+def _pictured(what: str) -> dict[int | str, dict[str, Any]]:
+    """Return the answers of an endpoint that gives a picture where one is asked for."""
+    description = f"JSON; with `Accept: image/png` {what}, whose seeds or settings are in its text chunks."
+    return {**ERRORS, 200: {"description": description, "content": {"image/png": {}}}}
+
+
+def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> APIRouter:
+    """Return what lies below ``/v1/``.
+
+    Args:
+        service: What the endpoints do.
+        metrics: Counts images.
+        facts: Of the model, for ``/v1/info``.
+    """
+    router = APIRouter(prefix="/v1")
+    info = Info(version=__version__, **facts)
+
+    async def respond(
+        request: Request, answer: BaseModel, images: Sequence[Tensor], text: Mapping[str, Any], columns: int | None
+    ) -> Response:
+        metrics.images.labels(request.url.path).inc(len(images))
+        if "image/png" in request.headers.get("accept", ""):
+            content = await run_in_threadpool(grid_png, images, text, columns)
+            headers = {f"X-Glow-{name.title()}": str(value) for name, value in text.items()}
+            return Response(content, media_type="image/png", headers=headers)
+        return JSONResponse(answer.model_dump())
+
+    @router.get("/info", responses={status: ERRORS[status] for status in (401, 405, 500)})
+    async def show_info() -> Info:
+        """Tell what is served, and its bounds."""
+        return info
+
+    @router.post("/sample", response_model=SampleAnswer, responses=_pictured("the image, or a grid of several"))
+    async def sample(body: SampleRequest, request: Request) -> Response:
+        """Draw images; a seed gives the image that `glow sample` gives for it."""
+        seed, images, labels = await service.sample(request, body.count, body.temperature, body.seed, body.label)
+        temperature = service.temperatures(body.temperature)
+        text = {"seed": seed, "temperature": body.temperature, "model": info.model, "version": __version__}
+        pngs = await _encode(images, [{**text, "seed": seed + number} for number in range(len(images))])
+        drawn = [
+            Sampled(image=png, seed=seed + number, label=None if labels is None else labels[number])
+            for number, png in enumerate(pngs)
+        ]
+        answer = SampleAnswer(images=drawn, temperature=temperature, model=info.model)
+        return await respond(request, answer, images, text, None)
+
+    @router.post("/interpolate", response_model=InterpolateAnswer, responses=_pictured("a strip of the frames"))
+    async def interpolate(body: InterpolateRequest, request: Request) -> Response:
+        """Go from image to image through the model's latents."""
+        service.check_count((len(body.images) - 1) * (body.frames - 1) + 1, "frames")
+        images, notes = await service.read(body.images)
+        given = service.labels(body.labels, images)
+
+        def work(model: ImageModel) -> tuple[Tensor, Tensor | None]:
+            labels = _labels(model, images, given)
+            frames = generation.interpolate(model, images, body.frames, labels, spherical=body.spherical)
+            return frames, labels
+
+        frames, labels = await service.run(request, work)
+        answer = InterpolateAnswer(frames=await _encode(frames), labels=_listed(labels), notes=notes)
+        return await respond(request, answer, frames, {"frames": len(frames)}, len(frames))
+
+    @router.post("/edit", response_model=EditAnswer, responses=_pictured("the changed image"))
+    async def edit(body: EditRequest, request: Request) -> Response:
+        """Change attributes of an image."""
+        strengths = [(service.direction(one.direction), one.strength) for one in body.edits]
+        images, notes = await service.read([body.image])
+        given = service.labels(None if body.label is None else [body.label], images)
+
+        def work(model: ImageModel) -> tuple[Tensor, Tensor | None]:
+            labels = _labels(model, images, given)
+            return generation.edit(model, images, strengths, labels), labels
+
+        changed, labels = await service.run(request, work)
+        label = None if labels is None else int(labels[0])
+        answer = EditAnswer(image=(await _encode(changed))[0], label=label, note=notes[0])
+        text = {"edits": ", ".join(f"{one.direction} {one.strength:g}" for one in body.edits)}
+        return await respond(request, answer, changed, text, None)
+
+    @router.post("/reconstruct", response_model=ReconstructAnswer, responses=_pictured("the images"))
+    async def reconstruct(body: ReconstructRequest, request: Request) -> Response:
+        """Encode and decode images, and say how exact that was."""
+        images, notes = await service.read(body.images)
+        given = service.labels(body.labels, images)
+
+        def work(model: ImageModel) -> tuple[generation.Reconstruction, Tensor | None]:
+            labels = _labels(model, images, given)
+            return generation.reconstruct(model, images, labels), labels
+
+        found, labels = await service.run(request, work)
+        errors = {"max_pixel_error": found.max_pixel_error, "max_quantisation": found.max_quantisation}
+        pngs = await _encode(found.images)
+        answer = ReconstructAnswer(images=pngs, labels=_listed(labels), notes=notes, **errors)
+        return await respond(request, answer, found.images, errors, None)
+
+    @router.post("/score", responses=ERRORS)
+    async def score(body: ScoreRequest, request: Request) -> ScoreAnswer:
+        """Tell how likely images are, in bits/dim, and how odd."""
+        service.check_count(body.draws, "draws", service.limits.draws)
+        service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
+        images, notes = await service.read(body.images)
+        given = service.labels(body.labels, images)
+        seeds = range(body.seed, body.seed + len(images))
+
+        def work(model: ImageModel) -> tuple[dict[str, Tensor], Tensor | None]:
+            measures = generation.measure(model, images, given, num_draws=body.draws, seeds=seeds)
+            return generation.oddities(measures, service.typical(model)), measures.labels
+
+        values, labels = await service.run(request, work)
+        metrics.images.labels(request.url.path).inc(len(images))
+        scores = [
+            Scores(
+                **{name: float(value[number]) for name, value in values.items()},
+                label=None if labels is None else int(labels[number]),
+                note=note,
+            )
+            for number, note in enumerate(notes)
+        ]
+        return ScoreAnswer(scores=scores, draws=body.draws, usual="samples of the model")
+
+    return router
+
+
+def health_routes(service: Service, metrics: Metrics) -> APIRouter:
+    """Return what those who run a server ask for."""
+    router = APIRouter()
+
+    @router.get("/healthz", responses={500: ERRORS[500]})
+    async def healthz() -> dict[str, str]:
+        """Tell that the server answers."""
+        return {"status": "ok"}
+
+    @router.get("/readyz", responses={status: ERRORS[status] for status in (500, 503)})
+    async def readyz() -> dict[str, str]:
+        """Tell whether requests are taken; 503 while the server stops."""
+        service.worker.check()
+        return {"status": "ready"}
+
+    @router.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
+    async def metrics_text() -> Response:
+        """Give queue depth, latency, images and errors to Prometheus."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router
+
+
+async def _encode(images: Sequence[Tensor] | Tensor, texts: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
+    """Return PNGs in base64, without keeping other requests waiting."""
+    return await run_in_threadpool(
+        lambda: [encode_png(image, None if texts is None else texts[number]) for number, image in enumerate(images)]
+    )
+
+
+def _labels(model: ImageModel, images: Tensor, given: Tensor | None) -> Tensor | None:
+    """Return the classes that were given, or else the most probable; None where the model has none."""
+    if given is not None or model.flow.num_classes is None:
+        return given
+    return generation.infer_labels(model, images)
+
+
+def _listed(labels: Tensor | None) -> list[int] | None:
+    return None if labels is None else labels.tolist()
+
+
+def facts_of(model: ImageModel, service: Service, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``/v1/info`` tells of a model."""
+    return {
+        "model": model_hash(model),
+        "image_shape": list(model.flow.image_shape),
+        "num_bits": model.num_bits,
+        "num_levels": len(model.flow.latent_shapes),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "num_classes": model.flow.num_classes,
+        "classes": training.get("classes"),
+        "directions": list(service.directions),
+        "training": dict(training),
+        "limits": {name: float(value) for name, value in vars(service.limits).items()},
+    }

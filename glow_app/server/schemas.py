@@ -1,0 +1,168 @@
+"""What the API takes and gives."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "EditAnswer",
+    "EditRequest",
+    "Info",
+    "InterpolateAnswer",
+    "InterpolateRequest",
+    "ReconstructAnswer",
+    "ReconstructRequest",
+    "SampleAnswer",
+    "SampleRequest",
+    "ScoreAnswer",
+    "ScoreRequest",
+    "Scores",
+]
+
+LARGEST_SEED = 2**31 - 1
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Temperature = Annotated[Finite, Field(ge=0, le=100)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+Label = Annotated[int, Field(ge=0)]
+ImageFile = Annotated[
+    str, Field(description="A PNG, JPEG, WebP, GIF or BMP file in base64.", json_schema_extra={"format": "byte"})
+]
+Png = Annotated[str, Field(description="A PNG file in base64.", json_schema_extra={"format": "byte"})]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SampleRequest(_Request):
+    """What to draw."""
+
+    count: int = Field(1, ge=1, description="How many images.", examples=[4])
+    temperature: Temperature | list[Temperature] = Field(
+        0.7, description="Factor on the base noise: one, or one a level, the finest first."
+    )
+    seed: Seed | None = Field(
+        None, description="Of the first image; image i has seed + i. Drawn if left out.", examples=[0]
+    )
+    label: Label | None = Field(None, description="The class of all images; if left out, all in turn.")
+
+
+class Sampled(BaseModel):
+    """An image that was drawn."""
+
+    image: Png
+    seed: int
+    label: int | None
+
+
+class SampleAnswer(BaseModel):
+    """What was drawn."""
+
+    images: list[Sampled]
+    temperature: list[float] = Field(description="Of each level, the finest first.")
+    model: str = Field(description="SHA-256 of the model.")
+
+
+class InterpolateRequest(_Request):
+    """Between which images, and how."""
+
+    images: list[ImageFile] = Field(min_length=2, description="From the first by way of all others to the last.")
+    frames: int = Field(9, ge=2, description="From each image to the next, both included.")
+    spherical: bool = Field(False, description="Along arcs, and not lines.")
+    labels: list[Label] | None = Field(None, description="One an image; the most probable if left out.")
+
+
+class InterpolateAnswer(BaseModel):
+    """The frames; each image that was given is one, in every pixel."""
+
+    frames: list[Png]
+    labels: list[int] | None
+    notes: list[str | None] = Field(description="How each image was brought to the model's size.")
+
+
+class Edit(BaseModel):
+    """How far to go along a direction."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    direction: str = Field(max_length=200, description="One of those that /v1/info lists.")
+    strength: float = Field(1.0, ge=-100, le=100, allow_inf_nan=False, description="0 changes no pixel.")
+
+
+class EditRequest(_Request):
+    """What to change of an image."""
+
+    image: ImageFile
+    edits: list[Edit] = Field(min_length=1, max_length=16)
+    label: Label | None = Field(None, description="Its class; the most probable if left out.")
+
+
+class EditAnswer(BaseModel):
+    """The changed image."""
+
+    image: Png
+    label: int | None
+    note: str | None = Field(description="How it was brought to the model's size.")
+
+
+class ReconstructRequest(_Request):
+    """What to encode and decode."""
+
+    images: list[ImageFile] = Field(min_length=1)
+    labels: list[Label] | None = Field(None, description="One an image; the most probable if left out.")
+
+
+class ReconstructAnswer(BaseModel):
+    """What came back."""
+
+    images: list[Png]
+    max_pixel_error: int = Field(description="Largest difference in the model's own number of bits, of 255.")
+    max_quantisation: int = Field(description="Largest difference that this number of bits made before.")
+    labels: list[int] | None
+    notes: list[str | None]
+
+
+class ScoreRequest(_Request):
+    """What to score."""
+
+    images: list[ImageFile] = Field(min_length=1)
+    draws: int = Field(1, ge=1, description="Dequantisation draws of the bits/dim.")
+    seed: Seed = Field(0, description="Of the first image's noise; the next one has the next.")
+    labels: list[Label] | None = Field(None, description="One an image; if left out, the marginal over all classes.")
+
+
+class Scores(BaseModel):
+    """How likely and how odd an image is; each but the first is higher for an odder image."""
+
+    bits_per_dim: float
+    typicality: float
+    latent_norm: float
+    png_ratio: float
+    spectrum: float
+    label: int | None = Field(description="The class that was given, or is the most probable.")
+    note: str | None
+
+
+class ScoreAnswer(BaseModel):
+    """The scores, one an image."""
+
+    scores: list[Scores]
+    draws: int
+    usual: str = Field(description="What tells what is usual.")
+
+
+class Info(BaseModel):
+    """What is served, and its bounds."""
+
+    version: str
+    model: str = Field(description="SHA-256 of architecture and weights.")
+    image_shape: list[int] = Field(description="C, H, W.")
+    num_bits: int
+    num_levels: int
+    parameters: int
+    num_classes: int | None
+    classes: list[str] | None = Field(description="Their names, where the model knows them.")
+    directions: list[str]
+    training: dict[str, Any]
+    limits: dict[str, float]

@@ -1,0 +1,136 @@
+"""`glow serve` as a process."""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from PIL import Image
+from registry import tiny_model
+
+from glow_app.cli import main
+from glow_app.generation import Direction, save_direction
+from glow_app.pretrained import save_pretrained
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@contextmanager
+def served(folder: Path, *options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """Yield the process of a server and a client of it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "glow_app.cli", "serve", "--checkpoint", str(folder), f"--port={port}", *options]
+    everything = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **environment}
+    process = subprocess.Popen(command, env=everything, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        try:
+            for _ in range(600):
+                assert process.poll() is None, process.stdout and process.stdout.read()
+                try:
+                    client.get("/healthz")
+                    break
+                except httpx.TransportError:
+                    time.sleep(0.1)
+            yield process, client
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_pretrained(tiny_model(num_classes=4), tmp_path_factory.mktemp("served") / "model")
+
+
+def test_the_same_seed_gives_the_same_picture_as_the_command(exported: Path, tmp_path: Path) -> None:
+    assert main(["sample", f"--checkpoint={exported}", "--count=3", "--seed=5", f"--output={tmp_path / 'out'}"]) == 0
+    (tmp_path / "key").write_text("a key\n")
+    with served(exported, f"--api-key-file={tmp_path / 'key'}") as (_, client):
+        headers = {"accept": "image/png", "authorization": "Bearer a key"}
+        for seed in (5, 6, 7):
+            body = {"seed": seed, "label": seed % 4}
+            response = client.post("/v1/sample", json=body, headers=headers)
+            expected = (tmp_path / f"out/seed{seed:06d}_t0.70.png").read_bytes()
+            assert pixels(response.content) == pixels(expected)
+        assert client.get("/v1/info").status_code == 401
+
+
+def pixels(content: bytes) -> bytes:
+    with Image.open(io.BytesIO(content)) as picture:
+        return picture.tobytes()
+
+
+@pytest.mark.slow
+def test_sigterm_under_load_answers_what_was_taken_on(exported: Path) -> None:
+    found: list[Any] = []
+
+    def ask() -> None:
+        with httpx.Client(base_url=client.base_url, timeout=30) as own:
+            while True:
+                try:
+                    found.append(own.post("/v1/sample", json={"count": 4}).status_code)
+                except httpx.TransportError as error:
+                    # Refused or closed before anything was sent is no loss; to be cut off while waiting would be.
+                    found.append(type(error))
+                    return
+                if found[-1] == 503:
+                    return
+
+    with served(exported) as (process, client):
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        while len(found) < 16:
+            time.sleep(0.01)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+        assert time.monotonic() - begun < 10
+        for thread in threads:
+            thread.join(30)
+        assert process.returncode in (0, -signal.SIGTERM, 143)
+    assert set(found) <= {200, 503, httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError}
+    assert found.count(200) >= 16
+    assert httpx.ReadTimeout not in found
+
+
+def test_open_to_the_world_without_a_key_is_warned_of(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr("glow_app.server.run_server", lambda *arguments: calls.append(arguments[1:]))
+    monkeypatch.delenv("GLOW_API_KEY", raising=False)
+    assert main(["serve", f"--checkpoint={exported}", "--max-body-seconds=3"]) == 0
+    with pytest.warns(UserWarning, match=r"anyone who reaches 0\.0\.0\.0 may use this server; set GLOW_API_KEY"):
+        assert main(["serve", f"--checkpoint={exported}", "--host=0.0.0.0", "--port=81"]) == 0
+    assert calls == [("127.0.0.1", 8000, 3.0), ("0.0.0.0", 81, 10.0)]
+    monkeypatch.setenv("GLOW_API_KEY", "k")
+    assert main(["serve", f"--checkpoint={exported}", "--host=::"]) == 0
+    monkeypatch.setenv("GLOW_API_KEY", " ")
+    assert main(["serve", f"--checkpoint={exported}"]) == 2
+    assert "the key is empty" in capsys.readouterr().err
+    assert main(["serve", f"--checkpoint={exported}", "--port=70000"]) == 2
+    assert "70000 is not a port" in capsys.readouterr().err
+
+
+def test_a_direction_of_another_model_is_refused(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tiny_model(num_classes=3)
+    levels = [torch.zeros(shape) for shape in other.flow.latent_shapes]
+    save_direction(Direction(levels, 3), "smile", other, tmp_path)
+    assert main(["serve", f"--checkpoint={exported}", f"--directions={tmp_path}"]) == 1
+    assert "of another model" in capsys.readouterr().err

@@ -1,0 +1,61 @@
+"""A server on a port of its own, in a thread of the tests, and pictures to send."""
+
+import base64
+import io
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import numpy as np
+import torch
+import uvicorn
+from fastapi import FastAPI
+from PIL import Image
+from torch import Tensor
+
+from glow_app.images import png_bytes, to_pil
+from glow_app.server.run import configured
+
+
+@contextmanager
+def running(app: FastAPI, head_seconds: float = 5.0) -> Iterator[httpx.Client]:
+    """Yield a client of a server that runs until the end."""
+    server = uvicorn.Server(configured(app, "127.0.0.1", 0, head_seconds, "warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        yield client
+    server.should_exit = True
+    thread.join(timeout=20)
+    assert not thread.is_alive()
+
+
+def as_base64(image: Tensor | Image.Image | bytes) -> str:
+    """Return a picture as the API takes it."""
+    if isinstance(image, Tensor):
+        image = to_pil(image)
+    content = image if isinstance(image, bytes) else png_bytes(image)
+    return base64.b64encode(content).decode()
+
+
+def from_base64(text: str) -> Tensor:
+    """Return a grey or RGB picture of an answer as a uint8 tensor, (C, H, W)."""
+    with Image.open(io.BytesIO(base64.b64decode(text))) as picture:
+        array = np.asarray(picture)
+    return torch.from_numpy(array.copy()).reshape(*array.shape[:2], -1).permute(2, 0, 1)
+
+
+def error_of(response: httpx.Response) -> dict[str, Any]:
+    """Return the error of an answer, which has the one shape and no more."""
+    body = response.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"code", "message", "request_id"}
+    assert body["error"]["request_id"] == response.headers["x-request-id"]
+    return body["error"]

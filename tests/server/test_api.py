@@ -1,0 +1,281 @@
+"""What the endpoints answer is what the Python functions give."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import torch
+from PIL import Image
+from registry import random_images, tiny_model
+from running import as_base64, error_of, from_base64, running
+
+from glow_app import generation
+from glow_app.generation import Direction
+from glow_app.model import ImageModel
+from glow_app.pretrained import model_hash
+from glow_app.server import Limits, create_app
+from glow_app.server.worker import Job
+
+LIMITS = Limits(count=20, draws=4, pixels=10_000, side=200, queue=4, seconds=2.0)
+
+
+@pytest.fixture(scope="module")
+def model() -> ImageModel:
+    return tiny_model(num_classes=4)
+
+
+@pytest.fixture(scope="module")
+def direction(model: ImageModel) -> Direction:
+    generator = torch.Generator().manual_seed(0)
+    return Direction([torch.randn(shape, generator=generator) for shape in model.flow.latent_shapes], 10)
+
+
+@pytest.fixture(scope="module")
+def client(model: ImageModel, direction: Direction) -> Iterator[httpx.Client]:
+    facts = {"val/bpd": 3.5, "classes": ["a", "b", "c", "d"]}
+    with running(create_app(model, LIMITS, directions={"smile": direction}, training=facts)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[httpx.Client]:
+    with running(create_app(tiny_model(num_bits=5))) as client:
+        yield client
+
+
+def test_samples_are_those_of_python(model: ImageModel, client: httpx.Client) -> None:
+    answer = client.post("/v1/sample", json={"count": 5, "seed": 7, "temperature": [0.5, 0.8]}).json()
+    expected = list(generation.sample_batches(model, 5, [0.5, 0.8], 7))
+    assert [one["seed"] for one in answer["images"]] == [seed for seed, _ in expected] == [7, 8, 9, 10, 11]
+    assert [one["label"] for one in answer["images"]] == [3, 0, 1, 2, 3]
+    for one, (_, image) in zip(answer["images"], expected, strict=True):
+        assert torch.equal(from_base64(one["image"]), image)
+    assert answer["temperature"] == [0.5, 0.8]
+    assert answer["model"] == model_hash(model)
+
+
+def test_a_seed_that_is_drawn_is_told(client: httpx.Client) -> None:
+    first, second = (client.post("/v1/sample", json={}).json()["images"][0] for _ in range(2))
+    assert first["seed"] != second["seed"]
+    again = client.post("/v1/sample", json={"seed": first["seed"], "label": first["label"]}).json()["images"][0]
+    assert again["image"] == first["image"]
+
+
+def test_a_picture_where_one_is_asked_for(model: ImageModel, client: httpx.Client) -> None:
+    png = {"accept": "image/png"}
+    one = client.post("/v1/sample", json={"seed": 7, "label": 2}, headers=png)
+    assert one.headers["content-type"] == "image/png"
+    assert one.headers["x-glow-seed"] == "7"
+    (_, expected), *_ = generation.sample_batches(model, 1, 0.7, 7, 2)
+    assert torch.equal(from_base64(as_base64(one.content)), expected)
+    grid = client.post("/v1/sample", json={"count": 4, "seed": 7}, headers=png)
+    assert from_base64(as_base64(grid.content)).shape[2] >= 480
+
+
+def test_interpolation_ends_in_the_pictures(model: ImageModel, client: httpx.Client) -> None:
+    images = random_images(3)
+    body = {"images": [as_base64(image) for image in images], "frames": 4, "spherical": True, "labels": [0, 1, 1]}
+    answer = client.post("/v1/interpolate", json=body).json()
+    frames = torch.stack([from_base64(frame) for frame in answer["frames"]])
+    assert torch.equal(frames[::3], images)
+    expected = generation.interpolate(model, images, 4, torch.tensor([0, 1, 1]), spherical=True)
+    assert torch.equal(frames, expected)
+    assert answer["labels"] == [0, 1, 1]
+    assert answer["notes"] == [None] * 3
+    del body["labels"]
+    assert client.post("/v1/interpolate", json=body).json()["labels"] == generation.infer_labels(model, images).tolist()
+
+
+def test_edits(model: ImageModel, client: httpx.Client, direction: Direction) -> None:
+    image = random_images(1)
+    body = {"image": as_base64(image[0]), "edits": [{"direction": "smile", "strength": 0}], "label": 1}
+    assert torch.equal(from_base64(client.post("/v1/edit", json=body).json()["image"]), image[0])
+    body["edits"] = [{"direction": "smile", "strength": 1.5}, {"direction": "smile", "strength": -0.5}]
+    answer = client.post("/v1/edit", json=body).json()
+    expected = generation.edit(model, image, [(direction, 1.5), (direction, -0.5)], torch.tensor([1]))
+    assert torch.equal(from_base64(answer["image"]), expected[0])
+    assert not torch.equal(expected, image)
+    assert answer["label"] == 1
+    body["edits"] = [{"direction": "no such"}]
+    error = error_of(client.post("/v1/edit", json=body))
+    assert (error["code"], error["message"]) == (
+        "unknown_direction",
+        "there is no such direction; known are: smile",
+    )
+
+
+def test_reconstruction_says_what_few_bits_cost(plain: httpx.Client) -> None:
+    images = random_images(2)
+    answer = plain.post("/v1/reconstruct", json={"images": [as_base64(image) for image in images]}).json()
+    assert answer["max_pixel_error"] == 0
+    assert 0 < answer["max_quantisation"] < 8
+    found = torch.stack([from_base64(image) for image in answer["images"]])
+    assert torch.equal(found, tiny_model(num_bits=5).quantised(images))
+    assert answer["labels"] is None
+
+
+def test_scores_are_those_of_python(model: ImageModel, client: httpx.Client) -> None:
+    images = random_images(2)
+    body = {"images": [as_base64(image) for image in images], "draws": 3, "seed": 11}
+    answer = client.post("/v1/score", json=body).json()
+    measures = generation.measure(model, images, num_draws=3, seeds=[11, 12])
+    usual = generation.Typical.of(generation.measure_samples(model))
+    for name, values in generation.oddities(measures, usual).items():
+        assert [one[name] for one in answer["scores"]] == pytest.approx(values.tolist(), rel=1e-4, abs=1e-4)
+    assert measures.labels is not None
+    assert [one["label"] for one in answer["scores"]] == measures.labels.tolist()
+    given = client.post("/v1/score", json={**body, "labels": [0, 0]}).json()["scores"]
+    assert [one["label"] for one in given] == [0, 0]
+
+
+def test_a_picture_of_another_size_is_brought_to_the_models_and_that_is_said(client: httpx.Client) -> None:
+    wide = Image.new("L", (30, 20), 100)
+    answer = client.post("/v1/reconstruct", json={"images": [as_base64(wide)]}).json()
+    assert answer["notes"] == ["20x30 resized and cropped to 8x8"]
+    assert bool((from_base64(answer["images"][0]) == 100).all())
+
+
+def test_info_tells_the_model_and_the_limits(model: ImageModel, client: httpx.Client, plain: httpx.Client) -> None:
+    info = client.get("/v1/info").json()
+    assert info["model"] == model_hash(model)
+    assert info["image_shape"] == [3, 8, 8]
+    assert (info["num_bits"], info["num_levels"], info["num_classes"]) == (8, 2, 4)
+    assert info["classes"] == ["a", "b", "c", "d"]
+    assert info["directions"] == ["smile"]
+    assert info["limits"]["count"] == 20
+    assert plain.get("/v1/info").json()["num_classes"] is None
+
+
+SAMPLE_ERRORS = {
+    "count: 21 are too many; at most 20": {"count": 21},
+    "count: Input should be greater than or equal to 1": {"count": 0},
+    "count: Input should be a valid integer": {"count": "2"},
+    "label: this model has the classes 0 to 3": {"label": 4},
+    "temperature: expected one, or 2, one for each level": {"temperature": [0.1, 0.2, 0.3]},
+    "seed: with count 2 at most 2147483646": {"count": 2, "seed": 2**31 - 1},
+    "colour: Extra inputs are not permitted": {"colour": 1},
+}
+
+
+@pytest.mark.parametrize("message", SAMPLE_ERRORS)
+def test_a_value_that_does_not_fit_is_told(message: str, client: httpx.Client) -> None:
+    response = client.post("/v1/sample", json=SAMPLE_ERRORS[message])
+    assert response.status_code == 422
+    assert error_of(response)["message"] == message
+
+
+@pytest.mark.parametrize("text", ['{"temperature": NaN}', '{"temperature": 1e999}', '{"seed": 1' + "0" * 6000 + "}"])
+def test_numbers_beyond_all_bounds_are_refused(text: str, client: httpx.Client) -> None:
+    response = client.post("/v1/sample", content=text, headers={"content-type": "application/json"})
+    assert response.status_code in (400, 422)
+    error_of(response)
+
+
+def test_other_mistakes(client: httpx.Client, plain: httpx.Client) -> None:
+    image = as_base64(random_images(1)[0])
+    mistakes = [
+        ("sample", {"label": 0}, "label: this model has no classes; leave it out"),
+        ("interpolate", {"images": [image]}, "images: List should have at least 2 items after validation, not 1"),
+        ("interpolate", {"images": [image] * 3, "frames": 64}, "frames: 127 are too many; at most 64"),
+        ("reconstruct", {"images": [image], "labels": [0]}, "label: this model has no classes; leave it out"),
+        ("score", {"images": [image], "draws": 65}, "draws: 65 are too many; at most 64"),
+    ]
+    for path, body, message in mistakes:
+        response = plain.post(f"/v1/{path}", json=body)
+        assert (response.status_code, error_of(response)["message"]) == (422, message)
+    response = client.post("/v1/score", json={"images": [image], "labels": [0, 1]})
+    assert error_of(response)["message"] == "labels: 2 for 1 images; give one for each"
+
+
+def test_paths_and_methods(client: httpx.Client) -> None:
+    assert error_of(client.get("/v1/nothing"))["code"] == "not_found"
+    response = client.get("/v1/sample")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    error_of(response)
+    assert client.get("/").headers["content-type"].startswith("text/html")
+    for path in ("/../../etc/passwd", "/..%2f..%2fetc%2fpasswd", "/%2e%2e/app.py", "//etc/passwd"):
+        assert client.get(path).status_code == 404
+
+
+def test_a_failure_tells_nothing_of_itself(
+    model: ImageModel, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("/secret/path")
+
+    monkeypatch.setattr(generation, "reconstruct", fails)
+    response = client.post("/v1/reconstruct", json={"images": [as_base64(random_images(1)[0])]})
+    assert response.status_code == 500
+    assert "secret" not in response.text
+    assert error_of(response)["code"] == "internal_error"
+
+
+def test_no_finite_image_is_the_requests_fault(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise FloatingPointError("not finite")
+
+    monkeypatch.setattr(generation, "reconstruct", fails)
+    response = client.post("/v1/reconstruct", json={"images": [as_base64(random_images(1)[0])]})
+    assert (response.status_code, error_of(response)["code"]) == (422, "not_finite")
+
+
+def test_metrics_and_health(client: httpx.Client) -> None:
+    client.post("/v1/sample", json={"count": 3})
+    client.post("/v1/sample", json={"count": 0})
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ready"}
+    client.get("/nowhere/at/all")
+    lines = client.get("/metrics").text.splitlines()
+    values = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines) if name[0] != "#"}
+    assert values["glow_queue_depth"] == 0
+    assert values["glow_queue_slots"] == 4
+    assert values['glow_images_total{endpoint="/v1/sample"}'] >= 3
+    assert values['glow_errors_total{endpoint="/v1/sample",status="422"}'] >= 1
+    assert values['glow_request_seconds_count{endpoint="/v1/sample"}'] >= 2
+    assert values['glow_requests_total{endpoint="other",status="404"}'] >= 1
+    assert not any("nowhere" in name for name in values), "a stranger could fill the memory with names"
+
+
+def test_the_deadline_and_a_full_queue(model: ImageModel) -> None:
+    import threading
+
+    app = create_app(model, Limits(queue=2, seconds=0.3))
+    go, worker = threading.Event(), app.state.worker
+    blocker = Job(lambda _: go.wait(30))
+    with running(app) as client:
+        worker.submit(blocker)
+        response = client.post("/v1/sample", json={})
+        assert (response.status_code, error_of(response)["code"]) == (504, "too_slow")
+        assert worker.depth == 1, "it only waited: its slot is free"
+        worker.submit(Job(lambda _: None))
+        response = client.post("/v1/sample", json={})
+        assert (response.status_code, error_of(response)["code"]) == (503, "queue_full")
+        assert int(response.headers["retry-after"]) >= 1
+        go.set()
+        blocker.future.result(10)
+        assert client.post("/v1/sample", json={}).status_code == 200
+        worker.stop(0)
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/healthz").status_code == 200
+        response = client.post("/v1/sample", json={})
+        assert (response.status_code, error_of(response)["code"]) == (503, "stopping")
+
+
+def test_a_client_that_leaves_is_not_worked_for(model: ImageModel) -> None:
+    import threading
+    import time
+
+    app = create_app(model)
+    go, worker = threading.Event(), app.state.worker
+    with running(app) as client:
+        blocker = Job(lambda _: go.wait(30))
+        worker.submit(blocker)
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/v1/sample", json={}, timeout=0.3)
+        for _ in range(100):
+            if worker.depth == 1:
+                break
+            time.sleep(0.05)
+        assert worker.depth == 1
+        go.set()
+        blocker.future.result(10)
