@@ -61,7 +61,8 @@ def _from_checkpoint(path: Path) -> Density:
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith(MODEL_PREFIX)
     }
-    return build_model(checkpoint[CHECKPOINT_KEY]["model"], weights).eval()
+    facts = checkpoint[CHECKPOINT_KEY]
+    return build_model(facts["model"], weights, facts["training"]).eval()
 
 
 def find_checkpoint(path: str | Path, in_run: Sequence[str] = ("model", "best.ckpt", "last.ckpt")) -> Path:

@@ -31,6 +31,11 @@ class Density(nn.Module, ABC):
         """Everything needed to rebuild the model without its weights, as plain types."""
 
     @property
+    def facts(self) -> dict[str, object]:
+        """What is known of the examples beside the architecture, as plain types; no part of the model's hash."""
+        return {}
+
+    @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of the weights."""
         return next(self.parameters()).dtype

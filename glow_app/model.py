@@ -42,6 +42,7 @@ class ImageModel(Density):
         super().__init__()
         self.flow = flow
         self.num_bits = check_num_bits(num_bits)
+        self._class_names: tuple[str, ...] = ()
         # Convolutions are up to six times as fast when the channels lie side by side.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -54,6 +55,30 @@ class ImageModel(Density):
     def config(self) -> dict[str, object]:
         """Everything needed to rebuild the model without its weights, as plain types."""
         return {"num_bits": self.num_bits, "flow": self.flow.config}
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class, for people; empty where they are not known.
+
+        Raises:
+            ValueError: When set, if there are not as many as classes, or one cannot be printed on a line.
+        """
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str]) -> None:
+        if names and len(names) != self.flow.num_classes:
+            raise ValueError(f"there are {len(names)} names for {self.flow.num_classes or 0} classes")
+        if not isinstance(names, (list, tuple)) or not all(
+            isinstance(name, str) and name.isprintable() for name in names
+        ):
+            raise ValueError("the names of the classes are not a list of lines of text")
+        self._class_names = tuple(names)
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """The names of the classes, where they are known."""
+        return {"classes": list(self.class_names)} if self.class_names else {}
 
     def initialize(
         self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None

@@ -32,7 +32,7 @@ def save_pretrained(
     Args:
         model: The model.
         folder: To be made.
-        training: Facts worth keeping, of plain types: bits/dim, epochs, data.
+        training: Facts worth keeping, of plain types: bits/dim, epochs, data; beside the model's own.
         overwrite: Replace an existing folder.
 
     Returns:
@@ -50,7 +50,7 @@ def save_pretrained(
         "version": __version__,
         "sha256": model_hash(model),
         "model": model.config,
-        "training": dict(training or {}),
+        "training": {**model.facts, **(training or {})},
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
@@ -109,7 +109,7 @@ def load_pretrained(folder: str | Path) -> Density:
         weights = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}); export the model again") from error
-    model = build_model(config["model"], weights).eval()
+    model = build_model(config["model"], weights, config.get("training")).eval()
     if model_hash(model) != config.get("sha256"):
         raise ValueError(f"the weights in {path} are not those that {CONFIG_NAME} describes; export the model again")
     return model

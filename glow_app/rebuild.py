@@ -27,12 +27,15 @@ ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
 }
 
 
-def build_model(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Density:
+def build_model(
+    config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None
+) -> Density:
     """Rebuild a model from its :attr:`config <glow_app.density.Density.config>` and its weights.
 
     Args:
         config: Plain types.
         weights: The model's state dict, whose tensors are taken over without a copy.
+        facts: Among them its own :attr:`facts <glow_app.density.Density.facts>`.
 
     Raises:
         ValueError: If the configuration names a class outside the allow-list, does not describe a model, or does not
@@ -42,6 +45,8 @@ def build_model(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) 
         # Without memory: a lying configuration cannot ask for more than its weights hold.
         with torch.device("meta"):
             model = _image_model(config, len(weights)) if "flow" in config else _vector_model(config, len(weights))
+        if isinstance(model, ImageModel):
+            model.class_names = (facts or {}).get("classes", ())
     except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ValueError(f"the model configuration is damaged or of another version ({reason})") from error

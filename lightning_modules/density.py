@@ -55,7 +55,7 @@ class DensityModule(LikelihoodModule):
         flow.memory = memory
 
     def setup(self, stage: str) -> None:
-        """Refuse data whose classes are not the model's, and a precision at which a flow would not invert.
+        """Name the classes; refuse data that has others than the model, and a precision at which it would not invert.
 
         Raises:
             ValueError: If the numbers of classes differ, or the precision is another than 32-true, bf16-mixed or
@@ -70,6 +70,7 @@ class DensityModule(LikelihoodModule):
             raise ValueError(
                 f"model.flow.num_classes is {expected}, but the images have {data.num_classes} classes ({found})"
             )
+        self.model.class_names = data.class_names
 
     def forward(self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Return bits/dim of each image, (B,)."""

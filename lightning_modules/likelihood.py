@@ -162,7 +162,8 @@ class LikelihoodModule(pl.LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave what ``--checkpoint`` needs to rebuild the model, and nothing that needs unpickling of code."""
         metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items() if "/" in name}
-        checkpoint[CHECKPOINT_KEY] = {"model": self.model.config, "training": {"version": __version__, **metrics}}
+        training = {"version": __version__, **metrics, **self.model.facts}
+        checkpoint[CHECKPOINT_KEY] = {"model": self.model.config, "training": training}
         hyper_parameters = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
         if any(callable(value) for value in hyper_parameters.values()):
             # Built in Python and not from a config: only the command line's plain form can be stored safely.

@@ -96,6 +96,25 @@ def test_the_files(model: ImageModel, folder: Path) -> None:
     assert config["sha256"] == model_hash(model)
 
 
+def test_names_of_classes_are_kept(tmp_path: Path) -> None:
+    model = tiny_model(num_classes=2)
+    unnamed = model_hash(model)
+    model.class_names = ["dress", "ankle boot"]
+    folder = save_pretrained(model, tmp_path / "export", training={"epoch": 3})
+    assert read_config(folder)["training"] == {"classes": ["dress", "ankle boot"], "epoch": 3}
+    loaded = load_pretrained(folder)
+    assert isinstance(loaded, ImageModel)
+    assert loaded.class_names == ("dress", "ankle boot")
+    assert model_hash(loaded) == unnamed
+
+
+@pytest.mark.parametrize("names", [["one"], ["a", "b", "c"], ["a", "b\x1b[2J"], ["a", 3], "names", 3, {"a": 1, "b": 2}])
+def test_names_of_classes_that_do_not_fit_are_refused(names: object, tmp_path: Path) -> None:
+    folder = save_pretrained(tiny_model(num_classes=2), tmp_path / "export")
+    edit(folder, lambda config: config["training"].update(classes=names))
+    message_of(ValueError, folder)
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 def test_both_files_have_the_permissions_of_the_umask(model: ImageModel, tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)

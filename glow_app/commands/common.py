@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from glow_app.model import ImageModel
 
 __all__ = [
+    "add_label_argument",
     "add_model_arguments",
     "add_output_arguments",
     "device_of",
@@ -35,6 +36,18 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto")
 
 
+def add_label_argument(parser: argparse.ArgumentParser, text: str, several: bool = False) -> None:
+    """Add ``--label``, which :func:`load` makes numbers of.
+
+    Args:
+        parser: To add it to.
+        text: What the class is of, and what stands for it if it is left out.
+        several: Whether more than one may be given.
+    """
+    nargs = "+" if several else None
+    parser.add_argument("--label", nargs=nargs, default=None, help=f"{text}; a number or a name", metavar="CLASS")
+
+
 def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     """Add ``--output`` and ``--overwrite``."""
     parser.add_argument("--output", default=default, help="folder for the results", metavar="FOLDER")
@@ -50,10 +63,20 @@ def positive_int(text: str) -> int:
 
 
 def load(arguments: argparse.Namespace) -> "ImageModel":
-    """Return the image model of ``--checkpoint`` on ``--device``."""
-    from glow_app.checkpoint import load_model
+    """Return the image model of ``--checkpoint`` on ``--device``; a name in ``--label`` becomes the class's number.
 
-    return load_model(arguments.checkpoint, device_of(arguments))
+    Raises:
+        ValueError: If the model cannot be loaded, or does not have the class.
+    """
+    from glow_app.checkpoint import load_model
+    from glow_app.generation import class_number
+
+    model = load_model(arguments.checkpoint, device_of(arguments))
+    label = getattr(arguments, "label", None)
+    if label is not None:
+        several = isinstance(label, list)
+        arguments.label = [class_number(model, one) for one in label] if several else class_number(model, label)
+    return model
 
 
 def device_of(arguments: argparse.Namespace) -> "torch.device":
@@ -102,40 +125,25 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
         raise FileExistsError(f"{existing[0]}{more} exists already; choose another --output or pass --overwrite")
 
 
-def given_labels(model: "ImageModel", label: int | Sequence[int] | None, count: int) -> "Tensor | None":
-    """Return ``--label``, one for all or one a picture, for so many pictures; None where it is left out.
-
-    Raises:
-        ValueError: If the model has no classes all the same, or not these.
-    """
+def given_labels(label: int | Sequence[int] | None, count: int) -> "Tensor | None":
+    """Return ``--label``, one for all or one a picture, for so many pictures; None where it is left out."""
     import torch
 
-    if label is None:
-        return None
-    num_classes = model.flow.num_classes
-    if num_classes is None:
-        raise ValueError("this model is not class-conditional; leave --label out")
-    labels = torch.full((count,), label) if isinstance(label, int) else torch.tensor(label)
-    model.flow.embed(labels.to(model.device))
-    return labels
+    return None if label is None else torch.full((count,), label) if isinstance(label, int) else torch.tensor(label)
 
 
 def labels_of(
     model: "ImageModel", images: "Tensor", names: Sequence[str], label: int | Sequence[int] | None
 ) -> "Tensor | None":
-    """Return the class of each picture: ``--label``, else the likeliest one, which is printed; None without classes.
+    """Return the class of each picture: ``--label``, else the likeliest one, which is printed; None without classes."""
+    from glow_app.generation import class_probabilities, class_text
 
-    Raises:
-        ValueError: If the label does not fit the model.
-    """
-    from glow_app.generation import class_probabilities
-
-    labels = given_labels(model, label, len(images))
+    labels = given_labels(label, len(images))
     if labels is not None or model.flow.num_classes is None:
         return labels
     probabilities, labels = class_probabilities(model, images).max(1)
     for name, number, probability in zip(names, labels.tolist(), probabilities.tolist(), strict=True):
-        print(f"{name}: class {number}, inferred with probability {probability:.2f}")
+        print(f"{name}: class {class_text(model, number)}, inferred with probability {probability:.2f}")
     return labels
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glow_app.commands.common import (
+    add_label_argument,
     add_model_arguments,
     add_output_arguments,
     directions_folder,
@@ -50,9 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     apply.set_defaults(act=_apply)
     for action in (learn, apply):
         add_model_arguments(action)
-        action.add_argument(
-            "--label", type=int, default=None, help="class of all pictures; inferred for each if left out"
-        )
+        add_label_argument(action, "class of all pictures; inferred for each if left out")
         action.add_argument(
             "--directions", default=None, help="where they lie; beside the model if left out", metavar="FOLDER"
         )

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from glow_app.commands.common import (
+    add_label_argument,
     add_model_arguments,
     labels_of,
     load,
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow encode``."""
     parser.add_argument("images", nargs="+", help="picture files, or folders of them", metavar="PICTURE")
     add_model_arguments(parser)
-    parser.add_argument("--label", type=int, default=None, help="class of all pictures; inferred for each if left out")
+    add_label_argument(parser, "class of all pictures; inferred for each if left out")
     parser.add_argument("--output", default="latents.safetensors", help="the file to write", metavar="FILE")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")

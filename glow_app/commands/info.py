@@ -45,7 +45,7 @@ def _model_facts(path: Path) -> dict[str, object]:
         "sha256": model_hash(model),
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         **{name: _part(value) if isinstance(value, dict) else value for name, value in config.items()},
-        **training_facts(path),
+        **{name: ", ".join(value) if name == "classes" else value for name, value in training_facts(path).items()},
     }
 
 

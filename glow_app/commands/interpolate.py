@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.common import add_model_arguments, labels_of, load, read_images, refuse_existing
+from glow_app.commands.common import (
+    add_label_argument,
+    add_model_arguments,
+    labels_of,
+    load,
+    read_images,
+    refuse_existing,
+)
 from glow_app.usage import UsageError
 
 
@@ -16,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mix", action="store_true", help="exchange the levels one by one: structure of A, texture of B"
     )
-    parser.add_argument("--label", type=int, nargs="+", default=None, help="class of each; inferred if left out")
+    add_label_argument(parser, "class of each; inferred if left out", several=True)
     parser.add_argument(
         "--output",
         default="interpolation.png",

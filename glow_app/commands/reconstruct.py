@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glow_app.commands.common import (
+    add_label_argument,
     add_model_arguments,
     add_output_arguments,
     labels_of,
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=positive_int, default=64, help="how many images of a source")
     add_model_arguments(parser)
     add_output_arguments(parser, "reconstructions")
-    parser.add_argument("--label", type=int, default=None, help="class of all files; inferred for each if left out")
+    add_label_argument(parser, "class of all files; inferred for each if left out")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
 
 

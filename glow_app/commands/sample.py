@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from glow_app import __version__
 from glow_app.commands.common import (
+    add_label_argument,
     add_model_arguments,
     add_output_arguments,
     load,
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--count", type=positive_int, default=16, help="how many images")
     parser.add_argument("--seed", type=seed, default=None, help="of the first image; drawn and printed if left out")
-    parser.add_argument("--label", type=int, nargs="+", default=None, help="classes to take in turn, if it has classes")
+    add_label_argument(parser, "classes to take in turn, if it has classes", several=True)
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
     sweep = "also a picture of the same noise at these temperatures"
     parser.add_argument("--sweep", type=temperatures, default=None, help=sweep, metavar="T,T,...")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.common import (
+    add_label_argument,
     add_model_arguments,
     add_output_arguments,
     given_labels,
@@ -34,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_arguments(parser, "scores")
     parser.add_argument("--reference", default=None, help="ordinary pictures: what is usual", metavar="FOLDER")
     parser.add_argument("--outliers", default=None, help="odd pictures: how well are they found?", metavar="FOLDER")
-    parser.add_argument(
-        "--label", type=int, default=None, help="class of all pictures; of all classes together if left out"
-    )
+    add_label_argument(parser, "class of all pictures; of all classes together if left out")
     parser.add_argument("--draws", type=positive_int, default=1, help="dequantisation draws of the bits/dim")
     parser.add_argument("--seed", type=int, default=0, help="of the first picture's noise; the next one has the next")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
@@ -98,7 +97,7 @@ def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespa
 def _measure_batch(model: "ImageModel", images: "Tensor", arguments: argparse.Namespace, start: int) -> "Measures":
     from glow_app.generation import measure
 
-    labels = given_labels(model, arguments.label, len(images))
+    labels = given_labels(arguments.label, len(images))
     first = arguments.seed + start
     return measure(model, images, labels, num_draws=arguments.draws, seeds=range(first, first + len(images)))
 
@@ -120,10 +119,12 @@ def _rows(
 
 
 def _labels_text(model: "ImageModel", arguments: argparse.Namespace) -> str:
+    from glow_app.generation import class_text
+
     if model.flow.num_classes is None:
         return "none"
     if arguments.label is not None:
-        return f"class {arguments.label}"
+        return f"class {class_text(model, arguments.label)}"
     return f"marginal over {model.flow.num_classes} classes"
 
 

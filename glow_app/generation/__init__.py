@@ -1,7 +1,7 @@
 """What a model is used for: small functions on an ``ImageModel``."""
 
 from glow_app.generation.blend import blend, interpolate, mix_levels
-from glow_app.generation.classes import class_probabilities, infer_labels
+from glow_app.generation.classes import class_number, class_probabilities, class_text, infer_labels
 from glow_app.generation.detect import Detection, detect
 from glow_app.generation.edit import Direction, edit, learn_directions, load_direction, load_directions, save_direction
 from glow_app.generation.latents import Latents, load_latents, save_latents
@@ -18,7 +18,9 @@ __all__ = [
     "Reconstruction",
     "Typical",
     "blend",
+    "class_number",
     "class_probabilities",
+    "class_text",
     "detect",
     "edit",
     "infer_labels",

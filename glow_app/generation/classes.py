@@ -6,8 +6,36 @@ from torch import Tensor
 from glow_app.bijections import record_solves
 from glow_app.model import ImageModel
 from glow_app.seeding import image_generators
+from glow_app.usage import closest
 
-__all__ = ["class_probabilities", "infer_labels"]
+__all__ = ["class_number", "class_probabilities", "class_text", "infer_labels"]
+
+
+def class_number(model: ImageModel, name: str) -> int:
+    """Return the number of a class.
+
+    Args:
+        model: A class-conditional model.
+        name: Of the class, where the model knows names, in whatever case; or its number as text, which goes first.
+    Raises:
+        ValueError: If the model has no classes, or not this one.
+    """
+    num_classes = model.flow.num_classes
+    if num_classes is None:
+        raise ValueError("this model is not class-conditional; leave --label out")
+    known = {one.casefold(): number for number, one in enumerate(model.class_names)}
+    known |= {str(number): number for number in range(num_classes)}
+    if name.casefold() not in known:
+        names = f", or one of {', '.join(model.class_names)}" if model.class_names else ""
+        raise ValueError(
+            f"there is no class {name}{closest(name, model.class_names)}; expected 0 to {num_classes - 1}{names}"
+        )
+    return known[name.casefold()]
+
+
+def class_text(model: ImageModel, number: int) -> str:
+    """Return the number of a class with its name, where the model knows it."""
+    return f"{number} ({model.class_names[number]})" if model.class_names else str(number)
 
 
 def class_probabilities(model: ImageModel, images: Tensor, *, seed: int = 0, batch_size: int = 16) -> Tensor:

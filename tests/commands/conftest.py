@@ -86,8 +86,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported class-conditional model of ten classes, with arbitrary weights."""
+    """An exported class-conditional model of ten named classes, with arbitrary weights."""
     model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=10)
+    model.class_names = [f"Kind {letter}" for letter in "ABCDEFGHIJ"]
     return save_pretrained(model, tmp_path_factory.mktemp("conditional") / "model")
 
 

@@ -52,7 +52,7 @@ def test_a_class_conditional_model(
     images = torch.from_numpy(np.stack([pixels(path) for path in pictures])[:, None])
     assert classes == infer_labels(load_model(conditional), images).tolist()
     for line, path, number in zip(inferred.output.splitlines(), pictures, classes, strict=False):
-        assert line.startswith(f"{path}: class {number}, inferred with probability ")
+        assert line.startswith(f"{path}: class {number} (Kind {'ABCDEFGHIJ'[number]}), inferred with probability ")
     assert glow("decode", "latents.safetensors", "--checkpoint", conditional).code == 0
     assert np.array_equal(pixels(tmp_path / "decoded/000000_a.png"), pixels(pictures[0]))
 

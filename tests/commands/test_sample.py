@@ -233,6 +233,19 @@ def test_a_class_conditional_model_takes_the_classes_in_turn(conditional: Path, 
     assert read_png_text(tmp_path / "three" / "seed000000_t0.70.png")["label"] == "3"
 
 
+def test_a_class_by_its_name(conditional: Path, glow: Glow, refused: Callable[..., str]) -> None:
+    options = ["sample", "--checkpoint", conditional, "--count", 1, "--seed", 0, "--label"]
+    assert glow(*options, "kind d", "--output", "named").code == 0
+    assert json.loads(Path("named/run.json").read_text())["label"] == 3
+    message = refused(*options, "Kind", "--output", "unnamed")
+    assert message.startswith(
+        "error: there is no class Kind; did you mean Kind A?; expected 0 to 9, or one of Kind A, "
+    )
+    assert not Path("unnamed").exists()
+    facts = dict(line.split(maxsplit=1) for line in glow("info", conditional).output.splitlines())
+    assert facts["classes"].startswith("Kind A, Kind B, ")
+
+
 def test_labels_that_do_not_fit(trained: Path, conditional: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "class-conditional" in refused("sample", "--checkpoint", trained, "--label", 3)
     assert "0 to 9" in refused("sample", "--checkpoint", conditional, "--label", 10)

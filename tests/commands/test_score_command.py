@@ -94,7 +94,7 @@ def test_a_class_conditional_model(
 ) -> None:
     assert "0 to 9" in refused("score", *pictures, "--checkpoint", conditional, "--label", 10)
     score = ["score", *pictures, "--checkpoint", conditional, "--output"]
-    assert "labels: class 2\n" in glow(*score, "given", "--label", 2).output
+    assert "labels: class 2 (Kind C)\n" in glow(*score, "given", "--label", 2).output
     assert [row["label"] for row in rows(Path("given/scores.csv"))] == ["2", "2", "2"]
     assert "labels: marginal over 10 classes\n" in glow(*score, "marginal").output
     record = json.loads(Path("marginal/scores.json").read_text())

@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from tiny_training import Recorder, same, state_of, tiny_data, tiny_module, tiny_trainer
 
+from glow_app.checkpoint import load_model
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import Conditioner
 from glow_app.seeding import step_generator
@@ -93,9 +94,12 @@ def test_training_noise_differs_in_every_step_and_epoch(tmp_path: Path, monkeypa
 
 def test_labels_reach_a_class_conditional_flow(tmp_path: Path) -> None:
     module, recorder = tiny_module(num_classes=10), Recorder()
-    tiny_trainer(tmp_path, [recorder], max_epochs=2).fit(module, datamodule=tiny_data())
+    trainer = tiny_trainer(tmp_path, [recorder], max_epochs=2)
+    trainer.fit(module, datamodule=tiny_data())
     name = "model.flow.embedding.weight"
     assert not torch.equal(recorder.before[0][name], recorder.after[-1][name])
+    trainer.save_checkpoint(tmp_path / "named.ckpt")
+    assert load_model(tmp_path / "named.ckpt").class_names == tuple("0123456789")
 
 
 def test_optimiser_and_schedule_are_injected(tmp_path: Path) -> None:
