@@ -10,6 +10,7 @@ import torch
 
 from glow_app.density import Density
 from glow_app.model import ImageModel
+from glow_app.places import find_folder, hint, origin
 from glow_app.pretrained import CONFIG_NAME, load_pretrained, read_config
 from glow_app.rebuild import build_model
 
@@ -35,7 +36,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageMod
 
     Args:
         path: A ``.ckpt`` file, an exported folder, or a run's folder (its exported model, else its best, else its last
-            checkpoint).
+            checkpoint); or what else :func:`~glow_app.pretrained.load_pretrained` takes, such as "fashion-mnist".
         device: Where to put it.
 
     Raises:
@@ -69,15 +70,20 @@ def find_checkpoint(path: str | Path, in_run: Sequence[str] = ("model", "best.ck
     """Return the checkpoint file or exported folder that ``path`` means.
 
     Args:
-        path: A ``.ckpt`` file, an exported folder, or a run's folder.
+        path: A ``.ckpt`` file, an exported folder, or a run's folder; or a bundled model's name, or one of the hub.
         in_run: What to take of a run's folder, the first that is there.
 
     Raises:
         FileNotFoundError: If there is none.
     """
+    found = find_folder(path)
+    if found is not None:
+        return found
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"no checkpoint {path}; give a .ckpt file, an exported model or a run's folder")
+        raise FileNotFoundError(
+            f"no checkpoint {path}; give a .ckpt file, an exported model or a run's folder{hint(path)}"
+        )
     if path.is_dir() and not (path / CONFIG_NAME).exists():
         for name in in_run:
             if (path / name).exists():
@@ -119,11 +125,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def training_facts(path: str | Path) -> dict[str, Any]:
-    """Return what is known of the training behind ``path``: version, epoch, steps, bits/dim, data."""
-    path = find_checkpoint(path)
-    if path.is_dir():
-        return read_config(path).get("training", {})
-    checkpoint = read_checkpoint(path)
+    """Return what is known of the training behind ``path``: version, epoch, steps, bits/dim; which one of the hub."""
+    file = find_checkpoint(path)
+    if file.is_dir():
+        return read_config(file).get("training", {}) | origin(path)
+    checkpoint = read_checkpoint(file)
     return {
         "epoch": checkpoint.get("epoch"),
         "step": checkpoint.get("global_step"),

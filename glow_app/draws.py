@@ -35,7 +35,7 @@ class Draws:
 
     @property
     def probabilities(self) -> Tensor:
-        r""":math:`p(c \mid y_1)`, the probability of each class in the first draw, all being as usual, (B, M)."""
+        r""":math:`p(c \mid y_1)`, the probability of each of equally frequent classes in the first draw, (B, M)."""
         return torch.softmax(-self._nats()[0], dim=0).T
 
     @property

@@ -106,7 +106,7 @@ class ImageModel(Density):
 
         With one draw this is the number of the literature; more draws bound the true one more tightly from above.
         A class-conditional model answers with :math:`p(y \mid c)` where labels are given, and otherwise with the
-        marginal :math:`p(y)` over its M classes, all being as usual, each with the same noise.
+        marginal :math:`p(y)` over its M classes, all being equally frequent, each with the same noise.
 
         Args:
             images: uint8.

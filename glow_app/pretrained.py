@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from glow_app import __version__
 from glow_app.density import Density
+from glow_app.places import find_folder, hint
 from glow_app.rebuild import build_model
 
 __all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "load_pretrained", "model_hash", "read_config", "save_pretrained"]
@@ -93,14 +94,20 @@ def _exchange(new: Path, folder: Path, old: Path) -> None:
         raise
 
 
-def load_pretrained(folder: str | Path) -> Density:
-    """Read an exported model; nothing in the folder can run code.
+def load_pretrained(place: str | Path) -> Density:
+    """Read an exported model; nothing in its files can run code.
+
+    Args:
+        place: Its folder; the name of a model that comes with the package, "fashion-mnist"; or "hf://USER/NAME", with
+            or without "@REVISION", of the Hugging Face hub, which nothing else asks.
 
     Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If a file is damaged, foreign, or does not fit the other.
+        FileNotFoundError: If there is no such model, or a file is missing.
+        ValueError: If a file is damaged, foreign, or does not fit the other, or the hub cannot be reached.
     """
-    folder = Path(folder)
+    folder = find_folder(place) or Path(place)
+    if not folder.exists():
+        raise FileNotFoundError(f"there is no exported model {place}{hint(place)}")
     config = read_config(folder)
     path = folder / WEIGHTS_NAME
     if not path.is_file():

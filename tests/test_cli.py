@@ -100,7 +100,7 @@ def test_an_unknown_option(one_line: object, arguments: list[str], meant: str) -
 
 def test_surplus_and_missing_arguments(one_line: object) -> None:
     assert "unknown argument extra" in one_line("sample", "--checkpoint", "x", "extra")  # type: ignore[operator]
-    assert "--checkpoint" in one_line("sample")  # type: ignore[operator]
+    assert "PICTURE" in one_line("encode")  # type: ignore[operator]
     assert "expected two or more" in one_line("interpolate", "a.png", "--checkpoint", "x")  # type: ignore[operator]
     for command in ("validate", "test"):
         assert "--checkpoint" in one_line(command)  # type: ignore[operator]

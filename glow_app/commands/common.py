@@ -5,10 +5,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glow_app.places import DEFAULT_MODEL
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from glow_app.density import Density
     from glow_app.model import ImageModel
 
 __all__ = [
@@ -25,13 +28,17 @@ __all__ = [
     "positive_int",
     "read_images",
     "refuse_existing",
+    "tell_origin",
 ]
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--checkpoint`` and ``--device``."""
     parser.add_argument(
-        "--checkpoint", required=True, help="a .ckpt file, an exported model, or a run's folder", metavar="PATH"
+        "--checkpoint",
+        default=DEFAULT_MODEL,
+        help="a .ckpt file, an exported model, or a run's folder; the bundled model; or hf://USER/NAME of the hub",
+        metavar="PATH",
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto")
 
@@ -72,11 +79,22 @@ def load(arguments: argparse.Namespace) -> "ImageModel":
     from glow_app.generation import class_number
 
     model = load_model(arguments.checkpoint, device_of(arguments))
+    tell_origin(arguments.checkpoint, model)
     label = getattr(arguments, "label", None)
     if label is not None:
         several = isinstance(label, list)
         arguments.label = [class_number(model, one) for one in label] if several else class_number(model, label)
     return model
+
+
+def tell_origin(place: str, model: "Density") -> None:
+    """Print which model it is, where it is not a file of one's own."""
+    from glow_app.places import find_folder, origin
+    from glow_app.pretrained import model_hash
+
+    if find_folder(place) is not None:
+        facts = "".join(f", {name} {value}" for name, value in origin(place).items() if name != "hub")
+        print(f"model: {place} (sha256 {model_hash(model)[:12]}{facts})")
 
 
 def device_of(arguments: argparse.Namespace) -> "torch.device":
@@ -100,8 +118,12 @@ def device_of(arguments: argparse.Namespace) -> "torch.device":
 
 def directions_folder(arguments: argparse.Namespace) -> Path:
     """Return where directions of edits lie: ``--directions``, or else beside the model."""
+    from glow_app.places import find_folder
+
     if arguments.directions is not None:
         return Path(arguments.directions)
+    if find_folder(arguments.checkpoint) is not None:
+        return Path("directions")  # the model's own folder is the package's, or the hub's
     place = Path(arguments.checkpoint)
     return (place if place.is_dir() else place.parent) / "directions"
 

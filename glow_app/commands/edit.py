@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_model_arguments(action)
         add_label_argument(action, "class of all pictures; inferred for each if left out")
         action.add_argument(
-            "--directions", default=None, help="where they lie; beside the model if left out", metavar="FOLDER"
+            "--directions", default=None, help="where they lie; beside a model of yours if left out", metavar="FOLDER"
         )
 
 

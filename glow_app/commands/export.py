@@ -2,7 +2,7 @@
 
 import argparse
 
-from glow_app.commands.common import add_model_arguments, device_of
+from glow_app.commands.common import add_model_arguments, device_of, tell_origin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,7 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.pretrained import model_hash, save_pretrained
 
     model = load_density(arguments.checkpoint, device_of(arguments))
+    tell_origin(arguments.checkpoint, model)
     folder = save_pretrained(
         model, arguments.output, training_facts(arguments.checkpoint), overwrite=arguments.overwrite
     )

@@ -4,19 +4,21 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from glow_app.places import DEFAULT_MODEL
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow info``."""
-    parser.add_argument("path", nargs="?", help="a checkpoint, an exported model, a run's folder, or a PNG")
+    parser.add_argument("path", nargs="?", help="a checkpoint, a model as --checkpoint takes it, or a PNG")
     parser.add_argument("--checkpoint", default=None, help="the same, as the other commands name it", metavar="PATH")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the facts, one a line."""
-    if (arguments.path is None) == (arguments.checkpoint is None):
-        raise ValueError("glow info needs one path: a checkpoint, an exported model, a run's folder, or a PNG")
-    path = Path(arguments.path or arguments.checkpoint)
-    facts = _picture_facts(path) if path.suffix.lower() == ".png" else _model_facts(path)
+    if arguments.path is not None and arguments.checkpoint is not None:
+        raise ValueError("glow info got a path and --checkpoint; give one of them")
+    place = arguments.path or arguments.checkpoint or DEFAULT_MODEL
+    facts = _picture_facts(Path(place)) if place.lower().endswith(".png") else _model_facts(place)
     for name, value in facts.items():
         print(f"{name:<20} {value}")
 
@@ -30,7 +32,7 @@ def _picture_facts(path: Path) -> dict[str, object]:
     return dict(text)
 
 
-def _model_facts(path: Path) -> dict[str, object]:
+def _model_facts(path: str) -> dict[str, object]:
     from glow_app.checkpoint import find_checkpoint, load_density, training_facts
     from glow_app.model import ImageModel
     from glow_app.pretrained import model_hash

@@ -10,13 +10,12 @@ from glow_app.data.request import SPLIT_NAMES, Split, SplitRequest
 from glow_app.data.shards.images import ShardedImages
 from glow_app.data.shards.parquet import ParquetShard, read_table
 from glow_app.data.shards.source import cut, shard_cache
+from glow_app.places import HUB
 
 if TYPE_CHECKING:
     from datasets import Features
 
-__all__ = ["HUB", "load_hub"]
-
-HUB = "hf://"
+__all__ = ["load_hub"]
 
 
 def load_hub(request: SplitRequest) -> ImageSet:

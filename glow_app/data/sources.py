@@ -8,11 +8,12 @@ from typing import cast
 from glow_app.data.base import ImageSet
 from glow_app.data.digits import load_digits_split
 from glow_app.data.folder import load_folder
-from glow_app.data.hub import HUB, load_hub
+from glow_app.data.hub import load_hub
 from glow_app.data.request import Resize, Split, SplitRequest
 from glow_app.data.shards.places import is_address
 from glow_app.data.shards.source import load_shards
 from glow_app.data.torchvision_sets import load_cifar10, load_fashion_mnist, load_mnist
+from glow_app.places import HUB
 
 SOURCES: dict[str, Callable[[SplitRequest], ImageSet]] = {
     "digits": load_digits_split,

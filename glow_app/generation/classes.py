@@ -39,7 +39,7 @@ def class_text(model: ImageModel, number: int) -> str:
 
 
 def class_probabilities(model: ImageModel, images: Tensor, *, seed: int = 0, batch_size: int = 16) -> Tensor:
-    r"""Return the probability of each class given the image, all classes being as usual, (B, M), float64.
+    r"""Return the probability of each class given the image, all classes being equally frequent, (B, M), float64.
 
     .. math:: p(c \mid y) = \frac{p(y \mid c)}{\sum_{c'} p(y \mid c')}
 

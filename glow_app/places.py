@@ -1,0 +1,55 @@
+"""Where a model is: in a file or folder of one's own, in this package, or on the Hugging Face hub."""
+
+import re
+from pathlib import Path
+
+from glow_app.usage import closest
+
+__all__ = ["DEFAULT_MODEL", "HUB", "bundled_models", "find_folder", "hint", "origin"]
+
+DEFAULT_MODEL = "fashion-mnist"  # comes with the package
+HUB = "hf://"
+
+_MODELS = Path(__file__).parent / "models"
+
+
+def bundled_models() -> list[str]:
+    """Return the names of the models that come with the package."""
+    return sorted(folder.name for folder in _MODELS.iterdir() if folder.is_dir())
+
+
+def find_folder(place: str | Path) -> Path | None:
+    """Return the folder of a model that comes with the package or is on the hub; None where ``place`` is a path.
+
+    Args:
+        place: A bundled model's name, which a file or folder of that name goes before; or ``hf://USER/NAME`` with or
+            without ``@REVISION``, which alone asks the hub, and whose files are kept in the hub's own cache.
+    Raises:
+        FileNotFoundError: If there is no such model on the hub.
+        ValueError: If it cannot be fetched, or is not one of this project.
+    """
+    name = str(place)
+    if name.startswith(HUB):
+        from glow_app.hub_models import fetch_model
+
+        return fetch_model(name).folder
+    if Path(name).exists() or name not in bundled_models():
+        return None
+    return _MODELS / name
+
+
+def origin(place: str | Path) -> dict[str, str]:
+    """Return revision and SHA-256 of a model of the hub; nothing for others."""
+    if not str(place).startswith(HUB):
+        return {}
+    from glow_app.hub_models import fetch_model
+
+    return {"hub": str(place), **fetch_model(str(place)).facts}
+
+
+def hint(place: str | Path) -> str:
+    """Return what may have been meant by a path that does not exist, to end a message; or nothing."""
+    name = str(place)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name) and not name.endswith(".ckpt"):
+        return f"; for a model of the Hugging Face hub write {HUB}{name}"
+    return closest(name, bundled_models())
