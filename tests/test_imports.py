@@ -7,7 +7,7 @@ HEAVY = ("pytorch_lightning", "lightning", "wandb", "lightning_modules", "jsonar
 
 
 def run(code: str) -> None:
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=400)
     assert result.returncode == 0, result.stderr
 
 

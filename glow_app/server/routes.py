@@ -1,9 +1,9 @@
 """The endpoints."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Body, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
@@ -13,6 +13,7 @@ from glow_app import __version__, generation
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
 from glow_app.server.errors import ErrorAnswer
+from glow_app.server.examples import EXAMPLES
 from glow_app.server.metrics import Metrics
 from glow_app.server.pictures import encode_png, grid_png
 from glow_app.server.schemas import (
@@ -52,6 +53,13 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+SampleBody = Annotated[SampleRequest, Body(openapi_examples=EXAMPLES["sample"])]
+InterpolateBody = Annotated[InterpolateRequest, Body(openapi_examples=EXAMPLES["interpolate"])]
+EditBody = Annotated[EditRequest, Body(openapi_examples=EXAMPLES["edit"])]
+ReconstructBody = Annotated[ReconstructRequest, Body(openapi_examples=EXAMPLES["reconstruct"])]
+ScoreBody = Annotated[ScoreRequest, Body(openapi_examples=EXAMPLES["score"])]
+
+
 def _pictured(what: str) -> dict[int | str, dict[str, Any]]:
     """Return the answers of an endpoint that gives a picture where one is asked for."""
     description = f"JSON; with `Accept: image/png` {what}, whose seeds or settings are in its text chunks."
@@ -85,7 +93,7 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
         return info
 
     @router.post("/sample", response_model=SampleAnswer, responses=_pictured("the image, or a grid of several"))
-    async def sample(body: SampleRequest, request: Request) -> Response:
+    async def sample(body: SampleBody, request: Request) -> Response:
         """Draw images; a seed gives the image that `glow sample` gives for it."""
         seed, images, labels = await service.sample(request, body.count, body.temperature, body.seed, body.label)
         temperature = service.temperatures(body.temperature)
@@ -99,7 +107,7 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
         return await respond(request, answer, images, text, None)
 
     @router.post("/interpolate", response_model=InterpolateAnswer, responses=_pictured("a strip of the frames"))
-    async def interpolate(body: InterpolateRequest, request: Request) -> Response:
+    async def interpolate(body: InterpolateBody, request: Request) -> Response:
         """Go from image to image through the model's latents."""
         service.check_count((len(body.images) - 1) * (body.frames - 1) + 1, "frames")
         images, notes = await service.read(body.images)
@@ -115,7 +123,7 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
         return await respond(request, answer, frames, {"frames": len(frames)}, len(frames))
 
     @router.post("/edit", response_model=EditAnswer, responses=_pictured("the changed image"))
-    async def edit(body: EditRequest, request: Request) -> Response:
+    async def edit(body: EditBody, request: Request) -> Response:
         """Change attributes of an image."""
         strengths = [(service.direction(one.direction), one.strength) for one in body.edits]
         images, notes = await service.read([body.image])
@@ -132,7 +140,7 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
         return await respond(request, answer, changed, text, None)
 
     @router.post("/reconstruct", response_model=ReconstructAnswer, responses=_pictured("the images"))
-    async def reconstruct(body: ReconstructRequest, request: Request) -> Response:
+    async def reconstruct(body: ReconstructBody, request: Request) -> Response:
         """Encode and decode images, and say how exact that was."""
         images, notes = await service.read(body.images)
         given = service.labels(body.labels, images)
@@ -148,7 +156,7 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
         return await respond(request, answer, found.images, errors, None)
 
     @router.post("/score", responses=ERRORS)
-    async def score(body: ScoreRequest, request: Request) -> ScoreAnswer:
+    async def score(body: ScoreBody, request: Request) -> ScoreAnswer:
         """Tell how likely images are, in bits/dim, and how odd."""
         service.check_count(body.draws, "draws", service.limits.draws)
         service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
@@ -225,7 +233,7 @@ def facts_of(model: ImageModel, service: Service, training: Mapping[str, Any]) -
         "num_levels": len(model.flow.latent_shapes),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "num_classes": model.flow.num_classes,
-        "classes": training.get("classes"),
+        "classes": list(model.class_names) or None,
         "directions": list(service.directions),
         "training": dict(training),
         "limits": {name: float(value) for name, value in vars(service.limits).items()},

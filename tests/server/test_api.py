@@ -21,7 +21,9 @@ LIMITS = Limits(count=20, draws=4, pixels=10_000, side=200, queue=4, seconds=2.0
 
 @pytest.fixture(scope="module")
 def model() -> ImageModel:
-    return tiny_model(num_classes=4)
+    model = tiny_model(num_classes=4)
+    model.class_names = ("a", "b", "c", "d")
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +34,7 @@ def direction(model: ImageModel) -> Direction:
 
 @pytest.fixture(scope="module")
 def client(model: ImageModel, direction: Direction) -> Iterator[httpx.Client]:
-    facts = {"val/bpd": 3.5, "classes": ["a", "b", "c", "d"]}
-    with running(create_app(model, LIMITS, directions={"smile": direction}, training=facts)) as client:
+    with running(create_app(model, LIMITS, directions={"smile": direction}, training={"val/bpd": 3.5})) as client:
         yield client
 
 

@@ -1,0 +1,31 @@
+"""An example of every request, for the OpenAPI document."""
+
+import base64
+from typing import Any
+
+import torch
+from fastapi.openapi.models import Example
+
+from glow_app.images import png_bytes, to_pil
+
+__all__ = ["EXAMPLES"]
+
+_GREY = torch.arange(0, 256, 4, dtype=torch.uint8).reshape(1, 8, 8)
+_PICTURE, _OTHER = (base64.b64encode(png_bytes(to_pil(image))).decode() for image in (_GREY, _GREY.flip(1)))
+
+
+def _example(summary: str, value: dict[str, Any]) -> Example:
+    return {"summary": summary, "value": value}
+
+
+# By endpoint and name. The pictures are small ones, which any model brings to its size.
+EXAMPLES: dict[str, dict[str, Example]] = {
+    "sample": {
+        "one": _example("One image of a seed.", {"seed": 7}),
+        "several": _example("Four images, rather calm.", {"count": 4, "seed": 0, "temperature": 0.5}),
+    },
+    "interpolate": {"two": _example("Five frames between two.", {"images": [_PICTURE, _OTHER], "frames": 5})},
+    "edit": {"one": _example("More of it.", {"image": _PICTURE, "edits": [{"direction": "smile", "strength": 1}]})},
+    "reconstruct": {"one": _example("There and back.", {"images": [_PICTURE]})},
+    "score": {"two": _example("Two images.", {"images": [_PICTURE, _OTHER], "draws": 2})},
+}

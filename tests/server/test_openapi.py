@@ -1,0 +1,76 @@
+"""The description of the API is true: whatever is sent, what comes back is as described, and nothing breaks."""
+
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from hypothesis import HealthCheck
+from registry import random_images, tiny_model
+from running import as_base64, running
+from schemathesis import GenerationMode
+from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from glow_app.server import Limits, create_app
+
+LIMITS = Limits(count=8, draws=2, seconds=60)
+IMAGE = as_base64(random_images(1)[0])
+POSTS = ["/v1/sample", "/v1/interpolate", "/v1/edit", "/v1/reconstruct", "/v1/score"]
+POSITIVE = GenerationMode.POSITIVE
+GETS = ["/v1/info", "/healthz", "/readyz", "/metrics"]
+
+
+@pytest.fixture(scope="module")
+def api() -> BaseSchema:
+    return schemathesis.openapi.from_asgi("/openapi.json", create_app(tiny_model(num_classes=4), LIMITS))
+
+
+def with_pictures(value: Any) -> Any:
+    """Return a body with a real picture where text stands, now and then, as no chance would bring one about."""
+    if isinstance(value, list):
+        return [IMAGE if isinstance(one, str) and len(one) % 2 else one for one in value]
+    return IMAGE if isinstance(value, str) and len(value) % 2 else value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "path", "mode"),
+    [*(("POST", path, mode) for path in POSTS for mode in GenerationMode), *(("GET", path, POSITIVE) for path in GETS)],
+)
+def test_every_answer_is_as_described(path: str, method: str, mode: GenerationMode, api: BaseSchema) -> None:
+    @hypothesis.given(case=api[path][method].as_strategy(generation_mode=mode))
+    @hypothesis.settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    def check(case: schemathesis.Case) -> None:
+        if isinstance(case.body, dict):
+            for name in {"image", "images"} & set(case.body):
+                case.body[name] = with_pictures(case.body[name])
+        # Few texts are pictures, and few lists are of the right length for each other: these may be refused.
+        response = case.call_and_validate(excluded_checks=[positive_data_acceptance])
+        assert response.status_code < 500
+
+    check()
+
+
+def test_the_description_is_complete() -> None:
+    described = create_app(tiny_model(num_classes=4), LIMITS).openapi()
+    assert set(described["paths"]) == {*POSTS, *GETS}
+    for path in POSTS:
+        operation = described["paths"][path]["post"]
+        assert {"200", "400", "401", "408", "413", "415", "422", "503", "504"} <= set(operation["responses"])
+        assert operation["description"]
+        assert operation["requestBody"]["content"]["application/json"]["examples"]
+    schemas = described["components"]["schemas"]
+    assert schemas["SampleRequest"]["properties"]["count"]["maximum"] == 8
+    assert schemas["SampleRequest"]["properties"]["label"]["anyOf"][1]["maximum"] == 3
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_the_examples_are_answered(path: str) -> None:
+    app = create_app(tiny_model(num_classes=4), LIMITS)
+    examples = app.openapi()["paths"][path]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    with running(app) as client:
+        for name, example in examples.items():
+            response = client.post(path, json=example["value"])
+            # The model of the tests has no directions.
+            assert response.status_code == (404 if path == "/v1/edit" else 200), (name, response.text)
