@@ -21,12 +21,17 @@ __all__ = [
     "load_density",
     "load_model",
     "read_checkpoint",
+    "training_data",
     "training_facts",
 ]
 
 # Where the training module leaves what is needed to rebuild its model, as plain types.
 CHECKPOINT_KEY = "glow_app"
 MODEL_PREFIX = "model."
+# Where Lightning leaves the arguments of the data module; of these, what decides which images a split holds.
+DATA_KEY = "datamodule_hyper_parameters"
+DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit")
+DATA_PLACES = ("root", "cache_dir")
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageModel:
@@ -125,13 +130,31 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def training_facts(path: str | Path) -> dict[str, Any]:
-    """Return what is known of the training behind ``path``: version, epoch, steps, bits/dim; which one of the hub."""
+    """Return what is known of the training behind ``path``: version, epoch, steps, bits/dim, data, hub."""
     file = find_checkpoint(path)
     if file.is_dir():
         return read_config(file).get("training", {}) | origin(path)
     checkpoint = read_checkpoint(file)
+    data = _chosen(checkpoint, DATA_ARGUMENTS)  # without places: an exported model is for others
     return {
         "epoch": checkpoint.get("epoch"),
         "step": checkpoint.get("global_step"),
         **checkpoint[CHECKPOINT_KEY]["training"],
+        **({"data": data} if data else {}),
     }
+
+
+def training_data(path: str | Path) -> dict[str, Any]:
+    """Return which data the model at ``path`` was trained on, as arguments of ``load_split``; empty where unknown.
+
+    An exported model does not know where the data lay; of a run's folder its checkpoint is asked.
+    """
+    path = find_checkpoint(path, ("best.ckpt", "last.ckpt", "model"))
+    if path.is_dir():
+        return read_config(path).get("training", {}).get("data", {})
+    return _chosen(read_checkpoint(path), (*DATA_ARGUMENTS, *DATA_PLACES))
+
+
+def _chosen(checkpoint: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    arguments = checkpoint.get(DATA_KEY, {})
+    return {name: arguments[name] for name in names if name in arguments}

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from registry import random_images, tiny_model
 
-from glow_app.checkpoint import find_checkpoint, load_model, read_checkpoint, training_facts
+from glow_app.checkpoint import find_checkpoint, load_model, read_checkpoint, training_data, training_facts
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash, save_pretrained
 
@@ -95,6 +95,21 @@ def test_what_is_known_of_the_training(model: ImageModel, tmp_path: Path) -> Non
     path = checkpoint(model, tmp_path / "best.ckpt")
     assert training_facts(path) == {"epoch": 4, "step": 70, "bits_per_dim": 3.5}
     assert training_facts(save_pretrained(model, tmp_path / "export", training={"epoch": 4})) == {"epoch": 4}
+
+
+def test_which_data_the_training_was_on(model: ImageModel, tmp_path: Path) -> None:
+    arguments = {"source": "folder", "seed": 3, "limit": None, "root": "/home/me/cats", "batch_size": 64}
+    recorded = {"source": "folder", "seed": 3, "limit": None}
+    path = tmp_path / "best.ckpt"
+    torch.save({**contents(model), "datamodule_hyper_parameters": arguments}, path)
+    assert training_data(path) == {**recorded, "root": "/home/me/cats"}
+    # An export goes to others, whom the folders here do not concern.
+    assert training_facts(path)["data"] == recorded
+    export = save_pretrained(model, tmp_path / "model", training_facts(path))
+    assert training_data(export) == recorded
+    assert training_data(tmp_path) == training_data(path)  # of a run's folder the checkpoint is asked
+    assert training_data(checkpoint(model, tmp_path / "python.ckpt")) == {}
+    assert training_data(save_pretrained(model, tmp_path / "other")) == {}
 
 
 def test_a_missing_path_is_named(tmp_path: Path) -> None:
