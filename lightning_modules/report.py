@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from glow_app.baselines import histogram_bits_per_dim, png_bits_per_dim
-from glow_app.bijections import ContinuousFlow
 from glow_app.data import Split
-from glow_app.density import Density
+from glow_app.trace_note import trace_note
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 
-__all__ = ["print_report", "trace_note"]
+__all__ = ["print_report"]
 
 # The references take whole images into memory: of larger splits, only so many.
 REFERENCE_IMAGES, COUNTED_IMAGES = 10_000, 60_000
@@ -44,15 +43,3 @@ def print_report(module: DensityModule, data: ImageDataModule, command: str, met
     print(f"{histogram:.4f} bits/dim  reference: a histogram for each pixel, counted on {counted} training images")
     same = "the same images" if len(images) == num_images else f"the first {len(images)} images"
     print(f"{png_bits_per_dim(images, num_bits):.4f} bits/dim  reference: one PNG of {same}")
-
-
-def trace_note(model: Density, num_dims: int) -> str:
-    """Return the words for a figure that is an estimate, since the trace of a continuous prior is; else none.
-
-    Args:
-        model: The evaluated model.
-        num_dims: Values that its prior whitens.
-    """
-    model.eval()  # as it was evaluated: in training the trace is estimated sooner
-    flows = (part for part in model.modules() if isinstance(part, ContinuousFlow))
-    return ", trace of the prior estimated" if any(flow.estimates(num_dims) for flow in flows) else ""

@@ -13,8 +13,8 @@ from glow_app.data import TOYS, Split
 from glow_app.generation.plane import density_picture, flow_picture, samples_picture
 from glow_app.images import save_png
 from glow_app.seeding import step_generator
+from glow_app.trace_note import trace_note
 from glow_app.vector_model import VectorModel
-from lightning_modules.report import trace_note
 from lightning_modules.vector_data import VectorDataModule
 from lightning_modules.vector_density import VectorDensityModule
 
