@@ -1,0 +1,43 @@
+"""How good a model is: bits/dim, distances between features, copies of training images, exactness of its inverse."""
+
+from glow_app.evaluation.batches import batches, features_of, fingerprint
+from glow_app.evaluation.bits import MeanBits, mean_bits
+from glow_app.evaluation.compare import Comparison, compare
+from glow_app.evaluation.copies import Nearness, TrainingNeighbours, nearness
+from glow_app.evaluation.data import EvaluationData, evaluation_data
+from glow_app.evaluation.distances import KernelDistance, frechet_distance, kernel_distance
+from glow_app.evaluation.drawing import draw_features
+from glow_app.evaluation.features import FeatureExtractor, load_features
+from glow_app.evaluation.neighbours import Neighbours
+from glow_app.evaluation.picture import neighbour_picture
+from glow_app.evaluation.precision_recall import PrecisionRecall, precision_recall
+from glow_app.evaluation.stability import Exactness, RoundTrip, exactness, round_trips
+
+__all__ = [
+    "Comparison",
+    "EvaluationData",
+    "Exactness",
+    "FeatureExtractor",
+    "KernelDistance",
+    "MeanBits",
+    "Nearness",
+    "Neighbours",
+    "PrecisionRecall",
+    "RoundTrip",
+    "TrainingNeighbours",
+    "batches",
+    "compare",
+    "draw_features",
+    "evaluation_data",
+    "exactness",
+    "features_of",
+    "fingerprint",
+    "frechet_distance",
+    "kernel_distance",
+    "load_features",
+    "mean_bits",
+    "nearness",
+    "neighbour_picture",
+    "precision_recall",
+    "round_trips",
+]

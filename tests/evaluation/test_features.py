@@ -1,0 +1,141 @@
+import json
+import tomllib
+import warnings
+from collections.abc import Callable
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from registry import random_images
+from torch import Tensor, nn
+
+from glow_app.data import load_split
+from glow_app.evaluation import load_features
+from glow_app.evaluation.small_features import WEIGHTS, SmallFeatures
+
+ROOT = Path(__file__).parents[2]
+
+
+class Pooled(nn.Module):
+    """A scripted extractor by the convention: uint8 RGB in, four features out, more of them raw."""
+
+    def forward(self, images: Tensor, return_features: bool = False) -> Tensor:
+        assert images.dtype == torch.uint8
+        pooled = images.float().mean(dim=[2, 3])
+        if return_features:
+            return torch.cat([pooled, images.float().amax(dim=[2, 3])[:, :1]], dim=1)[:, :, None, None]
+        return pooled.softmax(dim=1)
+
+
+class Summed(nn.Module):
+    """Not an extractor: all images become one number."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float().sum()[None]
+
+
+def scripted(module: nn.Module, path: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(module).save(str(path))
+    return path
+
+
+def test_the_weights_that_ship_are_those_of_the_script_that_trained_them() -> None:
+    recorded = json.loads((ROOT / "benchmarks/results/train_features.json").read_text())
+    assert SmallFeatures().sha256 == recorded["sha256"]
+    assert recorded["test_accuracy"] > 0.9
+    assert WEIGHTS.stat().st_size == recorded["bytes"] <= 500_000
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["glow_app"]
+    assert any(fnmatch(str(WEIGHTS.relative_to(ROOT / "glow_app")), pattern) for pattern in patterns)
+
+
+@pytest.mark.slow
+def test_the_classifier_that_ships_is_as_good_as_recorded() -> None:
+    try:
+        test = load_split("fashion_mnist", "test", (1, 28, 28))
+    except FileNotFoundError:
+        pytest.skip("Fashion-MNIST is not here")
+    extract = SmallFeatures()
+    answers = torch.cat([extract.network.head(extract(part)) for part in torch.from_numpy(test.images).split(1000)])
+    recorded = json.loads((ROOT / "benchmarks/results/train_features.json").read_text())
+    assert float((answers.argmax(1) == test.labels).double().mean()) == pytest.approx(
+        recorded["test_accuracy"], abs=1e-3
+    )
+
+
+def test_small_features_take_any_image_by_the_filter_that_they_name() -> None:
+    extract = load_features("small")
+    images = random_images(3, (3, 40, 33))
+    features = extract(images)
+    assert features.shape == (3, 64)
+    assert features.std(0).max() > 0
+    grey = [Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L") for image in images]
+    resized = [np.asarray(one.resize((28, 28), Image.Resampling.LANCZOS)) for one in grey]
+    torch.testing.assert_close(extract(torch.from_numpy(np.stack(resized))[:, None]), features)
+    torch.testing.assert_close(extract(images[1:2]), features[1:2])  # of each image by itself
+    assert (extract.name, extract.preprocessing) == ("fashion-cnn-64", "grey, 28x28 by Lanczos")
+
+
+def test_a_torchscript_module_runs_only_where_it_is_trusted(tmp_path: Path) -> None:
+    path = scripted(Pooled(), tmp_path / "pooled.pt")
+    with pytest.raises(ValueError, match=r"pooled.pt is a TorchScript program, .* --trust-features \(sha256 \w{64}"):
+        load_features(path)
+    extract = load_features(path, trust=True)
+    images = random_images(2, (1, 6, 5))
+    mean, largest = images.float().mean((1, 2, 3)), images.float().amax((1, 2, 3))
+    torch.testing.assert_close(extract(images), torch.stack([mean, mean, mean, largest], dim=1))
+    assert extract.name == "pooled.pt"
+
+
+def test_a_module_that_is_no_extractor_is_refused_on_use(tmp_path: Path) -> None:
+    extract = load_features(scripted(Summed(), tmp_path / "summed.pt"), trust=True)
+    with pytest.raises(ValueError, match=r"summed.pt returns \(1,\) for 3 images; expected \(3, F\)"):
+        extract(random_images(3))
+    extract = load_features(scripted(nn.Linear(3, 3), tmp_path / "linear.pt"), trust=True)
+    with pytest.raises(ValueError, match=r"linear.pt fails on uint8 RGB images"):
+        extract(random_images(3))
+
+
+def test_inception_is_torchvisions_without_its_last_layer(tmp_path: Path) -> None:
+    from torchvision.models import Inception_V3_Weights, inception_v3
+
+    torch.manual_seed(0)
+    network = inception_v3(weights=None, transform_input=True, init_weights=False).eval()
+    torch.save(network.state_dict(), tmp_path / "inception_v3.pth")
+    extract = load_features(tmp_path / "inception_v3.pth")
+    images = random_images(2, (3, 299, 299))
+    features = extract(images)
+    assert features.shape == (2, 2048)
+    # At this size torchvision's own preprocessing, without its crop, changes nothing but mean and deviation.
+    preset = Inception_V3_Weights.IMAGENET1K_V1.transforms(crop_size=299, resize_size=299)
+    with torch.no_grad():
+        torch.testing.assert_close(network.fc(features), network(preset(images)), rtol=1e-3, atol=1e-4)
+    assert extract.name == "torchvision inception_v3 (inception_v3.pth)"
+    assert extract(random_images(1, (1, 28, 28))).shape == (1, 2048)
+
+
+class Dangerous:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return print, ("ran",)
+
+
+def test_other_files_are_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no file nothing.pt; --features takes small"):
+        load_features("nothing.pt")
+    for name, content, reason in (
+        ("code.pth", Dangerous(), "holds code, which is not run"),
+        ("list.pth", [1, 2], "is no state dict"),
+        ("other.pth", nn.Linear(2, 2).state_dict(), "holds other weights than those of torchvision's inception_v3"),
+    ):
+        torch.save(content, tmp_path / name)
+        with pytest.raises(ValueError, match=reason):
+            load_features(tmp_path / name)
+    for name, text in (("notes.txt", b"hello"), ("cut.pth", (tmp_path / "other.pth").read_bytes()[:300])):
+        (tmp_path / name).write_bytes(text)
+        with pytest.raises(ValueError, match=r"is damaged|no weights at all"):
+            load_features(tmp_path / name, trust=True)
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,88 @@
+import math
+
+import pytest
+import torch
+from registry import random_images, tiny_model
+
+from glow_app.data import ImageSet
+from glow_app.evaluation import exactness, mean_bits, round_trips
+from glow_app.model import ImageModel
+from glow_app.seeding import image_generators
+
+
+@pytest.fixture(scope="module")
+def model() -> ImageModel:
+    return tiny_model(num_bits=5)
+
+
+@pytest.fixture(scope="module")
+def images() -> ImageSet:
+    return ImageSet(random_images(20).numpy(), torch.arange(20) % 3, ["a", "b", "c"])
+
+
+def test_mean_bits_are_those_of_each_image_by_its_own_seed(model: ImageModel, images: ImageSet) -> None:
+    pixels = torch.from_numpy(images.images)
+    each = model.bits_per_dim(pixels, None, 3, image_generators(range(5, 25)))
+    found = mean_bits(model, images, 3, seed=5, batch_size=7)
+    assert found.mean == pytest.approx(float(each.mean()), rel=1e-6)
+    assert found.standard_error == pytest.approx(float(each.std()) / math.sqrt(20), rel=1e-5)
+    # The bound gets tighter with more draws, of which the first is the same.
+    assert mean_bits(model, images, 1, seed=5).mean > found.mean > mean_bits(model, images, 30, seed=5).mean
+
+
+def test_labels_reach_a_class_conditional_model(images: ImageSet) -> None:
+    model = tiny_model(num_classes=3)
+    pixels = torch.from_numpy(images.images)
+    each = model.bits_per_dim(pixels, images.labels, 1, image_generators(range(20)))
+    assert mean_bits(model, images).mean == pytest.approx(float(each.mean()), rel=1e-6)
+    assert exactness(model, images).exact_images == 1.0
+
+
+def test_a_good_model_gives_every_value_back(model: ImageModel, images: ImageSet) -> None:
+    found = exactness(model, images, batch_size=6)
+    assert (found.exact_images, found.exact_values, found.max_pixel_error) == (1.0, 1.0, 0)
+
+
+def test_values_that_are_not_given_back_are_counted(model: ImageModel, images: ImageSet) -> None:
+    decode = model.decode
+
+    class Wrong(ImageModel):
+        def decode(self, *arguments: object, **options: object) -> torch.Tensor:
+            back = decode(*arguments, **options)  # type: ignore[arg-type]
+            back[0, 0, 0, 0] ^= 255
+            back[0, 1, 2, 3] ^= 255
+            return back
+
+    wrong = Wrong(model.flow, model.num_bits)
+    found = exactness(wrong, images, batch_size=10)  # the first image of each of two batches
+    assert found.exact_images == pytest.approx(1 - 2 / 20)
+    assert found.exact_values == pytest.approx(1 - 4 / (20 * 3 * 8 * 8))
+    assert found.max_pixel_error > 0
+
+
+def test_round_trips_lose_what_the_precision_loses(model: ImageModel, images: ImageSet) -> None:
+    found = round_trips(model, torch.from_numpy(images.images))
+    assert model.dtype == torch.float32  # it is a copy that becomes float64
+    single, double = ({one.start: one for one in found if one.dtype == dtype} for dtype in ("float32", "float64"))
+    assert list(single) == list(double)
+    assert {"images", "images x 16", "uniform noise", "noise at temperature 0.7"} <= set(single)
+    for start, one in single.items():
+        assert one.unit == ("deviations" if "temperature" in start else "bins")
+        assert 0 < one.median < one.largest < 0.5
+        assert double[start].largest < 1e-6 * one.largest
+    assert single["images"].largest < single["images x 4"].largest < single["images x 16"].largest
+    # By hand, of one of them.
+    x = (torch.from_numpy(images.images) // 8 + 0.5) / 32 - 0.5
+    with torch.no_grad():
+        error = (model.flow.decode(model.flow.encode(4 * x)) - 4 * x) * 32
+    worst = error.abs().flatten(1).amax(1)
+    found_error = single["images x 4"]
+    assert (found_error.median, found_error.largest) == pytest.approx((float(worst.median()), float(worst.max())), 1e-3)
+
+
+def test_inputs_that_overflow_are_told(images: ImageSet) -> None:
+    model = tiny_model(num_bits=5)
+    with torch.no_grad():
+        next(iter(model.flow.parameters())).fill_(torch.nan)
+    found = round_trips(model, torch.from_numpy(images.images))
+    assert all((one.median, one.largest) == (math.inf, math.inf) for one in found)
