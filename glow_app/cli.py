@@ -22,6 +22,7 @@ COMMANDS = {
     "edit": "learn attributes from examples, and change pictures",
     "reconstruct": "encode and decode images, and say how exact it was",
     "score": "how likely and how odd images are",
+    "evaluate": "how good a model is: likelihood, FID, copies, exactness",
     "encode": "the latents of images, as a file",
     "decode": "the images of latents",
     "serve": "an API and a page for a model",

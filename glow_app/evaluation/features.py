@@ -20,6 +20,7 @@ class FeatureExtractor(Protocol):
 
     Attributes:
         name: What figures are quoted with.
+        trained_on: Of which kind of images the features can tell something.
         preprocessing: What happens to the images first.
         sha256: Of the weights' file.
     Shape:
@@ -27,6 +28,7 @@ class FeatureExtractor(Protocol):
     """
 
     name: str
+    trained_on: str
     preprocessing: str
     sha256: str
 

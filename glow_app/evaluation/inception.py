@@ -32,6 +32,7 @@ class InceptionFeatures:
         Szegedy et al. 2015, arXiv:1512.00567.
     """
 
+    trained_on = "ImageNet, if the file is torchvision's"
     preprocessing = "RGB, 299x299 by the bilinear filter with antialiasing, ImageNet's mean and deviation"
 
     def __init__(self, path: Path, sha256: str, device: torch.device | str = "cpu") -> None:

@@ -66,6 +66,7 @@ class SmallFeatures:
     """
 
     name = "fashion-cnn-64"
+    trained_on = "Fashion-MNIST"
     preprocessing = "grey, 28x28 by Lanczos"
     num_features = FashionCNN.num_features
 

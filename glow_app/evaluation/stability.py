@@ -90,10 +90,9 @@ def round_trips(model: ImageModel, images: Tensor, labels: Tensor | None = None,
     """
     found = []
     for dtype in (torch.float32, torch.float64):
-        flow = deepcopy(model).to(dtype)
-        if dtype == torch.float64 and model.device.type == "mps":
-            flow = flow.cpu()  # which has nothing wider than float32
-        found += list(_round_trips(flow, images, labels, seed))
+        # MPS has nothing wider than float32.
+        device = "cpu" if dtype == torch.float64 and model.device.type == "mps" else model.device
+        found += list(_round_trips(deepcopy(model).to(device).to(dtype), images, labels, seed))
     return found
 
 

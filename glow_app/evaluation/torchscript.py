@@ -28,6 +28,7 @@ class TorchScriptFeatures:
         Karras et al. 2021, arXiv:2106.12423, whose metrics brought the convention.
     """
 
+    trained_on = "what its file does not say"
     preprocessing = "the module's own"
 
     def __init__(self, path: Path, sha256: str, device: torch.device | str = "cpu") -> None:

@@ -12,7 +12,7 @@ from glow_app.generation import sample_batches
 class Means:
     """Features of which the right answers are plain: the mean of each channel."""
 
-    name, preprocessing, sha256 = "means", "none", "0"
+    name, trained_on, preprocessing, sha256 = "means", "nothing", "none", "0"
 
     def __call__(self, images: Tensor) -> Tensor:
         return images.float().mean((2, 3))

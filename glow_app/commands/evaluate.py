@@ -1,0 +1,215 @@
+"""Measure a model: bits/dim, FID, KID, precision and recall, copies of training images, exactness of its inverse."""
+
+import argparse
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glow_app import __version__
+from glow_app.commands.common import (
+    add_model_arguments,
+    add_output_arguments,
+    device_of,
+    load,
+    output_folder,
+    positive_int,
+    refuse_existing,
+)
+from glow_app.commands.sample import LARGEST_SEED, seed, temperatures
+from glow_app.usage import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from glow_app.data import ImageSet
+    from glow_app.evaluation import Comparison, EvaluationData, FeatureExtractor
+    from glow_app.model import ImageModel
+
+LEAST = 8  # images, for a comparison of features to mean anything at all
+COMPARED = 256  # images of which the nearest training images are sought
+SHOWN, NEIGHBOURS = 8, 4  # rows of the picture, and neighbours of each kind
+SENT = 32  # images through the round trips
+WIDTH = 28  # of the first column
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``glow evaluate``."""
+    add_model_arguments(parser)
+    add_output_arguments(parser, "evaluation")
+    source = "images to measure on: digits, fashion_mnist, folder, ...; those of the training, if it recorded them"
+    parser.add_argument("--source", default=None, help=source)
+    parser.add_argument("--root", default=None, help="where the source's files lie", metavar="FOLDER")
+    parser.add_argument("--split", choices=("test", "validation"), default="test", help="held-out images to measure on")
+    parser.add_argument("--limit", type=positive_int, default=2000, help="how many of them at most")
+    among = "training images to seek neighbours among, at most"
+    parser.add_argument("--train-limit", type=positive_int, default=60_000, help=among)
+    parser.add_argument("--count", type=positive_int, default=None, help="images to draw; as many as are measured on")
+    parser.add_argument("--temperature", type=temperatures, default=1.0, help="of the drawn images, or one a level")
+    parser.add_argument("--draws", type=positive_int, default=16, help="of the importance-weighted bits/dim")
+    features = "small, a TorchScript module, or a state dict of torchvision's inception_v3"
+    parser.add_argument("--features", default="small", help=features, metavar="small|FILE")
+    trust = "let a TorchScript module run, which is a program"
+    parser.add_argument("--trust-features", action="store_true", help=trust)
+    parser.add_argument("--seed", type=seed, default=0, help="of all noise: image i has the seed plus i")
+    parser.add_argument("--batch-size", type=positive_int, default=64, help="images at a time")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, print, and write evaluation.json and neighbours.png."""
+    from glow_app.evaluation import load_features
+    from glow_app.files import atomic_file
+    from glow_app.images import save_png
+    from glow_app.pretrained import model_hash
+
+    path, picture_path = (Path(arguments.output) / name for name in ("evaluation.json", "neighbours.png"))
+    refuse_existing([path, picture_path], arguments.overwrite)
+    extract = load_features(arguments.features, device_of(arguments), arguments.trust_features)
+    model = load(arguments)
+    data = _data(model, arguments)
+    count = arguments.count or len(data.held_out)
+    if min(len(data.held_out), count) < LEAST or count + arguments.seed > LARGEST_SEED:
+        raise UsageError(
+            f"{len(data.held_out)} images and {count} drawn from seed {arguments.seed} on; expected at least {LEAST} "
+            f"of both, and --seed plus --count up to {LARGEST_SEED}"
+        )
+    record = {"version": __version__, "model": model_hash(model), "num_bits": model.num_bits, "data": data.facts}
+    record |= {"dtype": str(model.dtype)[6:], "seed": arguments.seed, "batch_size": arguments.batch_size}
+    record["bits_per_dim"] = _bits(model, data.held_out, arguments)
+    found, picture = _comparisons(model, data, extract, count, arguments)
+    record |= found | {"inverse": _inverse(model, data.held_out, arguments)}
+    save_png(picture, output_folder(arguments) / picture_path.name, {"model": record["model"], "seed": arguments.seed})
+    with atomic_file(path) as file:
+        file.write((json.dumps(_finite(record), indent=1) + "\n").encode())
+    print(f"all figures: {path}\nnearest training images: {picture_path}")
+
+
+def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData":
+    from glow_app.checkpoint import training_data
+    from glow_app.evaluation import evaluation_data
+
+    data = evaluation_data(
+        model,
+        training_data(arguments.checkpoint),
+        source=arguments.source,
+        root=arguments.root,
+        split=arguments.split,
+        limit=arguments.limit,
+        train_limit=arguments.train_limit,
+    )
+    known = "as in the training" if data.facts["as_in_training"] else "not what the model's training recorded"
+    size = "x".join(map(str, model.flow.image_shape))
+    print(
+        f"data: {data.facts['source']} ({known}), {len(data.held_out)} images of the {arguments.split} split, {size}, "
+        f"{model.num_bits}-bit"
+    )
+    return data
+
+
+def _bits(model: "ImageModel", images: "ImageSet", arguments: argparse.Namespace) -> dict[str, Any]:
+    from glow_app.evaluation import mean_bits
+    from glow_app.trace_note import trace_note
+
+    note = trace_note(model, math.prod(model.flow.latent_shapes[-1]))
+    found = {}
+    for name, draws in (("one_draw", 1), ("importance_weighted", arguments.draws)):
+        bits = mean_bits(model, images, draws, arguments.seed, arguments.batch_size)
+        words = "one draw" if draws == 1 else f"{draws} draws, importance-weighted"
+        print(_row("bits/dim", f"{bits.mean:.4f} ± {bits.standard_error:.4f}", f"{words}{note}"))
+        found[name] = asdict(bits)
+    return found | {"trace_estimated": bool(note)}
+
+
+def _comparisons(
+    model: "ImageModel",
+    data: "EvaluationData",
+    extract: "FeatureExtractor",
+    count: int,
+    arguments: argparse.Namespace,
+) -> "tuple[dict[str, Any], Any]":
+    """Return what features tell of drawn images, and the picture of their nearest training images."""
+    from glow_app.evaluation import batches, compare, draw_features, features_of
+
+    size = arguments.batch_size
+    labels = None if model.flow.num_classes is None else data.held_out.labels.tolist()
+    samples = {"temperature": arguments.temperature, "seed": arguments.seed}
+    drawn, shown = draw_features(model, count, extract, labels=labels, batch_size=size, num_kept=COMPARED, **samples)
+    # What a perfect model would score: other real images, as many as were drawn if there are so many.
+    others = data.train.subset(range(min(count, len(data.train))))
+    real, known = (features_of((part for part, _ in batches(one, size)), extract) for one in (data.held_out, others))
+    sets = {"drawn": compare(real, drawn, arguments.seed), "training_images": compare(real, known, arguments.seed)}
+    kind = f"{real.shape[1]} of them, trained on {extract.trained_on}"
+    print(f"features: {extract.name} ({kind}), sha256 {extract.sha256}")
+    temperature = json.dumps(arguments.temperature)
+    _print_comparisons(sets, f"{count} drawn, T = {temperature}", f"{len(known)} training images")
+    near, picture = _neighbours(data, extract, shown, size)
+    facts = {name: getattr(extract, name) for name in ("name", "trained_on", "sha256", "preprocessing")}
+    record = {
+        "samples": {**samples, "count": count, "labels": labels and "those of the held-out images, in turn"},
+        "features": facts | {"num_features": real.shape[1]},
+        "comparisons": {name: asdict(one) for name, one in sets.items()} | {"training_images_compared": len(known)},
+        "nearest": near,
+    }
+    return record, picture
+
+
+def _print_comparisons(sets: "dict[str, Comparison]", *titles: str) -> None:
+    print(_row("", *titles))
+    found = list(sets.values())
+    print(_row("FID", *(f"{one.fid:.3f}" for one in found)))
+    print(_row("KID x 1000", *(f"{1000 * one.kid.mean:.3f} ± {1000 * one.kid.std:.3f}" for one in found)))
+    for name in ("precision", "recall"):
+        print(_row(name, *(f"{getattr(one.precision_recall, name):.3f}" for one in found)))
+
+
+def _neighbours(
+    data: "EvaluationData", extract: "FeatureExtractor", drawn: "Tensor", batch_size: int
+) -> tuple[dict[str, Any], Any]:
+    import torch
+
+    from glow_app.evaluation import TrainingNeighbours, nearness, neighbour_picture
+
+    held_out = torch.from_numpy(data.held_out.head(COMPARED))
+    found = TrainingNeighbours(torch.cat([drawn, held_out]), data.train, extract, NEIGHBOURS, batch_size)
+    kinds = {"features": found.by_features, "pixels": found.by_pixels}
+    near: dict[str, Any] = {}
+    blocks = {"drawn": drawn[:SHOWN, None]}
+    for name, one in kinds.items():
+        drawn_distances, held_out_distances = one.distances[:, 0].split([len(drawn), len(held_out)])
+        near[name] = asdict(nearness(drawn_distances, held_out_distances))
+        rows = one.indices[:SHOWN]
+        nearest, _ = data.train.__getitems__(rows.flatten().tolist())
+        blocks[f"nearest of {len(data.train)} training images by {name}"] = nearest.unflatten(0, rows.shape)
+        text = f"{near[name]['drawn']:.3f} drawn, {near[name]['held_out']:.3f} held out"
+        print(_row(f"nearest by {name}", text, f"nearer than held out: {near[name]['nearer']:.3f}"))
+    near |= {"drawn_images": len(drawn), "held_out_images": len(held_out), "training_images": len(data.train)}
+    return near, neighbour_picture(blocks)
+
+
+def _inverse(model: "ImageModel", images: "ImageSet", arguments: argparse.Namespace) -> dict[str, Any]:
+    from glow_app.evaluation import exactness, round_trips
+
+    exact = exactness(model, images, arguments.batch_size)
+    share = f"{exact.exact_images:.4%} of images"
+    print(_row("reconstructed exactly", share, f"largest error {exact.max_pixel_error} of 255"))
+    sent, labels = images.__getitems__(range(min(SENT, len(images))))
+    trips = round_trips(model, sent, labels, arguments.seed)
+    half = len(trips) // 2
+    print(_row("error there and back", "float32: median, largest", "float64: median, largest"))
+    for pair in zip(trips[:half], trips[half:], strict=True):
+        print(_row(f"  {pair[0].start}", *(f"{one.median:.1e}, {one.largest:.1e} {one.unit}" for one in pair)))
+    return {"reconstruction": asdict(exact), "round_trips": [asdict(one) for one in trips], "sent": len(sent)}
+
+
+def _row(name: str, *cells: str) -> str:
+    return f"{name:<{WIDTH}}" + "".join(f"{cell:<36}" for cell in cells).rstrip()
+
+
+def _finite(value: Any) -> Any:
+    """Return plain types with None in place of numbers that are not finite, which JSON has no words for."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

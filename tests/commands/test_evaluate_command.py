@@ -1,0 +1,129 @@
+"""`glow evaluate`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from glow_app.checkpoint import load_model
+from glow_app.data import load_split
+from glow_app.evaluation import compare, draw_features, evaluation_data, load_features, mean_bits
+from glow_app.pretrained import model_hash
+
+Glow = Callable[..., Any]
+FAST = ["--limit", 40, "--train-limit", 60, "--draws", 2, "--batch-size", 20]
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads((folder / "evaluation.json").read_text(), parse_constant=refuse)
+
+
+@pytest.mark.filterwarnings("ignore:FID of")
+def test_all_figures_and_what_defines_them(trained: Path, tmp_path: Path, glow: Glow) -> None:
+    result = glow("evaluate", "--checkpoint", trained, "--seed", 3, "--temperature", 0.8, *FAST)
+    assert result.code == 0, result
+    (warning,) = result.errors
+    assert warning.startswith("FID of 40 images by 64 features is too large")
+    found = figures(tmp_path / "evaluation")
+    model = load_model(trained)
+    assert (found["model"], found["num_bits"], found["seed"]) == (model_hash(model), 4, 3)
+    # What the run recorded: digits by their seed, of which the first 256 are trained on.
+    data = found["data"]
+    assert (data["source"], data["split"], data["images"], data["training_images"]) == ("digits", "test", 40, 60)
+    assert data["as_in_training"]
+    held_out = load_split("digits", "test", (1, 8, 8), limit=40)
+    bits = mean_bits(model, held_out, 2, 3)
+    assert found["bits_per_dim"]["importance_weighted"]["mean"] == pytest.approx(bits.mean, rel=1e-6)
+    assert found["bits_per_dim"]["one_draw"]["mean"] > bits.mean
+    extract = load_features()
+    real = extract(torch.from_numpy(held_out.images))
+    drawn, _ = draw_features(model, 40, extract, temperature=0.8, seed=3, batch_size=20)
+    expected = compare(real, drawn, 3)
+    compared = found["comparisons"]["drawn"]
+    assert compared["fid"] == pytest.approx(expected.fid, rel=1e-3)
+    assert compared["kid"]["mean"] == pytest.approx(expected.kid.mean, rel=1e-3)
+    assert compared["precision_recall"] == pytest.approx(
+        {"precision": expected.precision_recall.precision, "recall": expected.precision_recall.recall}
+        | {"num_neighbours": 3}
+    )
+    # A model of two epochs is told from the data, which training images are not.
+    assert found["comparisons"]["training_images"]["fid"] < 0.5 * compared["fid"]
+    assert found["samples"] == {"temperature": 0.8, "seed": 3, "count": 40, "labels": None}
+    assert (found["features"]["name"], found["features"]["sha256"]) == (extract.name, extract.sha256)
+    assert found["nearest"]["training_images"] == 60
+    assert found["inverse"]["reconstruction"]["exact_images"] == 1.0
+    assert len(found["inverse"]["round_trips"]) == 16
+    for text in (
+        "as in the training",
+        f"{bits.mean:.4f} ± ",
+        f"{compared['fid']:.3f}",
+        "uniform noise",
+        extract.sha256,
+    ):
+        assert text in result.output
+    with Image.open(tmp_path / "evaluation/neighbours.png") as picture:
+        assert picture.height > 8 * 64
+        assert picture.info["model"] == found["model"]
+
+
+@pytest.mark.filterwarnings("ignore:FID of")
+def test_an_export_knows_its_images_too(trained: Path, tmp_path: Path, glow: Glow) -> None:
+    assert glow("evaluate", "--checkpoint", trained / "model", *FAST).code == 0
+    assert glow("evaluate", "--checkpoint", trained / "best.ckpt", *FAST, "--output", "other").code == 0
+    one, two = figures(tmp_path / "evaluation"), figures(tmp_path / "other")
+    assert one == two
+
+
+@pytest.mark.filterwarnings("ignore:FID of")
+def test_a_class_conditional_model_by_the_labels_of_the_images(
+    conditional: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]
+) -> None:
+    assert "give --source" in refused("evaluate", "--checkpoint", conditional)
+    result = glow("evaluate", "--checkpoint", conditional, "--source", "digits", "--count", 50, *FAST)
+    assert result.code == 0, result
+    assert "not what the model's training recorded" in result.output
+    found, model = figures(tmp_path / "evaluation"), load_model(conditional)
+    held_out = evaluation_data(model, {}, source="digits", limit=40).held_out
+    assert found["bits_per_dim"]["one_draw"]["mean"] == pytest.approx(mean_bits(model, held_out).mean, rel=1e-6)
+    assert found["samples"]["count"] == 50
+    assert found["samples"]["labels"] == "those of the held-out images, in turn"
+
+
+class Means(nn.Module):
+    """Features by the convention of TorchScript extractors."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float().mean(dim=[2, 3])
+
+
+@pytest.mark.filterwarnings("ignore:FID of", "ignore:.torch.jit")
+def test_features_of_ones_own(trained: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]) -> None:
+    torch.jit.script(Means()).save(str(tmp_path / "means.pt"))
+    options = ["--checkpoint", trained, "--features", tmp_path / "means.pt", *FAST]
+    assert "pass --trust-features" in refused("evaluate", *options)
+    assert glow("evaluate", *options, "--trust-features").code == 0
+    found = figures(tmp_path / "evaluation")["features"]
+    assert (found["name"], found["num_features"]) == ("means.pt", 3)
+
+
+def test_what_is_refused_before_anything_is_measured(
+    trained: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    here = ["evaluate", "--checkpoint", trained]
+    assert "there is no file nothing.pt" in refused(*here, "--features", "nothing.pt")
+    assert "expected at least 8 of both" in refused(*here, "--limit", 5, code=2)
+    assert "expected at least 8 of both" in refused(*here, "--count", 5, code=2)
+    assert "source folder needs --root" in refused(*here, "--source", "folder")
+    assert "invalid choice" in refused(*here, "--split", "train", code=2)
+    assert not (tmp_path / "evaluation").exists()
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation/neighbours.png").touch()
+    assert "--overwrite" in refused(*here)
