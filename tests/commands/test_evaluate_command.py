@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from registry import tiny_model
 from torch import Tensor, nn
 
 from glow_app.checkpoint import load_model
 from glow_app.data import load_split
 from glow_app.evaluation import compare, draw_features, evaluation_data, load_features, mean_bits
-from glow_app.pretrained import model_hash
+from glow_app.pretrained import model_hash, save_pretrained
 
 Glow = Callable[..., Any]
 FAST = ["--limit", 40, "--train-limit", 60, "--draws", 2, "--batch-size", 20]
@@ -95,6 +96,19 @@ def test_a_class_conditional_model_by_the_labels_of_the_images(
     assert found["bits_per_dim"]["one_draw"]["mean"] == pytest.approx(mean_bits(model, held_out).mean, rel=1e-6)
     assert found["samples"]["count"] == 50
     assert found["samples"]["labels"] == "those of the held-out images, in turn"
+
+
+@pytest.mark.filterwarnings("ignore:FID of")
+def test_figures_that_are_not_finite_are_null(tmp_path: Path, glow: Glow) -> None:
+    model = tiny_model(num_bits=4, image_shape=(1, 8, 8))
+    with torch.no_grad():
+        next(iter(model.flow.parameters())).fill_(torch.nan)
+    broken = save_pretrained(model, tmp_path / "broken")
+    assert glow("evaluate", "--checkpoint", broken, "--source", "digits", *FAST).code == 0
+    found = figures(tmp_path / "evaluation")
+    assert found["bits_per_dim"]["one_draw"]["mean"] is None
+    assert found["inverse"]["reconstruction"]["exact_images"] < 1
+    assert {one["largest"] for one in found["inverse"]["round_trips"]} == {None}
 
 
 class Means(nn.Module):
