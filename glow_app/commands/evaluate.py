@@ -98,7 +98,7 @@ def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData
         limit=arguments.limit,
         train_limit=arguments.train_limit,
     )
-    known = "as in the training" if data.facts["as_in_training"] else "not what the model's training recorded"
+    known = "as in the training" if data.facts["as_in_training"] else "not recorded whether the training held them out"
     size = "x".join(map(str, model.flow.image_shape))
     print(
         f"data: {data.facts['source']} ({known}), {len(data.held_out)} images of the {arguments.split} split, {size}, "

@@ -1,6 +1,7 @@
 """Which images a model is measured on: those that its training held out, by the same cut."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,8 @@ def evaluation_data(
         limit: Of the held-out images.
         train_limit: Of the training images.
     Raises:
-        ValueError: If neither says which source, it needs a place and has none, or has other classes than the model.
+        ValueError: If neither says which source, it needs a place and has none, or has more or fewer
+            classes than the model. Where only their names differ there is a warning.
         FileNotFoundError: If the images are not there.
     """
     source = source or recorded.get("source")
@@ -65,12 +67,7 @@ def evaluation_data(
     shape = model.flow.image_shape
     held_out = load_split(split=split, image_shape=shape, limit=limit, **chosen)
     train = load_split(split="train", image_shape=shape, limit=min(limits, default=None), **chosen)
-    num_classes = model.flow.num_classes
-    if num_classes is not None and len(held_out.class_names) != num_classes:
-        raise ValueError(
-            f"the model has {num_classes} classes, and the images of {source} have {len(held_out.class_names)}; "
-            "give images of the classes that it was trained on"
-        )
+    _check_classes(model, source, held_out.class_names)
     facts = {name: value for name, value in chosen.items() if name != "cache_dir" and value is not None} | {
         "as_in_training": known,
         "split": split,
@@ -80,3 +77,21 @@ def evaluation_data(
         "training_images": len(train),
     }
     return EvaluationData(held_out, train, facts)
+
+
+def _check_classes(model: ImageModel, source: str, names: Sequence[str]) -> None:
+    num_classes = model.flow.num_classes
+    if num_classes is None:
+        return
+    if len(names) != num_classes:
+        raise ValueError(
+            f"the model has {num_classes} classes, and the images of {source} have {len(names)}; "
+            "give images of the classes that it was trained on"
+        )
+    if model.class_names and model.class_names != tuple(names):
+        first = next(pair for pair in zip(model.class_names, names, strict=True) if pair[0] != pair[1])
+        warnings.warn(
+            f"the model knows other classes than {source}, such as {first[0]!r} where the images have {first[1]!r}; "
+            "labels go by their numbers",
+            stacklevel=3,
+        )

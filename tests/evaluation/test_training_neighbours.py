@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -77,5 +79,16 @@ def test_images_that_cannot_be_meant_are_refused() -> None:
         evaluation_data(model, {})
     with pytest.raises(ValueError, match="source folder needs --root"):
         evaluation_data(model, {"source": "folder", "seed": 0})
-    with pytest.raises(ValueError, match="the model has 3 classes, and the images of digits have 10"):
+    with pytest.raises(ValueError, match="the model has 3 classes, and the images of digits have 10; give"):
+        evaluation_data(model, {}, source="digits")
+
+
+def test_as_many_classes_need_not_be_the_same_ones() -> None:
+    model = tiny_model(image_shape=(1, 8, 8), num_classes=10)
+    model.class_names = [str(number) for number in range(10)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert evaluation_data(model, {}, source="digits", limit=20).facts["images"] == 20
+    model.class_names = ["0", *(f"cat {number}" for number in range(1, 10))]
+    with pytest.warns(UserWarning, match="other classes than digits, such as 'cat 1' where the images have '1'"):
         evaluation_data(model, {}, source="digits")
