@@ -87,7 +87,7 @@ class Gate:
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        body: list[bytes] = []
+        body = bytearray()
         held = 0
 
         def hold(size: int) -> None:
@@ -104,7 +104,7 @@ class Gate:
                 self._check_key(headers)
             if scope["method"] == "POST" and "post" in self._endpoints.get(scope["path"], ()):
                 await self._read_body(headers, receive, body, hold)
-            await self._app(scope, _replay(b"".join(body), receive), send)
+            await self._app(scope, _replay(body, receive), send)
         except _ClientLeft:
             pass
         except Exception as found:
@@ -127,7 +127,7 @@ class Gate:
             raise ApiError(401, "no_key", "the key is missing or wrong; expected the header Authorization: Bearer KEY")
 
     async def _read_body(
-        self, headers: Headers, receive: Receive, body: list[bytes], hold: Callable[[int], None]
+        self, headers: Headers, receive: Receive, body: bytearray, hold: Callable[[int], None]
     ) -> None:
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise ApiError(415, "not_json", "the body is of another type; expected Content-Type: application/json")
@@ -142,7 +142,7 @@ class Gate:
                         raise _ClientLeft
                     chunk = message.get("body", b"")
                     hold(len(chunk))
-                    body.append(chunk)
+                    body.extend(chunk)
                     if not message.get("more_body", False):
                         return
         except TimeoutError as error:
@@ -159,11 +159,17 @@ class _ClientLeft(Exception):
     """The client closed the connection before its request was complete."""
 
 
-def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Any]]:
-    """Return a receive that gives the body, and then what comes after it: that the client left."""
-    pending = [{"type": "http.request", "body": body, "more_body": False}]
+def _replay(body: bytearray, receive: Receive) -> Callable[[], Awaitable[Any]]:
+    """Return a receive that hands over the body, and then what comes after it: that the client left."""
+    is_given = False
 
     async def replayed() -> Message:
-        return pending.pop() if pending else await receive()
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        whole = bytes(body)
+        body.clear()  # or it would be held twice
+        return {"type": "http.request", "body": whole, "more_body": False}
 
     return replayed

@@ -22,7 +22,7 @@ from glow_app.server.worker import Job, ModelWorker, SampleJob
 __all__ = ["Service"]
 
 _LOOK_AGAIN = 0.1  # seconds between looks whether the client is still there
-_DECODERS = 2  # pictures decoded at one time: each may take 20 bytes a pixel while it is
+_DECODERS = 1  # pictures decoded at one time: each may take six bytes a pixel while it is
 
 
 class Service:

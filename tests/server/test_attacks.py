@@ -1,0 +1,131 @@
+"""A server that is treated badly: it holds no more memory for it, and others are served."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from registry import tiny_model
+from running import as_base64
+from serving_process import served
+from test_pictures import JPEG, png, text_bomb
+
+from glow_app.pretrained import save_pretrained
+
+HEAD = "POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+GROWTH = 300  # MB: 128 of bodies and a copy of one, what it is parsed to, a picture of 20 megapixels
+Attack = Callable[[str, int], Awaitable[None]]
+
+
+def resident(process: int) -> float:
+    """Return the most megabytes that a process has held."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1e3
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, httpx.Client]]:
+    folder = save_pretrained(tiny_model(num_classes=4), tmp_path_factory.mktemp("attacked") / "model")
+    with served(folder, "--max-body-seconds=3") as (process, client):
+        picture = as_base64(JPEG)
+        for _ in range(3):
+            client.post("/v1/score", json={"images": [picture] * 64})
+        yield process.pid, client
+
+
+async def gigabyte(host: str, port: int) -> None:
+    """Send a body of a gigabyte in chunks, as far as the server takes it."""
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write((HEAD + "Transfer-Encoding: chunked\r\n\r\n").encode())
+    chunk = b"100000\r\n" + b" " * 2**20 + b"\r\n"
+    with contextlib.suppress(OSError):
+        for _ in range(1024):
+            writer.write(chunk)
+            await writer.drain()
+    with contextlib.suppress(OSError):
+        answer = await reader.read(100)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 413"), answer
+    writer.close()
+
+
+async def connections(host: str, port: int) -> None:
+    """Hold a thousand connections open: silent ones, half a head, half a body."""
+    openings = [b"", b"GET / HTTP/1.1\r\nX-A", (HEAD + "Content-Length: 99\r\n\r\n{").encode()]
+    held = []
+    for number in range(1000):
+        _, writer = await asyncio.open_connection(host, port)
+        writer.write(openings[number % 3])
+        held.append(writer)
+    await asyncio.sleep(1)
+    for writer in held:
+        writer.close()
+
+
+async def pictures(host: str, port: int) -> None:
+    """Send pictures that are small on the wire and huge decoded, all at one time."""
+    bombs = [png(10_000, 10_000, bytes(10**7)), png(4_400, 4_400), text_bomb(), JPEG[:100]]
+    bodies = [{"images": [as_base64(bomb)] * 8} for bomb in bombs]
+    async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=120) as client:
+        answers = await asyncio.gather(*(client.post("/v1/score", json=body) for body in bodies * 4))
+    assert {answer.status_code for answer in answers} <= {200, 413, 415, 422, 503}
+    assert {answers[0].status_code, answers[2].status_code, answers[3].status_code} <= {413, 415, 422}
+
+
+async def numbers(host: str, port: int) -> None:
+    """Send values beyond all bounds."""
+    texts = ['{"seed": 1e400}', '{"temperature": [' + "0.7," * 100_000 + "0.7]}", '{"count": -1}', '{"a":' * 10_000]
+    async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=60) as client:
+        for text in texts:
+            answer = await client.post("/v1/sample", content=text, headers={"content-type": "application/json"})
+            assert 400 <= answer.status_code < 500
+            assert len(answer.text) < 500
+            json.loads(answer.text)
+
+
+async def large_bodies(host: str, port: int) -> None:
+    """Send as many bodies of nearly the largest size as it takes."""
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            yield b" " * 1_000_000
+
+    headers = {"content-type": "application/json"}
+    async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=60) as client:
+        answers = await asyncio.gather(
+            *(client.post("/v1/sample", content=body(), headers=headers) for _ in range(64)), return_exceptions=True
+        )
+    statuses = {answer.status_code for answer in answers if isinstance(answer, httpx.Response)}
+    assert statuses <= {408, 413, 422, 503}
+    assert statuses & {422, 503}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", [gigabyte, connections, pictures, numbers, large_bodies])
+def test_others_are_served_and_no_memory_is_lost(attack: Attack, server: tuple[int, httpx.Client]) -> None:
+    process, client = server
+    before = resident(process)
+
+    async def both() -> list[int]:
+        host, port = client.base_url.host, client.base_url.port or 0
+        attacking = asyncio.ensure_future(attack(host, port))
+        statuses: list[int] = []
+        async with httpx.AsyncClient(base_url=client.base_url, timeout=60) as other:
+            while not attacking.done() or len(statuses) < 5:
+                statuses.append((await other.post("/v1/sample", json={})).status_code)
+                await asyncio.sleep(0.05)
+        await attacking
+        return statuses
+
+    statuses = asyncio.run(both())
+    assert set(statuses) <= ({200, 503} if attack is large_bodies else {200})
+    for _ in range(100):
+        if client.post("/v1/sample", json={}).status_code == 200:
+            break
+        time.sleep(0.1)
+    assert client.post("/v1/sample", json={}).status_code == 200
+
+    assert resident(process) - before < GROWTH, "megabytes"
