@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from glow_app import __version__
 from glow_app.density import Density
+from glow_app.files import atomic_folder
 from glow_app.places import find_folder, hint
 from glow_app.rebuild import build_model
 
@@ -43,55 +42,30 @@ def save_pretrained(
         FileExistsError: If the folder exists, unless ``overwrite``.
     """
     folder = Path(folder)
-    if folder.exists():
-        _require_replaceable(folder, overwrite)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    config = {
-        "format": FORMAT,
-        "version": __version__,
-        "sha256": model_hash(model),
-        "model": model.config,
-        "training": {**model.facts, **(training or {})},
-    }
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        # Not the scratch folder itself: it is private to the user, while a model is to be read by others.
-        beside = Path(scratch) / "new"
-        beside.mkdir()
+    with atomic_folder(folder, (CONFIG_NAME, WEIGHTS_NAME), _is_export, overwrite) as beside:
+        config = {
+            "format": FORMAT,
+            "version": __version__,
+            "sha256": model_hash(model),
+            "model": model.config,
+            "training": {**model.facts, **(training or {})},
+        }
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(weights, beside / WEIGHTS_NAME)
         # safetensors leaves the file private; the configuration's permissions are what the user's umask says.
         (beside / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         shutil.copymode(beside / CONFIG_NAME, beside / WEIGHTS_NAME)
-        _exchange(beside, folder, Path(scratch) / "old")
     return folder
 
 
-def _require_replaceable(folder: Path, overwrite: bool) -> None:
-    """Refuse to replace anything but an export of this project with nothing beside it."""
-    if not overwrite:
-        raise FileExistsError(f"{folder} exists already; choose another place or pass --overwrite")
-    if not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file; choose another place for the exported model")
-    others = {path.name for path in folder.iterdir()} - {CONFIG_NAME, WEIGHTS_NAME}
-    if others:
-        raise FileExistsError(f"{folder} holds other files too, such as {min(others)}; choose another place")
-    if (folder / CONFIG_NAME).exists():
-        try:
-            read_config(folder)
-        except ValueError as error:
-            raise FileExistsError(f"{folder} holds another program's {CONFIG_NAME}; choose another place") from error
-
-
-def _exchange(new: Path, folder: Path, old: Path) -> None:
-    """Put ``new`` in the place of ``folder``, or leave ``folder`` as it was."""
-    if folder.exists():
-        os.replace(folder, old)
+def _is_export(folder: Path) -> bool:
+    """Return whether a folder's configuration, if there is one, is of this project."""
+    if not (folder / CONFIG_NAME).exists():
+        return True
     try:
-        os.replace(new, folder)
-    except OSError:
-        if old.exists():
-            os.replace(old, folder)
-        raise
+        return bool(read_config(folder))
+    except ValueError:
+        return False
 
 
 def load_pretrained(place: str | Path) -> Density:

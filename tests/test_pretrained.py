@@ -221,7 +221,7 @@ def test_a_failed_exchange_keeps_the_old_export(
             raise OSError("interrupted")
         rename(source, target)
 
-    monkeypatch.setattr(pretrained.os, "replace", fails_to_move_in)
+    monkeypatch.setattr(os, "replace", fails_to_move_in)
     with pytest.raises(OSError, match="interrupted"):
         save_pretrained(tiny_model(seed=1), folder, overwrite=True)
     assert model_hash(load_pretrained(folder)) == model_hash(model)
