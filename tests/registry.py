@@ -17,6 +17,7 @@ from glow_app.bijections import (
     ConditionalAffine,
     ContinuousFlow,
     DiagonalAffine,
+    FixedAffine,
     Inverse,
     InvertibleConv1x1,
     MaskedAutoregressive,
@@ -146,6 +147,7 @@ REGISTRY: dict[str, Case] = {
     "PixelwiseChain of four": Case(
         lambda: PixelwiseChain(InvertibleConv1x1(3), ActNorm(3), InvertibleConv1x1(3), ActNorm(3)), (3, 2, 1)
     ),
+    "FixedAffine": Case(lambda: FixedAffine(perturb(InvertibleConv1x1(4).double())), (4, 1, 3)),
     "AffineCoupling, conv": Case(lambda: AffineCoupling(4, _conv(4, 2)), (4, 2, 2)),
     "AffineCoupling, conv, context": Case(lambda: AffineCoupling(4, _conv(4, 2, 3)), (4, 2, 1), (3,)),
     "AffineCoupling, residual": Case(lambda: AffineCoupling(4, _residual(4, 2)), (4, 1, 2)),

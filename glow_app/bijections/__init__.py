@@ -8,7 +8,7 @@ from glow_app.bijections.continuous import ContinuousFlow
 from glow_app.bijections.conv1x1 import InvertibleConv1x1
 from glow_app.bijections.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.bijections.elementwise import AffineMap, ElementwiseMap, SplineMap
-from glow_app.bijections.pixelwise import PixelwiseAffine, PixelwiseChain
+from glow_app.bijections.pixelwise import FixedAffine, PixelwiseAffine, PixelwiseChain
 from glow_app.bijections.planar import Planar
 from glow_app.bijections.precision import full_precision
 from glow_app.bijections.radial import Radial
@@ -29,6 +29,7 @@ __all__ = [
     "ContinuousFlow",
     "DiagonalAffine",
     "ElementwiseMap",
+    "FixedAffine",
     "Inverse",
     "InvertibleConv1x1",
     "MaskedAutoregressive",

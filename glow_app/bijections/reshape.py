@@ -41,4 +41,5 @@ class Reshape(Bijection):
 def _reshape(x: Tensor, shape: tuple[int, ...], new_shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     if tuple(x.shape[1:]) != shape:
         raise ValueError(f"Reshape expects shape {('B', *shape)}, got {tuple(x.shape)}".replace("'B'", "B"))
-    return x.reshape(len(x), *new_shape), x.new_zeros(x.shape[0])
+    # Not len(x), which torch.export would take for a number of its own.
+    return x.reshape(x.shape[0], *new_shape), x.new_zeros(x.shape[0])

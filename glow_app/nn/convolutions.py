@@ -35,9 +35,13 @@ class ActNormConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised convolution of ``x``."""
+        return F.conv2d(x, *self.weight_and_bias(), padding=self.padding)
+
+    def weight_and_bias(self) -> tuple[Tensor, Tensor]:
+        """Return weight and bias of the one convolution that this is."""
         self.norm.require_initialized()
         scale = self.norm.log_scale.exp()
-        return F.conv2d(x, self.weight * scale[:, None, None, None], self.norm.bias * scale, padding=self.padding)
+        return self.weight * scale[:, None, None, None], self.norm.bias * scale
 
     def initialize(self, x: Tensor) -> Tensor:
         """Normalise the convolution of the batch ``x`` and return it."""
@@ -69,5 +73,9 @@ class ZeroConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled convolution of ``x``."""
+        return F.conv2d(x, *self.weight_and_bias(), padding=self.padding)
+
+    def weight_and_bias(self) -> tuple[Tensor, Tensor]:
+        """Return weight and bias of the one convolution that this is."""
         scale = (3.0 * self.log_scale).exp()
-        return F.conv2d(x, self.weight * scale[:, None, None, None], self.bias * scale, padding=self.padding)
+        return self.weight * scale[:, None, None, None], self.bias * scale
