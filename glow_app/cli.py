@@ -27,7 +27,7 @@ COMMANDS = {
     "decode": "the images of latents",
     "serve": "an API and a page for a model",
     "data": "pack folders of images into shards, and check shards",
-    "export": "write a checkpoint as safetensors and config",
+    "export": "write a model as weights, or what draws from it as a torch.export or ONNX program",
     "info": "what a model, a checkpoint or a picture says about itself",
 }
 

@@ -1,8 +1,12 @@
-"""Write a model as model.safetensors and config.json, which hold no code and need no training framework."""
+"""Write a model as weights, or the way to its images as a program that needs nothing of this package."""
 
 import argparse
+from pathlib import Path
 
-from glow_app.commands.common import add_model_arguments, device_of, tell_origin
+from glow_app.commands.common import add_model_arguments, device_of, load, tell_origin
+from glow_app.usage import UsageError
+
+FORMATS = ("safetensors", "torch-export", "onnx")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -10,10 +14,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--output", required=True, help="folder to make", metavar="FOLDER")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+    form = "the whole model, or a program that draws and is checked against it"
+    parser.add_argument("--format", choices=FORMATS, default="safetensors", help=form)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the export."""
+    if arguments.format == "safetensors":
+        _write_weights(arguments)
+    else:
+        _write_sampler(arguments)
+
+
+def _write_weights(arguments: argparse.Namespace) -> None:
     from glow_app.checkpoint import load_density, training_facts
     from glow_app.pretrained import model_hash, save_pretrained
 
@@ -23,3 +36,21 @@ def run(arguments: argparse.Namespace) -> None:
         model, arguments.output, training_facts(arguments.checkpoint), overwrite=arguments.overwrite
     )
     print(f"{folder} (sha256 {model_hash(model)[:12]})")
+
+
+def _write_sampler(arguments: argparse.Namespace) -> None:
+    from glow_app.checkpoint import training_facts
+    from glow_app.export import SAMPLER_FORMATS, require_onnx, save_sampler
+    from glow_app.pretrained import model_hash
+
+    if arguments.device not in ("auto", "cpu"):
+        raise UsageError(f"--format {arguments.format} exports on the CPU; leave --device {arguments.device} out")
+    if arguments.format == "onnx":
+        require_onnx()
+    arguments.device = "cpu"
+    model = load(arguments)
+    facts = training_facts(arguments.checkpoint)
+    parity = save_sampler(model, arguments.output, arguments.format, facts, overwrite=arguments.overwrite)
+    file = Path(arguments.output) / SAMPLER_FORMATS[arguments.format].file
+    print(f"{file} (model {model_hash(model)[:12]})")
+    print(f"checked against the model: {parity}")

@@ -1,0 +1,124 @@
+"""Whether an exported program draws what its model draws."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glow_app.export.program import Draw
+from glow_app.likelihood import quantise
+from glow_app.model import ImageModel
+
+__all__ = ["MAX_LEVELS", "MAX_SHARE", "Parity", "compare"]
+
+# Programs add the same numbers in another order, and a value beside the border of two levels may fall to either side:
+# 1 to 4 in 100,000 pixels of a Fashion-MNIST model through onnxruntime, never by more than one level. What is wrong
+# changes far more.
+MAX_SHARE = 1e-3
+MAX_LEVELS = 1
+
+BATCH_SIZES = (1, 2, 5)
+TEMPERATURES = (0.7, 1.0)
+
+# Of an image's pixels: where more differ between the model in float32 and in float64, rounding decides what it shows.
+MAX_UNSURE = 0.01
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How a program compares with its model.
+
+    Args:
+        num_images: Compared.
+        num_unsure: Left out: the model itself draws another image in float64, so rounding alone decides.
+        num_values: Of the compared images, all channels counted.
+        num_different: Of them, those that differ.
+        largest: Largest difference, in levels of the model's bits.
+    """
+
+    num_images: int
+    num_unsure: int
+    num_values: int
+    num_different: int
+    largest: int
+
+    @property
+    def share(self) -> float:
+        """The share of values that differ."""
+        return self.num_different / max(self.num_values, 1)
+
+    def require(self) -> None:
+        """Refuse a program that differs from its model by more than rounding.
+
+        Raises:
+            ValueError: If more than :data:`MAX_SHARE` of the values differ, or one by more than :data:`MAX_LEVELS`, or
+                fewer than half of the images could be compared.
+        """
+        if self.num_unsure > self.num_images:
+            raise ValueError(
+                f"{self.num_unsure} of {self.num_images + self.num_unsure} images of the model are decided by "
+                "rounding, so that no program can be checked against it; nothing was written: train it for longer"
+            )
+        if self.share > MAX_SHARE or self.largest > MAX_LEVELS:
+            raise ValueError(
+                f"the program differs from the model in {self.share:.2%} of the pixels, by up to "
+                f"{_levels(self.largest)}; expected at most {MAX_SHARE:.1%} and {_levels(MAX_LEVELS)}; nothing was "
+                "written: please report it"
+            )
+
+    def __str__(self) -> str:
+        text = f"{1 - self.share:.4%} of the pixels equal, largest difference {_levels(self.largest)}"
+        return f"{text}, {self.num_images} images" + (f" ({self.num_unsure} unsure)" if self.num_unsure else "")
+
+
+@torch.no_grad()
+def compare(
+    model: ImageModel,
+    draw: Draw,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    temperatures: Sequence[float] = TEMPERATURES,
+) -> Parity:
+    """Return how images of ``draw`` compare with those of the model, over batch sizes, temperatures and labels.
+
+    Args:
+        model: On the CPU.
+        draw: The program, as read from its file.
+        batch_sizes: Of the batches at each temperature.
+        temperatures: Of the noise.
+    """
+    wide = copy.deepcopy(model).double()
+    num_images = num_unsure = num_values = num_different = largest = 0
+    first = 0
+    for temperature in temperatures:
+        for size in batch_sizes:
+            seeds = range(first, first := first + size)
+            latents = model.base_noise(seeds, temperature)
+            labels = None if model.flow.num_classes is None else torch.tensor(seeds) % model.flow.num_classes
+            images = model.decode(latents, labels)
+            exact = wide.decode([level.double() for level in latents], labels)
+            rounded = _differences(model, images, exact)
+            sure = (rounded.amax(1) <= MAX_LEVELS) & ((rounded > 0).double().mean(1) <= MAX_UNSURE)
+            found = _differences(model, images, draw(latents, labels))[sure]
+            num_images += len(found)
+            num_unsure += size - len(found)
+            num_values += found.numel()
+            num_different += int((found > 0).sum())
+            largest = max(largest, int(found.max()) if len(found) else 0)
+    return Parity(num_images, num_unsure, num_values, num_different, largest)
+
+
+def _levels(number: int) -> str:
+    return f"{number} level{'s' if number != 1 else ''}"
+
+
+def _differences(model: ImageModel, images: Tensor, others: Tensor) -> Tensor:
+    """Return by how many levels two batches differ, (B, D)."""
+    if others.shape != images.shape or others.dtype != images.dtype:
+        raise ValueError(
+            f"the program draws {others.dtype} of shape {tuple(others.shape)}; expected {images.dtype} of shape "
+            f"{tuple(images.shape)}; nothing was written: please report it"
+        )
+    levels, other_levels = (quantise(part, model.num_bits).short() for part in (images, others))
+    return (levels - other_levels).abs().flatten(1)

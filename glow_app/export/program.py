@@ -1,0 +1,57 @@
+"""A sampler as a program of torch.export."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from glow_app.export.sampler import Sampler
+
+__all__ = ["Draw", "load_program", "quiet", "save_program", "trace"]
+
+# From latents and labels to images.
+Draw = Callable[[Sequence[Tensor], Tensor | None], Tensor]
+
+# Of the example. Not 1, which would be taken for the only batch size there is.
+EXAMPLE_SIZE = 2
+
+
+def trace(sampler: Sampler) -> ExportedProgram:
+    """Return the sampler's graph, of pure functions, for every batch size.
+
+    It takes one tensor a level, as a list, and the labels, if the model is class-conditional.
+    """
+    flow = sampler.flow
+    dtype = next(flow.parameters()).dtype
+    latents = [torch.zeros(EXAMPLE_SIZE, *shape, dtype=dtype) for shape in flow.latent_shapes]
+    labels = None if flow.num_classes is None else torch.zeros(EXAMPLE_SIZE, dtype=torch.int64)
+    batch = {0: Dim("batch")}
+    shapes = ([batch] * len(latents), None if labels is None else batch)
+    with torch.no_grad(), quiet():
+        program = torch.export.export(sampler, (latents, labels), dynamic_shapes=shapes, strict=False)
+        # Without the log-determinants, on which no image depends, and what switches autocast off.
+        return program.run_decompositions({})
+
+
+def save_program(sampler: Sampler, path: Path) -> None:
+    """Write the sampler as a ``.pt2`` file."""
+    with quiet():
+        torch.export.save(trace(sampler), path)
+
+
+def load_program(path: Path) -> Draw:
+    """Return what a file of :func:`save_program` draws."""
+    with quiet():
+        return torch.export.load(path).module()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep back what torch tells the developers of exporters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

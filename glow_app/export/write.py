@@ -1,0 +1,135 @@
+"""Folders of a sampler and its description."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from glow_app import __version__
+from glow_app.export.onnx_program import input_names, load_onnx, save_onnx
+from glow_app.export.parity import Parity, compare
+from glow_app.export.program import Draw, load_program, save_program
+from glow_app.export.sampler import Sampler
+from glow_app.files import atomic_folder
+from glow_app.model import ImageModel
+from glow_app.pretrained import model_hash
+
+__all__ = ["DESCRIPTION_NAME", "SAMPLER_FORMATS", "save_sampler"]
+
+DESCRIPTION_NAME = "sampler.json"
+FORMAT = "glow-sampler/1"
+
+# The one that `glow sample` takes where none is given.
+TEMPERATURE = 0.7
+
+
+class _Format(NamedTuple):
+    """How a format is written and run, and how it is used without this package."""
+
+    file: str
+    save: Callable[[Sampler, Path], None]
+    load: Callable[[Path], Draw]
+    use: str
+
+
+SAMPLER_FORMATS: Mapping[str, _Format] = {
+    "torch-export": _Format(
+        "sampler.pt2",
+        save_program,
+        load_program,
+        "draw = torch.export.load('sampler.pt2').module(); images = draw({latents}, {labels})",
+    ),
+    "onnx": _Format(
+        "sampler.onnx",
+        save_onnx,
+        load_onnx,
+        "session = onnxruntime.InferenceSession('sampler.onnx'); images, = session.run(None, {{{feed}}})",
+    ),
+}
+
+
+def save_sampler(
+    model: ImageModel,
+    folder: str | Path,
+    kind: str,
+    training: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Parity:
+    """Write the model's way from latents to images as a program, checked against the model, with a description.
+
+    Args:
+        model: On the CPU.
+        folder: To be made, whole or not at all.
+        kind: One of :data:`SAMPLER_FORMATS`.
+        training: Facts worth keeping, of plain types.
+        overwrite: Replace an existing folder.
+
+    Returns:
+        How the program compares with the model.
+
+    Raises:
+        FileExistsError: If the folder exists, unless ``overwrite``.
+        ValueError: If the model has no such program, or the program differs from the model by more than rounding; or an
+            extra is missing.
+    """
+    form = SAMPLER_FORMATS[kind]
+    names = [DESCRIPTION_NAME, *(one.file for one in SAMPLER_FORMATS.values())]
+    with atomic_folder(Path(folder), names, _is_sampler, overwrite) as beside:
+        form.save(Sampler(model), beside / form.file)
+        parity = compare(model, form.load(beside / form.file))
+        parity.require()
+        description = _describe(model, kind, beside / form.file, parity) | {"training": dict(training or {})}
+        (beside / DESCRIPTION_NAME).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    return parity
+
+
+def _is_sampler(folder: Path) -> bool:
+    try:
+        return json.loads((folder / DESCRIPTION_NAME).read_text(encoding="utf-8"))["format"] == FORMAT
+    except FileNotFoundError:
+        return not any(folder.iterdir())
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _describe(model: ImageModel, kind: str, file: Path, parity: Parity) -> dict[str, Any]:
+    flow = model.flow
+    dtype = str(model.dtype).removeprefix("torch.")
+    names = input_names(len(flow.latent_shapes), flow.num_classes)
+    inputs: list[dict[str, Any]] = [
+        {"name": name, "shape": ["batch", *shape], "dtype": dtype}
+        for name, shape in zip(names, flow.latent_shapes, strict=False)
+    ]
+    if flow.num_classes is not None:
+        inputs.append({"name": "labels", "shape": ["batch"], "dtype": "int64", "from": 0, "to": flow.num_classes - 1})
+    latents = ", ".join(names[: len(flow.latent_shapes)])
+    use = SAMPLER_FORMATS[kind].use.format(
+        latents=f"[{latents}]",
+        labels="None" if flow.num_classes is None else "labels",
+        feed=", ".join(f"'{name}': {name}" for name in names),
+    )
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "program": {"kind": kind, "file": file.name, "sha256": _sha256(file), "torch": torch.__version__},
+        "model": model_hash(model),
+        "inputs": inputs,
+        "output": {"name": "images", "shape": ["batch", *flow.image_shape], "dtype": "uint8"},
+        "num_classes": flow.num_classes,
+        "class_names": list(model.class_names),
+        "num_bits": model.num_bits,
+        "temperature": TEMPERATURE,
+        "noise": "each level is standard normal noise of its shape times the temperature, one for all levels or one "
+        "for each; level0 is the finest",
+        "use": use,
+        "check": {**asdict(parity), "share": parity.share},
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

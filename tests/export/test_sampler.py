@@ -1,0 +1,116 @@
+"""The sampler draws what its model draws, in any one graph that torch.export can hold."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from registry import tiny_model
+from torch import Tensor
+
+from glow_app.export import Sampler, sampler
+from glow_app.export.program import trace
+from glow_app.model import ImageModel
+from glow_app.nn import GatedResidualConditioner
+from glow_app.priors import CNFPrior, IAFPrior, MAFPrior, PlanarPrior
+
+MODELS: dict[str, dict[str, Any]] = {
+    "conv, affine": {},
+    "conv, additive, one bit": {"coupling": "additive", "num_bits": 1, "image_shape": (1, 8, 4)},
+    "residual, affine, classes": {"conditioner": GatedResidualConditioner, "num_classes": 3, "num_bits": 5},
+    "residual, additive, not square": {
+        "conditioner": GatedResidualConditioner,
+        "coupling": "additive",
+        "image_shape": (2, 8, 24),
+        "num_levels": 3,
+        "num_steps": [1, 2, 1],
+    },
+    "conv, classes, one level": {"num_classes": 4, "num_levels": 1, "image_shape": (1, 6, 10)},
+    "float64": {"dtype": torch.float64, "num_classes": 2},
+    "IAF": {"prior": partial(IAFPrior, hidden_features=8), "num_classes": 3},
+    "IAF, spline": {"prior": partial(IAFPrior, hidden_features=8, elementwise="spline", ordering="random")},
+    "MAF": {"prior": partial(MAFPrior, hidden_features=8, max_groups=3, num_layers=1), "num_classes": 3},
+}
+
+
+def inputs(model: ImageModel, num: int, temperature: float = 1.0) -> tuple[list[Tensor], Tensor | None]:
+    num_classes = model.flow.num_classes
+    labels = None if num_classes is None else torch.arange(num) % num_classes
+    return model.base_noise(range(num), temperature), labels
+
+
+def targets(program: torch.export.ExportedProgram) -> set[str]:
+    """Return what is called, in the graphs inside the graph as well."""
+    graphs = [part.graph for part in program.graph_module.modules() if isinstance(part, torch.fx.GraphModule)]
+    return {str(node.target) for graph in graphs for node in graph.nodes if node.op == "call_function"}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_sampler_draws_what_the_model_draws(name: str) -> None:
+    model = tiny_model(**MODELS[name])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    drawn = Sampler(model)
+    for num in (1, 4):
+        assert torch.equal(drawn(*inputs(model, num)), model.decode(*inputs(model, num)))
+    # The model is left as it was, and trainable.
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not any(parameter.requires_grad for parameter in drawn.parameters())
+
+
+def test_nothing_that_follows_from_the_weights_is_left_in_the_graph() -> None:
+    program = trace(Sampler(tiny_model(num_classes=3, conditioner=GatedResidualConditioner)))
+    given = set(program.graph_signature.user_inputs)
+    varies: set[str] = set()
+    fixed = set()
+    for node in program.graph.nodes:
+        if node.name in given or any(one.name in varies for one in node.all_input_nodes):
+            varies.add(node.name)
+        elif node.op == "call_function":
+            fixed.add(str(node.target))
+    # No triangular solve, no inverse, no product of factors, no exponential of a scale.
+    assert fixed == set()
+    found = targets(program)
+    assert not [name for name in found if "solve" in name or "linalg" in name or "triangular" in name]
+    assert "aten.linear.default" in found
+
+
+def test_the_graph_of_the_model_itself_has_solves() -> None:
+    # What the test above looks for would be found.
+    model = tiny_model()
+    latents = inputs(model, 2)[0]
+    with torch.no_grad():
+        program = torch.export.export(_Decode(model), (latents,), strict=False)
+    assert any("solve_triangular" in name for name in targets(program))
+
+
+class _Decode(torch.nn.Module):
+    def __init__(self, model: ImageModel) -> None:
+        super().__init__()
+        self.flow = model.flow
+
+    def forward(self, latents: list[Tensor]) -> Tensor:
+        return self.flow.decode(latents)
+
+
+@pytest.mark.parametrize(
+    ("prior", "words"),
+    [
+        (partial(PlanarPrior, num_layers=1), "PlanarPrior is inverted by iteration"),
+        (partial(CNFPrior, hidden_features=4), "CNFPrior is inverted by iteration"),
+    ],
+    ids=["planar", "cnf"],
+)
+def test_priors_that_iterate_are_refused(prior: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as caught:
+        Sampler(tiny_model(prior=prior))
+    assert "use glow sample" in str(caught.value)
+
+
+def test_priors_of_too_many_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler, "MAX_STEPS", 17)
+    # Two layers of nine steps.
+    with pytest.raises(ValueError, match="draws in 18 steps, and a graph holds at most 17"):
+        Sampler(tiny_model(prior=partial(MAFPrior, hidden_features=8)))
+    Sampler(tiny_model(prior=partial(MAFPrior, hidden_features=8, max_groups=3)))
+    Sampler(tiny_model(prior=partial(IAFPrior, hidden_features=8)))
