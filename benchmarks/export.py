@@ -4,7 +4,7 @@
     python benchmarks/export.py --checkpoint runs/mine/TIME
 
 Speed: the seconds of CPU time of one thread, since other programs may be running; all ways in turns, medians.
-Agreement: of many more images than the check of an export draws, for a trained model.
+Agreement: of many more images than the check of an export draws.
 """
 
 import argparse
@@ -20,20 +20,8 @@ from common import write_result, write_table
 
 from glow_app.checkpoint import load_model
 from glow_app.export import SAMPLER_FORMATS, Sampler, compare
-from glow_app.flows import Glow
-from glow_app.model import ImageModel
+from glow_app.places import DEFAULT_MODEL
 from glow_app.pretrained import model_hash
-
-
-def model_of(checkpoint: str | None) -> ImageModel:
-    """Return a trained model, or one of the size of configs/fashion_mnist_wide.yaml, whose speed is the same."""
-    if checkpoint is not None:
-        return load_model(checkpoint)
-    torch.manual_seed(0)
-    shape = (1, 28, 28)
-    model = ImageModel(Glow(shape, 2, [12, 24], 48, num_classes=10))
-    model.initialize(torch.randint(0, 256, (64, *shape), dtype=torch.uint8), torch.arange(64) % 10)
-    return model.eval()
 
 
 def speeds(ways: dict[str, Callable[[], object]], num: int, repeats: int) -> dict[str, float]:
@@ -50,13 +38,13 @@ def speeds(ways: dict[str, Callable[[], object]], num: int, repeats: int) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default=None)
+    parser.add_argument("--checkpoint", default=DEFAULT_MODEL)
     parser.add_argument("--batch-sizes", type=int, nargs="*", default=[1, 16, 64])
     parser.add_argument("--repeats", type=int, default=25)
     parser.add_argument("--compared", type=int, default=256)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model = model_of(arguments.checkpoint).requires_grad_(False)
+    model = load_model(arguments.checkpoint).requires_grad_(False)
     classes = model.flow.num_classes
     sampler = Sampler(model)
     programs = {}
@@ -93,8 +81,6 @@ def main() -> None:
         cells = (f"{speed[way]:,.0f} ({speed[way] / speed['`model.sample`']:.2f})" for speed in results.values())
         rows.append([way, *cells])
     write_table("export", header, rows, page="export.md")
-    if arguments.checkpoint is None:
-        return  # what agrees of a model that was not trained says nothing
     header = ["program", "temperature", "images", "pixels that differ", "largest difference, levels"]
     rows = []
     for name, of_temperature in parity.items():
