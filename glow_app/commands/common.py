@@ -19,7 +19,7 @@ __all__ = [
     "add_model_arguments",
     "add_output_arguments",
     "device_of",
-    "directions_folder",
+    "directions_folders",
     "given_labels",
     "labels_of",
     "load",
@@ -116,16 +116,17 @@ def device_of(arguments: argparse.Namespace) -> "torch.device":
     return device
 
 
-def directions_folder(arguments: argparse.Namespace) -> Path:
-    """Return where directions of edits lie: ``--directions``, or else beside the model."""
+def directions_folders(arguments: argparse.Namespace) -> list[Path]:
+    """Return where directions of edits lie, new ones in the first: ``--directions``, or else beside the model."""
     from glow_app.places import find_folder
 
     if arguments.directions is not None:
-        return Path(arguments.directions)
-    if find_folder(arguments.checkpoint) is not None:
-        return Path("directions")  # the model's own folder is the package's, or the hub's
+        return [Path(arguments.directions)]
+    own = find_folder(arguments.checkpoint)
+    if own is not None:
+        return [Path("directions"), own / "directions"]  # the model's own folder is the package's, or the hub's
     place = Path(arguments.checkpoint)
-    return (place if place.is_dir() else place.parent) / "directions"
+    return [(place if place.is_dir() else place.parent) / "directions"]
 
 
 def output_folder(arguments: argparse.Namespace) -> Path:

@@ -9,7 +9,7 @@ from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
     add_output_arguments,
-    directions_folder,
+    directions_folders,
     labels_of,
     load,
     output_folder,
@@ -70,7 +70,7 @@ def _learn(arguments: argparse.Namespace) -> None:
     two = [arguments.name, arguments.present, arguments.absent]
     if any(two) == bool(arguments.attributes) or (any(two) and not all(two)):
         raise UsageError("glow edit learn needs NAME --with FOLDER --without FOLDER, or else --attributes FILE")
-    folder = directions_folder(arguments)
+    folder = directions_folders(arguments)[0]
     table = None if arguments.attributes is None else read_attributes(Path(arguments.attributes), arguments.columns)
     names = [arguments.name] if table is None else table.names
     refuse_existing([folder / f"{check_name(name)}.safetensors" for name in names], arguments.overwrite)
@@ -93,7 +93,7 @@ def _apply(arguments: argparse.Namespace) -> None:
     from glow_app.images import grid, save_png, to_pil
 
     model = load(arguments)
-    direction = load_direction(arguments.direction, model, directions_folder(arguments))
+    direction = load_direction(arguments.direction, model, *directions_folders(arguments))
     folder = Path(arguments.output)
     names = [f"{number:03d}_{Path(image).stem}_{arguments.direction}" for number, image in enumerate(arguments.images)]
     files = [[folder / f"{name}.png", folder / f"{name}_strip.png"] for name in names]

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glow_app.commands.common import add_model_arguments, device_of, directions_folder, load, positive_int
+from glow_app.commands.common import add_model_arguments, device_of, directions_folders, load, positive_int
 from glow_app.usage import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     if key is None and not _is_local(arguments.host):
         warnings.warn(f"anyone who reaches {arguments.host} may use this server; set {KEY}", stacklevel=1)
     model = load(arguments)
-    directions = load_directions(model, directions_folder(arguments))
+    directions = load_directions(model, *directions_folders(arguments))
     training = training_facts(arguments.checkpoint)
     app = create_app(model, limits, key=key, directions=directions, training=training, batch_size=arguments.batch_size)
     print(f"page and API of {arguments.checkpoint} on {device_of(arguments)}", flush=True)

@@ -131,23 +131,24 @@ def save_direction(direction: Direction, name: str, model: ImageModel, folder: P
     return path
 
 
-def load_direction(name: str, model: ImageModel, folder: Path) -> Direction:
+def load_direction(name: str, model: ImageModel, *folders: Path) -> Direction:
     """Read what :func:`save_direction` wrote.
 
     Args:
         name: Of the direction.
         model: That it will be used with.
-        folder: Where it lies.
+        folders: Where to look for it, one after another.
     Raises:
         FileNotFoundError: If it is not there; the message names those that are.
         ValueError: If it is damaged, or another model's.
     """
-    path = folder / f"{check_name(name)}.safetensors"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.safetensors"))) or "none"
+    paths = _paths(folders)
+    if check_name(name) not in paths:
+        places, known = " or ".join(map(str, folders)), ", ".join(paths) or "none"
         raise FileNotFoundError(
-            f"there is no direction {name} in {folder}; known are: {known}; glow edit learn makes one"
+            f"there is no direction {name} in {places}; known are: {known}; glow edit learn makes one"
         )
+    path = paths[name]
     tensors, facts, owner = read_tensors(path, _KIND, "direction", "learn it again")
     levels = [tensors[f"level{number}"] for number in range(len(tensors))]
     if owner != model_hash(model) or [tuple(level.shape) for level in levels] != model.flow.latent_shapes:
@@ -155,10 +156,15 @@ def load_direction(name: str, model: ImageModel, folder: Path) -> Direction:
     return Direction(levels, facts["num_images"])
 
 
-def load_directions(model: ImageModel, folder: Path) -> dict[str, Direction]:
-    """Read all directions of a folder, by name; none where there is no such folder.
+def load_directions(model: ImageModel, *folders: Path) -> dict[str, Direction]:
+    """Read all directions of some folders, by name; those of the first folder that has the name.
 
     Raises:
         ValueError: If one is damaged, or another model's.
     """
-    return {path.stem: load_direction(path.stem, model, folder) for path in sorted(folder.glob("*.safetensors"))}
+    return {name: load_direction(name, model, *folders) for name in _paths(folders)}
+
+
+def _paths(folders: Sequence[Path]) -> dict[str, Path]:
+    found = {path.stem: path for folder in reversed(folders) for path in folder.glob("*.safetensors")}
+    return dict(sorted(found.items()))

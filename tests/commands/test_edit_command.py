@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from glow_app.checkpoint import load_model
+from glow_app.cli import main
 from glow_app.generation import sample_batches
 from glow_app.images import save_png, to_pil
 from glow_app.pretrained import save_pretrained
@@ -92,3 +93,14 @@ def test_what_is_refused(
     assert glow(*apply, "bright").code == 0
     assert "--overwrite" in refused(*apply, "bright")
     assert "learn|apply" in refused("edit", code=2)
+
+
+def test_the_bundled_model_has_directions_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.full((28, 28), 90, np.uint8)).save("one.png")
+    for strength in ("0", "2"):
+        options = ["--direction=brightness", f"--strength={strength}", "--label=2", f"--output={strength}"]
+        assert main(["edit", "apply", "one.png", *options]) == 0
+    same, brighter = (pixels(tmp_path / name / "000_one_brightness.png") for name in ("0", "2"))
+    assert (same == 90).all()
+    assert brighter.mean() > 100

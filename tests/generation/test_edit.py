@@ -83,7 +83,7 @@ def test_what_cannot_be_learnt(model: ImageModel) -> None:
 def test_a_direction_is_kept_for_its_model(model: ImageModel, tmp_path: Path) -> None:
     direction, folder = random_direction(model), tmp_path / "directions"
     save_direction(direction, "smiling", model, folder)
-    again = load_direction("smiling", model, folder)
+    again = load_direction("smiling", model, folder.parent / "nothing", folder)
     assert again.num_images == 7
     assert all(torch.equal(a, b) for a, b in zip(again.levels, direction.levels, strict=True))
     with pytest.raises(ValueError, match="is of another model"):

@@ -1,0 +1,59 @@
+"""The directions that come with the bundled model: from its training images, and what can be measured of them.
+
+    python benchmarks/bundled_directions.py
+
+Writes glow_app/models/fashion-mnist/directions/. An attribute is in standard deviations, so that a strength of 1 is one
+of them; all are learnt together, so that each leaves the others alone as far as they can be told apart.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from glow_app import load_pretrained
+from glow_app.data import load_split
+from glow_app.generation import learn_directions, save_direction
+from glow_app.model import ImageModel
+
+NUM_IMAGES = 12_000
+FOLDER = Path(__file__).parents[1] / "glow_app/models/fashion-mnist/directions"
+
+
+def attributes(images: Tensor) -> dict[str, Tensor]:
+    """Return what is measured of images, (N, 1, H, W), by name."""
+    values = images[:, 0].float() / 255
+    piece = values > 0.1
+    area = piece.sum((1, 2)).clamp(min=1)
+    mean = (values * piece).sum((1, 2)) / area
+    spread = ((values - mean[:, None, None]).square() * piece).sum((1, 2)) / area
+    return {
+        "brightness": mean,
+        "contrast": spread.sqrt(),
+        "width": piece.any(1).sum(1).float(),
+        "length": piece.any(2).sum(1).float(),
+    }
+
+
+def main() -> None:
+    model = load_pretrained("fashion-mnist")
+    assert isinstance(model, ImageModel)
+    chosen = load_split("fashion_mnist", "train", model.flow.image_shape, limit=NUM_IMAGES, validation_fraction=0.1)
+    images, labels = torch.from_numpy(chosen.images), chosen.labels
+    measured = attributes(images)
+    table = torch.stack(list(measured.values()), dim=1)
+    # Within a class: what differs between classes is the label's to change.
+    for label in labels.unique():
+        rows = labels == label
+        table[rows] = (table[rows] - table[rows].mean(0)) / table[rows].std(0).clamp(min=1e-6)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        yield from zip(images.split(100), table.split(100), labels.split(100), strict=True)
+
+    for name, direction in learn_directions(model, batches(), list(measured)).items():
+        print(save_direction(direction, name, model, FOLDER))
+
+
+if __name__ == "__main__":
+    main()
