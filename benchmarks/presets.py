@@ -25,7 +25,7 @@ from lightning_modules.random_step import RandomStep, skip_initialization
 from lightning_modules.step_memory import step_memory
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml")) if path.name != "base.yaml"}
+PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
 
 
 def measure(path: Path) -> dict[str, Any]:

@@ -48,8 +48,8 @@ from lightning_modules.signals import RunStopped, requeue
 
 __all__ = ["GlowCLI", "main"]
 
-# What every experiment of the repository shares; an installation without it uses the defaults of the classes.
-BASE_CONFIG = Path(__file__).parents[1] / "configs" / "base.yaml"
+# What every experiment shares. In the package, so that an installation without the repository trains alike.
+BASE_CONFIG = Path(__file__).with_name("base.yaml")
 
 
 class GlowCLI(LightningCLI):

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tomllib
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -23,10 +24,9 @@ from lightning_modules.step_memory import step_memory
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = REPOSITORY / "configs"
-BASE = CONFIGS / "base.yaml"
-EXPERIMENTS = sorted(set(CONFIGS.glob("*.yaml")) - {BASE})
+EXPERIMENTS = sorted(CONFIGS.glob("*.yaml"))
 TOYS = sorted(CONFIGS.glob("toy/*.yaml"))
-OVERLAYS = sorted(set(CONFIGS.rglob("*.yaml")) - {BASE, *EXPERIMENTS, *TOYS})
+OVERLAYS = sorted(set(CONFIGS.rglob("*.yaml")) - {*EXPERIMENTS, *TOYS})
 
 
 RECORDED = json.loads((REPOSITORY / "benchmarks" / "results" / "presets.json").read_text())["results"]
@@ -74,7 +74,6 @@ def test_there_is_something_to_test() -> None:
     trainers = {f"trainer/{name}.yaml" for name in ("cpu", "gpu", "ddp", "fsdp", "multinode")}
     assert {"logger/wandb.yaml", *trainers, *(f"prior/{name}" for name in heads)} <= {name_of(p) for p in OVERLAYS}
     assert {path.name for path in TOYS} == heads
-    assert BASE_CONFIG == BASE
     assert set(RECORDED) == {path.stem for path in EXPERIMENTS}
 
 
@@ -99,7 +98,7 @@ def test_an_experiment_is_built(path: Path, tmp_path: Path) -> None:
     sizes = [float(size) * UNITS[unit] for size, unit in zip(stated.groups()[1::2], stated.groups()[2::2], strict=True)]
     assert dict(zip(get_args(Memory), sizes, strict=True)) == pytest.approx(recorded["bytes_an_image"], rel=0.005)
     # From base.yaml, which is read before.
-    assert cli.trainer.gradient_clip_val == yaml.safe_load(BASE.read_text())["trainer"]["gradient_clip_val"]
+    assert cli.trainer.gradient_clip_val == yaml.safe_load(BASE_CONFIG.read_text())["trainer"]["gradient_clip_val"]
 
 
 @pytest.mark.parametrize("path", TOYS, ids=name_of)
@@ -158,9 +157,15 @@ def test_building_starts_no_wandb_run(tmp_path: Path, wandb_init: MagicMock) -> 
 
 def test_base_is_read_once_or_twice_alike(tmp_path: Path) -> None:
     once = build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}").config.fit
-    twice = build(tmp_path, f"--config={BASE}", f"--config={CONFIGS / 'digits.yaml'}").config.fit
+    twice = build(tmp_path, f"--config={BASE_CONFIG}", f"--config={CONFIGS / 'digits.yaml'}").config.fit
     for part in ("trainer", "model", "data", "ema", "samples", "guard", "seed_everything"):
         assert once[part] == twice[part]
+
+
+def test_base_comes_with_the_package() -> None:
+    built = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    package = REPOSITORY / "lightning_modules"
+    assert BASE_CONFIG in [path for pattern in built[package.name] for path in package.glob(pattern)]
 
 
 @pytest.mark.parametrize("path", [*EXPERIMENTS, *OVERLAYS], ids=name_of)
