@@ -1,9 +1,11 @@
 """The `glow` command. Nothing heavy is imported before it is known which command runs."""
 
 import os
+import signal
 import sys
 import warnings
 from importlib import import_module
+from types import FrameType
 
 from glow_app import __version__
 from glow_app.usage import Parser, UsageError, closest, format_warning
@@ -35,6 +37,7 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for a failure, 2 for wrong usage."""
     _wait_politely()
+    _heed_sigterm()
     warnings.formatwarning = format_warning
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
@@ -62,6 +65,17 @@ def _wait_politely() -> None:
     # and a process that is alone loses nothing. Read when torch is loaded, which has not happened yet.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
+
+def _heed_sigterm() -> None:
+    # The first process of a container has no default action for SIGTERM: until a command sets a handler of its own, it
+    # would be ignored, and the container killed some seconds later.
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, _exit)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _dispatch(arguments: list[str]) -> int:

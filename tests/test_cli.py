@@ -1,5 +1,7 @@
 """The command line's manners."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -191,3 +193,17 @@ def test_any_error_is_one_line(
 def test_closest() -> None:
     assert closest("temprature", ["temperature", "count"]) == "; did you mean temperature?"
     assert closest("xyz", ["temperature", "count"]) == ""
+
+
+def test_the_first_process_of_a_container_heeds_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(["--version"]) == 0
+        assert signal.getsignal(signal.SIGTERM) == earlier
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+        assert main(["--version"]) == 0
+        with pytest.raises(SystemExit) as stopped:
+            signal.raise_signal(signal.SIGTERM)
+        assert stopped.value.code == 143
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
