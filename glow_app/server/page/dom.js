@@ -1,0 +1,43 @@
+// Elements from script. Text goes in as text and never as HTML: names of files and what a server says are not to be trusted.
+
+/** Return the element of an id. */
+export const byId = (id) => document.getElementById(id);
+
+/**
+ * Return a new element.
+ * @param {string} tag its name
+ * @param {object} properties listeners (on...), attributes (role, for, aria-..., data-...), and else properties
+ * @param {...(Node|string|null|undefined)} children appended in turn, strings as text
+ */
+export function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else if (/^(aria-|data-|role$|for$|list$)/.test(name)) element.setAttribute(name, value);
+    else element[name] = value;
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+/** Return an icon of the sprite in index.html; it says nothing to a screen reader. */
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `#icon-${name}`);
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(use);
+  return svg;
+}
+
+/** Tell a screen reader something, at its next pause. */
+export function announce(text) {
+  byId("live").textContent = text;
+}
+
+/** Scroll to where results are, where they would stay out of sight: on a phone they are below the settings. */
+export function reveal(element) {
+  if (element.getBoundingClientRect().top < window.innerHeight * 0.8) return;
+  const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  element.scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" });
+}

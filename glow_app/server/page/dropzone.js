@@ -1,0 +1,83 @@
+// A place to drop pictures on, which is a file input all the same: it opens by click, touch or keyboard.
+
+import { announce, h, icon } from "./dom.js";
+import { fromFile } from "./pictures.js";
+
+const FORMATS = "image/png,image/jpeg,image/webp,image/gif,image/bmp";
+
+/** A field for one picture, or the source of many. */
+export class DropZone {
+  #input;
+  #body;
+  #error;
+  #label;
+
+  /**
+   * @param {string} id of the input
+   * @param {string} label what the picture is for
+   * @param {boolean} many whether several are taken at a time; they are handed on and not shown
+   * @param {function(object[])} onpictures is given what was dropped or chosen
+   */
+  constructor({ id, label, many = false, onpictures }) {
+    this.#label = label;
+    const errorId = `${id}-error`;
+    this.#error = h("p", { id: errorId, className: "error" });
+    const described = { "aria-describedby": errorId, "aria-label": label };
+    this.#input = h("input", { type: "file", id, accept: FORMATS, multiple: many, className: "unseen", ...described });
+    this.#body = h("span", { className: "drop-body" });
+    const name = h("span", { className: "drop-label", "aria-hidden": "true" }, label);
+    const zone = h("label", { className: "drop", for: id }, this.#input, name, this.#body);
+    this.element = h("div", { className: "field" }, zone, this.#error);
+    this.show(null, many);
+
+    const take = (files) => {
+      this.setError(null);
+      const pictures = [...files].slice(0, many ? undefined : 1).map(fromFile);
+      if (pictures.length) onpictures(pictures);
+    };
+    this.#input.addEventListener("change", () => {
+      take(this.#input.files);
+      this.#input.value = "";  // so that the same file can be chosen again
+    });
+    zone.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      zone.classList.add("over");
+    });
+    zone.addEventListener("dragleave", () => zone.classList.remove("over"));
+    zone.addEventListener("drop", (event) => {
+      event.preventDefault();
+      zone.classList.remove("over");
+      take(event.dataTransfer.files);
+    });
+  }
+
+  /** Show a picture in the zone, or that there is none. */
+  show(picture, many = false) {
+    if (picture === null) {
+      this.#body.replaceChildren(icon("picture"), many ? "Drop pictures, or choose" : "Drop, or choose");
+      return;
+    }
+    const image = h("img", { src: picture.url, alt: "" });
+    this.#body.replaceChildren(image, h("span", { className: "drop-name" }, picture.name));
+    this.#input.setAttribute("aria-label", `${this.#label}: ${picture.name}; choose another`);
+    announce(`${this.#label}: ${picture.name}`);
+  }
+
+  /** Say what is wrong with what was chosen; null for nothing. */
+  setError(text) {
+    this.#error.textContent = text ?? "";
+    if (text) this.#input.setAttribute("aria-invalid", "true");
+    else this.#input.removeAttribute("aria-invalid");
+  }
+
+  focus() {
+    this.#input.focus();
+  }
+}
+
+/** Keep a picture that misses its zone from taking the page's place. */
+export function ignoreOtherDrops() {
+  for (const type of ["dragover", "drop"]) {
+    window.addEventListener(type, (event) => event.preventDefault());
+  }
+}

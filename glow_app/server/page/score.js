@@ -1,0 +1,90 @@
+// The tab Score: many pictures in, a table out, some at a time so that there is progress to see.
+
+import { ask } from "./api.js";
+import { byId } from "./dom.js";
+import { DropZone } from "./dropzone.js";
+import { setError, wholeNumber } from "./fields.js";
+import { bodyBytes, release, tooLarge } from "./pictures.js";
+import { ScoreTable } from "./scoretable.js";
+import { Task } from "./task.js";
+
+const AT_A_TIME = 8;
+const AT_FAULT = [413, 415, 422];  // what the server answers where a picture is too large, of no known format, damaged
+const MOST_IMAGES_TIMES_DRAWS = 4;  // in units of the server's count
+
+/** Start the tab; returns {add(pictures)}, by which other tabs hand it some. */
+export function startScore(info) {
+  const task = new Task(byId("score-task"));
+  const draws = byId("score-draws");
+  draws.max = Math.min(info.limits.draws, MOST_IMAGES_TIMES_DRAWS * info.limits.count);
+  const zone = new DropZone({ id: "score-files", label: "Pictures", many: true, onpictures: add });
+  byId("score-pictures").append(zone.element);
+  const waiting = [];
+  let scored = 0;
+  const table = new ScoreTable(byId("scores"), info, () => {
+    task.cancel();
+    waiting.splice(0).forEach(release);
+    scored = 0;
+  });
+
+  function add(pictures) {
+    const large = pictures.filter((picture) => tooLarge([picture], info.limits) !== null);
+    zone.setError(large.length ? tooLarge(large.slice(0, 1), info.limits) : null);
+    large.forEach(release);
+    waiting.push(...pictures.filter((picture) => !large.includes(picture)));
+    start();
+  }
+
+  function start() {
+    const number = wholeNumber(draws);
+    if (number === undefined || waiting.length === 0) return;
+    const all = scored + waiting.length;
+    task.run(
+      waiting.length === 1 ? "Scoring 1 picture" : `Scoring ${waiting.length} pictures`,
+      async (signal, note) => {
+        while (waiting.length) {
+          if (all > AT_A_TIME) note(`${scored} of ${all} done`);
+          const part = next(number);
+          const scores = await scoresOf(part, number, scored, signal);
+          signal.throwIfAborted();  // or else another run may have taken them on as well
+          waiting.splice(0, part.length);
+          scored += part.length;
+          table.add(part, scores);
+        }
+      },
+      () => `${scored} ${scored === 1 ? "picture is" : "pictures are"} scored`,
+    );
+  }
+
+  /** Return the next pictures, as many as one request may have. */
+  function next(number) {
+    const most = Math.floor((MOST_IMAGES_TIMES_DRAWS * info.limits.count) / number);
+    let part = waiting.slice(0, Math.max(1, Math.min(AT_A_TIME, info.limits.count, most)));
+    while (part.length > 1 && bodyBytes(part) > info.limits.body_bytes) part = part.slice(0, -1);
+    return part;
+  }
+
+  /** Return the scores of pictures; where one is at fault, an error stands in its place and the others go on. */
+  async function scoresOf(part, number, seed, signal) {
+    try {
+      const images = await Promise.all(part.map((picture) => picture.read()));
+      return (await ask("score", { images, draws: number, seed }, signal)).scores;
+    } catch (error) {
+      if (!AT_FAULT.includes(error.status)) throw error;
+      if (part.length === 1) return [{ error: error.message }];
+      const each = [];
+      // The seeds go on, so that each picture's noise is that of one request for all.
+      for (const [place, picture] of part.entries()) {
+        each.push(...(await scoresOf([picture], number, seed + place, signal)));
+      }
+      return each;
+    }
+  }
+
+  draws.addEventListener("input", () => setError(draws, null));
+  byId("score-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    start();
+  });
+  return { add };
+}

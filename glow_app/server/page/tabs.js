@@ -1,0 +1,44 @@
+// The tabs pattern of the ARIA practices: arrow keys move, one tab is in the Tab order, and the address keeps which.
+
+let showOfAddress = () => {};
+
+/** Make the tabs of a tab list work. */
+export function startTabs(list) {
+  const tabs = [...list.querySelectorAll("[role=tab]")];
+
+  function show(chosen) {
+    for (const tab of tabs) {
+      const isChosen = tab === chosen;
+      tab.setAttribute("aria-selected", String(isChosen));
+      tab.tabIndex = isChosen ? 0 : -1;
+      document.getElementById(tab.getAttribute("aria-controls")).hidden = !isChosen;
+    }
+  }
+
+  const ofAddress = () => tabs.find((tab) => `#${nameOf(tab)}` === location.hash) ?? tabs[0];
+
+  list.addEventListener("click", (event) => {
+    const tab = event.target.closest("[role=tab]");
+    if (tab) openTab(nameOf(tab));
+  });
+  list.addEventListener("keydown", (event) => {
+    const here = tabs.indexOf(document.activeElement);
+    const there = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: -1 }[event.key];
+    if (here < 0 || there === undefined) return;
+    event.preventDefault();
+    const tab = tabs.at(there % tabs.length);
+    tab.focus();
+    openTab(nameOf(tab));
+  });
+  showOfAddress = () => show(ofAddress());
+  window.addEventListener("hashchange", showOfAddress);
+  showOfAddress();
+}
+
+const nameOf = (tab) => tab.id.replace("tab-", "");
+
+/** Show a tab: "sample", "interpolate", "edit" or "score". */
+export function openTab(name) {
+  location.hash = name;
+  showOfAddress();  // the event comes later, and the next key may come before it
+}

@@ -1,0 +1,119 @@
+// One piece of work at a time: what is done and for how long, Cancel, and what went wrong.
+
+import { announce, h } from "./dom.js";
+
+const QUIET_MS = 200;  // what is done sooner shows no progress, which would only flicker
+const RETRIES = 3;  // of a request that finds the server busy
+
+const HINTS = {
+  413: "Choose a smaller picture, or fewer at a time.",
+  504: "Ask for less at a time, or come again when fewer people are here.",
+};
+
+/** The work of one panel. */
+export class Task {
+  #place;
+  #controller = null;
+
+  /** @param {HTMLElement} place where progress and errors are shown */
+  constructor(place) {
+    this.#place = place;
+  }
+
+  /**
+   * Do some work, in place of what was going on.
+   * @param {string} what shown while it lasts: "Drawing 8 images"
+   * @param {function(AbortSignal, function(string))} work its second argument shows how far it is
+   * @param {function} use takes what the work gives, unless it is cancelled or fails, and returns what to announce
+   */
+  async run(what, work, use) {
+    this.cancel();
+    const controller = (this.#controller = new AbortController());
+    const view = this.#progress(what, controller);
+    try {
+      const result = await this.#persist(work, controller.signal, view);
+      controller.signal.throwIfAborted();
+      view.stop();
+      this.#place.replaceChildren();
+      announce(use(result));
+    } catch (error) {
+      if (this.#controller !== controller) return;  // something else has the place now
+      if (controller.signal.aborted) this.#say("Cancelled.");
+      else this.#fail(error, () => this.run(what, work, use));
+    } finally {
+      view.stop();
+    }
+  }
+
+  /** Let go of the work, if any goes on. */
+  cancel() {
+    this.#controller?.abort();
+    this.#controller = null;
+    this.#place.replaceChildren();
+  }
+
+  /** Say something in place of progress. */
+  #say(text) {
+    this.#place.replaceChildren(h("p", { className: "hint" }, text));
+    announce(text);
+  }
+
+  #progress(what, controller) {
+    const begun = performance.now();
+    let note = "";
+    const text = h("p", {}, `${what}…`);
+    const stop = h("button", { type: "button", onclick: () => controller.abort() }, "Cancel");
+    const line = h("div", { className: "progress" }, h("span", { className: "spinner" }), text, stop);
+    const tick = () => {
+      const seconds = ((performance.now() - begun) / 1000).toFixed(1);
+      text.textContent = `${what}${note && `, ${note}`}… ${seconds} s`;
+    };
+    const show = setTimeout(() => {
+      this.#place.replaceChildren(line);
+      announce(`${what}…`);
+    }, QUIET_MS);
+    const timer = setInterval(tick, 100);
+    return {
+      note: (value) => ((note = value), tick()),
+      stop: () => (clearTimeout(show), clearInterval(timer)),
+    };
+  }
+
+  async #persist(work, signal, view) {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await work(signal, view.note);
+      } catch (error) {
+        if (error.status !== 503 || attempt === RETRIES) throw error;
+        for (let left = Math.ceil(error.retryAfter ?? 1); left > 0; left--) {
+          view.note(`the server is busy (${error.message}), again in ${left} s`);
+          await pause(1000, signal);
+        }
+        view.note("");
+      }
+    }
+  }
+
+  #fail(error, again) {
+    const retry = h("button", { type: "button", onclick: again }, "Try again");
+    // The API's own words tell programmers of a header.
+    const isKey = error.status === 401;
+    const message = isKey ? "this server asks for a key, and got none or another" : error.message;
+    const hint = HINTS[error.status];
+    const id = error.requestId && h("p", { className: "request-id" }, `Request ${error.requestId}`);
+    const text = h("p", {}, sentence(message), hint && ` ${hint}`);
+    this.#place.replaceChildren(h("div", { className: "failure", role: "alert" }, text, id, retry));
+    if (isKey) document.dispatchEvent(new Event("glow:key-wanted"));
+  }
+}
+
+function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
+}
+
+function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
+  });
+}

@@ -1,0 +1,51 @@
+// The temperature: one slider for all levels, or one a level.
+
+import { h } from "./dom.js";
+import { slider } from "./fields.js";
+
+const USUAL = 0.7;
+
+/** Return the control; its value is a number, or a list of one a level, the finest first. */
+export function temperatureControl(place, numLevels) {
+  const make = (id, label) => slider({ id, label, min: 0, max: 1.5, step: 0.05, value: USUAL, digits: 2 });
+  const all = make("temperature", "Temperature");
+  const levels = Array.from({ length: numLevels }, (_, level) => make(`temperature-${level}`, levelName(level, numLevels)));
+  const several = h("div", { className: "levels", role: "group", "aria-label": "Temperature of each level" });
+  several.append(...levels.map((level) => level.element));
+  const toggle = h("input", { type: "checkbox", id: "temperature-levels", role: "switch" });
+  const switched = h("label", { className: "switch", for: toggle.id }, toggle, "One a level");
+
+  function show() {
+    several.hidden = !toggle.checked;
+    all.element.hidden = toggle.checked;
+  }
+  toggle.addEventListener("change", () => {
+    // What is seen goes on from what was seen, as far as it can.
+    if (toggle.checked) for (const level of levels) level.value = all.value;
+    show();
+  });
+  place.append(all.element, several);
+  if (numLevels > 1) place.append(switched);
+  show();
+  return {
+    get value() {
+      return toggle.checked ? levels.map((level) => level.value) : all.value;
+    },
+    set value(value) {
+      toggle.checked = Array.isArray(value);
+      if (toggle.checked) levels.forEach((level, number) => (level.value = value[number]));
+      else all.value = value;
+      show();
+    },
+  };
+}
+
+function levelName(level, numLevels) {
+  if (level === 0) return "Level 1, the finest";
+  return level === numLevels - 1 ? `Level ${level + 1}, the coarsest` : `Level ${level + 1}`;
+}
+
+/** Return a temperature as names of files and texts have it: "0.70" or "0.70-0.90". */
+export function temperatureText(temperature, between = "-") {
+  return [temperature].flat().map((value) => value.toFixed(2)).join(between);
+}
