@@ -1,0 +1,167 @@
+"""The page in a real Chromium, of a server in a thread, and a watch for what it must never do."""
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from playwright.sync_api import Browser, FilePayload, Locator, Page, expect, sync_playwright
+from registry import tiny_model
+from server.running import from_base64, running
+from torch import Tensor
+
+from glow_app.generation import Direction
+from glow_app.images import png_bytes, to_pil
+from glow_app.model import ImageModel
+from glow_app.server import Limits, create_app
+from glow_app.server.worker import Job
+
+expect.set_options(timeout=20_000)  # other work may be on the machine
+
+CLASSES = ["naught", "one", "<i>two</i>"]
+DIRECTIONS = ["bold", "<b>slanted</b>"]
+
+
+@dataclass
+class Site:
+    """A server, and what it serves."""
+
+    address: str
+    app: Any
+    model: ImageModel
+    directions: dict[str, Direction]
+
+    @contextmanager
+    def busy(self) -> Iterator[threading.Event]:
+        """Keep the model's worker at work until the event, or the end."""
+        done = threading.Event()
+        begun = threading.Event()
+
+        def work(_: ImageModel) -> None:
+            begun.set()
+            done.wait(60)
+
+        self.app.state.worker.submit(Job(work))
+        assert begun.wait(20)
+        try:
+            yield done
+        finally:
+            done.set()
+
+    def expect_depth(self, page: Page, depth: int) -> None:
+        """Wait until so many jobs wait or run."""
+        for _ in range(200):
+            if self.app.state.worker.depth == depth:
+                return
+            page.wait_for_timeout(50)
+        assert self.app.state.worker.depth == depth
+
+
+@contextmanager
+def served(model: ImageModel, limits: Limits | None = None, **arguments: Any) -> Iterator[Site]:
+    app = create_app(model, limits, **arguments)
+    with running(app) as client:
+        yield Site(str(client.base_url), app, model, arguments.get("directions", {}))
+
+
+def directions_of(model: ImageModel, names: list[str]) -> dict[str, Direction]:
+    generator = torch.Generator().manual_seed(5)
+    shapes = model.flow.latent_shapes
+    return {name: Direction([torch.randn(shape, generator=generator) for shape in shapes], 2) for name in names}
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """A class-conditional model of grey images with two directions; names of both that would be HTML."""
+    model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=3)
+    model.class_names = CLASSES
+    with served(model, directions=directions_of(model, DIRECTIONS)) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def plain_site() -> Iterator[Site]:
+    """A model of colour images that are not square, without classes and directions, with one level."""
+    with served(tiny_model(image_shape=(3, 4, 6), num_levels=1)) as site:
+        yield site
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Site]]:
+    """Serve a model of a test's own settings until the test's end."""
+    with ExitStack() as stack:
+        model = tiny_model(image_shape=(1, 8, 8))
+        directions = directions_of(model, DIRECTIONS[:1])
+
+        def start(limits: Limits | None = None, **arguments: Any) -> Site:
+            return stack.enter_context(served(model, limits, directions=directions, **arguments))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = os.environ.get("CHROMIUM") or shutil.which("chromium") or playwright.chromium.executable_path
+        if not os.path.exists(found):
+            pytest.skip("there is no Chromium; install one, or name it in the environment variable CHROMIUM")
+        # The sandbox needs a kernel's help that containers and root do not have; only this page is visited.
+        browser = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Watch:
+    """What the page did that it should not."""
+
+    faults: list[str] = field(default_factory=list)
+    expected_statuses: set[int] = field(default_factory=set)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def page(browser: Browser, watch: Watch) -> Iterator[Page]:
+    """A page that at the end has asked nobody else for anything, broken no policy and logged no error."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.add_init_script(
+        "document.addEventListener('securitypolicyviolation', (e) => console.error('policy', e.violatedDirective))"
+    )
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: watch.faults.append(str(error)))
+
+    def logged(message: Any) -> None:
+        is_status = any(f"status of {status}" in message.text for status in watch.expected_statuses)
+        if message.type in ("error", "warning") and not is_status:
+            watch.faults.append(message.text)
+
+    page.on("console", logged)
+    yield page
+    context.close()
+    origins = {"/".join(url.split("/")[:3]) for url in asked if not url.startswith(("data:", "blob:"))}
+    assert len(origins) == 1, origins
+    assert not watch.faults
+
+
+def png_file(image: Tensor, name: str = "picture.png") -> FilePayload:
+    return {"name": name, "mimeType": "image/png", "buffer": png_bytes(to_pil(image))}
+
+
+def shown_image(image: Locator) -> Tensor:
+    """Return the pixels of an image of the page, (C, H, W)."""
+    expect(image).to_have_attribute("src", re.compile(r"^data:image/png;base64,"))
+    return from_base64((image.get_attribute("src") or "").split(",")[1])

@@ -1,0 +1,265 @@
+"""Every tab from end to end: what the page shows and saves is what the model gives."""
+
+import csv
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+from registry import random_images
+from server.page.conftest import CLASSES, DIRECTIONS, Site, Watch, png_file, shown_image
+
+from glow_app import generation
+
+pytestmark = pytest.mark.slow
+
+
+def draw(page: Page, count: int = 4, seed: int = 3) -> Locator:
+    page.get_by_label("Count").fill(str(count))
+    page.get_by_label("Seed", exact=True).fill(str(seed))
+    page.get_by_role("button", name="Draw", exact=True).click()
+    cards = page.locator(".batch").first.locator(".card")
+    expect(cards).to_have_count(count)
+    return cards
+
+
+def saved(page: Page, button: Locator) -> tuple[str, bytes]:
+    with page.expect_download() as download:
+        button.click()
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+
+
+def pixels(content: bytes) -> torch.Tensor:
+    return torch.from_numpy(np.atleast_3d(np.asarray(Image.open(io.BytesIO(content)))).copy()).permute(2, 0, 1)
+
+
+def in_table(page: Page) -> list[list[str]]:
+    return [row.locator("td").all_inner_texts() for row in page.locator("#scores tbody tr").all()]
+
+
+def test_samples_are_those_of_the_model(page: Page, site: Site) -> None:
+    page.goto(site.address)
+    cards = draw(page)
+    expected = site.model.sample(4, temperature=0.7, seeds=3, labels=torch.tensor([0, 1, 2, 0]))
+    for number, card in enumerate(cards.all()):
+        image = card.get_by_role("img").first
+        assert torch.equal(shown_image(image), expected[number])
+        alt = f"Drawn image: {CLASSES[number % 3]}, seed {3 + number}, temperature 0.70"
+        assert image.get_attribute("alt") == alt
+    name, content = saved(page, cards.nth(1).get_by_role("button", name="Download"))
+    assert name == "seed000004_t0.70.png"
+    assert torch.equal(pixels(content), expected[1])
+
+
+def test_one_temperature_a_level_and_one_class_come_back_with_use_these_settings(page: Page, site: Site) -> None:
+    page.goto(site.address)
+    page.get_by_label("One a level").check()
+    expect(page.get_by_label("Temperature", exact=True)).to_be_hidden()
+    page.get_by_label("Level 1, the finest").fill("0.5")
+    page.get_by_label("Level 2, the coarsest").fill("1.1")
+    page.get_by_label("Class").first.select_option("1")
+    cards = draw(page, 2, 8)
+    expected = site.model.sample(2, temperature=[0.5, 1.1], seeds=8, labels=torch.tensor([1, 1]))
+    drawn = [shown_image(card.get_by_role("img").first) for card in cards.all()]
+    assert torch.equal(torch.stack(drawn), expected)
+    second = cards.nth(1)
+    assert saved(page, second.get_by_role("button", name="Download"))[0] == "seed000009_t0.50-1.10.png"
+
+    page.get_by_label("One a level").uncheck()
+    page.get_by_label("Class").first.select_option("")
+    second.get_by_role("button", name="Use these settings").click()
+    expect(page.get_by_label("Level 2, the coarsest")).to_have_value("1.1")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("9")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.locator(".batch")).to_have_count(2)
+    again = page.locator(".batch").first.get_by_role("img").first
+    assert torch.equal(shown_image(again), expected[1])
+
+
+def test_a_new_seed_is_shown_and_none_is_drawn_by_the_server(page: Page, site: Site) -> None:
+    page.goto(site.address)
+    page.get_by_role("button", name="New seed").click()
+    assert int(page.get_by_label("Seed", exact=True).input_value()) > 0
+    page.get_by_label("Seed", exact=True).fill("")
+    page.get_by_label("Count").fill("1")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    image = page.locator(".card").get_by_role("img").first
+    seed = int(re.search(r"seed (\d+)", image.get_attribute("alt") or "")[1])  # type: ignore[index]
+    expected = site.model.sample(1, temperature=0.7, seeds=seed, labels=torch.tensor([seed % 3]))
+    assert torch.equal(shown_image(image), expected[0])
+
+
+def test_the_gallery_is_bounded(page: Page, site: Site) -> None:
+    page.goto(site.address)
+    for seed in range(5):
+        page.get_by_label("Count").fill("64")
+        page.get_by_label("Seed", exact=True).fill(str(seed))
+        page.get_by_role("button", name="Draw", exact=True).click()
+        expect(page.get_by_role("heading", name=f"Seeds {seed} to {63 + seed}")).to_be_visible()
+    assert page.locator(".card").count() == 256
+    expect(page.get_by_role("heading", name="Seeds 0 to 63")).to_have_count(0)
+
+
+def test_a_model_without_classes_and_with_one_level(page: Page, plain_site: Site) -> None:
+    page.goto(plain_site.address)
+    cards = draw(page, 2, 0)
+    expected = plain_site.model.sample(2, temperature=0.7, seeds=0)
+    assert torch.equal(torch.stack([shown_image(card.get_by_role("img").first) for card in cards.all()]), expected)
+    expect(page.get_by_label("Class").first).to_be_hidden()
+    expect(page.get_by_label("One a level")).to_have_count(0)
+    page.get_by_role("tab", name="Edit").click()
+    expect(page.get_by_text("glow edit learn")).to_be_visible()
+    page.get_by_role("tab", name="Score").click()
+    page.get_by_label("Pictures").set_input_files(png_file(expected[0]))
+    expect(page.locator("#scores tbody tr")).to_have_count(1)
+    assert "class" not in page.locator("#scores thead").inner_text()
+
+
+def test_interpolate(page: Page, site: Site) -> None:
+    ends = random_images(2, (1, 8, 8), seed=1)
+    page.goto(f"{site.address}/#interpolate")
+    page.get_by_label("First picture").set_input_files(png_file(ends[0], "one.png"))
+    page.get_by_label("Second picture").set_input_files(png_file(ends[1], "two.png"))
+    page.get_by_label("Frames").fill("5")
+    page.get_by_label("Arc").check()
+    page.get_by_role("button", name="Interpolate", exact=True).click()
+    labels = generation.infer_labels(site.model, ends)
+    expected = generation.interpolate(site.model, ends, 5, labels, spherical=True)
+    frame, slider = page.locator("#frames .large"), page.get_by_label("Frame", exact=True)
+    for number in range(5):
+        slider.fill(str(number))
+        assert frame.get_attribute("alt") == f"Frame {number + 1} of 5"
+        assert torch.equal(shown_image(frame), expected[number])
+    assert torch.equal(expected[[0, -1]], ends)
+    expect(page.locator("#frames .notes")).to_contain_text(f"one.png: taken for {CLASSES[labels[0]]}")
+
+    name, content = saved(page, page.locator("#frames").get_by_role("button", name="Frame"))
+    assert name == "frame004.png"
+    assert torch.equal(pixels(content), ends[1])
+    name, content = saved(page, page.get_by_role("button", name="Strip"))
+    assert name == "interpolation.png"
+    assert Image.open(io.BytesIO(content)).width > 5 * 8
+
+    page.get_by_role("button", name="Play").click()
+    expect(slider).not_to_have_value("4")
+    page.get_by_role("button", name="Pause").click()
+    halted = slider.input_value()
+    page.wait_for_timeout(300)
+    assert slider.input_value() == halted
+
+
+def test_pictures_of_the_gallery_are_used_in_the_other_tabs(page: Page, site: Site) -> None:
+    page.goto(site.address)
+    cards = draw(page)
+    drawn = [shown_image(card.get_by_role("img").first) for card in cards.all()]
+    dialog = page.get_by_role("dialog")
+
+    def use(number: int, name: str) -> None:
+        page.get_by_role("tab", name="Sample").click()
+        cards.nth(number).locator(".picture").click()
+        assert torch.equal(shown_image(dialog.get_by_role("img")), drawn[number])
+        dialog.get_by_role("button", name=name, exact=True).click()
+        expect(dialog).to_be_hidden()
+
+    use(0, "First picture")
+    expect(page.get_by_role("tab", name="Sample")).to_have_attribute("aria-selected", "true")
+    use(2, "Second picture")
+    expect(page.get_by_role("tab", name="Interpolate")).to_have_attribute("aria-selected", "true")
+    page.get_by_role("button", name="Interpolate", exact=True).click()
+    assert torch.equal(shown_image(page.locator("#frames .large")), drawn[0])
+    use(1, "Edit")
+    assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), drawn[1])
+    use(3, "Score")
+    expect(page.locator("#scores tbody")).to_contain_text("seed000006_t0.70.png")
+
+
+def test_edit(page: Page, site: Site) -> None:
+    image = random_images(1, (1, 8, 8), seed=2)
+    page.goto(f"{site.address}/#edit")
+    page.get_by_label("Picture", exact=True).set_input_files(png_file(image[0]))
+    after = page.locator("#edited figure").nth(1)
+    expect(after).to_contain_text("Unchanged")
+    assert torch.equal(shown_image(after.get_by_role("img")), image[0])
+    page.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+    page.get_by_label(DIRECTIONS[1], exact=True).fill("-0.5")
+    expect(after).to_contain_text(f"{DIRECTIONS[0]} +1.2, {DIRECTIONS[1]} -0.5")
+    strengths = list(zip(site.directions.values(), [1.2, -0.5], strict=True))
+    expected = generation.edit(site.model, image, strengths, generation.infer_labels(site.model, image))
+    assert not torch.equal(expected, image)
+    assert torch.equal(shown_image(after.get_by_role("img")), expected[0])
+    assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), image[0])
+    name, content = saved(page, page.locator("#edited").get_by_role("button", name="Download"))
+    assert name == "edited.png"
+    assert torch.equal(pixels(content), expected[0])
+
+    page.locator("#edit-label").select_option("2")
+    expect(page.locator("#edited .notes")).to_contain_text(CLASSES[2])
+    expected = generation.edit(site.model, image, strengths, torch.tensor([2]))
+    assert torch.equal(shown_image(after.get_by_role("img")), expected[0])
+    page.get_by_role("button", name="All to 0").click()
+    expect(after).to_contain_text("Unchanged")
+    assert torch.equal(shown_image(after.get_by_role("img")), image[0])
+
+
+def test_score(page: Page, site: Site, watch: Watch) -> None:
+    watch.expected_statuses.add(415)
+    images = random_images(10, (1, 8, 8), seed=4)
+    images[3] = 128
+    files: list[Any] = [png_file(image, f"{number}.png") for number, image in enumerate(images)]
+    broken = {"name": 'not, "a picture".png', "mimeType": "image/png", "buffer": b"text"}
+    page.goto(f"{site.address}/#score")
+    page.get_by_label("Pictures").set_input_files([*files, broken])
+    expect(page.locator("#scores tbody tr")).to_have_count(11)
+    expect(page.locator("#score-task")).to_be_empty()
+    typical = generation.Typical.of(generation.measure_samples(site.model))
+    scores = generation.oddities(generation.measure(site.model, images, seeds=range(10)), typical)
+    labels = generation.infer_labels(site.model, images)
+    rows = in_table(page)
+    for number, row in enumerate(rows[:10]):
+        assert row[-1] == CLASSES[labels[number]]
+        found = [float(value) for value in row[:-1]]
+        assert found == pytest.approx([float(value[number]) for value in scores.values()], abs=2e-3)
+    assert "no known format" in rows[10][0]
+
+    page.get_by_role("button", name="typicality").click()
+    column = [float(row[1]) for row in in_table(page)[:10]]
+    assert column == sorted(column, reverse=True)
+    expect(page.get_by_role("columnheader", name="typicality")).to_have_attribute("aria-sort", "descending")
+    name, content = saved(page, page.get_by_role("button", name="Download as CSV"))
+    assert name == "scores.csv"
+    table = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+    assert [row["file"] for row in table] == [*(f"{number}.png" for number in range(10)), 'not, "a picture".png']
+    assert float(table[3]["spectrum"]) == pytest.approx(float(scores["spectrum"][3]), abs=1e-3)
+    assert "no known format" in table[10]["note"]
+
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#scores table")).to_have_count(0)
+    page.get_by_label("Pictures").set_input_files(files[:1])
+    expect(page.locator("#scores tbody tr")).to_have_count(1)
+    assert in_table(page)[0] == rows[0]
+
+
+def test_pictures_can_be_dropped(page: Page, site: Site) -> None:
+    page.goto(f"{site.address}/#score")
+    files = [png_file(image, f"dropped{n}.png") for n, image in enumerate(random_images(2, (1, 12, 16)))]
+    transfer = page.evaluate_handle(
+        """(files) => {
+            const transfer = new DataTransfer();
+            for (const { name, bytes } of files)
+                transfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+            return transfer;
+        }""",
+        [{"name": file["name"], "bytes": list(file["buffer"])} for file in files],
+    )
+    page.locator("#panel-score .drop").dispatch_event("dragover", {"dataTransfer": transfer})
+    page.locator("#panel-score .drop").dispatch_event("drop", {"dataTransfer": transfer})
+    expect(page.locator("#scores tbody tr")).to_have_count(2)
+    expect(page.locator("#scores tbody")).to_contain_text("12x16 resized and cropped to 8x8")
+    # One that misses the zone must not take the page's place.
+    missed = "(dataTransfer) => !window.dispatchEvent(new DragEvent('drop', { dataTransfer, cancelable: true }))"
+    assert page.evaluate(missed, transfer)

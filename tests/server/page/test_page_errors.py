@@ -1,0 +1,217 @@
+"""What goes wrong is said where it went wrong, what others wrote stays text, and what takes long can be cancelled."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+from registry import random_images
+from server.page.conftest import CLASSES, DIRECTIONS, Site, Watch, png_file, shown_image
+
+from glow_app.server import Limits
+
+pytestmark = pytest.mark.slow
+
+Serve = Callable[..., Site]
+
+
+def press_draw(page: Page) -> None:
+    page.get_by_role("button", name="Draw", exact=True).click()
+
+
+def test_a_busy_server_is_asked_again(page: Page, serve: Serve, watch: Watch) -> None:
+    watch.expected_statuses.add(503)
+    site = serve(Limits(queue=1))
+    page.goto(site.address)
+    with site.busy() as done:
+        press_draw(page)
+        expect(page.locator("#sample-task")).to_contain_text("the server is busy (1 requests are waiting")
+        expect(page.locator("#sample-task")).to_contain_text("again in 1 s")
+        done.set()
+        expect(page.locator(".card")).to_have_count(8)
+    expect(page.locator("#sample-task")).to_be_empty()
+
+
+def test_a_server_that_stays_busy_is_an_error_that_can_be_tried_again(page: Page, serve: Serve, watch: Watch) -> None:
+    watch.expected_statuses.add(503)
+    site = serve(Limits(queue=1))
+    page.clock.install()
+    page.goto(site.address)
+    with site.busy():
+        press_draw(page)
+        alert = page.get_by_role("alert")
+        for _ in range(3):
+            with page.expect_response("**/v1/sample") as answer:
+                page.clock.run_for(1500)
+            assert answer.value.status == 503
+        expect(alert).to_contain_text("1 requests are waiting; come again")
+        expect(alert).to_contain_text("Request ")
+    alert.get_by_role("button", name="Try again").click()
+    expect(page.locator(".card")).to_have_count(8)
+    expect(alert).to_have_count(0)
+
+
+def test_cancel_lets_the_server_drop_the_work(page: Page, site: Site) -> None:
+    page.goto(site.address)
+    with site.busy():
+        press_draw(page)
+        expect(page.locator("#sample-task")).to_contain_text("Drawing 8 images")
+        site.expect_depth(page, 2)
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#sample-task")).to_have_text("Cancelled.")
+        expect(page.get_by_role("status")).to_have_text("Cancelled.")
+        site.expect_depth(page, 1)
+    press_draw(page)
+    expect(page.locator(".card")).to_have_count(8)
+
+
+def test_the_newest_edit_is_the_one_that_counts(page: Page, site: Site) -> None:
+    image = random_images(1, (1, 8, 8))
+    page.goto(f"{site.address}/#edit")
+    page.get_by_label("Picture", exact=True).set_input_files(png_file(image[0]))
+    expect(page.locator("#edited figure")).to_have_count(2)
+    slider = page.get_by_label(DIRECTIONS[0], exact=True)
+    with site.busy():
+        with page.expect_request("**/v1/edit"):
+            slider.fill("2")
+        with page.expect_event("requestfailed") as dropped:
+            slider.fill("0.3")
+    assert '"strength":2' in (dropped.value.post_data or "")
+    expect(page.locator("figcaption").nth(1)).to_have_text(f"{DIRECTIONS[0]} +0.3")
+    expect(page.locator("#edit-task")).to_be_empty()
+
+
+def test_what_takes_too_long_is_said(page: Page, serve: Serve, watch: Watch) -> None:
+    watch.expected_statuses.add(504)
+    site = serve(Limits(seconds=0.3))
+    page.goto(site.address)
+    with site.busy():
+        press_draw(page)
+        expect(page.get_by_role("alert")).to_contain_text("There was no result within 0.3 s. Ask for less")
+
+
+def test_the_key_is_asked_for_and_kept_in_this_tab_alone(page: Page, serve: Serve, watch: Watch) -> None:
+    watch.expected_statuses.add(401)
+    site = serve(key="sesame")
+    page.goto(site.address)
+    field = page.get_by_label("This server asks for a key")
+    expect(field).to_be_focused()
+    expect(page.locator("#main")).to_be_hidden()
+    for key in ("wrong", "schlüssel", "sesame"):
+        field.fill(key)
+        page.get_by_role("button", name="Use this key").click()
+        if key == "wrong":
+            expect(page.get_by_role("alert")).to_contain_text("got none or another")
+            expect(field).to_have_value("")
+            expect(field).to_be_visible()
+        elif key == "schlüssel":
+            expect(page.locator("#key-error")).to_contain_text("letters, digits and signs")
+    press_draw(page)
+    expect(page.locator(".card")).to_have_count(8)
+    assert page.evaluate("[localStorage.length, document.cookie, Object.values(sessionStorage)]") == [0, "", ["sesame"]]
+    page.reload()
+    expect(page.get_by_role("tablist")).to_be_visible()
+
+
+def test_a_picture_of_too_many_pixels_is_refused_by_the_server(page: Page, serve: Serve, watch: Watch) -> None:
+    watch.expected_statuses.add(413)
+    site = serve(Limits(pixels=100))
+    page.goto(f"{site.address}/#edit")
+    page.get_by_label("Picture", exact=True).set_input_files(png_file(random_images(1, (1, 11, 11))[0]))
+    expect(page.get_by_role("alert")).to_contain_text("An image is too large; at most 100 pixels")
+    expect(page.get_by_role("alert")).to_contain_text("Choose a smaller picture")
+
+
+def test_a_file_of_too_many_bytes_is_not_even_sent(page: Page, serve: Serve) -> None:
+    site = serve(Limits(body_bytes=4000))
+    noise = png_file(random_images(1, (3, 64, 64))[0], "noise.png")
+    page.goto(f"{site.address}/#interpolate")
+    page.on("request", lambda request: pytest.fail(request.url) if "interpolate" in request.url else None)
+    field = page.get_by_label("First picture")
+    field.set_input_files(noise)
+    expect(page.locator("#interpolate-0-error")).to_contain_text("noise.png: too large; this server takes")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("Second picture").set_input_files(png_file(random_images(1, (1, 8, 8))[0]))
+    page.get_by_role("button", name="Interpolate", exact=True).click()
+    expect(page.locator("#interpolate-1-error")).to_contain_text("too large")
+
+
+BAD = [("Count", "0"), ("Count", "65"), ("Count", ""), ("Seed", "-1"), ("Seed", "1.5")]
+
+
+@pytest.mark.parametrize(("label", "value"), BAD)
+def test_settings_are_checked_beside_their_fields(page: Page, site: Site, label: str, value: str) -> None:
+    page.goto(site.address)
+    page.on("request", lambda request: pytest.fail(request.url) if "sample" in request.url else None)
+    field = page.get_by_label(label, exact=True)
+    field.fill(value)
+    press_draw(page)
+    expect(field).to_be_focused()
+    expect(field).to_have_attribute("aria-invalid", "true")
+    error = page.locator(f"#sample-{label.lower()}-error")
+    expect(error).to_contain_text("A whole number from")
+    assert (error.get_attribute("id") or "") in (field.get_attribute("aria-describedby") or "")
+
+
+def test_missing_pictures_are_asked_for(page: Page, site: Site) -> None:
+    page.goto(f"{site.address}/#interpolate")
+    page.get_by_role("button", name="Interpolate", exact=True).click()
+    expect(page.get_by_label("First picture")).to_be_focused()
+    expect(page.locator("#interpolate-0-error")).to_have_text("Choose a picture.")
+
+
+def test_a_server_that_is_gone_is_said(page: Page, site: Site, watch: Watch) -> None:
+    page.goto(site.address)
+    expect(page.get_by_role("tablist")).to_be_visible()
+    page.route("**/v1/sample", lambda route: route.abort())
+    press_draw(page)
+    expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached")
+    watch.faults = [fault for fault in watch.faults if "ERR_FAILED" not in fault]
+    page.unroute("**/v1/sample")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".card")).to_have_count(8)
+
+
+def test_what_others_wrote_is_never_html(page: Page, site: Site, watch: Watch) -> None:
+    watch.expected_statuses.add(500)
+    hostile = '<img src=x onerror="window.hacked=1">'
+    image = random_images(1, (1, 8, 8))[0]
+    page.goto(f"{site.address}/#score")
+    page.get_by_label("Pictures").set_input_files(png_file(image, f"{hostile}.png"))
+    expect(page.locator("#scores tbody")).to_contain_text(hostile)
+    page.get_by_role("tab", name="Interpolate").click()
+    page.get_by_label("First picture").set_input_files(png_file(image, f"{hostile}.png"))
+    page.get_by_label("Second picture").set_input_files(png_file(image, f"{hostile}.png"))
+    page.get_by_role("button", name="Interpolate", exact=True).click()
+    expect(page.locator("#frames .notes")).to_contain_text(hostile)
+    page.get_by_role("tab", name="Edit").click()
+    expect(page.locator("#edit-sliders")).to_contain_text(DIRECTIONS[1])
+    page.get_by_role("tab", name="Sample").click()
+    press_draw(page)
+    expect(page.locator(".caption").nth(2)).to_contain_text(CLASSES[2])
+    body = json.dumps({"error": {"code": "x", "message": hostile, "request_id": hostile}})
+    page.route("**/v1/sample", lambda route: route.fulfill(status=500, content_type="application/json", body=body))
+    press_draw(page)
+    expect(page.get_by_role("alert")).to_contain_text(f"{hostile}.")
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("[onerror], main b, main i").count() == 0
+
+
+def test_the_policy_is_in_force(page: Page, site: Site, watch: Watch) -> None:
+    page.goto(site.address)
+    script = "Object.assign(document.createElement('script'), { textContent: 'window.ran = 1' })"
+    page.evaluate(f"document.body.append({script})")
+    assert page.evaluate("window.ran") is None
+    page.wait_for_timeout(50)
+    assert any("policy script-src" in fault for fault in watch.faults)
+    watch.faults.clear()
+
+
+def test_the_count_begins_within_what_the_server_allows(page: Page, serve: Serve) -> None:
+    site = serve(Limits(count=3))
+    page.goto(site.address)
+    press_draw(page)
+    expect(page.locator(".card")).to_have_count(3)
+    drawn = torch.stack([shown_image(card.get_by_role("img").first) for card in page.locator(".card").all()])
+    assert torch.equal(drawn, site.model.sample(3, temperature=0.7, seeds=0))
