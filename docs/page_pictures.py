@@ -1,0 +1,135 @@
+"""Make the pictures of docs/page.md anew: the page of ``glow serve`` in Chromium, light and dark, wide and on a phone.
+
+    python docs/page_pictures.py [--output docs/images] [any option of glow serve, such as --checkpoint PATH]
+
+Needs the ``dev`` extra and a Chromium: that of Playwright, or the one that CHROMIUM or the PATH names.
+"""
+
+import argparse
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import FilePayload, Page, sync_playwright
+
+Scheme = Literal["light", "dark"]
+
+# By the end of the file's name: the size, and the colour scheme of each tab, so that both are seen.
+LOOKS: dict[str, tuple[tuple[int, int], tuple[Scheme, ...]]] = {
+    "": ((1280, 860), ("light", "dark", "light", "dark")),
+    "-phone": ((390, 844), ("dark", "light", "dark", "light")),
+}
+COLOURS = 256  # of the files: a third of the bytes, and no value is wrong by more than 6 of 255
+
+
+@contextmanager
+def serving(options: Sequence[str]) -> Iterator[str]:
+    """Run ``glow serve`` on a free port; yield its address."""
+    command = [sys.executable, "-m", "glow_app.cli", "serve", "--port", "0", *options]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            found = (re.search(r"running on (http://\S+)", line) for line in process.stderr)
+            address = next((match[1] for match in found if match), None)
+            if address is None:
+                raise SystemExit("the server did not start")
+            yield address
+        finally:
+            process.terminate()
+
+
+def upload(name: str, pixels: np.ndarray) -> FilePayload:
+    """Return a picture as a file that is chosen in the page."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(buffer, format="PNG")
+    return {"name": name, "mimeType": "image/png", "buffer": buffer.getvalue()}
+
+
+def draw(page: Page) -> None:
+    """Fill the gallery."""
+    page.get_by_label("Count").fill("20")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    page.locator(".card").nth(19).wait_for()
+
+
+def hand_over(page: Page, place: int, use: str) -> None:
+    """Use a picture of the gallery in another tab."""
+    page.get_by_role("tab", name="Sample").click()
+    page.locator(".card .picture").nth(place).click()
+    page.get_by_role("dialog").get_by_role("button", name=use, exact=True).click()
+
+
+def interpolate(page: Page) -> None:
+    """Make frames between two samples, and stand in their middle."""
+    hand_over(page, 7, "First picture")
+    hand_over(page, 9, "Second picture")
+    page.get_by_role("button", name="Interpolate", exact=True).click()
+    page.get_by_label("Frame", exact=True).fill("4")
+
+
+def edit(page: Page) -> None:
+    """Move the first slider."""
+    hand_over(page, 0, "Edit")
+    slider = page.get_by_role("slider").first
+    if slider.is_visible():
+        slider.fill("2")
+        page.locator("figcaption", has_text="+2.0").wait_for()
+
+
+def score(page: Page) -> None:
+    """Score samples, and pictures that are simpler than any of them."""
+    for place in (0, 1, 4):
+        hand_over(page, place, "Score")
+    _, across = np.mgrid[:64, :64]
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64))
+    files = [upload("plain.png", 0 * across + 64), upload("ramp.png", 4 * across), upload("noise.png", noise)]
+    page.get_by_label("Pictures").set_input_files(files)
+    page.get_by_role("row").nth(6).wait_for()
+    page.get_by_role("button", name="typicality").click()
+
+
+TABS = {"sample": draw, "interpolate": interpolate, "edit": edit, "score": score}
+
+
+def keep(page: Page, path: Path) -> None:
+    """Save what is seen, as a small file."""
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    picture = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
+    few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
+    print(f"{path}: {path.stat().st_size // 1024} KiB")
+
+
+def main() -> None:
+    """Take all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "images")
+    arguments, options = parser.parse_known_args()
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    with serving(options) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for look, (size, schemes) in LOOKS.items():
+            width, height = size
+            page = browser.new_page(viewport={"width": width, "height": height}, reduced_motion="reduce")
+            page.goto(address)
+            for (name, prepare), scheme in zip(TABS.items(), schemes, strict=True):
+                prepare(page)
+                page.emulate_media(color_scheme=scheme)
+                if not look:  # on a phone the results are below the settings, and the page has gone there
+                    page.evaluate("scrollTo(0, 0)")
+                keep(page, arguments.output / f"page-{name}{look}.png")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
