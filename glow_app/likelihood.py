@@ -1,6 +1,6 @@
 r"""The numbers: quantisation, dequantisation, log-densities and bits per dimension.
 
-Images are uint8. ``num_bits`` n keeps the n high bits: levels :math:`q \in \{0, \dots, 2^n - 1\}`. The flow sees
+Images are uint8. ``num_bits`` n keeps the n high bits: levels :math:`q \in \{0, \ldots, 2^n - 1\}`. The flow sees
 :math:`y = (q + u) / 2^n - 1/2` with :math:`u \sim U[0, 1)`, so that
 
 .. math:: \log P(q) \ge \mathbb E_u \log p(y) - D \log 2^n

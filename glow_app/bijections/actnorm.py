@@ -35,7 +35,7 @@ class ActNorm(PixelwiseAffine):
 
     @property
     def initialized(self) -> Tensor:
-        """Whether a batch has set the parameters: a boolean scalar, saved with the weights."""
+        """Whether a batch has set the parameters, a boolean scalar saved with the weights."""
         return self.norm.initialized
 
     def affine(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -81,7 +81,7 @@ class MaskedAutoregressive(Bijection):
 
     @property
     def num_steps(self) -> int:
-        """Steps of the inverse: no more than D, than the network's width and one, and than ``max_groups``."""
+        """Steps of the inverse, no more than D, than the network's width and one, and than ``max_groups``."""
         return len(self.network.groups)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -56,7 +56,7 @@ class Bijection(nn.Module, ABC):
 
 
 class Chain(Bijection):
-    r"""Composition: :math:`f = f_n \circ \dots \circ f_1`; the log-determinants add.
+    r"""Composition: :math:`f = f_n \circ \ldots \circ f_1`; the log-determinants add.
 
     Args:
         bijections: In the order of the data-to-latent direction; at least one.

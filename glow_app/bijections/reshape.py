@@ -17,7 +17,7 @@ class Reshape(Bijection):
         shape: Of the data, without the batch.
         latent_shape: Of the latent, without the batch; as many values.
     Shape:
-        x: (B, *shape); z: (B, *latent_shape); log_det: (B,), zeros.
+        x: ``(B, *shape)``; z: ``(B, *latent_shape)``; log_det: (B,), zeros.
     Raises:
         ValueError: If the shapes hold different numbers of values, or the input has another shape.
     """

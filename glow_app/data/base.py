@@ -69,7 +69,7 @@ class ImageSet(BatchedSet[Batch]):
 
     @property
     def images(self) -> np.ndarray:
-        """All images, uint8 (N, C, H, W): the storage itself, or for a subset or shards a copy of its rows."""
+        """All images, uint8 (N, C, H, W), the storage itself, or for a subset or shards a copy of its rows."""
         whole = self._indices is None and isinstance(self._storage, np.ndarray)
         return self._storage if whole else self.head(len(self))  # type: ignore[return-value]
 

@@ -37,7 +37,7 @@ def learn_directions(
 ) -> dict[str, Direction]:
     r"""Return a direction for each attribute, by linear regression of the latents on all of them.
 
-    .. math:: \min_{d_0, \dots, d_A} \sum_i \Big\| z_i - d_0 - \sum_a y_{ia} d_a \Big\|^2
+    .. math:: \min_{d_0, \ldots, d_A} \sum_i \left\| z_i - d_0 - \sum_a y_{ia} d_a \right\|^2
 
     For one attribute of 0 and 1 that is the difference of the two means, as in the Glow paper; for many, what an
     attribute shares with others is not counted twice. Nothing is held but sums, whatever the number of images.
@@ -88,7 +88,7 @@ def edit(
 ) -> Tensor:
     r"""Return the images moved along directions.
 
-    .. math:: x' = f^{-1}\Big(f(x) + \sum_k s_k d_k\Big)
+    .. math:: x' = f^{-1}\left(f(x) + \sum_k s_k d_k\right)
 
     With strengths of 0 they come back in every pixel: what a model of fewer than 8 bits does not see stays as it is.
 

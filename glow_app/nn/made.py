@@ -16,7 +16,7 @@ __all__ = ["MADE"]
 class MADE(nn.Module):
     r"""A network whose outputs for feature i see only the features before i, and the context.
 
-    .. math:: \theta_i = g_i(x_{<i}, h), \qquad i = 1, \dots, D
+    .. math:: \theta_i = g_i(x_{<i}, h), \qquad i = 1, \ldots, D
 
     All D in one pass by :meth:`forward`; step by step by :meth:`unroll`, where :math:`x_i` becomes known only
     after :math:`\theta_i`. It ends in zeros at initialisation.

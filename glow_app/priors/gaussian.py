@@ -32,7 +32,7 @@ class GaussianPrior(Bijection):
 
     @property
     def config(self) -> dict[str, object]:
-        """Constructor arguments beyond what Glow passes: none."""
+        """Constructor arguments beyond what Glow passes, none."""
         return {}
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
