@@ -7,7 +7,7 @@ DEMO := runs/demo
 # As glow_app/cli.py does: threads that spin without limit starve a second process on the same cores.
 export GOMP_SPINCOUNT ?= 5000
 
-.PHONY: demo test lint format
+.PHONY: demo test lint format docs gallery
 
 $(BIN)/.installed: pyproject.toml
 	@echo "installing into $(VENV); a minute or two"
@@ -37,3 +37,14 @@ lint: $(BIN)/.installed
 format: $(BIN)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+$(BIN)/.docs-installed: pyproject.toml $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	touch $@
+
+docs: $(BIN)/.docs-installed
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+gallery: $(BIN)/.installed
+	$(BIN)/python docs/make_gallery.py

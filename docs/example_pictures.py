@@ -1,0 +1,72 @@
+"""Write folders of pictures to follow the pages of docs/ with: clothes, and five kinds of pictures that are none.
+
+    python docs/example_pictures.py pictures
+
+Clothes are test images of Fashion-MNIST (Zalando, MIT licence; fetched at the first use), digits those of scikit-learn
+(UCI, CC BY 4.0; the extra ``demo``) enlarged to the same 28x28. All else is made from these or by a seed.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from glow_app.data import load_split
+
+SHAPE = (1, 28, 28)
+NUM_CLOTHES, NUM_ODD, NUM_SORTED = 1000, 500, 200
+
+
+def write(folder: Path, images: np.ndarray, names: list[str] | None = None) -> None:
+    """Write images (N, 1, H, W), uint8, numbered."""
+    folder.mkdir(parents=True)
+    for number, (image,) in enumerate(images):
+        name = "" if names is None else f"_{names[number]}"
+        Image.fromarray(image).save(folder / f"{number:04d}{name}.png")
+
+
+def write_odd(folder: Path, clothes: np.ndarray) -> None:
+    """Write the kinds of pictures that are no clothes, or such as the model has not seen.
+
+    Args:
+        folder: To make a folder for each kind in.
+        clothes: Images of clothes, of which some are made.
+    """
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (NUM_ODD, 1, 1, 1), np.uint8)
+    grey[0] = 0  # the likeliest picture of all
+    clothes = clothes[:NUM_ODD]
+    write(folder / "digits", load_split("digits", "train", SHAPE, limit=NUM_ODD).images)
+    write(folder / "flat", np.broadcast_to(grey, (NUM_ODD, *SHAPE)))
+    write(folder / "noise", rng.integers(0, 256, (NUM_ODD, *SHAPE), np.uint8))
+    write(folder / "rotated", np.rot90(clothes, axes=(2, 3)))
+    write(folder / "faint", clothes // 2)
+
+
+def write_shirts(folder: Path) -> None:
+    """Write patterned T-shirts into one folder and plain ones into another: training images, told apart by edges."""
+    train = load_split("fashion_mnist", "train", SHAPE, limit=20_000)
+    shirts = train.images[train.labels.numpy() == train.class_names.index("T-shirt/top")]
+    inside = shirts[:, 0, 6:24, 9:19].astype(float)
+    edges = np.abs(np.diff(inside, axis=1)).mean((1, 2))
+    order = edges.argsort()
+    write(folder / "plain", shirts[order[:NUM_SORTED]])
+    write(folder / "striped", shirts[order[-NUM_SORTED:]])
+
+
+def main() -> None:
+    """Write all of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="to make")
+    folder = parser.parse_args().folder
+    test = load_split("fashion_mnist", "test", SHAPE, limit=NUM_CLOTHES + NUM_ODD)
+    kinds = [test.class_names[label].split("/")[0].lower().replace(" ", "-") for label in test.labels]
+    write(folder / "clothes", test.images[:NUM_CLOTHES], kinds[:NUM_CLOTHES])
+    write_odd(folder, test.images[NUM_CLOTHES:])
+    write_shirts(folder)
+    print(", ".join(f"{place}: {len(list(place.iterdir()))}" for place in sorted(folder.iterdir())))
+
+
+if __name__ == "__main__":
+    main()
