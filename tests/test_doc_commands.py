@@ -1,0 +1,82 @@
+"""The commands of README and docs/ are commands: their options exist, and their values are of the right kind."""
+
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from docs_pages import MARKDOWN, REPOSITORY, commands_of, name_of
+
+from glow_app.cli import COMMANDS, TRAINING
+from glow_app.usage import Parser, UsageError
+from lightning_modules.arguments import configs_first, take_option
+from lightning_modules.cli import GlowCLI
+
+
+class ParsedCLI(GlowCLI):
+    """Parses what ``glow fit`` would run, and builds nothing."""
+
+    def before_instantiate_classes(self) -> None:
+        """Make no folder."""
+
+    def instantiate_classes(self) -> None:
+        """Build nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        return
+
+
+def check(line: str) -> None:
+    """Parse a command as it stands.
+
+    Raises:
+        UsageError: If it would be refused.
+    """
+    _, command, *arguments = shlex.split(line)
+    if command in COMMANDS:
+        module = import_module(f"glow_app.commands.{command}")
+        parser = Parser(prog=f"glow {command}")
+        module.add_arguments(parser)
+        parser.parse(arguments)
+    else:
+        assert command in TRAINING, line
+        if command == "estimate":
+            _, arguments = take_option("--batch-size", arguments)
+        if command in ("fit", "estimate"):
+            resumed, arguments = take_option("--resume", arguments)
+            base = [] if resumed in (None, "auto") else ["--config", "configs/digits.yaml"]
+            ParsedCLI(["fit", *configs_first([*base, *arguments])])
+        else:
+            checkpoint, rest = take_option("--checkpoint", arguments)
+            assert checkpoint, line
+            assert not rest, line
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=name_of)
+def test_commands_are_accepted(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    for line in dict.fromkeys(commands_of(page.read_text(encoding="utf-8"))):
+        try:
+            check(line)
+        except UsageError as error:
+            pytest.fail(f"{line}: {error}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "glow sample --temprature 0.7",
+        "glow sample --temperature hot",
+        "glow sing",
+        "glow fit --config configs/digits.yaml --model.flow.num_stairs 8",
+        "glow fit --config configs/digits.yaml --data.batch_size many",
+    ],
+)
+def test_a_wrong_command_would_be_noticed(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    with pytest.raises((UsageError, AssertionError)):
+        check(line)
+
+
+def test_the_pages_hold_commands() -> None:
+    assert sum(len(commands_of(page.read_text(encoding="utf-8"))) for page in MARKDOWN) > 50
