@@ -21,8 +21,14 @@ def test_every_bundled_model_is_whole_small_and_described() -> None:
         model = load_model(name)
         assert model_hash(load_pretrained(name)) == model_hash(model)
         folder = find_checkpoint(name)
-        assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
-        assert sum(path.stat().st_size for path in folder.iterdir()) < 8 * MEGABYTE
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        assert [file.name for file in files if file.parent == folder] == [
+            "README.md",
+            "config.json",
+            "model.safetensors",
+        ]
+        assert {file.parent.name for file in files if file.parent != folder} <= {"directions"}
+        assert sum(file.stat().st_size for file in files) < 8 * MEGABYTE
         card = (folder / "README.md").read_text()
         for words in ("licence", "configs/", "commit", "machine", "test bits/dim", "## Meant for", "## Limits"):
             assert words in card
