@@ -1,6 +1,7 @@
 """What every request passes before the application sees it: its number, the key, and a body of bounded size."""
 
 import asyncio
+import gc
 import hmac
 import logging
 import time
@@ -18,6 +19,8 @@ from glow_app.server.limits import Limits
 __all__ = ["Gate"]
 
 _LOG = logging.getLogger("glow_app.server")
+
+_LARGE = 2**20  # bytes of a body
 
 # The page runs its own script and style, and talks to this server; nothing else is loaded, and nobody frames it.
 _POLICY = (
@@ -117,6 +120,9 @@ class Gate:
             answer = error_body(error.code, error.message, scope["glow.request_id"])
             await JSONResponse(answer, error.status, more)(scope, receive, send)
         finally:
+            body.clear()
+            if held > _LARGE:
+                gc.collect(1)  # an error that tells where a body is no JSON holds it, in a circle with its traceback
             self._held -= held
 
     def _check_key(self, headers: Headers) -> None:
