@@ -1,7 +1,6 @@
 """The application: endpoints, page, gate."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from glow_app.server.worker import ModelWorker
 
 __all__ = ["create_app"]
 
-PAGE = Path(str(files("glow_app.server") / "page"))
+PAGE = Path(__file__).parent / "page"
 
 
 def create_app(

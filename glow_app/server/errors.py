@@ -1,7 +1,7 @@
 """Errors as the API tells them: a status, a code for programs, a sentence for people, and never an exception's text."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-__all__ = ["ApiError", "ErrorAnswer", "error_body", "handle_errors"]
+__all__ = ["ApiError", "ErrorAnswer", "error_answer", "handle_errors"]
 
 
 class ErrorDetails(BaseModel):
@@ -41,20 +41,20 @@ class ApiError(Exception):
         self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
 
 
-def error_body(code: str, message: str, request_id: str) -> dict[str, Any]:
-    """Return the body of an error."""
-    return {"error": {"code": code, "message": message, "request_id": request_id}}
+def error_answer(error: ApiError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return the answer that tells an error, with more headers if there are any."""
+    headers = dict(headers or {})
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    details = ErrorDetails(code=error.code, message=error.message, request_id=request_id)
+    return JSONResponse(ErrorAnswer(error=details).model_dump(), error.status, headers)
 
 
 def handle_errors(app: FastAPI) -> None:
     """Give every error that an app foresees the one shape; :class:`~glow_app.server.gate.Gate` has the others."""
 
-    def answer(request: Request, error: ApiError, headers: Any = None) -> JSONResponse:
-        headers = dict(headers or {})
-        if error.retry_after is not None:
-            headers["Retry-After"] = str(error.retry_after)
-        body = error_body(error.code, error.message, request.scope["glow.request_id"])
-        return JSONResponse(body, error.status, headers)
+    def answer(request: Request, error: ApiError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+        return error_answer(error, request.scope["glow.request_id"], headers)
 
     @app.exception_handler(ApiError)
     async def told(request: Request, error: ApiError) -> JSONResponse:

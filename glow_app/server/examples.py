@@ -1,17 +1,16 @@
 """An example of every request, for the OpenAPI document."""
 
-import base64
 from typing import Any
 
 import torch
 from fastapi.openapi.models import Example
 
-from glow_app.images import png_bytes, to_pil
+from glow_app.server.pictures import encode_png
 
 __all__ = ["EXAMPLES"]
 
 _GREY = torch.arange(0, 256, 4, dtype=torch.uint8).reshape(1, 8, 8)
-_PICTURE, _OTHER = (base64.b64encode(png_bytes(to_pil(image))).decode() for image in (_GREY, _GREY.flip(1)))
+_PICTURE, _OTHER = (encode_png(image) for image in (_GREY, _GREY.flip(1)))
 
 
 def _example(summary: str, value: dict[str, Any]) -> Example:

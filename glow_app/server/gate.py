@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from glow_app.server.errors import ApiError, error_body
+from glow_app.server.errors import ApiError, error_answer
 from glow_app.server.limits import Limits
 
 __all__ = ["Gate"]
@@ -97,8 +96,7 @@ class Gate:
             nonlocal held
             held += size
             self._held += size
-            if held > self._limits.body_bytes:
-                raise ApiError(413, "body_too_large", f"a body has at most {self._limits.body_bytes:,} bytes")
+            self._check_size(held)
             if self._held > self._limits.all_bodies_bytes:
                 raise ApiError(503, "too_many_bodies", "too many bodies at one time; come again", 1)
 
@@ -113,12 +111,9 @@ class Gate:
         except Exception as found:
             error = found if isinstance(found, ApiError) else _unforeseen(found, scope["glow.request_id"])
             more = {"Connection": "close"}  # what is left of the body is not waited for
-            if error.retry_after is not None:
-                more["Retry-After"] = str(error.retry_after)
             if error.status == 401:
                 more["WWW-Authenticate"] = "Bearer"
-            answer = error_body(error.code, error.message, scope["glow.request_id"])
-            await JSONResponse(answer, error.status, more)(scope, receive, send)
+            await error_answer(error, scope["glow.request_id"], more)(scope, receive, send)
         finally:
             body.clear()
             if held > _LARGE:
@@ -132,14 +127,18 @@ class Gate:
         if scheme.lower() != "bearer" or not hmac.compare_digest(found.strip().encode(), self._key):
             raise ApiError(401, "no_key", "the key is missing or wrong; expected the header Authorization: Bearer KEY")
 
+    def _check_size(self, size: int) -> None:
+        if size > self._limits.body_bytes:
+            raise ApiError(413, "body_too_large", f"a body has at most {self._limits.body_bytes:,} bytes")
+
     async def _read_body(
         self, headers: Headers, receive: Receive, body: bytearray, hold: Callable[[int], None]
     ) -> None:
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise ApiError(415, "not_json", "the body is of another type; expected Content-Type: application/json")
         declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared[:20]) > self._limits.body_bytes:
-            raise ApiError(413, "body_too_large", f"a body has at most {self._limits.body_bytes:,} bytes")
+        if declared.isdecimal():
+            self._check_size(int(declared[:20]))
         try:
             async with asyncio.timeout(self._limits.body_seconds):
                 while True:
