@@ -117,7 +117,8 @@ class Gate:
         finally:
             body.clear()
             if held > _LARGE:
-                gc.collect(1)  # an error that tells where a body is no JSON holds it, in a circle with its traceback
+                # An error that tells where a body is no JSON holds it, in a circle with its traceback.
+                gc.collect()
             self._held -= held
 
     def _check_key(self, headers: Headers) -> None:

@@ -1,6 +1,7 @@
 """The process: sockets, slow clients, and a stop in good order."""
 
 import asyncio
+import gc
 import resource
 import warnings
 from types import FrameType
@@ -27,6 +28,8 @@ def run_server(app: FastAPI, host: str, port: int, head_seconds: float, log_leve
         log_level: Of uvicorn.
     """
     _allow_many_connections()
+    # What is there now stays: collections, as the gate wants after large bodies, need not look at it.
+    gc.freeze()
     # Such pictures are refused with an answer of their own.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     _Server(configured(app, host, port, head_seconds, log_level)).run()
