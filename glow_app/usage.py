@@ -24,11 +24,18 @@ def format_warning(message: Warning | str, *_: object, **__: object) -> str:
     return f"warning: {' '.join(str(message).split())}\n"
 
 
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds defaults to the help where they say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """An argparse parser that refuses abbreviations, suggests what was meant, and raises instead of exiting."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **kwargs)
+        super().__init__(allow_abbrev=False, formatter_class=_Formatter, **kwargs)
 
     def parse(self, arguments: list[str]) -> argparse.Namespace:
         """Parse ``arguments``.

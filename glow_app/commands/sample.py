@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     for name, (one, image) in zip(names, batches, strict=True):
         save_png(to_pil(image), output_folder(arguments) / name, {"seed": one, **facts})
         images.append(image.cpu())
-    columns = model.flow.num_classes if label is None else None
+    columns = None if label is not None else _columns(arguments.count, model.flow.num_classes)
     save_png(grid(torch.stack(images), columns), folder / "grid.png", {"seed": seed, "count": arguments.count, **facts})
     _write_more(model, arguments, seed, label, folder)
     record = {"seed": seed, "count": arguments.count, **facts, "checkpoint": str(arguments.checkpoint), "files": names}
@@ -82,6 +82,11 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{arguments.count} images at temperature {shown}, seed {seed}: {folder / 'grid.png'}")
     for name in more:
         print(f"{name.partition('.')[0]}: {folder / name}")
+
+
+def _columns(count: int, num_classes: int | None) -> int | None:
+    """Return images a row of about as many rows, such that a class keeps to its columns."""
+    return None if num_classes is None else num_classes * max(1, round(math.sqrt(count) / num_classes))
 
 
 def _write_more(

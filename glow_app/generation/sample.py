@@ -101,18 +101,20 @@ def walk(
         num_stops: How many seeds, at least 2.
         temperature: One for all levels, or one a level.
         seed: Of the first stop.
-        label: The class of all frames; needed for a class-conditional model.
+        label: The class of all frames; for a class-conditional model None stands for that of the first stop.
         num_frames: From each stop to the next, of which the next is none.
         batch_size: Frames at a time.
     Shape:
         uint8, (num_stops * num_frames, C, H, W).
     Raises:
-        ValueError: If there are too few stops or frames, or a class is missing or does not fit.
+        ValueError: If there are too few stops or frames, or a class does not fit.
     """
     if num_stops < 2 or num_frames < 1:
         raise ValueError(f"a walk of {num_stops} stops and {num_frames} frames between; expected at least 2 and 1")
-    if model.flow.num_classes is not None and not isinstance(label, int):
-        raise ValueError(f"a walk stays in one class; give --label, 0 to {model.flow.num_classes - 1}")
+    if model.flow.num_classes is not None and label is None:
+        label = seed % model.flow.num_classes
+    if label is not None and not isinstance(label, int):
+        raise ValueError(f"a walk stays in one class; found {len(label)}, leave all but one out")
     seeds = [seed + number for number in range(num_stops)]
     noise = model.base_noise(seeds, temperature)
     steps = torch.arange(num_frames, dtype=model.dtype, device=model.device) / num_frames

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from registry import tiny_model
 
 from glow_app import __version__
 from glow_app.checkpoint import load_model
 from glow_app.generation import sweep
 from glow_app.images import grid, read_png_text
-from glow_app.pretrained import model_hash
+from glow_app.pretrained import model_hash, save_pretrained
 
 Glow = Callable[..., Any]
 
@@ -135,11 +136,22 @@ def test_a_walk_comes_by_the_samples_and_back(trained: Path, tmp_path: Path, glo
 
 
 def test_a_walk_stays_in_one_class(conditional: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]) -> None:
-    options = ["sample", "--checkpoint", conditional, "--count", 1, "--walk", 2, "--seed", 0]
-    assert "a walk stays in one class" in refused(*options)
-    assert "a walk stays in one class" in refused(*options, "--label", 1, 2, "--overwrite")
-    assert glow(*options, "--label", 1, "--overwrite").code == 0
+    options = ["sample", "--checkpoint", conditional, "--count", 1, "--walk", 2, "--seed", 1]
+    assert "a walk stays in one class; found 2" in refused(*options, "--label", 1, 2)
+    assert glow(*options, "--overwrite").code == 0
+    first = (tmp_path / "samples/walk.gif").read_bytes()
+    assert glow(*options, "--label", 1, "--overwrite").code == 0  # the class whose turn it is with seed 1
+    assert (tmp_path / "samples/walk.gif").read_bytes() == first
     assert "of 1 stops" in refused(*options[:-3], 1, "--label", 1, "--overwrite")
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 2), (9, 4), (16, 4), (30, 6)])
+def test_a_grid_has_whole_turns_of_the_classes_in_a_row(tmp_path: Path, glow: Glow, count: int, columns: int) -> None:
+    save_pretrained(tiny_model(image_shape=(1, 8, 8), num_classes=2), tmp_path / "model")
+    assert glow("sample", "--checkpoint", tmp_path / "model", "--count", count, "--seed", 1).code == 0
+    files = sorted((tmp_path / "samples").glob("seed*"))
+    images = torch.stack([torch.from_numpy(pixels(path).copy())[None] for path in files])
+    assert np.array_equal(pixels(tmp_path / "samples/grid.png"), np.asarray(grid(images, columns)))
 
 
 def test_a_seed_left_out_is_drawn_printed_and_saved(trained: Path, tmp_path: Path, glow: Glow) -> None:
