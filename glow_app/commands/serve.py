@@ -6,13 +6,10 @@ import os
 import warnings
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from glow_app.commands.common import add_model_arguments, device_of, directions_folders, load, positive_int
+from glow_app.server.limits import Limits
 from glow_app.usage import UsageError
-
-if TYPE_CHECKING:
-    from glow_app.server import Limits
 
 KEY = "GLOW_API_KEY"
 
@@ -28,26 +25,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--directions", default=None, help=directions, metavar="FOLDER")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images drawn at a time, for all together")
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--max-body-bytes", type=positive_int, default=8 * 2**20, help="of a request")
-    limits.add_argument("--max-pixels", type=positive_int, default=20_000_000, help="of a picture that is sent")
-    limits.add_argument("--max-side", type=positive_int, default=10_000, help="of a picture that is sent, in pixels")
-    limits.add_argument("--max-count", type=positive_int, default=64, help="images of a request, sent or made")
-    limits.add_argument("--max-draws", type=positive_int, default=64, help="dequantisation draws of a score")
-    limits.add_argument("--max-queue", type=positive_int, default=64, help="requests that wait or are worked on")
-    limits.add_argument("--max-seconds", type=seconds, default=30.0, help="until a request is answered 504")
-    limits.add_argument("--max-body-seconds", type=seconds, default=10.0, help="until a request is there as a whole")
+    for name, kind, text in _LIMITS:
+        default = getattr(Limits, name.replace("-", "_"))
+        limits.add_argument(f"--max-{name}", type=kind, default=default, help=text)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     try:
-        from glow_app.server import Limits, create_app, run_server
+        from glow_app.server import create_app, run_server
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install 'glow-app[serve]'") from error
     from glow_app.checkpoint import training_facts
     from glow_app.generation import load_directions
 
-    limits = _limits(arguments, Limits)
+    limits = Limits(**{field.name: getattr(arguments, f"max_{field.name}") for field in fields(Limits)})
     key = _key(arguments)
     if key is None and not _is_local(arguments.host):
         warnings.warn(f"anyone who reaches {arguments.host} may use this server; set {KEY}", stacklevel=1)
@@ -57,10 +49,6 @@ def run(arguments: argparse.Namespace) -> None:
     app = create_app(model, limits, key=key, directions=directions, training=training, batch_size=arguments.batch_size)
     print(f"page and API of {arguments.checkpoint} on {device_of(arguments)}", flush=True)
     run_server(app, arguments.host, arguments.port, limits.body_seconds)
-
-
-def _limits(arguments: argparse.Namespace, kind: "type[Limits]") -> "Limits":
-    return kind(**{field.name: getattr(arguments, f"max_{field.name}") for field in fields(kind)})
 
 
 def _key(arguments: argparse.Namespace) -> str | None:
@@ -98,3 +86,15 @@ def seconds(text: str) -> float:
     if not 0 < value < 86_400:
         raise argparse.ArgumentTypeError(f"{text} is no time to wait; expected above 0 and below 86400 seconds")
     return value
+
+
+_LIMITS = (
+    ("body-bytes", positive_int, "of a request"),
+    ("pixels", positive_int, "of a picture that is sent"),
+    ("side", positive_int, "of a picture that is sent, in pixels"),
+    ("count", positive_int, "images of a request, sent or made"),
+    ("draws", positive_int, "dequantisation draws of a score"),
+    ("queue", positive_int, "requests that wait or are worked on"),
+    ("seconds", seconds, "until a request is answered 504"),
+    ("body-seconds", seconds, "until a request is there as a whole"),
+)

@@ -1,6 +1,7 @@
 """Edits: directions in the whitened latents that change one attribute of an image."""
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from glow_app.pretrained import model_hash
 __all__ = ["Direction", "check_name", "edit", "learn_directions", "load_direction", "load_directions", "save_direction"]
 
 _KIND = "glow-direction/1"
+
+
+class AnotherModelsError(ValueError):
+    """A direction is there, but of another model."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def load_direction(name: str, model: ImageModel, *folders: Path) -> Direction:
     Args:
         name: Of the direction.
         model: That it will be used with.
-        folders: Where to look for it, one after another.
+        folders: Where to look for it, one after another; one of another model does not hide the model's own.
     Raises:
         FileNotFoundError: If it is not there; the message names those that are.
         ValueError: If it is damaged, or another model's.
@@ -148,23 +153,34 @@ def load_direction(name: str, model: ImageModel, *folders: Path) -> Direction:
         raise FileNotFoundError(
             f"there is no direction {name} in {places}; known are: {known}; glow edit learn makes one"
         )
-    path = paths[name]
-    tensors, facts, owner = read_tensors(path, _KIND, "direction", "learn it again")
-    levels = [tensors[f"level{number}"] for number in range(len(tensors))]
-    if owner != model_hash(model) or [tuple(level.shape) for level in levels] != model.flow.latent_shapes:
-        raise ValueError(f"the direction in {path} is of another model, {owner[:12]}")
-    return Direction(levels, facts["num_images"])
+    others = []
+    for path in paths[name]:
+        tensors, facts, owner = read_tensors(path, _KIND, "direction", "learn it again")
+        levels = [tensors[f"level{number}"] for number in range(len(tensors))]
+        if owner == model_hash(model) and [tuple(level.shape) for level in levels] == model.flow.latent_shapes:
+            return Direction(levels, facts["num_images"])
+        others.append(f"the direction in {path} is of another model, {owner[:12]}")
+    raise AnotherModelsError(f"{others[0]}; learn it again with glow edit learn")
 
 
 def load_directions(model: ImageModel, *folders: Path) -> dict[str, Direction]:
-    """Read all directions of some folders, by name; those of the first folder that has the name.
+    """Read all of a model's directions in some folders, by name; what is of another model is left out with a warning.
 
     Raises:
-        ValueError: If one is damaged, or another model's.
+        ValueError: If one is damaged.
     """
-    return {name: load_direction(name, model, *folders) for name in _paths(folders)}
+    found = {}
+    for name in _paths(folders):
+        try:
+            found[name] = load_direction(name, model, *folders)
+        except AnotherModelsError as error:
+            warnings.warn(f"left out: {error}", stacklevel=2)
+    return found
 
 
-def _paths(folders: Sequence[Path]) -> dict[str, Path]:
-    found = {path.stem: path for folder in reversed(folders) for path in folder.glob("*.safetensors")}
+def _paths(folders: Sequence[Path]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.safetensors")):
+            found.setdefault(path.stem, []).append(path)
     return dict(sorted(found.items()))

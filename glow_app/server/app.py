@@ -96,6 +96,7 @@ def _described(app: FastAPI, service: Service, key: str | None) -> dict[str, Any
         label["anyOf"] = [{"type": "null"}]
         if num_classes is not None:
             label["anyOf"].append({"type": "integer", "minimum": 0, "maximum": num_classes - 1})
+            label["anyOf"].append({"type": "string", "maxLength": 200})
     if key is not None:
         described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         for path, methods in described["paths"].items():

@@ -1,5 +1,6 @@
 """An example of every request, for the OpenAPI document."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from fastapi.openapi.models import Example
 
 from glow_app.server.pictures import encode_png
 
-__all__ = ["EXAMPLES"]
+__all__ = ["EXAMPLES", "edit_examples"]
 
 _GREY = torch.arange(0, 256, 4, dtype=torch.uint8).reshape(1, 8, 8)
 _PICTURE, _OTHER = (encode_png(image) for image in (_GREY, _GREY.flip(1)))
@@ -24,7 +25,14 @@ EXAMPLES: dict[str, dict[str, Example]] = {
         "several": _example("Four images, rather calm.", {"count": 4, "seed": 0, "temperature": 0.5}),
     },
     "interpolate": {"two": _example("Five frames between two.", {"images": [_PICTURE, _OTHER], "frames": 5})},
-    "edit": {"one": _example("More of it.", {"image": _PICTURE, "edits": [{"direction": "smile", "strength": 1}]})},
     "reconstruct": {"one": _example("There and back.", {"images": [_PICTURE]})},
     "score": {"two": _example("Two images.", {"images": [_PICTURE, _OTHER], "draws": 2})},
 }
+
+
+def edit_examples(directions: Iterable[str]) -> dict[str, Example]:
+    """Return an example of an edit, along a direction that this server has, if there is one."""
+    known = next(iter(directions), None)
+    summary = "More of it." if known else "This server has no directions yet; glow edit learn makes them."
+    edits = [{"direction": known or "smile", "strength": 1}]
+    return {"one": _example(summary, {"image": _PICTURE, "edits": edits})}

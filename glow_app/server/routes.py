@@ -13,7 +13,7 @@ from glow_app import __version__, generation
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
 from glow_app.server.errors import ErrorAnswer
-from glow_app.server.examples import EXAMPLES
+from glow_app.server.examples import EXAMPLES, edit_examples
 from glow_app.server.metrics import Metrics
 from glow_app.server.pictures import encode_png, grid_png
 from glow_app.server.schemas import (
@@ -55,7 +55,6 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 SampleBody = Annotated[SampleRequest, Body(openapi_examples=EXAMPLES["sample"])]
 InterpolateBody = Annotated[InterpolateRequest, Body(openapi_examples=EXAMPLES["interpolate"])]
-EditBody = Annotated[EditRequest, Body(openapi_examples=EXAMPLES["edit"])]
 ReconstructBody = Annotated[ReconstructRequest, Body(openapi_examples=EXAMPLES["reconstruct"])]
 ScoreBody = Annotated[ScoreRequest, Body(openapi_examples=EXAMPLES["score"])]
 
@@ -76,6 +75,7 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
     """
     router = APIRouter(prefix="/v1")
     info = Info(version=__version__, **facts)
+    EditBody = Annotated[EditRequest, Body(openapi_examples=edit_examples(service.directions))]
 
     async def respond(
         request: Request, answer: BaseModel, images: Sequence[Tensor], text: Mapping[str, Any], columns: int | None

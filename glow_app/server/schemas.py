@@ -24,7 +24,7 @@ LARGEST_SEED = 2**31 - 1
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Temperature = Annotated[Finite, Field(ge=0, le=100)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-Label = Annotated[int, Field(ge=0)]
+Label = int | Annotated[str, Field(max_length=200)]
 ImageFile = Annotated[
     str, Field(description="A PNG, JPEG, WebP, GIF or BMP file in base64.", json_schema_extra={"format": "byte"})
 ]
@@ -45,7 +45,9 @@ class SampleRequest(_Request):
     seed: Seed | None = Field(
         None, description="Of the first image; image i has seed + i. Drawn if left out.", examples=[0]
     )
-    label: Label | None = Field(None, description="The class of all images; if left out, all in turn.")
+    label: Label | None = Field(
+        None, description="The class of all images, its number or its name; if left out, all in turn."
+    )
 
 
 class Sampled(BaseModel):
@@ -95,7 +97,7 @@ class EditRequest(_Request):
 
     image: ImageFile
     edits: list[Edit] = Field(min_length=1, max_length=16)
-    label: Label | None = Field(None, description="Its class; the most probable if left out.")
+    label: Label | None = Field(None, description="Its class, number or name; the most probable if left out.")
 
 
 class EditAnswer(BaseModel):

@@ -58,7 +58,12 @@ class Service:
         return torch.stack(images), notes
 
     async def sample(
-        self, request: Request, count: int, temperature: float | Sequence[float], seed: int | None, label: int | None
+        self,
+        request: Request,
+        count: int,
+        temperature: float | Sequence[float],
+        seed: int | None,
+        label: int | str | None,
     ) -> tuple[int, list[Tensor], list[int] | None]:
         """Return the seed of the first image, the images, and the class of each: those of ``glow sample``."""
         self.check_count(count, "count")
@@ -100,7 +105,7 @@ class Service:
             if not future.done():
                 self.worker.abandon(job)
 
-    def labels(self, labels: Sequence[int] | None, images: Tensor) -> Tensor | None:
+    def labels(self, labels: Sequence[int | str] | None, images: Tensor) -> Tensor | None:
         """Return the class of each image, where classes are given.
 
         Raises:
@@ -112,18 +117,23 @@ class Service:
             raise ApiError(422, "invalid_request", f"labels: {len(labels)} for {len(images)} images; give one for each")
         return torch.tensor([self.checked_label(label) for label in labels])
 
-    def checked_label(self, label: int | None) -> int | None:
-        """Return a class that the model has, or None.
+    def checked_label(self, label: int | str | None) -> int | None:
+        """Return the number of a class that the model has, given it or a name; or None.
 
         Raises:
             ApiError: If it has not.
         """
+        if label is None:
+            return None
         num_classes = self.model.flow.num_classes
-        if label is not None and num_classes is None:
+        if num_classes is None:
             raise ApiError(422, "invalid_request", "label: this model has no classes; leave it out")
-        if label is not None and num_classes is not None and label >= num_classes:
-            raise ApiError(422, "invalid_request", f"label: this model has the classes 0 to {num_classes - 1}")
-        return label
+        try:
+            return generation.class_number(self.model, str(label))
+        except ValueError as error:
+            named = f", or {', '.join(self.model.class_names)}" if self.model.class_names else ""
+            message = f"label: this model has the classes 0 to {num_classes - 1}{named}"
+            raise ApiError(422, "invalid_request", message) from error
 
     def temperatures(self, temperature: float | Sequence[float]) -> list[float]:
         """Return the temperature of each level.

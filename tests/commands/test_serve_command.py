@@ -95,11 +95,19 @@ def test_open_to_the_world_without_a_key_is_warned_of(
     assert "70000 is not a port" in capsys.readouterr().err
 
 
-def test_a_direction_of_another_model_is_refused(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_direction_of_another_model_is_left_out(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    offered = []
+
+    def served(*_: object, directions: dict[str, Direction], **__: object) -> None:
+        offered.append(directions)
+
+    monkeypatch.setattr("glow_app.server.create_app", served)
+    monkeypatch.setattr("glow_app.server.run_server", lambda *_: None)
     other = tiny_model(num_classes=3)
     levels = [torch.zeros(shape) for shape in other.flow.latent_shapes]
     save_direction(Direction(levels, 3), "smile", other, tmp_path)
-    assert main(["serve", f"--checkpoint={exported}", f"--directions={tmp_path}"]) == 1
-    assert "of another model" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="of another model"):
+        assert main(["serve", f"--checkpoint={exported}", f"--directions={tmp_path}"]) == 0
+    assert offered == [{}]

@@ -5,7 +5,7 @@ import torch
 from registry import random_images, tiny_model
 from torch import Tensor
 
-from glow_app.generation import Direction, edit, learn_directions, load_direction, save_direction
+from glow_app.generation import Direction, edit, learn_directions, load_direction, load_directions, save_direction
 from glow_app.model import ImageModel
 
 
@@ -88,6 +88,12 @@ def test_a_direction_is_kept_for_its_model(model: ImageModel, tmp_path: Path) ->
     assert all(torch.equal(a, b) for a, b in zip(again.levels, direction.levels, strict=True))
     with pytest.raises(ValueError, match="is of another model"):
         load_direction("smiling", tiny_model(num_bits=3), folder)
+    with pytest.warns(UserWarning, match=r"left out: the direction in .*smiling.* is of another model"):
+        assert load_directions(tiny_model(num_bits=3), folder) == {}
+    own = tmp_path / "own"
+    save_direction(random_direction(tiny_model(num_bits=3)), "smiling", tiny_model(num_bits=3), own)
+    assert load_direction("smiling", tiny_model(num_bits=3), folder, own).num_images == 7
+    assert list(load_directions(tiny_model(num_bits=3), folder, own)) == ["smiling"]
     with pytest.raises(FileNotFoundError, match=r"no direction frowning in .*; known are: smiling"):
         load_direction("frowning", model, folder)
     for name in ("../smiling", "a/b", "", ".hidden", "a b"):

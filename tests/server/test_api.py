@@ -105,6 +105,15 @@ def test_edits(model: ImageModel, client: httpx.Client, direction: Direction) ->
     )
 
 
+def test_a_class_by_name(client: httpx.Client) -> None:
+    by_number, by_name = (client.post("/v1/sample", json={"seed": 3, "label": label}).json() for label in (2, "C"))
+    assert by_name == by_number
+    error = error_of(client.post("/v1/sample", json={"label": "no such"}))
+    assert error["message"] == "label: this model has the classes 0 to 3, or a, b, c, d"
+    body = {"images": [as_base64(image) for image in random_images(2)], "labels": ["b", 0]}
+    assert client.post("/v1/reconstruct", json=body).json()["labels"] == [1, 0]
+
+
 def test_reconstruction_says_what_few_bits_cost(plain: httpx.Client) -> None:
     images = random_images(2)
     answer = plain.post("/v1/reconstruct", json={"images": [as_base64(image) for image in images]}).json()
@@ -151,7 +160,7 @@ SAMPLE_ERRORS = {
     "count: 21 are too many; at most 20": {"count": 21},
     "count: Input should be greater than or equal to 1": {"count": 0},
     "count: Input should be a valid integer": {"count": "2"},
-    "label: this model has the classes 0 to 3": {"label": 4},
+    "label: this model has the classes 0 to 3, or a, b, c, d": {"label": 4},
     "temperature: expected one, or 2, one for each level": {"temperature": [0.1, 0.2, 0.3]},
     "seed: with count 2 at most 2147483646": {"count": 2, "seed": 2**31 - 1},
     "colour: Extra inputs are not permitted": {"colour": 1},
