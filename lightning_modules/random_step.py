@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from glow_app.bijections import ReversibleChain
 from glow_app.model import ImageModel
 from glow_app.nn import DataDependentAffine
 
@@ -52,7 +51,7 @@ def one_step_a_level(model: ImageModel) -> Iterator[None]:
     """Leave out all steps of a level but the first: the levels' work in little."""
     levels, memory = model.flow.levels, model.flow.memory
     # The squeeze comes first.
-    model.flow.levels = nn.ModuleList(ReversibleChain(*list(level.bijections)[:2]) for level in levels)  # type: ignore[arg-type]
+    model.flow.levels = nn.ModuleList(type(level)(*list(level.bijections)[:2]) for level in levels)  # type: ignore[arg-type]
     model.flow.memory = memory
     try:
         yield

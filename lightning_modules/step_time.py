@@ -84,9 +84,8 @@ def _from_a_part(model: ImageModel, optimizer: OptimizerFactory, step: RandomSte
 def _level_step(
     level: ReversibleChain, shape: tuple[int, int, int], model: ImageModel, step: RandomStep, size: int
 ) -> Callable[[], None]:
-    chain = ReversibleChain(level.bijections[1], memory=level.memory)  # type: ignore[arg-type]
-    x = torch.randn(size, *shape, dtype=model.dtype, device=step.device)
-    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    chain = type(level)(level.bijections[1], memory=level.memory)  # type: ignore[arg-type]
+    x = torch.randn(size, *shape, dtype=model.dtype, device=step.device).requires_grad_()
     labels = step.labels(model, size)
 
     def run() -> None:

@@ -30,6 +30,7 @@ from glow_app.bijections import (
     Squeeze,
 )
 from glow_app.flows import Glow
+from glow_app.flows.level import GlowLevel
 from glow_app.model import ImageModel
 from glow_app.nn import Conditioner, ConvConditioner, ConvVelocity, GatedResidualConditioner, MLPVelocity, Velocity
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
@@ -244,8 +245,9 @@ REGISTRY: dict[str, Case] = {
     "Chain of one": Case(lambda: Chain(ActNorm(3)), (3, 2, 2)),
     "Glow step": Case(lambda: _step(4), (4, 2, 2)),
     "Glow step, context": Case(lambda: _step(4, 3), (4, 2, 1), (3,)),
-    "Glow level, from one channel": Case(lambda: ReversibleChain(Squeeze(), _step(4), _step(4)), (1, 2, 4)),
-    "Glow level, context": Case(lambda: ReversibleChain(Squeeze(), _step(8, 3), _step(8)), (2, 2, 2), (3,)),
+    "Reversible chain": Case(lambda: ReversibleChain(Squeeze(), _step(4)), (1, 2, 4)),
+    "Glow level, from one channel": Case(lambda: GlowLevel(Squeeze(), _step(4), _step(4)), (1, 2, 4)),
+    "Glow level, context": Case(lambda: GlowLevel(Squeeze(), _step(8, 3), _step(8)), (2, 2, 2), (3,)),
     "Inverse of coupling": Case(lambda: Inverse(AffineCoupling(4, _conv(4, 2, 3))), (4, 2, 2), (3,)),
     "Inverse of a Glow step": Case(lambda: Inverse(_step(4)), (4, 2, 2)),
     "Inverse of squeeze": Case(lambda: Inverse(Squeeze()), (4, 2, 2), bad_latent_shape=(1, 3, 4)),

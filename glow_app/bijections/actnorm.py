@@ -40,13 +40,13 @@ class ActNorm(PixelwiseAffine):
 
     def affine(self) -> tuple[Tensor, Tensor, Tensor]:
         r"""Return :math:`\mathrm{diag}(e^s)`, :math:`b e^s` and :math:`\sum s`."""
-        bias, log_scale = self._bias_and_log_scale()
+        bias, log_scale = self.bias_and_log_scale()
         scale = log_scale.exp()
         return torch.diag(scale), bias * scale, log_scale.sum()
 
     def inverse_affine(self) -> tuple[Tensor, Tensor, Tensor]:
         r"""Return :math:`\mathrm{diag}(e^{-s})`, :math:`-b` and :math:`-\sum s`."""
-        bias, log_scale = self._bias_and_log_scale()
+        bias, log_scale = self.bias_and_log_scale()
         return torch.diag((-log_scale).exp()), -bias, -log_scale.sum()
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -54,6 +54,7 @@ class ActNorm(PixelwiseAffine):
         self.norm.initialize_parameters(x)
         return self.forward(x, context)
 
-    def _bias_and_log_scale(self) -> tuple[Tensor, Tensor]:
+    def bias_and_log_scale(self) -> tuple[Tensor, Tensor]:
+        """Return :math:`b` and :math:`s`, each (C,)."""
         self.norm.require_initialized()
         return self.norm.bias, self.norm.log_scale

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from glow_app.bijections.pixelwise import PixelwiseAffine
 
-__all__ = ["InvertibleConv1x1"]
+__all__ = ["InvertibleConv1x1", "lu_product"]
 
 
 class InvertibleConv1x1(PixelwiseAffine):
@@ -49,24 +49,38 @@ class InvertibleConv1x1(PixelwiseAffine):
 
     def affine(self) -> tuple[Tensor, Tensor, Tensor]:
         r"""Return :math:`W`, 0 and :math:`\sum a`."""
-        lower, upper = self._factors(self.lower.dtype)
-        weight = (lower @ upper)[self.permutation]
+        weight = lu_product(self.lower, self.upper, self.log_abs, self.sign, self.permutation)
         return weight, weight.new_zeros(self.num_channels), self.log_abs.sum()
 
     def inverse_affine(self) -> tuple[Tensor, Tensor, Tensor]:
         r"""Return :math:`W^{-1} = \tilde U^{-1} L^{-1} P^T`, 0 and :math:`-\sum a`."""
         # MPS has no float64 and no need for it to be fast: C is small.
         device = torch.device("cpu") if self.lower.device.type == "mps" else self.lower.device
-        lower, upper = (factor.to(device) for factor in self._factors(torch.float64, device))
+        numbers = (self.lower, self.upper, self.log_abs, self.sign)
+        lower, upper = _factors(*(tensor.to(device=device, dtype=torch.float64) for tensor in numbers))
         identity = torch.eye(self.num_channels, dtype=torch.float64, device=device)
         half = torch.linalg.solve_triangular(lower, identity, upper=False, unitriangular=True)
         inverse = torch.linalg.solve_triangular(upper, half, upper=True)
         weight = inverse[:, self.permutation.to(device)].to(self.lower)
         return weight, weight.new_zeros(self.num_channels), -self.log_abs.sum()
 
-    def _factors(self, dtype: torch.dtype, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-        lower, upper, log_abs, sign = (
-            tensor.to(device=device, dtype=dtype) for tensor in (self.lower, self.upper, self.log_abs, self.sign)
-        )
-        identity = torch.eye(self.num_channels, dtype=dtype, device=lower.device)
-        return lower.tril(-1) + identity, upper.triu(1) + torch.diag(sign * log_abs.exp())
+
+def lu_product(lower: Tensor, upper: Tensor, log_abs: Tensor, sign: Tensor, permutation: Tensor) -> Tensor:
+    """Return the matrix of the parameters of :class:`InvertibleConv1x1`, or those of several, stacked.
+
+    Args:
+        lower: L, of which what lies below the diagonal counts.
+        upper: U, of which what lies above the diagonal counts.
+        log_abs: The logarithms :math:`a` of the diagonal's absolute values.
+        sign: Of the diagonal.
+        permutation: Which row of :math:`L U` each row of W is.
+    Shape:
+        lower, upper, and the result: (..., C, C); the others: (..., C).
+    """
+    unit_lower, full_upper = _factors(lower, upper, log_abs, sign)
+    return torch.take_along_dim(unit_lower @ full_upper, permutation[..., None], dim=-2)
+
+
+def _factors(lower: Tensor, upper: Tensor, log_abs: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
+    identity = torch.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device)
+    return lower.tril(-1) + identity, upper.triu(1) + torch.diag_embed(sign * log_abs.exp())

@@ -1,10 +1,8 @@
 """Coupling: one half of the channels decides what happens to the other."""
 
-import math
 from abc import abstractmethod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.bijections.base import Bijection
@@ -85,7 +83,8 @@ class Coupling(Bijection):
 
     def _condition(self, x_a: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
         # The conditioner may run in bfloat16 under autocast; from here on everything is as wide as the data.
-        return self._interpret(self.conditioner(x_a, context).to(x_a.dtype))
+        output = self.conditioner(x_a, context)
+        return self._interpret(output.to(x_a.dtype, memory_format=torch.contiguous_format))
 
 
 class AdditiveCoupling(Coupling):
@@ -123,11 +122,11 @@ class AffineCoupling(Coupling):
 
     The conditioner gives :math:`(t, r)` and :math:`s = \varepsilon + (1 - \varepsilon)\,\sigma(r + 2)`, in
     :math:`(\varepsilon, 1)`: it can neither vanish, which would explode the inverse, nor explode itself; the actnorm of
-    the next step takes care of the overall size. Its logarithm is computed without forming it,
+    the next step takes care of the overall size. What is computed is
 
-    .. math:: \log s = \log\sigma(r + 2) - \log\sigma(r + 2 - \log\varepsilon)
+    .. math:: s - 1 = -(1 - \varepsilon)\,\sigma(-r - 2), \qquad \log s = \mathrm{log1p}(s - 1)
 
-    which neither overflows nor underflows at either end. Identity at initialisation up to a constant scale, since the
+    which loses no digits at either end. Identity at initialisation up to a constant scale, since the
     conditioner's last layer starts at zero.
 
     Args:
@@ -147,17 +146,16 @@ class AffineCoupling(Coupling):
         super().__init__(num_channels, conditioner)
         if not 0.0 < min_scale < 1.0:
             raise ValueError(f"min_scale is {min_scale}; expected a number between 0 and 1, both excluded")
-        self.log_min_scale = math.log(min_scale)
+        self.min_scale = min_scale
 
     def _interpret(self, output: Tensor) -> tuple[Tensor, ...]:
         shift, raw = output.chunk(2, dim=1)
-        raw = raw + 2.0
-        return shift, F.logsigmoid(raw) - F.logsigmoid(raw - self.log_min_scale)
+        return shift, (self.min_scale - 1.0) * torch.sigmoid(-2.0 - raw)
 
     def _change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = theta
-        return (x_b + shift) * log_scale.exp(), log_scale.flatten(1).sum(1)
+        shift, less = theta
+        return (x_b + shift) * (1.0 + less), less.log1p().flatten(1).sum(1)
 
     def _change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = theta
-        return z_b * (-log_scale).exp() - shift, -log_scale.flatten(1).sum(1)
+        shift, less = theta
+        return z_b / (1.0 + less) - shift, -less.log1p().flatten(1).sum(1)

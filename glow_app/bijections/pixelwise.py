@@ -3,7 +3,6 @@
 from abc import abstractmethod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glow_app.bijections.base import Bijection
@@ -136,11 +135,11 @@ class FixedAffine(PixelwiseAffine):
 
 
 def _apply(x: Tensor, matrix: Tensor, offset: Tensor, log_abs_det: Tensor) -> tuple[Tensor, Tensor]:
-    # As a matrix product over the channels-last view: on a CPU it takes half the time of a 1x1 convolution, and
-    # on a GPU the convolution library's TF32 switch cannot reach it.
-    z = F.linear(x.permute(0, 2, 3, 1), matrix, offset).permute(0, 3, 1, 2)
-    height, width = x.shape[2:]
-    return z, (height * width * log_abs_det).expand(x.shape[0])
+    # As a matrix product an image: on a CPU it takes a fifth of the time of a 1x1 convolution, and on a GPU the
+    # convolution library's TF32 switch cannot reach it.
+    batch, channels, height, width = x.shape
+    z = torch.baddbmm(offset[:, None], matrix.expand(batch, channels, channels), x.flatten(2))
+    return z.view(x.shape), (height * width * log_abs_det).expand(batch)
 
 
 def _compose(maps: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:

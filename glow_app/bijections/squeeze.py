@@ -1,6 +1,5 @@
 """Space to channels."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -29,13 +28,11 @@ class Squeeze(Bijection):
         require_image("Squeeze", x)
         if x.shape[2] % 2 or x.shape[3] % 2:
             raise ValueError(f"Squeeze expects even height and width, got shape {tuple(x.shape)}")
-        z = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
-        return z, x.new_zeros(x.shape[0])
+        return F.pixel_unshuffle(x, 2), x.new_zeros(x.shape[0])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Double the sides."""
         require_image("Squeeze", z)
         if z.shape[1] % 4:
             raise ValueError(f"Squeeze expects a multiple of 4 channels to undo, got shape {tuple(z.shape)}")
-        x = F.pixel_shuffle(z, 2).contiguous(memory_format=torch.channels_last)
-        return x, z.new_zeros(z.shape[0])
+        return F.pixel_shuffle(z, 2), z.new_zeros(z.shape[0])

@@ -84,7 +84,7 @@ def _work_out(module: nn.Module) -> None:
 def _plain_convolution(part: ActNormConv2d | ZeroConv2d) -> nn.Conv2d:
     weight, bias = part.weight_and_bias()
     out_channels, in_channels, kernel_size, _ = weight.shape
-    plain = nn.Conv2d(in_channels, out_channels, kernel_size, padding=part.padding, device="meta")
+    plain = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, device="meta")
     plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
     return plain
 

@@ -15,6 +15,7 @@ from glow_app.bijections import (
     InvertibleConv1x1,
     PixelwiseChain,
 )
+from glow_app.flows.level import GlowLevel
 from glow_app.flows.multiscale import MultiscaleFlow, level_shapes
 from glow_app.nn import Conditioner, ConvConditioner
 from glow_app.parts import Part, describe_part
@@ -87,6 +88,7 @@ class Glow(MultiscaleFlow):
             steps=[[step(c) for _ in range(k)] for (c, _, _), k in zip(shapes, steps_of_level, strict=True)],
             split_priors=[ConditionalAffine(c // 2, c // 2 + features) for c, _, _ in shapes[:-1]],
             prior=prior(shapes[-1], features),
+            level=GlowLevel,
         )
         self.num_classes = num_classes
         self.embedding = nn.Embedding(num_classes, features) if num_classes is not None else None

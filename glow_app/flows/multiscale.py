@@ -53,6 +53,7 @@ class MultiscaleFlow(nn.Module):
         steps: The bijections of each level, on the shapes that :func:`level_shapes` gives.
         split_priors: One bijection a level but the last, on half its channels, given a context of (B, C/2 + E, H, W).
         prior: Bijection of the last latent onto N(0, I).
+        level: The chain that a level is, of a squeeze and its steps.
     Shape:
         x: (B, C, H, W), real; latents: a list of (B, C_l, H_l, W_l), see ``latent_shapes``; context: (B, E) or None;
         log_det, log_prob: (B,), nats.
@@ -68,6 +69,7 @@ class MultiscaleFlow(nn.Module):
         steps: Sequence[Sequence[Bijection]],
         split_priors: Sequence[Bijection],
         prior: Bijection,
+        level: type[ReversibleChain] = ReversibleChain,
     ) -> None:
         super().__init__()
         shapes = level_shapes(image_shape, len(steps))
@@ -75,7 +77,7 @@ class MultiscaleFlow(nn.Module):
         channels, height, width = image_shape
         self.image_shape = (channels, height, width)
         self.latent_shapes = [(c // 2, h, w) for c, h, w in shapes[:-1]] + shapes[-1:]
-        self.levels = nn.ModuleList(ReversibleChain(Squeeze(), *level) for level in steps)
+        self.levels = nn.ModuleList(level(Squeeze(), *bijections) for bijections in steps)
         self.split_priors = nn.ModuleList(split_priors)
         self.prior = prior
 

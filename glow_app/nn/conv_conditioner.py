@@ -35,13 +35,18 @@ class ConvConditioner(Conditioner):
         h = self._activate(self.first(x), context)
         return self.last(F.relu_(self.second(h)))
 
+    def context_shift(self, context: Tensor | None) -> Tensor | None:
+        """Return what the context adds to the first convolution's output, (B, hidden_channels); None without one."""
+        if self.from_context is None:
+            return None
+        assert context is not None, "a conditional conditioner needs its context"
+        return self.from_context(context)
+
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Normalise both hidden layers on the batch ``x`` and return ``forward(x, context)``."""
         h = self._activate(self.first.initialize(x), context)
         return self.last(F.relu_(self.second.initialize(h)))
 
     def _activate(self, h: Tensor, context: Tensor | None) -> Tensor:
-        if self.from_context is not None:
-            assert context is not None, "a conditional conditioner needs its context"
-            h = h + self.from_context(context)[:, :, None, None]
-        return F.relu_(h)
+        shift = self.context_shift(context)
+        return F.relu_(h if shift is None else h + shift[:, :, None, None])

@@ -29,23 +29,25 @@ class ActNormConv2d(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
-        self.padding = kernel_size // 2
         self.weight = nn.Parameter(0.05 * torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.norm = DataDependentAffine(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised convolution of ``x``."""
-        return F.conv2d(x, *self.weight_and_bias(), padding=self.padding)
+        return _convolve(x, *self.weight_and_bias())
 
     def weight_and_bias(self) -> tuple[Tensor, Tensor]:
         """Return weight and bias of the one convolution that this is."""
+        return _scaled(*self.weight_bias_and_log_scale())
+
+    def weight_bias_and_log_scale(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return :math:`w`, :math:`b` and :math:`s`."""
         self.norm.require_initialized()
-        scale = self.norm.log_scale.exp()
-        return self.weight * scale[:, None, None, None], self.norm.bias * scale
+        return self.weight, self.norm.bias, self.norm.log_scale
 
     def initialize(self, x: Tensor) -> Tensor:
         """Normalise the convolution of the batch ``x`` and return it."""
-        self.norm.initialize_parameters(F.conv2d(x, self.weight, padding=self.padding))
+        self.norm.initialize_parameters(_convolve(x, self.weight))
         return self(x)
 
 
@@ -66,16 +68,29 @@ class ZeroConv2d(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
         super().__init__()
-        self.padding = kernel_size // 2
         self.weight = nn.Parameter(torch.zeros(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.log_scale = nn.Parameter(torch.zeros(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled convolution of ``x``."""
-        return F.conv2d(x, *self.weight_and_bias(), padding=self.padding)
+        return _convolve(x, *self.weight_and_bias())
 
     def weight_and_bias(self) -> tuple[Tensor, Tensor]:
         """Return weight and bias of the one convolution that this is."""
-        scale = (3.0 * self.log_scale).exp()
-        return self.weight * scale[:, None, None, None], self.bias * scale
+        return _scaled(*self.weight_bias_and_log_scale())
+
+    def weight_bias_and_log_scale(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return :math:`w`, :math:`b` and :math:`3 s`."""
+        return self.weight, self.bias, 3.0 * self.log_scale
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    # Convolutions are up to six times as fast where the channels of a pixel lie side by side.
+    x = x.contiguous(memory_format=torch.channels_last)
+    return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+
+
+def _scaled(weight: Tensor, bias: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    scale = log_scale.exp()
+    return weight * scale[:, None, None, None], bias * scale

@@ -87,7 +87,7 @@ def test_bfloat16_conditioners_are_recomputed_in_bfloat16() -> None:
     expected = gradients(model, "store", autocast=True)
     rounding = relative_error(expected, gradients(model, "store"))
     assert rounding > 1e-4, "bfloat16 was in use"
-    assert relative_error(gradients(model, "checkpoint", autocast=True), expected) == 0
+    assert relative_error(gradients(model, "checkpoint", autocast=True), expected) < 1e-5
     assert relative_error(gradients(model, "reversible", autocast=True), expected) < 3 * rounding
 
 

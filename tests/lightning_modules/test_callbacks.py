@@ -1,5 +1,6 @@
 import copy
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,13 +69,14 @@ class Breaks(DensityModule):
     """One convolution of its second step overflows."""
 
     def loss(self, batch: Any, generator: torch.Generator) -> torch.Tensor:
-        part = self.get_submodule("model.flow.levels.1.bijections.1.bijections.1.conditioner.second")
+        bias = self.get_parameter("model.flow.levels.1.bijections.1.bijections.1.conditioner.second.norm.bias")
+        finite = bias.data
         if self.global_step == 1:
-            part.forward = lambda x: type(part).forward(part, x) * float("inf")
+            bias.data = torch.full_like(finite, math.inf)
         try:
             return super().loss(batch, generator)
         finally:
-            part.__dict__.pop("forward", None)
+            bias.data = finite
 
 
 class Rates(Callback):

@@ -54,7 +54,7 @@ def test_reversible_does_not_grow_with_the_steps_and_leaves_the_mode() -> None:
     shallow = estimate(module, 4, torch.device("cpu"), nullcontext).memory
     assert module.model.flow.memory == "checkpoint"
     deep = estimate(module_of(12), 4, torch.device("cpu"), nullcontext).memory
-    assert deep["store"][1] > 4 * shallow["store"][1]
+    assert deep["store"][1] > 3.5 * shallow["store"][1]
     assert deep["reversible"][1] < 1.5 * shallow["reversible"][1]
 
 

@@ -1,0 +1,175 @@
+"""The training pass of Glow's steps as few large operations, and one node of the graph a step.
+
+At the widths that a CPU trains, the many small operations around the convolutions, each a node of the graph with a
+backward pass of its own, take longer than the convolutions. What is here does the same arithmetic: :func:`step_weights`
+works out the weights of all steps of a level at once, :func:`step_pass` is what one step does to images.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from glow_app.bijections import ActNorm, AffineCoupling, InvertibleConv1x1, full_precision
+from glow_app.bijections.conv1x1 import lu_product
+from glow_app.nn import ConvConditioner
+
+__all__ = ["StepParts", "StepWeights", "step_pass", "step_weights"]
+
+
+class StepParts(NamedTuple):
+    """The parts of a step that the fused pass knows."""
+
+    norm: ActNorm
+    mixing: InvertibleConv1x1
+    coupling: AffineCoupling
+    conditioner: ConvConditioner
+
+
+class StepWeights(NamedTuple):
+    """What a step computes with.
+
+    Args:
+        matrix: Of actnorm and 1x1 convolution together, (C, C).
+        offset: Likewise, (C,).
+        log_abs_det: Likewise, a scalar, nats a pixel.
+        convolutions: Weight and bias of each of the conditioner's.
+        shift: Of the first convolution's output by the context, (B, width), or None.
+    """
+
+    matrix: Tensor
+    offset: Tensor
+    log_abs_det: Tensor
+    convolutions: list[Tensor]
+    shift: Tensor | None
+
+
+def step_weights(steps: Sequence[StepParts], context: Tensor | None) -> list[StepWeights]:
+    r"""Return the weights of steps of one shape, worked out together.
+
+    .. math:: A = W\,\mathrm{diag}(e^s), \qquad c = A b, \qquad w' = w\, e^{g s'}, \qquad b' = b\, e^{g s'}
+
+    Args:
+        steps: With the same number of channels.
+        context: (B, E) or None.
+    """
+    with full_precision(steps[0].mixing.lower.device):
+        mixings = [step.mixing for step in steps]
+        lower, upper, log_abs, sign, permutation = (
+            torch.stack([getattr(mixing, name) for mixing in mixings])
+            for name in ("lower", "upper", "log_abs", "sign", "permutation")
+        )
+        biases, log_scales = zip(*[step.norm.bias_and_log_scale() for step in steps], strict=True)
+        log_scale = torch.stack(log_scales)
+        matrices = lu_product(lower, upper, log_abs, sign, permutation) * log_scale.exp()[:, None, :]
+        offsets = (matrices @ torch.stack(biases)[:, :, None])[:, :, 0]
+        log_abs_dets = log_abs.sum(1) + log_scale.sum(1)
+        convolutions = _convolutions([step.conditioner for step in steps])
+        shifts = [step.conditioner.context_shift(context) for step in steps]
+    parts = (matrices.unbind(), offsets.unbind(), log_abs_dets.unbind(), convolutions, shifts)
+    return [StepWeights(*one) for one in zip(*parts, strict=True)]
+
+
+def _convolutions(conditioners: Sequence[ConvConditioner]) -> list[list[Tensor]]:
+    layers = [layer for one in conditioners for layer in (one.first, one.second, one.last)]
+    weights, biases, log_scales = zip(*[layer.weight_bias_and_log_scale() for layer in layers], strict=True)
+    scales = torch._foreach_exp(log_scales)
+    scaled = torch._foreach_mul(weights, [scale[:, None, None, None] for scale in scales])
+    shifted = torch._foreach_mul(biases, scales)
+    flat = [tensor for pair in zip(scaled, shifted, strict=True) for tensor in pair]
+    return [flat[start : start + 6] for start in range(0, len(flat), 6)]
+
+
+def step_pass(x: Tensor, weights: StepWeights, min_scale: float) -> tuple[Tensor, Tensor]:
+    r"""Return what a step makes of images, and the log-determinant of its coupling, (B,).
+
+    .. math:: y = A x + c, \qquad (t, r) = \theta(y_a), \qquad s = \varepsilon + (1 - \varepsilon)\,\sigma(r + 2),
+              \qquad z = (y_a,\ (y_b + t) \odot s)
+
+    The conditioner runs in the autocast type, all else in that of the images. There are no second derivatives.
+
+    Args:
+        x: (B, C, H, W).
+        weights: Of :func:`step_weights`.
+        min_scale: The coupling's bound :math:`\varepsilon`.
+    """
+    device = x.device.type
+    narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    with full_precision(x.device):
+        return _StepPass.apply(
+            x, weights.matrix, weights.offset, weights.shift, narrow, min_scale, *weights.convolutions
+        )
+
+
+class _StepPass(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        matrix: Tensor,
+        offset: Tensor,
+        shift: Tensor | None,
+        narrow: torch.dtype,
+        min_scale: float,
+        *convolutions: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        half = len(offset) // 2
+        w1, b1, w2, b2, w3, b3 = (tensor.to(narrow) for tensor in convolutions)
+        z = torch.baddbmm(offset[:, None], matrix.expand(len(x), -1, -1), x.flatten(2)).view(x.shape)
+        y_a, y_b = z[:, :half], z[:, half:]
+        narrow_a = y_a.contiguous(memory_format=torch.channels_last).to(narrow)
+        h1 = F.conv2d(narrow_a, w1, b1, padding=1)
+        if shift is not None:
+            h1 += shift.to(narrow)[:, :, None, None]
+        h2 = F.conv2d(h1.relu_(), w2, b2).relu_()
+        theta = F.conv2d(h2, w3, b3, padding=1).to(x.dtype, memory_format=torch.contiguous_format)
+        less = torch.rsub(theta[:, half:], -2.0).sigmoid_().mul_(min_scale - 1.0)
+        scale = less + 1.0
+        y_b.add_(theta[:, :half]).mul_(scale)
+        ctx.save_for_backward(x, matrix, z, scale, narrow_a, h1, h2, w1, w2, w3)
+        ctx.min_scale, ctx.is_shifted = min_scale, shift is not None
+        return z, less.log1p_().flatten(1).sum(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> tuple[Any, ...]:
+        x, matrix, z, scale, narrow_a, h1, h2, w1, w2, w3 = ctx.saved_tensors
+        half, e, wide = scale.shape[1], ctx.min_scale, x.dtype
+        # With u = y_b + t: dz/du = s and u dz/ds = z / s, so the gradient of log s is g z + g_log_det, and that of r is
+        # that times (s - e)(1 - s) / ((1 - e) s).
+        grad_theta = torch.empty_like(z)
+        grad_u, grad_r = grad_theta[:, :half], grad_theta[:, half:]
+        torch.mul(grad_z[:, half:], scale, out=grad_u)
+        torch.addcmul(grad_log_det[:, None, None, None], grad_z[:, half:], z[:, half:], out=grad_r)
+        grad_r.mul_(((1.0 + e) - scale).sub_(e / scale).mul_(1.0 / (1.0 - e)))
+        grad = grad_theta.contiguous(memory_format=torch.channels_last).to(w3.dtype)
+        grad, grad_w3, grad_b3 = _convolution_backward(grad, h2, w3)
+        grad, grad_w2, grad_b2 = _convolution_backward(_relu_backward(grad, h2), h1, w2)
+        grad = _relu_backward(grad, h1)
+        grad_shift = grad.sum((2, 3), dtype=wide) if ctx.is_shifted else None
+        grad_a, grad_w1, grad_b1 = _convolution_backward(grad, narrow_a, w1)
+        grad_y = torch.empty_like(z)
+        torch.add(grad_z[:, :half], grad_a, out=grad_y[:, :half])
+        grad_y[:, half:] = grad_u
+        flat = grad_y.flatten(2)
+        grad_matrix = torch.bmm(flat, x.flatten(2).mT).sum(0)
+        grad_x = torch.bmm(matrix.mT.expand(len(x), -1, -1), flat).view(x.shape)
+        of_convolutions = (one.to(wide) for one in (grad_w1, grad_b1, grad_w2, grad_b2, grad_w3, grad_b3))
+        return grad_x, grad_matrix, flat.sum((0, 2)), grad_shift, None, None, *of_convolutions
+
+
+def _convolution_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of input, weight and bias of a convolution that keeps the size."""
+    outputs, padding = weight.shape[0], [weight.shape[-1] // 2] * 2
+    return torch.ops.aten.convolution_backward.default(
+        grad, x, weight, [outputs], [1, 1], padding, [1, 1], False, [0, 0], 1, [True, True, True]
+    )
+
+
+def _relu_backward(grad: Tensor, y: Tensor) -> Tensor:
+    """Return the gradient of a ReLU's input, given its output, in the memory of the output's gradient."""
+    return torch.ops.aten.threshold_backward.grad_input(grad, y, 0, grad_input=grad)

@@ -1,0 +1,105 @@
+"""The fused training pass of a level is that of its bijections."""
+
+from collections.abc import Callable
+from unittest.mock import patch
+
+import pytest
+import torch
+from registry import perturb
+from torch import Tensor
+
+from glow_app.bijections import (
+    ActNorm,
+    AdditiveCoupling,
+    AffineCoupling,
+    Bijection,
+    Chain,
+    InvertibleConv1x1,
+    PixelwiseChain,
+    Squeeze,
+)
+from glow_app.flows import fused, level
+from glow_app.flows.level import GlowLevel
+from glow_app.nn import ConvConditioner, GatedResidualConditioner
+
+
+def step(
+    features: int = 0, coupling: Callable[..., Bijection] = AffineCoupling, network: type = ConvConditioner
+) -> Chain:
+    outputs = 4 if coupling is AdditiveCoupling else 8
+    mixing = PixelwiseChain(ActNorm(8), InvertibleConv1x1(8))
+    return Chain(mixing, coupling(8, network(4, outputs, 6, features)))
+
+
+def built(*steps: Bijection, dtype: torch.dtype = torch.float64) -> tuple[GlowLevel, Tensor, Tensor]:
+    torch.manual_seed(0)
+    chain = GlowLevel(Squeeze(), *steps)
+    x, context = torch.randn(3, 2, 6, 4), torch.randn(3, 5)
+    chain.initialize(x, context)
+    perturb(chain, seed=1, size=0.03)
+    return chain.to(dtype), x.to(dtype), context.to(dtype)
+
+
+def found(run: Callable[..., tuple[Tensor, Tensor]], chain: GlowLevel, x: Tensor, context: Tensor) -> list[Tensor]:
+    """Return outputs and all gradients of a function of them."""
+    inputs = [x.clone().requires_grad_(), context.clone().requires_grad_()]
+    z, log_det = run(*inputs)
+    weights = torch.linspace(-1, 1, z.numel(), dtype=z.dtype).view(z.shape)
+    loss = (z * weights).sum() + z.square().sum() / 3 + (log_det * torch.tensor([1.0, -0.5, 2.0])).sum()
+    gradients = torch.autograd.grad(loss, [*inputs, *chain.parameters()], materialize_grads=True, allow_unused=True)
+    return [z, log_det, *gradients]
+
+
+@pytest.mark.parametrize("features", [0, 5])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
+def test_values_and_gradients_are_those_of_the_bijections(features: int, dtype: torch.dtype, tolerance: float) -> None:
+    chain, x, context = built(step(features), step(features), step(), dtype=dtype)
+    with patch.object(level, "step_pass", wraps=fused.step_pass) as used:
+        one = found(chain, chain, x, context)
+    assert used.call_count == 3
+    other = found(lambda *inputs: Chain.forward(chain, *inputs), chain, x, context)
+    for tensor, expected in zip(one, other, strict=True):
+        assert float((tensor - expected).norm()) <= tolerance * float(expected.norm())
+
+
+def test_gradients_that_are_not_wanted_are_not_needed() -> None:
+    chain, x, _ = built(step(), step())
+    frozen = [*chain.bijections[1].parameters()]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    z, log_det = chain(x)
+    (z.sum() + log_det.sum()).backward()
+    assert all(parameter.grad is None for parameter in frozen)
+    assert all(parameter.grad is not None for parameter in chain.bijections[2].parameters())
+
+
+def test_under_autocast_only_conditioners_are_narrow() -> None:
+    chain, x, context = built(step(5), step(5), dtype=torch.float32)
+    exact, _ = chain(x, context)
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow, log_det = chain(x, context)
+        plain, _ = Chain.forward(chain, x, context)
+    assert narrow.dtype == log_det.dtype == torch.float32
+    assert 1e-4 < float((narrow - exact).norm() / exact.norm()) < 2e-2
+    assert float((narrow - plain).norm()) < 0.7 * float((narrow - exact).norm())
+    (narrow.sum() + log_det.sum()).backward()
+    assert all(parameter.grad.dtype == torch.float32 for parameter in chain.parameters())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: step(coupling=AdditiveCoupling),
+        lambda: step(network=GatedResidualConditioner),
+        lambda: Chain(ActNorm(8), AffineCoupling(8, ConvConditioner(4, 8, 6))),
+        lambda: ActNorm(8),
+    ],
+    ids=["additive", "gated", "no convolution", "no step"],
+)
+def test_other_steps_run_as_they_are(other: Callable[[], Bijection]) -> None:
+    chain, x, context = built(step(), other())
+    with patch.object(level, "step_pass", wraps=fused.step_pass) as used:
+        one = found(chain, chain, x, context)
+    assert used.call_count == 0
+    other_way = found(lambda *inputs: Chain.forward(chain, *inputs), chain, x, context)
+    assert all(torch.equal(tensor, expected) for tensor, expected in zip(one, other_way, strict=True))
