@@ -78,7 +78,7 @@ def load(arguments: argparse.Namespace) -> "ImageModel":
     from glow_app.checkpoint import load_model
     from glow_app.generation import class_number
 
-    model = load_model(arguments.checkpoint, device_of(arguments))
+    model = load_model(arguments.checkpoint, device_of(arguments)).freeze()
     tell_origin(arguments.checkpoint, model)
     label = getattr(arguments, "label", None)
     if label is not None:

@@ -1,5 +1,6 @@
 """The fused training pass of a level is that of its bijections."""
 
+import copy
 from collections.abc import Callable
 from unittest.mock import patch
 
@@ -17,8 +18,10 @@ from glow_app.bijections import (
     InvertibleConv1x1,
     PixelwiseChain,
     Squeeze,
+    without_log_det,
 )
 from glow_app.flows import fused, level
+from glow_app.flows.frozen import FrozenStep
 from glow_app.flows.level import GlowLevel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
 
@@ -103,3 +106,32 @@ def test_other_steps_run_as_they_are(other: Callable[[], Bijection]) -> None:
     assert used.call_count == 0
     other_way = found(lambda *inputs: Chain.forward(chain, *inputs), chain, x, context)
     assert all(torch.equal(tensor, expected) for tensor, expected in zip(one, other_way, strict=True))
+
+
+@pytest.mark.parametrize("features", [0, 5])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_frozen_level_is_the_same_to_the_last_bit(features: int, autocast: bool) -> None:
+    chain, x, context = built(step(features), step(), dtype=torch.float32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        expected = [*chain(x, context), *chain.inverse(chain(x, context)[0], context)]
+        chain.freeze()
+        with patch.object(FrozenStep, "forward", autospec=True, side_effect=FrozenStep.forward) as used:
+            frozen = [*chain(x, context), *chain.inverse(chain(x, context)[0], context)]
+        assert used.call_count == 4
+        with without_log_det():
+            assert torch.equal(chain(x, context)[0], expected[0])
+    assert all(torch.equal(one, other) for one, other in zip(frozen, expected, strict=True))
+
+
+def test_a_frozen_level_thaws_when_its_weights_are_loaded_or_moved() -> None:
+    chain, x, _ = built(step(), dtype=torch.float32)
+    other = copy.deepcopy(chain)
+    perturb(other, seed=2, size=0.05)
+    with torch.no_grad():
+        expected = other(x)[0]
+        chain.freeze()
+        chain.load_state_dict(other.state_dict())
+        assert torch.equal(chain(x)[0], expected)
+        chain.freeze()
+        assert chain.double()(x.double())[0].dtype == torch.float64
+    assert chain(x.double())[0].requires_grad
