@@ -1,5 +1,7 @@
 """The training module of images: an image model, an optimiser, a schedule."""
 
+import os
+import shutil
 from collections.abc import Callable, Iterable
 
 import torch
@@ -32,6 +34,8 @@ class DensityModule(LikelihoodModule):
         num_draws: Dequantisation draws of ``validate`` and ``test``; 1 gives the number of the literature.
         memory: What is kept for the backward pass: "store" everything, "checkpoint" each step's input, or with
             "reversible" nothing that grows with the number of steps; see :class:`~glow_app.bijections.ReversibleChain`.
+        compile: Whether ``torch.compile`` makes the code of the levels' training pass; takes a minute before the first
+            step, and on a CPU a C++ compiler.
     Shape:
         A batch is images, uint8 (B, C, H, W), and labels, int64 (B,), which an unconditional flow ignores.
     """
@@ -48,20 +52,24 @@ class DensityModule(LikelihoodModule):
         seed: int = 0,
         num_draws: int = 1,
         memory: Memory = "store",
+        compile: bool = False,
     ) -> None:
         super().__init__(ImageModel(flow, num_bits), optimizer, lr_scheduler, seed)
         self.save_hyperparameters()
         self.num_draws = num_draws
         flow.memory = memory
+        flow.compiled = compile
 
     def setup(self, stage: str) -> None:
         """Name the classes; refuse data that has others than the model, and a precision at which it would not invert.
 
         Raises:
-            ValueError: If the numbers of classes differ, or the precision is another than 32-true, bf16-mixed or
-                64-true.
+            ValueError: If the numbers of classes differ, the precision is another than 32-true, bf16-mixed or 64-true,
+                or the model shall be compiled and cannot be.
         """
         super().setup(stage)
+        if self.model.flow.compiled:
+            _check_compilation(self.model.flow.memory, self.device.type)
         data, expected = getattr(self.trainer, "datamodule", None), self.model.flow.num_classes
         if stage != "fit" or expected is None or not isinstance(data, ImageDataModule):
             return
@@ -87,3 +95,11 @@ class DensityModule(LikelihoodModule):
     def evaluate(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Return bits/dim of ``num_draws`` draws."""
         return self.model.bits_per_dim(*batch, self.num_draws, generator)
+
+
+def _check_compilation(memory: Memory, device: str) -> None:
+    if memory != "store":
+        raise ValueError(f"model.compile: only with model.memory store, and it is {memory}; leave one of them out")
+    compiler = os.environ.get("CXX", "g++")
+    if device == "cpu" and shutil.which(compiler) is None:
+        raise ValueError(f"model.compile: there is no C++ compiler {compiler}; install it, or leave the option out")

@@ -1,6 +1,7 @@
 """The fused training pass of a level is that of its bijections."""
 
 import copy
+import shutil
 from collections.abc import Callable
 from unittest.mock import patch
 
@@ -135,3 +136,13 @@ def test_a_frozen_level_thaws_when_its_weights_are_loaded_or_moved() -> None:
         chain.freeze()
         assert chain.double()(x.double())[0].dtype == torch.float64
     assert chain(x.double())[0].requires_grad
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_compiled_steps_are_the_same() -> None:
+    chain, x, context = built(step(5), dtype=torch.float32)
+    expected = found(chain, chain, x, context)
+    chain.compiled = True
+    for tensor, other in zip(found(chain, chain, x, context), expected, strict=True):
+        assert float((tensor - other).norm()) <= 1e-4 * float(other.norm())

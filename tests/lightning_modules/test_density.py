@@ -168,3 +168,12 @@ def test_a_checkpoint_of_a_module_built_in_python_holds_no_code(trained: Density
     checkpoint = torch.load(tmp_path / "now.ckpt", weights_only=True)
     assert checkpoint["glow_app"]["model"] == trained.model.config
     assert checkpoint["glow_app"]["training"]["train/bpd"] > 0
+
+
+def test_what_cannot_be_compiled_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tiny_module(memory="reversible", compile=True)
+    with pytest.raises(ValueError, match=r"model.compile: only with model.memory store, and it is reversible"):
+        tiny_trainer(tmp_path).fit(module, datamodule=tiny_data())
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ValueError, match=r"there is no C\+\+ compiler no-such-compiler; install it"):
+        tiny_trainer(tmp_path).fit(tiny_module(compile=True), datamodule=tiny_data())
