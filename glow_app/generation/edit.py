@@ -19,10 +19,6 @@ __all__ = ["Direction", "check_name", "edit", "learn_directions", "load_directio
 _KIND = "glow-direction/1"
 
 
-class AnotherModelsError(ValueError):
-    """A direction is there, but of another model."""
-
-
 @dataclass(frozen=True)
 class Direction:
     """What an attribute adds to the latents.
@@ -155,27 +151,36 @@ def load_direction(name: str, model: ImageModel, *folders: Path) -> Direction:
         )
     others = []
     for path in paths[name]:
-        tensors, facts, owner = read_tensors(path, _KIND, "direction", "learn it again")
-        levels = [tensors[f"level{number}"] for number in range(len(tensors))]
-        if owner == model_hash(model) and [tuple(level.shape) for level in levels] == model.flow.latent_shapes:
-            return Direction(levels, facts["num_images"])
+        direction, owner = _read(path)
+        if owner == model_hash(model) and [tuple(z.shape) for z in direction.levels] == model.flow.latent_shapes:
+            return direction
         others.append(f"the direction in {path} is of another model, {owner[:12]}")
-    raise AnotherModelsError(f"{others[0]}; learn it again with glow edit learn")
+    raise ValueError(f"{others[0]}; learn it again with glow edit learn")
 
 
 def load_directions(model: ImageModel, *folders: Path) -> dict[str, Direction]:
-    """Read all of a model's directions in some folders, by name; what is of another model is left out with a warning.
+    """Read all of a model's directions in some folders, by name.
 
-    Raises:
-        ValueError: If one is damaged.
+    What is damaged, of another model, or has no name of a direction, is left out with a warning: one file must not keep
+    the others from use.
     """
     found = {}
     for name in _paths(folders):
         try:
             found[name] = load_direction(name, model, *folders)
-        except AnotherModelsError as error:
-            warnings.warn(f"left out: {error}", stacklevel=2)
+        except (ValueError, OSError) as error:
+            warnings.warn(f"direction {name!r} is left out: {error}", stacklevel=2)
     return found
+
+
+def _read(path: Path) -> tuple[Direction, str]:
+    """Return the direction in a file, and the hash of the model that it is of."""
+    tensors, facts, owner = read_tensors(path, _KIND, "direction", "learn it again")
+    try:
+        levels = [tensors[f"level{number}"] for number in range(len(tensors))]
+        return Direction(levels, int(facts["num_images"])), owner
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no direction, or a damaged one; learn it again") from error
 
 
 def _paths(folders: Sequence[Path]) -> dict[str, list[Path]]:

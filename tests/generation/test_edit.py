@@ -6,6 +6,7 @@ from registry import random_images, tiny_model
 from torch import Tensor
 
 from glow_app.generation import Direction, edit, learn_directions, load_direction, load_directions, save_direction
+from glow_app.generation.tensor_file import write_tensors
 from glow_app.model import ImageModel
 
 
@@ -102,3 +103,18 @@ def test_a_direction_is_kept_for_its_model(model: ImageModel, tmp_path: Path) ->
     (folder / "smiling.safetensors").write_bytes(b"no")
     with pytest.raises(ValueError, match="holds no direction"):
         load_direction("smiling", model, folder)
+
+
+def test_one_bad_file_does_not_keep_the_others_from_use(tmp_path: Path) -> None:
+    model = tiny_model()
+    save_direction(random_direction(model), "smiling", model, tmp_path)
+    good = (tmp_path / "smiling.safetensors").read_bytes()
+    (tmp_path / "damaged.safetensors").write_bytes(good[:200])
+    write_tensors(tmp_path / "foreign.safetensors", {"z": torch.zeros(1)}, model, "glow-direction/1", None)
+    (tmp_path / "folder.safetensors").mkdir()
+    for name in (".hidden", "a b", "gro\u0308\u00dfer"):
+        (tmp_path / f"{name}.safetensors").write_bytes(good)
+    with pytest.warns(UserWarning) as warned:
+        assert list(load_directions(model, tmp_path)) == ["smiling"]
+    assert len(warned) == 6
+    assert all("is left out: " in str(one.message) for one in warned)
