@@ -63,15 +63,21 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
 
 def positive_int(text: str) -> int:
     """Return a whole number from 1, for argparse."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number; expected one from 1, such as 16") from error
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is too small; expected at least 1")
     return value
 
 
-def load(arguments: argparse.Namespace) -> "ImageModel":
+def load(arguments: argparse.Namespace, tell_own: bool = False) -> "ImageModel":
     """Return the image model of ``--checkpoint`` on ``--device``; a name in ``--label`` becomes the class's number.
 
+    Args:
+        arguments: That were parsed.
+        tell_own: See :func:`tell_origin`.
     Raises:
         ValueError: If the model cannot be loaded, or does not have the class.
     """
@@ -79,7 +85,7 @@ def load(arguments: argparse.Namespace) -> "ImageModel":
     from glow_app.generation import class_number
 
     model = load_model(arguments.checkpoint, device_of(arguments)).freeze()
-    tell_origin(arguments.checkpoint, model)
+    tell_origin(arguments.checkpoint, model, tell_own)
     label = getattr(arguments, "label", None)
     if label is not None:
         several = isinstance(label, list)
@@ -87,12 +93,12 @@ def load(arguments: argparse.Namespace) -> "ImageModel":
     return model
 
 
-def tell_origin(place: str, model: "Density") -> None:
-    """Print which model it is, where it is not a file of one's own."""
+def tell_origin(place: str, model: "Density", tell_own: bool = False) -> None:
+    """Print which model it is, where it is not a file of one's own, or in any case with ``tell_own``."""
     from glow_app.places import find_folder, origin
     from glow_app.pretrained import model_hash
 
-    if find_folder(place) is not None:
+    if tell_own or find_folder(place) is not None:
         facts = "".join(f", {name} {value}" for name, value in origin(place).items() if name != "hub")
         print(f"model: {place} (sha256 {model_hash(model)[:12]}{facts})")
 

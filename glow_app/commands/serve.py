@@ -3,12 +3,13 @@
 import argparse
 import ipaddress
 import os
+import re
 import warnings
 from dataclasses import fields
 from pathlib import Path
 
 from glow_app.commands.common import add_model_arguments, device_of, directions_folders, load, positive_int
-from glow_app.server.limits import Limits
+from glow_app.server.limits import Limits, checked_key
 from glow_app.usage import UsageError
 
 KEY = "GLOW_API_KEY"
@@ -33,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     try:
-        from glow_app.server import create_app, run_server
+        from glow_app.server import bind, create_app, run_server
     except ImportError as error:
-        raise ValueError(f"{error.name} is not installed; pip install 'glow-app[serve]'") from error
+        raise ValueError(f"{error.name} is not installed; pip install -e '.[serve]'") from error
     from glow_app.checkpoint import training_facts
     from glow_app.generation import load_directions
 
@@ -43,26 +44,33 @@ def run(arguments: argparse.Namespace) -> None:
     key = _key(arguments)
     if key is None and not _is_local(arguments.host):
         warnings.warn(f"anyone who reaches {arguments.host} may use this server; set {KEY}", stacklevel=1)
-    model = load(arguments)
+    if arguments.directions is not None and not Path(arguments.directions).is_dir():
+        raise ValueError(
+            f"there is no folder {arguments.directions}; --directions is one that glow edit learn wrote to"
+        )
+    sockets = bind(arguments.host, arguments.port)
+    model = load(arguments, tell_own=True)
     directions = load_directions(model, *directions_folders(arguments))
     training = training_facts(arguments.checkpoint)
     app = create_app(model, limits, key=key, directions=directions, training=training, batch_size=arguments.batch_size)
     print(f"page and API of {arguments.checkpoint} on {device_of(arguments)}", flush=True)
-    run_server(app, arguments.host, arguments.port, limits.body_seconds)
+    run_server(app, sockets, limits.body_seconds)
 
 
 def _key(arguments: argparse.Namespace) -> str | None:
-    """Return the key, if there is one.
+    """Return the key, if there is one; that of a file goes before the environment's.
 
     Raises:
-        UsageError: If it is empty: a mistake that would leave the door open.
+        UsageError: If it is empty, a mistake that would leave the door open, or no client could send it.
     """
     key = os.environ.get(KEY)
     if arguments.api_key_file is not None:
-        key = Path(arguments.api_key_file).read_text(encoding="utf-8").partition("\n")[0]
-    if key is not None and not key.strip():
-        raise UsageError(f"glow serve: the key is empty; give one by --api-key-file or {KEY}, or neither")
-    return None if key is None else key.strip()
+        text = Path(arguments.api_key_file).read_text(encoding="utf-8", errors="replace")
+        key = text.partition("\n")[0]
+    try:
+        return None if key is None else checked_key(key)
+    except ValueError as error:
+        raise UsageError(f"glow serve: {error}; give another by --api-key-file or {KEY}, or neither") from error
 
 
 def _is_local(host: str) -> bool:
@@ -74,15 +82,17 @@ def _is_local(host: str) -> bool:
 
 def port(text: str) -> int:
     """Return a port, for argparse."""
-    value = int(text)
-    if not 0 <= value <= 65535:
+    if not re.fullmatch(r"\d{1,5}", text) or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text} is not a port; expected 0 to 65535")
-    return value
+    return int(text)
 
 
 def seconds(text: str) -> float:
     """Return a number of seconds, for argparse."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 < value < 86_400:
         raise argparse.ArgumentTypeError(f"{text} is no time to wait; expected above 0 and below 86400 seconds")
     return value

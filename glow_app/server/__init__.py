@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from glow_app.server.app import create_app
     from glow_app.server.limits import Limits
-    from glow_app.server.run import run_server
+    from glow_app.server.run import bind, run_server
 
-__all__ = ["Limits", "create_app", "run_server"]
+__all__ = ["Limits", "bind", "create_app", "run_server"]
 
-_HOMES = {"Limits": "limits", "create_app": "app", "run_server": "run"}
+_HOMES = {"Limits": "limits", "bind": "run", "create_app": "app", "run_server": "run"}
 
 
 def __getattr__(name: str) -> Any:

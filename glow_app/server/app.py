@@ -14,7 +14,7 @@ from glow_app.generation import Direction
 from glow_app.model import ImageModel
 from glow_app.server.errors import handle_errors
 from glow_app.server.gate import Gate
-from glow_app.server.limits import Limits
+from glow_app.server.limits import Limits, checked_key
 from glow_app.server.metrics import Metrics
 from glow_app.server.routes import api_routes, facts_of, health_routes
 from glow_app.server.service import Service
@@ -43,7 +43,10 @@ def create_app(
         directions: For edits, by name.
         training: Facts of its training, for ``/v1/info``.
         batch_size: Images drawn at a time; that of ``glow sample`` gives its images to the last bit.
+    Raises:
+        ValueError: If no client could send the key; see :func:`~glow_app.server.limits.checked_key`.
     """
+    key = None if key is None else checked_key(key)
     limits = limits or Limits()
     metrics = Metrics(limits.queue)
     if any(isinstance(module, ContinuousFlow) and "dopri5" in module.solvers for module in model.modules()):
@@ -51,7 +54,8 @@ def create_app(
     worker = ModelWorker(model, limits.queue, batch_size, metrics.batches.observe)
     metrics.watch_depth(lambda: worker.depth)
     service = Service(model, worker, limits, directions or {})
-    app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None)  # their pages load from elsewhere
+    # The pages of documentation load from elsewhere; a redirect would go wherever the header Host says.
+    app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.worker = worker
     handle_errors(app)
     app.include_router(api_routes(service, metrics, facts_of(model, service, training or {})))

@@ -1,8 +1,9 @@
-"""What a server takes on, at most."""
+"""What a server takes on, at most, and which keys it may ask for."""
 
+import re
 from dataclasses import dataclass
 
-__all__ = ["Limits"]
+__all__ = ["Limits", "checked_key"]
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,18 @@ class Limits:
     def all_bodies_bytes(self) -> int:
         """Bodies of all requests together, in memory at one time."""
         return 16 * self.body_bytes
+
+
+def checked_key(key: str) -> str:
+    """Return a key without the white space around it.
+
+    Raises:
+        ValueError: If it is empty, or no client could send it: a header carries letters, digits and signs of ASCII, and
+            a space would end it.
+    """
+    key = key.strip()
+    if not key:
+        raise ValueError("the key is empty")
+    if not re.fullmatch(r"[!-~]+", key):
+        raise ValueError("the key has other characters than letters, digits and signs of ASCII, or a space inside")
+    return key

@@ -2,6 +2,7 @@
 
 import io
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -26,9 +27,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_same_seed_gives_the_same_picture_as_the_command(exported: Path, tmp_path: Path) -> None:
     assert main(["sample", f"--checkpoint={exported}", "--count=3", "--seed=5", f"--output={tmp_path / 'out'}"]) == 0
-    (tmp_path / "key").write_text("a key\n")
+    (tmp_path / "key").write_text("a-key\n")
     with served(exported, f"--api-key-file={tmp_path / 'key'}") as (_, client):
-        headers = {"accept": "image/png", "authorization": "Bearer a key"}
+        headers = {"accept": "image/png", "authorization": "Bearer a-key"}
         for seed in (5, 6, 7):
             body = {"seed": seed, "label": seed % 4}
             response = client.post("/v1/sample", json=body, headers=headers)
@@ -80,19 +81,77 @@ def test_open_to_the_world_without_a_key_is_warned_of(
     exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls: list[tuple[object, ...]] = []
-    monkeypatch.setattr("glow_app.server.run_server", lambda *arguments: calls.append(arguments[1:]))
+
+    def served(_: object, sockets: list[socket.socket], seconds: float) -> None:
+        calls.append((sockets[0].getsockname()[0], seconds))
+        for one in sockets:
+            one.close()
+
+    monkeypatch.setattr("glow_app.server.run_server", served)
     monkeypatch.delenv("GLOW_API_KEY", raising=False)
-    assert main(["serve", f"--checkpoint={exported}", "--max-body-seconds=3"]) == 0
+    here = ["serve", f"--checkpoint={exported}", "--port=0"]
+    assert main([*here, "--max-body-seconds=3"]) == 0
     with pytest.warns(UserWarning, match=r"anyone who reaches 0\.0\.0\.0 may use this server; set GLOW_API_KEY"):
-        assert main(["serve", f"--checkpoint={exported}", "--host=0.0.0.0", "--port=81"]) == 0
-    assert calls == [("127.0.0.1", 8000, 3.0), ("0.0.0.0", 81, 10.0)]
+        assert main([*here, "--host=0.0.0.0"]) == 0
+    assert calls == [("127.0.0.1", 3.0), ("0.0.0.0", 10.0)]
+    assert f"model: {exported} (sha256 " in capsys.readouterr().out
     monkeypatch.setenv("GLOW_API_KEY", "k")
-    assert main(["serve", f"--checkpoint={exported}", "--host=::"]) == 0
-    monkeypatch.setenv("GLOW_API_KEY", " ")
-    assert main(["serve", f"--checkpoint={exported}"]) == 2
-    assert "the key is empty" in capsys.readouterr().err
-    assert main(["serve", f"--checkpoint={exported}", "--port=70000"]) == 2
-    assert "70000 is not a port" in capsys.readouterr().err
+    assert main([*here, "--host=0.0.0.0"]) == 0
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Return exit code and error of `glow serve`, which is one line."""
+    code = main(["serve", *arguments])
+    (line,) = capsys.readouterr().err.splitlines()
+    return code, line
+
+
+@pytest.mark.parametrize("key", ["", " ", "schl\u00fcssel", "two words", "tab\tinside"])
+def test_a_key_that_no_client_could_send_is_refused(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GLOW_API_KEY", key)
+    code, line = refusal(capsys)
+    assert code == 2
+    assert "the key " in line
+    monkeypatch.setenv("GLOW_API_KEY", "good")
+    (tmp_path / "key").write_bytes(key.encode("latin-1"))
+    assert refusal(capsys, f"--api-key-file={tmp_path / 'key'}") == (code, line)
+
+
+def test_wrong_options_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, message in {
+        "--port=70000": "70000 is not a port; expected 0 to 65535",
+        "--port=http": "http is not a port; expected 0 to 65535",
+        "--max-body-bytes=1e6": "1e6 is not a whole number; expected one from 1, such as 16",
+        "--max-seconds=soon": "soon is no time to wait; expected above 0 and below 86400 seconds",
+    }.items():
+        code, line = refusal(capsys, option)
+        assert code == 2
+        assert line.endswith(message)
+
+
+def test_directions_have_to_be_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for place in ("nothing", "file"):
+        code, line = refusal(capsys, f"--directions={tmp_path / place}")
+        assert code == 1
+        assert line.startswith(f"error: there is no folder {tmp_path / place}; ")
+
+
+def test_an_address_that_cannot_be_had_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        code, line = refusal(capsys, f"--port={port}")
+    assert code == 1
+    assert (
+        line == f"error: port {port} of 127.0.0.1 is in use; choose another by --port, or --port 0 for any that is free"
+    )
+    absent = "error: {} is no address of this machine; expected such as 127.0.0.1 or 0.0.0.0"
+    with pytest.warns(UserWarning, match="anyone who reaches"):
+        assert refusal(capsys, "--host=192.0.2.1", "--port=0") == (1, absent.format("192.0.2.1"))
 
 
 def test_a_direction_of_another_model_is_left_out(
@@ -109,5 +168,5 @@ def test_a_direction_of_another_model_is_left_out(
     levels = [torch.zeros(shape) for shape in other.flow.latent_shapes]
     save_direction(Direction(levels, 3), "smile", other, tmp_path)
     with pytest.warns(UserWarning, match="of another model"):
-        assert main(["serve", f"--checkpoint={exported}", f"--directions={tmp_path}"]) == 0
+        assert main(["serve", f"--checkpoint={exported}", f"--directions={tmp_path}", "--port=0"]) == 0
     assert offered == [{}]

@@ -207,6 +207,11 @@ def test_paths_and_methods(client: httpx.Client) -> None:
         assert client.get(path).status_code == 404
 
 
+def test_a_slash_too_many_leads_nowhere(client: httpx.Client) -> None:
+    response = client.post("/v1/sample/", json={}, headers={"host": "evil.example"}, follow_redirects=False)
+    assert (response.status_code, error_of(response)["code"]) == (404, "not_found")
+
+
 def test_a_failure_tells_nothing_of_itself(
     model: ImageModel, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

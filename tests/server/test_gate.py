@@ -11,7 +11,7 @@ from running import error_of, running
 
 from glow_app.server import Limits, create_app
 
-KEY = "correct horse"
+KEY = "correct-horse"
 JSON = {"content-type": "application/json"}
 
 
@@ -136,3 +136,6 @@ def test_the_key_opens_and_nothing_else_does() -> None:
             assert client.get(path).status_code == 200
         described = client.get("/openapi.json").json()
         assert described["paths"]["/v1/sample"]["post"]["security"] == [{"key": []}]
+        assert described["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    with pytest.raises(ValueError, match="the key has other characters"):
+        create_app(tiny_model(), key="schl\u00fcssel")
