@@ -101,11 +101,15 @@ def _described(app: FastAPI, service: Service, key: str | None) -> dict[str, Any
         if num_classes is not None:
             label["anyOf"].append({"type": "integer", "minimum": 0, "maximum": num_classes - 1})
             label["anyOf"].append({"type": "string", "maxLength": 200})
+    guarded = [
+        one for path, methods in described["paths"].items() if path.startswith("/v1/") for one in methods.values()
+    ]
+    for operation in guarded:
+        if key is None:
+            del operation["responses"]["401"]
+        else:
+            operation["security"] = [{"key": []}]
     if key is not None:
         described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        for path, methods in described["paths"].items():
-            if path.startswith("/v1/"):
-                for operation in methods.values():
-                    operation["security"] = [{"key": []}]
     app.openapi_schema = described
     return described

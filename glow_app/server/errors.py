@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -66,14 +67,40 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400 and error.__cause__ is not None:  # of FastAPI: what was no JSON and no syntax error
+            return answer(request, ApiError(422, "invalid_request", _not_json(error.__cause__)))
         phrase = HTTPStatus(error.status_code).phrase
         return answer(request, ApiError(error.status_code, phrase.lower().replace(" ", "_"), phrase), error.headers)
 
 
+def _not_json(cause: BaseException) -> str:
+    reasons = {UnicodeError: "it is not UTF-8", RecursionError: "it is nested too deeply"}
+    found = next((text for kind, text in reasons.items() if isinstance(cause, kind)), "a number has too many digits")
+    return f"the body is not JSON: {found}"
+
+
 def _where_and_what(error: RequestValidationError) -> str:
     """Return the first mistake, without the value itself, which may be huge or not be for a log."""
-    first = error.errors()[0]
+    errors = error.errors()
+    first = errors[0]
     if first["type"] == "json_invalid":
-        return "the body is not JSON"
-    place = ".".join(str(part) for part in first["loc"] if part != "body")[:100] or "the body"
-    return f"{place}: {first['msg'][:200]}"
+        return f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][1] + 1}"
+    # Where a field is of one of several types, there is an error for each: those that got furthest say what was meant.
+    placed = [(_path(one, error.body), one["msg"]) for one in errors if one["loc"][:2] == first["loc"][:2]]
+    furthest = max((path for path, _ in placed), key=len)
+    texts = dict.fromkeys(text for path, text in placed if path == furthest)
+    beginning, *others = texts
+    what = ", or ".join([beginning, *(text.removeprefix("Input should be ").lower() for text in others)])
+    return f"{''.join(furthest).removeprefix('.')[:100] or 'the body'}: {what[:200]}"
+
+
+def _path(error: Mapping[str, Any], body: Any) -> list[str]:
+    """Return the way to the mistake in the body; names of types, which pydantic puts between, are no part of it."""
+    path = []
+    for part in error["loc"][1:]:
+        is_there = part in body if isinstance(body, dict) else isinstance(body, list) and isinstance(part, int)
+        if is_there:
+            body = body[part]
+        if is_there or error["type"] == "missing":
+            path.append(f"[{part}]" if isinstance(part, int) else f".{part}")
+    return path

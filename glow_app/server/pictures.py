@@ -31,12 +31,13 @@ def read_picture(text: str, image_shape: tuple[int, int, int], limits: Limits) -
     Returns:
         The image, and a sentence about its size, or None where that was right.
     Raises:
-        ApiError: 422 for what is no base64 or is damaged, 415 for another format, 413 for too many pixels.
+        ApiError: 422 for what is no base64 or is damaged, 415 for another format, 413 for too many pixels. The message
+            goes on after the picture's name.
     """
     try:
         content = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ApiError(422, "not_base64", "an image is not base64; expected the bytes of a file in base64") from error
+        raise ApiError(422, "not_base64", "no base64; expected the bytes of a file in base64") from error
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             width, height = picture.size
@@ -44,13 +45,13 @@ def read_picture(text: str, image_shape: tuple[int, int, int], limits: Limits) -
         raise _too_large(limits) from error
     except Exception as error:  # Pillow's plugins share no narrower type
         expected = ", ".join(FORMATS)
-        raise ApiError(415, "unknown_format", f"an image is of no known format; expected {expected}") from error
+        raise ApiError(415, "unknown_format", f"of no known format, or damaged; expected {expected}") from error
     if width * height > limits.pixels or max(width, height) > limits.side:
         raise _too_large(limits)
     try:
         array = decode_bytes(content, image_shape, "crop", FORMATS)
     except Exception as error:
-        raise ApiError(422, "damaged_image", "an image is truncated or damaged") from error
+        raise ApiError(422, "damaged_image", "truncated or damaged") from error
     note = None
     if (height, width) != image_shape[1:]:
         note = f"{height}x{width} resized and cropped to {image_shape[1]}x{image_shape[2]}"
@@ -58,7 +59,7 @@ def read_picture(text: str, image_shape: tuple[int, int, int], limits: Limits) -
 
 
 def _too_large(limits: Limits) -> ApiError:
-    message = f"an image is too large; at most {limits.pixels:,} pixels and {limits.side:,} a side are accepted"
+    message = f"too large; at most {limits.pixels:,} pixels and {limits.side:,} a side are accepted"
     return ApiError(413, "image_too_large", message)
 
 

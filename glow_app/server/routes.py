@@ -1,8 +1,11 @@
 """The endpoints."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
+from urllib.parse import quote
 
+import torch
 from fastapi import APIRouter, Body, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
@@ -12,6 +15,7 @@ from torch import Tensor
 from glow_app import __version__, generation
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
+from glow_app.server.accept import wants_png
 from glow_app.server.errors import ErrorAnswer
 from glow_app.server.examples import EXAMPLES, edit_examples
 from glow_app.server.metrics import Metrics
@@ -33,17 +37,19 @@ from glow_app.server.schemas import (
 )
 from glow_app.server.service import Service
 
-__all__ = ["api_routes", "health_routes"]
+__all__ = ["api_routes", "facts_of", "health_routes"]
+
+_ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+_NOT_TOLD = ("classes", "bpd_level/", "log_det/")  # is told elsewhere; is for those who look into a training
 
 _WORDS = {
-    400: "The request is malformed.",
     401: "The key is missing or wrong.",
     404: "There is no such direction.",
     405: "The method is another.",
     408: "The body did not come in time.",
     413: "The body or a picture is too large.",
-    415: "The body is no JSON, or a picture is of no known format.",
-    422: "A value does not fit, or a picture is damaged.",
+    415: "The body's Content-Type is not that of JSON, or a picture is of no known format.",
+    422: "The body is not JSON, a value does not fit, or a picture is damaged.",
     500: "The server failed.",
     503: "The queue is full, or the server stops; come again after Retry-After seconds.",
     504: "There was no result in time.",
@@ -51,6 +57,7 @@ _WORDS = {
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": text} for status, text in _WORDS.items()
 }
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: ERRORS.pop(404)}  # of the one endpoint that looks for something
 
 
 SampleBody = Annotated[SampleRequest, Body(openapi_examples=EXAMPLES["sample"])]
@@ -61,7 +68,7 @@ ScoreBody = Annotated[ScoreRequest, Body(openapi_examples=EXAMPLES["score"])]
 
 def _pictured(what: str) -> dict[int | str, dict[str, Any]]:
     """Return the answers of an endpoint that gives a picture where one is asked for."""
-    description = f"JSON; with `Accept: image/png` {what}, whose seeds or settings are in its text chunks."
+    description = f"JSON; with `Accept: image/png` {what}. What made it is in text chunks and in headers X-Glow-..."
     return {**ERRORS, 200: {"description": description, "content": {"image/png": {}}}}
 
 
@@ -75,16 +82,16 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
     """
     router = APIRouter(prefix="/v1")
     info = Info(version=__version__, **facts)
+    model_facts = {"model": info.model, "version": __version__}
     EditBody = Annotated[EditRequest, Body(openapi_examples=edit_examples(service.directions))]
 
     async def respond(
         request: Request, answer: BaseModel, images: Sequence[Tensor], text: Mapping[str, Any], columns: int | None
     ) -> Response:
         metrics.images.labels(request.url.path).inc(len(images))
-        if "image/png" in request.headers.get("accept", ""):
+        if wants_png(",".join(request.headers.getlist("accept"))):
             content = await run_in_threadpool(grid_png, images, text, columns)
-            headers = {f"X-Glow-{name.title()}": str(value) for name, value in text.items()}
-            return Response(content, media_type="image/png", headers=headers)
+            return Response(content, media_type="image/png", headers=_headers(text))
         return JSONResponse(answer.model_dump())
 
     @router.get("/info", responses={status: ERRORS[status] for status in (401, 405, 500)})
@@ -95,16 +102,21 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
     @router.post("/sample", response_model=SampleAnswer, responses=_pictured("the image, or a grid of several"))
     async def sample(body: SampleBody, request: Request) -> Response:
         """Draw images; a seed gives the image that `glow sample` gives for it."""
-        seed, images, labels = await service.sample(request, body.count, body.temperature, body.seed, body.label)
-        temperature = service.temperatures(body.temperature)
-        text = {"seed": seed, "temperature": body.temperature, "model": info.model, "version": __version__}
-        pngs = await _encode(images, [{**text, "seed": seed + number} for number in range(len(images))])
-        drawn = [
-            Sampled(image=png, seed=seed + number, label=None if labels is None else labels[number])
-            for number, png in enumerate(pngs)
+        label = None if body.label is None else service.label(body.label)
+        seed, images, labels = await service.sample(request, body.count, body.temperature, body.seed, label)
+        made: dict[str, Any] = {"temperature": body.temperature, **model_facts}
+        texts = [
+            {"seed": seed + number, **made, **({} if labels is None else {"label": labels[number]})}
+            for number in range(len(images))
         ]
+        drawn = [
+            Sampled(image=png, seed=text["seed"], label=text.get("label"))
+            for png, text in zip(await _encode(images, texts), texts, strict=True)
+        ]
+        shared = texts[0] if len(texts) == 1 else {"seed": seed, "count": len(texts), **made, **_labelled(label)}
+        temperature = service.temperatures(body.temperature)
         answer = SampleAnswer(images=drawn, temperature=temperature, model=info.model)
-        return await respond(request, answer, images, text, None)
+        return await respond(request, answer, images, shared, None)
 
     @router.post("/interpolate", response_model=InterpolateAnswer, responses=_pictured("a strip of the frames"))
     async def interpolate(body: InterpolateBody, request: Request) -> Response:
@@ -122,12 +134,12 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
         answer = InterpolateAnswer(frames=await _encode(frames), labels=_listed(labels), notes=notes)
         return await respond(request, answer, frames, {"frames": len(frames)}, len(frames))
 
-    @router.post("/edit", response_model=EditAnswer, responses=_pictured("the changed image"))
+    @router.post("/edit", response_model=EditAnswer, responses=_pictured("the changed image") | NOT_FOUND)
     async def edit(body: EditBody, request: Request) -> Response:
         """Change attributes of an image."""
         strengths = [(service.direction(one.direction), one.strength) for one in body.edits]
-        images, notes = await service.read([body.image])
-        given = service.labels(None if body.label is None else [body.label], images)
+        images, notes = await service.read([body.image], "image")
+        given = None if body.label is None else torch.tensor([service.label(body.label)])
 
         def work(model: ImageModel) -> tuple[Tensor, Tensor | None]:
             labels = _labels(model, images, given)
@@ -135,8 +147,10 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
 
         changed, labels = await service.run(request, work)
         label = None if labels is None else int(labels[0])
-        answer = EditAnswer(image=(await _encode(changed))[0], label=label, note=notes[0])
-        text = {"edits": ", ".join(f"{one.direction} {one.strength:g}" for one in body.edits)}
+        made = {name: [getattr(one, name) for one in body.edits] for name in ("direction", "strength")}
+        one_each = {name: values[0] if len(values) == 1 else json.dumps(values) for name, values in made.items()}
+        text = {**one_each, **_labelled(label), **model_facts}
+        answer = EditAnswer(image=(await _encode(changed, [text]))[0], label=label, note=notes[0])
         return await respond(request, answer, changed, text, None)
 
     @router.post("/reconstruct", response_model=ReconstructAnswer, responses=_pictured("the images"))
@@ -187,11 +201,14 @@ def health_routes(service: Service, metrics: Metrics) -> APIRouter:
     """Return what those who run a server ask for."""
     router = APIRouter()
 
+    # Many a monitor asks by HEAD.
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz", responses={500: ERRORS[500]})
     async def healthz() -> dict[str, str]:
         """Tell that the server answers."""
         return {"status": "ok"}
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", responses={status: ERRORS[status] for status in (500, 503)})
     async def readyz() -> dict[str, str]:
         """Tell whether requests are taken; 503 while the server stops."""
@@ -220,6 +237,15 @@ def _labels(model: ImageModel, images: Tensor, given: Tensor | None) -> Tensor |
     return generation.infer_labels(model, images)
 
 
+def _labelled(label: int | None) -> dict[str, int]:
+    return {} if label is None else {"label": label}
+
+
+def _headers(text: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a picture's text says as headers, which hold ASCII: other letters as in an address, by ``%``."""
+    return {f"X-Glow-{name.replace('_', '-').title()}": quote(str(value), _ASCII) for name, value in text.items()}
+
+
 def _listed(labels: Tensor | None) -> list[int] | None:
     return None if labels is None else labels.tolist()
 
@@ -235,6 +261,6 @@ def facts_of(model: ImageModel, service: Service, training: Mapping[str, Any]) -
         "num_classes": model.flow.num_classes,
         "classes": list(model.class_names) or None,
         "directions": list(service.directions),
-        "training": dict(training),
-        "limits": {name: float(value) for name, value in vars(service.limits).items()},
+        "training": {name: value for name, value in training.items() if not name.startswith(_NOT_TOLD)},
+        "limits": vars(service.limits),
     }

@@ -167,4 +167,4 @@ class Info(BaseModel):
     classes: list[str] | None = Field(description="Their names, where the model knows them.")
     directions: list[str]
     training: dict[str, Any]
-    limits: dict[str, float]
+    limits: dict[str, int | float]

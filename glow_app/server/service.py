@@ -42,17 +42,24 @@ class Service:
         self._decoders = asyncio.Semaphore(_DECODERS)
         self._typical: Typical | None = None
 
-    async def read(self, texts: Sequence[str]) -> tuple[Tensor, list[str | None]]:
+    async def read(self, texts: Sequence[str], place: str = "images[{}]") -> tuple[Tensor, list[str | None]]:
         """Return the pictures of a request in the model's shape, (B, C, H, W), and what was done for that.
 
+        Args:
+            texts: Files in base64.
+            place: Where they stand in the request, with the number of each, for messages.
         Raises:
             ApiError: If they are too many, or one cannot be taken; see :func:`read_picture`.
         """
         self.check_count(len(texts), "images")
         images, notes = [], []
-        for text in texts:
+        for number, text in enumerate(texts):
             async with self._decoders:
-                image, note = await run_in_threadpool(read_picture, text, self.model.flow.image_shape, self.limits)
+                try:
+                    image, note = await run_in_threadpool(read_picture, text, self.model.flow.image_shape, self.limits)
+                except ApiError as error:
+                    message = f"{place.format(number)}: {error.message}"
+                    raise ApiError(error.status, error.code, message) from error
             images.append(image)
             notes.append(note)
         return torch.stack(images), notes
@@ -63,7 +70,7 @@ class Service:
         count: int,
         temperature: float | Sequence[float],
         seed: int | None,
-        label: int | str | None,
+        label: int | None,
     ) -> tuple[int, list[Tensor], list[int] | None]:
         """Return the seed of the first image, the images, and the class of each: those of ``glow sample``."""
         self.check_count(count, "count")
@@ -72,7 +79,7 @@ class Service:
         if seed + count - 1 > LARGEST_SEED:
             raise ApiError(422, "invalid_request", f"seed: with count {count} at most {LARGEST_SEED - count + 1}")
         seeds = range(seed, seed + count)
-        labels = generation.labels_of_seeds(self.model, seeds, self.checked_label(label))
+        labels = generation.labels_of_seeds(self.model, seeds, label)
         chosen = None if labels is None else labels.tolist()
         job = SampleJob(seeds, self.temperatures(temperature), chosen)
         return seed, await self.result(request, job), chosen
@@ -115,24 +122,26 @@ class Service:
             return None
         if len(labels) != len(images):
             raise ApiError(422, "invalid_request", f"labels: {len(labels)} for {len(images)} images; give one for each")
-        return torch.tensor([self.checked_label(label) for label in labels])
+        return torch.tensor([self.label(label, f"labels[{number}]") for number, label in enumerate(labels)])
 
-    def checked_label(self, label: int | str | None) -> int | None:
-        """Return the number of a class that the model has, given it or a name; or None.
+    def label(self, label: int | str, place: str = "label") -> int:
+        """Return the number of a class that the model has, given it or a name.
 
+        Args:
+            label: Number or name.
+            place: Where it stands in the request, for messages.
         Raises:
-            ApiError: If it has not.
+            ApiError: If the model has not this class.
         """
-        if label is None:
-            return None
         num_classes = self.model.flow.num_classes
         if num_classes is None:
-            raise ApiError(422, "invalid_request", "label: this model has no classes; leave it out")
+            name = place.partition("[")[0]
+            raise ApiError(422, "invalid_request", f"{name}: this model has no classes; leave it out")
         try:
             return generation.class_number(self.model, str(label))
         except ValueError as error:
             named = f", or {', '.join(self.model.class_names)}" if self.model.class_names else ""
-            message = f"label: this model has the classes 0 to {num_classes - 1}{named}"
+            message = f"{place}: this model has the classes 0 to {num_classes - 1}{named}"
             raise ApiError(422, "invalid_request", message) from error
 
     def temperatures(self, temperature: float | Sequence[float]) -> list[float]:

@@ -1,6 +1,10 @@
 """What the endpoints answer is what the Python functions give."""
 
+import base64
+import io
+import json
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -9,7 +13,7 @@ from PIL import Image
 from registry import random_images, tiny_model
 from running import as_base64, error_of, from_base64, running
 
-from glow_app import generation
+from glow_app import __version__, generation
 from glow_app.generation import Direction
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
@@ -17,6 +21,8 @@ from glow_app.server import Limits, create_app
 from glow_app.server.worker import Job
 
 LIMITS = Limits(count=20, draws=4, pixels=10_000, side=200, queue=4, seconds=2.0)
+
+TRAINING = {"val/bpd": 3.5, "step": 11802, "classes": ["a"], "log_det/ActNorm": 7.1, "bpd_level/0": -0.6}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,7 @@ def direction(model: ImageModel) -> Direction:
 
 @pytest.fixture(scope="module")
 def client(model: ImageModel, direction: Direction) -> Iterator[httpx.Client]:
-    with running(create_app(model, LIMITS, directions={"smile": direction}, training={"val/bpd": 3.5})) as client:
+    with running(create_app(model, LIMITS, directions={"smile": direction}, training=TRAINING)) as client:
         yield client
 
 
@@ -71,6 +77,81 @@ def test_a_picture_where_one_is_asked_for(model: ImageModel, client: httpx.Clien
     assert torch.equal(from_base64(as_base64(one.content)), expected)
     grid = client.post("/v1/sample", json={"count": 4, "seed": 7}, headers=png)
     assert from_base64(as_base64(grid.content)).shape[2] >= 480
+
+
+def text_of(content: bytes) -> dict[str, str]:
+    """Return the text of a PNG."""
+    with Image.open(io.BytesIO(content)) as picture:
+        return dict(getattr(picture, "text", {}))
+
+
+def headers_of(response: httpx.Response) -> dict[str, str]:
+    """Return what an answer's headers say of its picture."""
+    return {name.removeprefix("x-glow-"): value for name, value in response.headers.items() if "x-glow-" in name}
+
+
+def test_a_drawn_picture_says_what_made_it(model: ImageModel, client: httpx.Client) -> None:
+    made = {"temperature": "0.7", "model": model_hash(model), "version": __version__}
+    images = client.post("/v1/sample", json={"count": 2, "seed": 6}).json()["images"]
+    texts = [text_of(base64.b64decode(one["image"])) for one in images]
+    assert texts == [{"seed": "6", "label": "2", **made}, {"seed": "7", "label": "3", **made}]
+    for body, expected in (
+        ({"seed": 7}, {"seed": "7", "label": "3"}),
+        ({"seed": 7, "count": 3, "label": "b"}, {"seed": "7", "count": "3", "label": "1"}),
+        ({"seed": 7, "count": 3}, {"seed": "7", "count": "3"}),
+    ):
+        response = client.post("/v1/sample", json=body, headers={"accept": "image/png"})
+        assert text_of(response.content) == headers_of(response) == {**expected, **made}
+
+
+def test_a_changed_picture_says_what_made_it(model: ImageModel, direction: Direction) -> None:
+    made = {"label": "1", "model": model_hash(model), "version": __version__}
+    smile, cyrillic = {"direction": "smile", "strength": 1.5}, {"direction": "\u0443\u043b%", "strength": -1}
+    with running(create_app(model, LIMITS, directions={"smile": direction, "\u0443\u043b%": direction})) as client:
+        body = {"image": as_base64(random_images(1)[0]), "edits": [smile], "label": 1}
+        one = base64.b64decode(client.post("/v1/edit", json=body).json()["image"])
+        assert text_of(one) == {"direction": "smile", "strength": "1.5", **made}
+        body["edits"] = [smile, cyrillic]
+        several = client.post("/v1/edit", json=body, headers={"accept": "image/png"})
+        assert json.loads(text_of(several.content)["direction"]) == ["smile", "\u0443\u043b%"]
+        assert json.loads(text_of(several.content)["strength"]) == [1.5, -1.0]
+        body["edits"] = [cyrillic]
+        response = client.post("/v1/edit", json=body, headers={"accept": "image/png"})
+        assert text_of(response.content)["direction"] == "\u0443\u043b%"
+        assert unquote(headers_of(response)["direction"]) == "\u0443\u043b%"
+
+
+def test_names_of_headers_have_hyphens(client: httpx.Client) -> None:
+    body = {"images": [as_base64(image) for image in random_images(1)]}
+    response = client.post("/v1/reconstruct", json=body, headers={"accept": "image/png"})
+    assert headers_of(response) == {"max-pixel-error": "0", "max-quantisation": "0"}
+
+
+PNG, JSON = "image/png", "application/json"
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", JSON),
+        ("*/*", JSON),
+        ("text/html", JSON),
+        ("image/*", PNG),
+        ("Image/PNG", PNG),
+        ("image/png, */*", PNG),
+        ("image/avif,image/webp,image/png,*/*;q=0.8", PNG),
+        ("image/png;q=0", JSON),
+        ("image/png;q=0, image/*", JSON),
+        ("image/png; q=0.5, application/json", JSON),
+        ("application/json;q=0.5,image/png;level=1;q=0.9", PNG),
+        ("application/json, image/png", JSON),
+        ("image/pngs", JSON),
+        ("image/png;q=nan", PNG),
+    ],
+)
+def test_the_header_accept(accept: str, expected: str, client: httpx.Client) -> None:
+    response = client.post("/v1/sample", json={"seed": 1}, headers={"accept": accept})
+    assert response.headers["content-type"] == expected
 
 
 def test_interpolation_ends_in_the_pictures(model: ImageModel, client: httpx.Client) -> None:
@@ -152,7 +233,9 @@ def test_info_tells_the_model_and_the_limits(model: ImageModel, client: httpx.Cl
     assert (info["num_bits"], info["num_levels"], info["num_classes"]) == (8, 2, 4)
     assert info["classes"] == ["a", "b", "c", "d"]
     assert info["directions"] == ["smile"]
+    assert info["training"] == {"val/bpd": 3.5, "step": 11802}
     assert info["limits"]["count"] == 20
+    assert all(isinstance(value, int) for name, value in info["limits"].items() if "seconds" not in name)
     assert plain.get("/v1/info").json()["num_classes"] is None
 
 
@@ -164,6 +247,10 @@ SAMPLE_ERRORS = {
     "temperature: expected one, or 2, one for each level": {"temperature": [0.1, 0.2, 0.3]},
     "seed: with count 2 at most 2147483646": {"count": 2, "seed": 2**31 - 1},
     "colour: Extra inputs are not permitted": {"colour": 1},
+    "temperature: Input should be less than or equal to 100, or a valid list": {"temperature": 101},
+    "temperature: Input should be a valid number, or a valid list": {"temperature": "hot"},
+    "temperature[1]: Input should be a valid number": {"temperature": [0.7, "hot", -1]},
+    "label: Input should be a valid integer, or a valid string": {"label": 1.5},
 }
 
 
@@ -174,11 +261,23 @@ def test_a_value_that_does_not_fit_is_told(message: str, client: httpx.Client) -
     assert error_of(response)["message"] == message
 
 
-@pytest.mark.parametrize("text", ['{"temperature": NaN}', '{"temperature": 1e999}', '{"seed": 1' + "0" * 6000 + "}"])
-def test_numbers_beyond_all_bounds_are_refused(text: str, client: httpx.Client) -> None:
-    response = client.post("/v1/sample", content=text, headers={"content-type": "application/json"})
-    assert response.status_code in (400, 422)
-    error_of(response)
+NO_JSON = {
+    '{"temperature": NaN}': "temperature: Input should be a finite number, or a valid list",
+    '{"temperature": 1e999}': "temperature: Input should be a finite number, or a valid list",
+    '{"seed": 1' + "0" * 6000 + "}": "the body is not JSON: a number has too many digits",
+    "[" * 50_000: "the body is not JSON: it is nested too deeply",
+    '"\u00e4"': "the body is not JSON: it is not UTF-8",
+    "{": "the body is not JSON: Expecting property name enclosed in double quotes at character 2",
+    "": "the body: Field required",
+}
+
+
+@pytest.mark.parametrize("text", NO_JSON, ids=range(len(NO_JSON)))
+def test_what_is_no_json_is_told_in_one_way(text: str, client: httpx.Client) -> None:
+    headers = {"content-type": "application/json"}
+    response = client.post("/v1/sample", content=text.encode("latin-1"), headers=headers)
+    error = error_of(response)
+    assert (response.status_code, error["code"], error["message"]) == (422, "invalid_request", NO_JSON[text])
 
 
 def test_other_mistakes(client: httpx.Client, plain: httpx.Client) -> None:
@@ -187,7 +286,7 @@ def test_other_mistakes(client: httpx.Client, plain: httpx.Client) -> None:
         ("sample", {"label": 0}, "label: this model has no classes; leave it out"),
         ("interpolate", {"images": [image]}, "images: List should have at least 2 items after validation, not 1"),
         ("interpolate", {"images": [image] * 3, "frames": 64}, "frames: 127 are too many; at most 64"),
-        ("reconstruct", {"images": [image], "labels": [0]}, "label: this model has no classes; leave it out"),
+        ("reconstruct", {"images": [image], "labels": [0]}, "labels: this model has no classes; leave it out"),
         ("score", {"images": [image], "draws": 65}, "draws: 65 are too many; at most 64"),
     ]
     for path, body, message in mistakes:
@@ -195,6 +294,23 @@ def test_other_mistakes(client: httpx.Client, plain: httpx.Client) -> None:
         assert (response.status_code, error_of(response)["message"]) == (422, message)
     response = client.post("/v1/score", json={"images": [image], "labels": [0, 1]})
     assert error_of(response)["message"] == "labels: 2 for 1 images; give one for each"
+
+
+def test_which_of_several_is_at_fault_is_told(client: httpx.Client) -> None:
+    image, other = as_base64(random_images(1)[0]), as_base64(b"no picture")
+    edits = [{"direction": "smile"}, {"strength": 1}]
+    for path, body, message in (
+        ("reconstruct", {"images": [image, other]}, "images[1]: of no known format, or damaged; expected PNG, "),
+        ("reconstruct", {"images": [image, "?"]}, "images[1]: no base64; "),
+        ("reconstruct", {"images": [image, as_base64(Image.new("L", (201, 1)))]}, "images[1]: too large; "),
+        ("reconstruct", {"images": [image, 3]}, "images[1]: Input should be a valid string"),
+        ("score", {"images": [image, image], "labels": [0, 99]}, "labels[1]: this model has the classes 0 to 3"),
+        ("edit", {"image": other, "edits": edits[:1]}, "image: of no known format, or damaged; "),
+        ("edit", {"image": image, "edits": edits}, "edits[1].direction: Field required"),
+        ("edit", {"image": image}, "edits: Field required"),
+        ("edit", [image], "the body: "),
+    ):
+        assert error_of(client.post(f"/v1/{path}", json=body))["message"].startswith(message)
 
 
 def test_paths_and_methods(client: httpx.Client) -> None:
@@ -239,6 +355,9 @@ def test_metrics_and_health(client: httpx.Client) -> None:
     client.post("/v1/sample", json={"count": 0})
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").json() == {"status": "ready"}
+    for path in ("/healthz", "/readyz"):
+        response = client.head(path)
+        assert (response.status_code, response.content) == (200, b"")
     client.get("/nowhere/at/all")
     lines = client.get("/metrics").text.splitlines()
     values = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines) if name[0] != "#"}

@@ -59,12 +59,23 @@ def test_the_description_is_complete() -> None:
     assert set(described["paths"]) == {*POSTS, *GETS}
     for path in POSTS:
         operation = described["paths"][path]["post"]
-        assert {"200", "400", "401", "408", "413", "415", "422", "503", "504"} <= set(operation["responses"])
+        expected = {"200", "405", "408", "413", "415", "422", "500", "503", "504"}
+        assert set(operation["responses"]) == expected | ({"404"} if path == "/v1/edit" else set())
         assert operation["description"]
         assert operation["requestBody"]["content"]["application/json"]["examples"]
     schemas = described["components"]["schemas"]
     assert schemas["SampleRequest"]["properties"]["count"]["maximum"] == 8
     assert schemas["SampleRequest"]["properties"]["label"]["anyOf"][1]["maximum"] == 3
+
+
+def test_the_description_tells_of_the_key_that_there_is() -> None:
+    described = create_app(tiny_model(), key="secret").openapi()
+    assert described["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            guarded = path.startswith("/v1/")
+            assert ("401" in operation["responses"]) == guarded
+            assert operation.get("security") == ([{"key": []}] if guarded else None)
 
 
 @pytest.mark.parametrize("path", POSTS)
