@@ -15,6 +15,9 @@ export function keepKey(key) {
   sessionStorage.setItem(KEY, key);
 }
 
+/** Return whether there is a key, right or wrong. */
+export const hasKey = () => sessionStorage.getItem(KEY) !== null;
+
 function headers(more) {
   const key = sessionStorage.getItem(KEY);
   return key === null ? more : { ...more, Authorization: `Bearer ${key}` };
@@ -37,9 +40,10 @@ async function answered(path, options) {
 
 /** Return what /v1/info tells of the model and its server. */
 export async function getInfo() {
-  return (await answered("/v1/info", { headers: headers({}) })).json();
+  return (await answered("v1/info", { headers: headers({}) })).json();
 }
 
+// Paths are relative: behind a proxy the page may live below a path.
 function post(path, body, signal, accept) {
   const content = { "Content-Type": "application/json", Accept: accept };
   return answered(path, { method: "POST", headers: headers(content), body: JSON.stringify(body), signal });
@@ -47,10 +51,10 @@ function post(path, body, signal, accept) {
 
 /** Return the JSON that an endpoint answers; aborting the signal lets the server drop the work. */
 export async function ask(endpoint, body, signal) {
-  return (await post(`/v1/${endpoint}`, body, signal, "application/json")).json();
+  return (await post(`v1/${endpoint}`, body, signal, "application/json")).json();
 }
 
 /** Return the PNG, a Blob, that an endpoint answers. */
 export async function askPng(endpoint, body, signal) {
-  return (await post(`/v1/${endpoint}`, body, signal, "image/png")).blob();
+  return (await post(`v1/${endpoint}`, body, signal, "image/png")).blob();
 }

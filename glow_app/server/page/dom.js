@@ -30,6 +30,11 @@ export function icon(name) {
   return svg;
 }
 
+/** Return a name as parts of an element, which a line may end between: before words, and not within them. */
+export function breakable(name) {
+  return name.split(/(?<=[_.-])(?=\p{L})/u).flatMap((part, place) => (place ? [h("wbr"), part] : [part]));
+}
+
 /** Tell a screen reader something, at its next pause. */
 export function announce(text) {
   byId("live").textContent = text;

@@ -1,7 +1,7 @@
 // A place to drop pictures on, which is a file input all the same: it opens by click, touch or keyboard.
 
-import { announce, h, icon } from "./dom.js";
-import { fromFile } from "./pictures.js";
+import { announce, breakable, h, icon } from "./dom.js";
+import { fromFile, thumbnail } from "./pictures.js";
 
 const FORMATS = "image/png,image/jpeg,image/webp,image/gif,image/bmp";
 
@@ -57,8 +57,7 @@ export class DropZone {
       this.#body.replaceChildren(icon("picture"), many ? "Drop pictures, or choose" : "Drop, or choose");
       return;
     }
-    const image = h("img", { src: picture.url, alt: "" });
-    this.#body.replaceChildren(image, h("span", { className: "drop-name" }, picture.name));
+    this.#body.replaceChildren(thumbnail(picture), h("span", { className: "drop-name" }, ...breakable(picture.name)));
     this.#input.setAttribute("aria-label", `${this.#label}: ${picture.name}; choose another`);
     announce(`${this.#label}: ${picture.name}`);
   }
@@ -66,12 +65,9 @@ export class DropZone {
   /** Say what is wrong with what was chosen; null for nothing. */
   setError(text) {
     this.#error.textContent = text ?? "";
+    if (text) announce(text);
     if (text) this.#input.setAttribute("aria-invalid", "true");
     else this.#input.removeAttribute("aria-invalid");
-  }
-
-  focus() {
-    this.#input.focus();
   }
 }
 

@@ -1,10 +1,10 @@
 // The tab Edit: a picture, a slider for each attribute, and the picture changed.
 
 import { ask } from "./api.js";
-import { byId, h, icon } from "./dom.js";
+import { breakable, byId, h, icon } from "./dom.js";
 import { DropZone } from "./dropzone.js";
 import { chosenClass, className, fillClasses, slider } from "./fields.js";
-import { download, fromPng, release, tooLarge } from "./pictures.js";
+import { download, faultOf, fromPng, release, tooLarge } from "./pictures.js";
 import { Task } from "./task.js";
 
 const SETTLE_MS = 150;  // a slider has to rest so long before the server is asked
@@ -18,7 +18,10 @@ export function startEdit(info) {
   const task = new Task(byId("edit-task"));
   let picture = null;
   let original = null;  // as the model sees it, in its size
+  let isClassOfPicture = false;  // chosen with it, and not by the visitor
   let timer = 0;
+  const stage = byId("edited");
+  const empty = [...stage.children];
 
   const zone = new DropZone({ id: "edit-file", label: "Picture", onpictures: ([chosen]) => setPicture(chosen) });
   byId("edit-picture").append(zone.element);
@@ -33,7 +36,13 @@ export function startEdit(info) {
     picture = chosen;
     original = null;
     zone.show(picture);
+    if (chosen.label !== undefined || isClassOfPicture) label.value = chosen.label ?? "";
+    isClassOfPicture = chosen.label !== undefined;
     now();
+  }
+  function refuse(text) {
+    zone.setError(text);
+    stage.replaceChildren(...empty);  // what is there is of another picture
   }
   function later() {
     clearTimeout(timer);
@@ -42,8 +51,12 @@ export function startEdit(info) {
   function now() {
     if (picture === null || directions.length === 0) return;
     const large = tooLarge([picture], info.limits);
-    zone.setError(large);
-    if (large !== null) return;
+    zone.setError(null);
+    if (large !== null) {
+      task.cancel();
+      refuse(large);
+      return;
+    }
     const edits = sliders.map((one, number) => ({ direction: directions[number], strength: one.value }));
     const moved = edits.filter((one) => one.strength !== 0);
     const still = [{ ...edits[0], strength: 0 }];  // gives the picture back, in the model's size
@@ -60,10 +73,19 @@ export function startEdit(info) {
         show(before, after, moved, info);
         return moved.length ? "The picture is changed" : "The picture as it is";
       },
+      (error) => {
+        const fault = faultOf(error);
+        if (fault) refuse(`${picture.name}: ${fault.text}.`);
+        else if (original === null) stage.replaceChildren(...empty);
+        return fault !== null;
+      },
     );
   }
 
-  label.addEventListener("change", now);
+  label.addEventListener("change", () => {
+    isClassOfPicture = false;
+    now();
+  });
   byId("edit-reset").addEventListener("click", () => {
     for (const one of sliders) one.value = 0;
     now();
@@ -75,7 +97,7 @@ export function startEdit(info) {
 function show(before, after, moved, info) {
   const how = moved.map((one) => `${one.direction} ${one.strength > 0 ? "+" : ""}${one.strength.toFixed(1)}`).join(", ");
   const changed = fromPng(after.image, "edited.png", how ? `The picture with ${how}` : "The picture, unchanged");
-  const figure = (url, alt, caption) => h("figure", {}, h("img", { src: url, alt }), h("figcaption", {}, caption));
+  const figure = (url, alt, caption) => h("figure", {}, h("img", { src: url, alt }), h("figcaption", {}, ...breakable(caption)));
   const original = fromPng(before.image, "", "").url;
   const notes = [after.note, after.label === null ? null : `taken for ${className(info, after.label)}`].filter(Boolean);
   byId("edited").replaceChildren(

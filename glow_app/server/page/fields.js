@@ -1,6 +1,15 @@
 // Form fields: sliders, classes, numbers, and errors beside them.
 
-import { byId, h } from "./dom.js";
+import { breakable, byId, h } from "./dom.js";
+
+/** Let a range input be filled from 0, or from its end where 0 is beyond, to where it stands. */
+export function fillRange(input) {
+  const [min, max, value] = [input.min, input.max, input.value].map(Number);
+  const part = (number) => (max > min ? (Math.min(Math.max(number, min), max) - min) / (max - min) : 0);
+  const [low, high] = [part(0), part(value)].sort((a, b) => a - b);
+  input.style.setProperty("--low", `${100 * low}%`);
+  input.style.setProperty("--high", `${100 * high}%`);
+}
 
 /**
  * Return a labelled slider that shows its value.
@@ -13,10 +22,11 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
   const show = () => {
     shown.textContent = Number(input.value).toFixed(digits);
     input.setAttribute("aria-valuetext", shown.textContent);
+    fillRange(input);
   };
   input.addEventListener("input", () => (show(), oninput?.()));
   show();
-  const head = h("div", { className: "slider-head" }, h("label", { for: id }, label), shown);
+  const head = h("div", { className: "slider-head" }, h("label", { for: id }, ...breakable(label)), shown);
   return {
     element: h("div", { className: "field" }, head, input),
     get value() {
@@ -29,9 +39,11 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
   };
 }
 
-/** Return the name of a class, or its number where the server knows no names; null for none. */
+/** Return the name of a class; "class 3" where it has none, or one that is a number. null for none. */
 export function className(info, label) {
-  return label === null ? null : (info.classes?.[label] ?? `class ${label}`);
+  if (label === null) return null;
+  const name = info.classes?.[label] ?? String(label);
+  return /^\d+$/.test(name) ? `class ${name}` : name;
 }
 
 /** Fill a select with the classes of a model, after a choice of none of them; it stays hidden for a model without. */
@@ -54,17 +66,24 @@ export function setError(input, text) {
   else input.removeAttribute("aria-invalid");
 }
 
-/** Return the whole number in an input, null where it is empty, or undefined and an error beside it. */
-export function wholeNumber(input, { optional = false } = {}) {
-  const { min, max } = input;
-  const isEmpty = input.value === "" && !input.validity.badInput;
-  if (isEmpty && optional) {
-    setError(input, null);
-    return null;
+/**
+ * Return a field for a whole number; a mistake is told beside it until it is mended.
+ * @returns {{read: function(): (number|null|undefined)}} null where it is empty and may be, undefined where it is wrong
+ */
+export function numberField(input, { optional = false } = {}) {
+  function read() {
+    const { min, max } = input;
+    const isEmpty = input.value === "" && !input.validity.badInput;
+    const isGood = isEmpty ? optional : input.validity.valid && Number.isInteger(input.valueAsNumber);
+    setError(input, isGood ? null : `A whole number from ${min} to ${max}, please.`);
+    if (!isGood) return undefined;
+    return isEmpty ? null : input.valueAsNumber;
   }
-  const isGood = !isEmpty && input.validity.valid && Number.isInteger(input.valueAsNumber);
-  setError(input, isGood ? null : `A whole number from ${min} to ${max}, please.`);
-  if (isGood) return input.valueAsNumber;
-  input.focus();
-  return undefined;
+  input.addEventListener("input", () => input.hasAttribute("aria-invalid") && read());
+  return { read };
+}
+
+/** Go to the first field of a form that is wrong. */
+export function focusFirstError(form) {
+  form.querySelector("[aria-invalid=true]")?.focus();
 }

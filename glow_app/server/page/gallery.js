@@ -5,6 +5,7 @@ import { download } from "./pictures.js";
 import { temperatureText } from "./temperature.js";
 import { openViewer } from "./viewer.js";
 
+const SHORT = 6;  // digits of a seed that stand beside the buttons
 const MOST = 256;  // pictures kept, so that the page does not grow for ever
 
 /** Show a batch of pictures on top; uses are functions of a picture, by name, and reuse is one of settings. */
@@ -38,8 +39,9 @@ function card(pictures, place, uses) {
     h("button", { type: "button", className: "picture", title: "Enlarge", onclick: open }, image),
     h(
       "div",
-      { className: "card-foot" },
-      h("span", { className: "caption" }, `seed ${seed}`, picture.kind && h("small", {}, picture.kind)),
+      { className: String(seed).length > SHORT ? "card-foot long" : "card-foot" },
+      h("span", { className: "seed" }, `seed ${seed}`),
+      picture.kind && h("span", { className: "kind" }, picture.kind),
       iconButton("reuse", `Use these settings, seed ${seed}`, () => uses.reuse(picture.settings)),
       iconButton("download", `Download ${picture.name}`, () => download(picture.url, picture.name)),
     ),

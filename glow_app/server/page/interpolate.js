@@ -1,12 +1,11 @@
 // The tab Interpolate: two pictures in, and what lies between them.
 
 import { ask, askPng } from "./api.js";
-import { announce, byId, h } from "./dom.js";
+import { byId, h } from "./dom.js";
 import { DropZone } from "./dropzone.js";
-import { className, wholeNumber } from "./fields.js";
+import { className, focusFirstError, numberField } from "./fields.js";
 import { showFrames } from "./player.js";
-import { download, fromPng, release, tooLarge } from "./pictures.js";
-import { openTab } from "./tabs.js";
+import { download, faultOf, fromPng, release, tooLarge } from "./pictures.js";
 import { Task } from "./task.js";
 
 const ENDS = ["First picture", "Second picture"];
@@ -22,6 +21,10 @@ export function startInterpolate(info) {
   const frames = byId("interpolate-frames");
   frames.max = info.limits.count;
   frames.value = Math.min(9, info.limits.count);
+  const field = numberField(frames);
+  const form = byId("interpolate-form");
+  const stage = byId("frames");
+  const empty = [...stage.children];
 
   function set(end, picture) {
     release(ends[end]);
@@ -30,19 +33,30 @@ export function startInterpolate(info) {
     zones[end].setError(tooLarge([picture], info.limits));
   }
 
-  byId("interpolate-form").addEventListener("submit", async (event) => {
+  /** Say what is wrong with the pictures, and return whether nothing is. */
+  function check() {
+    const isThere = ends.every((picture) => picture !== null);
+    const large = isThere ? tooLarge(ends, info.limits) : null;
+    zones.forEach((zone, end) => zone.setError(ends[end] === null ? "Choose a picture." : end === 1 ? large : null));
+    return isThere && large === null;
+  }
+  function refused(error) {
+    const fault = faultOf(error);
+    if (!fault) return false;
+    zones[fault.place].setError(`${ends[fault.place].name}: ${fault.text}.`);
+    stage.replaceChildren(...empty);
+    focusFirstError(form);
+    return true;
+  }
+
+  form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const missing = ends.indexOf(null);
-    if (missing >= 0) {
-      zones[missing].setError("Choose a picture.");
-      zones[missing].focus();
+    const [isGood, number] = [check(), field.read()];
+    if (!isGood || number === undefined) {
+      focusFirstError(form);
       return;
     }
-    const large = tooLarge(ends, info.limits);
-    zones[1].setError(large);
-    const number = wholeNumber(frames);
-    if (large !== null || number === undefined) return;
-    const spherical = byId("interpolate-form").elements.path.value === "arc";
+    const spherical = form.elements.path.value === "arc";
     const chosen = [...ends];
     const wanted = async () => ({ images: await Promise.all(chosen.map((one) => one.read())), frames: number, spherical });
     task.run(
@@ -58,16 +72,11 @@ export function startInterpolate(info) {
         show(answer, chosen, info, strip);
         return `${answer.frames.length} frames, ready to be looked through`;
       },
+      refused,
     );
   });
 
-  return {
-    setEnd(end, picture) {
-      set(end, picture);
-      if (ends.includes(null)) announce(`${ENDS[end]}: chosen; now choose the other, or open Interpolate`);
-      else openTab("interpolate");
-    },
-  };
+  return { setEnd: set };
 }
 
 function show(answer, chosen, info, strip) {

@@ -1,7 +1,8 @@
 // The page: asks what is served, then starts the tabs.
 
-import { getInfo, keepKey } from "./api.js";
-import { byId, h } from "./dom.js";
+import { describe } from "./about.js";
+import { getInfo, hasKey, keepKey } from "./api.js";
+import { byId } from "./dom.js";
 import { ignoreOtherDrops } from "./dropzone.js";
 import { startEdit } from "./edit.js";
 import { setError } from "./fields.js";
@@ -12,50 +13,29 @@ import { openTab, startTabs } from "./tabs.js";
 import { Task } from "./task.js";
 
 const loading = new Task(byId("loading"));
-
-function load() {
-  loading.run("Asking what is served", getInfo, (info) => (start(info), "Ready"));
-}
+let goOn = () => {};  // what waits for a key
 
 function start(info) {
-  byId("key-form").hidden = true;
   describe(info);
   // Pictures go from tab to tab: the gallery hands them to the others.
   const interpolate = startInterpolate(info);
   const edit = startEdit(info);
   const score = startScore(info);
+  const open = (tab, hand) => (picture) => (hand(picture), openTab(tab));
   startSample(info, {
-    first: (picture) => interpolate.setEnd(0, picture),
-    second: (picture) => interpolate.setEnd(1, picture),
-    edit: (picture) => (edit.setPicture(picture), openTab("edit")),
-    score: (picture) => (score.add([picture]), openTab("score")),
+    first: open("interpolate", (picture) => interpolate.setEnd(0, picture)),
+    second: open("interpolate", (picture) => interpolate.setEnd(1, picture)),
+    edit: open("edit", edit.setPicture),
+    score: open("score", (picture) => score.add([picture])),
   });
   byId("main").hidden = false;
   startTabs(document.querySelector("[role=tablist]"));
 }
 
-function describe(info) {
-  const [channels, height, width] = info.image_shape;
-  const facts = [
-    `${width} × ${height} ${channels === 1 ? "grey" : "colour"}`,
-    `${info.num_levels} ${info.num_levels === 1 ? "level" : "levels"}`,
-    info.num_classes === null ? null : `${info.num_classes} classes`,
-    `${(info.parameters / 1e6).toFixed(1)} M parameters`,
-  ];
-  byId("facts").textContent = facts.filter(Boolean).join(" · ");
-  document.documentElement.style.setProperty("--ratio", `${width} / ${height}`);
-  const about = { "SHA-256": info.model, bits: info.num_bits, "glow-app": info.version };
-  for (const [name, value] of Object.entries(info.training)) {
-    if (["string", "number"].includes(typeof value)) about[name] = typeof value === "number" ? +value.toPrecision(4) : value;
-  }
-  for (const [name, value] of Object.entries(about)) {
-    byId("about").querySelector("dl").append(h("dt", {}, name), h("dd", {}, String(value)));
-  }
-  byId("about").hidden = false;
-}
-
-document.addEventListener("glow:key-wanted", () => {
+document.addEventListener("glow:key-wanted", (event) => {
+  goOn = event.detail;
   byId("key-form").hidden = false;
+  setError(byId("key"), hasKey() ? "The server does not take this key." : null);
   byId("key").focus();
 });
 byId("key-form").addEventListener("submit", (event) => {
@@ -68,7 +48,8 @@ byId("key-form").addEventListener("submit", (event) => {
   keepKey(key);
   byId("key-form").reset();
   byId("key-form").hidden = true;
-  if (byId("main").hidden) load();
+  goOn();
 });
+byId("key").addEventListener("input", () => setError(byId("key"), null));
 ignoreOtherDrops();
-load();
+loading.run("Asking what is served", getInfo, (info) => (start(info), "Ready"));

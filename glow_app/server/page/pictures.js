@@ -1,5 +1,7 @@
 // Pictures on their way to and from the server: {name, alt, url, size, read()}, where read() promises the base64.
 
+import { h, icon } from "./dom.js";
+
 /** Return the picture that a PNG in base64 is. */
 export function fromPng(base64, name, alt) {
   const size = base64.length * 0.75;
@@ -14,6 +16,18 @@ export function fromFile(file) {
 /** Let go of what the browser keeps for a picture's address. */
 export function release(picture) {
   if (picture?.url.startsWith("blob:")) URL.revokeObjectURL(picture.url);
+}
+
+/** Return a picture small, to know it by; an icon where the browser cannot show it, which the server may still read. */
+export function thumbnail(picture) {
+  const image = h("img", { src: picture.url, alt: "", onerror: () => image.replaceWith(icon("picture")) });
+  return image;
+}
+
+/** Return which picture of a request the server refuses, by its place, and why; null where none is at fault. */
+export function faultOf(error) {
+  const found = [413, 415, 422].includes(error.status) && /^images?(?:\[(\d+)\])?: (.*)$/s.exec(error.message);
+  return found ? { place: Number(found[1] ?? 0), text: found[2] } : null;
 }
 
 function readBase64(file) {

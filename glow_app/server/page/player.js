@@ -1,9 +1,11 @@
 // Frames to look through: a slider, play and pause, and all of them small below.
 
 import { h, icon, reveal } from "./dom.js";
+import { fillRange } from "./fields.js";
 import { download } from "./pictures.js";
 
 const FRAME_MS = 120;
+const A_ROW = 9;  // frames below the player
 let timer = 0;  // of the one player that there is
 
 /** Show frames in a place, with a function that saves them all as a strip, and notes. */
@@ -13,6 +15,7 @@ export function showFrames(place, pictures, saveStrip, notes) {
   const position = h("input", { type: "range", min: 0, max: pictures.length - 1, step: 1, value: 0, "aria-label": "Frame" });
   const play = h("button", { type: "button", className: "icon" });
   const strip = h("div", { className: "strip", "aria-hidden": "true" });
+  strip.style.setProperty("--columns", Math.min(pictures.length, A_ROW));
   strip.append(...pictures.map((picture, number) => h("img", { src: picture.url, alt: "", onclick: () => go(number) })));
   let step = 1;
 
@@ -24,6 +27,7 @@ export function showFrames(place, pictures, saveStrip, notes) {
     const number = Number(position.value);
     Object.assign(image, { src: pictures[number].url, alt: pictures[number].alt });
     position.setAttribute("aria-valuetext", pictures[number].alt);
+    fillRange(position);
     [...strip.children].forEach((small, other) => small.classList.toggle("here", other === number));
   }
   function label(name, text) {

@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { byId } from "./dom.js";
-import { chosenClass, className, fillClasses, wholeNumber } from "./fields.js";
+import { chosenClass, className, fillClasses, focusFirstError, numberField } from "./fields.js";
 import { addBatch } from "./gallery.js";
 import { fromPng } from "./pictures.js";
 import { openTab } from "./tabs.js";
@@ -10,6 +10,7 @@ import { Task } from "./task.js";
 import { temperatureControl, temperatureText } from "./temperature.js";
 
 const LARGEST_SEED = 2 ** 31 - 1;
+const NEW_SEEDS = 1_000_000;  // as many as anyone draws, and short enough to be read and told
 
 /**
  * Start the tab.
@@ -23,6 +24,8 @@ export function startSample(info, uses) {
   fillClasses(label, info, "All in turn");
   count.max = info.limits.count;
   count.value = Math.min(8, info.limits.count);
+  const [counted, seeded] = [numberField(count), numberField(seed, { optional: true })];
+  const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % NEW_SEEDS;
 
   const reuse = (settings) => {
     temperature.value = settings.temperature;
@@ -33,18 +36,19 @@ export function startSample(info, uses) {
   };
 
   byId("new-seed").addEventListener("click", () => {
-    const random = crypto.getRandomValues(new Uint32Array(1))[0];
-    seed.value = random % (LARGEST_SEED - info.limits.count);
-    wholeNumber(seed);
+    seed.value = newSeed();
+    seeded.read();
   });
   byId("sample-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    const number = wholeNumber(count);
-    if (number === undefined) return;
-    seed.max = LARGEST_SEED - number + 1;
-    const first = wholeNumber(seed, { optional: true });
-    if (first === undefined) return;
-    const wanted = { count: number, temperature: temperature.value, seed: first, label: chosenClass(label) };
+    const number = counted.read();
+    seed.max = LARGEST_SEED - (number ?? 1) + 1;
+    const first = seeded.read();
+    if (number === undefined || first === undefined) {
+      focusFirstError(byId("sample-form"));
+      return;
+    }
+    const wanted = { count: number, temperature: temperature.value, seed: first ?? newSeed(), label: chosenClass(label) };
     task.run(
       `Drawing ${number === 1 ? "1 image" : `${number} images`}`,
       (signal) => ask("sample", wanted, signal),
@@ -62,5 +66,5 @@ function pictureOf(drawn, wanted, info) {
   const kind = className(info, drawn.label);
   const name = `seed${String(drawn.seed).padStart(6, "0")}_t${temperatureText(temperature)}.png`;
   const alt = `Drawn image: ${kind === null ? "" : `${kind}, `}seed ${drawn.seed}, temperature ${temperatureText(temperature, ", ")}`;
-  return { ...fromPng(drawn.image, name, alt), kind, settings: { temperature, label, seed: drawn.seed } };
+  return { ...fromPng(drawn.image, name, alt), kind, label: drawn.label, settings: { temperature, label, seed: drawn.seed } };
 }

@@ -3,13 +3,12 @@
 import { ask } from "./api.js";
 import { byId } from "./dom.js";
 import { DropZone } from "./dropzone.js";
-import { setError, wholeNumber } from "./fields.js";
-import { bodyBytes, release, tooLarge } from "./pictures.js";
+import { numberField } from "./fields.js";
+import { bodyBytes, faultOf, release, tooLarge } from "./pictures.js";
 import { ScoreTable } from "./scoretable.js";
 import { Task } from "./task.js";
 
 const AT_A_TIME = 8;
-const AT_FAULT = [413, 415, 422];  // what the server answers where a picture is too large, of no known format, damaged
 const MOST_IMAGES_TIMES_DRAWS = 4;  // in units of the server's count
 
 /** Start the tab; returns {add(pictures)}, by which other tabs hand it some. */
@@ -17,6 +16,7 @@ export function startScore(info) {
   const task = new Task(byId("score-task"));
   const draws = byId("score-draws");
   draws.max = Math.min(info.limits.draws, MOST_IMAGES_TIMES_DRAWS * info.limits.count);
+  const field = numberField(draws);
   const zone = new DropZone({ id: "score-files", label: "Pictures", many: true, onpictures: add });
   byId("score-pictures").append(zone.element);
   const waiting = [];
@@ -36,7 +36,8 @@ export function startScore(info) {
   }
 
   function start() {
-    const number = wholeNumber(draws);
+    const number = field.read();
+    if (number === undefined) draws.focus();
     if (number === undefined || waiting.length === 0) return;
     const all = scored + waiting.length;
     task.run(
@@ -70,8 +71,10 @@ export function startScore(info) {
       const images = await Promise.all(part.map((picture) => picture.read()));
       return (await ask("score", { images, draws: number, seed }, signal)).scores;
     } catch (error) {
-      if (!AT_FAULT.includes(error.status)) throw error;
-      if (part.length === 1) return [{ error: error.message }];
+      const fault = faultOf(error);
+      // A body may be too large for the server, or a proxy, though each picture is not.
+      if (!fault && error.status !== 413) throw error;
+      if (part.length === 1) return [{ error: fault?.text ?? error.message }];
       const each = [];
       // The seeds go on, so that each picture's noise is that of one request for all.
       for (const [place, picture] of part.entries()) {
@@ -81,7 +84,6 @@ export function startScore(info) {
     }
   }
 
-  draws.addEventListener("input", () => setError(draws, null));
   byId("score-form").addEventListener("submit", (event) => {
     event.preventDefault();
     start();

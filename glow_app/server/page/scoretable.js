@@ -1,8 +1,8 @@
 // The table of scores: sorted by any column, saved as CSV.
 
-import { h, icon, reveal } from "./dom.js";
+import { breakable, h, icon, reveal } from "./dom.js";
 import { className } from "./fields.js";
-import { download, release } from "./pictures.js";
+import { download, release, thumbnail } from "./pictures.js";
 
 const NUMBERS = {
   bits_per_dim: "bits/dim",
@@ -70,9 +70,9 @@ export class ScoreTable {
 
   #row(row, hasClasses) {
     const { picture, note, error } = row;
-    const image = h("img", { src: picture.url, alt: "" });
-    const text = h("span", { className: "file" }, picture.name, note && h("small", {}, note));
-    const first = h("th", { role: "rowheader", scope: "row" }, h("span", { className: "named" }, image, text));
+    const text = h("span", { className: "file" }, ...breakable(picture.name), note && h("small", {}, note));
+    const named = h("span", { className: "named" }, thumbnail(picture), text);
+    const first = h("th", { role: "rowheader", scope: "row" }, named);
     if (error) {
       const colSpan = Object.keys(NUMBERS).length + (hasClasses ? 1 : 0);
       const cell = h("td", { role: "cell", className: "error", colSpan, "aria-colspan": colSpan }, error);
@@ -86,8 +86,12 @@ export class ScoreTable {
   }
 
   #save(hasClasses) {
-    const keys = [...Object.keys(NUMBERS), ...(hasClasses ? ["label"] : []), "note"];
-    const value = (row, key) => (key === "note" ? (row.error ?? row.note) : row[key]) ?? "";
+    const keys = [...Object.keys(NUMBERS), ...(hasClasses ? ["label", "class"] : []), "note"];
+    const made = {
+      note: (row) => row.error ?? row.note,
+      class: (row) => this.#info.classes?.[row.label],
+    };
+    const value = (row, key) => (made[key]?.(row) ?? row[key]) ?? "";
     const lines = this.#rows.map((row) => [row.picture.name, ...keys.map((key) => value(row, key))]);
     const text = [["file", ...keys], ...lines].map((line) => `${line.map(quoted).join(",")}\r\n`).join("");
     download(new Blob([text], { type: "text/csv" }), "scores.csv");

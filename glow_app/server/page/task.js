@@ -5,6 +5,7 @@ import { announce, h } from "./dom.js";
 const QUIET_MS = 200;  // what is done sooner shows no progress, which would only flicker
 const RETRIES = 3;  // of a request that finds the server busy
 
+const REFUSED = [413, 415, 422];  // of these the same once more would come to the same end
 const HINTS = {
   413: "Choose a smaller picture, or fewer at a time.",
   504: "Ask for less at a time, or come again when fewer people are here.",
@@ -25,8 +26,9 @@ export class Task {
    * @param {string} what shown while it lasts: "Drawing 8 images"
    * @param {function(AbortSignal, function(string))} work its second argument shows how far it is
    * @param {function} use takes what the work gives, unless it is cancelled or fails, and returns what to announce
+   * @param {function(Error): boolean} tell may say itself, where it belongs, what went wrong, and returns whether it has
    */
-  async run(what, work, use) {
+  async run(what, work, use, tell = () => false) {
     this.cancel();
     const controller = (this.#controller = new AbortController());
     const view = this.#progress(what, controller);
@@ -39,7 +41,8 @@ export class Task {
     } catch (error) {
       if (this.#controller !== controller) return;  // something else has the place now
       if (controller.signal.aborted) this.#say("Cancelled.");
-      else this.#fail(error, () => this.run(what, work, use));
+      else if (tell(error)) this.#place.replaceChildren();
+      else this.#fail(error, () => this.run(what, work, use, tell));
     } finally {
       view.stop();
     }
@@ -95,15 +98,17 @@ export class Task {
   }
 
   #fail(error, again) {
-    const retry = h("button", { type: "button", onclick: again }, "Try again");
-    // The API's own words tell programmers of a header.
-    const isKey = error.status === 401;
-    const message = isKey ? "this server asks for a key, and got none or another" : error.message;
+    if (error.status === 401) {
+      this.#place.replaceChildren();
+      document.dispatchEvent(new CustomEvent("glow:key-wanted", { detail: again }));
+      return;
+    }
+    const retry = REFUSED.includes(error.status) ? null : h("button", { type: "button", onclick: again }, "Try again");
     const hint = HINTS[error.status];
     const id = error.requestId && h("p", { className: "request-id" }, `Request ${error.requestId}`);
-    const text = h("p", {}, sentence(message), hint && ` ${hint}`);
-    this.#place.replaceChildren(h("div", { className: "failure", role: "alert" }, text, id, retry));
-    if (isKey) document.dispatchEvent(new Event("glow:key-wanted"));
+    const text = h("p", {}, sentence(error.message), hint && ` ${hint}`);
+    const parts = [text, id, retry].filter((part) => part);
+    this.#place.replaceChildren(h("div", { className: "failure", role: "alert" }, ...parts));
   }
 }
 

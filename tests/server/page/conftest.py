@@ -16,6 +16,7 @@ from registry import tiny_model
 from server.running import from_base64, running
 from torch import Tensor
 
+from glow_app.checkpoint import load_model, training_facts
 from glow_app.generation import Direction
 from glow_app.images import png_bytes, to_pil
 from glow_app.model import ImageModel
@@ -82,6 +83,15 @@ def site() -> Iterator[Site]:
     model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=3)
     model.class_names = CLASSES
     with served(model, directions=directions_of(model, DIRECTIONS)) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def real_site() -> Iterator[Site]:
+    """The bundled model, as `glow serve` serves it."""
+    model = load_model("fashion-mnist")
+    training = training_facts("fashion-mnist")
+    with served(model, directions=directions_of(model, ["a_rather_long_name"]), training=training) as site:
         yield site
 
 

@@ -84,7 +84,7 @@ def test_one_temperature_a_level_and_one_class_come_back_with_use_these_settings
 def test_a_new_seed_is_shown_and_none_is_drawn_by_the_server(page: Page, site: Site) -> None:
     page.goto(site.address)
     page.get_by_role("button", name="New seed").click()
-    assert int(page.get_by_label("Seed", exact=True).input_value()) > 0
+    assert 0 <= int(page.get_by_label("Seed", exact=True).input_value()) < 1_000_000
     page.get_by_label("Seed", exact=True).fill("")
     page.get_by_label("Count").fill("1")
     page.get_by_role("button", name="Draw", exact=True).click()
@@ -92,6 +92,50 @@ def test_a_new_seed_is_shown_and_none_is_drawn_by_the_server(page: Page, site: S
     seed = int(re.search(r"seed (\d+)", image.get_attribute("alt") or "")[1])  # type: ignore[index]
     expected = site.model.sample(1, temperature=0.7, seeds=seed, labels=torch.tensor([seed % 3]))
     assert torch.equal(shown_image(image), expected[0])
+
+
+def test_what_is_served_is_told_in_words(page: Page, real_site: Site) -> None:
+    page.goto(real_site.address)
+    page.get_by_text("About this model").click()
+    names, texts = (page.locator(f"#about {tag}").all_inner_texts() for tag in ("dt", "dd"))
+    about = dict(zip(names, texts, strict=True))
+    assert about["Images"] == "28 \N{MULTIPLICATION SIGN} 28 pixels, grey, 8 bits a value"
+    assert about["Classes"].startswith("T-shirt/top, Trouser, ")
+    assert about["Bits/dim"] == "3.249 on validation images, 3.186 on training images"
+    assert about["Trained on"] == "Fashion-MNIST"
+    assert about["Training"] == "11,802 steps, until epoch 13"
+    assert "Origin" not in about
+    assert not re.search("log_det|bpd_level|undefined|null|NaN", str(about))
+
+
+# How many lines the seed below an image takes, and whether it is clear of the buttons.
+CLEAR = """(feet) => feet.map((foot) => {
+    const text = document.createRange();
+    text.selectNodeContents(foot.querySelector(".seed"));
+    const [seed, button] = [text, foot.querySelector(".icon")].map((one) => one.getBoundingClientRect());
+    return [text.getClientRects().length, seed.right <= button.left || seed.bottom <= button.top + 1];
+})"""
+
+
+def test_long_seeds_and_names_are_broken_nowhere(page: Page, real_site: Site) -> None:
+    page.goto(real_site.address)
+    for width in (320, 360, 390, 768, 900, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        draw(page, 4, 2147483600)
+        draw(page, 3, 999_990)
+        assert page.locator(".card-foot").evaluate_all(CLEAR) == [[1, True]] * 7, width
+        page.reload()
+    page.get_by_role("tab", name="Edit").click()
+    assert page.locator("#edit-sliders label").evaluate("(label) => label.querySelectorAll('wbr').length") == 3
+
+
+def test_the_page_lives_below_a_path_too(page: Page, site: Site) -> None:
+    page.route(
+        "**/inner/**", lambda route: route.fulfill(response=route.fetch(url=route.request.url.replace("/inner", "")))
+    )
+    page.goto(f"{site.address}/inner/")
+    assert draw(page).count() == 4
+    expect(page.get_by_role("link", name="The API behind this page")).to_have_attribute("href", "openapi.json")
 
 
 def test_the_gallery_is_bounded(page: Page, site: Site) -> None:
@@ -166,14 +210,21 @@ def test_pictures_of_the_gallery_are_used_in_the_other_tabs(page: Page, site: Si
         dialog.get_by_role("button", name=name, exact=True).click()
         expect(dialog).to_be_hidden()
 
-    use(0, "First picture")
-    expect(page.get_by_role("tab", name="Sample")).to_have_attribute("aria-selected", "true")
-    use(2, "Second picture")
-    expect(page.get_by_role("tab", name="Interpolate")).to_have_attribute("aria-selected", "true")
+    for number, name in ((0, "First picture"), (2, "Second picture")):
+        use(number, name)
+        expect(page.get_by_role("tab", name="Interpolate")).to_have_attribute("aria-selected", "true")
+        seed = f"seed{3 + number:06d}_t0.70.png"
+        expect(page.get_by_label(f"{name}: {seed}; choose another")).to_have_count(1)
     page.get_by_role("button", name="Interpolate", exact=True).click()
     assert torch.equal(shown_image(page.locator("#frames .large")), drawn[0])
     use(1, "Edit")
     assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), drawn[1])
+    expect(page.locator("#edit-label")).to_have_value("1")
+    page.get_by_label("Picture: seed000004_t0.70.png").set_input_files(png_file(drawn[0]))
+    expect(page.locator("#edit-label")).to_have_value("")
+    page.locator("#edit-label").select_option("2")
+    page.get_by_label("Picture: picture.png").set_input_files(png_file(drawn[0], "again.png"))
+    expect(page.locator("#edit-label")).to_have_value("2")
     use(3, "Score")
     expect(page.locator("#scores tbody")).to_contain_text("seed000006_t0.70.png")
 
@@ -224,7 +275,8 @@ def test_score(page: Page, site: Site, watch: Watch) -> None:
         assert row[-1] == CLASSES[labels[number]]
         found = [float(value) for value in row[:-1]]
         assert found == pytest.approx([float(value[number]) for value in scores.values()], abs=2e-3)
-    assert "no known format" in rows[10][0]
+    assert rows[10][0].startswith("of no known format, or damaged; ")
+    expect(page.locator("#scores tbody tr").nth(10).locator("svg")).to_have_count(1)
 
     page.get_by_role("button", name="typicality").click()
     column = [float(row[1]) for row in in_table(page)[:10]]
@@ -236,6 +288,8 @@ def test_score(page: Page, site: Site, watch: Watch) -> None:
     assert [row["file"] for row in table] == [*(f"{number}.png" for number in range(10)), 'not, "a picture".png']
     assert float(table[3]["spectrum"]) == pytest.approx(float(scores["spectrum"][3]), abs=1e-3)
     assert "no known format" in table[10]["note"]
+    assert [row["label"] for row in table[:10]] == [str(label) for label in labels.tolist()]
+    assert [row["class"] for row in table[:10]] == [CLASSES[label] for label in labels]
 
     page.get_by_role("button", name="Clear").click()
     expect(page.locator("#scores table")).to_have_count(0)

@@ -1,6 +1,7 @@
 """The page for everyone: by keyboard, by screen reader, in both colour schemes, on a phone."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -62,6 +63,15 @@ def test_axe_finds_nothing(page: Page, site: Site, watch: Watch) -> None:
         page.keyboard.press("Escape")
 
 
+def test_axe_finds_nothing_where_a_key_is_asked_for(page: Page, serve: Callable[..., Site], watch: Watch) -> None:
+    watch.expected_statuses.add(401)
+    page.goto(serve(key="sesame").address)
+    page.get_by_label("Key").fill("wrong")
+    page.get_by_role("button", name="Use this key").click()
+    expect(page.locator("#key-error")).not_to_be_empty()
+    check(page)
+
+
 def test_axe_can_find_something(page: Page, site: Site) -> None:
     page.goto(site.address)
     expect(page.get_by_role("tablist")).to_be_visible()
@@ -70,7 +80,7 @@ def test_axe_can_find_something(page: Page, site: Site) -> None:
         check(page)
 
 
-@pytest.mark.parametrize("width", [360, 390, 800])
+@pytest.mark.parametrize("width", [320, 360, 390, 800])
 def test_nothing_is_wider_than_the_screen(page: Page, site: Site, watch: Watch, width: int) -> None:
     watch.expected_statuses.add(415)
     page.set_viewport_size({"width": width, "height": 740})

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 from registry import random_images
 from server.page.conftest import CLASSES, DIRECTIONS, Site, Watch, png_file, shown_image
 
@@ -95,21 +95,34 @@ def test_the_key_is_asked_for_and_kept_in_this_tab_alone(page: Page, serve: Serv
     watch.expected_statuses.add(401)
     site = serve(key="sesame")
     page.goto(site.address)
-    field = page.get_by_label("This server asks for a key")
+    expect(page.get_by_role("heading", name="This server asks for a key")).to_be_visible()
+    field, error = page.get_by_label("Key"), page.locator("#key-error")
     expect(field).to_be_focused()
+    expect(error).to_be_empty()
+    expect(page.get_by_role("alert")).to_have_count(0)
     expect(page.locator("#main")).to_be_hidden()
-    for key in ("wrong", "schlüssel", "sesame"):
+    for key, message in {
+        "schl\u00fcssel": "letters, digits and signs",
+        "": "letters",
+        "wrong": "does not take",
+    }.items():
         field.fill(key)
+        expect(error).to_be_empty()
         page.get_by_role("button", name="Use this key").click()
-        if key == "wrong":
-            expect(page.get_by_role("alert")).to_contain_text("got none or another")
-            expect(field).to_have_value("")
-            expect(field).to_be_visible()
-        elif key == "schlüssel":
-            expect(page.locator("#key-error")).to_contain_text("letters, digits and signs")
+        expect(error).to_contain_text(message)
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(page.get_by_role("alert")).to_have_count(0)
+    field.fill("sesame")
+    page.get_by_role("button", name="Use this key").click()
     press_draw(page)
     expect(page.locator(".card")).to_have_count(8)
     assert page.evaluate("[localStorage.length, document.cookie, Object.values(sessionStorage)]") == [0, "", ["sesame"]]
+    page.evaluate("sessionStorage.setItem('glow-api-key', 'old')")
+    press_draw(page)
+    expect(error).to_contain_text("does not take")
+    field.fill("sesame")
+    page.get_by_role("button", name="Use this key").click()
+    expect(page.locator(".card")).to_have_count(16)
     page.reload()
     expect(page.get_by_role("tablist")).to_be_visible()
 
@@ -119,8 +132,40 @@ def test_a_picture_of_too_many_pixels_is_refused_by_the_server(page: Page, serve
     site = serve(Limits(pixels=100))
     page.goto(f"{site.address}/#edit")
     page.get_by_label("Picture", exact=True).set_input_files(png_file(random_images(1, (1, 11, 11))[0]))
-    expect(page.get_by_role("alert")).to_contain_text("An image is too large; at most 100 pixels")
-    expect(page.get_by_role("alert")).to_contain_text("Choose a smaller picture")
+    expect(page.locator("#edit-file-error")).to_contain_text("picture.png: too large; at most 100 pixels")
+
+
+BROKEN: FilePayload = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}
+
+
+def test_a_file_that_is_no_picture_is_told_beside_it(page: Page, site: Site, watch: Watch) -> None:
+    watch.expected_statuses.add(415)
+    good = png_file(random_images(1, (1, 8, 8))[0])
+    message = "notes.txt: of no known format, or damaged; expected PNG, JPEG, WEBP, GIF, BMP."
+    page.goto(f"{site.address}/#edit")
+    page.get_by_label("Picture", exact=True).set_input_files(good)
+    expect(page.locator("#edited figure")).to_have_count(2)
+    page.get_by_label("Picture: picture.png").set_input_files(BROKEN)
+    expect(page.locator("#edit-file-error")).to_have_text(message)
+    expect(page.locator("#edited figure")).to_have_count(0)
+    expect(page.locator("#edited .empty")).to_be_visible()
+    expect(page.locator("#panel-edit .drop img")).to_have_count(0)
+    page.get_by_label("Picture: notes.txt").set_input_files(good)
+    expect(page.locator("#edit-file-error")).to_be_empty()
+    expect(page.locator("#edited figure")).to_have_count(2)
+
+    page.get_by_role("tab", name="Interpolate").click()
+    draw = page.get_by_role("button", name="Interpolate", exact=True)
+    page.get_by_label("First picture").set_input_files(good)
+    page.get_by_label("Second picture").set_input_files(good)
+    draw.click()
+    expect(page.locator("#frames .large")).to_be_visible()
+    page.get_by_label("Second picture").set_input_files(BROKEN)
+    draw.click()
+    expect(page.locator("#interpolate-1-error")).to_have_text(message)
+    expect(page.locator("#interpolate-0-error")).to_be_empty()
+    expect(page.locator("#frames .large")).to_have_count(0)
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
 
 
 def test_a_file_of_too_many_bytes_is_not_even_sent(page: Page, serve: Serve) -> None:
@@ -154,11 +199,28 @@ def test_settings_are_checked_beside_their_fields(page: Page, site: Site, label:
     assert (error.get_attribute("id") or "") in (field.get_attribute("aria-describedby") or "")
 
 
+def test_every_wrong_field_is_marked_until_it_is_right(page: Page, site: Site) -> None:
+    page.goto(site.address)
+    fields = [page.get_by_label(label, exact=True) for label in ("Seed", "Count")]
+    for field in fields:
+        field.fill("-1")
+    press_draw(page)
+    expect(fields[0]).to_be_focused()
+    for field in fields:
+        expect(field).to_have_attribute("aria-invalid", "true")
+        field.fill("7")
+        expect(field).not_to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#sample-form .error").filter(has_text="whole")).to_have_count(0)
+
+
 def test_missing_pictures_are_asked_for(page: Page, site: Site) -> None:
     page.goto(f"{site.address}/#interpolate")
+    page.get_by_label("Frames").fill("1")
     page.get_by_role("button", name="Interpolate", exact=True).click()
     expect(page.get_by_label("First picture")).to_be_focused()
-    expect(page.locator("#interpolate-0-error")).to_have_text("Choose a picture.")
+    for end in (0, 1):
+        expect(page.locator(f"#interpolate-{end}-error")).to_have_text("Choose a picture.")
+    expect(page.get_by_label("Frames")).to_have_attribute("aria-invalid", "true")
 
 
 def test_a_server_that_is_gone_is_said(page: Page, site: Site, watch: Watch) -> None:
@@ -189,7 +251,7 @@ def test_what_others_wrote_is_never_html(page: Page, site: Site, watch: Watch) -
     expect(page.locator("#edit-sliders")).to_contain_text(DIRECTIONS[1])
     page.get_by_role("tab", name="Sample").click()
     press_draw(page)
-    expect(page.locator(".caption").nth(2)).to_contain_text(CLASSES[2])
+    expect(page.locator(".kind").nth(2)).to_contain_text(CLASSES[2])
     body = json.dumps({"error": {"code": "x", "message": hostile, "request_id": hostile}})
     page.route("**/v1/sample", lambda route: route.fulfill(status=500, content_type="application/json", body=body))
     press_draw(page)
