@@ -129,6 +129,26 @@ def test_kubernetes_runs_it_as_it_is_built(paths: set[str]) -> None:
     assert POD["spec"]["terminationGracePeriodSeconds"] > waits + STOP_SECONDS
 
 
+def test_everything_in_compose_is_bounded() -> None:
+    for service in COMPOSE["services"].values():
+        assert {"cpus", "memory", "pids"} <= set(service["deploy"]["resources"]["limits"])
+        assert {"max-size", "max-file"} <= set(service["logging"]["options"])
+    assert ".env" in (REPOSITORY / ".gitignore").read_text().split()
+
+
+def test_the_network_policy_is_of_the_same_pods() -> None:
+    policy = yaml.safe_load((REPOSITORY / "deploy/kubernetes-network.yaml").read_text())
+    assert policy["spec"]["podSelector"]["matchLabels"] == POD["metadata"]["labels"]
+    (rule,) = policy["spec"]["ingress"]
+    assert [port["port"] for port in rule["ports"]] == [port["name"] for port in CONTAINER["ports"]]
+
+
+def test_the_page_replaces_the_image_that_the_example_names() -> None:
+    page = (REPOSITORY / "docs/deploying.md").read_text()
+    (replaced,) = re.findall(r"sed 's\|(.*?)\|", page)
+    assert replaced == CONTAINER["image"]
+
+
 def test_kubernetes_finds_and_scales_its_pods(paths: set[str]) -> None:
     labels = POD["metadata"]["labels"]
     assert MANIFESTS["Deployment"]["spec"]["selector"]["matchLabels"] == labels
