@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -15,8 +16,14 @@ class UsageError(Exception):
 def closest(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean ...?`` for the nearest of the known words, or nothing."""
     known = list(known)
-    found = [one for one in known if one.startswith(word)] or difflib.get_close_matches(word, known, n=1)
+    found = [one for one in known if one.startswith(word)] or _alike(word, known)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def _alike(word: str, known: list[str]) -> list[str]:
+    # Without the dashes, which make any two options alike.
+    bare = {one.lstrip("-"): one for one in known}
+    return [bare[one] for one in difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.7)]
 
 
 def format_warning(message: Warning | str, *_: object, **__: object) -> str:
@@ -52,4 +59,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as a :class:`UsageError`."""
+        # argparse names the function that makes a value of the text.
+        if found := re.search(r"invalid (\w+) value: (.*)$", message):
+            noun = "whole number" if found[1] in ("int", "positive_int", "seed") else "number"
+            message = f"{message[: found.start()]}{found[2]} is no {noun}"
         raise UsageError(f"{self.prog}: {message}")

@@ -110,6 +110,19 @@ def test_surplus_and_missing_arguments(one_line: object) -> None:
     assert "needs a path" in one_line("fit", "--resume")  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--temperature=warm", "'warm' is no number"),
+        ("--count=many", "'many' is no whole number"),
+        ("--seed=1.5", "'1.5' is no whole number"),
+    ],
+)
+def test_text_in_the_place_of_a_number(one_line: object, option: str, words: str) -> None:
+    line = one_line("sample", option)  # type: ignore[operator]
+    assert f"argument {option.partition('=')[0]}: {words}\n" in line
+
+
 FLOW = ["--model.flow", "glow_app.flows.Glow", "--model.flow.image_shape", "[1,8,8]"]
 
 
@@ -193,6 +206,8 @@ def test_any_error_is_one_line(
 def test_closest() -> None:
     assert closest("temprature", ["temperature", "count"]) == "; did you mean temperature?"
     assert closest("xyz", ["temperature", "count"]) == ""
+    assert closest("--count", ["--output", "--root"]) == ""
+    assert closest("--cuont", ["--output", "--count"]) == "; did you mean --count?"
 
 
 def test_the_first_process_of_a_container_heeds_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from glow_app.commands.common import (
     read_images,
     refuse_existing,
 )
+from glow_app.strength import check_strength
 from glow_app.usage import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     apply = actions.add_parser("apply", help="change pictures", description=_apply.__doc__)
     apply.add_argument("images", nargs="+", help="pictures to change", metavar="PICTURE")
     apply.add_argument("--direction", required=True, help="of glow edit learn", metavar="NAME")
-    apply.add_argument("--strength", type=float, default=1.0, help="1 adds the attribute, -1 takes it away")
+    apply.add_argument("--strength", type=_strength, default=1.0, help="1 adds the attribute, -1 takes it away")
     add_output_arguments(apply, "edits")
     apply.set_defaults(act=_apply)
     for action in (learn, apply):
@@ -55,6 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument(
             "--directions", default=None, help="where they lie; beside a model of yours if left out", metavar="FOLDER"
         )
+
+
+def _strength(text: str) -> float:
+    value = float(text)
+    try:
+        return check_strength(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def run(arguments: argparse.Namespace) -> None:

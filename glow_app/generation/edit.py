@@ -13,6 +13,7 @@ from glow_app.generation.low_bits import low_bits, with_low_bits
 from glow_app.generation.tensor_file import read_tensors, write_tensors
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
+from glow_app.strength import check_strength
 
 __all__ = ["Direction", "check_name", "edit", "learn_directions", "load_direction", "load_directions", "save_direction"]
 
@@ -96,9 +97,14 @@ def edit(
     Args:
         model: The model.
         images: uint8, (B, C, H, W).
-        strengths: Directions and how far to go along each, 1 being from the attribute's absence to its presence.
+        strengths: Directions and how far to go along each, 1 being from the attribute's absence to its presence; from
+            -100 to 100.
         labels: For a class-conditional model.
+    Raises:
+        ValueError: If a strength is out of range or no number.
     """
+    for _, strength in strengths:
+        check_strength(strength)
     latents = model.encode(images, labels)
     for direction, strength in strengths:
         latents = [z + strength * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]

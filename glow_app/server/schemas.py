@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from glow_app.strength import LARGEST_STRENGTH
+
 __all__ = [
     "EditAnswer",
     "EditRequest",
@@ -89,7 +91,9 @@ class Edit(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     direction: str = Field(max_length=200, description="One of those that /v1/info lists.")
-    strength: float = Field(1.0, ge=-100, le=100, allow_inf_nan=False, description="0 changes no pixel.")
+    strength: float = Field(
+        1.0, ge=-LARGEST_STRENGTH, le=LARGEST_STRENGTH, allow_inf_nan=False, description="0 changes no pixel."
+    )
 
 
 class EditRequest(_Request):

@@ -95,6 +95,12 @@ def test_what_is_refused(
     assert "learn|apply" in refused("edit", code=2)
 
 
+@pytest.mark.parametrize("strength", ["nan", "inf", "-inf", "1e30", "-100.1", "strong"])
+def test_a_strength_that_is_none(model: Path, pictures: list[Path], refused: Callable[..., str], strength: str) -> None:
+    apply = ["edit", "apply", pictures[0], "--direction", "bright", "--checkpoint", model]
+    assert "strength" in refused(*apply, f"--strength={strength}", code=2)
+
+
 def test_the_bundled_model_has_directions_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.full((28, 28), 90, np.uint8)).save("one.png")

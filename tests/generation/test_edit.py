@@ -33,6 +33,12 @@ def test_a_strength_of_zero_changes_no_pixel(model: ImageModel) -> None:
     assert not torch.equal(edit(model, images, [(direction, 1.0)]), images)
 
 
+@pytest.mark.parametrize("strength", [float("nan"), float("inf"), -101.0])
+def test_a_strength_that_is_none_is_refused(model: ImageModel, strength: float) -> None:
+    with pytest.raises(ValueError, match="is no strength; expected a number from -100 to 100"):
+        edit(model, random_images(1), [(random_direction(model), strength)])
+
+
 def test_an_edit_is_a_step_in_the_latents() -> None:
     model, images = tiny_model(), random_images(3)
     direction = random_direction(model)

@@ -1,0 +1,19 @@
+"""How far an edit may go along a direction: one bound for the command, the API and Python."""
+
+__all__ = ["LARGEST_STRENGTH", "check_strength"]
+
+LARGEST_STRENGTH = 100.0  # beyond a few the pictures fall to pieces
+
+
+def check_strength(strength: float) -> float:
+    """Return a strength.
+
+    Raises:
+        ValueError: If it is not a number from -100 to 100.
+    """
+    if not -LARGEST_STRENGTH <= strength <= LARGEST_STRENGTH:  # neither is NaN
+        raise ValueError(
+            f"{strength:g} is no strength; expected a number from {-LARGEST_STRENGTH:g} to {LARGEST_STRENGTH:g} "
+            "(1 adds the attribute)"
+        )
+    return strength
