@@ -20,14 +20,14 @@ __all__ = [
     "add_output_arguments",
     "device_of",
     "directions_folders",
-    "given_labels",
-    "labels_of",
     "load",
     "output_folder",
     "picture_batches",
+    "picture_files",
     "positive_int",
     "read_images",
     "refuse_existing",
+    "tell_lost_bits",
     "tell_origin",
 ]
 
@@ -103,6 +103,12 @@ def tell_origin(place: str, model: "Density", tell_own: bool = False) -> None:
         print(f"model: {place} (sha256 {model_hash(model)[:12]}{facts})")
 
 
+def tell_lost_bits(model: "ImageModel", lost: int) -> None:
+    """Print how far a model of fewer than 8 bits has changed a pixel, out of 255, before it saw it; nothing if not."""
+    if lost:
+        print(f"the model keeps {model.num_bits} of 8 bits, which changed a pixel by up to {lost} beforehand")
+
+
 def device_of(arguments: argparse.Namespace) -> "torch.device":
     """Return the device of ``--device``.
 
@@ -142,38 +148,24 @@ def output_folder(arguments: argparse.Namespace) -> Path:
     return folder
 
 
-def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
+def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "another --output") -> None:
     """Raise if a file to be written exists already.
 
+    Args:
+        paths: Of the files.
+        overwrite: Whether they may be replaced.
+        instead: What else could be chosen, for the message.
+
     Raises:
-        FileExistsError: Unless ``overwrite``.
+        FileExistsError: Unless ``overwrite``; or if a file stands where their folder should be.
     """
+    for folder in {path.parent for path in paths}:
+        if folder.is_file():
+            raise FileExistsError(f"{folder} is a file; expected a folder for the results")
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise FileExistsError(f"{existing[0]}{more} exists already; choose another --output or pass --overwrite")
-
-
-def given_labels(label: int | Sequence[int] | None, count: int) -> "Tensor | None":
-    """Return ``--label``, one for all or one a picture, for so many pictures; None where it is left out."""
-    import torch
-
-    return None if label is None else torch.full((count,), label) if isinstance(label, int) else torch.tensor(label)
-
-
-def labels_of(
-    model: "ImageModel", images: "Tensor", names: Sequence[str], label: int | Sequence[int] | None
-) -> "Tensor | None":
-    """Return the class of each picture: ``--label``, else the likeliest one, which is printed; None without classes."""
-    from glow_app.generation import class_probabilities, class_text
-
-    labels = given_labels(label, len(images))
-    if labels is not None or model.flow.num_classes is None:
-        return labels
-    probabilities, labels = class_probabilities(model, images).max(1)
-    for name, number, probability in zip(names, labels.tolist(), probabilities.tolist(), strict=True):
-        print(f"{name}: class {class_text(model, number)}, inferred with probability {probability:.2f}")
-    return labels
+        raise FileExistsError(f"{existing[0]}{more} exists already; choose {instead} or pass --overwrite")
 
 
 def read_images(model: "ImageModel", paths: Sequence[str]) -> "Tensor":
@@ -191,6 +183,16 @@ def read_images(model: "ImageModel", paths: Sequence[str]) -> "Tensor":
     return torch.stack([_read_image(model, path) for path in paths])
 
 
+def picture_files(places: Sequence[str | Path]) -> list[str]:
+    """Return picture files, and the picture files of folders, in order; whether they are readable is not looked at."""
+    from glow_app.data.listing import list_images
+
+    files: list[str] = []
+    for place in map(Path, places):
+        files += [str(place / file.name) for file in list_images(place).files] if place.is_dir() else [str(place)]
+    return files
+
+
 def picture_batches(
     model: "ImageModel", places: Sequence[str], batch_size: int
 ) -> "Iterator[tuple[list[str], Tensor]]":
@@ -206,13 +208,11 @@ def picture_batches(
     """
     import torch
 
-    from glow_app.data.listing import list_images
-
     names: list[str] = []
     images: list[Tensor] = []
     for place in map(Path, places):
         read = 0
-        files = [str(place / file.name) for file in list_images(place).files] if place.is_dir() else [str(place)]
+        files = picture_files([place])
         for file in files:
             try:
                 images.append(_read_image(model, file))
@@ -244,8 +244,11 @@ def _read_image(model: "ImageModel", path: str) -> "Tensor":
             width, height = picture.size
         array = decode_file(Path(path), shape, "crop")
     except Exception as error:  # Pillow's plugins share no narrower type
-        missing = isinstance(error, FileNotFoundError)
-        message = f"there is no file {path}" if missing else f"{path} cannot be read as a picture: {error}"
+        message = f"{path} cannot be read as a picture: {error}"
+        if isinstance(error, FileNotFoundError):
+            message = f"there is no file {path}"
+        elif isinstance(error, IsADirectoryError):
+            message = f"{path} is a folder; expected picture files"
         raise ValueError(message) from error
     if (height, width) != shape[1:]:
         print(f"{path}: {height}x{width} resized and cropped to {shape[1]}x{shape[2]}")

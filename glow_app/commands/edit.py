@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glow_app.commands.classes import LISTED, PictureClasses
 from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
     add_output_arguments,
     directions_folders,
-    labels_of,
     load,
     output_folder,
     picture_batches,
+    picture_files,
     positive_int,
     read_images,
     refuse_existing,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from glow_app.model import ImageModel
 
 STRENGTHS = [-2.0, -1.0, 0.0, 1.0, 2.0]
+BATCH_SIZE = 16  # pictures read at a time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     learn.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
     learn.set_defaults(act=_learn)
     apply = actions.add_parser("apply", help="change pictures", description=_apply.__doc__)
-    apply.add_argument("images", nargs="+", help="pictures to change", metavar="PICTURE")
+    apply.add_argument("images", nargs="+", help="pictures to change, or folders of them", metavar="PICTURE")
     apply.add_argument("--direction", required=True, help="of glow edit learn", metavar="NAME")
     apply.add_argument("--strength", type=_strength, default=1.0, help="1 adds the attribute, -1 takes it away")
     add_output_arguments(apply, "edits")
@@ -82,16 +84,35 @@ def _learn(arguments: argparse.Namespace) -> None:
     folder = directions_folders(arguments)[0]
     table = None if arguments.attributes is None else read_attributes(Path(arguments.attributes), arguments.columns)
     names = [arguments.name] if table is None else table.names
-    refuse_existing([folder / f"{check_name(name)}.safetensors" for name in names], arguments.overwrite)
-    model = load(arguments)
+    paths = [folder / f"{check_name(name)}.safetensors" for name in names]
+    refuse_existing(paths, arguments.overwrite, instead="another NAME or --directions")
     if table is None:
-        batches = _of_two_folders(model, arguments)
+        _check_folders(arguments.present, arguments.absent)
+    model = load(arguments)
+    classes = PictureClasses(model, arguments.label)
+    if table is None:
+        batches = _of_two_folders(model, arguments, classes)
     else:
         root = Path(arguments.folder or Path(arguments.attributes).parent)
-        batches = _of_a_table(model, [str(root / file) for file in table.files], table.values, arguments)
-    for name, direction in learn_directions(model, batches, names).items():
+        batches = _of_a_table(model, [str(root / file) for file in table.files], table.values, arguments, classes)
+    learnt = learn_directions(model, batches, names)
+    classes.tell()
+    for name, direction in learnt.items():
         path = save_direction(direction, name, model, folder)
         print(f"{name}, from {direction.num_images} images: {path}")
+        for hidden in directions_folders(arguments)[1:]:
+            if (hidden / path.name).exists():
+                print(f"{name} is used in the place of the model's own from now on; --directions {hidden} takes that")
+
+
+def _check_folders(present: str, absent: str) -> None:
+    """Refuse folders without pictures before any model is loaded, and one folder in the place of two."""
+    from glow_app.data.listing import list_images
+
+    for place in (present, absent):
+        list_images(Path(place))
+    if Path(present).resolve() == Path(absent).resolve():
+        raise UsageError(f"--with and --without are the same folder, {present}; expected two")
 
 
 def _apply(arguments: argparse.Namespace) -> None:
@@ -104,35 +125,43 @@ def _apply(arguments: argparse.Namespace) -> None:
     model = load(arguments)
     direction = load_direction(arguments.direction, model, *directions_folders(arguments))
     folder = Path(arguments.output)
-    names = [f"{number:03d}_{Path(image).stem}_{arguments.direction}" for number, image in enumerate(arguments.images)]
-    files = [[folder / f"{name}.png", folder / f"{name}_strip.png"] for name in names]
-    refuse_existing([path for pair in files for path in pair], arguments.overwrite)
-    images = read_images(model, arguments.images)
-    labels = labels_of(model, images, arguments.images, arguments.label)
-    output_folder(arguments)
-    for number, (image, (picture, strip)) in enumerate(zip(images, files, strict=True)):
-        label = None if labels is None else labels[number : number + 1]
-        changed = [edit(model, image[None], [(direction, s)], label)[0] for s in (arguments.strength, *STRENGTHS)]
-        save_png(to_pil(changed[0]), picture, {"direction": arguments.direction, "strength": arguments.strength})
-        save_png(grid(torch.stack(changed[1:]), columns=len(STRENGTHS)), strip)
-        print(f"{picture}, {strip}")
+    sources = picture_files(arguments.images)
+    # Numbered, as pictures of two folders may have one name.
+    names = [f"{number:03d}_{Path(source).stem}_{arguments.direction}" for number, source in enumerate(sources)]
+    refuse_existing([folder / f"{name}{end}" for name in names for end in (".png", "_strip.png")], arguments.overwrite)
+    classes = PictureClasses(model, arguments.label)
+    planned, count = iter(zip(sources, names, strict=True)), 0
+    for files, images in picture_batches(model, arguments.images, BATCH_SIZE):
+        labels = classes.of(images, files)
+        for row, (file, image) in enumerate(zip(files, images, strict=True)):
+            name = next(name for source, name in planned if source == file)  # past those that cannot be read
+            picture, strip = output_folder(arguments) / f"{name}.png", folder / f"{name}_strip.png"
+            label = None if labels is None else labels[row : row + 1]
+            changed = [edit(model, image[None], [(direction, s)], label)[0] for s in (arguments.strength, *STRENGTHS)]
+            save_png(to_pil(changed[0]), picture, {"direction": arguments.direction, "strength": arguments.strength})
+            save_png(grid(torch.stack(changed[1:]), columns=len(STRENGTHS)), strip)
+            if len(sources) <= LISTED:
+                print(f"{picture}, {strip}")
+            count += 1
+    classes.tell()
+    if len(sources) > LISTED:
+        print(f"{count} pictures, each with a strip: {folder}")
 
 
 def _of_two_folders(
-    model: "ImageModel", arguments: argparse.Namespace
+    model: "ImageModel", arguments: argparse.Namespace, classes: PictureClasses
 ) -> "Iterator[tuple[Tensor, Tensor, Tensor | None]]":
     import torch
 
     for place, value in ((arguments.present, 1.0), (arguments.absent, 0.0)):
         for names, images in picture_batches(model, [place], arguments.batch_size):
-            labels = labels_of(model, images, names, arguments.label)
-            yield images, torch.full((len(images), 1), value), labels
+            yield images, torch.full((len(images), 1), value), classes.of(images, names)
 
 
 def _of_a_table(
-    model: "ImageModel", files: list[str], values: "Tensor", arguments: argparse.Namespace
+    model: "ImageModel", files: list[str], values: "Tensor", arguments: argparse.Namespace, classes: PictureClasses
 ) -> "Iterator[tuple[Tensor, Tensor, Tensor | None]]":
     for start in range(0, len(files), arguments.batch_size):
         part = slice(start, start + arguments.batch_size)
         images = read_images(model, files[part])
-        yield images, values[part], labels_of(model, images, files[part], arguments.label)
+        yield images, values[part], classes.of(images, files[part])

@@ -3,15 +3,17 @@
 import argparse
 from pathlib import Path
 
+from glow_app.commands.classes import PictureClasses
 from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
-    labels_of,
     load,
     picture_batches,
     positive_int,
     refuse_existing,
+    tell_lost_bits,
 )
+from glow_app.usage import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,18 +31,25 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from glow_app.generation.latents import Latents, save_latents
+    from glow_app.generation.low_bits import low_bits
 
     output = Path(arguments.output)
+    if output.suffix != ".safetensors":
+        raise UsageError(f"--output {output} is of no known kind; expected a name that ends in .safetensors")
     refuse_existing([output], arguments.overwrite)
     model = load(arguments)
-    names, parts, classes = [], [], []
-    for found, images in picture_batches(model, arguments.images, arguments.batch_size):
-        labels = labels_of(model, images, found, arguments.label)
+    names, parts, found = [], [], []
+    classes, lost = PictureClasses(model, arguments.label), 0
+    for files, images in picture_batches(model, arguments.images, arguments.batch_size):
+        labels = classes.of(images, files)
         parts.append(model.encode(images, labels))
-        classes += [] if labels is None else [labels]
-        names += found
+        found += [] if labels is None else [labels]
+        names += files
+        lost = max(lost, int(low_bits(model, images).abs().max()))
+    classes.tell()
     levels = [torch.cat(level).cpu() for level in zip(*parts, strict=True)]
     output.parent.mkdir(parents=True, exist_ok=True)
-    save_latents(Latents(levels, names, torch.cat(classes) if classes else None), model, output)
+    save_latents(Latents(levels, names, torch.cat(found) if found else None), model, output)
     shapes = ", ".join("x".join(map(str, level.shape[1:])) for level in levels)
     print(f"{len(names)} images, latents of {shapes}: {output}")
+    tell_lost_bits(model, lost)

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
+from glow_app.commands.classes import labels_of
 from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
-    labels_of,
     load,
     read_images,
     refuse_existing,

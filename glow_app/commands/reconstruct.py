@@ -5,17 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glow_app.commands.classes import PictureClasses
 from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
     add_output_arguments,
-    labels_of,
     load,
     output_folder,
     picture_batches,
     positive_int,
     refuse_existing,
+    tell_lost_bits,
 )
+from glow_app.usage import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,31 +46,35 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.generation import reconstruct
     from glow_app.images import grid, save_png
 
+    if arguments.images and arguments.source:
+        raise UsageError("glow reconstruct got picture files and --source; give one of them, not both")
+    if not (arguments.images or arguments.source):
+        raise UsageError("glow reconstruct needs picture files or folders, or else --source")
     model = load(arguments)
     path = Path(arguments.output) / "comparison.png"
     refuse_existing([path], arguments.overwrite)
-    results, shown = [], []
-    for images, labels in _batches(model, arguments):
+    results, shown, classes = [], [], PictureClasses(model, arguments.label)
+    for images, labels in _batches(model, arguments, classes):
         results.append(reconstruct(model, images, labels))
         shown.append(torch.stack([images, results[-1].images], dim=1).flatten(0, 1))
     save_png(grid(torch.cat(shown)[:SHOWN], columns=8), output_folder(arguments) / path.name)
+    classes.tell()
     count = sum(len(result.images) for result in results)
     print(f"{count} images, largest pixel error {max(result.max_pixel_error for result in results)} of 255")
-    if lost := max(result.max_quantisation for result in results):
-        print(f"the model keeps {model.num_bits} of 8 bits, which changed a pixel by up to {lost} beforehand")
+    tell_lost_bits(model, max(result.max_quantisation for result in results))
     print(f"originals and reconstructions side by side: {path}")
 
 
-def _batches(model: "ImageModel", arguments: argparse.Namespace) -> "Iterator[tuple[Tensor, Tensor | None]]":
+def _batches(
+    model: "ImageModel", arguments: argparse.Namespace, classes: PictureClasses
+) -> "Iterator[tuple[Tensor, Tensor | None]]":
     import torch
 
     from glow_app.data import load_split
 
-    if bool(arguments.images) == bool(arguments.source):
-        raise ValueError("glow reconstruct needs picture files or folders, or else --source")
     if not arguments.source:
         for names, images in picture_batches(model, arguments.images, arguments.batch_size):
-            yield images, labels_of(model, images, names, arguments.label)
+            yield images, classes.of(images, names)
         return
     chosen = load_split(arguments.source, "test", model.flow.image_shape, root=arguments.root, limit=arguments.count)
     images = torch.from_numpy(chosen.images)
@@ -77,5 +83,5 @@ def _batches(model: "ImageModel", arguments: argparse.Namespace) -> "Iterator[tu
         labels = chosen.labels[numbers] if chosen.class_names else None
         if labels is None:
             names = [f"image {number}" for number in numbers.tolist()]
-            labels = labels_of(model, images[numbers], names, arguments.label)
+            labels = classes.of(images[numbers], names)
         yield images[numbers], labels

@@ -7,17 +7,18 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glow_app.commands.classes import given_labels
 from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
     add_output_arguments,
-    given_labels,
     load,
     output_folder,
     picture_batches,
     positive_int,
     refuse_existing,
 )
+from glow_app.usage import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,12 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write scores.csv and scores.json; with outliers, also how well the scores tell them apart, with a picture."""
+    from glow_app.data.listing import list_images
     from glow_app.generation import Typical, measure_samples, oddities
 
     if bool(arguments.images) == bool(arguments.outliers):
-        raise ValueError("glow score needs pictures to score, or else --reference and --outliers")
+        raise UsageError("glow score needs pictures to score, or else --reference and --outliers")
     if arguments.outliers and not arguments.reference:
-        raise ValueError("--outliers needs --reference: ordinary pictures to tell them from")
+        raise UsageError("--outliers needs --reference: ordinary pictures to tell them from")
+    for place in filter(None, (arguments.reference, arguments.outliers)):
+        list_images(Path(place))  # refused before any picture is measured
     names = ["detection.json", "histograms.png"] if arguments.outliers else ["scores.csv", "scores.json"]
     folder = Path(arguments.output)
     refuse_existing([folder / name for name in names], arguments.overwrite)

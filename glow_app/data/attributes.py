@@ -36,25 +36,39 @@ def read_attributes(path: Path, names: list[str] | None = None) -> Attributes:
         FileNotFoundError: If it is not there.
         ValueError: If it is no such table, or a column is unknown, has one value only or holds something else.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = [line for line in csv.reader(file) if line]
-    if len(lines) < 3 or len(lines[0]) < 2:
-        raise ValueError(f"{path} has {len(lines)} lines; expected a header, and a file name and numbers in each line")
-    header = [name.strip() for name in lines[0]]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            lines = [(reader.line_num, line) for line in reader if line]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no text in UTF-8; expected a CSV of file names and numbers") from error
+    if len(lines) < 3 or len(lines[0][1]) < 2:
+        raise ValueError(
+            f"{path} has {len(lines)} lines; expected a header, and a file name and numbers in each line"
+            f"{_other_separator(lines[0][1] if lines else [])}"
+        )
+    header = [name.strip() for name in lines[0][1]]
     chosen = header[1:] if names is None else names
     columns = []
     for name in chosen:
         if name not in header[1:]:
             raise ValueError(f"{path} has no column {name}; known are {', '.join(header[1:])}")
-        columns.append(
-            _column(path, name, [line[header.index(name)] if len(line) == len(header) else "" for line in lines[1:]])
-        )
-    return Attributes([line[0] for line in lines[1:]], chosen, torch.stack(columns, dim=1))
+        place = header.index(name)
+        texts = [(number, line[place] if len(line) == len(header) else "") for number, line in lines[1:]]
+        columns.append(_column(path, name, texts))
+    return Attributes([line[0] for _, line in lines[1:]], chosen, torch.stack(columns, dim=1))
 
 
-def _column(path: Path, name: str, texts: list[str]) -> Tensor:
+def _other_separator(header: list[str]) -> str:
+    if len(header) != 1:
+        return ""
+    found = next((sign for sign in ";\t|" if sign in header[0]), None)
+    return "" if found is None else f", with commas between them and not {found!r}"
+
+
+def _column(path: Path, name: str, texts: list[tuple[int, str]]) -> Tensor:
     values = []
-    for number, text in enumerate(texts, 2):
+    for number, text in texts:
         try:
             value = float(text)
         except ValueError:

@@ -23,7 +23,9 @@ def load_folder(request: SplitRequest) -> ImageSet:
         FileNotFoundError: If the folder does not exist.
     """
     if request.root is None:
-        raise ValueError("source 'folder' needs the folder's path; pass --data.root DIR")
+        raise ValueError(
+            "source 'folder' needs the folder's path; pass --data.root DIR (--root, where a command has it)"
+        )
     listing = list_images(request.root)
     parts = split_layout(listing)
     if not parts:

@@ -122,5 +122,6 @@ def _download(dataset: type[datasets.MNIST] | type[datasets.CIFAR10], root: Path
 def _missing(what: str, dataset: type, folders: list[Path]) -> FileNotFoundError:
     places = ", ".join(str(folder) for folder in folders)
     return FileNotFoundError(
-        f"{dataset.__name__}: no {what} in {places}; pass --data.download true, or --data.root DIR if you have it"
+        f"{dataset.__name__}: no {what} in {places}; pass --data.download true, or --data.root DIR if you have it "
+        "(--root, where a command has it)"
     )

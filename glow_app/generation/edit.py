@@ -17,6 +17,9 @@ from glow_app.strength import check_strength
 
 __all__ = ["Direction", "check_name", "edit", "learn_directions", "load_direction", "load_directions", "save_direction"]
 
+FEW = 20  # images, of which the mean of what is not the attribute is still large beside it
+NOTHING = 1e-6  # of a latent whose standard deviation is 1: rounding
+
 _KIND = "glow-direction/1"
 
 
@@ -52,13 +55,17 @@ def learn_directions(
         The directions: with a strength of 1, an attribute grows by 1.
     Raises:
         ValueError: If an attribute is the same in all images, or follows from others.
+    Warns:
+        UserWarning: If there are few images with or without an attribute, or its direction is nothing.
     References:
         Glow, arXiv:1807.03039, section 5 (semantic manipulation).
     """
     size = len(names) + 1
     moments = torch.zeros(size, size, dtype=torch.float64)
+    is_yes_or_no = torch.ones(len(names), dtype=torch.bool)
     products: list[Tensor] = []
     for images, attributes, labels in batches:
+        is_yes_or_no &= ((attributes == 0) | (attributes == 1)).all(0)
         design = torch.cat([torch.ones(len(images), 1), attributes], dim=1).double()
         moments += design.T @ design
         parts = [design.T @ level.flatten(1).cpu().double() for level in model.encode(images, labels)]
@@ -78,7 +85,23 @@ def learn_directions(
     for number, name in enumerate(names, 1):
         levels = [level[number].reshape(shape).float() for level, shape in zip(solved, shapes, strict=True)]
         directions[name] = Direction(levels, num_images)
+        num_with = int(moments[0, number]) if is_yes_or_no[number - 1] else None
+        _warn_if_useless(name, directions[name], num_with)
     return directions
+
+
+def _warn_if_useless(name: str, direction: Direction, num_with: int | None) -> None:
+    """Warn where a direction cannot be trusted; ``num_with`` of the images have the attribute, if it is yes or no."""
+    count = direction.num_images
+    counts = f"{count} images" if num_with is None else f"{num_with} images with it and {count - num_with} without"
+    fewest = count if num_with is None else min(num_with, count - num_with)
+    if max(float(level.abs().max()) for level in direction.levels) < NOTHING:
+        message = f"direction {name} changes nothing: its {counts} are the same to the model"
+    elif fewest < FEW:
+        message = f"direction {name} is learnt from {counts}: it tells more of these than of {name}; 100 are better"
+    else:
+        return
+    warnings.warn(message, stacklevel=3)
 
 
 @torch.no_grad()
@@ -145,6 +168,7 @@ def load_direction(name: str, model: ImageModel, *folders: Path) -> Direction:
         name: Of the direction.
         model: That it will be used with.
         folders: Where to look for it, one after another; one of another model does not hide the model's own.
+            Where there are several, a warning tells which was taken.
     Raises:
         FileNotFoundError: If it is not there; the message names those that are.
         ValueError: If it is damaged, or another model's.
@@ -159,6 +183,11 @@ def load_direction(name: str, model: ImageModel, *folders: Path) -> Direction:
     for path in paths[name]:
         direction, owner = _read(path)
         if owner == model_hash(model) and [tuple(z.shape) for z in direction.levels] == model.flow.latent_shapes:
+            if others_of_that_name := [str(other) for other in paths[name] if other != path]:
+                warnings.warn(
+                    f"there are several directions {name}: {path} is used, not {', '.join(others_of_that_name)}",
+                    stacklevel=2,
+                )
             return direction
         others.append(f"the direction in {path} is of another model, {owner[:12]}")
     raise ValueError(f"{others[0]}; learn it again with glow edit learn")

@@ -1,5 +1,6 @@
 """How likely images are, and how odd: scores of which each catches other cases."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,8 @@ __all__ = ["ODDITIES", "Measures", "Typical", "measure", "measure_samples", "odd
 
 # The scores of oddity, by name; each is higher for an image that is odder in its way.
 ODDITIES = ("bits_per_dim", "typicality", "latent_norm", "png_ratio", "spectrum")
+
+FEW = 20  # ordinary images, whose mean and spread are still a matter of chance
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,13 @@ class Typical:
 
         Raises:
             ValueError: If there are fewer than 2.
+        Warns:
+            UserWarning: If there are few.
         """
         if len(measures) < 2:
             raise ValueError(f"what is usual cannot be told from {len(measures)} image; give at least 2, better 100")
+        if len(measures) < FEW:
+            warnings.warn(f"what is usual is told from {len(measures)} images only; 100 would be better", stacklevel=2)
 
         def spread(values: Tensor) -> tuple[Tensor, Tensor]:
             return values.mean(0), values.std(0).clamp(min=1e-6)

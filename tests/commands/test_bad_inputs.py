@@ -222,13 +222,26 @@ def test_bad_pictures(trained: Path, tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG and no more")
     Image.new("F", (8, 8)).save(tmp_path / "float.tif")
     reconstruct = ["reconstruct", "--checkpoint", trained]
-    assert "needs" in refused(*reconstruct)
-    assert "--source" in refused(*reconstruct, tmp_path / "broken.png", "--source", "digits")
+    assert "needs" in refused(*reconstruct, code=2)
+    assert "not both" in refused(*reconstruct, tmp_path / "broken.png", "--source", "digits", code=2)
+    assert "(--root, where a command has it)" in refused(*reconstruct, "--source", "folder")
     assert "no image files" in refused(*reconstruct, tmp_path / "empty")
     for name in ("broken.png", "float.tif", "none.png"):
         assert name in refused(*reconstruct, tmp_path / name)
     assert "did you mean" in refused(*reconstruct, "--source", "digit")
     assert not list(tmp_path.rglob("*comparison*"))
+
+
+def test_a_folder_in_the_place_of_a_picture(trained: Path, pictures: list[Path], refused: Refused) -> None:
+    folder = pictures[0].parent
+    message = refused("interpolate", pictures[0], folder, "--checkpoint", trained)
+    assert message == f"error: {folder} is a folder; expected picture files"
+
+
+def test_a_file_in_the_place_of_a_folder(trained: Path, pictures: list[Path], refused: Refused) -> None:
+    for command in (["sample"], ["score", pictures[0]], ["edit", "apply", pictures[0], "--direction", "x"]):
+        message = refused(*command, "--checkpoint", trained, "--output", pictures[0])
+        assert command[0] == "edit" or message == f"error: {pictures[0]} is a file; expected a folder for the results"
 
 
 def test_bad_pictures_for_info(tmp_path: Path, refused: Refused) -> None:

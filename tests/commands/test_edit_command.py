@@ -1,5 +1,6 @@
 """`glow edit learn` and `glow edit apply`."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glow_app.checkpoint import load_model
+from glow_app.checkpoint import find_checkpoint, load_model
 from glow_app.cli import main
 from glow_app.generation import sample_batches
 from glow_app.images import save_png, to_pil
 from glow_app.pretrained import save_pretrained
 
 Glow = Callable[..., Any]
+
+DIRECTIONS = find_checkpoint("fashion-mnist") / "directions"
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -62,6 +65,7 @@ def test_directions_from_a_table(model: Path, examples: Path, glow: Glow, refuse
     assert glow(*learn).code == 0
     assert sorted(path.name for path in Path("found").iterdir()) == ["bright.safetensors", "number.safetensors"]
     assert "bright.safetensors exists already" in refused(*learn, "--columns", "bright")
+    assert "choose another NAME or --directions or pass --overwrite" in refused(*learn, "--columns", "bright")
     assert glow(*learn, "--columns", "bright", "--overwrite").code == 0
 
 
@@ -70,7 +74,11 @@ def test_classes_are_inferred(
 ) -> None:
     model = ["--checkpoint", conditional, "--directions", "found"]
     result = glow("edit", "learn", "bright", "--with", "bright", "--without", "dark", *model)
-    assert result.output.count(", inferred with probability ") == 24
+    first, *_ = result.output.splitlines()
+    assert first.startswith("classes of 24 pictures, inferred: ")
+    counts = re.findall(r"(\d+) of \d \(Kind [A-J]\)", first)
+    assert sum(map(int, counts)) == 24
+    assert "inferred with probability" not in result.output
     result = glow("edit", "apply", *pictures, "--direction", "bright", "--strength", 0, *model)
     for number, path in enumerate(pictures):
         assert f"{path}: class " in result.output
@@ -93,6 +101,44 @@ def test_what_is_refused(
     assert glow(*apply, "bright").code == 0
     assert "--overwrite" in refused(*apply, "bright")
     assert "learn|apply" in refused("edit", code=2)
+
+
+def test_a_folder_is_changed(
+    model: Path, examples: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
+) -> None:
+    glow("edit", "learn", "bright", "--with", "bright", "--without", "dark", "--checkpoint", model)
+    (pictures[0].parent / "aa.png").write_bytes(b"broken")
+    apply = ["edit", "apply", pictures[1], pictures[0].parent, "--direction", "bright", "--checkpoint", model]
+    result = glow(*apply, "--strength", 0)
+    assert result.code == 0, result
+    assert "skipped: " in result.output
+    expected = {"000_b": 1, "001_a": 0, "003_b": 1, "004_c": 2}
+    written = sorted(path.name for path in Path("edits").iterdir())
+    assert written == sorted(f"{name}_bright{end}.png" for name in expected for end in ("", "_strip"))
+    for name, number in expected.items():
+        assert np.array_equal(pixels(Path(f"edits/{name}_bright.png")), pixels(pictures[number]))
+    assert "edits/000_b_bright.png and 7 more exists already" in refused(*apply)
+    many = glow("edit", "apply", "dark", "bright", *apply[4:], "--output", "many")
+    assert many.output == "24 pictures, each with a strip: many\n"
+
+
+def test_folders_are_looked_at_first(
+    model: Path, examples: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glow_app.commands.edit.load", lambda _: pytest.fail("a model was loaded"))
+    learn = ["edit", "learn", "x", "--checkpoint", model, "--with", "bright", "--without"]
+    assert "image folder nope does not exist" in refused(*learn, "nope")
+    assert "are the same folder, bright" in refused(*learn, "dark/../bright", code=2)
+
+
+def test_a_direction_in_the_place_of_the_models_own_is_told(examples: Path, glow: Glow) -> None:
+    own = DIRECTIONS / "brightness.safetensors"
+    learnt = glow("edit", "learn", "brightness", "--with", "bright", "--without", "dark", "--label", 0)
+    assert f"in the place of the model's own from now on; --directions {DIRECTIONS} takes that\n" in learnt.output
+    apply = ["edit", "apply", "dark/0.png", "--direction", "brightness", "--label", 0]
+    used = f"directions/brightness.safetensors is used, not {own}"
+    assert any(used in line for line in glow(*apply).errors)
+    assert glow(*apply, "--directions", DIRECTIONS, "--overwrite").errors == []
 
 
 @pytest.mark.parametrize("strength", ["nan", "inf", "-inf", "1e30", "-100.1", "strong"])

@@ -41,6 +41,17 @@ def test_the_latents_are_the_models(trained: Path, pictures: list[Path], glow: G
         assert torch.equal(found[f"level{number}"], level)
 
 
+def test_bits_that_are_lost_are_told(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
+    lost = "the model keeps 4 of 8 bits, which changed a pixel by up to "
+    assert lost not in glow("encode", *pictures, "--checkpoint", trained).output
+    Image.fromarray(np.full((8, 8), 100, np.uint8)).save("odd.png")
+    assert f"{lost}2 beforehand\n" in glow("encode", "odd.png", "--checkpoint", trained, "--overwrite").output
+
+
+def test_the_kind_of_the_file_is_in_its_name(pictures: list[Path], refused: Callable[..., str]) -> None:
+    assert "ends in .safetensors" in refused("encode", *pictures, "--output", "x.txt", code=2)
+
+
 def test_a_class_conditional_model(
     conditional: Path, tmp_path: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:

@@ -115,7 +115,11 @@ def test_what_is_refused(
     assert "--outliers needs --reference" in refused("score", "--outliers", ordinary, *checkpoint)
     assert "there is no file" in refused("score", "nothing.png", *checkpoint)
     assert not (tmp_path / "scores").exists()
-    few = ["--reference", pictures[0], "--outliers", ordinary]
+    one = ["--reference", pictures[0], "--outliers", ordinary]
+    assert "is a file; expected a folder of images" in refused("score", *one, *checkpoint)
+    (tmp_path / "few").mkdir()
+    pictures[2].rename(tmp_path / "few/a.png")
+    few = ["--reference", "few", "--outliers", ordinary]
     assert "cannot be told from 0 image" in refused("score", *few, *checkpoint)
     assert glow("score", pictures[0], *checkpoint).code == 0
     assert "--overwrite" in refused("score", pictures[0], *checkpoint)

@@ -33,6 +33,28 @@ def test_a_strength_of_zero_changes_no_pixel(model: ImageModel) -> None:
     assert not torch.equal(edit(model, images, [(direction, 1.0)]), images)
 
 
+def test_a_direction_that_is_worth_nothing_is_told() -> None:
+    model, images = tiny_model(), random_images(6)
+    with pytest.warns(UserWarning, match="a changes nothing: its 6 images with it and 6 without are the same"):
+        learn(model, images.repeat(2, 1, 1, 1), torch.arange(12)[:, None].lt(6).double(), "a")
+    with pytest.warns(UserWarning, match="learnt from 1 images with it and 5 without"):
+        learn(model, images, torch.arange(6)[:, None].lt(1).double(), "a")
+    with pytest.warns(UserWarning, match="learnt from 6 images: it"):
+        learn(model, images, torch.arange(6)[:, None].double(), "a")
+
+
+def test_enough_images_are_told_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    learn(tiny_model(), random_images(40), torch.arange(40)[:, None].remainder(2).double(), "a")
+    assert [str(one.message) for one in recwarn] == []
+
+
+def test_which_of_several_directions_is_used_is_told(tmp_path: Path) -> None:
+    model = tiny_model()
+    first, second = (save_direction(random_direction(model), "a", model, tmp_path / name) for name in "xy")
+    with pytest.warns(UserWarning, match=f"several directions a: {first} is used, not {second}"):
+        load_direction("a", model, tmp_path / "x", tmp_path / "y")
+
+
 @pytest.mark.parametrize("strength", [float("nan"), float("inf"), -101.0])
 def test_a_strength_that_is_none_is_refused(model: ImageModel, strength: float) -> None:
     with pytest.raises(ValueError, match="is no strength; expected a number from -100 to 100"):

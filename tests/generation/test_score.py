@@ -80,3 +80,11 @@ def test_detection_of_what_is_plainly_odd_and_of_what_is_not() -> None:
     # Images that have the same score are a coin.
     same = measures([1.0] * 8, [[1.0, 1.0]] * 8, [[1.0, 1.0]] * 8, [0.0] * 8)
     assert all(one.auroc == 0.5 for one in detect(same, same).values())
+
+
+def test_few_ordinary_images_are_told(recwarn: pytest.WarningsRecorder) -> None:
+    measures = measure(tiny_model(), random_images(20))
+    Typical.of(measures)
+    assert [str(one.message) for one in recwarn] == []
+    with pytest.warns(UserWarning, match="told from 19 images only; 100 would be better"):
+        Typical.of(measures[:19])

@@ -36,7 +36,9 @@ def load_shards(request: SplitRequest) -> ImageSet:
     """
     root = request.address or request.root
     if root is None:
-        raise ValueError("source 'shards' needs their folder or address; pass --data.root PLACE")
+        raise ValueError(
+            "source 'shards' needs their folder or address; pass --data.root PLACE (--root, where a command has it)"
+        )
     cache = shard_cache(request)
     manifest = read_manifest(str(root))
     split = request.split if request.split in manifest.splits else "train"

@@ -1,0 +1,68 @@
+"""The classes of pictures: told by `--label`, or inferred and printed."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from glow_app.model import ImageModel
+
+__all__ = ["PictureClasses", "given_labels", "labels_of"]
+
+LISTED = 20  # pictures of which each is told; of more the classes are counted
+
+
+def given_labels(label: int | Sequence[int] | None, count: int) -> "Tensor | None":
+    """Return ``--label``, one for all or one a picture, for so many pictures; None where it is left out."""
+    import torch
+
+    return None if label is None else torch.full((count,), label) if isinstance(label, int) else torch.tensor(label)
+
+
+def labels_of(
+    model: "ImageModel", images: "Tensor", names: Sequence[str], label: int | Sequence[int] | None
+) -> "Tensor | None":
+    """Return the class of each picture: ``--label``, else the likeliest one, which is printed; None without classes."""
+    classes = PictureClasses(model, label)
+    labels = classes.of(images, names)
+    classes.tell()
+    return labels
+
+
+class PictureClasses:
+    """Labels of pictures that come a batch at a time.
+
+    Args:
+        model: Whose classes they are.
+        label: ``--label``, one for all or one a picture; None to infer the likeliest class of each.
+    """
+
+    def __init__(self, model: "ImageModel", label: int | Sequence[int] | None) -> None:
+        self._model, self._label = model, label
+        self._inferred: list[tuple[str, int, float]] = []
+
+    def of(self, images: "Tensor", names: Sequence[str]) -> "Tensor | None":
+        """Return the class of each picture, (B,), int64; None for a model without classes."""
+        from glow_app.generation import class_probabilities
+
+        labels = given_labels(self._label, len(images))
+        if labels is not None or self._model.flow.num_classes is None:
+            return labels
+        probabilities, labels = class_probabilities(self._model, images).max(1)
+        self._inferred += zip(names, labels.tolist(), probabilities.tolist(), strict=True)
+        return labels
+
+    def tell(self) -> None:
+        """Print which classes were inferred: of each picture, or of many how many are of each class."""
+        from glow_app.generation import class_text
+
+        if len(self._inferred) <= LISTED:
+            for name, number, probability in self._inferred:
+                text = class_text(self._model, number)
+                print(f"{name}: class {text}, inferred with probability {probability:.2f}")
+            return
+        counts = sorted(Counter(number for _, number, _ in self._inferred).items())
+        texts = ", ".join(f"{count} of {class_text(self._model, number)}" for number, count in counts)
+        print(f"classes of {len(self._inferred)} pictures, inferred: {texts}")
