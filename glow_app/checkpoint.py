@@ -81,6 +81,8 @@ def find_checkpoint(path: str | Path, in_run: Sequence[str] = ("model", "best.ck
     Raises:
         FileNotFoundError: If there is none.
     """
+    if str(path) == "":
+        raise FileNotFoundError("the path of the checkpoint is empty; give a .ckpt file, a model's or a run's folder")
     found = find_folder(path)
     if found is not None:
         return found
@@ -93,8 +95,19 @@ def find_checkpoint(path: str | Path, in_run: Sequence[str] = ("model", "best.ck
         for name in in_run:
             if (path / name).exists():
                 return path / name
+        if (run := _newest_run(path, in_run)) is not None:
+            raise FileNotFoundError(f"{path} holds runs, and is no run itself; the newest is {run}")
         raise FileNotFoundError(f"{path} holds neither {CONFIG_NAME} nor best.ckpt nor last.ckpt: not a model or a run")
     return path
+
+
+def _newest_run(folder: Path, in_run: Sequence[str]) -> Path | None:
+    """Return the newest of the runs inside a folder, such as runs/mine or runs."""
+    for pattern in ("*", "*/*"):
+        found = [path for name in in_run for path in folder.glob(f"{pattern}/{name}")]
+        if found:
+            return max(found, key=lambda path: path.stat().st_mtime).parent
+    return None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -106,6 +119,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a checkpoint file")
+    if path.suffix == ".safetensors":  # torch would read its tensors
+        raise ValueError(f"{path} holds tensors alone; expected a .ckpt file or the folder of a model (see glow info)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a foreign file is told in this project's words

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,28 @@ from glow_app.files import atomic_folder
 from glow_app.places import find_folder, hint
 from glow_app.rebuild import build_model
 
-__all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "load_pretrained", "model_hash", "read_config", "save_pretrained"]
+__all__ = [
+    "CONFIG_NAME",
+    "DIRECTIONS_NAME",
+    "WEIGHTS_NAME",
+    "load_pretrained",
+    "model_hash",
+    "read_config",
+    "save_pretrained",
+]
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+DIRECTIONS_NAME = "directions"  # of edits: a folder beside the model
 FORMAT = "glow-app/1"
 
 
 def save_pretrained(
-    model: Density, folder: str | Path, training: Mapping[str, Any] | None = None, overwrite: bool = False
+    model: Density,
+    folder: str | Path,
+    training: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    directions: Sequence[Path] = (),
 ) -> Path:
     """Write ``model`` into ``folder``, whole or not at all.
 
@@ -33,7 +46,8 @@ def save_pretrained(
         model: The model.
         folder: To be made.
         training: Facts worth keeping, of plain types: bits/dim, epochs, data; beside the model's own.
-        overwrite: Replace an existing folder.
+        overwrite: Replace an existing folder; directions of edits that lie in it stay.
+        directions: Files of directions to put beside the model.
 
     Returns:
         The folder.
@@ -42,7 +56,10 @@ def save_pretrained(
         FileExistsError: If the folder exists, unless ``overwrite``.
     """
     folder = Path(folder)
-    with atomic_folder(folder, (CONFIG_NAME, WEIGHTS_NAME), _is_export, overwrite) as beside:
+    names, kept = [CONFIG_NAME, WEIGHTS_NAME], folder / DIRECTIONS_NAME
+    if kept.is_dir():
+        names.append(DIRECTIONS_NAME)
+    with atomic_folder(folder, names, _is_export, overwrite) as beside:
         config = {
             "format": FORMAT,
             "version": __version__,
@@ -55,6 +72,11 @@ def save_pretrained(
         # safetensors leaves the file private; the configuration's permissions are what the user's umask says.
         (beside / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         shutil.copymode(beside / CONFIG_NAME, beside / WEIGHTS_NAME)
+        if kept.is_dir():
+            shutil.copytree(kept, beside / DIRECTIONS_NAME)
+        for file in directions:
+            (beside / DIRECTIONS_NAME).mkdir(exist_ok=True)
+            shutil.copyfile(file, beside / DIRECTIONS_NAME / file.name)
     return folder
 
 

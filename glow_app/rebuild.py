@@ -50,15 +50,24 @@ def build_model(
     except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ValueError(f"the model configuration is damaged or of another version ({reason})") from error
+    _require_fit(model, weights)
     try:
         model.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        raise ValueError(
-            f"the weights do not fit the model configuration: {lines[min(1, len(lines) - 1)][:200]}"
-        ) from error
+    except RuntimeError as error:  # such as whole numbers in the place of parameters
+        reason = str(error).splitlines()[-1].strip()[:200]
+        raise ValueError(f"the weights do not fit the model configuration: {reason}") from error
     # Taking tensors over also takes their memory format.
     return model.to(memory_format=torch.channels_last).requires_grad_(True)  # type: ignore[call-overload]
+
+
+def _require_fit(model: Density, weights: Mapping[str, torch.Tensor]) -> None:
+    expected = model.state_dict()
+    for name in [*expected, *weights]:
+        wanted, given = (tuple(one[name].shape) if name in one else None for one in (expected, weights))
+        if given != wanted:
+            found = "is missing" if given is None else f"has the shape {given}"
+            form = "none such" if wanted is None else f"the shape {wanted}"
+            raise ValueError(f"the weights do not fit the model configuration: {name} {found}; expected {form}")
 
 
 def _image_model(config: Mapping[str, Any], limit: int) -> ImageModel:

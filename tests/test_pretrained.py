@@ -1,6 +1,7 @@
 import json
 import os
 import resource
+import shutil
 import stat
 import time
 from collections.abc import Callable
@@ -15,8 +16,16 @@ from safetensors.torch import load_file, save_file
 from glow_app import pretrained
 from glow_app.model import ImageModel
 from glow_app.nn import GatedResidualConditioner
-from glow_app.pretrained import CONFIG_NAME, WEIGHTS_NAME, load_pretrained, model_hash, read_config, save_pretrained
-from glow_app.rebuild import ALLOWED_CLASSES
+from glow_app.pretrained import (
+    CONFIG_NAME,
+    DIRECTIONS_NAME,
+    WEIGHTS_NAME,
+    load_pretrained,
+    model_hash,
+    read_config,
+    save_pretrained,
+)
+from glow_app.rebuild import ALLOWED_CLASSES, build_model
 
 ABSENT = "nothing"
 
@@ -379,3 +388,32 @@ def test_missing_and_surplus_weights_do_not_fit(folder: Path) -> None:
     assert "do not fit" in message_of(ValueError, folder)
     save_file({**weights, "surplus": torch.zeros(1)}, folder / WEIGHTS_NAME)
     assert "do not fit" in message_of(ValueError, folder)
+
+
+def test_directions_go_along_and_stay(model: ImageModel, folder: Path, tmp_path: Path) -> None:
+    for name in ("mine", "theirs"):
+        (tmp_path / f"{name}.safetensors").write_text(name)
+    (folder / DIRECTIONS_NAME).mkdir()
+    shutil.copy(tmp_path / "mine.safetensors", folder / DIRECTIONS_NAME)
+    save_pretrained(model, folder, overwrite=True, directions=[tmp_path / "theirs.safetensors"])
+    found = {path.name: path.read_text() for path in (folder / DIRECTIONS_NAME).iterdir()}
+    assert found == {"mine.safetensors": "mine", "theirs.safetensors": "theirs"}
+    with pytest.raises(FileNotFoundError):
+        save_pretrained(model, folder, overwrite=True, directions=[tmp_path / "none.safetensors"])
+    assert len(list((folder / DIRECTIONS_NAME).iterdir())) == 2
+    (folder / DIRECTIONS_NAME).rename(tmp_path / "elsewhere")
+    (folder / DIRECTIONS_NAME).write_text("a file of that name")
+    with pytest.raises(FileExistsError, match="holds other files"):
+        save_pretrained(model, folder, overwrite=True)
+
+
+def test_weights_of_another_shape_are_told_in_plain_words(model: ImageModel) -> None:
+    weights = model.state_dict()
+    name = next(name for name, tensor in weights.items() if tensor.ndim)
+    for changed, words in (
+        ({**weights, name: torch.zeros(1, 2, 3)}, rf"{name} has the shape \(1, 2, 3\); expected the shape "),
+        ({one: weights[one] for one in weights if one != name}, f"{name} is missing; expected the shape "),
+        ({**weights, "more": torch.zeros(3)}, "more has the shape .*; expected none such"),
+    ):
+        with pytest.raises(ValueError, match=f"do not fit the model configuration: {words}"):
+            build_model(model.config, changed)

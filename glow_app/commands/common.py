@@ -19,6 +19,7 @@ __all__ = [
     "add_model_arguments",
     "add_output_arguments",
     "device_of",
+    "directions_beside",
     "directions_folders",
     "load",
     "output_folder",
@@ -130,15 +131,21 @@ def device_of(arguments: argparse.Namespace) -> "torch.device":
 
 def directions_folders(arguments: argparse.Namespace) -> list[Path]:
     """Return where directions of edits lie, new ones in the first: ``--directions``, or else beside the model."""
-    from glow_app.places import find_folder
-
     if arguments.directions is not None:
         return [Path(arguments.directions)]
-    own = find_folder(arguments.checkpoint)
+    return directions_beside(arguments.checkpoint)
+
+
+def directions_beside(checkpoint: str) -> list[Path]:
+    """Return where directions of the model at ``checkpoint`` lie, new ones in the first."""
+    from glow_app.places import find_folder
+    from glow_app.pretrained import DIRECTIONS_NAME
+
+    own = find_folder(checkpoint)
     if own is not None:
-        return [Path("directions"), own / "directions"]  # the model's own folder is the package's, or the hub's
-    place = Path(arguments.checkpoint)
-    return [(place if place.is_dir() else place.parent) / "directions"]
+        return [Path(DIRECTIONS_NAME), own / DIRECTIONS_NAME]  # the model's own folder is the package's, or the hub's
+    place = Path(checkpoint)
+    return [(place if place.is_dir() else place.parent) / DIRECTIONS_NAME]
 
 
 def output_folder(arguments: argparse.Namespace) -> Path:

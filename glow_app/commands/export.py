@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.common import add_model_arguments, device_of, load, tell_origin
+from glow_app.commands.common import add_model_arguments, device_of, directions_beside, load, tell_origin
 from glow_app.usage import UsageError
 
 FORMATS = ("safetensors", "torch-export", "onnx")
@@ -28,14 +28,20 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _write_weights(arguments: argparse.Namespace) -> None:
     from glow_app.checkpoint import load_density, training_facts
+    from glow_app.generation.edit import direction_files
+    from glow_app.model import ImageModel
     from glow_app.pretrained import model_hash, save_pretrained
 
     model = load_density(arguments.checkpoint, device_of(arguments))
     tell_origin(arguments.checkpoint, model)
+    known = direction_files(model, *directions_beside(arguments.checkpoint)) if isinstance(model, ImageModel) else {}
+    facts = training_facts(arguments.checkpoint)
     folder = save_pretrained(
-        model, arguments.output, training_facts(arguments.checkpoint), overwrite=arguments.overwrite
+        model, arguments.output, facts, overwrite=arguments.overwrite, directions=list(known.values())
     )
     print(f"{folder} (sha256 {model_hash(model)[:12]})")
+    if known:
+        print(f"with the directions for glow edit: {', '.join(known)}")
 
 
 def _write_sampler(arguments: argparse.Namespace) -> None:

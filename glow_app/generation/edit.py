@@ -10,17 +10,24 @@ import torch
 from torch import Tensor
 
 from glow_app.generation.low_bits import low_bits, with_low_bits
-from glow_app.generation.tensor_file import read_tensors, write_tensors
+from glow_app.generation.tensor_file import DIRECTION, read_tensors, write_tensors
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
 from glow_app.strength import check_strength
 
-__all__ = ["Direction", "check_name", "edit", "learn_directions", "load_direction", "load_directions", "save_direction"]
+__all__ = [
+    "Direction",
+    "check_name",
+    "direction_files",
+    "edit",
+    "learn_directions",
+    "load_direction",
+    "load_directions",
+    "save_direction",
+]
 
 FEW = 20  # images, of which the mean of what is not the attribute is still large beside it
 NOTHING = 1e-6  # of a latent whose standard deviation is 1: rounding
-
-_KIND = "glow-direction/1"
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ def save_direction(direction: Direction, name: str, model: ImageModel, folder: P
     path = folder / f"{check_name(name)}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"level{number}": level for number, level in enumerate(direction.levels)}
-    write_tensors(path, tensors, model, _KIND, {"num_images": direction.num_images})
+    write_tensors(path, tensors, model, DIRECTION, {"num_images": direction.num_images})
     return path
 
 
@@ -173,6 +180,33 @@ def load_direction(name: str, model: ImageModel, *folders: Path) -> Direction:
         FileNotFoundError: If it is not there; the message names those that are.
         ValueError: If it is damaged, or another model's.
     """
+    path, direction = _find(name, model, folders)
+    if others := [str(other) for other in _paths(folders)[name] if other != path]:
+        warnings.warn(f"there are several directions {name}: {path} is used, not {', '.join(others)}", stacklevel=2)
+    return direction
+
+
+def load_directions(model: ImageModel, *folders: Path) -> dict[str, Direction]:
+    """Read all of a model's directions in some folders, by name.
+
+    What is damaged, of another model, or has no name of a direction, is left out with a warning: one file must not keep
+    the others from use.
+    """
+    return {name: load_direction(name, model, *folders) for name in direction_files(model, *folders)}
+
+
+def direction_files(model: ImageModel, *folders: Path) -> dict[str, Path]:
+    """Return the files of what :func:`load_directions` reads, by name."""
+    found = {}
+    for name in _paths(folders):
+        try:
+            found[name], _ = _find(name, model, folders)
+        except (ValueError, OSError) as error:
+            warnings.warn(f"direction {name!r} is left out: {error}", stacklevel=2)
+    return found
+
+
+def _find(name: str, model: ImageModel, folders: Sequence[Path]) -> tuple[Path, Direction]:
     paths = _paths(folders)
     if check_name(name) not in paths:
         places, known = " or ".join(map(str, folders)), ", ".join(paths) or "none"
@@ -183,34 +217,14 @@ def load_direction(name: str, model: ImageModel, *folders: Path) -> Direction:
     for path in paths[name]:
         direction, owner = _read(path)
         if owner == model_hash(model) and [tuple(z.shape) for z in direction.levels] == model.flow.latent_shapes:
-            if others_of_that_name := [str(other) for other in paths[name] if other != path]:
-                warnings.warn(
-                    f"there are several directions {name}: {path} is used, not {', '.join(others_of_that_name)}",
-                    stacklevel=2,
-                )
-            return direction
+            return path, direction
         others.append(f"the direction in {path} is of another model, {owner[:12]}")
     raise ValueError(f"{others[0]}; learn it again with glow edit learn")
 
 
-def load_directions(model: ImageModel, *folders: Path) -> dict[str, Direction]:
-    """Read all of a model's directions in some folders, by name.
-
-    What is damaged, of another model, or has no name of a direction, is left out with a warning: one file must not keep
-    the others from use.
-    """
-    found = {}
-    for name in _paths(folders):
-        try:
-            found[name] = load_direction(name, model, *folders)
-        except (ValueError, OSError) as error:
-            warnings.warn(f"direction {name!r} is left out: {error}", stacklevel=2)
-    return found
-
-
 def _read(path: Path) -> tuple[Direction, str]:
     """Return the direction in a file, and the hash of the model that it is of."""
-    tensors, facts, owner = read_tensors(path, _KIND, "direction", "learn it again")
+    tensors, facts, owner = read_tensors(path, DIRECTION, "learn it again")
     try:
         levels = [tensors[f"level{number}"] for number in range(len(tensors))]
         return Direction(levels, int(facts["num_images"])), owner

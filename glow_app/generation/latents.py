@@ -6,13 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glow_app.generation.tensor_file import read_tensors, write_tensors
+from glow_app.generation.tensor_file import LATENTS, read_tensors, write_tensors
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
 
 __all__ = ["Latents", "load_latents", "save_latents"]
-
-_KIND = "glow-latents/1"
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def save_latents(latents: Latents, model: ImageModel, path: Path) -> None:
     tensors = {f"level{number}": level for number, level in enumerate(latents.levels)}
     if latents.labels is not None:
         tensors["labels"] = latents.labels.to(torch.int64)
-    write_tensors(path, tensors, model, _KIND, latents.names)
+    write_tensors(path, tensors, model, LATENTS, latents.names)
 
 
 def load_latents(path: Path, model: ImageModel) -> Latents:
@@ -56,7 +54,7 @@ def load_latents(path: Path, model: ImageModel) -> Latents:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    tensors, names, owner = read_tensors(path, _KIND, "latents", "expected a file of glow encode")
+    tensors, names, owner = read_tensors(path, LATENTS, "expected a file of glow encode")
     if owner != model_hash(model):
         raise ValueError(f"the latents in {path} are those of another model, {owner[:12]}")
     labels = tensors.pop("labels", None)

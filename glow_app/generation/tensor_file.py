@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,28 @@ from glow_app.files import atomic_file
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
 
-__all__ = ["read_tensors", "write_tensors"]
+__all__ = ["DIRECTION", "LATENTS", "NOUNS", "Content", "read_content", "read_tensors", "write_tensors"]
+
+LATENTS = "glow-latents/1"
+DIRECTION = "glow-direction/1"
+NOUNS = {LATENTS: "latents", DIRECTION: "a direction"}
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file of tensors says about itself.
+
+    Args:
+        kind: :data:`LATENTS`, :data:`DIRECTION`, or something else, such as the empty text of a foreign file.
+        model: The hash of the model that it belongs to.
+        facts: As they were given to :func:`write_tensors`.
+        shapes: Of the tensors, by name.
+    """
+
+    kind: str
+    model: str
+    facts: Any
+    shapes: dict[str, tuple[int, ...]]
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, kind: str, facts: Any) -> None:
@@ -23,7 +45,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, 
         path: Where to.
         tensors: By name, on any device.
         model: Whose hash is kept.
-        kind: Of the file, such as "glow-latents/1".
+        kind: Of the file: :data:`LATENTS` or :data:`DIRECTION`.
         facts: Of plain types, kept beside them.
     """
     content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
@@ -32,23 +54,37 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, 
         file.write(save(content, metadata))
 
 
-def read_tensors(path: Path, kind: str, noun: str, remedy: str) -> tuple[dict[str, Tensor], Any, str]:
+def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor], Any, str]:
     """Return tensors, facts and the hash of the model that :func:`write_tensors` wrote.
 
     Args:
         path: The file.
         kind: That it must be of.
-        noun: What it should hold, for messages.
-        remedy: What to do if it does not, for messages.
+        remedy: What to do if it is not, for messages.
     Raises:
         ValueError: If it is damaged or of another kind.
     """
+    noun = NOUNS[kind].removeprefix("a ")
+    try:
+        content = read_content(path)
+        if content.kind == kind:
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in content.shapes}, content.facts, content.model
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is damaged or no safetensors file, and holds no {noun}; {remedy}") from error
+    raise ValueError(f"{path} holds {NOUNS.get(content.kind, 'other tensors')}, and no {noun}; {remedy}")
+
+
+def read_content(path: Path) -> Content:
+    """Return what a safetensors file says about itself, without its tensors.
+
+    Raises:
+        ValueError: If it is not one, or damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != kind:
-                raise ValueError(f"its format is {metadata.get('format')!r}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(metadata["facts"]), metadata["model"]
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} holds no {noun} ({error}); {remedy}") from error
+            said = file.metadata() or {}
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return Content(said.get("format", ""), said.get("model", ""), json.loads(said.get("facts", "null")), shapes)
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is damaged or no safetensors file") from error

@@ -59,7 +59,11 @@ def test_info_and_export(glow: Glow, refused: Callable[..., str]) -> None:
     for arguments in ([], ["fashion-mnist"], ["--checkpoint", "fashion-mnist"]):
         assert "\nclasses              T-shirt/top, Trouser, " in glow("info", *arguments).output
     assert "give one of them" in refused("info", "fashion-mnist", "--checkpoint", "fashion-mnist")
-    assert glow("export", "--output", "mine").code == 0
+    exported = glow("export", "--output", "mine")
+    assert exported.output.endswith("\nwith the directions for glow edit: brightness, contrast, length, width\n")
+    apply = ["edit", "apply", "one.png", "--label", 2, "--direction", "width", "--checkpoint", "mine"]
+    Image.new("L", (28, 28)).save("one.png")
+    assert glow(*apply).code == 0
     assert model_hash(load_pretrained("mine")) == model_hash(load_pretrained("fashion-mnist"))
 
 

@@ -81,6 +81,7 @@ def test_what_is_refused(
     whole = (tmp_path / "latents.safetensors").read_bytes()
     for content in (b"", b"no latents at all", whole[: len(whole) // 2]):
         (tmp_path / "latents.safetensors").write_bytes(content)
-        assert "holds no latents" in refused(*decode, trained, "--overwrite")
+        message = refused(*decode, trained, "--overwrite")
+        assert "latents.safetensors is damaged or no safetensors file, and holds no latents; expected a file" in message
     save_file({"level0": torch.zeros(3)}, "latents.safetensors")
     assert "expected a file of glow encode" in refused(*decode, trained, "--overwrite")

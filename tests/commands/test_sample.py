@@ -207,20 +207,6 @@ def test_an_export_never_replaces_something_else(trained: Path, tmp_path: Path, 
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years"
 
 
-@pytest.mark.parametrize("name", ["", "last.ckpt", "best.ckpt", "model"])
-def test_info_on_models(trained: Path, glow: Glow, name: str) -> None:
-    for arguments in ([trained / name], ["--checkpoint", trained / name]):
-        result = glow("info", *arguments)
-        assert result.code == 0, result
-        facts = dict(line.split(maxsplit=1) for line in result.output.splitlines())
-        assert facts["sha256"] == model_hash(load_model(trained / name))
-        assert facts["num_bits"] == "4"
-        assert facts["image_shape"] == "[1, 8, 8]"
-        assert facts["parameters"] == "7,000"
-        assert facts["step"] == "16"
-        assert float(facts["val/bpd"]) > 0
-
-
 def test_a_class_conditional_model_takes_the_classes_in_turn(conditional: Path, tmp_path: Path, glow: Glow) -> None:
     for folder, options in (("all", []), ("three", ["--label", 3]), ("four", ["--label", 4])):
         result = glow(

@@ -1,0 +1,160 @@
+"""What models and this project's other files say about themselves, in words and rounded figures."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glow_app.density import Density
+
+__all__ = ["model_facts", "part_of", "picture_facts", "program_facts", "tensor_facts"]
+
+FIGURES = {"bpd": "bits/dim", "nats": "nats", "nfe": "evaluations a solve"}
+SPLITS = {"val": "validation", "test": "test", "train": "training"}
+
+
+def model_facts(place: str) -> dict[str, object]:
+    """Return the facts of a model that :func:`~glow_app.checkpoint.load_density` reads, and of its training."""
+    from glow_app.checkpoint import find_checkpoint, load_density, training_facts
+    from glow_app.pretrained import model_hash
+
+    model, training = load_density(place), dict(training_facts(place))
+    classes = training.pop("classes", None)
+    return {
+        "file": find_checkpoint(place),
+        "sha256": model_hash(model),
+        "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
+        **_architecture(model),
+        **({"classes": ", ".join(classes)} if classes else {}),
+        **_training(training),
+    }
+
+
+def _architecture(model: "Density") -> dict[str, str]:
+    from glow_app.model import ImageModel
+
+    config: dict[str, Any] = dict(model.config)
+    found: dict[str, str] = {}
+    if isinstance(model, ImageModel):
+        config |= config.pop("flow")
+        bits = config.pop("num_bits")
+        found["images"] = f"{_shape(config.pop('image_shape'))}, {bits} bits"
+        found["latents"] = ", ".join(map(_shape, model.flow.latent_shapes))
+    if config.get("num_classes", 0) is None:  # and what comes with classes
+        del config["num_classes"], config["embedding_features"]
+    return found | {_words(name): _text(value) for name, value in config.items()}
+
+
+def _training(facts: dict[str, Any]) -> dict[str, str]:
+    """Return facts of a training: likelihoods first, then their parts, then all else."""
+    epoch, step = facts.pop("epoch", None), facts.pop("step", None)
+    found: dict[str, str] = {}
+    if epoch is not None:
+        found["trained for"] = f"{epoch + 1:,} epochs" + ("" if step is None else f", {step:,} steps")
+    for name, words in FIGURES.items():
+        values = {split: facts.pop(f"{split}/{name}") for split in SPLITS if f"{split}/{name}" in facts}
+        if values:
+            found[words] = ", ".join(f"{value:.3f} in {SPLITS[split]}" for split, value in values.items())
+    parts = {name: facts.pop(name) for name in list(facts) if name.startswith(("bpd_level/", "log_det/"))}
+    levels = [f"{value:.3f}" for name, value in sorted(parts.items()) if name.startswith("bpd_level/")]
+    if levels:
+        found["bits/dim by level"] = f"{', '.join(levels)}, the finest first"
+    layers = {name.partition("/")[2]: value for name, value in parts.items() if name.startswith("log_det/") and value}
+    if layers:
+        largest = sorted(layers.items(), key=lambda one: -abs(one[1]))
+        found["bits/dim by layer"] = ", ".join(f"{value:+.3f} {name}" for name, value in largest)
+    return found | {_words(name): _text(value) for name, value in sorted(facts.items())}
+
+
+def picture_facts(path: Path) -> dict[str, object]:
+    """Return the text inside a PNG of ``glow sample``.
+
+    Raises:
+        ValueError: If it is no PNG, or there is none.
+    """
+    from glow_app.images import read_png_text
+
+    text = read_png_text(path)
+    if not text:
+        raise ValueError(f"{path} carries no text: not written by `glow sample`, or stripped since")
+    return dict(text)
+
+
+def tensor_facts(path: Path) -> dict[str, object]:
+    """Return what latents or a direction say.
+
+    Raises:
+        ValueError: If a safetensors file is neither.
+    """
+    from glow_app.generation.tensor_file import DIRECTION, LATENTS, read_content
+
+    content = read_content(path)
+    facts: dict[str, object] = {"file": path}
+    levels = [shape for name, shape in sorted(content.shapes.items()) if name.startswith("level")]
+    if content.kind == LATENTS:
+        facts |= {"kind": "latents of glow encode", "images": f"{len(content.facts):,}"}
+        levels = [shape[1:] for shape in levels]
+    elif content.kind == DIRECTION:
+        facts |= {"kind": "a direction of glow edit", "learnt from": f"{content.facts['num_images']:,} images"}
+    else:
+        raise ValueError(f"{path} holds neither latents nor a direction{part_of(path)}")
+    return facts | {"model": content.model, "latents": ", ".join(map(_shape, levels))}
+
+
+def program_facts(folder: Path) -> dict[str, object]:
+    """Return what the description of a program that ``glow export`` wrote says.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    from glow_app.export import DESCRIPTION_NAME
+
+    path = folder / DESCRIPTION_NAME
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        inputs = ", ".join(f"{one['name']} {_shape(one['shape'])}" for one in said["inputs"])
+        return {
+            "file": folder / said["program"]["file"],
+            "kind": f"a program that draws ({said['program']['kind']})",
+            "sha256": said["program"]["sha256"],
+            "model": said["model"],
+            "inputs": inputs,
+            "images": f"{_shape(said['output']['shape'][1:])}, {said['num_bits']} bits",
+            **({"classes": ", ".join(said["class_names"])} if said["class_names"] else {}),
+            **_training({name: value for name, value in said["training"].items() if name != "classes"}),
+            "use": said["use"],
+        }
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged; export the model again") from error
+
+
+def part_of(path: Path) -> str:
+    """Return which folder tells what a file is a part of, to end a message; or nothing."""
+    from glow_app.export import DESCRIPTION_NAME
+    from glow_app.pretrained import CONFIG_NAME
+
+    nouns = {CONFIG_NAME: "an exported model", DESCRIPTION_NAME: "a program"}
+    noun = next((noun for name, noun in nouns.items() if (path.parent / name).is_file()), None)
+    return "" if noun is None else f"; it is a part of {noun}: glow info {path.parent}"
+
+
+def _words(name: str) -> str:
+    return name.removeprefix("num_").replace("_", " ")
+
+
+def _shape(shape: Sequence[object]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _text(value: Any) -> str:
+    """Return a plain value as text: figures rounded, no brackets."""
+    if isinstance(value, Mapping) and "class_path" in value:
+        arguments = _text(value["init_args"])
+        name = value["class_path"].rpartition(".")[2]
+        return f"{name} ({arguments})" if arguments else name
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_words(name)} {_text(one)}" for name, one in value.items() if one is not None)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_text, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
