@@ -63,17 +63,19 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.images import save_png
     from glow_app.pretrained import model_hash
 
+    for name in ("limit", "count"):
+        if (value := getattr(arguments, name)) is not None and value < LEAST:
+            raise UsageError(f"--{name} is {value}; expected at least {LEAST}, of which features tell anything at all")
     path, picture_path = (Path(arguments.output) / name for name in ("evaluation.json", "neighbours.png"))
     refuse_existing([path, picture_path], arguments.overwrite)
     extract = load_features(arguments.features, device_of(arguments), arguments.trust_features)
     model = load(arguments)
     data = _data(model, arguments)
     count = arguments.count or len(data.held_out)
-    if min(len(data.held_out), count) < LEAST or count + arguments.seed > LARGEST_SEED:
-        raise UsageError(
-            f"{len(data.held_out)} images and {count} drawn from seed {arguments.seed} on; expected at least {LEAST} "
-            f"of both, and --seed plus --count up to {LARGEST_SEED}"
-        )
+    if len(data.held_out) < LEAST:
+        raise ValueError(f"there are {len(data.held_out)} images to measure on; at least {LEAST} are needed")
+    if count + arguments.seed > LARGEST_SEED:
+        raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
     record = {"version": __version__, "model": model_hash(model), "num_bits": model.num_bits, "data": data.facts}
     record |= {"dtype": str(model.dtype)[6:], "seed": arguments.seed, "batch_size": arguments.batch_size}
     record["bits_per_dim"] = _bits(model, data.held_out, arguments)
@@ -113,11 +115,12 @@ def _bits(model: "ImageModel", images: "ImageSet", arguments: argparse.Namespace
 
     note = trace_note(model, math.prod(model.flow.latent_shapes[-1]))
     found = {}
-    for name, draws in (("one_draw", 1), ("importance_weighted", arguments.draws)):
+    for draws in sorted({1, arguments.draws}):
         bits = mean_bits(model, images, draws, arguments.seed, arguments.batch_size)
         words = "one draw" if draws == 1 else f"{draws} draws, importance-weighted"
         print(_row("bits/dim", f"{bits.mean:.4f} ± {bits.standard_error:.4f}", f"{words}{note}"))
-        found[name] = asdict(bits)
+        found["one_draw" if draws == 1 else "importance_weighted"] = asdict(bits)
+    found.setdefault("importance_weighted", found["one_draw"])  # of one draw, the same
     return found | {"trace_estimated": bool(note)}
 
 

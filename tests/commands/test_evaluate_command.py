@@ -129,13 +129,23 @@ def test_features_of_ones_own(trained: Path, tmp_path: Path, glow: Glow, refused
     assert (found["name"], found["num_features"]) == ("means.pt", 3)
 
 
+def test_one_draw_is_told_once(trained: Path, glow: Glow) -> None:
+    few = ["--limit", 8, "--count", 8, "--train-limit", 10, "--draws", 1]
+    result = glow("evaluate", "--checkpoint", trained, *few)
+    assert result.code == 0, result
+    assert result.output.count("one draw") == 1
+    bits = json.loads(Path("evaluation/evaluation.json").read_text())["bits_per_dim"]
+    assert bits["one_draw"] == bits["importance_weighted"]
+
+
 def test_what_is_refused_before_anything_is_measured(
     trained: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     here = ["evaluate", "--checkpoint", trained]
     assert "there is no file nothing.pt" in refused(*here, "--features", "nothing.pt")
-    assert "expected at least 8 of both" in refused(*here, "--limit", 5, code=2)
-    assert "expected at least 8 of both" in refused(*here, "--count", 5, code=2)
+    for option in ("--limit", "--count"):
+        message = refused(*here, option, 5, code=2)
+        assert message == f"error: {option} is 5; expected at least 8, of which features tell anything at all"
     assert "source folder needs --root" in refused(*here, "--source", "folder")
     assert "invalid choice" in refused(*here, "--split", "train", code=2)
     assert not (tmp_path / "evaluation").exists()
