@@ -9,6 +9,9 @@ from glow_app.usage import UsageError, closest
 
 __all__ = ["configs_first", "innermost", "option_value", "require_total_steps", "suggestion", "take_option"]
 
+# Of types, for people.
+WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
+
 
 def take_option(option: str, arguments: list[str]) -> tuple[str | None, list[str]]:
     """Return the value of the first ``option``, or None, and the arguments without it.
@@ -47,6 +50,8 @@ def suggestion(message: str, options: Iterable[str]) -> str:
     """Return what was probably meant by the option that jsonargparse's message refuses, or what is missing."""
     if re.search(r"model\.flow.* required: image_shape", message):
         return "; an overlay goes on top of an experiment: --config configs/digits.yaml --config OVERLAY.yaml"
+    if re.search(r"arguments are required: fit\.model\.", message):
+        return "; give --config FILE: configs/ of the repository has some, such as configs/digits.yaml"
     if found := re.search(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE):
         return closest(found[1], options)
     refused = r"Option '(\w+)' is not accepted"
@@ -65,7 +70,31 @@ def innermost(message: str) -> str:
     around = r'Parser key "([\w.]+)": (?:Problem with given class_path \'[\w.]+\': )?Parser key "([\w.]+)": '
     while (shorter := re.sub(around, r'Parser key "\1.\2": ', message)) != message:
         message = shorter
-    return message
+    message = re.sub(r"the following arguments are required: fit\.", "there is no ", message)
+    return _plain_types(message)
+
+
+def _plain_types(message: str) -> str:
+    """Return jsonargparse's message on a value of a wrong type without the names of Python's types."""
+    one = r"Expected a (?P<type>typing\.Literal\[.*?\]|<class '\w+'>)\. Got value: (?P<value>.*)$"
+    several = (
+        r"Does not validate against any of the Union subtypes Subtypes: \[(?P<type>.*)\] Errors: .*"
+        r"Given value: (?P<value>.*)$"
+    )
+    found = re.search(one, message) or re.search(several, message)
+    if not found:
+        return message
+    types = re.findall(r"typing\.Literal\[(.*?)\]|<class '(\w+)'>|list\[(\w+)\]", found["type"])
+    words = [
+        f"one of {choices}".replace("'", "")
+        if choices
+        else "a list of " + WORDS.get(items, items).removeprefix("a ") + "s"
+        if items
+        else WORDS.get(name, name)
+        for choices, name, items in types
+    ]
+    where = re.sub(r'Parser key "([\w.]+)": $', r"\1 ", message[: found.start()])
+    return f"{where}is {found['value']}; expected {' or '.join(words)}"
 
 
 def require_total_steps(class_path: str) -> None:

@@ -1,6 +1,7 @@
 """`glow fit`, `glow validate` and `glow test`: LightningCLI with a folder for each run."""
 
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -34,8 +35,10 @@ from lightning_modules.callbacks import (
     PlainProgress,
     Throughput,
 )
+from lightning_modules.callbacks.status import nothing_left
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.csv_logger import AppendingCSVLogger
+from lightning_modules.help import HELP
 from lightning_modules.kinds import KindName, kind_of, other_kind
 from lightning_modules.launchers import launched_world
 from lightning_modules.processes import end_others, ends_together
@@ -55,7 +58,8 @@ BASE_CONFIG = Path(__file__).with_name("base.yaml")
 class GlowCLI(LightningCLI):
     """LightningCLI that gives each run its own folder and the callbacks of this project."""
 
-    def __init__(self, args: list[str], begin_anew: bool = False) -> None:
+    def __init__(self, args: list[str], begin_anew: bool = False, command: str | None = None) -> None:
+        self.command = command or args[0]  # for messages
         self.kind = kind_of(args)
         self.begin_anew = begin_anew
         # Errors are raised, to be told in one line; an abbreviation that works today is ambiguous tomorrow.
@@ -70,7 +74,7 @@ class GlowCLI(LightningCLI):
             trainer_defaults={"num_sanity_val_steps": 0},
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            parser_kwargs={**strict, "fit": fit, "validate": strict, "test": strict},
+            parser_kwargs={**strict, "prog": "glow", "fit": fit, "validate": strict, "test": strict},
             args=args,
         )
 
@@ -110,9 +114,9 @@ class GlowCLI(LightningCLI):
             text = " ".join(str(error).split())
             known = self._subcommand_parsers[args[0]]._option_string_actions
             hint = suggestion(text, known) or other_kind(self.kind, text)
-            raise UsageError(f"glow {args[0]}: {innermost(text)[:600]}{hint}") from error
+            raise UsageError(f"glow {self.command}: {innermost(text)[:600]}{hint}") from error
         if (asked := self.config[self.config.subcommand].kind) != self.kind.name:
-            raise UsageError(f"glow {args[0]}: give the kind as --kind {asked}, or in a configuration file")
+            raise UsageError(f"glow {self.command}: give the kind as --kind {asked}, or in a configuration file")
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder."""
@@ -224,9 +228,13 @@ def main(command: str, arguments: list[str]) -> None:
         UsageError: If an option is unknown or has no valid value.
     """
     quiet()
+    if {"-h", "--help"} & set(arguments):
+        print(HELP[command])
+        if command != "fit":
+            return
     option = "--resume" if command == "fit" else "--checkpoint"
     checkpoint, arguments = take_option(option, arguments)
-    begin_anew = False
+    begin_anew, first_step = False, 0
     if command == "fit" and checkpoint == "auto":
         run_dir = option_value("--run_dir", arguments)
         if run_dir is None:
@@ -237,9 +245,12 @@ def main(command: str, arguments: list[str]) -> None:
         if checkpoint is not None:
             path = find_checkpoint(checkpoint, (LAST, PREVIOUS) if command == "fit" else ("best.ckpt", LAST))
             if path.is_dir():
-                raise ValueError(f"{checkpoint} is an exported model; glow {command} needs a .ckpt file")
+                remedy = "" if command == "fit" else "; glow evaluate measures an exported model"
+                raise ValueError(
+                    f"{checkpoint} is an exported model; glow {command} needs a .ckpt file or a run's folder{remedy}"
+                )
             if command == "fit":
-                _require_whole(path)
+                first_step = _whole(path)["global_step"]
             load_density(path)  # told better here than by Lightning, if something is wrong with it
             config = Path(scratch) / "config.yaml"
             config.write_text(config_of(path))
@@ -263,15 +274,24 @@ def main(command: str, arguments: list[str]) -> None:
     if not cli.trainer.is_global_zero:
         return
     if command == "fit":
-        cli.kind.finish(Path(cli.config.fit.run_dir), cli.datamodule)
-        print(f"run folder: {cli.config.fit.run_dir}")
+        _tell_end(cli, first_step)
     else:
         cli.kind.report(cli.model, cli.datamodule, command, cli.trainer.callback_metrics)
 
 
-def _require_whole(path: Path) -> None:
+def _tell_end(cli: GlowCLI, first_step: int) -> None:
+    trainer, run_dir = cli.trainer, Path(cli.config.fit.run_dir)
+    cli.kind.finish(run_dir, cli.datamodule)
+    if trainer.global_step == first_step:
+        print(nothing_left(trainer))
+    print(f"run folder: {run_dir}")
+    if (run_dir / LAST).exists():
+        print(f"next: glow {cli.kind.next_command} --checkpoint {shlex.quote(str(run_dir))}")
+
+
+def _whole(path: Path) -> dict[str, Any]:
     try:
-        read_whole(path)
+        return read_whole(path)
     except ValueError as error:
         earlier = f"--resume auto --run_dir {path.parent} takes one before it, if there is one"
         raise ValueError(f"{error}; {earlier}") from error

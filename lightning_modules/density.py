@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from glow_app.bijections import Memory
+from glow_app.checkpoint import CHECKPOINT_KEY
 from glow_app.flows import Glow
 from glow_app.model import ImageModel
 from lightning_modules.data import ImageDataModule
@@ -93,8 +95,23 @@ class DensityModule(LikelihoodModule):
         return self(*batch, generator)
 
     def evaluate(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Return bits/dim of ``num_draws`` draws."""
-        return self.model.bits_per_dim(*batch, self.num_draws, generator)
+        """Return bits/dim of ``num_draws`` draws; of the marginal, where the images are not of the model's classes."""
+        images, labels = batch
+        return self.model.bits_per_dim(images, labels if self.knows_labels else None, self.num_draws, generator)
+
+    @property
+    def knows_labels(self) -> bool:
+        """Whether the labels of the data are classes of the model: those of an unlabelled folder are all 0."""
+        data, expected = getattr(self.trainer, "datamodule", None), self.model.flow.num_classes
+        if expected is None or not isinstance(data, ImageDataModule):
+            return True
+        names = data.class_names
+        return len(names) == expected and self.model.class_names in ((), names)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the names of the classes from the checkpoint, where the data has not given them."""
+        if not self.model.class_names:
+            self.model.class_names = checkpoint[CHECKPOINT_KEY]["training"].get("classes", ())
 
 
 def _check_compilation(memory: Memory, device: str) -> None:

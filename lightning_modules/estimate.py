@@ -23,6 +23,7 @@ from lightning_modules.arguments import configs_first, take_option
 from lightning_modules.cli import GlowCLI
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
+from lightning_modules.help import HELP
 from lightning_modules.likelihood import check_precision
 from lightning_modules.loading import loading_speed
 from lightning_modules.quiet import quiet
@@ -108,13 +109,16 @@ def main(command: str, arguments: list[str]) -> None:
         UsageError: If it is wrong, or the run is one on vectors.
     """
     quiet()
+    if {"-h", "--help"} & set(arguments):
+        print(HELP[command])
+        return
     if take_option("--resume", arguments)[0] is not None:
         raise UsageError(f"glow {command} takes a configuration, and no --resume")
     batch_size, arguments = take_option("--batch-size", arguments)
     if batch_size is not None:
         arguments = [*arguments, f"--data.batch_size={batch_size}"]
     with tempfile.TemporaryDirectory() as scratch:
-        cli = EstimateCLI(["fit", *configs_first(arguments), f"--run_dir={scratch}"])
+        cli = EstimateCLI(["fit", *configs_first(arguments), f"--run_dir={scratch}"], command=command)
         release_run_dir(Path(scratch))
         module, data, trainer = cli.model, cli.datamodule, cli.trainer
         if not isinstance(module, DensityModule) or not isinstance(data, ImageDataModule):

@@ -39,6 +39,7 @@ class Kind:
         more_callbacks: Callbacks without any, which run before those.
         report: Prints what ``validate`` and ``test`` found.
         finish: What is done with a finished run.
+        next_command: What one does next with a run.
     """
 
     name: KindName
@@ -49,6 +50,7 @@ class Kind:
     more_callbacks: Sequence[type[Callback]]
     report: Callable[[Any, Any, str, Mapping[str, Any]], None]
     finish: Callable[[Path, Any], None]
+    next_command: str
 
 
 def _nothing(run_dir: Path, data: Any) -> None:
@@ -66,6 +68,7 @@ KINDS: dict[str, Kind] = {
         (Breakdown,),
         print_report,
         _nothing,
+        "sample",
     ),
     "vectors": Kind(
         "vectors",
@@ -76,6 +79,7 @@ KINDS: dict[str, Kind] = {
         (),
         print_vector_report,
         finish_vectors,
+        "test",
     ),
 }
 

@@ -33,11 +33,14 @@ def print_report(module: DensityModule, data: ImageDataModule, command: str, met
     channels, height, width = module.model.flow.image_shape
     draws = f"{module.num_draws} draw{'' if module.num_draws == 1 else 's'} of uniform dequantisation noise"
     estimated = trace_note(module.model, math.prod(module.model.flow.latent_shapes[-1]))
+    classes = "" if module.knows_labels else f", marginal over {module.model.flow.num_classes} classes"
     source = data.hparams["source"]
     print(
         f"{value:.4f} bits/dim  ({source}, {split} split, {num_images} images of {channels}x{height}x{width}, "
-        f"{num_bits}-bit, {draws}{estimated})"
+        f"{num_bits}-bit, {draws}{estimated}{classes})"
     )
+    if classes:
+        print("labels             the images have none of the model's classes, so all classes are taken together")
     counted = min(COUNTED_IMAGES, data.num_images("train"))
     histogram = histogram_bits_per_dim(data.images("train", counted), images, num_bits)
     print(f"{histogram:.4f} bits/dim  reference: a histogram for each pixel, counted on {counted} training images")

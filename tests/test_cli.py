@@ -55,6 +55,23 @@ def test_help_of_a_command_does_not_import_torch(command: str) -> None:
     assert f"usage: glow {command}" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["estimate", "validate", "test"])
+def test_help_of_a_command_around_training(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--help"], ["--checkpoint", "x", "-h"]):
+        assert main([command, *arguments]) == 0
+        assert capsys.readouterr().out.startswith(f"usage: glow {command} --")
+
+
+def test_help_of_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "--help"])
+    output = capsys.readouterr().out
+    assert output.startswith("usage: glow fit --config FILE")
+    assert "--resume PATH" in output
+    assert "--data.batch_size" in output
+    assert "cli.py" not in output
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     output = capsys.readouterr().out
@@ -104,6 +121,8 @@ def test_surplus_and_missing_arguments(one_line: object) -> None:
     assert "unknown argument extra" in one_line("sample", "--checkpoint", "x", "extra")  # type: ignore[operator]
     assert "PICTURE" in one_line("encode")  # type: ignore[operator]
     assert "expected two or more" in one_line("interpolate", "a.png", "--checkpoint", "x")  # type: ignore[operator]
+    for command in ("fit", "estimate"):
+        assert f"error: glow {command}: there is no model.flow; give --config FILE" in one_line(command)  # type: ignore[operator]
     for command in ("validate", "test"):
         assert "--checkpoint" in one_line(command)  # type: ignore[operator]
         assert "needs a path" in one_line(command, "--checkpoint")  # type: ignore[operator]
@@ -151,9 +170,21 @@ def test_an_unknown_key_of_a_configuration(one_line: object, tmp_path: Path) -> 
     assert "data.batchsize" in line
 
 
-@pytest.mark.parametrize("option", ["--data.batch_size=many", "--model.num_bits=[1]", "--trainer.max_epochs=1.5"])
-def test_a_value_of_the_wrong_type(one_line: object, option: str) -> None:
-    assert option.split("=")[0].strip("-") in one_line("fit", *FLOW, option)  # type: ignore[operator]
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("--data.batch_size=many", "a whole number"),
+        ("--model.num_bits=[1]", "a whole number"),
+        ("--trainer.max_epochs=abc", "a whole number or null"),
+        ("--data.resize=foo", "one of crop, stretch, pad"),
+        ("--ema.decay=x", "a number"),
+        ("--model.flow.num_steps=x", "a whole number or a list of whole numbers"),
+    ],
+)
+def test_a_value_of_the_wrong_type(one_line: object, option: str, expected: str) -> None:
+    name, _, value = option.removeprefix("--").partition("=")
+    line = one_line("fit", *FLOW, option)  # type: ignore[operator]
+    assert line == f"error: glow fit: {name} is {value}; expected {expected}\n"
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

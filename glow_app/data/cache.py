@@ -64,18 +64,19 @@ def decoded_folder(
     cache_dir = default_cache_dir() if cache_dir is None else cache_dir.expanduser()
     entry = cache_dir / cache_key(listing, image_shape, resize)
     found = _read_entry(entry, image_shape)
-    if found is not None:
-        if found.skipped:
-            logger.info(_skipped_message(listing, found.skipped))
-        return found
-    try:
-        return _build_entry(entry, listing, image_shape, resize)
-    except OSError as error:  # decoding reports its own errors: this one is about the cache
-        warnings.warn(
-            f"cannot write the image cache ({error}); decoding in memory, for this process only; set data.cache_dir",
-            stacklevel=2,
-        )
-        return _decode_in_memory(listing, image_shape, resize)
+    if found is None:
+        try:
+            found = _build_entry(entry, listing, image_shape, resize)
+        except OSError as error:  # decoding reports its own errors: this one is about the cache
+            warnings.warn(
+                f"cannot write the image cache ({error}); decoding in memory, for this process only; "
+                "set data.cache_dir",
+                stacklevel=2,
+            )
+            found = _decode_in_memory(listing, image_shape, resize)
+    if found.skipped:  # told of the cache as well: a file that is broken stays broken
+        warnings.warn(_skipped_message(listing, found.skipped), stacklevel=2)
+    return found
 
 
 def cache_key(listing: FolderListing, image_shape: _Shape, resize: Resize) -> str:
@@ -110,7 +111,7 @@ def _build_entry(entry: Path, listing: FolderListing, image_shape: _Shape, resiz
     building.mkdir()
     try:
         names, skipped = _write_images(building / "images.npy", listing, image_shape, resize)
-        _report(listing, names, skipped)
+        _require_images(listing, names, skipped)
         manifest = _manifest(listing, names, skipped, image_shape, resize)
         (building / "manifest.json").write_text(json.dumps(manifest), "utf-8")
         _publish(building, entry, image_shape)
@@ -192,15 +193,13 @@ def _decode_in_memory(listing: FolderListing, image_shape: _Shape, resize: Resiz
     images = [image for chunk in chunks for image in chunk.values]
     names = [name for chunk in chunks for name in chunk.names]
     skipped = [pair for chunk in chunks for pair in chunk.skipped]
-    _report(listing, names, skipped)
+    _require_images(listing, names, skipped)
     return DecodedFolder(np.stack(images), tuple(names), tuple(skipped))
 
 
-def _report(listing: FolderListing, names: list[str], skipped: list[tuple[str, str]]) -> None:
+def _require_images(listing: FolderListing, names: list[str], skipped: list[tuple[str, str]]) -> None:
     if not names:
         raise ValueError(f"no readable image: {_skipped_message(listing, skipped)}")
-    if skipped:
-        warnings.warn(_skipped_message(listing, skipped), stacklevel=2)
 
 
 def _skipped_message(listing: FolderListing, skipped: Sequence[tuple[str, str]]) -> str:

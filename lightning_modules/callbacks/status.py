@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from lightning_modules.likelihood import LikelihoodModule
 from lightning_modules.sharding import num_parameters
 
-__all__ = ["Status"]
+__all__ = ["Status", "nothing_left"]
 
 
 class Status:
@@ -85,6 +85,17 @@ class Status:
         if (device := self._module.device).type == "cuda":
             return torch.cuda.max_memory_allocated(device)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def nothing_left(trainer: pl.Trainer) -> str:
+    """Return why a fit has made no step: its limit was reached before."""
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    if 0 <= steps <= trainer.global_step:
+        found, option = f"already at {trainer.global_step:,} of {steps:,} steps", "max_steps"
+    else:
+        of = "" if epochs is None or epochs < 0 else f" of {epochs:,}"
+        found, option = f"already at {trainer.current_epoch:,}{of} epochs", "max_epochs"
+    return f"nothing was left to train: {found}; add --trainer.{option} N"
 
 
 def _duration(seconds: float) -> str:

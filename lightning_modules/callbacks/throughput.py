@@ -31,6 +31,10 @@ class Throughput(Callback):
         self._slow = 0
         self._told = False
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock: a resumed run may go on inside an epoch, whose start is behind it."""
+        self._restart(trainer)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock, after validation."""
         self._restart(trainer)

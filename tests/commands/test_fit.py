@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from glow_app.checkpoint import load_model
+from glow_app.data import load_split
 from glow_app.pretrained import load_pretrained, model_hash, read_config
 from lightning_modules.density import DensityModule
 
@@ -164,6 +165,8 @@ def test_a_run_goes_on_inside_an_epoch(
         assert glow("fit", "--run_dir", part, *options).code == 1
     result = glow("fit", "--resume", part / "now.ckpt")
     assert result.code == 0, result
+    # Not counted from the machine's start, where the clock stood when an epoch was gone on with.
+    assert min(logged(part, "images_per_second")) > 10
     assert_same_training(whole, part)
 
 
@@ -184,15 +187,25 @@ def test_a_finished_run_is_left_as_it_is(trained: Path, tmp_path: Path, glow: Ca
     copy.mkdir()
     for name in ("last.ckpt", "metrics.csv"):
         (copy / name).write_bytes((trained / name).read_bytes())
-    assert glow("fit", "--resume", copy / "last.ckpt").code == 0
+    result = glow("fit", "--resume", copy / "last.ckpt")
+    assert result.code == 0
+    assert "nothing was left to train: already at 2 of 2 epochs; add --trainer.max_epochs N\n" in result.output
     assert rows(copy) == rows(trained)
+
+
+def test_no_epoch_at_all_is_told(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:
+    result = glow("fit", "--run_dir", "run", *tiny_run, "--trainer.max_epochs", 0)
+    assert result.code == 0, result
+    assert result.output.endswith("at 0 of 0 epochs; add --trainer.max_epochs N\nrun folder: run\n")
 
 
 def test_resuming_changes_what_is_asked(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
     (tmp_path / "run").mkdir()
     last = tmp_path / "run" / "last.ckpt"
     last.write_bytes((trained / "last.ckpt").read_bytes())
-    assert glow("fit", "--resume", last, "--trainer.max_epochs", "3").code == 0
+    result = glow("fit", "--resume", last, "--trainer.max_epochs", "3")
+    assert result.code == 0
+    assert "nothing was left" not in result.output
     assert load(last)["global_step"] == 24
 
 
@@ -200,7 +213,8 @@ def test_runs_get_folders_of_their_own(tmp_path: Path, glow: Callable[..., Any],
     result = glow("fit", "--name", "mine", *tiny_run, "--trainer.max_epochs", 1, "--data.limit", 32)
     assert result.code == 0, result
     (folder,) = (tmp_path / "runs" / "mine").iterdir()
-    assert f"run folder: runs/mine/{folder.name}" in result.output
+    run = f"runs/mine/{folder.name}"
+    assert result.output.endswith(f"\nrun folder: {run}\nnext: glow sample --checkpoint {run}\n")
     assert (folder / "last.ckpt").exists()
 
 
@@ -238,3 +252,46 @@ def test_a_folder_with_a_broken_file_trains(tmp_path: Path, glow: Callable[..., 
     assert result.code == 0, result
     assert sum("broken.png" in line and "1 of 51 files" in line for line in result.errors) == 1, result.errors
     assert (tmp_path / "run" / "model").is_dir()
+    again = glow("fit", "--run_dir", tmp_path / "again", *tiny_run, *options)
+    assert sum("1 of 51 files" in line for line in again.errors) == 1, again.errors
+
+
+@pytest.fixture
+def two_kinds(tmp_path: Path) -> Path:
+    """A folder of a class of dark pictures and one of bright ones."""
+    root = tmp_path / "kinds"
+    for index in range(80):
+        pixels = np.random.default_rng(index).integers(0, 64, (8, 8), dtype=np.uint8) + 160 * (index % 2)
+        path = root / ("bright" if index % 2 else "dark") / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return root
+
+
+def test_images_without_classes_are_tested_by_the_marginal(
+    two_kinds: Path, glow: Callable[..., Any], tiny_run: list[str]
+) -> None:
+    options = ["--data.source=folder", "--data.root", two_kinds, "--data.batch_size=16", "--model.flow.num_classes=2"]
+    assert glow("fit", "--run_dir", "run", *tiny_run, *options, "--trainer.max_epochs=4").code == 0
+    labelled = glow("test", "--checkpoint", "run").output
+    assert "marginal" not in labelled
+    flat = two_kinds.parent / "flat"
+    flat.mkdir()
+    for path in (two_kinds / "dark").iterdir():
+        path.rename(flat / path.name)
+    result = glow("test", "--checkpoint", "run", "--data.root", flat)
+    assert result.code == 0, result
+    assert "marginal over 2 classes)\n" in result.output
+    model = load_model("run/best.ckpt")
+    assert model.class_names == ("bright", "dark")
+    held_out = load_split("folder", "test", (1, 8, 8), root=flat, limit=256)
+    images = torch.from_numpy(np.asarray(held_out.images))
+    found = float(result.output.splitlines()[0].split()[0])
+    assert found == pytest.approx(float(model.bits_per_dim(images).mean()), abs=0.1)
+    as_the_first_class = model.bits_per_dim(images, torch.zeros(len(images), dtype=torch.int64))
+    assert found < float(as_the_first_class.mean()) - 0.2
+    renamed = two_kinds / "faint"
+    renamed.mkdir()
+    for path in flat.iterdir():
+        path.rename(renamed / path.name)
+    assert "marginal over 2 classes" in glow("test", "--checkpoint", "run").output
