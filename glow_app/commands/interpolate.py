@@ -59,6 +59,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace, is_known: bool) -> None:
+    for image in arguments.images:
+        if Path(image).is_dir():
+            raise UsageError(f"{image} is a folder; glow interpolate expects picture files")
     count = len(arguments.images)
     if count < 2 or (arguments.mix and count > 2):
         expected = "two" if arguments.mix else "two or more"

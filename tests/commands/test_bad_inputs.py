@@ -234,7 +234,11 @@ def test_bad_pictures(trained: Path, tmp_path: Path, refused: Refused) -> None:
 
 def test_a_folder_in_the_place_of_a_picture(trained: Path, pictures: list[Path], refused: Refused) -> None:
     folder = pictures[0].parent
-    message = refused("interpolate", pictures[0], folder, "--checkpoint", trained)
+    for more in ([], [pictures[0]]):
+        message = refused("interpolate", folder, *more, "--checkpoint", trained, code=2)
+        assert message == f"error: {folder} is a folder; glow interpolate expects picture files"
+    Path("a.csv").write_text(f"file,a\n{folder},1\n{pictures[0]},0\n")
+    message = refused("edit", "learn", "--attributes", "a.csv", "--checkpoint", trained)
     assert message == f"error: {folder} is a folder; expected picture files"
 
 
