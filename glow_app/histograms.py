@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from glow_app.captions import INK, PAPER, font, text_width
 
 __all__ = ["histogram_picture"]
 
@@ -25,18 +27,17 @@ def histogram_picture(
     columns = min(2, len(values))
     rows = -(-len(values) // columns)
     size = (columns * (WIDTH + MARGIN) + MARGIN, rows * (HEIGHT + TITLE + MARGIN) + MARGIN + TITLE)
-    picture = Image.new("RGB", size, "white")
+    picture = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(picture, "RGBA")
-    font = ImageFont.load_default(14)
     x = MARGIN
     for name, colour in zip(names, COLOURS, strict=True):
         draw.rectangle((x, MARGIN, x + 12, MARGIN + 12), fill=(*colour, 160))
-        draw.text((x + 18, MARGIN - 3), name, "black", font)
-        x += 40 + round(draw.textlength(name, font))
+        draw.text((x + 18, MARGIN - 3), name, INK, font(14))
+        x += 40 + text_width(name, 14)
     for number, (title, sets) in enumerate(values.items()):
         left = MARGIN + number % columns * (WIDTH + MARGIN)
         top = MARGIN + TITLE + number // columns * (HEIGHT + TITLE + MARGIN)
-        draw.text((left, top), f"{title}  {notes.get(title, '')}", "black", font)
+        draw.text((left, top), f"{title}  {notes.get(title, '')}", INK, font(14))
         _panel(draw, left, top + TITLE - 8, sets)
     return picture
 
@@ -55,7 +56,6 @@ def _panel(draw: ImageDraw.ImageDraw, left: int, top: int, sets: tuple[Sequence[
                 x, y = left + number * width, top + HEIGHT * (1 - value / peak)
                 box = (x, y, x + width - 1, top + HEIGHT)
                 draw.rectangle(box, fill=(*colour, 130))
-    draw.line((left, top + HEIGHT, left + WIDTH, top + HEIGHT), fill="black")
-    font = ImageFont.load_default(11)
-    draw.text((left, top + HEIGHT + 2), f"{edges[0]:.3g}", "black", font)
-    draw.text((left + WIDTH, top + HEIGHT + 2), f"{edges[-1]:.3g}", "black", font, anchor="ra")
+    draw.line((left, top + HEIGHT, left + WIDTH, top + HEIGHT), fill=INK)
+    draw.text((left, top + HEIGHT + 2), f"{edges[0]:.3g}", INK, font(11))
+    draw.text((left + WIDTH, top + HEIGHT + 2), f"{edges[-1]:.3g}", INK, font(11), anchor="ra")

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from glow_app.captions import captioned
 from glow_app.data.resizing import array_to_image
 from glow_app.files import atomic_file
 
-__all__ = ["enlarged", "grid", "png_bytes", "read_png_text", "save_png", "to_pil"]
+__all__ = ["columns_for", "enlarged", "grid", "picture_of_rows", "png_bytes", "read_png_text", "save_png", "to_pil"]
+
+WHITE, LINE = 255, 128  # grey levels of the paper, and of the lines around images
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -33,26 +36,70 @@ def enlarged(images: Tensor, factor: int) -> Tensor:
     return images.cpu().repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
 
 
-def grid(images: Tensor, columns: int | None = None, min_side: int = 480) -> Image.Image:
-    """Return one picture of many images, row by row, with a line between them.
+def columns_for(count: int, turn: int = 1) -> int:
+    """Return images a row that make about a square, full rows before others.
+
+    Args:
+        count: How many images.
+        turn: After how many images the first kind comes again: rows are of whole turns, so that a kind has a column.
+    """
+    whole = (columns for columns in range(turn, count + 1, turn) if count % columns == 0)
+    nearest = min(whole, key=lambda columns: (_out_of_square(columns, count), -columns), default=count)
+    if nearest % turn == 0 and _out_of_square(nearest, count) <= 2.5:
+        return nearest
+    return math.ceil(math.sqrt(count)) if turn == 1 else turn * max(1, round(math.sqrt(count) / turn))
+
+
+def _out_of_square(columns: int, count: int) -> float:
+    return max(columns**2, count) / min(columns**2, count)
+
+
+def grid(
+    images: Tensor,
+    columns: int | None = None,
+    min_side: int = 480,
+    *,
+    above: Sequence[str] = (),
+    left: Sequence[str] = (),
+) -> Image.Image:
+    """Return one picture of many images, row by row; see :func:`picture_of_rows`.
 
     Args:
         images: (B, C, H, W), uint8.
-        columns: Images a row; as square as possible if None.
-        min_side: Pixels are enlarged by a whole factor until a row is at least so wide: small images are hard to see.
+        columns: Images a row; as :func:`columns_for` if None.
+        min_side: Of the picture.
+        above: A caption for each column.
+        left: A caption for each row.
     """
-    count, channels, height, width = images.shape
-    columns = min(columns or math.ceil(math.sqrt(count)), count)
-    rows = math.ceil(count / columns)
+    columns = min(columns or columns_for(len(images)), len(images))
+    return picture_of_rows(images.split(columns), min_side, above=above[:columns], left=left)
+
+
+def picture_of_rows(
+    rows: Sequence[Tensor], min_side: int = 480, *, above: Sequence[str] = (), left: Sequence[str] = ()
+) -> Image.Image:
+    """Return one picture of rows of images, each image within a thin line; where a row is shorter, it is white.
+
+    Args:
+        rows: (B, C, H, W), uint8, each; B may differ.
+        min_side: Pixels are enlarged by a whole factor until a row is at least so wide: small images are hard to see.
+        above: A caption for each column; see :func:`~glow_app.captions.captioned`.
+        left: A caption for each row.
+    """
+    columns = max(map(len, rows))
+    channels, height, width = rows[0].shape[1:]
     factor = math.ceil(min_side / (columns * width))
     gap = 1 if factor == 1 else 2
     cell_height, cell_width = height * factor + gap, width * factor + gap
-    canvas = torch.full((channels, rows * cell_height + gap, columns * cell_width + gap), 128, dtype=torch.uint8)
-    for index, image in enumerate(enlarged(images, factor)):
-        top = gap + index // columns * cell_height
-        left = gap + index % columns * cell_width
-        canvas[:, top : top + height * factor, left : left + width * factor] = image
-    return to_pil(canvas)
+    shape = (channels, len(rows) * cell_height + gap, columns * cell_width + gap)
+    canvas = torch.full(shape, WHITE, dtype=torch.uint8)
+    for number, row in enumerate(rows):
+        top = number * cell_height
+        canvas[:, top : top + cell_height + gap, : len(row) * cell_width + gap] = LINE
+        for index, image in enumerate(enlarged(row, factor)):
+            x, y = gap + index * cell_width, gap + top
+            canvas[:, y : y + height * factor, x : x + width * factor] = image
+    return captioned(to_pil(canvas), above, left)
 
 
 def save_png(picture: Image.Image, path: Path, text: Mapping[str, Any] | None = None) -> None:

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from registry import random_images
 
-from glow_app.images import grid, read_png_text, save_png, to_pil
+from glow_app.images import columns_for, grid, picture_of_rows, read_png_text, save_png, to_pil
 
-GREY = 128
+GREY, WHITE = 128, 255
 
 
 def array(picture: Image.Image) -> np.ndarray:
@@ -57,7 +57,34 @@ def test_every_image_has_its_place(
         enlarged = np.kron(image.permute(1, 2, 0).numpy(), np.ones((factor, factor, 1), dtype=np.uint8))
         assert np.array_equal(picture[place], enlarged)
         rest[place] = False
-    assert (picture[rest] == GREY).all()
+    # Thin lines around the images, and nothing where there is none.
+    hole = np.zeros_like(rest)
+    if missing := expected_columns * expected_rows - count:
+        hole[-height:, -missing * width :] = True
+    assert (picture[rest & ~hole] == GREY).all()
+    assert (picture[hole] == WHITE).all()
+
+
+def test_rows_may_be_of_different_lengths() -> None:
+    rows = random_images(3, (1, 4, 6)), random_images(1, (1, 4, 6), seed=1), random_images(2, (1, 4, 6), seed=2)
+    picture = np.asarray(picture_of_rows(rows, min_side=1))
+    assert picture.shape == (3 * 5 + 1, 3 * 7 + 1)
+    for number, row in enumerate(rows):
+        for index, image in enumerate(row):
+            assert np.array_equal(picture[1 + 5 * number : 5 + 5 * number, 1 + 7 * index : 7 + 7 * index], image[0])
+    assert (picture[6:10, 8:] == WHITE).all()
+    assert (picture[5, 8:] == GREY).all()
+
+
+@pytest.mark.parametrize(
+    ("count", "turn", "columns"),
+    [
+        *((1, 1, 1), (2, 1, 2), (3, 1, 2), (5, 1, 3), (6, 1, 3), (16, 1, 4), (24, 1, 6), (25, 1, 5), (40, 1, 8)),
+        *((16, 2, 4), (40, 2, 8), (9, 2, 4), (18, 3, 6), (20, 5, 5), (20, 10, 10), (50, 10, 10), (16, 10, 10)),
+    ],
+)
+def test_grids_are_about_square_and_full_where_they_can_be(count: int, turn: int, columns: int) -> None:
+    assert columns_for(count, turn) == columns
 
 
 @pytest.mark.parametrize(("side", "factor"), [(8, 20), (28, 6), (32, 5), (100, 2), (1000, 1)])

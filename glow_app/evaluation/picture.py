@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
+from glow_app.captions import INK, PAPER, font, text_width
 from glow_app.images import enlarged, grid
 
 __all__ = ["neighbour_picture"]
@@ -18,15 +19,14 @@ def neighbour_picture(blocks: Mapping[str, Tensor]) -> Image.Image:
     Args:
         blocks: Title to images, uint8 (N, K, C, H, W), all of the same N.
     """
-    font = ImageFont.load_default(13)
     panels = [(title, _panel(images)) for title, images in blocks.items()]
-    widths = [max(panel.width, round(font.getlength(title))) for title, panel in panels]
+    widths = [max(panel.width, text_width(title)) for title, panel in panels]
     size = (sum(widths) + GAP * (len(panels) + 1), panels[0][1].height + TITLE + GAP)
-    picture = Image.new("RGB", size, "white")
+    picture = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(picture)
     left = GAP
     for (title, panel), width in zip(panels, widths, strict=True):
-        draw.text((left, 4), title, "black", font)
+        draw.text((left, 4), title, INK, font())
         picture.paste(panel, (left, TITLE))
         left += width + GAP
     return picture
