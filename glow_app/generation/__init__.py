@@ -1,12 +1,20 @@
 """What a model is used for: small functions on an ``ImageModel``."""
 
 from glow_app.generation.blend import blend, interpolate, mix_levels
-from glow_app.generation.classes import class_number, class_probabilities, class_text, infer_labels
+from glow_app.generation.classes import (
+    class_facts,
+    class_name,
+    class_number,
+    class_probabilities,
+    class_text,
+    infer_labels,
+)
 from glow_app.generation.detect import Detection, detect
 from glow_app.generation.edit import Direction, edit, learn_directions, load_direction, load_directions, save_direction
+from glow_app.generation.grid import num_shown, sample_grid, turn_length
 from glow_app.generation.latents import Latents, load_latents, save_latents
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
-from glow_app.generation.sample import labels_of_seeds, sample_batches, sweep, walk
+from glow_app.generation.sample import class_turns, labels_of_seeds, sample_batches, sweep, walk
 from glow_app.generation.score import ODDITIES, Measures, Typical, measure, measure_samples, oddities
 
 __all__ = [
@@ -18,9 +26,12 @@ __all__ = [
     "Reconstruction",
     "Typical",
     "blend",
+    "class_facts",
+    "class_name",
     "class_number",
     "class_probabilities",
     "class_text",
+    "class_turns",
     "detect",
     "edit",
     "infer_labels",
@@ -33,11 +44,14 @@ __all__ = [
     "measure",
     "measure_samples",
     "mix_levels",
+    "num_shown",
     "oddities",
     "reconstruct",
     "sample_batches",
+    "sample_grid",
     "save_direction",
     "save_latents",
     "sweep",
+    "turn_length",
     "walk",
 ]

@@ -8,7 +8,7 @@ from glow_app.model import ImageModel
 from glow_app.seeding import image_generators
 from glow_app.usage import closest
 
-__all__ = ["class_number", "class_probabilities", "class_text", "infer_labels"]
+__all__ = ["class_facts", "class_name", "class_number", "class_probabilities", "class_text", "infer_labels"]
 
 
 def class_number(model: ImageModel, name: str) -> int:
@@ -31,6 +31,16 @@ def class_number(model: ImageModel, name: str) -> int:
             f"there is no class {name}{closest(name, model.class_names)}; expected 0 to {num_classes - 1}{names}"
         )
     return known[name.casefold()]
+
+
+def class_name(model: ImageModel, number: int) -> str:
+    """Return the name of a class, or its number where the model does not know names."""
+    return model.class_names[number] if model.class_names else str(number)
+
+
+def class_facts(model: ImageModel, number: int) -> dict[str, int | str]:
+    """Return what a picture says of its class: ``label``, and ``class``, the name, where the model knows it."""
+    return {"label": number, **({"class": model.class_names[number]} if model.class_names else {})}
 
 
 def class_text(model: ImageModel, number: int) -> str:

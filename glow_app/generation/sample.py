@@ -8,7 +8,7 @@ from torch import Tensor
 from glow_app.generation.blend import along_arc
 from glow_app.model import ImageModel
 
-__all__ = ["Temperature", "labels_of_seeds", "sample_batches", "sweep", "walk"]
+__all__ = ["Temperature", "class_turns", "labels_of_seeds", "sample_batches", "sweep", "walk"]
 
 Temperature = float | Sequence[float]
 
@@ -43,19 +43,31 @@ def sample_batches(
         yield from zip(seeds[: seed + num - start], images, strict=False)
 
 
-def labels_of_seeds(model: ImageModel, seeds: Sequence[int], label: int | Sequence[int] | None) -> Tensor | None:
-    """Return the class of each seed; None where the model has no classes.
+def class_turns(model: ImageModel, label: int | Sequence[int] | None) -> Sequence[int] | None:
+    """Return the classes that images take in turn; that of seed s is number s modulo how many they are, from 0.
 
+    Args:
+        model: None is returned where it has no classes.
+        label: One class or several; None stands for all.
     Raises:
-        ValueError: If there is a label all the same.
+        ValueError: If there is a label, and the model has no classes.
     """
     num_classes = model.flow.num_classes
     if num_classes is None:
         if label is not None:
             raise ValueError("this model is not class-conditional; leave --label out")
         return None
-    turns = range(num_classes) if label is None else [label] if isinstance(label, int) else label
-    return torch.tensor([turns[seed % len(turns)] for seed in seeds])
+    return range(num_classes) if label is None else [label] if isinstance(label, int) else label
+
+
+def labels_of_seeds(model: ImageModel, seeds: Sequence[int], label: int | Sequence[int] | None) -> Tensor | None:
+    """Return the class of each seed; None where the model has no classes.
+
+    Raises:
+        ValueError: If there is a label all the same.
+    """
+    turns = class_turns(model, label)
+    return None if turns is None else torch.tensor([turns[seed % len(turns)] for seed in seeds])
 
 
 def sweep(

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 
-from glow_app.images import grid, save_png
+from glow_app.generation import labels_of_seeds, sample_grid
+from glow_app.images import save_png
 from lightning_modules.density import DensityModule
 from lightning_modules.run_loggers import RunLogger
 from lightning_modules.sharding import is_sharded
@@ -47,11 +47,10 @@ class SampleGrids(Callback):
         assert isinstance(pl_module, DensityModule)
         folder = Path(trainer.default_root_dir) / "samples"
         folder.mkdir(parents=True, exist_ok=True)
-        num_classes = pl_module.model.flow.num_classes
-        labels = None if num_classes is None else torch.arange(self.num_images) % num_classes
+        model = pl_module.model
+        labels = labels_of_seeds(model, range(self.seed, self.seed + self.num_images), None)
         for temperature in self.temperatures:
-            # A class-conditional model's grid has a column for each class.
-            picture = grid(pl_module.model.sample(self.num_images, temperature, self.seed, labels), num_classes)
+            picture = sample_grid(model, model.sample(self.num_images, temperature, self.seed, labels), self.seed)
             if not trainer.is_global_zero:
                 continue
             try:

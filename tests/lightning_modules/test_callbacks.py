@@ -10,6 +10,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from rich.console import Console
 from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_module, tiny_trainer
@@ -25,6 +26,8 @@ from torch.optim.lr_scheduler import (
 
 from glow_app.bijections import SolverError
 from glow_app.checkpoint import load_model, read_checkpoint
+from glow_app.generation import sample_batches, sample_grid
+from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash, read_config
 from glow_app.seeding import step_generator
 from lightning_modules.callbacks import (
@@ -380,6 +383,27 @@ class TestSampleGrids:
         for t in ("0.50", "1.00"):
             assert files[f"epoch00000_t{t}.png"] == files[f"epoch00001_t{t}.png"]
         assert files["epoch00000_t0.50.png"] != files["epoch00000_t1.00.png"]
+
+    def drawn(self, folder: Path, num_classes: int, **options: Any) -> tuple[ImageModel, np.ndarray]:
+        """The model and its first grid."""
+        module = self.still(num_classes)
+        module.model.initialize(torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8), torch.arange(16) % num_classes)
+        trainer = MagicMock(
+            is_global_zero=True, sanity_checking=False, current_epoch=0, default_root_dir=folder, loggers=[]
+        )
+        SampleGrids([0.7], **options).on_validation_epoch_end(trainer, module)
+        with Image.open(folder / "samples" / "epoch00000_t0.70.png") as picture:
+            return module.model, np.asarray(picture)
+
+    @pytest.mark.parametrize("num_classes", [2, 3, 10])
+    def test_few_classes_make_no_tower(self, tmp_path: Path, num_classes: int) -> None:
+        height, width = self.drawn(tmp_path, num_classes)[1].shape
+        assert height < 1.3 * width
+
+    def test_a_seed_is_of_the_class_that_glow_sample_takes(self, tmp_path: Path) -> None:
+        model, picture = self.drawn(tmp_path, 3, num_images=9, seed=4)
+        images = torch.stack([image for _, image in sample_batches(model, 9, 0.7, 4, batch_size=9)])
+        assert np.array_equal(picture, np.asarray(sample_grid(model, images, 4)))
 
     def test_the_seed_decides(self, tmp_path: Path) -> None:
         for folder, seed in (("a", 0), ("b", 0), ("c", 1)):

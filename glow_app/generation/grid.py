@@ -1,0 +1,47 @@
+"""Drawn images as one picture."""
+
+from collections.abc import Sequence
+
+from PIL import Image
+from torch import Tensor
+
+from glow_app.generation.classes import class_name
+from glow_app.generation.sample import class_turns
+from glow_app.images import columns_for, grid
+from glow_app.model import ImageModel
+
+__all__ = ["num_shown", "sample_grid", "turn_length"]
+
+LARGEST_TURN = 12  # classes beside each other; of more, names and images would be too small to see
+LARGEST_GRID = 100  # images
+
+
+def turn_length(model: ImageModel, label: int | Sequence[int] | None = None) -> int:
+    """Return after how many drawn images a grid comes to the first one's class again: 1 where they have no columns.
+
+    Args:
+        model: The model.
+        label: As of :func:`~glow_app.generation.sample_batches`.
+    """
+    turns = class_turns(model, label) or []
+    return len(turns) if 1 < len(turns) <= LARGEST_TURN else 1
+
+
+def num_shown(count: int, turn: int = 1) -> int:
+    """Return how many of so many images, the first ones, a grid shows: at most 100, and of whole turns if not all."""
+    return count if count <= LARGEST_GRID else LARGEST_GRID - LARGEST_GRID % turn
+
+
+def sample_grid(model: ImageModel, images: Tensor, seed: int, label: int | Sequence[int] | None = None) -> Image.Image:
+    """Return images as one picture in which each class keeps to its columns, below its name, if there are at most 12.
+
+    Args:
+        model: That drew them.
+        images: (B, C, H, W), uint8, of the seeds from ``seed`` on.
+        seed: Of the first, which decides whose class stands first.
+        label: As of :func:`~glow_app.generation.sample_batches`.
+    """
+    turns, turn = class_turns(model, label) or [], turn_length(model, label)
+    columns = columns_for(len(images), turn)
+    names = [class_name(model, turns[number % turn]) for number in range(seed, seed + columns)] if turn > 1 else []
+    return grid(images, columns, above=names)

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from registry import random_images, tiny_model
+
+from glow_app.generation import num_shown, sample_grid, turn_length
+from glow_app.images import grid
+from glow_app.model import ImageModel
+
+
+@pytest.fixture(scope="module")
+def model() -> ImageModel:
+    model = tiny_model(num_classes=3)
+    model.class_names = ["cat", "dog", "owl"]
+    return model
+
+
+def test_classes_keep_to_their_columns_under_their_names(model: ImageModel) -> None:
+    images = random_images(12)
+    for seed, names in ((0, ["cat", "dog", "owl"]), (4, ["dog", "owl", "cat"])):
+        found = sample_grid(model, images, seed)
+        assert np.array_equal(np.asarray(found), np.asarray(grid(images, 3, above=names)))
+    found = sample_grid(model, images, 1, [2, 0])
+    assert np.array_equal(np.asarray(found), np.asarray(grid(images, 4, above=["cat", "owl", "cat", "owl"])))
+
+
+def test_a_class_without_a_name_is_its_number() -> None:
+    images = random_images(4)
+    expected = grid(images, 2, above=["1", "0"])
+    assert np.array_equal(np.asarray(sample_grid(tiny_model(num_classes=2), images, 5)), np.asarray(expected))
+
+
+def test_one_class_many_or_none_have_no_columns(model: ImageModel) -> None:
+    images, expected = random_images(12), np.asarray(grid(random_images(12), 4))
+    assert np.array_equal(np.asarray(sample_grid(model, images, 1, 2)), expected)
+    assert np.array_equal(np.asarray(sample_grid(tiny_model(), images, 1)), expected)
+    assert np.array_equal(np.asarray(sample_grid(tiny_model(num_classes=13), images, 1)), expected)
+    with pytest.raises(ValueError, match="not class-conditional"):
+        sample_grid(tiny_model(), images, 1, 2)
+
+
+def test_of_many_images_whole_turns_are_shown(model: ImageModel) -> None:
+    assert [turn_length(model, label) for label in (None, [1, 2], 1)] == [3, 2, 1]
+    assert turn_length(tiny_model()) == 1
+    assert [num_shown(count, 3) for count in (1, 100, 101, 10**9)] == [1, 100, 99, 99]
+    assert num_shown(500, 10) == num_shown(500) == 100
