@@ -8,6 +8,7 @@ from torch import Tensor
 
 from glow_app.files import atomic_file
 from glow_app.images import enlarged, to_pil
+from glow_app.usage import counted
 
 __all__ = ["ANIMATIONS", "save_animation"]
 
@@ -27,7 +28,7 @@ def save_animation(
         ValueError: If there are not two frames, the format is another, or MP4 is not to be had.
     """
     if len(frames) < 2:
-        raise ValueError(f"there are {len(frames)} frames; an animation needs at least 2")
+        raise ValueError(f"got {counted(len(frames), 'frame')}; an animation needs at least 2")
     write = _WRITERS.get(path.suffix.lower())
     if write is None:
         raise ValueError(f"{path} has no suffix of an animation; expected one of {', '.join(ANIMATIONS)}")

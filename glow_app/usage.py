@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-__all__ = ["Parser", "UsageError", "closest", "format_warning"]
+__all__ = ["Parser", "UsageError", "closest", "counted", "format_warning", "size_text"]
 
 
 class UsageError(Exception):
@@ -24,6 +24,16 @@ def _alike(word: str, known: list[str]) -> list[str]:
     # Without the dashes, which make any two options alike.
     bare = {one.lstrip("-"): one for one in known}
     return [bare[one] for one in difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.7)]
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number of things, such as ``1 image`` or ``2,000 images``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def size_text(width: int, height: int) -> str:
+    """Return the size of a picture, and which number is which where that matters, such as ``28x28``."""
+    return f"{width}x{height}" + ("" if width == height else " (width x height)")
 
 
 def format_warning(message: Warning | str, *_: object, **__: object) -> str:

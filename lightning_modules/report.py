@@ -7,6 +7,7 @@ from typing import Any
 from glow_app.baselines import histogram_bits_per_dim, png_bits_per_dim
 from glow_app.data import Split
 from glow_app.trace_note import trace_note
+from glow_app.usage import counted, size_text
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 
@@ -31,18 +32,18 @@ def print_report(module: DensityModule, data: ImageDataModule, command: str, met
     num_bits = module.model.num_bits
     value = float(metrics[f"{'val' if command == 'validate' else 'test'}/bpd"])
     channels, height, width = module.model.flow.image_shape
-    draws = f"{module.num_draws} draw{'' if module.num_draws == 1 else 's'} of uniform dequantisation noise"
+    draws = f"{counted(module.num_draws, 'draw')} of uniform dequantisation noise"
     estimated = trace_note(module.model, math.prod(module.model.flow.latent_shapes[-1]))
     classes = "" if module.knows_labels else f", marginal over {module.model.flow.num_classes} classes"
     source = data.hparams["source"]
     print(
-        f"{value:.4f} bits/dim  ({source}, {split} split, {num_images} images of {channels}x{height}x{width}, "
-        f"{num_bits}-bit, {draws}{estimated}{classes})"
+        f"{value:.4f} bits/dim  ({source}, {split} split, {counted(num_images, 'image')} of "
+        f"{size_text(width, height)}, {counted(channels, 'channel')}, {num_bits}-bit, {draws}{estimated}{classes})"
     )
     if classes:
         print("labels             the images have none of the model's classes, so all classes are taken together")
-    counted = min(COUNTED_IMAGES, data.num_images("train"))
-    histogram = histogram_bits_per_dim(data.images("train", counted), images, num_bits)
-    print(f"{histogram:.4f} bits/dim  reference: a histogram for each pixel, counted on {counted} training images")
+    num = min(COUNTED_IMAGES, data.num_images("train"))
+    histogram = histogram_bits_per_dim(data.images("train", num), images, num_bits)
+    print(f"{histogram:.4f} bits/dim  reference: a histogram for each pixel, counted on {num} training images")
     same = "the same images" if len(images) == num_images else f"the first {len(images)} images"
     print(f"{png_bits_per_dim(images, num_bits):.4f} bits/dim  reference: one PNG of {same}")

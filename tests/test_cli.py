@@ -10,7 +10,7 @@ import pytest
 
 from glow_app import __version__, cli
 from glow_app.cli import COMMANDS, TRAINING, main
-from glow_app.usage import closest
+from glow_app.usage import closest, counted, size_text
 
 
 @pytest.fixture
@@ -232,6 +232,11 @@ def test_any_error_is_one_line(
     monkeypatch.setattr(cli, "_dispatch", fail)
     assert main(["sample"]) == code
     assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_words_for_numbers() -> None:
+    assert [counted(number, "image") for number in (0, 1, 3000)] == ["0 images", "1 image", "3,000 images"]
+    assert [size_text(28, 28), size_text(1200, 300)] == ["28x28", "1200x300 (width x height)"]
 
 
 def test_closest() -> None:

@@ -172,7 +172,8 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "anot
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise FileExistsError(f"{existing[0]}{more} exists already; choose {instead} or pass --overwrite")
+        verb = "exist" if more else "exists"
+        raise FileExistsError(f"{existing[0]}{more} {verb} already; choose {instead} or pass --overwrite")
 
 
 def read_images(model: "ImageModel", paths: Sequence[str]) -> "Tensor":

@@ -11,6 +11,7 @@ from glow_app.commands.common import (
     positive_int,
     refuse_existing,
 )
+from glow_app.usage import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,4 +39,4 @@ def run(arguments: argparse.Namespace) -> None:
         images = model.decode([level[part].to(model.device, model.dtype) for level in latents.levels], labels)
         for name, image in zip(names[part], images, strict=True):
             save_png(to_pil(image), output_folder(arguments) / name)
-    print(f"{len(names)} images: {folder}")
+    print(f"{counted(len(names), 'image')}: {folder}")

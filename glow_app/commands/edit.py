@@ -20,7 +20,7 @@ from glow_app.commands.common import (
     refuse_existing,
 )
 from glow_app.strength import check_strength
-from glow_app.usage import UsageError
+from glow_app.usage import UsageError, counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,7 +99,7 @@ def _learn(arguments: argparse.Namespace) -> None:
     classes.tell()
     for name, direction in learnt.items():
         path = save_direction(direction, name, model, folder)
-        print(f"{name}, from {direction.num_images} images: {path}")
+        print(f"{name}, from {counted(direction.num_images, 'image')}: {path}")
         for hidden in directions_folders(arguments)[1:]:
             if (hidden / path.name).exists():
                 print(f"{name} is used in the place of the model's own from now on; --directions {hidden} takes that")

@@ -18,7 +18,7 @@ from glow_app.commands.common import (
     refuse_existing,
 )
 from glow_app.commands.sample import LARGEST_SEED, seed, temperatures
-from glow_app.usage import UsageError
+from glow_app.usage import UsageError, counted, size_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,10 +101,10 @@ def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData
         train_limit=arguments.train_limit,
     )
     known = "as in the training" if data.facts["as_in_training"] else "not recorded whether the training held them out"
-    size = "x".join(map(str, model.flow.image_shape))
+    channels, height, width = model.flow.image_shape
     print(
-        f"data: {data.facts['source']} ({known}), {len(data.held_out)} images of the {arguments.split} split, {size}, "
-        f"{model.num_bits}-bit"
+        f"data: {data.facts['source']} ({known}), {counted(len(data.held_out), 'image')} of the {arguments.split} "
+        f"split, {size_text(width, height)}, {counted(channels, 'channel')}, {model.num_bits}-bit"
     )
     return data
 

@@ -11,7 +11,7 @@ from glow_app.commands.common import (
     read_images,
     refuse_existing,
 )
-from glow_app.usage import UsageError
+from glow_app.usage import UsageError, counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         save_png(grid(frames, columns=len(frames) if len(images) == 2 else arguments.frames - 1), output)
     else:
         save_animation(frames, output, arguments.seconds, there_and_back=True)
-    print(f"{len(frames)} frames: {output}")
+    print(f"{counted(len(frames), 'frame')}: {output}")
 
 
 def _check(arguments: argparse.Namespace, is_known: bool) -> None:
@@ -65,11 +65,10 @@ def _check(arguments: argparse.Namespace, is_known: bool) -> None:
     count = len(arguments.images)
     if count < 2 or (arguments.mix and count > 2):
         expected = "two" if arguments.mix else "two or more"
-        raise UsageError(f"glow interpolate got {count} picture{'s' * (count > 1)}; expected {expected}")
+        raise UsageError(f"glow interpolate got {counted(count, 'picture')}; expected {expected}")
     if arguments.label is not None and len(arguments.label) != count:
-        raise UsageError(
-            f"glow interpolate got {len(arguments.label)} classes for {count} pictures; give --label one for each"
-        )
+        classes = f"{len(arguments.label)} class{'es' * (len(arguments.label) != 1)}"
+        raise UsageError(f"glow interpolate got {classes} for {counted(count, 'picture')}; give --label one for each")
     if not is_known:
         raise UsageError(f"--output {arguments.output} is of no known kind; expected .png, .gif, .webp or .mp4")
     if not 0 < arguments.seconds < 3600:

@@ -17,7 +17,7 @@ from glow_app.commands.common import (
     refuse_existing,
     tell_lost_bits,
 )
-from glow_app.usage import UsageError
+from glow_app.usage import UsageError, counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     save_png(grid(torch.cat(shown)[:SHOWN], columns=8), output_folder(arguments) / path.name)
     classes.tell()
     count = sum(len(result.images) for result in results)
-    print(f"{count} images, largest pixel error {max(result.max_pixel_error for result in results)} of 255")
+    print(f"{counted(count, 'image')}, largest pixel error {max(result.max_pixel_error for result in results)} of 255")
     tell_lost_bits(model, max(result.max_quantisation for result in results))
     print(f"originals and reconstructions side by side: {path}")
 

@@ -18,7 +18,7 @@ from glow_app.commands.common import (
     positive_int,
     refuse_existing,
 )
-from glow_app.usage import UsageError
+from glow_app.usage import UsageError, counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,7 +78,8 @@ def run(arguments: argparse.Namespace) -> None:
     labels = _labels_text(model, arguments)
     _write(output_folder(arguments), rows, {"usual": source, "labels": labels}, model)
     mean = float(measures.bits_per_dim.mean())
-    print(f"{len(rows)} images, {mean:.4f} bits/dim on average ({model.num_bits}-bit, {arguments.draws} draws)")
+    draws = counted(arguments.draws, "draw")
+    print(f"{counted(len(rows), 'image')}, {mean:.4f} bits/dim on average ({model.num_bits}-bit, {draws})")
     print(f"what is usual: {source}")
     print(f"labels: {labels}")
     for name in ("typicality", "png_ratio"):
@@ -165,7 +166,8 @@ def _detect(model: "ImageModel", arguments: argparse.Namespace) -> None:
     values = {name: (one.ordinary.tolist(), one.odd.tolist()) for name, one in found.items()}
     notes = {name: f"AUROC {one.auroc:.3f}" for name, one in found.items()}
     save_png(histogram_picture(values, (arguments.reference, arguments.outliers), notes), folder / "histograms.png")
-    print(f"{len(odd)} outliers among {counts['ordinary']} ordinary images; {usual} more say what is usual")
+    ordinary_images = counted(counts["ordinary"], "ordinary image")
+    print(f"{counted(len(odd), 'outlier')} among {ordinary_images}; {usual} more say what is usual")
     print(f"labels: {labels}")
     for name, one in found.items():
         print(f"{name:<14} AUROC {one.auroc:.3f}  AUPR {one.aupr:.3f}")

@@ -84,7 +84,7 @@ def read_listing(
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(chunks, f"{doing} {count} images", total=len(chunks), console=Console(stderr=True))
+    yield from track(chunks, f"{doing} {count:,} images", total=len(chunks), console=Console(stderr=True))
 
 
 def _decode(path: Path, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:

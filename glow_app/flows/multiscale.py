@@ -33,7 +33,7 @@ def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int,
         )
     if not 1 <= num_levels <= largest:
         raise ValueError(
-            f"num_levels is {num_levels}; images of {height}x{width} can be halved {largest} "
+            f"num_levels is {num_levels}; images {width} wide and {height} high can be halved {largest} "
             f"time{'s' if largest > 1 else ''}, so num_levels must be from 1 to {largest}"
         )
     # A level's squeeze gives 4 times the channels, the split before it took half.

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from glow_app.generation.low_bits import low_bits, with_low_bits
 from glow_app.model import ImageModel
+from glow_app.usage import counted
 
 __all__ = ["along_arc", "blend", "interpolate", "mix_levels"]
 
@@ -46,7 +47,7 @@ def blend(
     """
     num_levels = len(model.flow.latent_shapes)
     if len(images) != 2:
-        raise ValueError(f"there are {len(images)} images to blend; expected 2")
+        raise ValueError(f"got {counted(len(images), 'image')} to blend; expected 2")
     if weights.ndim != 2 or weights.shape[1] != num_levels:
         raise ValueError(f"weights are {tuple(weights.shape)}; expected (frames, {num_levels}), one for each level")
     path = along_arc if spherical else along_line
@@ -89,7 +90,7 @@ def interpolate(
     if num_frames < 2:
         raise ValueError(f"num_frames is {num_frames}; expected at least 2, the two images themselves")
     if len(images) < 2:
-        raise ValueError(f"there are {len(images)} images to interpolate; expected at least 2")
+        raise ValueError(f"got {counted(len(images), 'image')} to interpolate; expected at least 2")
     weights = torch.linspace(0, 1, num_frames)[:, None].expand(-1, len(model.flow.latent_shapes))
     parts: list[Tensor] = []
     for pair in pairwise(range(len(images))):

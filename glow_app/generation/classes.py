@@ -27,9 +27,8 @@ def class_number(model: ImageModel, name: str) -> int:
     known |= {str(number): number for number in range(num_classes)}
     if name.casefold() not in known:
         names = f", or one of {', '.join(model.class_names)}" if model.class_names else ""
-        raise ValueError(
-            f"there is no class {name}{closest(name, model.class_names)}; expected 0 to {num_classes - 1}{names}"
-        )
+        meant = closest(name, model.class_names)
+        raise ValueError(f"there is no class {name}; expected 0 to {num_classes - 1}{names}{meant}")
     return known[name.casefold()]
 
 

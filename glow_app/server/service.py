@@ -18,6 +18,7 @@ from glow_app.server.limits import Limits
 from glow_app.server.pictures import read_picture
 from glow_app.server.schemas import LARGEST_SEED
 from glow_app.server.worker import Job, ModelWorker, SampleJob
+from glow_app.usage import counted
 
 __all__ = ["Service"]
 
@@ -121,7 +122,8 @@ class Service:
         if labels is None:
             return None
         if len(labels) != len(images):
-            raise ApiError(422, "invalid_request", f"labels: {len(labels)} for {len(images)} images; give one for each")
+            message = f"labels: {len(labels)} for {counted(len(images), 'image')}; give one for each"
+            raise ApiError(422, "invalid_request", message)
         return torch.tensor([self.label(label, f"labels[{number}]") for number, label in enumerate(labels)])
 
     def label(self, label: int | str, place: str = "label") -> int:

@@ -43,7 +43,7 @@ def test_training_on_shards_equals_training_on_their_folder(glow: Glow, folder: 
         result = glow("fit", "--run_dir", source, f"--data.source={source}", f"--data.root={root}", *options)
         assert result.code == 0, result
     one, other = (glow("test", "--checkpoint", name).output.splitlines() for name in ("shards", "folder"))
-    assert "(shards, test split, 8 images of 1x8x8" in one[0]
+    assert "(shards, test split, 8 images of 8x8, 1 channel" in one[0]
     # The order of training differs, the images and the references do not.
     assert one[1:] == other[1:]
 

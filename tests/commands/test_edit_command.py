@@ -117,7 +117,7 @@ def test_a_folder_is_changed(
     assert written == sorted(f"{name}_bright{end}.png" for name in expected for end in ("", "_strip"))
     for name, number in expected.items():
         assert np.array_equal(pixels(Path(f"edits/{name}_bright.png")), pixels(pictures[number]))
-    assert "edits/000_b_bright.png and 7 more exists already" in refused(*apply)
+    assert "edits/000_b_bright.png and 7 more exist already" in refused(*apply)
     many = glow("edit", "apply", "dark", "bright", *apply[4:], "--output", "many")
     assert many.output == "24 pictures, each with a strip: many\n"
 

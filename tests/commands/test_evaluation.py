@@ -33,7 +33,7 @@ def test_validate_reports_what_training_logged(trained: Path, glow: Callable[...
     train = load_split("digits", "train", (1, 8, 8), limit=256).images
     assert histogram == pytest.approx(histogram_bits_per_dim(train, validation, 4), abs=6e-5)
     assert png == pytest.approx(png_bits_per_dim(validation, 4), abs=6e-5)
-    assert "digits, validation split, 180 images of 1x8x8, 4-bit, 1 draw" in result.output
+    assert "digits, validation split, 180 images of 8x8, 1 channel, 4-bit, 1 draw" in result.output
 
 
 @pytest.mark.parametrize("command", ["validate", "test"])

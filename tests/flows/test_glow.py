@@ -166,7 +166,7 @@ def test_an_unconditional_model_ignores_labels() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_levels": 4}, "num_levels is 4; images of 8x8 can be halved 3 times"),
+        ({"num_levels": 4}, "num_levels is 4; images 8 wide and 8 high can be halved 3 times"),
         ({"image_shape": (3, 9, 8)}, "height and width must be even"),
         ({"num_steps": 0}, "num_steps is 0; expected a number from 1, or a list of 2, one for each level"),
         ({"num_steps": [1, 2, 3]}, "num_steps is [1, 2, 3]; expected a number from 1, or a list of 2"),

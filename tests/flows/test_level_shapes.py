@@ -14,11 +14,11 @@ def test_shapes_inside_the_levels() -> None:
 @pytest.mark.parametrize(
     ("shape", "num_levels", "message"),
     [
-        ((3, 32, 32), 6, "num_levels is 6; images of 32x32 can be halved 5 times, so num_levels must be from 1 to 5"),
-        ((3, 8, 24), 4, "num_levels is 4; images of 8x24 can be halved 3 times, so num_levels must be from 1 to 3"),
-        ((3, 24, 8), 4, "num_levels is 4; images of 24x8 can be halved 3 times, so num_levels must be from 1 to 3"),
-        ((3, 28, 6), 2, "num_levels is 2; images of 28x6 can be halved 1 time, so num_levels must be from 1 to 1"),
-        ((3, 32, 32), 0, "num_levels is 0; images of 32x32 can be halved 5 times, so num_levels must be from 1 to 5"),
+        ((3, 32, 32), 6, "images 32 wide and 32 high can be halved 5 times, so num_levels must be from 1 to 5"),
+        ((3, 8, 24), 4, "images 24 wide and 8 high can be halved 3 times, so num_levels must be from 1 to 3"),
+        ((3, 24, 8), 4, "images 8 wide and 24 high can be halved 3 times, so num_levels must be from 1 to 3"),
+        ((3, 28, 6), 2, "images 6 wide and 28 high can be halved 1 time, so num_levels must be from 1 to 1"),
+        ((3, 32, 32), 0, "images 32 wide and 32 high can be halved 5 times, so num_levels must be from 1 to 5"),
         ((3, 32, 32), -1, "num_levels must be from 1 to 5"),
         ((3, 7, 8), 1, "image_shape is (3, 7, 8); height and width must be even"),
         ((3, 8, 7), 1, "image_shape is (3, 8, 7); height and width must be even"),

@@ -98,11 +98,11 @@ def test_what_does_not_fit(model: ImageModel) -> None:
     for num_frames in (-1, 0, 1):
         with pytest.raises(ValueError, match="at least 2"):
             interpolate(model, images, num_frames)
-    with pytest.raises(ValueError, match="1 images to interpolate"):
+    with pytest.raises(ValueError, match="got 1 image to interpolate"):
         interpolate(model, images[:1])
     with pytest.raises(ValueError, match=r"weights are \(4, 3\); expected \(frames, 2\)"):
         blend(model, images, torch.zeros(4, 3))
-    with pytest.raises(ValueError, match="expected 2"):
+    with pytest.raises(ValueError, match="got 1 image to blend; expected 2"):
         blend(model, images[:1], torch.zeros(4, 2))
     with pytest.raises(ValueError, match="expected from 0 to 2"):
         mix_levels(model, images, levels=[3])

@@ -293,7 +293,7 @@ def test_other_mistakes(client: httpx.Client, plain: httpx.Client) -> None:
         response = plain.post(f"/v1/{path}", json=body)
         assert (response.status_code, error_of(response)["message"]) == (422, message)
     response = client.post("/v1/score", json={"images": [image], "labels": [0, 1]})
-    assert error_of(response)["message"] == "labels: 2 for 1 images; give one for each"
+    assert error_of(response)["message"] == "labels: 2 for 1 image; give one for each"
 
 
 def test_which_of_several_is_at_fault_is_told(client: httpx.Client) -> None:
