@@ -177,7 +177,7 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "anot
 
 
 def read_images(model: "ImageModel", paths: Sequence[str]) -> "Tensor":
-    """Return picture files as uint8 (B, C, H, W) in the model's shape; says so where a size had to be changed.
+    """Return picture files as uint8 (B, C, H, W) in the model's shape; says what of size and colour had to be changed.
 
     Args:
         model: Whose shape counts.
@@ -242,15 +242,11 @@ def picture_batches(
 
 def _read_image(model: "ImageModel", path: str) -> "Tensor":
     import torch
-    from PIL import Image
 
-    from glow_app.data.decoding import decode_file
+    from glow_app.data.decoding import decode_noted
 
-    shape = model.flow.image_shape
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-        array = decode_file(Path(path), shape, "crop")
+        array, note = decode_noted(Path(path), model.flow.image_shape)
     except Exception as error:  # Pillow's plugins share no narrower type
         message = f"{path} cannot be read as a picture: {error}"
         if isinstance(error, FileNotFoundError):
@@ -258,6 +254,6 @@ def _read_image(model: "ImageModel", path: str) -> "Tensor":
         elif isinstance(error, IsADirectoryError):
             message = f"{path} is a folder; expected picture files"
         raise ValueError(message) from error
-    if (height, width) != shape[1:]:
-        print(f"{path}: {height}x{width} resized and cropped to {shape[1]}x{shape[2]}")
+    if note is not None:
+        print(f"{path}: {note}")
     return torch.from_numpy(array.copy())

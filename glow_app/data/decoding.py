@@ -18,6 +18,9 @@ _EXCLUDED = {"EPS", "WMF", "MPEG", "HDF5", "GRIB", "BUFR"}
 # What the common formats begin with.
 _STARTS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp"}
 
+# Levels by which the channels of a pixel may differ that is called grey.
+_GREY = 8
+
 
 @cache
 def readable_formats() -> dict[str, str]:
@@ -52,23 +55,75 @@ def decode_bytes(
         resize: As for :func:`~glow_app.data.resizing.resize_image`.
         formats: Pillow's names of those to try; all that are read if omitted.
     """
-    suffix = next((suffix for start, suffix in _STARTS.items() if content.startswith(start)), "")
-    return _decode(io.BytesIO(content), formats or _formats(suffix), image_shape, resize)
+    return _decode(io.BytesIO(content), formats or _formats_of(content), image_shape, resize)
+
+
+def decode_noted(
+    source: Path | bytes, image_shape: tuple[int, int, int], formats: Sequence[str] | None = None
+) -> tuple[np.ndarray, str | None]:
+    """Read an image file as :func:`decode_file` does, cropping, and tell what that changed of size and colour.
+
+    Args:
+        source: An image file, or what it holds.
+        image_shape: Wanted (C, H, W), C being 1 or 3.
+        formats: As for :func:`decode_bytes`.
+    Returns:
+        uint8, (C, H, W), and the note for people; None where all is as it was.
+    """
+    if isinstance(source, Path):
+        file: Path | IO[bytes] = source
+        found = formats or _formats(source.suffix.lower())
+    else:
+        file, found = io.BytesIO(source), formats or _formats_of(source)
+    channels, height, width = image_shape
+    with Image.open(file, formats=tuple(found)) as image:
+        plain, size = _upright(image, image_shape)
+        notes = []
+        if size != (width, height):
+            after = f"{width}x{height}"
+            notes.append(f"{size[0]}x{size[1]} resized and cropped to {after} (width x height)")
+        if channels == 1 and _has_colour(plain, height, width):
+            notes.append("colours made grey")
+        return _fitted(plain, image_shape, "crop"), ", ".join(notes) or None
 
 
 def _decode(
     file: Path | IO[bytes], formats: Sequence[str], image_shape: tuple[int, int, int], resize: Resize
 ) -> np.ndarray:
-    channels, height, width = image_shape
     with Image.open(file, formats=tuple(formats)) as image:
-        # A JPEG can be decoded at a fraction of its size; twice the target leaves the filter enough to work with.
-        image.draft(None, (2 * max(height, width),) * 2)
-        image.load()
-        # In place, and below only where needed: of small images, copies would be a third of the time.
-        ImageOps.exif_transpose(image, in_place=True)
-        plain, mode = flatten(image), "L" if channels == 1 else "RGB"
-        plain = plain if plain.mode == mode else plain.convert(mode)
-        return image_to_array(resize_image(plain, height, width, resize))
+        return _fitted(_upright(image, image_shape)[0], image_shape, resize)
+
+
+def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Image.Image, tuple[int, int]]:
+    """Return an opened image opaque and upright, perhaps at a fraction of its size, and its whole width and height."""
+    whole = image.size
+    # A JPEG can be decoded at a fraction of its size; twice the target leaves the filter enough to work with.
+    image.draft(None, (2 * max(image_shape[1:]),) * 2)
+    image.load()
+    lying = image.size
+    # In place, and in _fitted only where needed: of small images, copies would be a third of the time.
+    ImageOps.exif_transpose(image, in_place=True)
+    return flatten(image), whole if image.size == lying else whole[::-1]
+
+
+def _fitted(plain: Image.Image, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
+    channels, height, width = image_shape
+    mode = "L" if channels == 1 else "RGB"
+    plain = plain if plain.mode == mode else plain.convert(mode)
+    return image_to_array(resize_image(plain, height, width, resize))
+
+
+def _has_colour(plain: Image.Image, height: int, width: int) -> bool:
+    """Return whether a picture is not grey all over, but for the roundings of a JPEG."""
+    if plain.mode in ("1", "L"):
+        return False
+    # Made small first, since a copy of a large picture in another mode would take as much memory again.
+    small = resize_image(plain.convert("RGB") if plain.mode == "P" else plain, height, width, "crop").convert("RGB")
+    return bool(np.ptp(np.asarray(small), axis=2).max() > _GREY)
+
+
+def _formats_of(content: bytes) -> list[str]:
+    return _formats(next((suffix for start, suffix in _STARTS.items() if content.startswith(start)), ""))
 
 
 @cache

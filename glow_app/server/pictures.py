@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glow_app.data.decoding import decode_bytes
+from glow_app.data.decoding import decode_noted
 from glow_app.images import grid, png_bytes, to_pil
 from glow_app.server.errors import ApiError
 from glow_app.server.limits import Limits
@@ -29,7 +29,7 @@ def read_picture(text: str, image_shape: tuple[int, int, int], limits: Limits) -
         image_shape: Wanted (C, H, W).
         limits: Its size is looked at before it is decoded.
     Returns:
-        The image, and a sentence about its size, or None where that was right.
+        The image, and what was changed of its size and colour, or None.
     Raises:
         ApiError: 422 for what is no base64 or is damaged, 415 for another format, 413 for too many pixels. The message
             goes on after the picture's name.
@@ -49,12 +49,9 @@ def read_picture(text: str, image_shape: tuple[int, int, int], limits: Limits) -
     if width * height > limits.pixels or max(width, height) > limits.side:
         raise _too_large(limits)
     try:
-        array = decode_bytes(content, image_shape, "crop", FORMATS)
+        array, note = decode_noted(content, image_shape, FORMATS)
     except Exception as error:
         raise ApiError(422, "damaged_image", "truncated or damaged") from error
-    note = None
-    if (height, width) != image_shape[1:]:
-        note = f"{height}x{width} resized and cropped to {image_shape[1]}x{image_shape[2]}"
     return torch.from_numpy(array.copy()), note
 
 

@@ -82,7 +82,7 @@ class InterpolateAnswer(BaseModel):
 
     frames: list[Png]
     labels: list[int] | None
-    notes: list[str | None] = Field(description="How each image was brought to the model's size.")
+    notes: list[str | None] = Field(description="What was changed of each image's size and colour for the model.")
 
 
 class Edit(BaseModel):
@@ -109,7 +109,7 @@ class EditAnswer(BaseModel):
 
     image: Png
     label: int | None
-    note: str | None = Field(description="How it was brought to the model's size.")
+    note: str | None = Field(description="What was changed of its size and colour for the model.")
 
 
 class ReconstructRequest(_Request):

@@ -58,9 +58,13 @@ def test_lost_bits_and_other_sizes_are_said(trained: Path, tmp_path: Path, glow:
     eight_bits = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
     Image.fromarray(eight_bits).save(tmp_path / "bits.png")
     Image.fromarray(np.full((9, 13, 3), 51, np.uint8)).save(tmp_path / "large.png")
-    result = glow("reconstruct", tmp_path / "bits.png", tmp_path / "large.png", "--checkpoint", trained)
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "red.png")
+    files = [tmp_path / f"{name}.png" for name in ("bits", "large", "red")]
+    result = glow("reconstruct", *files, "--checkpoint", trained)
     assert result.code == 0, result
-    assert f"{tmp_path / 'large.png'}: 9x13 resized and cropped to 8x8" in result.output
+    assert f"{tmp_path / 'large.png'}: 13x9 resized and cropped to 8x8 (width x height)\n" in result.output
+    assert f"{tmp_path / 'red.png'}: colours made grey\n" in result.output
+    assert "bits.png" not in result.output
     assert "largest pixel error 0 of 255" in result.output
     lost = np.abs((eight_bits >> 4) * 17 - eight_bits.astype(int)).max()
     assert f"keeps 4 of 8 bits, which changed a pixel by up to {lost} beforehand" in result.output

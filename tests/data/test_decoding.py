@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glow_app.data.decoding import decode_file, readable_formats
+from glow_app.data.decoding import decode_bytes, decode_file, decode_noted, readable_formats
 
 
 def decode(path: Path, channels: int = 3, height: int = 4, width: int = 6) -> np.ndarray:
@@ -125,3 +125,45 @@ def test_formats_that_start_programs_or_cannot_be_read_are_left_out(tmp_path: Pa
     Image.new("RGB", (6, 4)).save(tmp_path / "x.png", format="EPS")
     with pytest.raises(OSError, match="cannot identify"):
         decode(tmp_path / "x.png")
+
+
+def striped(width: int, height: int) -> Image.Image:
+    image = Image.new("RGB", (width, height), (90, 90, 90))
+    image.paste((200, 30, 30), (0, 0, width, height // 2))
+    return image
+
+
+NOTES = {
+    "nothing to say": (Image.new("L", (8, 6)), {}, 1, None),
+    "a colour picture for a colour model": (striped(8, 6), {}, 3, None),
+    "a grey picture for a colour model": (Image.new("L", (8, 6)), {}, 3, None),
+    "a grey picture saved as RGB": (Image.new("RGB", (8, 6), (70, 70, 72)), {}, 1, None),
+    "colours": (striped(8, 6), {}, 1, "colours made grey"),
+    "colours of a palette": (striped(8, 6).quantize(4), {}, 1, "colours made grey"),
+    "a panorama": (striped(120, 30), {}, 3, "120x30 resized and cropped to 8x6 (width x height)"),
+    "a panorama in colour": (
+        striped(120, 30),
+        {},
+        1,
+        "120x30 resized and cropped to 8x6 (width x height), colours made grey",
+    ),
+    "upright by its tag": (
+        striped(120, 30),
+        {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"},
+        3,
+        "30x120 resized and cropped to 8x6 (width x height)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOTES)
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_what_was_changed_is_told(tmp_path: Path, name: str, suffix: str) -> None:
+    image, options, channels, expected = NOTES[name]
+    image = image.convert("RGB") if image.mode == "P" and suffix == "jpg" else image
+    path = save(image, tmp_path / f"a.{suffix}", **options)
+    for source in (path, path.read_bytes()):
+        array, note = decode_noted(source, (channels, 6, 8))
+        assert note == expected
+        assert np.array_equal(array, decode_file(path, (channels, 6, 8), "crop"))
+        assert np.array_equal(array, decode_bytes(path.read_bytes(), (channels, 6, 8), "crop"))

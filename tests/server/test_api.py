@@ -222,7 +222,7 @@ def test_scores_are_those_of_python(model: ImageModel, client: httpx.Client) -> 
 def test_a_picture_of_another_size_is_brought_to_the_models_and_that_is_said(client: httpx.Client) -> None:
     wide = Image.new("L", (30, 20), 100)
     answer = client.post("/v1/reconstruct", json={"images": [as_base64(wide)]}).json()
-    assert answer["notes"] == ["20x30 resized and cropped to 8x8"]
+    assert answer["notes"] == ["30x20 resized and cropped to 8x8 (width x height)"]
     assert bool((from_base64(answer["images"][0]) == 100).all())
 
 
