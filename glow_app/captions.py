@@ -36,7 +36,7 @@ def captioned(picture: Image.Image, above: Sequence[str] = (), left: Sequence[st
     """
     if not above and not left:
         return picture
-    column = picture.width // max(1, len(above)) - 2
+    column = picture.width // max(1, len(above)) - SPACE
     size = next((s for s in range(SIZE, LEAST, -1) if all(text_width(t, s) <= column for t in above)), LEAST)
     top = size + 2 * SPACE if above else 0
     edge = max(map(text_width, left)) + 2 * SPACE if left else 0

@@ -1,11 +1,11 @@
 """Draw images; image i depends on the seed plus i alone."""
 
 import argparse
-import json
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glow_app import __version__
 from glow_app.commands.common import (
@@ -15,16 +15,20 @@ from glow_app.commands.common import (
     load,
     output_folder,
     positive_int,
-    refuse_existing,
 )
-from glow_app.files import atomic_file
-from glow_app.usage import UsageError
+from glow_app.commands.sample_folder import SampleFolder
+from glow_app.progress import tracked
+from glow_app.usage import UsageError, counted
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from glow_app.model import ImageModel
 
 LARGEST_SEED = 2**31 - 1
+USUAL_COUNT = 16
 LARGEST_SWEEP = 12  # images a row
+LARGEST_WALK = 100  # images, with twelve frames from each to the next, all of which are held at once
 SECONDS_A_STOP = 1.0
 
 
@@ -35,77 +39,133 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", type=temperatures, default=0.7, help="factor on the base noise, or one a level: 0.7,0.9,1.0"
     )
-    parser.add_argument("--count", type=positive_int, default=16, help="how many images")
-    parser.add_argument("--seed", type=seed, default=None, help="of the first image; drawn and printed if left out")
-    add_label_argument(parser, "classes to take in turn, if it has classes", several=True)
+    count = f"how many images; if left out {USUAL_COUNT}, or a few more for whole turns of the classes"
+    parser.add_argument("--count", type=positive_int, default=None, help=count)
+    first = "of the first image, the next one having the next seed; drawn and printed if left out"
+    parser.add_argument("--seed", type=seed, default=None, help=first)
+    turns = "classes to take in turn, all if left out; the seed tells whose turn it is (of ten, seed 13 has number 3)"
+    add_label_argument(parser, turns, several=True)
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
     sweep = "also a picture of the same noise at these temperatures"
     parser.add_argument("--sweep", type=temperatures, default=None, help=sweep, metavar="T,T,...")
-    walk = "also an animation by way of so many of the images"
-    parser.add_argument("--walk", type=positive_int, default=None, help=walk, metavar="N")
+    walk = "also a GIF by way of so many of the images, in one class"
+    parser.add_argument("--walk", type=stops, default=None, help=walk, metavar="N")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the images, a grid and what made them."""
-    import torch
-
-    from glow_app.generation import sample_batches
-    from glow_app.images import grid, save_png, to_pil
+    from glow_app.generation import class_facts, class_turns, turn_length
     from glow_app.pretrained import model_hash
 
-    if arguments.count + (arguments.seed or 0) > LARGEST_SEED:
-        raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
+    if arguments.walk and len(arguments.label or []) > 1:
+        raise UsageError(f"--walk stays in one class, and --label names {len(arguments.label)}; give one")
     model = load(arguments)
-    seed = random.SystemRandom().randrange(LARGEST_SEED - arguments.count) if arguments.seed is None else arguments.seed
-    folder = Path(arguments.output)
-    suffix = f"t{_text(arguments.temperature)}.png"
-    names = [f"seed{seed + i:06d}_{suffix}" for i in range(arguments.count)]
+    label = arguments.label[0] if len(arguments.label or []) == 1 else arguments.label
+    turns, turn = class_turns(model, label), turn_length(model, label)
+    count = arguments.count or turn * math.ceil(USUAL_COUNT / turn)
+    seeds = _seeds(arguments, count)
     more = [name for name, wanted in (("sweep.png", arguments.sweep), ("walk.gif", arguments.walk)) if wanted]
-    refuse_existing([folder / name for name in [*names, "grid.png", "run.json", *more]], arguments.overwrite)
+    ending = f"_t{_text(arguments.temperature)}.png"
+    folder = SampleFolder(Path(arguments.output), seeds, ending, ["grid.png", *more])
+    folder.refuse_existing(arguments.overwrite)
+
+    def class_of(seed: int) -> dict[str, Any]:
+        return {} if turns is None else class_facts(model, turns[seed % len(turns)])
+
     facts = {"temperature": arguments.temperature, "model": model_hash(model), "version": __version__}
-    label = arguments.label
-    if label is not None:
-        label = facts["label"] = label[0] if len(label) == 1 else label
-
-    images = []
-    batches = sample_batches(model, arguments.count, arguments.temperature, seed, label, arguments.batch_size)
-    for name, (one, image) in zip(names, batches, strict=True):
-        save_png(to_pil(image), output_folder(arguments) / name, {"seed": one, **facts})
-        images.append(image.cpu())
-    columns = None if label is not None else _columns(arguments.count, model.flow.num_classes)
-    save_png(grid(torch.stack(images), columns), folder / "grid.png", {"seed": seed, "count": arguments.count, **facts})
-    _write_more(model, arguments, seed, label, folder)
-    record = {"seed": seed, "count": arguments.count, **facts, "checkpoint": str(arguments.checkpoint), "files": names}
-    with atomic_file(folder / "run.json") as file:
-        file.write((json.dumps(record, indent=2) + "\n").encode())
-    shown = _text(arguments.temperature, "g", ", ")
-    print(f"{arguments.count} images at temperature {shown}, seed {seed}: {folder / 'grid.png'}")
+    shown = _draw(model, arguments, folder, label, lambda seed: {"seed": seed, **facts, **class_of(seed)})
+    facts |= {} if label is None else {"label": label}
+    _write_grid(model, shown, folder, label, facts)
+    if arguments.sweep is not None:
+        _write_sweep(model, arguments.sweep, folder, label, facts)
+    if arguments.walk is not None:
+        _write_walk(model, arguments, folder, label)
+    record = {"seed": seeds.start, "count": count, **facts, "checkpoint": str(arguments.checkpoint)}
+    folder.finish(record, class_of)
+    part = "" if len(shown) == count else f" (the first {len(shown)})"
+    at = f"at temperature {_text(arguments.temperature, 'g', ', ')}, seed {seeds.start}"
+    print(f"{counted(count, 'image')} {at}: {folder.path / 'grid.png'}{part}")
     for name in more:
-        print(f"{name.partition('.')[0]}: {folder / name}")
+        print(f"{name.partition('.')[0]}: {folder.path / name}")
 
 
-def _columns(count: int, num_classes: int | None) -> int | None:
-    """Return images a row of about as many rows, such that a class keeps to its columns."""
-    return None if num_classes is None else num_classes * max(1, round(math.sqrt(count) / num_classes))
+def _seeds(arguments: argparse.Namespace, count: int) -> range:
+    """Return the seeds of so many images, from ``--seed`` on, or from one that leaves room for them."""
+    most = max(count, arguments.walk or 0)
+    if most + (arguments.seed or 0) > LARGEST_SEED:
+        raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
+    first = random.SystemRandom().randrange(LARGEST_SEED - most) if arguments.seed is None else arguments.seed
+    return range(first, first + count)
 
 
-def _write_more(
-    model: "ImageModel", arguments: argparse.Namespace, seed: int, label: int | list[int] | None, folder: Path
+def _draw(
+    model: "ImageModel",
+    arguments: argparse.Namespace,
+    folder: SampleFolder,
+    label: int | list[int] | None,
+    facts_of: Callable[[int], dict[str, Any]],
+) -> "list[Tensor]":
+    """Write the images, each as it is drawn, and return those of the grid: all others are let go."""
+    from glow_app.generation import num_shown, sample_batches, turn_length
+    from glow_app.images import save_png, to_pil
+
+    count = len(folder.seeds)
+    shown: list[Tensor] = []
+    batches = sample_batches(model, count, arguments.temperature, folder.seeds.start, label, arguments.batch_size)
+    for seed, image in tracked(batches, count, "drawing"):
+        save_png(to_pil(image), output_folder(arguments) / folder.name(seed), facts_of(seed))
+        if len(shown) < num_shown(count, turn_length(model, label)):
+            shown.append(image.cpu())
+    return shown
+
+
+def _write_grid(
+    model: "ImageModel",
+    images: "list[Tensor]",
+    folder: SampleFolder,
+    label: int | list[int] | None,
+    facts: dict[str, Any],
 ) -> None:
-    """Write the sweep and the walk."""
-    from glow_app.animations import save_animation
-    from glow_app.generation import sweep, walk
+    import torch
+
+    from glow_app.generation import sample_grid
+    from glow_app.images import save_png
+
+    seed = folder.seeds.start
+    picture = sample_grid(model, torch.stack(images), seed, label)
+    save_png(picture, folder.path / "grid.png", {"seed": seed, "count": len(images), **facts})
+
+
+def _write_sweep(
+    model: "ImageModel",
+    temperatures: float | list[float],
+    folder: SampleFolder,
+    label: int | list[int] | None,
+    facts: dict[str, Any],
+) -> None:
+    from glow_app.generation import class_name, labels_of_seeds, sweep, turn_length
     from glow_app.images import grid, save_png
 
-    if arguments.sweep is not None:
-        values = [arguments.sweep] if isinstance(arguments.sweep, float) else arguments.sweep
-        count = min(arguments.count, LARGEST_SWEEP)
-        rows = sweep(model, values, range(seed, seed + count), label)
-        text = {"temperatures": _text(values, "g", ", "), "seed": seed}
-        save_png(grid(rows.flatten(0, 1), columns=count), folder / "sweep.png", text)
-    if arguments.walk is not None:
-        frames = walk(model, arguments.walk, arguments.temperature, seed, label)
-        save_animation(frames, folder / "walk.gif", seconds=arguments.walk * SECONDS_A_STOP)
+    values = [temperatures] if isinstance(temperatures, float) else temperatures
+    turn, seeds = turn_length(model, label), folder.seeds[:LARGEST_SWEEP]
+    if len(seeds) > turn:
+        seeds = seeds[: len(seeds) - len(seeds) % turn]
+    images = sweep(model, values, seeds, label).flatten(0, 1)
+    labels = None if isinstance(label, int) else labels_of_seeds(model, seeds, label)
+    names = [] if labels is None else [class_name(model, number) for number in labels.tolist()]
+    picture = grid(images, len(seeds), above=names, left=[f"T = {value:g}" for value in values])
+    text = {"seed": seeds.start, "count": len(seeds), **facts, "temperature": _text(values, "g", ", ")}
+    save_png(picture, folder.path / "sweep.png", text)
+
+
+def _write_walk(
+    model: "ImageModel", arguments: argparse.Namespace, folder: SampleFolder, label: int | list[int] | None
+) -> None:
+    from glow_app.animations import save_animation
+    from glow_app.generation import walk
+
+    frames = walk(model, arguments.walk, arguments.temperature, folder.seeds.start, label)
+    save_animation(frames, folder.path / "walk.gif", seconds=arguments.walk * SECONDS_A_STOP)
 
 
 def _text(values: float | list[float], form: str = ".2f", between: str = "-") -> str:
@@ -123,6 +183,14 @@ def temperature(text: str) -> float:
     value = float(text)
     if not (math.isfinite(value) and value >= 0):
         raise argparse.ArgumentTypeError(f"{text} is not a temperature; expected a finite number from 0 (0.7 is usual)")
+    return value
+
+
+def stops(text: str) -> int:
+    """Return a number of images to walk by, for argparse."""
+    value = int(text)
+    if not 2 <= value <= LARGEST_WALK:
+        raise argparse.ArgumentTypeError(f"a walk needs 2 to {LARGEST_WALK} images; found {text}")
     return value
 
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from glow_app.data.decoding import decode_file
 from glow_app.data.listing import FolderListing
 from glow_app.data.request import Resize
+from glow_app.progress import tracked
 
 T = TypeVar("T")
 
@@ -78,13 +79,8 @@ def read_listing(
         worker_init_fn=_end_with_parent,
         generator=torch.Generator(),  # or a run that decodes would draw otherwise than one that finds the cache
     )
-    if count <= _WORTH_PROGRESS or not sys.stderr.isatty():
-        yield from chunks
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(chunks, f"{doing} {count:,} images", total=len(chunks), console=Console(stderr=True))
+    is_long = count > _WORTH_PROGRESS
+    yield from tracked(chunks, len(chunks), f"{doing} {count:,} images") if is_long else chunks
 
 
 def _decode(path: Path, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:

@@ -121,12 +121,14 @@ def walk(
     Raises:
         ValueError: If there are too few stops or frames, or a class does not fit.
     """
-    if num_stops < 2 or num_frames < 1:
-        raise ValueError(f"a walk of {num_stops} stops and {num_frames} frames between; expected at least 2 and 1")
+    if num_stops < 2:
+        raise ValueError(f"num_stops is {num_stops}; expected at least 2, to walk from one to the other")
+    if num_frames < 1:
+        raise ValueError(f"num_frames is {num_frames}; expected at least 1, the stop itself")
     if model.flow.num_classes is not None and label is None:
         label = seed % model.flow.num_classes
     if label is not None and not isinstance(label, int):
-        raise ValueError(f"a walk stays in one class; found {len(label)}, leave all but one out")
+        raise ValueError(f"a walk stays in one class; found {len(label)}, give one")
     seeds = [seed + number for number in range(num_stops)]
     noise = model.base_noise(seeds, temperature)
     steps = torch.arange(num_frames, dtype=model.dtype, device=model.device) / num_frames

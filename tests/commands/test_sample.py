@@ -1,8 +1,11 @@
 """`glow sample`, and what `glow info` and `glow export` make of it."""
 
+import gc
+import io
 import json
 import re
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,9 @@ from registry import tiny_model
 
 from glow_app import __version__
 from glow_app.checkpoint import load_model
-from glow_app.generation import sweep
+from glow_app.cli import main
+from glow_app.commands import sample as sample_command
+from glow_app.generation import sample_batches, sample_grid, sweep
 from glow_app.images import grid, read_png_text
 from glow_app.pretrained import model_hash, save_pretrained
 
@@ -50,7 +55,8 @@ def test_names_and_record(sampled: Path, trained: Path) -> None:
         "model": model_hash(load_model(trained)),
         "version": __version__,
         "checkpoint": str(trained),
-        "files": names,
+        "pictures": ["grid.png"],
+        "files": [{"file": name, "seed": seed} for seed, name in enumerate(names, 7)],
     }
     assert pixels(sampled / names[0]).shape == (8, 8)
 
@@ -118,10 +124,23 @@ def test_a_sweep_shows_the_same_noise_at_several_temperatures(trained: Path, tmp
     result = glow("sample", "--checkpoint", trained, "--count", 3, "--seed", 1, "--sweep", "0,0.7,1")
     assert result.output.splitlines()[-1] == f"sweep: {Path('samples/sweep.png')}"
     rows = sweep(load_model(trained), [0.0, 0.7, 1.0], [1, 2, 3])
-    assert np.array_equal(pixels(tmp_path / "samples/sweep.png"), np.asarray(grid(rows.flatten(0, 1), columns=3)))
+    expected = grid(rows.flatten(0, 1), columns=3, left=["T = 0", "T = 0.7", "T = 1"])
+    assert np.array_equal(pixels(tmp_path / "samples/sweep.png"), np.asarray(expected))
+    made = {"seed": "1", "count": "3", "temperature": "0, 0.7, 1", "version": __version__}
+    assert read_png_text(tmp_path / "samples/sweep.png") == {**made, "model": model_hash(load_model(trained))}
     assert torch.equal(rows[0, 0], rows[0, 1])
     assert not torch.equal(rows[1, 0], rows[1, 1])
     assert torch.equal(rows[1], load_model(trained).sample(3, 0.7, 1))
+
+
+def test_a_sweep_has_whole_turns_of_the_named_classes(conditional: Path, tmp_path: Path, glow: Glow) -> None:
+    options = ["--checkpoint", conditional, "--seed", 8, "--sweep", 0.7, "--count"]
+    for count, shown in ((30, 10), (4, 4)):
+        assert glow("sample", *options, count, "--output", str(count)).code == 0
+        rows = sweep(load_model(conditional), [0.7], range(8, 8 + shown))
+        names = [f"Kind {'ABCDEFGHIJ'[seed % 10]}" for seed in range(8, 8 + shown)]
+        expected = grid(rows[0], shown, above=names, left=["T = 0.7"])
+        assert np.array_equal(pixels(tmp_path / str(count) / "sweep.png"), np.asarray(expected))
 
 
 def test_a_walk_comes_by_the_samples_and_back(trained: Path, tmp_path: Path, glow: Glow) -> None:
@@ -137,21 +156,81 @@ def test_a_walk_comes_by_the_samples_and_back(trained: Path, tmp_path: Path, glo
 
 def test_a_walk_stays_in_one_class(conditional: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]) -> None:
     options = ["sample", "--checkpoint", conditional, "--count", 1, "--walk", 2, "--seed", 1]
-    assert "a walk stays in one class; found 2" in refused(*options, "--label", 1, 2)
+    assert "--walk stays in one class, and --label names 2" in refused(*options, "--label", 1, 2, code=2)
     assert glow(*options, "--overwrite").code == 0
     first = (tmp_path / "samples/walk.gif").read_bytes()
     assert glow(*options, "--label", 1, "--overwrite").code == 0  # the class whose turn it is with seed 1
     assert (tmp_path / "samples/walk.gif").read_bytes() == first
-    assert "of 1 stops" in refused(*options[:-3], 1, "--label", 1, "--overwrite")
 
 
-@pytest.mark.parametrize(("count", "columns"), [(1, 2), (9, 4), (16, 4), (30, 6)])
-def test_a_grid_has_whole_turns_of_the_classes_in_a_row(tmp_path: Path, glow: Glow, count: int, columns: int) -> None:
-    save_pretrained(tiny_model(image_shape=(1, 8, 8), num_classes=2), tmp_path / "model")
+@pytest.mark.parametrize("walk", ["1", "0", "101"])
+def test_a_walk_of_one_stop_is_refused_before_anything_is_drawn(
+    trained: Path, tmp_path: Path, refused: Callable[..., str], walk: str
+) -> None:
+    message = refused("sample", "--checkpoint", trained, "--walk", walk, code=2)
+    assert f"--walk: a walk needs 2 to 100 images; found {walk}" in message
+    assert not (tmp_path / "samples").exists()
+
+
+@pytest.mark.parametrize("count", [1, 9, 16, 30])
+def test_a_grid_has_whole_turns_of_the_classes_in_a_row(tmp_path: Path, glow: Glow, count: int) -> None:
+    model = tiny_model(image_shape=(1, 8, 8), num_classes=2)
+    save_pretrained(model, tmp_path / "model")
     assert glow("sample", "--checkpoint", tmp_path / "model", "--count", count, "--seed", 1).code == 0
     files = sorted((tmp_path / "samples").glob("seed*"))
     images = torch.stack([torch.from_numpy(pixels(path).copy())[None] for path in files])
-    assert np.array_equal(pixels(tmp_path / "samples/grid.png"), np.asarray(grid(images, columns)))
+    assert np.array_equal(pixels(tmp_path / "samples/grid.png"), np.asarray(sample_grid(model, images, 1)))
+
+
+@pytest.mark.parametrize(("num_classes", "options", "count"), [(3, [], 18), (3, ["--label", 1, 2], 16), (None, [], 16)])
+def test_so_many_images_as_fill_the_rows(
+    tmp_path: Path, glow: Glow, num_classes: int | None, options: list[object], count: int
+) -> None:
+    save_pretrained(tiny_model(image_shape=(1, 8, 8), num_classes=num_classes), tmp_path / "model")
+    assert glow("sample", "--checkpoint", tmp_path / "model", *options).code == 0
+    assert len(list((tmp_path / "samples").glob("seed*"))) == count
+
+
+def test_a_grid_of_many_shows_the_first_hundred(
+    trained: Path, tmp_path: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+
+    def watched(*arguments: Any) -> Iterator[tuple[int, torch.Tensor]]:
+        for seed, image in sample_batches(*arguments):
+            kept.append(weakref.ref(image))
+            yield seed, image
+
+    monkeypatch.setattr("glow_app.generation.sample_batches", watched)
+    save = sample_command.SampleFolder.finish
+
+    def finish(self: Any, *arguments: Any) -> None:
+        gc.collect()
+        assert len(kept) == 130
+        assert sum(image() is not None for image in kept) == 100
+        save(self, *arguments)
+
+    monkeypatch.setattr(sample_command.SampleFolder, "finish", finish)
+    result = glow("sample", "--checkpoint", trained, "--count", 130, "--seed", 0)
+    assert result.output.endswith(f"{Path('samples/grid.png')} (the first 100)\n")
+    images = torch.stack([image for _, image in sample_batches(load_model(trained), 100, 0.7, 0)])
+    assert np.array_equal(pixels(tmp_path / "samples/grid.png"), np.asarray(grid(images)))
+    assert read_png_text(tmp_path / "samples/grid.png")["count"] == "100"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_shown_on_a_terminal(trained: Path, tmp_path: Path, glow: Glow, monkeypatch: Any) -> None:
+    options = ["sample", "--checkpoint", str(trained), "--count", "2", "--seed", "0", "--output"]
+    assert glow(*options, "plain").errors == []
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    assert main([*options, "shown"]) == 0
+    assert "drawing" in terminal.getvalue()
+    assert contents(tmp_path / "plain") == contents(tmp_path / "shown")
 
 
 def test_a_seed_left_out_is_drawn_printed_and_saved(trained: Path, tmp_path: Path, glow: Glow) -> None:
@@ -176,10 +255,45 @@ def test_nothing_is_overwritten_unasked(sampled: Path, trained: Path, glow: Glow
     assert "grid.png" in refused("sample", *options, "--seed", 100)
     assert contents(sampled) == before
     assert glow("sample", *options, "--seed", 10, "--count", 1, "--temperature", 1, "--overwrite").code == 0
-    after = contents(sampled)
-    assert json.loads(after["run.json"])["seed"] == 10
-    assert after["seed000010_t0.70.png"] == before["seed000010_t0.70.png"]
-    assert "seed000010_t1.00.png" in after
+    assert json.loads((sampled / "run.json").read_text())["seed"] == 10
+
+
+def test_overwriting_takes_the_place_of_the_run_before_and_of_nothing_else(
+    sampled: Path, trained: Path, glow: Glow
+) -> None:
+    others = ["notes.txt", "mine.png", "seed000099_t0.70.png", "sweep.png"]
+    for name in others:
+        (sampled / name).write_text("mine")
+    options = ["sample", "--checkpoint", trained, "--output", sampled, "--overwrite", "--seed"]
+    assert glow(*options, 9, "--count", 3, "--walk", 2).code == 0
+    names = {"grid.png", "run.json", *(f"seed{seed:06d}_t0.70.png" for seed in (9, 10, 11))}
+    assert contents(sampled).keys() == names | {"walk.gif", *others}
+    assert glow(*options, 20, "--count", 1, "--temperature", 1).code == 0
+    assert contents(sampled).keys() == {"grid.png", "run.json", "seed000020_t1.00.png", *others}
+    assert (sampled / "seed000099_t0.70.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "no JSON",
+        "[]",
+        '{"files": 3}',
+        '{"files": [{"file": 3}], "pictures": []}',
+        '{"files": [{"file": "../thesis.tex"}, {"file": "/thesis.tex"}, {"file": "thesis.tex"}], "pictures": ["x"]}',
+    ],
+)
+def test_a_strange_record_removes_nothing(
+    sampled: Path, trained: Path, tmp_path: Path, glow: Glow, record: str
+) -> None:
+    for place in (tmp_path, sampled):
+        (place / "thesis.tex").write_text("years")
+    (sampled / "run.json").write_text(record)
+    before = contents(sampled).keys()
+    options = ["sample", "--checkpoint", trained, "--output", sampled, "--overwrite", "--seed", 20, "--count", 1]
+    assert glow(*options).code == 0
+    assert contents(sampled).keys() == before | {"seed000020_t0.70.png"}
+    assert (tmp_path / "thesis.tex").exists()
 
 
 def test_the_export_samples_the_same_bytes(trained: Path, tmp_path: Path, glow: Glow) -> None:
@@ -230,6 +344,12 @@ def test_a_class_conditional_model_takes_the_classes_in_turn(conditional: Path, 
     assert np.array_equal(pixels(tmp_path / "two/seed000004_t0.70.png"), images["four"][4])
     assert json.loads((tmp_path / "three" / "run.json").read_text())["label"] == 3
     assert read_png_text(tmp_path / "three" / "seed000000_t0.70.png")["label"] == "3"
+    for folder, seed, label in (("all", 13, 3), ("two", 4, 4), ("two", 5, 3)):
+        path = tmp_path / folder / f"seed{seed:06d}_t0.70.png"
+        facts = dict(line.split(maxsplit=1) for line in glow("info", path).output.splitlines())
+        assert (facts["label"], facts["class"]) == (str(label), f"Kind {'ABCDE'[label]}")
+        files = json.loads((tmp_path / folder / "run.json").read_text())["files"]
+        assert {"file": path.name, "seed": seed, "label": label, "class": facts["class"]} in files
 
 
 def test_a_class_by_its_name(conditional: Path, glow: Glow, refused: Callable[..., str]) -> None:

@@ -1,0 +1,76 @@
+"""The folder that `glow sample` writes: its names, what is in their way, and the record of the run."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from glow_app.commands.common import refuse_existing
+from glow_app.files import atomic_file
+
+__all__ = ["SampleFolder"]
+
+RECORD = "run.json"
+OURS = re.compile(r"(seed\d+_t[\d.-]+\.png|grid\.png|sweep\.png|walk\.gif)")
+
+
+class SampleFolder:
+    """A folder for the images of some seeds; never holds what grows with their number.
+
+    Args:
+        path: Of the folder, which need not be there yet.
+        seeds: A picture each.
+        ending: Of their names, after the seed.
+        pictures: Names of the other pictures.
+    """
+
+    def __init__(self, path: Path, seeds: range, ending: str, pictures: Sequence[str]) -> None:
+        self.path, self.seeds, self.ending, self.pictures = path, seeds, ending, pictures
+
+    def name(self, seed: int) -> str:
+        """Return the name of the picture of a seed."""
+        return f"seed{seed:06d}{self.ending}"
+
+    def refuse_existing(self, overwrite: bool) -> None:
+        """Raise if a file to be written exists already.
+
+        Raises:
+            FileExistsError: Unless ``overwrite``.
+        """
+        found = sorted(self.path.iterdir()) if self.path.is_dir() else []
+        existing = [file for file in found if file.name == RECORD or self._is_written(file.name)]
+        refuse_existing(existing or [self.path / RECORD], overwrite)
+
+    def finish(self, facts: Mapping[str, Any], facts_of: Callable[[int], Mapping[str, Any]]) -> None:
+        """Remove what the run before has left, as its record lists it, and write this run's record.
+
+        Args:
+            facts: Of the run.
+            facts_of: Called with each seed.
+        """
+        for name in self._listed():
+            if not self._is_written(name):
+                (self.path / name).unlink(missing_ok=True)
+        head = json.dumps({**facts, "pictures": list(self.pictures)}, indent=2).removesuffix("\n}")
+        with atomic_file(self.path / RECORD) as file:
+            file.write(f'{head},\n  "files": ['.encode())
+            for number, seed in enumerate(self.seeds):
+                line = json.dumps({"file": self.name(seed), "seed": seed, **facts_of(seed)})
+                file.write(f"{',' if number else ''}\n    {line}".encode())
+            file.write(b"\n  ]\n}\n")
+
+    def _is_written(self, name: str) -> bool:
+        if name in self.pictures:
+            return True
+        found = re.fullmatch(rf"seed(\d+){re.escape(self.ending)}", name)
+        return found is not None and int(found[1]) in self.seeds
+
+    def _listed(self) -> list[str]:
+        """Return the files of the record that lies here, but for names that no run gives: it may be anybody's."""
+        try:
+            record = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+            names = [*(one["file"] for one in record["files"]), *record["pictures"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+        return [name for name in names if isinstance(name, str) and OURS.fullmatch(name)]
