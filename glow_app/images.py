@@ -15,8 +15,19 @@ from glow_app.captions import captioned
 from glow_app.data.resizing import array_to_image
 from glow_app.files import atomic_file
 
-__all__ = ["columns_for", "enlarged", "grid", "picture_of_rows", "png_bytes", "read_png_text", "save_png", "to_pil"]
+__all__ = [
+    "columns_for",
+    "enlarged",
+    "grid",
+    "picture_of_rows",
+    "png_bytes",
+    "read_png_text",
+    "save_png",
+    "strip",
+    "to_pil",
+]
 
+LONGEST_ROW = 12  # frames of a strip
 WHITE, LINE = 255, 128  # grey levels of the paper, and of the lines around images
 
 
@@ -100,6 +111,21 @@ def picture_of_rows(
             x, y = gap + index * cell_width, gap + top
             canvas[:, y : y + height * factor, x : x + width * factor] = image
     return captioned(to_pil(canvas), above, left)
+
+
+def strip(frames: Tensor, num_frames: int) -> Image.Image:
+    """Return frames between pictures: a row from each picture to the next, both included, or several rows if many.
+
+    Args:
+        frames: ((K - 1) * (num_frames - 1) + 1, C, H, W), uint8, as :func:`~glow_app.generation.interpolate` returns.
+        num_frames: From each of the K pictures to the next, both included.
+    """
+    columns = num_frames
+    if num_frames > LONGEST_ROW:
+        shorter = range(LONGEST_ROW, LONGEST_ROW // 2, -1)
+        columns = min(shorter, key=lambda columns: -num_frames % columns)
+    parts = [frames[start : start + num_frames] for start in range(0, len(frames) - 1, num_frames - 1)]
+    return picture_of_rows([row for part in parts for row in part.split(columns)])
 
 
 def save_png(picture: Image.Image, path: Path, text: Mapping[str, Any] | None = None) -> None:

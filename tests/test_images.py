@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from registry import random_images
 
-from glow_app.images import columns_for, grid, picture_of_rows, read_png_text, save_png, to_pil
+from glow_app.images import columns_for, grid, picture_of_rows, read_png_text, save_png, strip, to_pil
 
 GREY, WHITE = 128, 255
 
@@ -74,6 +74,24 @@ def test_rows_may_be_of_different_lengths() -> None:
             assert np.array_equal(picture[1 + 5 * number : 5 + 5 * number, 1 + 7 * index : 7 + 7 * index], image[0])
     assert (picture[6:10, 8:] == WHITE).all()
     assert (picture[5, 8:] == GREY).all()
+
+
+@pytest.mark.parametrize(
+    ("num_images", "num_frames", "expected"),
+    [
+        (2, 5, [[0, 1, 2, 3, 4]]),
+        (3, 5, [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8]]),
+        (4, 2, [[0, 1], [1, 2], [2, 3]]),
+        (2, 12, [list(range(12))]),
+        (2, 13, [list(range(7)), list(range(7, 13))]),
+        (3, 13, [list(range(7)), list(range(7, 13)), list(range(12, 19)), list(range(19, 25))]),
+        (2, 100, [list(range(start, start + 10)) for start in range(0, 100, 10)]),
+    ],
+)
+def test_a_row_goes_from_picture_to_picture(num_images: int, num_frames: int, expected: list[list[int]]) -> None:
+    frames = random_images((num_images - 1) * (num_frames - 1) + 1, (1, 4, 6))
+    found = strip(frames, num_frames)
+    assert np.array_equal(np.asarray(found), np.asarray(picture_of_rows([frames[row] for row in expected])))
 
 
 @pytest.mark.parametrize(

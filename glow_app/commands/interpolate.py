@@ -2,7 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from glow_app import __version__
 from glow_app.commands.classes import labels_of
 from glow_app.commands.common import (
     add_label_argument,
@@ -13,12 +15,20 @@ from glow_app.commands.common import (
 )
 from glow_app.usage import UsageError, counted
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from glow_app.model import ImageModel
+
+USUAL_FRAMES = 9
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow interpolate``."""
     parser.add_argument("images", nargs="+", help="two pictures or more", metavar="PICTURE")
     add_model_arguments(parser)
-    parser.add_argument("--frames", type=int, default=9, help="images from each picture to the next, both included")
+    frames = f"images from each picture to the next, both included (default: {USUAL_FRAMES})"
+    parser.add_argument("--frames", type=int, default=None, help=frames)
     parser.add_argument("--spherical", action="store_true", help="along arcs that keep the latents' norm, not lines")
     parser.add_argument(
         "--mix", action="store_true", help="exchange the levels one by one: structure of A, texture of B"
@@ -27,35 +37,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         default="interpolation.png",
-        help="a strip (.png) or an animation (.gif, .webp, .mp4)",
+        help="a strip (.png) or an animation there and back (.gif, .webp, .mp4); .png and .webp keep every pixel, .gif "
+        "those of grey pictures",
         metavar="FILE",
     )
-    parser.add_argument("--seconds", type=float, default=3.0, help="an animation takes")
+    parser.add_argument("--seconds", type=float, default=3.0, help="an animation plays, there and back")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the strip or the animation."""
-    from glow_app.animations import ANIMATIONS, save_animation
+    from glow_app.animations import ANIMATIONS, SHORTEST, require_animation, save_animation
     from glow_app.generation import interpolate, mix_levels
-    from glow_app.images import grid, save_png
+    from glow_app.images import save_png, strip
 
     output = Path(arguments.output)
     _check(arguments, output.suffix.lower() in (".png", *ANIMATIONS))
     refuse_existing([output], arguments.overwrite)
+    if output.suffix.lower() != ".png":
+        require_animation(output)
+    num_frames = arguments.frames or USUAL_FRAMES
     model = load(arguments)
     images = read_images(model, arguments.images)
     labels = labels_of(model, images, arguments.images, arguments.label)
     if arguments.mix:
         frames = mix_levels(model, images, labels)
     else:
-        frames = interpolate(model, images, arguments.frames, labels, spherical=arguments.spherical)
+        frames = interpolate(model, images, num_frames, labels, spherical=arguments.spherical)
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix.lower() == ".png":
-        save_png(grid(frames, columns=len(frames) if len(images) == 2 else arguments.frames - 1), output)
+        picture = strip(frames, len(frames) if arguments.mix else num_frames)
+        save_png(picture, output, _facts(model, arguments, labels))
+        played = arguments.seconds
     else:
-        save_animation(frames, output, arguments.seconds, there_and_back=True)
+        played = save_animation(frames, output, arguments.seconds, there_and_back=True)
     print(f"{counted(len(frames), 'frame')}: {output}")
+    if played != arguments.seconds:
+        print(f"it plays {played:.2f} s, not {arguments.seconds:g} s: no frame is shown for less than {SHORTEST} s")
+
+
+def _facts(model: "ImageModel", arguments: argparse.Namespace, labels: "Tensor | None") -> dict[str, str]:
+    """Return what made a strip."""
+    from glow_app.generation import class_text
+    from glow_app.pretrained import model_hash
+
+    way = "levels mixed" if arguments.mix else "arc" if arguments.spherical else "line"
+    classes = {} if labels is None else {"label": ", ".join(class_text(model, one) for one in labels.tolist())}
+    names = ", ".join(Path(image).name for image in arguments.images)
+    return {"pictures": names, **classes, "way": way, "model": model_hash(model), "version": __version__}
 
 
 def _check(arguments: argparse.Namespace, is_known: bool) -> None:
@@ -64,8 +93,13 @@ def _check(arguments: argparse.Namespace, is_known: bool) -> None:
             raise UsageError(f"{image} is a folder; glow interpolate expects picture files")
     count = len(arguments.images)
     if count < 2 or (arguments.mix and count > 2):
-        expected = "two" if arguments.mix else "two or more"
-        raise UsageError(f"glow interpolate got {counted(count, 'picture')}; expected {expected}")
+        option, expected = (" --mix", "two") if arguments.mix else ("", "two or more")
+        raise UsageError(f"glow interpolate{option} got {counted(count, 'picture')}; expected {expected}")
+    if arguments.frames is not None and arguments.frames < 2:
+        raise UsageError(f"--frames is {arguments.frames}; expected at least 2, the two pictures themselves")
+    if arguments.mix and (arguments.spherical or arguments.frames is not None):
+        option = "--spherical" if arguments.spherical else "--frames"
+        raise UsageError(f"--mix exchanges whole levels, with nothing between; leave {option} out")
     if arguments.label is not None and len(arguments.label) != count:
         classes = f"{len(arguments.label)} class{'es' * (len(arguments.label) != 1)}"
         raise UsageError(f"glow interpolate got {classes} for {counted(count, 'picture')}; give --label one for each")

@@ -1,5 +1,6 @@
 """`glow reconstruct` and `glow interpolate`."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from glow_app import __version__
+from glow_app.checkpoint import load_model
+from glow_app.images import read_png_text
+from glow_app.pretrained import model_hash
 
 Glow = Callable[..., Any]
 
@@ -139,9 +145,28 @@ def test_interpolation_between_classes(
 def test_by_way_of_several_pictures(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
     result = glow("interpolate", *pictures, "--checkpoint", trained, "--frames", 4, "--spherical")
     assert "7 frames" in result.output
-    found = cells(pixels(tmp_path / "interpolation.png"), columns=3, rows=3)
-    for number, path in enumerate(pictures):
-        assert np.array_equal(found[3 * number], pixels(path))
+    found = cells(pixels(tmp_path / "interpolation.png"), columns=4, rows=2)
+    for place, path in ((0, pictures[0]), (3, pictures[1]), (4, pictures[1]), (7, pictures[2])):
+        assert np.array_equal(found[place], pixels(path))
+
+
+def test_a_strip_tells_what_made_it(
+    trained: Path, conditional: Path, tmp_path: Path, pictures: list[Path], glow: Glow
+) -> None:
+    strip = tmp_path / "interpolation.png"
+    for options, way in (([], "line"), (["--spherical"], "arc"), (["--mix"], "levels mixed")):
+        assert glow("interpolate", *pictures[:2], "--checkpoint", trained, "--overwrite", *options).code == 0
+        facts = {"model": model_hash(load_model(trained)), "version": __version__}
+        assert read_png_text(strip) == {"pictures": "a.png, b.png", "way": way, **facts}
+    glow("interpolate", *pictures[:2], "--checkpoint", conditional, "--overwrite", "--label", "kind d", "8")
+    assert read_png_text(strip)["label"] == "3 (Kind D), 8 (Kind I)"
+
+
+def test_seconds_that_are_too_few_for_the_frames(trained: Path, pictures: list[Path], glow: Glow) -> None:
+    options = ["interpolate", *pictures[:2], "--checkpoint", trained, "--output", "a.gif", "--frames"]
+    assert glow(*options, 30, "--seconds", 2).output.count("\n") == 1
+    result = glow(*options, 200, "--seconds", 2, "--overwrite")
+    assert result.output.endswith("\nit plays 7.96 s, not 2 s: no frame is shown for less than 0.02 s\n")
 
 
 def test_levels_are_mixed(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
@@ -181,16 +206,25 @@ def test_a_video(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow
 
 
 def test_interpolation_is_refused(
-    trained: Path, tmp_path: Path, pictures: list[Path], refused: Callable[..., str]
+    trained: Path,
+    tmp_path: Path,
+    pictures: list[Path],
+    refused: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pair = [pictures[0], pictures[1], "--checkpoint", trained]
-    refused("interpolate", *pair, "--frames", 1)
+    assert "--frames is 1; expected at least 2" in refused("interpolate", *pair, "--frames", 1, code=2)
+    assert "leave --frames out" in refused("interpolate", *pair, "--mix", "--frames", 5, code=2)
+    assert "leave --spherical out" in refused("interpolate", *pair, "--mix", "--spherical", code=2)
     assert "expected two or more" in refused("interpolate", pictures[0], "--checkpoint", trained, code=2)
-    assert "expected two" in refused("interpolate", *pictures, "--checkpoint", trained, "--mix", code=2)
+    mixed = refused("interpolate", *pictures, "--checkpoint", trained, "--mix", code=2)
+    assert "--mix got 3 pictures; expected two" in mixed
     assert "2 classes for 3 pictures" in refused("interpolate", *pictures, "--checkpoint", trained, "--label", 1, 2)
     assert "expected .png, .gif" in refused("interpolate", *pair, "--output", "x.tiff", code=2)
     assert "--seconds is 0" in refused("interpolate", *pair, "--output", "x.gif", "--seconds", 0, code=2)
     refused("interpolate", pictures[0], tmp_path / "none.png", "--checkpoint", trained)
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert "extra video" in refused("interpolate", *pair[:2], "--output", "x.mp4", "--checkpoint", "nowhere")
     (tmp_path / "there.png").write_text("mine")
     assert "--overwrite" in refused("interpolate", *pair, "--output", tmp_path / "there.png")
     assert (tmp_path / "there.png").read_text() == "mine"
