@@ -1,11 +1,12 @@
 """Words beside pictures: small, dark on white, in the font that Pillow brings."""
 
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["INK", "PAPER", "captioned", "font", "text_width"]
+__all__ = ["INK", "PAPER", "captioned", "drawable", "font", "text_width"]
 
 PAPER, INK = "#ffffff", "#333333"
 SIZE, LEAST, SPACE = 13, 9, 5  # pixels: of letters at most and at least, and around a word
@@ -19,6 +20,12 @@ def font(size: int = SIZE) -> ImageFont.FreeTypeFont:
         size: In pixels.
     """
     return ImageFont.load_default(size)  # type: ignore[return-value]
+
+
+def drawable(text: str) -> str:
+    """Return a text in the signs that the font has, which are those of English: é becomes e, and what is left ``?``."""
+    plain = "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
+    return "".join(sign if sign.isascii() and sign.isprintable() else "?" for sign in plain)
 
 
 def text_width(text: str, size: int = SIZE) -> int:
@@ -36,6 +43,7 @@ def captioned(picture: Image.Image, above: Sequence[str] = (), left: Sequence[st
     """
     if not above and not left:
         return picture
+    above, left = list(map(drawable, above)), list(map(drawable, left))
     column = picture.width // max(1, len(above)) - SPACE
     size = next((s for s in range(SIZE, LEAST, -1) if all(text_width(t, s) <= column for t in above)), LEAST)
     top = size + 2 * SPACE if above else 0

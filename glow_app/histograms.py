@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from glow_app.captions import INK, PAPER, font, text_width
+from glow_app.captions import INK, PAPER, drawable, font, text_width
 
 __all__ = ["histogram_picture"]
 
@@ -30,7 +30,7 @@ def histogram_picture(
     picture = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(picture, "RGBA")
     x = MARGIN
-    for name, colour in zip(names, COLOURS, strict=True):
+    for name, colour in zip(map(drawable, names), COLOURS, strict=True):
         draw.rectangle((x, MARGIN, x + 12, MARGIN + 12), fill=(*colour, 160))
         draw.text((x + 18, MARGIN - 3), name, INK, font(14))
         x += 40 + text_width(name, 14)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glow_app.captions import captioned
+from glow_app.captions import captioned, drawable, font
 
 PICTURES = {
     mode: Image.effect_noise((120, 50), 60).convert(mode)  # three columns, two rows
@@ -46,3 +46,10 @@ def test_no_caption_is_cut_off() -> None:
     found = ink(captioned(Image.new("L", (200, 60), "white"), ["Qqgj", "Ag"], ["T = 0.85", "T = 1"]))
     assert not found[0].any()
     assert not found[:, 0].any()
+
+
+def test_what_is_drawn_the_font_has() -> None:
+    assert drawable("Café Ñandú, 50 %") == "Cafe Nandu, 50 %"
+    assert drawable("日本 \n") == "?? ?"
+    box = bytes(font(20).getmask("\uffff"))  # what stands for a sign that it has not
+    assert all(bytes(font(20).getmask(chr(number))) != box for number in range(33, 127))

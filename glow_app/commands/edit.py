@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glow_app import __version__
 from glow_app.commands.classes import LISTED, PictureClasses
 from glow_app.commands.common import (
     add_label_argument,
@@ -119,8 +120,10 @@ def _apply(arguments: argparse.Namespace) -> None:
     """Write the changed pictures, and a strip of strengths from -2 to 2 for each."""
     import torch
 
+    from glow_app.generation import class_text
     from glow_app.generation.edit import edit, load_direction
     from glow_app.images import grid, save_png, to_pil
+    from glow_app.pretrained import model_hash
 
     model = load(arguments)
     direction = load_direction(arguments.direction, model, *directions_folders(arguments))
@@ -129,6 +132,8 @@ def _apply(arguments: argparse.Namespace) -> None:
     # Numbered, as pictures of two folders may have one name.
     names = [f"{number:03d}_{Path(source).stem}_{arguments.direction}" for number, source in enumerate(sources)]
     refuse_existing([folder / f"{name}{end}" for name in names for end in (".png", "_strip.png")], arguments.overwrite)
+    facts = {"direction": arguments.direction, "model": model_hash(model), "version": __version__}
+    texts = [f"{strength:+g}" if strength else "0" for strength in STRENGTHS]
     classes = PictureClasses(model, arguments.label)
     planned, count = iter(zip(sources, names, strict=True)), 0
     for files, images in picture_batches(model, arguments.images, BATCH_SIZE):
@@ -137,15 +142,17 @@ def _apply(arguments: argparse.Namespace) -> None:
             name = next(name for source, name in planned if source == file)  # past those that cannot be read
             picture, strip = output_folder(arguments) / f"{name}.png", folder / f"{name}_strip.png"
             label = None if labels is None else labels[row : row + 1]
+            told = facts | ({} if label is None else {"label": class_text(model, int(label))})
             changed = [edit(model, image[None], [(direction, s)], label)[0] for s in (arguments.strength, *STRENGTHS)]
-            save_png(to_pil(changed[0]), picture, {"direction": arguments.direction, "strength": arguments.strength})
-            save_png(grid(torch.stack(changed[1:]), columns=len(STRENGTHS)), strip)
+            save_png(to_pil(changed[0]), picture, {**told, "strength": arguments.strength})
+            shown = grid(torch.stack(changed[1:]), columns=len(STRENGTHS), above=texts)
+            save_png(shown, strip, {**told, "strength": ", ".join(texts)})
             if len(sources) <= LISTED:
                 print(f"{picture}, {strip}")
             count += 1
     classes.tell()
     if len(sources) > LISTED:
-        print(f"{count} pictures, each with a strip: {folder}")
+        print(f"{counted(count, 'picture')}, each with a strip: {folder}")
 
 
 def _of_two_folders(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glow_app import __version__
 from glow_app.commands.classes import PictureClasses
 from glow_app.commands.common import (
     add_label_argument,
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from glow_app.generation import reconstruct
     from glow_app.images import grid, save_png
+    from glow_app.pretrained import model_hash
 
     if arguments.images and arguments.source:
         raise UsageError("glow reconstruct got picture files and --source; give one of them, not both")
@@ -57,7 +59,8 @@ def run(arguments: argparse.Namespace) -> None:
     for images, labels in _batches(model, arguments, classes):
         results.append(reconstruct(model, images, labels))
         shown.append(torch.stack([images, results[-1].images], dim=1).flatten(0, 1))
-    save_png(grid(torch.cat(shown)[:SHOWN], columns=8), output_folder(arguments) / path.name)
+    picture = grid(torch.cat(shown)[:SHOWN], columns=8, above=["original", "decoded"] * 4)
+    save_png(picture, output_folder(arguments) / path.name, {"model": model_hash(model), "version": __version__})
     classes.tell()
     count = sum(len(result.images) for result in results)
     print(f"{counted(count, 'image')}, largest pixel error {max(result.max_pixel_error for result in results)} of 255")

@@ -143,7 +143,7 @@ def _write_sweep(
     label: int | list[int] | None,
     facts: dict[str, Any],
 ) -> None:
-    from glow_app.generation import class_name, labels_of_seeds, sweep, turn_length
+    from glow_app.generation import class_caption, labels_of_seeds, sweep, turn_length
     from glow_app.images import grid, save_png
 
     values = [temperatures] if isinstance(temperatures, float) else temperatures
@@ -152,7 +152,7 @@ def _write_sweep(
         seeds = seeds[: len(seeds) - len(seeds) % turn]
     images = sweep(model, values, seeds, label).flatten(0, 1)
     labels = None if isinstance(label, int) else labels_of_seeds(model, seeds, label)
-    names = [] if labels is None else [class_name(model, number) for number in labels.tolist()]
+    names = [] if labels is None else [class_caption(model, number) for number in labels.tolist()]
     picture = grid(images, len(seeds), above=names, left=[f"T = {value:g}" for value in values])
     text = {"seed": seeds.start, "count": len(seeds), **facts, "temperature": _text(values, "g", ", ")}
     save_png(picture, folder.path / "sweep.png", text)

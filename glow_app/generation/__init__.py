@@ -11,7 +11,7 @@ from glow_app.generation.classes import (
 )
 from glow_app.generation.detect import Detection, detect
 from glow_app.generation.edit import Direction, edit, learn_directions, load_direction, load_directions, save_direction
-from glow_app.generation.grid import num_shown, sample_grid, turn_length
+from glow_app.generation.grid import class_caption, num_shown, sample_grid, turn_length
 from glow_app.generation.latents import Latents, load_latents, save_latents
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.sample import class_turns, labels_of_seeds, sample_batches, sweep, walk
@@ -26,6 +26,7 @@ __all__ = [
     "Reconstruction",
     "Typical",
     "blend",
+    "class_caption",
     "class_facts",
     "class_name",
     "class_number",

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from PIL import Image
 from torch import Tensor
 
+from glow_app.captions import drawable
 from glow_app.generation.classes import class_name
 from glow_app.generation.sample import class_turns
 from glow_app.images import columns_for, grid
 from glow_app.model import ImageModel
 
-__all__ = ["num_shown", "sample_grid", "turn_length"]
+__all__ = ["class_caption", "num_shown", "sample_grid", "turn_length"]
 
 LARGEST_TURN = 12  # classes beside each other; of more, names and images would be too small to see
 LARGEST_GRID = 100  # images
@@ -32,6 +33,12 @@ def num_shown(count: int, turn: int = 1) -> int:
     return count if count <= LARGEST_GRID else LARGEST_GRID - LARGEST_GRID % turn
 
 
+def class_caption(model: ImageModel, number: int) -> str:
+    """Return the name of a class for a picture: or its number, where no name can be drawn."""
+    name = class_name(model, number)
+    return str(number) if "?" in drawable(name) else name
+
+
 def sample_grid(model: ImageModel, images: Tensor, seed: int, label: int | Sequence[int] | None = None) -> Image.Image:
     """Return images as one picture in which each class keeps to its columns, below its name, if there are at most 12.
 
@@ -43,5 +50,5 @@ def sample_grid(model: ImageModel, images: Tensor, seed: int, label: int | Seque
     """
     turns, turn = class_turns(model, label) or [], turn_length(model, label)
     columns = columns_for(len(images), turn)
-    names = [class_name(model, turns[number % turn]) for number in range(seed, seed + columns)] if turn > 1 else []
+    names = [class_caption(model, turns[number % turn]) for number in range(seed, seed + columns)] if turn > 1 else []
     return grid(images, columns, above=names)

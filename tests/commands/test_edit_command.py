@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from glow_app import __version__
 from glow_app.checkpoint import find_checkpoint, load_model
 from glow_app.cli import main
-from glow_app.generation import sample_batches
-from glow_app.images import save_png, to_pil
-from glow_app.pretrained import save_pretrained
+from glow_app.generation import edit, load_direction, sample_batches
+from glow_app.images import grid, read_png_text, save_png, to_pil
+from glow_app.pretrained import model_hash, save_pretrained
 
 Glow = Callable[..., Any]
 
@@ -43,6 +45,15 @@ def examples(trained: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def strip_of(place: Path, path: Path) -> object:
+    """What the strip of a picture is to be."""
+    model, image = load_model(place), torch.from_numpy(pixels(path).copy())[None, None]
+    direction = load_direction("bright", model, place / "directions")
+    frames = torch.cat([edit(model, image, [(direction, float(strength))]) for strength in (-2, -1, 0, 1, 2)])
+    assert torch.equal(frames[2:3], image)
+    return np.asarray(grid(frames, 5, above=["-2", "-1", "0", "+1", "+2"])).tolist()
+
+
 def test_a_direction_from_two_folders_is_applied(model: Path, examples: Path, pictures: list[Path], glow: Glow) -> None:
     result = glow("edit", "learn", "bright", "--with", "bright", "--without", "dark", "--checkpoint", model)
     assert result.code == 0, result
@@ -56,8 +67,10 @@ def test_a_direction_from_two_folders_is_applied(model: Path, examples: Path, pi
         brightness = [pixels(Path(f"{output}/{name}.png")).mean() for output in ("less", "same", "more")]
         assert brightness == sorted(brightness)
         assert brightness[2] - brightness[0] > 20
-        strip = pixels(Path(f"same/{name}_strip.png"))
-        assert strip.shape[1] > 4 * strip.shape[0]
+        assert strip_of(model, path) == pixels(Path(f"same/{name}_strip.png")).tolist()
+        made = {"direction": "bright", "model": model_hash(load_model(model)), "version": __version__}
+        assert read_png_text(Path(f"more/{name}.png")) == {**made, "strength": "1.5"}
+        assert read_png_text(Path(f"more/{name}_strip.png")) == {**made, "strength": "-2, -1, 0, +1, +2"}
 
 
 def test_directions_from_a_table(model: Path, examples: Path, glow: Glow, refused: Callable[..., str]) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from glow_app import __version__
 from glow_app.checkpoint import load_model
-from glow_app.images import read_png_text
+from glow_app.images import grid, read_png_text
 from glow_app.pretrained import model_hash
 
 Glow = Callable[..., Any]
@@ -23,14 +24,15 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def cells(picture: np.ndarray, columns: int, rows: int = 1) -> list[np.ndarray]:
-    """Take a grid of 8x8 images apart, enlarged by whole pixels with lines of two pixels between."""
+    """Take a grid of 8x8 images apart, enlarged by whole pixels with lines of two pixels between, below captions."""
     factor = (picture.shape[1] - 2) // columns - 2
     factor //= 8
     side = 8 * factor
+    above = picture.shape[0] - rows * (side + 2) - 2
     found = []
     for row in range(rows):
         for column in range(columns):
-            top, left = 2 + row * (side + 2), 2 + column * (side + 2)
+            top, left = above + 2 + row * (side + 2), 2 + column * (side + 2)
             found.append(picture[top : top + side : factor, left : left + side : factor])
     return found
 
@@ -47,6 +49,11 @@ def test_pictures_in_the_models_own_grid_come_back(
     for index, path in enumerate(pictures):
         assert np.array_equal(found[2 * index], pixels(path))
         assert np.array_equal(found[2 * index + 1], pixels(path))
+    both = [torch.from_numpy(pixels(path).copy())[None] for path in pictures for _ in range(2)]
+    expected = grid(torch.stack(both), 6, above=["original", "decoded"] * 3)
+    assert np.array_equal(pixels(tmp_path / "reconstructions" / "comparison.png"), np.asarray(expected))
+    made = read_png_text(tmp_path / "reconstructions" / "comparison.png")
+    assert made == {"model": model_hash(load_model(trained)), "version": __version__}
 
 
 def test_a_folder_and_batches(trained: Path, pictures: list[Path], glow: Glow) -> None:

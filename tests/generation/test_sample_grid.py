@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from registry import random_images, tiny_model
 
-from glow_app.generation import num_shown, sample_grid, turn_length
+from glow_app.generation import class_caption, num_shown, sample_grid, turn_length
 from glow_app.images import grid
 from glow_app.model import ImageModel
 
@@ -27,6 +27,12 @@ def test_a_class_without_a_name_is_its_number() -> None:
     images = random_images(4)
     expected = grid(images, 2, above=["1", "0"])
     assert np.array_equal(np.asarray(sample_grid(tiny_model(num_classes=2), images, 5)), np.asarray(expected))
+
+
+def test_letters_that_cannot_be_drawn_are_left_to_the_number() -> None:
+    model = tiny_model(num_classes=2)
+    model.class_names = ["日", "Café"]
+    assert [class_caption(model, number) for number in range(2)] == ["0", "Café"]
 
 
 def test_one_class_many_or_none_have_no_columns(model: ImageModel) -> None:
