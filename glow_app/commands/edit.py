@@ -120,7 +120,7 @@ def _apply(arguments: argparse.Namespace) -> None:
     """Write the changed pictures, and a strip of strengths from -2 to 2 for each."""
     import torch
 
-    from glow_app.generation import class_text
+    from glow_app.generation import class_facts
     from glow_app.generation.edit import edit, load_direction
     from glow_app.images import grid, save_png, to_pil
     from glow_app.pretrained import model_hash
@@ -142,7 +142,7 @@ def _apply(arguments: argparse.Namespace) -> None:
             name = next(name for source, name in planned if source == file)  # past those that cannot be read
             picture, strip = output_folder(arguments) / f"{name}.png", folder / f"{name}_strip.png"
             label = None if labels is None else labels[row : row + 1]
-            told = facts | ({} if label is None else {"label": class_text(model, int(label))})
+            told = facts | ({} if label is None else class_facts(model, int(label)))
             changed = [edit(model, image[None], [(direction, s)], label)[0] for s in (arguments.strength, *STRENGTHS)]
             save_png(to_pil(changed[0]), picture, {**told, "strength": arguments.strength})
             shown = grid(torch.stack(changed[1:]), columns=len(STRENGTHS), above=texts)

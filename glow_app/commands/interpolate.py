@@ -78,11 +78,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _facts(model: "ImageModel", arguments: argparse.Namespace, labels: "Tensor | None") -> dict[str, str]:
     """Return what made a strip."""
-    from glow_app.generation import class_text
+    from glow_app.generation import class_facts
     from glow_app.pretrained import model_hash
 
     way = "levels mixed" if arguments.mix else "arc" if arguments.spherical else "line"
-    classes = {} if labels is None else {"label": ", ".join(class_text(model, one) for one in labels.tolist())}
+    facts = [] if labels is None else [class_facts(model, number) for number in labels.tolist()]
+    classes = {name: ", ".join(str(one[name]) for one in facts) for name in (facts[0] if facts else {})}
     names = ", ".join(Path(image).name for image in arguments.images)
     return {"pictures": names, **classes, "way": way, "model": model_hash(model), "version": __version__}
 
