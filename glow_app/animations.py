@@ -63,7 +63,7 @@ def require_animation(path: Path) -> None:
             import av  # noqa: F401
         except ImportError as error:
             raise ValueError(
-                "MP4 needs the extra video: pip install 'glow-app[video]', or choose .gif or .webp"
+                "MP4 needs the extra video: pip install -e '.[video]', or choose .gif or .webp"
             ) from error
 
 
