@@ -76,14 +76,13 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"it plays {played:.2f} s, not {arguments.seconds:g} s: no frame is shown for less than {SHORTEST} s")
 
 
-def _facts(model: "ImageModel", arguments: argparse.Namespace, labels: "Tensor | None") -> dict[str, str]:
+def _facts(model: "ImageModel", arguments: argparse.Namespace, labels: "Tensor | None") -> dict[str, int | str]:
     """Return what made a strip."""
     from glow_app.generation import class_facts
     from glow_app.pretrained import model_hash
 
     way = "levels mixed" if arguments.mix else "arc" if arguments.spherical else "line"
-    facts = [] if labels is None else [class_facts(model, number) for number in labels.tolist()]
-    classes = {name: ", ".join(str(one[name]) for one in facts) for name in (facts[0] if facts else {})}
+    classes = {} if labels is None else class_facts(model, *labels.tolist())
     names = ", ".join(Path(image).name for image in arguments.images)
     return {"pictures": names, **classes, "way": way, "model": model_hash(model), "version": __version__}
 

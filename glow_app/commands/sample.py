@@ -74,12 +74,13 @@ def run(arguments: argparse.Namespace) -> None:
 
     facts = {"temperature": arguments.temperature, "model": model_hash(model), "version": __version__}
     shown = _draw(model, arguments, folder, label, lambda seed: {"seed": seed, **facts, **class_of(seed)})
-    facts |= {} if label is None else {"label": label}
-    _write_grid(model, shown, folder, label, facts)
+    classes = class_facts(model, *(arguments.label or []))
+    _write_grid(model, shown, folder, label, facts | classes)
     if arguments.sweep is not None:
-        _write_sweep(model, arguments.sweep, folder, label, facts)
+        _write_sweep(model, arguments.sweep, folder, label, facts | classes)
     if arguments.walk is not None:
         _write_walk(model, arguments, folder, label)
+    facts |= {} if label is None else {"label": label}
     record = {"seed": seeds.start, "count": count, **facts, "checkpoint": str(arguments.checkpoint)}
     folder.finish(record, class_of)
     part = "" if len(shown) == count else f" (the first {len(shown)})"

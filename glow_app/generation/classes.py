@@ -37,9 +37,18 @@ def class_name(model: ImageModel, number: int) -> str:
     return model.class_names[number] if model.class_names else str(number)
 
 
-def class_facts(model: ImageModel, number: int) -> dict[str, int | str]:
-    """Return what a picture says of its class: ``label``, and ``class``, the name, where the model knows it."""
-    return {"label": number, **({"class": model.class_names[number]} if model.class_names else {})}
+def class_facts(model: ImageModel, *numbers: int) -> dict[str, int | str]:
+    """Return what a picture says of its class: ``label``, and ``class``, the name, where the model knows it.
+
+    Args:
+        model: The model.
+        numbers: Of the class, or of several, which are then separated by commas; nothing is said of none.
+    """
+    if not numbers:
+        return {}
+    label = numbers[0] if len(numbers) == 1 else ", ".join(map(str, numbers))
+    names = ", ".join(model.class_names[number] for number in numbers) if model.class_names else None
+    return {"label": label, **({} if names is None else {"class": names})}
 
 
 def class_text(model: ImageModel, number: int) -> str:

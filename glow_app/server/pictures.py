@@ -11,11 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from glow_app.data.decoding import decode_noted
-from glow_app.images import grid, png_bytes, to_pil
+from glow_app.generation import sample_grid
+from glow_app.images import png_bytes, to_pil
+from glow_app.model import ImageModel
 from glow_app.server.errors import ApiError
 from glow_app.server.limits import Limits
 
-__all__ = ["FORMATS", "encode_png", "grid_png", "read_picture"]
+__all__ = ["FORMATS", "encode_png", "read_picture", "sampled_picture"]
 
 # What browsers show, all decoded by well-tried libraries; the others that Pillow knows stay closed to strangers.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -65,7 +67,13 @@ def encode_png(image: Tensor, text: Mapping[str, Any] | None = None) -> str:
     return base64.b64encode(png_bytes(to_pil(image), text)).decode()
 
 
-def grid_png(images: Sequence[Tensor], text: Mapping[str, Any] | None = None, columns: int | None = None) -> bytes:
-    """Return a PNG of one image as it is, or of several side by side."""
-    picture = to_pil(images[0]) if len(images) == 1 else grid(torch.stack(list(images)), columns)
-    return png_bytes(picture, text)
+def sampled_picture(model: ImageModel, images: Sequence[Tensor], seed: int, label: int | None) -> Image.Image:
+    """Return one drawn image as it is, or the grid that `glow sample` makes of several.
+
+    Args:
+        model: That drew them.
+        images: (C, H, W), uint8, each.
+        seed: Of the first.
+        label: That was asked for, or None for all classes in turn.
+    """
+    return to_pil(images[0]) if len(images) == 1 else sample_grid(model, torch.stack(list(images)), seed, label)

@@ -1,25 +1,28 @@
 """The endpoints."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import torch
 from fastapi import APIRouter, Body, Request
 from fastapi.responses import JSONResponse, Response
+from PIL import Image
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from torch import Tensor
 
 from glow_app import __version__, generation
+from glow_app.images import grid, png_bytes, strip, to_pil
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
 from glow_app.server.accept import wants_png
 from glow_app.server.errors import ErrorAnswer
 from glow_app.server.examples import EXAMPLES, edit_examples
 from glow_app.server.metrics import Metrics
-from glow_app.server.pictures import encode_png, grid_png
+from glow_app.server.pictures import encode_png, sampled_picture
 from glow_app.server.schemas import (
     EditAnswer,
     EditRequest,
@@ -83,14 +86,15 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
     router = APIRouter(prefix="/v1")
     info = Info(version=__version__, **facts)
     model_facts = {"model": info.model, "version": __version__}
+    class_facts = partial(generation.class_facts, service.model)
     EditBody = Annotated[EditRequest, Body(openapi_examples=edit_examples(service.directions))]
 
     async def respond(
-        request: Request, answer: BaseModel, images: Sequence[Tensor], text: Mapping[str, Any], columns: int | None
+        request: Request, answer: BaseModel, count: int, text: Mapping[str, Any], picture: Callable[[], Image.Image]
     ) -> Response:
-        metrics.images.labels(request.url.path).inc(len(images))
+        metrics.images.labels(request.url.path).inc(count)
         if wants_png(",".join(request.headers.getlist("accept"))):
-            content = await run_in_threadpool(grid_png, images, text, columns)
+            content = await run_in_threadpool(lambda: png_bytes(picture(), text))
             return Response(content, media_type="image/png", headers=_headers(text))
         return JSONResponse(answer.model_dump())
 
@@ -106,17 +110,19 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
         seed, images, labels = await service.sample(request, body.count, body.temperature, body.seed, label)
         made: dict[str, Any] = {"temperature": body.temperature, **model_facts}
         texts = [
-            {"seed": seed + number, **made, **({} if labels is None else {"label": labels[number]})}
+            {"seed": seed + number, **made, **({} if labels is None else class_facts(labels[number]))}
             for number in range(len(images))
         ]
         drawn = [
             Sampled(image=png, seed=text["seed"], label=text.get("label"))
             for png, text in zip(await _encode(images, texts), texts, strict=True)
         ]
-        shared = texts[0] if len(texts) == 1 else {"seed": seed, "count": len(texts), **made, **_labelled(label)}
+        classes = {} if label is None else class_facts(label)
+        shared = texts[0] if len(texts) == 1 else {"seed": seed, "count": len(texts), **made, **classes}
         temperature = service.temperatures(body.temperature)
         answer = SampleAnswer(images=drawn, temperature=temperature, model=info.model)
-        return await respond(request, answer, images, shared, None)
+        picture = partial(sampled_picture, service.model, images, seed, label)
+        return await respond(request, answer, len(images), shared, picture)
 
     @router.post("/interpolate", response_model=InterpolateAnswer, responses=_pictured("a strip of the frames"))
     async def interpolate(body: InterpolateBody, request: Request) -> Response:
@@ -132,7 +138,9 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
 
         frames, labels = await service.run(request, work)
         answer = InterpolateAnswer(frames=await _encode(frames), labels=_listed(labels), notes=notes)
-        return await respond(request, answer, frames, {"frames": len(frames)}, len(frames))
+        classes = {} if labels is None else class_facts(*labels.tolist())
+        text = {"frames": len(frames), **classes, "way": "arc" if body.spherical else "line", **model_facts}
+        return await respond(request, answer, len(frames), text, partial(strip, frames, body.frames))
 
     @router.post("/edit", response_model=EditAnswer, responses=_pictured("the changed image") | NOT_FOUND)
     async def edit(body: EditBody, request: Request) -> Response:
@@ -149,9 +157,9 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
         label = None if labels is None else int(labels[0])
         made = {name: [getattr(one, name) for one in body.edits] for name in ("direction", "strength")}
         one_each = {name: values[0] if len(values) == 1 else json.dumps(values) for name, values in made.items()}
-        text = {**one_each, **_labelled(label), **model_facts}
+        text = {**one_each, **({} if label is None else class_facts(label)), **model_facts}
         answer = EditAnswer(image=(await _encode(changed, [text]))[0], label=label, note=notes[0])
-        return await respond(request, answer, changed, text, None)
+        return await respond(request, answer, 1, text, partial(to_pil, changed[0]))
 
     @router.post("/reconstruct", response_model=ReconstructAnswer, responses=_pictured("the images"))
     async def reconstruct(body: ReconstructBody, request: Request) -> Response:
@@ -167,7 +175,9 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
         errors = {"max_pixel_error": found.max_pixel_error, "max_quantisation": found.max_quantisation}
         pngs = await _encode(found.images)
         answer = ReconstructAnswer(images=pngs, labels=_listed(labels), notes=notes, **errors)
-        return await respond(request, answer, found.images, errors, None)
+        images = found.images
+        picture = partial(to_pil, images[0]) if len(images) == 1 else partial(grid, images)
+        return await respond(request, answer, len(images), {**errors, **model_facts}, picture)
 
     @router.post("/score", responses=ERRORS)
     async def score(body: ScoreBody, request: Request) -> ScoreAnswer:
@@ -235,10 +245,6 @@ def _labels(model: ImageModel, images: Tensor, given: Tensor | None) -> Tensor |
     if given is not None or model.flow.num_classes is None:
         return given
     return generation.infer_labels(model, images)
-
-
-def _labelled(label: int | None) -> dict[str, int]:
-    return {} if label is None else {"label": label}
 
 
 def _headers(text: Mapping[str, Any]) -> dict[str, str]:

@@ -344,6 +344,8 @@ def test_a_class_conditional_model_takes_the_classes_in_turn(conditional: Path, 
     assert np.array_equal(pixels(tmp_path / "two/seed000004_t0.70.png"), images["four"][4])
     assert json.loads((tmp_path / "three" / "run.json").read_text())["label"] == 3
     assert read_png_text(tmp_path / "three" / "seed000000_t0.70.png")["label"] == "3"
+    text = read_png_text(tmp_path / "two" / "grid.png")
+    assert (text["label"], text["class"]) == ("4, 3", "Kind E, Kind D")
     for folder, seed, label in (("all", 13, 3), ("two", 4, 4), ("two", 5, 3)):
         path = tmp_path / folder / f"seed{seed:06d}_t0.70.png"
         facts = dict(line.split(maxsplit=1) for line in glow("info", path).output.splitlines())

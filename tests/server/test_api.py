@@ -15,6 +15,7 @@ from running import as_base64, error_of, from_base64, running
 
 from glow_app import __version__, generation
 from glow_app.generation import Direction
+from glow_app.images import strip
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
 from glow_app.server import Limits, create_app
@@ -75,8 +76,30 @@ def test_a_picture_where_one_is_asked_for(model: ImageModel, client: httpx.Clien
     assert one.headers["x-glow-seed"] == "7"
     (_, expected), *_ = generation.sample_batches(model, 1, 0.7, 7, 2)
     assert torch.equal(from_base64(as_base64(one.content)), expected)
-    grid = client.post("/v1/sample", json={"count": 4, "seed": 7}, headers=png)
-    assert from_base64(as_base64(grid.content)).shape[2] >= 480
+
+
+@pytest.mark.parametrize("label", [None, 2])
+def test_several_are_the_grid_of_the_command(model: ImageModel, client: httpx.Client, label: int | None) -> None:
+    body = {"count": 6, "seed": 7, "label": label}
+    response = client.post("/v1/sample", json=body, headers={"accept": "image/png"})
+    images = torch.stack([image for _, image in generation.sample_batches(model, 6, 0.7, 7, label)])
+    assert pixels_of(response.content) == generation.sample_grid(model, images, 7, label).tobytes()
+
+
+def test_frames_are_the_strip_of_the_command(model: ImageModel, client: httpx.Client) -> None:
+    images = random_images(3)
+    body = {"images": [as_base64(image) for image in images], "frames": 4, "labels": ["b", 0, 3], "spherical": True}
+    response = client.post("/v1/interpolate", json=body, headers={"accept": "image/png"})
+    frames = generation.interpolate(model, images, 4, torch.tensor([1, 0, 3]), spherical=True)
+    assert pixels_of(response.content) == strip(frames, 4).tobytes()
+    made = {"way": "arc", "model": model_hash(model), "version": __version__}
+    assert text_of(response.content) == {"frames": "7", "label": "1, 0, 3", "class": "b, a, d", **made}
+
+
+def pixels_of(content: bytes) -> bytes:
+    """Return the pixels of a PNG."""
+    with Image.open(io.BytesIO(content)) as picture:
+        return picture.tobytes()
 
 
 def text_of(content: bytes) -> dict[str, str]:
@@ -94,10 +117,13 @@ def test_a_drawn_picture_says_what_made_it(model: ImageModel, client: httpx.Clie
     made = {"temperature": "0.7", "model": model_hash(model), "version": __version__}
     images = client.post("/v1/sample", json={"count": 2, "seed": 6}).json()["images"]
     texts = [text_of(base64.b64decode(one["image"])) for one in images]
-    assert texts == [{"seed": "6", "label": "2", **made}, {"seed": "7", "label": "3", **made}]
+    assert texts == [
+        {"seed": "6", "label": "2", "class": "c", **made},
+        {"seed": "7", "label": "3", "class": "d", **made},
+    ]
     for body, expected in (
-        ({"seed": 7}, {"seed": "7", "label": "3"}),
-        ({"seed": 7, "count": 3, "label": "b"}, {"seed": "7", "count": "3", "label": "1"}),
+        ({"seed": 7}, {"seed": "7", "label": "3", "class": "d"}),
+        ({"seed": 7, "count": 3, "label": "b"}, {"seed": "7", "count": "3", "label": "1", "class": "b"}),
         ({"seed": 7, "count": 3}, {"seed": "7", "count": "3"}),
     ):
         response = client.post("/v1/sample", json=body, headers={"accept": "image/png"})
@@ -105,7 +131,7 @@ def test_a_drawn_picture_says_what_made_it(model: ImageModel, client: httpx.Clie
 
 
 def test_a_changed_picture_says_what_made_it(model: ImageModel, direction: Direction) -> None:
-    made = {"label": "1", "model": model_hash(model), "version": __version__}
+    made = {"label": "1", "class": "b", "model": model_hash(model), "version": __version__}
     smile, cyrillic = {"direction": "smile", "strength": 1.5}, {"direction": "\u0443\u043b%", "strength": -1}
     with running(create_app(model, LIMITS, directions={"smile": direction, "\u0443\u043b%": direction})) as client:
         body = {"image": as_base64(random_images(1)[0]), "edits": [smile], "label": 1}
@@ -121,10 +147,11 @@ def test_a_changed_picture_says_what_made_it(model: ImageModel, direction: Direc
         assert unquote(headers_of(response)["direction"]) == "\u0443\u043b%"
 
 
-def test_names_of_headers_have_hyphens(client: httpx.Client) -> None:
+def test_names_of_headers_have_hyphens(model: ImageModel, client: httpx.Client) -> None:
     body = {"images": [as_base64(image) for image in random_images(1)]}
     response = client.post("/v1/reconstruct", json=body, headers={"accept": "image/png"})
-    assert headers_of(response) == {"max-pixel-error": "0", "max-quantisation": "0"}
+    made = {"model": model_hash(model), "version": __version__}
+    assert headers_of(response) == {**made, "max-pixel-error": "0", "max-quantisation": "0"}
 
 
 PNG, JSON = "image/png", "application/json"
