@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -69,8 +68,4 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as a :class:`UsageError`."""
-        # argparse names the function that makes a value of the text.
-        if found := re.search(r"invalid (\w+) value: (.*)$", message):
-            noun = "whole number" if found[1] in ("int", "positive_int", "seed") else "number"
-            message = f"{message[: found.start()]}{found[2]} is no {noun}"
         raise UsageError(f"{self.prog}: {message}")

@@ -1,16 +1,20 @@
 """The command line's manners."""
 
+import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from glow_app import __version__, cli
 from glow_app.cli import COMMANDS, TRAINING, main
-from glow_app.usage import closest, counted, size_text
+from glow_app.usage import Parser, closest, counted, size_text
 
 
 @pytest.fixture
@@ -129,17 +133,40 @@ def test_surplus_and_missing_arguments(one_line: object) -> None:
     assert "needs a path" in one_line("fit", "--resume")  # type: ignore[operator]
 
 
-@pytest.mark.parametrize(
-    ("option", "words"),
-    [
-        ("--temperature=warm", "'warm' is no number"),
-        ("--count=many", "'many' is no whole number"),
-        ("--seed=1.5", "'1.5' is no whole number"),
-    ],
-)
-def test_text_in_the_place_of_a_number(one_line: object, option: str, words: str) -> None:
-    line = one_line("sample", option)  # type: ignore[operator]
-    assert f"argument {option.partition('=')[0]}: {words}\n" in line
+def numbers_of(parser: argparse.ArgumentParser, command: str) -> Iterator[tuple[str, str]]:
+    """Yield all options of a command, and of the commands below it, that take a number."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                yield from numbers_of(below, f"{command} {name}")
+        elif action.type is not None:
+            yield command, action.option_strings[0]
+
+
+def every_number() -> Iterator[tuple[str, str]]:
+    """Yield command and option of all that takes a number."""
+    for command in COMMANDS:
+        parser = Parser(prog=f"glow {command}")
+        import_module(f"glow_app.commands.{command}").add_arguments(parser)
+        yield from numbers_of(parser, command)
+
+
+@pytest.mark.parametrize(("command", "option"), [*every_number()])
+def test_text_in_the_place_of_a_number(one_line: object, command: str, option: str) -> None:
+    line = one_line(*command.split(), f"{option}=many")  # type: ignore[operator]
+    assert re.search(rf"argument {option}: many (is not a|is no|does not fit; expected a) \w+", line)
+
+
+def test_a_number_that_does_not_fit(one_line: object) -> None:
+    for option, words in {
+        "--temperature=nan": "nan is not a temperature; expected a finite number from 0 (0.7 is usual)",
+        "--temperature=0.7,inf": "inf is not a temperature; expected a finite number from 0 (0.7 is usual)",
+        "--count=0": "0 does not fit; expected a whole number from 1, such as 16",
+        "--seed=1.5": "1.5 is not a seed; expected 0 to 2147483647",
+        "--seed=-1": "-1 is not a seed; expected 0 to 2147483647",
+    }.items():
+        line = one_line("sample", option)  # type: ignore[operator]
+        assert f"argument {option.partition('=')[0]}: {words}\n" in line
 
 
 FLOW = ["--model.flow", "glow_app.flows.Glow", "--model.flow.image_shape", "[1,8,8]"]

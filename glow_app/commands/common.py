@@ -25,7 +25,6 @@ __all__ = [
     "output_folder",
     "picture_batches",
     "picture_files",
-    "positive_int",
     "read_images",
     "refuse_existing",
     "tell_lost_bits",
@@ -60,17 +59,6 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     """Add ``--output`` and ``--overwrite``."""
     parser.add_argument("--output", default=default, help="folder for the results", metavar="FOLDER")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
-
-
-def positive_int(text: str) -> int:
-    """Return a whole number from 1, for argparse."""
-    try:
-        value = int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number; expected one from 1, such as 16") from error
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is too small; expected at least 1")
-    return value
 
 
 def load(arguments: argparse.Namespace, tell_own: bool = False) -> "ImageModel":

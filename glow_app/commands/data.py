@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glow_app.commands.common import positive_int
+from glow_app.commands.numbers import number, positive_int, seed_number
 
 if TYPE_CHECKING:
     from glow_app.data.shards.manifest import Manifest
@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pack.add_argument("--grey", action="store_true", help="with --size: one channel instead of three")
     pack.add_argument("--resize", choices=["crop", "stretch", "pad"], default="crop", help="how to bring them to it")
     pack.add_argument("--shard-mb", type=positive_int, default=128, help="about how many megabytes a shard takes")
-    pack.add_argument("--seed", type=int, default=0, help="decides splits and order")
-    pack.add_argument("--validation-fraction", type=float, default=0.1, help="share held out, where there is no val/")
-    pack.add_argument("--test-fraction", type=float, default=0.1, help="share held out, where there is no test/")
+    pack.add_argument("--seed", type=seed_number, default=0, help="decides splits and order")
+    pack.add_argument("--validation-fraction", type=number, default=0.1, help="share held out, where there is no val/")
+    pack.add_argument("--test-fraction", type=number, default=0.1, help="share held out, where there is no test/")
     pack.set_defaults(act=_pack)
     index = actions.add_parser("index", help="write the manifest of WebDataset tar files", description=_index.__doc__)
     index.add_argument("folder", help="of the tar files", metavar="FOLDER")

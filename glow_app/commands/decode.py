@@ -8,9 +8,9 @@ from glow_app.commands.common import (
     add_output_arguments,
     load,
     output_folder,
-    positive_int,
     refuse_existing,
 )
+from glow_app.commands.numbers import positive_int
 from glow_app.usage import counted
 
 

@@ -16,10 +16,10 @@ from glow_app.commands.common import (
     output_folder,
     picture_batches,
     picture_files,
-    positive_int,
     read_images,
     refuse_existing,
 )
+from glow_app.commands.numbers import number, positive_int
 from glow_app.strength import check_strength
 from glow_app.usage import UsageError, counted
 
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _strength(text: str) -> float:
-    value = float(text)
+    value = number(text)
     try:
         return check_strength(value)
     except ValueError as error:

@@ -9,10 +9,10 @@ from glow_app.commands.common import (
     add_model_arguments,
     load,
     picture_batches,
-    positive_int,
     refuse_existing,
     tell_lost_bits,
 )
+from glow_app.commands.numbers import positive_int
 from glow_app.usage import UsageError, counted
 
 

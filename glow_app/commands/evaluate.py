@@ -14,10 +14,10 @@ from glow_app.commands.common import (
     device_of,
     load,
     output_folder,
-    positive_int,
     refuse_existing,
 )
-from glow_app.commands.sample import LARGEST_SEED, seed, temperatures
+from glow_app.commands.numbers import LARGEST_SEED, positive_int, seed_number
+from glow_app.commands.sample import temperatures
 from glow_app.usage import UsageError, counted, size_text
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", default="small", help=features, metavar="small|FILE")
     trust = "let a TorchScript module run, which is a program"
     parser.add_argument("--trust-features", action="store_true", help=trust)
-    parser.add_argument("--seed", type=seed, default=0, help="of all noise: image i has the seed plus i")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of all noise: image i has the seed plus i")
     parser.add_argument("--batch-size", type=positive_int, default=64, help="images at a time")
 
 

@@ -13,6 +13,7 @@ from glow_app.commands.common import (
     read_images,
     refuse_existing,
 )
+from glow_app.commands.numbers import number, whole_number
 from glow_app.usage import UsageError, counted
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", help="two pictures or more", metavar="PICTURE")
     add_model_arguments(parser)
     frames = f"images from each picture to the next, both included (default: {USUAL_FRAMES})"
-    parser.add_argument("--frames", type=int, default=None, help=frames)
+    parser.add_argument("--frames", type=whole_number, default=None, help=frames)
     parser.add_argument("--spherical", action="store_true", help="along arcs that keep the latents' norm, not lines")
     parser.add_argument(
         "--mix", action="store_true", help="exchange the levels one by one: structure of A, texture of B"
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "those of grey pictures",
         metavar="FILE",
     )
-    parser.add_argument("--seconds", type=float, default=3.0, help="an animation plays, there and back")
+    parser.add_argument("--seconds", type=number, default=3.0, help="an animation plays, there and back")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
 

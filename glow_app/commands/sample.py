@@ -14,8 +14,8 @@ from glow_app.commands.common import (
     add_output_arguments,
     load,
     output_folder,
-    positive_int,
 )
+from glow_app.commands.numbers import LARGEST_SEED, fitting, positive_int, seed_number
 from glow_app.commands.sample_folder import SampleFolder
 from glow_app.progress import tracked
 from glow_app.usage import UsageError, counted
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from glow_app.model import ImageModel
 
-LARGEST_SEED = 2**31 - 1
 USUAL_COUNT = 16
 LARGEST_SWEEP = 12  # images a row
 LARGEST_WALK = 100  # images, with twelve frames from each to the next, all of which are held at once
@@ -42,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     count = f"how many images; if left out {USUAL_COUNT}, or a few more for whole turns of the classes"
     parser.add_argument("--count", type=positive_int, default=None, help=count)
     first = "of the first image, the next one having the next seed; drawn and printed if left out"
-    parser.add_argument("--seed", type=seed, default=None, help=first)
+    parser.add_argument("--seed", type=seed_number, default=None, help=first)
     turns = "classes to take in turn, all if left out; the seed tells whose turn it is (of ten, seed 13 has number 3)"
     add_label_argument(parser, turns, several=True)
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
@@ -180,24 +179,12 @@ def temperatures(text: str) -> float | list[float]:
 
 
 def temperature(text: str) -> float:
-    """Return a temperature, for argparse, whose message for other text names this function."""
-    value = float(text)
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a temperature; expected a finite number from 0 (0.7 is usual)")
-    return value
+    """Return a temperature, for argparse."""
+    message = "is not a temperature; expected a finite number from 0 (0.7 is usual)"
+    return fitting(text, float, lambda value: 0 <= value < math.inf, message)
 
 
 def stops(text: str) -> int:
     """Return a number of images to walk by, for argparse."""
-    value = int(text)
-    if not 2 <= value <= LARGEST_WALK:
-        raise argparse.ArgumentTypeError(f"a walk needs 2 to {LARGEST_WALK} images; found {text}")
-    return value
-
-
-def seed(text: str) -> int:
-    """Return a seed, for argparse."""
-    value = int(text)
-    if not 0 <= value <= LARGEST_SEED:
-        raise argparse.ArgumentTypeError(f"{text} is not a seed; expected 0 to {LARGEST_SEED}")
-    return value
+    message = f"is no number of images to walk by; expected 2 to {LARGEST_WALK}"
+    return fitting(text, int, lambda value: 2 <= value <= LARGEST_WALK, message)

@@ -15,9 +15,9 @@ from glow_app.commands.common import (
     load,
     output_folder,
     picture_batches,
-    positive_int,
     refuse_existing,
 )
+from glow_app.commands.numbers import positive_int, seed_number
 from glow_app.usage import UsageError, counted
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--outliers", default=None, help="odd pictures: how well are they found?", metavar="FOLDER")
     add_label_argument(parser, "class of all pictures; of all classes together if left out")
     parser.add_argument("--draws", type=positive_int, default=1, help="dequantisation draws of the bits/dim")
-    parser.add_argument("--seed", type=int, default=0, help="of the first picture's noise; the next one has the next")
+    parser.add_argument(
+        "--seed", type=seed_number, default=0, help="of the first picture's noise; the next one has the next"
+    )
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
 
 

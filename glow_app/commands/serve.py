@@ -3,12 +3,12 @@
 import argparse
 import ipaddress
 import os
-import re
 import warnings
 from dataclasses import fields
 from pathlib import Path
 
-from glow_app.commands.common import add_model_arguments, device_of, directions_folders, load, positive_int
+from glow_app.commands.common import add_model_arguments, device_of, directions_folders, load
+from glow_app.commands.numbers import fitting, positive_int
 from glow_app.server.limits import Limits, checked_key
 from glow_app.usage import UsageError
 
@@ -82,20 +82,13 @@ def _is_local(host: str) -> bool:
 
 def port(text: str) -> int:
     """Return a port, for argparse."""
-    if not re.fullmatch(r"\d{1,5}", text) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port; expected 0 to 65535")
-    return int(text)
+    return fitting(text, int, lambda value: 0 <= value <= 65535, "is not a port; expected 0 to 65535")
 
 
 def seconds(text: str) -> float:
     """Return a number of seconds, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 86_400:
-        raise argparse.ArgumentTypeError(f"{text} is no time to wait; expected above 0 and below 86400 seconds")
-    return value
+    message = "is no time to wait; expected above 0 and below 86400 seconds"
+    return fitting(text, float, lambda value: 0 < value < 86_400, message)
 
 
 _LIMITS = (
