@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glow_app.usage import counted
+
 if TYPE_CHECKING:
     from glow_app.density import Density
 
@@ -96,7 +98,7 @@ def tensor_facts(path: Path) -> dict[str, object]:
         facts |= {"kind": "latents of glow encode", "images": f"{len(content.facts):,}"}
         levels = [shape[1:] for shape in levels]
     elif content.kind == DIRECTION:
-        facts |= {"kind": "a direction of glow edit", "learnt from": f"{content.facts['num_images']:,} images"}
+        facts |= {"kind": "a direction of glow edit", "learnt from": counted(content.facts["num_images"], "image")}
     else:
         raise ValueError(f"{path} holds neither latents nor a direction{part_of(path)}")
     return facts | {"model": content.model, "latents": ", ".join(map(_shape, levels))}

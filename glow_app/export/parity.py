@@ -10,6 +10,7 @@ from torch import Tensor
 from glow_app.export.program import Draw
 from glow_app.likelihood import quantise
 from glow_app.model import ImageModel
+from glow_app.usage import counted
 
 __all__ = ["MAX_LEVELS", "MAX_SHARE", "Parity", "compare"]
 
@@ -64,12 +65,12 @@ class Parity:
         if self.share > MAX_SHARE or self.largest > MAX_LEVELS:
             raise ValueError(
                 f"the program differs from the model in {self.share:.2%} of the pixels, by up to "
-                f"{_levels(self.largest)}; expected at most {MAX_SHARE:.1%} and {_levels(MAX_LEVELS)}; nothing was "
-                "written: please report it"
+                f"{counted(self.largest, 'level')}; expected at most {MAX_SHARE:.1%} and "
+                f"{counted(MAX_LEVELS, 'level')}; nothing was written: please report it"
             )
 
     def __str__(self) -> str:
-        text = f"{1 - self.share:.4%} of the pixels equal, largest difference {_levels(self.largest)}"
+        text = f"{1 - self.share:.4%} of the pixels equal, largest difference {counted(self.largest, 'level')}"
         return f"{text}, {self.num_images} images" + (f" ({self.num_unsure} unsure)" if self.num_unsure else "")
 
 
@@ -107,10 +108,6 @@ def compare(
             num_different += int((found > 0).sum())
             largest = max(largest, int(found.max()) if len(found) else 0)
     return Parity(num_images, num_unsure, num_values, num_different, largest)
-
-
-def _levels(number: int) -> str:
-    return f"{number} level{'s' if number != 1 else ''}"
 
 
 def _differences(model: ImageModel, images: Tensor, others: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from glow_app.generation.tensor_file import DIRECTION, read_tensors, write_tenso
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
 from glow_app.strength import check_strength
+from glow_app.usage import counted
 
 __all__ = [
     "Direction",
@@ -81,9 +82,8 @@ def learn_directions(
     for number, name in enumerate(names, 1):
         mean = moments[0, number] / max(num_images, 1)
         if num_images == 0 or moments[number, number] / num_images - mean**2 < 1e-9:
-            raise ValueError(
-                f"attribute {name} is the same in all {num_images} images; give some with it and some without"
-            )
+            everywhere = f"in all {counted(num_images, 'image')}"
+            raise ValueError(f"attribute {name} is the same {everywhere}; give some with it and some without")
     if torch.linalg.matrix_rank(moments, hermitian=True) < size:
         raise ValueError(f"the attributes {', '.join(names)} follow from each other; leave one out")
     solved = [torch.linalg.solve(moments, product) for product in products]
@@ -100,7 +100,8 @@ def learn_directions(
 def _warn_if_useless(name: str, direction: Direction, num_with: int | None) -> None:
     """Warn where a direction cannot be trusted; ``num_with`` of the images have the attribute, if it is yes or no."""
     count = direction.num_images
-    counts = f"{count} images" if num_with is None else f"{num_with} images with it and {count - num_with} without"
+    counts = counted(count if num_with is None else num_with, "image")
+    counts += "" if num_with is None else f" with it and {count - num_with} without"
     fewest = count if num_with is None else min(num_with, count - num_with)
     if max(float(level.abs().max()) for level in direction.levels) < NOTHING:
         message = f"direction {name} changes nothing: its {counts} are the same to the model"

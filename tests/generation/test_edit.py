@@ -37,7 +37,7 @@ def test_a_direction_that_is_worth_nothing_is_told() -> None:
     model, images = tiny_model(), random_images(6)
     with pytest.warns(UserWarning, match="a changes nothing: its 6 images with it and 6 without are the same"):
         learn(model, images.repeat(2, 1, 1, 1), torch.arange(12)[:, None].lt(6).double(), "a")
-    with pytest.warns(UserWarning, match="learnt from 1 images with it and 5 without"):
+    with pytest.warns(UserWarning, match="learnt from 1 image with it and 5 without"):
         learn(model, images, torch.arange(6)[:, None].lt(1).double(), "a")
     with pytest.warns(UserWarning, match="learnt from 6 images: it"):
         learn(model, images, torch.arange(6)[:, None].double(), "a")
