@@ -3,7 +3,7 @@
 import argparse
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
     add_output_arguments,
+    device_of,
     load,
     output_folder,
 )
@@ -45,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     turns = "classes to take in turn, all if left out; the seed tells whose turn it is (of ten, seed 13 has number 3)"
     add_label_argument(parser, turns, several=True)
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
+    devices = "GPUs, or processes on a CPU, to share the work; 'all' for all GPUs"
+    parser.add_argument("--devices", type=number_of_devices, default=1, help=devices, metavar="N")
     sweep = "also a picture of the same noise at these temperatures"
     parser.add_argument("--sweep", type=temperatures, default=None, help=sweep, metavar="T,T,...")
     walk = "also a GIF by way of so many of the images, in one class"
@@ -106,17 +109,32 @@ def _draw(
     facts_of: Callable[[int], dict[str, Any]],
 ) -> "list[Tensor]":
     """Write the images, each as it is drawn, and return those of the grid: all others are let go."""
-    from glow_app.generation import num_shown, sample_batches, turn_length
+    from glow_app.generation import num_shown, turn_length
     from glow_app.images import save_png, to_pil
 
     count = len(folder.seeds)
     shown: list[Tensor] = []
-    batches = sample_batches(model, count, arguments.temperature, folder.seeds.start, label, arguments.batch_size)
+    batches = _batches(model, arguments, folder.seeds, label)
     for seed, image in tracked(batches, count, "drawing"):
         save_png(to_pil(image), output_folder(arguments) / folder.name(seed), facts_of(seed))
         if len(shown) < num_shown(count, turn_length(model, label)):
             shown.append(image.cpu())
     return shown
+
+
+def _batches(
+    model: "ImageModel", arguments: argparse.Namespace, seeds: range, label: int | list[int] | None
+) -> "Iterator[tuple[int, Tensor]]":
+    """Return seeds and images, drawn here or, for several devices, in a process for each."""
+    settings = (len(seeds), arguments.temperature, seeds.start, label, arguments.batch_size)
+    if arguments.devices == 1:
+        from glow_app.generation import sample_batches
+
+        return sample_batches(model, *settings)
+    from glow_app.commands.sample_processes import devices_for, sample_on_devices
+
+    devices = devices_for(arguments.devices, device_of(arguments))
+    return sample_on_devices(arguments.checkpoint, devices, *settings)
 
 
 def _write_grid(
@@ -182,6 +200,11 @@ def temperature(text: str) -> float:
     """Return a temperature, for argparse."""
     message = "is not a temperature; expected a finite number from 0 (0.7 is usual)"
     return fitting(text, float, lambda value: 0 <= value < math.inf, message)
+
+
+def number_of_devices(text: str) -> int | None:
+    """Return a number of devices, or None for all, for argparse."""
+    return None if text == "all" else positive_int(text)
 
 
 def stops(text: str) -> int:

@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+import os
 import re
 import weakref
 from collections.abc import Callable, Iterator
@@ -417,3 +418,18 @@ def test_more_images_than_seeds_are_refused_at_once(trained: Path, tmp_path: Pat
         assert result.code == 2
         assert "--seed plus --count" in result.errors[0]
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is one processor core")
+def test_several_processes_draw_the_same_images(trained: Path, tmp_path: Path, glow: Glow) -> None:
+    options = ["sample", "--checkpoint", trained, "--count", 21, "--batch-size", 2, "--seed", 3, "--device", "cpu"]
+    assert glow(*options, "--output", tmp_path / "one").code == 0
+    result = glow(*options, "--devices", 2, "--output", tmp_path / "two")
+    assert result.code == 0, result
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+
+
+def test_more_devices_than_there_are(trained: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    message = refused("sample", "--checkpoint", trained, "--devices", 10_000, "--device", "cpu")
+    assert re.search(r"--devices 10000: there are \d+ processor cores", message)
+    assert not (tmp_path / "samples").exists()

@@ -1,0 +1,101 @@
+"""Drawing on several devices, with a process for each."""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glow_app.generation import sample_batches
+from glow_app.generation.sample import Temperature
+
+if TYPE_CHECKING:
+    from glow_app.model import ImageModel
+
+__all__ = ["devices_for", "sample_on_devices"]
+
+BATCHES = 4  # drawn by a process before it is asked again
+
+_model: "ImageModel | None" = None  # of a process that draws
+
+
+def devices_for(number: int | None, device: torch.device) -> list[str]:
+    """Return the devices of ``--devices``: so many GPUs, or as many times the CPU; all there are if None.
+
+    Raises:
+        ValueError: If there are not so many.
+    """
+    is_gpu = device.type == "cuda"
+    there = torch.cuda.device_count() if is_gpu else os.cpu_count() or 1
+    number = number or (there if is_gpu else 1)
+    if number > there:
+        raise ValueError(f"--devices {number}: there are {there} {'GPUs' if is_gpu else 'processor cores'}")
+    if number == 1:
+        return [str(device)]
+    return [f"cuda:{one}" for one in range(number)] if is_gpu else ["cpu"] * number
+
+
+def sample_on_devices(
+    place: str,
+    devices: Sequence[str],
+    num: int,
+    temperature: Temperature,
+    seed: int,
+    label: int | Sequence[int] | None = None,
+    batch_size: int = 16,
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield what :func:`~glow_app.generation.sample_batches` does, in the same order and drawn in the same batches.
+
+    Each process loads the model; a few parts a device are on their way at a time, whatever the number of images.
+
+    Args:
+        place: Of the model, as ``--checkpoint`` takes it.
+        devices: One a process; a CPU may stand there several times, and its cores are then shared out.
+        num: Images.
+        temperature: As of :func:`~glow_app.generation.sample_batches`, like all that follow.
+        seed: Of the first image.
+        label: Class, or classes in turn.
+        batch_size: Images at a time.
+    """
+    context = get_context("spawn")  # a forked process cannot use CUDA
+    free = context.Queue()
+    for device in devices:
+        free.put(device)
+    threads = max(1, torch.get_num_threads() // len(devices))
+    size = BATCHES * batch_size
+    starts = iter(range(seed, seed + num, size))
+    waiting: deque[tuple[int, Future[np.ndarray]]] = deque()
+    with ProcessPoolExecutor(len(devices), context, _begin, (place, free, threads)) as processes:
+        try:
+            while True:
+                while len(waiting) < 2 * len(devices) and (start := next(starts, None)) is not None:
+                    part = min(size, seed + num - start)
+                    waiting.append((start, processes.submit(_draw, start, part, temperature, label, batch_size)))
+                if not waiting:
+                    return
+                start, future = waiting.popleft()
+                yield from enumerate(torch.from_numpy(future.result()), start)
+        finally:
+            processes.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin(place: str, free: "Queue[str]", threads: int) -> None:
+    global _model  # what a process of a pool begins with can be kept nowhere else
+    from glow_app.checkpoint import load_model
+
+    torch.set_num_threads(threads)
+    _model = load_model(place, torch.device(free.get())).freeze()
+
+
+def _draw(
+    start: int, num: int, temperature: Temperature, label: int | Sequence[int] | None, batch_size: int
+) -> "np.ndarray":
+    assert _model is not None, "the process has begun"
+    images = [image.cpu() for _, image in sample_batches(_model, num, temperature, start, label, batch_size)]
+    return torch.stack(images).numpy()  # whose bytes are sent; a tensor's would be shared, and outlive the process
