@@ -7,7 +7,7 @@ DEMO := runs/demo
 # As glow_app/cli.py does: threads that spin without limit starve a second process on the same cores.
 export GOMP_SPINCOUNT ?= 5000
 
-.PHONY: demo test lint format docs gallery
+.PHONY: demo test lint format docs gallery bench
 
 $(BIN)/.installed: pyproject.toml
 	@echo "installing into $(VENV); a minute or two"
@@ -48,3 +48,15 @@ docs: $(BIN)/.docs-installed
 
 gallery: $(BIN)/.installed
 	$(BIN)/python docs/make_gallery.py
+
+$(BIN)/.bench-installed: pyproject.toml $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet -e '.[bench,serve]'
+	touch $@
+
+# The short forms, in ten minutes; results are shown and not kept. Nothing else should run meanwhile.
+bench: export GLOW_BENCH_SHORT = 1
+bench: $(BIN)/.bench-installed
+	$(BIN)/python benchmarks/speed.py --short
+	$(BIN)/python benchmarks/quality.py --source digits --shape 1 8 8 --seconds 30
+	$(BIN)/python benchmarks/priors.py --config digits --seconds 8 --seeds 1
+	$(BIN)/python benchmarks/serving.py --seconds 8 --clients 16

@@ -24,7 +24,7 @@ from typing import Any, cast
 
 import torch
 import yaml
-from common import RESULTS, write_result, write_table
+from common import RESULTS, plot_bars, write_result, write_table
 from torch.optim.swa_utils import AveragedModel
 
 from glow_app.bijections import Bijection, record_solves
@@ -172,6 +172,8 @@ def main() -> None:
     gaussian = results.get("gaussian", [])
     rows = [cells(name, results[name], gaussian, times[name]) for name in PRIORS if name in results]
     write_table(f"priors {arguments.config}", header, rows)
+    means = {name: statistics.mean(run["bits_per_dim"] for run in results[name]) for name in PRIORS if name in results}
+    plot_bars(file.stem, means, "bits/dim of test images", start=min(means.values()) - 0.02)
 
 
 if __name__ == "__main__":

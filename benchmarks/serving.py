@@ -23,7 +23,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-from common import write_result, write_table
+from common import plot_bars, write_result, write_table
 from PIL import Image
 
 from glow_app.checkpoint import load_model
@@ -132,6 +132,8 @@ def main() -> None:
     write_result("serving", {**settings, "results": results})
     header = ["images a batch, up to", "images/s (ratio)", "p50", "p99", "answers", "most memory in each half"]
     write_table("serving", header, rows, page="serving.md")
+    rates = {f"batches of up to {one['batch_size']}": one["images_per_second"] for one in results}
+    plot_bars("serving", rates, "images/s")
 
 
 if __name__ == "__main__":

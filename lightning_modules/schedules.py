@@ -9,29 +9,41 @@ __all__ = ["LinearWarmupCosine"]
 
 
 class LinearWarmupCosine(LambdaLR):
-    r"""Linear warm-up, then half a cosine, both counted in optimiser steps.
+    r"""Linear warm-up, the full rate, then half a cosine, all counted in optimiser steps.
 
-    .. math:: \eta_t = \eta \cdot \begin{cases} (t + 1) / w & t < w \\
-              f + (1 - f)\,\tfrac12 \left(1 + \cos \pi \tfrac{t - w}{T - w}\right) & t \ge w \end{cases}
+    .. math:: \eta_t = \eta \cdot \begin{cases} (t + 1) / w & t < w \\ 1 & w \le t < v \\
+              f + (1 - f)\,\tfrac12 \left(1 + \cos \pi \tfrac{t - v}{T - v}\right) & t \ge v \end{cases},
+              \qquad v = \max(w, (1 - d)\,T)
 
     Args:
         optimizer: Whose learning rates are scaled.
         total_steps: Steps T of the whole run; infinite for a run bounded by time alone, which stays at the full rate.
         warmup_steps: Steps w; at most half of the run is warm-up, so that a short trial of a long config still learns.
+        decay_fraction: Share d of the run, its end, in which the rate falls; 1 for all that follows the warm-up.
         final_fraction: Fraction f of the learning rate that is left at the end.
+    Raises:
+        ValueError: If ``decay_fraction`` is not above 0 and at most 1.
     """
 
     def __init__(
-        self, optimizer: Optimizer, total_steps: float, warmup_steps: int = 1000, final_fraction: float = 0.0
+        self,
+        optimizer: Optimizer,
+        total_steps: float,
+        warmup_steps: int = 1000,
+        final_fraction: float = 0.0,
+        decay_fraction: float = 1.0,
     ) -> None:
+        if not 0.0 < decay_fraction <= 1.0:
+            raise ValueError(f"decay_fraction is {decay_fraction}; expected above 0 and at most 1")
         warmup = max(1, min(warmup_steps, total_steps / 2))
+        fall = warmup if math.isinf(total_steps) else max(warmup, (1 - decay_fraction) * total_steps)
 
         def factor(step: int) -> float:
             if step < warmup:
                 return (step + 1) / warmup if step + 1 < warmup else 1.0
             if math.isinf(total_steps):
                 return 1.0
-            progress = min(1.0, (step - warmup) / max(1.0, total_steps - warmup))
+            progress = min(1.0, max(0.0, step - fall) / max(1.0, total_steps - fall))
             return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))
 
         super().__init__(optimizer, factor)

@@ -82,3 +82,15 @@ def test_state_comes_back() -> None:
     other_optimizer.step()
     other.step()
     assert other.get_last_lr() == schedule.get_last_lr()
+
+
+def test_the_rate_is_held_until_the_decay_begins() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0)
+    schedule = LinearWarmupCosine(optimizer, 100, warmup_steps=10, decay_fraction=0.4)
+    found = [schedule.lr_lambdas[0](step) for step in range(101)]
+    assert found[9:61] == [1.0] * 52
+    assert found[80] == pytest.approx(0.5)
+    assert found[100] == pytest.approx(0.0)
+    for fraction in (0.0, 1.5):
+        with pytest.raises(ValueError, match="decay_fraction is"):
+            LinearWarmupCosine(optimizer, 100, decay_fraction=fraction)

@@ -1,0 +1,236 @@
+"""Public Glow implementations, and this project's, under one interface, at equal architecture.
+
+normflows and FrEIA come with ``pip install 'glow-app[bench]'``. Those that are no packages are taken from a checkout of
+their repository, and left out where there is none: ``--checkout y0ast=FOLDER`` (github.com/y0ast/Glow-PyTorch).
+"""
+
+import argparse
+import importlib
+import math
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import FrEIA.framework as freia
+import FrEIA.modules as freia_modules
+import normflows
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from glow_app.flows import Glow
+from glow_app.flows.multiscale import level_shapes
+from glow_app.likelihood import standard_normal_log_density
+from glow_app.model import ImageModel
+
+__all__ = ["Architecture", "GlowModel", "add_peer_arguments", "peers"]
+
+OURS = "glow-app"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What all of them build.
+
+    Args:
+        size: Side of the images.
+        levels: Levels.
+        steps: Steps a level; only this project takes another number for each.
+        width: Of the conditioners: 3x3, 1x1 and 3x3 convolution.
+        channels: Of the images.
+    """
+
+    size: int = 32
+    levels: int = 3
+    steps: int | list[int] = 8
+    width: int = 128
+    channels: int = 3
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.size, self.size
+
+
+class GlowModel(nn.Module, ABC):
+    """A Glow as a benchmark sees it."""
+
+    def initialize(self, images: Tensor) -> None:
+        """Set what is set from the first batch, uint8 (B, 3, H, W)."""
+        with torch.no_grad():
+            self(images)
+
+    def optimizer(self, lr: float) -> Optimizer:
+        """Return Adam as an example of this implementation would have it."""
+        return torch.optim.Adam(self.parameters(), lr=lr)
+
+    def prepare(self) -> None:
+        """Make ready for use without training."""
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return bits/dim of one dequantisation draw, (B,), of uint8 images."""
+        y = (images + torch.rand(images.shape)) / 256 - 0.5
+        dims = math.prod(images.shape[1:])
+        return 8.0 - self.log_prob(y) / (dims * math.log(2.0))
+
+    @abstractmethod
+    def log_prob(self, y: Tensor) -> Tensor:
+        """Return log-densities in nats, (B,), of images in [-1/2, 1/2)."""
+
+    @abstractmethod
+    def sample(self, count: int) -> Tensor:
+        """Return samples, (count, 3, H, W)."""
+
+
+class Ours(GlowModel):
+    """This project's, by its public names alone."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        a = architecture
+        self.model = ImageModel(Glow(a.shape, a.levels, a.steps, a.width))
+
+    def initialize(self, images: Tensor) -> None:
+        self.model.initialize(images)
+
+    def optimizer(self, lr: float) -> Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=lr, fused=True)  # as in configs/cifar10_cpu.yaml
+
+    def prepare(self) -> None:
+        self.model.freeze()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images)
+
+    def log_prob(self, y: Tensor) -> Tensor:
+        return self.model.flow.log_prob(y)
+
+    def sample(self, count: int) -> Tensor:
+        return self.model.sample(count, seeds=0)
+
+
+class Normflows(GlowModel):
+    """As in its example of Glow on CIFAR-10, without classes."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        shapes = level_shapes(architecture.shape, architecture.levels)
+        flows, bases, merges = [], [], []
+        for level, (channels, height, width) in reversed(list(enumerate(shapes))):
+            block = normflows.flows.GlowBlock
+            steps = [
+                block(channels, architecture.width, split_mode="channel") for _ in range(_number(architecture.steps))
+            ]
+            flows.append(nn.ModuleList([*steps, normflows.flows.Squeeze()]))
+            last = level == architecture.levels - 1
+            bases.append(normflows.distributions.DiagGaussian((channels if last else channels // 2, height, width)))
+            if not last:
+                merges.append(normflows.flows.Merge())
+        self.flow = normflows.MultiscaleFlow(bases, flows, merges, class_cond=False)
+
+    def log_prob(self, y: Tensor) -> Tensor:
+        return self.flow.log_prob(y, None)
+
+    def sample(self, count: int) -> Tensor:
+        return self.flow.sample(count)[0]
+
+
+class Freia(GlowModel):
+    """Its all-in-one blocks (fixed rotation, global and coupling scales), which are faster than its Glow blocks."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        a = architecture
+
+        def network(inputs: int, outputs: int) -> nn.Module:
+            layers = [nn.Conv2d(inputs, a.width, 3, padding=1), nn.ReLU(), nn.Conv2d(a.width, a.width, 1), nn.ReLU()]
+            last = nn.Conv2d(a.width, outputs, 3, padding=1)
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
+            return nn.Sequential(*layers, last)
+
+        node = freia.InputNode(*a.shape)
+        nodes, latents = [node], []
+        self.shapes = level_shapes(a.shape, a.levels)
+        block = {"subnet_constructor": network, "permute_soft": True}
+        for level, (channels, _, _) in enumerate(self.shapes):
+            nodes.append(node := freia.Node(node, freia_modules.IRevNetDownsampling, {}))
+            for _ in range(_number(a.steps)):
+                nodes.append(node := freia.Node(node, freia_modules.AllInOneBlock, block))
+            if level < a.levels - 1:
+                sections = {"section_sizes": [channels // 2, channels // 2], "dim": 0}
+                nodes.append(split := freia.Node(node, freia_modules.Split, sections))
+                node = split.out0
+                latents.append(freia.OutputNode(split.out1))
+        latents.append(freia.OutputNode(node))
+        self.flow = freia.GraphINN([*nodes, *latents])
+        self.latent_shapes = [(c // 2, h, w) for c, h, w in self.shapes[:-1]] + self.shapes[-1:]
+
+    def log_prob(self, y: Tensor) -> Tensor:
+        latents, log_det = self.flow(y)
+        return standard_normal_log_density(latents) + log_det
+
+    def sample(self, count: int) -> Tensor:
+        return self.flow([torch.randn(count, *shape) for shape in self.latent_shapes], rev=True)[0]
+
+
+class Y0ast(GlowModel):
+    """github.com/y0ast/Glow-PyTorch, from a checkout."""
+
+    def __init__(self, architecture: Architecture, folder: Path) -> None:
+        super().__init__()
+        with _importable(folder):
+            glow = importlib.import_module("model").Glow
+        a = architecture
+        shape = (a.size, a.size, a.channels)
+        self.flow = glow(shape, a.width, a.steps, a.levels, 1.0, "invconv", "affine", True, 10, True, False)
+
+    def initialize(self, images: Tensor) -> None:
+        self.train()
+        super().initialize(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.flow(images / 256 - 0.5)[1]  # it adds the noise itself
+
+    def log_prob(self, y: Tensor) -> Tensor:
+        raise NotImplementedError("its forward pass gives bits/dim at once")
+
+    def sample(self, count: int) -> Tensor:
+        mean, log_scale = (part[:1].expand(count, -1, -1, -1) for part in self.flow.prior(torch.empty(1)))
+        return self.flow.flow(mean + log_scale.exp() * torch.randn_like(mean), temperature=1.0, reverse=True)
+
+
+CHECKOUTS: dict[str, Callable[..., GlowModel]] = {"y0ast": Y0ast}
+
+
+def add_peer_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--checkout``."""
+    parser.add_argument("--checkout", nargs="*", default=[], metavar="NAME=FOLDER", help=f"of {', '.join(CHECKOUTS)}")
+
+
+def peers(arguments: argparse.Namespace) -> dict[str, Callable[[Architecture], GlowModel]]:
+    """Return how each implementation is built, this project's first."""
+    found: dict[str, Callable[[Architecture], GlowModel]] = {OURS: Ours, "normflows": Normflows, "FrEIA": Freia}
+    for text in arguments.checkout:
+        name, _, folder = text.partition("=")
+        found[name] = partial(CHECKOUTS[name], folder=Path(folder))
+    return found
+
+
+def _number(steps: int | list[int]) -> int:
+    assert isinstance(steps, int), "the other implementations have as many steps in every level"
+    return steps
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))

@@ -1,0 +1,95 @@
+"""Held-out bits/dim against training seconds: this project's Glow and the public ones, on one thread each.
+
+    python benchmarks/quality.py --source folder --root CIFAR10_FOLDER --shape 3 32 32 --checkout y0ast=FOLDER
+    python benchmarks/quality.py --seconds 60 --only glow-app normflows
+
+"Same architecture" is what the others build: levels of 8 steps at width 128. The other implementations are trained by
+Adamax at 1e-3, which is better in so short a time than the rates in their examples. The clock is processor time, and
+does not count evaluations. With ``--merge`` the results join those of an earlier run, so that contenders can be
+measured one after another.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+
+import torch
+from common import RESULTS, plot_curves, write_result, write_table
+from peers import OURS, Architecture, GlowModel, Ours, add_peer_arguments, peers
+from racing import Recipe, add_data_arguments, load_data, race
+
+ADAM = partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True)
+
+# What each trial found best; see the table of trials in docs/speed.md.
+SAME = Recipe(ADAM, lr=1.5e-3, decay=0.5, narrow=True)
+BEST = Recipe(ADAM, lr=3e-3, decay=0.5, narrow=True)
+PEER = Recipe()
+
+LOOKS = (30, 60, 100, 150, 200, 300, 450)
+
+
+def best(architecture: Architecture) -> GlowModel:
+    """Return our best architecture: many narrow steps, most of them at high resolution."""
+    steps = [16, 8, 4][: architecture.levels]
+    return Ours(Architecture(architecture.size, architecture.levels, steps, 32, architecture.channels))
+
+
+def contenders(arguments: argparse.Namespace) -> dict[str, tuple[Callable[[Architecture], GlowModel], Recipe]]:
+    """Return what is trained, and how."""
+    found = {name: (build, PEER) for name, build in peers(arguments).items() if name != OURS}
+    return {
+        f"{OURS}, best": (best, BEST),
+        f"{OURS}, same architecture": (Ours, SAME),
+        **found,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_data_arguments(parser)
+    add_peer_arguments(parser)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--only", nargs="+", default=None, help="contenders whose names begin so")
+    parser.add_argument("--name", default="quality_fashion_mnist")
+    parser.add_argument("--merge", action="store_true")
+    parser.add_argument("--no-docs", action="store_true", help="write the results alone")
+    arguments = parser.parse_args()
+    channels, size, _ = arguments.shape
+    levels = 3 if size % 8 == 0 else 2
+    architecture = Architecture(size, levels, 8, 128, channels)
+    data = load_data(arguments)
+    results = {}
+    for name, (build, recipe) in contenders(arguments).items():
+        if arguments.only is None or any(name.startswith(wanted) for wanted in arguments.only):
+            torch.manual_seed(0)
+            looks = [look for look in LOOKS if look < arguments.seconds]
+            found = race(build(architecture), recipe, data, arguments.seconds, looks)
+            results[name] = asdict(found)
+            print(f"{name:<30} {found.bits_per_dim:.3f} after {found.steps} steps", flush=True)
+    if arguments.merge:
+        path = RESULTS / f"{arguments.name}.json"
+        results = (json.loads(path.read_text())["results"] if path.exists() else {}) | results
+    options = {key: value for key, value in vars(arguments).items() if key in ("source", "shape", "seconds")}
+    print(write_result(arguments.name, {"arguments": options, "results": results}))
+    if not arguments.no_docs:
+        document(arguments.name, results)
+
+
+def document(name: str, results: dict[str, dict]) -> None:
+    """Write the table and draw the curves."""
+    curves = {one: [tuple(point) for point in result["curve"]] for one, result in results.items()}
+    times = sorted({seconds for curve in curves.values() for seconds, _ in curve})
+    header = ["", "parameters", "steps", *(f"{seconds:g} s" for seconds in times)]
+    rows = []
+    for one, result in sorted(results.items(), key=lambda pair: pair[1]["curve"][-1][1]):
+        at = dict(curves[one])
+        values = [f"{at[seconds]:.3f}" if seconds in at else "" for seconds in times]
+        rows.append([one, f"{result['parameters']:,}", f"{result['steps']:,}", *values])
+    write_table(name, header, rows, page="speed.md")
+    plot_curves(name, curves, "seconds of processor time, one thread", "held-out bits/dim")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""A training against the clock: held-out bits/dim after so many seconds of processor time on one thread.
+
+The clock is processor time, so that other work on the machine changes little; evaluation does not count.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from peers import GlowModel
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from glow_app.data import ImageSet, load_split, train_loader
+
+__all__ = ["Race", "Recipe", "add_data_arguments", "load_data", "race"]
+
+Data = tuple[ImageSet, Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Args:
+        optimizer: Called with the parameters and ``lr``.
+        lr: Highest learning rate.
+        batch_size: Images a step.
+        warmup: Steps up to the highest learning rate.
+        decay: Share of the time at whose end the learning rate has fallen to 0, along a cosine; 0 for none.
+        narrow: Whether conditioners run in bfloat16.
+        clip: Largest norm of the gradient.
+        averaged: Share of an average of the weights that a step keeps, which is then what is evaluated; 0 for none.
+    """
+
+    optimizer: Callable[..., Optimizer] = torch.optim.Adamax
+    lr: float = 1e-3
+    batch_size: int = 32
+    warmup: int = 200
+    decay: float = 0.0
+    narrow: bool = False
+    clip: float = 100.0
+    averaged: float = 0.0
+
+    def factor(self, step: int, elapsed: float) -> float:
+        """Return what the learning rate is multiplied with at a step, and after a share of the time."""
+        left = 1.0 - elapsed
+        falling = 1.0 if left > self.decay else 0.5 - 0.5 * math.cos(math.pi * max(left, 0.0) / self.decay)
+        return min(1.0, (step + 1) / self.warmup) * falling
+
+
+@dataclass
+class Race:
+    """What came of a training.
+
+    Args:
+        curve: (seconds, held-out bits/dim).
+        steps: Of the optimiser.
+        parameters: Of the model.
+    """
+
+    curve: list[tuple[float, float]]
+    steps: int
+    parameters: int
+
+    @property
+    def bits_per_dim(self) -> float:
+        """At the end."""
+        return self.curve[-1][1]
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what names the images."""
+    parser.add_argument("--source", default="fashion_mnist")
+    parser.add_argument("--root", default=None, help="of a folder of images, or of the data set's files")
+    parser.add_argument("--shape", type=int, nargs=3, default=[1, 28, 28])
+
+
+def load_data(arguments: argparse.Namespace, held_out: int = 1000) -> Data:
+    """Return the training images and some held-out ones."""
+    shape = cast(tuple[int, int, int], tuple(arguments.shape))
+    training = load_split(arguments.source, "train", shape, root=arguments.root)
+    validation = load_split(arguments.source, "validation", shape, root=arguments.root, limit=held_out)
+    return training, torch.from_numpy(validation.images[:])
+
+
+def race(
+    model: GlowModel, recipe: Recipe, data: Data, seconds: float, looks: Iterable[float] = (), seed: int = 0
+) -> Race:
+    """Train on one thread and return the curve.
+
+    Args:
+        model: To train.
+        recipe: How.
+        data: Of :func:`load_data`.
+        seconds: Of processor time.
+        looks: Further times at which held-out bits/dim are measured.
+        seed: Of noise and order.
+    """
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(seed)
+    training, held_out = data
+    loader = train_loader(training, recipe.batch_size, seed=seed)
+    model.initialize(next(iter(loader))[0])
+    optimizer = recipe.optimizer(model.parameters(), lr=recipe.lr)
+    average = deepcopy(model) if recipe.averaged else None
+    curve, ahead = [], [*sorted(looks), seconds]
+    spent, step, start = 0.0, 0, time.process_time()
+    while ahead:
+        for images, _ in loader:
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.lr * recipe.factor(step, spent / seconds)
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.narrow):
+                loss = model(images).mean()
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+            if bool(norm.isfinite()):
+                optimizer.step()
+            if average is not None:
+                weight = 1.0 - min(recipe.averaged, (1 + step) / (10 + step))
+                torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
+            step += 1
+            spent += time.process_time() - start
+            if spent > ahead[0]:
+                curve.append((ahead.pop(0), bits_per_dim(average or model, held_out, recipe.narrow)))
+            start = time.process_time()
+            if not ahead:
+                break
+    return Race(curve, step, sum(parameter.numel() for parameter in model.parameters()))
+
+
+@torch.no_grad()
+def bits_per_dim(model: GlowModel, images: Tensor, narrow: bool) -> float:
+    """Return the mean bits/dim of one draw, always with the same noise."""
+    state: Any = torch.get_rng_state()
+    torch.manual_seed(1234)
+    model.eval()
+    with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        parts = [model(part).double() for part in images.split(100)]
+    model.train()
+    torch.set_rng_state(state)
+    return float(torch.cat(parts).mean())
