@@ -108,14 +108,14 @@ def plot_ratios(name: str, cases: Mapping[str, Mapping[str, float]]) -> None:
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.set_xlabel("against the best peer, float32 (less is better)")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.25)
+    axes.margins(x=0.25, y=0.005)
     _save(figure, name)
 
 
 def _save(figure: Any, name: str) -> None:
     figure.tight_layout()
     folder = Path(tempfile.gettempdir()) if IS_SHORT else DOCS / "images"
-    figure.savefig(folder / f"{name}.png", dpi=120)
+    figure.savefig(folder / f"{name}.png", dpi=90)
     print(folder / f"{name}.png")
 
 
