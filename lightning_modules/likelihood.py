@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 from torch.nn import ModuleDict, Parameter
-from torch.nn.utils import clip_grads_with_norm_
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
@@ -141,11 +141,18 @@ class LikelihoodModule(pl.LightningModule, ABC):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip, where gradients are sharded by the norm of all their parts."""
-        if gradient_clip_val and gradient_clip_algorithm != "value" and is_sharded(self):
+        """Clip, where gradients are sharded by the norm of all their parts.
+
+        Not by Lightning, which refuses fused optimisers in mixed precision for the sake of float16's scaled gradients.
+        """
+        if not gradient_clip_val:
+            return
+        if gradient_clip_algorithm == "value":
+            clip_grad_value_(self.parameters(), gradient_clip_val)
+        elif is_sharded(self):
             clip_grads_with_norm_(self.parameters(), gradient_clip_val, total_norm(self))
         else:
-            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the figure of the batch, with the same noise in every epoch."""

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,27 @@ def test_what_cannot_be_compiled_is_refused(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ValueError, match=r"there is no C\+\+ compiler no-such-compiler; install it"):
         tiny_trainer(tmp_path).fit(tiny_module(compile=True), datamodule=tiny_data())
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_a_fused_optimiser_is_clipped_in_mixed_precision(tmp_path: Path, algorithm: str) -> None:
+    found: list[float] = []
+
+    class Largest(Callback):
+        def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+            gradients = [p.grad.flatten() for p in pl_module.parameters() if p.grad is not None]
+            if gradients:
+                together = torch.cat(gradients)
+                found.append(float(together.norm() if algorithm == "norm" else together.abs().max()))
+
+    module = tiny_module(optimizer=partial(torch.optim.Adam, fused=True))
+    settings: dict[str, Any] = {
+        "precision": "bf16-mixed",
+        "gradient_clip_val": 1e-3,
+        "gradient_clip_algorithm": algorithm,
+    }
+    tiny_trainer(tmp_path, [Largest()], max_epochs=1, limit_val_batches=0, **settings).fit(
+        module, datamodule=tiny_data()
+    )
+    assert found
+    assert max(found) == pytest.approx(1e-3, rel=1e-2)
