@@ -169,21 +169,17 @@ class _StepPass(Function):
         half, e, wide = scale.shape[1], ctx.min_scale, x.dtype
         # With u = y_b + t: dz/du = s and u dz/ds = z / s, so the gradient of log s is g z + g_log_det, and that of r is
         # that times (s - e)(1 - s) / ((1 - e) s).
-        grad_theta = torch.empty_like(z)
-        grad_u, grad_r = grad_theta[:, :half], grad_theta[:, half:]
-        torch.mul(grad_z[:, half:], scale, out=grad_u)
-        torch.addcmul(grad_log_det[:, None, None, None], grad_z[:, half:], z[:, half:], out=grad_r)
-        grad_r.mul_(((1.0 + e) - scale).sub_(e / scale).mul_(1.0 / (1.0 - e)))
-        grad = grad_theta.contiguous(memory_format=torch.channels_last).to(w3.dtype)
+        # Nothing is written into memory made here, or torch.func could not batch this.
+        grad_u = grad_z[:, half:] * scale
+        of_log_scale = torch.addcmul(grad_log_det[:, None, None, None], grad_z[:, half:], z[:, half:])
+        grad_r = of_log_scale * ((1.0 + e) - scale).sub_(e / scale).mul_(1.0 / (1.0 - e))
+        grad = torch.cat([grad_u, grad_r], dim=1).to(w3.dtype)
         grad, grad_w3, grad_b3 = _convolution_backward(grad, h2, w3)
         grad, grad_w2, grad_b2 = _convolution_backward(_relu_backward(grad, h2), h1, w2)
         grad = _relu_backward(grad, h1)
         grad_shift = grad.sum((2, 3), dtype=wide) if ctx.is_shifted else None
         grad_a, grad_w1, grad_b1 = _convolution_backward(grad, narrow_a, w1)
-        grad_y = torch.empty_like(z)
-        torch.add(grad_z[:, :half], grad_a, out=grad_y[:, :half])
-        grad_y[:, half:] = grad_u
-        flat = grad_y.flatten(2)
+        flat = torch.cat([grad_z[:, :half] + grad_a, grad_u], dim=1).view(*x.shape[:2], -1)
         grad_matrix = torch.bmm(flat, x.flatten(2).mT).sum(0)
         grad_x = torch.bmm(matrix.mT.expand(len(x), -1, -1), flat).view(x.shape)
         of_convolutions = (one.to(wide) for one in (grad_w1, grad_b1, grad_w2, grad_b2, grad_w3, grad_b3))
@@ -199,5 +195,5 @@ def _convolution_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tens
 
 
 def _relu_backward(grad: Tensor, y: Tensor) -> Tensor:
-    """Return the gradient of a ReLU's input, given its output, in the memory of the output's gradient."""
-    return torch.ops.aten.threshold_backward.grad_input(grad, y, 0, grad_input=grad)
+    """Return the gradient of a ReLU's input, given its output."""
+    return torch.ops.aten.threshold_backward.default(grad, y, 0)
