@@ -85,7 +85,7 @@ def test_a_training_step_is_counted_as_measured(flow: Callable[[], Glow], size: 
     counted, measured = shapes.count(step, size), measure(size)
     # The kernel of a backward convolution holds the gradient of its weights twice.
     assert counted.peak == pytest.approx(measured, rel=0.04)
-    assert counted.an_example == pytest.approx((measure(5 * size) - measured) / (4 * size), rel=0.05)
+    assert counted.an_example == pytest.approx((measure(5 * size) - measured) / (4 * size), rel=0.07)
     # A kernel without bfloat16 arithmetic unfolds its input, so that only the direction is the same everywhere.
     assert shapes.count(partial(step, context=narrow), size).an_example <= counted.an_example
 
