@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["full_precision", "narrow", "widen"]
+__all__ = ["conditioner_dtype", "full_precision", "narrow", "widen"]
 
 
 @contextmanager
@@ -30,6 +30,12 @@ def full_precision(device: torch.device) -> Iterator[None]:
     finally:
         for switch in allowed:
             switch.allow_tf32 = True
+
+
+def conditioner_dtype(x: Tensor) -> torch.dtype:
+    """Return the type that a conditioner of ``x`` runs in: autocast's, or that of ``x``."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def widen(x: Tensor) -> Tensor:

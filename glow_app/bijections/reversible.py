@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from glow_app.bijections.base import Bijection, Chain
+from glow_app.bijections.precision import conditioner_dtype
 
 __all__ = ["Memory", "ReversibleChain"]
 
@@ -114,7 +115,7 @@ class ReversibleChain(Chain):
         """
         found, recomputed = self._by_inverse(x, context, z, grad_z, grad_log_det)
         self.drift = float(_relative_distance(recomputed, x))
-        limit = _max_drift(x)
+        limit = MAX_DRIFT[conditioner_dtype(x)]
         # Where something is not finite, the gradients are not either, and nothing is learnt about the inverse.
         drifted = not self.drift <= limit and bool(torch.isfinite(z).all())
         if not self.any_rank(drifted):
@@ -194,11 +195,6 @@ def _flat(chain: Chain) -> Iterator[Bijection]:
 def _relative_distance(found: Tensor, expected: Tensor) -> Tensor:
     difference, size = (found - expected).flatten(1).norm(dim=1), expected.flatten(1).norm(dim=1)
     return (difference / size.clamp_min(torch.finfo(size.dtype).tiny)).max()
-
-
-def _max_drift(x: Tensor) -> float:
-    autocast = torch.is_autocast_enabled(x.device.type)
-    return MAX_DRIFT[torch.get_autocast_dtype(x.device.type) if autocast else x.dtype]
 
 
 def _gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor], factors: Sequence[Tensor]) -> tuple[Tensor, ...]:

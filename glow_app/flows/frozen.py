@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import full_precision
+from glow_app.bijections.pixelwise import mix
+from glow_app.bijections.precision import conditioner_dtype
 from glow_app.bijections.solve_context import log_det_wanted
-from glow_app.flows.fused import StepParts, condition, mix, shift_and_less
+from glow_app.flows.fused import StepParts, condition, shift_and_less
 from glow_app.nn import ConvConditioner
 
 __all__ = ["FrozenStep"]
@@ -71,10 +73,8 @@ class FrozenStep(NamedTuple):
         return x, -num_pixels * self.log_abs_det - _log_det(less)
 
     def _shift_and_less(self, y_a: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        device = y_a.device.type
-        is_narrow = torch.is_autocast_enabled(device)
-        dtype = torch.get_autocast_dtype(device) if is_narrow else y_a.dtype
-        convolutions = [tensor.to(dtype) for tensor in self.convolutions] if is_narrow else self.convolutions
+        dtype = conditioner_dtype(y_a)
+        convolutions = [tensor.to(dtype) for tensor in self.convolutions]  # no copies, if they are of it
         return shift_and_less(condition(y_a, convolutions, self.conditioner.context_shift(context))[-1], self.min_scale)
 
 

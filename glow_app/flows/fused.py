@@ -16,9 +16,11 @@ from torch.autograd.function import once_differentiable
 
 from glow_app.bijections import ActNorm, AffineCoupling, InvertibleConv1x1, PixelwiseChain, full_precision
 from glow_app.bijections.conv1x1 import lu_product
+from glow_app.bijections.pixelwise import mix
+from glow_app.bijections.precision import conditioner_dtype
 from glow_app.nn import ConvConditioner
 
-__all__ = ["StepParts", "StepWeights", "condition", "mix", "shift_and_less", "step_pass", "step_weights"]
+__all__ = ["StepParts", "StepWeights", "condition", "shift_and_less", "step_pass", "step_weights"]
 
 
 class StepParts(NamedTuple):
@@ -98,17 +100,11 @@ def step_pass(x: Tensor, weights: StepWeights, min_scale: float) -> tuple[Tensor
         weights: Of :func:`step_weights`.
         min_scale: The coupling's bound :math:`\varepsilon`.
     """
-    device = x.device.type
-    narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    narrow = conditioner_dtype(x)
     with full_precision(x.device):
         return _StepPass.apply(
             x, weights.matrix, weights.offset, weights.shift, narrow, min_scale, *weights.convolutions
         )
-
-
-def mix(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-    """Return :math:`A x + c` of the channels of every pixel."""
-    return torch.baddbmm(offset[:, None], matrix.expand(len(x), -1, -1), x.flatten(2)).view(x.shape)
 
 
 def condition(y_a: Tensor, convolutions: Sequence[Tensor], shift: Tensor | None) -> tuple[Tensor, ...]:

@@ -64,7 +64,7 @@ class GlowLevel(ReversibleChain):
         """Apply the bijections first to last."""
         if not self._frozen or torch.is_grad_enabled():
             return super().forward(x, context)
-        x, log_det = self._before_the_steps(x, context)
+        x, log_det = self._before_the_steps(x, context, len(self._frozen), len(self._frozen[0].offset))
         for step in self._frozen:
             x, term = step.forward(x, context)
             log_det = log_det + term
@@ -92,7 +92,7 @@ class GlowLevel(ReversibleChain):
         steps = self._steps()
         if not steps:
             return super().stored(x, context)
-        x, log_det = self._before_the_steps(x, context)
+        x, log_det = self._before_the_steps(x, context, len(steps), steps[0].norm.num_channels)
         weights = step_weights(steps, context)
         num_pixels = x.shape[2:].numel()
         for step, one in zip(steps, weights, strict=True):
@@ -106,13 +106,14 @@ class GlowLevel(ReversibleChain):
         steps = [one for one in parts if one is not None]
         return steps if steps and parts[-len(steps) :] == steps else []
 
-    def _before_the_steps(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        steps = self._steps()
+    def _before_the_steps(
+        self, x: Tensor, context: Tensor | None, num_steps: int, num_channels: int
+    ) -> tuple[Tensor, Tensor]:
         log_det = x.new_zeros(x.shape[0])
-        for bijection in self.bijections[: -len(steps)]:
+        for bijection in self.bijections[:-num_steps]:
             x, term = bijection(x, context)
             log_det = log_det + term
-        require_image(type(self).__name__, x, steps[0].norm.num_channels)
+        require_image(type(self).__name__, x, num_channels)
         return x, log_det
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
