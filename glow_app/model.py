@@ -92,8 +92,7 @@ class ImageModel(Density):
         moving them all, after which it has to be called again.
         """
         self.eval().requires_grad_(False)
-        for level in self.flow.levels:
-            level.freeze()  # type: ignore[operator]
+        self.flow.freeze()
         return self
 
     def initialize(

@@ -41,8 +41,7 @@ class Sampler(nn.Module):
         _require_one_graph(model)
         self.flow = copy.deepcopy(model.flow)
         self.num_bits = model.num_bits
-        for level in self.flow.levels:
-            level.thaw()  # type: ignore[operator]
+        self.flow.thaw()
         _work_out(self.flow)
         self.eval().requires_grad_(False)
 

@@ -111,6 +111,29 @@ class Glow(MultiscaleFlow):
             "prior": describe_part(cast(Part, self.prior)),
         }
 
+    @property
+    def compiled(self) -> bool:
+        """Whether ``torch.compile`` makes the code of the levels' training pass."""
+        return self._glow_levels()[0].compiled
+
+    @compiled.setter
+    def compiled(self, compiled: bool) -> None:
+        for level in self._glow_levels():
+            level.compiled = compiled
+
+    def freeze(self) -> None:
+        """Work out once what follows from the weights of the levels; see :meth:`GlowLevel.freeze`."""
+        for level in self._glow_levels():
+            level.freeze()
+
+    def thaw(self) -> None:
+        """Work it out in each call again."""
+        for level in self._glow_levels():
+            level.thaw()
+
+    def _glow_levels(self) -> list[GlowLevel]:
+        return list(self.levels)  # type: ignore[arg-type]  # ModuleList forgets what it holds
+
     def embed(self, labels: Tensor | None) -> Tensor | None:
         """Return the context of ``labels``, (B, E), or None for an unconditional model, which ignores them.
 

@@ -91,16 +91,6 @@ class MultiscaleFlow(nn.Module):
         for index in range(len(self.levels)):
             self._level(index).memory = memory
 
-    @property
-    def compiled(self) -> bool:
-        """Whether the code of the levels' training pass is compiled, where they can; see :class:`GlowLevel`."""
-        return bool(getattr(self._level(0), "compiled", False))
-
-    @compiled.setter
-    def compiled(self, compiled: bool) -> None:
-        for index in range(len(self.levels)):
-            self._level(index).compiled = compiled  # type: ignore[assignment]
-
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Map images to latents; return ``(latents, log_det)``."""
         latents, log_dets = self._to_latents(x, context, initialize=False)
