@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 from torch.nn import ModuleDict, Parameter
-from torch.nn.utils import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_
+from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
@@ -22,7 +22,7 @@ from glow_app.checkpoint import CHECKPOINT_KEY
 from glow_app.density import Density
 from glow_app.seeding import Share, step_generator
 from lightning_modules.base_data import ends_in_repetition
-from lightning_modules.sharding import is_sharded, total_norm
+from lightning_modules.sharding import total_norm
 
 __all__ = ["LikelihoodModule", "check_precision"]
 
@@ -149,10 +149,8 @@ class LikelihoodModule(pl.LightningModule, ABC):
             return
         if gradient_clip_algorithm == "value":
             clip_grad_value_(self.parameters(), gradient_clip_val)
-        elif is_sharded(self):
-            clip_grads_with_norm_(self.parameters(), gradient_clip_val, total_norm(self))
         else:
-            clip_grad_norm_(self.parameters(), gradient_clip_val)
+            clip_grads_with_norm_(self.parameters(), gradient_clip_val, total_norm(self))
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the figure of the batch, with the same noise in every epoch."""
