@@ -95,7 +95,7 @@ def _begin(place: str, free: "Queue[str]", threads: int) -> None:
 
 def _draw(
     start: int, num: int, temperature: Temperature, label: int | Sequence[int] | None, batch_size: int
-) -> "np.ndarray":
+) -> np.ndarray:
     assert _model is not None, "the process has begun"
     images = [image.cpu() for _, image in sample_batches(_model, num, temperature, start, label, batch_size)]
     return torch.stack(images).numpy()  # whose bytes are sent; a tensor's would be shared, and outlive the process
