@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glow_app import __version__
+from glow_app.bounds import check_strength
 from glow_app.commands.classes import LISTED, PictureClasses
 from glow_app.commands.common import (
     add_label_argument,
@@ -20,7 +21,6 @@ from glow_app.commands.common import (
     refuse_existing,
 )
 from glow_app.commands.numbers import number, positive_int
-from glow_app.strength import check_strength
 from glow_app.usage import UsageError, counted
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app import __version__
+from glow_app.bounds import LARGEST_SEED
 from glow_app.commands.common import (
     add_model_arguments,
     add_output_arguments,
@@ -16,7 +17,7 @@ from glow_app.commands.common import (
     output_folder,
     refuse_existing,
 )
-from glow_app.commands.numbers import LARGEST_SEED, positive_int, seed_number
+from glow_app.commands.numbers import positive_int, seed_number
 from glow_app.commands.sample import temperatures
 from glow_app.usage import UsageError, counted, size_text
 

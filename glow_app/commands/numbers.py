@@ -4,10 +4,9 @@ import argparse
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["LARGEST_SEED", "fitting", "number", "positive_int", "seed_number", "whole_number"]
+from glow_app.bounds import LARGEST_SEED
 
-LARGEST_SEED = 2**31 - 1
-
+__all__ = ["fitting", "number", "positive_int", "seed_number", "whole_number"]
 
 Number = TypeVar("Number", int, float)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app import __version__
+from glow_app.bounds import LARGEST_SEED
 from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
@@ -16,7 +17,7 @@ from glow_app.commands.common import (
     load,
     output_folder,
 )
-from glow_app.commands.numbers import LARGEST_SEED, fitting, positive_int, seed_number
+from glow_app.commands.numbers import fitting, positive_int, seed_number
 from glow_app.commands.sample_folder import SampleFolder
 from glow_app.progress import tracked
 from glow_app.usage import UsageError, counted
@@ -126,14 +127,13 @@ def _batches(
     model: "ImageModel", arguments: argparse.Namespace, seeds: range, label: int | list[int] | None
 ) -> "Iterator[tuple[int, Tensor]]":
     """Return seeds and images, drawn here or, for several devices, in a process for each."""
-    settings = (len(seeds), arguments.temperature, seeds.start, label, arguments.batch_size)
-    if arguments.devices == 1:
-        from glow_app.generation import sample_batches
-
-        return sample_batches(model, *settings)
     from glow_app.commands.sample_processes import devices_for, sample_on_devices
+    from glow_app.generation import sample_batches
 
+    settings = (len(seeds), arguments.temperature, seeds.start, label, arguments.batch_size)
     devices = devices_for(arguments.devices, device_of(arguments))
+    if len(devices) == 1:
+        return sample_batches(model, *settings)
     return sample_on_devices(arguments.checkpoint, devices, *settings)
 
 

@@ -2,18 +2,18 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from glow_app.bounds import check_strength
 from glow_app.generation.low_bits import low_bits, with_low_bits
 from glow_app.generation.tensor_file import DIRECTION, read_tensors, write_tensors
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
-from glow_app.strength import check_strength
 from glow_app.usage import counted
 
 __all__ = [
@@ -181,9 +181,14 @@ def load_direction(name: str, model: ImageModel, *folders: Path) -> Direction:
         FileNotFoundError: If it is not there; the message names those that are.
         ValueError: If it is damaged, or another model's.
     """
-    path, direction = _find(name, model, folders)
-    if others := [str(other) for other in _paths(folders)[name] if other != path]:
-        warnings.warn(f"there are several directions {name}: {path} is used, not {', '.join(others)}", stacklevel=2)
+    paths = _paths(folders)
+    if check_name(name) not in paths:
+        places, known = " or ".join(map(str, folders)), ", ".join(paths) or "none"
+        raise FileNotFoundError(
+            f"there is no direction {name} in {places}; known are: {known}; glow edit learn makes one"
+        )
+    path, direction = _first_of(paths[name], model, model_hash(model))
+    _warn_of_others(name, path, paths[name])
     return direction
 
 
@@ -193,34 +198,44 @@ def load_directions(model: ImageModel, *folders: Path) -> dict[str, Direction]:
     What is damaged, of another model, or has no name of a direction, is left out with a warning: one file must not keep
     the others from use.
     """
-    return {name: load_direction(name, model, *folders) for name in direction_files(model, *folders)}
+    paths = _paths(folders)
+    found = _all_of(paths, model)
+    for name, (path, _) in found.items():
+        _warn_of_others(name, path, paths[name])
+    return {name: direction for name, (_, direction) in found.items()}
 
 
 def direction_files(model: ImageModel, *folders: Path) -> dict[str, Path]:
     """Return the files of what :func:`load_directions` reads, by name."""
-    found = {}
-    for name in _paths(folders):
+    return {name: path for name, (path, _) in _all_of(_paths(folders), model).items()}
+
+
+def _all_of(paths: Mapping[str, Sequence[Path]], model: ImageModel) -> dict[str, tuple[Path, Direction]]:
+    """Return a model's directions with the files that they are in, by name; warns of what is left out."""
+    found, own = {}, model_hash(model) if paths else ""
+    for name, files in paths.items():
         try:
-            found[name], _ = _find(name, model, folders)
+            check_name(name)
+            found[name] = _first_of(files, model, own)
         except (ValueError, OSError) as error:
-            warnings.warn(f"direction {name!r} is left out: {error}", stacklevel=2)
+            warnings.warn(f"direction {name!r} is left out: {error}", stacklevel=3)
     return found
 
 
-def _find(name: str, model: ImageModel, folders: Sequence[Path]) -> tuple[Path, Direction]:
-    paths = _paths(folders)
-    if check_name(name) not in paths:
-        places, known = " or ".join(map(str, folders)), ", ".join(paths) or "none"
-        raise FileNotFoundError(
-            f"there is no direction {name} in {places}; known are: {known}; glow edit learn makes one"
-        )
+def _first_of(files: Sequence[Path], model: ImageModel, own: str) -> tuple[Path, Direction]:
+    """Return the first of some files of one name that is the model's, whose hash is ``own``."""
     others = []
-    for path in paths[name]:
+    for path in files:
         direction, owner = _read(path)
-        if owner == model_hash(model) and [tuple(z.shape) for z in direction.levels] == model.flow.latent_shapes:
+        if owner == own and [tuple(z.shape) for z in direction.levels] == model.flow.latent_shapes:
             return path, direction
         others.append(f"the direction in {path} is of another model, {owner[:12]}")
     raise ValueError(f"{others[0]}; learn it again with glow edit learn")
+
+
+def _warn_of_others(name: str, path: Path, files: Sequence[Path]) -> None:
+    if others := [str(other) for other in files if other != path]:
+        warnings.warn(f"there are several directions {name}: {path} is used, not {', '.join(others)}", stacklevel=3)
 
 
 def _read(path: Path) -> tuple[Direction, str]:

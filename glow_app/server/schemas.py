@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from glow_app.strength import LARGEST_STRENGTH
+from glow_app.bounds import LARGEST_SEED, LARGEST_STRENGTH
 
 __all__ = [
     "EditAnswer",
@@ -20,8 +20,6 @@ __all__ = [
     "ScoreRequest",
     "Scores",
 ]
-
-LARGEST_SEED = 2**31 - 1
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Temperature = Annotated[Finite, Field(ge=0, le=100)]

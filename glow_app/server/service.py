@@ -11,12 +11,12 @@ from starlette.requests import Request
 from torch import Tensor
 
 from glow_app import generation
+from glow_app.bounds import LARGEST_SEED
 from glow_app.generation import Direction, Typical
 from glow_app.model import ImageModel
 from glow_app.server.errors import ApiError
 from glow_app.server.limits import Limits
 from glow_app.server.pictures import read_picture
-from glow_app.server.schemas import LARGEST_SEED
 from glow_app.server.worker import Job, ModelWorker, SampleJob
 from glow_app.usage import counted
 

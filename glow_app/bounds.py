@@ -1,7 +1,8 @@
-"""How far an edit may go along a direction: one bound for the command, the API and Python."""
+"""How large numbers may be: one bound for the command, the API and Python."""
 
-__all__ = ["LARGEST_STRENGTH", "check_strength"]
+__all__ = ["LARGEST_SEED", "LARGEST_STRENGTH", "check_strength"]
 
+LARGEST_SEED = 2**31 - 1
 LARGEST_STRENGTH = 100.0  # beyond a few the pictures fall to pieces
 
 
