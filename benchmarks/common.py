@@ -90,7 +90,7 @@ def plot_bars(name: str, values: Mapping[str, float], across: str, start: float 
 
 
 def plot_ratios(name: str, cases: Mapping[str, Mapping[str, float]]) -> None:
-    """Draw a group of bars a case, in logarithms, as a picture of docs/."""
+    """Draw a group of bars a case as a picture of docs/."""
     import matplotlib.pyplot as plt
 
     names = list(dict.fromkeys(name for ratios in cases.values() for name in ratios))

@@ -8,13 +8,12 @@ the optimiser's own temporaries are measured too and are smaller. Times are thos
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import get_args
 
 import torch
-from common import write_result, write_table
+from common import interleaved_medians, write_result, write_table
 
 from glow_app.bijections import Memory
 from glow_app.flows import Glow
@@ -57,16 +56,13 @@ def measure(num_steps: int, arguments: argparse.Namespace) -> dict[str, dict[str
 
 def timed(model: ImageModel, run: Callable[[], None], repeats: int) -> dict[str, float]:
     """Return the median seconds of each mode, taken in turns."""
-    times: dict[str, list[float]] = {mode: [] for mode in MODES}
-    for repeat in range(repeats + 1):
-        for mode in MODES:
-            model.flow.memory = mode
-            model.zero_grad()
-            start = time.perf_counter()
-            run()
-            if repeat:
-                times[mode].append(time.perf_counter() - start)
-    return {mode: statistics.median(values) for mode, values in times.items()}
+
+    def in_mode(mode: Memory) -> None:
+        model.flow.memory = mode
+        model.zero_grad()
+        run()
+
+    return interleaved_medians({mode: partial(in_mode, mode) for mode in MODES}, repeats, warm=1)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Public Glow implementations, and this project's, under one interface, at equal architecture.
 
-normflows and FrEIA come with ``pip install 'glow-app[bench]'``. Those that are no packages are taken from a checkout of
+normflows and FrEIA come with ``pip install -e '.[bench]'``. Those that are no packages are taken from a checkout of
 their repository, and left out where there is none: ``--checkout y0ast=FOLDER`` (github.com/y0ast/Glow-PyTorch).
 """
 

@@ -9,16 +9,19 @@ import time
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from peers import GlowModel
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glow_app.data import ImageSet, load_split, train_loader
+from glow_app.model import ImageModel
 
-__all__ = ["Race", "Recipe", "add_data_arguments", "load_data", "race"]
+if TYPE_CHECKING:
+    from peers import GlowModel
+
+__all__ = ["Data", "Race", "Recipe", "add_data_arguments", "load_data", "race"]
 
 Data = tuple[ImageSet, Tensor]
 
@@ -90,7 +93,12 @@ def load_data(arguments: argparse.Namespace, held_out: int = 1000) -> Data:
 
 
 def race(
-    model: GlowModel, recipe: Recipe, data: Data, seconds: float, looks: Iterable[float] = (), seed: int = 0
+    model: "GlowModel | ImageModel",
+    recipe: Recipe,
+    data: Data,
+    seconds: float,
+    looks: Iterable[float] = (),
+    seed: int = 0,
 ) -> Race:
     """Train on one thread and return the curve.
 
@@ -137,7 +145,7 @@ def race(
 
 
 @torch.no_grad()
-def bits_per_dim(model: GlowModel, images: Tensor, narrow: bool) -> float:
+def bits_per_dim(model: "GlowModel | ImageModel", images: Tensor, narrow: bool) -> float:
     """Return the mean bits/dim of one draw, always with the same noise."""
     state: Any = torch.get_rng_state()
     torch.manual_seed(1234)
