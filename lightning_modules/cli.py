@@ -38,6 +38,7 @@ from lightning_modules.callbacks import (
 from lightning_modules.callbacks.status import nothing_left
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.csv_logger import AppendingCSVLogger
+from lightning_modules.denormals import flushed_denormals
 from lightning_modules.help import HELP
 from lightning_modules.kinds import KindName, kind_of, other_kind
 from lightning_modules.launchers import launched_world
@@ -186,7 +187,7 @@ class GlowCLI(LightningCLI):
         run_dir = self.config[subcommand].run_dir
         resume = f"go on with: glow fit --resume {run_dir}"
         try:
-            with ends_together(self.trainer):
+            with ends_together(self.trainer), flushed_denormals():
                 super()._run_subcommand(subcommand)
         except RunStopped as stopped:
             if stopped.number == signal.SIGINT:

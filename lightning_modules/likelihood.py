@@ -104,8 +104,6 @@ class LikelihoodModule(pl.LightningModule, ABC):
                 "forward alone, and not around its inverse or its initialisation; use configs/trainer/fsdp.yaml"
             )
         check_precision(str(self.trainer.precision))
-        # Numbers next to nothing, such as old moments, can take a processor a hundred times as long as others.
-        torch.set_flush_denormal(True)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the mean negative log-likelihood of the batch, with what regularises ODE solves on top."""
