@@ -3,8 +3,9 @@
     python benchmarks/speed.py --checkout y0ast=FOLDER
     python benchmarks/speed.py --short --only sampling
 
-What no Glow can avoid are its conditioners' convolutions alone, forward and backward. Within a row of the tables all
-run in turns in one process: same shapes, same threads, warm; the ratio of the medians is what counts.
+What no Glow can avoid are its conditioners' convolutions alone: forward and backward in training, forward in use.
+Within a row of the tables all run in turns in one process: same shapes, same threads, warm; the ratio of the medians is
+what counts.
 """
 
 import argparse
@@ -18,12 +19,15 @@ from common import describe_machine, interleaved_medians, plot_ratios, write_res
 from peers import OURS, Architecture, GlowModel, add_peer_arguments, peers
 from torch import Tensor
 
+from glow_app.allocator import begin_with_huge_pages
 from glow_app.bijections import Memory
 from glow_app.flows.multiscale import level_shapes
+from glow_app.model import CPU_PART
 from glow_app.peak_memory import peak_memory
 
 Run = Callable[[], object]
 Build = Callable[[Architecture], GlowModel]
+Layer = tuple[Tensor, list[Tensor], list[Tensor], Tensor]
 
 LIMIT = "convolutions alone"
 BF16 = f"{OURS}, bf16"
@@ -39,8 +43,8 @@ MEMORY = [(512, 32, 32, 16, 2)]
 SHORT_MEMORY = [(128, 32, 32, 16, 2)]
 
 
-def convolutions(a: Architecture, batch_size: int, narrow: bool = False) -> Run:
-    """Return a run of all conditioner convolutions, forward and backward, and nothing else."""
+def conditioner_layers(a: Architecture, batch_size: int) -> list[Layer]:
+    """Return the input, weights, biases and gradient of the output of each step's conditioner."""
     layers = []
     for channels, height, side in level_shapes(a.shape, a.levels):
         for _ in range(cast(int, a.steps)):
@@ -51,18 +55,43 @@ def convolutions(a: Architecture, batch_size: int, narrow: bool = False) -> Run:
             gradient = _channels_last(torch.randn(batch_size, channels, height, side))
             layers.append((x, weights, biases, gradient))
 
+    return layers
+
+
+def condition(layer: Layer) -> Tensor:
+    """Return what the convolutions of a conditioner make of its input."""
+    h, weights, biases, _ = layer
+    for weight, bias in zip(weights, biases, strict=True):
+        h = F.conv2d(h, weight, bias, padding=weight.shape[-1] // 2)
+    return h
+
+
+def convolutions(a: Architecture, batch_size: int, narrow: bool = False) -> Run:
+    """Return a run of all conditioner convolutions, forward and backward, and nothing else."""
+    layers = conditioner_layers(a, batch_size)
+
     def run() -> None:
-        outputs = []
-        for x, weights, biases, _ in layers:
-            with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
-                h = x
-                for weight, bias in zip(weights, biases, strict=True):
-                    h = F.conv2d(h, weight, bias, padding=weight.shape[-1] // 2)
-            outputs.append(h)
-        torch.autograd.backward(outputs, [layer[3].to(h.dtype) for layer, h in zip(layers, outputs, strict=True)])
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            outputs = [condition(layer) for layer in layers]
+        gradients = [layer[3].to(h.dtype) for layer, h in zip(layers, outputs, strict=True)]
+        torch.autograd.backward(outputs, gradients)
         for x, weights, biases, _ in layers:
             for tensor in (x, *weights, *biases):
                 tensor.grad = None
+
+    return run
+
+
+def forward_convolutions(a: Architecture, count: int) -> Run:
+    """Return a run of all conditioner convolutions forward, a part of the images after another, as we decode."""
+    size = min(count, CPU_PART * torch.get_num_threads())
+    layers = conditioner_layers(a, size)
+
+    @torch.inference_mode()
+    def run() -> None:
+        for _ in range(count // size):
+            for layer in layers:
+                condition(layer)
 
     return run
 
@@ -140,7 +169,9 @@ def measure_inference(kind: str, case: tuple[int, ...], builds: dict[str, Build]
     torch.set_num_threads(threads)
     a = Architecture(size, 3, steps, width)
     make = sampling if kind == "sampling" else encoding
-    return interleaved_medians({name: make(build, a, count) for name, build in builds.items()}, repeats)
+    runs: dict[str, Run] = {LIMIT: forward_convolutions(a, count)}
+    runs |= {name: make(build, a, count) for name, build in builds.items()}
+    return interleaved_medians(runs, repeats)
 
 
 def measure_memory(case: tuple[int, ...], builds: dict[str, Build]) -> dict[str, float]:
@@ -211,4 +242,5 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
+    begin_with_huge_pages()  # as the command does
     main()

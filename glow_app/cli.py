@@ -8,9 +8,10 @@ from importlib import import_module
 from types import FrameType
 
 from glow_app import __version__
+from glow_app.allocator import begin_with_huge_pages
 from glow_app.usage import Parser, UsageError, closest, format_warning
 
-__all__ = ["main"]
+__all__ = ["main", "start"]
 
 TRAINING = {
     "fit": "train a model: glow fit --config configs/digits.yaml",
@@ -32,6 +33,12 @@ COMMANDS = {
     "export": "write a model as weights, or what draws from it as a torch.export or ONNX program",
     "info": "what a model, a checkpoint or a picture says about itself",
 }
+
+
+def start() -> int:
+    """Set the process up, and run the command line that it was given."""
+    begin_with_huge_pages()
+    return main()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -124,4 +131,4 @@ def _one_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())
