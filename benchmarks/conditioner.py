@@ -13,7 +13,6 @@ import torch
 from common import write_result
 from racing import Data, Recipe, add_data_arguments, load_data, race
 
-from glow_app.allocator import begin_with_huge_pages
 from glow_app.flows import Glow
 from glow_app.model import ImageModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
@@ -54,5 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    begin_with_huge_pages()  # as the command does
     main()

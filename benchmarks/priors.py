@@ -27,7 +27,6 @@ import yaml
 from common import RESULTS, plot_bars, write_result, write_table
 from torch.optim.swa_utils import AveragedModel
 
-from glow_app.allocator import begin_with_huge_pages
 from glow_app.bijections import Bijection, record_solves
 from glow_app.data import ImageSet, Split, load_split, train_loader
 from glow_app.flows import Glow
@@ -178,5 +177,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    begin_with_huge_pages()  # as the command does
     main()

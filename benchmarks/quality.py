@@ -20,8 +20,6 @@ from common import RESULTS, plot_curves, write_result, write_table
 from peers import OURS, Architecture, GlowModel, Ours, add_peer_arguments, peers
 from racing import Recipe, add_data_arguments, load_data, race
 
-from glow_app.allocator import begin_with_huge_pages
-
 ADAM = partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True)
 
 # What each trial found best; see the table of trials in docs/speed.md.
@@ -94,5 +92,4 @@ def document(name: str, results: dict[str, dict]) -> None:
 
 
 if __name__ == "__main__":
-    begin_with_huge_pages()  # as the command does
     main()

@@ -19,7 +19,6 @@ from common import describe_machine, interleaved_medians, plot_ratios, write_res
 from peers import OURS, Architecture, GlowModel, add_peer_arguments, peers
 from torch import Tensor
 
-from glow_app.allocator import begin_with_huge_pages
 from glow_app.bijections import Memory
 from glow_app.flows.multiscale import level_shapes
 from glow_app.model import CPU_PART
@@ -242,5 +241,4 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    begin_with_huge_pages()  # as the command does
     main()

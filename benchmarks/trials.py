@@ -16,8 +16,6 @@ from peers import Architecture, Ours
 from racing import Recipe, add_data_arguments, load_data, race
 from torch.optim import Optimizer
 
-from glow_app.allocator import begin_with_huge_pages
-
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),
     "adamax": torch.optim.Adamax,
@@ -73,5 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    begin_with_huge_pages()  # as the command does
     main()

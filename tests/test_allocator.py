@@ -38,7 +38,7 @@ def test_a_program_begins_anew_once_and_pays_for_its_memory_once() -> None:
     assert arguments == "['--count', 'a b']"
     assert "glibc.malloc.hugetlb=1" in tunables
     _, _, plain = run("plain")[-1].split("|")
-    assert int(plain) > 4 * int(faults)
+    assert int(plain) >= 4 * int(faults)
 
 
 @pytest.mark.parametrize("name", [SETTING, "MALLOC_ARENA_MAX"])
