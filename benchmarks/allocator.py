@@ -9,7 +9,7 @@ import os
 import statistics
 import subprocess
 import sys
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from common import describe_machine, write_result, write_table
 
@@ -63,7 +63,7 @@ def seconds(process: subprocess.Popen[str]) -> float:
 
 
 def main() -> None:
-    results = []
+    results: list[dict[str, Any]] = []
     for case in CASES:
         processes = [begin(tuned, case) for tuned in (False, True)]
         times = [[seconds(process) for process in processes] for _ in range(REPEATS)]
@@ -75,13 +75,15 @@ def main() -> None:
             f"{what}: width {width}{', bf16' if narrow else ''}, 3x{steps} steps, {images} images, {threads} threads"
         )
         results.append({"title": title, "default": plain, "tuned": tuned})
-        print(f"{title}: {1e3 * plain:.0f} ms, {1e3 * tuned:.0f} ms, {tuned / plain:.2f}", flush=True)
+        print(*_row(title, plain, tuned), sep=", ", flush=True)
     print(describe_machine())
     write_result("allocator", {"results": results})
-    rows = [[one["title"], *(f"{1e3 * one[k]:.0f} ms" for k in ("default", "tuned"))] for one in results]
-    ratios = [f"{one['tuned'] / one['default']:.2f}" for one in results]
     header = ["32x32", "the C library's settings", "those of `glow`", "ratio"]
-    write_table("allocator", header, [[*row, ratio] for row, ratio in zip(rows, ratios, strict=True)], page="speed.md")
+    write_table("allocator", header, [_row(one["title"], one["default"], one["tuned"]) for one in results], "speed.md")
+
+
+def _row(title: str, plain: float, tuned: float) -> list[str]:
+    return [title, f"{1e3 * plain:.0f} ms", f"{1e3 * tuned:.0f} ms", f"{tuned / plain:.2f}"]
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from glow_app.data import ImageSet, load_split, train_loader
 from glow_app.model import ImageModel
+from lightning_modules.denormals import flushed_denormals
 
 if TYPE_CHECKING:
     from peers import GlowModel
@@ -92,6 +93,7 @@ def load_data(arguments: argparse.Namespace, held_out: int = 1000) -> Data:
     return training, torch.from_numpy(validation.images[:])
 
 
+@flushed_denormals()
 def race(
     model: "GlowModel | ImageModel",
     recipe: Recipe,
@@ -111,7 +113,6 @@ def race(
         seed: Of noise and order.
     """
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     torch.manual_seed(seed)
     training, held_out = data
     loader = train_loader(training, recipe.batch_size, seed=seed)

@@ -13,14 +13,12 @@ TUNABLES = {"hugetlb": 1, "mmap_threshold": 2**30 - 1, "trim_threshold": 2**31 -
 def begin_with_huge_pages() -> None:
     """Begin this program anew, once, with an allocator that suits large tensors.
 
-    Takes a third off a training step on a CPU, and half off drawing; results stay the same. GNU's
-    allocator reads its settings at the start of a process alone. Does nothing where the C library is another one, or
-    where the environment has settings of its own.
+    Takes a third off a training step on a CPU, and half off drawing; results stay the same. GNU's allocator reads its
+    settings at the start of a process alone. Does nothing where the C library is another one, or where the environment
+    has settings of its own.
     """
     is_set = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
-    if is_set or not sys.platform.startswith("linux") or "CS_GNU_LIBC_VERSION" not in os.confstr_names:
-        return
-    if not (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc"):
+    if is_set or "CS_GNU_LIBC_VERSION" not in getattr(os, "confstr_names", {}):
         return
     tunables = ":".join(f"glibc.malloc.{name}={value}" for name, value in TUNABLES.items())
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "GLIBC_TUNABLES": tunables})
