@@ -87,7 +87,8 @@ def test_bfloat16_conditioners_are_recomputed_in_bfloat16() -> None:
     expected = gradients(model, "store", autocast=True)
     rounding = relative_error(expected, gradients(model, "store"))
     assert rounding > 1e-4, "bfloat16 was in use"
-    assert relative_error(gradients(model, "checkpoint", autocast=True), expected) < 1e-5
+    # On some machines a number of a step run as a whole, or in parts, is rounded to another bfloat16.
+    assert relative_error(gradients(model, "checkpoint", autocast=True), expected) < rounding / 10
     assert relative_error(gradients(model, "reversible", autocast=True), expected) < 3 * rounding
 
 
