@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from glow_app.files import atomic_file
-from lightning_modules.recovery import LAST, keep_previous, non_finite
+from lightning_modules.recovery import non_finite
 
 __all__ = ["AtomicCheckpointIO"]
 
@@ -16,8 +16,8 @@ __all__ = ["AtomicCheckpointIO"]
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the old file and then takes its place: a full disk or a crash leaves the one before it intact.
 
-    Lightning's own goes through the system's temporary folder, and the move from there to another disk is a copy. A
-    ``last.ckpt`` that is replaced stays as ``previous.ckpt``. Numbers that are not finite are never written.
+    Lightning's own goes through the system's temporary folder, and the move from there to another disk is a copy.
+    Numbers that are not finite are never written.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -34,8 +34,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(path) as file:
                 torch.save(checkpoint, file)
-                if path.name == LAST:
-                    keep_previous(path)
         except (OSError, RuntimeError) as error:
             # torch makes a RuntimeError of a full disk, whose own words tell more.
             inner = error.__context__ if isinstance(error.__context__, OSError) else error

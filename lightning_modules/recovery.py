@@ -11,10 +11,11 @@ from torch import Tensor
 
 from glow_app.checkpoint import read_checkpoint
 
-__all__ = ["LAST", "PREVIOUS", "good_checkpoint", "keep_previous", "non_finite", "read_whole"]
+__all__ = ["LAST", "NEXT", "PREVIOUS", "good_checkpoint", "non_finite", "read_whole", "take_place"]
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
+NEXT = ".next.ckpt"
 BEST = "best.ckpt"
 
 
@@ -75,18 +76,29 @@ def non_finite(checkpoint: dict[str, Any]) -> str | None:
     return None
 
 
-def keep_previous(path: Path) -> None:
-    """Keep a checkpoint that is about to be replaced under the name ``previous.ckpt`` too."""
-    if not path.exists():
+def take_place(run_dir: Path) -> None:
+    """Make ``last.ckpt`` of the checkpoint that was written beside it, and ``previous.ckpt`` of the one before.
+
+    Args:
+        run_dir: The run's folder; nothing is done where no checkpoint waits in it.
+    """
+    waiting, last = run_dir / NEXT, run_dir / LAST
+    if not waiting.exists():  # it was not finite
         return
-    beside = path.with_name(f".{PREVIOUS}")
+    if last.exists():
+        _keep(last)
+    waiting.replace(last)
+
+
+def _keep(last: Path) -> None:
+    previous, beside = last.with_name(PREVIOUS), last.with_name(f".{PREVIOUS}")
     beside.unlink(missing_ok=True)
     try:
-        beside.hardlink_to(path)
+        beside.hardlink_to(last)
     except OSError:  # not every file system has links
-        path.replace(path.with_name(PREVIOUS))
+        last.replace(previous)
         return
-    beside.replace(path.with_name(PREVIOUS))
+    beside.replace(previous)
 
 
 def _tensors(tree: Any, name: str) -> Iterable[tuple[str, Tensor]]:

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from lightning_modules.callbacks.guard import NonFiniteGuard
-from lightning_modules.recovery import LAST
+from lightning_modules.recovery import LAST, NEXT, take_place
 from lightning_modules.signals import RunStopped, StopSignals
 
 __all__ = ["SaveProgress"]
@@ -18,9 +18,10 @@ __all__ = ["SaveProgress"]
 class SaveProgress(Checkpoint):
     """Writes ``last.ckpt`` into the run's folder, and keeps the one before it as ``previous.ckpt``.
 
-    After every epoch, and inside one every so many steps or minutes. On SIGTERM, SIGINT, or SIGUSR1 in a SLURM job, all
-    ranks finish the step, save and stop; during a validation that waits for its end. After a step that the guard had to
-    skip nothing is saved: finite numbers are not yet good ones.
+    After every epoch, and inside one every so many steps or minutes. What is saved inside one waits beside the file
+    until the next step begins: only then is its last step in the log, behind which a resumed run goes on. On SIGTERM,
+    SIGINT, or SIGUSR1 in a SLURM job, all ranks finish the step, save and stop; during a validation that waits for its
+    end. After a step that the guard had to skip nothing is saved: finite numbers are not yet good ones.
 
     Args:
         every_n_steps: Save after so many optimiser steps; None for no such rule.
@@ -39,26 +40,35 @@ class SaveProgress(Checkpoint):
         self.every_n_steps = every_n_steps
         self.every_minutes = every_minutes
         self._signals = StopSignals()
+        self._stopped_by = 0
         self._step_before = 0
         self._saved_step = 0
         self._saved_time = 0.0
+        self._waiting = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count from here, and listen to signals: not before Lightning has set handlers of its own."""
         self._require_one_step(trainer)
         self._signals.install()
+        self._stopped_by = 0
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Note the step, to see at its end whether it was one of the optimiser."""
+        """Finish the save of the step before, and stop where a signal came in it; note the step.
+
+        The step is noted to see at its end whether it was one of the optimiser.
+        """
+        self._finish(trainer)
+        if self._stopped_by:
+            raise RunStopped(self._stopped_by, _folder(trainer) / LAST)
         self._step_before = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save, and stop, if it is time to.
+        """Save, if it is time to.
 
         Never between accumulated gradients, which a checkpoint does not hold, nor just before a validation, which a
         resumed run would not make up for.
@@ -67,18 +77,24 @@ class SaveProgress(Checkpoint):
             return
         number, due = self._agree(trainer, self._signals.received, self._is_due(trainer))
         if number or due:
-            self._save(trainer, number)
+            self._save(trainer)
+        self._stopped_by = number
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, and stop if a signal came since the last look."""
-        self._save(trainer, self._agree(trainer, self._signals.received, False)[0])
+        """Save, and stop if a signal came."""
+        self._save(trainer)
+        self._finish(trainer)
+        number, _ = self._agree(trainer, self._signals.received, False)
+        if number:
+            raise RunStopped(number, _folder(trainer) / LAST)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen no longer, before Lightning gives its own handlers back."""
         self._signals.restore()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Listen no longer."""
+        """Finish what was saved, and listen no longer."""
+        self._finish(trainer)
         self._signals.restore()
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
@@ -116,11 +132,18 @@ class SaveProgress(Checkpoint):
         every = trainer.val_check_batch
         return trainer.is_last_batch or (every not in (None, float("inf")) and (batch_idx + 1) % every == 0)
 
-    def _save(self, trainer: pl.Trainer, number: int) -> None:
-        path = Path(trainer.default_root_dir) / LAST
+    def _save(self, trainer: pl.Trainer) -> None:
         guards = [one for one in trainer.callbacks if isinstance(one, NonFiniteGuard)]  # type: ignore[attr-defined]
         if not any(guard.in_trouble for guard in guards):
-            trainer.save_checkpoint(path)
+            trainer.save_checkpoint(_folder(trainer) / NEXT)
             self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
-        if number:
-            raise RunStopped(number, path)
+            self._waiting = trainer.is_global_zero
+
+    def _finish(self, trainer: pl.Trainer) -> None:
+        if self._waiting:
+            take_place(_folder(trainer))
+            self._waiting = False
+
+
+def _folder(trainer: pl.Trainer) -> Path:
+    return Path(trainer.default_root_dir)

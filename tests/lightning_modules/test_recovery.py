@@ -10,7 +10,7 @@ from tiny_training import tiny_data, tiny_module, tiny_trainer
 
 from lightning_modules.callbacks import EMA, SaveProgress
 from lightning_modules.checkpoint_io import AtomicCheckpointIO
-from lightning_modules.recovery import good_checkpoint, keep_previous, read_whole
+from lightning_modules.recovery import good_checkpoint, read_whole, take_place
 
 
 def checkpoint(step: int, value: float = 1.0) -> dict[str, Any]:
@@ -95,11 +95,12 @@ def test_the_one_before_is_kept(links: bool, tmp_path: Path, monkeypatch: pytest
 
         monkeypatch.setattr(Path, "hardlink_to", refused)
     for step in (1, 2, 3):
-        AtomicCheckpointIO().save_checkpoint(checkpoint(step), tmp_path / "last.ckpt")
+        AtomicCheckpointIO().save_checkpoint(checkpoint(step), tmp_path / ".next.ckpt")
+        take_place(tmp_path)
+    take_place(tmp_path)  # nothing waits
     assert torch.load(tmp_path / "last.ckpt")["global_step"] == 3
     assert torch.load(tmp_path / "previous.ckpt")["global_step"] == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt", "previous.ckpt"]
-    keep_previous(tmp_path / "nothing.ckpt")
 
 
 def test_what_is_not_finite_is_not_written(tmp_path: Path) -> None:

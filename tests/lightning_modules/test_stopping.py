@@ -15,6 +15,8 @@ from unittest.mock import MagicMock
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import SingleDeviceStrategy
+from tiny_training import repeatable_rows
 
 from glow_app.checkpoint import read_checkpoint
 from glow_app.cli import main
@@ -148,18 +150,38 @@ def test_a_signal_inside_an_epoch_saves_that_step_and_nothing_is_lost(
     number: signal.Signals, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    options = ["--data.batch_size=32", "--trainer.log_every_n_steps=1"]
     with monkeypatch.context() as patch:
         signal_at_step(2, number, patch)
-        assert fit("--data.batch_size=32", f"--run_dir={stopped}") == code
+        assert fit(*options, f"--run_dir={stopped}") == code
     assert read_checkpoint(stopped / "last.ckpt")["global_step"] == 3
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
     assert handlers == [signal.default_int_handler, signal.SIG_DFL]
     assert main(["fit", "--resume=auto", f"--run_dir={stopped}"]) == 0
-    assert fit("--data.batch_size=32", f"--run_dir={whole}") == 0
+    assert fit(*options, f"--run_dir={whole}") == 0
+    assert repeatable_rows(stopped) == repeatable_rows(whole)
     found, expected = (read_checkpoint(folder / "last.ckpt") for folder in (stopped, whole))
     assert found["global_step"] == expected["global_step"] == 12
     for key in ("state_dict", "current_model_state"):
         assert all(torch.equal(found[key][name], value) for name, value in expected[key].items())
+
+
+def test_a_loss_of_the_others_during_a_save_costs_no_row_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, whole = tmp_path / "lost", tmp_path / "whole"
+    options = ["--data.batch_size=32", "--trainer.log_every_n_steps=1", "--saving.every_n_steps=3"]
+
+    def gone(self: SingleDeviceStrategy, name: str | None = None) -> None:
+        if name == "Trainer.save_checkpoint":
+            raise RuntimeError("connection closed by peer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SingleDeviceStrategy, "barrier", gone)
+        assert fit(*options, f"--run_dir={lost}") == 1
+    assert fit(*options, "--resume=auto", f"--run_dir={lost}") == 0
+    assert fit(*options, f"--run_dir={whole}") == 0
+    assert repeatable_rows(lost) == repeatable_rows(whole)
 
 
 def validations(run: Path) -> list[tuple[str, str]]:
