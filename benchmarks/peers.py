@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import FrEIA.framework as freia
 import FrEIA.modules as freia_modules
@@ -88,12 +89,12 @@ class GlowModel(nn.Module, ABC):
 
 
 class Ours(GlowModel):
-    """This project's, by its public names alone."""
+    """This project's, by its public names alone; with further options of its Glow."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, **options: Any) -> None:
         super().__init__()
         a = architecture
-        self.model = ImageModel(Glow(a.shape, a.levels, a.steps, a.width))
+        self.model = ImageModel(Glow(a.shape, a.levels, a.steps, a.width, **options))
 
     def initialize(self, images: Tensor) -> None:
         self.model.initialize(images)

@@ -2,37 +2,56 @@
 
     python benchmarks/trials.py "wider" --source folder --root FOLDER --shape 3 32 32 --width 48
 
-One thread, conditioners in bfloat16, float32 with --float32; the clock is processor time.
+One thread, conditioners in bfloat16, float32 with --float32; the clock is processor time. Variants are those of
+benchmarks/variants.py.
 """
 
 import argparse
+import fcntl
 import json
+import os
+import re
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from common import RESULTS, describe_machine, write_result, write_table
-from peers import Architecture, Ours
+from peers import Architecture
 from racing import Recipe, add_data_arguments, load_data, race
 from torch.optim import Optimizer
+from variants import VARIANTS
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),
     "adamax": torch.optim.Adamax,
 }
-SHOWN = ["what is tried", "steps a level", "width", "optimiser", "lr", "batch", "decay", "seconds", "steps", "bits/dim"]
+SHOWN = [
+    "what is tried",
+    "steps a level",
+    "width",
+    "optimiser",
+    "lr",
+    "batch",
+    "decay",
+    "seconds",
+    "steps",
+    "bits/dim",
+    "cpu",
+]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", help="is tried, for the table")
     add_data_arguments(parser)
+    parser.add_argument("--variant", choices=VARIANTS, default="whole")
     parser.add_argument("--steps", type=int, nargs="+", default=[16, 8, 4])
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam")
     parser.add_argument("--betas", type=float, nargs=2, default=[0.9, 0.99])
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--decay", type=float, default=0.5)
     parser.add_argument("--average", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=200)
@@ -40,17 +59,21 @@ def main() -> None:
     arguments = parser.parse_args()
     channels, size, _ = arguments.shape
     torch.manual_seed(0)
-    model = Ours(Architecture(size, len(arguments.steps), arguments.steps, arguments.width, channels))
+    model = VARIANTS[arguments.variant](
+        Architecture(size, len(arguments.steps), arguments.steps, arguments.width, channels)
+    )
     optimizer = partial(OPTIMIZERS[arguments.optimizer], betas=tuple(arguments.betas))
     recipe = Recipe(
         optimizer,
         arguments.lr,
         arguments.batch_size,
+        arguments.warmup,
         decay=arguments.decay,
         narrow=not arguments.float32,
         averaged=arguments.average,
     )
     found = race(model, recipe, load_data(arguments), arguments.seconds)
+    machine = describe_machine()
     trial = {
         "what is tried": arguments.what,
         "steps a level": ", ".join(map(str, arguments.steps)),
@@ -62,12 +85,21 @@ def main() -> None:
         "seconds": arguments.seconds,
         "steps": found.steps,
         "bits/dim": round(found.bits_per_dim, 3),
-        "commit": describe_machine()["commit"],
+        "cpu": re.sub(r"\(R\)| Processor", "", machine["cpu"]),
+        "commit": machine["commit"],
     }
+    keep(trial)
+
+
+def keep(trial: dict[str, object]) -> None:
+    """Add a trial to the others and to the table; trials that run side by side wait for each other."""
     path = RESULTS / "trials.json"
+    folder = os.open(RESULTS, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
     trials = [*(json.loads(path.read_text())["trials"] if path.exists() else []), trial]
     write_result("trials", {"trials": trials})
     write_table("trials", SHOWN, [[str(one[name]) for name in SHOWN] for one in trials], page="speed.md")
+    os.close(folder)
 
 
 if __name__ == "__main__":
