@@ -118,7 +118,7 @@ def race(
     loader = train_loader(training, recipe.batch_size, seed=seed)
     model.initialize(next(iter(loader))[0])
     optimizer = recipe.optimizer(model.parameters(), lr=recipe.lr)
-    average = deepcopy(model) if recipe.averaged else None
+    average = deepcopy(model).requires_grad_(False) if recipe.averaged else None
     curve, ahead = [], [*sorted(looks), seconds]
     spent, step, start = 0.0, 0, time.process_time()
     while ahead:

@@ -203,6 +203,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--short", action="store_true", help="fewer cases and repeats, nothing compiled")
     parser.add_argument("--repeats", type=int, default=None)
+    parser.add_argument("--name", default="speed", help="of the results and the table")
     add_peer_arguments(parser)
     arguments = parser.parse_args()
     short, builds = arguments.short, peers(arguments)
@@ -221,10 +222,10 @@ def main() -> None:
             results.append(report("memory", case, measure_memory(case, builds), builds))
     print(describe_machine())
     if arguments.only == kinds:
-        write_result("speed", {"results": results})
+        write_result(arguments.name, {"results": results})
         header = ["", OURS, BF16, COMPILED, f"{OURS}, reversible", *list(builds)[1:], LIMIT]
-        write_table("speed", header, [_row(result, header[1:]) for result in results], page="speed.md")
-        plot_ratios("speed", {result["title"]: _ratios(result) for result in results})
+        write_table(arguments.name, header, [_row(result, header[1:]) for result in results], page="speed.md")
+        plot_ratios(arguments.name, {result["title"]: _ratios(result) for result in results})
 
 
 def _ratios(result: dict[str, Any]) -> dict[str, float]:

@@ -98,8 +98,12 @@ def keep(trial: dict[str, object]) -> None:
     fcntl.flock(folder, fcntl.LOCK_EX)
     trials = [*(json.loads(path.read_text())["trials"] if path.exists() else []), trial]
     write_result("trials", {"trials": trials})
-    write_table("trials", SHOWN, [[str(one[name]) for name in SHOWN] for one in trials], page="speed.md")
+    write_table("trials", SHOWN, [[_shown(one[name]) for name in SHOWN] for one in trials], page="speed.md")
     os.close(folder)
+
+
+def _shown(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 if __name__ == "__main__":

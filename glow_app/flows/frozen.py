@@ -9,7 +9,8 @@ from glow_app.bijections import full_precision
 from glow_app.bijections.pixelwise import mix
 from glow_app.bijections.precision import conditioner_dtype
 from glow_app.bijections.solve_context import log_det_wanted
-from glow_app.flows.fused import StepParts, condition, shift_and_less
+from glow_app.flows.fused import condition, shift_and_less
+from glow_app.flows.weights import StepParts
 from glow_app.nn import ConvConditioner
 
 __all__ = ["FrozenStep"]

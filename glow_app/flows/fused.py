@@ -1,12 +1,13 @@
 """The training pass of Glow's steps as few large operations, and one node of the graph a step.
 
 At the widths that a CPU trains, the many small operations around the convolutions, each a node of the graph with a
-backward pass of its own, take longer than the convolutions. What is here does the same arithmetic: :func:`step_weights`
-works out the weights of all steps of a level at once, :func:`step_pass` is what one step does to images.
+backward pass of its own, take longer than the convolutions. What is here does the same arithmetic:
+:func:`~glow_app.flows.weights.step_weights` works out the weights of all steps of a level at once, :func:`step_pass` is
+what one step does to images.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,77 +15,11 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from glow_app.bijections import ActNorm, AffineCoupling, InvertibleConv1x1, PixelwiseChain, full_precision
-from glow_app.bijections.conv1x1 import lu_product
+from glow_app.bijections import full_precision
 from glow_app.bijections.pixelwise import mix
-from glow_app.bijections.precision import conditioner_dtype
-from glow_app.nn import ConvConditioner
+from glow_app.flows.weights import StepWeights
 
-__all__ = ["StepParts", "StepWeights", "condition", "shift_and_less", "step_pass", "step_weights"]
-
-
-class StepParts(NamedTuple):
-    """The parts of a step that the fused pass knows."""
-
-    chain: PixelwiseChain
-    norm: ActNorm
-    mixing: InvertibleConv1x1
-    coupling: AffineCoupling
-    conditioner: ConvConditioner
-
-
-class StepWeights(NamedTuple):
-    """What a step computes with.
-
-    Args:
-        matrix: Of actnorm and 1x1 convolution together, (C, C).
-        offset: Likewise, (C,).
-        log_abs_det: Likewise, a scalar, nats a pixel.
-        convolutions: Weight and bias of each of the conditioner's.
-        shift: Of the first convolution's output by the context, (B, width), or None.
-    """
-
-    matrix: Tensor
-    offset: Tensor
-    log_abs_det: Tensor
-    convolutions: list[Tensor]
-    shift: Tensor | None
-
-
-def step_weights(steps: Sequence[StepParts], context: Tensor | None) -> list[StepWeights]:
-    r"""Return the weights of steps of one shape, worked out together.
-
-    .. math:: A = W\,\mathrm{diag}(e^s), \qquad c = A b, \qquad w' = w\, e^{g s'}, \qquad b' = b\, e^{g s'}
-
-    Args:
-        steps: With the same number of channels.
-        context: (B, E) or None.
-    """
-    with full_precision(steps[0].mixing.lower.device):
-        mixings = [step.mixing for step in steps]
-        lower, upper, log_abs, sign, permutation = (
-            torch.stack([getattr(mixing, name) for mixing in mixings])
-            for name in ("lower", "upper", "log_abs", "sign", "permutation")
-        )
-        biases, log_scales = zip(*[step.norm.bias_and_log_scale() for step in steps], strict=True)
-        log_scale = torch.stack(log_scales)
-        matrices = lu_product(lower, upper, log_abs, sign, permutation) * log_scale.exp()[:, None, :]
-        offsets = (matrices @ torch.stack(biases)[:, :, None])[:, :, 0]
-        log_abs_dets = log_abs.sum(1) + log_scale.sum(1)
-        convolutions = _convolutions([step.conditioner for step in steps])
-        shifts = [step.conditioner.context_shift(context) for step in steps]
-    parts = (matrices.unbind(), offsets.unbind(), log_abs_dets.unbind(), convolutions, shifts)
-    return [StepWeights(*one) for one in zip(*parts, strict=True)]
-
-
-def _convolutions(conditioners: Sequence[ConvConditioner]) -> list[list[Tensor]]:
-    layers = [layer for one in conditioners for layer in (one.first, one.second, one.last)]
-    weights, biases, log_scales = zip(*[layer.weight_bias_and_log_scale() for layer in layers], strict=True)
-    scales = torch._foreach_exp(log_scales)
-    scaled = torch._foreach_mul(weights, [scale[:, None, None, None] for scale in scales])
-    shifted = torch._foreach_mul(biases, scales)
-    flat = [tensor for pair in zip(scaled, shifted, strict=True) for tensor in pair]
-    return [flat[start : start + 6] for start in range(0, len(flat), 6)]
+__all__ = ["condition", "shift_and_less", "step_pass"]
 
 
 def step_pass(x: Tensor, weights: StepWeights, min_scale: float) -> tuple[Tensor, Tensor]:
@@ -93,18 +28,15 @@ def step_pass(x: Tensor, weights: StepWeights, min_scale: float) -> tuple[Tensor
     .. math:: y = A x + c, \qquad (t, r) = \theta(y_a), \qquad s = \varepsilon + (1 - \varepsilon)\,\sigma(r + 2),
               \qquad z = (y_a,\ (y_b + t) \odot s)
 
-    The conditioner runs in the autocast type, all else in that of the images. There are no second derivatives.
+    The conditioner runs in the type of its weights, all else in that of the images. There are no second derivatives.
 
     Args:
         x: (B, C, H, W).
         weights: Of :func:`step_weights`.
         min_scale: The coupling's bound :math:`\varepsilon`.
     """
-    narrow = conditioner_dtype(x)
     with full_precision(x.device):
-        return _StepPass.apply(
-            x, weights.matrix, weights.offset, weights.shift, narrow, min_scale, *weights.convolutions
-        )
+        return _StepPass.apply(x, weights.matrix, weights.offset, weights.shift, min_scale, *weights.convolutions)
 
 
 def condition(y_a: Tensor, convolutions: Sequence[Tensor], shift: Tensor | None) -> tuple[Tensor, ...]:
@@ -120,7 +52,7 @@ def condition(y_a: Tensor, convolutions: Sequence[Tensor], shift: Tensor | None)
     """
     w1, b1, w2, b2, w3, b3 = convolutions
     # Convolutions are up to six times as fast where the channels of a pixel lie side by side.
-    narrow_a = y_a.contiguous(memory_format=torch.channels_last).to(w1.dtype)
+    narrow_a = y_a.to(w1.dtype, memory_format=torch.channels_last)
     h1 = F.conv2d(narrow_a, w1, b1, padding=1)
     if shift is not None:
         h1 += shift.to(w1.dtype)[:, :, None, None]
@@ -143,11 +75,9 @@ class _StepPass(Function):
         matrix: Tensor,
         offset: Tensor,
         shift: Tensor | None,
-        narrow: torch.dtype,
         min_scale: float,
         *convolutions: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        convolutions = tuple(tensor.to(narrow) for tensor in convolutions)
         z = mix(x, matrix, offset)
         y_a, y_b = z.chunk(2, dim=1)
         narrow_a, h1, h2, theta = condition(y_a, convolutions, shift)
@@ -169,7 +99,7 @@ class _StepPass(Function):
         grad_u = grad_z[:, half:] * scale
         of_log_scale = torch.addcmul(grad_log_det[:, None, None, None], grad_z[:, half:], z[:, half:])
         grad_r = of_log_scale * ((1.0 + e) - scale).sub_(e / scale).mul_(1.0 / (1.0 - e))
-        grad = torch.cat([grad_u, grad_r], dim=1).to(w3.dtype)
+        grad = torch.cat([grad_u, grad_r], dim=1).to(w3.dtype, memory_format=torch.channels_last)
         grad, grad_w3, grad_b3 = _convolution_backward(grad, h2, w3)
         grad, grad_w2, grad_b2 = _convolution_backward(_relu_backward(grad, h2), h1, w2)
         grad = _relu_backward(grad, h1)
@@ -178,8 +108,8 @@ class _StepPass(Function):
         flat = torch.cat([grad_z[:, :half] + grad_a, grad_u], dim=1).view(*x.shape[:2], -1)
         grad_matrix = torch.bmm(flat, x.flatten(2).mT).sum(0)
         grad_x = torch.bmm(matrix.mT.expand(len(x), -1, -1), flat).view(x.shape)
-        of_convolutions = (one.to(wide) for one in (grad_w1, grad_b1, grad_w2, grad_b2, grad_w3, grad_b3))
-        return grad_x, grad_matrix, flat.sum((0, 2)), grad_shift, None, None, *of_convolutions
+        of_convolutions = (grad_w1, grad_b1, grad_w2, grad_b2, grad_w3, grad_b3)
+        return grad_x, grad_matrix, flat.sum((0, 2)), grad_shift, None, *of_convolutions
 
 
 def _convolution_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,7 +19,8 @@ from glow_app.bijections import (
 )
 from glow_app.bijections.checks import require_image
 from glow_app.flows.frozen import FrozenStep
-from glow_app.flows.fused import StepParts, step_pass, step_weights
+from glow_app.flows.fused import step_pass
+from glow_app.flows.weights import StepParts, step_weights
 from glow_app.nn import ConvConditioner
 
 __all__ = ["GlowLevel"]
@@ -93,7 +94,7 @@ class GlowLevel(ReversibleChain):
         if not steps:
             return super().stored(x, context)
         x, log_det = self._before_the_steps(x, context, len(steps), steps[0].norm.num_channels)
-        weights = step_weights(steps, context)
+        weights = step_weights(steps, x, context)
         num_pixels = x.shape[2:].numel()
         for step, one in zip(steps, weights, strict=True):
             x, term = step_pass(x, one, step.coupling.min_scale)
