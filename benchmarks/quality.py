@@ -32,8 +32,8 @@ LOOKS = (30, 60, 100, 150, 200, 300, 450)
 
 def best(architecture: Architecture) -> GlowModel:
     """Return our best architecture: many narrow steps, most of them at high resolution."""
-    steps = [16, 8, 4][: architecture.levels]
-    return Ours(Architecture(architecture.size, architecture.levels, steps, 32, architecture.channels))
+    steps = [16, 8, 4, 4] if architecture.size % 16 == 0 else [16, 8]
+    return Ours(Architecture(architecture.size, len(steps), steps, 32, architecture.channels))
 
 
 def contenders(arguments: argparse.Namespace) -> dict[str, tuple[Callable[[Architecture], GlowModel], Recipe]]:

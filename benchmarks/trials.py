@@ -25,19 +25,20 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),
     "adamax": torch.optim.Adamax,
 }
-SHOWN = [
-    "what is tried",
-    "steps a level",
-    "width",
-    "optimiser",
-    "lr",
-    "batch",
-    "decay",
-    "seconds",
-    "steps",
-    "bits/dim",
-    "cpu",
-]
+# Columns of the table, and how a value is shown.
+SHOWN = {
+    "what is tried": "",
+    "steps a level": "",
+    "width": "",
+    "optimiser": "",
+    "lr": "g",
+    "batch": "",
+    "decay": "g",
+    "seconds": "g",
+    "steps": ",",
+    "bits/dim": ".3f",
+    "cpu": "",
+}
 
 
 def main() -> None:
@@ -98,12 +99,9 @@ def keep(trial: dict[str, object]) -> None:
     fcntl.flock(folder, fcntl.LOCK_EX)
     trials = [*(json.loads(path.read_text())["trials"] if path.exists() else []), trial]
     write_result("trials", {"trials": trials})
-    write_table("trials", SHOWN, [[_shown(one[name]) for name in SHOWN] for one in trials], page="speed.md")
+    rows = [[format(one[name], how) for name, how in SHOWN.items()] for one in trials]
+    write_table("trials", list(SHOWN), rows, page="speed.md")
     os.close(folder)
-
-
-def _shown(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 if __name__ == "__main__":
