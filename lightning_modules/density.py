@@ -49,7 +49,7 @@ class DensityModule(LikelihoodModule):
         self,
         flow: Glow,
         num_bits: int = 8,
-        optimizer: Callable[[Iterable[Parameter]], Optimizer] = torch.optim.Adamax,
+        optimizer: Callable[[Iterable[Parameter]], Optimizer] = torch.optim.Adam,
         lr_scheduler: Callable[[Optimizer, float], LRScheduler] = LinearWarmupCosine,
         seed: int = 0,
         num_draws: int = 1,

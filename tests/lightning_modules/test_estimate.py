@@ -42,7 +42,7 @@ def test_memory_is_that_of_a_step(memory: str) -> None:
     total, an_image = found.memory[memory]  # type: ignore[index]
     assert total == pytest.approx(measured, rel=0.05)
     assert 0 < an_image < total / 16
-    # Weights, gradients, averages and Adamax's two moments, whose counters are small.
+    # Weights, gradients, averages and Adam's two moments, whose counters are small.
     assert found.fixed_bytes == pytest.approx(5 * parameters, rel=0.01)
     assert found.num_parameters == sum(p.numel() for p in module.parameters())
     assert found.step_seconds > 0
