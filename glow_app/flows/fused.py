@@ -95,11 +95,11 @@ class _StepPass(Function):
         half, e, wide = scale.shape[1], ctx.min_scale, x.dtype
         # With u = y_b + t: dz/du = s and u dz/ds = z / s, so the gradient of log s is g z + g_log_det, and that of r is
         # that times (s - e)(1 - s) / ((1 - e) s).
-        # Nothing is written into memory made here, or torch.func could not batch this.
+        # Nothing is written into memory made here nor laid out anew, or torch.func could not batch this.
         grad_u = grad_z[:, half:] * scale
         of_log_scale = torch.addcmul(grad_log_det[:, None, None, None], grad_z[:, half:], z[:, half:])
         grad_r = of_log_scale * ((1.0 + e) - scale).sub_(e / scale).mul_(1.0 / (1.0 - e))
-        grad = torch.cat([grad_u, grad_r], dim=1).to(w3.dtype, memory_format=torch.channels_last)
+        grad = torch.cat([grad_u, grad_r], dim=1).to(w3.dtype)
         grad, grad_w3, grad_b3 = _convolution_backward(grad, h2, w3)
         grad, grad_w2, grad_b2 = _convolution_backward(_relu_backward(grad, h2), h1, w2)
         grad = _relu_backward(grad, h1)

@@ -89,7 +89,7 @@ def test_metrics_are_logged(trained: Path) -> None:
 def test_the_learning_rate_warms_up_then_falls(trained: Path) -> None:
     # 16 steps of which at most half are warm-up; logged at every second step, from step 1.
     expected = [0.25, 0.5, 0.75, 1.0] + [0.5 * (1 + math.cos(math.pi * t / 8)) for t in (1, 3, 5, 7)]
-    assert logged(trained, "lr") == pytest.approx([0.002 * factor for factor in expected])
+    assert logged(trained, "lr") == pytest.approx([0.001 * factor for factor in expected])
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
