@@ -137,7 +137,7 @@ def _parts(step: nn.Module) -> StepParts | None:
     if not isinstance(step, Chain) or len(step.bijections) != 2:
         return None
     mixing, coupling = step.bijections
-    if not isinstance(mixing, PixelwiseChain) or not isinstance(coupling, AffineCoupling):
+    if not isinstance(mixing, PixelwiseChain) or type(coupling) is not AffineCoupling:
         return None
     conditioner, parts = coupling.conditioner, list(mixing.bijections)
     if type(conditioner) is not ConvConditioner or [type(one) for one in parts] != [ActNorm, InvertibleConv1x1]:

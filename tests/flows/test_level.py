@@ -27,6 +27,14 @@ from glow_app.flows.level import GlowLevel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
 
 
+class Backwards(AffineCoupling):
+    """A coupling that is more than the one that it is made of."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Apply the inverse."""
+        return super().inverse(x, context)
+
+
 def step(
     features: int = 0, coupling: Callable[..., Bijection] = AffineCoupling, network: type = ConvConditioner
 ) -> Chain:
@@ -96,9 +104,10 @@ def test_under_autocast_only_conditioners_are_narrow() -> None:
         lambda: step(coupling=AdditiveCoupling),
         lambda: step(network=GatedResidualConditioner),
         lambda: Chain(ActNorm(8), AffineCoupling(8, ConvConditioner(4, 8, 6))),
+        lambda: step(coupling=Backwards),
         lambda: ActNorm(8),
     ],
-    ids=["additive", "gated", "no convolution", "no step"],
+    ids=["additive", "gated", "no convolution", "changed coupling", "no step"],
 )
 def test_other_steps_run_as_they_are(other: Callable[[], Bijection]) -> None:
     chain, x, context = built(step(), other())
