@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from glow_app.bijections import AffineMap, Bijection, Chain, Squeeze
+from glow_app.bijections import AffineCoupling, AffineMap, Bijection, Chain, Squeeze
 from glow_app.bijections.coupling import Coupling
 from glow_app.bijections.elementwise import ElementwiseMap
 from glow_app.nn import Conditioner, ConvConditioner, ZeroConv2d
@@ -75,10 +75,8 @@ class MapCoupling(Coupling):
         return x_b, log_derivative.flatten(1).sum(1)
 
 
-class CheckerboardCoupling(Bijection):
+class CheckerboardCoupling(AffineCoupling):
     r"""An affine coupling whose halves are the squares of a chessboard: all channels of a pixel pass, or change.
-
-    The scale is that of :class:`~glow_app.bijections.AffineCoupling`.
 
     Args:
         num_channels: Channels :math:`C`.
@@ -88,19 +86,23 @@ class CheckerboardCoupling(Bijection):
         RealNVP, Dinh et al. 2017, arXiv:1605.08803, section 3.4.
     """
 
-    def __init__(self, num_channels: int, conditioner: Conditioner, parity: int, min_scale: float = 0.1) -> None:
-        super().__init__()
-        self.num_channels, self.conditioner, self.parity, self.min_scale = num_channels, conditioner, parity, min_scale
+    retrace = Bijection.retrace  # a coupling's own is for halves of the channels
+
+    def __init__(self, num_channels: int, conditioner: Conditioner, parity: int) -> None:
+        super().__init__(num_channels, conditioner)
+        self.parity = parity
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Change every second pixel."""
-        passes, shift, less = self._theta(x, context)
-        return torch.where(passes, x, (x + shift) * (1.0 + less)), less.log1p().flatten(1).sum(1)
+        passes, *theta = self._theta(x, context)
+        z, log_det = self._change(x, *theta)
+        return torch.where(passes, x, z), log_det
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Change every second pixel back."""
-        passes, shift, less = self._theta(z, context)
-        return torch.where(passes, z, z / (1.0 + less) - shift), -less.log1p().flatten(1).sum(1)
+        passes, *theta = self._theta(z, context)
+        x, log_det = self._change_back(z, *theta)
+        return torch.where(passes, z, x), log_det
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Initialise the conditioner on what it will see and return ``forward(x, context)``."""
@@ -113,9 +115,7 @@ class CheckerboardCoupling(Bijection):
 
     def _theta(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         passes = self._passes(x)
-        output = self.conditioner(x * passes, context).to(x.dtype, memory_format=torch.contiguous_format)
-        shift, raw = output.chunk(2, dim=1)
-        less = (self.min_scale - 1.0) * torch.sigmoid(-2.0 - raw)
+        shift, less = self._condition(x * passes, context)
         return passes, shift, less.masked_fill(passes, 0.0)
 
 
@@ -174,11 +174,11 @@ class VariationalDequantisation(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return :math:`u`, (B, C, H, W), and :math:`\log q(u \mid q)`, (B,), nats, for uint8 images."""
-        return self.noise(images, torch.rand(images.shape).clamp(TINY, 1 - TINY))
+        return self.noise(images, _uniform(images))
 
     def initialize(self, images: Tensor) -> None:
         """Initialise the conditioners on a batch."""
-        self.noise(images, torch.rand(images.shape).clamp(TINY, 1 - TINY), initialize=True)
+        self.noise(images, _uniform(images), initialize=True)
 
     def noise(self, images: Tensor, start: Tensor, initialize: bool = False) -> tuple[Tensor, Tensor]:
         """Return what :meth:`forward` does, of the uniform noise ``start``."""
@@ -188,6 +188,10 @@ class VariationalDequantisation(nn.Module):
         v, _ = self.squeeze.inverse(v)
         before, after = (_log_slope(one).flatten(1).sum(1) for one in (start.logit(), v))
         return v.sigmoid().clamp(TINY, 1 - TINY), before - log_det - after
+
+
+def _uniform(images: Tensor) -> Tensor:
+    return torch.rand(images.shape).clamp(TINY, 1 - TINY)
 
 
 def _log_slope(v: Tensor) -> Tensor:

@@ -30,8 +30,8 @@ class Parts(ConvConditioner):
 class Dequantised(Ours):
     """This project's Glow with variational dequantisation."""
 
-    def __init__(self, architecture: Architecture, **options: Any) -> None:
-        super().__init__(architecture, **options)
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(architecture)
         self.noise = VariationalDequantisation(architecture.channels, architecture.width)
 
     def initialize(self, images: Tensor) -> None:

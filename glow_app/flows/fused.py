@@ -32,7 +32,7 @@ def step_pass(x: Tensor, weights: StepWeights, min_scale: float) -> tuple[Tensor
 
     Args:
         x: (B, C, H, W).
-        weights: Of :func:`step_weights`.
+        weights: Of :func:`~glow_app.flows.weights.step_weights`.
         min_scale: The coupling's bound :math:`\varepsilon`.
     """
     with full_precision(x.device):
