@@ -102,10 +102,11 @@ class GlowLevel(ReversibleChain):
         return x, log_det + num_pixels * torch.stack([one.log_abs_det for one in weights]).sum()
 
     def _steps(self) -> list[StepParts]:
-        """Return the parts of the steps, or none if one of them is of another kind."""
+        """Return the parts of the steps, or none if one of them is of another kind or width."""
         parts = [_parts(bijection) for bijection in self.bijections]
         steps = [one for one in parts if one is not None]
-        return steps if steps and parts[-len(steps) :] == steps else []
+        num_widths = len({len(one.conditioner.second.weight) for one in steps})
+        return steps if num_widths == 1 and parts[-len(steps) :] == steps else []
 
     def _before_the_steps(
         self, x: Tensor, context: Tensor | None, num_steps: int, num_channels: int

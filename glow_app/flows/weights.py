@@ -50,7 +50,7 @@ def step_weights(steps: Sequence[StepParts], x: Tensor, context: Tensor | None) 
     .. math:: A = W\,\mathrm{diag}(e^s), \qquad c = A b, \qquad w' = w\, e^{g s'}, \qquad b' = b\, e^{g s'}
 
     Args:
-        steps: With the same number of channels.
+        steps: With the same number of channels, and conditioners of one width.
         x: What they will see; the autocast state says in which type its conditioners run.
         context: (B, E) or None.
     """
@@ -73,45 +73,36 @@ def step_weights(steps: Sequence[StepParts], x: Tensor, context: Tensor | None) 
 
 
 def _convolutions(conditioners: Sequence[ConvConditioner], dtype: torch.dtype) -> list[list[Tensor]]:
-    layers = [layer for one in conditioners for layer in (one.first, one.second, one.last)]
-    weights, biases, log_scales = zip(*[layer.weight_bias_and_log_scale() for layer in layers], strict=True)
-    flat = _Scaled.apply(dtype, *weights, *biases, *log_scales)
-    scaled, shifted = flat[: len(layers)], flat[len(layers) :]
-    pairs = [tensor for pair in zip(scaled, shifted, strict=True) for tensor in pair]
-    return [pairs[start : start + 6] for start in range(0, len(pairs), 6)]
+    """Return weight, bias, weight, bias, ... of each conditioner's convolutions."""
+    found: list[list[Tensor]] = [[] for _ in conditioners]
+    for layers in zip(*[(one.first, one.second, one.last) for one in conditioners], strict=True):
+        weights, biases, log_scales = zip(*[layer.weight_bias_and_log_scale() for layer in layers], strict=True)
+        scales = (layers[0].gain * torch.stack(log_scales)).exp()
+        shifted = (torch.stack(biases) * scales).to(dtype).unbind()
+        for one, weight, bias in zip(found, _Scaled.apply(scales, dtype, *weights), shifted, strict=True):
+            one += weight, bias
+    return found
 
 
 class _Scaled(Function):
-    """Weights and biases times their scales, in another type, as one node of the graph for all layers."""
+    """Weights, times a scale for each output, in another type: one node of the graph for all steps, and no copies."""
 
     @staticmethod
-    def forward(ctx: Any, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
-        weights, biases, log_scales = _thirds(tensors)
-        scales = torch._foreach_exp(log_scales)
-        ctx.save_for_backward(*weights, *biases, *scales)
-        scaled = torch._foreach_mul([*weights, *biases], [*map(_for_each_output, scales), *scales])
-        return _cast(scaled, dtype)
+    def forward(ctx: Any, scales: Tensor, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(scales, *weights)
+        return _cast(torch._foreach_mul(weights, _for_each_weight(scales)), dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        weights, biases, scales = _thirds(ctx.saved_tensors)
-        grads = _cast(grads, scales[0].dtype)
-        unscaled = torch._foreach_mul(grads, [*map(_for_each_output, scales), *scales])
-        # d(w e^s) / ds = w e^s, and the gradient of w holds e^s already.
-        products = torch._foreach_mul(unscaled, [*weights, *biases])
-        of_scales = [product.sum((1, 2, 3)) for product in products[: len(scales)]]
-        torch._foreach_add_(of_scales, products[len(scales) :])
-        return None, *unscaled, *of_scales
+        scales, *weights = ctx.saved_tensors
+        grads = _cast(grads, scales.dtype)
+        of_scales = torch.stack([product.sum((1, 2, 3)) for product in torch._foreach_mul(grads, weights)])
+        return of_scales, None, *torch._foreach_mul(grads, _for_each_weight(scales))
 
 
-def _thirds(tensors: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-    third = len(tensors) // 3
-    return [tensors[start : start + third] for start in range(0, len(tensors), third)]
-
-
-def _for_each_output(scale: Tensor) -> Tensor:
-    return scale[:, None, None, None]
+def _for_each_weight(scales: Tensor) -> tuple[Tensor, ...]:
+    return scales[:, :, None, None, None].unbind()
 
 
 def _cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:

@@ -21,11 +21,15 @@ class ActNormConv2d(nn.Module):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Odd side of the kernel; the output keeps the spatial size.
+    Attributes:
+        gain: What the logarithm of the scale is multiplied with.
     Shape:
         x: (B, in_channels, H, W); output: (B, out_channels, H, W).
     References:
         Glow, arXiv:1807.03039, and its code, openai/glow ``tfops.conv2d``.
     """
+
+    gain = 1.0
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
@@ -38,7 +42,7 @@ class ActNormConv2d(nn.Module):
 
     def weight_and_bias(self) -> tuple[Tensor, Tensor]:
         """Return weight and bias of the one convolution that this is."""
-        return _scaled(*self.weight_bias_and_log_scale())
+        return _scaled(*self.weight_bias_and_log_scale(), self.gain)
 
     def weight_bias_and_log_scale(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return :math:`w`, :math:`b` and :math:`s`."""
@@ -60,11 +64,15 @@ class ZeroConv2d(nn.Module):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Odd side of the kernel; the output keeps the spatial size.
+    Attributes:
+        gain: What the logarithm of the scale is multiplied with.
     Shape:
         x: (B, in_channels, H, W); output: (B, out_channels, H, W).
     References:
         Glow, arXiv:1807.03039, section 3.3 (zero initialisation); the factor 3 is the published code's.
     """
+
+    gain = 3.0
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
         super().__init__()
@@ -78,11 +86,11 @@ class ZeroConv2d(nn.Module):
 
     def weight_and_bias(self) -> tuple[Tensor, Tensor]:
         """Return weight and bias of the one convolution that this is."""
-        return _scaled(*self.weight_bias_and_log_scale())
+        return _scaled(*self.weight_bias_and_log_scale(), self.gain)
 
     def weight_bias_and_log_scale(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return :math:`w`, :math:`b` and :math:`3 s`."""
-        return self.weight, self.bias, 3.0 * self.log_scale
+        """Return :math:`w`, :math:`b` and :math:`s`."""
+        return self.weight, self.bias, self.log_scale
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -91,6 +99,6 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
-def _scaled(weight: Tensor, bias: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-    scale = log_scale.exp()
+def _scaled(weight: Tensor, bias: Tensor, log_scale: Tensor, gain: float) -> tuple[Tensor, Tensor]:
+    scale = (gain * log_scale).exp()
     return weight * scale[:, None, None, None], bias * scale

@@ -36,11 +36,14 @@ class Backwards(AffineCoupling):
 
 
 def step(
-    features: int = 0, coupling: Callable[..., Bijection] = AffineCoupling, network: type = ConvConditioner
+    features: int = 0,
+    coupling: Callable[..., Bijection] = AffineCoupling,
+    network: type = ConvConditioner,
+    width: int = 6,
 ) -> Chain:
     outputs = 4 if coupling is AdditiveCoupling else 8
     mixing = PixelwiseChain(ActNorm(8), InvertibleConv1x1(8))
-    return Chain(mixing, coupling(8, network(4, outputs, 6, features)))
+    return Chain(mixing, coupling(8, network(4, outputs, width, features)))
 
 
 def built(*steps: Bijection, dtype: torch.dtype = torch.float64) -> tuple[GlowLevel, Tensor, Tensor]:
@@ -105,9 +108,10 @@ def test_under_autocast_only_conditioners_are_narrow() -> None:
         lambda: step(network=GatedResidualConditioner),
         lambda: Chain(ActNorm(8), AffineCoupling(8, ConvConditioner(4, 8, 6))),
         lambda: step(coupling=Backwards),
+        lambda: step(width=7),
         lambda: ActNorm(8),
     ],
-    ids=["additive", "gated", "no convolution", "changed coupling", "no step"],
+    ids=["additive", "gated", "no convolution", "changed coupling", "another width", "no step"],
 )
 def test_other_steps_run_as_they_are(other: Callable[[], Bijection]) -> None:
     chain, x, context = built(step(), other())
