@@ -1,57 +1,94 @@
-"""What huge pages, and memory that is kept, take off a training step and off samples: `glow` with and without.
+"""A training step and samples as each is run: in a process of its own, `glow`'s with the settings that `glow` gives it.
 
-    python benchmarks/allocator.py
+    python benchmarks/as_run.py --checkout y0ast=FOLDER
 
-Two processes, one with the settings of `glow_app.allocator` and one with the C library's own, take turns.
+`glow` begins anew with settings of the C library's allocator (`glow_app.allocator`), which no process in
+`benchmarks/speed.py` has. Here its processes have them, and the others have what a process has by itself; beside these,
+this project without the settings and the others with them. All processes of a case take turns.
 """
 
+import argparse
 import os
 import statistics
 import subprocess
 import sys
-from typing import IO, Any, cast
+import time
+from typing import IO, Any, NamedTuple, cast
 
+import torch
 from common import describe_machine, write_result, write_table
+from peers import OURS, Architecture, add_peer_arguments, peers
+from speed import Run, sampling, training
 
-# (what, width, steps a level, images, threads, whether conditioners are narrow)
-CASES = [
-    ("training", 512, 4, 16, 2, False),
-    ("training", 128, 8, 16, 2, True),
-    ("training", 32, 8, 32, 1, True),
-    ("sampling", 512, 8, 64, 2, False),
-    ("sampling", 128, 8, 64, 2, False),
-]
-REPEATS = 15
-CHILD = """
-import sys, time, torch
 from glow_app.allocator import begin_with_huge_pages
-if sys.argv[1] == "True":
-    begin_with_huge_pages()
-sys.path.insert(0, sys.argv[2])
-from peers import Architecture, Ours
-from speed import sampling, training
-what, width, steps, images, threads, narrow = sys.argv[3:]
-torch.set_num_threads(int(threads))
-a = Architecture(32, 3, int(steps), int(width))
-run = sampling(Ours, a, int(images)) if what == "sampling" else training(Ours, a, int(images), narrow == "True")
-for _ in range(3):
-    run()
-print("ready", flush=True)
-for _ in sys.stdin:
-    start = time.perf_counter()
-    run()
-    print(time.perf_counter() - start, flush=True)
-"""
+
+REPEATS, WARM = 11, 3
 
 
-def begin(tuned: bool, case: tuple[object, ...]) -> subprocess.Popen[str]:
-    """Return a process that runs the case once for each line that it is given."""
-    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-    command = [sys.executable, "-c", CHILD, str(tuned), os.path.dirname(__file__), *map(str, case)]
+class Case(NamedTuple):
+    """What is run. This project's conditioners are in bfloat16 in training, all else is in float32."""
+
+    what: str
+    width: int
+    size: int
+    steps: int
+    images: int
+    threads: int
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        size = f"{self.size}x{self.size}, 3x{self.steps} steps, {self.images} images, {self.threads} threads"
+        return f"{self.what}: width {self.width}, {size}"
+
+
+CASES = [
+    Case("training step", 512, 32, 4, 16, 2),
+    Case("training step", 128, 32, 8, 16, 2),
+    Case("training step", 128, 32, 8, 16, 1),
+    Case("sampling", 512, 32, 8, 64, 2),
+    Case("sampling", 512, 64, 8, 1, 2),
+    Case("sampling", 128, 32, 8, 64, 2),
+    Case("sampling", 128, 64, 8, 1, 2),
+]
+
+# Columns of the table: this project as `glow` runs it, and what it is compared with.
+GLOW, COMPILED, UNTUNED, OTHERS_TUNED = "`glow`", "`glow`, compiled", f"{OURS}, untuned", "fastest other, tuned"
+
+
+def child(case: Case, name: str, arguments: argparse.Namespace) -> None:
+    """Run the case for each line that comes, with the clock the second time: the caches were the other processes'."""
+    if arguments.tuned:
+        begin_with_huge_pages()
+    torch.set_num_threads(case.threads)
+    run = prepare(case, name, arguments)
+    for _ in range(WARM):
+        run()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        run()
+        start = time.perf_counter()
+        run()
+        print(time.perf_counter() - start, flush=True)
+
+
+def prepare(case: Case, name: str, arguments: argparse.Namespace) -> Run:
+    """Return what the case runs."""
+    build, a = peers(arguments)[name], Architecture(case.size, 3, case.steps, case.width)
+    if case.what == "sampling":
+        return sampling(build, a, case.images)
+    return training(build, a, case.images, narrow=name == OURS, compiled=arguments.compiled)
+
+
+def begin(case: int, name: str, arguments: argparse.Namespace, *options: str) -> subprocess.Popen[str]:
+    """Return such a process."""
+    checkouts = ["--checkout", *arguments.checkout]
+    command = [sys.executable, "-W", "ignore", __file__, "--child", str(case), name, *options, *checkouts]
+    environment = {key: value for key, value in os.environ.items() if key not in ("GLIBC_TUNABLES", "GOMP_SPINCOUNT")}
+    if "--tuned" in options:
+        environment["GOMP_SPINCOUNT"] = "5000"  # as `glow` has it
     pipe = subprocess.PIPE
-    process = subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, text=True, env={"GOMP_SPINCOUNT": "5000", **environment}
-    )
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
     assert cast("IO[str]", process.stdout).readline() == "ready\n"
     return process
 
@@ -62,28 +99,64 @@ def seconds(process: subprocess.Popen[str]) -> float:
     return float(cast("IO[str]", process.stdout).readline())
 
 
-def main() -> None:
+def measure(case: int, arguments: argparse.Namespace) -> dict[str, float]:
+    """Return the median seconds of each."""
+    processes = {GLOW: begin(case, OURS, arguments, "--tuned")}
+    if CASES[case].what != "sampling":
+        processes[COMPILED] = begin(case, OURS, arguments, "--tuned", "--compiled")
+    processes[UNTUNED] = begin(case, OURS, arguments)
+    for name in _others(arguments):
+        processes[name] = begin(case, name, arguments)
+        processes[_tuned(name)] = begin(case, name, arguments, "--tuned")
+    times = [[seconds(process) for process in processes.values()] for _ in range(REPEATS)]
+    for process in processes.values():
+        process.communicate()
+    return dict(zip(processes, map(statistics.median, zip(*times, strict=True)), strict=True))
+
+
+def row(title: str, found: dict[str, float], others: list[str]) -> list[str]:
+    """Return the line of the table: ratios to the fastest of the others as it is run."""
+    fastest = min(found[name] for name in others)
+    columns = found | {OTHERS_TUNED: min(found[_tuned(name)] for name in others)}
+    ratios = {name: f"{value / fastest:.2f}" for name, value in columns.items()}
+    return [title, *(ratios.get(name, "") for name in (GLOW, COMPILED, UNTUNED, *others, OTHERS_TUNED))]
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Measure all cases, and write results and table."""
+    others = _others(arguments)
     results: list[dict[str, Any]] = []
-    for case in CASES:
-        processes = [begin(tuned, case) for tuned in (False, True)]
-        times = [[seconds(process) for process in processes] for _ in range(REPEATS)]
-        for process in processes:
-            process.communicate()
-        plain, tuned = (statistics.median(column) for column in zip(*times, strict=True))
-        what, width, steps, images, threads, narrow = case
-        title = (
-            f"{what}: width {width}{', bf16' if narrow else ''}, 3x{steps} steps, {images} images, {threads} threads"
-        )
-        results.append({"title": title, "default": plain, "tuned": tuned})
-        print(*_row(title, plain, tuned), sep=", ", flush=True)
+    for number, case in enumerate(CASES):
+        found = measure(number, arguments)
+        results.append({"title": case.title, "seconds": found})
+        print(*row(case.title, found, others), f"{1e3 * found[GLOW]:.1f} ms", sep=" | ", flush=True)
     print(describe_machine())
-    write_result("allocator", {"results": results})
-    header = ["32x32", "the C library's settings", "those of `glow`", "ratio"]
-    write_table("allocator", header, [_row(one["title"], one["default"], one["tuned"]) for one in results], "speed.md")
+    write_result(arguments.name, {"results": results})
+    header = ["", GLOW, COMPILED, UNTUNED, *others, OTHERS_TUNED]
+    write_table(arguments.name, header, [row(one["title"], one["seconds"], others) for one in results], "speed.md")
 
 
-def _row(title: str, plain: float, tuned: float) -> list[str]:
-    return [title, f"{1e3 * plain:.0f} ms", f"{1e3 * tuned:.0f} ms", f"{tuned / plain:.2f}"]
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_peer_arguments(parser)
+    parser.add_argument("--name", default="as_run", help="of the results and the table")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--tuned", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--compiled", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        number, name = arguments.child
+        child(CASES[int(number)], name, arguments)
+    else:
+        compare(arguments)
+
+
+def _others(arguments: argparse.Namespace) -> list[str]:
+    return [name for name in peers(arguments) if name != OURS]
+
+
+def _tuned(name: str) -> str:
+    return f"{name}, tuned"
 
 
 if __name__ == "__main__":
