@@ -32,7 +32,6 @@ from glow_app.data import ImageSet, Split, load_split, train_loader
 from glow_app.flows import Glow
 from glow_app.model import ImageModel
 from glow_app.seeding import step_generator
-from lightning_modules.schedules import LinearWarmupCosine
 
 ROOT = Path(__file__).parents[1]
 PRIORS = ("gaussian", "planar", "maf", "iaf", "cnf")
@@ -42,9 +41,13 @@ NUM_SAMPLES = 16
 def prior_of(name: str) -> Callable[[tuple[int, int, int], int], Bijection]:
     """Return the prior of an overlay."""
     overlay = yaml.safe_load((ROOT / "configs" / "prior" / f"{name}.yaml").read_text())
-    spec = overlay["model"]["flow"]["init_args"]["prior"]
-    module, _, cls = spec["class_path"].rpartition(".")
-    return partial(getattr(import_module(module), cls), **spec.get("init_args", {}))
+    return class_of(overlay["model"]["flow"]["init_args"]["prior"])
+
+
+def class_of(spec: dict[str, Any]) -> Callable[..., Any]:
+    """Return the class that a configuration names, with its arguments."""
+    module, _, name = spec["class_path"].rpartition(".")
+    return partial(getattr(import_module(module), name), **spec.get("init_args", {}))
 
 
 def build(name: str, config: dict[str, Any], seed: int) -> ImageModel:
@@ -66,9 +69,8 @@ def steps_of(
     loader = train_loader(images, config["data"]["batch_size"], seed=seed)
     model.initialize(*next(iter(loader)), step_generator(seed, 0, "cpu", "initialize"))
     averaged = AveragedModel(model, avg_fn=_average)
-    optimizer = torch.optim.Adamax(model.parameters(), lr=config["model"]["optimizer"]["init_args"]["lr"])
-    warmup = config["model"]["lr_scheduler"]["init_args"]["warmup_steps"]
-    scheduler = LinearWarmupCosine(optimizer, num_steps, warmup)
+    optimizer = class_of(config["model"]["optimizer"])(model.parameters())
+    scheduler = class_of(config["model"]["lr_scheduler"])(optimizer, total_steps=num_steps)
     for step, batch in enumerate(islice(chain.from_iterable(repeat(loader)), num_steps)):
         generator = step_generator(seed, step, "cpu", "train")
         optimizer.zero_grad()

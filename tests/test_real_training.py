@@ -31,7 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> ImageModel:
 def test_beats_independent_histograms_on_held_out_digits(trained: ImageModel) -> None:
     train, test = (load_split("digits", split, SHAPE) for split in ("train", "test"))
     model = trained.bits_per_dim(torch.from_numpy(test.images[:]), test.labels, generator=torch.Generator()).mean()
-    assert float(model) < histogram_bits_per_dim(train.images, test.images, trained.num_bits) - 0.05
+    assert float(model) < histogram_bits_per_dim(train.images, test.images, trained.num_bits) - 0.2
 
 
 def test_reconstructs_every_held_out_digit_exactly(trained: ImageModel) -> None:
