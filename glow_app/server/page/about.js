@@ -64,8 +64,8 @@ function data(chosen) {
 
 function length({ step, epoch }) {
   const parts = [
+    Number.isInteger(epoch) ? `${whole(epoch + 1)} ${epoch === 0 ? "epoch" : "epochs"}` : null, // counted from 0
     Number.isInteger(step) ? `${whole(step)} ${step === 1 ? "step" : "steps"}` : null,
-    Number.isInteger(epoch) ? `until epoch ${epoch}` : null,
   ];
   return parts.filter(Boolean).join(", ");
 }

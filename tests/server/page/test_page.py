@@ -108,7 +108,7 @@ def test_what_is_served_is_told_in_words(page: Page, real_site: Site) -> None:
     held_out, seen = (read_config(folder)["training"][f"{name}/bpd"] for name in ("val", "train"))
     assert about["Bits/dim"] == f"{held_out:.3f} on validation images, {seen:.3f} on training images"
     assert about["Trained on"] == "Fashion-MNIST"
-    assert about["Training"] == "11,802 steps, until epoch 13"
+    assert about["Training"] == "14 epochs, 11,802 steps"
     assert "Origin" not in about
     assert not re.search("log_det|bpd_level|undefined|null|NaN", str(about))
 
