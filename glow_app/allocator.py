@@ -13,9 +13,9 @@ TUNABLES = {"hugetlb": 1, "mmap_threshold": 2**30 - 1, "trim_threshold": 2**31 -
 def begin_with_huge_pages() -> None:
     """Begin this program anew, once, with an allocator that suits large tensors.
 
-    Takes a third off a training step on a CPU, and half off drawing; results stay the same. GNU's allocator reads its
-    settings at the start of a process alone. Does nothing where the C library is another one, or where the environment
-    has settings of its own.
+    Takes up to half off drawing on a CPU, and on some off a training step; results stay the same. GNU's allocator reads
+    its settings at the start of a process alone. Does nothing where the C library is another one, or where the
+    environment has settings of its own.
     """
     is_set = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
     if is_set or "CS_GNU_LIBC_VERSION" not in getattr(os, "confstr_names", {}):

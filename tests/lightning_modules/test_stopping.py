@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -145,18 +146,27 @@ def signal_at_step(step: int, number: signal.Signals, monkeypatch: pytest.Monkey
     monkeypatch.setattr(DensityModule, "loss", loss)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Take SIGINT as Python does, which ignores it where the process that began the tests did."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_inside_an_epoch_saves_that_step_and_nothing_is_lost(
     number: signal.Signals, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     options = ["--data.batch_size=32", "--trainer.log_every_n_steps=1"]
-    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]  # SIGINT may be ignored
     with monkeypatch.context() as patch:
         signal_at_step(2, number, patch)
         assert fit(*options, f"--run_dir={stopped}") == code
     assert read_checkpoint(stopped / "last.ckpt")["global_step"] == 3
-    assert handlers == [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    assert handlers == [signal.default_int_handler, signal.SIG_DFL]
     assert main(["fit", "--resume=auto", f"--run_dir={stopped}"]) == 0
     assert fit(*options, f"--run_dir={whole}") == 0
     assert repeatable_rows(stopped) == repeatable_rows(whole)
