@@ -6,11 +6,13 @@ from typing import cast
 import pytest
 import torch
 from ideas import CheckerboardCoupling, MapCoupling, VariationalDequantisation, WeightNormConditioner
+from plain import LaidOutConditioner, PlainConditioner, set_apart
 from registry import perturb, random_images
 from torch import Tensor
 
 from glow_app.bijections import AffineMap, Bijection, SplineMap
 from glow_app.bijections.elementwise import ElementwiseMap
+from glow_app.flows import Glow
 from glow_app.nn import ConvConditioner
 
 
@@ -65,3 +67,21 @@ def test_learned_noise_is_uniform_at_first_and_has_the_density_that_it_says() ->
     for image, one, log_density in zip(images, start, log_densities, strict=True):
         found = -log_jacobian(lambda one, image=image: noise.noise(image[None], one[None])[0], one)  # type: ignore[misc]
         torch.testing.assert_close(found, log_density, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("conditioner", [PlainConditioner, LaidOutConditioner])
+def test_the_step_as_written_down_first_is_the_product_s(conditioner: type[ConvConditioner]) -> None:
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    product = Glow((3, 8, 8), 2, 2, 6).double()
+    plain = Glow((3, 8, 8), 2, 2, 6, conditioner=conditioner)
+    set_apart(plain)
+    plain = plain.double()
+    product.initialize(x)
+    perturb(product, size=0.1)
+    plain.load_state_dict(product.state_dict())
+    expected, found = product.log_prob(x), plain.log_prob(x)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    expected.sum().backward()
+    found.sum().backward()
+    for one, other in zip(plain.parameters(), product.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-9, atol=1e-9)
