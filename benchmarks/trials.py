@@ -21,9 +21,12 @@ from racing import Recipe, add_data_arguments, load_data, race
 from torch.optim import Optimizer
 from variants import VARIANTS
 
+from lightning_modules.optimizers import Muon
+
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),
     "adamax": torch.optim.Adamax,
+    "muon": Muon,
 }
 # Columns of the table, and how a value is shown.
 SHOWN = {

@@ -1,6 +1,7 @@
 """`glow estimate`: what a training will need, before it starts."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -81,21 +82,25 @@ def estimate(
     skip_initialization(model)
     memory = step_memory(model, step, batch_size)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    fixed = round(weights * (3 + _state_share(module.optimizer, model)))
+    fixed = 3 * weights + _state_bytes(module.optimizer, model)
     room = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else ROOM
     fits = fixed + memory[model.flow.memory][0] < room
     seconds, is_timed = step_time(model, module.optimizer, step, batch_size, fits)
     return Estimate(sum(p.numel() for p in model.parameters()), fixed, memory, seconds, is_timed)
 
 
-def _state_share(optimizer: Callable[[Iterable[Parameter]], Optimizer], model: ImageModel) -> float:
-    """Return the bytes of optimiser state for each byte of the parameters."""
-    parameter = Parameter(torch.zeros(64, 64, dtype=model.dtype))
-    parameter.grad = torch.zeros_like(parameter)
-    made = optimizer([parameter])
+def _state_bytes(optimizer: Callable[[Iterable[Parameter]], Optimizer], model: ImageModel) -> int:
+    """Return the bytes that the optimiser keeps, which may depend on a parameter's shape: one of each is asked."""
+    counts = Counter(parameter.shape for parameter in model.parameters())
+    asked = {shape: Parameter(torch.zeros(shape, dtype=model.dtype)) for shape in counts}
+    made = optimizer(list(asked.values()))
+    for parameter in asked.values():
+        parameter.grad = torch.zeros_like(parameter)
     made.step()
-    state = [value for value in made.state[parameter].values() if isinstance(value, Tensor) and value.ndim]
-    return sum(tensor.numel() * tensor.element_size() for tensor in state) / parameter.untyped_storage().nbytes()
+    return sum(
+        counts[shape] * sum(value.nbytes for value in made.state[parameter].values() if isinstance(value, Tensor))
+        for shape, parameter in asked.items()
+    )
 
 
 def main(command: str, arguments: list[str]) -> None:

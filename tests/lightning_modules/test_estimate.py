@@ -21,6 +21,7 @@ from glow_app.priors import CNFPrior
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate import estimate
 from lightning_modules.loading import Loading, loading_speed
+from lightning_modules.optimizers import Muon
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -46,6 +47,21 @@ def test_memory_is_that_of_a_step(memory: str) -> None:
     assert found.fixed_bytes == pytest.approx(5 * parameters, rel=0.01)
     assert found.num_parameters == sum(p.numel() for p in module.parameters())
     assert found.step_seconds > 0
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD, Muon])
+def test_what_the_optimiser_keeps_is_counted(optimizer: type[torch.optim.Optimizer]) -> None:
+    module = module_of(3)
+    module.optimizer = optimizer
+    found = estimate(module, 2, torch.device("cpu"), nullcontext)
+    made = optimizer(module.parameters())  # type: ignore[call-arg]
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    made.step()
+    tensors = [value for state in made.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
+    kept = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    parameters = sum(p.numel() * p.element_size() for p in module.parameters())
+    assert found.fixed_bytes == 3 * parameters + kept
 
 
 def test_reversible_does_not_grow_with_the_steps_and_leaves_the_mode() -> None:

@@ -1,0 +1,126 @@
+"""Optimisers that torch has not."""
+
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Adam, Optimizer
+
+__all__ = ["Muon"]
+
+# Of the published code: they bring every singular value to between 0.7 and 1.2, and small ones there soonest.
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+NUM_ITERATIONS = 5
+
+# The root mean square of Adam's steps, in units of the learning rate.
+SIZE = 0.2
+
+
+class Muon(Optimizer):
+    r"""Steps of equal size in all directions for the kernels of convolutions, Adam for all else.
+
+    .. math:: m_t = \mu\, m_{t-1} + (1 - \mu)\, g_t, \qquad u_t = \mu\, m_t + (1 - \mu)\, g_t, \qquad
+              w_t = w_{t-1} - 0.2\,\eta \sqrt{\max(a, b)}\; U V^\top \quad\text{with}\quad u_t = U \Sigma V^\top
+
+    A kernel of shape (out, in, k, k) is a matrix of a = out rows and b = in k k columns. Few directions dominate its
+    gradients, and Adam's steps; here all singular values of a step are brought to about 1, by :func:`orthogonalised`.
+    The factor makes steps as large as Adam's typically are, so that one learning rate serves both.
+    ``torch.optim.Muon`` takes matrices alone, one by one; here kernels of one shape, of which Glow has many, are worked
+    out together.
+
+    Args:
+        params: Parameters; those with four dimensions are kernels.
+        lr: Learning rate :math:`\eta` of both.
+        betas: Of Adam.
+        eps: Of Adam.
+        momentum: :math:`\mu`.
+        fused: Whether Adam's step is one pass over each tensor.
+    Raises:
+        ValueError: If ``momentum`` is not from 0 to below 1, or Adam refuses one of its own.
+    References:
+        Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks; the size of a step: Liu et al.
+        2025, Muon is scalable for LLM training, arXiv:2502.16982.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-8,
+        momentum: float = 0.95,
+        fused: bool = True,
+    ) -> None:
+        if not 0.0 <= momentum < 1.0:
+            raise ValueError(f"momentum is {momentum}; expected a number from 0 to below 1")
+        params = list(params)
+        kernels = [parameter for parameter in params if parameter.ndim == 4]
+        others = [parameter for parameter in params if parameter.ndim != 4]
+        of_others = Adam([{"params": others}], lr, betas, eps, fused=fused).param_groups
+        super().__init__([*of_others, {"params": kernels}], {"lr": lr, "momentum": momentum})
+        self._share_with_adam()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take a step down the gradients that there are."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self._adam.step()
+        of_kernels = self.param_groups[1]
+        kernels = [parameter for parameter in of_kernels["params"] if parameter.grad is not None]
+        for _, alike in groupby(sorted(kernels, key=_shape), _shape):
+            self._step_alike(list(alike), of_kernels["lr"], of_kernels["momentum"])
+        return loss
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._share_with_adam()
+
+    def _share_with_adam(self) -> None:
+        # Its group and its state are this one's own, so that both are saved, scheduled and loaded here.
+        self._adam = Adam(self.param_groups[:1])
+        self._adam.state = self.state
+
+    def _step_alike(self, kernels: list[Tensor], lr: float, momentum: float) -> None:
+        """Take a step of kernels of one shape."""
+        grads: Any = [kernel.grad for kernel in kernels]
+        for kernel in kernels:
+            if not self.state[kernel]:
+                self.state[kernel]["momentum_buffer"] = torch.zeros_like(kernel)
+        buffers = [self.state[kernel]["momentum_buffer"] for kernel in kernels]
+        torch._foreach_lerp_(buffers, grads, 1.0 - momentum)
+        updates = torch.stack(torch._foreach_lerp(grads, buffers, momentum)).flatten(2)
+        size = SIZE * max(updates.shape[1:]) ** 0.5
+        steps = orthogonalised(updates).unflatten(2, kernels[0].shape[1:]).unbind()
+        torch._foreach_add_(kernels, steps, alpha=-lr * size)
+
+
+def orthogonalised(matrices: Tensor) -> Tensor:
+    r"""Return about :math:`U V^\top` of matrices :math:`U \Sigma V^\top`, by Newton-Schulz iterations.
+
+    .. math:: X_0 = A / \lVert A \rVert_F, \qquad
+              X_{i+1} = a X_i + b\, (X_i X_i^\top) X_i + c\, (X_i X_i^\top)^2 X_i
+
+    with the coefficients of the published code, after which singular values are between 0.7 and 1.2.
+
+    Args:
+        matrices: (K, rows, columns).
+    """
+    if matrices.shape[1] > matrices.shape[2]:
+        return orthogonalised(matrices.mT).mT
+    a, b, c = COEFFICIENTS
+    tiny = torch.finfo(matrices.dtype).tiny
+    x = matrices / matrices.flatten(1).norm(dim=1).clamp_min(tiny)[:, None, None]
+    for _ in range(NUM_ITERATIONS):
+        square = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x
+
+
+def _shape(kernel: Tensor) -> tuple[int, ...]:
+    return tuple(kernel.shape)

@@ -1,0 +1,143 @@
+from collections.abc import Callable
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Adam, Optimizer
+
+from lightning_modules.optimizers import Muon, orthogonalised
+from lightning_modules.schedules import LinearWarmupCosine
+
+SHAPES = [(6, 2, 3, 3), (4,), (6, 2, 3, 3), (5, 5), (3, 8, 1, 1), ()]
+
+
+def parameters(seed: int = 0) -> list[Parameter]:
+    generator = torch.Generator().manual_seed(seed)
+    return [Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
+
+
+def steps(params: list[Parameter], optimizer: Optimizer, numbers: range) -> list[Tensor]:
+    """Take steps, whose gradients the parameters and the number of a step decide, and return the parameters."""
+    for number in numbers:
+        for one, noise in zip(params, parameters(100 + number), strict=True):
+            one.grad = (one + noise).detach()
+        optimizer.step()
+    return [one.detach().clone() for one in params]
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 20), (5, 20, 8), (1, 7, 7), (3, 1, 9)])
+def test_all_singular_values_come_to_about_one_and_the_directions_stay(shape: tuple[int, int, int]) -> None:
+    num, size = shape[0], min(shape[1:])
+    u, _, vh = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
+    values = torch.logspace(0, -1.5, size, dtype=torch.float64).expand(num, size)
+    found = u.mT @ orthogonalised(1e3 * u @ torch.diag_embed(values) @ vh) @ vh.mT
+    diagonal = found.diagonal(dim1=1, dim2=2)
+    assert 0.6 < float(diagonal.min()) <= float(diagonal.max()) < 1.25
+    torch.testing.assert_close(found, torch.diag_embed(diagonal), rtol=0, atol=1e-9)
+
+
+def test_a_kernel_without_a_gradient_stays() -> None:
+    assert torch.equal(orthogonalised(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no optimiser to compare with")
+def test_kernels_take_the_steps_of_torch_s_own_on_matrices() -> None:
+    kernels = [one for one in parameters() if one.ndim == 4]
+    matrices = [Parameter(one.detach().flatten(1).clone()) for one in kernels]
+    ours = Muon(kernels, lr=0.1, momentum=0.9)
+    theirs = torch.optim.Muon(matrices, lr=0.1, momentum=0.9, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        before = [one.detach().clone() for one in kernels]
+        for one, matrix in zip(kernels, matrices, strict=True):
+            gradient = torch.randn(matrix.shape)
+            one.grad, matrix.grad = gradient.view(one.shape), gradient
+            matrix.data.copy_(one.detach().flatten(1))
+        ours.step()
+        theirs.step()
+        for one, matrix, old in zip(kernels, matrices, before, strict=True):
+            expected = matrix.detach() - old.flatten(1)
+            # Theirs are worked out in bfloat16.
+            torch.testing.assert_close(one.detach().flatten(1) - old.flatten(1), expected, rtol=0, atol=5e-3)
+            assert float(expected.abs().max()) > 0.02
+
+
+def test_all_else_takes_the_steps_of_adam_to_the_last_bit() -> None:
+    ours, theirs = parameters(), parameters()
+    found = steps(ours, Muon(ours, 0.01, (0.8, 0.95), 1e-6), range(5))
+    expected = steps(theirs, Adam(theirs, 0.01, (0.8, 0.95), 1e-6, fused=True), range(5))
+    for one, other, shape in zip(found, expected, SHAPES, strict=True):
+        assert torch.equal(one, other) == (len(shape) != 4)
+
+
+def test_kernels_of_one_shape_are_as_each_by_itself() -> None:
+    together, apart = parameters(), parameters()
+    optimizers = [Muon([one]) for one in apart]
+    found = steps(together, Muon(together), range(3))
+
+    class Each:
+        def step(self) -> None:
+            for optimizer in optimizers:
+                optimizer.step()
+
+    expected = steps(apart, Each(), range(3))  # type: ignore[arg-type]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def loaded(optimizer: Muon, params: list[Parameter]) -> Muon:
+    found = Muon(params, lr=7.0, momentum=0.1)
+    found.load_state_dict(deepcopy(optimizer.state_dict()))
+    return found
+
+
+def unpickled(optimizer: Muon, params: list[Parameter]) -> Muon:
+    found = deepcopy(optimizer)
+    copies = [one for group in found.param_groups for one in group["params"]]
+    originals = [one for group in optimizer.param_groups for one in group["params"]]
+    for one, original in zip(copies, originals, strict=True):
+        params[next(i for i, other in enumerate(params) if torch.equal(other, original))] = one
+    return found
+
+
+@pytest.mark.parametrize("again", [loaded, unpickled])
+def test_it_goes_on_from_its_state_to_the_last_bit(again: Callable[[Muon, list[Parameter]], Muon]) -> None:
+    params = parameters()
+    optimizer = Muon(params, 0.01)
+    steps(params, optimizer, range(3))
+    copies = [Parameter(one.detach().clone()) for one in params]
+    other = again(optimizer, copies)
+    for one, two in zip(steps(params, optimizer, range(3, 6)), steps(copies, other, range(3, 6)), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_schedule_is_followed_by_both() -> None:
+    params = parameters()
+    optimizer = Muon(params, 0.01)
+    schedule = LinearWarmupCosine(optimizer, total_steps=10, warmup_steps=2)
+    for number in range(10):
+        steps(params, optimizer, range(number, number + 1))
+        schedule.step()
+    before = [one.detach().clone() for one in params]
+    for one, two in zip(before, steps(params, optimizer, range(1)), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_what_has_no_gradient_stays_and_a_closure_is_called() -> None:
+    params = parameters()
+    optimizer = Muon(params)
+
+    def closure() -> float:
+        params[1].grad = torch.ones(4)
+        params[2].grad = torch.ones(SHAPES[2])
+        return 3.0
+
+    before = [one.detach().clone() for one in params]
+    assert optimizer.step(closure) == 3.0
+    assert [torch.equal(one, two) for one, two in zip(before, params, strict=True)] == [True, False, False] + 3 * [True]
+
+
+@pytest.mark.parametrize(("options", "message"), [({"momentum": 1.0}, "momentum is 1.0"), ({"lr": -1.0}, "rate")])
+def test_what_cannot_be_is_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Muon(parameters(), **options)  # type: ignore[arg-type]
