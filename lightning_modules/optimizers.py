@@ -15,6 +15,10 @@ __all__ = ["Muon"]
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NUM_ITERATIONS = 5
 
+# Norm below which a step shrinks with what moves it, as in the published code. A conditioner may die, and its gradients
+# be zero from then on: what is left in the buffer must not be blown up to whole steps for ever.
+TINY_NORM = 1e-7
+
 # The root mean square of Adam's steps, in units of the learning rate.
 SIZE = 0.2
 
@@ -23,13 +27,14 @@ class Muon(Optimizer):
     r"""Steps of equal size in all directions for the kernels of convolutions, Adam for all else.
 
     .. math:: m_t = \mu\, m_{t-1} + (1 - \mu)\, g_t, \qquad u_t = \mu\, m_t + (1 - \mu)\, g_t, \qquad
-              w_t = w_{t-1} - 0.2\,\eta \sqrt{\max(a, b)}\; U V^\top \quad\text{with}\quad u_t = U \Sigma V^\top
+              w_t = (1 - \eta \lambda)\, w_{t-1} - 0.2\,\eta \sqrt{\max(a, b)}\; U V^\top
+              \quad\text{with}\quad u_t = U \Sigma V^\top
 
     A kernel of shape (out, in, k, k) is a matrix of a = out rows and b = in k k columns. Few directions dominate its
     gradients, and Adam's steps; here all singular values of a step are brought to about 1, by :func:`orthogonalised`.
-    The factor makes steps as large as Adam's typically are, so that one learning rate serves both.
-    ``torch.optim.Muon`` takes matrices alone, one by one; here kernels of one shape, of which Glow has many, are worked
-    out together.
+    The factor makes steps as large as Adam's typically are, so that one learning rate serves both. Nothing but decay
+    keeps kernels from growing. ``torch.optim.Muon`` takes matrices alone, one by one; here kernels of one shape, of
+    which Glow has many, are worked out together.
 
     Args:
         params: Parameters; those with four dimensions are kernels.
@@ -37,9 +42,11 @@ class Muon(Optimizer):
         betas: Of Adam.
         eps: Of Adam.
         momentum: :math:`\mu`.
+        weight_decay: :math:`\lambda`, of kernels alone.
         fused: Whether Adam's step is one pass over each tensor.
     Raises:
-        ValueError: If ``momentum`` is not from 0 to below 1, or Adam refuses one of its own.
+        ValueError: If ``momentum`` is not from 0 to below 1, ``weight_decay`` is below 0, or Adam refuses one of its
+            own.
     References:
         Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks; the size of a step: Liu et al.
         2025, Muon is scalable for LLM training, arXiv:2502.16982.
@@ -52,15 +59,20 @@ class Muon(Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         eps: float = 1e-8,
         momentum: float = 0.95,
+        weight_decay: float = 0.3,
         fused: bool = True,
     ) -> None:
+        if not weight_decay >= 0.0:
+            raise ValueError(f"weight_decay is {weight_decay}; expected 0 or more")
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum is {momentum}; expected a number from 0 to below 1")
         params = list(params)
         kernels = [parameter for parameter in params if parameter.ndim == 4]
         others = [parameter for parameter in params if parameter.ndim != 4]
         of_others = Adam([{"params": others}], lr, betas, eps, fused=fused).param_groups
-        super().__init__([*of_others, {"params": kernels}], {"lr": lr, "momentum": momentum})
+        super().__init__(
+            [*of_others, {"params": kernels, "weight_decay": weight_decay}], {"lr": lr, "momentum": momentum}
+        )
         self._share_with_adam()
 
     @torch.no_grad()
@@ -74,7 +86,7 @@ class Muon(Optimizer):
         of_kernels = self.param_groups[1]
         kernels = [parameter for parameter in of_kernels["params"] if parameter.grad is not None]
         for _, alike in groupby(sorted(kernels, key=_shape), _shape):
-            self._step_alike(list(alike), of_kernels["lr"], of_kernels["momentum"])
+            self._step_alike(list(alike), of_kernels["lr"], of_kernels["momentum"], of_kernels["weight_decay"])
         return loss
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -86,7 +98,7 @@ class Muon(Optimizer):
         self._adam = Adam(self.param_groups[:1])
         self._adam.state = self.state
 
-    def _step_alike(self, kernels: list[Tensor], lr: float, momentum: float) -> None:
+    def _step_alike(self, kernels: list[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
         """Take a step of kernels of one shape."""
         grads: Any = [kernel.grad for kernel in kernels]
         for kernel in kernels:
@@ -97,6 +109,7 @@ class Muon(Optimizer):
         updates = torch.stack(torch._foreach_lerp(grads, buffers, momentum)).flatten(2)
         size = SIZE * max(updates.shape[1:]) ** 0.5
         steps = orthogonalised(updates).unflatten(2, kernels[0].shape[1:]).unbind()
+        torch._foreach_mul_(kernels, 1.0 - lr * weight_decay)
         torch._foreach_add_(kernels, steps, alpha=-lr * size)
 
 
@@ -114,8 +127,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonalised(matrices.mT).mT
     a, b, c = COEFFICIENTS
-    tiny = torch.finfo(matrices.dtype).tiny
-    x = matrices / matrices.flatten(1).norm(dim=1).clamp_min(tiny)[:, None, None]
+    x = matrices / matrices.flatten(1).norm(dim=1).clamp_min(TINY_NORM)[:, None, None]
     for _ in range(NUM_ITERATIONS):
         square = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)

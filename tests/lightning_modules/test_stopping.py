@@ -155,12 +155,13 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("optimizer", ["torch.optim.Adam", "lightning_modules.optimizers.Muon"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_inside_an_epoch_saves_that_step_and_nothing_is_lost(
-    number: signal.Signals, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals, code: int, optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
-    options = ["--data.batch_size=32", "--trainer.log_every_n_steps=1"]
+    options = ["--data.batch_size=32", "--trainer.log_every_n_steps=1", f"--model.optimizer={optimizer}"]
     with monkeypatch.context() as patch:
         signal_at_step(2, number, patch)
         assert fit(*options, f"--run_dir={stopped}") == code
