@@ -42,10 +42,10 @@ class Muon(Optimizer):
         betas: Of Adam.
         eps: Of Adam.
         momentum: :math:`\mu`.
-        weight_decay: :math:`\lambda`, of kernels alone.
+        kernel_decay: :math:`\lambda`.
         fused: Whether Adam's step is one pass over each tensor.
     Raises:
-        ValueError: If ``momentum`` is not from 0 to below 1, ``weight_decay`` is below 0, or Adam refuses one of its
+        ValueError: If ``momentum`` is not from 0 to below 1, ``kernel_decay`` is below 0, or Adam refuses one of its
             own.
     References:
         Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks; the size of a step: Liu et al.
@@ -59,20 +59,20 @@ class Muon(Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         eps: float = 1e-8,
         momentum: float = 0.95,
-        weight_decay: float = 0.3,
+        kernel_decay: float = 0.3,
         fused: bool = True,
     ) -> None:
-        if not weight_decay >= 0.0:
-            raise ValueError(f"weight_decay is {weight_decay}; expected 0 or more")
+        if not kernel_decay >= 0.0:
+            raise ValueError(f"kernel_decay is {kernel_decay}; expected 0 or more")
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum is {momentum}; expected a number from 0 to below 1")
         params = list(params)
         kernels = [parameter for parameter in params if parameter.ndim == 4]
         others = [parameter for parameter in params if parameter.ndim != 4]
         of_others = Adam([{"params": others}], lr, betas, eps, fused=fused).param_groups
-        super().__init__(
-            [*of_others, {"params": kernels, "weight_decay": weight_decay}], {"lr": lr, "momentum": momentum}
-        )
+        # Not "weight_decay": where a command line puts this class in Adam's place, options of one name keep its values.
+        of_kernels = {"params": kernels, "kernel_decay": kernel_decay}
+        super().__init__([*of_others, of_kernels], {"lr": lr, "momentum": momentum})
         self._share_with_adam()
 
     @torch.no_grad()
@@ -86,7 +86,7 @@ class Muon(Optimizer):
         of_kernels = self.param_groups[1]
         kernels = [parameter for parameter in of_kernels["params"] if parameter.grad is not None]
         for _, alike in groupby(sorted(kernels, key=_shape), _shape):
-            self._step_alike(list(alike), of_kernels["lr"], of_kernels["momentum"], of_kernels["weight_decay"])
+            self._step_alike(list(alike), of_kernels["lr"], of_kernels["momentum"], of_kernels["kernel_decay"])
         return loss
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -98,7 +98,7 @@ class Muon(Optimizer):
         self._adam = Adam(self.param_groups[:1])
         self._adam.state = self.state
 
-    def _step_alike(self, kernels: list[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
+    def _step_alike(self, kernels: list[Tensor], lr: float, momentum: float, kernel_decay: float) -> None:
         """Take a step of kernels of one shape."""
         grads: Any = [kernel.grad for kernel in kernels]
         for kernel in kernels:
@@ -109,7 +109,7 @@ class Muon(Optimizer):
         updates = torch.stack(torch._foreach_lerp(grads, buffers, momentum)).flatten(2)
         size = SIZE * max(updates.shape[1:]) ** 0.5
         steps = orthogonalised(updates).unflatten(2, kernels[0].shape[1:]).unbind()
-        torch._foreach_mul_(kernels, 1.0 - lr * weight_decay)
+        torch._foreach_mul_(kernels, 1.0 - lr * kernel_decay)
         torch._foreach_add_(kernels, steps, alpha=-lr * size)
 
 

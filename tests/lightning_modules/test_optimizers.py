@@ -46,7 +46,7 @@ def test_a_kernel_without_a_gradient_stays() -> None:
 def test_kernels_take_the_steps_of_torch_s_own_on_matrices() -> None:
     kernels = [one for one in parameters() if one.ndim == 4]
     matrices = [Parameter(one.detach().flatten(1).clone()) for one in kernels]
-    ours = Muon(kernels, lr=0.1, momentum=0.9, weight_decay=0.05)
+    ours = Muon(kernels, lr=0.1, momentum=0.9, kernel_decay=0.05)
     theirs = torch.optim.Muon(matrices, lr=0.1, momentum=0.9, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
     for _ in range(4):
         before = [one.detach().clone() for one in kernels]
@@ -114,7 +114,7 @@ def test_it_goes_on_from_its_state_to_the_last_bit(again: Callable[[Muon, list[P
 @pytest.mark.parametrize("size", [1e-3, 1e3])
 def test_a_kernel_whose_gradients_end_comes_to_rest(size: float) -> None:
     kernel = Parameter(torch.randn(6, 2, 3, 3))
-    optimizer = Muon([kernel], lr=1e-2, weight_decay=0.0)
+    optimizer = Muon([kernel], lr=1e-2, kernel_decay=0.0)
     kernel.grad = size * torch.randn(kernel.shape)
     optimizer.step()
     start = kernel.detach().clone()
@@ -131,8 +131,8 @@ def test_a_kernel_whose_gradients_end_comes_to_rest(size: float) -> None:
 def test_kernels_alone_decay() -> None:
     params, free = parameters(), parameters()
     found, expected = (
-        steps(params, Muon(params, 0.1, weight_decay=0.5), range(1)),
-        steps(free, Muon(free, 0.1, weight_decay=0.0), range(1)),
+        steps(params, Muon(params, 0.1, kernel_decay=0.5), range(1)),
+        steps(free, Muon(free, 0.1, kernel_decay=0.0), range(1)),
     )
     for one, other, start in zip(found, expected, parameters(), strict=True):
         lost = 0.05 * start.detach() if start.ndim == 4 else torch.zeros(())
@@ -167,7 +167,7 @@ def test_what_has_no_gradient_stays_and_a_closure_is_called() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"momentum": 1.0}, "momentum is 1.0"), ({"weight_decay": -1.0}, "decay is -1.0"), ({"lr": -1.0}, "rate")],
+    [({"momentum": 1.0}, "momentum is 1.0"), ({"kernel_decay": -1.0}, "decay is -1.0"), ({"lr": -1.0}, "rate")],
 )
 def test_what_cannot_be_is_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
