@@ -13,18 +13,17 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 
 import torch
 from common import RESULTS, plot_curves, write_result, write_table
 from peers import OURS, Architecture, GlowModel, Ours, add_peer_arguments, peers
 from racing import Recipe, add_data_arguments, load_data, race
 
-ADAM = partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True)
+from lightning_modules.optimizers import Muon
 
 # What each trial found best; see the table of trials in docs/speed.md.
-SAME = Recipe(ADAM, lr=1.5e-3, decay=0.5, narrow=True)
-BEST = Recipe(ADAM, lr=3e-3, decay=0.5, narrow=True)
+SAME = Recipe(Muon, lr=1.5e-3, decay=0.5, narrow=True)
+BEST = Recipe(Muon, lr=3e-3, decay=0.5, narrow=True)
 PEER = Recipe()
 
 LOOKS = (30, 60, 100, 150, 200, 300, 450)
