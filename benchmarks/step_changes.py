@@ -150,7 +150,7 @@ def main() -> None:
     rows = [row(number, times) for number in range(len(CHANGES))]
     write_table("step_changes", ["change", "seen before it", *columns], rows, page="speed.md")
     bars = {name: value / times[1][FIRST] for name, value in times[1].items()}
-    plot_bars("step_changes", bars, "of the step as written down first, width 128")
+    plot_bars("step_changes", bars, "time at width 128, first = 1")
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def test_the_overlay_trains_and_resumes_one_run(tmp_path: Path) -> None:
     configs = [f"--config={REPOSITORY / 'configs' / name}" for name in ("digits.yaml", "trainer/fsdp.yaml")]
     options = [
         "--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.check_val_every_n_epoch=1",
-        "--model.flow.num_steps=2", f"--run_dir={run_dir}", "--resume=auto",
+        "--model.flow.num_steps=2", "--model.optimizer=torch.optim.Adam", f"--run_dir={run_dir}", "--resume=auto",
     ]  # fmt: skip
 
     def glow(*arguments: str) -> str:
