@@ -89,8 +89,8 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     found = {}
     for case in CASES:
+        width, _, threads = case
         for kind in ("float32", "bfloat16"):
-            width, _, threads = case
             found[f"width {width}, {kind}, {threads} threads"] = profile(case, kind == "bfloat16", repeats)
     print(describe_machine())
     write_result("step_profile", {"cases": found})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -85,7 +86,8 @@ class Muon(Optimizer):
         self._adam.step()
         of_kernels = self.param_groups[1]
         kernels = [parameter for parameter in of_kernels["params"] if parameter.grad is not None]
-        for _, alike in groupby(sorted(kernels, key=_shape), _shape):
+        shape = attrgetter("shape")
+        for _, alike in groupby(sorted(kernels, key=shape), shape):
             self._step_alike(list(alike), of_kernels["lr"], of_kernels["momentum"], of_kernels["kernel_decay"])
         return loss
 
@@ -132,7 +134,3 @@ def orthogonalised(matrices: Tensor) -> Tensor:
         square = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return x
-
-
-def _shape(kernel: Tensor) -> tuple[int, ...]:
-    return tuple(kernel.shape)

@@ -91,7 +91,7 @@ def loaded(optimizer: Muon, params: list[Parameter]) -> Muon:
     return found
 
 
-def unpickled(optimizer: Muon, params: list[Parameter]) -> Muon:
+def copied(optimizer: Muon, params: list[Parameter]) -> Muon:
     found = deepcopy(optimizer)
     copies = [one for group in found.param_groups for one in group["params"]]
     originals = [one for group in optimizer.param_groups for one in group["params"]]
@@ -100,7 +100,7 @@ def unpickled(optimizer: Muon, params: list[Parameter]) -> Muon:
     return found
 
 
-@pytest.mark.parametrize("again", [loaded, unpickled])
+@pytest.mark.parametrize("again", [loaded, copied])
 def test_it_goes_on_from_its_state_to_the_last_bit(again: Callable[[Muon, list[Parameter]], Muon]) -> None:
     params = parameters()
     optimizer = Muon(params, 0.01)
