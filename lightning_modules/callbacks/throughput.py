@@ -1,10 +1,11 @@
-"""Examples per second, and whether the loader keeps up."""
+"""Examples per second, and what holds them up: the loader, or other work on the machine."""
 
 import time
 import warnings
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
@@ -15,13 +16,16 @@ __all__ = ["Throughput"]
 
 # A loader that costs more than this share of the time, so many times in a row, is worth a hint.
 _SHARE, _TIMES = 0.3, 3
+# So is other work that leaves less than this share of their processors to the threads, for so many seconds in a row.
+# Threads that compute together are always busy, with waiting for each other if with nothing else.
+_LEFT, _SECONDS = 0.8, 10.0
 
 
 class Throughput(Callback):
     """Logs ``images_per_second`` (or vectors) over all ranks and ``loading``, each time the trainer logs.
 
     ``loading`` is the share of the time in which the first rank waited for its loader. Training only. Where the loader
-    is the bottleneck, a warning says so once.
+    is the bottleneck, a warning says so once, and where a CPU's threads must share their processors with other work.
     """
 
     def __init__(self) -> None:
@@ -30,6 +34,9 @@ class Throughput(Callback):
         self._waited = 0.0
         self._slow = 0
         self._told = False
+        self._processor_since = 0.0
+        self._crowded = 0.0
+        self._told_crowded = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock: a resumed run may go on inside an epoch, whose start is behind it."""
@@ -53,14 +60,31 @@ class Throughput(Callback):
         if (batch_idx + 1) % interval == 0 or trainer.is_last_batch:
             seconds = max(time.perf_counter() - self._since, 1e-9)
             rate = self._examples / seconds
-            loading = min(1.0, (self._seconds_waited(trainer) - self._waited) / seconds)
+            waited = self._seconds_waited(trainer) - self._waited
+            loading = min(1.0, waited / seconds)
             pl_module.log(f"{pl_module.model.things}_per_second", rate, prog_bar=True)
             pl_module.log("loading", loading)
             self._slow = self._slow + 1 if loading > _SHARE else 0
             if self._slow == _TIMES and not self._told and trainer.is_global_zero:
                 self._told = True
                 self._hint(trainer, pl_module, loading, rate)
+            if pl_module.device.type == "cpu" and trainer.is_global_zero and not self._told_crowded:
+                self._look_around(seconds - waited)
             self._restart(trainer)
+
+    def _look_around(self, seconds: float) -> None:
+        """Tell once if the threads have long been kept from their processors, of which they had some seconds now."""
+        threads = torch.get_num_threads()
+        processors = (time.process_time() - self._processor_since) / max(seconds, 1e-9)
+        self._crowded = self._crowded + seconds if threads > 1 and processors < _LEFT * threads else 0.0
+        if self._crowded >= _SECONDS:
+            self._told_crowded = True
+            warnings.warn(
+                f"{threads} threads get {processors:.1f} processors: something else is running, and threads that have "
+                "to wait for each other can be slower than fewer ones; to train with fewer, stop and set "
+                f"OMP_NUM_THREADS={max(1, int(processors))}",
+                stacklevel=2,
+            )
 
     def _hint(self, trainer: pl.Trainer, module: LikelihoodModule, loading: float, rate: float) -> None:
         loader = trainer.train_dataloader
@@ -74,6 +98,7 @@ class Throughput(Callback):
 
     def _restart(self, trainer: pl.Trainer) -> None:
         self._examples, self._since, self._waited = 0, time.perf_counter(), self._seconds_waited(trainer)
+        self._processor_since = time.process_time()
 
     @staticmethod
     def _seconds_waited(trainer: pl.Trainer) -> float:

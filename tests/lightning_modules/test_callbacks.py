@@ -527,6 +527,42 @@ class TestThroughput:
         assert len(told) == (1 if seconds else 0)
         assert not told or "waits for it 60% of the time" in told[0]
 
+    @pytest.mark.parametrize(
+        ("threads", "processors", "is_told"), [(4, 3.0, True), (4, 3.3, False), (1, 0.5, False), (2, 0.4, True)]
+    )
+    def test_threads_without_processors_are_told_once(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        threads: int,
+        processors: float,
+        is_told: bool,
+        recwarn: pytest.WarningsRecorder,
+    ) -> None:
+        clock = 0.0
+
+        class Crowded(Callback):
+            """A step takes two seconds and waiting for its batch one, in which nothing is computed."""
+
+            def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+                nonlocal clock
+                clock += 3.0
+                trainer.train_dataloader.waited += 1.0
+
+        monkeypatch.setattr("lightning_modules.callbacks.throughput.torch.get_num_threads", lambda: threads)
+        monkeypatch.setattr("lightning_modules.callbacks.throughput.time.perf_counter", lambda: clock)
+        monkeypatch.setattr(
+            "lightning_modules.callbacks.throughput.time.process_time", lambda: processors * clock * 2 / 3
+        )
+        tiny_trainer(tmp_path, [Crowded(), Throughput()], max_epochs=3, log_every_n_steps=1).fit(
+            tiny_module(), datamodule=tiny_data()
+        )
+        told = [str(one.message) for one in recwarn if "something else is running" in str(one.message)]
+        assert len(told) == is_told
+        if is_told:
+            assert f"{threads} threads get {processors:.1f} processors" in told[0]
+            assert f"OMP_NUM_THREADS={max(1, int(processors))}" in told[0]
+
 
 class TestBreakdown:
     def test_the_parts_are_logged_at_every_validation(self, tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""A training step on one thread and on as many as there are cores, alone and beside other work.
+
+    python benchmarks/threads.py
+
+The other work is a process that keeps one core busy.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from common import describe_machine, write_result, write_table
+from peers import Architecture, Ours
+from speed import training
+
+# Architecture, batch and whether conditioners are in bfloat16.
+MODELS = {
+    "8x8 grey, width 32 (`digits.yaml`)": (Architecture(8, 2, 12, 32, 1), 64, False),
+    "28x28 grey, width 32 (`fashion_mnist.yaml`)": (Architecture(28, 2, [12, 8], 32, 1), 64, False),
+    "32x32, width 128": (Architecture(32, 3, 8, 128), 16, True),
+    "32x32, width 512": (Architecture(32, 3, 4, 512), 16, False),
+}
+
+
+def turn() -> None:
+    """Keep a core busy."""
+    while True:
+        pass
+
+
+@contextmanager
+def other_work(is_there: bool) -> Iterator[None]:
+    """Have it beside, or not."""
+    process = multiprocessing.get_context("spawn").Process(target=turn, daemon=True)
+    if is_there:
+        process.start()
+    yield
+    if is_there:
+        process.kill()
+        process.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=15)
+    repeats = parser.parse_args().repeats
+    many = torch.get_num_threads()
+    cases = {
+        f"{threads} thread{'s'[: threads - 1]}, {beside}": (threads, beside == "other work")
+        for beside in ("alone", "other work")
+        for threads in (1, many)
+    }
+    found: dict[str, dict[str, float]] = {}
+    for name, (architecture, batch_size, narrow) in MODELS.items():
+        run = training(Ours, architecture, batch_size, narrow)
+        found[name] = {}
+        for case, (threads, is_busy) in cases.items():
+            torch.set_num_threads(threads)
+            with other_work(is_busy):
+                times = []
+                for _ in range(repeats + 3):
+                    start = time.perf_counter()
+                    run()
+                    times.append(time.perf_counter() - start)
+            found[name][case] = statistics.median(times[3:])
+    print(describe_machine())
+    write_result("threads", {"seconds": found})
+    rows = [[name, *(f"{1e3 * one[case]:.0f} ms" for case in cases)] for name, one in found.items()]
+    write_table("threads", ["", *cases], rows, page="training.md")
+
+
+if __name__ == "__main__":
+    main()
