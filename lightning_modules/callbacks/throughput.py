@@ -76,7 +76,9 @@ class Throughput(Callback):
         """Tell once if the threads have long been kept from their processors, of which they had some seconds now."""
         threads = torch.get_num_threads()
         processors = (time.process_time() - self._processor_since) / max(seconds, 1e-9)
-        self._crowded = self._crowded + seconds if threads > 1 and processors < _LEFT * threads else 0.0
+        # No interval counts for more than its part: code that is compiled takes one thread a minute.
+        counted = min(seconds, _SECONDS / _TIMES)
+        self._crowded = self._crowded + counted if threads > 1 and processors < _LEFT * threads else 0.0
         if self._crowded >= _SECONDS:
             self._told_crowded = True
             warnings.warn(

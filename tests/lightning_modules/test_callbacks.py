@@ -563,6 +563,28 @@ class TestThroughput:
             assert f"{threads} threads get {processors:.1f} processors" in told[0]
             assert f"OMP_NUM_THREADS={max(1, int(processors))}" in told[0]
 
+    def test_one_long_step_is_no_other_work(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+    ) -> None:
+        wall, processors = 0.0, 0.0
+
+        class Compiles(Callback):
+            """The first step is compiled by one thread, which takes a minute; then both are busy."""
+
+            def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+                nonlocal wall, processors
+                is_first = trainer.global_step == 0
+                wall += 60.0 if is_first else 1.0
+                processors += 60.0 if is_first else 2.0
+
+        monkeypatch.setattr("lightning_modules.callbacks.throughput.torch.get_num_threads", lambda: 2)
+        monkeypatch.setattr("lightning_modules.callbacks.throughput.time.perf_counter", lambda: wall)
+        monkeypatch.setattr("lightning_modules.callbacks.throughput.time.process_time", lambda: processors)
+        tiny_trainer(tmp_path, [Compiles(), Throughput()], max_epochs=3, log_every_n_steps=1).fit(
+            tiny_module(), datamodule=tiny_data()
+        )
+        assert not [one for one in recwarn if "something else is running" in str(one.message)]
+
 
 class TestBreakdown:
     def test_the_parts_are_logged_at_every_validation(self, tmp_path: Path) -> None:
