@@ -166,7 +166,9 @@ class LikelihoodModule(pl.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave what ``--checkpoint`` needs to rebuild the model, and nothing that needs unpickling of code."""
-        metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items() if "/" in name}
+        logged = self.trainer.callback_metrics.items()
+        # Rates are lr/... where an optimiser has several groups, and say nothing of the model.
+        metrics = {name: float(value) for name, value in logged if "/" in name and not name.startswith("lr/")}
         training = {"version": __version__, **metrics, **self.model.facts}
         checkpoint[CHECKPOINT_KEY] = {"model": self.model.config, "training": training}
         hyper_parameters = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})

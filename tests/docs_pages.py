@@ -27,4 +27,5 @@ def commands_of(text: str) -> list[str]:
     """Return the `glow` commands of a page's blocks, each as one line without its comment."""
     lines = re.sub(r" \\\n\s+", " ", text).splitlines()
     blocks = (line.strip() for line in lines if line.startswith(("    ", "glow ")))
+    blocks = (re.sub(r"^([A-Z_]+=\S+ +)+", "", line) for line in blocks)  # variables set for it
     return [line.partition("  #")[0].partition(" # ")[0] for line in blocks if line.startswith("glow ")]

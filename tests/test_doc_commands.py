@@ -44,6 +44,7 @@ def check(line: str) -> None:
             _, arguments = take_option("--batch-size", arguments)
         if command in ("fit", "estimate"):
             resumed, arguments = take_option("--resume", arguments)
+            assert resumed != "auto" or "--run_dir" in arguments, line
             base = [] if resumed in (None, "auto") else ["--config", "configs/digits.yaml"]
             ParsedCLI(["fit", *configs_first([*base, *arguments])])
         else:

@@ -10,22 +10,23 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from glow_app.data import TrainLoader
+from lightning_modules.crowding import Crowding
 from lightning_modules.likelihood import LikelihoodModule
 
 __all__ = ["Throughput"]
 
 # A loader that costs more than this share of the time, so many times in a row, is worth a hint.
 _SHARE, _TIMES = 0.3, 3
-# So is other work that leaves less than this share of their processors to the threads, for so many seconds in a row.
-# Threads that compute together are always busy, with waiting for each other if with nothing else.
-_LEFT, _SECONDS = 0.8, 10.0
+# So is a thread that waits for a processor for more than this share, so many times and for so many seconds in a row:
+# after every operation the others wait for it.
+_WAIT, _SECONDS = 0.25, 10.0
 
 
 class Throughput(Callback):
     """Logs ``images_per_second`` (or vectors) over all ranks and ``loading``, each time the trainer logs.
 
     ``loading`` is the share of the time in which the first rank waited for its loader. Training only. Where the loader
-    is the bottleneck, a warning says so once, and where a CPU's threads must share their processors with other work.
+    is the bottleneck, a warning says so once, and where a CPU's threads are kept from their processors.
     """
 
     def __init__(self) -> None:
@@ -34,8 +35,8 @@ class Throughput(Callback):
         self._waited = 0.0
         self._slow = 0
         self._told = False
-        self._processor_since = 0.0
-        self._crowded = 0.0
+        self._crowding = Crowding()
+        self._crowded: list[float] = []
         self._told_crowded = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -69,22 +70,20 @@ class Throughput(Callback):
                 self._told = True
                 self._hint(trainer, pl_module, loading, rate)
             if pl_module.device.type == "cpu" and trainer.is_global_zero and not self._told_crowded:
-                self._look_around(seconds - waited)
+                self._look_around(seconds)
             self._restart(trainer)
 
     def _look_around(self, seconds: float) -> None:
-        """Tell once if the threads have long been kept from their processors, of which they had some seconds now."""
-        threads = torch.get_num_threads()
-        processors = (time.process_time() - self._processor_since) / max(seconds, 1e-9)
-        # No interval counts for more than its part: code that is compiled takes one thread a minute.
-        counted = min(seconds, _SECONDS / _TIMES)
-        self._crowded = self._crowded + counted if threads > 1 and processors < _LEFT * threads else 0.0
-        if self._crowded >= _SECONDS:
+        """Tell once that threads have been kept from their processors, if they were in the last seconds too."""
+        threads, waits = torch.get_num_threads(), self._crowding.waits()
+        is_crowded = threads > 1 and max(waits, default=0.0) > _WAIT
+        self._crowded = [*self._crowded, seconds] if is_crowded else []
+        if len(self._crowded) >= _TIMES and sum(self._crowded) >= _SECONDS:
             self._told_crowded = True
             warnings.warn(
-                f"{threads} threads get {processors:.1f} processors: something else is running, and threads that have "
-                "to wait for each other can be slower than fewer ones; to train with fewer, stop and set "
-                f"OMP_NUM_THREADS={max(1, int(processors))}",
+                f"one of {threads} threads waits for a processor {max(waits):.0%} of the time, and the others for it: "
+                "something else is running, and fewer threads can be faster; stop, and go on with "
+                f"OMP_NUM_THREADS={max(1, int(threads - sum(waits)))}",
                 stacklevel=2,
             )
 
@@ -100,7 +99,7 @@ class Throughput(Callback):
 
     def _restart(self, trainer: pl.Trainer) -> None:
         self._examples, self._since, self._waited = 0, time.perf_counter(), self._seconds_waited(trainer)
-        self._processor_since = time.process_time()
+        self._crowding.restart()
 
     @staticmethod
     def _seconds_waited(trainer: pl.Trainer) -> float:

@@ -528,62 +528,69 @@ class TestThroughput:
         assert not told or "waits for it 60% of the time" in told[0]
 
     @pytest.mark.parametrize(
-        ("threads", "processors", "is_told"), [(4, 3.0, True), (4, 3.3, False), (1, 0.5, False), (2, 0.4, True)]
+        ("threads", "waits", "fewer"),
+        [
+            (2, [0.45, 0.45, 0.0], 1),
+            (4, [0.0, 0.5, 0.1, 0.0], 3),
+            (2, [0.9, 0.9, 0.9], 1),
+            (4, [0.2, 0.2, 0.2, 0.2], None),
+            (1, [0.5], None),
+            (2, [], None),
+        ],
     )
-    def test_threads_without_processors_are_told_once(
+    def test_threads_that_are_kept_from_their_processors_are_told_once(
         self,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         threads: int,
-        processors: float,
-        is_told: bool,
+        waits: list[float],
+        fewer: int | None,
         recwarn: pytest.WarningsRecorder,
     ) -> None:
-        clock = 0.0
+        told = self._told(tmp_path, monkeypatch, recwarn, threads, lambda step: waits, 4.0)
+        assert len(told) == (fewer is not None)
+        if fewer is not None:
+            assert f"one of {threads} threads waits for a processor {max(waits):.0%} of the time" in told[0]
+            assert told[0].endswith(f"OMP_NUM_THREADS={fewer}")
 
-        class Crowded(Callback):
-            """A step takes two seconds and waiting for its batch one, in which nothing is computed."""
+    @pytest.mark.parametrize(
+        ("crowded", "seconds"),
+        [(range(2), 60.0), (range(12), 0.5), ([0, 1, 3, 4, 6, 7], 60.0)],
+        ids=["twice", "not for long", "never three times in a row"],
+    )
+    def test_what_passes_is_not_told(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        crowded: Sequence[int],
+        seconds: float,
+        recwarn: pytest.WarningsRecorder,
+    ) -> None:
+        waits = {True: [0.9, 0.9], False: [0.0, 0.0]}
+        assert not self._told(tmp_path, monkeypatch, recwarn, 2, lambda step: waits[step in crowded], seconds)
 
-            def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
-                nonlocal clock
-                clock += 3.0
-                trainer.train_dataloader.waited += 1.0
+    def _told(
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        recwarn: pytest.WarningsRecorder,
+        threads: int,
+        waits: Callable[[int], list[float]],
+        seconds: float,
+    ) -> list[str]:
+        """Return what is told of threads in a training whose steps take so long, given their waits in each step."""
+        clock, step = 0.0, -1
+
+        class Steps(Callback):
+            def on_train_batch_start(self, *_: Any) -> None:
+                nonlocal clock, step
+                clock, step = clock + seconds, step + 1
 
         monkeypatch.setattr("lightning_modules.callbacks.throughput.torch.get_num_threads", lambda: threads)
         monkeypatch.setattr("lightning_modules.callbacks.throughput.time.perf_counter", lambda: clock)
-        monkeypatch.setattr(
-            "lightning_modules.callbacks.throughput.time.process_time", lambda: processors * clock * 2 / 3
-        )
-        tiny_trainer(tmp_path, [Crowded(), Throughput()], max_epochs=3, log_every_n_steps=1).fit(
-            tiny_module(), datamodule=tiny_data()
-        )
-        told = [str(one.message) for one in recwarn if "something else is running" in str(one.message)]
-        assert len(told) == is_told
-        if is_told:
-            assert f"{threads} threads get {processors:.1f} processors" in told[0]
-            assert f"OMP_NUM_THREADS={max(1, int(processors))}" in told[0]
-
-    def test_one_long_step_is_no_other_work(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
-    ) -> None:
-        wall, processors = 0.0, 0.0
-
-        class Compiles(Callback):
-            """The first step is compiled by one thread, which takes a minute; then both are busy."""
-
-            def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
-                nonlocal wall, processors
-                is_first = trainer.global_step == 0
-                wall += 60.0 if is_first else 1.0
-                processors += 60.0 if is_first else 2.0
-
-        monkeypatch.setattr("lightning_modules.callbacks.throughput.torch.get_num_threads", lambda: 2)
-        monkeypatch.setattr("lightning_modules.callbacks.throughput.time.perf_counter", lambda: wall)
-        monkeypatch.setattr("lightning_modules.callbacks.throughput.time.process_time", lambda: processors)
-        tiny_trainer(tmp_path, [Compiles(), Throughput()], max_epochs=3, log_every_n_steps=1).fit(
-            tiny_module(), datamodule=tiny_data()
-        )
-        assert not [one for one in recwarn if "something else is running" in str(one.message)]
+        monkeypatch.setattr("lightning_modules.crowding.Crowding.waits", lambda _: waits(step))
+        tiny_trainer(folder, [Steps(), Throughput()], max_epochs=3).fit(tiny_module(), datamodule=tiny_data())
+        return [str(one.message) for one in recwarn if "something else is running" in str(one.message)]
 
 
 class TestBreakdown:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor
+from pytorch_lightning.loggers import CSVLogger
 from tiny_training import Recorder, same, state_of, tiny_data, tiny_module, tiny_trainer
 
 from glow_app.checkpoint import load_model
@@ -13,6 +14,7 @@ from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import Conditioner
 from glow_app.seeding import step_generator
 from lightning_modules.density import DensityModule
+from lightning_modules.optimizers import Muon
 
 
 @pytest.fixture
@@ -169,6 +171,18 @@ def test_a_checkpoint_of_a_module_built_in_python_holds_no_code(trained: Density
     checkpoint = torch.load(tmp_path / "now.ckpt", weights_only=True)
     assert checkpoint["glow_app"]["model"] == trained.model.config
     assert checkpoint["glow_app"]["training"]["train/bpd"] > 0
+
+
+def test_a_checkpoint_tells_of_the_model_and_not_of_rates(tmp_path: Path) -> None:
+    # Muon's groups have a rate each.
+    module = tiny_module(optimizer=Muon)
+    trainer = tiny_trainer(tmp_path, [LearningRateMonitor("step")], logger=CSVLogger(tmp_path), max_epochs=1)
+    trainer.fit(module, datamodule=tiny_data())
+    assert "lr/pg1" in trainer.callback_metrics
+    trainer.save_checkpoint(tmp_path / "now.ckpt")
+    told = torch.load(tmp_path / "now.ckpt", weights_only=True)["glow_app"]["training"]
+    assert "val/bpd" in told
+    assert not [name for name in told if name.startswith("lr")]
 
 
 def test_what_cannot_be_compiled_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
