@@ -47,6 +47,7 @@ def main() -> None:
     model = load_model(arguments.checkpoint).requires_grad_(False)
     classes = model.flow.num_classes
     sampler = Sampler(model)
+    model.freeze()  # as every command does
     programs = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, form in SAMPLER_FORMATS.items():

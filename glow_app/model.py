@@ -22,9 +22,17 @@ from glow_app.likelihood import (
 )
 from glow_app.seeding import image_generator
 
-__all__ = ["ImageModel"]
+__all__ = ["ImageModel", "images_at_a_time"]
 
-CPU_PART = 16  # images that a thread decodes at a time
+# Images that a CPU decodes at a time at the most, and numbers in a hidden layer of theirs: fewer images cost more each,
+# and with more the activations do not stay in the caches, nor their memory with the process.
+CPU_IMAGES, CPU_HIDDEN = 64, 2**21
+
+
+def images_at_a_time(flow: Glow) -> int:
+    """Return how many images of a flow a CPU decodes at a time."""
+    _, height, width = flow.image_shape
+    return max(1, min(CPU_IMAGES, CPU_HIDDEN // (flow.hidden_channels * (height // 2) * (width // 2))))
 
 
 class ImageModel(Density):
@@ -208,8 +216,7 @@ class ImageModel(Density):
         """
         if context is None:
             context = self._context(latents[0], labels)
-        # On a CPU of more images the activations would not stay in the caches: 64 of 32x32 take 1.3 times as long.
-        size = CPU_PART * torch.get_num_threads() if self.device.type == "cpu" else len(latents[0])
+        size = images_at_a_time(self.flow) if self.device.type == "cpu" else len(latents[0])
         parts = zip(*(level.split(size) for level in latents), strict=True)
         contexts = repeat(None) if context is None else context.split(size)
         with full_precision(self.device):

@@ -2,6 +2,7 @@ import math
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -9,9 +10,9 @@ from registry import random_images, tiny_glow, tiny_model
 from torch import Tensor, nn
 
 from glow_app.bijections import DiagonalAffine
-from glow_app.flows import MultiscaleFlow
+from glow_app.flows import Glow, MultiscaleFlow
 from glow_app.likelihood import bin_centres, quantise
-from glow_app.model import ImageModel
+from glow_app.model import ImageModel, images_at_a_time
 
 IMAGE_SHAPE = (3, 8, 8)
 
@@ -297,3 +298,26 @@ def test_the_configuration_holds_bits_and_flow(trained: ImageModel) -> None:
     assert trained.num_dims == 192
     assert trained.dtype == torch.float32
     assert trained.device == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("shape", "width", "count"),
+    [((1, 28, 28), 48, 64), ((3, 32, 32), 512, 16), ((3, 64, 64), 128, 16), ((3, 512, 512), 512, 1)],
+)
+def test_so_many_images_are_decoded_at_a_time_as_the_caches_hold(
+    shape: tuple[int, int, int], width: int, count: int
+) -> None:
+    with torch.device("meta"):
+        assert images_at_a_time(Glow(shape, 1, 1, width)) == count
+
+
+def test_a_part_at_a_time_gives_the_images_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(num_classes=3)
+    labels = torch.arange(8) % 3
+    latents = model.encode(random_images(8), labels)
+    whole = model.decode(latents, labels)
+    decode = Mock(side_effect=model.flow.decode)
+    monkeypatch.setattr(model.flow, "decode", decode)
+    monkeypatch.setattr("glow_app.model.CPU_IMAGES", 3)
+    assert torch.equal(model.decode(latents, labels), whole)
+    assert [len(call.args[0][0]) for call in decode.call_args_list] == [3, 3, 2]

@@ -90,7 +90,7 @@ class Glow(MultiscaleFlow):
             prior=prior(shapes[-1], features),
             level=GlowLevel,
         )
-        self.num_classes = num_classes
+        self.num_classes, self.hidden_channels = num_classes, hidden_channels
         self.embedding = nn.Embedding(num_classes, features) if num_classes is not None else None
         self._arguments: dict[str, object] = {
             "image_shape": list(self.image_shape),
