@@ -20,7 +20,6 @@ from peers import OURS, Architecture, GlowModel, add_peer_arguments, peers
 from torch import Tensor
 
 from glow_app.bijections import Memory
-from glow_app.flows import Glow
 from glow_app.flows.multiscale import level_shapes
 from glow_app.model import images_at_a_time
 from glow_app.peak_memory import peak_memory
@@ -84,7 +83,7 @@ def convolutions(a: Architecture, batch_size: int, narrow: bool = False) -> Run:
 
 def forward_convolutions(a: Architecture, count: int) -> Run:
     """Return a run of all conditioner convolutions forward, a part of the images after another, as we decode."""
-    size = min(count, images_at_a_time(Glow(a.shape, a.levels, a.steps, a.width)))
+    size = min(count, images_at_a_time(a.width, a.shape))
     layers = conditioner_layers(a, size)
 
     @torch.inference_mode()

@@ -7,17 +7,15 @@ The other work is a process that keeps one core busy. Threads wait for each othe
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # before torch is loaded, as `glow` does
 
 import torch
-from common import describe_machine, write_result, write_table
+from common import describe_machine, interleaved_medians, write_result, write_table
 from peers import Architecture, Ours
 from speed import training
 
@@ -49,7 +47,7 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     many = torch.get_num_threads()
     cases = {
-        f"{threads} thread{'s'[: threads - 1]}, {beside}": (threads, beside == "other work")
+        f"{threads} thread{'' if threads == 1 else 's'}, {beside}": (threads, beside == "other work")
         for beside in ("alone", "other work")
         for threads in (1, many)
     }
@@ -60,12 +58,7 @@ def main() -> None:
         for case, (threads, is_busy) in cases.items():
             torch.set_num_threads(threads)
             with other_work(is_busy):
-                times = []
-                for _ in range(repeats + 3):
-                    start = time.perf_counter()
-                    run()
-                    times.append(time.perf_counter() - start)
-            found[name][case] = statistics.median(times[3:])
+                found[name] |= interleaved_medians({case: run}, repeats, warm=3)
     print(describe_machine())
     write_result("threads", {"seconds": found})
     rows = [[name, *(f"{1e3 * one[case]:.0f} ms" for case in cases)] for name, one in found.items()]

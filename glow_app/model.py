@@ -29,10 +29,10 @@ __all__ = ["ImageModel", "images_at_a_time"]
 CPU_IMAGES, CPU_HIDDEN = 64, 2**21
 
 
-def images_at_a_time(flow: Glow) -> int:
-    """Return how many images of a flow a CPU decodes at a time."""
-    _, height, width = flow.image_shape
-    return max(1, min(CPU_IMAGES, CPU_HIDDEN // (flow.hidden_channels * (height // 2) * (width // 2))))
+def images_at_a_time(hidden_channels: int, image_shape: tuple[int, int, int]) -> int:
+    """Return how many images a CPU decodes at a time by conditioners of a width."""
+    _, height, width = image_shape
+    return max(1, min(CPU_IMAGES, CPU_HIDDEN // (hidden_channels * (height // 2) * (width // 2))))
 
 
 class ImageModel(Density):
@@ -216,7 +216,9 @@ class ImageModel(Density):
         """
         if context is None:
             context = self._context(latents[0], labels)
-        size = images_at_a_time(self.flow) if self.device.type == "cpu" else len(latents[0])
+        size = len(latents[0])
+        if self.device.type == "cpu":
+            size = images_at_a_time(self.flow.hidden_channels, self.flow.image_shape)
         parts = zip(*(level.split(size) for level in latents), strict=True)
         contexts = repeat(None) if context is None else context.split(size)
         with full_precision(self.device):

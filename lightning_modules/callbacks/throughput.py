@@ -35,12 +35,13 @@ class Throughput(Callback):
         self._waited = 0.0
         self._slow = 0
         self._told = False
-        self._crowding = Crowding()
+        self._crowding: Crowding | None = None  # while there may be something to tell
         self._crowded: list[float] = []
-        self._told_crowded = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock: a resumed run may go on inside an epoch, whose start is behind it."""
+        if pl_module.device.type == "cpu" and torch.get_num_threads() > 1 and trainer.is_global_zero:
+            self._crowding = Crowding()
         self._restart(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -69,17 +70,15 @@ class Throughput(Callback):
             if self._slow == _TIMES and not self._told and trainer.is_global_zero:
                 self._told = True
                 self._hint(trainer, pl_module, loading, rate)
-            if pl_module.device.type == "cpu" and trainer.is_global_zero and not self._told_crowded:
-                self._look_around(seconds)
+            if self._crowding is not None:
+                self._look_around(self._crowding.waits(), seconds)
             self._restart(trainer)
 
-    def _look_around(self, seconds: float) -> None:
+    def _look_around(self, waits: list[float], seconds: float) -> None:
         """Tell once that threads have been kept from their processors, if they were in the last seconds too."""
-        threads, waits = torch.get_num_threads(), self._crowding.waits()
-        is_crowded = threads > 1 and max(waits, default=0.0) > _WAIT
-        self._crowded = [*self._crowded, seconds] if is_crowded else []
+        self._crowded = [*self._crowded, seconds] if max(waits, default=0.0) > _WAIT else []
         if len(self._crowded) >= _TIMES and sum(self._crowded) >= _SECONDS:
-            self._told_crowded = True
+            self._crowding, threads = None, torch.get_num_threads()
             warnings.warn(
                 f"one of {threads} threads waits for a processor {max(waits):.0%} of the time, and the others for it: "
                 "something else is running, and fewer threads can be faster; stop, and go on with "
@@ -99,7 +98,8 @@ class Throughput(Callback):
 
     def _restart(self, trainer: pl.Trainer) -> None:
         self._examples, self._since, self._waited = 0, time.perf_counter(), self._seconds_waited(trainer)
-        self._crowding.restart()
+        if self._crowding is not None:
+            self._crowding.restart()
 
     @staticmethod
     def _seconds_waited(trainer: pl.Trainer) -> float:
