@@ -267,10 +267,11 @@ class ImageModel(Density):
             ValueError: If a temperature is negative or not finite.
         """
         generators = [image_generator(seed) for seed in seeds]
+        first = next(self.parameters())  # once: to look for it takes longer than to draw the noise of a small image
         noise = []
         for shape, factor in zip(self.flow.latent_shapes, self._temperatures(temperature), strict=True):
             level = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-            noise.append(factor * level.to(self.device, self.dtype))
+            noise.append(factor * level.to(first.device, first.dtype))
         return noise
 
     def _temperatures(self, temperature: float | Sequence[float]) -> list[float]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Share", "draw_rows", "image_generator", "image_generators", "step_generator"]
+__all__ = ["ImageGenerators", "Share", "draw_rows", "image_generator", "image_generators", "step_generator"]
 
 
 class Share(NamedTuple):
