@@ -37,7 +37,7 @@ CONTAINER: dict[str, Any] = POD["spec"]["containers"][0]
 @pytest.fixture(scope="module")
 def paths() -> set[str]:
     app = create_app(tiny_model())
-    app.state.worker.stop(0)
+    app.state.current.service.close()
     return set(app.openapi()["paths"])
 
 

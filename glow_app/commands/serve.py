@@ -6,10 +6,11 @@ import os
 import warnings
 from dataclasses import fields
 from pathlib import Path
+from typing import Any, get_args
 
 from glow_app.commands.common import add_model_arguments, device_of, directions_folders, load
 from glow_app.commands.numbers import fitting, positive_int
-from glow_app.server.limits import Limits, checked_key
+from glow_app.server.limits import Limits, LogFormat, checked_key
 from glow_app.usage import UsageError
 
 KEY = "GLOW_API_KEY"
@@ -20,8 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all")
     parser.add_argument("--port", type=port, default=8000, help="port to listen on; 0 for any that is free")
-    key = f"file whose first line is the key that clients need; or else the environment variable {KEY}"
+    key = f"file of keys, one per line, any of which clients need; or else the environment variable {KEY}"
     parser.add_argument("--api-key-file", default=None, help=key, metavar="FILE")
+    hosts = "names by which clients call the server, besides addresses, localhost and --host; *.example.com, * for any"
+    parser.add_argument("--allowed-hosts", nargs="+", default=[], help=hosts, metavar="NAME")
+    parser.add_argument("--log-format", choices=get_args(LogFormat), default="text", help="of the lines of the log")
+    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info", help="of the log")
     directions = "of glow edit learn; beside the model if left out"
     parser.add_argument("--directions", default=None, help=directions, metavar="FOLDER")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images drawn at a time, for all together")
@@ -32,43 +37,67 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Serve until SIGTERM or Ctrl-C."""
+    """Serve until SIGTERM or Ctrl-C; load the model again on SIGHUP."""
     try:
         from glow_app.server import bind, create_app, run_server
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install -e '.[serve]'") from error
-    from glow_app.checkpoint import training_facts
-    from glow_app.generation import load_directions
 
     limits = Limits(**{field.name: getattr(arguments, f"max_{field.name}") for field in fields(Limits)})
-    key = _key(arguments)
-    if key is None and not _is_local(arguments.host):
+    keys = _keys(arguments)
+    if not keys and not _is_local(arguments.host):
         warnings.warn(f"anyone who reaches {arguments.host} may use this server; set {KEY}", stacklevel=1)
     if arguments.directions is not None and not Path(arguments.directions).is_dir():
         raise ValueError(
             f"there is no folder {arguments.directions}; --directions is one that glow edit learn wrote to"
         )
     sockets = bind(arguments.host, arguments.port)
-    model = load(arguments, tell_own=True)
-    directions = load_directions(model, *directions_folders(arguments))
-    training = training_facts(arguments.checkpoint)
-    app = create_app(model, limits, key=key, directions=directions, training=training, batch_size=arguments.batch_size)
+    hosts = [arguments.host, *arguments.allowed_hosts]
+    app = create_app(limits=limits, keys=keys, hosts=hosts, batch_size=arguments.batch_size, **_served(arguments))
     print(f"page and API of {arguments.checkpoint} on {device_of(arguments)}", flush=True)
-    run_server(app, sockets, limits.body_seconds)
+
+    def reload() -> None:
+        app.state.replace(**_served(arguments))
+        app.state.gate.keys = _keys(arguments)
+
+    run_server(
+        app,
+        sockets,
+        limits.body_seconds,
+        log_format=arguments.log_format,
+        log_level=arguments.log_level,
+        reload=reload,
+    )
 
 
-def _key(arguments: argparse.Namespace) -> str | None:
-    """Return the key, if there is one; that of a file goes before the environment's.
+def _served(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the model, its directions and the facts of its training, as they are on disk now."""
+    from glow_app.checkpoint import training_facts
+    from glow_app.generation import load_directions
+
+    model = load(arguments, tell_own=True)
+    return {
+        "model": model,
+        "directions": load_directions(model, *directions_folders(arguments)),
+        "training": training_facts(arguments.checkpoint),
+    }
+
+
+def _keys(arguments: argparse.Namespace) -> list[str]:
+    """Return the keys, if there are any; those of a file go before the environment's, which are separated by spaces.
 
     Raises:
-        UsageError: If it is empty, a mistake that would leave the door open, or no client could send it.
+        UsageError: If there is none where there should be, a mistake that would leave the door open, or no client could
+            send one.
     """
-    key = os.environ.get(KEY)
     if arguments.api_key_file is not None:
-        text = Path(arguments.api_key_file).read_text(encoding="utf-8", errors="replace")
-        key = text.partition("\n")[0]
+        keys = Path(arguments.api_key_file).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    elif KEY in os.environ:
+        keys = os.environ[KEY].split()
+    else:
+        return []
     try:
-        return None if key is None else checked_key(key)
+        return [checked_key(key) for key in keys or [""]]
     except ValueError as error:
         raise UsageError(f"glow serve: {error}; give another by --api-key-file or {KEY}, or neither") from error
 
@@ -99,5 +128,6 @@ _LIMITS = (
     ("draws", positive_int, "dequantisation draws of a score"),
     ("queue", positive_int, "requests that wait or are worked on"),
     ("seconds", seconds, "until a request is answered 504"),
+    ("decode-seconds", positive_int, "of a processor for each picture that is sent"),
     ("body-seconds", seconds, "until a request is there as a whole"),
 )

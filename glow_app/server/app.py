@@ -1,6 +1,6 @@
 """The application: endpoints, page, gate."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,16 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, Response
 
 from glow_app import __version__
-from glow_app.bijections import ContinuousFlow
 from glow_app.generation import Direction
 from glow_app.model import ImageModel
+from glow_app.server.current import Current
+from glow_app.server.decoder import Decoder
 from glow_app.server.errors import handle_errors
+from glow_app.server.examples import edit_examples
 from glow_app.server.gate import Gate
 from glow_app.server.limits import Limits, checked_key
 from glow_app.server.metrics import Metrics
-from glow_app.server.routes import api_routes, facts_of, health_routes
+from glow_app.server.routes import api_routes, health_routes
 from glow_app.server.service import Service
 from glow_app.server.worker import ModelWorker
 
@@ -29,41 +31,67 @@ def create_app(
     model: ImageModel,
     limits: Limits | None = None,
     *,
-    key: str | None = None,
+    keys: Sequence[str] = (),
+    hosts: Sequence[str] = (),
     directions: Mapping[str, Direction] | None = None,
     training: Mapping[str, Any] | None = None,
     batch_size: int = 16,
 ) -> FastAPI:
     """Return the application that serves a model.
 
+    Its ``state`` has ``current`` (:class:`~glow_app.server.current.Current`), ``gate``, ``decoder``, and ``replace``, a
+    function of ``model``, ``directions`` and ``training`` that serves another model without losing a request.
+
     Args:
         model: To serve, on its device.
         limits: The defaults if omitted.
-        key: That requests below ``/v1/`` have to show, if any.
+        keys: One of which requests below ``/v1/`` have to show; none for no key.
+        hosts: Names by which clients may call the server, besides addresses and ``localhost``; ``*`` for any.
         directions: For edits, by name.
         training: Facts of its training, for ``/v1/info``.
         batch_size: Images drawn at a time; that of ``glow sample`` gives its images to the last bit.
     Raises:
-        ValueError: If no client could send the key; see :func:`~glow_app.server.limits.checked_key`.
+        ValueError: If no client could send a key; see :func:`~glow_app.server.limits.checked_key`.
     """
-    key = None if key is None else checked_key(key)
     limits = limits or Limits()
     metrics = Metrics(limits.queue)
-    if any(isinstance(module, ContinuousFlow) and "dopri5" in module.solvers for module in model.modules()):
-        batch_size = 1  # its steps are those of the whole batch, so that an image depends on its neighbours
-    worker = ModelWorker(model, limits.queue, batch_size, metrics.batches.observe)
-    metrics.watch_depth(lambda: worker.depth)
-    service = Service(model, worker, limits, directions or {})
+    decoder = Decoder(limits, metrics.decode.observe)
+
+    def service_of(
+        model: ImageModel, directions: Mapping[str, Direction] | None, training: Mapping[str, Any] | None
+    ) -> Service:
+        worker = ModelWorker(model, batch_size, metrics.batches.observe, metrics.wait.observe)
+        service = Service(worker, decoder, limits, directions or {}, training or {})
+        metrics.model.info({"sha256": service.info.model})
+        return service
+
+    current = Current(service_of(model, directions, training))
+
+    def replace(
+        model: ImageModel, directions: Mapping[str, Direction] | None, training: Mapping[str, Any] | None
+    ) -> None:
+        current.replace(service_of(model, directions, training))
+        app.openapi_schema = None
+
     # The pages of documentation load from elsewhere; a redirect would go wherever the header Host says.
     app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.worker = worker
     handle_errors(app)
-    app.include_router(api_routes(service, metrics, facts_of(model, service, training or {})))
-    app.include_router(health_routes(service, metrics))
-    app.openapi = lambda: _described(app, service, key)  # type: ignore[method-assign]
+    app.include_router(api_routes(current, metrics))
+    app.include_router(health_routes(current, metrics, lambda: gate.is_stopping))
+    app.openapi = lambda: _described(app, current.service, bool(keys))  # type: ignore[method-assign]
     for file in PAGE.iterdir():
         app.add_route("/" if file.name == "index.html" else f"/{file.name}", _static(file), include_in_schema=False)
-    app.add_middleware(Gate, limits=limits, key=key, endpoints=app.openapi()["paths"], answered=metrics.answered)
+    gate = Gate(
+        limits,
+        [checked_key(key) for key in keys],
+        hosts,
+        app.openapi()["paths"],
+        metrics.answered,
+        lambda: current.service.worker.backlog,
+    )
+    app.add_middleware(gate.around)
+    metrics.watch(lambda: gate.depth, lambda: gate.held)
+    app.state.gate, app.state.decoder, app.state.current, app.state.replace = gate, decoder, current, replace
     return app
 
 
@@ -75,7 +103,7 @@ def _static(path: Path) -> Callable[[Request], Awaitable[Response]]:
     return give
 
 
-def _described(app: FastAPI, service: Service, key: str | None) -> dict[str, Any]:
+def _described(app: FastAPI, service: Service, has_key: bool) -> dict[str, Any]:
     """Return the OpenAPI document, with the bounds of this server and this model."""
     if app.openapi_schema is not None:
         return app.openapi_schema
@@ -101,15 +129,17 @@ def _described(app: FastAPI, service: Service, key: str | None) -> dict[str, Any
         if num_classes is not None:
             label["anyOf"].append({"type": "integer", "minimum": 0, "maximum": num_classes - 1})
             label["anyOf"].append({"type": "string", "maxLength": 200})
+    edit = described["paths"]["/v1/edit"]["post"]["requestBody"]["content"]["application/json"]
+    edit["examples"] = edit_examples(service.directions)
     guarded = [
         one for path, methods in described["paths"].items() if path.startswith("/v1/") for one in methods.values()
     ]
     for operation in guarded:
-        if key is None:
+        if not has_key:
             del operation["responses"]["401"]
         else:
             operation["security"] = [{"key": []}]
-    if key is not None:
+    if has_key:
         described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     app.openapi_schema = described
     return described

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-__all__ = ["ApiError", "ErrorAnswer", "error_answer", "handle_errors"]
+__all__ = ["ApiError", "ErrorAnswer", "error_answer", "handle_errors", "model_ended", "stopping"]
 
 
 class ErrorDetails(BaseModel):
@@ -40,6 +40,16 @@ class ApiError(Exception):
     def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
+
+
+def stopping() -> ApiError:
+    """Return the error of a server that stops."""
+    return ApiError(503, "stopping", "the server is stopping; try again in 5 s", 5)
+
+
+def model_ended() -> ApiError:
+    """Return the error of a server whose model's thread has ended, which should never happen."""
+    return ApiError(503, "model_ended", "the model's thread has ended; start the server again", 5)
 
 
 def error_answer(error: ApiError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

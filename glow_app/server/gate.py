@@ -1,19 +1,24 @@
-"""What every request passes before the application sees it: its number, the key, and a body of bounded size."""
+"""What every request passes before the application sees it: host, key, a bounded body, a slot, and a deadline."""
 
 import asyncio
 import gc
 import hmac
+import ipaddress
 import logging
+import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from glow_app.server.errors import ApiError, error_answer
+from glow_app.server.errors import ApiError, error_answer, stopping
 from glow_app.server.limits import Limits
+from glow_app.server.log import log_request
+from glow_app.usage import counted
 
 __all__ = ["Gate"]
 
@@ -35,29 +40,94 @@ _HEADERS = {
 }
 
 
+class _ClientLeft(Exception):
+    """The client closed the connection before it had its answer."""
+
+
+class _Visit:
+    """A request on its way through, which can be ended from outside."""
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._timer: asyncio.TimerHandle | None = None
+        self.reason: Exception | None = None
+        self.held = 0  # bytes of its body that are in memory
+        self.is_answered = False
+        self.has_slot = False
+
+    def end(self, reason: Exception) -> None:
+        """Cancel the request, unless it is being answered."""
+        if self.reason is None and not self.is_answered:
+            self.reason = reason
+            self._task.cancel()
+
+    def expire(self, seconds: float, reason: Exception) -> None:
+        """End the request after so many seconds, in the place of an earlier deadline."""
+        self.close()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.end, reason)
+
+    def settle(self) -> None:
+        """Go on after the cancellation, to answer."""
+        self._task.uncancel()
+
+    def close(self) -> None:
+        """Forget the deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
 class Gate:
     """ASGI middleware around the application.
 
     Args:
-        app: The application.
         limits: See :class:`Limits`.
-        key: That requests below ``/v1/`` have to show as ``Authorization: Bearer KEY``; None for no key.
+        keys: One of which requests below ``/v1/`` have to show, as ``Authorization: Bearer KEY``; none for no key.
+        hosts: Names that the header ``Host`` may have, besides addresses and ``localhost``; ``*`` stands for anything.
         endpoints: Paths with counters of their own, and their methods in lower case; other paths share a counter.
         answered: Called with endpoint, status and seconds of every answer.
+        backlog: Returns the estimated seconds of work that waits.
     """
 
     def __init__(
         self,
-        app: ASGIApp,
         limits: Limits,
-        key: str | None,
+        keys: Sequence[str],
+        hosts: Sequence[str],
         endpoints: Mapping[str, Collection[str]],
         answered: Callable[[str, int, float], None],
+        backlog: Callable[[], float],
     ) -> None:
-        self._app, self._limits, self._answered = app, limits, answered
-        self._key = None if key is None else key.encode()
+        self._limits, self._answered, self._backlog = limits, answered, backlog
+        self.keys = list(keys)
+        self._hosts = [host.lower() for host in hosts]
         self._endpoints = endpoints
-        self._held = 0  # bytes of bodies that are in memory
+        self._visits: set[_Visit] = set()
+        self.is_stopping = False
+        self.held = 0  # bytes of bodies that are in memory
+        self.depth = 0  # requests whose pictures are decoded, or that wait for the model or are worked on
+
+    def around(self, app: ASGIApp) -> "Gate":
+        """Stand around an application, and return the two as one."""
+        self._app = app
+        return self
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is on its way."""
+        return not self._visits
+
+    def stop(self) -> None:
+        """Take no more requests, and refuse those whose body is not there yet."""
+        self.is_stopping = True
+        self.refuse(lambda visit: not visit.has_slot)
+
+    def refuse(self, which: Callable[[_Visit], bool] = lambda _: True) -> None:
+        """Answer requests that are on their way by 503."""
+        for visit in list(self._visits):
+            if which(visit):
+                visit.end(stopping())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -65,47 +135,45 @@ class Gate:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        request_id = scope["glow.request_id"] = uuid.uuid4().hex
+        headers = Headers(scope=scope)
+        request_id = scope["glow.request_id"] = _request_id(headers)
         begun, status = time.perf_counter(), 0
+        visit = _Visit()
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
+                visit.is_answered = True
+                answer = MutableHeaders(scope=message)
+                answer["X-Request-ID"] = request_id
                 for name, value in _HEADERS.items():
-                    headers[name] = value
+                    answer[name] = value
                 if scope["path"].startswith("/v1/"):
-                    headers["Cache-Control"] = "no-store"
+                    answer["Cache-Control"] = "no-store"
             await send(message)
 
+        self._visits.add(visit)
         try:
-            await self._let_in(scope, receive, send_with_headers)
+            await self._let_in(visit, scope, headers, receive, send_with_headers)
         finally:
+            visit.close()
+            self._visits.discard(visit)
+            seconds = time.perf_counter() - begun
+            endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
             if status:  # none where the client left before
-                endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
-                self._answered(endpoint, status, time.perf_counter() - begun)
+                self._answered(endpoint, status, seconds)
+            log_request(scope, headers, status, seconds)
 
-    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        body = bytearray()
-        held = 0
-
-        def hold(size: int) -> None:
-            nonlocal held
-            held += size
-            self._held += size
-            self._check_size(held)
-            if self._held > self._limits.all_bodies_bytes:
-                raise ApiError(503, "too_many_bodies", "too many bodies at one time; come again", 1)
-
+    async def _let_in(self, visit: _Visit, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         try:
-            if scope["path"].startswith("/v1/"):
-                self._check_key(headers)
-            if scope["method"] == "POST" and "post" in self._endpoints.get(scope["path"], ()):
-                await self._read_body(headers, receive, body, hold)
-            await self._app(scope, _replay(body, receive), send)
+            try:
+                await self._handle(visit, scope, headers, receive, send)
+            except asyncio.CancelledError:
+                if visit.reason is None:
+                    raise
+                visit.settle()
+                raise visit.reason from None
         except _ClientLeft:
             pass
         except Exception as found:
@@ -115,45 +183,101 @@ class Gate:
                 more["WWW-Authenticate"] = "Bearer"
             await error_answer(error, scope["glow.request_id"], more)(scope, receive, send)
         finally:
-            body.clear()
-            if held > _LARGE:
+            self.held -= visit.held
+            self.depth -= visit.has_slot
+            if visit.held > _LARGE:
                 # An error that tells where a body is no JSON holds it, in a circle with its traceback.
                 gc.collect()
-            self._held -= held
+
+    async def _handle(self, visit: _Visit, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        self._check_host(headers)
+        if "content-length" in headers and "transfer-encoding" in headers:
+            raise ApiError(400, "two_lengths", "both Content-Length and Transfer-Encoding; expected one of them")
+        if scope["path"].startswith("/v1/"):
+            self._check_key(headers)
+        if scope["method"] != "POST" or "post" not in self._endpoints.get(scope["path"], ()):
+            await self._app(scope, receive, send)
+            return
+        if self.is_stopping:
+            raise stopping()
+        body = await self._read_body(visit, headers, receive)
+        if self.depth >= self._limits.queue:
+            after = max(1, round(self._backlog()))
+            waiting = f"{counted(self.depth, 'request')} {'is' if self.depth == 1 else 'are'}"
+            raise ApiError(503, "queue_full", f"{waiting} waiting; try again in {after} s", after)
+        visit.has_slot = True
+        self.depth += 1
+        seconds = self._limits.seconds
+        visit.expire(seconds, ApiError(504, "too_slow", f"there was no result within {seconds:g} s"))
+        watch = asyncio.create_task(_watch(visit, receive))
+        try:
+            await self._app(scope, _replay(body), send)
+        finally:
+            watch.cancel()
+
+    def _check_host(self, headers: Headers) -> None:
+        # A page of another name that resolves to this server's address could use it otherwise (DNS rebinding).
+        host = headers.get("host", "").lower()
+        name = re.sub(r":\d*$", "", host)
+        if _is_address(name.strip("[]")) or name == "localhost" or any(fnmatchcase(name, one) for one in self._hosts):
+            return
+        raise ApiError(421, "unknown_host", "the header Host names another server; --allowed-hosts lets names in")
 
     def _check_key(self, headers: Headers) -> None:
-        if self._key is None:
+        if not self.keys:
             return
         scheme, _, found = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(found.strip().encode(), self._key):
+        given = found.strip().encode()
+        if scheme.lower() != "bearer" or not any(hmac.compare_digest(given, key.encode()) for key in self.keys):
             raise ApiError(401, "no_key", "the key is missing or wrong; expected the header Authorization: Bearer KEY")
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.body_bytes:
             raise ApiError(413, "body_too_large", f"a body has at most {self._limits.body_bytes:,} bytes")
 
-    async def _read_body(
-        self, headers: Headers, receive: Receive, body: bytearray, hold: Callable[[int], None]
-    ) -> None:
+    async def _read_body(self, visit: _Visit, headers: Headers, receive: Receive) -> bytearray:
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise ApiError(415, "not_json", "the body is of another type; expected Content-Type: application/json")
         declared = headers.get("content-length", "")
         if declared.isdecimal():
             self._check_size(int(declared[:20]))
-        try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise _ClientLeft
-                    chunk = message.get("body", b"")
-                    hold(len(chunk))
-                    body.extend(chunk)
-                    if not message.get("more_body", False):
-                        return
-        except TimeoutError as error:
-            seconds = f"{self._limits.body_seconds:g}"
-            raise ApiError(408, "body_too_slow", f"the body was not there within {seconds} s") from error
+        seconds = self._limits.body_seconds
+        visit.expire(seconds, ApiError(408, "body_too_slow", f"the body was not there within {seconds:g} s"))
+        body = bytearray()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _ClientLeft
+            chunk, more = message.get("body", b""), message.get("more_body", False)
+            visit.held += len(chunk)
+            self.held += len(chunk)
+            self._check_size(visit.held)
+            if self.held > self._limits.all_bodies_bytes:
+                raise ApiError(503, "too_many_bodies", "too many bodies at one time; try again in 1 s", 1)
+            body.extend(chunk)
+        self._check_structure(body)
+        return body
+
+    def _check_structure(self, body: bytearray) -> None:
+        # Before it is parsed: each value costs up to a hundred times its bytes then. Base64 has none of these signs.
+        if sum(body.count(sign) for sign in b",:[{") > self._limits.values:
+            message = f"the body holds too many values; at most {self._limits.values:,} commas, colons and brackets"
+            raise ApiError(422, "too_many_values", message)
+
+
+def _request_id(headers: Headers) -> str:
+    """Return the number that a proxy has given a request, where it is one that a log can hold, or a new one."""
+    given = headers.get("x-request-id", "")
+    return given if re.fullmatch(r"[\w.:=+/-]{1,128}", given, re.ASCII) else uuid.uuid4().hex
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _unforeseen(error: Exception, request_id: str) -> ApiError:
@@ -161,19 +285,16 @@ def _unforeseen(error: Exception, request_id: str) -> ApiError:
     return ApiError(500, "internal_error", "the server failed; its log says more")
 
 
-class _ClientLeft(Exception):
-    """The client closed the connection before its request was complete."""
+async def _watch(visit: _Visit, receive: Receive) -> None:
+    """End a request whose client leaves: nothing else can come after its body."""
+    await receive()
+    visit.end(_ClientLeft())
 
 
-def _replay(body: bytearray, receive: Receive) -> Callable[[], Awaitable[Any]]:
-    """Return a receive that hands over the body, and then what comes after it: that the client left."""
-    is_given = False
+def _replay(body: bytearray) -> Callable[[], Awaitable[Any]]:
+    """Return a receive that hands over the body, once."""
 
     async def replayed() -> Message:
-        nonlocal is_given
-        if is_given:
-            return await receive()
-        is_given = True
         whole = bytes(body)
         body.clear()  # or it would be held twice
         return {"type": "http.request", "body": whole, "more_body": False}

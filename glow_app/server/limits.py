@@ -1,9 +1,12 @@
-"""What a server takes on, at most, and which keys it may ask for."""
+"""What a server takes on, at most, which keys it may ask for, and what it can be told without its packages."""
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["Limits", "checked_key"]
+__all__ = ["Limits", "LogFormat", "checked_key"]
+
+LogFormat = Literal["text", "json"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Limits:
         draws: Dequantisation draws of a score.
         queue: Requests that wait for the model or are worked on.
         seconds: Until a request is answered 504.
+        decode_seconds: Of a processor, in which a picture has to be decoded.
         body_seconds: Until a body, or a request's head, has to be there.
     """
 
@@ -28,12 +32,18 @@ class Limits:
     draws: int = 64
     queue: int = 64
     seconds: float = 30.0
+    decode_seconds: int = 5
     body_seconds: float = 10.0
+
+    @property
+    def values(self) -> int:
+        """Values and keys in the JSON of one body."""
+        return 1024 + 8 * self.count
 
     @property
     def all_bodies_bytes(self) -> int:
         """Bodies of all requests together, in memory at one time."""
-        return 16 * self.body_bytes
+        return 8 * self.body_bytes
 
 
 def checked_key(key: str) -> str:

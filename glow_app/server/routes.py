@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import torch
 from fastapi import APIRouter, Body, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from PIL import Image
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
@@ -17,11 +17,12 @@ from torch import Tensor
 from glow_app import __version__, generation
 from glow_app.images import grid, png_bytes, strip, to_pil
 from glow_app.model import ImageModel
-from glow_app.pretrained import model_hash
 from glow_app.server.accept import wants_png
-from glow_app.server.errors import ErrorAnswer
-from glow_app.server.examples import EXAMPLES, edit_examples
+from glow_app.server.current import Current
+from glow_app.server.errors import ErrorAnswer, model_ended, stopping
+from glow_app.server.examples import EXAMPLES
 from glow_app.server.metrics import Metrics
+from glow_app.server.parsing import ParsedRoute
 from glow_app.server.pictures import encode_png, sampled_picture
 from glow_app.server.schemas import (
     EditAnswer,
@@ -40,10 +41,10 @@ from glow_app.server.schemas import (
 )
 from glow_app.server.service import Service
 
-__all__ = ["api_routes", "facts_of", "health_routes"]
+__all__ = ["api_routes", "health_routes"]
 
+_QUICK_VALUES = 2**14  # of images, of which a PNG is made in a fraction of a millisecond
 _ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
-_NOT_TOLD = ("classes", "bpd_level/", "log_det/")  # is told elsewhere; is for those who look into a training
 
 _WORDS = {
     401: "The key is missing or wrong.",
@@ -52,6 +53,7 @@ _WORDS = {
     408: "The body did not come in time.",
     413: "The body or a picture is too large.",
     415: "The body's Content-Type is not that of JSON, or a picture is of no known format.",
+    421: "The header Host names another server.",
     422: "The body is not JSON, a value does not fit, or a picture is damaged.",
     500: "The server failed.",
     503: "The queue is full, or the server stops; come again after Retry-After seconds.",
@@ -66,6 +68,7 @@ NOT_FOUND: dict[int | str, dict[str, Any]] = {404: ERRORS.pop(404)}  # of the on
 SampleBody = Annotated[SampleRequest, Body(openapi_examples=EXAMPLES["sample"])]
 InterpolateBody = Annotated[InterpolateRequest, Body(openapi_examples=EXAMPLES["interpolate"])]
 ReconstructBody = Annotated[ReconstructRequest, Body(openapi_examples=EXAMPLES["reconstruct"])]
+EditBody = Annotated[EditRequest, Body()]
 ScoreBody = Annotated[ScoreRequest, Body(openapi_examples=EXAMPLES["score"])]
 
 
@@ -75,19 +78,14 @@ def _pictured(what: str) -> dict[int | str, dict[str, Any]]:
     return {**ERRORS, 200: {"description": description, "content": {"image/png": {}}}}
 
 
-def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> APIRouter:
+def api_routes(current: Current, metrics: Metrics) -> APIRouter:
     """Return what lies below ``/v1/``.
 
     Args:
-        service: What the endpoints do.
+        current: What the endpoints do.
         metrics: Counts images.
-        facts: Of the model, for ``/v1/info``.
     """
-    router = APIRouter(prefix="/v1")
-    info = Info(version=__version__, **facts)
-    model_facts = {"model": info.model, "version": __version__}
-    class_facts = partial(generation.class_facts, service.model)
-    EditBody = Annotated[EditRequest, Body(openapi_examples=edit_examples(service.directions))]
+    router = APIRouter(prefix="/v1", route_class=ParsedRoute)
 
     async def respond(
         request: Request, answer: BaseModel, count: int, text: Mapping[str, Any], picture: Callable[[], Image.Image]
@@ -96,39 +94,45 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
         if wants_png(",".join(request.headers.getlist("accept"))):
             content = await run_in_threadpool(lambda: png_bytes(picture(), text))
             return Response(content, media_type="image/png", headers=_headers(text))
-        return JSONResponse(answer.model_dump())
+        return Response(answer.model_dump_json(), media_type="application/json")
 
-    @router.get("/info", responses={status: ERRORS[status] for status in (401, 405, 500)})
+    @router.get("/info", responses={status: ERRORS[status] for status in (401, 405, 421, 500)})
     async def show_info() -> Info:
         """Tell what is served, and its bounds."""
-        return info
+        return current.service.info
 
     @router.post("/sample", response_model=SampleAnswer, responses=_pictured("the image, or a grid of several"))
     async def sample(body: SampleBody, request: Request) -> Response:
         """Draw images; a seed gives the image that `glow sample` gives for it."""
+        service = current.service
         label = None if body.label is None else service.label(body.label)
-        seed, images, labels = await service.sample(request, body.count, body.temperature, body.seed, label)
-        made: dict[str, Any] = {"temperature": body.temperature, **model_facts}
+        seed, images, labels = await service.sample(body.count, body.temperature, body.seed, label)
+        made: dict[str, Any] = {"temperature": body.temperature, **_model_facts(service)}
         texts = [
-            {"seed": seed + number, **made, **({} if labels is None else class_facts(labels[number]))}
+            {
+                "seed": seed + number,
+                **made,
+                **({} if labels is None else generation.class_facts(service.model, labels[number])),
+            }
             for number in range(len(images))
         ]
         drawn = [
             Sampled(image=png, seed=text["seed"], label=text.get("label"))
             for png, text in zip(await _encode(images, texts), texts, strict=True)
         ]
-        classes = {} if label is None else class_facts(label)
+        classes = {} if label is None else generation.class_facts(service.model, label)
         shared = texts[0] if len(texts) == 1 else {"seed": seed, "count": len(texts), **made, **classes}
         temperature = service.temperatures(body.temperature)
-        answer = SampleAnswer(images=drawn, temperature=temperature, model=info.model)
+        answer = SampleAnswer(images=drawn, temperature=temperature, model=service.info.model)
         picture = partial(sampled_picture, service.model, images, seed, label)
         return await respond(request, answer, len(images), shared, picture)
 
     @router.post("/interpolate", response_model=InterpolateAnswer, responses=_pictured("a strip of the frames"))
     async def interpolate(body: InterpolateBody, request: Request) -> Response:
         """Go from image to image through the model's latents."""
+        service = current.service
         service.check_count((len(body.images) - 1) * (body.frames - 1) + 1, "frames")
-        images, notes = await service.read(body.images)
+        images, notes = await service.read(request, body.images)
         given = service.labels(body.labels, images)
 
         def work(model: ImageModel) -> tuple[Tensor, Tensor | None]:
@@ -136,55 +140,64 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
             frames = generation.interpolate(model, images, body.frames, labels, spherical=body.spherical)
             return frames, labels
 
-        frames, labels = await service.run(request, work)
+        frames, labels = await service.run(work)
         answer = InterpolateAnswer(frames=await _encode(frames), labels=_listed(labels), notes=notes)
-        classes = {} if labels is None else class_facts(*labels.tolist())
-        text = {"frames": len(frames), **classes, "way": "arc" if body.spherical else "line", **model_facts}
+        classes = {} if labels is None else generation.class_facts(service.model, *labels.tolist())
+        text = {
+            "frames": len(frames),
+            **classes,
+            "way": "arc" if body.spherical else "line",
+            **_model_facts(service),
+        }
         return await respond(request, answer, len(frames), text, partial(strip, frames, body.frames))
 
     @router.post("/edit", response_model=EditAnswer, responses=_pictured("the changed image") | NOT_FOUND)
     async def edit(body: EditBody, request: Request) -> Response:
         """Change attributes of an image."""
+        service = current.service
         strengths = [(service.direction(one.direction), one.strength) for one in body.edits]
-        images, notes = await service.read([body.image], "image")
+        images, notes = await service.read(request, [body.image], "image")
         given = None if body.label is None else torch.tensor([service.label(body.label)])
 
         def work(model: ImageModel) -> tuple[Tensor, Tensor | None]:
             labels = _labels(model, images, given)
             return generation.edit(model, images, strengths, labels), labels
 
-        changed, labels = await service.run(request, work)
+        changed, labels = await service.run(work)
         label = None if labels is None else int(labels[0])
         made = {name: [getattr(one, name) for one in body.edits] for name in ("direction", "strength")}
         one_each = {name: values[0] if len(values) == 1 else json.dumps(values) for name, values in made.items()}
-        text = {**one_each, **({} if label is None else class_facts(label)), **model_facts}
+        classes = {} if label is None else generation.class_facts(service.model, label)
+        text = {**one_each, **classes, **_model_facts(service)}
         answer = EditAnswer(image=(await _encode(changed, [text]))[0], label=label, note=notes[0])
         return await respond(request, answer, 1, text, partial(to_pil, changed[0]))
 
     @router.post("/reconstruct", response_model=ReconstructAnswer, responses=_pictured("the images"))
     async def reconstruct(body: ReconstructBody, request: Request) -> Response:
         """Encode and decode images, and say how exact that was."""
-        images, notes = await service.read(body.images)
+        service = current.service
+        images, notes = await service.read(request, body.images)
         given = service.labels(body.labels, images)
 
         def work(model: ImageModel) -> tuple[generation.Reconstruction, Tensor | None]:
             labels = _labels(model, images, given)
             return generation.reconstruct(model, images, labels), labels
 
-        found, labels = await service.run(request, work)
-        errors = {"max_pixel_error": found.max_pixel_error, "max_quantisation": found.max_quantisation}
-        pngs = await _encode(found.images)
+        result, labels = await service.run(work)
+        errors = {"max_pixel_error": result.max_pixel_error, "max_quantisation": result.max_quantisation}
+        pngs = await _encode(result.images)
         answer = ReconstructAnswer(images=pngs, labels=_listed(labels), notes=notes, **errors)
-        images = found.images
+        images = result.images
         picture = partial(to_pil, images[0]) if len(images) == 1 else partial(grid, images)
-        return await respond(request, answer, len(images), {**errors, **model_facts}, picture)
+        return await respond(request, answer, len(images), {**errors, **_model_facts(service)}, picture)
 
     @router.post("/score", responses=ERRORS)
     async def score(body: ScoreBody, request: Request) -> ScoreAnswer:
         """Tell how likely images are, in bits/dim, and how odd."""
+        service = current.service
         service.check_count(body.draws, "draws", service.limits.draws)
         service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
-        images, notes = await service.read(body.images)
+        images, notes = await service.read(request, body.images)
         given = service.labels(body.labels, images)
         seeds = range(body.seed, body.seed + len(images))
 
@@ -192,7 +205,7 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
             measures = generation.measure(model, images, given, num_draws=body.draws, seeds=seeds)
             return generation.oddities(measures, service.typical(model)), measures.labels
 
-        values, labels = await service.run(request, work)
+        values, labels = await service.run(work)
         metrics.images.labels(request.url.path).inc(len(images))
         scores = [
             Scores(
@@ -207,25 +220,39 @@ def api_routes(service: Service, metrics: Metrics, facts: Mapping[str, Any]) -> 
     return router
 
 
-def health_routes(service: Service, metrics: Metrics) -> APIRouter:
-    """Return what those who run a server ask for."""
+def health_routes(current: Current, metrics: Metrics, is_stopping: Callable[[], bool]) -> APIRouter:
+    """Return what those who run a server ask for.
+
+    Args:
+        current: Whose worker has to be alive.
+        metrics: To be given.
+        is_stopping: Whether requests are refused.
+    """
     router = APIRouter()
+    answers: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (421, 500, 503)}
+
+    def check() -> None:
+        if not current.service.worker.is_alive:
+            raise model_ended()
 
     # Many a monitor asks by HEAD.
     @router.head("/healthz", include_in_schema=False)
-    @router.get("/healthz", responses={500: ERRORS[500]})
+    @router.get("/healthz", responses=answers)
     async def healthz() -> dict[str, str]:
-        """Tell that the server answers."""
+        """Tell that the server answers, and its model too; 503 when only a new start helps."""
+        check()
         return {"status": "ok"}
 
     @router.head("/readyz", include_in_schema=False)
-    @router.get("/readyz", responses={status: ERRORS[status] for status in (500, 503)})
+    @router.get("/readyz", responses=answers)
     async def readyz() -> dict[str, str]:
         """Tell whether requests are taken; 503 while the server stops."""
-        service.worker.check()
+        check()
+        if is_stopping():
+            raise stopping()
         return {"status": "ready"}
 
-    @router.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
+    @router.get("/metrics", responses={200: {"content": {"text/plain": {}}}, 421: ERRORS[421]}, response_class=Response)
     async def metrics_text() -> Response:
         """Give queue depth, latency, images and errors to Prometheus."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -233,11 +260,20 @@ def health_routes(service: Service, metrics: Metrics) -> APIRouter:
     return router
 
 
+def _model_facts(service: Service) -> dict[str, str]:
+    """Return what a picture says of the model that made it."""
+    return {"model": service.info.model, "version": __version__}
+
+
 async def _encode(images: Sequence[Tensor] | Tensor, texts: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
     """Return PNGs in base64, without keeping other requests waiting."""
-    return await run_in_threadpool(
-        lambda: [encode_png(image, None if texts is None else texts[number]) for number, image in enumerate(images)]
-    )
+
+    def encode() -> list[str]:
+        return [encode_png(image, None if texts is None else texts[number]) for number, image in enumerate(images)]
+
+    # Less work than to wake a thread.
+    is_quick = len(images) * images[0].numel() <= _QUICK_VALUES
+    return encode() if is_quick else await run_in_threadpool(encode)
 
 
 def _labels(model: ImageModel, images: Tensor, given: Tensor | None) -> Tensor | None:
@@ -254,19 +290,3 @@ def _headers(text: Mapping[str, Any]) -> dict[str, str]:
 
 def _listed(labels: Tensor | None) -> list[int] | None:
     return None if labels is None else labels.tolist()
-
-
-def facts_of(model: ImageModel, service: Service, training: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``/v1/info`` tells of a model."""
-    return {
-        "model": model_hash(model),
-        "image_shape": list(model.flow.image_shape),
-        "num_bits": model.num_bits,
-        "num_levels": len(model.flow.latent_shapes),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "num_classes": model.flow.num_classes,
-        "classes": list(model.class_names) or None,
-        "directions": list(service.directions),
-        "training": {name: value for name, value in training.items() if not name.startswith(_NOT_TOLD)},
-        "limits": vars(service.limits),
-    }

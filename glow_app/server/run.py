@@ -4,25 +4,31 @@ import asyncio
 import errno
 import gc
 import logging
+import os
 import resource
+import signal
 import socket
-import warnings
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from PIL import Image
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.datastructures import State
+
+from glow_app.server.limits import LogFormat
+from glow_app.server.log import log_config
+from glow_app.server.protocol import PromptProtocol
 
 __all__ = ["bind", "configured", "run_server"]
 
 _LOG = logging.getLogger("uvicorn.error")  # in one form with its lines of the start
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # a machine without IPv6 may have names with addresses of it
 
-STOP_SECONDS = 5
-_ANSWERED_BY = 3.5  # seconds after which what is not done is refused, so that the refusals get out in time
+STOP_SECONDS = 1  # for answers on their way, once the last request has one
+_ANSWERED_BY = 3.5  # seconds after which what is not done is refused
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -62,7 +68,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
 
 
 def _bound(family: int, address: tuple[Any, ...]) -> socket.socket:
-    found = socket.socket(family)
+    # With its protocol, or asyncio would not set TCP_NODELAY, and answers would wait 40 ms for an acknowledgement.
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -84,79 +91,109 @@ def _refused(host: str, port: int, error: OSError) -> str:
     return f"port {port} of {host} cannot be listened on: {error.strerror}"
 
 
-def run_server(app: FastAPI, sockets: Sequence[socket.socket], head_seconds: float, log_level: str = "info") -> None:
+def run_server(
+    app: FastAPI,
+    sockets: Sequence[socket.socket],
+    head_seconds: float,
+    *,
+    log_format: LogFormat = "text",
+    log_level: str = "info",
+    reload: Callable[[], None] | None = None,
+) -> None:
     """Serve until SIGTERM or Ctrl-C; what was taken on is then finished or refused within 5 s.
 
     Args:
         app: From :func:`create_app`.
         sockets: From :func:`bind`.
         head_seconds: In which a connection has to bring a whole request's head.
-        log_level: Of uvicorn.
+        log_format: Of the lines of the log.
+        log_level: From which on messages are logged.
+        reload: Called on a thread after SIGHUP; after what it raises, which is logged, the model before is served on.
     """
     _allow_many_connections()
     # What is there now stays: collections, as the gate wants after large bodies, need not look at it.
     gc.freeze()
-    # Such pictures are refused with an answer of their own.
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-    _Server(configured(app, head_seconds, log_level)).run(list(sockets))
+    _Server(configured(app, head_seconds, log_format, log_level), reload).run(list(sockets))
 
 
-def configured(app: FastAPI, head_seconds: float, log_level: str) -> uvicorn.Config:
+def configured(
+    app: FastAPI, head_seconds: float, log_format: LogFormat = "text", log_level: str = "info"
+) -> uvicorn.Config:
     """Return what :func:`run_server` runs with."""
+    # Forwarded addresses are believed where somebody said whose: a client on this machine may send any.
+    proxies = os.environ.get("FORWARDED_ALLOW_IPS", "")
     return uvicorn.Config(
         app,
-        http=type("Protocol", (_PromptProtocol,), {"head_seconds": head_seconds}),
+        http=type("Protocol", (PromptProtocol,), {"head_seconds": head_seconds}),
         ws="none",
-        log_level=log_level,
+        log_config=log_config(log_format, log_level.upper()),
+        access_log=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies or None,
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
 
 
 class _Server(uvicorn.Server):
-    """Tells where it listens, and the worker to stop as soon as the signal comes."""
+    """Tells where it listens, drains before it stops, and loads the model again on SIGHUP."""
+
+    def __init__(self, config: uvicorn.Config, reload: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._reload, self._reloading = reload, threading.Lock()
+        self._drained_by: float | None = None
+
+    @property
+    def _state(self) -> State:
+        app = self.config.app
+        assert isinstance(app, FastAPI)
+        return app.state
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._state.decoder.start()
         await super().startup(sockets)
         for one in sockets or ():
             address, port = one.getsockname()[:2]
             address = f"[{address}]" if one.family == socket.AF_INET6 else address
             _LOG.info("running on http://%s:%d (Ctrl-C to stop)", address, port)
+        if self._reload is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._begin_reload)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        app = self.config.app
-        assert isinstance(app, FastAPI)
-        app.state.worker.stop(_ANSWERED_BY)
-        super().handle_exit(sig, frame)
+        self._captured_signals.append(sig)
+        if self._drained_by is not None:  # the second one: at once
+            self.should_exit = True
+        else:
+            self._drained_by = time.monotonic() + _ANSWERED_BY
 
+    async def on_tick(self, counter: int) -> bool:
+        # While requests are answered the sockets stay open, so that /readyz can say 503 to whoever sends more.
+        if self._drained_by is not None:
+            if not self._state.gate.is_stopping:
+                self._state.gate.stop()
+            if time.monotonic() > self._drained_by:
+                self._state.gate.refuse()
+            if self._state.gate.is_idle or self.should_exit:
+                return True
+        return await super().on_tick(counter)
 
-class _PromptProtocol(H11Protocol):
-    """Closes connections on which no request begins, or none gets to the end of its head."""
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        await self._state.decoder.close()
 
-    head_seconds = 10.0
-    _timer: asyncio.TimerHandle | None = None
+    def _begin_reload(self) -> None:
+        assert self._reload is not None
+        asyncio.get_running_loop().run_in_executor(None, self._reload_or_keep)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._await_head()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._await_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        super().connection_lost(exc)
-
-    def _await_head(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.loop.call_later(self.head_seconds, self._close_if_idle)
-
-    def _close_if_idle(self) -> None:
-        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
-            self.transport.close()
+    def _reload_or_keep(self) -> None:
+        assert self._reload is not None
+        try:
+            with self._reloading:  # one after another
+                self._reload()
+        except Exception as error:
+            _LOG.error("the model was not loaded again, and the one before is served: %s", error)
+        else:
+            _LOG.info("the model was loaded again")
 
 
 def _allow_many_connections() -> None:

@@ -1,77 +1,94 @@
-"""The model as requests see it: pictures and settings in, jobs to the worker, results back."""
+"""A model as requests see it: pictures and settings in, calls to the worker, results back."""
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, cast
 
 import torch
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from torch import Tensor
 
-from glow_app import generation
+from glow_app import __version__, generation
 from glow_app.bounds import LARGEST_SEED
 from glow_app.generation import Direction, Typical
 from glow_app.model import ImageModel
-from glow_app.server.errors import ApiError
+from glow_app.pretrained import model_hash
+from glow_app.server.decoder import Decoder
+from glow_app.server.errors import ApiError, model_ended
 from glow_app.server.limits import Limits
-from glow_app.server.pictures import read_picture
-from glow_app.server.worker import Job, ModelWorker, SampleJob
+from glow_app.server.schemas import Info
+from glow_app.server.shared import SharedModel, sample_call
+from glow_app.server.worker import ModelEndedError, ModelWorker, Turn
 from glow_app.usage import counted
 
 __all__ = ["Service"]
 
-_LOOK_AGAIN = 0.1  # seconds between looks whether the client is still there
-_DECODERS = 1  # pictures decoded at one time: each may take six bytes a pixel while it is
+T = TypeVar("T")
+
+_NOT_TOLD = ("classes", "bpd_level/", "log_det/")  # is told elsewhere; is for those who look into a training
 
 
 class Service:
-    """What the endpoints do.
+    """What the endpoints do with one model.
 
     Args:
-        model: That is served.
-        worker: That uses it.
+        worker: That has the model.
+        decoder: Of pictures.
         limits: See :class:`Limits`.
         directions: For edits, by name.
+        training: Facts of the model's training, for ``/v1/info``.
     """
 
     def __init__(
-        self, model: ImageModel, worker: ModelWorker, limits: Limits, directions: Mapping[str, Direction]
+        self,
+        worker: ModelWorker,
+        decoder: Decoder,
+        limits: Limits,
+        directions: Mapping[str, Direction],
+        training: Mapping[str, Any],
     ) -> None:
-        self.model, self.worker, self.limits, self.directions = model, worker, limits, directions
-        self._decoders = asyncio.Semaphore(_DECODERS)
+        self.model, self.worker, self.limits, self.directions = worker.model, worker, limits, directions
+        self.info = _info(self, training)
+        self._decoder = decoder
+        # A thread waits for the worker most of the time, and computes what is not the model's own.
+        self._threads = ThreadPoolExecutor(limits.queue, thread_name_prefix="request")
         self._typical: Typical | None = None
+        self._measuring = threading.Lock()
 
-    async def read(self, texts: Sequence[str], place: str = "images[{}]") -> tuple[Tensor, list[str | None]]:
+    async def read(
+        self, request: Request, texts: Sequence[str], place: str = "images[{}]"
+    ) -> tuple[Tensor, list[str | None]]:
         """Return the pictures of a request in the model's shape, (B, C, H, W), and what was done for that.
 
         Args:
+            request: Whose they are.
             texts: Files in base64.
             place: Where they stand in the request, with the number of each, for messages.
         Raises:
-            ApiError: If they are too many, or one cannot be taken; see :func:`read_picture`.
+            ApiError: If they are too many, or one cannot be taken; see :meth:`Decoder.read`.
         """
         self.check_count(len(texts), "images")
+        for number, text in enumerate(texts):
+            if not text.isascii():  # and so takes up to four times its bytes while it waits
+                raise ApiError(422, "not_base64", f"{place.format(number)}: no base64; expected a file in base64")
+        client = request.client.host if request.client else ""
         images, notes = [], []
         for number, text in enumerate(texts):
-            async with self._decoders:
-                try:
-                    image, note = await run_in_threadpool(read_picture, text, self.model.flow.image_shape, self.limits)
-                except ApiError as error:
-                    message = f"{place.format(number)}: {error.message}"
-                    raise ApiError(error.status, error.code, message) from error
+            try:
+                image, note = await self._decoder.read(text, self.model.flow.image_shape, client)
+            except ApiError as error:
+                message = f"{place.format(number)}: {error.message}"
+                raise ApiError(error.status, error.code, message) from error
             images.append(image)
             notes.append(note)
         return torch.stack(images), notes
 
     async def sample(
-        self,
-        request: Request,
-        count: int,
-        temperature: float | Sequence[float],
-        seed: int | None,
-        label: int | None,
+        self, count: int, temperature: float | Sequence[float], seed: int | None, label: int | None
     ) -> tuple[int, list[Tensor], list[int] | None]:
         """Return the seed of the first image, the images, and the class of each: those of ``glow sample``."""
         self.check_count(count, "count")
@@ -82,36 +99,33 @@ class Service:
         seeds = range(seed, seed + count)
         labels = generation.labels_of_seeds(self.model, seeds, label)
         chosen = None if labels is None else labels.tolist()
-        job = SampleJob(seeds, self.temperatures(temperature), chosen)
-        return seed, await self.result(request, job), chosen
+        async with self._turn() as turn:
+            call = sample_call(seeds, self.temperatures(temperature), chosen, turn)
+            self.worker.submit(call)
+            images = await asyncio.wrap_future(call.future)
+        return seed, [image[0] for image in images], chosen
 
-    async def run(self, request: Request, work: Callable[[ImageModel], Any]) -> Any:
-        """Return what a function of the model gives."""
-        return await self.result(request, Job(work))
-
-    async def result(self, request: Request, job: Job) -> Any:
-        """Return what comes of a job.
+    async def run(self, work: Callable[[ImageModel], T]) -> T:
+        """Return what a function of the model gives, on a thread of its own.
 
         Raises:
-            ApiError: 503 where the queue is full or the server stops, 504 at the deadline, 422 where the model gives
-                nothing for these settings.
+            ApiError: 422 where the model gives nothing for these settings.
         """
-        self.worker.submit(job)
-        future = asyncio.wrap_future(job.future)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.limits.seconds
+        async with self._turn() as turn:
+            shared = cast(ImageModel, SharedModel(self.worker, turn))
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, shared)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[Turn]:
+        turn = Turn()
         try:
-            while not (await asyncio.wait({future}, timeout=_LOOK_AGAIN))[0]:
-                if await request.is_disconnected():
-                    raise ApiError(499, "client_left", "the client closed the connection")
-                if loop.time() > deadline:
-                    raise ApiError(504, "too_slow", f"there was no result within {self.limits.seconds:g} s")
-            return future.result()
+            yield turn
         except FloatingPointError as error:
             raise ApiError(422, "not_finite", "the model gives no finite image for these settings") from error
+        except ModelEndedError as error:
+            raise model_ended() from error
         finally:
-            if not future.done():
-                self.worker.abandon(job)
+            self.worker.abandon(turn)  # nothing is left of it, or nobody waits for what is
 
     def labels(self, labels: Sequence[int | str] | None, images: Tensor) -> Tensor | None:
         """Return the class of each image, where classes are given.
@@ -180,7 +194,30 @@ class Service:
             raise ApiError(422, "invalid_request", f"{name}: {count} are too many; at most {largest}")
 
     def typical(self, model: ImageModel) -> Typical:
-        """Return what is usual for the model, from its own samples; on the worker's thread, and once."""
-        if self._typical is None:
-            self._typical = Typical.of(generation.measure_samples(model))
-        return self._typical
+        """Return what is usual for the model, from its own samples; measured once."""
+        with self._measuring:
+            if self._typical is None:
+                self._typical = Typical.of(generation.measure_samples(model))
+            return self._typical
+
+    def close(self) -> None:
+        """End the model's thread once what it has is done, and those of the requests."""
+        self.worker.close()
+        self._threads.shutdown(wait=False)
+
+
+def _info(service: Service, training: Mapping[str, Any]) -> Info:
+    model = service.model
+    return Info(
+        version=__version__,
+        model=model_hash(model),
+        image_shape=list(model.flow.image_shape),
+        num_bits=model.num_bits,
+        num_levels=len(model.flow.latent_shapes),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        num_classes=model.flow.num_classes,
+        classes=list(model.class_names) or None,
+        directions=list(service.directions),
+        training={name: value for name, value in training.items() if not name.startswith(_NOT_TOLD)},
+        limits=vars(service.limits),
+    )

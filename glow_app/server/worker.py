@@ -1,213 +1,288 @@
-"""The one thread that uses the model: a bounded queue, and batches across requests."""
+"""The one thread that uses the model: calls of many requests, batched together and served by how much work they are."""
 
+import contextvars
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from glow_app.model import ImageModel
-from glow_app.server.errors import ApiError
+from glow_app.bijections import ContinuousFlow, full_precision
+from glow_app.model import ImageModel, images_at_a_time
 
-__all__ = ["Job", "ModelWorker", "SampleJob", "stopping"]
+__all__ = ["Batch", "Call", "ModelEndedError", "ModelWorker", "Turn"]
 
-Image = tuple[int, int | None]  # seed and label
+LARGEST_BATCH = 64
+
+# A call is due after this many times its own seconds of work: small ones overtake large ones, and none waits for ever.
+_PATIENCE = 10.0
 
 
-class Job:
-    """Work that runs whole.
+class ModelEndedError(RuntimeError):
+    """The model's thread has ended, or the request was given up: nothing will come of a call."""
+
+
+class Turn:
+    """A request's place in the queue.
 
     Args:
-        work: What to do with the model.
+        clock: Returns seconds.
     """
 
-    def __init__(self, work: Callable[[ImageModel], Any] | None = None) -> None:
-        self.work = work
-        self.future: Future[Any] = Future()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.arrived = clock()
+        self.seconds = 0.0  # of work, of all calls so far
         self.is_abandoned = False
-        self.is_running = False
+
+
+Run = Callable[[ImageModel, list[Any], int], Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What calls must have in common to share a batch.
+
+    Args:
+        run: Given the model, the rows, and the size to which a batch that must be full is filled up, returns one
+            result per row.
+        key: Equal for calls that may share a batch. Calls of different functions never do.
+        weight: Work of one row, in the unit of :attr:`run`'s own speed.
+        largest: Rows at a time.
+        must_fill: Whether results may depend, in their last bit, on the size of the batch, and must not.
+    """
+
+    run: Run
+    key: Hashable = None
+    weight: float = 1.0
+    largest: int = LARGEST_BATCH
+    must_fill: bool = False
+
+
+@dataclass
+class Call:
+    """Rows for the model, and their results.
+
+    Args:
+        batch: With whom they may share.
+        rows: The arguments of each row.
+        turn: Of the request.
+    """
+
+    batch: Batch
+    rows: list[Any]
+    turn: Turn
+    future: "Future[list[Any]]" = field(default_factory=Future)
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    results: list[Any] = field(default_factory=list)
+    submitted: float = 0.0
+    due: float = 0.0
+    taken: int = 0
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to do, or nobody wants it any longer."""
-        return self.is_abandoned or self.future.done()
-
-
-class SampleJob(Job):
-    """Images to draw, which may share batches with those of other requests.
-
-    Args:
-        seeds: One an image.
-        temperatures: One a level.
-        labels: One an image, or None.
-    """
-
-    def __init__(self, seeds: Sequence[int], temperatures: Sequence[float], labels: Sequence[int] | None) -> None:
-        super().__init__()
-        self.temperatures = list(temperatures)
-        self.waiting: deque[Image] = deque(
-            (seed, None if labels is None else labels[number]) for number, seed in enumerate(seeds)
-        )
-        self.images: list[Tensor] = []
-
-
-Share = tuple[SampleJob, list[Image]]  # what a batch holds of a job
+        """Whether nothing is left to start, or nobody waits for it any longer."""
+        return self.turn.is_abandoned or self.future.done() or self.taken == len(self.rows)
 
 
 class ModelWorker:
-    """Runs jobs one after another, the oldest first; what the model gives for a seed never depends on who else asks.
+    """Runs calls in batches, the one that is due first, and with it others of its kind.
 
-    Batches for drawing are always of one size, filled up with images that nobody gets, since the last bit of a
-    convolution may depend on it.
+    A call is due at its request's arrival plus ten times the seconds of work that the request has asked for, so that
+    drawing one image does not wait for many scores. Images drawn from seeds never depend on who else asks: the size of
+    their batches is always one of :attr:`sizes`, filled up with rows that nobody gets, since the last bit of a
+    convolution may depend on it. Where the model holds a continuous flow, whose solver takes its steps for a whole
+    batch or its noise from the context of the caller, calls share no batch.
 
     Args:
         model: To use.
-        max_jobs: That wait or run.
-        batch_size: Images drawn at a time.
-        on_batch: Called with the number of images that were asked for of each batch.
+        batch_size: Images drawn at a time; larger batches are used where they give the same images to the last bit.
+        on_batch: Called with the number of rows of each batch of drawn images.
+        on_wait: Called with the seconds that each call has waited for its first batch.
     """
 
     def __init__(
-        self, model: ImageModel, max_jobs: int, batch_size: int, on_batch: Callable[[int], None] = lambda _: None
+        self,
+        model: ImageModel,
+        batch_size: int = 16,
+        on_batch: Callable[[int], None] = lambda _: None,
+        on_wait: Callable[[float], None] = lambda _: None,
     ) -> None:
-        self._model, self._max_jobs, self._batch_size, self._on_batch = model, max_jobs, batch_size, on_batch
-        self._jobs: deque[Job] = deque()
+        self.model = model
+        self._on_batch, self._on_wait = on_batch, on_wait
+        solvers = [module.solvers for module in model.modules() if isinstance(module, ContinuousFlow)]
+        self._is_shared = not solvers
+        if any("dopri5" in names for names in solvers):
+            batch_size = 1
+        self.sizes = _equal_sizes(model, batch_size) if self._is_shared else [batch_size]
+        self._calls: list[Call] = []
         self._changed = threading.Condition()
-        self._is_stopping = False
-        self._seconds_a_step = 0.1
+        self._rates: dict[Run, float] = defaultdict(lambda: 0.002)  # seconds per unit of weight
+        self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
     @property
-    def depth(self) -> int:
-        """How many jobs wait or run."""
-        return len(self._jobs)
+    def is_alive(self) -> bool:
+        """Whether calls are served."""
+        return self._thread.is_alive()
 
-    def check(self) -> None:
-        """Raise if no jobs are taken.
+    @property
+    def backlog(self) -> float:
+        """Estimated seconds of work that waits."""
+        with self._changed:
+            return sum(self._seconds(call, len(call.rows) - call.taken) for call in self._calls)
 
-        Raises:
-            ApiError: If so: 503.
-        """
-        if self._is_stopping or not self._thread.is_alive():
-            raise stopping()
-
-    def submit(self, job: Job) -> None:
-        """Take a job.
+    def submit(self, call: Call) -> None:
+        """Take a call; its future is settled on the worker's thread.
 
         Raises:
-            ApiError: If the queue is full, or the worker is stopping.
+            ModelEndedError: If the worker has died or is closed, or the request was abandoned.
         """
         with self._changed:
-            if self._is_stopping:
-                raise stopping()
-            if len(self._jobs) >= self._max_jobs:
-                after = max(1, round(self._seconds_a_step * len(self._jobs)))
-                raise ApiError(503, "queue_full", f"{len(self._jobs)} requests are waiting; come again", after)
-            self._jobs.append(job)
+            if self._is_closing or call.turn.is_abandoned or not self.is_alive:
+                raise ModelEndedError
+            call.turn.seconds += self._seconds(call, len(call.rows))
+            call.submitted = time.monotonic()
+            call.due = call.turn.arrived + _PATIENCE * call.turn.seconds
+            self._calls.append(call)
             self._changed.notify()
 
-    def abandon(self, job: Job) -> None:
-        """Let go of a job whose answer nobody waits for; a slot is free once no work is done for it."""
+    def abandon(self, turn: Turn) -> None:
+        """Drop what a request still waits for."""
         with self._changed:
-            job.is_abandoned = True
-            if job in self._jobs and not job.is_running:
-                self._jobs.remove(job)
+            turn.is_abandoned = True
+            dropped = [call for call in self._calls if call.turn is turn]
+            self._calls = [call for call in self._calls if call.turn is not turn]
+        for call in dropped:
+            _settle(call.future, error=ModelEndedError())
 
-    def stop(self, seconds: float) -> None:
-        """Take no more jobs, and refuse in some seconds those that are not done by then."""
-        self._is_stopping = True
-        timer = threading.Timer(seconds, self._refuse_all)
-        timer.daemon = True
-        timer.start()
-
-    def _refuse_all(self) -> None:
+    def close(self) -> None:
+        """End the thread once its calls are served."""
         with self._changed:
-            for job in self._jobs:
-                _settle(job.future, error=stopping())
+            self._is_closing = True
+            self._changed.notify()
+
+    def _seconds(self, call: Call, rows: int) -> float:
+        return rows * call.batch.weight * self._rates[call.batch.run]
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._jobs:
-                    self._changed.wait()
-                first = self._jobs[0]
-                first.is_running = True
-            begun = time.perf_counter()
-            if isinstance(first, SampleJob):
-                self._draw()
-            else:
-                self._work(first)
-            with self._changed:
-                seconds = time.perf_counter() - begun
-                self._seconds_a_step += 0.1 * (seconds - self._seconds_a_step)
-                self._jobs = deque(job for job in self._jobs if not job.is_over)
-
-    def _work(self, job: Job) -> None:
-        assert job.work is not None
         try:
-            _settle(job.future, job.work(self._model))
-        except Exception as error:
-            _settle(job.future, error=error)
-        with self._changed:
-            job.is_running = False
+            while (parts := self._next()) is not None:
+                self._serve(parts)
+        finally:  # whatever went wrong, nobody waits for ever
+            with self._changed:
+                calls, self._calls = self._calls, []
+            for call in calls:
+                _settle(call.future, error=ModelEndedError())
 
-    def _draw(self) -> None:
-        """Draw one batch: images of the oldest job, and as many of others as there is room for."""
-        shares: list[Share] = []
+    def _next(self) -> list[tuple[Call, list[Any]]] | None:
+        """Return the rows of the next batch by call; None when the worker is closed and has nothing to do."""
         with self._changed:
-            room = self._batch_size
-            for job in self._jobs:
-                if isinstance(job, SampleJob) and not job.is_over and room:
-                    shares.append((job, [job.waiting.popleft() for _ in range(min(room, len(job.waiting)))]))
-                    room -= len(shares[-1][1])
-                    job.is_running = True
-        if shares:
-            self._draw_together(shares)
-        with self._changed:
-            for job, _ in shares:
-                job.is_running = False
+            self._calls = [call for call in self._calls if not call.is_over]
+            while not self._calls:
+                if self._is_closing:
+                    return None
+                self._changed.wait()
+            mates = self._mates(min(self._calls, key=lambda call: call.due))
+            parts = []
+            room = self._room(mates)
+            for call in mates:
+                rows = call.rows[call.taken : call.taken + room]
+                if rows:
+                    if not call.taken:
+                        self._on_wait(time.monotonic() - call.submitted)
+                    call.taken += len(rows)
+                    room -= len(rows)
+                    parts.append((call, rows))
+            return parts
 
-    def _draw_together(self, shares: list[Share]) -> None:
+    def _mates(self, first: Call) -> list[Call]:
+        """Return the calls that may share a batch with one, in the order in which they are due, it being the first."""
+        if not self._is_shared:
+            return [first]
+        kind = (first.batch.run, first.batch.key)
+        return sorted(
+            (call for call in self._calls if (call.batch.run, call.batch.key) == kind), key=lambda call: call.due
+        )
+
+    def _room(self, mates: Sequence[Call]) -> int:
+        """Return how many rows a batch of these calls has."""
+        must_fill = any(call.batch.must_fill for call in mates)
+        if not self._is_shared and not must_fill:
+            return len(mates[0].rows)  # the noise in the context of its caller is that of all rows
+        if not must_fill:
+            return mates[0].batch.largest
+        waiting = sum(len(call.rows) - call.taken for call in mates)
+        # Rather a smaller batch than one that is filled up with more than half of the smallest.
+        small, largest = self.sizes[0], self.sizes[-1]
+        return min(largest, max(small, (waiting + small // 2) // small * small))
+
+    def _serve(self, parts: list[tuple[Call, list[Any]]]) -> None:
+        batch = parts[0][0].batch
+        rows = [row for _, part in parts for row in part]
+        full = any(call.batch.must_fill for call, _ in parts)
+        size = next((size for size in self.sizes if size >= len(rows)), len(rows)) if full else len(rows)
+        begun = time.perf_counter()
         try:
-            images = self._decode([(image, job.temperatures) for job, part in shares for image in part])
+            results = parts[0][0].context.run(batch.run, self.model, rows, size)
         except Exception as error:
-            if len(shares) == 1:
-                _settle(shares[0][0].future, error=error)
+            if len(parts) == 1:
+                _settle(parts[0][0].future, error=error)
                 return
-            # What one of them asks for may be impossible, which is not the fault of the others.
-            for share in shares:
-                self._draw_together([share])
+            for one in parts:  # what one of them asks for may be impossible, which is not the fault of the others
+                self._serve([one])
             return
-        self._on_batch(len(images))
-        for job, part in shares:
-            job.images += images[: len(part)]
-            images = images[len(part) :]
-            if not job.waiting:
-                _settle(job.future, job.images)
+        self._learn(batch, size, time.perf_counter() - begun)
+        if full:
+            self._on_batch(len(rows))
+        start = 0
+        for call, part in parts:
+            call.results += results[start : start + len(part)]
+            start += len(part)
+            if len(call.results) == len(call.rows):
+                _settle(call.future, call.results)
 
-    @torch.no_grad()
-    def _decode(self, rows: list[tuple[Image, list[float]]]) -> list[Tensor]:
-        filled = rows + [rows[-1]] * (self._batch_size - len(rows))
-        noise = [self._model.base_noise([seed], temperatures) for (seed, _), temperatures in filled]
-        labels = [label for (_, label), _ in filled if label is not None]
-        together = [torch.cat(level) for level in zip(*noise, strict=True)]
-        return list(self._model.decode(together, torch.tensor(labels) if labels else None).cpu()[: len(rows)])
+    def _learn(self, batch: Batch, size: int, seconds: float) -> None:
+        with self._changed:
+            rate = seconds / (size * batch.weight)
+            known = self._rates.get(batch.run)
+            self._rates[batch.run] = rate if known is None else known + 0.2 * (rate - known)
 
 
-def stopping() -> ApiError:
-    """Return the error of a server that stops."""
-    return ApiError(503, "stopping", "the server is stopping; come again", 5)
+@torch.no_grad()
+def _equal_sizes(model: ImageModel, batch_size: int) -> list[int]:
+    """Return the sizes of batches that give the images of ``batch_size`` to the last bit, here and now."""
+    largest = min(LARGEST_BATCH, images_at_a_time(model.flow.hidden_channels, model.flow.image_shape))
+    sizes = [batch_size]
+    if model.device.type != "cpu" or largest < 2 * batch_size:
+        return sizes
+    noise = model.base_noise(range(batch_size))
+    classes = model.flow.num_classes
+    context = None if classes is None else model.flow.embed(torch.arange(batch_size) % classes)
+
+    def decode(size: int) -> Tensor:
+        """Return the images of the same noise, again and again until there are so many."""
+        again = torch.arange(size) % batch_size
+        with full_precision(model.device):
+            return model.flow.decode([level[again] for level in noise], None if context is None else context[again])
+
+    expected = decode(batch_size)
+    for size in range(2 * batch_size, largest + 1, batch_size):
+        images = decode(size)
+        if not all(torch.equal(part, expected) for part in images.split(batch_size)):
+            break
+        sizes.append(size)
+    return sizes
 
 
 def _settle(future: "Future[Any]", value: Any = None, error: Exception | None = None) -> None:
-    # The timer of a stop may have been first, or nobody may wait any longer.
-    with suppress(InvalidStateError):
+    with suppress(InvalidStateError):  # nobody may wait any longer
         if error is None:
             future.set_result(value)
         else:

@@ -1,14 +1,9 @@
 """`glow serve` as a process."""
 
 import io
-import signal
 import socket
-import threading
-import time
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 import torch
 from PIL import Image
@@ -27,7 +22,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_same_seed_gives_the_same_picture_as_the_command(exported: Path, tmp_path: Path) -> None:
     assert main(["sample", f"--checkpoint={exported}", "--count=3", "--seed=5", f"--output={tmp_path / 'out'}"]) == 0
-    (tmp_path / "key").write_text("a-key\n")
+    (tmp_path / "key").write_text("another-key\na-key\n")
     with served(exported, f"--api-key-file={tmp_path / 'key'}") as (_, client):
         headers = {"accept": "image/png", "authorization": "Bearer a-key"}
         for seed in (5, 6, 7):
@@ -43,46 +38,12 @@ def pixels(content: bytes) -> bytes:
         return picture.tobytes()
 
 
-@pytest.mark.slow
-def test_sigterm_under_load_answers_what_was_taken_on(exported: Path) -> None:
-    found: list[Any] = []
-
-    def ask() -> None:
-        with httpx.Client(base_url=client.base_url, timeout=30) as own:
-            while True:
-                try:
-                    found.append(own.post("/v1/sample", json={"count": 4}).status_code)
-                except httpx.TransportError as error:
-                    # Refused or closed before anything was sent is no loss; to be cut off while waiting would be.
-                    found.append(type(error))
-                    return
-                if found[-1] == 503:
-                    return
-
-    with served(exported) as (process, client):
-        threads = [threading.Thread(target=ask) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        while len(found) < 16:
-            time.sleep(0.01)
-        begun = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-        assert time.monotonic() - begun < 10
-        for thread in threads:
-            thread.join(30)
-        assert process.returncode in (0, -signal.SIGTERM, 143)
-    assert set(found) <= {200, 503, httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError}
-    assert found.count(200) >= 16
-    assert httpx.ReadTimeout not in found
-
-
 def test_open_to_the_world_without_a_key_is_warned_of(
     exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls: list[tuple[object, ...]] = []
 
-    def served(_: object, sockets: list[socket.socket], seconds: float) -> None:
+    def served(_: object, sockets: list[socket.socket], seconds: float, **__: object) -> None:
         calls.append((sockets[0].getsockname()[0], seconds))
         for one in sockets:
             one.close()
@@ -106,7 +67,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     return code, line
 
 
-@pytest.mark.parametrize("key", ["", " ", "schl\u00fcssel", "two words", "tab\tinside"])
+@pytest.mark.parametrize("key", ["", " ", "schl\u00fcssel"])
 def test_a_key_that_no_client_could_send_is_refused(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,7 +124,7 @@ def test_a_direction_of_another_model_is_left_out(
         offered.append(directions)
 
     monkeypatch.setattr("glow_app.server.create_app", served)
-    monkeypatch.setattr("glow_app.server.run_server", lambda *_: None)
+    monkeypatch.setattr("glow_app.server.run_server", lambda *_, **__: None)
     other = tiny_model(num_classes=3)
     levels = [torch.zeros(shape) for shape in other.flow.latent_shapes]
     save_direction(Direction(levels, 3), "smile", other, tmp_path)

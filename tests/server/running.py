@@ -1,10 +1,11 @@
 """A server on a port of its own, in a thread of the tests, and pictures to send."""
 
+import asyncio
 import base64
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,8 +25,14 @@ from glow_app.server.run import bind, configured
 def running(app: FastAPI, head_seconds: float = 5.0) -> Iterator[httpx.Client]:
     """Yield a client of a server that runs until the end."""
     sockets = bind("127.0.0.1", 0)
-    server = uvicorn.Server(configured(app, head_seconds, "warning"))
-    thread = threading.Thread(target=server.run, args=[sockets], daemon=True)
+    server = uvicorn.Server(configured(app, head_seconds, log_level="warning"))
+
+    async def serve() -> None:
+        app.state.loop = asyncio.get_running_loop()
+        await server.serve(sockets)
+        await app.state.decoder.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
     while not server.started:
         assert thread.is_alive()
@@ -60,3 +67,12 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
     assert set(body["error"]) == {"code", "message", "request_id"}
     assert body["error"]["request_id"] == response.headers["x-request-id"]
     return body["error"]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for something that happens soon on another thread."""
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen")

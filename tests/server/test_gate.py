@@ -1,24 +1,31 @@
 """What comes to the door: bodies without end, without haste or without a key."""
 
+import json
+import logging
+import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from registry import tiny_model
-from running import error_of, running
+from running import error_of, running, wait_until
+from test_worker import Held
 
 from glow_app.server import Limits, create_app
+from glow_app.server.log import log_config
 
 KEY = "correct-horse"
 JSON = {"content-type": "application/json"}
+HEAD = b"POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
     limits = Limits(body_bytes=100_000, body_seconds=0.5)
-    with running(create_app(tiny_model(), limits), head_seconds=0.5) as client:
+    with running(create_app(tiny_model(), limits, hosts=["x"]), head_seconds=0.5) as client:
         yield client
 
 
@@ -57,11 +64,11 @@ def test_a_body_is_bounded_declared_or_not(client: httpx.Client) -> None:
 
 
 def test_bodies_of_all_requests_together_are_bounded() -> None:
-    app = create_app(tiny_model(), Limits(body_bytes=10, body_seconds=2))
+    app = create_app(tiny_model(), Limits(body_bytes=10, body_seconds=2), hosts=["x"])
     with running(app) as client:
         head = b"POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n"
         address = (client.base_url.host, client.base_url.port or 0)
-        waiting = [socket.create_connection(address) for _ in range(17)]
+        waiting = [socket.create_connection(address) for _ in range(9)]
         for connection in waiting:
             connection.sendall(head + b" " * 9)
             time.sleep(0.02)
@@ -93,8 +100,11 @@ def test_slow_bodies_heads_and_silence_are_cut_off(client: httpx.Client) -> None
         b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"CONNECT evil.example:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 1000 + b"\r\n",
     ],
-    ids=["control", "lengths", "tls", "long"],
+    ids=["control", "lengths", "tls", "long", "both", "host", "many"],
 )
 def test_what_is_no_http_is_refused(request_bytes: bytes, client: httpx.Client) -> None:
     assert raw(client, request_bytes).startswith(b"HTTP/1.1 400")
@@ -107,17 +117,22 @@ def test_the_type_of_a_body(client: httpx.Client) -> None:
         assert (response.status_code, error_of(response)["code"]) == (415, "not_json")
 
 
-def test_a_request_is_numbered_by_the_server_alone(client: httpx.Client) -> None:
-    sent = {"x-request-id": "mine\tevil"}
-    first, second = client.get("/healthz", headers=sent), client.get("/healthz", headers=sent)
-    assert len({first.headers["x-request-id"], second.headers["x-request-id"], "mine\tevil"}) == 3
+def test_a_request_has_the_number_of_the_proxy_where_it_is_one(client: httpx.Client) -> None:
+    numbers = [
+        client.get("/healthz", headers={"x-request-id": sent}).headers["x-request-id"]
+        for sent in ("Root=1-67891233-abcdef", "mine\tevil", "mine\tevil", "a" * 129)
+    ]
+    assert numbers[0] == "Root=1-67891233-abcdef"
+    assert len(set(numbers)) == 4
+    assert all(re.fullmatch("[0-9a-f]{32}", number) for number in numbers[1:])
+    first = client.get("/healthz")
     assert "script-src 'self'" in first.headers["content-security-policy"]
     assert first.headers["x-content-type-options"] == "nosniff"
     assert "server" not in first.headers
 
 
 def test_the_key_opens_and_nothing_else_does() -> None:
-    with running(create_app(tiny_model(), key=KEY)) as client:
+    with running(create_app(tiny_model(), keys=["other", KEY])) as client:
         for headers in ({}, {"authorization": f"Bearer {KEY}x"}, {"authorization": KEY}, {"authorization": "Bearer"}):
             for response in (client.get("/v1/info", headers=headers), client.post("/v1/sample", headers=headers)):
                 assert (response.status_code, error_of(response)["code"]) == (401, "no_key")
@@ -131,4 +146,135 @@ def test_the_key_opens_and_nothing_else_does() -> None:
             assert client.get(path).status_code == 200
         assert "securitySchemes" in client.get("/openapi.json").json()["components"]
     with pytest.raises(ValueError, match="the key has other characters"):
-        create_app(tiny_model(), key="schl\u00fcssel")
+        create_app(tiny_model(), keys=["schl\u00fcssel"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"images": [' + "0," * 20_000 + "0]}",
+        '{"temperature": [' + "[]," * 20_000 + "[]]}",
+        "{" + ",".join(f'"{number}":0' for number in range(8_000)) + "}",
+        "[" * 90_000,
+        '{"a":' * 19_000,
+    ],
+    ids=["numbers", "lists", "keys", "depth", "nested"],
+)
+def test_a_body_of_many_values_is_refused_before_it_is_parsed(body: str, client: httpx.Client) -> None:
+    response = client.post("/v1/sample", content=body, headers=JSON)
+    assert (response.status_code, error_of(response)["code"]) == (422, "too_many_values")
+
+
+def test_a_body_in_many_pieces_is_refused(client: httpx.Client) -> None:
+    pieces = b"1\r\n \r\n" * 20_000
+    assert b"400" in raw(client, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + pieces)[:20]
+
+
+def test_requests_without_end_on_one_connection_are_refused(client: httpx.Client) -> None:
+    answer = raw(client, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 5000)
+    assert answer.count(b"HTTP/1.1 200") < 100
+    assert client.get("/healthz").status_code == 200
+
+
+def test_a_client_that_never_reads_is_cut_off() -> None:
+    with running(create_app(tiny_model(), Limits(count=64)), head_seconds=0.3) as client:
+        address = (client.base_url.host, client.base_url.port or 0)
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(address)
+            body = b'{"count": 64}'
+            head = b"POST /v1/sample HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            request = head + b"Content-Length: 13\r\n\r\n" + body
+            is_cut_off = False
+            for _ in range(300):
+                try:
+                    connection.sendall(request)
+                except OSError:  # reset, or a broken pipe
+                    is_cut_off = True
+                    break
+                time.sleep(0.1)
+            assert is_cut_off
+
+
+def test_a_name_that_is_not_the_servers_is_refused() -> None:
+    with running(create_app(tiny_model(), hosts=["glow.example", "*.inner.example"])) as client:
+        port = client.base_url.port
+        for host in (
+            "127.0.0.1",
+            f"127.0.0.1:{port}",
+            "localhost:80",
+            "[::1]:8000",
+            "10.0.0.7",
+            "GLOW.example",
+            "a.inner.example",
+        ):
+            assert client.get("/v1/info", headers={"host": host}).status_code == 200, host
+        for host in ("evil.example", "glow.example.evil", "inner.example", "127.0.0.1.evil.example", "[::1", ""):
+            for path in ("/", "/v1/info", "/metrics"):
+                response = client.get(path, headers={"host": host})
+                assert (response.status_code, error_of(response)["code"]) == (421, "unknown_host"), host
+    with running(create_app(tiny_model(), hosts=["*"])) as client:
+        assert client.get("/v1/info", headers={"host": "anything"}).status_code == 200
+
+
+def test_a_line_of_the_log_has_no_query_and_no_forged_address(
+    client: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    headers = {"x-forwarded-for": "1.2.3.4, forged", "traceparent": trace, "x-request-id": "abc"}
+    logger = logging.getLogger("glow_app.access")
+    logger.addHandler(caplog.handler)
+    logger.propagate, level = False, logger.level
+    logger.setLevel(logging.DEBUG)
+    try:
+        client.get("/v1/info%0aforged?key=secret", headers=headers)
+        client.get("/healthz")
+        wait_until(lambda: len(caplog.records) == 2)  # a line is written after the answer
+    finally:
+        logger.removeHandler(caplog.handler)
+        logger.setLevel(level)
+    (first, probe) = caplog.records
+    fields = first.__dict__["fields"]
+    assert fields.pop("duration_ms") > 0
+    assert fields == {
+        "client": "127.0.0.1",
+        "method": "GET",
+        "path": "/v1/info%0Aforged",
+        "status": 404,
+        "request_id": "abc",
+        "trace_id": "0af7651916cd43dd8448eb211c80319c",
+    }
+    assert "secret" not in first.getMessage()
+    assert (first.levelno, probe.levelno) == (logging.INFO, logging.DEBUG)
+    formatted = log_config("json", "INFO")["formatters"]["json"]["()"]().format(first)
+    assert json.loads(formatted)["request_id"] == "abc"
+
+
+def test_a_server_that_stops_refuses_what_is_not_there_yet_and_finishes_the_rest() -> None:
+    app = create_app(tiny_model(), Limits(body_seconds=20), hosts=["x"])
+    gate, worker = app.state.gate, app.state.current.service.worker
+    with running(app) as client:
+        held = Held(worker)
+        answers: dict[str, bytes] = {}
+
+        def ask(name: str, sent: bytes) -> threading.Thread:
+            thread = threading.Thread(target=lambda: answers.update({name: raw(client, sent)}))
+            thread.start()
+            return thread
+
+        whole = HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}"
+        threads = [ask("half", HEAD + b"Content-Length: 99\r\n\r\n{"), ask("whole", whole)]
+        while not (gate.depth == 1 and gate.held == 3):
+            time.sleep(0.01)
+        client.get("/healthz")
+        app.state.loop.call_soon_threadsafe(gate.stop)
+        threads[0].join(10)
+        assert answers["half"].startswith(b"HTTP/1.1 503")
+        assert b"retry-after: 5" in answers["half"].lower()
+        assert b'"code":"stopping"' in answers["half"]
+        response = client.get("/readyz")
+        assert (response.status_code, error_of(response)["code"]) == (503, "stopping")
+        assert client.post("/v1/sample", json={}).headers["retry-after"] == "5"
+        held.let_go()
+        threads[1].join(10)
+        assert answers["whole"].startswith(b"HTTP/1.1 200")

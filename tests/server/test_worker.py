@@ -1,17 +1,20 @@
-"""The worker: batches across requests, a bounded queue, and work that nobody waits for."""
+"""The worker: batches across requests, the order in which calls are served, and work that nobody waits for."""
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import CancelledError
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import pytest
 import torch
-from registry import tiny_model
+from registry import random_images, tiny_model
 
+from glow_app import generation
 from glow_app.model import ImageModel
-from glow_app.server.errors import ApiError
-from glow_app.server.worker import Job, ModelWorker, SampleJob
+from glow_app.seeding import image_generators
+from glow_app.server.shared import SharedModel, sample_call
+from glow_app.server.worker import Batch, Call, ModelEndedError, ModelWorker, Turn
+
+Build = Callable[..., ModelWorker]
 
 
 @pytest.fixture(scope="module")
@@ -19,142 +22,222 @@ def model() -> ImageModel:
     return tiny_model(num_classes=4)
 
 
+@pytest.fixture
+def build(model: ImageModel) -> Iterator[Build]:
+    workers = []
+
+    def made(**options: Any) -> ModelWorker:
+        workers.append(ModelWorker(model, 4, **options))
+        return workers[-1]
+
+    yield made
+    for worker in workers:
+        worker.close()
+
+
 class Held:
-    """A job that keeps the worker busy until it is let go."""
+    """A call that keeps the worker busy until it is let go."""
 
     def __init__(self, worker: ModelWorker) -> None:
-        self._go, self._begun = threading.Event(), threading.Event()
-        self.job = Job(self._wait)
-        worker.submit(self.job)
-        assert self._begun.wait(10)
+        self._go, begun = threading.Event(), threading.Event()
 
-    def _wait(self, _: ImageModel) -> str:
-        self._begun.set()
-        assert self._go.wait(30)
-        return "held"
+        def wait(_: ImageModel, rows: list[Any], size: int) -> list[Any]:
+            begun.set()
+            assert self._go.wait(30)
+            return ["held"]
+
+        self.call = Call(Batch(wait), [None], Turn())
+        worker.submit(self.call)
+        assert begun.wait(10)
 
     def let_go(self) -> Any:
         self._go.set()
-        return self.job.future.result(10)
+        return self.call.future.result(10)
 
 
-Build = Callable[..., ModelWorker]
+def drawn(worker: ModelWorker, seeds: range, temperatures: list[float], label: int) -> Call:
+    call = sample_call(seeds, temperatures, [label] * len(seeds), Turn())
+    worker.submit(call)
+    return call
 
 
-@pytest.fixture
-def build(model: ImageModel) -> Build:
-    def made(max_jobs: int = 8, **options: Any) -> ModelWorker:
-        return ModelWorker(model, max_jobs, 4, **options)
-
-    return made
-
-
-def alone(model: ImageModel, seeds: range, temperature: list[float], label: int) -> torch.Tensor:
+def alone(model: ImageModel, seeds: range, temperatures: list[float], label: int) -> torch.Tensor:
     """Return images as `glow sample` draws them: in full batches of 4."""
-    labels = torch.full((4,), label)
-    padded = [*seeds, *[seeds[-1]] * (4 - len(seeds))]
-    return model.sample(4, temperature, padded, labels)[: len(seeds)]
+    parts = [list(seeds[start : start + 4]) for start in range(0, len(seeds), 4)]
+    images = [model.sample(4, temperatures, [*p, *[p[-1]] * (4 - len(p))], torch.full((4,), label)) for p in parts]
+    return torch.cat([part[: len(p)] for part, p in zip(images, parts, strict=True)])
 
 
 def test_a_seed_gives_the_same_image_whoever_else_asks(model: ImageModel, build: Build) -> None:
     sizes: list[int] = []
     worker = build(on_batch=sizes.append)
+    worker.sizes = [4]
     held = Held(worker)
     asked = [(range(3), [0.5, 0.9], 0), (range(7, 8), [1.0, 1.0], 1), (range(20, 25), [0.7, 0.0], 3)]
-    jobs = [SampleJob(seeds, temperatures, [label] * len(seeds)) for seeds, temperatures, label in asked]
-    for job in jobs:
-        worker.submit(job)
-    assert worker.depth == 4
-    assert held.let_go() == "held"
-    for job, (seeds, temperatures, label) in zip(jobs, asked, strict=True):
-        found = torch.stack(job.future.result(10))
-        parts = [alone(model, seeds[start : start + 4], temperatures, label) for start in range(0, len(seeds), 4)]
-        assert torch.equal(found, torch.cat(parts))
+    calls = [drawn(worker, *one) for one in asked]
+    assert held.let_go() == ["held"]
+    for call, one in zip(calls, asked, strict=True):
+        assert torch.equal(torch.cat(call.future.result(10)), alone(model, *one))
     assert sizes == [4, 4, 1]
 
 
-def test_the_queue_is_bounded(build: Build) -> None:
-    worker = build(max_jobs=2)
+def test_larger_batches_are_used_where_they_give_the_same_images(model: ImageModel, build: Build) -> None:
+    sizes: list[int] = []
+    worker = build(on_batch=sizes.append)
+    worker.sizes = [4, 8, 12]
     held = Held(worker)
-    waiting = SampleJob([1], [0.7, 0.7], [0])
-    worker.submit(waiting)
-    with pytest.raises(ApiError) as raised:
-        worker.submit(Job(lambda _: None))
-    assert (raised.value.status, raised.value.code) == (503, "queue_full")
-    assert raised.value.retry_after is not None
-    assert raised.value.retry_after >= 1
+    asked = [(range(5), [0.5, 0.9], 0), (range(7, 8), [1.0, 1.0], 1), (range(20, 25), [0.7, 0.0], 3)]
+    calls = [drawn(worker, *one) for one in asked]
     held.let_go()
-    assert len(waiting.future.result(10)) == 1
+    for call, one in zip(calls, asked, strict=True):
+        assert (torch.cat(call.future.result(10)).short() - alone(model, *one).short()).abs().max() <= 1
+    assert sizes == [11]
 
 
-def test_what_waits_is_given_up_at_once_and_what_runs_keeps_its_slot(build: Build) -> None:
-    worker = build(max_jobs=2)
-    held, waiting = Held(worker), SampleJob([1], [0.7, 0.7], [0])
-    worker.submit(waiting)
-    worker.abandon(waiting)
-    assert worker.depth == 1
-    worker.abandon(held.job)
-    assert worker.depth == 1, "work goes on"
-    after = SampleJob([2], [0.7, 0.7], [0])
-    worker.submit(after)
+def test_sizes_that_change_a_bit_are_not_used(model: ImageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, offered = model.flow.decode, ModelWorker(model, 4).sizes
+    assert offered[0] == 4
+
+    def changed(latents: Any, context: Any = None) -> torch.Tensor:
+        return decode(latents, context) * (1 + 1e-7 * (len(latents[0]) > 8))
+
+    monkeypatch.setattr(model.flow, "decode", changed)
+    assert set(ModelWorker(model, 4).sizes) <= {4, 8}
+
+
+def test_calls_of_requests_are_those_of_the_model(model: ImageModel, build: Build) -> None:
+    worker, images, labels = build(), random_images(5), torch.tensor([0, 1, 2, 3, 0])
+    shared = cast(ImageModel, SharedModel(worker, Turn()))
+    expected = model.encode(images, labels)
+    for found, level in zip(shared.encode(images, labels), expected, strict=True):
+        torch.testing.assert_close(found, level)
+    assert torch.equal(shared.decode(expected, labels), images)
+    for given in (None, labels):
+        bits = [one.draws(images, given, 3, image_generators(range(5))).bits for one in (shared, model)]
+        torch.testing.assert_close(*bits)
+    assert torch.equal(generation.infer_labels(shared, images), generation.infer_labels(model, images))
+    assert torch.equal(shared.sample(3, 0.7, 5, labels[:3]), model.sample(3, 0.7, 5, labels[:3]))
+
+
+def test_requests_share_batches_of_each_kind(model: ImageModel, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    encode = model.encode
+
+    def counted(images: torch.Tensor, labels: torch.Tensor | None) -> list[torch.Tensor]:
+        sizes.append(len(images))
+        return encode(images, labels)
+
+    monkeypatch.setattr(model, "encode", counted)
+    worker = build()
+    held = Held(worker)
+    images, labels = random_images(3), torch.tensor([0, 1, 2])
+    threads = [
+        threading.Thread(target=SharedModel(worker, Turn()).encode, args=(images, labels), daemon=True)
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    while len(worker._calls) < 5:
+        assert all(thread.is_alive() for thread in threads)
+    held.let_go()
+    for thread in threads:
+        thread.join(10)
+    assert sizes == [12]
+
+
+def test_a_small_call_overtakes_large_ones_and_none_waits_for_ever(build: Build) -> None:
+    worker, order, now = build(), [], 0.0
+    held = Held(worker)
+
+    def ask(name: str, rows: int) -> Call:
+        def run(_: ImageModel, rows: list[Any], size: int) -> list[Any]:
+            order.append(name)
+            return rows
+
+        worker._rates[run] = 0.1
+        call = Call(Batch(run), [None] * rows, Turn(lambda: now))
+        worker.submit(call)
+        return call
+
+    calls = [ask("large", 20), ask("medium", 10)]
+    now = 5.0
+    calls.append(ask("small", 1))
+    now = 100.0
+    calls.append(ask("late", 1))
+    held.let_go()
+    for call in calls:
+        call.future.result(10)
+    assert order == ["small", "medium", "large", "late"]
+
+
+def test_what_waits_is_given_up_at_once(build: Build) -> None:
+    worker = build()
+    held, waiting = Held(worker), drawn(worker, range(1), [0.7, 0.7], 0)
+    before = worker.backlog
+    worker.abandon(waiting.turn)
+    assert worker.backlog < before
+    with pytest.raises(ModelEndedError):
+        waiting.future.result(10)
+    with pytest.raises(ModelEndedError):
+        worker.submit(Call(waiting.batch, waiting.rows, waiting.turn))
+    after = drawn(worker, range(2, 3), [0.7, 0.7], 0)
     held.let_go()
     assert len(after.future.result(10)) == 1
-    assert not waiting.future.done()
 
 
 def test_images_of_an_abandoned_request_are_not_drawn_to_the_end(build: Build) -> None:
     sizes: list[int] = []
-    worker: ModelWorker
 
     def after_a_batch(size: int) -> None:
         sizes.append(size)
-        worker.abandon(job)
+        worker.abandon(call.turn)
 
     worker = build(on_batch=after_a_batch)
-    held, job = Held(worker), SampleJob(range(40), [0.7, 0.7], [0] * 40)
-    worker.submit(job)
+    worker.sizes = [4]
+    held = Held(worker)
+    call = drawn(worker, range(40), [0.7, 0.7], 0)
     held.let_go()
-    last = SampleJob([1], [0.7, 0.7], [0])
-    worker.submit(last)
-    last.future.result(10)
+    drawn(worker, range(1), [0.7, 0.7], 0).future.result(10)
     assert sizes[0] == 4
     assert sum(sizes) <= 9
 
 
 def test_what_one_request_breaks_is_not_broken_for_others(model: ImageModel, build: Build) -> None:
     worker = build()
+    worker.sizes = [4]
     held = Held(worker)
-    good, bad = SampleJob([1], [0.7, 0.7], [2]), SampleJob([2], [0.7, float("nan")], [2])
-    failing = Job(lambda _: 1 / 0)
-    for job in (good, bad, failing):
-        worker.submit(job)
+    good, bad = drawn(worker, range(1, 2), [0.7, 0.7], 2), drawn(worker, range(2, 3), [0.7, 0.7], 99)
     held.let_go()
-    assert torch.equal(torch.stack(good.future.result(10)), alone(model, range(1, 2), [0.7, 0.7], 2))
-    with pytest.raises(ValueError, match="temperature is nan"):
+    assert torch.equal(torch.cat(good.future.result(10)), alone(model, range(1, 2), [0.7, 0.7], 2))
+    with pytest.raises(ValueError, match="labels are from"):
         bad.future.result(10)
-    with pytest.raises(ZeroDivisionError):
-        failing.future.result(10)
 
 
-def test_a_stop_lets_work_finish_and_refuses_the_rest(build: Build) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_leaves_nobody_waiting(build: Build) -> None:
+    def dies(_: ImageModel, rows: list[Any], size: int) -> list[Any]:
+        raise SystemExit
+
     worker = build()
-    held, waiting = Held(worker), SampleJob([1], [0.7, 0.7], [0])
-    worker.submit(waiting)
-    worker.check()
-    worker.stop(seconds=0.05)
-    for action in (worker.check, lambda: worker.submit(Job(lambda _: None))):
-        with pytest.raises(ApiError, match="is stopping"):
-            action()
-    with pytest.raises(ApiError, match="is stopping"):
-        waiting.future.result(10)
-    with pytest.raises((ApiError, CancelledError)):
-        held.let_go()
+    held = Held(worker)
+    calls = [Call(Batch(dies), [None], Turn()), drawn(worker, range(1), [0.7, 0.7], 0)]
+    calls[1].due = float("inf")
+    worker.submit(calls[0])
+    held.let_go()
+    for call in calls:
+        with pytest.raises(ModelEndedError):
+            call.future.result(10)
+    worker._thread.join(10)
+    assert not worker.is_alive
+    with pytest.raises(ModelEndedError):
+        worker.submit(Call(Batch(dies), [None], Turn()))
 
 
-def test_what_is_done_before_the_end_of_a_stop_is_answered(build: Build) -> None:
+def test_a_worker_that_is_closed_finishes_what_it_has(build: Build) -> None:
     worker = build()
-    held, waiting = Held(worker), SampleJob([1], [0.7, 0.7], [0])
-    worker.submit(waiting)
-    worker.stop(seconds=30)
-    assert held.let_go() == "held"
+    held, waiting = Held(worker), drawn(worker, range(1), [0.7, 0.7], 0)
+    worker.close()
+    held.let_go()
     assert len(waiting.future.result(10)) == 1
+    worker._thread.join(10)
+    assert not worker.is_alive

@@ -21,7 +21,7 @@ from glow_app.generation import Direction
 from glow_app.images import png_bytes, to_pil
 from glow_app.model import ImageModel
 from glow_app.server import Limits, create_app
-from glow_app.server.worker import Job
+from glow_app.server.worker import Batch, Call, Turn
 
 expect.set_options(timeout=20_000)  # other work may be on the machine
 
@@ -40,15 +40,18 @@ class Site:
 
     @contextmanager
     def busy(self) -> Iterator[threading.Event]:
-        """Keep the model's worker at work until the event, or the end."""
+        """Keep the model's worker at work until the event, or the end, as a request would that has a slot."""
         done = threading.Event()
         begun = threading.Event()
 
-        def work(_: ImageModel) -> None:
+        def work(_: ImageModel, rows: list[Any], size: int) -> list[Any]:
             begun.set()
             done.wait(60)
+            self.app.state.gate.depth -= 1
+            return rows
 
-        self.app.state.worker.submit(Job(work))
+        self.app.state.gate.depth += 1
+        self.app.state.current.service.worker.submit(Call(Batch(work), [None], Turn()))
         assert begun.wait(20)
         try:
             yield done
@@ -58,10 +61,10 @@ class Site:
     def expect_depth(self, page: Page, depth: int) -> None:
         """Wait until so many jobs wait or run."""
         for _ in range(200):
-            if self.app.state.worker.depth == depth:
+            if self.app.state.gate.depth == depth:
                 return
             page.wait_for_timeout(50)
-        assert self.app.state.worker.depth == depth
+        assert self.app.state.gate.depth == depth
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def test_axe_finds_nothing(page: Page, site: Site, watch: Watch) -> None:
 
 def test_axe_finds_nothing_where_a_key_is_asked_for(page: Page, serve: Callable[..., Site], watch: Watch) -> None:
     watch.expected_statuses.add(401)
-    page.goto(serve(key="sesame").address)
+    page.goto(serve(keys=["sesame"]).address)
     page.get_by_label("Key").fill("wrong")
     page.get_by_role("button", name="Use this key").click()
     expect(page.locator("#key-error")).not_to_be_empty()

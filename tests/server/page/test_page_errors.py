@@ -26,7 +26,7 @@ def test_a_busy_server_is_asked_again(page: Page, serve: Serve, watch: Watch) ->
     page.goto(site.address)
     with site.busy() as done:
         press_draw(page)
-        expect(page.locator("#sample-task")).to_contain_text("the server is busy (1 requests are waiting")
+        expect(page.locator("#sample-task")).to_contain_text("the server is busy (1 request is waiting")
         expect(page.locator("#sample-task")).to_contain_text("again in 1 s")
         done.set()
         expect(page.locator(".card")).to_have_count(8)
@@ -45,7 +45,7 @@ def test_a_server_that_stays_busy_is_an_error_that_can_be_tried_again(page: Page
             with page.expect_response("**/v1/sample") as answer:
                 page.clock.run_for(1500)
             assert answer.value.status == 503
-        expect(alert).to_contain_text("1 requests are waiting; come again")
+        expect(alert).to_contain_text("1 request is waiting; try again in 1 s")
         expect(alert).to_contain_text("Request ")
     alert.get_by_role("button", name="Try again").click()
     expect(page.locator(".card")).to_have_count(8)
@@ -93,7 +93,7 @@ def test_what_takes_too_long_is_said(page: Page, serve: Serve, watch: Watch) -> 
 
 def test_the_key_is_asked_for_and_kept_in_this_tab_alone(page: Page, serve: Serve, watch: Watch) -> None:
     watch.expected_statuses.add(401)
-    site = serve(key="sesame")
+    site = serve(keys=["sesame"])
     page.goto(site.address)
     expect(page.get_by_role("heading", name="This server asks for a key")).to_be_visible()
     field, error = page.get_by_label("Key"), page.locator("#key-error")

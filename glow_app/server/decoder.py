@@ -1,0 +1,146 @@
+"""Pictures of requests, decoded in a process of their own that can be ended."""
+
+import asyncio
+import heapq
+import itertools
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import torch
+from torch import Tensor
+
+from glow_app.server.errors import ApiError
+from glow_app.server.limits import Limits
+
+__all__ = ["Decoder"]
+
+_HALF_LIFE = 30.0  # seconds after which half of a client's use is forgotten
+
+
+class Decoder:
+    """Decodes one picture at a time, for the clients in turn.
+
+    The process is ended when the request's task is cancelled, because its client left or its deadline passed, and when
+    a picture takes more seconds of a processor than allowed; another one takes its place. Next comes the picture whose
+    client has used the least time of late, and among those of one client the shortest, so that pictures made to be slow
+    delay those who sent them.
+
+    Args:
+        limits: Of a picture.
+        on_picture: Called with the seconds that each picture took.
+    """
+
+    def __init__(self, limits: Limits, on_picture: Callable[[float], None] = lambda _: None) -> None:
+        self._limits, self._on_picture = limits, on_picture
+        self._process: asyncio.subprocess.Process | None = None
+        self._is_taken = False
+        self._waiting: list[tuple[int, int, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+        self._used: dict[str, tuple[float, float]] = {}
+
+    async def read(self, text: str, image_shape: tuple[int, int, int], client: str) -> tuple[Tensor, str | None]:
+        """Return a picture in base64 as a uint8 tensor in a shape, and how it was changed for that.
+
+        Args:
+            text: A file's bytes in base64.
+            image_shape: Wanted (C, H, W).
+            client: Who sent it.
+        Raises:
+            ApiError: 422 for what is no base64 or is damaged, 415 for another format, 413 for too many pixels or too
+                much work. The message goes on after the picture's name.
+        """
+        async with self._turn(client, len(text)):
+            return await self._decoded(text.encode(), image_shape)
+
+    async def start(self) -> None:
+        """Start the process, so that the first picture need not wait for it."""
+        async with self._turn("", 0):
+            await self._running()
+
+    async def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+            self._process = None
+
+    async def _decoded(self, text: bytes, image_shape: tuple[int, int, int]) -> tuple[Tensor, str | None]:
+        limits = self._limits
+        job = {"size": len(text), "shape": image_shape, "pixels": limits.pixels, "side": limits.side}
+        process = await self._running()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        is_whole = False
+        try:
+            process.stdin.write(json.dumps({**job, "seconds": limits.decode_seconds}).encode() + b"\n" + text)
+            await process.stdin.drain()
+            answer = json.loads(await process.stdout.readline())
+            pixels = b""
+            if answer["status"] == 200:
+                channels, height, width = image_shape
+                pixels = await process.stdout.readexactly(channels * height * width)
+            is_whole = True
+        except (OSError, ValueError, asyncio.IncompleteReadError) as error:
+            message = f"takes more than {limits.decode_seconds} s to decode, or too much memory; send it as a plain PNG"
+            raise ApiError(413, "image_too_large", message) from error
+        finally:
+            if not is_whole:
+                await self.close()
+        if answer["status"] != 200:
+            raise ApiError(answer["status"], answer["code"], answer["message"])
+        return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(image_shape), answer["note"]
+
+    async def _running(self) -> asyncio.subprocess.Process:
+        if self._process is None or self._process.returncode is not None:
+            # Of a session of its own: Ctrl-C in a terminal is for the server, which ends the process itself.
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "glow_app.server.decoder_process",
+                str(self._limits.pixels),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        return self._process
+
+    @asynccontextmanager
+    async def _turn(self, client: str, size: int) -> AsyncIterator[None]:
+        if self._is_taken:
+            freed = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (int(self._use(client)), size, next(self._numbers), freed))
+            try:
+                await freed
+            except asyncio.CancelledError:
+                if freed.done() and not freed.cancelled():
+                    self._pass_on()  # it was this one's turn already
+                raise
+        self._is_taken = True
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = time.monotonic() - begun
+            self._used[client] = (self._use(client) + seconds, time.monotonic())
+            self._on_picture(seconds)
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            *_, freed = heapq.heappop(self._waiting)
+            if not freed.done():
+                freed.set_result(None)
+                return
+        self._is_taken = False
+
+    def _use(self, client: str) -> float:
+        """Return the seconds that a client has used of late, and forget those that are long gone."""
+        now = time.monotonic()
+        if len(self._used) > 1000:
+            self._used = {one: use for one, use in self._used.items() if now - use[1] < 10 * _HALF_LIFE}
+        seconds, at = self._used.get(client, (0.0, now))
+        return seconds * 0.5 ** ((now - at) / _HALF_LIFE)

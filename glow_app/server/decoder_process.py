@@ -1,0 +1,113 @@
+"""The process that decodes pictures of strangers: it may be killed at any moment, and can neither write nor grow.
+
+Run as ``python -m glow_app.server.decoder_process PIXELS``. On standard input, a line of JSON and a picture for each
+job; on standard output, a line of JSON and, where the picture could be read, its pixels.
+"""
+
+import base64
+import binascii
+import io
+import json
+import os
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from glow_app.data.decoding import decode_noted
+
+__all__ = ["FORMATS", "decode"]
+
+# What browsers show, all decoded by well-tried libraries; the others that Pillow knows stay closed to strangers.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+
+_MEMORY, _PIXEL_MEMORY = 2**29, 12  # bytes of address space beyond those at the start, and for each pixel
+_SCANS = 100  # of a JPEG; a progressive one has about ten, and each costs a pass over all pixels
+_NICE = 5  # others, such as the event loop, go first
+
+
+class _Refused(Exception):
+    """A picture that is not decoded: status, code and message of the answer."""
+
+
+def decode(text: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """Return what to answer, and the pixels, (C, H, W), uint8, or nothing where the picture is refused.
+
+    Args:
+        text: A file's bytes in base64.
+        job: ``shape``, wanted, and the largest ``pixels`` and ``side`` of the file's picture.
+    """
+    try:
+        pixels, note = _pixels(text, job)
+    except _Refused as refused:
+        status, code, message = refused.args
+        return {"status": status, "code": code, "message": message}, b""
+    return {"status": 200, "note": note}, pixels
+
+
+def _pixels(text: bytes, job: dict[str, Any]) -> tuple[bytes, str | None]:
+    try:
+        content = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _Refused(422, "not_base64", "no base64; expected the bytes of a file in base64") from error
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            width, height = picture.size
+            scans = content.count(b"\xff\xda") if picture.format == "JPEG" else 1
+    except Exception as error:  # Pillow's plugins share no narrower type
+        expected = ", ".join(FORMATS)
+        raise _Refused(415, "unknown_format", f"of no known format, or damaged; expected {expected}") from error
+    if width * height > job["pixels"] or max(width, height) > job["side"]:
+        raise _too_large(job)
+    if scans > _SCANS:
+        raise _Refused(413, "image_too_large", f"a JPEG of {scans} scans; at most {_SCANS} are accepted")
+    try:
+        array, note = decode_noted(content, tuple(job["shape"]), FORMATS)
+    except Exception as error:
+        raise _Refused(422, "damaged_image", "truncated or damaged") from error
+    return array.tobytes(), note
+
+
+def _too_large(job: dict[str, Any]) -> _Refused:
+    message = f"too large; at most {job['pixels']:,} pixels and {job['side']:,} a side are accepted"
+    return _Refused(413, "image_too_large", message)
+
+
+def _restrict(pixels: int) -> None:
+    """Go behind others, and do without files and without more memory than a picture of so many pixels takes."""
+    os.nice(_NICE)
+    for what in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+        resource.setrlimit(what, (0, 0))
+    with suppress(OSError):  # of Linux
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        size = pages * resource.getpagesize() + _MEMORY + _PIXEL_MEMORY * pixels
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+def _allow(seconds: int) -> None:
+    """End this process when it has used so many seconds of a processor more."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(usage.ru_utime + usage.ru_stime) + 1 + seconds, hard))
+
+
+def main() -> None:
+    """Decode what comes until there is no more."""
+    Image.init()
+    Image.MAX_IMAGE_PIXELS = None  # the job says how many
+    _restrict(int(sys.argv[1]))
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    while line := source.readline():
+        job = json.loads(line)
+        text = source.read(job["size"])
+        _allow(job["seconds"])
+        answer, pixels = decode(text, job)
+        sink.write(json.dumps(answer).encode() + b"\n" + pixels)
+        sink.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What a server logs: a line per request, as text or as JSON."""
+
+import ipaddress
+import json
+import logging
+import re
+import time
+from typing import Any
+from urllib.parse import quote
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from glow_app.server.limits import LogFormat
+
+__all__ = ["log_config", "log_request"]
+
+_LOG = logging.getLogger("glow_app.access")
+_PROBES = ("/healthz", "/readyz", "/metrics")
+_LEFT = 499  # for logs alone: the client left before it had its answer
+_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+
+
+def log_request(scope: Scope, headers: Headers, status: int, seconds: float) -> None:
+    """Log a request that is done; probes at the debug level. Neither query nor body are logged.
+
+    Args:
+        scope: Of ASGI.
+        headers: Of the request.
+        status: Of the answer; 0 where the client left before.
+        seconds: From its first byte to its answer.
+    """
+    level = logging.DEBUG if scope["path"] in _PROBES else logging.INFO
+    if not _LOG.isEnabledFor(level):
+        return
+    trace = _TRACE.fullmatch(headers.get("traceparent", ""))
+    fields = {
+        "client": _address(scope),
+        "method": scope["method"],
+        "path": quote(scope["path"])[:200],
+        "status": status or _LEFT,
+        "duration_ms": round(1000 * seconds, 1),
+        "request_id": scope["glow.request_id"],
+        **({"trace_id": trace[1]} if trace else {}),
+    }
+    _LOG.log(level, "%s", " ".join(map(str, fields.values())), extra={"fields": fields})
+
+
+def log_config(form: LogFormat, level: str) -> dict[str, Any]:
+    """Return the configuration of :mod:`logging` for a server.
+
+    Args:
+        form: ``text`` for people, ``json`` for programs, an object per line.
+        level: Such as ``INFO``.
+    """
+    text = {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s", "use_colors": None}
+    loggers = ("uvicorn", "glow_app.server", "glow_app.access")
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"text": text, "json": {"()": _JsonFormatter}},
+        "handlers": {"default": {"class": "logging.StreamHandler", "formatter": form, "stream": "ext://sys.stderr"}},
+        "loggers": {name: {"handlers": ["default"], "level": level, "propagate": False} for name in loggers},
+    }
+
+
+class _JsonFormatter(logging.Formatter):
+    """An object per line: time in UTC, level, logger, and the fields of a request or a message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{seconds}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            **getattr(record, "fields", {"message": record.getMessage()}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def _address(scope: Scope) -> str:
+    """Return the client's address; a proxy may hand on any text in its place."""
+    host = scope["client"][0] if scope.get("client") else ""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return "unknown"

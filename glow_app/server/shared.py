@@ -1,0 +1,148 @@
+"""A model as one request sees it: its calls go to the worker, which batches them with those of other requests."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from glow_app.draws import Draws
+from glow_app.model import ImageModel
+from glow_app.seeding import ImageGenerators
+from glow_app.server.worker import LARGEST_BATCH, Batch, Call, ModelWorker, Turn
+
+__all__ = ["SharedModel", "sample_call"]
+
+_EVALUATIONS = 256  # of the flow in one batch of scores, so that others need not wait long for it to end
+
+
+class SharedModel:
+    """Stands in for an :class:`ImageModel` in functions of :mod:`glow_app.generation`; use it from a thread of its own.
+
+    :meth:`encode`, :meth:`decode`, :meth:`sample` and :meth:`draws` wait for the worker; the rest is the model's own.
+
+    Args:
+        worker: That has the model.
+        turn: Of the request.
+    """
+
+    def __init__(self, worker: ModelWorker, turn: Turn) -> None:
+        self._worker, self._turn = worker, turn
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._worker.model, name)
+
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> list[Tensor]:
+        """See :meth:`ImageModel.encode <glow_app.model.ImageModel.encode>`."""
+        rows = _rows(images, labels)
+        return _columns(self._results(Batch(_encode, labels is None), rows))
+
+    def decode(self, latents: Sequence[Tensor], labels: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        """See :meth:`ImageModel.decode <glow_app.model.ImageModel.decode>`."""
+        if context is None:
+            context = self._worker.model.flow.embed(None if labels is None else labels.to(latents[0].device))
+        levels = zip(*(level.split(1) for level in latents), strict=True)
+        rows = list(zip(levels, [None] * len(latents[0]) if context is None else context.split(1), strict=True))
+        return torch.cat(self._results(Batch(_decode), rows))
+
+    def sample(
+        self,
+        num: int,
+        temperature: float | Sequence[float] = 1.0,
+        seeds: int | Sequence[int] = 0,
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        """See :meth:`ImageModel.sample <glow_app.model.ImageModel.sample>`."""
+        return ImageModel.sample(cast(ImageModel, self), num, temperature, seeds, labels)
+
+    def draws(
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        num_draws: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Draws:
+        """See :meth:`ImageModel.draws <glow_app.model.ImageModel.draws>`; the generator has to have one per image."""
+        assert isinstance(generator, ImageGenerators)
+        model = self._worker.model
+        evaluations = num_draws * (1 if labels is not None else model.flow.num_classes or 1)
+        rows = [(*row, one, num_draws) for row, one in zip(_rows(images, labels), generator.each, strict=True)]
+        largest = max(1, min(LARGEST_BATCH, _EVALUATIONS // evaluations))
+        batch = Batch(_draw, (num_draws, labels is None), evaluations, largest)
+        return Draws(torch.cat(self._results(batch, rows), dim=2), model.num_dims)
+
+    def _results(self, batch: Batch, rows: list[Any]) -> list[Any]:
+        call = Call(batch, rows, self._turn)
+        self._worker.submit(call)
+        return call.future.result()
+
+
+def sample_call(seeds: Sequence[int], temperatures: Sequence[float], labels: Sequence[int] | None, turn: Turn) -> Call:
+    """Return the call that draws the images of ``seeds``, whose results are uint8 images, (1, C, H, W) each.
+
+    Args:
+        seeds: One per image.
+        temperatures: One per level.
+        labels: One per image, or None.
+        turn: Of the request.
+    """
+    chosen: Sequence[int | None] = [None] * len(seeds) if labels is None else labels
+    rows = [(_Noise(seed, temperatures), label) for seed, label in zip(seeds, chosen, strict=True)]
+    return Call(Batch(_decode, must_fill=True), rows, turn)
+
+
+class _Noise(NamedTuple):
+    """Latents that are drawn from a seed when their batch begins."""
+
+    seed: int
+    temperatures: Sequence[float]
+
+
+def _rows(images: Tensor, labels: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
+    return list(zip(images.split(1), [None] * len(images) if labels is None else labels.split(1), strict=True))
+
+
+def _columns(rows: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    return [torch.cat(column) for column in zip(*rows, strict=True)]
+
+
+def _together(values: Sequence[Tensor | None]) -> Tensor | None:
+    given = [value for value in values if value is not None]
+    return torch.cat(given) if given else None
+
+
+def _encode(model: ImageModel, rows: list[Any], _: int) -> list[tuple[Tensor, ...]]:
+    images, labels = zip(*rows, strict=True)
+    latents = model.encode(torch.cat(images), _together(labels))
+    return list(zip(*(level.split(1) for level in latents), strict=True))
+
+
+def _decode(model: ImageModel, rows: list[Any], size: int) -> list[Tensor]:
+    filled = rows + [rows[-1]] * (size - len(rows))
+    drawn = iter(_noise(model, [latents for latents, _ in filled if isinstance(latents, _Noise)]))
+    latents = _columns([next(drawn) if isinstance(latents, _Noise) else latents for latents, _ in filled])
+    contexts = [context for _, context in filled]
+    labels = [context for context in contexts if isinstance(context, int)]
+    embedded = iter(
+        cast(Tensor, model.flow.embed(torch.tensor(labels, device=model.device))).split(1) if labels else ()
+    )
+    together = _together([next(embedded) if isinstance(context, int) else context for context in contexts])
+    return list(model.decode(latents, context=together).cpu().split(1)[: len(rows)])
+
+
+def _noise(model: ImageModel, each: list[_Noise]) -> list[tuple[Tensor, ...]]:
+    """Return the latents of each, one tensor per level, as :meth:`ImageModel.base_noise` gives them."""
+    if not each:
+        return []
+    levels = model.base_noise([one.seed for one in each])
+    factors = torch.tensor([one.temperatures for one in each]).to(levels[0])
+    scaled = [factors[:, number, None, None, None] * level for number, level in enumerate(levels)]
+    return list(zip(*(level.split(1) for level in scaled), strict=True))
+
+
+def _draw(model: ImageModel, rows: list[Any], _: int) -> list[Tensor]:
+    images, labels, each, num_draws = zip(*rows, strict=True)
+    generators = ImageGenerators("cpu")
+    generators.each = list(each)
+    bits = model.draws(torch.cat(images), _together(labels), num_draws[0], generators).bits
+    return list(bits.split(1, dim=2))

@@ -1,0 +1,135 @@
+"""The process that decodes pictures: ended when it takes too long, and shared fairly."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from registry import random_images
+from running import as_base64
+from test_pictures import png, scans
+
+from glow_app.server import Limits
+from glow_app.server.decoder import Decoder
+from glow_app.server.errors import ApiError
+
+SHAPE = (3, 8, 8)
+LIMITS = Limits(pixels=10**8, decode_seconds=0)  # and so at most one second
+
+
+def with_decoder(work: Callable[[Decoder], Awaitable[Any]], limits: Limits = LIMITS) -> Any:
+    """Run something with a decoder, bounded in time."""
+
+    async def run() -> Any:
+        decoder = Decoder(limits)
+        try:
+            async with asyncio.timeout(60):
+                return await work(decoder)
+        finally:
+            await decoder.close()
+
+    with ThreadPoolExecutor(1) as pool:  # tests in a browser leave a loop running on this thread
+        return pool.submit(asyncio.run, run()).result()
+
+
+@pytest.fixture(scope="module")
+def slow() -> str:
+    """Return a picture that takes seconds to decode: a JPEG of nearly as many scans as are accepted."""
+    return as_base64(scans(Image.new("L", (8000, 8000)), 80))
+
+
+def test_pictures_come_as_they_are_and_what_is_refused_says_why() -> None:
+    async def work(decoder: Decoder) -> None:
+        (image,) = random_images(1)
+        read, note = await decoder.read(as_base64(image), SHAPE, "a")
+        assert torch.equal(read, image)
+        assert note is None
+        for text, status in (("?", 422), (as_base64(b"no picture"), 415), (as_base64(png(9, 99_999)), 413)):
+            with pytest.raises(ApiError) as raised:
+                await decoder.read(text, SHAPE, "a")
+            assert raised.value.status == status
+        assert torch.equal((await decoder.read(as_base64(image), SHAPE, "a"))[0], image)
+
+    with_decoder(work)
+
+
+def test_a_picture_that_takes_too_long_is_given_up_and_others_are_read(slow: str) -> None:
+    async def work(decoder: Decoder) -> None:
+        (image,) = random_images(1)
+        with pytest.raises(ApiError, match="takes more than 0 s to decode") as raised:
+            await decoder.read(slow, SHAPE, "a")
+        assert raised.value.status == 413
+        assert torch.equal((await decoder.read(as_base64(image), SHAPE, "a"))[0], image)
+
+    with_decoder(work)
+
+
+def test_a_request_that_is_cancelled_ends_the_process(slow: str) -> None:
+    async def work(decoder: Decoder) -> None:
+        await decoder.start()
+        process = decoder._process
+        assert process is not None
+        reading = asyncio.create_task(decoder.read(slow, SHAPE, "a"))
+        waiting = asyncio.create_task(decoder.read(slow, SHAPE, "a"))
+        await asyncio.sleep(0.2)
+        for task in (waiting, reading):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        assert process.returncode is not None
+        (image,) = random_images(1)
+        assert torch.equal((await decoder.read(as_base64(image), SHAPE, "a"))[0], image)
+
+    with_decoder(work, Limits(pixels=10**8, decode_seconds=60))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems know no such limit")
+def test_the_process_can_neither_grow_nor_write(tmp_path: Path) -> None:
+    program = """
+import sys
+from glow_app.server.decoder_process import _restrict
+_restrict(1000)
+bytearray(2**28)
+for attempt in (lambda: bytearray(2**30), lambda: open(sys.argv[1], "wb", buffering=0).write(b"x")):
+    try:
+        attempt()
+    except (MemoryError, OSError) as error:
+        print(type(error).__name__)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "file")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["MemoryError", "OSError"], done
+
+
+def test_who_used_least_is_next_and_of_ones_own_the_shortest() -> None:
+    async def work(decoder: Decoder) -> None:
+        order: list[str] = []
+
+        async def read(name: str, client: str, size: int) -> None:
+            async with decoder._turn(client, size):
+                order.append(name)
+                await asyncio.sleep(0)
+
+        decoder._used = {"busy": (9.0, asyncio.get_running_loop().time())}
+        async with decoder._turn("busy", 1):
+            tasks = [
+                asyncio.create_task(read(name, client, size))
+                for name, client, size in (
+                    ("busy, long", "busy", 9),
+                    ("busy, short", "busy", 1),
+                    ("calm, long", "calm", 9),
+                    ("calm, short", "calm", 1),
+                )
+            ]
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+        assert order == ["calm, short", "calm, long", "busy, short", "busy, long"]
+
+    with_decoder(work)

@@ -1,0 +1,111 @@
+"""Signals to `glow serve` as a process: a stop that leaves nobody without an answer, and another model."""
+
+import json
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from registry import tiny_model
+from running import as_base64
+from serving_process import served
+from test_gate import HEAD
+from test_pictures import scans
+
+from glow_app.pretrained import save_pretrained
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_pretrained(tiny_model(num_classes=4), tmp_path_factory.mktemp("served") / "model")
+
+
+@pytest.mark.slow
+def test_sigterm_answers_everyone_in_one_shape(exported: Path) -> None:
+    """Requests that are drawn, that are sent and that are decoded when the signal comes, and those that come after."""
+    statuses: list[int] = []
+    errors: list[dict[str, Any]] = []
+    slow = as_base64(scans(Image.new("L", (4000, 4000)), 80))
+    bodies = [{"count": 4}, {"count": 4}, {"images": [slow] * 2}, {"images": [slow] * 2}]
+
+    def ask(body: dict[str, Any]) -> None:
+        with httpx.Client(base_url=client.base_url, timeout=30) as own:
+            while True:
+                try:
+                    answer = own.post("/v1/sample" if "count" in body else "/v1/reconstruct", json=body)
+                except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError):
+                    return  # refused or closed between two requests; to be left waiting would be a ReadTimeout
+                statuses.append(answer.status_code)
+                if answer.status_code == 503:
+                    errors.append(answer.json()["error"])
+                    assert answer.headers["retry-after"] == "5"
+                    return
+
+    with served(exported, "--max-body-seconds=30", "--max-body-bytes=30000000") as (process, client):
+        half = socket.create_connection((client.base_url.host, client.base_url.port or 0), timeout=30)
+        half.sendall(HEAD.replace(b"Host: x", b"Host: localhost") + b"Content-Length: 99\r\n\r\n{")
+        threads = [threading.Thread(target=ask, args=[body]) for body in bodies]
+        for thread in threads:
+            thread.start()
+        while statuses.count(200) < 8:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert half.recv(12) == b"HTTP/1.1 503"
+        ready = []
+        with suppress(httpx.TransportError):
+            while True:
+                ready.append(client.get("/readyz").status_code)
+                time.sleep(0.05)
+        half.close()
+        process.wait(20)
+        for thread in threads:
+            thread.join(30)
+        assert process.returncode in (0, -signal.SIGTERM, 143)
+        assert process.stdout is not None
+        log = process.stdout.read()
+    assert set(statuses) <= {200, 503}
+    assert {error["code"] for error in errors} <= {"stopping"}
+    assert 503 in ready
+    assert "Traceback" not in log
+
+
+@pytest.mark.slow
+def test_sighup_loads_the_model_and_the_keys_again(tmp_path: Path) -> None:
+    folder, keys = tmp_path / "model", tmp_path / "keys"
+    save_pretrained(tiny_model(num_classes=4), folder)
+    keys.write_text("first\n")
+
+    def asked(key: str) -> httpx.Response:
+        return client.get("/v1/info", headers={"authorization": f"Bearer {key}"})
+
+    with served(folder, f"--api-key-file={keys}", "--log-format=json") as (process, client):
+        before = asked("first").json()["model"]
+        (folder / "config.json").write_text("{}")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        assert asked("first").json()["model"] == before, "what cannot be loaded takes nobody's place"
+        save_pretrained(tiny_model(num_classes=2), tmp_path / "other")
+        for file in (tmp_path / "other").iterdir():
+            file.replace(folder / file.name)
+        keys.write_text("second\nthird\n")
+        process.send_signal(signal.SIGHUP)
+        for _ in range(300):
+            if asked("second").status_code == 200:
+                break
+            time.sleep(0.1)
+        assert asked("third").json()["num_classes"] == 2
+        assert asked("first").status_code == 401
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+        assert process.stdout is not None
+        lines = [json.loads(line) for line in process.stdout if line.startswith("{")]
+    messages = [line.get("message", "") for line in lines]
+    assert any(message.startswith("the model was not loaded again") for message in messages)
+    assert "the model was loaded again" in messages
+    assert {line.get("status") for line in lines if line.get("path") == "/v1/info"} == {200, 401}
