@@ -1,64 +1,149 @@
-"""A server under load, with and without batches across requests: images/s, latency, memory.
+"""A server under load: answers of four kinds of requests, alone and mixed, for the work that the model itself takes.
 
     python benchmarks/serving.py [--checkpoint PATH] [--seconds 60] [--clients 64]
 
-Each client asks for one image after another, each of its own seed and class, for so long. Without batches an image is
-drawn by itself (`--batch-size 1`); with them, up to 16, whose images are compared with those of `glow sample`.
-Writes results/serving.json and the table of docs/serving.md.
+Each client sends one request after another for so long. What an answer costs is told in seconds of the server's
+processor time, its decoding process included, so that the clients beside it do not count; the share is that of the same
+work in a Python loop in batches of 16: `model.sample`, `generation.edit` and so on. Images are compared with those of
+`glow sample`. Writes results/serving.json and the table of docs/serving.md.
 """
 
 import argparse
 import asyncio
 import base64
 import io
+import json
 import os
 import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-from common import plot_bars, write_result, write_table
+import torch
+from common import write_result, write_table
 from PIL import Image
 
+from glow_app import generation
 from glow_app.checkpoint import load_model
-from glow_app.generation import sample_batches
+from glow_app.generation import Direction, load_directions, sample_batches
+from glow_app.images import png_bytes, to_pil
 from glow_app.model import ImageModel
-from glow_app.places import DEFAULT_MODEL
+from glow_app.places import DEFAULT_MODEL, find_folder
+
+BATCH = 16
+Answers = dict[str, list[tuple[int, float]]]  # status and seconds by endpoint
+Body = Callable[[int], dict[str, Any]]
+
+MIXES = {
+    "draws": ["sample"],
+    "edits": ["edit"],
+    "scores": ["score"],
+    "all": ["sample"] * 5 + ["edit"] * 2 + ["interpolate", "reconstruct", "score"],
+}
+
+
+def bodies(model: ImageModel, directions: Sequence[str]) -> dict[str, Body]:
+    """Return what is sent to each endpoint, by the number of the request."""
+    images = model.sample(64, 0.7, 1000, labels_of(model, 64))
+    pictures = [base64.b64encode(png_bytes(to_pil(image))).decode() for image in images]
+    label = {} if model.flow.num_classes is None else {"label": 0}
+    labels = {} if model.flow.num_classes is None else {"labels": [0, 0]}
+    return {
+        "sample": lambda number: {"seed": number},
+        "edit": lambda number: {
+            "image": pictures[number % 64],
+            "edits": [{"direction": directions[number % len(directions)], "strength": 1}],
+            **label,
+        },
+        "interpolate": lambda number: {"images": [pictures[number % 64], pictures[number % 63]], **labels},
+        "reconstruct": lambda number: {"images": [pictures[number % 64], pictures[number % 63]], **labels},
+        "score": lambda number: {"images": [pictures[number % 64]]},
+    }
+
+
+def labels_of(model: ImageModel, num: int) -> torch.Tensor | None:
+    return generation.labels_of_seeds(model, range(num), None)
+
+
+def raw_seconds(model: ImageModel, directions: Sequence[Direction]) -> dict[str, float]:
+    """Return the seconds of processor time that one request of each kind takes in Python, in batches of 16."""
+    images, labels = model.sample(BATCH, 0.7, 0, labels_of(model, BATCH)), labels_of(model, BATCH)
+    pair = None if labels is None else labels[:2]
+    frames = 9
+
+    def seconds(work: Callable[[], object], requests: float) -> float:
+        work()
+        begun, times = time.process_time(), 0.0
+        while time.process_time() - begun < 5:
+            work()
+            times += requests
+        return (time.process_time() - begun) / times
+
+    return {
+        "sample": seconds(lambda: model.sample(BATCH, 0.7, 0, labels), BATCH),
+        "edit": seconds(lambda: generation.edit(model, images, [(directions[0], 1.0)], labels), BATCH),
+        "interpolate": seconds(lambda: generation.interpolate(model, images[:2], frames, pair), 1),
+        "reconstruct": seconds(lambda: generation.reconstruct(model, images, labels), BATCH / 2),
+        "score": seconds(lambda: generation.measure(model, images), BATCH),
+    }
+
+
+async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: Any) -> tuple[int, Any]:
+    """Send a request and return status and answer; by hand, since a client's library takes longer than the server."""
+    content = json.dumps(body).encode()
+    head = f"POST /v1/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+    head_lines = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = int(head_lines.partition("content-length: ")[2].partition("\r\n")[0])
+    return int(head_lines.split()[1]), json.loads(await reader.readexactly(length))
+
+
+async def client(port: int, number: int, end: float, mix: list[str], sent: dict[str, Body], answers: Answers) -> None:
+    """Ask until the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    count = number * 1_000_000
+    while (begun := time.perf_counter()) < end:
+        path = mix[(count + number) % len(mix)]
+        status, answer = await exchange(reader, writer, path, sent[path](count))
+        answers[path].append((status, time.perf_counter() - begun))
+        assert status != 200 or path != "sample" or answer["images"][0]["seed"] == count
+        count += 1
+    writer.close()
+
+
+async def load(port: int, clients: int, seconds: float, mix: list[str], sent: dict[str, Body], pid: int) -> Any:
+    answers: Answers = defaultdict(list)
+    held: list[float] = []
+    begun, end = processor_seconds(pid), time.perf_counter() + seconds
+    tasks = [asyncio.create_task(client(port, number, end, mix, sent, answers)) for number in range(clients)]
+    while time.perf_counter() < end:
+        held.append(resident(pid))
+        await asyncio.sleep(0.5)
+    await asyncio.gather(*tasks)
+    return answers, held, processor_seconds(pid) - begun
+
+
+def family(process: int) -> list[int]:
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [process, *map(int, children)]
+
+
+def processor_seconds(process: int) -> float:
+    fields = [Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split() for one in family(process)]
+    return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(process: int) -> float:
-    """Return megabytes that a process holds."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1e3
-
-
-async def client(address: str, number: int, end: float, found: list[tuple[int, float]]) -> None:
-    """Ask until the end."""
-    seed = number * 1_000_000
-    async with httpx.AsyncClient(base_url=address, timeout=60) as http:
-        while (begun := time.perf_counter()) < end:
-            answer = await http.post("/v1/sample", json={"seed": seed})
-            found.append((answer.status_code, time.perf_counter() - begun))
-            assert answer.status_code != 200 or answer.json()["images"][0]["seed"] == seed
-            seed += 1
-
-
-async def load(address: str, clients: int, seconds: float, process: int) -> tuple[list[tuple[int, float]], list[float]]:
-    found: list[tuple[int, float]] = []
-    held = []
-    end = time.perf_counter() + seconds
-    tasks = [asyncio.create_task(client(address, number, end, found)) for number in range(clients)]
-    while time.perf_counter() < end:
-        held.append(resident(process))
-        await asyncio.sleep(0.5)
-    await asyncio.gather(*tasks)
-    return found, held
+    """Return megabytes that a process and its children hold."""
+    texts = [Path(f"/proc/{one}/status").read_text() for one in family(process)]
+    return sum(int(text.partition("VmRSS:")[2].split()[0]) for text in texts) / 1e3
 
 
 def check(address: str, model: ImageModel) -> None:
@@ -70,38 +155,43 @@ def check(address: str, model: ImageModel) -> None:
         assert (pixels == expected.permute(1, 2, 0).numpy()).all(), seed
 
 
-def measure(checkpoint: str, batch_size: int, clients: int, seconds: float) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace, model: ImageModel, sent: dict[str, Body], mix: str) -> dict[str, Any]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    options = [f"--port={port}", f"--batch-size={batch_size}", f"--max-queue={clients}"]
-    command = [sys.executable, "-m", "glow_app.cli", "serve", "--checkpoint", checkpoint, *options]
+    options = [f"--port={port}", f"--max-queue={arguments.clients}", "--log-level=warning"]
+    command = [sys.executable, "-m", "glow_app.cli", "serve", "--checkpoint", arguments.checkpoint, *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "5000"}
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
         while True:
             try:
-                httpx.get(f"{address}/healthz")
+                httpx.get(f"{address}/readyz")
                 break
             except httpx.TransportError:
                 assert server.poll() is None
                 time.sleep(0.1)
-        if batch_size > 1:
-            check(address, load_model(checkpoint))
-        before = resident(server.pid)
-        found, held = asyncio.run(load(address, clients, seconds, server.pid))
+        check(address, model)
+        warm = sent["score"](0)
+        httpx.post(f"{address}/v1/score", json=warm, timeout=60)
+        load_ = load(port, arguments.clients, arguments.seconds, MIXES[mix], sent, server.pid)
+        answers, held, seconds = asyncio.run(load_)
     finally:
         server.terminate()
         server.wait()
-    latencies = [latency for status, latency in found if status == 200]
+    kinds = {}
+    for path, all_answers in answers.items():
+        latencies = [latency for status, latency in all_answers if status == 200]
+        kinds[path] = {
+            "answers": {str(status): number for status, number in Counter(one for one, _ in all_answers).items()},
+            "p50_seconds": statistics.median(latencies),
+            "p99_seconds": statistics.quantiles(latencies, n=100)[98],
+        }
     return {
-        "batch_size": batch_size,
-        "answers": {str(status): number for status, number in Counter(status for status, _ in found).items()},
-        "images_per_second": len(latencies) / seconds,
-        "p50_seconds": statistics.median(latencies),
-        "p99_seconds": statistics.quantiles(latencies, n=100)[98],
-        "megabytes_before": before,
+        "mix": mix,
+        "kinds": kinds,
+        "processor_seconds": seconds,
         "megabytes_first_half": max(held[: len(held) // 2]),
         "megabytes_second_half": max(held[len(held) // 2 :]),
     }
@@ -112,28 +202,44 @@ def main() -> None:
     parser.add_argument("--checkpoint", default=DEFAULT_MODEL)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--mixes", nargs="+", choices=list(MIXES), default=list(MIXES))
     arguments = parser.parse_args()
-    rows = []
-    results = []
-    for batch_size in (1, 16):
-        one = measure(arguments.checkpoint, batch_size, arguments.clients, arguments.seconds)
-        print(one, flush=True)
-        results.append(one)
-        rate = f"{one['images_per_second']:.0f} ({one['images_per_second'] / results[0]['images_per_second']:.2f})"
-        latency = [f"{one[name]:.2f} s" for name in ("p50_seconds", "p99_seconds")]
-        memory = f"{one['megabytes_first_half']:.0f}, {one['megabytes_second_half']:.0f} MB"
-        answers = ", ".join(f"{number:,} of {status}" for status, number in one["answers"].items())
-        rows.append([str(batch_size), rate, *latency, answers, memory])
-    settings = {
-        "clients": arguments.clients,
-        "seconds": arguments.seconds,
-        "checkpoint": Path(arguments.checkpoint).name,
-    }
-    write_result("serving", {**settings, "results": results})
-    header = ["images a batch, up to", "images/s (ratio)", "p50", "p99", "answers", "most memory in each half"]
+    torch.set_num_threads(1)
+    model = load_model(arguments.checkpoint).freeze()
+    folder = find_folder(arguments.checkpoint) or Path(arguments.checkpoint)
+    directions = load_directions(model, folder / "directions")
+    assert directions, "the mixes need a direction for edits"
+    sent = bodies(model, list(directions))
+    raw = raw_seconds(model, list(directions.values()))
+    rows, results = [], []
+    for mix in arguments.mixes:
+        result = measure(arguments, model, sent, mix)
+        work = sum(raw[path] * kind["answers"].get("200", 0) for path, kind in result["kinds"].items())
+        result["share"] = work / result["processor_seconds"]
+        print(result, flush=True)
+        results.append(result)
+        for path, kind in result["kinds"].items():
+            number = kind["answers"].get("200", 0)
+            others = ", ".join(f"{count:,} of {status}" for status, count in kind["answers"].items() if status != "200")
+            latency = [f"{kind[name]:.2f} s" for name in ("p50_seconds", "p99_seconds")]
+            rate = f"{number / arguments.seconds:.0f}"
+            row = [mix, f"`{path}`", rate, *latency, f"{number:,}" + (f", {others}" if others else "")]
+            memory = f"{result['megabytes_first_half']:.0f}, {result['megabytes_second_half']:.0f} MB"
+            first = path == next(iter(result["kinds"]))
+            rows.append([*row, f"{result['share']:.2f}" if first else "", memory if first else ""])
+    settings = {"clients": arguments.clients, "seconds": arguments.seconds, "raw_seconds": raw}
+    write_result("serving", {**settings, "checkpoint": Path(arguments.checkpoint).name, "results": results})
+    header = [
+        "mix",
+        "endpoint",
+        "answers/s",
+        "p50",
+        "p99",
+        "answers",
+        "share of the model's own rate",
+        "most memory in each half",
+    ]
     write_table("serving", header, rows, page="serving.md")
-    rates = {f"batches of up to {one['batch_size']}": one["images_per_second"] for one in results}
-    plot_bars("serving", rates, "images/s")
 
 
 if __name__ == "__main__":
