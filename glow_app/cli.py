@@ -33,6 +33,7 @@ COMMANDS = {
     "export": "write a model as weights, or what draws from it as a torch.export or ONNX program",
     "info": "what a model, a checkpoint or a picture says about itself",
 }
+OWN = ("glow_app", "lightning_modules")
 
 
 def start() -> int:
@@ -119,6 +120,8 @@ def _help() -> str:
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ModuleNotFoundError) and (package := (error.name or "glow_app").partition(".")[0]) not in OWN:
+        return f"the package {package} is not installed; run: pip install {package} (the image for training has it)"
     text = str(error)
     if text.startswith("Caught ") and "\nOriginal Traceback" in text:
         # From a loader worker, whose whole traceback is the message; the last line is the error's own.

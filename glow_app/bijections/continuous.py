@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Literal, get_args
 
 import torch
@@ -76,6 +77,7 @@ class ContinuousFlow(Bijection):
         ValueError: If an argument is out of its range, the velocity refuses the input, or an exact trace is asked for
             in more than ``max_exact_dims`` dimensions.
         SolverError: If the equation cannot be solved.
+        ModuleNotFoundError: If torchdiffeq is not installed.
     References:
         Neural ODEs, Chen et al. 2018, arXiv:1806.07366; FFJORD, Grathwohl et al. 2019, arXiv:1810.01367; the penalties
         from RNODE, Finlay et al. 2020, arXiv:2002.02798.
@@ -101,6 +103,9 @@ class ContinuousFlow(Bijection):
         jacobian_weight: float = 0.0,
     ) -> None:
         super().__init__()
+        # The import itself is slow and comes late, but a server must fail when it starts and not in its first request.
+        if find_spec("torchdiffeq") is None:
+            raise ModuleNotFoundError("continuous flows need the package torchdiffeq", name="torchdiffeq")
         _require_choices(solver=(solver, Solver), eval_solver=(eval_solver, Solver))
         _require_choices(trace=(trace, Trace), noise=(noise, Noise))
         _require_at_least(1, num_steps=num_steps, max_num_steps=max_num_steps, eval_max_num_steps=eval_max_num_steps)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -12,14 +13,21 @@ from glow_app.data.hub import load_hub
 from glow_app.data.request import Resize, Split, SplitRequest
 from glow_app.data.shards.places import is_address
 from glow_app.data.shards.source import load_shards
-from glow_app.data.torchvision_sets import load_cifar10, load_fashion_mnist, load_mnist
 from glow_app.places import HUB
+
+
+def _load_by_torchvision(function: str, request: SplitRequest) -> ImageSet:
+    # Late: serving needs no torchvision, and its image has none.
+    from glow_app.data import torchvision_sets
+
+    return cast(ImageSet, getattr(torchvision_sets, function)(request))
+
 
 SOURCES: dict[str, Callable[[SplitRequest], ImageSet]] = {
     "digits": load_digits_split,
-    "fashion_mnist": load_fashion_mnist,
-    "mnist": load_mnist,
-    "cifar10": load_cifar10,
+    "fashion_mnist": partial(_load_by_torchvision, "load_fashion_mnist"),
+    "mnist": partial(_load_by_torchvision, "load_mnist"),
+    "cifar10": partial(_load_by_torchvision, "load_cifar10"),
     "folder": load_folder,
     "shards": load_shards,
 }
