@@ -25,6 +25,7 @@ from glow_app.server.worker import ModelWorker
 __all__ = ["create_app"]
 
 PAGE = Path(__file__).parent / "page"
+ADDRESSES = {"index.html": "/", "docs.html": "/docs"}
 
 
 def create_app(
@@ -73,14 +74,14 @@ def create_app(
         current.replace(service_of(model, directions, training))
         app.openapi_schema = None
 
-    # The pages of documentation load from elsewhere; a redirect would go wherever the header Host says.
+    # FastAPI's own pages of documentation load from elsewhere; a redirect would go wherever the header Host says.
     app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     handle_errors(app)
     app.include_router(api_routes(current, metrics))
     app.include_router(health_routes(current, metrics, lambda: gate.is_stopping))
     app.openapi = lambda: _described(app, current.service, bool(keys))  # type: ignore[method-assign]
     for file in PAGE.iterdir():
-        app.add_route("/" if file.name == "index.html" else f"/{file.name}", _static(file), include_in_schema=False)
+        app.add_route(ADDRESSES.get(file.name, f"/{file.name}"), _static(file), include_in_schema=False)
     gate = Gate(
         limits,
         [checked_key(key) for key in keys],
