@@ -121,3 +121,11 @@ def test_everyone_can_read_it(page: Page, site: Site, scheme: str, width: int) -
         page.evaluate("(ground) => (document.documentElement.style.background = ground)", ground)
         results = Axe().run(page, options={"resultTypes": ["violations"]})
         assert results.violations_count == 0, results.generate_report()
+
+
+def test_it_is_linked_from_the_page(page: Page, site: Site) -> None:
+    page.goto(site.address)
+    page.get_by_role("link", name="The API behind this page").click()
+    expect(page).to_have_url(f"{site.address}/docs")
+    page.get_by_role("link", name="Back to the page").click()
+    expect(page).to_have_url(f"{site.address}/")

@@ -135,7 +135,7 @@ def test_the_page_lives_below_a_path_too(page: Page, site: Site) -> None:
     )
     page.goto(f"{site.address}/inner/")
     assert draw(page).count() == 4
-    expect(page.get_by_role("link", name="The API behind this page")).to_have_attribute("href", "openapi.json")
+    expect(page.get_by_role("link", name="The API behind this page")).to_have_attribute("href", "docs")
 
 
 def test_the_gallery_is_bounded(page: Page, site: Site) -> None:
