@@ -1,45 +1,51 @@
-# Serves and trains: docs/deploying.md tells how to build and run it.
-FROM python:3.11-slim AS base
+# Serves, and with PACKAGES=train also trains. docs/deploying.md says how to build and run it.
+# `make pin-base` adds the digest.
+ARG BASE_IMAGE=python:3.11-slim
+FROM ${BASE_IMAGE} AS base
 ENV PATH=/opt/venv/bin:$PATH \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
 
-# Torch has a layer of its own, and the other packages depend on pyproject.toml alone: new code installs none of them.
+# Torch has a layer of its own, and no package depends on the code: new code installs none of them again.
 FROM base AS packages
-# Where torch comes from, such as https://download.pytorch.org/whl/cpu or .../cu126; empty: from pip's own index.
+# Where torch comes from, such as https://download.pytorch.org/whl/cpu or .../cu126; empty: pip's own index.
 ARG TORCH_INDEX_URL=
-# Of pyproject.toml, separated by commas.
-ARG EXTRAS=serve,demo
+# serve or train: the lists in deploy/ of what is installed.
+ARG PACKAGES=serve
 WORKDIR /build
+COPY deploy/torch-*.txt .
 # Without pip, which the base image has: nothing in the image installs packages when it runs.
 RUN python -m venv --without-pip /opt/venv \
- && pip --python /opt/venv install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch torchvision
-COPY pyproject.toml .
-RUN python -c 'import sys, tomllib; \
-project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-extras = filter(None, sys.argv[1].split(",")); \
-optional = [one for extra in extras for one in project["optional-dependencies"][extra]]; \
-print(*project["dependencies"], *optional, sep="\n")' "$EXTRAS" > requirements.txt \
- && pip --python /opt/venv install -r requirements.txt
+ && pip --python /opt/venv install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} -r "torch-$PACKAGES.txt"
+COPY deploy/requirements-*.txt .
+# --force-reinstall: what came with torch is replaced by files whose hashes are known.
+RUN pip --python /opt/venv install --require-hashes --no-deps --force-reinstall -r "requirements-$PACKAGES.txt" \
+ && pip --python /opt/venv check
+# For compiling against torch, which nothing here could do, and the packages' own tests.
+RUN cd /opt/venv/lib/python3*/site-packages \
+ && rm -r torch/include torch/share torch/bin/protoc* \
+ && find networkx numpy sympy -type d -name tests -prune -exec rm -r {} +
 
 FROM base AS wheel
 WORKDIR /build
+COPY deploy/requirements-build.txt .
+RUN pip install --require-hashes --no-deps -r requirements-build.txt
 COPY . .
-RUN pip wheel --no-deps --wheel-dir /wheels .
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
+RUN --mount=type=bind,from=packages,source=/opt/venv,target=/opt/venv \
+    cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --output-file /sbom.cdx.json /opt/venv
 
 FROM base
-LABEL org.opencontainers.image.title="glow-app" \
-      org.opencontainers.image.description="Exact-likelihood image generation with Glow: serves a model, trains one" \
-      org.opencontainers.image.licenses="MIT"
 COPY --from=packages /opt/venv /opt/venv
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     pip --python /opt/venv install --no-deps /wheels/*.whl
 WORKDIR /app
 COPY configs configs
+COPY --from=wheel /sbom.cdx.json /app/
 # A named volume takes its owner from here.
 RUN install -d -o 10001 -g 10001 runs
-# Whoever runs it, `--user` included, needs no entry in /etc/passwd: home and name are here.
+# Any user may run it, `--user` included, without an entry in /etc/passwd: home and name are here.
 ENV HOME=/tmp \
     USER=glow \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -51,3 +57,15 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-I", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/healthz', timeout=4)"]
 ENTRYPOINT ["glow"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]
+# Last, so that they cost no layer above. `make image` sets all but the first.
+ARG BASE_IMAGE
+ARG VERSION=0.1.0
+ARG REVISION=
+ARG CREATED=
+LABEL org.opencontainers.image.title="glow-app" \
+      org.opencontainers.image.description="Exact-likelihood image generation with Glow: serves a model" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.base.name="$BASE_IMAGE" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.created="$CREATED"

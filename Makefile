@@ -7,7 +7,7 @@ DEMO := runs/demo
 # As glow_app/cli.py does: threads that spin without limit starve a second process on the same cores.
 export GOMP_SPINCOUNT ?= 5000
 
-.PHONY: demo test lint format docs gallery bench
+.PHONY: demo test lint format docs gallery bench lock image pin-base
 
 $(BIN)/.installed: pyproject.toml
 	@echo "installing into $(VENV); a minute or two"
@@ -62,3 +62,28 @@ bench: $(BIN)/.bench-installed
 	$(BIN)/python benchmarks/quality.py --source digits --shape 1 8 8 --seconds 30
 	$(BIN)/python benchmarks/priors.py --config digits --seconds 8 --seeds 1
 	$(BIN)/python benchmarks/serving.py --seconds 8 --clients 16
+
+# What the container's image installs, with hashes. Torch comes from an index of its own and stays out of the lists.
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --python-platform linux --generate-hashes \
+  --no-annotate --custom-compile-command "make lock" $(LOCK_TORCH) \
+  --constraint deploy/torch-train.txt --no-emit-package torch --no-emit-package torchvision
+LOCK_TORCH ?= --torch-backend cpu
+lock: $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet uv
+	$(LOCK) pyproject.toml --extra serve --excludes deploy/not-for-serving.txt --output-file deploy/requirements-serve.txt
+	$(LOCK) pyproject.toml --extra serve --extra demo --extra hub --output-file deploy/requirements-train.txt
+	$(LOCK) deploy/requirements-build.in --output-file deploy/requirements-build.txt
+
+PACKAGES ?= serve
+TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
+image:
+	docker build --tag glow --build-arg PACKAGES=$(PACKAGES) --build-arg TORCH_INDEX_URL=$(TORCH_INDEX_URL) \
+	  --build-arg REVISION=$$(git describe --always --dirty --abbrev=40 --exclude '*') \
+	  --build-arg CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) .
+
+# Writes the digest that the tag has today into the Dockerfile.
+BASE := python:3.11-slim
+pin-base:
+	digest=$$(docker buildx imagetools inspect $(BASE) --format '{{.Manifest.Digest}}') && \
+	expr "$$digest" : 'sha256:[0-9a-f]\{64\}$$' > /dev/null && \
+	sed -i "s|^ARG BASE_IMAGE=.*|ARG BASE_IMAGE=$(BASE)@$$digest|" Dockerfile

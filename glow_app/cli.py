@@ -121,7 +121,8 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ModuleNotFoundError) and (package := (error.name or "glow_app").partition(".")[0]) not in OWN:
-        return f"the package {package} is not installed; run: pip install {package} (the image for training has it)"
+        remedy = f"run: pip install {package}, or build the image with PACKAGES=train"
+        return f"the package {package} is not installed; {remedy}"
     text = str(error)
     if text.startswith("Caught ") and "\nOriginal Traceback" in text:
         # From a loader worker, whose whole traceback is the message; the last line is the error's own.

@@ -3,14 +3,19 @@
 import argparse
 import fnmatch
 import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from registry import tiny_model
 
 from glow_app.cli import COMMANDS, TRAINING
@@ -28,6 +33,8 @@ INSTRUCTIONS = [
 ]
 STAGE = max(number for number, (word, _) in enumerate(INSTRUCTIONS) if word == "FROM")
 IMAGE = dict(INSTRUCTIONS[STAGE:])
+ARGUMENTS = dict(value.split("=") for word, value in INSTRUCTIONS if word == "ARG" and "=" in value)
+PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
 MANIFESTS = {one["kind"]: one for one in yaml.safe_load_all((REPOSITORY / "deploy/kubernetes.yaml").read_text())}
 POD: dict[str, Any] = MANIFESTS["Deployment"]["spec"]["template"]
@@ -68,29 +75,113 @@ def test_the_image_is_made_of_what_the_context_lets_in() -> None:
     names = {line.removeprefix("!") for line in let_in if line.startswith("!")}
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     packages = project["tool"]["setuptools"]["packages"]["find"]["include"]
-    needed = {"pyproject.toml", "configs", project["project"]["readme"], *project["project"]["license-files"]}
+    needed = {"pyproject.toml", "configs", "deploy/*.txt", PROJECT["readme"], *PROJECT["license-files"]}
     assert needed < names
     assert all(any(fnmatch.fnmatch(name, pattern) for name in names) for pattern in packages)
-    assert all((REPOSITORY / name).exists() for name in names)
-    arguments = dict(value.split("=") for word, value in INSTRUCTIONS if word == "ARG")
-    assert arguments["TORCH_INDEX_URL"] == ""
-    extras = arguments["EXTRAS"].split(",")
-    assert "serve" in extras
-    assert set(extras) <= set(project["project"]["optional-dependencies"])
+    assert all(any(REPOSITORY.glob(name)) for name in names)
+    assert ARGUMENTS["TORCH_INDEX_URL"] == ""
 
 
 def test_new_code_installs_no_packages_again() -> None:
-    # Only pyproject.toml is copied before the last of them is installed.
+    # Only lists of packages are copied before the last of them is installed.
     begin = next(number for number, (word, value) in enumerate(INSTRUCTIONS) if value.endswith(" AS packages"))
     end = next(n for n, (word, _) in enumerate(INSTRUCTIONS) if n > begin and word == "FROM")
-    assert [value for word, value in INSTRUCTIONS[begin:end] if word == "COPY"] == ["pyproject.toml ."]
+    copied = [value for word, value in INSTRUCTIONS[begin:end] if word == "COPY"]
+    assert copied
+    assert all(re.fullmatch(r"deploy/\S+\.txt \.", value) for value in copied)
     last = INSTRUCTIONS[STAGE:]
     assert all("--no-deps" in value for word, value in last if word == "RUN" and "install " in value and "pip" in value)
 
 
+def locked(packages: str) -> dict[str, str]:
+    """Return the names and versions of a list of packages, each of which has to have hashes and to name no place."""
+    text = (REPOSITORY / f"deploy/requirements-{packages}.txt").read_text()
+    assert "://" not in text
+    entries = re.sub(r"(?m)^#.*\n", "", text).replace("\\\n", " ").splitlines()
+    versions: dict[str, str] = {}
+    for pinned, *hashes in (entry.split() for entry in entries):
+        assert hashes, pinned
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes), pinned
+        name, _, version = pinned.partition("==")
+        versions[canonicalize_name(name)] = version
+    return versions
+
+
+def torch_versions(packages: str) -> dict[str, str]:
+    """Return the versions of what comes from torch's index."""
+    text = (REPOSITORY / f"deploy/torch-{packages}.txt").read_text()
+    more = {} if "-r torch-serve.txt" not in text else torch_versions("serve")
+    return more | dict(re.findall(r"(?m)^(\w+)==(\S+)$", text))
+
+
+@pytest.mark.parametrize(("packages", "extras"), [("serve", ["serve"]), ("train", ["serve", "demo", "hub"])])
+def test_the_image_installs_what_the_project_asks_for(packages: str, extras: list[str]) -> None:
+    absent = {line for line in (REPOSITORY / "deploy/not-for-serving.txt").read_text().splitlines() if line[0] != "#"}
+    asked = [*PROJECT["dependencies"], *(one for extra in extras for one in PROJECT["optional-dependencies"][extra])]
+    requirements = {canonicalize_name(one.name): one.specifier for one in map(Requirement, asked)}
+    assert absent < set(requirements)
+    if packages == "serve":
+        requirements = {name: versions for name, versions in requirements.items() if name not in absent}
+    else:
+        absent = set()
+    installed = locked(packages) | torch_versions(packages)
+    assert not absent & set(installed)
+    for name, versions in requirements.items():
+        assert versions.contains(installed[name]), name
+    assert f"--extra {' --extra '.join(extras)}" in (REPOSITORY / "Makefile").read_text()
+
+
+def test_packages_are_installed_by_hash() -> None:
+    assert ARGUMENTS["PACKAGES"] == "serve"
+    assert {"cyclonedx-bom", "setuptools"} <= set(locked("build"))
+    installs = [
+        one
+        for word, value in INSTRUCTIONS
+        if word == "RUN"
+        for one in value.split("&&")
+        if re.search(r"\bpip\b.* install ", one)
+    ]
+    assert len(installs) == 4
+    for one in installs:
+        assert "--require-hashes" in one or "torch-$PACKAGES.txt" in one or "/wheels/*.whl" in one
+
+
+def test_labels_and_lists_are_of_this_version() -> None:
+    assert ARGUMENTS["VERSION"] == PROJECT["version"]
+    for label, argument in {"version": "VERSION", "revision": "REVISION", "created": "CREATED"}.items():
+        assert f'org.opencontainers.image.{label}="${argument}"' in IMAGE["LABEL"]
+    python = re.match(r"python:(\d+\.\d+)-slim(@|$)", ARGUMENTS["BASE_IMAGE"])
+    assert python is not None
+    makefile = (REPOSITORY / "Makefile").read_text()
+    assert f"--python-version {python[1]} " in makefile
+    assert f"BASE := python:{python[1]}-slim\n" in makefile
+    passed = re.findall(r"--build-arg (\w+)=", makefile)
+    assert set(passed) <= set(ARGUMENTS)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize("answer", [f"sha256:{'0123' * 16}", "", "sha256:0123"])
+def test_the_base_is_pinned_by_its_digest(answer: str, tmp_path: Path) -> None:
+    for name in ("Dockerfile", "Makefile"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(f'#!/bin/sh\necho "$@" > asked\necho "{answer}"\n')
+    docker.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{docker.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["make", "pin-base"], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    before, after = ((folder / "Dockerfile").read_text() for folder in (REPOSITORY, tmp_path))
+    base = ARGUMENTS["BASE_IMAGE"].partition("@")[0]
+    assert f" {base} " in (tmp_path / "asked").read_text()
+    pinned = f"ARG BASE_IMAGE={base}@{answer}\n"
+    valid = len(answer) == 71
+    assert (done.returncode == 0) is valid
+    assert after == (re.sub(r"ARG BASE_IMAGE=.*\n", pinned, before, count=1) if valid else before)
+
+
 def test_compose_builds_it_and_scrapes_it(paths: set[str]) -> None:
     service = COMPOSE["services"]["glow"]
-    assert set(service["build"]["args"]) <= {value.split("=")[0] for word, value in INSTRUCTIONS if word == "ARG"}
+    assert set(service["build"]["args"]) <= set(ARGUMENTS)
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
@@ -183,6 +274,10 @@ def test_the_commands_of_the_page_are_commands() -> None:
     for words in runs:
         image = next(number for number, word in enumerate(words) if word.partition(":")[0] == "glow")
         command = words[image + 1 :]
+        if "--entrypoint" in words:
+            assert Path(command[0]).name in " ".join(value for word, value in INSTRUCTIONS[STAGE:] if word == "COPY")
+            continue
+        assert (words[image] == "glow:train") is bool(command and command[0] in TRAINING)
         assert not command or command[0] in {*COMMANDS, *TRAINING}
         if command and command[0] == "serve":
             served(command)

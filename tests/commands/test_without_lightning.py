@@ -63,7 +63,8 @@ def test_a_continuous_flow_names_the_package_that_is_missing(
     words = [word.format(out=tmp_path / "out") for word in command]
     assert main([*words, "--checkpoint", str(tmp_path / "model")]) == 1
     assert capsys.readouterr().err.splitlines() == [
-        "error: the package torchdiffeq is not installed; run: pip install torchdiffeq (the image for training has it)"
+        "error: the package torchdiffeq is not installed; run: pip install torchdiffeq, "
+        "or build the image with PACKAGES=train"
     ]
     assert not (tmp_path / "out").exists()
 
