@@ -245,6 +245,11 @@ def test_kubernetes_finds_and_scales_its_pods(paths: set[str]) -> None:
     assert MANIFESTS["Deployment"]["spec"]["selector"]["matchLabels"] == labels
     assert MANIFESTS["Service"]["spec"]["selector"] == labels
     assert MANIFESTS["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    spread = POD["spec"]["topologySpreadConstraints"]
+    assert [one["topologyKey"] for one in spread] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+    for one in spread:
+        assert one["labelSelector"]["matchLabels"] == labels
+        assert one["whenUnsatisfiable"] == "ScheduleAnyway"  # a cluster of one node has to run both pods
     annotations = POD["metadata"]["annotations"]
     assert annotations["prometheus.io/path"] in paths
     assert annotations["prometheus.io/port"] == IMAGE["EXPOSE"]
