@@ -57,7 +57,7 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-I", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/healthz', timeout=4)"]
 ENTRYPOINT ["glow"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]
-# Last, so that they cost no layer above. `make image` sets all but the first.
+# Last, so that a new revision rebuilds nothing above. `make image` sets the last two.
 ARG BASE_IMAGE
 ARG VERSION=0.1.0
 ARG REVISION=
