@@ -8,6 +8,7 @@ import logging
 import re
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = ["Gate"]
 _LOG = logging.getLogger("glow_app.server")
 
 _LARGE = 2**20  # bytes of a body
+_SMALL = 2**12  # let in however many large ones are held
 
 # The page runs its own script and style, and talks to this server; nothing else is loaded, and nobody frames it.
 _POLICY = (
@@ -47,7 +49,8 @@ class _ClientLeft(Exception):
 class _Visit:
     """A request on its way through, which can be ended from outside."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: str) -> None:
+        self.client = client
         task = asyncio.current_task()
         assert task is not None
         self._task = task
@@ -103,7 +106,7 @@ class Gate:
         self.keys = list(keys)
         self._hosts = [host.lower() for host in hosts]
         self._endpoints = endpoints
-        self._visits: set[_Visit] = set()
+        self._visits: dict[_Visit, None] = {}  # in the order in which they came
         self.is_stopping = False
         self.held = 0  # bytes of bodies that are in memory
         self.depth = 0  # requests whose pictures are decoded, or that wait for the model or are worked on
@@ -138,7 +141,7 @@ class Gate:
         headers = Headers(scope=scope)
         request_id = scope["glow.request_id"] = _request_id(headers)
         begun, status = time.perf_counter(), 0
-        visit = _Visit()
+        visit = _Visit(scope["client"][0] if scope.get("client") else "")
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -153,12 +156,12 @@ class Gate:
                     answer["Cache-Control"] = "no-store"
             await send(message)
 
-        self._visits.add(visit)
+        self._visits[visit] = None
         try:
             await self._let_in(visit, scope, headers, receive, send_with_headers)
         finally:
             visit.close()
-            self._visits.discard(visit)
+            self._visits.pop(visit)
             seconds = time.perf_counter() - begun
             endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
             if status:  # none where the client left before
@@ -202,9 +205,7 @@ class Gate:
             raise stopping()
         body = await self._read_body(visit, headers, receive)
         if self.depth >= self._limits.queue:
-            after = max(1, round(self._backlog()))
-            waiting = f"{counted(self.depth, 'request')} {'is' if self.depth == 1 else 'are'}"
-            raise ApiError(503, "queue_full", f"{waiting} waiting; try again in {after} s", after)
+            self._make_room(visit)
         visit.has_slot = True
         self.depth += 1
         seconds = self._limits.seconds
@@ -214,6 +215,18 @@ class Gate:
             await self._app(scope, _replay(body), send)
         finally:
             watch.cancel()
+
+    def _make_room(self, visit: _Visit) -> None:
+        """Give up the last request of the client that has by far the most slots, or refuse this one."""
+        waiting = f"{counted(self.depth, 'request')} {'is' if self.depth == 1 else 'are'}"
+        after = max(1, round(self._backlog()))
+        full = ApiError(503, "queue_full", f"{waiting} waiting; try again in {after} s", after)
+        slots = Counter(one.client for one in self._visits if one.has_slot and one.reason is None)
+        busiest, number = max(slots.items(), key=lambda item: item[1], default=("", 0))
+        if number <= slots[visit.client] + 1:
+            raise full
+        *_, last = (one for one in self._visits if one.client == busiest and one.has_slot and one.reason is None)
+        last.end(full)
 
     def _check_host(self, headers: Headers) -> None:
         # A page of another name that resolves to this server's address could use it otherwise (DNS rebinding).
@@ -253,7 +266,7 @@ class Gate:
             visit.held += len(chunk)
             self.held += len(chunk)
             self._check_size(visit.held)
-            if self.held > self._limits.all_bodies_bytes:
+            if self.held > self._limits.all_bodies_bytes and visit.held > _SMALL:
                 raise ApiError(503, "too_many_bodies", "too many bodies at one time; try again in 1 s", 1)
             body.extend(chunk)
         self._check_structure(body)

@@ -64,15 +64,15 @@ def test_a_body_is_bounded_declared_or_not(client: httpx.Client) -> None:
 
 
 def test_bodies_of_all_requests_together_are_bounded() -> None:
-    app = create_app(tiny_model(), Limits(body_bytes=10, body_seconds=2), hosts=["x"])
+    app = create_app(tiny_model(), Limits(body_bytes=10_000, body_seconds=2), hosts=["x"])
     with running(app) as client:
-        head = b"POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n"
+        head = b"POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10000\r\n\r\n"
         address = (client.base_url.host, client.base_url.port or 0)
         waiting = [socket.create_connection(address) for _ in range(9)]
         for connection in waiting:
-            connection.sendall(head + b" " * 9)
+            connection.sendall(head + b" " * 9_000)
             time.sleep(0.02)
-        response = client.post("/v1/sample", json={"seed": 1})
+        response = client.post("/v1/sample", content=b" " * 9_000, headers=JSON)
         assert (response.status_code, error_of(response)["code"]) == (503, "too_many_bodies")
         assert client.get("/v1/info").status_code == 200
         for connection in waiting:
@@ -278,3 +278,43 @@ def test_a_server_that_stops_refuses_what_is_not_there_yet_and_finishes_the_rest
         held.let_go()
         threads[1].join(10)
         assert answers["whole"].startswith(b"HTTP/1.1 200")
+
+
+def test_a_client_that_fills_the_queue_makes_room_for_others() -> None:
+    app = create_app(tiny_model(), Limits(queue=4), hosts=["x"])
+    gate, worker = app.state.gate, app.state.current.service.worker
+    with running(app) as client:
+        held = Held(worker)
+        address = (client.base_url.host, client.base_url.port or 0)
+
+        def ask(source: str) -> socket.socket:
+            connection = socket.create_connection(address, 10, (source, 0))
+            connection.sendall(HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}")
+            return connection
+
+        greedy = []
+        for number in range(4):
+            greedy.append(ask("127.0.0.2"))
+            wait_until(lambda number=number: gate.depth == number + 1)
+        assert ask("127.0.0.2").recv(12) == b"HTTP/1.1 503"
+        modest = ask("127.0.0.3")
+        assert greedy[3].recv(12) == b"HTTP/1.1 503"
+        wait_until(lambda: gate.depth == 4)
+        held.let_go()
+        for connection in (*greedy[:3], modest):
+            assert connection.recv(12) == b"HTTP/1.1 200"
+
+
+def test_small_bodies_are_let_in_however_many_large_ones_are_held() -> None:
+    app = create_app(tiny_model(), Limits(body_bytes=10_000, body_seconds=20), hosts=["x"])
+    with running(app) as client:
+        address = (client.base_url.host, client.base_url.port or 0)
+        waiting = [socket.create_connection(address) for _ in range(8)]
+        for connection in waiting:
+            connection.sendall(HEAD + b"Content-Length: 10000\r\n\r\n" + b" " * 9_999)
+        wait_until(lambda: app.state.gate.held == 79_992)
+        for size, status in ((5_000, 503), (100, 200)):
+            response = client.post("/v1/sample", content=b" " * size + b"{}", headers=JSON)
+            assert response.status_code == status
+        for connection in waiting:
+            connection.close()

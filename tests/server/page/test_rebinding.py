@@ -4,8 +4,8 @@ import os
 import shutil
 
 import pytest
-from server.page.conftest import Site
 from playwright.sync_api import Browser
+from server.page.conftest import Site
 
 
 def test_a_page_of_another_name_reads_nothing(browser: Browser, plain_site: Site) -> None:
