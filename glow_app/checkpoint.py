@@ -1,22 +1,24 @@
 """Any trained model by its path: a checkpoint, an exported folder or a run's folder."""
 
-import pickle
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from glow_app.archive import ArchiveError, check_archive
 from glow_app.density import Density
 from glow_app.model import ImageModel
 from glow_app.places import find_folder, hint, origin
 from glow_app.pretrained import CONFIG_NAME, load_pretrained, read_config
 from glow_app.rebuild import build_model
+from glow_app.seal import SEAL_KEY, places_of, strange_places
 
 __all__ = [
     "CHECKPOINT_KEY",
     "MODEL_PREFIX",
+    "density_of",
     "find_checkpoint",
     "load_density",
     "load_model",
@@ -57,11 +59,15 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageMod
 def load_density(path: str | Path, device: str | torch.device = "cpu") -> Density:
     """Return the model at ``path``, of images or of vectors; otherwise as :func:`load_model`."""
     path = find_checkpoint(path)
-    return (load_pretrained(path) if path.is_dir() else _from_checkpoint(path)).to(device)
+    return (load_pretrained(path) if path.is_dir() else density_of(read_checkpoint(path))).to(device)
 
 
-def _from_checkpoint(path: Path) -> Density:
-    checkpoint = read_checkpoint(path)
+def density_of(checkpoint: Mapping[str, Any]) -> Density:
+    """Return the model of what :func:`read_checkpoint` returned.
+
+    Raises:
+        ValueError: As :func:`~glow_app.rebuild.build_model`.
+    """
     weights = {
         name.removeprefix(MODEL_PREFIX): tensor
         for name, tensor in checkpoint["state_dict"].items()
@@ -115,20 +121,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If it is not a file.
-        ValueError: If it is damaged, foreign, or would run code.
+        ValueError: If it is damaged, foreign, or would run code; see :func:`~glow_app.archive.check_archive`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a checkpoint file")
     if path.suffix == ".safetensors":  # torch would read its tensors
         raise ValueError(f"{path} holds tensors alone; expected a .ckpt file or the folder of a model (see glow info)")
     try:
-        with warnings.catch_warnings():
+        # One open file: what is read is what was checked, also where another takes its place meanwhile.
+        with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a foreign file is told in this project's words
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} is not a checkpoint of this project, or holds code, which is never run; train with `glow fit`"
-        ) from error
+            check_archive(file)
+            file.seek(0)
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except ArchiveError as error:
+        raise ValueError(f"{path} {error}; use another checkpoint of the run") from error
+    except OSError:
+        raise
     except Exception as error:  # what a damaged file raises depends on where it is damaged
         raise ValueError(f"{path} is truncated or damaged; use another checkpoint of the run") from error
     if not isinstance(checkpoint, dict) or not {CHECKPOINT_KEY, "state_dict"} <= checkpoint.keys():
@@ -159,17 +168,37 @@ def training_facts(path: str | Path) -> dict[str, Any]:
     }
 
 
-def training_data(path: str | Path) -> dict[str, Any]:
+def training_data(path: str | Path, trust: bool = False, given: Collection[str] = ()) -> dict[str, Any]:
     """Return which data the model at ``path`` was trained on, as arguments of ``load_split``; empty where unknown.
 
-    An exported model does not know where the data lay; of a run's folder its checkpoint is asked.
+    An exported model does not know where the data lay; of a run's folder its checkpoint is asked. Places that this user
+    has not sealed (see :mod:`glow_app.seal`) are left out, with a warning.
+
+    Args:
+        path: As of :func:`load_model`.
+        trust: Whether a stranger's places count too.
+        given: Names of those that are given anyway, and need no warning.
     """
     path = find_checkpoint(path, ("best.ckpt", "last.ckpt", "model"))
     if path.is_dir():
-        return read_config(path).get("training", {}).get("data", {})
-    return _chosen(read_checkpoint(path), (*DATA_ARGUMENTS, *DATA_PLACES))
+        data, found = read_config(path).get("training", {}).get("data", {}), None
+        data = {name: value for name, value in data.items() if name in DATA_ARGUMENTS}
+    else:
+        checkpoint = read_checkpoint(path)
+        data, found = _chosen(checkpoint, (*DATA_ARGUMENTS, *DATA_PLACES)), checkpoint.get(SEAL_KEY)
+    if not all(isinstance(value, str | int | float | None) for value in data.values()):
+        raise ValueError(f"{path} is damaged: what it says of its data are no plain values")
+    for name in [] if trust else strange_places(places_of(data), found):
+        value = data.pop(name)
+        if name not in given:
+            warnings.warn(
+                f"{path} says {str(value)[:80]!r} for the {name} of its data, and has no seal of yours: it may be a "
+                "stranger's and is left out; give it yourself, or pass --trust-data",
+                stacklevel=2,
+            )
+    return data
 
 
 def _chosen(checkpoint: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    arguments = checkpoint.get(DATA_KEY, {})
-    return {name: arguments[name] for name in names if name in arguments}
+    arguments = checkpoint.get(DATA_KEY)
+    return {name: arguments[name] for name in names if name in arguments} if isinstance(arguments, dict) else {}

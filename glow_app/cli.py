@@ -129,7 +129,7 @@ def _one_line(error: Exception) -> str:
         text = text.rstrip().rpartition("\n")[2].partition(": ")[2] or text
     text = " ".join(text.split())
     text = text if len(text) <= 600 else f"{text[:600]} ..."
-    if isinstance(error, (ValueError, OSError, UsageError)) and text:
+    if isinstance(error, (ValueError, OSError, FloatingPointError, UsageError)) and text:
         return text
     return f"{type(error).__name__}: {text} (--debug shows where)"
 

@@ -213,6 +213,8 @@ class ImageModel(Density):
             latents: One tensor a level.
             labels: For a class-conditional model.
             context: Instead of labels: what :meth:`Glow.embed <glow_app.flows.Glow.embed>` made of them, or a mixture.
+        Raises:
+            FloatingPointError: If a number in an image is not finite.
         """
         if context is None:
             context = self._context(latents[0], labels)
@@ -222,8 +224,15 @@ class ImageModel(Density):
         parts = zip(*(level.split(size) for level in latents), strict=True)
         contexts = repeat(None) if context is None else context.split(size)
         with full_precision(self.device):
-            images = [self.flow.decode(part, one) for part, one in zip(parts, contexts, strict=False)]
-        return to_uint8(torch.cat(images), self.num_bits)
+            images = torch.cat([self.flow.decode(part, one) for part, one in zip(parts, contexts, strict=False)])
+        # As uint8 they would be black, as if that was what the model had drawn.
+        if not images.isfinite().all():
+            broken = int((~images.isfinite()).flatten(1).any(1).sum())
+            raise FloatingPointError(
+                f"{broken} of {len(images)} images are not finite; lower the temperature or the strength, or use "
+                "another checkpoint"
+            )
+        return to_uint8(images, self.num_bits)
 
     def quantised(self, images: Tensor) -> Tensor:
         """Return the uint8 images with only ``num_bits`` bits left: what :meth:`decode` can give back."""

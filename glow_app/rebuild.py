@@ -13,7 +13,7 @@ from glow_app.nn import ConvConditioner, GatedResidualConditioner
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.vector_model import VectorModel
 
-__all__ = ["ALLOWED_CLASSES", "build_model"]
+__all__ = ["ALLOWED_CLASSES", "UnknownClassError", "build_model"]
 
 # What a file may name. Anything else could run code of the file's choosing.
 ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
@@ -27,6 +27,10 @@ ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
 }
 
 
+class UnknownClassError(ValueError):
+    """A file names a class that it may not name."""
+
+
 def build_model(
     config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None
 ) -> Density:
@@ -38,8 +42,8 @@ def build_model(
         facts: Among them its own :attr:`facts <glow_app.density.Density.facts>`.
 
     Raises:
-        ValueError: If the configuration names a class outside the allow-list, does not describe a model, or does not
-            fit the weights.
+        UnknownClassError: If the configuration names a class outside the allow-list.
+        ValueError: If it does not describe a model or does not fit the weights, or if a weight is not finite.
     """
     try:
         # Without memory: a lying configuration cannot ask for more than its weights hold.
@@ -51,6 +55,7 @@ def build_model(
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ValueError(f"the model configuration is damaged or of another version ({reason})") from error
     _require_fit(model, weights)
+    _require_finite(weights)
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:  # such as whole numbers in the place of parameters
@@ -68,6 +73,13 @@ def _require_fit(model: Density, weights: Mapping[str, torch.Tensor]) -> None:
             found = "is missing" if given is None else f"has the shape {given}"
             form = "none such" if wanted is None else f"the shape {wanted}"
             raise ValueError(f"the weights do not fit the model configuration: {name} {found}; expected {form}")
+
+
+def _require_finite(weights: Mapping[str, torch.Tensor]) -> None:
+    for name, tensor in weights.items():
+        # Not isfinite() of each number, which takes four times as long.
+        if tensor.is_floating_point() and not tensor.sum(dtype=torch.float64).isfinite():
+            raise ValueError(f"a weight in {name} is not finite; use another checkpoint, or export the model again")
 
 
 def _image_model(config: Mapping[str, Any], limit: int) -> ImageModel:
@@ -92,6 +104,8 @@ def _require_parts(limit: int, *numbers: int) -> None:
 def _factory(spec: Mapping[str, Any], limit: int) -> Callable[..., Any]:
     name = spec["class_path"]
     if name not in ALLOWED_CLASSES:
-        raise ValueError(f"the model names the class {name!r}; only {', '.join(sorted(ALLOWED_CLASSES))} are allowed")
+        raise UnknownClassError(
+            f"the model names the class {name!r}; only {', '.join(sorted(ALLOWED_CLASSES))} are allowed"
+        )
     _require_parts(limit, *(spec["init_args"].get(number, 0) for number in ("num_layers", "num_blocks")))
     return partial(ALLOWED_CLASSES[name], **spec["init_args"])

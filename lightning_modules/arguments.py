@@ -2,12 +2,23 @@
 
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import import_module
+from pathlib import Path
+
+import yaml
 
 from glow_app.usage import UsageError, closest
 
-__all__ = ["configs_first", "innermost", "option_value", "require_total_steps", "suggestion", "take_option"]
+__all__ = [
+    "configs_first",
+    "given_options",
+    "innermost",
+    "option_value",
+    "require_total_steps",
+    "suggestion",
+    "take_option",
+]
 
 # Of types, for people.
 WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
@@ -35,6 +46,34 @@ def option_value(option: str, arguments: list[str]) -> str | None:
     while (taken := take_option(option, arguments))[0] is not None:
         found, arguments = taken
     return found
+
+
+def given_options(arguments: list[str]) -> set[str]:
+    """Return the options that are given on the command line or in its files, without ``init_args`` and ``class_path``.
+
+    Args:
+        arguments: The command line; a class counts as given where its own path is, and not where an argument of it is.
+    """
+    names = {re.split("[= ]", word.removeprefix("--"), maxsplit=1)[0] for word in arguments if word.startswith("--")}
+    rest, value = arguments, None
+    while (taken := take_option("--config", rest))[0] is not None:
+        value, rest = taken
+        names |= set(_names_in(Path(value)))
+    plain = {re.sub(r"\.(init_args|class_path)(?=\.|$)", "", name) for name in names}
+    return plain - {"config"}
+
+
+def _names_in(path: Path) -> Iterator[str]:
+    try:
+        waiting = [("", yaml.safe_load(path.read_text(encoding="utf-8")))]
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return  # told better by the parser, which reads it next
+    while waiting:
+        place, value = waiting.pop()
+        if not isinstance(value, dict) or "class_path" in value:
+            yield place
+        if isinstance(value, dict):
+            waiting += [(f"{place}.{name}" if place else str(name), one) for name, one in value.items()]
 
 
 def configs_first(arguments: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from glow_app.checkpoint import read_checkpoint
 from glow_app.files import atomic_file
 from lightning_modules.recovery import non_finite
 
@@ -19,6 +20,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     Lightning's own goes through the system's temporary folder, and the move from there to another disk is a copy.
     Numbers that are not finite are never written.
     """
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read ``path`` as every command does, which runs nothing: Lightning's own would unpickle anything."""
+        return read_checkpoint(Path(path))
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write ``checkpoint`` to ``path``; leave the one that is there, with a warning, where it is not finite.

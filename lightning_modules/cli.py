@@ -17,10 +17,12 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
-from glow_app.checkpoint import find_checkpoint, load_density
+from glow_app.checkpoint import density_of, find_checkpoint, read_checkpoint
+from glow_app.rebuild import UnknownClassError
 from glow_app.usage import UsageError
 from lightning_modules.arguments import (
     configs_first,
+    given_options,
     innermost,
     option_value,
     require_total_steps,
@@ -45,12 +47,17 @@ from lightning_modules.launchers import launched_world
 from lightning_modules.processes import end_others, ends_together
 from lightning_modules.quiet import quiet
 from lightning_modules.recovery import LAST, PREVIOUS, good_checkpoint, read_whole
-from lightning_modules.run_config import SaveRunConfig, config_of
+from lightning_modules.run_config import SaveRunConfig
 from lightning_modules.run_folder import SHARED, choose_run_dir, prepare_run_dir, release_run_dir
 from lightning_modules.run_loggers import RunLogger
 from lightning_modules.signals import RunStopped, requeue
+from lightning_modules.stored_config import parsed_config, safe_config, trusted_places
 
 __all__ = ["GlowCLI", "main"]
+
+TRUST = "--trust-data"
+# Options that name a part of the model by its class.
+PARTS = {"model.flow.conditioner", "model.flow.prior", "model.prior"}
 
 # What every experiment shares. In the package, so that an installation without the repository trains alike.
 BASE_CONFIG = Path(__file__).with_name("base.yaml")
@@ -140,10 +147,11 @@ class GlowCLI(LightningCLI):
         """Warn where the options say other than the checkpoint, whose optimiser and schedule go on as they were."""
         if config.ckpt_path is None:
             return
-        stored = yaml.safe_load(config_of(Path(config.ckpt_path)))["model"]
+        path = Path(config.ckpt_path)
+        stored = parsed_config(read_checkpoint(path), path).get("model")
         asked = yaml.safe_load(self._subcommand_parsers["fit"].dump(config, skip_none=False))["model"]
         for name in ("optimizer", "lr_scheduler"):
-            if asked[name] != stored[name]:
+            if isinstance(stored, dict) and asked[name] != stored.get(name):
                 warnings.warn(f"model.{name} goes on as it was saved; begin a new run to change it", stacklevel=2)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
@@ -156,6 +164,7 @@ class GlowCLI(LightningCLI):
         if self.subcommand != "fit":
             callbacks += [RichProgressBar()] if terminal else []
             kwargs |= {"callbacks": callbacks, "logger": False, "enable_checkpointing": False}
+            kwargs["plugins"] = [AtomicCheckpointIO()]
             return pl.Trainer(**{**config.trainer, **kwargs})
         os.makedirs(config.run_dir, exist_ok=True)
         loggers = config.trainer.logger
@@ -235,6 +244,7 @@ def main(command: str, arguments: list[str]) -> None:
             return
     option = "--resume" if command == "fit" else "--checkpoint"
     checkpoint, arguments = take_option(option, arguments)
+    trust, arguments = TRUST in arguments, [word for word in arguments if word != TRUST]
     begin_anew, first_step = False, 0
     if command == "fit" and checkpoint == "auto":
         run_dir = option_value("--run_dir", arguments)
@@ -250,13 +260,12 @@ def main(command: str, arguments: list[str]) -> None:
                 raise ValueError(
                     f"{checkpoint} is an exported model; glow {command} needs a .ckpt file or a run's folder{remedy}"
                 )
-            if command == "fit":
-                first_step = _whole(path)["global_step"]
-            load_density(path)  # told better here than by Lightning, if something is wrong with it
+            read = _whole(path) if command == "fit" else read_checkpoint(path)
+            first_step = read.get("global_step", 0)
             config = Path(scratch) / "config.yaml"
-            config.write_text(config_of(path))
-            folder = [f"--run_dir={path.parent}"] if command == "fit" else []
-            arguments = [f"--config={config}", *folder, *arguments, f"--ckpt_path={path}"]
+            config.write_text(yaml.safe_dump(_stored(command, read, path, arguments, trust)))
+            del read
+            arguments = [f"--config={config}", f"--run_dir={path.parent}", *arguments, f"--ckpt_path={path}"]
         elif command != "fit":
             raise UsageError(f"glow {command} needs --checkpoint: a .ckpt file or a run's folder")
         try:
@@ -278,6 +287,21 @@ def main(command: str, arguments: list[str]) -> None:
         _tell_end(cli, first_step)
     else:
         cli.kind.report(cli.model, cli.datamodule, command, cli.trainer.callback_metrics)
+
+
+def _stored(command: str, checkpoint: dict[str, Any], path: Path, arguments: list[str], trust: bool) -> dict[str, Any]:
+    """Return the configuration inside a checkpoint, as far as it may be run; see :mod:`.stored_config`."""
+    given = given_options(arguments)
+    model = None
+    try:
+        model = density_of(checkpoint).config  # told better here than by Lightning, if something is wrong with it
+    except UnknownClassError as error:
+        if not given & PARTS:
+            raise ValueError(f"{path}: {error}; a part of your own has to be given again, as --{min(PARTS)}") from error
+    config = safe_config(checkpoint, path, given, model)
+    if command != "fit":
+        config.get("trainer", {}).pop("logger", None)  # of which an evaluation has none
+    return trusted_places(config, checkpoint, path, given, trust)
 
 
 def _tell_end(cli: GlowCLI, first_step: int) -> None:

@@ -11,6 +11,7 @@ options:
   --data.root DIR        where the images lie now, if they have been moved
   --data.limit N         measure on so many images
   --model.num_draws N    dequantisation draws; 1 gives the number of the literature
+  --trust-data           read the folders and addresses that a checkpoint of somebody else names
 
 Any other option of glow fit overrides what the checkpoint says. An exported model is measured by glow evaluate."""
 
@@ -24,6 +25,7 @@ Train a model. What is used most:
   --name NAME            first part of the run's folder, runs/NAME/TIME; --run_dir DIR gives the whole of it
   --trainer.max_epochs N
   --resume PATH          go on with a run: its folder, a .ckpt file, or auto with --run_dir, which begins it or goes on
+  --trust-data           with --resume: read the folders and addresses that a checkpoint of somebody else names
   --print_config         print the whole configuration, and do nothing
 
 All options:

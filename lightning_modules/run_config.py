@@ -1,18 +1,16 @@
 """The configuration of a run, kept inside its checkpoints."""
 
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.cli import SaveConfigCallback
 
-from glow_app.checkpoint import read_checkpoint
+from glow_app.seal import SEAL_KEY, places_of, seals
 from lightning_modules.run_loggers import RunLogger
+from lightning_modules.stored_config import CONFIG_KEY
 
-__all__ = ["SaveRunConfig", "config_of"]
-
-CONFIG_KEY = "glow_app_config"
+__all__ = ["SaveRunConfig"]
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -27,19 +25,7 @@ class SaveRunConfig(SaveConfigCallback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the configuration as text."""
-        checkpoint[CONFIG_KEY] = self.parser.dump(self.config, skip_none=False)
-
-
-def config_of(path: Path) -> str:
-    """Return the configuration inside a checkpoint, as text.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    checkpoint = read_checkpoint(path)
-    if CONFIG_KEY not in checkpoint:
-        raise ValueError(
-            f"{path} holds no configuration: it was not written by `glow fit`; pass --config and --ckpt_path"
-        )
-    return checkpoint[CONFIG_KEY]
+        """Add the configuration as text, and the seals by which its writer knows its places again."""
+        text = self.parser.dump(self.config, skip_none=False)
+        config = yaml.safe_load(text)
+        checkpoint |= {CONFIG_KEY: text, SEAL_KEY: seals(places_of(config["data"], config["trainer"]["logger"]))}

@@ -53,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", default="small", help=features, metavar="small|FILE")
     trust = "let a TorchScript module run, which is a program"
     parser.add_argument("--trust-features", action="store_true", help=trust)
+    places = "read the folders and addresses that a checkpoint of somebody else names"
+    parser.add_argument("--trust-data", action="store_true", help=places)
     parser.add_argument("--seed", type=seed_number, default=0, help="of all noise: image i has the seed plus i")
     parser.add_argument("--batch-size", type=positive_int, default=64, help="images at a time")
 
@@ -92,9 +94,13 @@ def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData
     from glow_app.checkpoint import training_data
     from glow_app.evaluation import evaluation_data
 
+    given = {name for name in ("source", "root") if getattr(arguments, name) is not None}
+    recorded = training_data(arguments.checkpoint, arguments.trust_data, given)
+    for name in {"source", "root"} & recorded.keys() - given:
+        print(f"{name} as in {arguments.checkpoint}: {recorded[name]}")
     data = evaluation_data(
         model,
-        training_data(arguments.checkpoint),
+        recorded,
         source=arguments.source,
         root=arguments.root,
         split=arguments.split,

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 __all__ = ["BestCheckpoint"]
@@ -22,12 +23,10 @@ class BestCheckpoint(ModelCheckpoint):
         super().__init__(run_dir, "best", monitor=monitor, enable_version_counter=False)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the best one over, if it is here."""
+        """Take the best one over, if it is here; no other path, since what is outdone is deleted."""
         assert self.dirpath is not None
-        here, best = Path(self.dirpath), Path(state_dict["best_model_path"] or "none").name
-        if (here / best).exists():
-            score = state_dict["best_model_score"]
-            path = str(here / best)
-            known = {"best_k_models": {path: score}, "kth_best_model_path": path, "kth_value": score}
-            state_dict = {**state_dict, **known, "dirpath": self.dirpath, "best_model_path": path}
-        super().load_state_dict(state_dict)
+        path = Path(self.dirpath, Path(str(state_dict["best_model_path"])).name)
+        if path.is_file():
+            self.best_model_path = self.kth_best_model_path = str(path)
+            self.best_model_score = self.kth_value = torch.as_tensor(state_dict["best_model_score"])
+            self.best_k_models = {str(path): self.kth_value}

@@ -50,7 +50,12 @@ class SampleGrids(Callback):
         model = pl_module.model
         labels = labels_of_seeds(model, range(self.seed, self.seed + self.num_images), None)
         for temperature in self.temperatures:
-            picture = sample_grid(model, model.sample(self.num_images, temperature, self.seed, labels), self.seed)
+            try:
+                images = model.sample(self.num_images, temperature, self.seed, labels)
+            except FloatingPointError as error:  # early weights may draw such, and are trained on
+                pl.utilities.rank_zero_warn(f"no sample grid at temperature {temperature:g}: {error}")
+                continue
+            picture = sample_grid(model, images, self.seed)
             if not trainer.is_global_zero:
                 continue
             try:

@@ -59,8 +59,8 @@ def test_the_last_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (tear, "is torn"),
-        (empty, "is torn"),
+        (tear, "is truncated or damaged"),
+        (empty, "is truncated or damaged"),
         (flip_a_bit, r"the check sum of \S+ is wrong"),
         (poison, "number in state_dict.model.weight that is not finite"),
     ],

@@ -1,0 +1,92 @@
+"""Seals by which a user's own checkpoints are known: of the places in them, by a key that nobody else has."""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["SEAL_KEY", "places_of", "seals", "strange_places"]
+
+SEAL_KEY = "glow_app_seals"  # in a checkpoint
+PLACES = ("source", "root", "path", "cache_dir", "download")
+
+_LENGTH = 32
+
+
+def places_of(data: Mapping[str, Any], logger: Any = None) -> dict[str, Any]:
+    """Return what of a run's settings reaches for the disk or the network: folders, addresses, downloads, uploads.
+
+    Args:
+        data: Arguments of the data module.
+        logger: As the configuration has it; a service that numbers and pictures are sent to counts.
+    """
+    found = {name: data[name] for name in PLACES if data.get(name) not in (None, False)}
+    if "://" not in str(found.get("source", "")):
+        found.pop("source", None)
+    loggers = logger if isinstance(logger, list) else [logger]
+    sent = [one for one in loggers if isinstance(one, Mapping) and str(one.get("class_path")).endswith("WandbLogger")]
+    return {**found, **({"logger": sent} if sent else {})}
+
+
+def seals(places: Mapping[str, Any]) -> dict[str, str]:
+    """Return a seal of each place by this user's key, made at the first use; nothing where it cannot be kept."""
+    key = _key()
+    return {} if key is None else {name: _seal(key, name, value) for name, value in places.items()}
+
+
+def strange_places(places: Mapping[str, Any], found: object) -> list[str]:
+    """Return the names of the places that this user has not sealed.
+
+    Args:
+        places: As :func:`places_of` returned.
+        found: The seals that a file brings.
+    """
+    own, brought = seals(places), found if isinstance(found, Mapping) else {}
+    return [name for name in places if name not in own or not _equal(own[name], brought.get(name))]
+
+
+def _seal(key: bytes, name: str, value: Any) -> str:
+    return hmac.new(key, json.dumps([name, value], sort_keys=True).encode(), hashlib.sha256).hexdigest()
+
+
+def _equal(own: str, found: object) -> bool:
+    return isinstance(found, str) and found.isascii() and hmac.compare_digest(own, found)
+
+
+def _key() -> bytes | None:
+    path = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "glow-app" / "key"
+    try:
+        if not path.exists():
+            _make(path)
+        return _read(path)
+    except (OSError, RuntimeError):  # a container without a home, or one that cannot be written
+        return None
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = path.with_name(f".key-{secrets.token_hex(8)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(_LENGTH))
+        os.link(beside, path)  # of several processes the first one's key counts
+    except FileExistsError:
+        return
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes | None:
+    """Return the key, if nobody else can have made or read it."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        status = os.fstat(file.fileno())
+        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+            return None
+        key = file.read(_LENGTH + 1)
+    return key if len(key) == _LENGTH else None
