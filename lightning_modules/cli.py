@@ -57,7 +57,7 @@ __all__ = ["GlowCLI", "main"]
 
 TRUST = "--trust-data"
 # Options that name a part of the model by its class.
-PARTS = {"model.flow.conditioner", "model.flow.prior", "model.prior"}
+PARTS = ("model.flow.prior", "model.flow.conditioner", "model.prior")
 
 # What every experiment shares. In the package, so that an installation without the repository trains alike.
 BASE_CONFIG = Path(__file__).with_name("base.yaml")
@@ -296,8 +296,11 @@ def _stored(command: str, checkpoint: dict[str, Any], path: Path, arguments: lis
     try:
         model = density_of(checkpoint).config  # told better here than by Lightning, if something is wrong with it
     except UnknownClassError as error:
-        if not given & PARTS:
-            raise ValueError(f"{path}: {error}; a part of your own has to be given again, as --{min(PARTS)}") from error
+        if not given.intersection(PARTS):
+            options = " or ".join(f"--{part}" for part in PARTS)
+            raise ValueError(
+                f"{path}: {error}; where it is a part of your own, give it again with {options}"
+            ) from error
     config = safe_config(checkpoint, path, given, model)
     if command != "fit":
         config.get("trainer", {}).pop("logger", None)  # of which an evaluation has none
