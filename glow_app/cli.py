@@ -9,7 +9,7 @@ from types import FrameType
 
 from glow_app import __version__
 from glow_app.allocator import begin_with_huge_pages
-from glow_app.usage import Parser, UsageError, closest, format_warning
+from glow_app.usage import Parser, UsageError, closest, format_warning, printable
 
 __all__ = ["main", "start"]
 
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error: {printable(_one_line(error))}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
 
 

@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-__all__ = ["Parser", "UsageError", "closest", "counted", "format_warning", "size_text"]
+__all__ = ["Parser", "UsageError", "closest", "counted", "format_warning", "printable", "size_text"]
 
 
 class UsageError(Exception):
@@ -25,6 +25,13 @@ def _alike(word: str, known: list[str]) -> list[str]:
     return [bare[one] for one in difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.7)]
 
 
+def printable(text: object) -> str:
+    """Return what a file says as text for a terminal, which signs of control in it would command."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "backslashreplace").decode() for sign in str(text)
+    )
+
+
 def counted(number: int, thing: str) -> str:
     """Return a number of things, such as ``1 image`` or ``2,000 images``."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
@@ -37,7 +44,7 @@ def size_text(width: int, height: int) -> str:
 
 def format_warning(message: Warning | str, *_: object, **__: object) -> str:
     """Return a warning as a line of its own, without the place in the code."""
-    return f"warning: {' '.join(str(message).split())}\n"
+    return f"warning: {printable(' '.join(str(message).split()))}\n"
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):

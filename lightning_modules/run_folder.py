@@ -49,9 +49,11 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
 
     Raises:
         FileExistsError: If it holds another run, or another process is training there.
+        ValueError: If a link lies in it.
     """
     if getattr(rank_zero_only, "rank", 0):
         return
+    _refuse_links(run_dir)
     _lock(run_dir)
     goes_on = resumed is not None and resumed.parent.resolve() == run_dir.resolve()
     if goes_on or begin_anew:
@@ -75,12 +77,19 @@ def release_run_dir(run_dir: Path) -> None:
         file.close()
 
 
+def _refuse_links(run_dir: Path) -> None:
+    """Refuse a folder, such as one that was unpacked, in which what a run writes would end elsewhere."""
+    for path in run_dir.iterdir() if run_dir.is_dir() else ():
+        if path.is_symlink() and path.suffix != ".ckpt":  # these are replaced, and not written into
+            raise ValueError(f"{path} is a link, through which the run would write elsewhere; remove it")
+
+
 def _lock(run_dir: Path) -> None:
     # The system gives the lock back when the process ends, however it does.
     if run_dir.resolve() in _LOCKS:
         return
     run_dir.mkdir(parents=True, exist_ok=True)
-    file = (run_dir / LOCK).open("w")
+    file = os.fdopen(os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

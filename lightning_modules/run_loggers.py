@@ -2,6 +2,7 @@
 
 import netrc
 import os
+import re
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -92,9 +93,10 @@ class RunWandbLogger(RunLogger, WandbLogger):
         if getattr(rank_zero_only, "rank", 0):
             return  # one process logs for all
         file = run_dir / "wandb_id"
-        if not file.exists():
-            file.write_text(token_hex(4))
-        self._id = self._wandb_init["id"] = file.read_text().strip()
+        known = file.read_text().strip() if file.exists() else ""
+        if not re.fullmatch("[0-9a-z]{1,64}", known):  # also in a folder of somebody else's
+            file.write_text(known := token_hex(4))
+        self._id = self._wandb_init["id"] = known
         self._save_dir = self._wandb_init["dir"] = str(run_dir)
 
     @property

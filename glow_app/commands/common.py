@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glow_app.places import DEFAULT_MODEL
+from glow_app.usage import printable
 
 if TYPE_CHECKING:
     import torch
@@ -215,7 +216,7 @@ def picture_batches(
             except ValueError as error:
                 if not place.is_dir():
                     raise
-                print(f"skipped: {error}")
+                print(printable(f"skipped: {error}"))
                 continue
             read += 1
             names.append(file)
@@ -243,5 +244,5 @@ def _read_image(model: "ImageModel", path: str) -> "Tensor":
             message = f"{path} is a folder; expected picture files"
         raise ValueError(message) from error
     if note is not None:
-        print(f"{path}: {note}")
+        print(printable(f"{path}: {note}"))
     return torch.from_numpy(array.copy())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glow_app.commands.numbers import number, positive_int, seed_number
+from glow_app.usage import printable
 
 if TYPE_CHECKING:
     from glow_app.data.shards.manifest import Manifest
@@ -56,7 +57,7 @@ def _pack(arguments: argparse.Namespace) -> None:
     )
     report = pack_folder(Path(arguments.folder), Path(arguments.output), packing)
     for name, reason in report.skipped:
-        print(f"left out {name}: {reason}")
+        print(printable(f"left out {name}: {reason}"))
     _tell(report.manifest)
     print(f"{report.num_bytes / 1e6:,.1f} MB in {arguments.output}")
     print(f"train on them: --data.source shards --data.root {arguments.output}")
@@ -76,7 +77,7 @@ def _verify(arguments: argparse.Namespace) -> None:
 
     damaged = list(damaged_files(arguments.folder))
     for line in damaged:
-        print(line)
+        print(printable(line))
     if damaged:
         raise ValueError(f"{len(damaged)} files in {arguments.folder} are damaged; put good copies in their place")
     _tell(read_manifest(arguments.folder))

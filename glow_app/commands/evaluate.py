@@ -97,7 +97,7 @@ def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData
     given = {name for name in ("source", "root") if getattr(arguments, name) is not None}
     recorded = training_data(arguments.checkpoint, arguments.trust_data, given)
     for name in {"source", "root"} & recorded.keys() - given:
-        print(f"{name} as in {arguments.checkpoint}: {recorded[name]}")
+        print(f"{name} as in {arguments.checkpoint}: {recorded[name]!r}")
     data = evaluation_data(
         model,
         recorded,

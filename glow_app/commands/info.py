@@ -6,6 +6,7 @@ from pathlib import Path
 
 from glow_app.commands.facts import model_facts, part_of, picture_facts, program_facts, tensor_facts
 from glow_app.places import DEFAULT_MODEL
+from glow_app.usage import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
     if len(given) > 1:
         raise ValueError("glow info got a path and --checkpoint; give one of them")
     for name, value in _facts(given[0] if given else DEFAULT_MODEL).items():
-        print(f"{name:<20} {value}")
+        print(printable(f"{name:<20} {value}"))
 
 
 def _facts(place: str) -> dict[str, object]:

@@ -71,6 +71,6 @@ class SampleFolder:
         try:
             record = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
             names = [*(one["file"] for one in record["files"]), *record["pictures"]]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return []
         return [name for name in names if isinstance(name, str) and OURS.fullmatch(name)]

@@ -1,7 +1,6 @@
 """The MNIST family's idx files, plain or gzipped, through torchvision's reader."""
 
 import gzip
-import shutil
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -9,6 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 from torchvision.datasets.mnist import read_image_file, read_label_file
+
+MOST_UNPACKED = 1 << 30  # bytes; the largest of the family has 550 MB
+PART = 1 << 20
 
 
 def find_idx(folder: Path, name: str) -> Path | None:
@@ -41,7 +43,12 @@ def _read(reader: Callable[[str], Tensor], path: Path) -> Tensor:
         with tempfile.TemporaryDirectory() as folder:
             plain = Path(folder) / path.stem
             with gzip.open(path) as packed, open(plain, "wb") as file:
-                shutil.copyfileobj(packed, file)
+                for _ in range(MOST_UNPACKED // PART):
+                    file.write(part := packed.read(PART))
+                    if len(part) < PART:
+                        break
+                else:
+                    raise ValueError(f"it unpacks to more than {MOST_UNPACKED:,} bytes")
             return reader(str(plain))
     except (
         EOFError,

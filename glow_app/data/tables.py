@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -13,6 +14,10 @@ __all__ = ["Table", "check_columns", "read_table"]
 
 # Of a column, against its largest value: with less, float32 would leave few different numbers of it.
 MIN_SPREAD = 1e-5
+
+# Bytes that any archive may unpack to, and beyond these how many times its own.
+MOST_UNPACKED = 64 << 20
+MOST_PACKED = 50
 
 _SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
@@ -143,11 +148,12 @@ def _is_number(cell: str) -> bool:
 def _read_numpy(path: Path) -> tuple[_Parts, tuple[str, ...]]:
     try:
         with path.open("rb") as file:
+            _require_unpacked_size(file)
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return {None: loaded}, ()
             arrays = {name: np.asarray(loaded[name]) for name in loaded.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, OSError, MemoryError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{path} cannot be read without unpickling ({reason}); save plain arrays of numbers"
@@ -161,6 +167,16 @@ def _read_numpy(path: Path) -> tuple[_Parts, tuple[str, ...]]:
             f"{path} has the arrays {found}; expected train, validation (or val) and test, or a single one"
         )
     return parts, ()
+
+
+def _require_unpacked_size(file: IO[bytes]) -> None:
+    """Refuse an archive that unpacks to far more than numbers do; leaves the file at its beginning."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(info.file_size for info in archive.infolist())
+        if unpacked > max(MOST_UNPACKED, MOST_PACKED * file.seek(0, 2)):
+            raise ValueError(f"it unpacks to {unpacked:,} bytes; save it without compression")
+    file.seek(0)
 
 
 def _default_names(width: int) -> tuple[str, ...]:

@@ -1,11 +1,14 @@
 """Features of torchvision's Inception v3."""
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from glow_app.archive import ArchiveError, check_archive
 
 __all__ = ["InceptionFeatures"]
 
@@ -62,8 +65,11 @@ class InceptionFeatures:
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
+        if zipfile.is_zipfile(path):
+            with path.open("rb") as file:
+                check_archive(file)
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (ArchiveError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} holds code, which is not run, or no weights at all; {_EXPECTED}") from error
     except Exception as error:  # what a damaged file raises depends on where it is damaged
         raise ValueError(f"{path} is damaged; {_EXPECTED}") from error

@@ -58,6 +58,8 @@ def load_latents(path: Path, model: ImageModel) -> Latents:
     if owner != model_hash(model):
         raise ValueError(f"the latents in {path} are those of another model, {owner[:12]}")
     labels = tensors.pop("labels", None)
+    if not isinstance(names, list) or not all(isinstance(name, str) and "\0" not in name for name in names):
+        raise ValueError(f"{path} is damaged: it does not name its images")
     levels = [tensors[name] for name in sorted(tensors, key=lambda name: int(name.removeprefix("level")))]
     expected = [(len(names), *shape) for shape in model.flow.latent_shapes]
     if [tuple(level.shape) for level in levels] != expected:

@@ -86,5 +86,5 @@ def read_content(path: Path) -> Content:
             said = file.metadata() or {}
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         return Content(said.get("format", ""), said.get("model", ""), json.loads(said.get("facts", "null")), shapes)
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or no safetensors file") from error

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from typing import TypeVar
 __all__ = ["ShardCache"]
 
 T = TypeVar("T")
+
+_NAME = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class ShardCache:
     def _make_room(self, num_bytes: int) -> None:
         files = []
         for path in self.folder.iterdir():
-            if not path.suffix and path.is_file():
+            if _NAME.fullmatch(path.name) and path.is_file():  # and nothing else that may lie here
                 status = path.stat()
                 files.append((status.st_mtime_ns, status.st_size, path))
         total = num_bytes + sum(size for _, size, _ in files)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -84,17 +84,28 @@ class Manifest:
                 raise ValueError(f"format {content['format']!r}")
             if content["version"] > _VERSION:
                 raise ShardError(f"{place} is of version {content['version']}; update glow-app, which reads {_VERSION}")
-            splits = {split: _split(entry) for split, entry in content["splits"].items()}
-            shape = content["image_shape"]
-            return cls(splits, tuple(content["class_names"]), None if shape is None else tuple(shape))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            splits = {_known(split): _split(entry) for split, entry in content["splits"].items()}
+            names, shape = content["class_names"], content["image_shape"]
+            if not all(isinstance(name, str) and name.isprintable() for name in names):
+                raise ValueError("class_names are no names")
+            return cls(splits, tuple(names), None if shape is None else tuple(shape))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, ShardError):
                 raise
             raise ShardError(f"{place} is no manifest of shards ({error!r}); glow data index writes one") from error
 
 
+def _known(split: str) -> Split:
+    if split not in get_args(Split):
+        raise ValueError(f"split {split!r}")
+    return split  # type: ignore[return-value]
+
+
 def _split(entry: dict[str, Any]) -> SplitEntry:
     found = SplitEntry(entry["index"], entry["index_sha256"], tuple(ShardEntry(**shard) for shard in entry["shards"]))
+    numbers = [number for shard in found.shards for number in (shard.count, shard.bytes)]
+    if not all(type(number) is int and 0 <= number < 1 << 60 for number in numbers):
+        raise ValueError("the numbers of a shard are none")
     for name in (found.index, *(shard.file for shard in found.shards)):
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise ValueError(f"{name} is not below the folder")

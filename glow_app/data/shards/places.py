@@ -27,6 +27,10 @@ _FINAL = (FileNotFoundError, ValueError, ImportError)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}
 
 
+# Not all that fsspec knows: some of its file systems run templates out of the files that they are pointed to.
+_PROTOCOLS = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "hf", "file", "memory")
+
+
 def is_address(place: str) -> bool:
     """Return whether a place is not on the local disk."""
     return "://" in place
@@ -61,21 +65,31 @@ def patiently(call: Callable[P, T]) -> Callable[P, T]:
 @patiently
 def fetch(place: str, path: Path) -> None:
     """Copy a file from anywhere to the local disk, in one stream."""
-    system, inner = fsspec.url_to_fs(place, **_options(place))
+    system, inner = _system(place)
     system.get_file(inner, str(path))
 
 
 @patiently
 def read_text(place: str) -> str:
     """Return what a text file anywhere holds."""
-    system, inner = fsspec.url_to_fs(place, **_options(place))
+    system, inner = _system(place)
     content: bytes = system.cat_file(inner)
     return content.decode("utf-8")
 
 
 def open_address(place: str) -> Any:
     """Return a file anywhere, open for reading parts of it."""
-    return fsspec.open(place, "rb", **_options(place)).open()
+    system, inner = _system(place)
+    return system.open(inner, "rb")
+
+
+def _system(place: str) -> tuple[Any, str]:
+    protocol = place.partition("://")[0] if is_address(place) else "file"
+    if protocol not in _PROTOCOLS:
+        raise ValueError(f"{place} is no address that is read; expected one of {', '.join(_PROTOCOLS[:-2])}")
+    if not is_address(place):
+        return fsspec.filesystem("file"), place
+    return fsspec.url_to_fs(place, **_options(place))
 
 
 def sha256_of(path: Path) -> str:

@@ -15,7 +15,7 @@ from glow_app.data.shards.cache import ShardCache
 from glow_app.data.shards.images import OPEN_SHARDS, Shard, ShardedImages, ShardError
 from glow_app.data.shards.manifest import INDEX, MANIFEST, Manifest, SplitEntry
 from glow_app.data.shards.places import fetch, is_address, join, read_text, sha256_of
-from glow_app.data.shards.tar import TarShard
+from glow_app.data.shards.tar import TarShard, check_places
 from glow_app.data.splits import requested_rows
 
 __all__ = ["cut", "load_shards", "read_manifest", "shard_cache"]
@@ -46,17 +46,27 @@ def load_shards(request: SplitRequest) -> ImageSet:
         raise ShardError(f"{join(str(root), MANIFEST)} has no shards to train on, only {', '.join(manifest.splits)}")
     entry = manifest.splits[split]
     index_path = _index_path(str(root), entry, cache)
-    index = np.load(index_path, mmap_mode="r")
-    if index.dtype != INDEX or len(index) != entry.count:
+    try:
+        index = np.load(index_path, mmap_mode="r")
+    except (ValueError, OSError, EOFError) as error:
+        raise ShardError(f"index {index_path} is damaged: {' '.join(str(error).split())}") from error
+    if index.shape != (len(index),) or index.dtype != INDEX or len(index) != entry.count:
         raise ShardError(
             f"index {index_path} has {len(index)} rows of {index.dtype}, the manifest {entry.count} images"
         )
     labels = torch.from_numpy(index["label"].astype(np.int64))
+    if (
+        len(labels)
+        and manifest.class_names
+        and not 0 <= int(labels.min()) <= int(labels.max()) < len(manifest.class_names)
+    ):
+        raise ShardError(f"index {index_path} has labels of classes that {join(str(root), MANIFEST)} does not name")
     shards: list[Shard] = []
     start = 0
     for shard in entry.shards:
         found = TarShard(join(str(root), shard.file), shard, index_path, start, cache)
         found.check_size()
+        check_places(index[start : start + shard.count], shard.bytes, found.name)
         shards.append(found)
         start += shard.count
     _warn_of_sizes(manifest, request, max(shard.bytes for shard in entry.shards), is_address(str(root)))

@@ -15,9 +15,10 @@ from glow_app.data.shards.manifest import INDEX, ShardEntry
 from glow_app.data.shards.places import fetch, is_address, sha256_of
 from glow_app.data.shards.records import RecordFile
 
-__all__ = ["TarShard", "index_tar"]
+__all__ = ["TarShard", "check_places", "index_tar"]
 
 _MAX_CLASSES = 100_000
+_LONGEST_LABEL = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,10 @@ def index_tar(path: Path) -> tuple[np.ndarray, list[str]]:
                     rows.append((member.offset_data, member.size, -1))
                     names.append(key)
                 elif suffix in ("cls", "json"):
+                    if member.size > _LONGEST_LABEL:  # also of a sparse one, of which next to nothing lies there
+                        raise ShardError(
+                            f"{member.name} in {path} has {member.size:,} bytes; expected a class's number"
+                        )
                     content = tar.extractfile(member).read()  # type: ignore[union-attr]
                     labels.update((key, label) for label in _label(content, f"{member.name} in {path}"))
     except (tarfile.TarError, EOFError) as error:
@@ -121,15 +126,30 @@ def index_tar(path: Path) -> tuple[np.ndarray, list[str]]:
     if not rows:
         raise ShardError(f"{path} holds no image; expected members such as 0001.png or 0001.jpg")
     index = np.array(rows, dtype=INDEX)
+    check_places(index, path.stat().st_size, str(path))
     index["label"] = [labels.get(name, -1) for name in names]
     return index, names
+
+
+def check_places(index: np.ndarray, num_bytes: int, name: str) -> None:
+    """Refuse rows of an index that lie outside their file.
+
+    Raises:
+        ShardError: If there are any.
+    """
+    offset, length = index["offset"], index["length"]
+    if (
+        len(index)
+        and not ((offset >= 0) & (length >= 0) & (length <= num_bytes) & (offset <= num_bytes - length)).all()
+    ):
+        raise ShardError(f"the index of {name} is damaged: an image lies outside its {num_bytes:,} bytes")
 
 
 def _label(content: bytes, name: str) -> Iterator[int]:
     """Yield the label, if there is one."""
     try:
         found = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ShardError(f"{name} holds no label: {content[:40]!r}; expected a class's number") from error
     value = found.get("label", found.get("cls")) if isinstance(found, dict) else found
     if isinstance(value, int):
