@@ -55,10 +55,10 @@ def given_options(arguments: list[str]) -> set[str]:
         arguments: The command line; a class counts as given where its own path is, and not where an argument of it is.
     """
     names = {re.split("[= ]", word.removeprefix("--"), maxsplit=1)[0] for word in arguments if word.startswith("--")}
-    rest, value = arguments, None
-    while (taken := take_option("--config", rest))[0] is not None:
-        value, rest = taken
+    value, rest = take_option("--config", arguments)
+    while value is not None:
         names |= set(_names_in(Path(value)))
+        value, rest = take_option("--config", rest)
     plain = {re.sub(r"\.(init_args|class_path)(?=\.|$)", "", name) for name in names}
     return plain - {"config"}
 

@@ -5,6 +5,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -173,7 +174,7 @@ class _Taker:
             "data": lambda value, place: self._arguments(value, place, kind.data, self._data_value),
         }
         for name, callback in kind.callbacks.items():
-            checks[name] = lambda value, place, cls=callback: self._arguments(value, place, cls, self._plain)
+            checks[name] = partial(self._arguments, cls=callback, check=self._plain)
         return {"kind": kind.name, **self._each(config, "", checks)}
 
     def _kind(self, name: Any) -> Kind:

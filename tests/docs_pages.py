@@ -7,7 +7,7 @@ __all__ = ["DOCS", "MARKDOWN", "REPOSITORY", "commands_of", "links_of", "name_of
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
-MARKDOWN = [REPOSITORY / "README.md", *sorted(DOCS.glob("*.md"))]
+MARKDOWN = [REPOSITORY / "README.md", REPOSITORY / "SECURITY.md", *sorted(DOCS.glob("*.md"))]
 
 _FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 

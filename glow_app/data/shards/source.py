@@ -48,7 +48,7 @@ def load_shards(request: SplitRequest) -> ImageSet:
     index_path = _index_path(str(root), entry, cache)
     try:
         index = np.load(index_path, mmap_mode="r")
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # what a damaged header raises depends on where it is damaged
         raise ShardError(f"index {index_path} is damaged: {' '.join(str(error).split())}") from error
     if index.shape != (len(index),) or index.dtype != INDEX or len(index) != entry.count:
         raise ShardError(
