@@ -1,5 +1,6 @@
 """Frames as an animation: GIF, WebP or MP4."""
 
+import io
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,7 @@ from glow_app.files import atomic_file
 from glow_app.images import enlarged, to_pil
 from glow_app.usage import counted
 
-__all__ = ["ANIMATIONS", "SHORTEST", "require_animation", "save_animation"]
+__all__ = ["ANIMATIONS", "SHORTEST", "animation_bytes", "require_animation", "save_animation"]
 
 SHORTEST = 0.02  # seconds of a frame; players show shorter ones for longer
 TICKS = {"GIF": 100, "WEBP": 1000}  # a second, in which a format tells the time of a frame
@@ -36,17 +37,32 @@ def save_animation(
     Raises:
         ValueError: If there are not two frames, or as :func:`require_animation`.
     """
-    if len(frames) < 2:
-        raise ValueError(f"got {counted(len(frames), 'frame')}; an animation needs at least 2")
     require_animation(path)
-    factor = max(1, -(-min_side // max(frames.shape[2:])))
-    pictures = [to_pil(frame) for frame in enlarged(frames, factor)]
-    if there_and_back:
-        pictures += pictures[-2:0:-1]
+    pictures = _pictures(frames, there_and_back, min_side)
     seconds = max(seconds, SHORTEST * len(pictures))
     with atomic_file(path) as file:
         _WRITERS[path.suffix.lower()](pictures, file, seconds)
     return seconds
+
+
+def animation_bytes(frames: Tensor, suffix: str, seconds: float = 3.0, *, min_side: int = 240) -> bytes:
+    """Return what :func:`save_animation` writes into a file of that suffix, there and back.
+
+    Raises:
+        ValueError: If there are not two frames.
+    """
+    pictures = _pictures(frames, True, min_side)
+    file = io.BytesIO()
+    _WRITERS[suffix](pictures, file, max(seconds, SHORTEST * len(pictures)))
+    return file.getvalue()
+
+
+def _pictures(frames: Tensor, there_and_back: bool, min_side: int) -> list[Image.Image]:
+    if len(frames) < 2:
+        raise ValueError(f"got {counted(len(frames), 'frame')}; an animation needs at least 2")
+    factor = max(1, -(-min_side // max(frames.shape[2:])))
+    pictures = [to_pil(frame) for frame in enlarged(frames, factor)]
+    return pictures + pictures[-2:0:-1] if there_and_back else pictures
 
 
 def require_animation(path: Path) -> None:

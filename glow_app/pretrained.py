@@ -13,23 +13,26 @@ from safetensors.torch import load_file, save_file
 
 from glow_app import __version__
 from glow_app.density import Density
-from glow_app.files import atomic_folder
+from glow_app.files import atomic_file, atomic_folder
 from glow_app.places import find_folder, hint
 from glow_app.rebuild import build_model
 
 __all__ = [
     "CONFIG_NAME",
     "DIRECTIONS_NAME",
+    "REFERENCE_KEY",
     "WEIGHTS_NAME",
     "load_pretrained",
     "model_hash",
     "read_config",
     "save_pretrained",
+    "save_reference",
 ]
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 DIRECTIONS_NAME = "directions"  # of edits: a folder beside the model
+REFERENCE_KEY = "reference"  # among the facts of the training: what ordinary images are like
 FORMAT = "glow-app/1"
 
 
@@ -78,6 +81,21 @@ def save_pretrained(
             (beside / DIRECTIONS_NAME).mkdir(exist_ok=True)
             shutil.copyfile(file, beside / DIRECTIONS_NAME / file.name)
     return folder
+
+
+def save_reference(folder: str | Path, reference: Mapping[str, Any]) -> None:
+    """Put the statistics of ordinary images into the configuration of an exported model; its hash stays.
+
+    Args:
+        folder: Of the model.
+        reference: From :meth:`Reference.to_plain <glow_app.generation.Reference.to_plain>`.
+    Raises:
+        FileNotFoundError, ValueError: If it is no exported model.
+    """
+    config = read_config(folder)
+    config["training"] = {**config.get("training", {}), REFERENCE_KEY: dict(reference)}
+    with atomic_file(Path(folder) / CONFIG_NAME) as file:
+        file.write((json.dumps(config, indent=2) + "\n").encode())
 
 
 def _is_export(folder: Path) -> bool:

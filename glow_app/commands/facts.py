@@ -19,10 +19,10 @@ SPLITS = {"val": "validation", "test": "test", "train": "training"}
 def model_facts(place: str) -> dict[str, object]:
     """Return the facts of a model that :func:`~glow_app.checkpoint.load_density` reads, and of its training."""
     from glow_app.checkpoint import find_checkpoint, load_density, training_facts
-    from glow_app.pretrained import model_hash
+    from glow_app.pretrained import REFERENCE_KEY, model_hash
 
     model, training = load_density(place), dict(training_facts(place))
-    classes = training.pop("classes", None)
+    classes, reference = training.pop("classes", None), training.pop(REFERENCE_KEY, None)
     return {
         "file": find_checkpoint(place),
         "sha256": model_hash(model),
@@ -30,6 +30,7 @@ def model_facts(place: str) -> dict[str, object]:
         **_architecture(model),
         **({"classes": ", ".join(classes)} if classes else {}),
         **_training(training),
+        **({"reference of scores": f"{reference['images']:,} held-out images"} if reference else {}),
     }
 
 

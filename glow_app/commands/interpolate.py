@@ -30,7 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     frames = f"images from each picture to the next, both included (default: {USUAL_FRAMES})"
     parser.add_argument("--frames", type=whole_number, default=None, help=frames)
-    parser.add_argument("--spherical", action="store_true", help="along arcs that keep the latents' norm, not lines")
+    spherical = "along arcs, which keep the norm of the latents, or along lines"
+    parser.add_argument(
+        "--spherical", action=argparse.BooleanOptionalAction, default=None, help=f"{spherical} (default: arcs)"
+    )
     parser.add_argument(
         "--mix", action="store_true", help="exchange the levels one by one: structure of A, texture of B"
     )
@@ -64,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.mix:
         frames = mix_levels(model, images, labels)
     else:
-        frames = interpolate(model, images, num_frames, labels, spherical=arguments.spherical)
+        frames = interpolate(model, images, num_frames, labels, spherical=arguments.spherical is not False)
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix.lower() == ".png":
         picture = strip(frames, len(frames) if arguments.mix else num_frames)
@@ -82,7 +85,7 @@ def _facts(model: "ImageModel", arguments: argparse.Namespace, labels: "Tensor |
     from glow_app.generation import class_facts
     from glow_app.pretrained import model_hash
 
-    way = "levels mixed" if arguments.mix else "arc" if arguments.spherical else "line"
+    way = "levels mixed" if arguments.mix else "line" if arguments.spherical is False else "arc"
     classes = {} if labels is None else class_facts(model, *labels.tolist())
     names = ", ".join(Path(image).name for image in arguments.images)
     return {"pictures": names, **classes, "way": way, "model": model_hash(model), "version": __version__}
@@ -98,8 +101,8 @@ def _check(arguments: argparse.Namespace, is_known: bool) -> None:
         raise UsageError(f"glow interpolate{option} got {counted(count, 'picture')}; expected {expected}")
     if arguments.frames is not None and arguments.frames < 2:
         raise UsageError(f"--frames is {arguments.frames}; expected at least 2, the two pictures themselves")
-    if arguments.mix and (arguments.spherical or arguments.frames is not None):
-        option = "--spherical" if arguments.spherical else "--frames"
+    if arguments.mix and (arguments.spherical is not None or arguments.frames is not None):
+        option = "--frames" if arguments.spherical is None else "--spherical"
         raise UsageError(f"--mix exchanges whole levels, with nothing between; leave {option} out")
     if arguments.label is not None and len(arguments.label) != count:
         classes = f"{len(arguments.label)} class{'es' * (len(arguments.label) != 1)}"

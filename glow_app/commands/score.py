@@ -1,4 +1,4 @@
-"""Score pictures: how likely each is in bits/dim, and how odd; with outliers at hand, how well these are found."""
+"""Score pictures: how likely and how odd each is, with a verdict; with outliers, how well these are told apart."""
 
 import argparse
 import csv
@@ -23,10 +23,11 @@ from glow_app.usage import UsageError, counted
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from glow_app.generation import Measures
+    from glow_app.generation import Measures, Reference, Verdict
     from glow_app.model import ImageModel
 
-SAMPLES = 128  # of the model, to tell what is usual where there is no reference
+LISTED = 10  # unusual pictures that are printed
+SAMPLES = 128  # of the model, in place of a reference
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="*", help="picture files, or folders of them", metavar="PICTURE")
     add_model_arguments(parser)
     add_output_arguments(parser, "scores")
-    parser.add_argument("--reference", default=None, help="ordinary pictures: what is usual", metavar="FOLDER")
+    parser.add_argument(
+        "--reference", default=None, help="ordinary pictures; those known to the model if omitted", metavar="FOLDER"
+    )
+    saved = "keep the statistics of --reference with the exported model, for later scores and glow serve"
+    parser.add_argument("--save-reference", action="store_true", help=saved)
     parser.add_argument("--outliers", default=None, help="odd pictures: how well are they found?", metavar="FOLDER")
     add_label_argument(parser, "class of all pictures; of all classes together if left out")
     parser.add_argument("--draws", type=positive_int, default=1, help="dequantisation draws of the bits/dim")
@@ -47,8 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write scores.csv and scores.json; with outliers, also how well the scores tell them apart, with a picture."""
     from glow_app.data.listing import list_images
-    from glow_app.generation import Typical, measure_samples, oddities
+    from glow_app.generation import USUAL_PERCENT, oddities
 
+    if arguments.save_reference:
+        _save_reference(arguments)
+        return
     if bool(arguments.images) == bool(arguments.outliers):
         raise UsageError("glow score needs pictures to score, or else --reference and --outliers")
     if arguments.outliers and not arguments.reference:
@@ -62,21 +70,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.outliers:
         _detect(model, arguments)
         return
-    if arguments.reference:
-        usual, source = _measure(model, [arguments.reference], arguments)[1], arguments.reference
-    else:
-        usual = measure_samples(
-            model,
-            arguments.label,
-            num=SAMPLES,
-            num_draws=arguments.draws,
-            seed=arguments.seed,
-            batch_size=arguments.batch_size,
-        )
-        source = f"{SAMPLES} samples of the model"
+    reference, source = _reference(model, arguments)
     files, measures = _measure(model, arguments.images, arguments)
-    scores = oddities(measures, Typical.of(usual))
-    rows = _rows(files, measures, scores, arguments)
+    rows = _rows(files, measures, oddities(measures, reference.typical), reference.judge(measures), arguments)
     labels = _labels_text(model, arguments)
     _write(output_folder(arguments), rows, {"usual": source, "labels": labels}, model)
     mean = float(measures.bits_per_dim.mean())
@@ -84,10 +80,51 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{counted(len(rows), 'image')}, {mean:.4f} bits/dim on average ({model.num_bits}-bit, {draws})")
     print(f"what is usual: {source}")
     print(f"labels: {labels}")
-    for name in ("typicality", "png_ratio"):
-        odd = max(rows, key=lambda row: row[name])
-        print(f"oddest by {name}: {odd['file']}")
+    odd = [row for row in rows if row["verdict"] == "unusual"]
+    print(f"unusual: {len(odd)} of {len(rows)}; of ordinary pictures, {100 - USUAL_PERCENT:g} % are")
+    for row in sorted(odd, key=lambda row: -row["oddness"])[:LISTED]:
+        print(f"  {row['file']}: {row['reason']}")
     print(f"scores: {folder / 'scores.csv'}, {folder / 'scores.json'}")
+
+
+def _reference(model: "ImageModel", arguments: argparse.Namespace) -> "tuple[Reference, str]":
+    """Return what ordinary pictures are like, and which pictures these are."""
+    from glow_app.checkpoint import training_facts
+    from glow_app.generation import Reference, measure_samples
+    from glow_app.pretrained import REFERENCE_KEY
+
+    if arguments.reference:
+        return Reference.of(_measure(model, [arguments.reference], arguments)[1]), arguments.reference
+    known = training_facts(arguments.checkpoint).get(REFERENCE_KEY)
+    if known is not None and arguments.label is None:  # it is of all classes together
+        reference = Reference.from_plain(known, len(model.flow.latent_shapes))
+        return reference, f"{reference.num_images:,} held-out images known to the model"
+    samples = measure_samples(
+        model,
+        arguments.label,
+        num=SAMPLES,
+        num_draws=arguments.draws,
+        seed=arguments.seed,
+        batch_size=arguments.batch_size,
+    )
+    return Reference.of(samples), f"{SAMPLES} samples of the model"
+
+
+def _save_reference(arguments: argparse.Namespace) -> None:
+    from glow_app.checkpoint import find_checkpoint
+    from glow_app.data.listing import list_images
+    from glow_app.generation import Reference
+    from glow_app.pretrained import save_reference
+
+    if not arguments.reference or arguments.images or arguments.outliers or arguments.label is not None:
+        raise UsageError("--save-reference goes with --reference alone: a folder of held-out pictures of all classes")
+    list_images(Path(arguments.reference))
+    folder = find_checkpoint(arguments.checkpoint)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a checkpoint; --save-reference needs an exported model (see glow export)")
+    measures = _measure(load(arguments), [arguments.reference], arguments)[1]
+    save_reference(folder, Reference.of(measures).to_plain())
+    print(f"{folder}: the reference of its scores is {counted(len(measures), 'image')} of {arguments.reference}")
 
 
 def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespace) -> "tuple[list[str], Measures]":
@@ -110,7 +147,11 @@ def _measure_batch(model: "ImageModel", images: "Tensor", arguments: argparse.Na
 
 
 def _rows(
-    files: list[str], measures: "Measures", scores: "dict[str, Tensor]", arguments: argparse.Namespace
+    files: list[str],
+    measures: "Measures",
+    scores: "dict[str, Tensor]",
+    verdicts: "list[Verdict]",
+    arguments: argparse.Namespace,
 ) -> list[dict[str, Any]]:
     rows = []
     for number, file in enumerate(files):
@@ -118,6 +159,8 @@ def _rows(
         if measures.labels is not None:
             row["label"] = int(measures.labels[number])
         row |= {name: float(values[number]) for name, values in scores.items()}
+        verdict = verdicts[number]
+        row |= {"verdict": verdict.word, "reason": verdict.reason, "oddness": verdict.oddness}
         for level in range(measures.level_bits.shape[1]):
             row[f"bits_level_{level}"] = float(measures.level_bits[number, level])
             row[f"norm_level_{level}"] = float(measures.level_norms[number, level])

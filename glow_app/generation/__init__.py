@@ -14,17 +14,22 @@ from glow_app.generation.edit import Direction, edit, learn_directions, load_dir
 from glow_app.generation.grid import class_caption, num_shown, sample_grid, turn_length
 from glow_app.generation.latents import Latents, load_latents, save_latents
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
+from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
 from glow_app.generation.sample import class_turns, labels_of_seeds, sample_batches, sweep, walk
 from glow_app.generation.score import ODDITIES, Measures, Typical, measure, measure_samples, oddities
 
 __all__ = [
+    "MANY_ORDINARY",
     "ODDITIES",
+    "USUAL_PERCENT",
     "Detection",
     "Direction",
     "Latents",
     "Measures",
     "Reconstruction",
+    "Reference",
     "Typical",
+    "Verdict",
     "blend",
     "class_caption",
     "class_facts",

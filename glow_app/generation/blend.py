@@ -70,7 +70,7 @@ def interpolate(
     num_frames: int = 9,
     labels: Tensor | None = None,
     *,
-    spherical: bool = False,
+    spherical: bool = True,
     batch_size: int = 16,
 ) -> Tensor:
     """Return frames from the first image by way of all others to the last; see :func:`blend`.
@@ -80,7 +80,7 @@ def interpolate(
         images: (K, C, H, W), uint8, at least two; each is a frame itself.
         num_frames: From each to the next, both included, at least 2.
         labels: (K,), for a class-conditional model.
-        spherical: Along arcs, and not lines.
+        spherical: Along arcs, which keep the norm of the latents; False for lines.
         batch_size: Frames at a time.
     Shape:
         uint8, ((K - 1) * (num_frames - 1) + 1, C, H, W).

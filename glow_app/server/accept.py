@@ -1,17 +1,24 @@
 """What a client would rather have, by its header Accept."""
 
 import re
+from collections.abc import Sequence
 
-__all__ = ["wants_png"]
+__all__ = ["preferred"]
+
+JSON = "application/json"
 
 
-def wants_png(accept: str) -> bool:
-    """Return whether a header asks for a PNG before JSON, which is what comes where both are as welcome.
+def preferred(accept: str, kinds: Sequence[str]) -> str | None:
+    """Return the media type that a header asks for before JSON; None for JSON, which comes where both are as welcome.
 
+    Args:
+        accept: The header.
+        kinds: What there is beside JSON; the first of those that are equally welcome.
     References:
         RFC 9110, section 12.5.1.
     """
-    return _welcome(accept, "image/png") > _welcome(accept, "application/json")
+    best = max(kinds, key=lambda kind: _welcome(accept, kind))
+    return best if _welcome(accept, best) > _welcome(accept, JSON) else None
 
 
 def _welcome(accept: str, kind: str) -> tuple[float, int]:

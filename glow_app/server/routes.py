@@ -15,9 +15,10 @@ from starlette.concurrency import run_in_threadpool
 from torch import Tensor
 
 from glow_app import __version__, generation
+from glow_app.animations import animation_bytes
 from glow_app.images import grid, png_bytes, strip, to_pil
 from glow_app.model import ImageModel
-from glow_app.server.accept import wants_png
+from glow_app.server.accept import preferred
 from glow_app.server.current import Current
 from glow_app.server.errors import ErrorAnswer, model_ended, stopping
 from glow_app.server.examples import EXAMPLES
@@ -72,10 +73,13 @@ EditBody = Annotated[EditRequest, Body()]
 ScoreBody = Annotated[ScoreRequest, Body(openapi_examples=EXAMPLES["score"])]
 
 
-def _pictured(what: str) -> dict[int | str, dict[str, Any]]:
+PNG, ANIMATIONS = "image/png", {"image/gif": ".gif", "image/webp": ".webp"}
+
+
+def _pictured(what: str, kinds: Sequence[str] = (PNG,)) -> dict[int | str, dict[str, Any]]:
     """Return the answers of an endpoint that gives a picture where one is asked for."""
     description = f"JSON; with `Accept: image/png` {what}. What made it is in text chunks and in headers X-Glow-..."
-    return {**ERRORS, 200: {"description": description, "content": {"image/png": {}}}}
+    return {**ERRORS, 200: {"description": description, "content": {kind: {} for kind in kinds}}}
 
 
 def api_routes(current: Current, metrics: Metrics) -> APIRouter:
@@ -87,14 +91,27 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
     """
     router = APIRouter(prefix="/v1", route_class=ParsedRoute)
 
+    told = "a strip of the frames, with `image/gif` or `image/webp` an animation of them, there and back"
+    interpolated = _pictured(told, [PNG, *ANIMATIONS])
+
     async def respond(
-        request: Request, answer: BaseModel, count: int, text: Mapping[str, Any], picture: Callable[[], Image.Image]
+        request: Request,
+        answer: BaseModel,
+        count: int,
+        text: Mapping[str, Any],
+        picture: Callable[[], Image.Image],
+        frames: Tensor | None = None,
     ) -> Response:
         metrics.images.labels(request.url.path).inc(count)
-        if wants_png(",".join(request.headers.getlist("accept"))):
+        kinds = [PNG] if frames is None else [PNG, *ANIMATIONS]
+        kind = preferred(",".join(request.headers.getlist("accept")), kinds)
+        if kind is None:
+            return Response(answer.model_dump_json(), media_type="application/json")
+        if kind == PNG or frames is None:
             content = await run_in_threadpool(lambda: png_bytes(picture(), text))
-            return Response(content, media_type="image/png", headers=_headers(text))
-        return Response(answer.model_dump_json(), media_type="application/json")
+        else:
+            content = await run_in_threadpool(animation_bytes, frames, ANIMATIONS[kind])
+        return Response(content, media_type=kind, headers=_headers(text))
 
     @router.get("/info", responses={status: ERRORS[status] for status in (401, 405, 421, 500)})
     async def show_info() -> Info:
@@ -127,7 +144,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
         picture = partial(sampled_picture, service.model, images, seed, label)
         return await respond(request, answer, len(images), shared, picture)
 
-    @router.post("/interpolate", response_model=InterpolateAnswer, responses=_pictured("a strip of the frames"))
+    @router.post("/interpolate", response_model=InterpolateAnswer, responses=interpolated)
     async def interpolate(body: InterpolateBody, request: Request) -> Response:
         """Go from image to image through the model's latents."""
         service = current.service
@@ -149,7 +166,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
             "way": "arc" if body.spherical else "line",
             **_model_facts(service),
         }
-        return await respond(request, answer, len(frames), text, partial(strip, frames, body.frames))
+        return await respond(request, answer, len(frames), text, partial(strip, frames, body.frames), frames)
 
     @router.post("/edit", response_model=EditAnswer, responses=_pictured("the changed image") | NOT_FOUND)
     async def edit(body: EditBody, request: Request) -> Response:
@@ -193,7 +210,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
 
     @router.post("/score", responses=ERRORS)
     async def score(body: ScoreBody, request: Request) -> ScoreAnswer:
-        """Tell how likely images are, in bits/dim, and how odd."""
+        """Tell how likely images are, in bits/dim, how odd, and whether that is usual."""
         service = current.service
         service.check_count(body.draws, "draws", service.limits.draws)
         service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
@@ -201,21 +218,26 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
         given = service.labels(body.labels, images)
         seeds = range(body.seed, body.seed + len(images))
 
-        def work(model: ImageModel) -> tuple[dict[str, Tensor], Tensor | None]:
+        def work(model: ImageModel) -> tuple[dict[str, Tensor], list[generation.Verdict], Tensor | None]:
             measures = generation.measure(model, images, given, num_draws=body.draws, seeds=seeds)
-            return generation.oddities(measures, service.typical(model)), measures.labels
+            reference = service.reference(model)
+            return generation.oddities(measures, reference.typical), reference.judge(measures), measures.labels
 
-        values, labels = await service.run(work)
+        values, verdicts, labels = await service.run(work)
         metrics.images.labels(request.url.path).inc(len(images))
         scores = [
             Scores(
                 **{name: float(value[number]) for name, value in values.items()},
+                verdict=verdicts[number].word,
+                reason=verdicts[number].reason,
+                oddness=verdicts[number].oddness,
+                percentiles=verdicts[number].percentiles,
                 label=None if labels is None else int(labels[number]),
                 note=note,
             )
             for number, note in enumerate(notes)
         ]
-        return ScoreAnswer(scores=scores, draws=body.draws, usual="samples of the model")
+        return ScoreAnswer(scores=scores, draws=body.draws, usual=service.usual)
 
     return router
 

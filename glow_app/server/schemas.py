@@ -1,6 +1,6 @@
 """What the API takes and gives."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -71,7 +71,7 @@ class InterpolateRequest(_Request):
 
     images: list[ImageFile] = Field(min_length=2, description="From the first by way of all others to the last.")
     frames: int = Field(9, ge=2, description="From each image to the next, both included.")
-    spherical: bool = Field(False, description="Along arcs, and not lines.")
+    spherical: bool = Field(True, description="Along arcs, which keep the norm of the latents; false for lines.")
     labels: list[Label] | None = Field(None, description="One an image; the most probable if left out.")
 
 
@@ -144,6 +144,10 @@ class Scores(BaseModel):
     latent_norm: float
     png_ratio: float
     spectrum: float
+    verdict: Literal["usual", "unusual"] = Field(description="95 % of ordinary images are usual.")
+    reason: str = Field(description="Why, in a few words.")
+    oddness: float = Field(ge=0, le=100, description="Percentage of ordinary images that are less odd.")
+    percentiles: dict[str, float] = Field(description="Percentage of ordinary images below the image, for each score.")
     label: int | None = Field(description="The class that was given, or is the most probable.")
     note: str | None
 
@@ -153,7 +157,7 @@ class ScoreAnswer(BaseModel):
 
     scores: list[Scores]
     draws: int
-    usual: str = Field(description="What tells what is usual.")
+    usual: str = Field(description="Which images are the ordinary ones.")
 
 
 class Info(BaseModel):

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from glow_app import __version__, generation
 from glow_app.bounds import LARGEST_SEED
-from glow_app.generation import Direction, Typical
+from glow_app.generation import Direction, Reference
 from glow_app.model import ImageModel
-from glow_app.pretrained import model_hash
+from glow_app.pretrained import REFERENCE_KEY, model_hash
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import ApiError, model_ended
 from glow_app.server.limits import Limits
@@ -29,7 +29,7 @@ __all__ = ["Service"]
 
 T = TypeVar("T")
 
-_NOT_TOLD = ("classes", "bpd_level/", "log_det/")  # is told elsewhere; is for those who look into a training
+_NOT_TOLD = ("classes", "reference", "bpd_level/", "log_det/")  # told elsewhere, or for those who look into a training
 
 
 class Service:
@@ -40,7 +40,10 @@ class Service:
         decoder: Of pictures.
         limits: See :class:`Limits`.
         directions: For edits, by name.
-        training: Facts of the model's training, for ``/v1/info``.
+        training: Facts of the model's training: for ``/v1/info``, and what ordinary images are like, where they say it;
+            otherwise samples of the model do.
+    Raises:
+        ValueError: If the reference among the facts is damaged.
     """
 
     def __init__(
@@ -56,7 +59,10 @@ class Service:
         self._decoder = decoder
         # A thread waits for the worker most of the time, and computes what is not the model's own.
         self._threads = ThreadPoolExecutor(limits.queue, thread_name_prefix="request")
-        self._typical: Typical | None = None
+        known = training.get(REFERENCE_KEY)
+        self._reference = None if known is None else Reference.from_plain(known, self.info.num_levels)
+        held_out = self._reference and f"{self._reference.num_images:,} held-out images"
+        self.usual = held_out or "samples of the model"
         self._measuring = threading.Lock()
 
     async def read(
@@ -193,12 +199,12 @@ class Service:
         if count > largest:
             raise ApiError(422, "invalid_request", f"{name}: {count} are too many; at most {largest}")
 
-    def typical(self, model: ImageModel) -> Typical:
-        """Return what is usual for the model, from its own samples; measured once."""
+    def reference(self, model: ImageModel) -> Reference:
+        """Return what ordinary images are like, measured once where samples of the model have to tell it."""
         with self._measuring:
-            if self._typical is None:
-                self._typical = Typical.of(generation.measure_samples(model))
-            return self._typical
+            if self._reference is None:
+                self._reference = Reference.of(generation.measure_samples(model))
+            return self._reference
 
     def close(self) -> None:
         """End the model's thread once what it has is done, and those of the requests."""

@@ -1,21 +1,34 @@
 """The exported model at the end of a run."""
 
+import time
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from glow_app.checkpoint import load_density, training_facts
-from glow_app.pretrained import save_pretrained
+from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
+from glow_app.model import ImageModel
+from glow_app.pretrained import save_pretrained, save_reference
+from lightning_modules.data import ImageDataModule
 from lightning_modules.likelihood import LikelihoodModule
 from lightning_modules.recovery import LAST
 from lightning_modules.run_loggers import RunLogger
 
 __all__ = ["ExportBest"]
 
+_BATCH = 16
+_FEWEST = 40  # validation images for a reference
+_LONG_ENOUGH = 60.0  # seconds spent on a reference, after which fewer images have to do
+
 
 class ExportBest(Callback):
-    """Writes the best checkpoint, else the last, into the run's ``model/`` when training ends."""
+    """Writes the best checkpoint, else the last, into the run's ``model/`` when training ends.
+
+    Statistics of validation images go with it, by which ``glow score`` and ``glow serve`` tell usual images from
+    unusual ones.
+    """
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Export on one rank."""
@@ -29,7 +42,25 @@ class ExportBest(Callback):
         # The run's folder may have been moved, where a path is remembered from before.
         path = best if best.exists() else run_dir / best.name
         if trainer.is_global_zero and path.exists():
-            save_pretrained(load_density(path), run_dir / "model", training_facts(path), overwrite=True)
+            model = load_density(path)
+            save_pretrained(model, run_dir / "model", training_facts(path), overwrite=True)
+            data = getattr(trainer, "datamodule", None)
+            if isinstance(model, ImageModel) and isinstance(data, ImageDataModule) and trainer.limit_val_batches:
+                self._save_reference(model.to(pl_module.device), data, run_dir / "model")
             for logger in trainer.loggers:
                 if isinstance(logger, RunLogger):
                     logger.log_model(run_dir / "model")
+
+    @staticmethod
+    def _save_reference(model: ImageModel, data: ImageDataModule, folder: Path) -> None:
+        count = min(MANY_ORDINARY, data.num_images("validation"))
+        if count < _FEWEST:
+            return
+        images = torch.from_numpy(data.images("validation", count).copy())
+        parts: list[Measures] = []
+        end = time.monotonic() + _LONG_ENOUGH
+        for first, part in zip(range(0, count, _BATCH), images.split(_BATCH), strict=True):
+            parts.append(measure(model, part, seeds=range(first, first + len(part))))
+            if first + len(part) >= _FEWEST and time.monotonic() > end:
+                break
+        save_reference(folder, Reference.of(Measures.joined(parts)).to_plain())

@@ -150,7 +150,7 @@ def test_interpolation_between_classes(
 
 
 def test_by_way_of_several_pictures(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
-    result = glow("interpolate", *pictures, "--checkpoint", trained, "--frames", 4, "--spherical")
+    result = glow("interpolate", *pictures, "--checkpoint", trained, "--frames", 4)
     assert "7 frames" in result.output
     found = cells(pixels(tmp_path / "interpolation.png"), columns=4, rows=2)
     for place, path in ((0, pictures[0]), (3, pictures[1]), (4, pictures[1]), (7, pictures[2])):
@@ -161,7 +161,7 @@ def test_a_strip_tells_what_made_it(
     trained: Path, conditional: Path, tmp_path: Path, pictures: list[Path], glow: Glow
 ) -> None:
     strip = tmp_path / "interpolation.png"
-    for options, way in (([], "line"), (["--spherical"], "arc"), (["--mix"], "levels mixed")):
+    for options, way in (([], "arc"), (["--no-spherical"], "line"), (["--mix"], "levels mixed")):
         assert glow("interpolate", *pictures[:2], "--checkpoint", trained, "--overwrite", *options).code == 0
         facts = {"model": model_hash(load_model(trained)), "version": __version__}
         assert read_png_text(strip) == {"pictures": "a.png, b.png", "way": way, **facts}

@@ -14,6 +14,7 @@ from PIL import Image
 from glow_app.checkpoint import load_model
 from glow_app.generation import ODDITIES, sample_batches
 from glow_app.images import save_png, to_pil
+from glow_app.pretrained import model_hash, read_config
 from glow_app.seeding import image_generators
 
 Glow = Callable[..., Any]
@@ -51,10 +52,11 @@ def test_a_row_a_picture(trained: Path, tmp_path: Path, pictures: list[Path], gl
     expected = float(load_model(trained).bits_per_dim(image, None, 3, image_generators([7])))
     assert float(found[2]["bits_per_dim"]) == pytest.approx(expected, rel=1e-5)
     record = json.loads((tmp_path / "scores/scores.json").read_text())
-    assert record["usual"] == "128 samples of the model"
+    assert record["usual"] == "180 held-out images known to the model"
     for row, other in zip(record["images"], found, strict=True):
         assert {name: str(value) for name, value in row.items()} == other
-        assert {*ODDITIES, "bits_level_0", "norm_level_1"} <= set(row)
+        assert {*ODDITIES, "bits_level_0", "norm_level_1", "reason"} <= set(row)
+        assert (row["verdict"] == "unusual") == (row["oddness"] > 95)
     # A picture has the same scores by itself, where its seed is the same.
     glow("score", pictures[2], "--checkpoint", trained, "--draws", 3, "--seed", 7, "--output", "alone")
     (alone,) = rows(tmp_path / "alone/scores.csv")
@@ -82,11 +84,31 @@ def test_what_is_usual_comes_from_the_reference(
 ) -> None:
     result = glow("score", odd, "--reference", ordinary, "--checkpoint", trained)
     assert f"what is usual: {ordinary}" in result.output
-    other = glow("score", odd, "--checkpoint", trained, "--output", "other")
+    other = glow("score", odd, "--checkpoint", trained / "best.ckpt", "--output", "other")
     assert "what is usual: 128 samples of the model" in other.output
     one, two = rows(tmp_path / "scores/scores.csv")[0], rows(tmp_path / "other/scores.csv")[0]
     assert one["bits_per_dim"] == two["bits_per_dim"]
     assert one["typicality"] != two["typicality"]
+
+
+def test_a_reference_is_kept_with_the_model(
+    trained: Path, tmp_path: Path, ordinary: Path, odd: Path, glow: Glow, refused: Callable[..., str]
+) -> None:
+    keep = ["score", "--reference", ordinary, "--save-reference", "--checkpoint"]
+    assert "is a checkpoint; --save-reference needs an exported model" in refused(*keep, trained / "best.ckpt", code=2)
+    assert "goes with --reference alone" in refused("score", odd, "--save-reference", "--checkpoint", trained, code=2)
+    exported = tmp_path / "exported"
+    assert glow("export", "--checkpoint", trained / "best.ckpt", "--output", exported).code == 0
+    before = load_model(exported)
+    assert "24 images of" in glow(*keep, exported).output
+    assert model_hash(load_model(exported)) == model_hash(before)
+    assert "24 held-out images" in glow("info", exported).output
+    found = glow("score", odd, "--checkpoint", exported)
+    assert "what is usual: 24 held-out images known to the model" in found.output
+    assert "unusual: 12 of 12; of ordinary pictures, 5 % are" in found.output
+    # An export of the export keeps it.
+    assert glow("export", "--checkpoint", exported, "--output", tmp_path / "again").code == 0
+    assert read_config(tmp_path / "again")["training"] == read_config(exported)["training"]
 
 
 def test_a_class_conditional_model(

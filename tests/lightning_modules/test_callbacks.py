@@ -26,7 +26,7 @@ from torch.optim.lr_scheduler import (
 
 from glow_app.bijections import SolverError
 from glow_app.checkpoint import load_model, read_checkpoint
-from glow_app.generation import sample_batches, sample_grid
+from glow_app.generation import Reference, measure, sample_batches, sample_grid
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash, read_config
 from glow_app.seeding import step_generator
@@ -460,7 +460,12 @@ class TestExportBest:
         best, exported = (model_hash(load_model(tmp_path / name)) for name in ("best.ckpt", "model"))
         assert exported == best == read_config(tmp_path / "model")["sha256"]
         assert model_hash(module.model) != best
-        assert read_config(tmp_path / "model")["training"]["step"] == 4
+        training = read_config(tmp_path / "model")["training"]
+        assert training["step"] == 4
+        held_out = torch.from_numpy(tiny_data().images("validation", 1000).copy())
+        expected = Reference.of(measure(load_model(tmp_path / "best.ckpt"), held_out))
+        assert training["reference"]["images"] == len(held_out)
+        assert training["reference"]["mean"] == pytest.approx(expected.mean.tolist(), rel=1e-4)
 
     def test_the_last_where_nothing_was_validated(self, tmp_path: Path) -> None:
         checkpoint = ModelCheckpoint(tmp_path, "best", save_last=True)
@@ -468,6 +473,7 @@ class TestExportBest:
             tiny_module(), datamodule=tiny_data()
         )
         assert model_hash(load_model(tmp_path / "model")) == model_hash(load_model(tmp_path / "last.ckpt"))
+        assert "reference" not in read_config(tmp_path / "model")["training"]
 
     def test_nothing_without_a_checkpoint(self, tmp_path: Path) -> None:
         tiny_trainer(tmp_path, [ExportBest()]).fit(tiny_module(), datamodule=tiny_data())

@@ -17,6 +17,7 @@ from test_pictures import scans
 from test_worker import Held
 
 from glow_app import __version__, generation
+from glow_app.animations import animation_bytes
 from glow_app.generation import Direction
 from glow_app.images import strip
 from glow_app.model import ImageModel
@@ -91,12 +92,29 @@ def test_several_are_the_grid_of_the_command(model: ImageModel, client: httpx.Cl
 
 def test_frames_are_the_strip_of_the_command(model: ImageModel, client: httpx.Client) -> None:
     images = random_images(3)
-    body = {"images": [as_base64(image) for image in images], "frames": 4, "labels": ["b", 0, 3], "spherical": True}
+    body = {"images": [as_base64(image) for image in images], "frames": 4, "labels": ["b", 0, 3]}
     response = client.post("/v1/interpolate", json=body, headers={"accept": "image/png"})
     frames = generation.interpolate(model, images, 4, torch.tensor([1, 0, 3]), spherical=True)
     assert pixels_of(response.content) == strip(frames, 4).tobytes()
     made = {"way": "arc", "model": model_hash(model), "version": __version__}
     assert text_of(response.content) == {"frames": "7", "label": "1, 0, 3", "class": "b, a, d", **made}
+
+
+@pytest.mark.parametrize(("kind", "name"), [("image/gif", "GIF"), ("image/webp", "WEBP")])
+def test_frames_are_an_animation_where_one_is_asked_for(
+    kind: str, name: str, model: ImageModel, client: httpx.Client
+) -> None:
+    images = random_images(2)
+    body = {"images": [as_base64(image) for image in images], "frames": 4, "labels": ["b", 0]}
+    response = client.post("/v1/interpolate", json=body, headers={"accept": kind})
+    assert response.headers["content-type"] == kind
+    assert response.headers["x-glow-way"] == "arc"
+    frames = generation.interpolate(model, images, 4, torch.tensor([1, 0]))
+    assert response.content == animation_bytes(frames, f".{name.lower()}")
+    with Image.open(io.BytesIO(response.content)) as picture:
+        assert (picture.format, picture.n_frames) == (name, 6)  # type: ignore[attr-defined]
+    # Other endpoints have no animation to give.
+    assert client.post("/v1/sample", json={"seed": 1}, headers={"accept": kind}).headers["content-type"] == JSON
 
 
 def pixels_of(content: bytes) -> bytes:
@@ -240,13 +258,32 @@ def test_scores_are_those_of_python(model: ImageModel, client: httpx.Client) -> 
     body = {"images": [as_base64(image) for image in images], "draws": 3, "seed": 11}
     answer = client.post("/v1/score", json=body).json()
     measures = generation.measure(model, images, num_draws=3, seeds=[11, 12])
-    usual = generation.Typical.of(generation.measure_samples(model))
-    for name, values in generation.oddities(measures, usual).items():
+    reference = generation.Reference.of(generation.measure_samples(model))
+    assert answer["usual"] == "samples of the model"
+    for one, verdict in zip(answer["scores"], reference.judge(measures), strict=True):
+        assert (one["verdict"], one["reason"]) == (verdict.word, verdict.reason)
+        assert one["oddness"] == pytest.approx(verdict.oddness, abs=0.1)
+        assert one["percentiles"] == pytest.approx(verdict.percentiles, abs=0.1)
+    for name, values in generation.oddities(measures, reference.typical).items():
         assert [one[name] for one in answer["scores"]] == pytest.approx(values.tolist(), rel=1e-4, abs=1e-4)
     assert measures.labels is not None
     assert [one["label"] for one in answer["scores"]] == measures.labels.tolist()
     given = client.post("/v1/score", json={**body, "labels": [0, 0]}).json()["scores"]
     assert [one["label"] for one in given] == [0, 0]
+
+
+def test_the_models_own_reference_tells_what_is_usual(model: ImageModel) -> None:
+    images = random_images(60)
+    reference = generation.Reference.of(generation.measure(model, images))
+    facts = {**TRAINING, "reference": reference.to_plain()}
+    with running(create_app(model, training=facts)) as client:
+        assert client.get("/v1/info").json()["training"] == {"val/bpd": 3.5, "step": 11802}
+        answer = client.post("/v1/score", json={"images": [as_base64(image) for image in images[:20]]}).json()
+    assert answer["usual"] == "60 held-out images"
+    assert [one["verdict"] for one in answer["scores"]].count("usual") >= 17
+    damaged = {"reference": {**reference.to_plain(), "mean": []}}
+    with pytest.raises(ValueError, match="the reference of the model's scores is damaged"):
+        create_app(model, training=damaged)
 
 
 def test_a_picture_of_another_size_is_brought_to_the_models_and_that_is_said(client: httpx.Client) -> None:

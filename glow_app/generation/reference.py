@@ -1,0 +1,212 @@
+"""What ordinary images are like, and a verdict in words on others."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glow_app.generation.score import ODDITIES, Measures, Typical, oddities
+
+__all__ = ["MANY_ORDINARY", "USUAL_PERCENT", "Reference", "Verdict"]
+
+USUAL_PERCENT = 95.0  # of ordinary images, which are called usual
+MANY_ORDINARY = 1000  # images that make a good reference
+
+# Percentiles that are kept, dense at both ends.
+_LEVELS = (0.0, 0.5, 1.0, 2.5, 5.0, *map(float, range(10, 91, 5)), 95.0, 97.5, 99.0, 99.5, 100.0)
+_FAR = 3.0  # standard deviations at which a trait is odd by itself
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an image is called.
+
+    Args:
+        is_usual: Whether it is among the :data:`USUAL_PERCENT` of ordinary images that are least odd.
+        reason: Why, in a few words.
+        oddness: Percentage of ordinary images that are less odd.
+        percentiles: Percentage of ordinary images below the image, for each score.
+    """
+
+    is_usual: bool
+    reason: str
+    oddness: float
+    percentiles: dict[str, float]
+
+    @property
+    def word(self) -> str:
+        """``usual`` or ``unusual``."""
+        return "usual" if self.is_usual else "unusual"
+
+
+@dataclass(frozen=True)
+class Reference:
+    r"""Statistics of ordinary images.
+
+    The traits of an image are the bits and the latent norm of each level and the size of its PNG. Their Mahalanobis
+    distance from ordinary images sees traits that do not go together, such as much contrast and little detail in a
+    blurred image, of which each alone is ordinary. Mean and covariance come from one half of the ordinary images and
+    percentiles of the distance from the other half, so that an ordinary image is called usual with a probability of
+    :data:`USUAL_PERCENT` whatever the distribution of the traits.
+
+    Args:
+        num_images: Ordinary images.
+        typical: Their means and standard deviations, for :func:`~glow_app.generation.oddities`.
+        scores: Percentiles of each score of :data:`~glow_app.generation.ODDITIES`, (Q,).
+        mean: Of the traits, (T,).
+        covariance: Of the traits, (T, T).
+        distance: Percentiles of the Mahalanobis distance, (Q,).
+    References:
+        Split conformal prediction: Lei et al. 2018, arXiv:1604.04173.
+    """
+
+    num_images: int
+    typical: Typical
+    scores: dict[str, np.ndarray]
+    mean: np.ndarray
+    covariance: np.ndarray
+    distance: np.ndarray
+
+    @classmethod
+    def of(cls, ordinary: Measures) -> "Reference":
+        """Return the reference that some ordinary images make.
+
+        Raises:
+            ValueError: If there are fewer than 2.
+        Warns:
+            UserWarning: If there are few.
+        """
+        typical = Typical.of(ordinary)
+        scores = {name: _percentiles(values.double().numpy()) for name, values in oddities(ordinary, typical).items()}
+        traits = _traits(ordinary)
+        first, second = traits[: -(-len(traits) // 2)], traits[len(traits) // 2 :]
+        mean, covariance = first.mean(0), _covariance(first)
+        return cls(
+            len(ordinary), typical, scores, mean, covariance, _percentiles(_distances(second - mean, covariance))
+        )
+
+    def judge(self, measures: Measures) -> list[Verdict]:
+        """Return a verdict on each image."""
+        away = _traits(measures) - self.mean
+        distances = _distances(away, self.covariance)
+        scores = oddities(measures, self.typical)
+        found = []
+        for number, distance in enumerate(distances):
+            oddness = float(np.interp(distance, self.distance, _LEVELS))
+            below = {name: float(np.interp(scores[name][number], self.scores[name], _LEVELS)) for name in ODDITIES}
+            is_usual = oddness <= USUAL_PERCENT
+            reason = "like most ordinary pictures" if is_usual else self._reason(away[number])
+            found.append(Verdict(is_usual, reason, oddness, below))
+        return found
+
+    def _reason(self, away: np.ndarray) -> str:
+        """Return what is odd about an image that is so far away from the mean of the traits."""
+        num_levels = self.typical.level_bits[0].numel()
+        alone = away / np.sqrt(np.diag(self.covariance))
+        # Odd detail makes the larger shapes odd as well, so the finest odd level is the one to name.
+        order = [trait for level in range(num_levels) for trait in (level, num_levels + level)]
+        far = next((trait for trait in (*order, 2 * num_levels) if abs(alone[trait]) >= _FAR), None)
+        if far is None:
+            return "an unusual mixture of traits, of which none is unusual alone"
+        return _words(far, num_levels, alone[far] > 0)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain types, for the configuration of an exported model."""
+        typical = self.typical
+        spreads = {name: [_rounded(part) for part in getattr(typical, name)] for name in ("level_bits", "level_norms")}
+        return {
+            "images": self.num_images,
+            "typical": {"bits_per_dim": typical.bits_per_dim, **spreads},
+            "scores": {name: _rounded(values) for name, values in self.scores.items()},
+            "mean": _rounded(self.mean),
+            "covariance": [_rounded(row) for row in self.covariance],
+            "distance": _rounded(self.distance),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Any, num_levels: int) -> "Reference":
+        """Return the reference that :meth:`to_plain` wrote.
+
+        Args:
+            plain: What was read.
+            num_levels: Of the model.
+        Raises:
+            ValueError: If it is damaged, or of another model.
+        """
+        count = 2 * num_levels + 1
+        try:
+            typical = plain["typical"]
+            bits, *spreads = (
+                _numbers(typical[name], shape)
+                for name, shape in (
+                    ("bits_per_dim", ()),
+                    ("level_bits", (2, num_levels)),
+                    ("level_norms", (2, num_levels)),
+                )
+            )
+            level_bits, level_norms = (tuple(torch.from_numpy(one).float()) for one in spreads)
+            covariance = _numbers(plain["covariance"], (count, count))
+            np.linalg.cholesky(covariance)
+            return cls(
+                int(plain["images"]),
+                Typical(float(bits), level_bits, level_norms),
+                {name: _ascending(plain["scores"][name]) for name in ODDITIES},
+                _numbers(plain["mean"], (count,)),
+                covariance,
+                _ascending(plain["distance"]),
+            )
+        except (LookupError, TypeError, ValueError, OverflowError, np.linalg.LinAlgError) as error:
+            message = "the reference of the model's scores is damaged; write it again: glow score --save-reference"
+            raise ValueError(message) from error
+
+
+def _words(trait: int, num_levels: int, is_more: bool) -> str:
+    if trait == 2 * num_levels:
+        return "busier than usual" if is_more else "plainer than usual"
+    level = trait % num_levels
+    where = "fine detail" if level == 0 else "large shapes" if level == num_levels - 1 else "detail of middle size"
+    if trait >= num_levels:
+        return f"{where} {'stronger' if is_more else 'weaker'} than usual"
+    return f"{where} {('noisier' if level == 0 else 'less expected') if is_more else 'smoother'} than usual"
+
+
+def _traits(measures: Measures) -> np.ndarray:
+    columns = [measures.level_bits, measures.level_norms, measures.png_bits_per_dim[:, None]]
+    return torch.cat([column.double() for column in columns], dim=1).numpy()
+
+
+def _covariance(traits: np.ndarray) -> np.ndarray:
+    count, size = traits.shape
+    found = np.cov(traits, rowvar=False) if count > 1 else np.zeros((size, size))
+    # Few images tell variances better than covariances; and none is zero, so that there is an inverse.
+    trust = count / (count + size)
+    return trust * found + np.diag((1 - trust) * np.diag(found) + 1e-6)
+
+
+def _distances(away: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.einsum("bi,ij,bj->b", away, np.linalg.inv(covariance), away))
+
+
+def _percentiles(values: np.ndarray) -> np.ndarray:
+    # The k-th of n values is at k / (n + 1): the chance that one more image is below it.
+    return np.quantile(values, np.array(_LEVELS) / 100, method="weibull")
+
+
+def _rounded(values: Tensor | np.ndarray) -> list[float]:
+    return [float(f"{float(value):.8g}") for value in values]
+
+
+def _numbers(values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    found = np.array(values, dtype=np.float64)
+    if found.shape != shape or not np.isfinite(found).all():
+        raise ValueError(f"expected numbers of shape {shape}")
+    return found
+
+
+def _ascending(values: Any) -> np.ndarray:
+    found = _numbers(values, (len(_LEVELS),))
+    if (np.diff(found) < 0).any():
+        raise ValueError("expected percentiles in ascending order")
+    return found

@@ -1,0 +1,93 @@
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from registry import random_images, tiny_model
+
+from glow_app.generation import Measures, Reference, measure
+
+
+def ordinary(count: int, seed: int = 0) -> Measures:
+    """Return measures of two levels whose finest bits follow those of the PNG."""
+    generator = torch.Generator().manual_seed(seed)
+    png, noise = torch.randn(count, generator=generator), torch.randn(count, 4, generator=generator)
+    levels = torch.stack([png + 0.1 * noise[:, 0], noise[:, 1].exp()], dim=1)
+    return Measures(levels.sum(1), levels, 1 + 0.1 * noise[:, 2:], png)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Reference:
+    return Reference.of(ordinary(1000))
+
+
+def test_of_new_ordinary_images_95_percent_are_usual(reference: Reference) -> None:
+    verdicts = reference.judge(ordinary(4000, seed=1))
+    assert sum(one.is_usual for one in verdicts) / 4000 == pytest.approx(0.95, abs=0.025)
+    oddness = np.array([one.oddness for one in verdicts])
+    assert np.quantile(oddness, [0.25, 0.5, 0.75]) == pytest.approx([25, 50, 75], abs=6)
+    assert {one.word for one in verdicts if one.oddness <= 95} == {"usual"}
+    assert {one.word for one in verdicts if one.oddness > 95} == {"unusual"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"level_bits": [[9.0, 1.0]], "png_bits_per_dim": [9.0]}, "fine detail noisier than usual"),
+        ({"level_bits": [[-9.0, 1.0]], "png_bits_per_dim": [-9.0]}, "fine detail smoother than usual"),
+        ({"level_bits": [[0.0, 30.0]]}, "large shapes less expected than usual"),
+        ({"level_norms": [[1.0, 0.2]]}, "large shapes weaker than usual"),
+        ({"png_bits_per_dim": [-9.0]}, "plainer than usual"),
+        # Each is ordinary, and not beside the other.
+        (
+            {"level_bits": [[1.5, 1.0]], "png_bits_per_dim": [-1.5]},
+            "an unusual mixture of traits, of which none is unusual alone",
+        ),
+    ],
+)
+def test_the_reason(change: dict[str, Any], reason: str, reference: Reference) -> None:
+    middle = {"bits_per_dim": [1.0], "level_bits": [[0.0, 1.0]], "level_norms": [[1.0, 1.0]], "png_bits_per_dim": [0.0]}
+    (verdict,) = reference.judge(Measures(**{name: torch.tensor(value) for name, value in (middle | change).items()}))
+    assert (verdict.word, verdict.reason, verdict.oddness) == ("unusual", reason, 100)
+    (verdict,) = reference.judge(Measures(**{name: torch.tensor(value) for name, value in middle.items()}))
+    assert (verdict.word, verdict.reason) == ("usual", "like most ordinary pictures")
+    assert 0 <= min(verdict.percentiles.values()) <= max(verdict.percentiles.values()) <= 100
+
+
+def test_a_reference_is_read_as_it_was_written(reference: Reference) -> None:
+    again = Reference.from_plain(json.loads(json.dumps(reference.to_plain())), 2)
+    for one, other in zip(reference.judge(ordinary(50, 2)), again.judge(ordinary(50, 2)), strict=True):
+        assert one.oddness == pytest.approx(other.oddness, abs=1e-3)
+        assert one.reason == other.reason
+        assert one.percentiles == pytest.approx(other.percentiles, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": None},
+        {"mean": [0.0] * 4},
+        {"mean": [math.nan] * 5},
+        {"covariance": np.zeros((5, 5)).tolist()},
+        {"distance": list(range(26, -1, -1))},
+        {"scores": {}},
+        {"typical": []},
+        {"typical": {"bits_per_dim": "low"}},
+    ],
+)
+def test_a_damaged_reference_is_refused(change: dict[str, Any], reference: Reference) -> None:
+    with pytest.raises(ValueError, match="damaged; write it again: glow score --save-reference"):
+        Reference.from_plain({**reference.to_plain(), **change}, 2)
+    with pytest.raises(ValueError, match="damaged"):
+        Reference.from_plain(reference.to_plain(), 3)
+
+
+def test_few_images_and_equal_images_make_a_reference_too() -> None:
+    model = tiny_model()
+    with pytest.warns(UserWarning, match="told from 4 images only"):
+        few = Reference.of(measure(model, random_images(4)))
+    assert all(math.isfinite(one.oddness) for one in few.judge(measure(model, random_images(3))))
+    equal = Reference.of(Measures(*(torch.ones(shape) for shape in ((30,), (30, 2), (30, 2), (30,)))))
+    assert math.isfinite(float(equal.distance[-1]))
