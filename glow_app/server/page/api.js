@@ -54,7 +54,7 @@ export async function ask(endpoint, body, signal) {
   return (await post(`v1/${endpoint}`, body, signal, "application/json")).json();
 }
 
-/** Return the PNG, a Blob, that an endpoint answers. */
-export async function askPng(endpoint, body, signal) {
-  return (await post(`v1/${endpoint}`, body, signal, "image/png")).blob();
+/** Return the picture, a Blob, that an endpoint answers: "image/png", "image/gif" or "image/webp". */
+export async function askFile(endpoint, body, type, signal) {
+  return (await post(`v1/${endpoint}`, body, signal, type)).blob();
 }

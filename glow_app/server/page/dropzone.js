@@ -1,5 +1,6 @@
 // A place to drop pictures on, which is a file input all the same: it opens by click, touch or keyboard.
 
+import { CropDialog } from "./crop.js";
 import { announce, breakable, h, icon } from "./dom.js";
 import { fromFile, thumbnail } from "./pictures.js";
 
@@ -11,15 +12,20 @@ export class DropZone {
   #body;
   #error;
   #label;
+  #info;
+  #crop;
+  #picture = null;
 
   /**
    * @param {string} id of the input
    * @param {string} label what the picture is for
+   * @param {object} info of the model
    * @param {boolean} many whether several are taken at a time; they are handed on and not shown
    * @param {function(object[])} onpictures is given what was dropped or chosen
    */
-  constructor({ id, label, many = false, onpictures }) {
+  constructor({ id, label, info, many = false, onpictures }) {
     this.#label = label;
+    this.#info = info;
     const errorId = `${id}-error`;
     this.#error = h("p", { id: errorId, className: "error" });
     const described = { "aria-describedby": errorId, "aria-label": label };
@@ -27,12 +33,14 @@ export class DropZone {
     this.#body = h("span", { className: "drop-body" });
     const name = h("span", { className: "drop-label", "aria-hidden": "true" }, label);
     const zone = h("label", { className: "drop", for: id }, this.#input, name, this.#body);
-    this.element = h("div", { className: "field" }, zone, this.#error);
+    const open = () => new CropDialog(this.#picture, info).open(() => onpictures([this.#picture]));
+    this.#crop = h("button", { type: "button", hidden: true, onclick: open }, icon("crop"), "Crop");
+    this.element = h("div", { className: "field" }, zone, this.#error, this.#crop);
     this.show(null, many);
 
     const take = (files) => {
       this.setError(null);
-      const pictures = [...files].slice(0, many ? undefined : 1).map(fromFile);
+      const pictures = [...files].slice(0, many ? undefined : 1).map((file) => fromFile(file, info.image_shape));
       if (pictures.length) onpictures(pictures);
     };
     this.#input.addEventListener("change", () => {
@@ -53,6 +61,10 @@ export class DropZone {
 
   /** Show a picture in the zone, or that there is none. */
   show(picture, many = false) {
+    this.#picture = picture;
+    const [, height, width] = this.#info.image_shape;
+    this.#crop.setAttribute("aria-label", `Crop ${picture?.name}`);
+    this.#crop.hidden = !picture?.size || (picture.size[0] === width && picture.size[1] === height);
     if (picture === null) {
       this.#body.replaceChildren(icon("picture"), many ? "Drop pictures, or choose" : "Drop, or choose");
       return;

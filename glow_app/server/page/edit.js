@@ -1,117 +1,147 @@
 // The tab Edit: a picture, a slider for each attribute, and the picture changed.
 
+import { keepSettings } from "./address.js";
 import { ask } from "./api.js";
 import { breakable, byId, h, icon } from "./dom.js";
+import { draw, linkOf, settingsOf } from "./drawn.js";
 import { DropZone } from "./dropzone.js";
 import { chosenClass, className, fillClasses, slider } from "./fields.js";
-import { download, faultOf, fromPng, release, tooLarge } from "./pictures.js";
+import { download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
 import { Task } from "./task.js";
 
-const SETTLE_MS = 150;  // a slider has to rest so long before the server is asked
+const FIRST = { seed: 0, temperature: 0.7, label: null };  // drawn where a visitor has chosen none
 
-/** Start the tab; returns {setPicture(picture)}, by which other tabs hand it one. */
+/**
+ * Start the tab.
+ * @returns {{setPicture: function(object), open: function(), restore: function(URLSearchParams)}} setPicture is how other
+ *   tabs hand it one
+ */
 export function startEdit(info) {
   const { directions } = info;
-  const [form, none, label] = [byId("edit-form"), byId("edit-none"), byId("edit-label")];
-  form.hidden = byId("edited").hidden = directions.length === 0;
+  const [form, none, label, stage] = ["edit-form", "edit-none", "edit-label", "edited"].map(byId);
+  form.hidden = stage.hidden = directions.length === 0;
   none.hidden = directions.length > 0;
   const task = new Task(byId("edit-task"));
   let picture = null;
-  let original = null;  // as the model sees it, in its size
+  let original = null;  // {image, note}: as the model sees it, in its size
   let isClassOfPicture = false;  // chosen with it, and not by the visitor
-  let timer = 0;
-  const stage = byId("edited");
+  let pair = null;
   const empty = [...stage.children];
 
-  const zone = new DropZone({ id: "edit-file", label: "Picture", onpictures: ([chosen]) => setPicture(chosen) });
+  const zone = new DropZone({ id: "edit-file", label: "Picture", info, onpictures: ([chosen]) => setPicture(chosen) });
   byId("edit-picture").append(zone.element);
   fillClasses(label, info, "Recognised by the model");
   const sliders = directions.map((name, number) =>
-    slider({ id: `edit-${number}`, label: name, min: -2, max: 2, step: 0.1, value: 0, digits: 1, oninput: later }),
+    slider({ id: `edit-${number}`, label: name, min: -2, max: 2, step: 0.1, value: 0, digits: 1, oninput: follow }),
   );
   byId("edit-sliders").append(...sliders.map((one) => one.element));
 
   function setPicture(chosen) {
-    release(picture);
+    if (chosen !== picture) release(picture);
+    task.cancel();
     picture = chosen;
-    original = null;
+    original = pair = null;
     zone.show(picture);
     if (chosen.label !== undefined || isClassOfPicture) label.value = chosen.label ?? "";
     isClassOfPicture = chosen.label !== undefined;
-    now();
+    follow();
   }
-  function refuse(text) {
-    zone.setError(text);
+  function clear() {
+    pair = null;
     stage.replaceChildren(...empty);  // what is there is of another picture
   }
-  function later() {
-    clearTimeout(timer);
-    timer = setTimeout(now, SETTLE_MS);
-  }
-  function now() {
-    if (picture === null || directions.length === 0) return;
-    const large = tooLarge([picture], info.limits);
-    zone.setError(null);
-    if (large !== null) {
-      task.cancel();
-      refuse(large);
-      return;
+  const moved = () =>
+    sliders.map((one, number) => ({ direction: directions[number], strength: one.value })).filter((one) => one.strength !== 0);
+
+  /** Return the picture, and the picture changed, as the settings are now. */
+  async function changed(signal) {
+    const chosen = label.value;
+    const send = (image, edits) => ask("edit", { image, edits, label: chosenClass(label) }, signal);
+    const still = [{ direction: directions[0], strength: 0 }];  // gives the picture back, in the model's size
+    const edits = moved();
+    if (original === null) {
+      const before = await send((await readAll([picture], info.limits))[0], still);
+      original = { image: before.image, note: noteOf(picture, before.note) };
+      if (edits.length === 0) return { edits, chosen, ...before };
     }
-    const edits = sliders.map((one, number) => ({ direction: directions[number], strength: one.value }));
-    const moved = edits.filter((one) => one.strength !== 0);
-    const still = [{ ...edits[0], strength: 0 }];  // gives the picture back, in the model's size
-    const send = (which, image, signal) => ask("edit", { image, edits: which, label: chosenClass(label) }, signal);
-    task.run(
+    return { edits, chosen, ...(await send(original.image, edits.length ? edits : still)) };
+  }
+
+  function follow() {
+    if (picture === null || directions.length === 0) return;
+    zone.setError(null);
+    task.follow(
       "Changing the picture",
-      async (signal) => {
-        const image = await picture.read();
-        const before = original ?? (await send(still, image, signal));
-        return { before, after: moved.length ? await send(moved, image, signal) : before };
-      },
-      ({ before, after }) => {
-        original = before;
-        show(before, after, moved, info);
-        return moved.length ? "The picture is changed" : "The picture as it is";
+      changed,
+      (answer) => {
+        if (pair === null) zone.show(picture);  // smaller than it was chosen
+        pair ??= new Pair(stage, original.image);
+        pair.show(answer, original.note, info);
+        keep(answer.edits, answer.chosen);
+        return answer.edits.length ? "The picture is changed" : "The picture as it is";
       },
       (error) => {
         const fault = faultOf(error);
-        if (fault) refuse(`${picture.name}: ${fault.text}.`);
-        else if (original === null) stage.replaceChildren(...empty);
+        if (fault) zone.setError(`${picture.name}: ${fault.text}.`);
+        if (fault || original === null) clear();
         return fault !== null;
       },
     );
   }
 
+  function keep(edits, chosen) {
+    const strengths = Object.fromEntries(edits.map((one) => [`edit.${one.direction}`, String(one.strength)]));
+    keepSettings("edit", { picture: linkOf(picture), class: chosen === "" ? null : chosen, ...strengths });
+  }
+
+  function drawFirst(settings) {
+    task.run("Drawing a picture", (signal) => draw(settings, info, signal), (drawn) => (setPicture(drawn), "A picture is drawn"));
+  }
+
+  function restore(settings) {
+    sliders.forEach((one, number) => (one.value = Number(settings.get(`edit.${directions[number]}`)) || 0));
+    const wanted = settingsOf(settings.get("picture"), info);
+    if (wanted !== null || picture === null) drawFirst(wanted ?? FIRST);
+    else follow();
+  }
+
   label.addEventListener("change", () => {
     isClassOfPicture = false;
-    now();
+    follow();
   });
   byId("edit-reset").addEventListener("click", () => {
     for (const one of sliders) one.value = 0;
-    now();
+    follow();
   });
   form.addEventListener("submit", (event) => event.preventDefault());
-  return { setPicture };
+  const open = () => picture === null && directions.length > 0 && drawFirst(FIRST);
+  return { setPicture, open, restore };
 }
 
-function show(before, after, moved, info) {
-  const how = moved.map((one) => `${one.direction} ${one.strength > 0 ? "+" : ""}${one.strength.toFixed(1)}`).join(", ");
-  const changed = fromPng(after.image, "edited.png", how ? `The picture with ${how}` : "The picture, unchanged");
-  const figure = (url, alt, caption) => h("figure", {}, h("img", { src: url, alt }), h("figcaption", {}, ...breakable(caption)));
-  const original = fromPng(before.image, "", "").url;
-  const notes = [after.note, after.label === null ? null : `taken for ${className(info, after.label)}`].filter(Boolean);
-  byId("edited").replaceChildren(
-    h(
-      "div",
-      { className: "pair" },
-      figure(original, "The picture before", "Original"),
-      figure(changed.url, changed.alt, how || "Unchanged"),
-    ),
-    h("p", { className: "notes" }, notes.join(" · ")),
-    h(
-      "div",
-      { className: "actions" },
-      h("button", { type: "button", onclick: () => download(changed.url, changed.name) }, icon("download"), "Download"),
-    ),
-  );
+/** A picture and the same picture changed, side by side. */
+class Pair {
+  #image = h("img");
+  #caption = h("figcaption");
+  #notes = h("p", { className: "notes" });
+  #url = "";
+
+  constructor(stage, original) {
+    const before = h("img", { src: fromPng(original).url, alt: "The picture before" });
+    const save = () => download(this.#url, "edited.png");
+    stage.replaceChildren(
+      h("div", { className: "pair" }, h("figure", {}, before, h("figcaption", {}, "Original")), h("figure", {}, this.#image, this.#caption)),
+      this.#notes,
+      h("div", { className: "actions" }, h("button", { type: "button", onclick: save }, icon("download"), "Download")),
+    );
+  }
+
+  show(answer, note, info) {
+    const how = answer.edits.map((one) => `${one.direction} ${one.strength > 0 ? "+" : ""}${one.strength.toFixed(1)}`).join(", ");
+    this.#url = fromPng(answer.image).url;
+    Object.assign(this.#image, { src: this.#url, alt: how ? `The picture with ${how}` : "The picture, unchanged" });
+    this.#caption.replaceChildren(...breakable(how || "Unchanged"));
+    const kind = className(info, answer.label);
+    const taken = answer.chosen === "" ? `taken for ${kind}` : kind;
+    this.#notes.textContent = [note, kind === null ? null : taken].filter(Boolean).join(" · ");
+  }
 }

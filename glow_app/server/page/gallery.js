@@ -1,4 +1,4 @@
-// The gallery: what was drawn, a batch after the other, the newest first.
+// The gallery: what was drawn, one batch after the other, the newest first.
 
 import { byId, h, icon, reveal } from "./dom.js";
 import { download } from "./pictures.js";
@@ -8,17 +8,80 @@ import { openViewer } from "./viewer.js";
 const SHORT = 6;  // digits of a seed that stand beside the buttons
 const MOST = 256;  // pictures kept, so that the page does not grow for ever
 
-/** Show a batch of pictures on top; uses are functions of a picture, by name, and reuse is one of settings. */
-export function addBatch(pictures, uses) {
-  const gallery = byId("gallery");
-  const title = titleOf(pictures);
-  const cards = h("ul", { className: "cards" });
-  cards.append(...pictures.map((_, place) => card(pictures, place, uses)));
-  const batch = h("section", { className: "batch", "aria-label": title }, h("h3", {}, title), cards);
-  gallery.querySelector(".empty")?.remove();
-  gallery.prepend(batch);
-  while (gallery.querySelectorAll(".card").length > Math.max(MOST, pictures.length)) gallery.lastElementChild.remove();
-  reveal(batch);
+/** Pictures that were drawn together, and change together while a setting does. */
+export class Batch {
+  #pictures;
+  #title = h("h3");
+  #cards;
+  #element;
+
+  /**
+   * @param {object[]} pictures
+   * @param {object} uses functions of a picture, by name; reuse is one of settings
+   */
+  constructor(pictures, uses) {
+    this.#cards = pictures.map((_, place) => new Card(() => this.#pictures, place, uses));
+    const list = h("ul", { className: "cards" }, ...this.#cards.map((card) => card.element));
+    this.#element = h("div", { className: "batch", role: "group" }, this.#title, list);
+    this.show(pictures);
+  }
+
+  /** The pictures that are shown. */
+  get pictures() {
+    return this.#pictures;
+  }
+
+  /** Show other pictures in place, as many as before. */
+  show(pictures) {
+    this.#pictures = pictures;
+    this.#title.textContent = titleOf(pictures);
+    this.#element.setAttribute("aria-label", titleOf(pictures));
+    this.#cards.forEach((card, place) => card.show(pictures[place]));
+  }
+
+  /** Put the batch on top of the gallery, and drop what is too old. */
+  addToGallery() {
+    const gallery = byId("gallery");
+    gallery.querySelector(".empty")?.remove();
+    gallery.prepend(this.#element);
+    const most = Math.max(MOST, this.#pictures.length);
+    while (gallery.querySelectorAll(".card").length > most) gallery.lastElementChild.remove();
+  }
+
+  /** Scroll to the batch, where it is out of sight. */
+  reveal() {
+    reveal(this.#element);
+  }
+}
+
+class Card {
+  #image = h("img");
+  #foot;
+  #seed = h("span", { className: "seed" });
+  #kind = h("span", { className: "kind" });
+  #reuse;
+  #download;
+
+  constructor(pictures, place, uses) {
+    const picture = () => pictures()[place];
+    const open = () => openViewer(pictures(), place, uses);
+    this.#reuse = iconButton("reuse", () => uses.reuse(picture().settings));
+    this.#download = iconButton("download", () => download(picture().url, picture().name));
+    this.#foot = h("div", { className: "card-foot" }, this.#seed, this.#kind, this.#reuse, this.#download);
+    const enlarge = h("button", { type: "button", className: "picture", title: "Enlarge", onclick: open }, this.#image);
+    this.element = h("li", { className: "card" }, enlarge, this.#foot);
+  }
+
+  show(picture) {
+    const { seed } = picture.settings;
+    Object.assign(this.#image, { src: picture.url, alt: picture.alt });
+    this.#foot.classList.toggle("long", String(seed).length > SHORT);
+    this.#seed.textContent = `seed ${seed}`;
+    this.#kind.textContent = picture.kind ?? "";
+    this.#kind.hidden = picture.kind === null;
+    name(this.#reuse, `Use these settings, seed ${seed}`);
+    name(this.#download, `Download ${picture.name}`);
+  }
 }
 
 function titleOf(pictures) {
@@ -28,26 +91,11 @@ function titleOf(pictures) {
   return [seeds, `temperature ${temperatureText(first.temperature, ", ")}`, kind].filter(Boolean).join(" · ");
 }
 
-function card(pictures, place, uses) {
-  const picture = pictures[place];
-  const image = h("img", { src: picture.url, alt: picture.alt });
-  const open = () => openViewer(pictures, place, uses);
-  const { seed } = picture.settings;
-  return h(
-    "li",
-    { className: "card" },
-    h("button", { type: "button", className: "picture", title: "Enlarge", onclick: open }, image),
-    h(
-      "div",
-      { className: String(seed).length > SHORT ? "card-foot long" : "card-foot" },
-      h("span", { className: "seed" }, `seed ${seed}`),
-      picture.kind && h("span", { className: "kind" }, picture.kind),
-      iconButton("reuse", `Use these settings, seed ${seed}`, () => uses.reuse(picture.settings)),
-      iconButton("download", `Download ${picture.name}`, () => download(picture.url, picture.name)),
-    ),
-  );
+function iconButton(symbol, onclick) {
+  return h("button", { type: "button", className: "icon", onclick }, icon(symbol));
 }
 
-function iconButton(name, label, onclick) {
-  return h("button", { type: "button", className: "icon", title: label, "aria-label": label, onclick }, icon(name));
+function name(button, text) {
+  button.title = text;
+  button.setAttribute("aria-label", text);
 }

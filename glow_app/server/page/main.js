@@ -1,6 +1,7 @@
 // The page: asks what is served, then starts the tabs.
 
 import { describe } from "./about.js";
+import { isForeign, readAddress } from "./address.js";
 import { getInfo, hasKey, keepKey } from "./api.js";
 import { byId } from "./dom.js";
 import { ignoreOtherDrops } from "./dropzone.js";
@@ -22,14 +23,27 @@ function start(info) {
   const edit = startEdit(info);
   const score = startScore(info);
   const open = (tab, hand) => (picture) => (hand(picture), openTab(tab));
-  startSample(info, {
+  const sample = startSample(info, {
     first: open("interpolate", (picture) => interpolate.setEnd(0, picture)),
     second: open("interpolate", (picture) => interpolate.setEnd(1, picture)),
     edit: open("edit", edit.setPicture),
     score: open("score", (picture) => score.add([picture])),
   });
   byId("main").hidden = false;
-  startTabs(document.querySelector("[role=tablist]"));
+  const panels = { sample, interpolate, edit };
+  // A link is followed before its tab is shown, which else begins with pictures of its own.
+  function follow() {
+    const { tab, settings } = readAddress();
+    const isLink = isForeign() && tab in panels;
+    if (isLink) panels[tab].restore(settings);
+    return isLink;
+  }
+  let isFollowed = follow();
+  startTabs(document.querySelector("[role=tablist]"), (name) => {
+    if (!isFollowed) panels[name]?.open();
+    isFollowed = false;
+  });
+  window.addEventListener("hashchange", follow);
 }
 
 document.addEventListener("glow:key-wanted", (event) => {

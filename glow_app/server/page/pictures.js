@@ -1,16 +1,75 @@
-// Pictures on their way to and from the server: {name, alt, url, size, read()}, where read() promises the base64.
+// Pictures on their way to and from the server: {name, alt, url, read()}, where read() promises the base64.
 
 import { h, icon } from "./dom.js";
+import { reducedPicture } from "./reduce.js";
+
+/** What is wrong with one of several pictures, by its place among them. */
+class Fault extends Error {
+  constructor(place, text) {
+    super(text);
+    Object.assign(this, { place, text });
+  }
+}
 
 /** Return the picture that a PNG in base64 is. */
 export function fromPng(base64, name, alt) {
-  const size = base64.length * 0.75;
-  return { name, alt, size, url: `data:image/png;base64,${base64}`, read: async () => base64 };
+  return { name, alt, note: null, url: `data:image/png;base64,${base64}`, read: async () => base64 };
 }
 
 /** Return the picture in a file, which is read when it is sent and not before: there may be hundreds. */
-export function fromFile(file) {
-  return { name: file.name, alt: file.name, size: file.size, url: URL.createObjectURL(file), read: () => readBase64(file) };
+export function fromFile(file, shape) {
+  const picture = { name: file.name, alt: file.name, note: null, file, size: null, crop: null };
+  let content = null;
+  const load = async () => {
+    const found = await reducedPicture(file, shape, picture.crop);
+    release(picture);
+    // What is sent is what is shown from now on: it is small, and stays where the file is changed or deleted.
+    Object.assign(picture, { url: `data:${found.type};base64,${found.base64}`, size: found.size, note: found.note });
+    return found.base64;
+  };
+  picture.url = URL.createObjectURL(file);
+  picture.read = () =>
+    (content ??= load().catch((error) => {
+      content = null;
+      release(picture);
+      picture.url = "";  // there is nothing to show
+      throw error;
+    }));
+  picture.setCrop = (crop) => {
+    Object.assign(picture, { crop, inferred: undefined });
+    content = null;
+  };
+  return picture;
+}
+
+/**
+ * Return the base64 of pictures that are sent together.
+ * @throws {Fault} if a file cannot be read any more, or they are too many bytes; faultOf tells which and why
+ */
+export async function readAll(pictures, limits) {
+  const gone = "it was changed or deleted after it was chosen, so that the browser cannot read it; choose it again";
+  const contents = await Promise.all(
+    pictures.map((picture, place) => picture.read().catch(() => Promise.reject(new Fault(place, gone)))),
+  );
+  const bytes = contents.reduce((sum, content) => sum + content.length + 4, 1000);  // of the body, and no fewer
+  if (bytes > limits.body_bytes) {
+    const place = contents.findIndex(({ length }) => length === Math.max(...contents.map((one) => one.length)));
+    const most = (((limits.body_bytes - 1000) / 4) * 3) / 2 ** 20;
+    throw new Fault(place, `too large; this server takes ${most.toFixed(1)} MiB at a time`);
+  }
+  return contents;
+}
+
+/** Return which picture of a request is at fault, by its place, and why; null where none is. */
+export function faultOf(error) {
+  if (error instanceof Fault) return error;
+  const found = [413, 415, 422].includes(error.status) && /^images?(?:\[(\d+)\])?: (.*)$/s.exec(error.message);
+  return found ? new Fault(Number(found[1] ?? 0), found[2]) : null;
+}
+
+/** Return what was done to a picture, by the browser and then by the server. */
+export function noteOf(picture, note) {
+  return [picture.note, note].filter(Boolean).join(", then ") || null;
 }
 
 /** Let go of what the browser keeps for a picture's address. */
@@ -20,36 +79,9 @@ export function release(picture) {
 
 /** Return a picture small, to know it by; an icon where the browser cannot show it, which the server may still read. */
 export function thumbnail(picture) {
+  if (picture.url === "") return icon("picture");
   const image = h("img", { src: picture.url, alt: "", onerror: () => image.replaceWith(icon("picture")) });
   return image;
-}
-
-/** Return which picture of a request the server refuses, by its place, and why; null where none is at fault. */
-export function faultOf(error) {
-  const found = [413, 415, 422].includes(error.status) && /^images?(?:\[(\d+)\])?: (.*)$/s.exec(error.message);
-  return found ? { place: Number(found[1] ?? 0), text: found[2] } : null;
-}
-
-function readBase64(file) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result.split(",")[1] ?? "");
-    reader.onerror = () => reject(new Error(`${file.name} cannot be read`));
-    reader.readAsDataURL(file);
-  });
-}
-
-/** Return the bytes that pictures take in a request's body, a little more rather than less. */
-export function bodyBytes(pictures) {
-  return pictures.reduce((sum, picture) => sum + Math.ceil(picture.size / 3) * 4 + 4, 1000);
-}
-
-/** Return what is wrong with the size of pictures that are sent together, or null. */
-export function tooLarge(pictures, limits) {
-  if (bodyBytes(pictures) <= limits.body_bytes) return null;
-  const most = (((limits.body_bytes - 1000) / 4) * 3) / 2 ** 20;
-  const names = pictures.map((picture) => picture.name).join(" and ");
-  return `${names}: too large; this server takes ${most.toFixed(1)} MiB at a time.`;
 }
 
 /** Save something, a Blob or an address, under a name. */

@@ -1,66 +1,93 @@
 // Frames to look through: a slider, play and pause, and all of them small below.
 
-import { h, icon, reveal } from "./dom.js";
+import { h, icon } from "./dom.js";
 import { fillRange } from "./fields.js";
 import { download } from "./pictures.js";
 
 const FRAME_MS = 120;
 const A_ROW = 9;  // frames below the player
-let timer = 0;  // of the one player that there is
+let timer = 0;  // of the one player that plays
 
-/** Show frames in a place, with a function that saves them all as a strip, and notes. */
-export function showFrames(place, pictures, saveStrip, notes) {
-  stop();
-  const image = h("img", { className: "large" });
-  const position = h("input", { type: "range", min: 0, max: pictures.length - 1, step: 1, value: 0, "aria-label": "Frame" });
-  const play = h("button", { type: "button", className: "icon" });
-  const strip = h("div", { className: "strip", "aria-hidden": "true" });
-  strip.style.setProperty("--columns", Math.min(pictures.length, A_ROW));
-  strip.append(...pictures.map((picture, number) => h("img", { src: picture.url, alt: "", onclick: () => go(number) })));
-  let step = 1;
+/** Shows frames, and goes on where it stands as others take their place. */
+export class Player {
+  #place;
+  #pictures = [];
+  #image = h("img", { className: "large" });
+  #position = h("input", { type: "range", min: 0, step: 1, value: 0, "aria-label": "Frame" });
+  #play = h("button", { type: "button", className: "icon" });
+  #strip = h("div", { className: "strip", "aria-hidden": "true" });
+  #notes = h("ul", { className: "notes" });
+  #saves;
+  #step = 1;
 
-  function go(number) {
-    position.value = number;
-    show();
+  /**
+   * @param {HTMLElement} place
+   * @param {string[]} files names of the files that all frames can be saved as
+   */
+  constructor(place, files) {
+    this.#place = place;
+    this.#play.addEventListener("click", () => (timer ? this.#halt() : this.#start()));
+    this.#position.addEventListener("input", () => (this.#halt(), this.#show()));
+    this.#halt();
+    const here = () => this.#pictures[Number(this.#position.value)];
+    const button = (name, onclick) => h("button", { type: "button", onclick }, icon("download"), name);
+    const buttons = files.map((name, number) => button(name, () => this.#saves[number]()));
+    const frame = button("Frame", () => download(here().url, here().name));
+    const bar = h("div", { className: "player" }, this.#play, this.#position);
+    const actions = h("div", { className: "actions" }, frame, ...buttons);
+    place.replaceChildren(this.#image, bar, this.#strip, this.#notes, actions);
   }
-  function show() {
-    const number = Number(position.value);
-    Object.assign(image, { src: pictures[number].url, alt: pictures[number].alt });
-    position.setAttribute("aria-valuetext", pictures[number].alt);
-    fillRange(position);
-    [...strip.children].forEach((small, other) => small.classList.toggle("here", other === number));
+
+  /**
+   * Show frames.
+   * @param {object[]} pictures
+   * @param {string[]} notes
+   * @param {function()[]} saves one for each file
+   */
+  show(pictures, notes, saves) {
+    const part = this.#pictures.length ? Number(this.#position.value) / (this.#pictures.length - 1) : 0;
+    this.#pictures = pictures;
+    this.#saves = saves;
+    this.#position.max = pictures.length - 1;
+    this.#strip.style.setProperty("--columns", Math.min(pictures.length, A_ROW));
+    const small = (picture, number) => h("img", { src: picture.url, alt: "", onclick: () => (this.#halt(), this.#go(number)) });
+    this.#strip.replaceChildren(...pictures.map(small));
+    this.#notes.replaceChildren(...notes.map((text) => h("li", {}, text)));
+    this.#go(Math.round(part * (pictures.length - 1)));
   }
-  function label(name, text) {
-    play.replaceChildren(icon(name));
-    play.setAttribute("aria-label", text);
+
+  #go(number) {
+    this.#position.value = number;
+    this.#show();
   }
-  function halt() {
-    stop();
-    label("play", "Play");
+
+  #show() {
+    const number = Number(this.#position.value);
+    Object.assign(this.#image, { src: this.#pictures[number].url, alt: this.#pictures[number].alt });
+    this.#position.setAttribute("aria-valuetext", this.#pictures[number].alt);
+    fillRange(this.#position);
+    [...this.#strip.children].forEach((small, other) => small.classList.toggle("here", other === number));
   }
-  play.addEventListener("click", () => {
-    if (timer) return halt();
-    label("pause", "Pause");
+
+  #start() {
+    this.#label("pause", "Pause");
     timer = setInterval(() => {
-      const number = Number(position.value);
-      if (number + step < 0 || number + step >= pictures.length) step = -step;  // there and back
-      go(number + step);
-      if (!place.isConnected || place.closest("[hidden]")) halt();
+      if (!this.#image.isConnected || this.#place.closest("[hidden]")) return this.#halt();
+      const number = Number(this.#position.value);
+      const isEnd = number + this.#step < 0 || number + this.#step >= this.#pictures.length;
+      if (isEnd) this.#step = -this.#step;  // there and back
+      return this.#go(number + this.#step);
     }, FRAME_MS);
-    return undefined;
-  });
-  position.addEventListener("input", () => (halt(), show()));
-  halt();
-  show();
-  const here = () => pictures[Number(position.value)];
-  const saveFrame = h("button", { type: "button", onclick: () => download(here().url, here().name) }, icon("download"), "Frame");
-  const saveAll = h("button", { type: "button", onclick: saveStrip }, icon("download"), "Strip");
-  const bar = h("div", { className: "player" }, play, position);
-  place.replaceChildren(image, bar, strip, notes, h("div", { className: "actions" }, saveFrame, saveAll));
-  reveal(image);
-}
+  }
 
-function stop() {
-  clearInterval(timer);
-  timer = 0;
+  #halt() {
+    clearInterval(timer);
+    timer = 0;
+    this.#label("play", "Play");
+  }
+
+  #label(name, text) {
+    this.#play.replaceChildren(icon(name));
+    this.#play.setAttribute("aria-label", text);
+  }
 }

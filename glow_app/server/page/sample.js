@@ -1,31 +1,34 @@
-// The tab Sample: settings in, a gallery out.
+// The tab Sample: settings in, a gallery out, whose newest batch follows the settings.
 
+import { keepSettings } from "./address.js";
 import { ask } from "./api.js";
 import { byId } from "./dom.js";
-import { chosenClass, className, fillClasses, focusFirstError, numberField } from "./fields.js";
-import { addBatch } from "./gallery.js";
-import { fromPng } from "./pictures.js";
+import { LARGEST_SEED, labelOf, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
+import { chosenClass, fillClasses, focusFirstError, numberField } from "./fields.js";
+import { Batch } from "./gallery.js";
 import { openTab } from "./tabs.js";
 import { Task } from "./task.js";
-import { temperatureControl, temperatureText } from "./temperature.js";
+import { temperatureControl } from "./temperature.js";
 
-const LARGEST_SEED = 2 ** 31 - 1;
 const NEW_SEEDS = 1_000_000;  // as many as anyone draws, and short enough to be read and told
 
 /**
  * Start the tab.
  * @param {object} info of the model
  * @param {object} uses what else a picture may be used for, functions by name: first, second, edit, score
+ * @returns {{open: function(), restore: function(URLSearchParams)}} open draws where nothing is drawn yet
  */
 export function startSample(info, uses) {
   const task = new Task(byId("sample-task"));
-  const temperature = temperatureControl(byId("sample-temperature"), info.num_levels);
+  const temperature = temperatureControl(byId("sample-temperature"), info.num_levels, follow);
   const [label, seed, count] = ["sample-label", "sample-seed", "sample-count"].map(byId);
   fillClasses(label, info, "All in turn");
   count.max = info.limits.count;
   count.value = Math.min(8, info.limits.count);
   const [counted, seeded] = [numberField(count), numberField(seed, { optional: true })];
   const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % NEW_SEEDS;
+  let batch = null;  // the newest
+  let drawn = null;  // its seed and count
 
   const reuse = (settings) => {
     temperature.value = settings.temperature;
@@ -35,12 +38,8 @@ export function startSample(info, uses) {
     seed.focus();
   };
 
-  byId("new-seed").addEventListener("click", () => {
-    seed.value = newSeed();
-    seeded.read();
-  });
-  byId("sample-form").addEventListener("submit", (event) => {
-    event.preventDefault();
+  /** Draw a new batch on top. */
+  function draw(isAsked) {
     const number = counted.read();
     seed.max = LARGEST_SEED - (number ?? 1) + 1;
     const first = seeded.read();
@@ -48,23 +47,68 @@ export function startSample(info, uses) {
       focusFirstError(byId("sample-form"));
       return;
     }
-    const wanted = { count: number, temperature: temperature.value, seed: first ?? newSeed(), label: chosenClass(label) };
+    const wanted = { count: number, seed: first ?? newSeed() };
+    // Temperature and class are followed as it is, so that the same seeds once more would be no news.
+    if (isAsked && drawn?.seed === wanted.seed && drawn.count === number) {
+      seed.value = wanted.seed = wanted.seed + number <= Number(seed.max) ? wanted.seed + number : 0;
+    }
+    const images = number === 1 ? "1 image" : `${number} images`;
     task.run(
-      `Drawing ${number === 1 ? "1 image" : `${number} images`}`,
-      (signal) => ask("sample", wanted, signal),
-      (answer) => {
-        addBatch(answer.images.map((drawn) => pictureOf(drawn, wanted, info)), { ...uses, reuse });
-        return `${number === 1 ? "1 image" : `${number} images`} drawn`;
+      `Drawing ${images}`,
+      (signal) => picturesOf(wanted, signal),
+      (pictures) => {
+        batch = new Batch(pictures, { ...uses, reuse });
+        drawn = wanted;
+        batch.addToGallery();
+        if (isAsked) batch.reveal();
+        keep();
+        return `${images} drawn`;
       },
     );
-  });
-}
+  }
 
-/** Return a drawn image with what made it: with these settings it is drawn again, whatever its place was. */
-function pictureOf(drawn, wanted, info) {
-  const { temperature, label } = wanted;
-  const kind = className(info, drawn.label);
-  const name = `seed${String(drawn.seed).padStart(6, "0")}_t${temperatureText(temperature)}.png`;
-  const alt = `Drawn image: ${kind === null ? "" : `${kind}, `}seed ${drawn.seed}, temperature ${temperatureText(temperature, ", ")}`;
-  return { ...fromPng(drawn.image, name, alt), kind, label: drawn.label, settings: { temperature, label, seed: drawn.seed } };
+  /** Draw the newest batch again, with temperature and class as they are now. */
+  function follow() {
+    if (batch === null) return;
+    task.follow(
+      "Drawing again",
+      (signal) => picturesOf(drawn, signal),
+      (pictures) => {
+        batch.show(pictures);
+        keep();
+        return "Drawn again";
+      },
+    );
+  }
+
+  async function picturesOf(wanted, signal) {
+    const settings = { ...wanted, temperature: temperature.value, label: chosenClass(label) };
+    const answer = await ask("sample", settings, signal);
+    return answer.images.map((one) => pictureOf(one, settings, info));
+  }
+
+  function keep() {
+    const { settings } = batch.pictures[0];
+    const text = [settings.temperature].flat().join("-");
+    keepSettings("sample", { ...drawn, temperature: text, class: settings.label });
+  }
+
+  function restore(settings) {
+    seed.value = wholeNumber(settings.get("seed"), LARGEST_SEED) ?? seed.value;
+    count.value = wholeNumber(settings.get("count"), info.limits.count, 1) ?? count.value;
+    temperature.value = temperatureOf(settings.get("temperature"), info) ?? temperature.value;
+    label.value = labelOf(settings.get("class"), info) ?? "";
+    draw(false);
+  }
+
+  label.addEventListener("change", follow);
+  byId("new-seed").addEventListener("click", () => {
+    seed.value = newSeed();
+    draw(true);
+  });
+  byId("sample-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    draw(true);
+  });
+  return { open: () => batch === null && draw(false), restore };
 }

@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { byId } from "./dom.js";
 import { DropZone } from "./dropzone.js";
 import { numberField } from "./fields.js";
-import { bodyBytes, faultOf, release, tooLarge } from "./pictures.js";
+import { faultOf, noteOf, readAll, release } from "./pictures.js";
 import { ScoreTable } from "./scoretable.js";
 import { Task } from "./task.js";
 
@@ -17,7 +17,7 @@ export function startScore(info) {
   const draws = byId("score-draws");
   draws.max = Math.min(info.limits.draws, MOST_IMAGES_TIMES_DRAWS * info.limits.count);
   const field = numberField(draws);
-  const zone = new DropZone({ id: "score-files", label: "Pictures", many: true, onpictures: add });
+  const zone = new DropZone({ id: "score-files", label: "Pictures", info, many: true, onpictures: add });
   byId("score-pictures").append(zone.element);
   const waiting = [];
   let scored = 0;
@@ -28,10 +28,7 @@ export function startScore(info) {
   });
 
   function add(pictures) {
-    const large = pictures.filter((picture) => tooLarge([picture], info.limits) !== null);
-    zone.setError(large.length ? tooLarge(large.slice(0, 1), info.limits) : null);
-    large.forEach(release);
-    waiting.push(...pictures.filter((picture) => !large.includes(picture)));
+    waiting.push(...pictures);
     start();
   }
 
@@ -60,16 +57,15 @@ export function startScore(info) {
   /** Return the next pictures, as many as one request may have. */
   function next(number) {
     const most = Math.floor((MOST_IMAGES_TIMES_DRAWS * info.limits.count) / number);
-    let part = waiting.slice(0, Math.max(1, Math.min(AT_A_TIME, info.limits.count, most)));
-    while (part.length > 1 && bodyBytes(part) > info.limits.body_bytes) part = part.slice(0, -1);
-    return part;
+    return waiting.slice(0, Math.max(1, Math.min(AT_A_TIME, info.limits.count, most)));
   }
 
   /** Return the scores of pictures; where one is at fault, an error stands in its place and the others go on. */
   async function scoresOf(part, number, seed, signal) {
     try {
-      const images = await Promise.all(part.map((picture) => picture.read()));
-      return (await ask("score", { images, draws: number, seed }, signal)).scores;
+      const images = await readAll(part, info.limits);
+      const { scores, usual } = await ask("score", { images, draws: number, seed }, signal);
+      return scores.map((one, place) => ({ ...one, usual, note: noteOf(part[place], one.note) }));
     } catch (error) {
       const fault = faultOf(error);
       // A body may be too large for the server, or a proxy, though each picture is not.

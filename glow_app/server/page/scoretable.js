@@ -1,8 +1,9 @@
-// The table of scores: sorted by any column, saved as CSV.
+// The table of scores: a verdict for each picture, sorted by any column, saved as CSV.
 
 import { breakable, h, icon, reveal } from "./dom.js";
 import { className } from "./fields.js";
 import { download, release, thumbnail } from "./pictures.js";
+import { oddnessScale, percentileScale } from "./scale.js";
 
 const NUMBERS = {
   bits_per_dim: "bits/dim",
@@ -18,6 +19,7 @@ export class ScoreTable {
   #info;
   #rows = [];
   #order = { column: null, isRising: false };
+  #hasNumbers = false;
   #empty;
   #onclear;
 
@@ -49,44 +51,55 @@ export class ScoreTable {
     const rows = [...this.#rows];
     const value = (row) => row[column] ?? -Infinity;  // what could not be scored is last, or first
     if (column) rows.sort((a, b) => (value(a) === value(b) ? 0 : (isRising ? 1 : -1) * (value(a) - value(b))));
-    const hasClasses = this.#info.num_classes !== null;
-    const names = ["Picture", ...Object.values(NUMBERS), ...(hasClasses ? ["class"] : [])];
+    const columns = { oddness: "Verdict", ...(this.#hasNumbers ? NUMBERS : {}) };
     // On a phone the rows are shown as blocks; the roles say to a screen reader that they are a table still.
-    const head = h("tr", { role: "row" }, ...names.map((name, place) => this.#header(name, Object.keys(NUMBERS)[place - 1])));
-    const body = h("tbody", { role: "rowgroup" }, ...rows.map((row) => this.#row(row, hasClasses)));
+    const picture = h("th", { role: "columnheader", scope: "col" }, "Picture");
+    const head = h("tr", { role: "row" }, picture, ...Object.entries(columns).map(([key, name]) => this.#header(key, name)));
+    const body = h("tbody", { role: "rowgroup" }, ...rows.map((row) => this.#row(row)));
     const table = h("table", { role: "table", "aria-label": "Scores" }, h("thead", { role: "rowgroup" }, head), body);
-    const save = h("button", { type: "button", onclick: () => this.#save(hasClasses) }, icon("download"), "Download as CSV");
+    const usual = this.#rows.find((row) => row.usual)?.usual;
+    const legend = usual && h("p", { className: "hint" }, `The scale shows how many ordinary pictures (${usual}) are less odd; the mark is the picture’s. 95 % of them are called usual.`);
+    const save = h("button", { type: "button", onclick: () => this.#save() }, icon("download"), "Download as CSV");
     const clear = h("button", { type: "button", onclick: () => this.#clear() }, "Clear");
-    this.#place.replaceChildren(table, h("div", { className: "actions" }, save, clear));
+    this.#place.replaceChildren(...[this.#toggle(), table, legend, h("div", { className: "actions" }, save, clear)].filter(Boolean));
   }
 
-  #header(name, column) {
-    if (column === undefined) return h("th", { role: "columnheader", scope: "col" }, name);
+  #toggle() {
+    const change = () => {
+      this.#hasNumbers = !this.#hasNumbers;
+      this.#draw();
+      this.#place.querySelector("[role=switch]").focus();
+    };
+    const input = h("input", { type: "checkbox", role: "switch", checked: this.#hasNumbers, onchange: change });
+    return h("label", { className: "switch" }, input, "All scores");
+  }
+
+  #header(column, name) {
     const isSorted = this.#order.column === column;
     const order = !isSorted ? "none" : this.#order.isRising ? "ascending" : "descending";
     const sort = h("button", { type: "button", "data-column": column, onclick: () => this.#sort(column) }, name);
     return h("th", { role: "columnheader", scope: "col", "aria-sort": order }, sort);
   }
 
-  #row(row, hasClasses) {
+  #row(row) {
     const { picture, note, error } = row;
-    const text = h("span", { className: "file" }, ...breakable(picture.name), note && h("small", {}, note));
+    const kind = error ? null : className(this.#info, row.label);
+    const small = [kind && `taken for ${kind}`, note].filter(Boolean).join(" · ");
+    const text = h("span", { className: "file" }, ...breakable(picture.name), small && h("small", {}, small));
     const named = h("span", { className: "named" }, thumbnail(picture), text);
     const first = h("th", { role: "rowheader", scope: "row" }, named);
     if (error) {
-      const colSpan = Object.keys(NUMBERS).length + (hasClasses ? 1 : 0);
+      const colSpan = 1 + (this.#hasNumbers ? Object.keys(NUMBERS).length : 0);
       const cell = h("td", { role: "cell", className: "error", colSpan, "aria-colspan": colSpan }, error);
       return h("tr", { role: "row" }, first, cell);
     }
-    const cells = Object.entries(NUMBERS).map(([key, name]) =>
-      h("td", { role: "cell", "data-label": name, className: "number" }, row[key].toFixed(3)),
-    );
-    if (hasClasses) cells.push(h("td", { role: "cell", "data-label": "class" }, className(this.#info, row.label) ?? ""));
-    return h("tr", { role: "row" }, first, ...cells);
+    const cells = this.#hasNumbers ? Object.keys(NUMBERS).map((key) => numberCell(row, key)) : [];
+    return h("tr", { role: "row" }, first, verdictCell(row), ...cells);
   }
 
-  #save(hasClasses) {
-    const keys = [...Object.keys(NUMBERS), ...(hasClasses ? ["label", "class"] : []), "note"];
+  #save() {
+    const hasClasses = this.#info.num_classes !== null;
+    const keys = ["verdict", "reason", "oddness", ...Object.keys(NUMBERS), ...(hasClasses ? ["label", "class"] : []), "note"];
     const made = {
       note: (row) => row.error ?? row.note,
       class: (row) => this.#info.classes?.[row.label],
@@ -103,6 +116,18 @@ export class ScoreTable {
     this.#place.replaceChildren(...this.#empty);
     this.#onclear();
   }
+}
+
+function verdictCell({ verdict, reason, oddness }) {
+  const isOdd = verdict === "unusual";
+  const word = h("strong", { className: isOdd ? "verdict odd" : "verdict" }, icon(isOdd ? "odd" : "check"), isOdd ? "Unusual" : "Usual");
+  const why = h("span", { className: "reason" }, reason);
+  return h("td", { role: "cell", className: "judged" }, word, " ", why, oddnessScale(oddness));
+}
+
+function numberCell(row, key) {
+  const number = h("span", { className: "number" }, row[key].toFixed(3));
+  return h("td", { role: "cell", "data-label": NUMBERS[key] }, number, percentileScale(row.percentiles[key]));
 }
 
 /** Return a value as RFC 4180 quotes it. */

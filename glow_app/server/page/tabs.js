@@ -1,10 +1,13 @@
 // The tabs pattern of the ARIA practices: arrow keys move, one tab is in the Tab order, and the address keeps which.
 
+import { goTo, readAddress } from "./address.js";
+
 let showOfAddress = () => {};
 
-/** Make the tabs of a tab list work. */
-export function startTabs(list) {
+/** Make the tabs of a tab list work; onshow is called with the name of each tab that comes into sight. */
+export function startTabs(list, onshow) {
   const tabs = [...list.querySelectorAll("[role=tab]")];
+  let shown = null;
 
   function show(chosen) {
     for (const tab of tabs) {
@@ -13,9 +16,11 @@ export function startTabs(list) {
       tab.tabIndex = isChosen ? 0 : -1;
       document.getElementById(tab.getAttribute("aria-controls")).hidden = !isChosen;
     }
+    if (chosen !== shown) onshow(nameOf(chosen));
+    shown = chosen;
   }
 
-  const ofAddress = () => tabs.find((tab) => `#${nameOf(tab)}` === location.hash) ?? tabs[0];
+  const ofAddress = () => tabs.find((tab) => nameOf(tab) === readAddress().tab) ?? tabs[0];
 
   list.addEventListener("click", (event) => {
     const tab = event.target.closest("[role=tab]");
@@ -39,6 +44,6 @@ const nameOf = (tab) => tab.id.replace("tab-", "");
 
 /** Show a tab: "sample", "interpolate", "edit" or "score". */
 export function openTab(name) {
-  location.hash = name;
+  if (readAddress().tab !== name) goTo(name);
   showOfAddress();  // the event comes later, and the next key may come before it
 }

@@ -15,6 +15,9 @@ const HINTS = {
 export class Task {
   #place;
   #controller = null;
+  #next = null;  // the arguments of the work that follows
+  #isFollowing = false;
+  #current = Promise.resolve();  // ends with the work that goes on
 
   /** @param {HTMLElement} place where progress and errors are shown */
   constructor(place) {
@@ -28,8 +31,12 @@ export class Task {
    * @param {function} use takes what the work gives, unless it is cancelled or fails, and returns what to announce
    * @param {function(Error): boolean} tell may say itself, where it belongs, what went wrong, and returns whether it has
    */
-  async run(what, work, use, tell = () => false) {
+  run(what, work, use, tell = () => false) {
     this.cancel();
+    return (this.#current = this.#do(what, work, use, tell));
+  }
+
+  async #do(what, work, use, tell) {
     const controller = (this.#controller = new AbortController());
     const view = this.#progress(what, controller);
     try {
@@ -37,7 +44,8 @@ export class Task {
       controller.signal.throwIfAborted();
       view.stop();
       this.#place.replaceChildren();
-      announce(use(result));
+      const text = use(result);
+      if (this.#next === null) announce(text);
     } catch (error) {
       if (this.#controller !== controller) return;  // something else has the place now
       if (controller.signal.aborted) this.#say("Cancelled.");
@@ -48,8 +56,25 @@ export class Task {
     }
   }
 
+  /**
+   * Do some work that settings decide, soon after each of their changes: one at a time, and the latest wins. What is
+   * overtaken while it waits is never sent.
+   * @param {...*} work as for run; it reads the settings when it begins
+   */
+  async follow(...work) {
+    this.#next = work;
+    if (this.#isFollowing) return;
+    this.#isFollowing = true;
+    while (this.#next !== null) {
+      await this.#current;  // what was asked for by itself is finished first
+      if (this.#next !== null) await this.run(...this.#next);
+    }
+    this.#isFollowing = false;
+  }
+
   /** Let go of the work, if any goes on. */
   cancel() {
+    this.#next = null;
     this.#controller?.abort();
     this.#controller = null;
     this.#place.replaceChildren();

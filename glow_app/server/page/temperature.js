@@ -1,19 +1,19 @@
-// The temperature: one slider for all levels, or one a level.
+// The temperature: one slider for all levels, or one for each.
 
 import { h } from "./dom.js";
 import { slider } from "./fields.js";
 
 const USUAL = 0.7;
 
-/** Return the control; its value is a number, or a list of one a level, the finest first. */
-export function temperatureControl(place, numLevels) {
-  const make = (id, label) => slider({ id, label, min: 0, max: 1.5, step: 0.05, value: USUAL, digits: 2 });
+/** Return the control; its value is a number, or a list of one for each level, the finest first. */
+export function temperatureControl(place, numLevels, oninput) {
+  const make = (id, label) => slider({ id, label, min: 0, max: 1.5, step: 0.05, value: USUAL, digits: 2, oninput });
   const all = make("temperature", "Temperature");
   const levels = Array.from({ length: numLevels }, (_, level) => make(`temperature-${level}`, levelName(level, numLevels)));
   const several = h("div", { className: "levels", role: "group", "aria-label": "Temperature of each level" });
   several.append(...levels.map((level) => level.element));
   const toggle = h("input", { type: "checkbox", id: "temperature-levels", role: "switch" });
-  const switched = h("label", { className: "switch", for: toggle.id }, toggle, "One a level");
+  const switched = h("label", { className: "switch", for: toggle.id }, toggle, "One per level");
 
   function show() {
     several.hidden = !toggle.checked;

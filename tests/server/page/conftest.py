@@ -159,7 +159,9 @@ def page(browser: Browser, watch: Watch) -> Iterator[Page]:
 
     def logged(message: Any) -> None:
         is_status = any(f"status of {status}" in message.text for status in watch.expected_statuses)
-        if message.type in ("error", "warning") and not is_status:
+        # The browser asks for the icon whenever the address changes, also where the server has just been stopped.
+        is_icon = message.location["url"].endswith("/icon.svg")
+        if message.type in ("error", "warning") and not is_status and not is_icon:
             watch.faults.append(message.text)
 
     page.on("console", logged)
@@ -168,6 +170,13 @@ def page(browser: Browser, watch: Watch) -> Iterator[Page]:
     origins = {"/".join(url.split("/")[:3]) for url in asked if not url.startswith(("data:", "blob:"))}
     assert len(origins) == 1, origins
     assert not watch.faults
+
+
+def visit(page: Page, address: str) -> None:
+    """Open the page and wait for the pictures that it draws by itself."""
+    page.goto(address)
+    expect(page.locator(".card").first).to_be_visible()
+    expect(page.locator("#sample-task")).to_be_empty()
 
 
 def png_file(image: Tensor, name: str = "picture.png") -> FilePayload:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 from registry import random_images
-from server.page.conftest import CLASSES, DIRECTIONS, Site, Watch, png_file, shown_image
+from server.page.conftest import CLASSES, DIRECTIONS, Site, Watch, png_file, shown_image, visit
 
 from glow_app import generation
 
@@ -43,7 +43,7 @@ def in_table(page: Page) -> list[list[str]]:
 
 
 def test_samples_are_those_of_the_model(page: Page, site: Site) -> None:
-    page.goto(site.address)
+    visit(page, site.address)
     cards = draw(page)
     expected = site.model.sample(4, temperature=0.7, seeds=3, labels=torch.tensor([0, 1, 2, 0]))
     for number, card in enumerate(cards.all()):
@@ -57,8 +57,8 @@ def test_samples_are_those_of_the_model(page: Page, site: Site) -> None:
 
 
 def test_one_temperature_a_level_and_one_class_come_back_with_use_these_settings(page: Page, site: Site) -> None:
-    page.goto(site.address)
-    page.get_by_label("One a level").check()
+    visit(page, site.address)
+    page.get_by_label("One per level").check()
     expect(page.get_by_label("Temperature", exact=True)).to_be_hidden()
     page.get_by_label("Level 1, the finest").fill("0.5")
     page.get_by_label("Level 2, the coarsest").fill("1.1")
@@ -70,24 +70,30 @@ def test_one_temperature_a_level_and_one_class_come_back_with_use_these_settings
     second = cards.nth(1)
     assert saved(page, second.get_by_role("button", name="Download"))[0] == "seed000009_t0.50-1.10.png"
 
-    page.get_by_label("One a level").uncheck()
+    draw(page, 1, 60)  # a new batch, for what is changed now changes the newest
+    page.get_by_label("One per level").uncheck()
     page.get_by_label("Class").first.select_option("")
-    second.get_by_role("button", name="Use these settings").click()
+    page.get_by_label("Count").fill("2")
+    old = page.locator(".batch").nth(1).locator(".card").nth(1)
+    old.get_by_role("button", name="Use these settings").click()
     expect(page.get_by_label("Level 2, the coarsest")).to_have_value("1.1")
     expect(page.get_by_label("Seed", exact=True)).to_have_value("9")
     page.get_by_role("button", name="Draw", exact=True).click()
-    expect(page.locator(".batch")).to_have_count(2)
+    expect(page.locator(".batch")).to_have_count(4)
     again = page.locator(".batch").first.get_by_role("img").first
     assert torch.equal(shown_image(again), expected[1])
 
 
-def test_a_new_seed_is_shown_and_none_is_drawn_by_the_server(page: Page, site: Site) -> None:
-    page.goto(site.address)
+def test_a_new_seed_is_shown_and_drawn_and_so_is_one_of_the_page(page: Page, site: Site) -> None:
+    visit(page, site.address)
     page.get_by_role("button", name="New seed").click()
-    assert 0 <= int(page.get_by_label("Seed", exact=True).input_value()) < 1_000_000
+    new = int(page.get_by_label("Seed", exact=True).input_value())
+    assert 0 <= new < 1_000_000
+    expect(page.get_by_role("heading", name=f"Seeds {new} to {new + 7}")).to_be_visible()
     page.get_by_label("Seed", exact=True).fill("")
     page.get_by_label("Count").fill("1")
     page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.locator(".batch").first.locator(".card")).to_have_count(1)
     image = page.locator(".card").get_by_role("img").first
     seed = int(re.search(r"seed (\d+)", image.get_attribute("alt") or "")[1])  # type: ignore[index]
     expected = site.model.sample(1, temperature=0.7, seeds=seed, labels=torch.tensor([seed % 3]))
@@ -95,7 +101,7 @@ def test_a_new_seed_is_shown_and_none_is_drawn_by_the_server(page: Page, site: S
 
 
 def test_what_is_served_is_told_in_words(page: Page, real_site: Site) -> None:
-    page.goto(real_site.address)
+    visit(page, real_site.address)
     page.get_by_text("About this model").click()
     names, texts = (page.locator(f"#about {tag}").all_inner_texts() for tag in ("dt", "dd"))
     about = dict(zip(names, texts, strict=True))
@@ -118,13 +124,12 @@ CLEAR = """(feet) => feet.map((foot) => {
 
 
 def test_long_seeds_and_names_are_broken_nowhere(page: Page, real_site: Site) -> None:
-    page.goto(real_site.address)
     for width in (320, 360, 390, 768, 900, 1280):
+        visit(page, real_site.address)
         page.set_viewport_size({"width": width, "height": 800})
         draw(page, 4, 2147483600)
         draw(page, 3, 999_990)
-        assert page.locator(".card-foot").evaluate_all(CLEAR) == [[1, True]] * 7, width
-        page.reload()
+        assert page.locator(".card-foot").evaluate_all(CLEAR) == [[1, True]] * 15, width
     page.get_by_role("tab", name="Edit").click()
     assert page.locator("#edit-sliders label").evaluate("(label) => label.querySelectorAll('wbr').length") == 3
 
@@ -139,7 +144,7 @@ def test_the_page_lives_below_a_path_too(page: Page, site: Site) -> None:
 
 
 def test_the_gallery_is_bounded(page: Page, site: Site) -> None:
-    page.goto(site.address)
+    visit(page, site.address)
     for seed in range(5):
         page.get_by_label("Count").fill("64")
         page.get_by_label("Seed", exact=True).fill(str(seed))
@@ -150,28 +155,30 @@ def test_the_gallery_is_bounded(page: Page, site: Site) -> None:
 
 
 def test_a_model_without_classes_and_with_one_level(page: Page, plain_site: Site) -> None:
-    page.goto(plain_site.address)
+    visit(page, plain_site.address)
     cards = draw(page, 2, 0)
     expected = plain_site.model.sample(2, temperature=0.7, seeds=0)
     assert torch.equal(torch.stack([shown_image(card.get_by_role("img").first) for card in cards.all()]), expected)
     expect(page.get_by_label("Class").first).to_be_hidden()
-    expect(page.get_by_label("One a level")).to_have_count(0)
+    expect(page.get_by_label("One per level")).to_have_count(0)
     page.get_by_role("tab", name="Edit").click()
     expect(page.get_by_text("glow edit learn")).to_be_visible()
     page.get_by_role("tab", name="Score").click()
-    page.get_by_label("Pictures").set_input_files(png_file(expected[0]))
+    page.locator("#score-files").set_input_files(png_file(expected[0]))
     expect(page.locator("#scores tbody tr")).to_have_count(1)
-    assert "class" not in page.locator("#scores thead").inner_text()
+    expect(page.locator("#scores tbody")).not_to_contain_text("taken for")
 
 
 def test_interpolate(page: Page, site: Site) -> None:
     ends = random_images(2, (1, 8, 8), seed=1)
     page.goto(f"{site.address}/#interpolate")
-    page.get_by_label("First picture").set_input_files(png_file(ends[0], "one.png"))
-    page.get_by_label("Second picture").set_input_files(png_file(ends[1], "two.png"))
+    page.locator("#interpolate-0").set_input_files(png_file(ends[0], "one.png"))
+    page.locator("#interpolate-1").set_input_files(png_file(ends[1], "two.png"))
     page.get_by_label("Frames").fill("5")
     page.get_by_label("Arc").check()
     page.get_by_role("button", name="Interpolate", exact=True).click()
+    expect(page.locator("#frames .notes")).to_contain_text("one.png")
+    expect(page.locator(".strip img")).to_have_count(5)
     labels = generation.infer_labels(site.model, ends)
     expected = generation.interpolate(site.model, ends, 5, labels, spherical=True)
     frame, slider = page.locator("#frames .large"), page.get_by_label("Frame", exact=True)
@@ -189,6 +196,14 @@ def test_interpolate(page: Page, site: Site) -> None:
     assert name == "interpolation.png"
     assert Image.open(io.BytesIO(content)).width > 5 * 8
 
+    page.get_by_label("Line").check()
+    page.get_by_role("button", name="WebP").wait_for()
+    for suffix in ("gif", "webp"):
+        name, content = saved(page, page.get_by_role("button", name=suffix))
+        assert name == f"interpolation.{suffix}"
+        with Image.open(io.BytesIO(content)) as picture:
+            assert (picture.format, picture.n_frames) == (suffix.upper(), 8)  # type: ignore[attr-defined]
+
     page.get_by_role("button", name="Play").click()
     expect(slider).not_to_have_value("4")
     page.get_by_role("button", name="Pause").click()
@@ -198,7 +213,7 @@ def test_interpolate(page: Page, site: Site) -> None:
 
 
 def test_pictures_of_the_gallery_are_used_in_the_other_tabs(page: Page, site: Site) -> None:
-    page.goto(site.address)
+    visit(page, site.address)
     cards = draw(page)
     drawn = [shown_image(card.get_by_role("img").first) for card in cards.all()]
     dialog = page.get_by_role("dialog")
@@ -220,10 +235,10 @@ def test_pictures_of_the_gallery_are_used_in_the_other_tabs(page: Page, site: Si
     use(1, "Edit")
     assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), drawn[1])
     expect(page.locator("#edit-label")).to_have_value("1")
-    page.get_by_label("Picture: seed000004_t0.70.png").set_input_files(png_file(drawn[0]))
+    page.locator("#edit-file").set_input_files(png_file(drawn[0]))
     expect(page.locator("#edit-label")).to_have_value("")
     page.locator("#edit-label").select_option("2")
-    page.get_by_label("Picture: picture.png").set_input_files(png_file(drawn[0], "again.png"))
+    page.locator("#edit-file").set_input_files(png_file(drawn[0], "again.png"))
     expect(page.locator("#edit-label")).to_have_value("2")
     use(3, "Score")
     expect(page.locator("#scores tbody")).to_contain_text("seed000006_t0.70.png")
@@ -232,7 +247,7 @@ def test_pictures_of_the_gallery_are_used_in_the_other_tabs(page: Page, site: Si
 def test_edit(page: Page, site: Site) -> None:
     image = random_images(1, (1, 8, 8), seed=2)
     page.goto(f"{site.address}/#edit")
-    page.get_by_label("Picture", exact=True).set_input_files(png_file(image[0]))
+    page.locator("#edit-file").set_input_files(png_file(image[0]))
     after = page.locator("#edited figure").nth(1)
     expect(after).to_contain_text("Unchanged")
     assert torch.equal(shown_image(after.get_by_role("img")), image[0])
@@ -264,22 +279,30 @@ def test_score(page: Page, site: Site, watch: Watch) -> None:
     files: list[Any] = [png_file(image, f"{number}.png") for number, image in enumerate(images)]
     broken = {"name": 'not, "a picture".png', "mimeType": "image/png", "buffer": b"text"}
     page.goto(f"{site.address}/#score")
-    page.get_by_label("Pictures").set_input_files([*files, broken])
-    expect(page.locator("#scores tbody tr")).to_have_count(11)
+    page.locator("#score-files").set_input_files([*files, broken])
+    rows = page.locator("#scores tbody tr")
+    expect(rows).to_have_count(11)
     expect(page.locator("#score-task")).to_be_empty()
-    typical = generation.Typical.of(generation.measure_samples(site.model))
-    scores = generation.oddities(generation.measure(site.model, images, seeds=range(10)), typical)
+    reference = generation.Reference.of(generation.measure_samples(site.model))
+    measures = generation.measure(site.model, images, seeds=range(10))
+    scores, verdicts = generation.oddities(measures, reference.typical), reference.judge(measures)
     labels = generation.infer_labels(site.model, images)
-    rows = in_table(page)
-    for number, row in enumerate(rows[:10]):
-        assert row[-1] == CLASSES[labels[number]]
-        found = [float(value) for value in row[:-1]]
-        assert found == pytest.approx([float(value[number]) for value in scores.values()], abs=2e-3)
-    assert rows[10][0].startswith("of no known format, or damaged; ")
-    expect(page.locator("#scores tbody tr").nth(10).locator("svg")).to_have_count(1)
+    for number, verdict in enumerate(verdicts):
+        expect(rows.nth(number).locator("strong")).to_have_text(verdict.word.capitalize())
+        expect(rows.nth(number).locator(".reason")).to_have_text(verdict.reason)
+        expect(rows.nth(number)).to_contain_text(f"taken for {CLASSES[labels[number]]}")
+    expect(rows.nth(3).locator("strong")).to_have_text("Unusual")
+    expect(rows.nth(3)).to_contain_text("odder than all")
+    expect(page.locator("#scores .hint")).to_contain_text("ordinary pictures (samples of the model)")
+    assert in_table(page)[10][0].startswith("of no known format, or damaged; ")
+    expect(rows.nth(10).locator("svg")).to_have_count(1)
 
+    page.get_by_role("switch", name="All scores").check()
+    for number, row in enumerate(in_table(page)[:10]):
+        found = [float(value) for value in row[1:]]
+        assert found == pytest.approx([float(value[number]) for value in scores.values()], abs=2e-3)
     page.get_by_role("button", name="typicality").click()
-    column = [float(row[1]) for row in in_table(page)[:10]]
+    column = [float(row[2]) for row in in_table(page)[:10]]
     assert column == sorted(column, reverse=True)
     expect(page.get_by_role("columnheader", name="typicality")).to_have_attribute("aria-sort", "descending")
     name, content = saved(page, page.get_by_role("button", name="Download as CSV"))
@@ -287,15 +310,16 @@ def test_score(page: Page, site: Site, watch: Watch) -> None:
     table = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
     assert [row["file"] for row in table] == [*(f"{number}.png" for number in range(10)), 'not, "a picture".png']
     assert float(table[3]["spectrum"]) == pytest.approx(float(scores["spectrum"][3]), abs=1e-3)
+    assert [row["verdict"] for row in table[:10]] == [verdict.word for verdict in verdicts]
     assert "no known format" in table[10]["note"]
     assert [row["label"] for row in table[:10]] == [str(label) for label in labels.tolist()]
     assert [row["class"] for row in table[:10]] == [CLASSES[label] for label in labels]
 
     page.get_by_role("button", name="Clear").click()
     expect(page.locator("#scores table")).to_have_count(0)
-    page.get_by_label("Pictures").set_input_files(files[:1])
-    expect(page.locator("#scores tbody tr")).to_have_count(1)
-    assert in_table(page)[0] == rows[0]
+    page.locator("#score-files").set_input_files(files[:1])
+    expect(rows).to_have_count(1)
+    expect(rows.nth(0).locator(".reason")).to_have_text(verdicts[0].reason)
 
 
 def test_pictures_can_be_dropped(page: Page, site: Site) -> None:

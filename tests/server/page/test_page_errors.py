@@ -7,7 +7,7 @@ import pytest
 import torch
 from playwright.sync_api import FilePayload, Page, expect
 from registry import random_images
-from server.page.conftest import CLASSES, DIRECTIONS, Site, Watch, png_file, shown_image
+from server.page.conftest import CLASSES, DIRECTIONS, Site, Watch, png_file, shown_image, visit
 
 from glow_app.server import Limits
 
@@ -23,13 +23,13 @@ def press_draw(page: Page) -> None:
 def test_a_busy_server_is_asked_again(page: Page, serve: Serve, watch: Watch) -> None:
     watch.expected_statuses.add(503)
     site = serve(Limits(queue=1))
-    page.goto(site.address)
+    visit(page, site.address)
     with site.busy() as done:
         press_draw(page)
         expect(page.locator("#sample-task")).to_contain_text("the server is busy (1 request is waiting")
         expect(page.locator("#sample-task")).to_contain_text("again in 1 s")
         done.set()
-        expect(page.locator(".card")).to_have_count(8)
+        expect(page.locator(".card")).to_have_count(16)
     expect(page.locator("#sample-task")).to_be_empty()
 
 
@@ -37,7 +37,7 @@ def test_a_server_that_stays_busy_is_an_error_that_can_be_tried_again(page: Page
     watch.expected_statuses.add(503)
     site = serve(Limits(queue=1))
     page.clock.install()
-    page.goto(site.address)
+    visit(page, site.address)
     with site.busy():
         press_draw(page)
         alert = page.get_by_role("alert")
@@ -48,12 +48,12 @@ def test_a_server_that_stays_busy_is_an_error_that_can_be_tried_again(page: Page
         expect(alert).to_contain_text("1 request is waiting; try again in 1 s")
         expect(alert).to_contain_text("Request ")
     alert.get_by_role("button", name="Try again").click()
-    expect(page.locator(".card")).to_have_count(8)
+    expect(page.locator(".card")).to_have_count(16)
     expect(alert).to_have_count(0)
 
 
 def test_cancel_lets_the_server_drop_the_work(page: Page, site: Site) -> None:
-    page.goto(site.address)
+    visit(page, site.address)
     with site.busy():
         press_draw(page)
         expect(page.locator("#sample-task")).to_contain_text("Drawing 8 images")
@@ -63,29 +63,32 @@ def test_cancel_lets_the_server_drop_the_work(page: Page, site: Site) -> None:
         expect(page.get_by_role("status")).to_have_text("Cancelled.")
         site.expect_depth(page, 1)
     press_draw(page)
-    expect(page.locator(".card")).to_have_count(8)
+    expect(page.locator(".card")).to_have_count(16)
 
 
-def test_the_newest_edit_is_the_one_that_counts(page: Page, site: Site) -> None:
+def test_the_newest_edit_is_the_one_that_counts_and_the_overtaken_are_never_sent(page: Page, site: Site) -> None:
     image = random_images(1, (1, 8, 8))
     page.goto(f"{site.address}/#edit")
-    page.get_by_label("Picture", exact=True).set_input_files(png_file(image[0]))
-    expect(page.locator("#edited figure")).to_have_count(2)
+    page.locator("#edit-file").set_input_files(png_file(image[0]))
+    expect(page.locator(".drop-name")).to_have_text("picture.png")
+    expect(page.locator("figcaption").nth(1)).to_have_text("Unchanged")
     slider = page.get_by_label(DIRECTIONS[0], exact=True)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.post_data or "") if "v1/edit" in request.url else None)
     with site.busy():
         with page.expect_request("**/v1/edit"):
             slider.fill("2")
-        with page.expect_event("requestfailed") as dropped:
-            slider.fill("0.3")
-    assert '"strength":2' in (dropped.value.post_data or "")
+        for value in ("1.5", "1", "0.3"):
+            slider.fill(value)
     expect(page.locator("figcaption").nth(1)).to_have_text(f"{DIRECTIONS[0]} +0.3")
     expect(page.locator("#edit-task")).to_be_empty()
+    assert [json.loads(body)["edits"][0]["strength"] for body in sent] == [2, 0.3]
 
 
 def test_what_takes_too_long_is_said(page: Page, serve: Serve, watch: Watch) -> None:
     watch.expected_statuses.add(504)
     site = serve(Limits(seconds=0.3))
-    page.goto(site.address)
+    visit(page, site.address)
     with site.busy():
         press_draw(page)
         expect(page.get_by_role("alert")).to_contain_text("There was no result within 0.3 s. Ask for less")
@@ -114,15 +117,16 @@ def test_the_key_is_asked_for_and_kept_in_this_tab_alone(page: Page, serve: Serv
         expect(page.get_by_role("alert")).to_have_count(0)
     field.fill("sesame")
     page.get_by_role("button", name="Use this key").click()
-    press_draw(page)
     expect(page.locator(".card")).to_have_count(8)
+    press_draw(page)
+    expect(page.locator(".card")).to_have_count(16)
     assert page.evaluate("[localStorage.length, document.cookie, Object.values(sessionStorage)]") == [0, "", ["sesame"]]
     page.evaluate("sessionStorage.setItem('glow-api-key', 'old')")
     press_draw(page)
     expect(error).to_contain_text("does not take")
     field.fill("sesame")
     page.get_by_role("button", name="Use this key").click()
-    expect(page.locator(".card")).to_have_count(16)
+    expect(page.locator(".card")).to_have_count(24)
     page.reload()
     expect(page.get_by_role("tablist")).to_be_visible()
 
@@ -131,7 +135,7 @@ def test_a_picture_of_too_many_pixels_is_refused_by_the_server(page: Page, serve
     watch.expected_statuses.add(413)
     site = serve(Limits(pixels=100))
     page.goto(f"{site.address}/#edit")
-    page.get_by_label("Picture", exact=True).set_input_files(png_file(random_images(1, (1, 11, 11))[0]))
+    page.locator("#edit-file").set_input_files(png_file(random_images(1, (1, 11, 11))[0]))
     expect(page.locator("#edit-file-error")).to_contain_text("picture.png: too large; at most 100 pixels")
 
 
@@ -143,24 +147,24 @@ def test_a_file_that_is_no_picture_is_told_beside_it(page: Page, site: Site, wat
     good = png_file(random_images(1, (1, 8, 8))[0])
     message = "notes.txt: of no known format, or damaged; expected PNG, JPEG, WEBP, GIF, BMP."
     page.goto(f"{site.address}/#edit")
-    page.get_by_label("Picture", exact=True).set_input_files(good)
+    page.locator("#edit-file").set_input_files(good)
     expect(page.locator("#edited figure")).to_have_count(2)
-    page.get_by_label("Picture: picture.png").set_input_files(BROKEN)
+    page.locator("#edit-file").set_input_files(BROKEN)
     expect(page.locator("#edit-file-error")).to_have_text(message)
     expect(page.locator("#edited figure")).to_have_count(0)
     expect(page.locator("#edited .empty")).to_be_visible()
     expect(page.locator("#panel-edit .drop img")).to_have_count(0)
-    page.get_by_label("Picture: notes.txt").set_input_files(good)
+    page.locator("#edit-file").set_input_files(good)
     expect(page.locator("#edit-file-error")).to_be_empty()
     expect(page.locator("#edited figure")).to_have_count(2)
 
     page.get_by_role("tab", name="Interpolate").click()
     draw = page.get_by_role("button", name="Interpolate", exact=True)
-    page.get_by_label("First picture").set_input_files(good)
-    page.get_by_label("Second picture").set_input_files(good)
+    page.locator("#interpolate-0").set_input_files(good)
+    page.locator("#interpolate-1").set_input_files(good)
     draw.click()
     expect(page.locator("#frames .large")).to_be_visible()
-    page.get_by_label("Second picture").set_input_files(BROKEN)
+    page.locator("#interpolate-1").set_input_files(BROKEN)
     draw.click()
     expect(page.locator("#interpolate-1-error")).to_have_text(message)
     expect(page.locator("#interpolate-0-error")).to_be_empty()
@@ -170,16 +174,17 @@ def test_a_file_that_is_no_picture_is_told_beside_it(page: Page, site: Site, wat
 
 def test_a_file_of_too_many_bytes_is_not_even_sent(page: Page, serve: Serve) -> None:
     site = serve(Limits(body_bytes=4000))
-    noise = png_file(random_images(1, (3, 64, 64))[0], "noise.png")
+    noise = png_file(random_images(1, (3, 32, 32))[0], "noise.png")  # small enough to be sent as it is
     page.goto(f"{site.address}/#interpolate")
-    page.on("request", lambda request: pytest.fail(request.url) if "interpolate" in request.url else None)
-    field = page.get_by_label("First picture")
+    expect(page.locator(".strip img")).to_have_count(9)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if "v1/interpolate" in request.url else None)
+    field = page.locator("#interpolate-1")
     field.set_input_files(noise)
-    expect(page.locator("#interpolate-0-error")).to_contain_text("noise.png: too large; this server takes")
+    expect(page.locator("#interpolate-1-error")).to_contain_text("noise.png: too large; this server takes")
     expect(field).to_have_attribute("aria-invalid", "true")
-    page.get_by_label("Second picture").set_input_files(png_file(random_images(1, (1, 8, 8))[0]))
-    page.get_by_role("button", name="Interpolate", exact=True).click()
-    expect(page.locator("#interpolate-1-error")).to_contain_text("too large")
+    expect(page.locator(".strip")).to_have_count(0)
+    assert not sent
 
 
 BAD = [("Count", "0"), ("Count", "65"), ("Count", ""), ("Seed", "-1"), ("Seed", "1.5")]
@@ -187,7 +192,7 @@ BAD = [("Count", "0"), ("Count", "65"), ("Count", ""), ("Seed", "-1"), ("Seed", 
 
 @pytest.mark.parametrize(("label", "value"), BAD)
 def test_settings_are_checked_beside_their_fields(page: Page, site: Site, label: str, value: str) -> None:
-    page.goto(site.address)
+    visit(page, site.address)
     page.on("request", lambda request: pytest.fail(request.url) if "sample" in request.url else None)
     field = page.get_by_label(label, exact=True)
     field.fill(value)
@@ -200,7 +205,7 @@ def test_settings_are_checked_beside_their_fields(page: Page, site: Site, label:
 
 
 def test_every_wrong_field_is_marked_until_it_is_right(page: Page, site: Site) -> None:
-    page.goto(site.address)
+    visit(page, site.address)
     fields = [page.get_by_label(label, exact=True) for label in ("Seed", "Count")]
     for field in fields:
         field.fill("-1")
@@ -213,18 +218,21 @@ def test_every_wrong_field_is_marked_until_it_is_right(page: Page, site: Site) -
     expect(page.locator("#sample-form .error").filter(has_text="whole")).to_have_count(0)
 
 
-def test_missing_pictures_are_asked_for(page: Page, site: Site) -> None:
+def test_missing_pictures_are_asked_for(page: Page, site: Site, watch: Watch) -> None:
+    page.route("**/v1/sample", lambda route: route.abort())
     page.goto(f"{site.address}/#interpolate")
+    expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached")
     page.get_by_label("Frames").fill("1")
     page.get_by_role("button", name="Interpolate", exact=True).click()
-    expect(page.get_by_label("First picture")).to_be_focused()
+    expect(page.locator("#interpolate-0")).to_be_focused()
     for end in (0, 1):
         expect(page.locator(f"#interpolate-{end}-error")).to_have_text("Choose a picture.")
     expect(page.get_by_label("Frames")).to_have_attribute("aria-invalid", "true")
+    watch.faults = [fault for fault in watch.faults if "ERR_FAILED" not in fault]
 
 
 def test_a_server_that_is_gone_is_said(page: Page, site: Site, watch: Watch) -> None:
-    page.goto(site.address)
+    visit(page, site.address)
     expect(page.get_by_role("tablist")).to_be_visible()
     page.route("**/v1/sample", lambda route: route.abort())
     press_draw(page)
@@ -232,7 +240,7 @@ def test_a_server_that_is_gone_is_said(page: Page, site: Site, watch: Watch) -> 
     watch.faults = [fault for fault in watch.faults if "ERR_FAILED" not in fault]
     page.unroute("**/v1/sample")
     page.get_by_role("button", name="Try again").click()
-    expect(page.locator(".card")).to_have_count(8)
+    expect(page.locator(".card")).to_have_count(16)
 
 
 def test_what_others_wrote_is_never_html(page: Page, site: Site, watch: Watch) -> None:
@@ -240,17 +248,16 @@ def test_what_others_wrote_is_never_html(page: Page, site: Site, watch: Watch) -
     hostile = '<img src=x onerror="window.hacked=1">'
     image = random_images(1, (1, 8, 8))[0]
     page.goto(f"{site.address}/#score")
-    page.get_by_label("Pictures").set_input_files(png_file(image, f"{hostile}.png"))
+    page.locator("#score-files").set_input_files(png_file(image, f"{hostile}.png"))
     expect(page.locator("#scores tbody")).to_contain_text(hostile)
     page.get_by_role("tab", name="Interpolate").click()
-    page.get_by_label("First picture").set_input_files(png_file(image, f"{hostile}.png"))
-    page.get_by_label("Second picture").set_input_files(png_file(image, f"{hostile}.png"))
+    page.locator("#interpolate-0").set_input_files(png_file(image, f"{hostile}.png"))
+    page.locator("#interpolate-1").set_input_files(png_file(image, f"{hostile}.png"))
     page.get_by_role("button", name="Interpolate", exact=True).click()
     expect(page.locator("#frames .notes")).to_contain_text(hostile)
     page.get_by_role("tab", name="Edit").click()
     expect(page.locator("#edit-sliders")).to_contain_text(DIRECTIONS[1])
     page.get_by_role("tab", name="Sample").click()
-    press_draw(page)
     expect(page.locator(".kind").nth(2)).to_contain_text(CLASSES[2])
     body = json.dumps({"error": {"code": "x", "message": hostile, "request_id": hostile}})
     page.route("**/v1/sample", lambda route: route.fulfill(status=500, content_type="application/json", body=body))
@@ -261,7 +268,7 @@ def test_what_others_wrote_is_never_html(page: Page, site: Site, watch: Watch) -
 
 
 def test_the_policy_is_in_force(page: Page, site: Site, watch: Watch) -> None:
-    page.goto(site.address)
+    visit(page, site.address)
     script = "Object.assign(document.createElement('script'), { textContent: 'window.ran = 1' })"
     page.evaluate(f"document.body.append({script})")
     assert page.evaluate("window.ran") is None
@@ -272,8 +279,7 @@ def test_the_policy_is_in_force(page: Page, site: Site, watch: Watch) -> None:
 
 def test_the_count_begins_within_what_the_server_allows(page: Page, serve: Serve) -> None:
     site = serve(Limits(count=3))
-    page.goto(site.address)
-    press_draw(page)
+    visit(page, site.address)
     expect(page.locator(".card")).to_have_count(3)
     drawn = torch.stack([shown_image(card.get_by_role("img").first) for card in page.locator(".card").all()])
     assert torch.equal(drawn, site.model.sample(3, temperature=0.7, seeds=0))

@@ -1,0 +1,161 @@
+"""Files on their way to the server: made small in the browser, cropped, and gone before they are read."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from playwright.sync_api import FilePayload, Page, expect
+from registry import random_images
+from server.page.conftest import DIRECTIONS, Site, Watch, png_file, shown_image
+
+from glow_app import generation
+from glow_app.data.decoding import decode_noted
+
+pytestmark = pytest.mark.slow
+
+
+def photo(width: int, height: int, orientation: int = 1) -> FilePayload:
+    """Return a JPEG that is bright on the left, with an EXIF tag of how it is turned."""
+    down, across = np.mgrid[:height, :width]
+    pixels = 255 - 200 * across // width - 50 * down // height
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", exif=exif)
+    return {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": file.getvalue()}
+
+
+def sent_to(page: Page, endpoint: str) -> list[dict[str, object]]:
+    """Return a list that the bodies of requests go to."""
+    bodies: list[dict[str, object]] = []
+
+    def note(request: object) -> None:
+        if f"v1/{endpoint}" in request.url:  # type: ignore[attr-defined]
+            bodies.append(json.loads(request.post_data))  # type: ignore[attr-defined]
+
+    page.on("request", note)
+    return bodies
+
+
+def pixels_of(text: object) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(str(text))))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_photograph_is_made_small_once_and_not_sent_again(page: Page, site: Site, orientation: int) -> None:
+    """One of 21 megapixels, which the server would refuse."""
+    file = photo(5300, 4000, orientation)
+    page.goto(f"{site.address}/#edit")
+    bodies = sent_to(page, "edit")
+    page.locator("#edit-file").set_input_files(file)
+    size = "5300x4000" if orientation == 1 else "4000x5300"
+    expect(page.locator("#edited .notes")).to_contain_text(
+        f"{size} reduced to 63x63 by the browser, then 63x63 resized"
+    )
+    seen = shown_image(page.get_by_alt_text("The picture before"))
+    expected, _ = decode_noted(file["buffer"], (1, 8, 8))
+    assert (seen.int() - torch.from_numpy(expected.copy()).int()).abs().max() <= 3
+    sent = [body for body in bodies if pixels_of(body["image"]).size == (63, 63)]
+    assert len(sent) == 1
+    page.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+    expect(page.locator("figcaption").nth(1)).to_contain_text("+1.2")
+    assert pixels_of(bodies[-1]["image"]).size == (8, 8)
+    assert all(len(str(body["image"])) < 20_000 for body in bodies)
+
+
+def test_what_is_hardly_larger_than_the_models_is_sent_as_it_is(page: Page, site: Site) -> None:
+    files = [png_file(image, f"{n}.png") for n, image in enumerate(random_images(2, (1, 8, 8)))]
+    files.append(png_file(random_images(1, (1, 32, 20))[0], "larger.png"))
+    page.goto(f"{site.address}/#score")
+    bodies = sent_to(page, "score")
+    page.locator("#score-files").set_input_files(files)
+    expect(page.locator("#scores tbody tr")).to_have_count(3)
+    assert bodies[0]["images"] == [base64.b64encode(file["buffer"]).decode() for file in files]
+
+
+def test_a_part_of_a_picture_is_chosen_by_keyboard_and_by_dragging(page: Page, site: Site) -> None:
+    page.goto(f"{site.address}/#edit")
+    page.locator("#edit-file").set_input_files(photo(800, 400))
+    expect(page.locator("#edited .notes")).to_contain_text("800x400 reduced")
+    before = page.get_by_alt_text("The picture before")
+    centre = shown_image(before)
+    page.get_by_role("button", name="Crop photo.jpg").click()
+    page.get_by_label("Left to right").focus()
+    page.keyboard.press("Home")
+    page.get_by_role("button", name="Use this part").click()
+    expect(page.locator("#edited .notes")).to_contain_text("800x400 cropped and reduced to 50x50")
+    left = shown_image(before)
+    assert left.float().mean() > centre.float().mean() + 30  # it is bright on the left
+    page.get_by_role("button", name="Crop photo.jpg").click()
+    expect(page.get_by_label("Left to right")).to_have_value("0")
+    box = page.locator(".crop-window").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] - 5, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - box["width"] + 10, y, steps=5)
+    page.mouse.up()
+    assert float(page.get_by_label("Left to right").input_value()) > 0.9
+    page.mouse.wheel(0, -100)
+    expect(page.get_by_label("Zoom")).to_have_value("1.1")
+    page.keyboard.press("Escape")
+    assert torch.equal(shown_image(before), left)  # nothing was chosen
+
+
+@pytest.mark.parametrize("change", ["deleted", "changed"])
+def test_a_file_that_is_gone_is_named_and_the_rest_is_scored(
+    page: Page, site: Site, watch: Watch, tmp_path: Path, change: str
+) -> None:
+    images = random_images(10, (1, 8, 8))
+    paths = [tmp_path / f"{number}.png" for number in range(10)]
+    for path, image in zip(paths, images, strict=True):
+        path.write_bytes(png_file(image)["buffer"])
+    page.goto(f"{site.address}/#score")
+    draws = page.get_by_label("Noise draws")
+    draws.fill("0")  # so that nothing is read before the files are gone
+    page.locator("#score-files").set_input_files(paths)
+    gone(paths[2], change)
+    draws.fill("1")
+    draws.press("Enter")
+    rows = page.locator("#scores tbody tr")
+    expect(rows).to_have_count(10)
+    expect(rows.nth(2)).to_contain_text("2.png")
+    expect(rows.nth(2)).to_contain_text("it was changed or deleted after it was chosen")
+    expect(page.locator("#scores .error")).to_have_count(1)
+    # Each has the noise of its place.
+    scores = generation.measure(site.model, images, seeds=range(10)).bits_per_dim
+    page.get_by_role("switch", name="All scores").check()
+    for number in (0, 1, 3, 9):
+        expect(rows.nth(number).locator("[data-label='bits/dim']")).to_contain_text(f"{scores[number]:.3f}")
+    page.locator("#score-files").set_input_files(paths[0])
+    expect(rows).to_have_count(11)
+    watch.faults = [
+        fault for fault in watch.faults if "ERR_FILE_NOT_FOUND" not in fault and "FILE_CHANGED" not in fault
+    ]
+
+
+@pytest.mark.parametrize(("tab", "field"), [("edit", "edit-file"), ("interpolate", "interpolate-1")])
+def test_a_file_that_is_gone_is_named_beside_its_field(
+    page: Page, site: Site, tmp_path: Path, tab: str, field: str
+) -> None:
+    path = tmp_path / "gone.png"
+    path.write_bytes(png_file(random_images(1, (1, 8, 8))[0])["buffer"])
+    page.goto(f"{site.address}/#{tab}")
+    expect(page.locator(".drop-name").first).to_be_visible()
+    # It is read as soon as it is chosen, and would have to go in between.
+    page.evaluate("void (File.prototype.arrayBuffer = () => Promise.reject(new DOMException('gone', 'NotFoundError')))")
+    page.locator(f"#{field}").set_input_files(path)
+    expect(page.locator(f"#{field}-error")).to_contain_text("gone.png: it was changed or deleted after it was chosen")
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
+
+
+def gone(path: Path, change: str) -> None:
+    if change == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes() + b"more")

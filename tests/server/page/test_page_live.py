@@ -1,0 +1,133 @@
+"""What the page does while a setting changes, and what a link to it brings back."""
+
+import re
+
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+from registry import random_images
+from server.page.conftest import CLASSES, DIRECTIONS, Site, png_file, shown_image, visit
+
+from glow_app import generation
+
+pytestmark = pytest.mark.slow
+
+
+def gallery(page: Page) -> torch.Tensor:
+    return torch.stack([shown_image(image) for image in page.locator(".batch").first.get_by_role("img").all()])
+
+
+def test_pictures_are_there_and_follow_temperature_and_class(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    turns = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
+    assert torch.equal(gallery(page), site.model.sample(8, temperature=0.7, seeds=0, labels=turns))
+    page.get_by_label("Temperature", exact=True).fill("1.2")
+    expect(page.get_by_role("heading", name="temperature 1.20")).to_be_visible()
+    assert torch.equal(gallery(page), site.model.sample(8, temperature=1.2, seeds=0, labels=turns))
+    page.get_by_label("Class").first.select_option("1")
+    expect(page.get_by_role("heading", name="one")).to_be_visible()
+    assert torch.equal(gallery(page), site.model.sample(8, temperature=1.2, seeds=0, labels=torch.ones(8).long()))
+    expect(page.locator(".batch")).to_have_count(1)
+    page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.get_by_role("heading", name="Seeds 8 to 15")).to_be_visible()  # the same once more would be no news
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("8")
+
+
+def test_of_many_temperatures_the_latest_is_drawn_and_the_overtaken_are_not_sent(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.post_data or "") if "v1/sample" in request.url else None)
+    slider = page.get_by_label("Temperature", exact=True)
+    with site.busy():
+        with page.expect_request("**/v1/sample"):
+            slider.fill("0.1")
+        for value in ("0.2", "0.3", "0.9"):
+            slider.fill(value)
+    expect(page.get_by_role("heading", name="temperature 0.90")).to_be_visible()
+    assert [re.search(r'"temperature":([\d.]+)', body)[1] for body in sent] == ["0.1", "0.9"]  # type: ignore[index]
+
+
+def test_a_draw_is_not_lost_to_a_slider(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    with site.busy():
+        page.get_by_label("Seed", exact=True).fill("40")
+        with page.expect_request("**/v1/sample"):
+            page.get_by_role("button", name="Draw", exact=True).click()
+        page.get_by_label("Temperature", exact=True).fill("0.3")
+    expect(page.get_by_role("heading", name="Seeds 40 to 47 · temperature 0.30")).to_be_visible()
+    expect(page.locator(".batch")).to_have_count(2)
+
+
+def test_a_link_brings_samples_back(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    page.get_by_label("One per level").check()
+    page.get_by_label("Level 1, the finest").fill("0.5")
+    page.get_by_label("Class").first.select_option("2")
+    page.get_by_label("Seed", exact=True).fill("30")
+    page.get_by_label("Count").fill("3")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    link = "#sample?count=3&seed=30&temperature=0.5-0.7&class=2"
+    page.wait_for_url(f"**/{link}")
+    page.goto("about:blank")
+    visit(page, f"{site.address}/{link}")
+    expected = site.model.sample(3, temperature=[0.5, 0.7], seeds=30, labels=torch.full((3,), 2))
+    assert torch.equal(gallery(page), expected)
+    expect(page.get_by_label("Level 1, the finest")).to_have_value("0.5")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("30")
+    page.evaluate("location.hash = '#sample?count=2&seed=5'")  # another link, in the same page
+    expect(page.get_by_role("heading", name="Seeds 5 to 6")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", name="Seeds 30 to 32")).to_have_count(2)
+
+
+@pytest.mark.parametrize(
+    "link", ["count=900&seed=-1&temperature=hot&class=77", "seed=1e9&count=&temperature=1-2-3", "x"]
+)
+def test_a_link_of_nonsense_is_the_page_as_it_begins(page: Page, site: Site, link: str) -> None:
+    visit(page, f"{site.address}/#sample?{link}")
+    expect(page.get_by_role("heading", name="Seeds 0 to 7 · temperature 0.70")).to_be_visible()
+    page.goto(f"{site.address}/#edit?picture={link}&edit.bold=x")
+    expect(page.locator("figcaption").nth(1)).to_have_text("Unchanged")
+
+
+def test_a_link_brings_an_edit_of_a_drawn_picture_back(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    page.locator(".picture").nth(4).click()
+    page.get_by_role("dialog").get_by_role("button", name="Edit", exact=True).click()
+    page.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+    page.wait_for_url("**/#edit?picture=4_0.7_1&class=1&edit.bold=1.2")
+    url = page.url
+    page.goto("about:blank")
+    page.goto(url)
+    expect(page.locator("figcaption").nth(1)).to_have_text(f"{DIRECTIONS[0]} +1.2")
+    drawn = site.model.sample(1, temperature=0.7, seeds=4, labels=torch.tensor([1]))
+    assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), drawn[0])
+    expected = generation.edit(site.model, drawn, [(site.directions[DIRECTIONS[0]], 1.2)], torch.tensor([1]))
+    assert torch.equal(shown_image(page.locator("#edited figure").nth(1).get_by_role("img")), expected[0])
+    page.locator("#edit-file").set_input_files(png_file(random_images(1, (1, 8, 8))[0]))
+    page.wait_for_url("**/#edit?edit.bold=1.2")  # a file is in no link
+
+
+def test_an_interpolation_keeps_the_classes_of_drawn_pictures_and_is_a_link(page: Page, site: Site) -> None:
+    """Of the ends, each is what the model was told to draw, whatever it would be taken for."""
+    url = f"{site.address}/#interpolate?first=3_1_2&second=4_1_0&frames=4&path=line"
+    page.goto(url)
+    expect(page.locator(".strip img")).to_have_count(4)
+    expect(page.locator("#frames .notes")).to_contain_text(f"seed000003_t1.00.png: {CLASSES[2]}")
+    expect(page.locator("#frames .notes")).not_to_contain_text("taken for")
+    given = torch.tensor([2, 0])
+    ends = torch.cat([site.model.sample(1, 1.0, 3, given[:1]), site.model.sample(1, 1.0, 4, given[1:])])
+    expected = generation.interpolate(site.model, ends, 4, given, spherical=False)
+    page.get_by_label("Frame", exact=True).fill("2")
+    assert torch.equal(shown_image(page.locator("#frames .large")), expected[2])
+    page.get_by_label("Arc").check()
+    page.wait_for_url("**/#interpolate?first=3_1_2&second=4_1_0&frames=4&path=arc")
+    expected = generation.interpolate(site.model, ends, 4, given)
+    expect(page.get_by_label("Frame", exact=True)).to_have_value("2")
+    assert torch.equal(shown_image(page.locator("#frames .large")), expected[2])
+    # A file beside it has the class that the model takes it for.
+    file = random_images(1, (1, 8, 8), seed=9)
+    page.locator("#interpolate-1").set_input_files(png_file(file[0]))
+    taken = generation.infer_labels(site.model, file)
+    expect(page.locator("#frames .notes")).to_contain_text(f"picture.png: taken for {CLASSES[taken[0]]}")
+    expect(page.locator("#frames .notes")).to_contain_text(f"seed000003_t1.00.png: {CLASSES[2]}")
