@@ -2,7 +2,7 @@
 
     python docs/page_pictures.py [--output docs/images] [any option of glow serve, such as --checkpoint PATH]
 
-Needs the ``dev`` extra and a Chromium: that of Playwright, or the one that CHROMIUM or the PATH names.
+Needs the ``dev`` extra, Fashion-MNIST, and a Chromium: that of Playwright, or the one that CHROMIUM or the PATH names.
 """
 
 import argparse
@@ -20,6 +20,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 from playwright.sync_api import FilePayload, Page, sync_playwright
+
+from glow_app.data import load_split
 
 Scheme = Literal["light", "dark"]
 
@@ -55,9 +57,7 @@ def upload(name: str, pixels: np.ndarray) -> FilePayload:
 
 
 def draw(page: Page) -> None:
-    """Fill the gallery."""
-    page.get_by_label("Count").fill("20")
-    page.get_by_role("button", name="Draw", exact=True).click()
+    """Wait for the gallery, which the link of the page has asked for."""
     page.locator(".card").nth(19).wait_for()
 
 
@@ -72,29 +72,31 @@ def interpolate(page: Page) -> None:
     """Make frames between two samples, and stand in their middle."""
     hand_over(page, 7, "First picture")
     hand_over(page, 9, "Second picture")
-    page.get_by_role("button", name="Interpolate", exact=True).click()
+    page.locator("#frames .notes", has_text="seed000009").wait_for()
     page.get_by_label("Frame", exact=True).fill("4")
 
 
 def edit(page: Page) -> None:
     """Move the first slider."""
     hand_over(page, 0, "Edit")
-    slider = page.get_by_role("slider").first
+    page.locator("#edited figure").nth(1).wait_for()
+    slider = page.locator("#edit-0")
     if slider.is_visible():
         slider.fill("2")
         page.locator("figcaption", has_text="+2.0").wait_for()
 
 
 def score(page: Page) -> None:
-    """Score samples, and pictures that are simpler than any of them."""
-    for place in (0, 1, 4):
-        hand_over(page, place, "Score")
+    """Score test images, and pictures that are none of their kind."""
+    page.get_by_role("tab", name="Score").click()
+    test = load_split("fashion_mnist", "test", (1, 28, 28), limit=4)
+    kinds = [test.class_names[label].lower().replace(" ", "-") for label in test.labels]
     _, across = np.mgrid[:64, :64]
     noise = np.random.default_rng(0).integers(0, 256, (64, 64))
-    files = [upload("plain.png", 0 * across + 64), upload("ramp.png", 4 * across), upload("noise.png", noise)]
-    page.get_by_label("Pictures").set_input_files(files)
-    page.get_by_role("row").nth(6).wait_for()
-    page.get_by_role("button", name="typicality").click()
+    files = [upload(f"{kind}.png", image) for kind, (image,) in zip(kinds, test.images, strict=True)]
+    files += [upload("plain.png", 0 * across + 64), upload("ramp.png", 4 * across), upload("noise.png", noise)]
+    page.locator("#score-files").set_input_files(files)
+    page.get_by_role("row").nth(7).wait_for()
 
 
 TABS = {"sample": draw, "interpolate": interpolate, "edit": edit, "score": score}
@@ -121,7 +123,7 @@ def main() -> None:
         for look, (size, schemes) in LOOKS.items():
             width, height = size
             page = browser.new_page(viewport={"width": width, "height": height}, reduced_motion="reduce")
-            page.goto(address)
+            page.goto(f"{address}/#sample?count=20")
             for (name, prepare), scheme in zip(TABS.items(), schemes, strict=True):
                 prepare(page)
                 page.emulate_media(color_scheme=scheme)

@@ -1,0 +1,120 @@
+"""How quick the page of ``glow serve`` is in Chromium: from a click to painted pictures, and while a slider is dragged.
+
+    python benchmarks/page.py [--checkpoint PATH] [--repeats 30] [--seconds 5]
+
+The slider gets a new value every 16 ms, as from a mouse; counted are the frames of the screen in which other pictures
+are painted than in the frame before. Needs the ``dev`` extra and a Chromium, that of the PATH or of the environment
+variable CHROMIUM.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from common import IS_SHORT, write_result, write_table
+from playwright.sync_api import Page, sync_playwright
+
+from glow_app.places import DEFAULT_MODEL
+
+# Resolves with the milliseconds from a click on Draw until its pictures are decoded and a frame with them is painted.
+CLICK = """async () => {
+    const frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+    const before = document.querySelector(".batch");
+    const begun = performance.now();
+    document.querySelector("#sample-form .primary").click();
+    while (document.querySelector(".batch") === before) await frame();
+    await Promise.all([...document.querySelector(".batch").querySelectorAll("img")].map((image) => image.decode()));
+    await frame();
+    return performance.now() - begun;
+}"""
+# Resolves with the number of frames in which an image is another one than before, while a slider moves.
+DRAG = """async ([slider, image, seconds]) => {
+    const input = document.querySelector(slider);
+    const [low, high] = [Number(input.min), Number(input.max)];
+    const end = performance.now() + 1000 * seconds;
+    let [shown, changes] = [document.querySelector(image).src, 0];
+    const moves = setInterval(() => {
+        const turn = (performance.now() % 2000) / 2000;
+        input.value = low + (high - low) * (turn < 0.5 ? 2 * turn : 2 - 2 * turn);
+        input.dispatchEvent(new Event("input"));
+    }, 16);
+    while (performance.now() < end) {
+        await new Promise((resolve) => requestAnimationFrame(resolve));
+        const { src, complete } = document.querySelector(image);
+        if (src !== shown && complete) [shown, changes] = [src, changes + 1];
+    }
+    clearInterval(moves);
+    return changes / seconds;
+}"""
+
+
+@contextmanager
+def serving(checkpoint: str) -> Iterator[str]:
+    """Run ``glow serve`` on a free port; yield its address."""
+    command = [sys.executable, "-m", "glow_app.cli", "serve", "--port", "0", "--checkpoint", checkpoint]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **streams) as run:
+        try:
+            assert run.stderr is not None
+            found = (re.search(r"running on (http://\S+)", line) for line in run.stderr)
+            yield next(match[1] for match in found if match)
+        finally:
+            run.terminate()
+
+
+def clicks(page: Page, count: int, repeats: int) -> dict[str, float]:
+    """Return milliseconds until so many pictures are painted."""
+    page.get_by_label("Count").fill(str(count))
+    times = [page.evaluate(CLICK) for _ in range(repeats + 3)][3:]
+    return {"p50_ms": statistics.median(times), "p90_ms": statistics.quantiles(times, n=10)[8]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", default=DEFAULT_MODEL)
+    parser.add_argument("--repeats", type=int, default=5 if IS_SHORT else 30)
+    parser.add_argument("--seconds", type=float, default=1.0 if IS_SHORT else 5.0)
+    arguments = parser.parse_args()
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    found: dict[str, Any] = {}
+    with serving(arguments.checkpoint) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(address)
+        page.locator(".card").first.wait_for()
+        for count in (1, 16):
+            found[f"click to {count}"] = clicks(page, count, arguments.repeats)
+        for count in (1, 8, 16):
+            page.get_by_label("Count").fill(str(count))
+            page.evaluate(CLICK)
+            changes = page.evaluate(DRAG, ["#temperature", ".batch img", arguments.seconds])
+            found[f"temperature of {count}"] = {"per_second": changes}
+        page.get_by_role("tab", name="Edit").click()
+        if page.locator("#edit-0").is_visible():
+            page.locator("#edited figure").nth(1).wait_for()
+            changes = page.evaluate(DRAG, ["#edit-0", "#edited figure:last-child img", arguments.seconds])
+            found["edit"] = {"per_second": changes}
+        browser.close()
+    write_result("page", {"checkpoint": Path(arguments.checkpoint).name, "results": found})
+    rows = [
+        [name, *(f"{one[key]:.0f} ms" if key in one else "" for key in ("p50_ms", "p90_ms")), shown(one)]
+        for name, one in found.items()
+    ]
+    write_table("page", ["", "median", "90th percentile", "shown in a second of dragging"], rows, page="page.md")
+
+
+def shown(one: dict[str, float]) -> str:
+    return f"{one['per_second']:.1f}" if "per_second" in one else ""
+
+
+if __name__ == "__main__":
+    main()
