@@ -74,11 +74,13 @@ class Reference:
         """Return the reference that some ordinary images make.
 
         Raises:
-            ValueError: If there are fewer than 2.
+            ValueError: If there are fewer than 2, or the model finds one impossible.
         Warns:
             UserWarning: If there are few.
         """
         typical = Typical.of(ordinary)
+        if not np.isfinite(_traits(ordinary)).all():
+            raise ValueError("the bits/dim or latents of an ordinary image are not finite; use another model")
         scores = {name: _percentiles(values.double().numpy()) for name, values in oddities(ordinary, typical).items()}
         traits = _traits(ordinary)
         first, second = traits[: -(-len(traits) // 2)], traits[len(traits) // 2 :]

@@ -1,12 +1,14 @@
 """The exported model at the end of a run."""
 
 import time
+import warnings
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
+from glow_app.bijections import SolverError
 from glow_app.checkpoint import load_density, training_facts
 from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
 from glow_app.model import ImageModel
@@ -46,7 +48,10 @@ class ExportBest(Callback):
             save_pretrained(model, run_dir / "model", training_facts(path), overwrite=True)
             data = getattr(trainer, "datamodule", None)
             if isinstance(model, ImageModel) and isinstance(data, ImageDataModule) and trainer.limit_val_batches:
-                self._save_reference(model.to(pl_module.device), data, run_dir / "model")
+                try:
+                    self._save_reference(model.to(pl_module.device), data, run_dir / "model")
+                except (torch.OutOfMemoryError, SolverError, ValueError) as error:
+                    warnings.warn(f"the exported model has no reference of its scores: {error}", stacklevel=1)
             for logger in trainer.loggers:
                 if isinstance(logger, RunLogger):
                     logger.log_model(run_dir / "model")

@@ -91,3 +91,6 @@ def test_few_images_and_equal_images_make_a_reference_too() -> None:
     assert all(math.isfinite(one.oddness) for one in few.judge(measure(model, random_images(3))))
     equal = Reference.of(Measures(*(torch.ones(shape) for shape in ((30,), (30, 2), (30, 2), (30,)))))
     assert math.isfinite(float(equal.distance[-1]))
+    without_sense = Measures(torch.ones(30), torch.full((30, 2), math.nan), torch.ones(30, 2), torch.ones(30))
+    with pytest.raises(ValueError, match="are not finite"):
+        Reference.of(without_sense)
