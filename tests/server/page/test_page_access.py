@@ -81,7 +81,7 @@ def test_axe_can_find_something(page: Page, site: Site) -> None:
         check(page)
 
 
-@pytest.mark.parametrize("width", [320, 360, 390, 800])
+@pytest.mark.parametrize("width", [320, 360, 390, 800, 820, 1100])
 def test_nothing_is_wider_than_the_screen(page: Page, site: Site, watch: Watch, width: int) -> None:
     watch.expected_statuses.add(415)
     page.set_viewport_size({"width": width, "height": 740})
