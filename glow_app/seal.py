@@ -59,8 +59,8 @@ def _equal(own: str, found: object) -> bool:
 
 
 def _key() -> bytes | None:
-    path = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "glow-app" / "key"
     try:
+        path = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "glow-app" / "key"
         if not path.exists():
             _make(path)
         return _read(path)
