@@ -1,7 +1,7 @@
 """What ordinary images are like, and a verdict in words on others."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ class Verdict:
     percentiles: dict[str, float]
 
     @property
-    def word(self) -> str:
+    def word(self) -> Literal["usual", "unusual"]:
         """``usual`` or ``unusual``."""
         return "usual" if self.is_usual else "unusual"
 

@@ -52,8 +52,8 @@ def create_app(
         training: Facts of its training, for ``/v1/info``.
         batch_size: Images drawn at a time; that of ``glow sample`` gives its images to the last bit.
     Raises:
-        ValueError: If no client could send a key; see :func:`~glow_app.server.limits.checked_key`; or the reference among
-            the facts is damaged.
+        ValueError: If no client could send a key, see :func:`~glow_app.server.limits.checked_key`; or if the reference
+            among the facts is damaged.
     """
     limits = limits or Limits()
     metrics = Metrics(limits.queue)

@@ -42,7 +42,7 @@ for command in (
 assert main(["info", f"{{folder}}/exported"]) == 0
 from glow_app.checkpoint import load_model
 from glow_app.server import create_app
-create_app(load_model(f"{{folder}}/exported")).state.worker.stop(0)
+create_app(load_model(f"{{folder}}/exported")).state.current.service.close()
 """
 
 
