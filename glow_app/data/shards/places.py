@@ -27,7 +27,7 @@ _FINAL = (FileNotFoundError, ValueError, ImportError)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}
 
 
-# Not all that fsspec knows: some of its file systems run templates out of the files that they are pointed to.
+# Not all that fsspec knows: others render templates, open archives inside archives, or log in over ssh.
 _PROTOCOLS = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "hf", "file", "memory")
 
 
