@@ -4,7 +4,8 @@
 
 Each client sends one request after another for so long. What an answer costs is told in seconds of the server's
 processor time, its decoding process included, so that the clients beside it do not count; the share is that of the same
-work in a Python loop in batches of 16: `model.sample`, `generation.edit` and so on. Images are compared with those of
+work in a Python loop in batches of 16: `model.sample`, `generation.edit` and so on, with the same allocator and with
+the other processor as busy as the clients keep it, which slows this one. Images are compared with those of
 `glow sample`. Writes results/serving.json and the table of docs/serving.md.
 """
 
@@ -31,6 +32,7 @@ from common import write_result, write_table
 from PIL import Image
 
 from glow_app import generation
+from glow_app.allocator import begin_with_huge_pages
 from glow_app.checkpoint import load_model
 from glow_app.generation import Direction, load_directions, sample_batches
 from glow_app.images import png_bytes, to_pil
@@ -204,13 +206,18 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--mixes", nargs="+", choices=list(MIXES), default=list(MIXES))
     arguments = parser.parse_args()
+    begin_with_huge_pages()
     torch.set_num_threads(1)
     model = load_model(arguments.checkpoint).freeze()
     folder = find_folder(arguments.checkpoint) or Path(arguments.checkpoint)
     directions = load_directions(model, folder / "directions")
     assert directions, "the mixes need a direction for edits"
     sent = bodies(model, list(directions))
-    raw = raw_seconds(model, list(directions.values()))
+    busy = subprocess.Popen([sys.executable, "-c", "while True: sum(range(1000))"])
+    try:
+        raw = raw_seconds(model, list(directions.values()))
+    finally:
+        busy.kill()
     rows, results = [], []
     for mix in arguments.mixes:
         result = measure(arguments, model, sent, mix)

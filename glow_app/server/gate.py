@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -285,6 +286,7 @@ def _request_id(headers: Headers) -> str:
     return given if re.fullmatch(r"[\w.:=+/-]{1,128}", given, re.ASCII) else uuid.uuid4().hex
 
 
+@lru_cache(1024)  # clients repeat themselves, and it takes a twentieth of what a small request does
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
