@@ -4,9 +4,9 @@
 
 Each client sends one request after another for so long. What an answer costs is told in seconds of the server's
 processor time, its decoding process included, so that the clients beside it do not count; the share is that of the same
-work in a Python loop in batches of 16: `model.sample`, `generation.edit` and so on, with the same allocator and with
-the other processor as busy as the clients keep it, which slows this one. Images are compared with those of
-`glow sample`. Writes results/serving.json and the table of docs/serving.md.
+work in a Python loop in batches of 16: `model.sample`, `generation.edit` and so on, with the same allocator, and with
+the other processor busy, as the clients keep it, which slows this one; measured before and after each mix. Images are
+compared with those of `glow sample`. Writes results/serving.json and the table of docs/serving.md.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,8 @@ def labels_of(model: ImageModel, num: int) -> torch.Tensor | None:
     return generation.labels_of_seeds(model, range(num), None)
 
 
-def raw_seconds(model: ImageModel, directions: Sequence[Direction]) -> dict[str, float]:
-    """Return the seconds of processor time that one request of each kind takes in Python, in batches of 16."""
+def raw_seconds(model: ImageModel, directions: Sequence[Direction], paths: Collection[str]) -> dict[str, float]:
+    """Return the seconds of processor time that one request of some kinds takes in Python, in batches of 16."""
     images, labels = model.sample(BATCH, 0.7, 0, labels_of(model, BATCH)), labels_of(model, BATCH)
     pair = None if labels is None else labels[:2]
     frames = 9
@@ -83,18 +83,23 @@ def raw_seconds(model: ImageModel, directions: Sequence[Direction]) -> dict[str,
     def seconds(work: Callable[[], object], requests: float) -> float:
         work()
         begun, times = time.process_time(), 0.0
-        while time.process_time() - begun < 5:
+        while time.process_time() - begun < 4:
             work()
             times += requests
         return (time.process_time() - begun) / times
 
-    return {
-        "sample": seconds(lambda: model.sample(BATCH, 0.7, 0, labels), BATCH),
-        "edit": seconds(lambda: generation.edit(model, images, [(directions[0], 1.0)], labels), BATCH),
-        "interpolate": seconds(lambda: generation.interpolate(model, images[:2], frames, pair), 1),
-        "reconstruct": seconds(lambda: generation.reconstruct(model, images, labels), BATCH / 2),
-        "score": seconds(lambda: generation.measure(model, images), BATCH),
+    works: dict[str, tuple[Callable[[], object], float]] = {
+        "sample": (lambda: model.sample(BATCH, 0.7, 0, labels), BATCH),
+        "edit": (lambda: generation.edit(model, images, [(directions[0], 1.0)], labels), BATCH),
+        "interpolate": (lambda: generation.interpolate(model, images[:2], frames, pair), 1),
+        "reconstruct": (lambda: generation.reconstruct(model, images, labels), BATCH / 2),
+        "score": (lambda: generation.measure(model, images), BATCH),
     }
+    busy = subprocess.Popen([sys.executable, "-c", "while True: sum(range(1000))"])
+    try:
+        return {path: seconds(*works[path]) for path in sorted(paths)}
+    finally:
+        busy.kill()
 
 
 async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: Any) -> tuple[int, Any]:
@@ -213,16 +218,14 @@ def main() -> None:
     directions = load_directions(model, folder / "directions")
     assert directions, "the mixes need a direction for edits"
     sent = bodies(model, list(directions))
-    busy = subprocess.Popen([sys.executable, "-c", "while True: sum(range(1000))"])
-    try:
-        raw = raw_seconds(model, list(directions.values()))
-    finally:
-        busy.kill()
     rows, results = [], []
     for mix in arguments.mixes:
+        before = raw_seconds(model, list(directions.values()), set(MIXES[mix]))
         result = measure(arguments, model, sent, mix)
+        after = raw_seconds(model, list(directions.values()), set(MIXES[mix]))
+        raw = {path: (before[path] + after[path]) / 2 for path in before}
         work = sum(raw[path] * kind["answers"].get("200", 0) for path, kind in result["kinds"].items())
-        result["share"] = work / result["processor_seconds"]
+        result |= {"raw_seconds": raw, "share": work / result["processor_seconds"]}
         print(result, flush=True)
         results.append(result)
         for path, kind in result["kinds"].items():
@@ -234,7 +237,7 @@ def main() -> None:
             memory = f"{result['megabytes_first_half']:.0f}, {result['megabytes_second_half']:.0f} MB"
             first = path == next(iter(result["kinds"]))
             rows.append([*row, f"{result['share']:.2f}" if first else "", memory if first else ""])
-    settings = {"clients": arguments.clients, "seconds": arguments.seconds, "raw_seconds": raw}
+    settings = {"clients": arguments.clients, "seconds": arguments.seconds}
     write_result("serving", {**settings, "checkpoint": Path(arguments.checkpoint).name, "results": results})
     header = [
         "mix",

@@ -123,6 +123,7 @@ class ModelWorker:
         self._calls: list[Call] = []
         self._changed = threading.Condition()
         self._rates: dict[Run, float] = defaultdict(lambda: 0.002)  # seconds per unit of weight
+        self._last: dict[Run, tuple[int, float]] = {}  # rows and seconds of the last batch
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
@@ -189,7 +190,7 @@ class ModelWorker:
                 if self._is_closing:
                     return None
                 self._changed.wait()
-            mates = self._mates(min(self._calls, key=lambda call: call.due))
+            mates = self._gathered(min(self._calls, key=lambda call: call.due))
             parts = []
             room = self._room(mates)
             for call in mates:
@@ -201,6 +202,19 @@ class ModelWorker:
                     room -= len(rows)
                     parts.append((call, rows))
             return parts
+
+    def _gathered(self, first: Call) -> list[Call]:
+        """Return the calls of the next batch, having waited a little where the last one of its kind had many more rows.
+
+        Those who got its results are about to ask again, and a batch that is nearly empty costs as much as a full one.
+        """
+        rows, seconds = self._last.get(first.batch.run, (0, 0.0))
+        end = time.monotonic() + seconds
+        mates = self._mates(first)
+        while self._is_shared and _waiting(mates) < rows / 2 and (left := end - time.monotonic()) > 0:
+            self._changed.wait(left)
+            mates = self._mates(first)
+        return mates
 
     def _mates(self, first: Call) -> list[Call]:
         """Return the calls that may share a batch with one, in the order in which they are due, it being the first."""
@@ -218,7 +232,7 @@ class ModelWorker:
             return len(mates[0].rows)  # the noise in the context of its caller is that of all rows
         if not must_fill:
             return mates[0].batch.largest
-        waiting = sum(len(call.rows) - call.taken for call in mates)
+        waiting = _waiting(mates)
         # Rather a smaller batch than one that is filled up with more than half of the smallest.
         small, largest = self.sizes[0], self.sizes[-1]
         return min(largest, max(small, (waiting + small // 2) // small * small))
@@ -238,7 +252,7 @@ class ModelWorker:
             for one in parts:  # what one of them asks for may be impossible, which is not the fault of the others
                 self._serve([one])
             return
-        self._learn(batch, size, time.perf_counter() - begun)
+        self._learn(batch, len(rows), size, time.perf_counter() - begun)
         if full:
             self._on_batch(len(rows))
         start = 0
@@ -248,11 +262,12 @@ class ModelWorker:
             if len(call.results) == len(call.rows):
                 _settle(call.future, call.results)
 
-    def _learn(self, batch: Batch, size: int, seconds: float) -> None:
+    def _learn(self, batch: Batch, rows: int, size: int, seconds: float) -> None:
         with self._changed:
             rate = seconds / (size * batch.weight)
             known = self._rates.get(batch.run)
             self._rates[batch.run] = rate if known is None else known + 0.2 * (rate - known)
+            self._last[batch.run] = (rows, seconds)
 
 
 @torch.no_grad()
@@ -279,6 +294,11 @@ def _equal_sizes(model: ImageModel, batch_size: int) -> list[int]:
             break
         sizes.append(size)
     return sizes
+
+
+def _waiting(calls: Sequence[Call]) -> int:
+    """Return how many rows are still to be computed."""
+    return sum(len(call.rows) - call.taken for call in calls)
 
 
 def _settle(future: "Future[Any]", value: Any = None, error: Exception | None = None) -> None:

@@ -145,6 +145,18 @@ def test_requests_share_batches_of_each_kind(model: ImageModel, build: Build, mo
     assert sizes == [12]
 
 
+def test_a_batch_waits_a_little_for_those_that_the_last_one_served(model: ImageModel, build: Build) -> None:
+    sizes: list[int] = []
+    worker = build(on_batch=sizes.append)
+    held = Held(worker)
+    first = drawn(worker, range(1), [0.7, 0.7], 0)
+    worker._last[first.batch.run] = (8, 30.0)  # rows and seconds of the last batch of this kind
+    held.let_go()
+    others = [drawn(worker, range(number, number + 1), [0.7, 0.7], 0) for number in (1, 2, 3)]
+    assert all(len(call.future.result(10)) == 1 for call in (first, *others))
+    assert sizes == [4]
+
+
 def test_a_small_call_overtakes_large_ones_and_none_waits_for_ever(build: Build) -> None:
     worker, order, now = build(), [], 0.0
     held = Held(worker)
