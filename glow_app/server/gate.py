@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from glow_app.server.errors import ApiError, error_answer, stopping
 from glow_app.server.limits import Limits
 from glow_app.server.log import log_request
+from glow_app.server.visit import ClientLeftError, Visit, watch
 from glow_app.usage import counted
 
 __all__ = ["Gate"]
@@ -41,45 +42,6 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-
-
-class _ClientLeft(Exception):
-    """The client closed the connection before it had its answer."""
-
-
-class _Visit:
-    """A request on its way through, which can be ended from outside."""
-
-    def __init__(self, client: str) -> None:
-        self.client = client
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        self._timer: asyncio.TimerHandle | None = None
-        self.reason: Exception | None = None
-        self.held = 0  # bytes of its body that are in memory
-        self.is_answered = False
-        self.has_slot = False
-
-    def end(self, reason: Exception) -> None:
-        """Cancel the request, unless it is being answered."""
-        if self.reason is None and not self.is_answered:
-            self.reason = reason
-            self._task.cancel()
-
-    def expire(self, seconds: float, reason: Exception) -> None:
-        """End the request after so many seconds, in the place of an earlier deadline."""
-        self.close()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.end, reason)
-
-    def settle(self) -> None:
-        """Go on after the cancellation, to answer."""
-        self._task.uncancel()
-
-    def close(self) -> None:
-        """Forget the deadline."""
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 class Gate:
@@ -107,7 +69,7 @@ class Gate:
         self.keys = list(keys)
         self._hosts = [host.lower() for host in hosts]
         self._endpoints = endpoints
-        self._visits: dict[_Visit, None] = {}  # in the order in which they came
+        self._visits: dict[Visit, None] = {}  # in the order in which they came
         self.is_stopping = False
         self.held = 0  # bytes of bodies that are in memory
         self.depth = 0  # requests whose pictures are decoded, or that wait for the model or are worked on
@@ -127,7 +89,7 @@ class Gate:
         self.is_stopping = True
         self.refuse(lambda visit: not visit.has_slot)
 
-    def refuse(self, which: Callable[[_Visit], bool] = lambda _: True) -> None:
+    def refuse(self, which: Callable[[Visit], bool] = lambda _: True) -> None:
         """Answer requests that are on their way by 503."""
         for visit in list(self._visits):
             if which(visit):
@@ -142,7 +104,7 @@ class Gate:
         headers = Headers(scope=scope)
         request_id = scope["glow.request_id"] = _request_id(headers)
         begun, status = time.perf_counter(), 0
-        visit = _Visit(scope["client"][0] if scope.get("client") else "")
+        visit = Visit(scope["client"][0] if scope.get("client") else "")
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -169,7 +131,7 @@ class Gate:
                 self._answered(endpoint, status, seconds)
             log_request(scope, headers, status, seconds)
 
-    async def _let_in(self, visit: _Visit, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    async def _let_in(self, visit: Visit, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         try:
             try:
                 await self._handle(visit, scope, headers, receive, send)
@@ -178,7 +140,7 @@ class Gate:
                     raise
                 visit.settle()
                 raise visit.reason from None
-        except _ClientLeft:
+        except ClientLeftError:
             pass
         except Exception as found:
             error = found if isinstance(found, ApiError) else _unforeseen(found, scope["glow.request_id"])
@@ -193,7 +155,7 @@ class Gate:
                 # An error that tells where a body is no JSON holds it, in a circle with its traceback.
                 gc.collect()
 
-    async def _handle(self, visit: _Visit, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    async def _handle(self, visit: Visit, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         self._check_host(headers)
         if "content-length" in headers and "transfer-encoding" in headers:
             raise ApiError(400, "two_lengths", "both Content-Length and Transfer-Encoding; expected one of them")
@@ -211,13 +173,13 @@ class Gate:
         self.depth += 1
         seconds = self._limits.seconds
         visit.expire(seconds, ApiError(504, "too_slow", f"there was no result within {seconds:g} s"))
-        watch = asyncio.create_task(_watch(visit, receive))
+        watching = asyncio.create_task(watch(visit, receive))
         try:
             await self._app(scope, _replay(body), send)
         finally:
-            watch.cancel()
+            watching.cancel()
 
-    def _make_room(self, visit: _Visit) -> None:
+    def _make_room(self, visit: Visit) -> None:
         """Give up the last request of the client that has by far the most slots, or refuse this one."""
         waiting = f"{counted(self.depth, 'request')} {'is' if self.depth == 1 else 'are'}"
         after = max(1, round(self._backlog()))
@@ -249,7 +211,7 @@ class Gate:
         if size > self._limits.body_bytes:
             raise ApiError(413, "body_too_large", f"a body has at most {self._limits.body_bytes:,} bytes")
 
-    async def _read_body(self, visit: _Visit, headers: Headers, receive: Receive) -> bytearray:
+    async def _read_body(self, visit: Visit, headers: Headers, receive: Receive) -> bytearray:
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise ApiError(415, "not_json", "the body is of another type; expected Content-Type: application/json")
         declared = headers.get("content-length", "")
@@ -262,7 +224,7 @@ class Gate:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise _ClientLeft
+                raise ClientLeftError
             chunk, more = message.get("body", b""), message.get("more_body", False)
             visit.held += len(chunk)
             self.held += len(chunk)
@@ -298,12 +260,6 @@ def _is_address(name: str) -> bool:
 def _unforeseen(error: Exception, request_id: str) -> ApiError:
     _LOG.error("request %s failed", request_id, exc_info=error)
     return ApiError(500, "internal_error", "the server failed; its log says more")
-
-
-async def _watch(visit: _Visit, receive: Receive) -> None:
-    """End a request whose client leaves: nothing else can come after its body."""
-    await receive()
-    visit.end(_ClientLeft())
 
 
 def _replay(body: bytearray) -> Callable[[], Awaitable[Any]]:

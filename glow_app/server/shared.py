@@ -9,7 +9,8 @@ from torch import Tensor
 from glow_app.draws import Draws
 from glow_app.model import ImageModel
 from glow_app.seeding import ImageGenerators
-from glow_app.server.worker import LARGEST_BATCH, Batch, Call, ModelWorker, Turn
+from glow_app.server.sizes import LARGEST_BATCH
+from glow_app.server.worker import Batch, Call, ModelWorker, Turn
 
 __all__ = ["SharedModel", "sample_call"]
 

@@ -10,15 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from glow_app.bijections import ContinuousFlow, full_precision
-from glow_app.model import ImageModel, images_at_a_time
+from glow_app.bijections import ContinuousFlow
+from glow_app.model import ImageModel
+from glow_app.server.sizes import LARGEST_BATCH, equal_sizes
 
 __all__ = ["Batch", "Call", "ModelEndedError", "ModelWorker", "Turn"]
-
-LARGEST_BATCH = 64
 
 # A call is due after this many times its own seconds of work: small ones overtake large ones, and none waits for ever.
 _PATIENCE = 10.0
@@ -119,7 +115,7 @@ class ModelWorker:
         self._is_shared = not solvers
         if any("dopri5" in names for names in solvers):
             batch_size = 1
-        self.sizes = _equal_sizes(model, batch_size) if self._is_shared else [batch_size]
+        self.sizes = equal_sizes(model, batch_size) if self._is_shared else [batch_size]
         self._calls: list[Call] = []
         self._changed = threading.Condition()
         self._rates: dict[Run, float] = defaultdict(lambda: 0.002)  # seconds per unit of weight
@@ -268,32 +264,6 @@ class ModelWorker:
             known = self._rates.get(batch.run)
             self._rates[batch.run] = rate if known is None else known + 0.2 * (rate - known)
             self._last[batch.run] = (rows, seconds)
-
-
-@torch.no_grad()
-def _equal_sizes(model: ImageModel, batch_size: int) -> list[int]:
-    """Return the sizes of batches that give the images of ``batch_size`` to the last bit, here and now."""
-    largest = min(LARGEST_BATCH, images_at_a_time(model.flow.hidden_channels, model.flow.image_shape))
-    sizes = [batch_size]
-    if model.device.type != "cpu" or largest < 2 * batch_size:
-        return sizes
-    noise = model.base_noise(range(batch_size))
-    classes = model.flow.num_classes
-    context = None if classes is None else model.flow.embed(torch.arange(batch_size) % classes)
-
-    def decode(size: int) -> Tensor:
-        """Return the images of the same noise, again and again until there are so many."""
-        again = torch.arange(size) % batch_size
-        with full_precision(model.device):
-            return model.flow.decode([level[again] for level in noise], None if context is None else context[again])
-
-    expected = decode(batch_size)
-    for size in range(2 * batch_size, largest + 1, batch_size):
-        images = decode(size)
-        if not all(torch.equal(part, expected) for part in images.split(batch_size)):
-            break
-        sizes.append(size)
-    return sizes
 
 
 def _waiting(calls: Sequence[Call]) -> int:

@@ -1,0 +1,37 @@
+"""How many images are drawn at a time."""
+
+import torch
+from torch import Tensor
+
+from glow_app.bijections import full_precision
+from glow_app.model import ImageModel, images_at_a_time
+
+__all__ = ["LARGEST_BATCH", "equal_sizes"]
+
+LARGEST_BATCH = 64
+
+
+@torch.no_grad()
+def equal_sizes(model: ImageModel, batch_size: int) -> list[int]:
+    """Return the sizes of batches that give the images of ``batch_size`` to the last bit, here and now."""
+    largest = min(LARGEST_BATCH, images_at_a_time(model.flow.hidden_channels, model.flow.image_shape))
+    sizes = [batch_size]
+    if model.device.type != "cpu" or largest < 2 * batch_size:
+        return sizes
+    noise = model.base_noise(range(batch_size))
+    classes = model.flow.num_classes
+    context = None if classes is None else model.flow.embed(torch.arange(batch_size) % classes)
+
+    def decode(size: int) -> Tensor:
+        """Return the images of the same noise, again and again until there are so many."""
+        again = torch.arange(size) % batch_size
+        with full_precision(model.device):
+            return model.flow.decode([level[again] for level in noise], None if context is None else context[again])
+
+    expected = decode(batch_size)
+    for size in range(2 * batch_size, largest + 1, batch_size):
+        images = decode(size)
+        if not all(torch.equal(part, expected) for part in images.split(batch_size)):
+            break
+        sizes.append(size)
+    return sizes

@@ -1,0 +1,52 @@
+"""A request on its way through the server, which can be ended by its client, its deadline or a stop."""
+
+import asyncio
+
+from starlette.types import Receive
+
+__all__ = ["ClientLeftError", "Visit", "watch"]
+
+
+class ClientLeftError(Exception):
+    """The client closed the connection before it had its answer."""
+
+
+class Visit:
+    """A request on its way through, which can be ended from outside."""
+
+    def __init__(self, client: str) -> None:
+        self.client = client
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._timer: asyncio.TimerHandle | None = None
+        self.reason: Exception | None = None
+        self.held = 0  # bytes of its body that are in memory
+        self.is_answered = False
+        self.has_slot = False
+
+    def end(self, reason: Exception) -> None:
+        """Cancel the request, unless it is being answered."""
+        if self.reason is None and not self.is_answered:
+            self.reason = reason
+            self._task.cancel()
+
+    def expire(self, seconds: float, reason: Exception) -> None:
+        """End the request after so many seconds, in the place of an earlier deadline."""
+        self.close()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.end, reason)
+
+    def settle(self) -> None:
+        """Go on after the cancellation, to answer."""
+        self._task.uncancel()
+
+    def close(self) -> None:
+        """Forget the deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+async def watch(visit: Visit, receive: Receive) -> None:
+    """End a request whose client leaves: nothing else can come after its body."""
+    await receive()
+    visit.end(ClientLeftError())
