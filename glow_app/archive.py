@@ -7,14 +7,14 @@ import struct
 import zipfile
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import torch
 
-__all__ = ["ArchiveError", "check_archive"]
+__all__ = ["ArchiveError", "check_archive", "require_few"]
 
 # A checkpoint of 384 steps and their averages and moments has 40,000 entries of less than 100 bytes in the directory.
 MAX_ENTRIES = 200_000
@@ -34,6 +34,14 @@ _LOCAL = struct.Struct("<4s5H3I2H")
 
 # Of names, numbers and the structure around the tensors; a checkpoint of 384 steps has 5 MB.
 MAX_PICKLE = 16 << 20
+
+# Those that torch.save writes.
+_OPERATIONS = [getattr(pickle, name)[0] for name in (
+    "PROTO", "MARK", "STOP", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
+    "BINUNICODE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "APPEND", "APPENDS",
+    "BINGET", "LONG_BINGET", "BINPUT", "LONG_BINPUT", "GLOBAL", "REDUCE", "BINPERSID",
+)]  # fmt: skip
+_LARGEST_KEY = 10**6  # parameters of an optimiser are numbered
 
 _STORAGES = {
     "DoubleStorage": torch.float64,
@@ -189,16 +197,24 @@ def _check_pickle(content: bytes, sizes: Mapping[str, int]) -> None:
         raise ArchiveError("is truncated or damaged: its data.pkl cannot be read") from error
 
 
-class _Checker(pickle.Unpickler):
+class _Checker(pickle._Unpickler):
     """Goes through a pickle with harmless functions in the place of torch's, and compares tensors with their bytes.
 
     torch's own reader makes tensors of any size of a single number, in older versions reads beyond the end of an entry,
     and under ``weights_only`` calls more, such as ``bytearray``, which takes as much memory as it is asked for.
 
+    In Python, since the memo of the reader in C is an array as long as its largest index, of which one is enough. Of
+    the operations those that ``torch.save`` writes are known; keys are names and small numbers, since the hash of
+    nested tuples may take for ever.
+
     Args:
         content: The pickle.
         sizes: Bytes of the entries under ``data/``, by name.
     """
+
+    stack: list[Any]
+    pop_mark: Callable[[], list[Any]]
+    dispatch: ClassVar[dict[int, Any]] = {code: pickle._Unpickler.dispatch[code] for code in _OPERATIONS}
 
     def __init__(self, content: bytes, sizes: Mapping[str, int]) -> None:
         super().__init__(io.BytesIO(content))
@@ -208,8 +224,8 @@ class _Checker(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a class or function; refuse those that a checkpoint of tensors does not need."""
         known: dict[tuple[str, str], Any] = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("collections", "Counter"): Counter,
+            ("collections", "OrderedDict"): _ordered,
+            ("collections", "Counter"): _counter,
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
             ("torch._utils", "_rebuild_parameter"): _first,
             ("torch", "Size"): tuple,
@@ -224,6 +240,29 @@ class _Checker(pickle.Unpickler):
         raise ArchiveError(
             f"holds code ({f'{module}.{name}'[:80]!r}), which is never run; expected tensors and numbers"
         )
+
+    def load_setitem(self) -> None:
+        """Take one key with its value."""
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set([key, value])
+
+    def load_setitems(self) -> None:
+        """Take keys with their values."""
+        self._set(self.pop_mark())
+
+    def load_build(self) -> None:
+        """Leave out the attributes of a dictionary: those of a state dict are numbers of versions."""
+        state = self.stack.pop()
+        if type(self.stack[-1]) is not OrderedDict or type(state) is not dict:
+            raise ArchiveError("is truncated or damaged: something else than a dictionary has attributes")
+
+    dispatch |= {pickle.SETITEM[0]: load_setitem, pickle.SETITEMS[0]: load_setitems, pickle.BUILD[0]: load_build}
+
+    def _set(self, items: list[Any]) -> None:
+        target, keys = self.stack[-1], items[::2]
+        if not isinstance(target, dict) or not all(_is_key(key) for key in keys):
+            raise ArchiveError("is truncated or damaged: a key is neither a name nor a small number")
+        target.update(zip(keys, items[1::2], strict=True))
 
     def persistent_load(self, pid: Any) -> _Storage:
         """Return how many numbers a storage has; refuse one whose entry does not have as many bytes."""
@@ -246,5 +285,32 @@ class _Checker(pickle.Unpickler):
             raise ArchiveError("is truncated or damaged: its tensors are larger than the file")
 
 
+def _is_key(value: Any) -> bool:
+    return type(value) is str or (type(value) is int and abs(value) <= _LARGEST_KEY)
+
+
+def _ordered() -> "OrderedDict[Any, Any]":
+    return OrderedDict()
+
+
+def _counter(counts: Any) -> "Counter[Any]":
+    return Counter(counts if type(counts) is dict else {})
+
+
 def _first(value: Any, *_: object) -> Any:
     return value
+
+
+def require_few(values: Any, most: int) -> None:
+    """Refuse containers that stand for more values than there is memory for, as those that share their parts may.
+
+    Raises:
+        ValueError: If there are more values, counted wherever they stand.
+    """
+    waiting, count = [values], 0
+    while waiting:
+        one = waiting.pop()
+        count += 1
+        if count > most:
+            raise ValueError(f"expected at most {most:,} values")
+        waiting += one.values() if isinstance(one, dict) else one if isinstance(one, (list, tuple, set)) else ()

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from glow_app.archive import ArchiveError, check_archive
+from glow_app.archive import ArchiveError, check_archive, require_few
 from glow_app.density import Density
 from glow_app.model import ImageModel
 from glow_app.places import find_folder, hint, origin
@@ -33,6 +33,8 @@ MODEL_PREFIX = "model."
 # Where Lightning leaves the arguments of the data module; of these, what decides which images a split holds.
 DATA_KEY = "datamodule_hyper_parameters"
 DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit")
+_OF_TENSORS = ("state_dict", "optimizer_states", "current_model_state")
+_MOST_VALUES, _MOST_FACTS = 10**6, 20_000  # of a checkpoint, wherever they stand, and of what is beside its tensors
 DATA_PLACES = ("root", "cache_dir")
 
 
@@ -134,6 +136,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             check_archive(file)
             file.seek(0)
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+            require_few(checkpoint, _MOST_VALUES)
+            if isinstance(checkpoint, dict):
+                require_few(checkpoint | dict.fromkeys(_OF_TENSORS), _MOST_FACTS)
     except ArchiveError as error:
         raise ValueError(f"{path} {error}; use another checkpoint of the run") from error
     except OSError:

@@ -78,10 +78,12 @@ def release_run_dir(run_dir: Path) -> None:
 
 
 def _refuse_links(run_dir: Path) -> None:
-    """Refuse a folder, such as one that was unpacked, in which what a run writes would end elsewhere."""
+    """Refuse a folder, such as one that was unpacked, in which what a run writes would end elsewhere, or never."""
     for path in run_dir.iterdir() if run_dir.is_dir() else ():
         if path.is_symlink() and path.suffix != ".ckpt":  # these are replaced, and not written into
             raise ValueError(f"{path} is a link, through which the run would write elsewhere; remove it")
+        if not (path.is_symlink() or path.is_file() or path.is_dir()):
+            raise ValueError(f"{path} is neither a file nor a folder; remove it")
 
 
 def _lock(run_dir: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 import yaml
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from glow_app.archive import require_few
 from glow_app.flows import Glow
 from glow_app.rebuild import ALLOWED_CLASSES
 from glow_app.seal import SEAL_KEY, places_of, strange_places
@@ -80,7 +81,7 @@ def parsed_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
         config = yaml.safe_load(text)
         if not isinstance(config, dict):
             raise ValueError("expected names and values")
-        _require_few(config)
+        require_few(config, MAX_VALUES)
     except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} holds a damaged configuration ({reason}); pass --config and --ckpt_path") from error
@@ -314,14 +315,3 @@ def _count(value: Any) -> int:
 
 def _short(place: str) -> str:
     return place.replace(".init_args", "")
-
-
-def _require_few(config: Any) -> None:
-    """Refuse a text of a few lines that stands for more values than there is memory for, as YAML's aliases allow."""
-    waiting, count = [config], 0
-    while waiting:
-        one = waiting.pop()
-        count += 1
-        if count > MAX_VALUES:
-            raise ValueError(f"expected at most {MAX_VALUES:,} values")
-        waiting += one.values() if isinstance(one, dict) else one if isinstance(one, (list, tuple, set)) else ()

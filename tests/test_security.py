@@ -3,11 +3,13 @@
 import gzip
 import io
 import json
+import os
 import re
 import struct
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -29,6 +31,7 @@ from glow_app.data.shards.manifest import INDEX, Manifest
 from glow_app.data.shards.places import read_text
 from glow_app.data.shards.tar import check_places, index_tar
 from glow_app.data.tables import read_table
+from glow_app.generation import load_directions
 from glow_app.generation.latents import load_latents
 from glow_app.generation.tensor_file import read_content
 from glow_app.seal import places_of, seals, strange_places
@@ -211,8 +214,45 @@ def test_lists_of_lists_end(tmp_path: Path) -> None:
     for _ in range(60):
         tree = [tree, tree]
     path = tmp_path / "tree.ckpt"
-    torch.save({"state_dict": {}, "glow_app": {"model": {}, "training": {}}, "optimizer_states": tree}, path)
-    assert read_whole(path)["optimizer_states"]
+    for facts, states in (({}, tree), ({"note": tree}, {})):
+        torch.save({"state_dict": {}, "glow_app": {"model": {}, "training": facts}, "optimizer_states": states}, path)
+        with pytest.raises(ValueError, match="damaged"):
+            read_whole(path)
+
+
+DOUBLED = b")q\0" + b"".join(b"h%ch%c\x86q%c" % (number, number, number + 1) for number in range(40))
+PICKLES = {
+    "a memo of a hundred million": b"\x80\x02}r" + struct.pack("<I", 10**8) + b".",
+    "the same as text": b"\x80\x02}p100000000\n.",
+    "a key of doubled tuples": b"\x80\x02}(" + DOUBLED + b"K\0u.",
+    "keys whose hashes collide": b"\x80\x02}("
+    + b"".join(b"\x8a\x0a" + ((2**61 - 1) * number).to_bytes(10, "little") + b"K\0" for number in range(1, 20_000))
+    + b"u.",
+    "a set": b"\x80\x04\x8f(K\0\x90.",
+    "attributes of a storage": b"\x80\x02X\x01\0\0\0ac" + b"torch\ndevice\n" + b"}b.",
+}
+
+
+@pytest.mark.parametrize("name", PICKLES)
+def test_a_pickle_of_a_few_bytes_takes_no_more(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", PICKLES[name])
+        archive.writestr("archive/version", "3\n")
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"damaged|another project"):
+            read_checkpoint(path)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_pipe_among_directions_or_in_a_run_is_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "smile.safetensors")
+    assert load_directions(tiny_model(), tmp_path) == {}
+    with pytest.raises(ValueError, match="neither a file nor a folder"):
+        prepare_run_dir(tmp_path, None, False)
 
 
 # Other files
