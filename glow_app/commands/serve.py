@@ -57,8 +57,9 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"page and API of {arguments.checkpoint} on {device_of(arguments)}", flush=True)
 
     def reload() -> None:
+        keys = _keys(arguments)
         app.state.replace(**_served(arguments))
-        app.state.gate.keys = _keys(arguments)
+        app.state.gate.keys = keys
 
     run_server(
         app,

@@ -83,13 +83,14 @@ class Decoder:
             if answer["status"] == 200:
                 channels, height, width = image_shape
                 pixels = await process.stdout.readexactly(channels * height * width)
-            is_whole = True
-        except (OSError, ValueError, asyncio.IncompleteReadError) as error:
+            is_whole = not answer["is_last"]
+        except (OSError, ValueError, RuntimeError, asyncio.IncompleteReadError) as error:
             message = f"takes more than {limits.decode_seconds} s to decode, or too much memory; send it as a plain PNG"
             raise ApiError(413, "image_too_large", message) from error
         finally:
             if not is_whole:
                 await self.close()
+                await self._running()  # which the next picture need not wait for
         if answer["status"] != 200:
             raise ApiError(answer["status"], answer["code"], answer["message"])
         return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(image_shape), answer["note"]

@@ -26,6 +26,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
 _MEMORY, _PIXEL_MEMORY = 2**29, 12  # bytes of address space beyond those at the start, and for each pixel
 _SCANS = 100  # of a JPEG; a progressive one has about ten, and each costs a pass over all pixels
+_GROWTH = 2**26  # bytes of memory that a process may keep from one picture to the next
 _NICE = 5  # others, such as the event loop, go first
 
 
@@ -56,7 +57,7 @@ def _pixels(text: bytes, job: dict[str, Any]) -> tuple[bytes, str | None]:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             width, height = picture.size
-            scans = content.count(b"\xff\xda") if picture.format == "JPEG" else 1
+            scans = content.count(b"\xff\xda") if content.startswith(b"\xff\xd8") else 1  # also of a JPEG called MPO
     except Exception as error:  # Pillow's plugins share no narrower type
         expected = ", ".join(FORMATS)
         raise _Refused(415, "unknown_format", f"of no known format, or damaged; expected {expected}") from error
@@ -87,6 +88,13 @@ def _restrict(pixels: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
+def _resident() -> int:
+    """Return the bytes of memory that this process holds; 0 where the system does not say so."""
+    with suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return 0
+
+
 def _allow(seconds: int) -> None:
     """End this process when it has used so many seconds of a processor more."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -95,17 +103,19 @@ def _allow(seconds: int) -> None:
 
 
 def main() -> None:
-    """Decode what comes until there is no more."""
+    """Decode until there is no more, or one picture has left too much memory behind."""
     Image.init()
     Image.MAX_IMAGE_PIXELS = None  # the job says how many
     _restrict(int(sys.argv[1]))
     source, sink = sys.stdin.buffer, sys.stdout.buffer
-    while line := source.readline():
+    begun, is_last = _resident(), False
+    while not is_last and (line := source.readline()):
         job = json.loads(line)
         text = source.read(job["size"])
         _allow(job["seconds"])
         answer, pixels = decode(text, job)
-        sink.write(json.dumps(answer).encode() + b"\n" + pixels)
+        is_last = _resident() > begun + _GROWTH
+        sink.write(json.dumps({**answer, "is_last": is_last}).encode() + b"\n" + pixels)
         sink.flush()
 
 

@@ -1,17 +1,18 @@
 """Connections: those on which nothing moves are closed, and requests that only cost work are refused."""
 
 import asyncio
+from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 __all__ = ["PromptProtocol"]
 
-_HEAD_BYTES = 2**16  # of a request's line and headers
+_HEAD_BYTES = 2**15  # of a request's line and headers
 _HEADERS = 128
 _PIECES = 2**14  # of a body; a client that sends 8 MiB byte by byte would keep the server busy for seconds
 _PIPELINED = 16  # requests on one connection that wait for the answer to an earlier one
-_CONNECTIONS = 10_000
+_CONNECTIONS = 4096
 _LEAST_BYTES = 2**14  # that a client reads of its answer in the time that it has for a request's head
 
 
@@ -21,6 +22,8 @@ class PromptProtocol(HttpToolsProtocol):
     head_seconds = 10.0
     _timer: asyncio.TimerHandle | None = None
     _head = 0
+    _is_head = True
+    _running: RequestResponseCycle | None = None
     _pieces = 0
     _unread = 0
 
@@ -33,9 +36,14 @@ class PromptProtocol(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget a connection."""
+        """Forget a connection, and tell all its requests: of those in a row the base class knows the last alone."""
         if self._timer is not None:
             self._timer.cancel()
+        for cycle in (self._running, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -48,14 +56,24 @@ class PromptProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self._pieces = 0
+        self._pieces, self._is_head = 0, True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; refuse too many, and trailers, which would be headers that come after they were looked at."""
+        if not self._is_head or len(self.headers) >= _HEADERS:
+            raise httptools.HttpParserError("too many headers")
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin a body; refuse too many headers, or requests that wait."""
-        self._head = -(2**62)  # the body is counted elsewhere
-        if len(self.headers) > _HEADERS or len(self.pipeline) >= _PIPELINED:
-            raise httptools.HttpParserError("too many headers or requests")
+        """Begin a body; refuse too many requests that wait."""
+        self._head, self._is_head = -(2**62), False  # the body is counted elsewhere
+        if len(self.pipeline) >= _PIPELINED:
+            raise httptools.HttpParserError("too many requests")
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body; refuse too many."""

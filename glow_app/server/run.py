@@ -124,6 +124,7 @@ def configured(
     proxies = os.environ.get("FORWARDED_ALLOW_IPS", "")
     return uvicorn.Config(
         app,
+        loop="asyncio",  # whatever else is installed
         http=type("Protocol", (PromptProtocol,), {"head_seconds": head_seconds}),
         ws="none",
         log_config=log_config(log_format, log_level.upper()),

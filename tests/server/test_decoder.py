@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from registry import random_images
 from running import as_base64
-from test_pictures import png, scans
+from test_pictures import png, saved, scans
 
 from glow_app.server import Limits
 from glow_app.server.decoder import Decoder
@@ -106,6 +106,26 @@ for attempt in (lambda: bytearray(2**30), lambda: open(sys.argv[1], "wb", buffer
     command = [sys.executable, "-c", program, str(tmp_path / "file")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["MemoryError", "OSError"], done
+
+
+def test_a_process_that_keeps_memory_is_replaced() -> None:
+    async def work(decoder: Decoder) -> None:
+        await decoder.start()
+        first = decoder._process
+        (image,) = random_images(1)
+        await decoder.read(as_base64(image), SHAPE, "a")
+        assert decoder._process is first
+        large = Image.new("RGB", (8000, 8000))
+        await decoder.read(as_base64(saved(large, "WEBP")), SHAPE, "a")
+        await decoder.read(as_base64(image), SHAPE, "a")
+        is_kept = decoder._process is first
+        assert first is not None
+        assert is_kept == (first.returncode is None)
+        assert decoder._process is not None
+        held = Path(f"/proc/{decoder._process.pid}/statm").read_text().split()[1]
+        assert int(held) * 4096 < 150e6
+
+    with_decoder(work, Limits(pixels=10**8, decode_seconds=60))
 
 
 def test_who_used_least_is_next_and_of_ones_own_the_shortest() -> None:

@@ -318,3 +318,28 @@ def test_small_bodies_are_let_in_however_many_large_ones_are_held() -> None:
             assert response.status_code == status
         for connection in waiting:
             connection.close()
+
+
+@pytest.mark.parametrize("trailer", [b"a:b\r\n", b"Host: x\r\n", b"A: " + b"b" * 1000 + b"\r\n"])
+def test_trailers_are_refused(trailer: bytes, client: httpx.Client) -> None:
+    head = (
+        b"POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    assert raw(client, head + b"2\r\n{}\r\n0\r\n" + trailer * 1000).startswith(b"HTTP/1.1 400")
+
+
+def test_headers_are_counted_as_they_come(client: httpx.Client) -> None:
+    assert raw(client, b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:b\r\n" * 200).startswith(b"HTTP/1.1 400")
+
+
+def test_a_client_that_leaves_with_requests_in_a_row_is_noticed() -> None:
+    app = create_app(tiny_model(), hosts=["x"])
+    gate, worker = app.state.gate, app.state.current.service.worker
+    with running(app) as client:
+        held = Held(worker)
+        with socket.create_connection((client.base_url.host, client.base_url.port or 0), 10) as connection:
+            connection.sendall(HEAD + b"Content-Length: 2\r\n\r\n{}GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_until(lambda: gate.depth == 1)
+        wait_until(lambda: gate.depth == 0)
+        held.let_go()
+        assert client.get("/healthz").status_code == 200
