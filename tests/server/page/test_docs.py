@@ -53,7 +53,7 @@ def test_bounds_and_defaults_are_this_servers(page: Page, serve: Callable[..., S
 
 @pytest.mark.parametrize("key", [None, "sesame"])
 def test_the_examples_are_answered(page: Page, serve: Callable[..., Site], key: str | None) -> None:
-    site = serve(key=key)
+    site = serve(keys=[key] if key else [])
     open_docs(page, site)
     expect(page.locator("#about-the-api")).to_contain_text("need a key" if key else "asks for no key")
     commands = page.locator("pre code").all_inner_texts()
