@@ -16,9 +16,9 @@ export function percentileScale(percent) {
   return marked(percent, "scale plain");
 }
 
-/** Return a percentage as text; 100 where all ordinary pictures are below, and not where nearly all are. */
+/** Return a percentage as text, with a decimal above the limit, which 95.3 would otherwise seem to meet. */
 export function percentText(percent) {
-  return percent >= 100 ? "all" : `${percent > 99 ? percent.toFixed(1) : Math.round(percent)} %`;
+  return percent >= 100 ? "all" : `${percent > USUAL ? percent.toFixed(1) : Math.round(percent)} %`;
 }
 
 function marked(place, className) {

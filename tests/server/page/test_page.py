@@ -272,6 +272,12 @@ def test_edit(page: Page, site: Site) -> None:
     assert torch.equal(shown_image(after.get_by_role("img")), image[0])
 
 
+def test_an_unusual_picture_is_not_shown_at_the_limit(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    texts = page.evaluate("import('./scale.js').then((m) => [38.4, 95, 95.3, 99.5, 100].map(m.percentText))")
+    assert texts == ["38 %", "95 %", "95.3 %", "99.5 %", "all"]
+
+
 def test_score(page: Page, site: Site, watch: Watch) -> None:
     watch.expected_statuses.add(415)
     images = random_images(10, (1, 8, 8), seed=4)
