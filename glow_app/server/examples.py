@@ -21,11 +21,11 @@ def _example(summary: str, value: dict[str, Any]) -> Example:
 # By endpoint and name. The pictures are small ones, which any model brings to its size.
 EXAMPLES: dict[str, dict[str, Example]] = {
     "sample": {
-        "one": _example("One image of a seed.", {"seed": 7}),
-        "several": _example("Four images, rather calm.", {"count": 4, "seed": 0, "temperature": 0.5}),
+        "one": _example("One image from a seed.", {"seed": 7}),
+        "several": _example("Four images at a low temperature.", {"count": 4, "seed": 0, "temperature": 0.5}),
     },
-    "interpolate": {"two": _example("Five frames between two.", {"images": [_PICTURE, _OTHER], "frames": 5})},
-    "reconstruct": {"one": _example("There and back.", {"images": [_PICTURE]})},
+    "interpolate": {"two": _example("Five frames between two images.", {"images": [_PICTURE, _OTHER], "frames": 5})},
+    "reconstruct": {"one": _example("One image.", {"images": [_PICTURE]})},
     "score": {"two": _example("Two images.", {"images": [_PICTURE, _OTHER], "draws": 2})},
 }
 
@@ -33,6 +33,6 @@ EXAMPLES: dict[str, dict[str, Example]] = {
 def edit_examples(directions: Iterable[str]) -> dict[str, Example]:
     """Return an example of an edit, along a direction that this server has, if there is one."""
     known = next(iter(directions), None)
-    summary = "More of it." if known else "This server has no directions yet; glow edit learn makes them."
+    summary = "A step along a direction." if known else "This server has no directions; glow edit learn adds them."
     edits = [{"direction": known or "smile", "strength": 1}]
     return {"one": _example(summary, {"image": _PICTURE, "edits": edits})}

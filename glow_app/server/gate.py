@@ -197,7 +197,7 @@ class Gate:
         name = re.sub(r":\d*$", "", host)
         if _is_address(name.strip("[]")) or name == "localhost" or any(fnmatchcase(name, one) for one in self._hosts):
             return
-        raise ApiError(421, "unknown_host", "the header Host names another server; --allowed-hosts lets names in")
+        raise ApiError(421, "unknown_host", "the Host header names another server; add the name with --allowed-hosts")
 
     def _check_key(self, headers: Headers) -> None:
         if not self.keys:

@@ -50,15 +50,15 @@ _ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 _WORDS = {
     401: "The key is missing or wrong.",
     404: "There is no such direction.",
-    405: "The method is another.",
-    408: "The body did not come in time.",
-    413: "The body or a picture is too large.",
-    415: "The body's Content-Type is not that of JSON, or a picture is of no known format.",
-    421: "The header Host names another server.",
-    422: "The body is not JSON, a value does not fit, or a picture is damaged.",
+    405: "The path accepts another method.",
+    408: "The body arrived too slowly.",
+    413: "The body is too large, or a picture has too many pixels or takes too long to decode.",
+    415: "The Content-Type is not application/json, or a picture has an unknown format.",
+    421: "The Host header names another server.",
+    422: "The body is not JSON, holds too many values, a value is out of range, or a picture is damaged.",
     500: "The server failed.",
-    503: "The queue is full, or the server stops; come again after Retry-After seconds.",
-    504: "There was no result in time.",
+    503: "The queue is full or the server is stopping; retry after Retry-After seconds.",
+    504: "The deadline has passed.",
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": text} for status, text in _WORDS.items()
@@ -115,7 +115,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
 
     @router.get("/info", responses={status: ERRORS[status] for status in (401, 405, 421, 500)})
     async def show_info() -> Info:
-        """Tell what is served, and its bounds."""
+        """Describe the model and the limits of this server."""
         return current.service.info
 
     @router.post("/sample", response_model=SampleAnswer, responses=_pictured("the image, or a grid of several"))
@@ -146,7 +146,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
 
     @router.post("/interpolate", response_model=InterpolateAnswer, responses=interpolated)
     async def interpolate(body: InterpolateBody, request: Request) -> Response:
-        """Go from image to image through the model's latents."""
+        """Interpolate between images through the model's latents."""
         service = current.service
         service.check_count((len(body.images) - 1) * (body.frames - 1) + 1, "frames")
         images, notes = await service.read(request, body.images)
@@ -191,7 +191,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
 
     @router.post("/reconstruct", response_model=ReconstructAnswer, responses=_pictured("the images"))
     async def reconstruct(body: ReconstructBody, request: Request) -> Response:
-        """Encode and decode images, and say how exact that was."""
+        """Encode and decode images, and return the largest pixel error."""
         service = current.service
         images, notes = await service.read(request, body.images)
         given = service.labels(body.labels, images)
@@ -210,7 +210,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
 
     @router.post("/score", responses=ERRORS)
     async def score(body: ScoreBody, request: Request) -> ScoreAnswer:
-        """Tell how likely images are, in bits/dim, how odd, and whether that is usual."""
+        """Score images: bits/dim, scores of oddity, and a verdict."""
         service = current.service
         service.check_count(body.draws, "draws", service.limits.draws)
         service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
@@ -261,14 +261,14 @@ def health_routes(current: Current, metrics: Metrics, is_stopping: Callable[[], 
     @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz", responses=answers)
     async def healthz() -> dict[str, str]:
-        """Tell that the server answers, and its model too; 503 when only a new start helps."""
+        """Return whether server and model are alive; 503 if only a restart helps."""
         check()
         return {"status": "ok"}
 
     @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", responses=answers)
     async def readyz() -> dict[str, str]:
-        """Tell whether requests are taken; 503 while the server stops."""
+        """Return whether requests are accepted; 503 while the server stops."""
         check()
         if is_stopping():
             raise stopping()
@@ -276,7 +276,7 @@ def health_routes(current: Current, metrics: Metrics, is_stopping: Callable[[], 
 
     @router.get("/metrics", responses={200: {"content": {"text/plain": {}}}, 421: ERRORS[421]}, response_class=Response)
     async def metrics_text() -> Response:
-        """Give queue depth, latency, images and errors to Prometheus."""
+        """Return metrics for Prometheus."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router

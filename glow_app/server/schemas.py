@@ -38,15 +38,15 @@ class _Request(BaseModel):
 class SampleRequest(_Request):
     """What to draw."""
 
-    count: int = Field(1, ge=1, description="How many images.", examples=[4])
+    count: int = Field(1, ge=1, description="Number of images.", examples=[4])
     temperature: Temperature | list[Temperature] = Field(
-        0.7, description="Factor on the base noise: one, or one a level, the finest first."
+        0.7, description="Factor on the base noise: one for all levels, or one per level, the finest first."
     )
     seed: Seed | None = Field(
-        None, description="Of the first image; image i has seed + i. Drawn if left out.", examples=[0]
+        None, description="Seed of the first image; image i uses seed + i. Random if omitted.", examples=[0]
     )
     label: Label | None = Field(
-        None, description="The class of all images, its number or its name; if left out, all in turn."
+        None, description="Class of all images, by number or name; all classes in turn if omitted."
     )
 
 
@@ -69,10 +69,10 @@ class SampleAnswer(BaseModel):
 class InterpolateRequest(_Request):
     """Between which images, and how."""
 
-    images: list[ImageFile] = Field(min_length=2, description="From the first by way of all others to the last.")
-    frames: int = Field(9, ge=2, description="From each image to the next, both included.")
+    images: list[ImageFile] = Field(min_length=2, description="Images to interpolate between, in this order.")
+    frames: int = Field(9, ge=2, description="Frames from each image to the next, both included.")
     spherical: bool = Field(True, description="Along arcs, which keep the norm of the latents; false for lines.")
-    labels: list[Label] | None = Field(None, description="One an image; the most probable if left out.")
+    labels: list[Label] | None = Field(None, description="One per image; the most probable if omitted.")
 
 
 class InterpolateAnswer(BaseModel):
@@ -80,7 +80,7 @@ class InterpolateAnswer(BaseModel):
 
     frames: list[Png]
     labels: list[int] | None
-    notes: list[str | None] = Field(description="What was changed of each image's size and colour for the model.")
+    notes: list[str | None] = Field(description="Changes of each image's size and colour for the model.")
 
 
 class Edit(BaseModel):
@@ -88,7 +88,7 @@ class Edit(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    direction: str = Field(max_length=200, description="One of those that /v1/info lists.")
+    direction: str = Field(max_length=200, description="Name of a direction, as listed by /v1/info.")
     strength: float = Field(
         1.0, ge=-LARGEST_STRENGTH, le=LARGEST_STRENGTH, allow_inf_nan=False, description="0 changes no pixel."
     )
@@ -99,7 +99,7 @@ class EditRequest(_Request):
 
     image: ImageFile
     edits: list[Edit] = Field(min_length=1, max_length=16)
-    label: Label | None = Field(None, description="Its class, number or name; the most probable if left out.")
+    label: Label | None = Field(None, description="Its class, by number or name; the most probable if omitted.")
 
 
 class EditAnswer(BaseModel):
@@ -107,14 +107,14 @@ class EditAnswer(BaseModel):
 
     image: Png
     label: int | None
-    note: str | None = Field(description="What was changed of its size and colour for the model.")
+    note: str | None = Field(description="Changes of the image's size and colour for the model.")
 
 
 class ReconstructRequest(_Request):
     """What to encode and decode."""
 
     images: list[ImageFile] = Field(min_length=1)
-    labels: list[Label] | None = Field(None, description="One an image; the most probable if left out.")
+    labels: list[Label] | None = Field(None, description="One per image; the most probable if omitted.")
 
 
 class ReconstructAnswer(BaseModel):
@@ -132,8 +132,8 @@ class ScoreRequest(_Request):
 
     images: list[ImageFile] = Field(min_length=1)
     draws: int = Field(1, ge=1, description="Dequantisation draws of the bits/dim.")
-    seed: Seed = Field(0, description="Of the first image's noise; the next one has the next.")
-    labels: list[Label] | None = Field(None, description="One an image; if left out, the marginal over all classes.")
+    seed: Seed = Field(0, description="Seed of the first image's noise; image i uses seed + i.")
+    labels: list[Label] | None = Field(None, description="One per image; the marginal over all classes if omitted.")
 
 
 class Scores(BaseModel):
