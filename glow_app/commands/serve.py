@@ -3,6 +3,7 @@
 import argparse
 import ipaddress
 import os
+import re
 import warnings
 from dataclasses import fields
 from pathlib import Path
@@ -20,13 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow serve``."""
     add_model_arguments(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all")
-    parser.add_argument("--port", type=port, default=8000, help="port to listen on; 0 for any that is free")
-    key = f"file of keys, one per line, any of which clients need; or else the environment variable {KEY}"
+    parser.add_argument("--port", type=port, default=8000, help="port to listen on; 0 for any free port")
+    key = f"file of API keys, one per line; clients send one of them (default: the environment variable {KEY})"
     parser.add_argument("--api-key-file", default=None, help=key, metavar="FILE")
-    hosts = "names by which clients call the server, besides addresses, localhost and --host; *.example.com, * for any"
-    parser.add_argument("--allowed-hosts", nargs="+", default=[], help=hosts, metavar="NAME")
-    parser.add_argument("--log-format", choices=get_args(LogFormat), default="text", help="of the lines of the log")
-    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info", help="of the log")
+    hosts = "accepted Host names besides IP addresses, localhost and --host; *.example.com for subdomains, * for any"
+    parser.add_argument("--allowed-hosts", nargs="+", type=host_name, default=[], help=hosts, metavar="NAME")
+    parser.add_argument("--log-format", choices=get_args(LogFormat), default="text", help="format of the log's lines")
+    levels = ["debug", "info", "warning", "error"]
+    parser.add_argument("--log-level", choices=levels, default="info", help="lowest level that is logged")
     directions = "of glow edit learn; beside the model if left out"
     parser.add_argument("--directions", default=None, help=directions, metavar="FOLDER")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images drawn at a time, for all together")
@@ -121,14 +123,22 @@ def seconds(text: str) -> float:
     return fitting(text, float, lambda value: 0 < value < 86_400, message)
 
 
+def host_name(text: str) -> str:
+    """Return a name for the header Host, for argparse."""
+    if not re.fullmatch(r"[\w.*-]+", text):
+        message = "is not a host name; expected a name such as glow.example.com, without scheme, port and path"
+        raise argparse.ArgumentTypeError(f"{text} {message}")
+    return text
+
+
 _LIMITS = (
-    ("body-bytes", positive_int, "of a request"),
-    ("pixels", positive_int, "of a picture that is sent"),
-    ("side", positive_int, "of a picture that is sent, in pixels"),
-    ("count", positive_int, "images of a request, sent or made"),
+    ("body-bytes", positive_int, "bytes of one request's body"),
+    ("pixels", positive_int, "pixels of a picture in a request"),
+    ("side", positive_int, "width and height of a picture in a request"),
+    ("count", positive_int, "images in a request or an answer"),
     ("draws", positive_int, "dequantisation draws of a score"),
-    ("queue", positive_int, "requests that wait or are worked on"),
-    ("seconds", seconds, "until a request is answered 504"),
-    ("decode-seconds", positive_int, "of a processor for each picture that is sent"),
-    ("body-seconds", seconds, "until a request is there as a whole"),
+    ("queue", positive_int, "requests that wait or are computed"),
+    ("seconds", seconds, "seconds until a request is answered 504"),
+    ("decode-seconds", positive_int, "processor seconds of decoding one picture"),
+    ("body-seconds", seconds, "seconds until a request is complete"),
 )

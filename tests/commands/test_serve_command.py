@@ -85,6 +85,8 @@ def test_wrong_options_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> 
         "--port=70000": "70000 is not a port; expected 0 to 65535",
         "--port=http": "http is not a port; expected 0 to 65535",
         "--max-body-bytes=1e6": "1e6 does not fit; expected a whole number from 1, such as 16",
+        "--allowed-hosts=http://x/": "http://x/ is not a host name; expected a name such as glow.example.com, without "
+        "scheme, port and path",
         "--max-seconds=soon": "soon is no time to wait; expected above 0 and below 86400 seconds",
     }.items():
         code, line = refusal(capsys, option)
