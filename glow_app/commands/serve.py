@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     key = f"file of API keys, one per line; clients send one of them (default: the environment variable {KEY})"
     parser.add_argument("--api-key-file", default=None, help=key, metavar="FILE")
     hosts = "accepted Host names besides IP addresses, localhost and --host; *.example.com for subdomains, * for any"
-    parser.add_argument("--allowed-hosts", nargs="+", type=host_name, default=[], help=hosts, metavar="NAME")
+    parser.add_argument("--allowed-hosts", nargs="+", default=[], help=hosts, metavar="NAME")
     parser.add_argument("--log-format", choices=get_args(LogFormat), default="text", help="format of the log's lines")
     levels = ["debug", "info", "warning", "error"]
     parser.add_argument("--log-level", choices=levels, default="info", help="lowest level that is logged")
@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{error.name} is not installed; pip install -e '.[serve]'") from error
 
     limits = Limits(**{field.name: getattr(arguments, f"max_{field.name}") for field in fields(Limits)})
+    hosts = [arguments.host, *map(_host_name, arguments.allowed_hosts)]
     keys = _keys(arguments)
     if not keys and not _is_local(arguments.host):
         warnings.warn(f"anyone who reaches {arguments.host} may use this server; set {KEY}", stacklevel=1)
@@ -54,7 +55,6 @@ def run(arguments: argparse.Namespace) -> None:
             f"there is no folder {arguments.directions}; --directions is one that glow edit learn wrote to"
         )
     sockets = bind(arguments.host, arguments.port)
-    hosts = [arguments.host, *arguments.allowed_hosts]
     app = create_app(limits=limits, keys=keys, hosts=hosts, batch_size=arguments.batch_size, **_served(arguments))
     print(f"page and API of {arguments.checkpoint} on {device_of(arguments)}", flush=True)
 
@@ -123,11 +123,15 @@ def seconds(text: str) -> float:
     return fitting(text, float, lambda value: 0 < value < 86_400, message)
 
 
-def host_name(text: str) -> str:
-    """Return a name for the header Host, for argparse."""
+def _host_name(text: str) -> str:
+    """Return a name for the header Host.
+
+    Raises:
+        UsageError: If no header could have it.
+    """
     if not re.fullmatch(r"[\w.*-]+", text):
         message = "is not a host name; expected a name such as glow.example.com, without scheme, port and path"
-        raise argparse.ArgumentTypeError(f"{text} {message}")
+        raise UsageError(f"glow serve: {text} {message}")
     return text
 
 
