@@ -251,6 +251,6 @@ def _read(path: Path) -> tuple[Direction, str]:
 def _paths(folders: Sequence[Path]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for folder in folders:
-        for path in sorted(path for path in folder.glob("*.safetensors") if path.is_file()):
+        for path in sorted(path for path in folder.glob("*.safetensors") if path.is_file() or path.is_dir()):
             found.setdefault(path.stem, []).append(path)
     return dict(sorted(found.items()))

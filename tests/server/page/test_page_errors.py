@@ -69,9 +69,11 @@ def test_cancel_lets_the_server_drop_the_work(page: Page, site: Site) -> None:
 def test_the_newest_edit_is_the_one_that_counts_and_the_overtaken_are_never_sent(page: Page, site: Site) -> None:
     image = random_images(1, (1, 8, 8))
     page.goto(f"{site.address}/#edit")
-    page.locator("#edit-file").set_input_files(png_file(image[0]))
+    expect(page.locator("figcaption").nth(1)).to_have_text("Unchanged")  # of the picture that the tab opens with
+    with page.expect_response("**/v1/edit"):
+        page.locator("#edit-file").set_input_files(png_file(image[0]))
     expect(page.locator(".drop-name")).to_have_text("picture.png")
-    expect(page.locator("figcaption").nth(1)).to_have_text("Unchanged")
+    expect(page.locator("#edit-task")).to_be_empty()
     slider = page.get_by_label(DIRECTIONS[0], exact=True)
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.post_data or "") if "v1/edit" in request.url else None)
