@@ -78,11 +78,10 @@ class Reference:
         Warns:
             UserWarning: If there are few.
         """
-        typical = Typical.of(ordinary)
-        if not np.isfinite(_traits(ordinary)).all():
+        typical, traits = Typical.of(ordinary), _traits(ordinary)
+        if not np.isfinite(traits).all():
             raise ValueError("the bits/dim or latents of an ordinary image are not finite; use another model")
         scores = {name: _percentiles(values.double().numpy()) for name, values in oddities(ordinary, typical).items()}
-        traits = _traits(ordinary)
         first, second = traits[: -(-len(traits) // 2)], traits[len(traits) // 2 :]
         mean, covariance = first.mean(0), _covariance(first)
         return cls(
@@ -94,14 +93,14 @@ class Reference:
         away = _traits(measures) - self.mean
         distances = _distances(away, self.covariance)
         scores = oddities(measures, self.typical)
-        found = []
+        verdicts = []
         for number, distance in enumerate(distances):
             oddness = float(np.interp(distance, self.distance, _LEVELS))
             below = {name: float(np.interp(scores[name][number], self.scores[name], _LEVELS)) for name in ODDITIES}
             is_usual = oddness <= USUAL_PERCENT
             reason = "like most ordinary pictures" if is_usual else self._reason(away[number])
-            found.append(Verdict(is_usual, reason, oddness, below))
-        return found
+            verdicts.append(Verdict(is_usual, reason, oddness, below))
+        return verdicts
 
     def _reason(self, away: np.ndarray) -> str:
         """Return what is odd about an image that is so far away from the mean of the traits."""
@@ -181,10 +180,10 @@ def _traits(measures: Measures) -> np.ndarray:
 
 def _covariance(traits: np.ndarray) -> np.ndarray:
     count, size = traits.shape
-    found = np.cov(traits, rowvar=False) if count > 1 else np.zeros((size, size))
+    sample = np.cov(traits, rowvar=False) if count > 1 else np.zeros((size, size))
     # Few images tell variances better than covariances; and none is zero, so that there is an inverse.
     trust = count / (count + size)
-    return trust * found + np.diag((1 - trust) * np.diag(found) + 1e-6)
+    return trust * sample + np.diag((1 - trust) * np.diag(sample) + 1e-6)
 
 
 def _distances(away: np.ndarray, covariance: np.ndarray) -> np.ndarray:

@@ -46,15 +46,7 @@ class SharedModel:
         rows = list(zip(levels, [None] * len(latents[0]) if context is None else context.split(1), strict=True))
         return torch.cat(self._results(Batch(_decode), rows))
 
-    def sample(
-        self,
-        num: int,
-        temperature: float | Sequence[float] = 1.0,
-        seeds: int | Sequence[int] = 0,
-        labels: Tensor | None = None,
-    ) -> Tensor:
-        """See :meth:`ImageModel.sample <glow_app.model.ImageModel.sample>`."""
-        return ImageModel.sample(cast(ImageModel, self), num, temperature, seeds, labels)
+    sample = ImageModel.sample  # which draws the noise, and decodes it by the method above
 
     def draws(
         self,
