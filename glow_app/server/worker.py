@@ -156,6 +156,7 @@ class ModelWorker:
             turn.is_abandoned = True
             dropped = [call for call in self._calls if call.turn is turn]
             self._calls = [call for call in self._calls if call.turn is not turn]
+            self._changed.notify()
         for call in dropped:
             _settle(call.future, error=ModelEndedError())
 
@@ -181,12 +182,15 @@ class ModelWorker:
     def _next(self) -> list[tuple[Call, list[Any]]] | None:
         """Return the rows of the next batch by call; None when the worker is closed and has nothing to do."""
         with self._changed:
-            self._calls = [call for call in self._calls if not call.is_over]
-            while not self._calls:
-                if self._is_closing:
+            mates: list[Call] = []
+            while not mates:  # none are left where all were abandoned during the wait for more
+                self._calls = [call for call in self._calls if not call.is_over]
+                if self._calls:
+                    mates = self._gathered(min(self._calls, key=lambda call: call.due))
+                elif self._is_closing:
                     return None
-                self._changed.wait()
-            mates = self._gathered(min(self._calls, key=lambda call: call.due))
+                else:
+                    self._changed.wait()
             parts = []
             room = self._room(mates)
             for call in mates:
@@ -207,7 +211,7 @@ class ModelWorker:
         rows, seconds = self._last.get(first.batch.run, (0, 0.0))
         end = time.monotonic() + seconds
         mates = self._mates(first)
-        while self._is_shared and _waiting(mates) < rows / 2 and (left := end - time.monotonic()) > 0:
+        while self._is_shared and 0 < _waiting(mates) < rows / 2 and (left := end - time.monotonic()) > 0:
             self._changed.wait(left)
             mates = self._mates(first)
         return mates

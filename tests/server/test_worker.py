@@ -157,6 +157,25 @@ def test_a_batch_waits_a_little_for_those_that_the_last_one_served(model: ImageM
     assert sizes == [4]
 
 
+def test_a_call_given_up_while_its_batch_waits_for_more_ends_nothing(build: Build) -> None:
+    worker, waits = build(), threading.Event()
+    call = Call(Batch(lambda _, rows, size: rows), [1], Turn())
+    worker._last[call.batch.run] = (100, 20.0)  # as if the last batch had had many rows and taken long
+    mates = worker._mates
+
+    def watched(first: Call) -> list[Call]:
+        waits.set()
+        return mates(first)
+
+    worker._mates = watched  # type: ignore[method-assign]
+    worker.submit(call)
+    assert waits.wait(10)
+    worker.abandon(call.turn)  # takes the lock, which the worker gives up only where it waits for more
+    other = Call(Batch(lambda _, rows, size: rows), [2], Turn())
+    worker.submit(other)
+    assert other.future.result(10) == [2]
+
+
 def test_a_small_call_overtakes_large_ones_and_none_waits_for_ever(build: Build) -> None:
     worker, order, now = build(), [], 0.0
     held = Held(worker)
