@@ -15,7 +15,7 @@ from glow_app.generation.grid import class_caption, num_shown, sample_grid, turn
 from glow_app.generation.latents import Latents, load_latents, save_latents
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
-from glow_app.generation.sample import class_turns, labels_of_seeds, sample_batches, sweep, walk
+from glow_app.generation.sample import class_turns, classes_of_seeds, labels_of_seeds, sample_batches, sweep, walk
 from glow_app.generation.score import ODDITIES, Measures, Typical, measure, measure_samples, oddities
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "class_probabilities",
     "class_text",
     "class_turns",
+    "classes_of_seeds",
     "detect",
     "edit",
     "infer_labels",

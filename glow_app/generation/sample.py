@@ -8,7 +8,7 @@ from torch import Tensor
 from glow_app.generation.blend import along_arc
 from glow_app.model import ImageModel
 
-__all__ = ["Temperature", "class_turns", "labels_of_seeds", "sample_batches", "sweep", "walk"]
+__all__ = ["Temperature", "class_turns", "classes_of_seeds", "labels_of_seeds", "sample_batches", "sweep", "walk"]
 
 Temperature = float | Sequence[float]
 
@@ -60,14 +60,20 @@ def class_turns(model: ImageModel, label: int | Sequence[int] | None) -> Sequenc
     return range(num_classes) if label is None else [label] if isinstance(label, int) else label
 
 
+def classes_of_seeds(model: ImageModel, seeds: Sequence[int], label: int | Sequence[int] | None) -> list[int] | None:
+    """Return what :func:`labels_of_seeds` returns, as numbers."""
+    turns = class_turns(model, label)
+    return None if turns is None else [turns[seed % len(turns)] for seed in seeds]
+
+
 def labels_of_seeds(model: ImageModel, seeds: Sequence[int], label: int | Sequence[int] | None) -> Tensor | None:
     """Return the class of each seed; None where the model has no classes.
 
     Raises:
         ValueError: If there is a label all the same.
     """
-    turns = class_turns(model, label)
-    return None if turns is None else torch.tensor([turns[seed % len(turns)] for seed in seeds])
+    classes = classes_of_seeds(model, seeds, label)
+    return None if classes is None else torch.tensor(classes)
 
 
 def sweep(

@@ -103,13 +103,12 @@ class Service:
         if seed + count - 1 > LARGEST_SEED:
             raise ApiError(422, "invalid_request", f"seed: with count {count} at most {LARGEST_SEED - count + 1}")
         seeds = range(seed, seed + count)
-        labels = generation.labels_of_seeds(self.model, seeds, label)
-        chosen = None if labels is None else labels.tolist()
+        labels = generation.classes_of_seeds(self.model, seeds, label)
         async with self._turn() as turn:
-            call = sample_call(seeds, self.temperatures(temperature), chosen, turn)
+            call = sample_call(seeds, self.temperatures(temperature), labels, turn)
             self.worker.submit(call)
             images = await asyncio.wrap_future(call.future)
-        return seed, [image[0] for image in images], chosen
+        return seed, images, labels
 
     async def run(self, work: Callable[[ImageModel], T]) -> T:
         """Return what a function of the model gives, on a thread of its own.

@@ -44,7 +44,7 @@ class SharedModel:
             context = self._worker.model.flow.embed(None if labels is None else labels.to(latents[0].device))
         levels = zip(*(level.split(1) for level in latents), strict=True)
         rows = list(zip(levels, [None] * len(latents[0]) if context is None else context.split(1), strict=True))
-        return torch.cat(self._results(Batch(_decode), rows))
+        return torch.stack(self._results(Batch(_decode), rows))
 
     sample = ImageModel.sample  # which draws the noise, and decodes it by the method above
 
@@ -71,7 +71,7 @@ class SharedModel:
 
 
 def sample_call(seeds: Sequence[int], temperatures: Sequence[float], labels: Sequence[int] | None, turn: Turn) -> Call:
-    """Return the call that draws the images of ``seeds``, whose results are uint8 images, (1, C, H, W) each.
+    """Return the call that draws the images of ``seeds``, whose results are uint8 images, (C, H, W) each.
 
     Args:
         seeds: One per image.
@@ -120,7 +120,7 @@ def _decode(model: ImageModel, rows: list[Any], size: int) -> list[Tensor]:
         cast(Tensor, model.flow.embed(torch.tensor(labels, device=model.device))).split(1) if labels else ()
     )
     together = _together([next(embedded) if isinstance(context, int) else context for context in contexts])
-    return list(model.decode(latents, context=together).cpu().split(1)[: len(rows)])
+    return list(model.decode(latents, context=together).cpu()[: len(rows)].unbind())
 
 
 def _noise(model: ImageModel, each: list[_Noise]) -> list[tuple[Tensor, ...]]:

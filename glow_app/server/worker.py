@@ -19,6 +19,8 @@ __all__ = ["Batch", "Call", "ModelEndedError", "ModelWorker", "Turn"]
 # A call is due after this many times its own seconds of work: small ones overtake large ones, and none waits for ever.
 _PATIENCE = 10.0
 
+_MOST = 0.8  # of the calls that are expected: some clients are slower than others, or have all they want
+
 
 class ModelEndedError(RuntimeError):
     """The model's thread has ended, or the request was given up: nothing will come of a call."""
@@ -119,7 +121,7 @@ class ModelWorker:
         self._calls: list[Call] = []
         self._changed = threading.Condition()
         self._rates: dict[Run, float] = defaultdict(lambda: 0.002)  # seconds per unit of weight
-        self._last: dict[Run, tuple[int, float]] = {}  # rows and seconds of the last batch
+        self._last: dict[Run, tuple[int, float, float]] = {}  # calls served by the last batch, its seconds and its end
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
@@ -204,14 +206,20 @@ class ModelWorker:
             return parts
 
     def _gathered(self, first: Call) -> list[Call]:
-        """Return the calls of the next batch, having waited a little where the last one of its kind had many more rows.
+        """Return the calls of the next batch, having waited a little for those whom the last one of its kind served.
 
-        Those who got its results are about to ask again, and a batch that is nearly empty costs as much as a full one.
+        They are about to ask again, and a larger batch costs less per row. The wait ends when most of them are there,
+        and lasts no longer than the last batch did. Nothing is left where all calls were abandoned meanwhile.
         """
-        rows, seconds = self._last.get(first.batch.run, (0, 0.0))
-        end = time.monotonic() + seconds
+        served, seconds, ended = self._last.get(first.batch.run, (0, 0.0, 0.0))
         mates = self._mates(first)
-        while self._is_shared and 0 < _waiting(mates) < rows / 2 and (left := end - time.monotonic()) > 0:
+        wanted = _MOST * (served + sum(call.submitted < ended for call in mates))
+        while (
+            self._is_shared
+            and 0 < len(mates) < wanted
+            and _waiting(mates) < self._largest(mates)
+            and (left := ended + seconds - time.monotonic()) > 0
+        ):
             self._changed.wait(left)
             mates = self._mates(first)
         return mates
@@ -231,11 +239,13 @@ class ModelWorker:
         if not self._is_shared and not must_fill:
             return len(mates[0].rows)  # the noise in the context of its caller is that of all rows
         if not must_fill:
-            return mates[0].batch.largest
-        waiting = _waiting(mates)
+            return self._largest(mates)
         # Rather a smaller batch than one that is filled up with more than half of the smallest.
-        small, largest = self.sizes[0], self.sizes[-1]
-        return min(largest, max(small, (waiting + small // 2) // small * small))
+        small = self.sizes[0]
+        return min(self._largest(mates), max(small, (_waiting(mates) + small // 2) // small * small))
+
+    def _largest(self, mates: Sequence[Call]) -> int:
+        return self.sizes[-1] if any(call.batch.must_fill for call in mates) else mates[0].batch.largest
 
     def _serve(self, parts: list[tuple[Call, list[Any]]]) -> None:
         batch = parts[0][0].batch
@@ -252,22 +262,24 @@ class ModelWorker:
             for one in parts:  # what one of them asks for may be impossible, which is not the fault of the others
                 self._serve([one])
             return
-        self._learn(batch, len(rows), size, time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
         if full:
             self._on_batch(len(rows))
         start = 0
         for call, part in parts:
             call.results += results[start : start + len(part)]
             start += len(part)
-            if len(call.results) == len(call.rows):
-                _settle(call.future, call.results)
+        served = [call for call, _ in parts if len(call.results) == len(call.rows)]
+        self._learn(batch, len(served), size, seconds)
+        for call in served:
+            _settle(call.future, call.results)
 
-    def _learn(self, batch: Batch, rows: int, size: int, seconds: float) -> None:
+    def _learn(self, batch: Batch, served: int, size: int, seconds: float) -> None:
         with self._changed:
             rate = seconds / (size * batch.weight)
             known = self._rates.get(batch.run)
             self._rates[batch.run] = rate if known is None else known + 0.2 * (rate - known)
-            self._last[batch.run] = (rows, seconds)
+            self._last[batch.run] = (served, seconds, time.monotonic())
 
 
 def _waiting(calls: Sequence[Call]) -> int:

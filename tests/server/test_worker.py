@@ -1,6 +1,7 @@
 """The worker: batches across requests, the order in which calls are served, and work that nobody waits for."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -77,7 +78,7 @@ def test_a_seed_gives_the_same_image_whoever_else_asks(model: ImageModel, build:
     calls = [drawn(worker, *one) for one in asked]
     assert held.let_go() == ["held"]
     for call, one in zip(calls, asked, strict=True):
-        assert torch.equal(torch.cat(call.future.result(10)), alone(model, *one))
+        assert torch.equal(torch.stack(call.future.result(10)), alone(model, *one))
     assert sizes == [4, 4, 1]
 
 
@@ -90,7 +91,7 @@ def test_larger_batches_are_used_where_they_give_the_same_images(model: ImageMod
     calls = [drawn(worker, *one) for one in asked]
     held.let_go()
     for call, one in zip(calls, asked, strict=True):
-        assert (torch.cat(call.future.result(10)).short() - alone(model, *one).short()).abs().max() <= 1
+        assert (torch.stack(call.future.result(10)).short() - alone(model, *one).short()).abs().max() <= 1
     assert sizes == [11]
 
 
@@ -150,7 +151,7 @@ def test_a_batch_waits_a_little_for_those_that_the_last_one_served(model: ImageM
     worker = build(on_batch=sizes.append)
     held = Held(worker)
     first = drawn(worker, range(1), [0.7, 0.7], 0)
-    worker._last[first.batch.run] = (8, 30.0)  # rows and seconds of the last batch of this kind
+    worker._last[first.batch.run] = (3, 30.0, time.monotonic())  # calls, seconds and end of the last batch of its kind
     held.let_go()
     others = [drawn(worker, range(number, number + 1), [0.7, 0.7], 0) for number in (1, 2, 3)]
     assert all(len(call.future.result(10)) == 1 for call in (first, *others))
@@ -160,7 +161,7 @@ def test_a_batch_waits_a_little_for_those_that_the_last_one_served(model: ImageM
 def test_a_call_given_up_while_its_batch_waits_for_more_ends_nothing(build: Build) -> None:
     worker, waits = build(), threading.Event()
     call = Call(Batch(lambda _, rows, size: rows), [1], Turn())
-    worker._last[call.batch.run] = (100, 20.0)  # as if the last batch had had many rows and taken long
+    worker._last[call.batch.run] = (100, 20.0, time.monotonic())  # as if the last batch had served many, and slowly
     mates = worker._mates
 
     def watched(first: Call) -> list[Call]:
@@ -239,7 +240,7 @@ def test_what_one_request_breaks_is_not_broken_for_others(model: ImageModel, bui
     held = Held(worker)
     good, bad = drawn(worker, range(1, 2), [0.7, 0.7], 2), drawn(worker, range(2, 3), [0.7, 0.7], 99)
     held.let_go()
-    assert torch.equal(torch.cat(good.future.result(10)), alone(model, range(1, 2), [0.7, 0.7], 2))
+    assert torch.equal(torch.stack(good.future.result(10)), alone(model, range(1, 2), [0.7, 0.7], 2))
     with pytest.raises(ValueError, match="labels are from"):
         bad.future.result(10)
 
