@@ -78,7 +78,7 @@ def require_animation(path: Path) -> None:
         try:
             import av  # noqa: F401
         except ImportError as error:
-            raise ValueError("MP4 needs the extra video: pip install -e '.[video]', or choose .gif or .webp") from error
+            raise ValueError("MP4 needs the extra video: pip install 'glow-app[video]', or choose .gif") from error
 
 
 def _times(number: int, seconds: float, ticks: int) -> list[int]:

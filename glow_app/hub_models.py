@@ -76,7 +76,7 @@ def _fetch(address: str, name: str, file: str, revision: str | None) -> Path:
     try:
         from huggingface_hub import errors, hf_hub_download
     except ImportError as error:
-        raise ValueError(f"{address} needs the package huggingface_hub: pip install -e '.[hub]'") from error
+        raise ValueError(f"{address} needs the package huggingface_hub: pip install 'glow-app[hub]'") from error
     try:
         with _silence("huggingface_hub"):  # which tells of every attempt, where one line at the end is enough
             return Path(hf_hub_download(name, file, revision=revision))

@@ -136,4 +136,4 @@ def test_what_the_hub_answers(
 
 def test_the_package_may_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    assert "pip install -e '.[hub]'" in refusal(ValueError)
+    assert "pip install 'glow-app[hub]'" in refusal(ValueError)

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         from glow_app.server import bind, create_app, run_server
     except ImportError as error:
-        raise ValueError(f"{error.name} is not installed; pip install -e '.[serve]'") from error
+        raise ValueError(f"{error.name} is not installed; pip install 'glow-app[serve]'") from error
 
     limits = Limits(**{field.name: getattr(arguments, f"max_{field.name}") for field in fields(Limits)})
     hosts = [arguments.host, *map(_host_name, arguments.allowed_hosts)]

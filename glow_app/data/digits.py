@@ -23,7 +23,7 @@ def load_digits_split(request: SplitRequest) -> ImageSet:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ValueError("source 'digits' needs scikit-learn; run: pip install -e '.[demo]'") from error
+        raise ValueError("source 'digits' needs scikit-learn; run: pip install 'glow-app[demo]'") from error
     digits = load_digits()
     images = (np.minimum(digits.images, 15) * 17).astype(np.uint8)[:, None]
     labels = torch.from_numpy(digits.target.astype(np.int64))

@@ -53,7 +53,7 @@ def _resolve(address: str) -> "tuple[dict[str, list[str]], Features | None]":
     try:
         from datasets import load_dataset_builder
     except ImportError as error:
-        raise ValueError(f"{address} needs the package datasets: pip install -e '.[hub]'") from error
+        raise ValueError(f"{address} needs the package datasets: pip install 'glow-app[hub]'") from error
     name, revision, configuration = address.removeprefix(HUB), "", ""
     if not Path(name).exists():
         name, _, revision = name.partition("@")

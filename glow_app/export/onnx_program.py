@@ -29,7 +29,7 @@ def require_onnx() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ValueError(
-            f"--format onnx needs the extra onnx ({error.name} is missing): pip install -e '.[onnx]'"
+            f"--format onnx needs the extra onnx ({error.name} is missing): pip install 'glow-app[onnx]'"
         ) from error
 
 

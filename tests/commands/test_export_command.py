@@ -97,5 +97,5 @@ def test_without_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     message = refused("export", "--checkpoint", conditional, "--output", "out", "--format", "onnx", code=1)
-    assert message == f"error: --format onnx needs the extra onnx ({package} is missing): pip install -e '.[onnx]'"
+    assert message == f"error: --format onnx needs the extra onnx ({package} is missing): pip install 'glow-app[onnx]'"
     assert list(tmp_path.iterdir()) == []

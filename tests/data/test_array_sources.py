@@ -62,7 +62,7 @@ class TestDigits:
             return real(name, *args, **options)  # type: ignore[arg-type]
 
         monkeypatch.setattr(builtins, "__import__", refuse)
-        with pytest.raises(ValueError, match=r"needs scikit-learn; run: pip install -e '\.\[demo\]'"):
+        with pytest.raises(ValueError, match=r"needs scikit-learn; run: pip install 'glow-app\[demo\]'"):
             load("digits", "train", (1, 8, 8))
 
 
