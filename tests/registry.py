@@ -28,6 +28,7 @@ from glow_app.bijections import (
     ReversibleChain,
     SplineMap,
     Squeeze,
+    Whitening,
 )
 from glow_app.flows import Glow
 from glow_app.flows.level import GlowLevel
@@ -148,6 +149,7 @@ REGISTRY: dict[str, Case] = {
     "PixelwiseChain of four": Case(
         lambda: PixelwiseChain(InvertibleConv1x1(3), ActNorm(3), InvertibleConv1x1(3), ActNorm(3)), (3, 2, 1)
     ),
+    "Whitening": Case(lambda: Whitening(4), (4, 2, 3)),
     "FixedAffine": Case(lambda: FixedAffine(perturb(InvertibleConv1x1(4).double())), (4, 1, 3)),
     "AffineCoupling, conv": Case(lambda: AffineCoupling(4, _conv(4, 2)), (4, 2, 2)),
     "AffineCoupling, conv, context": Case(lambda: AffineCoupling(4, _conv(4, 2, 3)), (4, 2, 1), (3,)),

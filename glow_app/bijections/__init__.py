@@ -17,6 +17,7 @@ from glow_app.bijections.reversible import Memory, ReversibleChain
 from glow_app.bijections.solve_context import SolveRecord, held_noise, loose_solves, record_solves, without_log_det
 from glow_app.bijections.solves import SolverError
 from glow_app.bijections.squeeze import Squeeze
+from glow_app.bijections.whitening import Whitening
 
 __all__ = [
     "ActNorm",
@@ -44,6 +45,7 @@ __all__ = [
     "SolverError",
     "SplineMap",
     "Squeeze",
+    "Whitening",
     "full_precision",
     "held_noise",
     "loose_solves",

@@ -36,16 +36,24 @@ class InvertibleConv1x1(PixelwiseAffine):
 
     def __init__(self, num_channels: int) -> None:
         super().__init__(num_channels)
-        rotation = torch.linalg.qr(torch.randn(num_channels, num_channels, dtype=torch.float64)).Q
-        p, lower, upper = torch.linalg.lu(rotation)
+        size = (num_channels, num_channels)
+        self.register_buffer("permutation", torch.zeros(num_channels, dtype=torch.int64))
+        self.register_buffer("sign", torch.zeros(num_channels))
+        self.lower, self.upper = nn.Parameter(torch.zeros(size)), nn.Parameter(torch.zeros(size))
+        self.log_abs = nn.Parameter(torch.zeros(num_channels))
+        self.set_weight(torch.linalg.qr(torch.randn(size, dtype=torch.float64)).Q)
+
+    @torch.no_grad()
+    def set_weight(self, weight: Tensor) -> None:
+        """Take W from an invertible matrix, (C, C), in float64."""
+        p, lower, upper = torch.linalg.lu(weight)
         diagonal = upper.diagonal()
-        dtype = torch.get_default_dtype()
         # W = P L U means row i of W is row permutation[i] of L U.
-        self.register_buffer("permutation", p.argmax(dim=1))
-        self.register_buffer("sign", diagonal.sign().to(dtype))
-        self.lower = nn.Parameter(lower.tril(-1).to(dtype))
-        self.upper = nn.Parameter(upper.triu(1).to(dtype))
-        self.log_abs = nn.Parameter(diagonal.abs().log().to(dtype))
+        self.permutation.copy_(p.argmax(dim=1))
+        self.sign.copy_(diagonal.sign())
+        self.lower.copy_(lower.tril(-1))
+        self.upper.copy_(upper.triu(1))
+        self.log_abs.copy_(diagonal.abs().log())
 
     def affine(self) -> tuple[Tensor, Tensor, Tensor]:
         r"""Return :math:`W`, 0 and :math:`\sum a`."""

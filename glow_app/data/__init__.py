@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from glow_app.data.base import ImageSet
-    from glow_app.data.loader import TrainLoader, train_loader
+    from glow_app.data.loader import TrainLoader, first_examples, train_loader
     from glow_app.data.request import Resize, Split
     from glow_app.data.sources import SOURCES, is_prepared, load_split
     from glow_app.data.toys import TOYS, Toy
@@ -23,6 +23,7 @@ __all__ = [
     "Toy",
     "TrainLoader",
     "VectorSet",
+    "first_examples",
     "is_prepared",
     "load_split",
     "load_vectors",
@@ -38,6 +39,7 @@ _HOMES = {
     "Toy": "toys",
     "TrainLoader": "loader",
     "VectorSet": "vectors",
+    "first_examples": "loader",
     "is_prepared": "sources",
     "load_split": "sources",
     "load_vectors": "vectors",

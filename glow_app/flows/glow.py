@@ -14,6 +14,7 @@ from glow_app.bijections import (
     ConditionalAffine,
     InvertibleConv1x1,
     PixelwiseChain,
+    Whitening,
 )
 from glow_app.flows.level import GlowLevel
 from glow_app.flows.multiscale import MultiscaleFlow, level_shapes
@@ -47,6 +48,9 @@ class Glow(MultiscaleFlow):
         num_classes: Turns class conditioning on: the label is embedded into a context that shifts the priors and
             reaches the conditioners.
         embedding_features: Size E of that embedding.
+        init: How the first actnorm and 1x1 convolution of a level begin: ``"whiten"``, as the
+            :class:`~glow_app.bijections.Whitening` of the first batch, or ``"rotation"``, as in the paper and like the
+            other steps.
     Shape:
         x: (B, C, H, W); labels: (B,), int64, from 0 to ``num_classes - 1``; see :class:`MultiscaleFlow`.
     Raises:
@@ -66,6 +70,7 @@ class Glow(MultiscaleFlow):
         prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
         num_classes: int | None = None,
         embedding_features: int = 32,
+        init: Literal["whiten", "rotation"] = "whiten",
     ) -> None:
         shapes = level_shapes(image_shape, num_levels)
         steps_of_level = _steps_of_level(num_steps, num_levels)
@@ -75,17 +80,22 @@ class Glow(MultiscaleFlow):
         features = embedding_features if num_classes is not None else 0
         if coupling not in COUPLINGS:
             raise ValueError(f"coupling is {coupling!r}; expected one of {', '.join(COUPLINGS)}")
+        if init not in ("whiten", "rotation"):
+            raise ValueError(f"init is {init!r}; expected whiten or rotation")
         coupling_class, parameters_per_channel = COUPLINGS[coupling]
 
-        def step(channels: int) -> Bijection:
+        def step(channels: int, whitens: bool) -> Bijection:
             half = channels // 2
             network = conditioner(half, parameters_per_channel * half, hidden_channels, features)
-            mixing = PixelwiseChain(ActNorm(channels), InvertibleConv1x1(channels))
+            mixing = Whitening(channels) if whitens else PixelwiseChain(ActNorm(channels), InvertibleConv1x1(channels))
             return Chain(mixing, coupling_class(channels, network))
 
         super().__init__(
             image_shape,
-            steps=[[step(c) for _ in range(k)] for (c, _, _), k in zip(shapes, steps_of_level, strict=True)],
+            steps=[
+                [step(c, init == "whiten" and number == 0) for number in range(k)]
+                for (c, _, _), k in zip(shapes, steps_of_level, strict=True)
+            ],
             split_priors=[ConditionalAffine(c // 2, c // 2 + features) for c, _, _ in shapes[:-1]],
             prior=prior(shapes[-1], features),
             level=GlowLevel,
@@ -100,6 +110,7 @@ class Glow(MultiscaleFlow):
             "coupling": coupling,
             "num_classes": num_classes,
             "embedding_features": embedding_features,
+            "init": init,
         }
 
     @property

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["DataDependentAffine"]
+__all__ = ["DataDependentAffine", "sum_over_ranks"]
 
 # Below this part of its largest value a channel counts as constant on the batch: dividing by its spread would blow up
 # the first other value, so it keeps scale 1.
@@ -56,8 +56,8 @@ class DataDependentAffine(nn.Module):
         # float64: the difference of two large sums must still give a variance.
         values = x.detach().to(torch.float64).transpose(0, 1).reshape(self.num_channels, -1)
         count = torch.tensor([float(values.shape[1])], dtype=torch.float64, device=x.device)
-        mean = _sum_over_ranks(values.sum(1)) / (total := _sum_over_ranks(count))
-        variance = _sum_over_ranks((values - mean[:, None]).square().sum(1)) / total
+        mean = sum_over_ranks(values.sum(1)) / (total := sum_over_ranks(count))
+        variance = sum_over_ranks((values - mean[:, None]).square().sum(1)) / total
         std = variance.sqrt()
         largest = _largest_over_ranks(values.abs().amax(1))
         std = torch.where(std > MIN_STD * largest, std, torch.ones_like(std))
@@ -84,7 +84,8 @@ def _forget_initialized(module: nn.Module, incompatible_keys: object) -> None:
     module._seen_initialized = False
 
 
-def _sum_over_ranks(values: Tensor) -> Tensor:
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Return the sum over all processes, the same on each to the last bit."""
     return _over_ranks(values, dist.ReduceOp.SUM)
 
 

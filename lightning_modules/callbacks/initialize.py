@@ -3,6 +3,7 @@
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from glow_app.data import first_examples
 from glow_app.seeding import Share, step_generator
 from lightning_modules.likelihood import LikelihoodModule
 
@@ -10,21 +11,22 @@ __all__ = ["InitializeActNorm"]
 
 
 class InitializeActNorm(Callback):
-    """Runs one training batch through ``model.initialize`` at the start of a run that has no weights yet.
+    """Runs the first training examples through ``model.initialize`` at the start of a run that has no weights yet.
 
     After the devices are set up and a checkpoint is loaded, before validation or the first step. All ranks take part
     and end with the same values; a resumed run is already initialised and unchanged.
     """
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Initialise from the first training batch."""
+        """Initialise from :func:`~glow_app.data.first_examples`."""
         assert isinstance(pl_module, LikelihoodModule)
         if pl_module.model.initialized:
             return
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         if datamodule is None:
             raise ValueError("the actnorms need a first batch: train on a data module, or call model.initialize")
-        batch = pl_module.transfer_batch_to_device(next(iter(datamodule.train_dataloader())), pl_module.device, 0)
+        batch = first_examples(datamodule.train_dataloader(), trainer.world_size)
+        batch = pl_module.transfer_batch_to_device(batch, pl_module.device, 0)
         share = Share(trainer.global_rank, trainer.world_size)
         generator = step_generator(pl_module.seed, 0, pl_module.device, "initialize", share)
         pl_module.initialize(batch, generator)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from glow_app.data import ImageSet, TrainLoader, train_loader
+from glow_app.data import ImageSet, TrainLoader, first_examples, train_loader
 
 
 def loader(count: int = 20, batch_size: int = 4, **options: int) -> TrainLoader:
@@ -95,3 +95,14 @@ def test_batch_size_that_does_not_fit() -> None:
         loader(20, 7, num_replicas=3)
     with pytest.raises(ValueError, match="batch_size is 0"):
         loader(20, 0)
+
+
+def test_the_first_examples_are_whole_batches_up_to_a_number_of_them() -> None:
+    small = [(torch.full((100, 1, 4, 4), number), torch.full((100,), number)) for number in range(9)]
+    images, labels = first_examples(small)
+    assert images.shape == (600, 1, 4, 4)
+    assert labels.unique().tolist() == [0, 1, 2, 3, 4, 5]
+    assert len(first_examples(small, num_ranks=3)[0]) == 200
+    assert len(first_examples(small[:2])[0]) == 200
+    assert len(first_examples([torch.zeros(4, 3, 128, 128)] * 20)) == 32
+    assert len(first_examples([torch.zeros(80, 3, 256, 256)] * 2)) == 80

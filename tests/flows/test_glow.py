@@ -86,7 +86,7 @@ def test_the_log_det_equals_the_jacobians(arguments: Mapping[str, object]) -> No
 
 @configurations
 def test_every_parameter_learns(arguments: Mapping[str, object]) -> None:
-    flow, x, _ = built(arguments)
+    flow, x, _ = built(arguments, 16)  # of fewer images none may reach a unit
     labels = None if flow.num_classes is None else torch.arange(len(x)) % flow.num_classes
     flow.log_prob(x, flow.embed(labels)).sum().backward()
     for name, parameter in flow.named_parameters():
@@ -222,6 +222,7 @@ def test_the_configuration_is_plain_and_complete() -> None:
         "coupling": "additive",
         "num_classes": 2,
         "embedding_features": 32,
+        "init": "whiten",
         "conditioner": {"class_path": "glow_app.nn.ConvConditioner", "init_args": {}},
         "prior": {"class_path": "glow_app.priors.GaussianPrior", "init_args": {}},
     }

@@ -126,14 +126,15 @@ class Moments(Callback):
 
 
 class TestInitializeActNorm:
-    def test_before_the_first_step_from_the_first_batch(self, tmp_path: Path) -> None:
+    def test_before_the_first_step_from_the_first_batches(self, tmp_path: Path) -> None:
         recorder = Recorder()
         module = tiny_module()
         assert not module.model.initialized
         tiny_trainer(tmp_path, [recorder], max_epochs=1).fit(module, datamodule=tiny_data())
         expected, data = tiny_module(), tiny_data()
         data.setup("fit")
-        images, labels = next(iter(data.train_dataloader()))
+        images, labels = (torch.cat(parts) for parts in zip(*data.train_dataloader(), strict=True))
+        assert len(images) == 64
         expected.model.initialize(images, labels, step_generator(5, 0, "cpu", "initialize"))
         assert same(recorder.before[0], state_of(expected))
         assert not same(recorder.before[0], state_of(tiny_module()))
