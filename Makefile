@@ -7,7 +7,7 @@ DEMO := runs/demo
 # As glow_app/cli.py does: threads that spin without limit starve a second process on the same cores.
 export GOMP_SPINCOUNT ?= 5000
 
-.PHONY: demo test lint format docs gallery bench lock image pin-base
+.PHONY: demo test lint format docs gallery bench bench-gpu lock image pin-base
 
 $(BIN)/.installed: pyproject.toml
 	@echo "installing into $(VENV); a minute or two"
@@ -62,6 +62,10 @@ bench: $(BIN)/.bench-installed
 	$(BIN)/python benchmarks/quality.py --source digits --shape 1 8 8 --seconds 30
 	$(BIN)/python benchmarks/priors.py --config digits --seconds 8 --seeds 1
 	$(BIN)/python benchmarks/serving.py --seconds 8 --clients 16
+
+# Everything that is promised on a GPU, in 25 minutes on an H100; goes on where it was stopped. Put options into ARGS.
+bench-gpu: $(BIN)/.bench-installed
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 # What the container's image installs, with hashes. Torch comes from an index of its own and stays out of the lists.
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --python-platform linux --generate-hashes \

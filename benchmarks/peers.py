@@ -75,7 +75,7 @@ class GlowModel(nn.Module, ABC):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return bits/dim of one dequantisation draw, (B,), of uint8 images."""
-        y = (images + torch.rand(images.shape)) / 256 - 0.5
+        y = (images + torch.rand(images.shape, device=images.device)) / 256 - 0.5
         dims = math.prod(images.shape[1:])
         return 8.0 - self.log_prob(y) / (dims * math.log(2.0))
 

@@ -1,0 +1,18 @@
+"""Where the tests of the marker ``gpu`` run: on the GPU, or skipped without one.
+
+``GLOW_GPU_TESTS_ON=cpu`` runs them elsewhere, so that they are known to work before there is a GPU.
+"""
+
+import os
+
+import pytest
+import torch
+
+__all__ = ["DEVICE", "IS_CUDA", "on_gpu"]
+
+DEVICE = torch.device(os.environ.get("GLOW_GPU_TESTS_ON", "cuda"))
+IS_CUDA = DEVICE.type == "cuda"
+on_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(IS_CUDA and not torch.cuda.is_available(), reason="there is no GPU"),
+]

@@ -1,0 +1,167 @@
+"""What models and bijections promise, on a GPU."""
+
+import copy
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, get_args
+
+import pytest
+import torch
+from gpu_device import DEVICE, IS_CUDA, on_gpu
+from registry import REGISTRY, Case, random_images, tiny_model
+
+from glow_app.bijections import ActNorm, InvertibleConv1x1, Memory, PixelwiseChain, Whitening
+from glow_app.flows import Glow
+from glow_app.model import ImageModel
+from glow_app.nn import GatedResidualConditioner
+from glow_app.priors import CNFPrior, IAFPrior, MAFPrior, PlanarPrior
+
+pytestmark = on_gpu
+MODELS: dict[str, dict[str, Any]] = {
+    "classes": {"num_classes": 3},
+    "additive": {"coupling": "additive"},
+    "residual": {"conditioner": GatedResidualConditioner},
+    "planar": {"prior": PlanarPrior},
+    "maf": {"prior": MAFPrior},
+    "iaf": {"prior": IAFPrior},
+    "cnf": {"prior": partial(CNFPrior, hidden_features=6, trace="exact", max_exact_dims=96)},
+}
+models = pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
+
+
+def labels_of(model: ImageModel, num: int) -> torch.Tensor | None:
+    return None if model.flow.num_classes is None else torch.arange(num) % model.flow.num_classes
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """Allow TF32, as a user's program may."""
+    switches: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
+    before = [switch.allow_tf32 for switch in switches]
+    for switch in switches:
+        switch.allow_tf32 = True
+    yield
+    for switch, allowed in zip(switches, before, strict=True):
+        switch.allow_tf32 = allowed
+
+
+@pytest.mark.usefixtures("tf32")
+@pytest.mark.parametrize("case", REGISTRY.values(), ids=list(REGISTRY))
+def test_a_bijection_agrees_with_the_cpu_in_float64(case: Case) -> None:
+    exact, x, context = case.build()
+    there: Any = copy.deepcopy(exact).float().to(DEVICE)
+    moved = None if context is None else context.float().to(DEVICE)
+    with torch.no_grad():
+        z, log_det = exact(x, context)
+        found, found_log_det = there(x.float().to(DEVICE), moved)
+        back, back_log_det = there.inverse(found, moved)
+    assert found.device.type == DEVICE.type
+    size = float(z.abs().max())
+    torch.testing.assert_close(found.cpu().double(), z, rtol=1e-4, atol=1e-4 * size)
+    torch.testing.assert_close(found_log_det.cpu().double(), log_det, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(back.cpu().double(), x, rtol=1e-3, atol=1e-3 * float(x.abs().max()))
+    torch.testing.assert_close(back_log_det.cpu(), -found_log_det.cpu(), rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.usefixtures("tf32")
+@pytest.mark.parametrize("narrow", [False, True], ids=["float32", "bfloat16 conditioners"])
+@models
+def test_images_come_back(options: dict[str, Any], narrow: bool) -> None:
+    model = tiny_model(**options).to(DEVICE)
+    images, labels = random_images(16), labels_of(model, 16)
+    with torch.autocast(DEVICE.type, torch.bfloat16, enabled=narrow):
+        assert torch.equal(model.decode(model.encode(images, labels), labels).cpu(), images)
+
+
+@pytest.mark.usefixtures("tf32")
+@models
+def test_bits_and_pictures_are_those_of_the_cpu(options: dict[str, Any]) -> None:
+    exact = tiny_model(**options).double()
+    model = copy.deepcopy(exact).float().to(DEVICE)
+    images, labels = random_images(8), labels_of(exact, 8)
+    latents = exact.encode(images, labels)
+    with torch.no_grad():
+        y = exact.flow.decode(latents, exact.flow.embed(labels))
+        there = None if labels is None else labels.to(DEVICE)
+        found = model.flow.log_prob(y.float().to(DEVICE), model.flow.embed(there))
+        expected = exact.flow.log_prob(y, exact.flow.embed(labels))
+    torch.testing.assert_close(found.cpu().double(), expected, rtol=1e-4, atol=1e-2)
+    drawn = [one.sample(4, 0.7, 0, None if labels is None else labels[:4]).cpu().short() for one in (exact, model)]
+    assert (drawn[0] - drawn[1]).abs().max() <= 1
+
+
+@pytest.mark.usefixtures("tf32")
+def test_products_are_in_full_precision() -> None:
+    torch.manual_seed(0)
+    chain = PixelwiseChain(ActNorm(64), InvertibleConv1x1(64)).double()
+    x = torch.randn(8, 64, 16, 16, dtype=torch.float64)
+    z, _ = chain.initialize(x)
+    with torch.no_grad():
+        found, _ = copy.deepcopy(chain).float().to(DEVICE)(x.float().to(DEVICE))
+    assert float((found.cpu().double() - z).norm() / z.norm()) < 1e-6  # TF32 has 3e-4
+
+
+def test_the_first_batch_is_whitened() -> None:
+    x = torch.randn(64, 6, 4, 4).cumsum(1)
+    ours, there = Whitening(6), Whitening(6).to(DEVICE)
+    there.load_state_dict(ours.state_dict())
+    z, _ = ours.initialize(x)
+    found, _ = there.initialize(x.to(DEVICE))
+    torch.testing.assert_close(found.cpu(), z, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("memory", get_args(Memory)[1:])
+def test_gradients_are_the_same_in_every_memory_mode(memory: Memory) -> None:
+    model = tiny_model().to(DEVICE)
+    images = random_images(8).to(DEVICE)
+    gradients = []
+    for mode in ("store", memory):
+        model.flow.memory = mode
+        model.zero_grad()
+        model(images, generator=torch.Generator(DEVICE).manual_seed(0)).mean().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.skipif(not IS_CUDA, reason="of CUDA's streams")
+@pytest.mark.parametrize("narrow", [False, True], ids=["float32", "bfloat16"])
+def test_a_step_never_waits_for_the_device(narrow: bool) -> None:
+    model = tiny_model().to(DEVICE)
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    images = random_images(8).to(DEVICE)
+
+    def step() -> None:
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=narrow):
+            loss = model(images).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.skipif(not IS_CUDA, reason="of CUDA's graphs")
+def test_drawing_can_be_captured_as_a_graph() -> None:
+    model = tiny_model().to(DEVICE).freeze()
+    latents = model.base_noise(range(4))
+    expected = model.flow.decode(latents)
+    graph = torch.cuda.CUDAGraph()
+    with torch.no_grad(), torch.cuda.graph(graph):
+        found = model.flow.decode(latents)
+    graph.replay()
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_model_goes_from_device_to_device() -> None:
+    torch.manual_seed(0)
+    model = ImageModel(Glow((3, 8, 8), 2, 2, 8)).to(DEVICE)
+    model.initialize(random_images(32).to(DEVICE))
+    moved = copy.deepcopy(model).cpu()
+    for one in (model, moved):
+        assert torch.equal(one.decode(one.encode(random_images(4, seed=1))).cpu(), random_images(4, seed=1))
