@@ -2,8 +2,8 @@
 
     python benchmarks/trials.py "wider" --source folder --root FOLDER --shape 3 32 32 --width 48
 
-One thread, conditioners in bfloat16, float32 with --float32; the clock is processor time. Variants are those of
-benchmarks/variants.py.
+One thread, conditioners in bfloat16, float32 with --float32; the clock is processor time. What takes no time of its own
+is better told apart at equal steps, --equal-steps. Variants are those of benchmarks/variants.py.
 """
 
 import argparse
@@ -13,6 +13,8 @@ import os
 import re
 from collections.abc import Callable
 from functools import partial
+from itertools import count
+from typing import Any
 
 import torch
 from common import RESULTS, describe_machine, write_result, write_table
@@ -37,11 +39,15 @@ SHOWN = {
     "lr": "g",
     "batch": "",
     "decay": "g",
+    "init": "",
+    "seed": "",
     "seconds": "g",
     "steps": ",",
     "bits/dim": ".3f",
     "cpu": "",
 }
+# What trials had before they recorded it.
+DEFAULTS = {"init": "rotation", "seed": 0}
 
 
 def main() -> None:
@@ -59,13 +65,15 @@ def main() -> None:
     parser.add_argument("--decay", type=float, default=0.5)
     parser.add_argument("--average", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=200)
+    parser.add_argument("--equal-steps", type=int, default=None, help="in the place of --seconds")
+    parser.add_argument("--init", choices=("whiten", "rotation"), default="whiten")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--float32", action="store_true")
     arguments = parser.parse_args()
     channels, size, _ = arguments.shape
-    torch.manual_seed(0)
-    model = VARIANTS[arguments.variant](
-        Architecture(size, len(arguments.steps), arguments.steps, arguments.width, channels)
-    )
+    torch.manual_seed(arguments.seed)
+    architecture = Architecture(size, len(arguments.steps), arguments.steps, arguments.width, channels)
+    model = VARIANTS[arguments.variant](architecture, init=arguments.init)
     optimizer = partial(OPTIMIZERS[arguments.optimizer], betas=tuple(arguments.betas))
     recipe = Recipe(
         optimizer,
@@ -76,7 +84,11 @@ def main() -> None:
         narrow=not arguments.float32,
         averaged=arguments.average,
     )
-    found = race(model, recipe, load_data(arguments), arguments.seconds)
+    data, seed = load_data(arguments), arguments.seed
+    if arguments.equal_steps is None:
+        found = race(model, recipe, data, arguments.seconds, seed=seed)
+    else:
+        found = race(model, recipe, data, arguments.equal_steps, seed=seed, clock=count().__next__)
     machine = describe_machine()
     trial = {
         "what is tried": arguments.what,
@@ -86,7 +98,9 @@ def main() -> None:
         "lr": arguments.lr,
         "batch": arguments.batch_size,
         "decay": arguments.decay,
-        "seconds": arguments.seconds,
+        "init": arguments.init,
+        "seed": seed,
+        "seconds": arguments.seconds if arguments.equal_steps is None else None,
         "steps": found.steps,
         "bits/dim": round(found.bits_per_dim, 3),
         "cpu": re.sub(r"\(R\)| Processor", "", machine["cpu"]),
@@ -102,9 +116,13 @@ def keep(trial: dict[str, object]) -> None:
     fcntl.flock(folder, fcntl.LOCK_EX)
     trials = [*(json.loads(path.read_text())["trials"] if path.exists() else []), trial]
     write_result("trials", {"trials": trials})
-    rows = [[format(one[name], how) for name, how in SHOWN.items()] for one in trials]
+    rows = [[_shown(one.get(name, DEFAULTS.get(name)), how) for name, how in SHOWN.items()] for one in trials]
     write_table("trials", list(SHOWN), rows, page="speed.md")
     os.close(folder)
+
+
+def _shown(value: Any, how: str) -> str:
+    return "" if value is None else format(value, how)
 
 
 if __name__ == "__main__":

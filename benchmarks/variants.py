@@ -30,8 +30,8 @@ class Parts(ConvConditioner):
 class Dequantised(Ours):
     """This project's Glow with variational dequantisation."""
 
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__(architecture)
+    def __init__(self, architecture: Architecture, **options: Any) -> None:
+        super().__init__(architecture, **options)
         self.noise = VariationalDequantisation(architecture.channels, architecture.width)
 
     def initialize(self, images: Tensor) -> None:
@@ -47,8 +47,8 @@ class Dequantised(Ours):
 class Checkerboards(Ours):
     """This project's Glow, every second of whose couplings is one of checkerboards."""
 
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__(architecture)
+    def __init__(self, architecture: Architecture, **options: Any) -> None:
+        super().__init__(architecture, **options)
         for level in self.model.flow.levels:
             steps: Any = list(level.bijections)[1:]  # type: ignore[arg-type]
             for number, step in enumerate(steps[1::2]):
@@ -58,7 +58,7 @@ class Checkerboards(Ours):
 
 
 COUPLINGS["spline"] = (partial(MapCoupling, function=SPLINE), SPLINE.num_parameters)
-VARIANTS: dict[str, Callable[[Architecture], Ours]] = {
+VARIANTS: dict[str, Callable[..., Ours]] = {
     "whole": Ours,
     "parts": partial(Ours, conditioner=Parts),
     "weight-norm": partial(Ours, conditioner=WeightNormConditioner),
