@@ -12,6 +12,7 @@ from torch import Tensor
 from glow_app.data import TrainLoader
 from lightning_modules.crowding import Crowding
 from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.processor import has_bfloat16
 
 __all__ = ["Throughput"]
 
@@ -26,7 +27,8 @@ class Throughput(Callback):
     """Logs ``images_per_second`` (or vectors) over all ranks and ``loading``, each time the trainer logs.
 
     ``loading`` is the share of the time in which the first rank waited for its loader. Training only. Where the loader
-    is the bottleneck, a warning says so once, and where a CPU's threads are kept from their processors.
+    is the bottleneck, a warning says so once, and where a CPU's threads are kept from their processors, or has no
+    instructions for the precision.
     """
 
     def __init__(self) -> None:
@@ -40,6 +42,13 @@ class Throughput(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock: a resumed run may go on inside an epoch, whose start is behind it."""
+        is_narrow = trainer.precision == "bf16-mixed" and pl_module.device.type == "cpu"
+        if is_narrow and has_bfloat16() is False and trainer.is_global_zero:
+            warnings.warn(
+                "this processor has no bfloat16 instructions: bf16-mixed takes up to 3 times as long as float32; stop, "
+                "and begin again with --trainer.precision 32-true",
+                stacklevel=2,
+            )
         if pl_module.device.type == "cpu" and torch.get_num_threads() > 1 and trainer.is_global_zero:
             self._crowding = Crowding()
         self._restart(trainer)
