@@ -12,6 +12,7 @@ _HEAD_BYTES = 2**15  # of a request's line and headers
 _HEADERS = 128
 _PIECES = 2**14  # of a body; a client that sends 8 MiB byte by byte would keep the server busy for seconds
 _PIPELINED = 16  # requests on one connection that wait for the answer to an earlier one
+_UNREAD_BODIES = 2**16  # bytes of their bodies, and of one that nobody reads: those that are read, the gate counts
 _CONNECTIONS = 4096
 _LEAST_BYTES = 2**14  # that a client reads of its answer in the time that it has for a request's head
 
@@ -25,6 +26,7 @@ class PromptProtocol(HttpToolsProtocol):
     _is_head = True
     _running: RequestResponseCycle | None = None
     _pieces = 0
+    _waiting = 0
     _unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -73,13 +75,21 @@ class PromptProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        self._waiting -= len(cycle.body)
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body; refuse too many."""
+        """Take a piece of a body; refuse too many, and large bodies that nobody reads yet or ever."""
         self._pieces += 1
         if self._pieces > _PIECES:
             raise httptools.HttpParserError("too many pieces")
+        unread = 0
+        if self.cycle is not self._running:
+            unread = self._waiting = self._waiting + len(body)
+        elif self.cycle.scope["method"] != "POST":
+            unread = len(self.cycle.body) + len(body)
+        if unread > _UNREAD_BODIES:
+            raise httptools.HttpParserError("too large a body")
         super().on_body(body)
 
     def on_message_complete(self) -> None:

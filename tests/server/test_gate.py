@@ -14,7 +14,7 @@ from registry import tiny_model
 from running import error_of, running, wait_until
 from test_worker import Held
 
-from glow_app.server import Limits, create_app
+from glow_app.server import Limits, create_app, protocol
 from glow_app.server.log import log_config
 
 KEY = "correct-horse"
@@ -174,6 +174,25 @@ def test_requests_without_end_on_one_connection_are_refused(client: httpx.Client
     answer = raw(client, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 5000)
     assert answer.count(b"HTTP/1.1 200") < 100
     assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(("number", "size"), [(1, 70_000), (8, 10_000)])
+def test_bodies_of_requests_that_wait_for_earlier_answers_are_bounded(number: int, size: int) -> None:
+    app = create_app(tiny_model(), hosts=["x"])
+    with running(app) as client:
+        held = Held(app.state.current.service.worker)
+        try:
+            waiting = HEAD + f"Content-Length: {size}\r\n\r\n".encode() + b" " * size
+            assert raw(client, HEAD + b"Content-Length: 2\r\n\r\n{}" + waiting * number).startswith(b"HTTP/1.1 400")
+        finally:
+            held.let_go()
+
+
+def test_a_large_body_that_nobody_reads_is_refused(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_UNREAD_BODIES", 1000, raising=False)  # so that it comes in one piece
+    for size, status in ((1000, b"HTTP/1.1 200"), (1001, b"HTTP/1.1 400")):
+        head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+        assert raw(client, head + b" " * size).startswith(status)
 
 
 def test_a_client_that_never_reads_is_cut_off() -> None:
