@@ -133,27 +133,29 @@ class Gate:
 
     async def _let_in(self, visit: Visit, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         try:
-            try:
-                await self._handle(visit, scope, headers, receive, send)
-            except asyncio.CancelledError:
-                if visit.reason is None:
-                    raise
-                visit.settle()
-                raise visit.reason from None
+            await self._handle(visit, scope, headers, receive, send)
+            return
+        except asyncio.CancelledError:
+            if visit.reason is None:
+                raise
+            visit.settle()
+            reason = visit.reason
         except ClientLeftError:
-            pass
-        except Exception as found:
-            error = found if isinstance(found, ApiError) else _unforeseen(found, scope["glow.request_id"])
-            more = {"Connection": "close"}  # what is left of the body is not waited for
-            if error.status == 401:
-                more["WWW-Authenticate"] = "Bearer"
-            await error_answer(error, scope["glow.request_id"], more)(scope, receive, send)
+            return
+        except Exception as raised:
+            reason = raised if isinstance(raised, ApiError) else _unforeseen(raised, scope["glow.request_id"])
+            raised.__traceback__ = None  # or it would hold the body for as long as the client takes for its answer
         finally:
             self.held -= visit.held
             self.depth -= visit.has_slot
             if visit.held > _LARGE:
                 # An error that tells where a body is no JSON holds it, in a circle with its traceback.
                 gc.collect()
+        if isinstance(reason, ApiError):
+            more = {"Connection": "close"}  # what is left of the body is not waited for
+            if reason.status == 401:
+                more["WWW-Authenticate"] = "Bearer"
+            await error_answer(reason, scope["glow.request_id"], more)(scope, receive, send)
 
     async def _handle(self, visit: Visit, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         self._check_host(headers)
@@ -167,10 +169,7 @@ class Gate:
         if self.is_stopping:
             raise stopping()
         body = await self._read_body(visit, headers, receive)
-        if self.depth >= self._limits.queue:
-            self._make_room(visit)
-        visit.has_slot = True
-        self.depth += 1
+        self._take_slot(visit)
         seconds = self._limits.seconds
         visit.expire(seconds, ApiError(504, "too_slow", f"there was no result within {seconds:g} s"))
         watching = asyncio.create_task(watch(visit, receive))
@@ -179,16 +178,25 @@ class Gate:
         finally:
             watching.cancel()
 
-    def _make_room(self, visit: Visit) -> None:
-        """Give up the last request of the client that has by far the most slots, or refuse this one."""
-        waiting = f"{counted(self.depth, 'request')} {'is' if self.depth == 1 else 'are'}"
-        after = max(1, round(self._backlog()))
-        full = ApiError(503, "queue_full", f"{waiting} waiting; try again in {after} s", after)
-        slots = Counter(one.client for one in self._visits if one.has_slot and one.reason is None)
-        busiest, number = max(slots.items(), key=lambda item: item[1], default=("", 0))
-        if number <= slots[visit.client] + 1:
+    def _take_slot(self, visit: Visit) -> None:
+        visit.has_slot = True
+        self.depth += 1
+        if self.depth > self._limits.queue:
+            waiting = f"{counted(self.depth - 1, 'request')} {'is' if self.depth == 2 else 'are'}"
+            after = max(1, round(self._backlog()))
+            full = ApiError(503, "queue_full", f"{waiting} waiting; try again in {after} s", after)
+            self._make_room(visit, lambda one: one.has_slot, full)
+
+    def _make_room(self, visit: Visit, part: Callable[[Visit], int], full: ApiError) -> None:
+        """Give up the last request of the client that has the most of what is full, or this one if none has more."""
+        parts = [(one, part(one)) for one in self._visits if one.can_end]
+        shares: Counter[str] = Counter()
+        for one, size in parts:
+            shares[one.client] += size
+        busiest = max(shares, key=shares.__getitem__)
+        if shares[busiest] == shares[visit.client]:
             raise full
-        *_, last = (one for one in self._visits if one.client == busiest and one.has_slot and one.reason is None)
+        *_, last = (one for one, size in parts if one.client == busiest and size)
         last.end(full)
 
     def _check_host(self, headers: Headers) -> None:
@@ -230,7 +238,8 @@ class Gate:
             self.held += len(chunk)
             self._check_size(visit.held)
             if self.held > self._limits.all_bodies_bytes and visit.held > _SMALL:
-                raise ApiError(503, "too_many_bodies", "too many bodies at one time; try again in 1 s", 1)
+                full = ApiError(503, "too_many_bodies", "too many bodies at one time; try again in 1 s", 1)
+                self._make_room(visit, lambda one: one.held, full)
             body.extend(chunk)
         self._check_structure(body)
         return body

@@ -25,9 +25,14 @@ class Visit:
         self.is_answered = False
         self.has_slot = False
 
+    @property
+    def can_end(self) -> bool:
+        """Whether it is neither ended nor being answered."""
+        return self.reason is None and not self.is_answered
+
     def end(self, reason: Exception) -> None:
         """Cancel the request, unless it is being answered."""
-        if self.reason is None and not self.is_answered:
+        if self.can_end:
             self.reason = reason
             self._task.cancel()
 

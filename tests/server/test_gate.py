@@ -339,6 +339,31 @@ def test_small_bodies_are_let_in_however_many_large_ones_are_held() -> None:
             connection.close()
 
 
+def test_a_client_that_holds_the_memory_of_all_bodies_makes_room_for_others() -> None:
+    app = create_app(tiny_model(), Limits(body_bytes=10_000, body_seconds=20), hosts=["x"])
+    gate = app.state.gate
+    with running(app) as client:
+        address = (client.base_url.host, client.base_url.port or 0)
+
+        def send(source: str, size: int) -> socket.socket:
+            connection = socket.create_connection(address, 10, (source, 0))
+            connection.sendall(HEAD + b"Content-Length: 10000\r\n\r\n" + b" " * size)
+            return connection
+
+        greedy = []
+        for number in range(8):
+            greedy.append(send("127.0.0.2", 9_999))
+            wait_until(lambda number=number: gate.held == 9_999 * (number + 1))
+        assert send("127.0.0.2", 5_000).recv(12) == b"HTTP/1.1 503"
+        modest = send("127.0.0.3", 5_000)
+        assert greedy[7].recv(12) == b"HTTP/1.1 503"
+        wait_until(lambda: gate.held == 7 * 9_999 + 5_000)
+        modest.sendall(b" " * 4_998 + b"{}")
+        assert modest.recv(12) == b"HTTP/1.1 200"
+        for connection in greedy:
+            connection.close()
+
+
 @pytest.mark.parametrize("trailer", [b"a:b\r\n", b"Host: x\r\n", b"A: " + b"b" * 1000 + b"\r\n"])
 def test_trailers_are_refused(trailer: bytes, client: httpx.Client) -> None:
     head = (
