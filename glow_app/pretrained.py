@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from glow_app import __version__
 from glow_app.density import Density
@@ -127,8 +127,8 @@ def load_pretrained(place: str | Path) -> Density:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no {WEIGHTS_NAME}; export the model again")
     try:
-        weights = load_file(path)
-    except SafetensorError as error:
+        weights = load(path.read_bytes())  # not mapped: whoever writes over the file would change or end this process
+    except (SafetensorError, KeyError) as error:  # a key: of a type of number that torch has not
         raise ValueError(f"{path} is damaged ({error}); export the model again") from error
     model = build_model(config["model"], weights, config.get("training")).eval()
     if model_hash(model) != config.get("sha256"):

@@ -84,6 +84,20 @@ def test_a_loaded_model_is_the_saved_one_bit_for_bit(arguments: dict[str, Any], 
     assert torch.equal(model.sample(4, labels=labels), loaded.sample(4, labels=labels))
 
 
+def test_a_loaded_model_stays_when_its_file_is_written_over(model: ImageModel, folder: Path) -> None:
+    loaded = load_pretrained(folder)
+    path = folder / WEIGHTS_NAME
+    with path.open("r+b") as file:  # in place, as cp does
+        file.write(bytes(path.stat().st_size))
+    assert model_hash(loaded) == model_hash(model)
+
+
+def test_weights_of_a_type_that_torch_has_not_are_damaged(folder: Path) -> None:
+    header = json.dumps({"a": {"dtype": "F6_E2M3", "shape": [4], "data_offsets": [0, 3]}}).encode()
+    (folder / WEIGHTS_NAME).write_bytes(len(header).to_bytes(8, "little") + header + b"abc")
+    assert "is damaged" in message_of(ValueError, folder)
+
+
 def test_a_loaded_model_trains(folder: Path) -> None:
     loaded = load_pretrained(folder).train()
     loaded(random_images(2)).mean().backward()
