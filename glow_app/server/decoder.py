@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 import torch
 from torch import Tensor
 
-from glow_app.server.errors import ApiError
+from glow_app.server.errors import ApiError, stopping
 from glow_app.server.limits import Limits
 
 __all__ = ["Decoder"]
@@ -36,7 +36,7 @@ class Decoder:
     def __init__(self, limits: Limits, on_picture: Callable[[float], None] = lambda _: None) -> None:
         self._limits, self._on_picture = limits, on_picture
         self._process: asyncio.subprocess.Process | None = None
-        self._is_taken = False
+        self._is_taken = self._is_closed = False
         self._waiting: list[tuple[int, int, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
         self._used: dict[str, tuple[float, float]] = {}
@@ -50,7 +50,7 @@ class Decoder:
             client: Who sent it.
         Raises:
             ApiError: 422 for what is no base64 or is damaged, 415 for another format, 413 for too many pixels or too
-                much work. The message goes on after the picture's name.
+                much work, 503 once it is closed. The message goes on after the picture's name.
         """
         async with self._turn(client, len(text)):
             return await self._decoded(text.encode(), image_shape)
@@ -61,7 +61,11 @@ class Decoder:
             await self._running()
 
     async def close(self) -> None:
-        """End the process."""
+        """End the process, and start no other."""
+        self._is_closed = True
+        await self._end()
+
+    async def _end(self) -> None:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.kill()
@@ -89,13 +93,16 @@ class Decoder:
             raise ApiError(413, "image_too_large", message) from error
         finally:
             if not is_whole:
-                await self.close()
-                await self._running()  # which the next picture need not wait for
+                await self._end()
+                if not self._is_closed:
+                    await self._running()  # which the next picture need not wait for
         if answer["status"] != 200:
             raise ApiError(answer["status"], answer["code"], answer["message"])
         return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(image_shape), answer["note"]
 
     async def _running(self) -> asyncio.subprocess.Process:
+        if self._is_closed:
+            raise stopping()
         if self._process is None or self._process.returncode is not None:
             # Of a session of its own: Ctrl-C in a terminal is for the server, which ends the process itself.
             self._process = await asyncio.create_subprocess_exec(

@@ -179,8 +179,9 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().shutdown(sockets)
+        self._state.gate.refuse()  # what a second signal did not wait for; it is answered while connections close
         await self._state.decoder.close()
+        await super().shutdown(sockets)
 
     def _begin_reload(self) -> None:
         assert self._reload is not None

@@ -90,6 +90,21 @@ def test_a_request_that_is_cancelled_ends_the_process(slow: str) -> None:
     with_decoder(work, Limits(pixels=10**8, decode_seconds=60))
 
 
+def test_a_closed_decoder_starts_no_process(slow: str) -> None:
+    async def work(decoder: Decoder) -> None:
+        await decoder.start()
+        reading = asyncio.create_task(decoder.read(slow, SHAPE, "a"))
+        await asyncio.sleep(0)
+        await decoder.close()
+        with pytest.raises(ApiError):
+            await reading
+        with pytest.raises(ApiError, match="the server is stopping"):
+            await decoder.read(slow, SHAPE, "a")
+        assert decoder._process is None
+
+    with_decoder(work, Limits(pixels=10**8, decode_seconds=60))
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems know no such limit")
 def test_the_process_can_neither_grow_nor_write(tmp_path: Path) -> None:
     program = """

@@ -1,10 +1,12 @@
 """Signals to `glow serve` as a process: a stop that leaves nobody without an answer, and another model."""
 
 import json
+import os
 import signal
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from registry import tiny_model
-from running import as_base64
+from registry import random_images, tiny_model
+from running import as_base64, error_of, wait_until
 from serving_process import served
 from test_gate import HEAD
 from test_pictures import scans
@@ -73,6 +75,23 @@ def test_sigterm_answers_everyone_in_one_shape(exported: Path) -> None:
     assert {error["code"] for error in errors} <= {"stopping"}
     assert 503 in ready
     assert "Traceback" not in log
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_what_is_decoded(exported: Path) -> None:
+    with served(exported) as (process, client):
+        (decoder,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(decoder), signal.SIGSTOP)  # so that no picture is ever done
+        with ThreadPoolExecutor(1) as pool:
+            body = {"images": [as_base64(random_images(1)[0])]}
+            answer = pool.submit(httpx.post, f"{client.base_url}/v1/reconstruct", json=body, timeout=60)
+            wait_until(lambda: "glow_queue_depth 1.0" in client.get("/metrics").text)
+            process.send_signal(signal.SIGINT)
+            wait_until(lambda: client.get("/readyz").status_code == 503)
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+            assert answer.result().status_code == 503
+            assert error_of(answer.result())["code"] == "stopping"
 
 
 @pytest.mark.slow
