@@ -13,7 +13,6 @@ _HEADERS = 128
 _PIECES = 2**14  # of a body; a client that sends 8 MiB byte by byte would keep the server busy for seconds
 _PIPELINED = 16  # requests on one connection that wait for the answer to an earlier one
 _UNREAD_BODIES = 2**16  # bytes of their bodies, and of one that nobody reads: those that are read, the gate counts
-_CONNECTIONS = 4096
 _LEAST_BYTES = 2**14  # that a client reads of its answer in the time that it has for a request's head
 
 
@@ -21,6 +20,7 @@ class PromptProtocol(HttpToolsProtocol):
     """Closes connections on which no request begins, none gets to the end of its head, or no answer is read."""
 
     head_seconds = 10.0
+    most_connections = 4096
     _timer: asyncio.TimerHandle | None = None
     _head = 0
     _is_head = True
@@ -32,7 +32,7 @@ class PromptProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, unless there are too many."""
         super().connection_made(transport)
-        if len(self.connections) > _CONNECTIONS:
+        if len(self.connections) > self.most_connections:
             transport.abort()
             return
         self._await_head()

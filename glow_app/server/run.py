@@ -28,6 +28,10 @@ _LOG = logging.getLogger("uvicorn.error")  # in one form with its lines of the s
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # a machine without IPv6 may have names with addresses of it
 
 STOP_SECONDS = 1  # for answers on their way, once the last request has one
+_CONNECTIONS = 4096
+_OTHER_FILES = 64  # that the process has open, and connections between being taken and being closed for their number
+_ACCEPTED = 8  # connections at a time
+_BACKLOG = 2048  # connections that wait for that
 _ANSWERED_BY = 3.5  # seconds after which what is not done is refused
 
 
@@ -122,10 +126,12 @@ def configured(
     """Return what :func:`run_server` runs with."""
     # Forwarded addresses are believed where somebody said whose: a client on this machine may send any.
     proxies = os.environ.get("FORWARDED_ALLOW_IPS", "")
+    most_connections = min(_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_FILES)
     return uvicorn.Config(
         app,
         loop="asyncio",  # whatever else is installed
-        http=type("Protocol", (PromptProtocol,), {"head_seconds": head_seconds}),
+        http=type("Protocol", (PromptProtocol,), {"head_seconds": head_seconds, "most_connections": most_connections}),
+        backlog=_ACCEPTED,
         ws="none",
         log_config=log_config(log_format, log_level.upper()),
         access_log=False,
@@ -154,6 +160,7 @@ class _Server(uvicorn.Server):
         await self._state.decoder.start()
         await super().startup(sockets)
         for one in sockets or ():
+            one.listen(_BACKLOG)
             address, port = one.getsockname()[:2]
             address = f"[{address}]" if one.family == socket.AF_INET6 else address
             _LOG.info("running on http://%s:%d (Ctrl-C to stop)", address, port)

@@ -3,10 +3,12 @@
 import json
 import logging
 import re
+import resource
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -213,6 +215,26 @@ def test_a_client_that_never_reads_is_cut_off() -> None:
                     break
                 time.sleep(0.1)
             assert is_cut_off
+
+
+def test_connections_are_bounded_by_the_files_that_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64 + 10, 4096))
+    with running(create_app(tiny_model())) as client:
+        address = (client.base_url.host, client.base_url.port or 0)
+        held = [socket.create_connection(address, 10) for _ in range(10)]
+        with socket.create_connection(address, 2) as more, suppress(ConnectionResetError):
+            assert more.recv(1) == b""
+        held.pop().close()
+        wait_until(lambda: is_taken(client))
+        for connection in held:
+            connection.close()
+
+
+def is_taken(client: httpx.Client) -> bool:
+    try:
+        return client.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_a_name_that_is_not_the_servers_is_refused() -> None:
