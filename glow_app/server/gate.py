@@ -23,7 +23,7 @@ from glow_app.server.log import log_request
 from glow_app.server.visit import ClientLeftError, Visit, watch
 from glow_app.usage import counted
 
-__all__ = ["Gate"]
+__all__ = ["HEADERS", "Gate"]
 
 _LOG = logging.getLogger("glow_app.server")
 
@@ -35,7 +35,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_HEADERS = {
+HEADERS = {  # of every answer
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -113,7 +113,7 @@ class Gate:
                 visit.is_answered = True
                 answer = MutableHeaders(scope=message)
                 answer["X-Request-ID"] = request_id
-                for name, value in _HEADERS.items():
+                for name, value in HEADERS.items():
                     answer[name] = value
                 if scope["path"].startswith("/v1/"):
                     answer["Cache-Control"] = "no-store"

@@ -6,6 +6,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from glow_app.server.gate import HEADERS
+
 __all__ = ["PromptProtocol"]
 
 _HEAD_BYTES = 2**15  # of a request's line and headers
@@ -54,6 +56,14 @@ class PromptProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._head > _HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("Request head too large.")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, with the headers of other answers."""
+        more = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(msg)), "Connection": "close"}
+        lines = [f"{name.decode()}: {value.decode()}\r\n" for name, value in self.server_state.default_headers]
+        lines += [f"{name}: {value}\r\n" for name, value in (more | HEADERS).items()]
+        self.transport.write(f"HTTP/1.1 400 Bad Request\r\n{''.join(lines)}\r\n{msg}".encode())
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         """Begin a request."""

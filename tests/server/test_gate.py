@@ -109,7 +109,9 @@ def test_slow_bodies_heads_and_silence_are_cut_off(client: httpx.Client) -> None
     ids=["control", "lengths", "tls", "long", "both", "host", "many"],
 )
 def test_what_is_no_http_is_refused(request_bytes: bytes, client: httpx.Client) -> None:
-    assert raw(client, request_bytes).startswith(b"HTTP/1.1 400")
+    answer = raw(client, request_bytes)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"\r\nx-content-type-options: nosniff\r\n" in answer.lower()
     assert client.get("/healthz").status_code == 200
 
 
