@@ -77,8 +77,10 @@ class PromptProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin a body; refuse too many requests that wait."""
+        """Begin a body; refuse too many requests that wait, and a head that is too large but came in one piece."""
         self._head, self._is_head = -(2**62), False  # the body is counted elsewhere
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD_BYTES:
+            raise httptools.HttpParserError("too large a head")
         if len(self.pipeline) >= _PIPELINED:
             raise httptools.HttpParserError("too many requests")
         super().on_headers_complete()

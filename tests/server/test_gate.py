@@ -396,6 +396,16 @@ def test_trailers_are_refused(trailer: bytes, client: httpx.Client) -> None:
     assert raw(client, head + b"2\r\n{}\r\n0\r\n" + trailer * 1000).startswith(b"HTTP/1.1 400")
 
 
+@pytest.mark.parametrize("path", [b"/healthz", b"/healthz?" + b"a" * 600])
+def test_a_large_head_is_refused_also_in_one_piece(
+    path: bytes, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "_HEAD_BYTES", 1000)
+    head = b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nA: "
+    answers = [raw(client, head + b"b" * (size - len(path)) + b"\r\n\r\n") for size in (900, 1000)]
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200", b"HTTP/1.1 400"]
+
+
 def test_headers_are_counted_as_they_come(client: httpx.Client) -> None:
     assert raw(client, b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:b\r\n" * 200).startswith(b"HTTP/1.1 400")
 
