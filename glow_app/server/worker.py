@@ -142,7 +142,10 @@ class ModelWorker:
 
         Raises:
             ModelEndedError: If the worker has died or is closed, or the request was abandoned.
+            ValueError: If it has no rows: no batch would ever settle it.
         """
+        if not call.rows:
+            raise ValueError("a call has no rows; expected at least one")
         with self._changed:
             if self._is_closing or call.turn.is_abandoned or not self.is_alive:
                 raise ModelEndedError

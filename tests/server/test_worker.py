@@ -217,6 +217,11 @@ def test_what_waits_is_given_up_at_once(build: Build) -> None:
     assert len(after.future.result(10)) == 1
 
 
+def test_a_call_without_rows_is_refused(build: Build) -> None:
+    with pytest.raises(ValueError, match="a call has no rows; expected at least one"):
+        build().submit(Call(Batch(lambda _, rows, size: rows), [], Turn()))
+
+
 def test_images_of_an_abandoned_request_are_not_drawn_to_the_end(build: Build) -> None:
     sizes: list[int] = []
 
