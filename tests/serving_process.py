@@ -15,24 +15,33 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 @contextmanager
+def started(folder: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Yield the process of a server, from its first moment on."""
+    command = [sys.executable, "-m", "glow_app.cli", "serve", "--checkpoint", str(folder), *options]
+    everything = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **environment}
+    process = subprocess.Popen(command, env=everything, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
 def served(folder: Path, *options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     """Yield the process of a server and a client of it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "glow_app.cli", "serve", "--checkpoint", str(folder), f"--port={port}", *options]
-    everything = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **environment}
-    process = subprocess.Popen(command, env=everything, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-        try:
-            for _ in range(600):
-                assert process.poll() is None, process.stdout and process.stdout.read()
-                try:
-                    client.get("/healthz")
-                    break
-                except httpx.TransportError:
-                    time.sleep(0.1)
-            yield process, client
-        finally:
-            process.kill()
-            process.wait()
+    with (
+        started(folder, f"--port={port}", *options, **environment) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+    ):
+        for _ in range(600):
+            assert process.poll() is None, process.stdout and process.stdout.read()
+            try:
+                client.get("/healthz")
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield process, client

@@ -4,6 +4,7 @@ import argparse
 import ipaddress
 import os
 import re
+import signal
 import warnings
 from dataclasses import fields
 from pathlib import Path
@@ -45,6 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install 'glow-app[serve]'") from error
 
+    hangups: list[int] = []  # that come before the server can do what they ask for
+    signal.signal(signal.SIGHUP, lambda number, _: hangups.append(number))
     limits = Limits(**{field.name: getattr(arguments, f"max_{field.name}") for field in fields(Limits)})
     hosts = [arguments.host, *map(_host_name, arguments.allowed_hosts)]
     keys = _keys(arguments)
@@ -70,6 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
         log_format=arguments.log_format,
         log_level=arguments.log_level,
         reload=reload,
+        hangups=hangups,
     )
 
 

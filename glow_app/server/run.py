@@ -103,6 +103,7 @@ def run_server(
     log_format: LogFormat = "text",
     log_level: str = "info",
     reload: Callable[[], None] | None = None,
+    hangups: Sequence[int] = (),
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; what was taken on is then finished or refused within 5 s.
 
@@ -113,11 +114,12 @@ def run_server(
         log_format: Of the lines of the log.
         log_level: From which on messages are logged.
         reload: Called on a thread after SIGHUP; after what it raises, which is logged, the model before is served on.
+        hangups: Has an item for each SIGHUP so far; where there is one, ``reload`` is called once the server listens.
     """
     _allow_many_connections()
     # What is there now stays: collections, as the gate wants after large bodies, need not look at it.
     gc.freeze()
-    _Server(configured(app, head_seconds, log_format, log_level), reload).run(list(sockets))
+    _Server(configured(app, head_seconds, log_format, log_level), reload, hangups).run(list(sockets))
 
 
 def configured(
@@ -145,9 +147,9 @@ def configured(
 class _Server(uvicorn.Server):
     """Tells where it listens, drains before it stops, and loads the model again on SIGHUP."""
 
-    def __init__(self, config: uvicorn.Config, reload: Callable[[], None] | None) -> None:
+    def __init__(self, config: uvicorn.Config, reload: Callable[[], None] | None, hangups: Sequence[int]) -> None:
         super().__init__(config)
-        self._reload, self._reloading = reload, threading.Lock()
+        self._reload, self._reloading, self._hangups = reload, threading.Lock(), hangups
         self._drained_by: float | None = None
 
     @property
@@ -166,6 +168,8 @@ class _Server(uvicorn.Server):
             _LOG.info("running on http://%s:%d (Ctrl-C to stop)", address, port)
         if self._reload is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._begin_reload)
+            if self._hangups:
+                self._begin_reload()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._captured_signals.append(sig)

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 from registry import random_images, tiny_model
 from running import as_base64, error_of, wait_until
-from serving_process import served
+from serving_process import served, started
 from test_gate import HEAD
 from test_pictures import scans
 
@@ -92,6 +93,35 @@ def test_a_second_signal_ends_what_is_decoded(exported: Path) -> None:
             process.wait(20)
             assert answer.result().status_code == 503
             assert error_of(answer.result())["code"] == "stopping"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_sighup_before_the_server_listens_is_obeyed_then(exported: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    os.mkfifo(keys)  # whose reader waits for what is written
+    with started(exported, "--port=0", f"--api-key-file={keys}") as process:
+        assert process.stdout is not None
+        writer = opened_for_reader(keys, process)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.1)
+        os.write(writer, b"first")
+        os.close(writer)
+        assert any("running on" in line for line in process.stdout)
+        writer = opened_for_reader(keys, process)
+        os.write(writer, b"second")
+        os.close(writer)
+        assert any("the model was loaded again" in line for line in process.stdout)
+
+
+def opened_for_reader(fifo: Path, process: subprocess.Popen[str]) -> int:
+    """Return a pipe to a process, once that waits for what comes through it."""
+    for _ in range(6000):
+        assert process.poll() is None
+        with suppress(OSError):  # nobody reads yet
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        time.sleep(0.01)
+    raise AssertionError("nobody reads")
 
 
 @pytest.mark.slow
