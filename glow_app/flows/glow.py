@@ -110,12 +110,14 @@ class Glow(MultiscaleFlow):
             "coupling": coupling,
             "num_classes": num_classes,
             "embedding_features": embedding_features,
-            "init": init,
         }
 
     @property
     def config(self) -> dict[str, object]:
-        """Constructor arguments as plain types, parts named by class; what an exported model records."""
+        """Constructor arguments as plain types, parts named by class; what an exported model records.
+
+        Without ``init``, of which nothing is left in a model that has weights.
+        """
         conditioner = next(module for module in self.modules() if isinstance(module, Conditioner))
         return self._arguments | {
             "conditioner": describe_part(conditioner),

@@ -222,7 +222,6 @@ def test_the_configuration_is_plain_and_complete() -> None:
         "coupling": "additive",
         "num_classes": 2,
         "embedding_features": 32,
-        "init": "whiten",
         "conditioner": {"class_path": "glow_app.nn.ConvConditioner", "init_args": {}},
         "prior": {"class_path": "glow_app.priors.GaussianPrior", "init_args": {}},
     }

@@ -438,7 +438,7 @@ def test_metrics_and_health(client: httpx.Client) -> None:
 
 
 def test_the_deadline_and_a_full_queue(model: ImageModel) -> None:
-    app = create_app(model, Limits(queue=2, seconds=0.3))
+    app = create_app(model, Limits(queue=2, seconds=2))
     gate, worker = app.state.gate, app.state.current.service.worker
     with running(app) as client:
         held = Held(worker)
