@@ -12,6 +12,7 @@ from glow_app.bijections import full_precision, held_noise
 from glow_app.density import Density
 from glow_app.draws import Draws
 from glow_app.flows import Glow
+from glow_app.generation_settings import GenerationSettings
 from glow_app.likelihood import (
     bin_centres,
     bits_per_dim,
@@ -55,6 +56,7 @@ class ImageModel(Density):
         self.flow = flow
         self.num_bits = check_num_bits(num_bits)
         self._class_names: tuple[str, ...] = ()
+        self._generation = GenerationSettings()
         # Convolutions are up to six times as fast when the channels lie side by side.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -86,6 +88,22 @@ class ImageModel(Density):
         ):
             raise ValueError("the names of the classes are not a list of lines of text")
         self._class_names = tuple(names)
+
+    @property
+    def generation(self) -> GenerationSettings:
+        """The settings to draw with where none are given: those that ``glow evaluate --tune`` chose, or the usual ones.
+
+        :meth:`sample` itself draws from the model's own distribution unless told otherwise.
+
+        Raises:
+            ValueError: When set, if they do not fit the model.
+        """
+        return self._generation
+
+    @generation.setter
+    def generation(self, settings: GenerationSettings) -> None:
+        settings.check(len(self.flow.latent_shapes), self.flow.num_classes is not None)
+        self._generation = settings
 
     @property
     def facts(self) -> dict[str, object]:
@@ -244,24 +262,30 @@ class ImageModel(Density):
         temperature: float | Sequence[float] = 1.0,
         seeds: int | Sequence[int] = 0,
         labels: Tensor | None = None,
+        guidance: float = 1.0,
     ) -> Tensor:
         """Return ``num`` uint8 images.
+
+        At temperature 1 and guidance 1 they are samples of the model's distribution.
 
         Args:
             num: How many.
             temperature: Factor on the base noise, one for all levels or one a level, the finest first.
             seeds: The seed of image 0, image i having ``seeds + i``; or one seed an image.
             labels: (num,), for a class-conditional model.
+            guidance: How far to go beyond the class; see :meth:`Glow.embed <glow_app.flows.Glow.embed>`.
 
         Raises:
-            ValueError: If a temperature is negative or not finite, or there are not ``num`` seeds or labels.
+            ValueError: If a temperature or the guidance is negative or not finite, there are not ``num`` seeds or
+                labels, or there is guidance and the model has no classes.
         """
         if num < 1:
             raise ValueError(f"num is {num}; expected at least 1")
         seeds = list(range(seeds, seeds + num)) if isinstance(seeds, int) else list(seeds)
         if len(seeds) != num:
             raise ValueError(f"there are {len(seeds)} seeds for {num} images")
-        return self.decode(self.base_noise(seeds, temperature), labels)
+        noise = self.base_noise(seeds, temperature)
+        return self.decode(noise, context=self._context(noise[0], labels, guidance))
 
     def base_noise(self, seeds: Sequence[int], temperature: float | Sequence[float] = 1.0) -> list[Tensor]:
         """Return noise in the shape of the latents, N(0, T²) for each level's temperature T.
@@ -293,10 +317,10 @@ class ImageModel(Density):
                 raise ValueError(f"temperature is {value}; expected a finite number from 0 (0.7 is usual)")
         return values
 
-    def _context(self, images: Tensor, labels: Tensor | None) -> Tensor | None:
+    def _context(self, images: Tensor, labels: Tensor | None, guidance: float = 1.0) -> Tensor | None:
         if labels is not None and len(labels) != len(images):
             raise ValueError(f"there are {len(labels)} labels for {len(images)} images")
-        return self.flow.embed(None if labels is None else labels.to(self.device))
+        return self.flow.embed(None if labels is None else labels.to(self.device), guidance)
 
     def _dequantise(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         return dequantise(quantise(images, self.num_bits), self.num_bits, self.dtype, generator)

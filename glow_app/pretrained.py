@@ -14,17 +14,21 @@ from safetensors.torch import load, save_file
 from glow_app import __version__
 from glow_app.density import Density
 from glow_app.files import atomic_file, atomic_folder
+from glow_app.generation_settings import GenerationSettings
+from glow_app.model import ImageModel
 from glow_app.places import find_folder, hint
 from glow_app.rebuild import build_model
 
 __all__ = [
     "CONFIG_NAME",
     "DIRECTIONS_NAME",
+    "GENERATION_KEY",
     "REFERENCE_KEY",
     "WEIGHTS_NAME",
     "load_pretrained",
     "model_hash",
     "read_config",
+    "save_generation",
     "save_pretrained",
     "save_reference",
 ]
@@ -32,6 +36,7 @@ __all__ = [
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 DIRECTIONS_NAME = "directions"  # of edits: a folder beside the model
+GENERATION_KEY = "generation"  # of the configuration: the settings to draw with
 REFERENCE_KEY = "reference"  # among the facts of the training: what ordinary images are like
 FORMAT = "glow-app/1"
 
@@ -70,6 +75,8 @@ def save_pretrained(
             "model": model.config,
             "training": {**model.facts, **(training or {})},
         }
+        if isinstance(model, ImageModel) and model.generation != GenerationSettings():
+            config[GENERATION_KEY] = model.generation.to_plain()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(weights, beside / WEIGHTS_NAME)
         # safetensors leaves the file private; the configuration's permissions are what the user's umask says.
@@ -94,6 +101,22 @@ def save_reference(folder: str | Path, reference: Mapping[str, Any]) -> None:
     """
     config = read_config(folder)
     config["training"] = {**config.get("training", {}), REFERENCE_KEY: dict(reference)}
+    _replace_config(folder, config)
+
+
+def save_generation(folder: str | Path, settings: GenerationSettings) -> None:
+    """Put the settings to draw with into the configuration of an exported model; its hash stays.
+
+    Args:
+        folder: Of the model.
+        settings: That fit the model.
+    Raises:
+        FileNotFoundError, ValueError: If it is no exported model.
+    """
+    _replace_config(folder, read_config(folder) | {GENERATION_KEY: settings.to_plain()})
+
+
+def _replace_config(folder: str | Path, config: Mapping[str, Any]) -> None:
     with atomic_file(Path(folder) / CONFIG_NAME) as file:
         file.write((json.dumps(config, indent=2) + "\n").encode())
 
@@ -133,6 +156,13 @@ def load_pretrained(place: str | Path) -> Density:
     model = build_model(config["model"], weights, config.get("training")).eval()
     if model_hash(model) != config.get("sha256"):
         raise ValueError(f"the weights in {path} are not those that {CONFIG_NAME} describes; export the model again")
+    if isinstance(model, ImageModel) and GENERATION_KEY in config:
+        try:
+            model.generation = GenerationSettings.from_plain(config[GENERATION_KEY])
+        except ValueError as error:
+            raise ValueError(
+                f"{GENERATION_KEY} in {folder / CONFIG_NAME} is damaged ({error}); mend or remove it"
+            ) from error
     return model
 
 

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from glow_app.bijections import DiagonalAffine
 from glow_app.flows import MultiscaleFlow
+from glow_app.generation_settings import GenerationSettings
 from glow_app.likelihood import bin_centres, quantise
 from glow_app.model import ImageModel, images_at_a_time
+from glow_app.pretrained import model_hash
 
 IMAGE_SHAPE = (3, 8, 8)
 
@@ -27,7 +29,7 @@ class KnownFlow(MultiscaleFlow):
         nn.init.constant_(self.prior.log_scale, math.log(std))  # type: ignore[arg-type]
         self.double()
 
-    def embed(self, labels: Tensor | None) -> None:
+    def embed(self, labels: Tensor | None, guidance: float = 1.0) -> None:
         return None
 
 
@@ -259,6 +261,29 @@ def test_labels_choose_the_samples() -> None:
         model.sample(2)
     with pytest.raises(ValueError, match="expected 0 to 2"):
         model.sample(2, labels=torch.tensor([0, 3]))
+
+
+def test_guidance_changes_the_context_alone() -> None:
+    model, labels = tiny_model(num_classes=3), torch.tensor([0, 1, 2])
+    plain = model.sample(3, 0.8, 5, labels)
+    assert torch.equal(plain, model.decode(model.base_noise([5, 6, 7], 0.8), labels))
+    assert torch.equal(model.sample(3, 0.8, 5, labels, guidance=1), plain)
+    guided = model.sample(3, 0.8, 5, labels, guidance=1.5)
+    assert torch.equal(guided, model.decode(model.base_noise([5, 6, 7], 0.8), context=model.flow.embed(labels, 1.5)))
+    assert not torch.equal(guided, plain)
+
+
+def test_the_settings_to_draw_with_have_to_fit_the_model() -> None:
+    model, classes = tiny_model(), tiny_model(num_classes=3)
+    assert model.generation == GenerationSettings(0.7, 1.0)
+    hashes = model_hash(classes)
+    classes.generation = GenerationSettings((0.9, 1.0), 1.25)
+    assert model_hash(classes) == hashes
+    with pytest.raises(ValueError, match="3 temperatures; expected 1, or 2"):
+        classes.generation = GenerationSettings((0.9, 1.0, 1.0))
+    with pytest.raises(ValueError, match=r"guidance is 1\.25, and the model has no classes"):
+        model.generation = GenerationSettings(0.9, 1.25)
+    assert model.generation == GenerationSettings()
 
 
 @pytest.mark.parametrize(

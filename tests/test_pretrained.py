@@ -14,6 +14,7 @@ from registry import perturb, random_images, tiny_model
 from safetensors.torch import load_file, save_file
 
 from glow_app import pretrained
+from glow_app.generation_settings import GenerationSettings
 from glow_app.model import ImageModel
 from glow_app.nn import GatedResidualConditioner
 from glow_app.pretrained import (
@@ -23,6 +24,7 @@ from glow_app.pretrained import (
     load_pretrained,
     model_hash,
     read_config,
+    save_generation,
     save_pretrained,
 )
 from glow_app.rebuild import ALLOWED_CLASSES, build_model
@@ -129,6 +131,54 @@ def test_names_of_classes_are_kept(tmp_path: Path) -> None:
     assert isinstance(loaded, ImageModel)
     assert loaded.class_names == ("dress", "ankle boot")
     assert model_hash(loaded) == unnamed
+
+
+def test_settings_to_draw_with_are_kept_and_no_part_of_the_hash(tmp_path: Path) -> None:
+    model = tiny_model(num_classes=2)
+    folder = save_pretrained(model, tmp_path / "export")
+    assert "generation" not in read_config(folder)  # they are the usual ones
+    for settings in (GenerationSettings((0.9, 1.0), 1.25), GenerationSettings(0.8)):
+        before = read_config(folder)
+        save_generation(folder, settings)
+        assert read_config(folder) == before | {"generation": settings.to_plain()}
+        loaded = load_pretrained(folder)
+        assert isinstance(loaded, ImageModel)
+        assert (loaded.generation, model_hash(loaded)) == (settings, model_hash(model))
+        again = load_pretrained(save_pretrained(loaded, tmp_path / "again", overwrite=True))
+        assert isinstance(again, ImageModel)
+        assert again.generation == settings
+
+
+@pytest.mark.parametrize(
+    "generation",
+    [
+        None,
+        3,
+        [],
+        {"temperature": "0.7"},
+        {"temperature": [], "guidance": 1},
+        {"temperature": [0.7, True]},
+        {"temperature": [1.0, 1.0, 1.0]},
+        {"temperature": -0.1},
+        {"temperature": 1e3},
+        {"temperature": float("nan")},
+        {"temperature": [0.7, float("inf")]},
+        {"temperature": 10**400},
+        {"temperature": {"0": 1}},
+        {"guidance": "1"},
+        {"guidance": None},
+        {"guidance": [1.0]},
+        {"guidance": 10.5},
+        {"guidance": -1},
+        {"guidance": 1.25},  # without classes
+        {"temperature": 0.7, "guidance": 1, "__class__": "os"},
+    ],
+)
+def test_damaged_settings_to_draw_with(folder: Path, generation: object) -> None:
+    edit(folder, lambda config: config.update(generation=generation))
+    assert "generation in " in (message := message_of(ValueError, folder))
+    assert "is damaged" in message
+    assert len(message) < 500
 
 
 @pytest.mark.parametrize("names", [["one"], ["a", "b", "c"], ["a", "b\x1b[2J"], ["a", 3], "names", 3, {"a": 1, "b": 2}])

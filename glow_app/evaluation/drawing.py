@@ -24,6 +24,7 @@ def draw_features(
     labels: Sequence[int] | None = None,
     batch_size: int = 64,
     num_kept: int = 0,
+    guidance: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Return the features of drawn images, (N, F), and the first few of the images, uint8 (n, C, H, W).
 
@@ -37,10 +38,11 @@ def draw_features(
         labels: Classes that the images take in turn, such as those of all real images; for a class-conditional model.
         batch_size: Images at a time.
         num_kept: How many images to return.
+        guidance: As of :func:`~glow_app.generation.sample_batches`. At 1 the model's own distribution is judged.
     """
     features: list[Tensor] = []
     kept: list[Tensor] = []
-    for part in _parts(sample_batches(model, count, temperature, seed, labels, batch_size), batch_size):
+    for part in _parts(sample_batches(model, count, temperature, seed, labels, batch_size, guidance), batch_size):
         features.append(extract(part))
         kept.append(part[: max(0, num_kept - sum(len(one) for one in kept))])
     return torch.cat(features), torch.cat(kept)

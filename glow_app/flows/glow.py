@@ -1,8 +1,10 @@
 """Glow."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
+import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import (
@@ -147,13 +149,29 @@ class Glow(MultiscaleFlow):
     def _glow_levels(self) -> list[GlowLevel]:
         return list(self.levels)  # type: ignore[arg-type]  # ModuleList forgets what it holds
 
-    def embed(self, labels: Tensor | None) -> Tensor | None:
-        """Return the context of ``labels``, (B, E), or None for an unconditional model, which ignores them.
+    def embed(self, labels: Tensor | None, guidance: float | Sequence[float] = 1.0) -> Tensor | None:
+        r"""Return the context of ``labels``, (B, E), or None for an unconditional model, which ignores them.
 
+        .. math:: c = \bar e + w\, (e_y - \bar e), \qquad \bar e = \frac{1}{M} \sum_{k=1}^M e_k
+
+        With the guidance :math:`w = 1` this is the embedding :math:`e_y` itself, to the last bit. Above 1 the context
+        is extrapolated away from the mean of all classes: images show their class more clearly and vary less, and they
+        are no longer samples of the model's distribution.
+
+        Args:
+            labels: (B,), int64.
+            guidance: The factor w, one for all or one per label.
         Raises:
-            ValueError: If the model is class-conditional and ``labels`` is missing or out of range.
+            ValueError: If the model is class-conditional and ``labels`` is missing or out of range; if the guidance is
+                negative or not finite, or is not 1 for an unconditional model.
         """
+        factors = [guidance] if isinstance(guidance, (int, float)) else list(guidance)
+        for factor in factors:
+            if not (math.isfinite(factor) and factor >= 0):
+                raise ValueError(f"guidance is {factor}; expected a finite number from 0 (1 is the model itself)")
         if self.embedding is None:
+            if any(factor != 1 for factor in factors):
+                raise ValueError("this model has no classes; leave guidance out")
             return None
         if labels is None:
             raise ValueError(
@@ -164,7 +182,12 @@ class Glow(MultiscaleFlow):
                 f"labels are from {int(labels.min())} to {int(labels.max())}; "
                 f"expected 0 to {self.embedding.num_embeddings - 1}"
             )
-        return self.embedding(labels)
+        embedded: Tensor = self.embedding(labels)
+        if all(factor == 1 for factor in factors):
+            return embedded
+        mean = self.embedding.weight.mean(0)
+        weights = torch.tensor(factors, dtype=embedded.dtype, device=embedded.device)[:, None]
+        return torch.where(weights == 1, embedded, mean + weights * (embedded - mean))
 
 
 def _steps_of_level(num_steps: int | Sequence[int], num_levels: int) -> list[int]:

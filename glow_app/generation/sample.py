@@ -20,6 +20,7 @@ def sample_batches(
     seed: int,
     label: int | Sequence[int] | None = None,
     batch_size: int = 16,
+    guidance: float = 1.0,
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield ``(seed, image)`` for each of ``num`` images, the image a uint8 tensor (C, H, W).
 
@@ -34,12 +35,13 @@ def sample_batches(
         label: The class of all images, or classes that they take in turn; for a class-conditional model None stands for
             all classes. Whose turn it is depends on the image's seed.
         batch_size: Images at a time.
+        guidance: As of :meth:`ImageModel.sample <glow_app.model.ImageModel.sample>`.
     Raises:
-        ValueError: If there is a label and the model has no classes, or not this one.
+        ValueError: If there is a label or guidance and the model has no classes, or not this one.
     """
     for start in range(seed, seed + num, batch_size):
         seeds = list(range(start, start + batch_size))
-        images = model.sample(batch_size, temperature, seeds, labels_of_seeds(model, seeds, label))
+        images = model.sample(batch_size, temperature, seeds, labels_of_seeds(model, seeds, label), guidance)
         yield from zip(seeds[: seed + num - start], images, strict=False)
 
 
@@ -81,6 +83,7 @@ def sweep(
     temperatures: Sequence[Temperature],
     seeds: Sequence[int],
     label: int | Sequence[int] | None = None,
+    guidance: float = 1.0,
 ) -> Tensor:
     """Return the same noise at several temperatures.
 
@@ -89,13 +92,14 @@ def sweep(
         temperatures: Each for all levels, or one a level.
         seeds: Of the images.
         label: As for :func:`sample_batches`.
+        guidance: As for :func:`sample_batches`.
     Shape:
         uint8, (T, N, C, H, W).
     Raises:
-        ValueError: If a temperature or the label does not fit.
+        ValueError: If a temperature, the label or the guidance does not fit.
     """
     labels = labels_of_seeds(model, seeds, label)
-    return torch.stack([model.sample(len(seeds), temperature, seeds, labels) for temperature in temperatures])
+    return torch.stack([model.sample(len(seeds), one, seeds, labels, guidance) for one in temperatures])
 
 
 @torch.no_grad()
@@ -108,6 +112,7 @@ def walk(
     *,
     num_frames: int = 12,
     batch_size: int = 16,
+    guidance: float = 1.0,
 ) -> Tensor:
     """Return frames of a walk through the noise of some seeds, round and back to the first.
 
@@ -122,6 +127,7 @@ def walk(
         label: The class of all frames; for a class-conditional model None stands for that of the first stop.
         num_frames: From each stop to the next, of which the next is none.
         batch_size: Frames at a time.
+        guidance: As for :func:`sample_batches`.
     Shape:
         uint8, (num_stops * num_frames, C, H, W).
     Raises:
@@ -143,5 +149,6 @@ def walk(
         ends = [torch.stack([level[number], level[(number + 1) % num_stops]]) for level in noise]
         for part in steps.split(batch_size):
             labels = labels_of_seeds(model, [0] * len(part), label)
-            frames.append(model.decode([along_arc(level, part) for level in ends], labels).cpu())
+            context = model.flow.embed(None if labels is None else labels.to(model.device), guidance)
+            frames.append(model.decode([along_arc(level, part) for level in ends], context=context).cpu())
     return torch.cat(frames)

@@ -159,6 +159,33 @@ def test_labels_missing_or_out_of_range_are_refused() -> None:
     assert context.shape == (2, 32)
 
 
+def test_guidance_extrapolates_from_the_mean_of_all_classes() -> None:
+    flow = tiny_glow((2, 4, 4), num_classes=3, embedding_features=4)
+    assert flow.embedding is not None
+    labels = torch.tensor([2, 0, 2, 1])
+    plain, mean = flow.embedding.weight[labels], flow.embedding.weight.mean(0)
+    for guidance in (1, 1.0, [1.0] * 4):
+        assert torch.equal(flow.embed(labels, guidance), plain)  # type: ignore[arg-type]
+    torch.testing.assert_close(flow.embed(labels, 1.5), plain + 0.5 * (plain - mean))
+    torch.testing.assert_close(flow.embed(labels, 0.0), mean.expand(4, -1))
+    mixed = flow.embed(labels, [1.0, 1.25, 0.3, 2.0])
+    assert mixed is not None
+    for number, guidance in enumerate([1.0, 1.25, 0.3, 2.0]):
+        assert torch.equal(mixed[number : number + 1], flow.embed(labels[number : number + 1], guidance))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("guidance", [-0.1, float("nan"), float("inf"), [1.0, -2.0]])
+def test_guidance_that_is_none_is_refused(guidance: float | list[float]) -> None:
+    flow = tiny_glow((2, 4, 4), num_classes=3, embedding_features=4)
+    with pytest.raises(ValueError, match="expected a finite number from 0"):
+        flow.embed(torch.tensor([0, 1]), guidance)
+
+
+def test_guidance_needs_classes() -> None:
+    with pytest.raises(ValueError, match="has no classes; leave guidance out"):
+        tiny_glow((2, 4, 4)).embed(None, 1.25)
+
+
 def test_an_unconditional_model_ignores_labels() -> None:
     assert tiny_glow((2, 4, 4)).embed(torch.tensor([0, 7])) is None
 

@@ -1,0 +1,107 @@
+"""Settings that a model is best drawn with, sought on a grid."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from glow_app.evaluation.distances import frechet_distance
+from glow_app.evaluation.precision_recall import precision_recall
+from glow_app.generation_settings import GenerationSettings
+
+__all__ = ["GUIDANCES", "TEMPERATURES", "Trial", "Tuning", "tune"]
+
+TEMPERATURES = (1.0, 0.9, 0.8, 0.7)
+GUIDANCES = (1.0, 1.25, 1.5)
+LEAST_RECALL = 0.9  # of that of the model itself: a low FID is cheap where everything alike is drawn
+TEMPERATURE_STEP, GUIDANCE_STEP = 0.05, 0.125
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How images of some settings compare with real ones.
+
+    Args:
+        settings: That they were drawn with.
+        fid: See :func:`frechet_distance`.
+        precision: See :class:`PrecisionRecall`.
+        recall: Of the same.
+    """
+
+    settings: GenerationSettings
+    fid: float
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """All trials, the model's own distribution first, and the best.
+
+    Args:
+        trials: In the order in which they were made.
+        best: The one of lowest FID among those of enough recall.
+    """
+
+    trials: Sequence[Trial]
+    best: Trial
+
+
+def tune(
+    draw: Callable[[GenerationSettings], Tensor],
+    real: Tensor,
+    num_levels: int,
+    has_classes: bool,
+    on_trial: Callable[[Trial], None] = lambda _: None,
+) -> Tuning:
+    """Return the settings of the lowest FID whose recall is at least 0.9 of that at temperature 1 and guidance 1.
+
+    First a grid of one temperature for all levels and, with classes, guidance; then one pass over the temperature of
+    each level and the guidance, a small step up and down from the best so far.
+
+    Args:
+        draw: Returns the features of images drawn with some settings, (M, F).
+        real: Features of held-out images, (N, F).
+        num_levels: Of the model.
+        has_classes: Whether there is guidance.
+        on_trial: Called after each trial.
+    Raises:
+        ValueError: If there are too few features, or one is not finite.
+    """
+    trials: dict[GenerationSettings, Trial] = {}
+
+    def attempt(temperatures: Sequence[float], guidance: float) -> None:
+        is_one = len(set(temperatures)) == 1
+        settings = GenerationSettings(temperatures[0] if is_one else tuple(temperatures), guidance)
+        if settings in trials:
+            return
+        drawn = draw(settings)
+        found = precision_recall(real, drawn)
+        trials[settings] = Trial(settings, frechet_distance(real, drawn), found.precision, found.recall)
+        on_trial(trials[settings])
+
+    def best() -> Trial:
+        own, *_ = trials.values()
+        return min((one for one in trials.values() if one.recall >= LEAST_RECALL * own.recall), key=lambda one: one.fid)
+
+    for temperature in TEMPERATURES:
+        for guidance in GUIDANCES if has_classes else GUIDANCES[:1]:
+            attempt([temperature] * num_levels, guidance)
+    for level in range(num_levels):
+        middle, guidance = _temperatures(best().settings, num_levels), best().settings.guidance
+        for change in (-TEMPERATURE_STEP, TEMPERATURE_STEP):
+            attempt([*middle[:level], _moved(middle[level], change), *middle[level + 1 :]], guidance)
+    if has_classes:
+        settings = best().settings
+        for change in (-GUIDANCE_STEP, GUIDANCE_STEP):
+            attempt(_temperatures(settings, num_levels), _moved(settings.guidance, change))
+    return Tuning(list(trials.values()), best())
+
+
+def _temperatures(settings: GenerationSettings, num_levels: int) -> list[float]:
+    values = settings.temperature
+    return list(values) if isinstance(values, tuple) else [values] * num_levels
+
+
+def _moved(value: float, change: float) -> float:
+    return round(value + change, 3)  # not 0.9500000000000001

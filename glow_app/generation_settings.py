@@ -1,0 +1,72 @@
+"""The settings that a model is best drawn with."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+__all__ = ["LARGEST_GUIDANCE", "LARGEST_TEMPERATURE", "GenerationSettings"]
+
+LARGEST_TEMPERATURE = 100.0
+LARGEST_GUIDANCE = 10.0  # images fall to pieces beyond about 2
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """Settings of a model's samples; the defaults of the command, the API and the page.
+
+    Args:
+        temperature: Factor on the base noise, one for all levels or a tuple of one per level, the finest first.
+        guidance: Factor on the class's part of the context; see :meth:`Glow.embed <glow_app.flows.Glow.embed>`.
+    Raises:
+        ValueError: If a temperature is not a number from 0 to 100, or the guidance not one from 0 to 10.
+    """
+
+    temperature: float | tuple[float, ...] = 0.7
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        values = [self.temperature] if _is_number(self.temperature) else self.temperature
+        if not isinstance(values, (list, tuple)) or not values:
+            raise ValueError(f"temperature is {str(values)[:80]!r}; expected a number, or one per level")
+        for value in values:
+            _check("temperature", value, LARGEST_TEMPERATURE)
+        _check("guidance", self.guidance, LARGEST_GUIDANCE)
+        if not _is_number(self.temperature):
+            object.__setattr__(self, "temperature", tuple(values))
+
+    def check(self, num_levels: int, has_classes: bool) -> None:
+        """Raise if a model cannot be drawn with these settings.
+
+        Raises:
+            ValueError: If there is not one temperature per level, or there are no classes to guide towards.
+        """
+        if isinstance(self.temperature, tuple) and len(self.temperature) != num_levels:
+            raise ValueError(
+                f"there are {len(self.temperature)} temperatures; expected 1, or {num_levels}, one for each level"
+            )
+        if self.guidance != 1 and not has_classes:
+            raise ValueError(f"guidance is {self.guidance:g}, and the model has no classes; expected 1")
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the settings as JSON has them."""
+        temperature = self.temperature if _is_number(self.temperature) else list(self.temperature)  # type: ignore[arg-type]
+        return {"temperature": temperature, "guidance": self.guidance}
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> Self:
+        """Return the settings of :meth:`to_plain`, from a file of anybody's.
+
+        Raises:
+            ValueError: If they are damaged.
+        """
+        if not isinstance(plain, dict) or not plain.keys() <= {"temperature", "guidance"}:
+            raise ValueError("expected an object of temperature and guidance")
+        return cls(**plain)
+
+
+def _check(name: str, value: Any, largest: float) -> None:
+    if not _is_number(value) or not 0 <= value <= largest:  # neither is NaN
+        raise ValueError(f"{name} is {str(value)[:80]!r}; expected a number from 0 to {largest:g}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
