@@ -1,5 +1,6 @@
 """The settings that a model is best drawn with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -44,7 +45,26 @@ class GenerationSettings:
                 f"there are {len(self.temperature)} temperatures; expected 1, or {num_levels}, one for each level"
             )
         if self.guidance != 1 and not has_classes:
-            raise ValueError(f"guidance is {self.guidance:g}, and the model has no classes; expected 1")
+            raise ValueError(f"guidance is {self.guidance:g}, and the model has no classes; leave it out")
+
+    def override(self, temperature: float | Sequence[float] | None, guidance: float | None) -> Self:
+        """Return the settings with what is given in the place of their own.
+
+        Raises:
+            ValueError: As for the class.
+        """
+        return type(self)(
+            self.temperature if temperature is None else temperature,  # type: ignore[arg-type]  # made a tuple
+            self.guidance if guidance is None else guidance,
+        )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a picture says of its settings: the temperature, and the guidance where it is not 1."""
+        plain = self.to_plain()
+        if self.guidance == 1:
+            del plain["guidance"]
+        return plain
 
     def to_plain(self) -> dict[str, Any]:
         """Return the settings as JSON has them."""

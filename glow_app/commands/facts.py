@@ -19,6 +19,7 @@ SPLITS = {"val": "validation", "test": "test", "train": "training"}
 def model_facts(place: str) -> dict[str, object]:
     """Return the facts of a model that :func:`~glow_app.checkpoint.load_density` reads, and of its training."""
     from glow_app.checkpoint import find_checkpoint, load_density, training_facts
+    from glow_app.model import ImageModel
     from glow_app.pretrained import REFERENCE_KEY, model_hash
 
     model, training = load_density(place), dict(training_facts(place))
@@ -28,6 +29,7 @@ def model_facts(place: str) -> dict[str, object]:
         "sha256": model_hash(model),
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         **_architecture(model),
+        **({"drawn with": _text(model.generation.to_plain())} if isinstance(model, ImageModel) else {}),
         **({"classes": ", ".join(classes)} if classes else {}),
         **_training(training),
         **({"reference of scores": f"{reference['images']:,} held-out images"} if reference else {}),

@@ -3,7 +3,7 @@
 import argparse
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,27 +19,31 @@ from glow_app.commands.common import (
 )
 from glow_app.commands.numbers import fitting, positive_int, seed_number
 from glow_app.commands.sample_folder import SampleFolder
+from glow_app.generation_settings import LARGEST_GUIDANCE
 from glow_app.progress import tracked
 from glow_app.usage import UsageError, counted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from glow_app.generation_settings import GenerationSettings
     from glow_app.model import ImageModel
 
 USUAL_COUNT = 16
 LARGEST_SWEEP = 12  # images a row
 LARGEST_WALK = 100  # images, with twelve frames from each to the next, all of which are held at once
 SECONDS_A_STOP = 1.0
+GUIDED = "guidance is not 1: these are not samples of the model's own distribution"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow sample``."""
     add_model_arguments(parser)
     add_output_arguments(parser, "samples")
-    parser.add_argument(
-        "--temperature", type=temperatures, default=0.7, help="factor on the base noise, or one a level: 0.7,0.9,1.0"
-    )
+    factor = "factor on the base noise, or one per level: 0.7,0.9,1.0; the model's recommendation if left out"
+    parser.add_argument("--temperature", type=temperatures, default=None, help=factor)
+    beyond = "factor on the class: 1 is the model itself, 1.25 clearer; the model's recommendation if left out"
+    parser.add_argument("--guidance", type=guidance, default=None, help=beyond)
     count = f"how many images; if left out {USUAL_COUNT}, or a few more for whole turns of the classes"
     parser.add_argument("--count", type=positive_int, default=None, help=count)
     first = "of the first image, the next one having the next seed; drawn and printed if left out"
@@ -63,31 +67,33 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.walk and len(arguments.label or []) > 1:
         raise UsageError(f"--walk stays in one class, and --label names {len(arguments.label)}; give one")
     model = load(arguments)
+    settings = model.generation.override(arguments.temperature, arguments.guidance)
+    settings.check(len(model.flow.latent_shapes), model.flow.num_classes is not None)
     label = arguments.label[0] if len(arguments.label or []) == 1 else arguments.label
     turns, turn = class_turns(model, label), turn_length(model, label)
     count = arguments.count or turn * math.ceil(USUAL_COUNT / turn)
     seeds = _seeds(arguments, count)
     more = [name for name, wanted in (("sweep.png", arguments.sweep), ("walk.gif", arguments.walk)) if wanted]
-    ending = f"_t{_text(arguments.temperature)}.png"
-    folder = SampleFolder(Path(arguments.output), seeds, ending, ["grid.png", *more])
+    folder = SampleFolder(Path(arguments.output), seeds, _ending(settings), ["grid.png", *more])
     folder.refuse_existing(arguments.overwrite)
 
     def class_of(seed: int) -> dict[str, Any]:
         return {} if turns is None else class_facts(model, turns[seed % len(turns)])
 
-    facts = {"temperature": arguments.temperature, "model": model_hash(model), "version": __version__}
-    shown = _draw(model, arguments, folder, label, lambda seed: {"seed": seed, **facts, **class_of(seed)})
+    facts = {**settings.facts, "model": model_hash(model), "version": __version__}
+    shown = _draw(model, arguments, settings, folder, label, lambda seed: {"seed": seed, **facts, **class_of(seed)})
     classes = class_facts(model, *(arguments.label or []))
     _write_grid(model, shown, folder, label, facts | classes)
     if arguments.sweep is not None:
-        _write_sweep(model, arguments.sweep, folder, label, facts | classes)
+        _write_sweep(model, arguments.sweep, settings.guidance, folder, label, facts | classes)
     if arguments.walk is not None:
-        _write_walk(model, arguments, folder, label)
+        _write_walk(model, arguments.walk, settings, folder, label)
     facts |= {} if label is None else {"label": label}
     record = {"seed": seeds.start, "count": count, **facts, "checkpoint": str(arguments.checkpoint)}
-    folder.finish(record, class_of)
+    folder.finish(record | ({} if settings.guidance == 1 else {"note": GUIDED}), class_of)
     part = "" if len(shown) == count else f" (the first {len(shown)})"
-    at = f"at temperature {_text(arguments.temperature, 'g', ', ')}, seed {seeds.start}"
+    guided = "" if settings.guidance == 1 else f" and guidance {settings.guidance:g}"
+    at = f"at temperature {_text(settings.temperature, 'g', ', ')}{guided}, seed {seeds.start}"
     print(f"{counted(count, 'image')} {at}: {folder.path / 'grid.png'}{part}")
     for name in more:
         print(f"{name.partition('.')[0]}: {folder.path / name}")
@@ -105,6 +111,7 @@ def _seeds(arguments: argparse.Namespace, count: int) -> range:
 def _draw(
     model: "ImageModel",
     arguments: argparse.Namespace,
+    settings: "GenerationSettings",
     folder: SampleFolder,
     label: int | list[int] | None,
     facts_of: Callable[[int], dict[str, Any]],
@@ -115,7 +122,7 @@ def _draw(
 
     count = len(folder.seeds)
     shown: list[Tensor] = []
-    batches = _batches(model, arguments, folder.seeds, label)
+    batches = _batches(model, arguments, settings, folder.seeds, label)
     for seed, image in tracked(batches, count, "drawing"):
         save_png(to_pil(image), output_folder(arguments) / folder.name(seed), facts_of(seed))
         if len(shown) < num_shown(count, turn_length(model, label)):
@@ -124,17 +131,21 @@ def _draw(
 
 
 def _batches(
-    model: "ImageModel", arguments: argparse.Namespace, seeds: range, label: int | list[int] | None
+    model: "ImageModel",
+    arguments: argparse.Namespace,
+    settings: "GenerationSettings",
+    seeds: range,
+    label: int | list[int] | None,
 ) -> "Iterator[tuple[int, Tensor]]":
     """Return seeds and images, drawn here or, for several devices, in a process for each."""
     from glow_app.commands.sample_processes import devices_for, sample_on_devices
     from glow_app.generation import sample_batches
 
-    settings = (len(seeds), arguments.temperature, seeds.start, label, arguments.batch_size)
+    what = (len(seeds), settings.temperature, seeds.start, label, arguments.batch_size, settings.guidance)
     devices = devices_for(arguments.devices, device_of(arguments))
     if len(devices) == 1:
-        return sample_batches(model, *settings)
-    return sample_on_devices(arguments.checkpoint, devices, *settings)
+        return sample_batches(model, *what)
+    return sample_on_devices(arguments.checkpoint, devices, *what)
 
 
 def _write_grid(
@@ -157,6 +168,7 @@ def _write_grid(
 def _write_sweep(
     model: "ImageModel",
     temperatures: float | list[float],
+    guidance: float,
     folder: SampleFolder,
     label: int | list[int] | None,
     facts: dict[str, Any],
@@ -168,7 +180,7 @@ def _write_sweep(
     turn, seeds = turn_length(model, label), folder.seeds[:LARGEST_SWEEP]
     if len(seeds) > turn:
         seeds = seeds[: len(seeds) - len(seeds) % turn]
-    images = sweep(model, values, seeds, label).flatten(0, 1)
+    images = sweep(model, values, seeds, label, guidance).flatten(0, 1)
     labels = None if isinstance(label, int) else labels_of_seeds(model, seeds, label)
     names = [] if labels is None else [class_caption(model, number) for number in labels.tolist()]
     picture = grid(images, len(seeds), above=names, left=[f"T = {value:g}" for value in values])
@@ -177,17 +189,26 @@ def _write_sweep(
 
 
 def _write_walk(
-    model: "ImageModel", arguments: argparse.Namespace, folder: SampleFolder, label: int | list[int] | None
+    model: "ImageModel",
+    num_stops: int,
+    settings: "GenerationSettings",
+    folder: SampleFolder,
+    label: int | list[int] | None,
 ) -> None:
     from glow_app.animations import save_animation
     from glow_app.generation import walk
 
-    frames = walk(model, arguments.walk, arguments.temperature, folder.seeds.start, label)
-    save_animation(frames, folder.path / "walk.gif", seconds=arguments.walk * SECONDS_A_STOP)
+    frames = walk(model, num_stops, settings.temperature, folder.seeds.start, label, guidance=settings.guidance)
+    save_animation(frames, folder.path / "walk.gif", seconds=num_stops * SECONDS_A_STOP)
 
 
-def _text(values: float | list[float], form: str = ".2f", between: str = "-") -> str:
-    return between.join(format(value, form) for value in ([values] if isinstance(values, float) else values))
+def _ending(settings: "GenerationSettings") -> str:
+    guided = "" if settings.guidance == 1 else f"_g{settings.guidance:g}"
+    return f"_t{_text(settings.temperature)}{guided}.png"
+
+
+def _text(values: float | Sequence[float], form: str = ".2f", between: str = "-") -> str:
+    return between.join(format(value, form) for value in ([values] if isinstance(values, (int, float)) else values))
 
 
 def temperatures(text: str) -> float | list[float]:
@@ -200,6 +221,12 @@ def temperature(text: str) -> float:
     """Return a temperature, for argparse."""
     message = "is not a temperature; expected a finite number from 0 (0.7 is usual)"
     return fitting(text, float, lambda value: 0 <= value < math.inf, message)
+
+
+def guidance(text: str) -> float:
+    """Return a guidance, for argparse."""
+    message = f"is not a guidance; expected a number from 0 to {LARGEST_GUIDANCE:g} (1 is the model itself)"
+    return fitting(text, float, lambda value: 0 <= value <= LARGEST_GUIDANCE, message)
 
 
 def number_of_devices(text: str) -> int | None:

@@ -12,7 +12,7 @@ from glow_app.files import atomic_file
 __all__ = ["SampleFolder"]
 
 RECORD = "run.json"
-OURS = re.compile(r"(seed\d+_t[\d.-]+\.png|grid\.png|sweep\.png|walk\.gif)")
+OURS = re.compile(r"(seed\d+_t[\d.-]+(_g[\d.]+)?\.png|grid\.png|sweep\.png|walk\.gif)")
 
 
 class SampleFolder:

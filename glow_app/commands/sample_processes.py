@@ -49,6 +49,7 @@ def sample_on_devices(
     seed: int,
     label: int | Sequence[int] | None = None,
     batch_size: int = 16,
+    guidance: float = 1.0,
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield what :func:`~glow_app.generation.sample_batches` does, in the same order and drawn in the same batches.
 
@@ -62,6 +63,7 @@ def sample_on_devices(
         seed: Of the first image.
         label: Class, or classes in turn.
         batch_size: Images at a time.
+        guidance: Towards the classes.
     """
     context = get_context("spawn")  # a forked process cannot use CUDA
     free = context.Queue()
@@ -71,12 +73,13 @@ def sample_on_devices(
     size = BATCHES * batch_size
     starts = iter(range(seed, seed + num, size))
     waiting: deque[tuple[int, Future[np.ndarray]]] = deque()
+    settings = (temperature, label, batch_size, guidance)
     with ProcessPoolExecutor(len(devices), context, _begin, (place, free, threads)) as processes:
         try:
             while True:
                 while len(waiting) < 2 * len(devices) and (start := next(starts, None)) is not None:
                     part = min(size, seed + num - start)
-                    waiting.append((start, processes.submit(_draw, start, part, temperature, label, batch_size)))
+                    waiting.append((start, processes.submit(_draw, start, part, *settings)))
                 if not waiting:
                     return
                 start, future = waiting.popleft()
@@ -94,8 +97,14 @@ def _begin(place: str, free: "Queue[str]", threads: int) -> None:
 
 
 def _draw(
-    start: int, num: int, temperature: Temperature, label: int | Sequence[int] | None, batch_size: int
+    start: int,
+    num: int,
+    temperature: Temperature,
+    label: int | Sequence[int] | None,
+    batch_size: int,
+    guidance: float,
 ) -> np.ndarray:
     assert _model is not None, "the process has begun"
-    images = [image.cpu() for _, image in sample_batches(_model, num, temperature, start, label, batch_size)]
-    return torch.stack(images).numpy()  # whose bytes are sent; a tensor's would be shared, and outlive the process
+    drawn = sample_batches(_model, num, temperature, start, label, batch_size, guidance)
+    # Bytes are sent; a tensor would be shared, and outlive the process.
+    return torch.stack([image.cpu() for _, image in drawn]).numpy()

@@ -23,9 +23,6 @@ __all__ = ["DESCRIPTION_NAME", "SAMPLER_FORMATS", "save_sampler"]
 DESCRIPTION_NAME = "sampler.json"
 FORMAT = "glow-sampler/1"
 
-# The one that `glow sample` takes where none is given.
-TEMPERATURE = 0.7
-
 
 class _Format(NamedTuple):
     """How a format is written and run, and how it is used without this package."""
@@ -122,7 +119,7 @@ def _describe(model: ImageModel, kind: str, file: Path, parity: Parity) -> dict[
         "num_classes": flow.num_classes,
         "class_names": list(model.class_names),
         "num_bits": model.num_bits,
-        "temperature": TEMPERATURE,
+        "temperature": model.generation.to_plain()["temperature"],
         "noise": "each level is standard normal noise of its shape times the temperature, one for all levels or one "
         "for each; level0 is the finest",
         "use": use,

@@ -123,8 +123,12 @@ def _described(app: FastAPI, service: Service, has_key: bool) -> dict[str, Any]:
     }
     for (schema, field), bound in bounds.items():
         schemas[schema]["properties"][field] |= bound
-    levels = schemas["SampleRequest"]["properties"]["temperature"]["anyOf"][1]
-    levels |= {"minItems": num_levels, "maxItems": num_levels}
+    sample = schemas["SampleRequest"]["properties"]
+    sample["temperature"]["anyOf"][1] |= {"minItems": num_levels, "maxItems": num_levels}
+    if num_classes is None:
+        sample["guidance"]["anyOf"] = [{"type": "null"}]
+    for name, value in service.model.generation.to_plain().items():
+        sample[name]["default"] = value
     for schema in ("SampleRequest", "EditRequest"):
         label = schemas[schema]["properties"]["label"]
         label["anyOf"] = [{"type": "null"}]

@@ -123,8 +123,9 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
         """Draw images; a seed gives the image that `glow sample` gives for it."""
         service = current.service
         label = None if body.label is None else service.label(body.label)
-        seed, images, labels = await service.sample(body.count, body.temperature, body.seed, label)
-        made: dict[str, Any] = {"temperature": body.temperature, **_model_facts(service)}
+        settings = service.settings(body.temperature, body.guidance)
+        seed, images, labels = await service.sample(body.count, settings, body.seed, label)
+        made: dict[str, Any] = {**settings.facts, **_model_facts(service)}
         texts = [
             {
                 "seed": seed + number,
@@ -139,8 +140,12 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
         ]
         classes = {} if label is None else generation.class_facts(service.model, label)
         shared = texts[0] if len(texts) == 1 else {"seed": seed, "count": len(texts), **made, **classes}
-        temperature = service.temperatures(body.temperature)
-        answer = SampleAnswer(images=drawn, temperature=temperature, model=service.info.model)
+        answer = SampleAnswer(
+            images=drawn,
+            temperature=service.temperatures(settings.temperature),
+            guidance=settings.guidance,
+            model=service.info.model,
+        )
         picture = partial(sampled_picture, service.model, images, seed, label)
         return await respond(request, answer, len(images), shared, picture)
 

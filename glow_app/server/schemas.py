@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from glow_app.bounds import LARGEST_SEED, LARGEST_STRENGTH
+from glow_app.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
 
 __all__ = [
     "EditAnswer",
     "EditRequest",
+    "Generation",
     "Info",
     "InterpolateAnswer",
     "InterpolateRequest",
@@ -22,7 +24,8 @@ __all__ = [
 ]
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Temperature = Annotated[Finite, Field(ge=0, le=100)]
+Temperature = Annotated[Finite, Field(ge=0, le=LARGEST_TEMPERATURE)]
+Guidance = Annotated[Finite, Field(ge=0, le=LARGEST_GUIDANCE)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Label = int | Annotated[str, Field(max_length=200)]
 ImageFile = Annotated[
@@ -39,8 +42,15 @@ class SampleRequest(_Request):
     """What to draw."""
 
     count: int = Field(1, ge=1, description="Number of images.", examples=[4])
-    temperature: Temperature | list[Temperature] = Field(
-        0.7, description="Factor on the base noise: one for all levels, or one per level, the finest first."
+    temperature: Temperature | list[Temperature] | None = Field(
+        None,
+        description="Factor on the base noise: one for all levels, or one per level, the finest first. "
+        "The model's recommendation if omitted.",
+    )
+    guidance: Guidance | None = Field(
+        None,
+        description="Factor on the class's part of the context: above 1 images show their class more clearly and vary "
+        "less, and are no longer samples of the model's distribution. The model's recommendation if omitted.",
     )
     seed: Seed | None = Field(
         None, description="Seed of the first image; image i uses seed + i. Random if omitted.", examples=[0]
@@ -63,6 +73,7 @@ class SampleAnswer(BaseModel):
 
     images: list[Sampled]
     temperature: list[float] = Field(description="Of each level, the finest first.")
+    guidance: float
     model: str = Field(description="SHA-256 of the model.")
 
 
@@ -160,6 +171,13 @@ class ScoreAnswer(BaseModel):
     usual: str = Field(description="Which images are the ordinary ones.")
 
 
+class Generation(BaseModel):
+    """The settings that the model recommends, used where a request gives none."""
+
+    temperature: float | list[float]
+    guidance: float
+
+
 class Info(BaseModel):
     """What is served, and its bounds."""
 
@@ -172,5 +190,6 @@ class Info(BaseModel):
     num_classes: int | None
     classes: list[str] | None = Field(description="Their names, where the model knows them.")
     directions: list[str]
+    generation: Generation
     training: dict[str, Any]
     limits: dict[str, int | float]

@@ -15,12 +15,13 @@ from torch import Tensor
 from glow_app import __version__, generation
 from glow_app.bounds import LARGEST_SEED
 from glow_app.generation import Direction, Reference
+from glow_app.generation_settings import GenerationSettings
 from glow_app.model import ImageModel
 from glow_app.pretrained import REFERENCE_KEY, model_hash
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import ApiError, model_ended
 from glow_app.server.limits import Limits
-from glow_app.server.schemas import Info
+from glow_app.server.schemas import Generation, Info
 from glow_app.server.shared import SharedModel, sample_call
 from glow_app.server.worker import ModelEndedError, ModelWorker, Turn
 from glow_app.usage import counted
@@ -94,7 +95,7 @@ class Service:
         return torch.stack(images), notes
 
     async def sample(
-        self, count: int, temperature: float | Sequence[float], seed: int | None, label: int | None
+        self, count: int, settings: GenerationSettings, seed: int | None, label: int | None
     ) -> tuple[int, list[Tensor], list[int] | None]:
         """Return the seed of the first image, the images, and the class of each: those of ``glow sample``."""
         self.check_count(count, "count")
@@ -105,7 +106,7 @@ class Service:
         seeds = range(seed, seed + count)
         labels = generation.classes_of_seeds(self.model, seeds, label)
         async with self._turn() as turn:
-            call = sample_call(seeds, self.temperatures(temperature), labels, turn)
+            call = sample_call(seeds, self.temperatures(settings.temperature), labels, turn, settings.guidance)
             self.worker.submit(call)
             images = await asyncio.wrap_future(call.future)
         return seed, images, labels
@@ -165,6 +166,18 @@ class Service:
             message = f"{place}: this model has the classes 0 to {num_classes - 1}{named}"
             raise ApiError(422, "invalid_request", message) from error
 
+    def settings(self, temperature: float | Sequence[float] | None, guidance: float | None) -> GenerationSettings:
+        """Return the settings to draw with: those given, and else the model's.
+
+        Raises:
+            ApiError: If there is guidance and the model has no classes, or they do not fit it otherwise.
+        """
+        if guidance not in (None, 1) and self.model.flow.num_classes is None:
+            raise ApiError(422, "invalid_request", "guidance: this model has no classes; leave it out")
+        settings = self.model.generation.override(temperature, guidance)
+        self.temperatures(settings.temperature)
+        return settings
+
     def temperatures(self, temperature: float | Sequence[float]) -> list[float]:
         """Return the temperature of each level.
 
@@ -223,6 +236,7 @@ def _info(service: Service, training: Mapping[str, Any]) -> Info:
         num_classes=model.flow.num_classes,
         classes=list(model.class_names) or None,
         directions=list(service.directions),
+        generation=Generation(**model.generation.to_plain()),
         training={name: value for name, value in training.items() if not name.startswith(_NOT_TOLD)},
         limits=vars(service.limits),
     )

@@ -70,7 +70,13 @@ class SharedModel:
         return call.future.result()
 
 
-def sample_call(seeds: Sequence[int], temperatures: Sequence[float], labels: Sequence[int] | None, turn: Turn) -> Call:
+def sample_call(
+    seeds: Sequence[int],
+    temperatures: Sequence[float],
+    labels: Sequence[int] | None,
+    turn: Turn,
+    guidance: float = 1.0,
+) -> Call:
     """Return the call that draws the images of ``seeds``, whose results are uint8 images, (C, H, W) each.
 
     Args:
@@ -78,9 +84,10 @@ def sample_call(seeds: Sequence[int], temperatures: Sequence[float], labels: Seq
         temperatures: One per level.
         labels: One per image, or None.
         turn: Of the request.
+        guidance: Towards the classes; see :meth:`Glow.embed <glow_app.flows.Glow.embed>`.
     """
-    chosen: Sequence[int | None] = [None] * len(seeds) if labels is None else labels
-    rows = [(_Noise(seed, temperatures), label) for seed, label in zip(seeds, chosen, strict=True)]
+    chosen = [None] * len(seeds) if labels is None else [_Class(label, guidance) for label in labels]
+    rows = [(_Noise(seed, temperatures), one) for seed, one in zip(seeds, chosen, strict=True)]
     return Call(Batch(_decode, must_fill=True), rows, turn)
 
 
@@ -89,6 +96,13 @@ class _Noise(NamedTuple):
 
     seed: int
     temperatures: Sequence[float]
+
+
+class _Class(NamedTuple):
+    """A context that is made of a class when its batch begins."""
+
+    label: int
+    guidance: float
 
 
 def _rows(images: Tensor, labels: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
@@ -115,12 +129,17 @@ def _decode(model: ImageModel, rows: list[Any], size: int) -> list[Tensor]:
     drawn = iter(_noise(model, [latents for latents, _ in filled if isinstance(latents, _Noise)]))
     latents = _columns([next(drawn) if isinstance(latents, _Noise) else latents for latents, _ in filled])
     contexts = [context for _, context in filled]
-    labels = [context for context in contexts if isinstance(context, int)]
-    embedded = iter(
-        cast(Tensor, model.flow.embed(torch.tensor(labels, device=model.device))).split(1) if labels else ()
-    )
-    together = _together([next(embedded) if isinstance(context, int) else context for context in contexts])
+    embedded = iter(_embedded(model, [context for context in contexts if isinstance(context, _Class)]))
+    together = _together([next(embedded) if isinstance(context, _Class) else context for context in contexts])
     return list(model.decode(latents, context=together).cpu()[: len(rows)].unbind())
+
+
+def _embedded(model: ImageModel, each: list[_Class]) -> Sequence[Tensor]:
+    """Return the context of each, as :meth:`Glow.embed` gives it."""
+    if not each:
+        return []
+    labels, guidance = zip(*each, strict=True)
+    return cast(Tensor, model.flow.embed(torch.tensor(labels, device=model.device), guidance)).split(1)
 
 
 def _noise(model: ImageModel, each: list[_Noise]) -> list[tuple[Tensor, ...]]:

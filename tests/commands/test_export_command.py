@@ -13,11 +13,9 @@ import torch
 from registry import tiny_model
 
 from glow_app.checkpoint import load_model
-from glow_app.commands import sample
 from glow_app.export import SAMPLER_FORMATS
 from glow_app.pretrained import model_hash, save_pretrained
 from glow_app.priors import PlanarPrior
-from glow_app.usage import Parser
 
 Glow = Callable[..., Any]
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
@@ -64,14 +62,6 @@ def test_a_program_of_onnx(conditional: Path, tmp_path: Path, glow: Glow) -> Non
     found = torch.tensor(images, dtype=torch.uint8)
     assert found.shape == (16, 1, 8, 8)
     assert len(found.unique(dim=0)) == 16
-
-
-def test_the_temperature_is_that_of_glow_sample() -> None:
-    from glow_app.export.write import TEMPERATURE
-
-    parser = Parser(prog="glow sample")
-    sample.add_arguments(parser)
-    assert parser.parse(["--checkpoint", "x"]).temperature == TEMPERATURE
 
 
 @pytest.mark.parametrize("kind", SAMPLER_FORMATS)

@@ -21,6 +21,7 @@ from glow_app.checkpoint import load_model
 from glow_app.cli import main
 from glow_app.commands import sample as sample_command
 from glow_app.generation import sample_batches, sample_grid, sweep
+from glow_app.generation_settings import GenerationSettings
 from glow_app.images import grid, read_png_text
 from glow_app.pretrained import model_hash, save_pretrained
 
@@ -119,6 +120,63 @@ def test_a_temperature_for_each_level(trained: Path, tmp_path: Path, glow: Glow,
     options = ["--checkpoint", trained, "--output", tmp_path / "other", "--temperature"]
     assert "3 temperatures; expected 1, or 2" in refused("sample", *options, "1,1,1")
     assert "expected a finite number" in refused("sample", *options, "0.7,-1", code=2)
+
+
+def test_guidance_and_the_settings_that_the_model_recommends(
+    conditional: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]
+) -> None:
+    model = load_model(conditional)
+    model.generation = GenerationSettings((0.5, 0.9), 1.25)
+    place = save_pretrained(model, tmp_path / "model")
+
+    def drawn(*options: object) -> tuple[str, dict[str, Any], np.ndarray]:
+        result = glow("sample", "--checkpoint", place, "--count", 2, "--seed", 7, "--overwrite", *options)
+        assert result.code == 0, result
+        (path,) = (tmp_path / "samples").glob("seed000008*")
+        return (
+            result.output,
+            json.loads((tmp_path / "samples/run.json").read_text()) | {"name": path.name},
+            pixels(path),
+        )
+
+    for options, temperature, guidance, name in (
+        ([], [0.5, 0.9], 1.25, "seed000008_t0.50-0.90_g1.25.png"),
+        (["--temperature", 1], 1.0, 1.25, "seed000008_t1.00_g1.25.png"),
+        (["--guidance", 1], [0.5, 0.9], 1.0, "seed000008_t0.50-0.90.png"),
+        (["--temperature", 0.8, "--guidance", 1.5], 0.8, 1.5, "seed000008_t0.80_g1.5.png"),
+    ):
+        output, record, image = drawn(*options)
+        _, (_, expected) = sample_batches(model, 2, temperature, 7, guidance=guidance)
+        assert np.array_equal(image, expected[0].numpy())
+        assert (record["name"], record["temperature"]) == (name, temperature)
+        assert (" and guidance " in output) == ("guidance" in record) == (guidance != 1)
+        assert ("not samples of the model's own" in record.get("note", "")) == (guidance != 1)
+        assert read_png_text(tmp_path / "samples" / name).get("guidance") == (None if guidance == 1 else str(guidance))
+    assert "at temperature 0.8 and guidance 1.5, seed 7" in output
+    facts = glow("info", place).output
+    assert re.search(r"^drawn with +temperature 0\.5, 0\.9, guidance 1\.25$", facts, re.MULTILINE)
+    assert "10.5 is not a guidance; expected a number from 0 to 10" in refused("sample", "--guidance", 10.5, code=2)
+
+
+def test_guidance_reaches_sweep_walk_and_every_process(conditional: Path, tmp_path: Path, glow: Glow) -> None:
+    options = ["sample", "--checkpoint", conditional, "--count", 3, "--seed", 1, "--guidance", 1.5, "--device", "cpu"]
+    result = glow(*options, "--label", 4, "--sweep", "0.7", "--walk", 2, "--output", "one")
+    assert result.code == 0, result
+    rows = sweep(load_model(conditional), [0.7], range(1, 4), 4, 1.5)
+    assert np.array_equal(pixels(tmp_path / "one/sweep.png"), np.asarray(grid(rows[0], 3, left=["T = 0.7"])))
+    with Image.open(tmp_path / "one/walk.gif") as picture:
+        frame = np.asarray(picture.convert("L"))[::30, ::30]
+    assert np.array_equal(frame, pixels(tmp_path / "one/seed000001_t0.70_g1.5.png"))
+    if (os.cpu_count() or 1) > 1:
+        assert glow(*options, "--label", 4, "--devices", 2, "--output", "two").code == 0
+        for path in sorted((tmp_path / "two").glob("seed*")):
+            assert path.read_bytes() == (tmp_path / "one" / path.name).read_bytes()
+
+
+def test_guidance_needs_classes(trained: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    message = refused("sample", "--checkpoint", trained, "--guidance", 1.25)
+    assert "guidance is 1.25, and the model has no classes" in message
+    assert not (tmp_path / "samples").exists()
 
 
 def test_a_sweep_shows_the_same_noise_at_several_temperatures(trained: Path, tmp_path: Path, glow: Glow) -> None:

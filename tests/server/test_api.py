@@ -5,6 +5,8 @@ import io
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 from urllib.parse import unquote
 
 import httpx
@@ -19,6 +21,7 @@ from test_worker import Held
 from glow_app import __version__, generation
 from glow_app.animations import animation_bytes
 from glow_app.generation import Direction
+from glow_app.generation_settings import GenerationSettings
 from glow_app.images import strip
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
@@ -64,6 +67,51 @@ def test_samples_are_those_of_python(model: ImageModel, client: httpx.Client) ->
         assert torch.equal(from_base64(one["image"]), image)
     assert answer["temperature"] == [0.5, 0.8]
     assert answer["model"] == model_hash(model)
+
+
+def test_guidance_and_the_settings_that_the_model_recommends(model: ImageModel) -> None:
+    def images(answer: dict[str, Any]) -> list[torch.Tensor]:
+        return [from_base64(one["image"]) for one in answer["images"]]
+
+    def expected(temperature: float | list[float], guidance: float) -> list[torch.Tensor]:
+        return [image for _, image in generation.sample_batches(model, 2, temperature, 7, guidance=guidance)]
+
+    with guided(model, GenerationSettings((0.5, 0.8), 1.25)), running(create_app(model, LIMITS)) as client:
+        assert client.get("/v1/info").json()["generation"] == {"temperature": [0.5, 0.8], "guidance": 1.25}
+        for body, temperature, guidance in (
+            ({}, [0.5, 0.8], 1.25),
+            ({"temperature": 1}, 1.0, 1.25),
+            ({"guidance": 1}, [0.5, 0.8], 1.0),
+            ({"temperature": 0.9, "guidance": 1.5}, 0.9, 1.5),
+        ):
+            answer = client.post("/v1/sample", json={"count": 2, "seed": 7, **body}).json()
+            assert all(map(torch.equal, images(answer), expected(temperature, guidance)))
+            levels = temperature if isinstance(temperature, list) else [temperature] * 2
+            assert (answer["temperature"], answer["guidance"]) == (levels, guidance)
+            text = text_of(base64.b64decode(answer["images"][0]["image"]))
+            assert text["temperature"] == str(temperature)
+            assert text.get("guidance") == (None if guidance == 1 else str(guidance))
+        described = client.get("/openapi.json").json()["components"]["schemas"]["SampleRequest"]["properties"]
+        assert (described["temperature"]["default"], described["guidance"]["default"]) == ([0.5, 0.8], 1.25)
+        assert described["guidance"]["anyOf"][0] == {"type": "number", "minimum": 0, "maximum": 10}
+
+
+@contextmanager
+def guided(model: ImageModel, settings: GenerationSettings) -> Iterator[None]:
+    before, model.generation = model.generation, settings
+    try:
+        yield
+    finally:
+        model.generation = before
+
+
+def test_guidance_is_for_models_with_classes(client: httpx.Client, plain: httpx.Client) -> None:
+    answer = plain.post("/v1/sample", json={"guidance": 1.25})
+    assert answer.status_code == 422
+    assert error_of(answer)["message"] == "guidance: this model has no classes; leave it out"
+    assert plain.post("/v1/sample", json={"guidance": 1}).status_code == 200
+    for guidance in (-0.1, 10.1, "1", [1.25], True):
+        assert error_of(client.post("/v1/sample", json={"guidance": guidance}))["code"] == "invalid_request"
 
 
 def test_a_seed_that_is_drawn_is_told(client: httpx.Client) -> None:

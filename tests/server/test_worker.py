@@ -56,16 +56,19 @@ class Held:
         return self.call.future.result(10)
 
 
-def drawn(worker: ModelWorker, seeds: range, temperatures: list[float], label: int) -> Call:
-    call = sample_call(seeds, temperatures, [label] * len(seeds), Turn())
+def drawn(worker: ModelWorker, seeds: range, temperatures: list[float], label: int, guidance: float = 1.0) -> Call:
+    call = sample_call(seeds, temperatures, [label] * len(seeds), Turn(), guidance)
     worker.submit(call)
     return call
 
 
-def alone(model: ImageModel, seeds: range, temperatures: list[float], label: int) -> torch.Tensor:
+def alone(
+    model: ImageModel, seeds: range, temperatures: list[float], label: int, guidance: float = 1.0
+) -> torch.Tensor:
     """Return images as `glow sample` draws them: in full batches of 4."""
     parts = [list(seeds[start : start + 4]) for start in range(0, len(seeds), 4)]
-    images = [model.sample(4, temperatures, [*p, *[p[-1]] * (4 - len(p))], torch.full((4,), label)) for p in parts]
+    labels = torch.full((4,), label)
+    images = [model.sample(4, temperatures, [*p, *[p[-1]] * (4 - len(p))], labels, guidance) for p in parts]
     return torch.cat([part[: len(p)] for part, p in zip(images, parts, strict=True)])
 
 
@@ -74,7 +77,11 @@ def test_a_seed_gives_the_same_image_whoever_else_asks(model: ImageModel, build:
     worker = build(on_batch=sizes.append)
     worker.sizes = [4]
     held = Held(worker)
-    asked = [(range(3), [0.5, 0.9], 0), (range(7, 8), [1.0, 1.0], 1), (range(20, 25), [0.7, 0.0], 3)]
+    asked = [
+        (range(3), [0.5, 0.9], 0, 1.25),
+        (range(7, 8), [1.0, 1.0], 1, 1.0),
+        (range(20, 25), [0.7, 0.0], 3, 0.3),
+    ]
     calls = [drawn(worker, *one) for one in asked]
     assert held.let_go() == ["held"]
     for call, one in zip(calls, asked, strict=True):
@@ -117,7 +124,9 @@ def test_calls_of_requests_are_those_of_the_model(model: ImageModel, build: Buil
         bits = [one.draws(images, given, 3, image_generators(range(5))).bits for one in (shared, model)]
         torch.testing.assert_close(*bits)
     assert torch.equal(generation.infer_labels(shared, images), generation.infer_labels(model, images))
-    assert torch.equal(shared.sample(3, 0.7, 5, labels[:3]), model.sample(3, 0.7, 5, labels[:3]))
+    for guidance in (1.0, 1.5):
+        drawn_by = [one.sample(3, 0.7, 5, labels[:3], guidance) for one in (shared, model)]
+        assert torch.equal(*drawn_by)
 
 
 def test_requests_share_batches_of_each_kind(model: ImageModel, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
