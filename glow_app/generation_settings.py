@@ -47,6 +47,11 @@ class GenerationSettings:
         if self.guidance != 1 and not has_classes:
             raise ValueError(f"guidance is {self.guidance:g}, and the model has no classes; leave it out")
 
+    def __str__(self) -> str:
+        values = self.temperature if isinstance(self.temperature, tuple) else [self.temperature]
+        guided = "" if self.guidance == 1 else f" and guidance {self.guidance:g}"
+        return f"temperature {', '.join(f'{value:g}' for value in values)}{guided}"
+
     def override(self, temperature: float | Sequence[float] | None, guidance: float | None) -> Self:
         """Return the settings with what is given in the place of their own.
 

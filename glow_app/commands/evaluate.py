@@ -18,7 +18,7 @@ from glow_app.commands.common import (
     refuse_existing,
 )
 from glow_app.commands.numbers import positive_int, seed_number
-from glow_app.commands.sample import temperatures
+from glow_app.commands.sample import guidance, temperatures
 from glow_app.usage import UsageError, counted, size_text
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ COMPARED = 256  # images of which the nearest training images are sought
 SHOWN, NEIGHBOURS = 8, 4  # rows of the picture, and neighbours of each kind
 SENT = 32  # images through the round trips
 WIDTH = 28  # of the first column
+PICTURE = "neighbours.png"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     among = "training images to seek neighbours among, at most"
     parser.add_argument("--train-limit", type=positive_int, default=60_000, help=among)
     parser.add_argument("--count", type=positive_int, default=None, help="images to draw; as many as are measured on")
-    parser.add_argument("--temperature", type=temperatures, default=1.0, help="of the drawn images, or one a level")
+    drawn = "of the drawn images, or one per level; 1 if left out, the model's own distribution"
+    parser.add_argument("--temperature", type=temperatures, default=None, help=drawn)
+    parser.add_argument("--guidance", type=guidance, default=None, help="of the drawn images; 1 if left out")
+    tune = "seek the temperature and guidance of the lowest FID, and keep them with an exported model; measure no more"
+    parser.add_argument("--tune", action="store_true", help=tune)
     parser.add_argument("--draws", type=positive_int, default=16, help="of the importance-weighted bits/dim")
     features = "small, a TorchScript module, or a state dict of torchvision's inception_v3"
     parser.add_argument("--features", default="small", help=features, metavar="small|FILE")
@@ -60,17 +65,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure, print, and write evaluation.json and neighbours.png."""
+    """Measure or tune, print, and write evaluation.json and, of a measurement, neighbours.png."""
+    from glow_app.commands.evaluate_tune import tuned
     from glow_app.evaluation import load_features
     from glow_app.files import atomic_file
-    from glow_app.images import save_png
     from glow_app.pretrained import model_hash
 
     for name in ("limit", "count"):
         if (value := getattr(arguments, name)) is not None and value < LEAST:
             raise UsageError(f"--{name} is {value}; expected at least {LEAST}, of which features tell anything at all")
-    path, picture_path = (Path(arguments.output) / name for name in ("evaluation.json", "neighbours.png"))
-    refuse_existing([path, picture_path], arguments.overwrite)
+    for name in ("temperature", "guidance") if arguments.tune else ():
+        if getattr(arguments, name) is not None:
+            raise UsageError(f"--tune tries values of its own; leave --{name} out")
+    path = Path(arguments.output) / "evaluation.json"
+    refuse_existing([path] if arguments.tune else [path, path.with_name(PICTURE)], arguments.overwrite)
     extract = load_features(arguments.features, device_of(arguments), arguments.trust_features)
     model = load(arguments)
     data = _data(model, arguments)
@@ -81,13 +89,30 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
     record = {"version": __version__, "model": model_hash(model), "num_bits": model.num_bits, "data": data.facts}
     record |= {"dtype": str(model.dtype)[6:], "seed": arguments.seed, "batch_size": arguments.batch_size}
-    record["bits_per_dim"] = _bits(model, data.held_out, arguments)
-    found, picture = _comparisons(model, data, extract, count, arguments)
-    record |= found | {"inverse": _inverse(model, data.held_out, arguments)}
-    save_png(picture, output_folder(arguments) / picture_path.name, {"model": record["model"], "seed": arguments.seed})
-    with atomic_file(path) as file:
+    record |= (tuned if arguments.tune else _measured)(model, data, extract, count, arguments)
+    with atomic_file(output_folder(arguments) / path.name) as file:
         file.write((json.dumps(_finite(record), indent=1) + "\n").encode())
-    print(f"all figures: {path}\nnearest training images: {picture_path}")
+    print(f"all figures: {path}")
+
+
+def _measured(
+    model: "ImageModel",
+    data: "EvaluationData",
+    extract: "FeatureExtractor",
+    count: int,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """Print all figures, and return them; write the picture of the nearest training images."""
+    from glow_app.images import save_png
+    from glow_app.pretrained import model_hash
+
+    bits = _bits(model, data.held_out, arguments)
+    found, picture = _comparisons(model, data, extract, count, arguments)
+    inverse = _inverse(model, data.held_out, arguments)
+    path = output_folder(arguments) / PICTURE
+    save_png(picture, path, {"model": model_hash(model), "seed": arguments.seed})
+    print(f"nearest training images: {path}")
+    return {"bits_per_dim": bits, **found, "inverse": inverse}
 
 
 def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData":
@@ -139,11 +164,12 @@ def _comparisons(
     arguments: argparse.Namespace,
 ) -> "tuple[dict[str, Any], Any]":
     """Return what features tell of drawn images, and the picture of their nearest training images."""
-    from glow_app.evaluation import batches, compare, draw_features, features_of
+    from glow_app.evaluation import batches, compare, draw_features, feature_facts, features_of
 
     size = arguments.batch_size
     labels = None if model.flow.num_classes is None else data.held_out.labels.tolist()
-    samples = {"temperature": arguments.temperature, "seed": arguments.seed}
+    temperature, guidance = (1.0 if one is None else one for one in (arguments.temperature, arguments.guidance))
+    samples: dict[str, Any] = {"temperature": temperature, "guidance": guidance, "seed": arguments.seed}
     drawn, shown = draw_features(model, count, extract, labels=labels, batch_size=size, num_kept=COMPARED, **samples)
     # What a perfect model would score: other real images, as many as were drawn if there are so many.
     others = data.train.subset(range(min(count, len(data.train))))
@@ -151,13 +177,13 @@ def _comparisons(
     sets = {"drawn": compare(real, drawn, arguments.seed), "training_images": compare(real, known, arguments.seed)}
     kind = f"{real.shape[1]} of them, trained on {extract.trained_on}"
     print(f"features: {extract.name} ({kind}), sha256 {extract.sha256}")
-    temperature = json.dumps(arguments.temperature)
-    _print_comparisons(sets, f"{count} drawn, T = {temperature}", f"{len(known)} training images")
+    guided = "" if guidance == 1 else f", guidance {guidance:g}"
+    title = f"{count} drawn, T = {json.dumps(temperature)}{guided}"
+    _print_comparisons(sets, title, f"{len(known)} training images")
     near, picture = _neighbours(data, extract, shown, size)
-    facts = {name: getattr(extract, name) for name in ("name", "trained_on", "sha256", "preprocessing")}
     record = {
         "samples": {**samples, "count": count, "labels": labels and "those of the held-out images, in turn"},
-        "features": facts | {"num_features": real.shape[1]},
+        "features": feature_facts(extract, real.shape[1]),
         "comparisons": {name: asdict(one) for name, one in sets.items()} | {"training_images_compared": len(known)},
         "nearest": near,
     }

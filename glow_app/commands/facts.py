@@ -29,7 +29,7 @@ def model_facts(place: str) -> dict[str, object]:
         "sha256": model_hash(model),
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         **_architecture(model),
-        **({"drawn with": _text(model.generation.to_plain())} if isinstance(model, ImageModel) else {}),
+        **({"drawn with": str(model.generation)} if isinstance(model, ImageModel) else {}),
         **({"classes": ", ".join(classes)} if classes else {}),
         **_training(training),
         **({"reference of scores": f"{reference['images']:,} held-out images"} if reference else {}),

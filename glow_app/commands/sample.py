@@ -92,8 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
     record = {"seed": seeds.start, "count": count, **facts, "checkpoint": str(arguments.checkpoint)}
     folder.finish(record | ({} if settings.guidance == 1 else {"note": GUIDED}), class_of)
     part = "" if len(shown) == count else f" (the first {len(shown)})"
-    guided = "" if settings.guidance == 1 else f" and guidance {settings.guidance:g}"
-    at = f"at temperature {_text(settings.temperature, 'g', ', ')}{guided}, seed {seeds.start}"
+    at = f"at {settings}, seed {seeds.start}"
     print(f"{counted(count, 'image')} {at}: {folder.path / 'grid.png'}{part}")
     for name in more:
         print(f"{name.partition('.')[0]}: {folder.path / name}")

@@ -7,13 +7,15 @@ from glow_app.evaluation.copies import Nearness, TrainingNeighbours, nearness
 from glow_app.evaluation.data import EvaluationData, evaluation_data
 from glow_app.evaluation.distances import KernelDistance, frechet_distance, kernel_distance
 from glow_app.evaluation.drawing import draw_features
-from glow_app.evaluation.features import FeatureExtractor, load_features
+from glow_app.evaluation.features import FeatureExtractor, feature_facts, load_features
 from glow_app.evaluation.neighbours import Neighbours
 from glow_app.evaluation.picture import neighbour_picture
 from glow_app.evaluation.precision_recall import PrecisionRecall, precision_recall
 from glow_app.evaluation.stability import Exactness, RoundTrip, exactness, round_trips
+from glow_app.evaluation.tuning import LEAST_RECALL, Trial, Tuning, tune
 
 __all__ = [
+    "LEAST_RECALL",
     "Comparison",
     "EvaluationData",
     "Exactness",
@@ -25,11 +27,14 @@ __all__ = [
     "PrecisionRecall",
     "RoundTrip",
     "TrainingNeighbours",
+    "Trial",
+    "Tuning",
     "batches",
     "compare",
     "draw_features",
     "evaluation_data",
     "exactness",
+    "feature_facts",
     "features_of",
     "fingerprint",
     "frechet_distance",
@@ -40,4 +45,5 @@ __all__ = [
     "neighbour_picture",
     "precision_recall",
     "round_trips",
+    "tune",
 ]

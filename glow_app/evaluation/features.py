@@ -3,7 +3,7 @@
 import hashlib
 import zipfile
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from glow_app.evaluation.inception import InceptionFeatures
 from glow_app.evaluation.small_features import SmallFeatures
 from glow_app.evaluation.torchscript import TorchScriptFeatures
 
-__all__ = ["FeatureExtractor", "load_features"]
+__all__ = ["FeatureExtractor", "feature_facts", "load_features"]
 
 
 class FeatureExtractor(Protocol):
@@ -34,6 +34,12 @@ class FeatureExtractor(Protocol):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the features."""
+
+
+def feature_facts(extract: FeatureExtractor, num_features: int) -> dict[str, Any]:
+    """Return what figures made of an extractor's features have to name, as plain types."""
+    facts = {name: getattr(extract, name) for name in ("name", "trained_on", "sha256", "preprocessing")}
+    return facts | {"num_features": num_features}
 
 
 def load_features(

@@ -9,12 +9,12 @@ from glow_app.evaluation.distances import frechet_distance
 from glow_app.evaluation.precision_recall import precision_recall
 from glow_app.generation_settings import GenerationSettings
 
-__all__ = ["GUIDANCES", "TEMPERATURES", "Trial", "Tuning", "tune"]
+__all__ = ["LEAST_RECALL", "Trial", "Tuning", "tune"]
 
 TEMPERATURES = (1.0, 0.9, 0.8, 0.7)
 GUIDANCES = (1.0, 1.25, 1.5)
 LEAST_RECALL = 0.9  # of that of the model itself: a low FID is cheap where everything alike is drawn
-TEMPERATURE_STEP, GUIDANCE_STEP = 0.05, 0.125
+STEPS = ((0.05, 0.125), (0.025, 0.0625))  # of temperature and guidance, a pass each
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def tune(
 ) -> Tuning:
     """Return the settings of the lowest FID whose recall is at least 0.9 of that at temperature 1 and guidance 1.
 
-    First a grid of one temperature for all levels and, with classes, guidance; then one pass over the temperature of
-    each level and the guidance, a small step up and down from the best so far.
+    First a grid of one temperature for all levels and, with classes, guidance; then two passes over the temperature of
+    each level and the guidance, one step up and one down from the best so far, the second pass with half the step.
 
     Args:
         draw: Returns the features of images drawn with some settings, (M, F).
@@ -87,14 +87,15 @@ def tune(
     for temperature in TEMPERATURES:
         for guidance in GUIDANCES if has_classes else GUIDANCES[:1]:
             attempt([temperature] * num_levels, guidance)
-    for level in range(num_levels):
-        middle, guidance = _temperatures(best().settings, num_levels), best().settings.guidance
-        for change in (-TEMPERATURE_STEP, TEMPERATURE_STEP):
-            attempt([*middle[:level], _moved(middle[level], change), *middle[level + 1 :]], guidance)
-    if has_classes:
-        settings = best().settings
-        for change in (-GUIDANCE_STEP, GUIDANCE_STEP):
-            attempt(_temperatures(settings, num_levels), _moved(settings.guidance, change))
+    for temperature_step, guidance_step in STEPS:
+        for level in range(num_levels):
+            middle, guidance = _temperatures(best().settings, num_levels), best().settings.guidance
+            for change in (-temperature_step, temperature_step):
+                attempt([*middle[:level], _moved(middle[level], change), *middle[level + 1 :]], guidance)
+        if has_classes:
+            settings = best().settings
+            for change in (-guidance_step, guidance_step):
+                attempt(_temperatures(settings, num_levels), _moved(settings.guidance, change))
     return Tuning(list(trials.values()), best())
 
 
@@ -104,4 +105,4 @@ def _temperatures(settings: GenerationSettings, num_levels: int) -> list[float]:
 
 
 def _moved(value: float, change: float) -> float:
-    return round(value + change, 3)  # not 0.9500000000000001
+    return round(value + change, 4)  # not 0.9500000000000001

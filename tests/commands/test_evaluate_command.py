@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from glow_app.checkpoint import load_model
 from glow_app.commands import evaluate
 from glow_app.data import load_split
 from glow_app.evaluation import compare, draw_features, evaluation_data, load_features, mean_bits
-from glow_app.pretrained import model_hash, save_pretrained
+from glow_app.pretrained import model_hash, read_config, save_pretrained
 
 Glow = Callable[..., Any]
 FAST = ["--limit", 40, "--train-limit", 60, "--draws", 2, "--batch-size", 20]
@@ -59,7 +60,7 @@ def test_all_figures_and_what_defines_them(trained: Path, tmp_path: Path, glow: 
     )
     # A model of two epochs is told from the data, which training images are not.
     assert found["comparisons"]["training_images"]["fid"] < 0.5 * compared["fid"]
-    assert found["samples"] == {"temperature": 0.8, "seed": 3, "count": 40, "labels": None}
+    assert found["samples"] == {"temperature": 0.8, "guidance": 1.0, "seed": 3, "count": 40, "labels": None}
     assert (found["features"]["name"], found["features"]["sha256"]) == (extract.name, extract.sha256)
     assert found["nearest"]["training_images"] == 60
     assert found["inverse"]["reconstruction"]["exact_images"] == 1.0
@@ -99,6 +100,54 @@ def test_a_class_conditional_model_by_the_labels_of_the_images(
     assert found["bits_per_dim"]["one_draw"]["mean"] == pytest.approx(mean_bits(model, held_out).mean, rel=1e-6)
     assert found["samples"]["count"] == 50
     assert found["samples"]["labels"] == "those of the held-out images, in turn"
+
+
+TUNE = ["--tune", "--source", "digits", "--limit", 40, "--train-limit", 60, "--batch-size", 20]
+
+
+@pytest.mark.filterwarnings("ignore:FID of", "ignore:the model knows other classes")
+def test_tuning_keeps_the_best_settings_with_an_exported_model(conditional: Path, tmp_path: Path, glow: Glow) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(conditional, folder)
+    before = read_config(folder)
+    result = glow("evaluate", "--checkpoint", folder, *TUNE)
+    assert result.code == 0, result
+    found = figures(tmp_path / "evaluation")["tuning"]
+    chosen, trials, settings = found["chosen"], found["trials"], load_model(folder).generation
+    assert read_config(folder) == before | {"generation": chosen}
+    assert chosen == settings.to_plain()
+    assert f"chosen: {settings} (lowest FID with recall at least 0.9 of the first line's)\n" in result.output
+    assert (trials[0]["temperature"], trials[0]["guidance"]) == (1.0, 1.0)
+    (best,) = [one for one in trials if {name: one[name] for name in chosen} == chosen]
+    assert best["fid"] == min(one["fid"] for one in trials if one["recall"] >= 0.9 * trials[0]["recall"])
+    # The figures are those that the evaluation has for these settings.
+    temperature = ",".join(
+        map(str, [chosen["temperature"]] if isinstance(chosen["temperature"], float) else chosen["temperature"])
+    )
+    options = ["--temperature", temperature, "--guidance", chosen["guidance"], "--output", "other"]
+    assert glow("evaluate", "--checkpoint", folder, "--source", "digits", *FAST, *options).code == 0
+    again = figures(tmp_path / "other")
+    assert again["samples"]["guidance"] == chosen["guidance"]
+    assert again["comparisons"]["drawn"]["fid"] == pytest.approx(best["fid"], rel=1e-6)
+    # Without settings it is the model itself that is measured, whatever it recommends.
+    assert glow("evaluate", "--checkpoint", folder, "--source", "digits", *FAST, "--output", "own").code == 0
+    own = figures(tmp_path / "own")
+    assert own["comparisons"]["drawn"]["fid"] == pytest.approx(trials[0]["fid"], rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:FID of")
+def test_tuning_a_checkpoint_keeps_nothing(
+    trained: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]
+) -> None:
+    before = (trained / "best.ckpt").read_bytes()
+    result = glow("evaluate", "--checkpoint", trained / "best.ckpt", *TUNE)
+    assert result.code == 0, result
+    assert result.output.splitlines()[-2].startswith(f"not kept, since {trained / 'best.ckpt'} is a checkpoint: glow ")
+    assert (trained / "best.ckpt").read_bytes() == before
+    assert {one["guidance"] for one in figures(tmp_path / "evaluation")["tuning"]["trials"]} == {1.0}
+    for name in ("temperature", "guidance"):
+        message = refused("evaluate", "--checkpoint", trained, "--tune", f"--{name}", 1, code=2)
+        assert message == f"error: --tune tries values of its own; leave --{name} out"
 
 
 def test_figures_that_are_not_finite_are_null() -> None:

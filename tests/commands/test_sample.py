@@ -154,7 +154,7 @@ def test_guidance_and_the_settings_that_the_model_recommends(
         assert read_png_text(tmp_path / "samples" / name).get("guidance") == (None if guidance == 1 else str(guidance))
     assert "at temperature 0.8 and guidance 1.5, seed 7" in output
     facts = glow("info", place).output
-    assert re.search(r"^drawn with +temperature 0\.5, 0\.9, guidance 1\.25$", facts, re.MULTILINE)
+    assert re.search(r"^drawn with +temperature 0\.5, 0\.9 and guidance 1\.25$", facts, re.MULTILINE)
     assert "10.5 is not a guidance; expected a number from 0 to 10" in refused("sample", "--guidance", 10.5, code=2)
 
 

@@ -1,0 +1,83 @@
+"""What `glow evaluate --tune` does: seek settings to draw with, and keep them with the model."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from glow_app.evaluation import EvaluationData, FeatureExtractor, Trial
+    from glow_app.generation_settings import GenerationSettings
+    from glow_app.model import ImageModel
+
+__all__ = ["tuned"]
+
+COLUMNS = ("temperature", "guidance", "FID", "precision", "recall")
+
+
+def tuned(
+    model: "ImageModel",
+    data: "EvaluationData",
+    extract: "FeatureExtractor",
+    count: int,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """Print the figures of each trial, keep the best settings, and return all that decides them."""
+    from glow_app.evaluation import LEAST_RECALL, batches, draw_features, feature_facts, features_of, tune
+
+    size, seed = arguments.batch_size, arguments.seed
+    has_classes = model.flow.num_classes is not None
+    labels = data.held_out.labels.tolist() if has_classes else None
+
+    def draw(settings: "GenerationSettings") -> "Tensor":
+        own = {"temperature": settings.temperature, "guidance": settings.guidance}
+        return draw_features(model, count, extract, seed=seed, labels=labels, batch_size=size, **own)[0]
+
+    real = features_of((part for part, _ in batches(data.held_out, size)), extract)
+    print(f"features: {extract.name} ({real.shape[1]} of them), sha256 {extract.sha256}; {count} drawn each")
+    print(_row(*COLUMNS))
+    found = tune(draw, real, len(model.flow.latent_shapes), has_classes, _print_trial)
+    print(f"chosen: {found.best.settings} (lowest FID with recall at least {LEAST_RECALL:g} of the first line's)")
+    _keep(found.best.settings, arguments.checkpoint)
+    return {
+        "features": feature_facts(extract, real.shape[1]),
+        "tuning": {
+            "count": count,
+            "labels": labels and "those of the held-out images, in turn",
+            "least_recall": LEAST_RECALL,
+            "chosen": found.best.settings.to_plain(),
+            "trials": [_plain(trial) for trial in found.trials],
+        },
+    }
+
+
+def _keep(settings: "GenerationSettings", place: str) -> None:
+    """Write the settings into the configuration of an exported model of the user's own, or say how to."""
+    from glow_app.checkpoint import find_checkpoint
+    from glow_app.places import find_folder
+    from glow_app.pretrained import CONFIG_NAME, save_generation
+
+    path = find_checkpoint(place)
+    if path.is_dir() and find_folder(place) is None:
+        save_generation(path, settings)
+        print(f"kept in {path / CONFIG_NAME}: the defaults of this model from now on")
+    else:
+        what = "a checkpoint" if path.is_file() else "not a folder of yours"
+        print(f"not kept, since {place} is {what}: glow export it, then tune the exported folder")
+
+
+def _print_trial(trial: "Trial") -> None:
+    plain = _plain(trial)
+    temperature = plain["temperature"]
+    several = ", ".join(map(str, temperature)) if isinstance(temperature, list) else str(temperature)
+    figures = (f"{value:.3f}" for value in (trial.fid, trial.precision, trial.recall))
+    print(_row(several, f"{trial.settings.guidance:g}", *figures), flush=True)
+
+
+def _plain(trial: "Trial") -> dict[str, Any]:
+    figures = {"fid": trial.fid, "precision": trial.precision, "recall": trial.recall}
+    return {**trial.settings.to_plain(), **figures}
+
+
+def _row(*cells: str) -> str:
+    return f"{cells[0]:<28}" + "".join(f"{cell:<12}" for cell in cells[1:]).rstrip()
