@@ -30,8 +30,10 @@ def tuned(
     labels = data.held_out.labels.tolist() if has_classes else None
 
     def draw(settings: "GenerationSettings") -> "Tensor":
-        own = {"temperature": settings.temperature, "guidance": settings.guidance}
-        return draw_features(model, count, extract, seed=seed, labels=labels, batch_size=size, **own)[0]
+        temperature, guidance = settings.temperature, settings.guidance
+        return draw_features(
+            model, count, extract, temperature=temperature, guidance=guidance, seed=seed, labels=labels, batch_size=size
+        )[0]
 
     real = features_of((part for part, _ in batches(data.held_out, size)), extract)
     print(f"features: {extract.name} ({real.shape[1]} of them), sha256 {extract.sha256}; {count} drawn each")

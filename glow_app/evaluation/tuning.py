@@ -14,7 +14,7 @@ __all__ = ["LEAST_RECALL", "Trial", "Tuning", "tune"]
 TEMPERATURES = (1.0, 0.9, 0.8, 0.7)
 GUIDANCES = (1.0, 1.25, 1.5)
 LEAST_RECALL = 0.9  # of that of the model itself: a low FID is cheap where everything alike is drawn
-STEPS = ((0.05, 0.125), (0.025, 0.0625))  # of temperature and guidance, a pass each
+STEPS = ((0.05, 0.1), (0.025, 0.05))  # of temperature and guidance, a pass each
 
 
 @dataclass(frozen=True)

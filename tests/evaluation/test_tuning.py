@@ -19,12 +19,12 @@ def temperatures(settings: GenerationSettings) -> list[float]:
 def test_the_best_settings_are_found_between_those_of_the_grid() -> None:
     def draw(settings: GenerationSettings) -> Tensor:
         first, second = temperatures(settings)
-        offset = abs(first - 0.85) + abs(second - 0.95) + abs(settings.guidance - 1.375)
+        offset = abs(first - 0.85) + abs(second - 0.95) + abs(settings.guidance - 1.35)
         return points(1) + offset
 
     shown: list[Trial] = []
     found = tune(draw, points(0), 2, True, shown.append)
-    assert found.best.settings == GenerationSettings((0.85, 0.95), 1.375)
+    assert found.best.settings == GenerationSettings((0.85, 0.95), 1.35)
     assert found.trials == shown
     assert found.trials[0].settings == GenerationSettings(1.0, 1.0)
     assert len({one.settings for one in found.trials}) == len(found.trials)

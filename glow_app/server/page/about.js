@@ -1,6 +1,7 @@
 // What is served, in words: a line at the top, and the rest under "About this model".
 
 import { byId, h } from "./dom.js";
+import { settingsText } from "./drawn.js";
 import { className } from "./fields.js";
 
 const SOURCES = {
@@ -32,6 +33,7 @@ export function describe(info) {
     "Bits/dim": bitsPerDim(training),
     "Trained on": data(training.data),
     Training: length(training),
+    "Drawn with": settingsText(info.generation),
     Parameters: whole(info.parameters),
     Origin: [training.hub, training.revision].filter(Boolean).join(", revision "),
     "SHA-256": info.model,

@@ -1,32 +1,49 @@
-// Pictures that the model draws. Seed, temperature and class make them, so that a link can name them.
+// Pictures that the model draws. Seed, temperature, guidance and class make them, so that a link can name them.
 
 import { ask } from "./api.js";
 import { className } from "./fields.js";
+import { guidanceName } from "./guidance.js";
 import { fromPng } from "./pictures.js";
 import { temperatureText } from "./temperature.js";
 
 export const LARGEST_SEED = 2 ** 31 - 1;
 
 /** Return a drawn image with what made it: with these settings it is drawn again, whatever its place was. */
-export function pictureOf(drawn, { temperature, label }, info) {
+export function pictureOf(drawn, { temperature, guidance, label }, info) {
   const kind = className(info, drawn.label);
-  const name = `seed${String(drawn.seed).padStart(6, "0")}_t${temperatureText(temperature)}.png`;
-  const alt = `Drawn image: ${kind === null ? "" : `${kind}, `}seed ${drawn.seed}, temperature ${temperatureText(temperature, ", ")}`;
-  return { ...fromPng(drawn.image, name, alt), kind, label: drawn.label, settings: { temperature, label, seed: drawn.seed } };
+  const name = `seed${String(drawn.seed).padStart(6, "0")}_t${temperatureText(temperature)}${guidanceName(guidance)}.png`;
+  const alt = `Drawn image: ${[kind, `seed ${drawn.seed}`, settingsText({ temperature, guidance })].filter(Boolean).join(", ")}`;
+  return { ...fromPng(drawn.image, name, alt), kind, label: drawn.label, settings: { temperature, guidance, label, seed: drawn.seed } };
 }
 
-/** Return a picture as a link names it, "7_0.7_3"; null where it was not drawn. */
+/** Return temperature and guidance in words; guidance 1 is the model itself and not mentioned. */
+export function settingsText({ temperature, guidance }, between = ", ") {
+  const guided = guidance === 1 ? null : `guidance ${guidance}`;
+  return [`temperature ${temperatureText(temperature, ", ")}`, guided].filter(Boolean).join(between);
+}
+
+/** Return a picture as a link names it, "7_0.7_3" or, with guidance, "7_0.7_3_1.25"; null where it was not drawn. */
 export function linkOf(picture) {
   if (!picture?.settings) return null;
-  return [picture.settings.seed, [picture.settings.temperature].flat().join("-"), picture.label ?? ""].join("_");
+  const { seed, temperature, guidance } = picture.settings;
+  const parts = [seed, [temperature].flat().join("-"), picture.label ?? "", guidanceLink(guidance)];
+  return parts.filter((part) => part !== null).join("_");
 }
 
 /** Return the settings of the picture that a link names; null where it names none of this model. */
 export function settingsOf(link, info) {
-  const [seed, temperature, label] = (link ?? "").split("_");
-  const settings = { seed: wholeNumber(seed, LARGEST_SEED), temperature: temperatureOf(temperature, info), label: labelOf(label, info) };
-  return settings.seed === null || settings.temperature === null ? null : settings;
+  const [seed, temperature, label, guidance] = (link ?? "").split("_");
+  const settings = {
+    seed: wholeNumber(seed, LARGEST_SEED),
+    temperature: temperatureOf(temperature, info),
+    guidance: guidanceOf(guidance, info),
+    label: labelOf(label, info),
+  };
+  return [settings.seed, settings.temperature, settings.guidance].includes(null) ? null : settings;
 }
+
+/** Return the settings of the picture of a seed where a visitor has chosen none. */
+export const firstSettings = (seed, info) => ({ seed, ...info.generation, label: null });
 
 /** Draw the picture of settings. */
 export async function draw(settings, info, signal) {
@@ -40,9 +57,18 @@ export function wholeNumber(text, most, least = 0) {
   return number >= least && number <= most ? number : null;
 }
 
+/** Return guidance as links have it: null for 1, which they leave out. */
+export const guidanceLink = (guidance) => (guidance === 1 ? null : guidance);
+
+/** Return the guidance that a text of a link is, 1 where there is none; null for anything else. */
+export function guidanceOf(text, info) {
+  if ((text ?? "") === "" || info.num_classes === null) return 1;
+  return /^\d(\.\d{1,4})?$/.test(text) ? Number(text) : null;
+}
+
 /** Return the temperature, or one for each level, that a text of a link is; null for anything else. */
 export function temperatureOf(text, info) {
-  const values = (text ?? "").split("-").map((part) => (/^\d(\.\d{1,3})?$/.test(part) ? Number(part) : NaN));
+  const values = (text ?? "").split("-").map((part) => (/^\d(\.\d{1,4})?$/.test(part) ? Number(part) : NaN));
   if (values.some(Number.isNaN)) return null;
   return values.length === 1 ? values[0] : values.length === info.num_levels ? values : null;
 }

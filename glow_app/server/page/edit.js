@@ -3,13 +3,11 @@
 import { keepSettings } from "./address.js";
 import { ask } from "./api.js";
 import { breakable, byId, h, icon } from "./dom.js";
-import { draw, linkOf, settingsOf } from "./drawn.js";
+import { draw, firstSettings, linkOf, settingsOf } from "./drawn.js";
 import { DropZone } from "./dropzone.js";
 import { chosenClass, className, fillClasses, slider } from "./fields.js";
 import { download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
 import { Task } from "./task.js";
-
-const FIRST = { seed: 0, temperature: 0.7, label: null };  // drawn where a visitor has chosen none
 
 /**
  * Start the tab.
@@ -18,6 +16,7 @@ const FIRST = { seed: 0, temperature: 0.7, label: null };  // drawn where a visi
  */
 export function startEdit(info) {
   const { directions } = info;
+  const first = firstSettings(0, info);  // drawn where a visitor has chosen none
   const [form, none, label, stage] = ["edit-form", "edit-none", "edit-label", "edited"].map(byId);
   form.hidden = stage.hidden = directions.length === 0;
   none.hidden = directions.length > 0;
@@ -101,7 +100,7 @@ export function startEdit(info) {
   function restore(settings) {
     sliders.forEach((one, number) => (one.value = Number(settings.get(`edit.${directions[number]}`)) || 0));
     const wanted = settingsOf(settings.get("picture"), info);
-    if (wanted !== null || picture === null) drawFirst(wanted ?? FIRST);
+    if (wanted !== null || picture === null) drawFirst(wanted ?? first);
     else follow();
   }
 
@@ -114,7 +113,7 @@ export function startEdit(info) {
     follow();
   });
   form.addEventListener("submit", (event) => event.preventDefault());
-  const open = () => picture === null && directions.length > 0 && drawFirst(FIRST);
+  const open = () => picture === null && directions.length > 0 && drawFirst(first);
   return { setPicture, open, restore };
 }
 

@@ -13,27 +13,34 @@ export function fillRange(input) {
 
 /**
  * Return a labelled slider that shows its value.
- * @returns {{element: HTMLElement, value: number}} value can be set as well
+ * @returns {{element: HTMLElement, value: number}} value can be set as well, to what lies between two steps too
  */
 export function slider({ id, label, min, max, step, value, digits, oninput }) {
   // No <output>: a screen reader would tell each value twice, as the slider's and as news.
   const shown = h("span", { className: "value", "aria-hidden": "true" });
   const input = h("input", { type: "range", id, min, max, step, value });
+  const inside = (number) => Math.min(max, Math.max(min, Number(number)));
+  let exact = inside(value);  // the input itself rounds to a step
   const show = () => {
-    shown.textContent = Number(input.value).toFixed(digits);
+    shown.textContent = exact.toFixed(digits);
     input.setAttribute("aria-valuetext", shown.textContent);
     fillRange(input);
   };
-  input.addEventListener("input", () => (show(), oninput?.()));
+  input.addEventListener("input", () => {
+    exact = Number(input.value);
+    show();
+    oninput?.();
+  });
   show();
   const head = h("div", { className: "slider-head" }, h("label", { for: id }, ...breakable(label)), shown);
   return {
     element: h("div", { className: "field" }, head, input),
     get value() {
-      return Number(input.value);
+      return exact;
     },
     set value(number) {
-      input.value = number;
+      exact = inside(number);
+      input.value = exact;
       show();
     },
   };

@@ -1,8 +1,8 @@
 // The gallery: what was drawn, one batch after the other, the newest first.
 
 import { byId, h, icon, reveal } from "./dom.js";
+import { settingsText } from "./drawn.js";
 import { download } from "./pictures.js";
-import { temperatureText } from "./temperature.js";
 import { openViewer } from "./viewer.js";
 
 const SHORT = 6;  // digits of a seed that stand beside the buttons
@@ -88,7 +88,7 @@ function titleOf(pictures) {
   const [first, last] = [pictures[0].settings, pictures.at(-1).settings];
   const seeds = pictures.length === 1 ? `Seed ${first.seed}` : `Seeds ${first.seed} to ${last.seed}`;
   const kind = first.label === null ? null : pictures[0].kind;
-  return [seeds, `temperature ${temperatureText(first.temperature, ", ")}`, kind].filter(Boolean).join(" · ");
+  return [seeds, settingsText(first, " · "), kind].filter(Boolean).join(" · ");
 }
 
 function iconButton(symbol, onclick) {

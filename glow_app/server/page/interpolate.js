@@ -3,7 +3,7 @@
 import { keepSettings } from "./address.js";
 import { ask, askFile } from "./api.js";
 import { byId, reveal } from "./dom.js";
-import { draw, linkOf, settingsOf, wholeNumber } from "./drawn.js";
+import { draw, firstSettings, linkOf, settingsOf, wholeNumber } from "./drawn.js";
 import { DropZone } from "./dropzone.js";
 import { className, focusFirstError, numberField } from "./fields.js";
 import { Player } from "./player.js";
@@ -11,7 +11,6 @@ import { download, faultOf, fromPng, noteOf, readAll, release } from "./pictures
 import { Task } from "./task.js";
 
 const ENDS = ["First picture", "Second picture"];
-const FIRST = [0, 1].map((seed) => ({ seed, temperature: 0.7, label: null }));  // drawn where a visitor has chosen none
 const FILES = { Strip: ["image/png", "png"], GIF: ["image/gif", "gif"], WebP: ["image/webp", "webp"] };
 
 /**
@@ -22,6 +21,7 @@ const FILES = { Strip: ["image/png", "png"], GIF: ["image/gif", "gif"], WebP: ["
 export function startInterpolate(info) {
   const task = new Task(byId("interpolate-task"));
   const ends = [null, null];
+  const firsts = [0, 1].map((seed) => firstSettings(seed, info));  // drawn where a visitor has chosen none
   const zones = ENDS.map(
     (label, end) => new DropZone({ id: `interpolate-${end}`, label, info, onpictures: ([picture]) => set(end, picture) }),
   );
@@ -125,7 +125,7 @@ export function startInterpolate(info) {
   function restore(settings) {
     frames.value = wholeNumber(settings.get("frames"), info.limits.count, 2) ?? frames.value;
     form.elements.path.value = settings.get("path") === "line" ? "line" : "arc";
-    const named = ["first", "second"].map((name, end) => settingsOf(settings.get(name), info) ?? (ends[end] === null ? FIRST[end] : null));
+    const named = ["first", "second"].map((name, end) => settingsOf(settings.get(name), info) ?? (ends[end] === null ? firsts[end] : null));
     if (named.some(Boolean)) drawEnds(named);
     else follow();
   }
@@ -136,7 +136,7 @@ export function startInterpolate(info) {
     else focusFirstError(form);
   });
   form.addEventListener("change", (event) => event.target.matches("[name=frames], [name=path]") && follow());
-  return { setEnd: set, open: () => ends.every((picture) => picture === null) && drawEnds(FIRST), restore };
+  return { setEnd: set, open: () => ends.every((picture) => picture === null) && drawEnds(firsts), restore };
 }
 
 function framesOf({ frames }) {

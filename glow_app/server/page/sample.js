@@ -3,9 +3,10 @@
 import { keepSettings } from "./address.js";
 import { ask } from "./api.js";
 import { byId } from "./dom.js";
-import { LARGEST_SEED, labelOf, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
+import { LARGEST_SEED, guidanceLink, guidanceOf, labelOf, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
 import { chosenClass, fillClasses, focusFirstError, numberField } from "./fields.js";
 import { Batch } from "./gallery.js";
+import { guidanceControl } from "./guidance.js";
 import { openTab } from "./tabs.js";
 import { Task } from "./task.js";
 import { temperatureControl } from "./temperature.js";
@@ -20,7 +21,8 @@ const NEW_SEEDS = 1_000_000;  // as many as anyone draws, and short enough to be
  */
 export function startSample(info, uses) {
   const task = new Task(byId("sample-task"));
-  const temperature = temperatureControl(byId("sample-temperature"), info.num_levels, follow);
+  const temperature = temperatureControl(byId("sample-temperature"), info, follow);
+  const guidance = guidanceControl(byId("sample-guidance"), info, follow);
   const [label, seed, count] = ["sample-label", "sample-seed", "sample-count"].map(byId);
   fillClasses(label, info, "All in turn");
   count.max = info.limits.count;
@@ -32,6 +34,7 @@ export function startSample(info, uses) {
 
   const reuse = (settings) => {
     temperature.value = settings.temperature;
+    guidance.value = settings.guidance;
     seed.value = settings.seed;
     label.value = settings.label ?? "";
     openTab("sample");
@@ -48,7 +51,7 @@ export function startSample(info, uses) {
       return;
     }
     const wanted = { count: number, seed: first ?? newSeed() };
-    // Temperature and class are followed as it is, so that the same seeds once more would be no news.
+    // Temperature, guidance and class are followed as it is, so that the same seeds once more would be no news.
     if (isAsked && drawn?.seed === wanted.seed && drawn.count === number) {
       seed.value = wanted.seed = wanted.seed + number <= Number(seed.max) ? wanted.seed + number : 0;
     }
@@ -67,7 +70,7 @@ export function startSample(info, uses) {
     );
   }
 
-  /** Draw the newest batch again, with temperature and class as they are now. */
+  /** Draw the newest batch again, with temperature, guidance and class as they are now. */
   function follow() {
     if (batch === null) return;
     task.follow(
@@ -82,7 +85,7 @@ export function startSample(info, uses) {
   }
 
   async function picturesOf(wanted, signal) {
-    const settings = { ...wanted, temperature: temperature.value, label: chosenClass(label) };
+    const settings = { ...wanted, temperature: temperature.value, guidance: guidance.value, label: chosenClass(label) };
     const answer = await ask("sample", settings, signal);
     return answer.images.map((one) => pictureOf(one, settings, info));
   }
@@ -90,13 +93,16 @@ export function startSample(info, uses) {
   function keep() {
     const { settings } = batch.pictures[0];
     const text = [settings.temperature].flat().join("-");
-    keepSettings("sample", { ...drawn, temperature: text, class: settings.label });
+    keepSettings("sample", { ...drawn, temperature: text, guidance: guidanceLink(settings.guidance), class: settings.label });
   }
 
   function restore(settings) {
     seed.value = wholeNumber(settings.get("seed"), LARGEST_SEED) ?? seed.value;
     count.value = wholeNumber(settings.get("count"), info.limits.count, 1) ?? count.value;
-    temperature.value = temperatureOf(settings.get("temperature"), info) ?? temperature.value;
+    const wanted = temperatureOf(settings.get("temperature"), info);
+    temperature.value = wanted ?? temperature.value;
+    // A link that names a temperature alone was made at guidance 1.
+    if (wanted !== null || settings.has("guidance")) guidance.value = guidanceOf(settings.get("guidance"), info) ?? guidance.value;
     label.value = labelOf(settings.get("class"), info) ?? "";
     draw(false);
   }

@@ -3,11 +3,10 @@
 import { h } from "./dom.js";
 import { slider } from "./fields.js";
 
-const USUAL = 0.7;
-
 /** Return the control; its value is a number, or a list of one for each level, the finest first. */
-export function temperatureControl(place, numLevels, oninput) {
-  const make = (id, label) => slider({ id, label, min: 0, max: 1.5, step: 0.05, value: USUAL, digits: 2, oninput });
+export function temperatureControl(place, info, oninput) {
+  const { num_levels: numLevels, generation } = info;
+  const make = (id, label) => slider({ id, label, min: 0, max: 1.5, step: 0.05, value: 1, digits: 2, oninput });
   const all = make("temperature", "Temperature");
   const levels = Array.from({ length: numLevels }, (_, level) => make(`temperature-${level}`, levelName(level, numLevels)));
   const several = h("div", { className: "levels", role: "group", "aria-label": "Temperature of each level" });
@@ -26,8 +25,7 @@ export function temperatureControl(place, numLevels, oninput) {
   });
   place.append(all.element, several);
   if (numLevels > 1) place.append(switched);
-  show();
-  return {
+  const control = {
     get value() {
       return toggle.checked ? levels.map((level) => level.value) : all.value;
     },
@@ -38,6 +36,8 @@ export function temperatureControl(place, numLevels, oninput) {
       show();
     },
   };
+  control.value = generation.temperature;
+  return control;
 }
 
 function levelName(level, numLevels) {

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from glow_app.checkpoint import load_model, training_facts
 from glow_app.generation import Direction
+from glow_app.generation_settings import GenerationSettings
 from glow_app.images import png_bytes, to_pil
 from glow_app.model import ImageModel
 from glow_app.server import Limits, create_app
@@ -86,6 +87,15 @@ def site() -> Iterator[Site]:
     model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=3)
     model.class_names = CLASSES
     with served(model, directions=directions_of(model, DIRECTIONS)) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def guided_site() -> Iterator[Site]:
+    """The model of :func:`site`, which recommends settings that lie between the steps of the sliders."""
+    model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=3)
+    model.generation = GenerationSettings((0.5, 0.925), 1.33)
+    with served(model) as site:
         yield site
 
 

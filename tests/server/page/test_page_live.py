@@ -33,6 +33,44 @@ def test_pictures_are_there_and_follow_temperature_and_class(page: Page, site: S
     expect(page.get_by_label("Seed", exact=True)).to_have_value("8")
 
 
+def test_guidance_begins_where_the_model_recommends_and_is_part_of_links(page: Page, guided_site: Site) -> None:
+    turns = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
+    visit(page, guided_site.address)
+    guidance = page.get_by_label("Guidance", exact=True)
+    expect(guidance).to_have_attribute("aria-valuetext", "1.33")
+    expect(page.get_by_role("heading", name="temperature 0.50, 0.93 · guidance 1.33")).to_be_visible()
+    expected = guided_site.model.sample(8, temperature=[0.5, 0.925], seeds=0, labels=turns, guidance=1.33)
+    assert torch.equal(gallery(page), expected)
+    guidance.fill("1.5")
+    expect(page.get_by_role("heading", name="guidance 1.5")).to_be_visible()
+    expected = guided_site.model.sample(8, temperature=[0.5, 0.925], seeds=0, labels=turns, guidance=1.5)
+    assert torch.equal(gallery(page), expected)
+    card = page.locator(".card").nth(1)
+    assert (card.get_by_role("img").first.get_attribute("alt") or "").endswith("temperature 0.50, 0.93, guidance 1.5")
+    with page.expect_download() as download:
+        card.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename == "seed000001_t0.50-0.93_g1.5.png"
+    link = "#sample?count=8&seed=0&temperature=0.5-0.925&guidance=1.5"
+    page.wait_for_url(f"**/{link}")
+    page.goto("about:blank")
+    visit(page, f"{guided_site.address}/{link}")
+    assert torch.equal(gallery(page), expected)
+    page.get_by_role("tab", name="Interpolate").click()
+    page.wait_for_url("**/#interpolate?first=0_0.5-0.925_0_1.33&second=1_0.5-0.925_1_1.33&*")
+
+
+def test_a_link_without_guidance_is_of_the_model_itself(page: Page, guided_site: Site) -> None:
+    visit(page, f"{guided_site.address}/#sample?count=2&seed=4&temperature=0.7")
+    expected = guided_site.model.sample(2, temperature=0.7, seeds=4, labels=torch.tensor([1, 2]))
+    assert torch.equal(gallery(page), expected)
+    expect(page.get_by_label("Guidance", exact=True)).to_have_value("1")
+
+
+def test_guidance_is_for_models_with_classes(page: Page, plain_site: Site) -> None:
+    visit(page, plain_site.address)
+    expect(page.get_by_label("Guidance", exact=True)).to_have_count(0)
+
+
 def test_of_many_temperatures_the_latest_is_drawn_and_the_overtaken_are_not_sent(page: Page, site: Site) -> None:
     visit(page, site.address)
     sent: list[str] = []
