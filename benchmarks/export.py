@@ -64,11 +64,12 @@ def main() -> None:
     for num in arguments.batch_sizes:
         latents = model.base_noise(range(num), 0.7)
         labels = None if classes is None else torch.arange(num) % classes
+        inputs = (latents, None) if labels is None else (latents, labels, torch.ones(num))
         ways: dict[str, Callable[[], object]] = {
             "`model.sample`": partial(model.sample, num, 0.7, 0, labels),
             "`model.decode`": partial(model.decode, latents, labels),
-            "`Sampler`": partial(sampler, latents, labels),
-            **{f"`{name}`": partial(draw, latents, labels) for name, draw in programs.items()},
+            "`Sampler`": partial(sampler, *inputs),
+            **{f"`{name}`": partial(draw, *inputs) for name, draw in programs.items()},
         }
         results[num] = speeds(ways, num, arguments.repeats)
         print(num, results[num], flush=True)

@@ -302,12 +302,17 @@ class ImageModel(Density):
         generators = [image_generator(seed) for seed in seeds]
         first = next(self.parameters())  # once: to look for it takes longer than to draw the noise of a small image
         noise = []
-        for shape, factor in zip(self.flow.latent_shapes, self._temperatures(temperature), strict=True):
+        for shape, factor in zip(self.flow.latent_shapes, self.level_temperatures(temperature), strict=True):
             level = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
             noise.append(factor * level.to(first.device, first.dtype))
         return noise
 
-    def _temperatures(self, temperature: float | Sequence[float]) -> list[float]:
+    def level_temperatures(self, temperature: float | Sequence[float]) -> list[float]:
+        """Return the temperature of each level, given one for all or one per level.
+
+        Raises:
+            ValueError: If there is not one for each, or one is negative or not finite.
+        """
         num_levels = len(self.flow.latent_shapes)
         values = [temperature] * num_levels if isinstance(temperature, (int, float)) else list(temperature)
         if len(values) != num_levels:

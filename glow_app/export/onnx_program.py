@@ -34,8 +34,9 @@ def require_onnx() -> None:
 
 
 def input_names(num_levels: int, num_classes: int | None) -> list[str]:
-    """Return the names of the inputs, in order: those of the file of ``glow encode``, then ``labels``."""
-    return [*(f"level{number}" for number in range(num_levels)), *([] if num_classes is None else ["labels"])]
+    """Return the names of the inputs, in order: those of the file of ``glow encode``, then labels and guidance."""
+    of_classes = [] if num_classes is None else ["labels", "guidance"]
+    return [*(f"level{number}" for number in range(num_levels)), *of_classes]
 
 
 def save_onnx(sampler: Sampler, path: Path) -> None:
@@ -84,8 +85,8 @@ def load_onnx(path: Path) -> Draw:
     session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
 
-    def draw(latents: Sequence[Tensor], labels: Tensor | None) -> Tensor:
-        values = [*latents, *([] if labels is None else [labels])]
+    def draw(latents: Sequence[Tensor], *of_classes: Tensor | None) -> Tensor:
+        values = [*latents, *(one for one in of_classes if one is not None)]
         feed = {name: value.numpy() for name, value in zip(names, values, strict=True)}
         return torch.from_numpy(session.run(["images"], feed)[0])
 

@@ -22,6 +22,7 @@ MAX_LEVELS = 1
 
 BATCH_SIZES = (1, 2, 5)
 TEMPERATURES = (0.7, 1.0)
+GUIDANCES = (1.0, 1.25)
 
 # Of an image's pixels: where more differ between the model in float32 and in float64, rounding decides what it shows.
 MAX_UNSURE = 0.01
@@ -81,7 +82,9 @@ def compare(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     temperatures: Sequence[float] = TEMPERATURES,
 ) -> Parity:
-    """Return how images of ``draw`` compare with those of the model, over batch sizes, temperatures and labels.
+    """Return how images of ``draw`` compare with those of the model, over batch sizes, temperatures and classes.
+
+    Of a class-conditional model every other image is guided.
 
     Args:
         model: On the CPU.
@@ -96,12 +99,18 @@ def compare(
         for size in batch_sizes:
             seeds = range(first, first := first + size)
             latents = model.base_noise(seeds, temperature)
-            labels = None if model.flow.num_classes is None else torch.tensor(seeds) % model.flow.num_classes
-            images = model.decode(latents, labels)
-            exact = wide.decode([level.double() for level in latents], labels)
+            inputs: tuple[Tensor | None, ...] = (None,)
+            context = exact_context = None
+            if model.flow.num_classes is not None:
+                labels = torch.tensor(seeds) % model.flow.num_classes
+                guidance = [GUIDANCES[seed % len(GUIDANCES)] for seed in seeds]
+                inputs = (labels, torch.tensor(guidance, dtype=model.dtype))
+                context, exact_context = (one.flow.embed(labels, guidance) for one in (model, wide))
+            images = model.decode(latents, context=context)
+            exact = wide.decode([level.double() for level in latents], context=exact_context)
             rounded = _differences(model, images, exact)
             sure = (rounded.amax(1) <= MAX_LEVELS) & ((rounded > 0).double().mean(1) <= MAX_UNSURE)
-            found = _differences(model, images, draw(latents, labels))[sure]
+            found = _differences(model, images, draw(latents, *inputs))[sure]
             num_images += len(found)
             num_unsure += size - len(found)
             num_values += found.numel()

@@ -1,9 +1,10 @@
 """A sampler as a program of torch.export."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +14,8 @@ from glow_app.export.sampler import Sampler
 
 __all__ = ["Draw", "load_program", "quiet", "save_program", "trace"]
 
-# From latents and labels to images.
-Draw = Callable[[Sequence[Tensor], Tensor | None], Tensor]
+# From latents to images: of latents and None or, for classes, of latents, labels and guidance.
+Draw = Callable[..., Tensor]
 
 # Of the example. Not 1, which would be taken for the only batch size there is.
 EXAMPLE_SIZE = 2
@@ -23,16 +24,19 @@ EXAMPLE_SIZE = 2
 def trace(sampler: Sampler) -> ExportedProgram:
     """Return the sampler's graph, of pure functions, for every batch size.
 
-    It takes one tensor a level, as a list, and the labels, if the model is class-conditional.
+    It takes one tensor per level, as a list, and None or, if the model is class-conditional, labels and guidance.
     """
     flow = sampler.flow
     dtype = next(flow.parameters()).dtype
     latents = [torch.zeros(EXAMPLE_SIZE, *shape, dtype=dtype) for shape in flow.latent_shapes]
-    labels = None if flow.num_classes is None else torch.zeros(EXAMPLE_SIZE, dtype=torch.int64)
     batch = {0: Dim("batch")}
-    shapes = ([batch] * len(latents), None if labels is None else batch)
+    inputs: tuple[Any, ...] = (latents, None)
+    shapes: tuple[Any, ...] = ([batch] * len(latents), None)
+    if flow.num_classes is not None:
+        inputs = (latents, torch.zeros(EXAMPLE_SIZE, dtype=torch.int64), torch.ones(EXAMPLE_SIZE, dtype=dtype))
+        shapes = ([batch] * len(latents), batch, batch)
     with torch.no_grad(), quiet():
-        program = torch.export.export(sampler, (latents, labels), dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(sampler, inputs, dynamic_shapes=shapes, strict=False)
         # Without the log-determinants, on which no image depends, and what switches autocast off.
         return program.run_decompositions({})
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import ContinuousFlow, FixedAffine, Inverse, MaskedAutoregressive, PixelwiseAffine, Planar
+from glow_app.flows.glow import extrapolate
 from glow_app.likelihood import to_uint8
 from glow_app.model import ImageModel
 from glow_app.nn import ActNormConv2d, MaskedLinear, ZeroConv2d
@@ -31,24 +32,33 @@ class Sampler(nn.Module):
         model: On the CPU; is left as it is.
     Shape:
         latents: One (B, C_l, H_l, W_l) a level; labels: (B,), int64, from 0 to ``num_classes - 1``, or None for an
-        unconditional model; images: (B, C, H, W), uint8.
+        unconditional model; guidance: (B,), of the latents' type, 1 if None, as of
+        :meth:`Glow.embed <glow_app.flows.Glow.embed>`; images: (B, C, H, W), uint8.
     Raises:
         ValueError: If the prior's way to the data is found by iteration, or has too many steps.
     """
+
+    mean: Tensor
 
     def __init__(self, model: ImageModel) -> None:
         super().__init__()
         _require_one_graph(model)
         self.flow = copy.deepcopy(model.flow)
         self.num_bits = model.num_bits
+        if model.flow.embedding is not None:
+            self.register_buffer("mean", model.flow.embedding.weight.detach().mean(0))
         self.flow.thaw()
         _work_out(self.flow)
         self.eval().requires_grad_(False)
 
-    def forward(self, latents: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self, latents: Sequence[Tensor], labels: Tensor | None = None, guidance: Tensor | None = None
+    ) -> Tensor:
         """Return the images of ``latents``."""
-        # Not by Glow.embed, which looks at the labels' values.
+        # Not by Glow.embed, which looks at the values of labels and guidance.
         context = None if self.flow.embedding is None else self.flow.embedding(labels)
+        if context is not None and guidance is not None:
+            context = extrapolate(context, self.mean, guidance)
         return to_uint8(self.flow.decode(latents, context), self.num_bits)
 
 

@@ -22,6 +22,7 @@ __all__ = ["DESCRIPTION_NAME", "SAMPLER_FORMATS", "save_sampler"]
 
 DESCRIPTION_NAME = "sampler.json"
 FORMAT = "glow-sampler/1"
+GUIDED = "1 is the model itself; above 1 classes are clearer, and images are no longer samples of its distribution"
 
 
 class _Format(NamedTuple):
@@ -38,7 +39,7 @@ SAMPLER_FORMATS: Mapping[str, _Format] = {
         "sampler.pt2",
         save_program,
         load_program,
-        "draw = torch.export.load('sampler.pt2').module(); images = draw({latents}, {labels})",
+        "draw = torch.export.load('sampler.pt2').module(); images = draw({latents}, {others})",
     ),
     "onnx": _Format(
         "sampler.onnx",
@@ -103,10 +104,11 @@ def _describe(model: ImageModel, kind: str, file: Path, parity: Parity) -> dict[
     ]
     if flow.num_classes is not None:
         inputs.append({"name": "labels", "shape": ["batch"], "dtype": "int64", "from": 0, "to": flow.num_classes - 1})
+        inputs.append({"name": "guidance", "shape": ["batch"], "dtype": dtype, "from": 0})
     latents = ", ".join(names[: len(flow.latent_shapes)])
     use = SAMPLER_FORMATS[kind].use.format(
         latents=f"[{latents}]",
-        labels="None" if flow.num_classes is None else "labels",
+        others="None" if flow.num_classes is None else "labels, guidance",
         feed=", ".join(f"'{name}': {name}" for name in names),
     )
     return {
@@ -119,9 +121,9 @@ def _describe(model: ImageModel, kind: str, file: Path, parity: Parity) -> dict[
         "num_classes": flow.num_classes,
         "class_names": list(model.class_names),
         "num_bits": model.num_bits,
-        "temperature": model.generation.to_plain()["temperature"],
-        "noise": "each level is standard normal noise of its shape times the temperature, one for all levels or one "
-        "for each; level0 is the finest",
+        "temperature": model.level_temperatures(model.generation.temperature),
+        "noise": "each level is standard normal noise of its shape times its temperature; level0 is the finest",
+        **({} if flow.num_classes is None else {"guidance": model.generation.guidance, "guided": GUIDED}),
         "use": use,
         "check": {**asdict(parity), "share": parity.share},
     }

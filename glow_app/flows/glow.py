@@ -24,7 +24,7 @@ from glow_app.nn import Conditioner, ConvConditioner
 from glow_app.parts import Part, describe_part
 from glow_app.priors import GaussianPrior
 
-__all__ = ["Glow"]
+__all__ = ["Glow", "extrapolate"]
 
 # The bijection, and how many parameters its conditioner gives for each value that it changes.
 COUPLINGS: dict[str, tuple[Callable[[int, Conditioner], Bijection], int]] = {
@@ -185,9 +185,20 @@ class Glow(MultiscaleFlow):
         embedded: Tensor = self.embedding(labels)
         if all(factor == 1 for factor in factors):
             return embedded
-        mean = self.embedding.weight.mean(0)
-        weights = torch.tensor(factors, dtype=embedded.dtype, device=embedded.device)[:, None]
-        return torch.where(weights == 1, embedded, mean + weights * (embedded - mean))
+        weights = torch.tensor(factors, dtype=embedded.dtype, device=embedded.device)
+        return extrapolate(embedded, self.embedding.weight.mean(0), weights)
+
+
+def extrapolate(embedded: Tensor, mean: Tensor, guidance: Tensor) -> Tensor:
+    """Return the guided context of embeddings, (B, E): they themselves, to the last bit, where the guidance is 1.
+
+    Args:
+        embedded: (B, E), of the labels.
+        mean: (E,), of all classes.
+        guidance: (B,) or (1,).
+    """
+    factors = guidance[:, None]
+    return torch.where(factors == 1, embedded, mean + factors * (embedded - mean))
 
 
 def _steps_of_level(num_steps: int | Sequence[int], num_levels: int) -> list[int]:

@@ -11,6 +11,7 @@ from registry import tiny_model
 
 from glow_app.export import save_sampler
 from glow_app.generation import sample_batches
+from glow_app.generation_settings import GenerationSettings
 from glow_app.model import ImageModel
 
 
@@ -30,8 +31,10 @@ def test_a_seed_is_the_image_of_glow_sample(
     num_classes: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model(image_shape=(1, 8, 4), num_steps=1, num_classes=num_classes)
+    guidance = 1.0 if num_classes is None else 1.25
+    model.generation = GenerationSettings((0.7, 0.9), guidance)
     found = run_example("torch.export", model, "torch-export", tmp_path / "exported", monkeypatch)
-    expected = torch.stack([image for _, image in sample_batches(model, 16, 0.7, 7)])
+    expected = torch.stack([image for _, image in sample_batches(model, 16, [0.7, 0.9], 7, guidance=guidance)])
     assert torch.equal(found, expected)
 
 

@@ -53,23 +53,34 @@ def folder_with(model: ImageModel, kind: str, folder: Path) -> tuple[write.Draw,
     return SAMPLER_FORMATS[kind].load(folder / description["program"]["file"]), description
 
 
+def of_classes(model: ImageModel, num: int) -> tuple[tuple[Tensor | None, ...], Tensor | None]:
+    """Return what a program takes beside latents, and the context that the model makes of it."""
+    if model.flow.num_classes is None:
+        return (None,), None
+    labels, guidance = torch.arange(num) % model.flow.num_classes, [1.0, 1.4, 0.5, 2.0, 1.0, 1.1, 1.2, 1.0, 1.3][:num]
+    return (labels, torch.tensor(guidance, dtype=model.dtype)), model.flow.embed(labels, guidance)
+
+
 @pytest.mark.parametrize(("kind", "arguments"), CASES)
 def test_a_program_draws_what_its_model_draws(kind: str, arguments: dict[str, Any], tmp_path: Path) -> None:
     model = tiny_model(**arguments)
     draw, description = folder_with(model, kind, tmp_path / "sampler")
     for num, temperature in ((1, 0.7), (2, 1.0), (9, 0.7)):
         latents = model.base_noise(range(100, 100 + num), temperature)
-        labels = None if model.flow.num_classes is None else torch.arange(num) % model.flow.num_classes
-        images, expected = draw(latents, labels), model.decode(latents, labels)
+        inputs, context = of_classes(model, num)
+        images, expected = draw(latents, *inputs), model.decode(latents, context=context)
         assert images.dtype == torch.uint8
         # By torch to the last bit; onnxruntime may add in another order.
         assert torch.equal(images, expected) if kind == "torch-export" else (images != expected).double().mean() < 0.01
     assert description["model"] == model_hash(model)
-    assert [tuple(one["shape"][1:]) for one in description["inputs"] if one["name"] != "labels"] == [
+    assert [tuple(one["shape"][1:]) for one in description["inputs"] if one["name"][:5] == "level"] == [
         *model.flow.latent_shapes
     ]
     assert description["num_classes"] == model.flow.num_classes
-    assert (description["inputs"][-1]["name"] == "labels") == (model.flow.num_classes is not None)
+    names = [one["name"] for one in description["inputs"] if one["name"][:5] != "level"]
+    assert names == ([] if model.flow.num_classes is None else ["labels", "guidance"])
+    assert description["temperature"] == [0.7] * len(model.flow.latent_shapes)
+    assert description.get("guidance") == (None if model.flow.num_classes is None else 1.0)
     assert description["num_bits"] == model.num_bits
     assert description["check"]["num_images"] + description["check"]["num_unsure"] == 16
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(
