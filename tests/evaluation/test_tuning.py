@@ -43,4 +43,11 @@ def test_recall_bounds_what_a_low_fid_may_cost() -> None:
     own, best = found.trials[0], found.best
     assert best.recall >= 0.9 * own.recall
     assert {one.settings.guidance for one in found.trials} == {1.0}
-    assert best.fid == min(one.fid for one in found.trials if one.recall >= 0.9 * own.recall)
+    assert best.fid <= 1.01 * min(one.fid for one in found.trials if one.recall >= 0.9 * own.recall)
+
+
+def test_settings_nearer_to_the_grid_go_before_a_difference_that_is_noise() -> None:
+    def draw(settings: GenerationSettings) -> Tensor:
+        return points(1) + 1.0 + 1e-4 * sum(temperatures(settings))
+
+    assert tune(draw, points(0), 2, True).best.settings == GenerationSettings(1.0, 1.0)
