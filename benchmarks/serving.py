@@ -155,7 +155,8 @@ def resident(process: int) -> float:
 
 def check(address: str, model: ImageModel) -> None:
     """Compare images with those of `glow sample`."""
-    for seed, expected in sample_batches(model, 16, 0.7, 100):
+    settings = model.generation
+    for seed, expected in sample_batches(model, 16, settings.temperature, 100, guidance=settings.guidance):
         answer = httpx.post(f"{address}/v1/sample", json={"seed": seed}, timeout=60).json()
         with Image.open(io.BytesIO(base64.b64decode(answer["images"][0]["image"]))) as picture:
             pixels = np.asarray(picture).reshape(expected.permute(1, 2, 0).shape)

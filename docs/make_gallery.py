@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-PAGES = ["gallery.md", "interpolate.md", "edit.md", "find-odd-images.md"]
+PAGES = ["gallery.md", "sample.md", "interpolate.md", "edit.md", "find-odd-images.md"]
 LARGEST = 200_000  # bytes of a picture
 # Commands that a page shows without running them: they are about files that nobody has.
 SOMEONE_ELSES = ("my_pictures", "runs/mine/TIME")

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from glow_app.checkpoint import load_density, load_model
     from glow_app.flows import Glow
+    from glow_app.generation_settings import GenerationSettings
     from glow_app.model import ImageModel
     from glow_app.pretrained import load_pretrained, save_pretrained
     from glow_app.vector_model import VectorModel
 
 __all__ = [
+    "GenerationSettings",
     "Glow",
     "ImageModel",
     "VectorModel",
@@ -28,6 +30,7 @@ __all__ = [
 __version__ = version("glow-app")
 
 _HOMES = {
+    "GenerationSettings": "glow_app.generation_settings",
     "Glow": "glow_app.flows",
     "ImageModel": "glow_app.model",
     "VectorModel": "glow_app.vector_model",

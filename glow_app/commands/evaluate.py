@@ -239,7 +239,7 @@ def _inverse(model: "ImageModel", images: "ImageSet", arguments: argparse.Namesp
 
 
 def _row(name: str, *cells: str) -> str:
-    return f"{name:<{WIDTH}}" + "".join(f"{cell:<36}" for cell in cells).rstrip()
+    return f"{name:<{WIDTH}}" + "".join(f"{cell:<35} " for cell in cells).rstrip()
 
 
 def _finite(value: Any) -> Any:
