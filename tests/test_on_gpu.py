@@ -126,14 +126,16 @@ def test_gradients_are_the_same_in_every_memory_mode(memory: Memory) -> None:
 
 @pytest.mark.skipif(not IS_CUDA, reason="of CUDA's streams")
 @pytest.mark.parametrize("narrow", [False, True], ids=["float32", "bfloat16"])
-def test_a_step_never_waits_for_the_device(narrow: bool) -> None:
-    model = tiny_model().to(DEVICE)
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_a_step_never_waits_for_the_device(narrow: bool, num_classes: int | None) -> None:
+    model = tiny_model(num_classes=num_classes).to(DEVICE)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    images = random_images(8).to(DEVICE)
+    images, labels = random_images(8).to(DEVICE), labels_of(model, 8)
+    labels = None if labels is None else labels.to(DEVICE)
 
     def step() -> None:
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=narrow):
-            loss = model(images).mean()
+            loss = model(images, labels).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
