@@ -77,9 +77,12 @@ def test_a_training_step_is_counted_as_measured(flow: Callable[[], Glow], size: 
 
     def measure(size: int) -> int:
         step(model, size)  # what the first step of a process alone holds is not the model's
-        model.zero_grad()
-        gc.collect()
-        return peak_memory(lambda: step(model, size))
+        found = []
+        for _ in range(2):  # the lower one: what other tests have left may be let go, and come anew, meanwhile
+            model.zero_grad()
+            gc.collect()
+            found.append(peak_memory(lambda: step(model, size)))
+        return min(found)
 
     shapes = ShapesOnly(model)
     counted, measured = shapes.count(step, size), measure(size)

@@ -158,22 +158,22 @@ def train_loader(
 def first_examples(batches: Iterable[T], num_ranks: int = 1) -> T:
     """Return the first training examples of one rank as one batch, to initialise a model from.
 
-    On all ranks together 512, or fewer if they are large: as many values as 512 colour images of 32x32 have, so that
-    they fit into memory where a training batch does. At least one batch, and whole batches.
+    Of images on all ranks together 512, or fewer if they are large: as many values as 512 colour images of 32x32 have,
+    so that they fit into memory where a training batch does. At least one batch, and whole batches. Of vectors one
+    batch, which tells their mean and deviation.
 
     Args:
-        batches: Tensors, or tuples of tensors.
+        batches: Tensors of vectors, or tuples of images and labels.
         num_ranks: Number of ranks that take as many.
     """
     taken: list[Any] = []
-    num_examples = num_values = 0
+    num_images = num_values = 0
     for batch in batches:
+        if isinstance(batch, Tensor):
+            return batch
         taken.append(batch)
-        examples = batch if isinstance(batch, Tensor) else batch[0]  # type: ignore[index]
-        num_examples += num_ranks * len(examples)
-        num_values += num_ranks * examples.numel()
-        if num_examples >= NUM_FIRST or num_values >= NUM_FIRST * 3 * 32 * 32:
+        num_images += num_ranks * len(taken[-1][0])
+        num_values += num_ranks * taken[-1][0].numel()
+        if num_images >= NUM_FIRST or num_values >= NUM_FIRST * 3 * 32 * 32:
             break
-    if isinstance(taken[0], Tensor):
-        return torch.cat(taken)  # type: ignore[return-value]
     return tuple(map(torch.cat, zip(*taken, strict=True)))  # type: ignore[return-value]

@@ -174,6 +174,8 @@ class Service:
         """
         if guidance not in (None, 1) and self.model.flow.num_classes is None:
             raise ApiError(422, "invalid_request", "guidance: this model has no classes; leave it out")
+        if temperature is not None:
+            self.temperatures(temperature)
         settings = self.model.generation.override(temperature, guidance)
         self.temperatures(settings.temperature)
         return settings

@@ -104,5 +104,6 @@ def test_the_first_examples_are_whole_batches_up_to_a_number_of_them() -> None:
     assert labels.unique().tolist() == [0, 1, 2, 3, 4, 5]
     assert len(first_examples(small, num_ranks=3)[0]) == 200
     assert len(first_examples(small[:2])[0]) == 200
-    assert len(first_examples([torch.zeros(4, 3, 128, 128)] * 20)) == 32
-    assert len(first_examples([torch.zeros(80, 3, 256, 256)] * 2)) == 80
+    assert len(first_examples([(torch.zeros(4, 3, 128, 128),)] * 20)[0]) == 32
+    assert len(first_examples([(torch.zeros(80, 3, 256, 256),)] * 2)[0]) == 80
+    assert len(first_examples([torch.zeros(50, 2)] * 20)) == 50
