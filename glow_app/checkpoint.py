@@ -32,7 +32,7 @@ CHECKPOINT_KEY = "glow_app"
 MODEL_PREFIX = "model."
 # Where Lightning leaves the arguments of the data module; of these, what decides which images a split holds.
 DATA_KEY = "datamodule_hyper_parameters"
-DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit")
+DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit", "count")
 _OF_TENSORS = ("state_dict", "optimizer_states", "current_model_state")
 _MOST_VALUES, _MOST_FACTS = 10**6, 20_000  # of a checkpoint, wherever they stand, and of what is beside its tensors
 DATA_PLACES = ("root", "cache_dir")

@@ -17,8 +17,8 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
     epoch. Images stay uint8 until the model has them.
 
     Args:
-        source: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "shards", or "hf://NAME" of a data set on the
-            Hugging Face hub.
+        source: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "shards", "faces" (rendered), or "hf://NAME" of
+            a data set on the Hugging Face hub.
         image_shape: (C, H, W) of the images; C is 1 (grey) or 3 (RGB).
         root: The image folder, the folder or address of the shards, or where the data set's files lie.
         batch_size: Training images per step and rank.
@@ -33,6 +33,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         cache_dir: Where decoded folders and fetched shards are kept.
         cache_gb: How many gigabytes of fetched shards are kept.
         limit: Use only so many images of every split.
+        count: Faces that source "faces" renders, of all splits together; 10,000 when None.
     Shape:
         Batches are images, uint8 (B, C, H, W), and labels, int64 (B,).
     Raises:
@@ -57,6 +58,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         cache_dir: str | None = None,
         cache_gb: float = 50.0,
         limit: int | None = None,
+        count: int | None = None,
     ) -> None:
         super().__init__()
         # Plain types only: these go into every checkpoint.
@@ -66,7 +68,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         self.save_hyperparameters()
 
     def prepare_data(self) -> None:
-        """Download, decode a folder or fetch an index into the cache, on one process before the others need it."""
+        """Download, decode a folder, render faces or fetch an index, on one process before the others need it."""
         if self.hparams["download"] or is_prepared(self.hparams["source"]):
             for split in self._splits(self.trainer.state.fn if self.trainer else "fit"):
                 self._load(split)
@@ -106,7 +108,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
     def _load(self, split: Split) -> ImageSet:
         names = (
             "root", "download", "seed", "validation_fraction", "test_fraction", "resize", "cache_dir", "cache_gb",
-            "limit",
+            "limit", "count",
         )  # fmt: skip
         options = {name: self.hparams[name] for name in names}
         return load_split(self.hparams["source"], split, self.hparams["image_shape"], **options)

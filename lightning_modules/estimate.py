@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +15,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from glow_app.bijections import Memory
+from glow_app.data.faces.source import USUAL_COUNT
 from glow_app.data.folder import split_layout
 from glow_app.data.listing import list_images
 from glow_app.data.splits import split_indices
@@ -139,7 +140,7 @@ def main(command: str, arguments: list[str]) -> None:
         found = estimate(module, size, trainer.strategy.root_device, trainer.precision_plugin.train_step_context)
         _print(found, size, f"{trainer.precision} on {trainer.strategy.root_device}", module.model.flow.memory)
         _print_time(found, size, trainer, num_images)
-        if num_images is not None and data.hparams["source"] != "folder":
+        if num_images is not None and data.hparams["source"] not in ("folder", "faces"):
             _print_loading(data, size / found.step_seconds)
 
 
@@ -147,6 +148,8 @@ def _num_images(data: ImageDataModule) -> int | None:
     try:
         if data.hparams["source"] == "folder" and data.hparams["root"] is not None:
             return _listed(data)
+        if data.hparams["source"] == "faces":
+            return _to_train(data, data.hparams["count"] or USUAL_COUNT)
         return data.num_images("train")
     except (FileNotFoundError, ValueError) as error:
         print(f"images               not there yet: {error}")
@@ -157,8 +160,13 @@ def _listed(data: ImageDataModule) -> int:
     """Return about how many images of a folder are for training, without decoding them."""
     listing = list_images(Path(data.hparams["root"]).expanduser())
     parts = split_layout(listing)
+    return _to_train(data, len(parts.get("train", listing).files), parts)
+
+
+def _to_train(data: ImageDataModule, count: int, official: Container[str] = ()) -> int:
+    """Return how many of so many images are for training, without loading them."""
     cut = {name: data.hparams[name] for name in ("seed", "validation_fraction", "test_fraction")}
-    rows = split_indices(len(parts.get("train", listing).files), "train", **cut, official=parts)
+    rows = split_indices(count, "train", **cut, official=official)
     return len(rows[: data.hparams["limit"]])
 
 

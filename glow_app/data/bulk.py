@@ -21,6 +21,7 @@ from glow_app.data.request import Resize
 from glow_app.progress import tracked
 
 T = TypeVar("T")
+C = TypeVar("C")
 
 _CHUNK_BYTES = 8 << 20
 _CHUNK_FILES = 256
@@ -69,25 +70,38 @@ def read_listing(
         doing: What is done to them, for the progress on a terminal.
     """
     count = len(listing.files)
-    forked = count >= _WORTH_PROCESSES and _can_fork()
-    chunks: DataLoader[Chunk[T]] = DataLoader(
-        _Files(listing, read),
-        batch_size=num_files,
+    forked = count >= _WORTH_PROCESSES and can_fork()
+    processes = min(16, len(os.sched_getaffinity(0))) if forked else 0
+    chunks = in_chunks(_Files(listing, read), num_files, processes)
+    is_long = count > _WORTH_PROGRESS
+    yield from tracked(chunks, -(-count // num_files), f"{doing} {count:,} images") if is_long else chunks
+
+
+def in_chunks(items: Dataset[C], size: int, processes: int) -> Iterator[C]:
+    """Yield what a data set returns for its indices, so many at a time, in order.
+
+    Args:
+        items: Returns one chunk for a list of indices.
+        size: Indices a chunk.
+        processes: Forked processes that do the work; 0 for the caller's own.
+    """
+    yield from DataLoader(
+        items,
+        batch_size=size,
         collate_fn=_as_is,
-        num_workers=min(16, len(os.sched_getaffinity(0))) if forked else 0,
-        multiprocessing_context="fork" if forked else None,
+        num_workers=processes,
+        multiprocessing_context="fork" if processes else None,
         worker_init_fn=_end_with_parent,
         generator=torch.Generator(),  # or a run that decodes would draw otherwise than one that finds the cache
     )
-    is_long = count > _WORTH_PROGRESS
-    yield from tracked(chunks, len(chunks), f"{doing} {count:,} images") if is_long else chunks
 
 
 def _decode(path: Path, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
     return decode_file(path, image_shape, resize)
 
 
-def _can_fork() -> bool:
+def can_fork() -> bool:
+    """Return whether this process may fork others to do its work."""
     # A daemonic process, such as a loader worker, may not have children.
     return sys.platform == "linux" and not multiprocessing.current_process().daemon
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 CACHE_VERSION = 1
 _Shape = tuple[int, int, int]
+_Images = Sequence[np.ndarray] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ def decoded_folder(
     """
     cache_dir = default_cache_dir() if cache_dir is None else cache_dir.expanduser()
     entry = cache_dir / cache_key(listing, image_shape, resize)
-    found = _read_entry(entry, image_shape)
+    found = read_entry(entry, image_shape)
     if found is None:
         try:
-            found = _build_entry(entry, listing, image_shape, resize)
+            found = build_entry(entry, image_shape, lambda path: _fill(path, listing, image_shape, resize))
         except OSError as error:  # decoding reports its own errors: this one is about the cache
             warnings.warn(
                 f"cannot write the image cache ({error}); decoding in memory, for this process only; "
@@ -87,7 +88,13 @@ def cache_key(listing: FolderListing, image_shape: _Shape, resize: Resize) -> st
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _read_entry(entry: Path, image_shape: _Shape) -> DecodedFolder | None:
+def read_entry(entry: Path, image_shape: _Shape) -> DecodedFolder | None:
+    """Return what an entry of the cache holds; None if it is not there or damaged.
+
+    Args:
+        entry: Its directory.
+        image_shape: Of the images.
+    """
     if not entry.exists():
         return None
     try:
@@ -104,43 +111,75 @@ def _read_entry(entry: Path, image_shape: _Shape) -> DecodedFolder | None:
     return DecodedFolder(images, names, skipped)
 
 
-def _build_entry(entry: Path, listing: FolderListing, image_shape: _Shape, resize: Resize) -> DecodedFolder:
+def build_entry(entry: Path, image_shape: _Shape, fill: Callable[[Path], dict[str, object]]) -> DecodedFolder:
+    """Build an entry in a directory of its own, rename it to its place and return what it holds.
+
+    Args:
+        entry: Its directory.
+        image_shape: Of the images.
+        fill: Called with the path of the array to write; returns the manifest, with at least "count", "files" and
+            "skipped".
+    Raises:
+        OSError: If the cache cannot be written.
+    """
     entry.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile: its directories are closed to others, which would follow the entry into a shared cache.
     building = entry.parent / f".building-{uuid.uuid4().hex}"
     building.mkdir()
     try:
-        names, skipped = _write_images(building / "images.npy", listing, image_shape, resize)
-        _require_images(listing, names, skipped)
-        manifest = _manifest(listing, names, skipped, image_shape, resize)
+        manifest = fill(building / "images.npy")
         (building / "manifest.json").write_text(json.dumps(manifest), "utf-8")
         _publish(building, entry, image_shape)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    built = _read_entry(entry, image_shape)
+    built = read_entry(entry, image_shape)
     if built is None:
         raise OSError(f"{entry} cannot be read back")
     return built
 
 
-def _write_images(
-    path: Path, listing: FolderListing, image_shape: _Shape, resize: Resize
-) -> tuple[list[str], list[tuple[str, str]]]:
-    """Append chunk after chunk; the header is written again at the end, when it is known how many were readable."""
-    names: list[str] = []
-    skipped: list[tuple[str, str]] = []
+def write_array(path: Path, image_shape: _Shape, most: int, chunks: Iterable[_Images]) -> None:
+    """Write images as an array of NumPy while they come, chunk after chunk.
+
+    Args:
+        path: Of the file.
+        image_shape: Of each image.
+        most: How many there are at most.
+        chunks: uint8 images, one chunk at a time.
+    """
+    count = 0
     with open(path, "wb") as file:
-        start = _write_header(file, len(listing.files), image_shape)
-        for chunk in decode_listing(listing, image_shape, resize):
-            file.writelines(image.tobytes() for image in chunk.values)
-            names += chunk.names
-            skipped += chunk.skipped
+        start = _write_header(file, most, image_shape)
+        for chunk in chunks:
+            file.writelines(image.tobytes() for image in chunk)
+            count += len(chunk)
         file.seek(0)
         # NumPy pads the header so that the first axis may change without moving the data.
-        if _write_header(file, len(names), image_shape) != start:
+        if _write_header(file, count, image_shape) != start:
             raise OSError(f"the header of {path} changed its length")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _fill(path: Path, listing: FolderListing, image_shape: _Shape, resize: Resize) -> dict[str, object]:
+    names, skipped = _write_images(path, listing, image_shape, resize)
+    _require_images(listing, names, skipped)
+    return _manifest(listing, names, skipped, image_shape, resize)
+
+
+def _write_images(
+    path: Path, listing: FolderListing, image_shape: _Shape, resize: Resize
+) -> tuple[list[str], list[tuple[str, str]]]:
+    names: list[str] = []
+    skipped: list[tuple[str, str]] = []
+
+    def read() -> Iterator[list[np.ndarray]]:
+        for chunk in decode_listing(listing, image_shape, resize):
+            names.extend(chunk.names)
+            skipped.extend(chunk.skipped)
+            yield chunk.values
+
+    write_array(path, image_shape, len(listing.files), read())
     return names, skipped
 
 
@@ -176,7 +215,7 @@ def _publish(building: Path, entry: Path, image_shape: _Shape) -> None:
             os.rename(building, entry)
             return
         except OSError:
-            if _read_entry(entry, image_shape) is not None:
+            if read_entry(entry, image_shape) is not None:
                 return  # another process was first
             if attempt == 3 or not entry.exists():
                 raise

@@ -60,6 +60,7 @@ class SplitRequest:
     cache_dir: Path | None = None
     cache_gb: float = 50.0
     limit: int | None = None
+    count: int | None = None
 
     def __post_init__(self) -> None:
         check_cut(self.split, self.validation_fraction, self.test_fraction, self.limit, noun="images")
@@ -67,6 +68,8 @@ class SplitRequest:
             raise ValueError(f"unknown resize {self.resize!r}; use one of {', '.join(get_args(Resize))}")
         if not self.cache_gb > 0:
             raise ValueError(f"cache_gb is {self.cache_gb}; expected a number of gigabytes above 0")
+        if self.count is not None and self.count < 1:
+            raise ValueError(f"count is {self.count}; expected at least 1, or None for the usual number")
         self._check_shape()
 
     def _check_shape(self) -> None:

@@ -8,6 +8,7 @@ from typing import cast
 
 from glow_app.data.base import ImageSet
 from glow_app.data.digits import load_digits_split
+from glow_app.data.faces.source import load_faces
 from glow_app.data.folder import load_folder
 from glow_app.data.hub import load_hub
 from glow_app.data.request import Resize, Split, SplitRequest
@@ -30,12 +31,13 @@ SOURCES: dict[str, Callable[[SplitRequest], ImageSet]] = {
     "cifar10": partial(_load_by_torchvision, "load_cifar10"),
     "folder": load_folder,
     "shards": load_shards,
+    "faces": load_faces,
 }
 
 
 def is_prepared(source: str) -> bool:
     """Return whether the first who loads a source leaves something on the disk that others only have to read."""
-    return source in ("folder", "shards") or source.startswith(HUB)
+    return source in ("folder", "shards", "faces") or source.startswith(HUB)
 
 
 def load_split(
@@ -52,6 +54,7 @@ def load_split(
     cache_dir: str | Path | None = None,
     cache_gb: float = 50.0,
     limit: int | None = None,
+    count: int | None = None,
 ) -> ImageSet:
     """Load one split of an image source as uint8 images of one shape.
 
@@ -60,7 +63,7 @@ def load_split(
     everything and are the same in every run. Images that already have the wanted shape keep their bytes.
 
     Args:
-        source: One of ``SOURCES``: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "shards"; or
+        source: One of ``SOURCES``: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "shards", "faces"; or
             "hf://NAME[:CONFIGURATION][@REVISION]", a data set of images on the Hugging Face hub.
         split: "train", "validation" or "test".
         image_shape: Wanted (C, H, W), C being 1 (grey) or 3 (RGB).
@@ -76,6 +79,7 @@ def load_split(
             ``~/.cache/glow/folders``).
         cache_gb: How many gigabytes of fetched shards are kept.
         limit: Keep only the first so many images of the split, in seeded order.
+        count: Faces that source "faces" renders, of all splits together (default 10,000).
     Raises:
         ValueError: If an argument is out of range, a file damaged, or there are too few images for the split.
         FileNotFoundError: If the data is not there.
@@ -87,6 +91,8 @@ def load_split(
         close = difflib.get_close_matches(source, SOURCES, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"unknown source {source!r}; {hint}known are {', '.join(SOURCES)} and hf://NAME")
+    if count is not None and source != "faces":
+        raise ValueError(f"count is how many faces source 'faces' renders, and the source is {source!r}; use limit")
     request = SplitRequest(
         split=split,
         image_shape=cast(tuple[int, int, int], tuple(image_shape)),
@@ -100,5 +106,6 @@ def load_split(
         cache_dir=None if cache_dir is None else Path(cache_dir),
         cache_gb=cache_gb,
         limit=limit,
+        count=count,
     )
     return load_hub(request) if source.startswith(HUB) else SOURCES[source](request)

@@ -1,0 +1,179 @@
+"""A face as a picture.
+
+The drawings are the Avataaars by Pablo Stanley (https://avataaars.com), free for personal and commercial use, in the
+files of ``python-avatars`` by Ibon (MIT); ``resvg-py`` renders them. Colours and composition are this module's.
+"""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from glow_app.data.faces.colours import background_colours, clothes_colour, hair_colour, hat_colour, skin_colour
+from glow_app.data.faces.face import Face
+from glow_app.data.faces.parts import COLOUR, body, part
+
+__all__ = ["DRAWING_VERSION", "face_svg", "render_face"]
+
+# Raise it when a face of the same seed and index looks different from before.
+DRAWING_VERSION = 1
+
+_SMILES = ["smile", "twinkle", "big_smile"]
+_OTHER_MOUTHS = ["serious", "concerned", "default", "disbelief", "sad"]
+_OPEN_EYES = ["default", "default", "side", "squint", "surprised"]
+_CLOSED_EYES = ["closed", "happy"]
+_NOSES = ["default", "small", "wide"]
+_EYEBROWS = [
+    "default", "default_natural", "flat_natural", "frown_natural", "raised_excited", "raised_excited_natural",
+    "sad_concerned", "sad_concerned_natural", "up_down", "up_down_natural",
+]  # fmt: skip
+_SHORT_HAIR = [
+    "buzzcut", "caesar", "caesar_side_part", "frizzle", "fro", "mohawk", "mowgli", "pixie", "pompadour", "quiff",
+    "short_curly", "short_dreads_1", "short_dreads_2", "short_flat", "short_round", "short_waved", "sides", "elvis",
+]  # fmt: skip
+_LONG_HAIR = [
+    "big_hair", "bob", "curvy", "dreads", "long_not_too_long", "loose_hair",
+    "mia_wallace", "straight_1", "straight_strand", "twist_long_hair", "twist_long_hair_2", "wick", "wild",
+]  # fmt: skip
+_BEARDS = ["beard_light", "beard_magestic", "beard_medium", "wick_beard"]
+_HATS = ["hat", "turban", "winter_hat_1", "winter_hat_2", "winter_hat_3", "winter_hat_4"]
+_GLASSES = ["prescription_01", "prescription_02", "round"]
+_SUNGLASSES = ["kurt", "sunglasses", "sunglasses_2", "wayfarers", "wayfarers_2"]
+_CLOTHES = [
+    "blazer_shirt", "blazer_sweater", "collar_sweater", "hoodie", "overall", "shirt_crew_neck", "shirt_scoop_neck",
+    "shirt_v_neck",
+]  # fmt: skip
+
+# Of the drawing's 264 x 280: the uppermost 6 % left off, and from there a square of 80 % of the width.
+_LEFT, _TOP, _SIDE = 26.4, 16.8, 211.2
+# Hair and hats that would leave the square: half their width and their upper end; they are drawn smaller.
+_LARGE = {
+    "big_hair": (117, 13), "curvy": (107, 16), "dreads": (121, 14), "elvis": (66, -4), "frizzle": (58, 9),
+    "fro": (116, 0), "hat": (122, 2), "loose_hair": (123, 9), "mohawk": (18, 14), "mowgli": (96, 7),
+    "pompadour": (57, 1), "quiff": (70, 1), "short_curly": (60, 9), "short_dreads_2": (96, 0), "short_waved": (62, 10),
+    "turban": (84, 3), "wild": (100, 10), "winter_hat_2": (72, 0), "winter_hat_3": (69, 0),
+    "winter_hat_4": (69, 4),
+}  # fmt: skip
+_MIDDLE = (132, 100)
+# Hair above this height is under the hat.
+_BRIM = 66
+# How many times larger a face is rendered than it is kept.
+_TIMES = 2
+
+
+def render_face(face: Face, side: int) -> np.ndarray:
+    """Render a face: larger than asked for, then reduced by the mean of blocks.
+
+    Args:
+        face: What to draw.
+        side: Height and width in pixels.
+    Shape:
+        uint8 (3, side, side).
+    Raises:
+        ValueError: If ``python-avatars`` or ``resvg-py`` is not installed.
+    """
+    try:
+        import resvg_py
+    except ImportError as error:
+        raise ValueError("source 'faces' needs resvg-py; run: pip install 'glow-app[faces]'") from error
+    png = resvg_py.svg_to_bytes(
+        svg_string=face_svg(face), width=_TIMES * side, height=_TIMES * side, skip_system_fonts=True
+    )
+    pixels = np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"), dtype=np.uint32)
+    blocks = pixels.reshape(side, _TIMES, side, _TIMES, 3).sum(axis=(1, 3))
+    return ((blocks + _TIMES**2 // 2) // _TIMES**2).astype(np.uint8).transpose(2, 0, 1)
+
+
+def face_svg(face: Face) -> str:
+    """Return a face as SVG."""
+    layers = [
+        _background(face),
+        _coloured(body(), skin_colour(face)),
+        _moved(0, 170, _coloured(_choice("clothes", _CLOTHES, face.clothes_style), clothes_colour(face))),
+        _moved(76, 82, _features(face), 'fill="#000000"'),
+        _hair(face),
+        _beard(face),
+        _hat(face),
+        _eyewear(face),
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{_LEFT} {_TOP} {_SIDE} {_SIDE}" fill="none">'
+        f"{''.join(layers)}</svg>"
+    )
+
+
+def _background(face: Face) -> str:
+    first, second = background_colours(face)
+    turn = 360 * face.background_angle
+    return (
+        f'<defs><linearGradient id="background" gradientTransform="rotate({turn:.1f} 0.5 0.5)">'
+        f'<stop offset="0" stop-color="{first}"/><stop offset="1" stop-color="{second}"/></linearGradient></defs>'
+        '<rect width="264" height="280" fill="url(#background)"/>'
+    )
+
+
+def _features(face: Face) -> str:
+    mouth = _choice("mouth", _SMILES if face.smiling else _OTHER_MOUTHS, face.mouth)
+    eyes = _choice("eyes", _CLOSED_EYES if face.eyes_closed else _OPEN_EYES, face.eyes)
+    return (
+        _moved(2, 52, mouth)
+        + _moved(28, 40, _choice("nose", _NOSES, face.nose), 'fill-opacity="0.16"')
+        + _moved(0, 8, eyes)
+        + _moved(0, 0, _choice("eyebrows", _EYEBROWS, face.eyebrows), 'fill-opacity="0.6"')
+    )
+
+
+def _hair(face: Face) -> str:
+    hair = _top("hair", _LONG_HAIR if face.long_hair else _SHORT_HAIR, face.hair_style, hair_colour(face))
+    if not face.hat:
+        return hair
+    below = f'<defs><clipPath id="below"><rect y="{_BRIM}" width="264" height="280"/></clipPath></defs>'
+    return f'{below}<g clip-path="url(#below)">{hair}</g>'
+
+
+def _beard(face: Face) -> str:
+    if not face.beard:
+        return ""
+    return _moved(49, 72, _coloured(_choice("facial_hair", _BEARDS, face.beard_style), hair_colour(face)))
+
+
+def _hat(face: Face) -> str:
+    return _top("hat", _HATS, face.hat_style, hat_colour(face)) if face.hat else ""
+
+
+def _eyewear(face: Face) -> str:
+    clear = _moved(62, 85, _choice("accessories", _GLASSES, face.glasses_style)) if face.glasses else ""
+    dark = ""
+    if face.sunglasses:
+        height = 85 - 48 * face.glasses
+        dark = _moved(62, height, _choice("accessories", _SUNGLASSES, face.sunglasses_style))
+    return clear + dark
+
+
+def _top(kind: str, names: Sequence[str], variant: float, colour: str) -> str:
+    name = _chosen(names, variant)
+    piece = _coloured(part(f"top/{kind}", name), colour)
+    if name not in _LARGE:
+        return piece
+    half_width, top = _LARGE[name]
+    (x, y), margin = _MIDDLE, 2
+    wide = min(1, (_SIDE / 2 - margin) / half_width)
+    high = min(1, (y - _TOP - margin) / (y - top))
+    return f'<g transform="translate({x},{y}) scale({wide:.4f},{high:.4f}) translate({-x},{-y})">{piece}</g>'
+
+
+def _chosen(names: Sequence[str], variant: float) -> str:
+    return names[int(variant * len(names))]
+
+
+def _choice(kind: str, names: Sequence[str], variant: float) -> str:
+    return part(kind, _chosen(names, variant))
+
+
+def _coloured(piece: str, colour: str) -> str:
+    return piece.replace(COLOUR, colour)
+
+
+def _moved(right: float, down: float, piece: str, attributes: str = "") -> str:
+    return f'<g transform="translate({right},{down})" {attributes}>{piece}</g>'

@@ -1,0 +1,73 @@
+"""Drawings of ``python-avatars`` as pieces of SVG that can be put together.
+
+They are read as files and joined here, and not by the package: it draws either hair or a hat, gives masks of
+different parts the same name, and parses every file anew for every picture.
+"""
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from xml.etree import ElementTree
+
+__all__ = ["COLOUR", "body", "part"]
+
+# Stands in a piece where a colour belongs.
+COLOUR = "{colour}"
+_COLOURED = {"Hair-Color", "Facial-Hair-Color", "Fabric-Color", "Skin-Color"}
+_PLACEHOLDERS = {"Facial-Hair", "Accessory", "Graphic", "Title"}
+_LEFT_OUT = {"Clothing", "Face", "Top"}
+
+
+@cache
+def part(kind: str, name: str) -> str:
+    """Return one drawing without its frame, with ``COLOUR`` for its colour, and names that no other part has.
+
+    Args:
+        kind: Folder of the drawings, such as "mouth" or "top/hair".
+        name: Of the drawing, such as "smile".
+    Raises:
+        ValueError: If ``python-avatars`` is not installed.
+    """
+    root = ElementTree.parse(_folder() / kind / f"{name}.svg").getroot()
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        element.attrib = {key.rpartition("}")[2]: value for key, value in element.items()}
+    shapes = {f"url(#{mask.get('id')})": use.get("href", "") for mask in root.iter("mask") for use in mask}
+    prefix = f"{kind.replace('/', '-')}-{name}-"
+    return "".join(_text(child, prefix, shapes) for child in root)
+
+
+def body() -> str:
+    """Return head, neck and shoulders, with ``COLOUR`` for the skin's."""
+    return part("styles", "transparent")
+
+
+def _folder() -> Path:
+    package = find_spec("python_avatars")
+    if package is None or package.origin is None:
+        raise ValueError("source 'faces' needs python-avatars and resvg-py; run: pip install 'glow-app[faces]'")
+    return Path(package.origin).parent / "avatar_parts"
+
+
+def _text(element: ElementTree.Element, prefix: str, shapes: dict[str, str]) -> str:
+    """Write an element without titles and empty places for other parts; a colour through a mask fills its shape."""
+    identity = element.get("id")
+    if element.tag in ("title", "desc") or identity in _LEFT_OUT or (identity in _PLACEHOLDERS and not len(element)):
+        return ""
+    attributes = {name: _prefixed(name, value, prefix) for name, value in element.items()}
+    if identity in _COLOURED:
+        attributes["fill"] = COLOUR
+        if element.get("mask") in shapes and all(inner.tag in ("g", "rect") for inner in element.iter()):
+            # Masks take most of the time of a picture.
+            return f'<use href="{_prefixed("href", shapes[element.attrib["mask"]], prefix)}" fill="{COLOUR}"/>'
+    inside = "".join(_text(child, prefix, shapes) for child in element)
+    written = "".join(f' {name}="{value}"' for name, value in attributes.items())
+    return f"<{element.tag}{written}>{inside}</{element.tag}>"
+
+
+def _prefixed(name: str, value: str, prefix: str) -> str:
+    if name == "id":
+        return prefix + value
+    if name == "href":
+        return f"#{prefix}{value.removeprefix('#')}"
+    return value.replace("url(#", f"url(#{prefix}").replace('"', "&quot;")
