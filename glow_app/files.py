@@ -61,7 +61,7 @@ def _require_replaceable(
     if not overwrite:
         raise FileExistsError(f"{folder} exists already; choose another place or pass --overwrite")
     if not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file; choose another place for the exported model")
+        raise FileExistsError(f"{folder} is a file; choose another place")
     others = {path.name for path in folder.iterdir()} - set(names)
     if others:
         raise FileExistsError(f"{folder} holds other files too, such as {min(others)}; choose another place")

@@ -1,22 +1,23 @@
-"""Pack folders of images into shards, and check shards."""
+"""Pack folders of images into shards, check shards, and render faces."""
 
 import argparse
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glow_app.commands.numbers import number, positive_int, seed_number
-from glow_app.usage import printable
+from glow_app.commands.numbers import fitting, number, positive_int, seed_number
+from glow_app.usage import counted, printable
 
 if TYPE_CHECKING:
     from glow_app.data.shards.manifest import Manifest
 
 LARGEST_SIDE = 8192
+LARGEST_FACE = 2048
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``pack``, ``index`` and ``verify`` with their options."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="pack|index|verify")
+    """Add ``pack``, ``index``, ``verify`` and ``render`` with their options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="pack|index|verify|render")
     pack = actions.add_parser("pack", help="write a folder of images as shards", description=_pack.__doc__)
     pack.add_argument("folder", help="flat, by class, or with train/ and test/", metavar="FOLDER")
     pack.add_argument("--output", required=True, help="folder for the shards; must not be there yet", metavar="FOLDER")
@@ -34,6 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify = actions.add_parser("verify", help="compare shards with their manifest", description=_verify.__doc__)
     verify.add_argument("folder", help="of the shards", metavar="FOLDER")
     verify.set_defaults(act=_verify)
+    render = actions.add_parser("render", help="write a folder of rendered faces", description=_render.__doc__)
+    render.add_argument("what", choices=["faces"], help="cartoon faces with attributes")
+    render.add_argument("--count", type=positive_int, default=1000, help="how many; more do not change those before")
+    render.add_argument("--size", type=_face_side, default=64, help="height and width in pixels", metavar="N")
+    render.add_argument("--seed", type=seed_number, default=0, help="decides, with the number of a face, its looks")
+    render.add_argument("--output", required=True, help="folder for the pictures", metavar="FOLDER")
+    render.add_argument("--overwrite", action="store_true", help="replace a folder of rendered faces")
+    render.set_defaults(act=_render)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -84,11 +93,26 @@ def _verify(arguments: argparse.Namespace) -> None:
     print("all are what the manifest says")
 
 
+def _render(arguments: argparse.Namespace) -> None:
+    """Write rendered faces as PNGs, and their attributes as a CSV."""
+    from glow_app.data.faces.written import TABLE_NAME, write_faces
+
+    folder = Path(arguments.output)
+    write_faces(folder, arguments.seed, arguments.count, arguments.size, arguments.overwrite)
+    print(f"{counted(arguments.count, 'face')} in {folder}, attributes in {folder / TABLE_NAME}")
+    print(f"train on them: --data.root {folder}")
+
+
 def _tell(manifest: "Manifest") -> None:
     for split, entry in manifest.splits.items():
         print(f"{split:<12} {entry.count:>10,} images in {len(entry.shards):,} shards")
     if manifest.class_names:
         print(f"{len(manifest.class_names)} classes")
+
+
+def _face_side(text: str) -> int:
+    message = f"is no size of faces, which are square; expected 1 to {LARGEST_FACE}, such as 64"
+    return fitting(text, int, lambda side: 1 <= side <= LARGEST_FACE, message)
 
 
 def _size(text: str) -> tuple[int, int]:
