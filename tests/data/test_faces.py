@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import socket
+import threading
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,7 +83,7 @@ def test_a_switched_attribute_changes_the_picture(name: str) -> None:
 
 @pytest.mark.parametrize("name", REAL_NAMES)
 def test_a_real_attribute_changes_colours_continuously(name: str) -> None:
-    values = (0.2, 0.21, 0.7)
+    values = (0.2, 0.23, 0.7)
     pictures = [render_face(replace(PLAIN, **{name: one}), SIDE).astype(int) for one in values]  # type: ignore[arg-type]
     near, far = (np.abs(picture - pictures[0]).max() for picture in pictures[1:])
     assert 0 < near < 20
@@ -170,6 +171,18 @@ def test_a_damaged_entry_is_built_anew(tmp_path: Path) -> None:
     (entry / "images.npy").write_bytes(b"nothing")
     assert np.array_equal(rendered_faces(0, 4, SIDE, None), images)
     assert np.array_equal(rendered_faces(0, 6, SIDE, None)[:4], images)
+
+
+def test_builders_at_once(tmp_path: Path) -> None:
+    results: list[np.ndarray] = []
+    threads = [threading.Thread(target=lambda: results.append(rendered_faces(0, 10, 8, None))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(result, results[0]) for result in results)
+    assert len(results) == 4
+    assert len(list((tmp_path / "glow-cache").iterdir())) == 1
 
 
 def test_an_unwritable_cache_is_no_obstacle(tmp_path: Path) -> None:
