@@ -11,9 +11,17 @@ import numpy as np
 
 from glow_app.data.faces.face import Face
 
-__all__ = ["background_colours", "clothes_colour", "hair_colour", "hat_colour", "oklch", "skin_colour"]
+__all__ = [
+    "background_colours",
+    "blazer_colours",
+    "clothes_colour",
+    "hair_colour",
+    "hat_colour",
+    "oklch",
+    "skin_colour",
+]
 
-# Chroma and hue by lightness: of skin, between photographed skin of all tones; of hair, where it is warmest.
+# Chroma and hue by lightness, chosen by eye around the palettes of python-avatars: of skin, and of the warmest hair.
 _SKIN = ([0.36, 0.45, 0.60, 0.75, 0.90], [0.045, 0.065, 0.092, 0.085, 0.048], [48.0, 50.0, 54.0, 60.0, 66.0])
 _HAIR = ([0.20, 0.35, 0.50, 0.65, 0.86], [0.030, 0.085, 0.130, 0.135, 0.090], [45.0, 48.0, 53.0, 65.0, 86.0])
 
@@ -33,6 +41,12 @@ def hair_colour(face: Face) -> str:
 def clothes_colour(face: Face) -> str:
     """Return the colour of clothes as ``#rrggbb``: any hue, from nearly grey to strong."""
     return oklch(0.35 + 0.45 * face.clothes_lightness, 0.02 + 0.13 * face.clothes_strength, 360 * face.clothes_hue)
+
+
+def blazer_colours(face: Face) -> tuple[str, str]:
+    """Return the colours of a blazer and its lapels as ``#rrggbb``: darker than the shirt and of another hue."""
+    lightness, chroma, hue = 0.28 + 0.28 * face.clothes_lightness, 0.02 + 0.05 * face.clothes_strength, face.clothes_hue
+    return oklch(lightness, chroma, 360 * hue + 150), oklch(lightness - 0.04, chroma, 360 * hue + 150)
 
 
 def hat_colour(face: Face) -> str:

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from glow_app.data.faces.colours import background_colours, clothes_colour, hair_colour, hat_colour, skin_colour
+from glow_app.data.faces.colours import (
+    background_colours,
+    blazer_colours,
+    clothes_colour,
+    hair_colour,
+    hat_colour,
+    skin_colour,
+)
 from glow_app.data.faces.face import Face
 from glow_app.data.faces.parts import COLOUR, body, part
 
@@ -44,6 +51,9 @@ _CLOTHES = [
     "blazer_shirt", "blazer_sweater", "collar_sweater", "hoodie", "overall", "shirt_crew_neck", "shirt_scoop_neck",
     "shirt_v_neck",
 ]  # fmt: skip
+
+# The blazers' colours in their drawings: cloth and lapels.
+_BLAZER = ("#3A4C5A", "#2F4351")
 
 # Of the drawing's 264 x 280: the uppermost 6 % left off, and from there a square of 80 % of the width.
 _LEFT, _TOP, _SIDE = 26.4, 16.8, 211.2
@@ -90,7 +100,7 @@ def face_svg(face: Face) -> str:
     layers = [
         _background(face),
         _coloured(body(), skin_colour(face)),
-        _moved(0, 170, _coloured(_choice("clothes", _CLOTHES, face.clothes_style), clothes_colour(face))),
+        _moved(0, 170, _clothes(face)),
         _moved(76, 82, _features(face), 'fill="#000000"'),
         _hair(face),
         _beard(face),
@@ -111,6 +121,13 @@ def _background(face: Face) -> str:
         f'<stop offset="0" stop-color="{first}"/><stop offset="1" stop-color="{second}"/></linearGradient></defs>'
         '<rect width="264" height="280" fill="url(#background)"/>'
     )
+
+
+def _clothes(face: Face) -> str:
+    piece = _coloured(_choice("clothes", _CLOTHES, face.clothes_style), clothes_colour(face))
+    for drawn, colour in zip(_BLAZER, blazer_colours(face), strict=True):
+        piece = piece.replace(drawn, colour)
+    return piece
 
 
 def _features(face: Face) -> str:
