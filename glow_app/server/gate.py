@@ -108,16 +108,18 @@ class Gate:
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            is_start = message["type"] == "http.response.start"
+            if is_start:
                 status = message["status"]
-                visit.is_answered = True
                 answer = MutableHeaders(scope=message)
                 answer["X-Request-ID"] = request_id
                 for name, value in HEADERS.items():
                     answer[name] = value
                 if scope["path"].startswith("/v1/"):
                     answer["Cache-Control"] = "no-store"
-            await send(message)
+            await send(message)  # which waits while the client leaves earlier answers unread
+            if is_start:
+                visit.is_answered = True
 
         self._visits[visit] = None
         try:

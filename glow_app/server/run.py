@@ -33,6 +33,7 @@ _OTHER_FILES = 64  # that the process has open, and connections between being ta
 _ACCEPTED = 8  # connections at a time
 _BACKLOG = 2048  # connections that wait for that
 _ANSWERED_BY = 3.5  # seconds after which what is not done is refused
+_REFUSED_BY = 0.3  # seconds more for these answers
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -183,9 +184,11 @@ class _Server(uvicorn.Server):
         if self._drained_by is not None:
             if not self._state.gate.is_stopping:
                 self._state.gate.stop()
-            if time.monotonic() > self._drained_by:
+            late = time.monotonic() - self._drained_by
+            if late > 0:
                 self._state.gate.refuse()
-            if self._state.gate.is_idle or self.should_exit:
+            # A client that does not read its answers is not waited for.
+            if self._state.gate.is_idle or self.should_exit or late > _REFUSED_BY:
                 return True
         return await super().on_tick(counter)
 

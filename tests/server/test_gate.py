@@ -1,5 +1,6 @@
 """What comes to the door: bodies without end, without haste or without a key."""
 
+import asyncio
 import json
 import logging
 import re
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import httpx
 import pytest
@@ -346,6 +348,41 @@ def test_a_client_that_fills_the_queue_makes_room_for_others() -> None:
         held.let_go()
         for connection in (*greedy[:3], modest):
             assert connection.recv(12) == b"HTTP/1.1 200"
+
+
+def test_answers_that_wait_for_their_reader_keep_no_slot_from_others() -> None:
+    app = create_app(tiny_model(), Limits(queue=2))
+
+    async def ask(client: str, send: Any) -> None:
+        bodies = iter([{"type": "http.request", "body": b"{}", "more_body": False}])
+
+        async def receive() -> Any:
+            return next(bodies, None) or await asyncio.Event().wait()
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/sample", "raw_path": b"/v1/sample", "root_path": ""}
+        scope |= {"query_string": b"", "scheme": "http", "http_version": "1.1", "client": (client, 1)}
+        scope["headers"] = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+        await app(scope, receive, send)
+
+    async def play() -> list[int]:
+        waiting, statuses = asyncio.Semaphore(0), []
+
+        async def unread(message: Any) -> None:
+            waiting.release()
+            await asyncio.Event().wait()
+
+        async def read(message: Any) -> None:
+            statuses.extend([message["status"]] if message["type"] == "http.response.start" else [])
+
+        stuck = [asyncio.create_task(ask("10.0.0.1", unread)) for _ in range(2)]
+        for _ in stuck:
+            await asyncio.wait_for(waiting.acquire(), 20)
+        await asyncio.wait_for(ask("10.0.0.2", read), 20)
+        for task in stuck:
+            task.cancel()
+        return statuses
+
+    assert asyncio.run(play()) == [200]
 
 
 def test_small_bodies_are_let_in_however_many_large_ones_are_held() -> None:

@@ -79,6 +79,20 @@ def test_sigterm_answers_everyone_in_one_shape(exported: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_client_that_does_not_read_is_not_waited_for(exported: Path) -> None:
+    with served(exported) as (process, client), socket.socket() as unread:
+        unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        unread.connect((client.base_url.host, client.base_url.port or 0))
+        for _ in range(150):  # 25 kB are answered to each, until nothing more fits between the two
+            unread.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            time.sleep(0.01)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+        assert time.monotonic() - begun < 8  # 5 s, on a machine with other work
+
+
+@pytest.mark.slow
 def test_a_second_signal_ends_what_is_decoded(exported: Path) -> None:
     with served(exported) as (process, client):
         (decoder,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
