@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -17,9 +18,11 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     Args:
         path: Where to; an existing file is replaced.
     """
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
+    # Of a name that nobody can foresee and a file that was not there: in a folder of a stranger's it could be a link.
+    beside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    opened = beside.open("xb")
     try:
-        with beside.open("wb") as file:
+        with opened as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
