@@ -29,7 +29,7 @@ def write_faces(folder: Path, seed: int, count: int, side: int, overwrite: bool 
         FileExistsError: If the folder exists, unless ``overwrite`` and nothing else is in it.
         ValueError: If a package is missing.
     """
-    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    present = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set()
     names = {TABLE_NAME, *(name for name in present if re.fullmatch(r"\d{6,}\.png", name))}
     with atomic_folder(folder, names, _is_ours, overwrite) as beside:
         index = 0
