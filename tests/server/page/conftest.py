@@ -197,3 +197,12 @@ def shown_image(image: Locator) -> Tensor:
     """Return the pixels of an image of the page, (C, H, W)."""
     expect(image).to_have_attribute("src", re.compile(r"^data:image/png;base64,"))
     return from_base64((image.get_attribute("src") or "").split(",")[1])
+
+
+def expect_image(page: Page, image: Locator, expected: Tensor) -> None:
+    """Wait until an image of the page is as expected: its caption may be there before it."""
+    for _ in range(200):
+        if torch.equal(shown_image(image), expected):
+            return
+        page.wait_for_timeout(50)
+    assert torch.equal(shown_image(image), expected)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 from registry import random_images
-from server.page.conftest import CLASSES, DIRECTIONS, Site, Watch, png_file, shown_image, visit
+from server.page.conftest import CLASSES, DIRECTIONS, Site, Watch, expect_image, png_file, shown_image, visit
 
 from glow_app import generation
 
@@ -250,14 +250,14 @@ def test_edit(page: Page, site: Site) -> None:
     page.locator("#edit-file").set_input_files(png_file(image[0]))
     after = page.locator("#edited figure").nth(1)
     expect(after).to_contain_text("Unchanged")
-    assert torch.equal(shown_image(after.get_by_role("img")), image[0])
+    expect_image(page, after.get_by_role("img"), image[0])
     page.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
     page.get_by_label(DIRECTIONS[1], exact=True).fill("-0.5")
     expect(after).to_contain_text(f"{DIRECTIONS[0]} +1.2, {DIRECTIONS[1]} -0.5")
     strengths = list(zip(site.directions.values(), [1.2, -0.5], strict=True))
     expected = generation.edit(site.model, image, strengths, generation.infer_labels(site.model, image))
     assert not torch.equal(expected, image)
-    assert torch.equal(shown_image(after.get_by_role("img")), expected[0])
+    expect_image(page, after.get_by_role("img"), expected[0])
     assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), image[0])
     name, content = saved(page, page.locator("#edited").get_by_role("button", name="Download"))
     assert name == "edited.png"
@@ -266,10 +266,10 @@ def test_edit(page: Page, site: Site) -> None:
     page.locator("#edit-label").select_option("2")
     expect(page.locator("#edited .notes")).to_contain_text(CLASSES[2])
     expected = generation.edit(site.model, image, strengths, torch.tensor([2]))
-    assert torch.equal(shown_image(after.get_by_role("img")), expected[0])
+    expect_image(page, after.get_by_role("img"), expected[0])
     page.get_by_role("button", name="All to 0").click()
     expect(after).to_contain_text("Unchanged")
-    assert torch.equal(shown_image(after.get_by_role("img")), image[0])
+    expect_image(page, after.get_by_role("img"), image[0])
 
 
 def test_an_unusual_picture_is_not_shown_at_the_limit(page: Page, site: Site) -> None:
