@@ -174,11 +174,9 @@ class Service:
         """
         if guidance not in (None, 1) and self.model.flow.num_classes is None:
             raise ApiError(422, "invalid_request", "guidance: this model has no classes; leave it out")
-        if temperature is not None:
-            self.temperatures(temperature)
-        settings = self.model.generation.override(temperature, guidance)
-        self.temperatures(settings.temperature)
-        return settings
+        recommended = self.model.generation
+        self.temperatures(recommended.temperature if temperature is None else temperature)
+        return recommended.override(temperature, guidance)
 
     def temperatures(self, temperature: float | Sequence[float]) -> list[float]:
         """Return the temperature of each level.
