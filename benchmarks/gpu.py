@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cached_property, partial
 from itertools import islice
 from typing import Any, get_args
@@ -23,20 +24,22 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from common import RESULTS, describe_machine, interleaved_medians, write_result, write_table
-from peers import OURS, Architecture, GlowModel, Ours, add_peer_arguments, peers
-from racing import Data, add_data_arguments, bits_per_dim, load_data
-from speed import LIMIT, condition, conditioner_layers
+from peers import OURS, Architecture, Ours, add_peer_arguments, peers
+from racing import Data, Recipe, add_data_arguments, load_data, race
+from speed import BF16, COMPILED, LIMIT, bytes_of_a_step, conditioner_layers, convolutions, initialized
+from speed import training as training_step
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import ProfilerActivity, profile
 
 from glow_app.bijections import Memory
-from glow_app.data import first_examples, train_loader
-from glow_app.peak_memory import peak_memory
+from glow_app.data import train_loader
 from lightning_modules.optimizers import Muon
 
 Table = tuple[list[str], list[list[str]]]
 Run = Callable[[], object]
+
+BF16_LIMIT = f"{LIMIT}, bf16"
 
 
 class Bench:
@@ -84,27 +87,6 @@ class Bench:
         repeats, warm = (1, 1) if self.short else (9, 3)
         return interleaved_medians({name: partial(waited, run) for name, run in runs.items()}, repeats, warm)
 
-    def model(self, build: Callable[[Architecture], GlowModel], a: Architecture, batch: int) -> tuple[Any, Tensor]:
-        """Return a model with its actnorms set, and the batch that set them."""
-        torch.manual_seed(0)
-        model = build(a).to(self.device)
-        images = torch.randint(0, 256, (batch, *a.shape), dtype=torch.uint8, device=self.device)
-        model.initialize(images)
-        return model, images
-
-    def step(self, model: GlowModel, images: Tensor, narrow: bool = False) -> Run:
-        """Return a training step: forward, backward and Adam."""
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
-
-        def run() -> None:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=narrow):
-                loss = model(images).mean()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-        return run
-
 
 def correctness(bench: Bench) -> tuple[Any, Table]:
     """Run the tests of the marker ``gpu``."""
@@ -126,21 +108,14 @@ def convolution_rate(bench: Bench) -> tuple[Any, Table]:
 def training(bench: Bench) -> tuple[Any, Table]:
     """Measure a training step, ours in several ways, the others', and the convolutions alone."""
     results, rows = [], []
+    device = bench.device
     for a, batch in bench.cases:
-        runs: dict[str, Run] = {
-            LIMIT: _convolutions(bench, a, batch, False),
-            f"{LIMIT}, bf16": _convolutions(bench, a, batch, True),
-        }
-        for name, build in bench.builds.items():
-            runs[name] = bench.step(*bench.model(build, a, batch))
-        runs[f"{OURS}, bf16"] = bench.step(*bench.model(Ours, a, batch), narrow=True)
-        model, images = bench.model(Ours, a, batch)
-        model.model.flow.memory = "reversible"
-        runs[f"{OURS}, bf16, reversible"] = bench.step(model, images, narrow=True)
+        runs = {LIMIT: convolutions(a, batch, device=device), BF16_LIMIT: convolutions(a, batch, True, device)}
+        runs |= {name: training_step(build, a, batch, device=device) for name, build in bench.builds.items()}
+        ours = partial(training_step, Ours, a, batch, True, device=device)
+        runs |= {BF16: ours(), f"{BF16}, reversible": ours(memory="reversible")}
         if not bench.short:
-            model, images = bench.model(Ours, a, batch)
-            model.model.flow.compiled = True
-            runs[f"{OURS}, bf16, compiled"] = bench.step(model, images, narrow=True)
+            runs[COMPILED] = ours(compiled=True)
         seconds = bench.medians(runs)
         results.append({"size": a.size, "batch": batch, "seconds": seconds})
         operations = (
@@ -151,35 +126,17 @@ def training(bench: Bench) -> tuple[Any, Table]:
             )
         )
         for name, value in seconds.items():
-            limit, rate = (f"{LIMIT}, bf16", "bfloat16") if "bf16" in name else (LIMIT, "float32")
+            limit, rate = (BF16_LIMIT, "bfloat16") if "bf16" in name else (LIMIT, "float32")
             share = operations / value / bench.rates[rate]
             figures = [f"{batch / value:,.1f}", f"{value / seconds[limit]:.2f}", f"{share:.2f}"]
             rows.append([f"{a.size}x{a.size}", name, *figures])
     return results, (["images", "", "images/s", f"against {LIMIT}", "share of the rate of a convolution"], rows)
 
 
-def _convolutions(bench: Bench, a: Architecture, batch: int, narrow: bool) -> Run:
-    def moved(tensor: Tensor) -> Tensor:
-        return tensor.detach().to(bench.device).requires_grad_()
-
-    layers = [
-        (moved(x), [moved(one) for one in weights], [moved(one) for one in biases], gradient.to(bench.device))
-        for x, weights, biases, gradient in conditioner_layers(a, batch)
-    ]
-
-    def run() -> None:
-        with torch.autocast(bench.device.type, torch.bfloat16, enabled=narrow):
-            outputs = [condition(layer) for layer in layers]
-        gradients = [layer[3].to(h.dtype) for layer, h in zip(layers, outputs, strict=True)]
-        torch.autograd.backward(outputs, gradients)
-
-    return run
-
-
 def kernels(bench: Bench) -> tuple[Any, Table]:
     """Count what a training step asks of the device: kernels, waits for it, and how busy it is."""
     a, batch = bench.cases[0]
-    step = bench.step(*bench.model(Ours, a, batch), narrow=True)
+    step = training_step(Ours, a, batch, narrow=True, device=bench.device)
     for _ in range(3):
         step()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if bench.is_cuda else [])]
@@ -208,7 +165,7 @@ def sampling(bench: Bench) -> tuple[Any, Table]:
         for count in (1, 4 if bench.short else 64):
             runs: dict[str, Run] = {}
             for name, build in bench.builds.items():
-                model, _ = bench.model(build, a, 4)
+                model, _ = initialized(build, a, 4, bench.device)
                 model.prepare()
                 runs[name] = torch.inference_mode()(partial(model.sample, count))
                 if name == OURS and bench.is_cuda:
@@ -240,16 +197,7 @@ def _graphed(model: Any, count: int) -> Run:
 def memory(bench: Bench) -> tuple[Any, Table]:
     """Measure what a step needs at its peak in each memory mode."""
     a, batch = bench.cases[0]
-    model, images = bench.model(Ours, a, batch)
-
-    def run() -> None:
-        model(images).mean().backward()
-
-    run()  # the gradients are there from now on
-    found = {}
-    for mode in get_args(Memory):
-        model.model.flow.memory = mode
-        found[mode] = peak_memory(run, bench.device)
+    found = {mode: bytes_of_a_step(Ours, a, batch, mode, bench.device) for mode in get_args(Memory)}
     rows = [[f"`{mode}`", f"{value / 1e6:,.0f} MB"] for mode, value in found.items()]
     return found, (["`model.memory`", "peak beyond weights and gradients"], rows)
 
@@ -326,46 +274,22 @@ def curve(bench: Bench) -> tuple[Any, Table]:
     }
     if bench.short:
         contenders = {"digits": (Architecture(shape[1], 2, 2, 8, shape[0]), Muon, 5e-3, 16)}
+    budget = 2.0 if bench.short else 600.0
+
+    def clock() -> float:
+        if bench.is_cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
     results = {}
     for name, (a, optimizer, lr, batch) in contenders.items():
-        results[name] = _train(bench, a, optimizer, lr, batch, 2.0 if bench.short else 600.0)
+        torch.manual_seed(0)
+        recipe = Recipe(optimizer, lr, batch, warmup=50, decay=0.5, narrow=True)
+        looks = [budget * share for share in (0.1, 0.25, 0.5)]
+        results[name] = asdict(race(Ours(a).to(bench.device), recipe, bench.data, budget, looks, clock=clock))
     times = [seconds for seconds, _ in next(iter(results.values()))["curve"]]
     rows = [[name, f"{one['steps']:,}", *(f"{bits:.3f}" for _, bits in one["curve"])] for name, one in results.items()]
     return results, (["", "steps", *(f"{seconds:g} s" for seconds in times)], rows)
-
-
-def _train(bench: Bench, a: Architecture, optimizer: Callable[..., Any], lr: float, batch: int, budget: float) -> Any:
-    torch.manual_seed(0)
-    training_set, held_out = bench.data
-    loader = train_loader(training_set, batch)
-    model = Ours(a).to(bench.device)
-    model.initialize(first_examples(loader)[0].to(bench.device))
-    step_of = optimizer(model.parameters(), lr=lr)
-    looks = [budget * share for share in (0.1, 0.25, 0.5, 1.0)]
-    found: list[tuple[float, float]] = []
-    spent, steps, start = 0.0, 0, time.perf_counter()
-    while looks:
-        for images, _ in loader:
-            elapsed = spent / budget
-            for group in step_of.param_groups:
-                group["lr"] = lr * min(1.0, (steps + 1) / 50, max(2 - 2 * elapsed, 0.0))
-            with torch.autocast(bench.device.type, torch.bfloat16):
-                loss = model(images.to(bench.device, non_blocking=True)).mean()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 100.0)
-            step_of.step()
-            step_of.zero_grad()
-            steps += 1
-            if steps % 10 == 0 or bench.short:
-                if bench.is_cuda:
-                    torch.cuda.synchronize()
-                spent += time.perf_counter() - start
-                if spent >= looks[0]:
-                    found.append((looks.pop(0), bits_per_dim(model, held_out.to(bench.device), True)))
-                start = time.perf_counter()
-                if not looks:
-                    break
-    return {"curve": found, "steps": steps}
 
 
 PARTS: dict[str, Callable[[Bench], tuple[Any, Table]]] = {

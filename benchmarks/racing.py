@@ -106,7 +106,7 @@ def race(
     """Train on one thread and return the curve.
 
     Args:
-        model: To train.
+        model: To train, on its device.
         recipe: How.
         data: Of :func:`load_data`.
         seconds: Of processor time.
@@ -116,9 +116,10 @@ def race(
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    training, held_out = data
+    device = next(model.parameters()).device
+    training, held_out = data[0], data[1].to(device)
     loader = train_loader(training, recipe.batch_size, seed=seed)
-    model.initialize(first_examples(loader)[0])
+    model.initialize(first_examples(loader)[0].to(device))
     optimizer = recipe.optimizer(model.parameters(), lr=recipe.lr)
     average = deepcopy(model).requires_grad_(False) if recipe.averaged else None
     curve, ahead = [], [*sorted(looks), seconds]
@@ -128,8 +129,8 @@ def race(
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * recipe.factor(step, spent / seconds)
             optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.narrow):
-                loss = model(images).mean()
+            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.narrow):
+                loss = model(images.to(device)).mean()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
             if bool(norm.isfinite()):
@@ -153,7 +154,7 @@ def bits_per_dim(model: "GlowModel | ImageModel", images: Tensor, narrow: bool) 
     state: Any = torch.get_rng_state()
     torch.manual_seed(1234)
     model.eval()
-    with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=narrow):
         parts = [model(part).double() for part in images.split(100)]
     model.train()
     torch.set_rng_state(state)

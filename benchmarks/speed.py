@@ -28,6 +28,7 @@ Run = Callable[[], object]
 Build = Callable[[Architecture], GlowModel]
 Layer = tuple[Tensor, list[Tensor], list[Tensor], Tensor]
 
+CPU = torch.device("cpu")
 LIMIT = "convolutions alone"
 BF16 = f"{OURS}, bf16"
 COMPILED = f"{OURS}, bf16, compiled"
@@ -42,16 +43,20 @@ MEMORY = [(512, 32, 32, 16, 2)]
 SHORT_MEMORY = [(128, 32, 32, 16, 2)]
 
 
-def conditioner_layers(a: Architecture, batch_size: int) -> list[Layer]:
+def conditioner_layers(a: Architecture, batch_size: int, device: torch.device = CPU) -> list[Layer]:
     """Return the input, weights, biases and gradient of the output of each step's conditioner."""
+
+    def laid(x: Tensor) -> Tensor:
+        return x.to(device, memory_format=torch.channels_last)
+
     layers = []
     for channels, height, side in level_shapes(a.shape, a.levels):
         for _ in range(cast(int, a.steps)):
             shapes = [(a.width, channels // 2, 3, 3), (a.width, a.width, 1, 1), (channels, a.width, 3, 3)]
-            weights = [_channels_last(0.05 * torch.randn(shape)).requires_grad_() for shape in shapes]
-            biases = [torch.zeros(shape[0], requires_grad=True) for shape in shapes]
-            x = _channels_last(torch.randn(batch_size, channels // 2, height, side)).requires_grad_()
-            gradient = _channels_last(torch.randn(batch_size, channels, height, side))
+            weights = [laid(0.05 * torch.randn(shape)).requires_grad_() for shape in shapes]
+            biases = [torch.zeros(shape[0], device=device, requires_grad=True) for shape in shapes]
+            x = laid(torch.randn(batch_size, channels // 2, height, side)).requires_grad_()
+            gradient = laid(torch.randn(batch_size, channels, height, side))
             layers.append((x, weights, biases, gradient))
 
     return layers
@@ -65,12 +70,12 @@ def condition(layer: Layer) -> Tensor:
     return h
 
 
-def convolutions(a: Architecture, batch_size: int, narrow: bool = False) -> Run:
+def convolutions(a: Architecture, batch_size: int, narrow: bool = False, device: torch.device = CPU) -> Run:
     """Return a run of all conditioner convolutions, forward and backward, and nothing else."""
-    layers = conditioner_layers(a, batch_size)
+    layers = conditioner_layers(a, batch_size, device)
 
     def run() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
             outputs = [condition(layer) for layer in layers]
         gradients = [layer[3].to(h.dtype) for layer, h in zip(layers, outputs, strict=True)]
         torch.autograd.backward(outputs, gradients)
@@ -95,24 +100,34 @@ def forward_convolutions(a: Architecture, count: int) -> Run:
     return run
 
 
-def initialized(build: Build, a: Architecture, batch_size: int) -> tuple[GlowModel, Tensor]:
+def initialized(build: Build, a: Architecture, batch_size: int, device: torch.device = CPU) -> tuple[GlowModel, Tensor]:
     """Return a model with its actnorms set, and the batch that set them."""
     torch.manual_seed(0)
-    model = build(a)
-    images = torch.randint(0, 256, (batch_size, *a.shape), dtype=torch.uint8)
+    model = build(a).to(device)
+    images = torch.randint(0, 256, (batch_size, *a.shape), dtype=torch.uint8).to(device)
     model.initialize(images)
     return model, images
 
 
-def training(build: Build, a: Architecture, batch_size: int, narrow: bool = False, compiled: bool = False) -> Run:
+def training(
+    build: Build,
+    a: Architecture,
+    batch_size: int,
+    narrow: bool = False,
+    compiled: bool = False,
+    memory: Memory = "store",
+    device: torch.device = CPU,
+) -> Run:
     """Return a training step: forward, backward and Adam."""
-    model, images = initialized(build, a, batch_size)
+    model, images = initialized(build, a, batch_size, device)
     optimizer = model.optimizer(lr=1e-4)
     if compiled:
         model.model.flow.compiled = True  # type: ignore[union-attr]
+    if memory != "store":
+        model.model.flow.memory = memory  # type: ignore[union-attr]
 
     def run() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
             loss = model(images).mean()
         loss.backward()
         optimizer.step()
@@ -135,9 +150,11 @@ def encoding(build: Build, a: Architecture, count: int) -> Run:
     return torch.inference_mode()(partial(model, images))
 
 
-def bytes_of_a_step(build: Build, a: Architecture, batch_size: int, memory: Memory = "store") -> int:
+def bytes_of_a_step(
+    build: Build, a: Architecture, batch_size: int, memory: Memory = "store", device: torch.device = CPU
+) -> int:
     """Return what forward and backward need at their peak beyond parameters and gradients."""
-    model, images = initialized(build, a, batch_size)
+    model, images = initialized(build, a, batch_size, device)
     if memory != "store":
         model.model.flow.memory = memory  # type: ignore[union-attr]
 
@@ -145,7 +162,7 @@ def bytes_of_a_step(build: Build, a: Architecture, batch_size: int, memory: Memo
         model(images).mean().backward()
 
     run()  # the gradients are there from now on
-    return peak_memory(run)
+    return peak_memory(run, device)
 
 
 def measure_training(case: tuple[int, ...], builds: dict[str, Build], repeats: int, compiled: bool) -> dict[str, float]:
@@ -235,10 +252,6 @@ def _ratios(result: dict[str, Any]) -> dict[str, float]:
 def _row(result: dict[str, Any], names: list[str]) -> list[str]:
     ratios = _ratios(result)
     return [result["title"], *(f"{ratios[name]:.2f}" if name in ratios else "" for name in names)]
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 if __name__ == "__main__":
