@@ -184,11 +184,12 @@ class Service:
         Raises:
             ApiError: If several are given, but not one for each.
         """
-        num_levels = len(self.model.flow.latent_shapes)
-        values = [temperature] * num_levels if isinstance(temperature, (int, float)) else list(temperature)
-        if len(values) != num_levels:
-            raise ApiError(422, "invalid_request", f"temperature: expected one, or {num_levels}, one for each level")
-        return values
+        try:
+            return self.model.level_temperatures(temperature)
+        except ValueError as error:
+            num_levels = len(self.model.flow.latent_shapes)
+            message = f"temperature: expected one, or {num_levels}, one for each level"
+            raise ApiError(422, "invalid_request", message) from error
 
     def direction(self, name: str) -> Direction:
         """Return a direction.
