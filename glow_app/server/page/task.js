@@ -45,7 +45,7 @@ export class Task {
       view.stop();
       this.#place.replaceChildren();
       const text = use(result);
-      if (this.#next === null) announce(text);
+      if (this.#next === null) this.#announce(text);
     } catch (error) {
       if (this.#controller !== controller) return;  // something else has the place now
       if (controller.signal.aborted) this.#say("Cancelled.");
@@ -83,7 +83,12 @@ export class Task {
   /** Say something in place of progress. */
   #say(text) {
     this.#place.replaceChildren(h("p", { className: "hint" }, text));
-    announce(text);
+    this.#announce(text);
+  }
+
+  /** Say how the work goes, unless its tab is hidden: whoever listens is at another one. */
+  #announce(text) {
+    if (!this.#place.closest("[hidden]")) announce(text);
   }
 
   #progress(what, controller) {
@@ -98,7 +103,7 @@ export class Task {
     };
     const show = setTimeout(() => {
       this.#place.replaceChildren(line);
-      announce(`${what}…`);
+      this.#announce(`${what}…`);
     }, QUIET_MS);
     const timer = setInterval(tick, 100);
     return {

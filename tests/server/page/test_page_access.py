@@ -156,6 +156,15 @@ def test_by_keyboard_alone(page: Page, site: Site) -> None:
     expect(first).to_be_focused()
 
 
+def test_a_hidden_tab_announces_nothing(page: Page, site: Site) -> None:
+    with site.busy():
+        with page.expect_request("**/v1/sample"):
+            page.goto(f"{site.address}/#interpolate")
+        page.get_by_role("tab", name="Score").click()
+    expect(page.locator(".strip img")).not_to_have_count(0)
+    expect(page.get_by_role("status")).not_to_contain_text(re.compile("frames|drawn", re.IGNORECASE))
+
+
 def test_the_address_and_the_way_back_keep_the_tab(page: Page, site: Site) -> None:
     page.goto(f"{site.address}/#edit")
     expect(page.get_by_role("tab", name="Edit")).to_have_attribute("aria-selected", "true")
