@@ -23,7 +23,7 @@ from racing import Recipe, add_data_arguments, load_data, race
 from lightning_modules.optimizers import Muon
 
 # What each trial found best; see the table of trials in docs/speed.md.
-SAME = Recipe(Muon, lr=1.5e-3, decay=0.5, narrow=True)
+SAME = Recipe(Muon, lr=3e-3, warmup=50, decay=0.5, narrow=True)
 BEST = Recipe(Muon, lr=5e-3, warmup=50, decay=0.5, narrow=True)
 PEER = Recipe()
 # The others' numbers may not bear bfloat16, for which theirs is all that autocast narrows.
