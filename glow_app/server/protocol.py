@@ -77,13 +77,24 @@ class PromptProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin a body; refuse too many requests that wait, and a head that is too large but came in one piece."""
+        """Begin a body; refuse too many requests that wait, a head that is too large, and one that can be misread."""
         self._head, self._is_head = -(2**62), False  # the body is counted elsewhere
+        names = [name for name, _ in self.headers]
+        # The parser ends such a request with its head, and would take its body for the next request: a proxy in front
+        # that does not would give the answers of one client to another.
+        has_body = b"content-length" in names or b"transfer-encoding" in names
+        if self.parser.should_upgrade() and (has_body or self.parser.get_method() == b"CONNECT"):
+            raise httptools.HttpParserError("a body beside an upgrade")
+        if names.count(b"host") > 1:
+            raise httptools.HttpParserError("two hosts")
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD_BYTES:
             raise httptools.HttpParserError("too large a head")
         if len(self.pipeline) >= _PIPELINED:
             raise httptools.HttpParserError("too many requests")
         super().on_headers_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Answer a request that offers an upgrade as any other, which HTTP allows, without two warnings for each."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle

@@ -107,9 +107,11 @@ def test_slow_bodies_heads_and_silence_are_cut_off(client: httpx.Client) -> None
         b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
         HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
         b"CONNECT evil.example:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"CONNECT /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 1000 + b"\r\n",
     ],
-    ids=["control", "lengths", "tls", "long", "both", "host", "many"],
+    ids=["control", "lengths", "tls", "long", "both", "host", "connect", "hosts", "many"],
 )
 def test_what_is_no_http_is_refused(request_bytes: bytes, client: httpx.Client) -> None:
     answer = raw(client, request_bytes)
@@ -443,6 +445,25 @@ def test_a_large_head_is_refused_also_in_one_piece(
     head = b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nA: "
     answers = [raw(client, head + b"b" * (size - len(path)) + b"\r\n\r\n") for size in (900, 1000)]
     assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200", b"HTTP/1.1 400"]
+
+
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 36\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_a_body_is_never_taken_for_the_next_request(length: bytes, client: httpx.Client) -> None:
+    head = b"POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    hidden = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    answer = raw(client, head + UPGRADE + length + b"\r\n", hidden, pause=0.1)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+def test_an_offered_upgrade_is_declined(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + UPGRADE + b"\r\n"
+    answer = raw(client, request, request, pause=0.1)
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert "upgrade" not in caplog.text.lower()
 
 
 def test_headers_are_counted_as_they_come(client: httpx.Client) -> None:
