@@ -1,5 +1,6 @@
 """Models from plain configurations, naming classes of an allow-list only."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -84,8 +85,10 @@ def _require_finite(weights: Mapping[str, torch.Tensor]) -> None:
 
 def _image_model(config: Mapping[str, Any], limit: int) -> ImageModel:
     flow = dict(config["flow"])
-    steps = flow["num_steps"] if isinstance(flow["num_steps"], list) else [flow["num_steps"]]
-    _require_parts(limit, sum(steps), flow["num_levels"])
+    levels, steps = flow["num_levels"], flow["num_steps"]
+    counts = [sum(steps)] if isinstance(steps, list) else [levels, steps]
+    _require_parts(limit, levels)
+    _require_parts(limit, *counts, flow["conditioner"]["init_args"].get("num_blocks", 1))
     for part in ("conditioner", "prior"):
         flow[part] = _factory(flow[part], limit)
     return ImageModel(Glow(**flow), num_bits=config["num_bits"])
@@ -95,9 +98,9 @@ def _vector_model(config: Mapping[str, Any], limit: int) -> VectorModel:
     return VectorModel(config["num_features"], _factory(config["prior"], limit))
 
 
-def _require_parts(limit: int, *numbers: int) -> None:
-    """Refuse more parts than there are weights, before building them would take for ever."""
-    if max(numbers) > limit:
+def _require_parts(limit: int, *counts: int) -> None:
+    """Refuse more parts than there are weights, so many in each of so many, before building them takes for ever."""
+    if math.prod(max(count, 1) for count in counts) > limit:
         raise ValueError(f"the weights do not fit the model configuration: only {limit} of them for so many parts")
 
 
@@ -107,5 +110,5 @@ def _factory(spec: Mapping[str, Any], limit: int) -> Callable[..., Any]:
         raise UnknownClassError(
             f"the model names the class {name!r}; only {', '.join(sorted(ALLOWED_CLASSES))} are allowed"
         )
-    _require_parts(limit, *(spec["init_args"].get(number, 0) for number in ("num_layers", "num_blocks")))
+    _require_parts(limit, *(spec["init_args"].get(count, 1) for count in ("num_layers", "num_blocks")))
     return partial(ALLOWED_CLASSES[name], **spec["init_args"])

@@ -1,6 +1,7 @@
 import inspect
 import json
 import re
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from glow_app.bijections import Bijection
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.model import ImageModel
+from glow_app.nn import GatedResidualConditioner
 from glow_app.parts import describe_part
 from glow_app.pretrained import model_hash
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
@@ -223,6 +225,40 @@ def test_more_layers_than_weights_are_refused_before_they_are_built(name: str, s
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"prior": {"num_layers": 40, "num_blocks": 40}},
+        {"flow": {"num_steps": 40}},
+        {"conditioner": {"num_blocks": 40}, "flow": {"num_steps": [2, 2]}},
+    ],
+    ids=str,
+)
+def test_parts_are_counted_together(changes: dict[str, dict[str, object]]) -> None:
+    model = tiny_model(image_shape=(1, 8, 4), conditioner=GatedResidualConditioner, prior=HEADS["maf"])
+    assert len(model.state_dict()) > 40
+    config: dict[str, Any] = json.loads(json.dumps(model.config))
+    for part, values in changes.items():
+        (config["flow"] if part == "flow" else config["flow"][part]["init_args"]).update(values)
+    with pytest.raises(ValueError, match="for so many parts"):
+        build_model(config, dict(list(model.state_dict().items())[:41]))
+
+
+def test_a_wide_prior_is_refused_without_memory_for_it() -> None:
+    model = tiny_model(image_shape=(1, 8, 4), prior=HEADS["iaf"])
+    config: dict[str, Any] = json.loads(json.dumps(model.config))
+    config["flow"]["prior"]["init_args"]["hidden_features"] = 10**6
+    vectors = {"num_features": 10**6, "prior": config["flow"]["prior"]}
+    build_model(model.config, model.state_dict())  # what torch imports late is not counted
+    tracemalloc.start()
+    for wide in (config, vectors):
+        with pytest.raises(ValueError, match="do not fit"), warnings.catch_warnings(action="ignore"):
+            build_model(wide, model.state_dict())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e6
+
+
+@pytest.mark.parametrize(
     ("name", "changes"),
     [
         ("planar", {"num_layers": 2}),
@@ -240,6 +276,8 @@ def test_more_layers_than_weights_are_refused_before_they_are_built(name: str, s
         ("cnf", {"velocity": "mlp"}),
         ("cnf", {"hidden_features": 10**12}),
         ("cnf", {"solver": ["rk4"]}),
+        ("cnf", {"num_steps": 10**9}),
+        ("cnf", {"eval_max_num_steps": 10**9}),
         ("cnf, mlp", {"num_layers": 2}),
         ("cnf, mlp", {"atol": "small"}),
         ("cnf, mlp", {"surprise": 1}),

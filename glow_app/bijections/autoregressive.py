@@ -82,7 +82,7 @@ class MaskedAutoregressive(Bijection):
     @property
     def num_steps(self) -> int:
         """Steps of the inverse, no more than D, than the network's width and one, and than ``max_groups``."""
-        return len(self.network.groups)
+        return self.network.num_groups
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map data to latent, in one pass."""

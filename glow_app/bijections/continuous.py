@@ -24,6 +24,7 @@ Noise = Literal["rademacher", "gaussian"]
 
 # Up to here the exact trace costs little more than an estimate, and spares training the estimate's noise.
 EXACT_DIMS_IN_TRAINING = 8
+LARGEST_NUM_STEPS = 100_000  # a model from a file must not ask for a solve without end
 
 
 class ContinuousFlow(Bijection):
@@ -108,7 +109,10 @@ class ContinuousFlow(Bijection):
             raise ModuleNotFoundError("continuous flows need the package torchdiffeq", name="torchdiffeq")
         _require_choices(solver=(solver, Solver), eval_solver=(eval_solver, Solver))
         _require_choices(trace=(trace, Trace), noise=(noise, Noise))
-        _require_at_least(1, num_steps=num_steps, max_num_steps=max_num_steps, eval_max_num_steps=eval_max_num_steps)
+        steps = {"num_steps": num_steps, "max_num_steps": max_num_steps, "eval_max_num_steps": eval_max_num_steps}
+        _require_at_least(1, **steps)
+        if max(steps.values()) > LARGEST_NUM_STEPS:
+            raise ValueError(f"a solve has {max(steps.values()):,} steps; expected at most {LARGEST_NUM_STEPS:,}")
         _require_at_least(0, max_exact_dims=max_exact_dims)
         _require_at_least(0, kinetic_weight=kinetic_weight, jacobian_weight=jacobian_weight)
         _require_positive(atol=atol, rtol=rtol, eval_atol=eval_atol, eval_rtol=eval_rtol)

@@ -1,6 +1,7 @@
 """The masked autoregressive network, and its evaluation step by step."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -30,8 +31,7 @@ class MADE(nn.Module):
         residual: Blocks of two masked layers around which the input is added, instead of single masked layers.
         max_groups: At most so many groups, whatever the width; from 2.
     Attributes:
-        groups: Consecutive features that see the same hidden units, and so become known in the same step; no more than
-            there are features, and than hidden units and one.
+        num_groups: Number of :attr:`groups`: no more than there are features, and than hidden units and one.
     Shape:
         x: (B, D); context: (B, E) or None; output: (B, D, P).
     Raises:
@@ -73,10 +73,16 @@ class MADE(nn.Module):
         self.from_context = nn.Linear(context_features, hidden_features, bias=False) if context_features else None
         self.blocks = nn.ModuleList(nn.ModuleList(_block(hidden, residual)) for _ in range(num_blocks))
         self.last = MaskedLinear(hidden, outputs, scale=0.0)
-        counts = hidden.counts()
-        edges = [degree for degree in range(1, num_features) if counts[degree]]
-        self.groups = [slice(*edge) for edge in pairwise([0, *edges, num_features])]
-        self._hidden_counts = [counts[group.start] for group in self.groups]
+        self.num_groups = first + min(hidden.num_distinct, hidden.num)
+        self._hidden = hidden
+
+    @cached_property
+    def groups(self) -> list[slice]:
+        """Consecutive features that see the same hidden units, and so become known in the same step."""
+        # Not when the network is built: a file may ask for any width, and is compared with its weights only then.
+        counts = self._hidden.counts()
+        edges = [degree for degree in range(1, self.num_features) if counts[degree]]
+        return [slice(*edge) for edge in pairwise([0, *edges, self.num_features])]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters of all features in one pass."""
@@ -104,7 +110,8 @@ class MADE(nn.Module):
         """
         groups = self.groups
         features = [group.stop - group.start for group in groups]
-        hidden = self._hidden_counts
+        counts = self._hidden.counts()
+        hidden = [counts[group.start] for group in groups]
         first = _Front(self.first, num, features, hidden)
         last = _Front(self.last, num, hidden, [self.num_parameters * count for count in features])
         blocks = [[_Front(layer, num, hidden, hidden) for layer in block] for block in self.blocks]  # type: ignore[attr-defined]

@@ -29,6 +29,11 @@ class Degrees:
     num: int
     max_distinct: int | None = None
 
+    @property
+    def num_distinct(self) -> int:
+        """How many degrees the units are spread over."""
+        return min(self.max_distinct or self.num_units, self.num_units)
+
     def of_units(self, device: torch.device | None = None) -> Tensor:
         """Return the degree of every unit, int64 (n,)."""
         return torch.tensor(self._degrees(), device=device)
@@ -42,7 +47,7 @@ class Degrees:
         return counts
 
     def _degrees(self) -> list[int]:
-        distinct = min(self.max_distinct or self.num_units, self.num_units)
+        distinct = self.num_distinct
         places = (unit * distinct // self.num_units for unit in range(self.num_units))
         return [self.first + place * self.num // distinct for place in places]
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from glow_app.bijections import held_noise
 from glow_app.draws import Draws
 from glow_app.model import ImageModel
 from glow_app.seeding import ImageGenerators
@@ -14,7 +15,9 @@ from glow_app.server.worker import Batch, Call, ModelWorker, Turn
 
 __all__ = ["SharedModel", "sample_call"]
 
-_EVALUATIONS = 256  # of the flow in one batch of scores, so that others need not wait long for it to end
+# Of one batch of scores, which nothing interrupts: evaluations of the flow, and seconds, as far as those are known.
+_EVALUATIONS = 256
+_SECONDS = 1.0
 
 
 class SharedModel:
@@ -58,11 +61,18 @@ class SharedModel:
         """See :meth:`ImageModel.draws <glow_app.model.ImageModel.draws>`; the generator has to have one per image."""
         assert isinstance(generator, ImageGenerators)
         model = self._worker.model
-        evaluations = num_draws * (1 if labels is not None else model.flow.num_classes or 1)
-        rows = [(*row, one, num_draws) for row, one in zip(_rows(images, labels), generator.each, strict=True)]
-        largest = max(1, min(LARGEST_BATCH, _EVALUATIONS // evaluations))
-        batch = Batch(_draw, (num_draws, labels is None), evaluations, largest)
-        return Draws(torch.cat(self._results(batch, rows), dim=2), model.num_dims)
+        rows = [(*row, one) for row, one in zip(_rows(images, labels), generator.each, strict=True)]
+        classes = 1 if labels is not None else model.flow.num_classes or 1
+        parts: list[Tensor] = []
+        with held_noise(model.device) as begin_again:  # of trace estimates, the same in all draws
+            while (left := num_draws - sum(map(len, parts))) > 0:
+                most = max(1, min(_EVALUATIONS, int(_SECONDS / self._worker.rate(_draw))))
+                draws = min(left, max(1, most // classes))
+                weight = draws * classes
+                batch = Batch(_draw, (draws, labels is None), weight, max(1, min(LARGEST_BATCH, most // weight)))
+                begin_again()
+                parts.append(torch.cat(self._results(batch, [(*row, draws) for row in rows]), dim=2))
+        return Draws(torch.cat(parts), model.num_dims)
 
     def _results(self, batch: Batch, rows: list[Any]) -> list[Any]:
         call = Call(batch, rows, self._turn)

@@ -3,7 +3,6 @@
 import contextvars
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -19,6 +18,7 @@ __all__ = ["Batch", "Call", "ModelEndedError", "ModelWorker", "Turn"]
 # A call is due after this many times its own seconds of work: small ones overtake large ones, and none waits for ever.
 _PATIENCE = 10.0
 
+_RATE = 0.002  # seconds per unit of a batch's weight, until it is known
 _MOST = 0.8  # of the calls that are expected: some clients are slower than others, or have all they want
 
 
@@ -120,7 +120,7 @@ class ModelWorker:
         self.sizes = equal_sizes(model, batch_size) if self._is_shared else [batch_size]
         self._calls: list[Call] = []
         self._changed = threading.Condition()
-        self._rates: dict[Run, float] = defaultdict(lambda: 0.002)  # seconds per unit of weight
+        self._rates: dict[Run, float] = {}  # seconds per unit of weight
         self._last: dict[Run, tuple[int, float, float]] = {}  # calls served by the last batch, its seconds and its end
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -136,6 +136,11 @@ class ModelWorker:
         """Estimated seconds of work that waits."""
         with self._changed:
             return sum(self._seconds(call, len(call.rows) - call.taken) for call in self._calls)
+
+    def rate(self, run: Run) -> float:
+        """Return the seconds that a function takes per unit of weight, as far as is known."""
+        with self._changed:
+            return self._rates.get(run, _RATE)
 
     def submit(self, call: Call) -> None:
         """Take a call; its future is settled on the worker's thread.
@@ -172,7 +177,7 @@ class ModelWorker:
             self._changed.notify()
 
     def _seconds(self, call: Call, rows: int) -> float:
-        return rows * call.batch.weight * self._rates[call.batch.run]
+        return rows * call.batch.weight * self._rates.get(call.batch.run, _RATE)
 
     def _run(self) -> None:
         try:

@@ -47,7 +47,7 @@ def test_step_by_step_equals_all_at_once(features: int, hidden: int, residual: b
 
     network.unroll(step, 7, context)
     torch.testing.assert_close(torch.cat(found, 1), network(x, context), rtol=0, atol=1e-12)
-    assert len(found) == len(network.groups) <= min(features, hidden + 1)
+    assert len(found) == len(network.groups) == network.num_groups <= min(features, hidden + 1)
 
 
 def test_features_that_see_the_same_share_a_step() -> None:
@@ -97,9 +97,12 @@ def test_degrees_are_spread_evenly() -> None:
 @pytest.mark.parametrize("context_features", [0, 2])
 @pytest.mark.parametrize("max_groups", [2, 3, 5])
 def test_groups_are_as_few_as_asked_and_alike(max_groups: int, context_features: int) -> None:
-    groups = made(20, 40, context_features=context_features, max_groups=max_groups).groups
+    network = made(20, 40, context_features=context_features, max_groups=max_groups)
+    groups = network.groups
     assert [value for group in groups for value in range(group.start, group.stop)] == list(range(20))
-    assert len(groups) == max_groups
+    assert (
+        len(groups) == max_groups == made(20, 40, context_features=context_features, max_groups=max_groups).num_groups
+    )
     sizes = sorted(group.stop - group.start for group in groups)
     # Without a context the first value stands alone: no hidden unit could serve it.
     assert sizes[-1] - sizes[0 if context_features else 1] <= 1

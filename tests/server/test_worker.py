@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -10,8 +11,11 @@ import torch
 from registry import random_images, tiny_model
 
 from glow_app import generation
+from glow_app.bijections import record_solves
 from glow_app.model import ImageModel
+from glow_app.priors import CNFPrior, GaussianPrior
 from glow_app.seeding import image_generators
+from glow_app.server import shared
 from glow_app.server.shared import SharedModel, sample_call
 from glow_app.server.worker import Batch, Call, ModelEndedError, ModelWorker, Turn
 
@@ -127,6 +131,61 @@ def test_calls_of_requests_are_those_of_the_model(model: ImageModel, build: Buil
     for guidance in (1.0, 1.5):
         drawn_by = [one.sample(3, 0.7, 5, labels[:3], guidance) for one in (shared, model)]
         assert torch.equal(*drawn_by)
+
+
+@pytest.mark.parametrize(
+    "prior", [GaussianPrior, partial(CNFPrior, solver="rk4", eval_solver="rk4", trace="hutchinson")]
+)
+def test_many_draws_of_one_image_come_in_pieces(
+    prior: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, build: Build
+) -> None:
+    model = tiny_model(image_shape=(1, 8, 8), num_classes=4, prior=prior)
+    images, pieces, draws = random_images(2, (1, 8, 8)), [], model.draws
+    with record_solves(image_generators([7, 8])):
+        expected = draws(images, None, 5, image_generators(range(2))).bits
+
+    def watched(images: torch.Tensor, labels: Any, num_draws: int, generator: Any) -> Any:
+        pieces.append(len(images) * num_draws)
+        return draws(images, labels, num_draws, generator)
+
+    monkeypatch.setattr(model, "draws", watched)
+    monkeypatch.setattr(shared, "_EVALUATIONS", 8)
+    worker = ModelWorker(model, 4)
+    with record_solves(image_generators([7, 8])):
+        found = SharedModel(worker, Turn()).draws(images, None, 5, image_generators(range(2))).bits
+    torch.testing.assert_close(found, expected)
+    assert max(pieces) <= 4
+    assert sum(pieces) == 10
+    worker.close()
+
+
+def test_a_slow_model_is_left_to_others_after_a_second(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = build()
+    monkeypatch.setattr(worker, "rate", lambda run: 0.3)  # seconds per evaluation
+    pieces: list[int] = []
+    draws = worker.model.draws
+
+    def watched(*arguments: Any) -> Any:
+        pieces.append(arguments[2] * len(arguments[0]))
+        return draws(*arguments)
+
+    monkeypatch.setattr(worker.model, "draws", watched)
+    SharedModel(worker, Turn()).draws(random_images(1), torch.tensor([1]), 7, image_generators([0]))
+    assert pieces == [3, 3, 1]
+
+
+def test_the_first_batch_tells_how_fast_the_model_is(build: Build) -> None:
+    worker = build()
+
+    def slow(_: ImageModel, rows: list[Any], size: int) -> list[Any]:
+        time.sleep(0.2)
+        return rows
+
+    before = worker.rate(slow)
+    call = Call(Batch(slow, weight=10.0), [None], Turn())
+    worker.submit(call)
+    call.future.result(10)
+    assert before < 0.02 <= worker.rate(slow)
 
 
 def test_requests_share_batches_of_each_kind(model: ImageModel, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
