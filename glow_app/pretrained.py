@@ -82,9 +82,9 @@ def save_pretrained(
         # safetensors leaves the file private; the configuration's permissions are what the user's umask says.
         (beside / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         shutil.copymode(beside / CONFIG_NAME, beside / WEIGHTS_NAME)
-        if kept.is_dir():
-            shutil.copytree(kept, beside / DIRECTIONS_NAME)
-        for file in directions:
+        # No links: they may lead to anything, in a folder that came from elsewhere.
+        own = [] if kept.is_symlink() else [path for path in kept.glob("*.safetensors") if not path.is_symlink()]
+        for file in (*own, *directions):
             (beside / DIRECTIONS_NAME).mkdir(exist_ok=True)
             shutil.copyfile(file, beside / DIRECTIONS_NAME / file.name)
     return folder

@@ -4,6 +4,7 @@ import fcntl
 import os
 import time
 import warnings
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -78,10 +79,15 @@ def release_run_dir(run_dir: Path) -> None:
 
 
 def _refuse_links(run_dir: Path) -> None:
-    """Refuse a folder, such as one that was unpacked, in which what a run writes would end elsewhere, or never."""
-    for path in run_dir.iterdir() if run_dir.is_dir() else ():
-        if path.is_symlink() and path.suffix != ".ckpt":  # these are replaced, and not written into
-            raise ValueError(f"{path} is a link, through which the run would write elsewhere; remove it")
+    """Refuse a folder, such as one that was unpacked, in which what a run writes would leave it, or never end.
+
+    Links inside it, as W&B makes them, are harmless.
+    """
+    home = run_dir.resolve()
+    for path in (Path(folder, name) for folder, *names in os.walk(run_dir) for name in chain(*names)):
+        is_checkpoint = path.suffix == ".ckpt" and path.parent == run_dir  # these are replaced, and not written into
+        if path.is_symlink() and not is_checkpoint and not path.resolve().is_relative_to(home):
+            raise ValueError(f"{path} is a link out of the folder, through which the run would write; remove it")
         if not (path.is_symlink() or path.is_file() or path.is_dir()):
             raise ValueError(f"{path} is neither a file nor a folder; remove it")
 

@@ -465,7 +465,14 @@ def test_directions_go_along_and_stay(model: ImageModel, folder: Path, tmp_path:
     with pytest.raises(FileNotFoundError):
         save_pretrained(model, folder, overwrite=True, directions=[tmp_path / "none.safetensors"])
     assert len(list((folder / DIRECTIONS_NAME).iterdir())) == 2
+    (tmp_path / "secret").write_text("of somebody else")
+    (folder / DIRECTIONS_NAME / "link.safetensors").symlink_to(tmp_path / "secret")
+    save_pretrained(model, folder, overwrite=True)
+    assert len(list((folder / DIRECTIONS_NAME).iterdir())) == 2
     (folder / DIRECTIONS_NAME).rename(tmp_path / "elsewhere")
+    (folder / DIRECTIONS_NAME).symlink_to(tmp_path / "elsewhere")
+    save_pretrained(model, folder, overwrite=True)
+    assert not (folder / DIRECTIONS_NAME).exists()
     (folder / DIRECTIONS_NAME).write_text("a file of that name")
     with pytest.raises(FileExistsError, match="holds other files"):
         save_pretrained(model, folder, overwrite=True)

@@ -24,9 +24,11 @@ from registry import tiny_model
 from glow_app.checkpoint import read_checkpoint
 from glow_app.commands.sample_folder import SampleFolder
 from glow_app.data import idx
+from glow_app.data.attributes import read_attributes
 from glow_app.data.idx import read_idx_pair
 from glow_app.data.shards import ShardError
 from glow_app.data.shards.cache import ShardCache
+from glow_app.data.shards.check import index_folder
 from glow_app.data.shards.manifest import INDEX, Manifest
 from glow_app.data.shards.places import read_text
 from glow_app.data.shards.tar import check_places, index_tar
@@ -371,6 +373,46 @@ def test_a_run_does_not_write_through_links(tmp_path: Path, name: str) -> None:
         prepare_run_dir(run, run / "last.ckpt", begin_anew=False)
     release_run_dir(run)
     assert victim.read_text() == "mine"
+
+
+def test_a_run_does_not_write_through_links_below(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for folder, target in (("wandb", run / "wandb/run-1"), ("model", tmp_path / "secret")):
+        (run / folder).mkdir(parents=True)
+        target.mkdir()
+        (run / folder / "latest").symlink_to(target)
+    with pytest.raises(ValueError, match=r"model/latest is a link out of the folder"):
+        prepare_run_dir(run, run / "last.ckpt", begin_anew=False)
+    (run / "model/latest").unlink()
+    prepare_run_dir(run, run / "last.ckpt", begin_anew=False)
+    release_run_dir(run)
+
+
+def test_an_index_is_not_written_through_a_link(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    with tarfile.open(shards / "train-000000.tar", "w") as tar:
+        entry = tarfile.TarInfo("a.png")
+        entry.size = 3
+        tar.addfile(entry, io.BytesIO(b"png"))
+    (shards / "train.index.npy").symlink_to(notes)
+    index_folder(shards)
+    assert notes.read_text() == "mine"
+    assert len(np.load(shards / "train.index.npy")) == 1
+
+
+def test_devices_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "endless")  # reading it would wait for ever, as /dev/zero would never end
+    for name in ("manifest.json", "run.json", "attributes.csv"):
+        (tmp_path / name).symlink_to(tmp_path / "endless")
+    with pytest.raises(FileNotFoundError):
+        read_text(str(tmp_path / "manifest.json"))
+    with pytest.raises(ValueError, match="is no file"):
+        read_attributes(tmp_path / "attributes.csv")
+    SampleFolder(tmp_path, range(1), "_t0.70.png", ["grid.png"]).finish({}, lambda _: {})
+    assert json.loads((tmp_path / "run.json").read_text())["pictures"] == ["grid.png"]
 
 
 def test_deep_json_is_one_line(tmp_path: Path) -> None:

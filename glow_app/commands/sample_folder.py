@@ -68,6 +68,8 @@ class SampleFolder:
 
     def _listed(self) -> list[str]:
         """Return the files of the record that lies here, but for names that no run gives: it may be anybody's."""
+        if not (self.path / RECORD).is_file():  # a device has no end
+            return []
         try:
             record = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
             names = [*(one["file"] for one in record["files"]), *record["pictures"]]

@@ -36,6 +36,8 @@ def read_attributes(path: Path, names: list[str] | None = None) -> Attributes:
         FileNotFoundError: If it is not there.
         ValueError: If it is no such table, or a column is unknown, has one value only or holds something else.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no file; expected a CSV of file names and numbers")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -49,6 +51,10 @@ def read_attributes(path: Path, names: list[str] | None = None) -> Attributes:
         )
     header = [name.strip() for name in lines[0][1]]
     chosen = header[1:] if names is None else names
+    if len(chosen) >= len(lines) - 1:
+        raise ValueError(
+            f"{path} has {len(chosen)} attributes of {len(lines) - 1} images; expected fewer than images: name some"
+        )
     columns = []
     for name in chosen:
         if name not in header[1:]:

@@ -84,6 +84,6 @@ def _address(scope: Scope) -> str:
     """Return the client's address; a proxy may hand on any text in its place."""
     host = scope["client"][0] if scope.get("client") else ""
     try:
-        return str(ipaddress.ip_address(host))
+        return str(ipaddress.ip_address(host.partition("%")[0]))  # a zone may be any text
     except ValueError:
         return "unknown"

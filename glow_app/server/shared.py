@@ -15,9 +15,7 @@ from glow_app.server.worker import Batch, Call, ModelWorker, Turn
 
 __all__ = ["SharedModel", "sample_call"]
 
-# Of one batch of scores, which nothing interrupts: evaluations of the flow, and seconds, as far as those are known.
-_EVALUATIONS = 256
-_SECONDS = 1.0
+_EVALUATIONS = 256  # of the flow in one batch of scores, at most
 
 
 class SharedModel:
@@ -66,7 +64,7 @@ class SharedModel:
         parts: list[Tensor] = []
         with held_noise(model.device) as begin_again:  # of trace estimates, the same in all draws
             while (left := num_draws - sum(map(len, parts))) > 0:
-                most = max(1, min(_EVALUATIONS, int(_SECONDS / self._worker.rate(_draw))))
+                most = min(_EVALUATIONS, self._worker.most(_draw))
                 draws = min(left, max(1, most // classes))
                 weight = draws * classes
                 batch = Batch(_draw, (draws, labels is None), weight, max(1, min(LARGEST_BATCH, most // weight)))

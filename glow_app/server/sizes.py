@@ -1,12 +1,14 @@
 """How many images are drawn at a time."""
 
+import time
+
 import torch
 from torch import Tensor
 
 from glow_app.bijections import full_precision
 from glow_app.model import ImageModel, images_at_a_time
 
-__all__ = ["LARGEST_BATCH", "equal_sizes"]
+__all__ = ["LARGEST_BATCH", "equal_sizes", "seconds_per_image"]
 
 LARGEST_BATCH = 64
 
@@ -35,3 +37,12 @@ def equal_sizes(model: ImageModel, batch_size: int) -> list[int]:
             break
         sizes.append(size)
     return sizes
+
+
+def seconds_per_image(model: ImageModel) -> float:
+    """Return the seconds that decoding one image takes, the first time left out."""
+    label = None if model.flow.num_classes is None else torch.zeros(1, dtype=torch.int64)
+    for _ in range(2):
+        begun = time.perf_counter()
+        model.sample(1, labels=label)
+    return time.perf_counter() - begun

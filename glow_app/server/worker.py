@@ -11,14 +11,14 @@ from typing import Any
 
 from glow_app.bijections import ContinuousFlow
 from glow_app.model import ImageModel
-from glow_app.server.sizes import LARGEST_BATCH, equal_sizes
+from glow_app.server.sizes import LARGEST_BATCH, equal_sizes, seconds_per_image
 
 __all__ = ["Batch", "Call", "ModelEndedError", "ModelWorker", "Turn"]
 
 # A call is due after this many times its own seconds of work: small ones overtake large ones, and none waits for ever.
 _PATIENCE = 10.0
 
-_RATE = 0.002  # seconds per unit of a batch's weight, until it is known
+_SECONDS = 1.0  # of a batch, as far as its speed is known: nothing interrupts it
 _MOST = 0.8  # of the calls that are expected: some clients are slower than others, or have all they want
 
 
@@ -120,6 +120,7 @@ class ModelWorker:
         self.sizes = equal_sizes(model, batch_size) if self._is_shared else [batch_size]
         self._calls: list[Call] = []
         self._changed = threading.Condition()
+        self._first_rate = seconds_per_image(model)
         self._rates: dict[Run, float] = {}  # seconds per unit of weight
         self._last: dict[Run, tuple[int, float, float]] = {}  # calls served by the last batch, its seconds and its end
         self._is_closing = False
@@ -138,9 +139,12 @@ class ModelWorker:
             return sum(self._seconds(call, len(call.rows) - call.taken) for call in self._calls)
 
     def rate(self, run: Run) -> float:
-        """Return the seconds that a function takes per unit of weight, as far as is known."""
-        with self._changed:
-            return self._rates.get(run, _RATE)
+        """Return the seconds that a function takes per unit of weight; those to decode an image until it has run."""
+        return self._rates.get(run, self._first_rate)
+
+    def most(self, run: Run) -> int:
+        """Return how many units of weight a batch of a function may have, so that others need not wait long."""
+        return max(1, int(_SECONDS / self.rate(run)))
 
     def submit(self, call: Call) -> None:
         """Take a call; its future is settled on the worker's thread.
@@ -177,7 +181,7 @@ class ModelWorker:
             self._changed.notify()
 
     def _seconds(self, call: Call, rows: int) -> float:
-        return rows * call.batch.weight * self._rates.get(call.batch.run, _RATE)
+        return rows * call.batch.weight * self.rate(call.batch.run)
 
     def _run(self) -> None:
         try:
@@ -253,7 +257,11 @@ class ModelWorker:
         return min(self._largest(mates), max(small, (_waiting(mates) + small // 2) // small * small))
 
     def _largest(self, mates: Sequence[Call]) -> int:
-        return self.sizes[-1] if any(call.batch.must_fill for call in mates) else mates[0].batch.largest
+        batch = mates[0].batch
+        most = max(1, int(self.most(batch.run) / batch.weight))
+        if any(call.batch.must_fill for call in mates):
+            return next((size for size in reversed(self.sizes) if size <= most), self.sizes[0])
+        return min(batch.largest, most)
 
     def _serve(self, parts: list[tuple[Call, list[Any]]]) -> None:
         batch = parts[0][0].batch

@@ -135,6 +135,24 @@ def test_images_that_are_missing_or_elsewhere(tmp_path: Path, path: str | None) 
             _ = images.images
 
 
+def test_files_that_hold_more_than_they_weigh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "set/train-00000-of-00001.parquet"
+    write(file, range(2), [0, 1])
+    one = parquet.read_table(file).slice(0, 1)
+
+    def write_it(times: int) -> None:  # of which the file keeps one
+        parquet.write_table(pyarrow.concat_tables([one] * times).combine_chunks(), file)
+
+    write_it(20_000)
+    with pytest.raises(ShardError, match=r"has 20,000 rows in .* bytes, which hold no images"):
+        load(tmp_path / "set")
+    write_it(1_000)
+    monkeypatch.setattr("glow_app.data.shards.parquet._UNPACKED", 1000)
+    monkeypatch.setattr("glow_app.data.shards.parquet._UNPACKED_TIMES", 3)
+    with pytest.raises(ShardError, match=r"holds more than .* bytes of images, 3 times its size"):
+        _ = load(tmp_path / "set").images
+
+
 def test_what_cannot_be_read(tmp_path: Path, hub: Path) -> None:
     with pytest.raises(ValueError, match=r"hf://.*nowhere cannot be read from the hub"):
         load(tmp_path / "nowhere")

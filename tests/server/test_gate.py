@@ -20,7 +20,7 @@ from running import error_of, running, wait_until
 from test_worker import Held
 
 from glow_app.server import Limits, create_app, protocol
-from glow_app.server.log import log_config
+from glow_app.server.log import _address, log_config
 
 KEY = "correct-horse"
 JSON = {"content-type": "application/json"}
@@ -296,6 +296,11 @@ def test_a_line_of_the_log_has_no_query_and_no_forged_address(
     assert (first.levelno, probe.levelno) == (logging.INFO, logging.DEBUG)
     formatted = log_config("json", "INFO")["formatters"]["json"]["()"]().format(first)
     assert json.loads(formatted)["request_id"] == "abc"
+
+
+def test_an_address_in_the_log_is_one() -> None:
+    hosts = ["1.2.3.4", "fe80::1%INFO:\x85forged", "forged", ""]
+    assert [_address({"client": (host, 1)}) for host in hosts] == ["1.2.3.4", "fe80::1", "unknown", "unknown"]
 
 
 def test_a_server_that_stops_refuses_what_is_not_there_yet_and_finishes_the_rest() -> None:

@@ -33,6 +33,7 @@ def build(model: ImageModel) -> Iterator[Build]:
 
     def made(**options: Any) -> ModelWorker:
         workers.append(ModelWorker(model, 4, **options))
+        workers[-1]._first_rate = 1e-3  # whatever else the machine does
         return workers[-1]
 
     yield made
@@ -174,6 +175,37 @@ def test_a_slow_model_is_left_to_others_after_a_second(build: Build, monkeypatch
     assert pieces == [3, 3, 1]
 
 
+def test_batches_of_a_slow_model_are_small(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn_sizes: list[int] = []
+    worker = build(on_batch=drawn_sizes.append)
+    worker.sizes = [4, 8, 12]
+    monkeypatch.setattr(worker, "rate", lambda run: 0.12)  # seconds per image
+    held = Held(worker)
+    sizes: list[int] = []
+    call = Call(Batch(lambda _, rows, size: sizes.append(size) or rows), [None] * 20, Turn())  # type: ignore[func-returns-value]
+    worker.submit(call)
+    images = drawn(worker, range(12), [0.7, 0.7], 0)
+    held.let_go()
+    assert len(call.future.result(10)) == 20
+    assert len(images.future.result(10)) == 12
+    assert sizes == [8, 8, 4]
+    assert drawn_sizes == [8, 4]
+
+
+def test_a_model_is_timed_before_its_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    sample = model.sample
+
+    def slow(*arguments: Any, **options: Any) -> torch.Tensor:
+        time.sleep(0.1)
+        return sample(*arguments, **options)
+
+    monkeypatch.setattr(model, "sample", slow)
+    worker = ModelWorker(model, 4)
+    assert worker.most(lambda model, rows, size: rows) <= 10
+    worker.close()
+
+
 def test_the_first_batch_tells_how_fast_the_model_is(build: Build) -> None:
     worker = build()
 
@@ -254,13 +286,13 @@ def test_a_small_call_overtakes_large_ones_and_none_waits_for_ever(build: Build)
             order.append(name)
             return rows
 
-        worker._rates[run] = 0.1
+        worker._rates[run] = 0.04
         call = Call(Batch(run), [None] * rows, Turn(lambda: now))
         worker.submit(call)
         return call
 
     calls = [ask("large", 20), ask("medium", 10)]
-    now = 5.0
+    now = 2.0
     calls.append(ask("small", 1))
     now = 100.0
     calls.append(ask("late", 1))

@@ -24,6 +24,7 @@ from glow_app.data.shards.manifest import INDEX, Manifest, ShardEntry, SplitEntr
 from glow_app.data.shards.places import sha256_of
 from glow_app.data.shards.tar import index_tar
 from glow_app.data.splits import split_indices
+from glow_app.files import atomic_file
 
 __all__ = ["Packing", "Report", "pack_folder", "split_entry"]
 
@@ -128,7 +129,8 @@ def split_entry(split: Split, folder: Path, shards: Iterable[Path]) -> tuple[Spl
         indices.append(index)
         names += found
     path = folder / f"{split}.index.npy"
-    np.save(path, np.concatenate(indices) if indices else np.empty(0, INDEX))
+    with atomic_file(path) as file:  # and not through a link of that name
+        np.save(file, np.concatenate(indices) if indices else np.empty(0, INDEX))
     return SplitEntry(path.name, sha256_of(path), tuple(entries)), names
 
 

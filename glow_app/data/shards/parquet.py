@@ -1,11 +1,12 @@
 """Shards as Parquet files with a column of image files, as the Hugging Face hub keeps them."""
 
 import json
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,8 @@ __all__ = ["ParquetShard", "Table", "read_table"]
 
 _ROWS = 256
 _THREADS = 16
+# Images hardly shrink further, but a file can hold one of them a million times.
+_UNPACKED, _UNPACKED_TIMES = 2**26, 50
 
 
 @dataclass(frozen=True)
@@ -87,13 +90,18 @@ def write_records(file: str, column: str, path: Path) -> None:
 
     offsets = [0]
     with open_address(file) as source, path.open("wb") as target:
+        most = max(_UNPACKED, _UNPACKED_TIMES * _size(source))
         for batch in parquet.ParquetFile(source).iter_batches(batch_size=_ROWS, columns=[column]):
             for image in batch.column(0).to_pylist():
                 if image and image["bytes"] is None and image["path"]:
                     raise ShardError(f"{file} holds the paths of images, such as {image['path']}, and not their bytes")
                 content = image["bytes"] if image and image["bytes"] else b""
-                target.write(content)
                 offsets.append(offsets[-1] + len(content))
+                if offsets[-1] > most:
+                    raise ShardError(
+                        f"{file} holds more than {most:,} bytes of images, {_UNPACKED_TIMES} times its size"
+                    )
+                target.write(content)
         target.write(np.array([*offsets, len(offsets) - 1], dtype="<i8").tobytes())
 
 
@@ -156,7 +164,10 @@ def _read_labels(file: str, features: "Features | None") -> tuple[_Columns, np.n
     from pyarrow import parquet
 
     with open_address(file) as source:
+        size = _size(source)
         found = parquet.ParquetFile(source)
+        if found.metadata.num_rows > size:
+            raise ShardError(f"{file} has {found.metadata.num_rows:,} rows in {size:,} bytes, which hold no images")
         types = features or Features.from_arrow_schema(found.schema_arrow)
         there = {name: feature for name, feature in types.items() if name in found.schema_arrow.names}
         image = next((name for name, feature in there.items() if isinstance(feature, Image)), None)
@@ -167,6 +178,13 @@ def _read_labels(file: str, features: "Features | None") -> tuple[_Columns, np.n
             return _Columns(image, None, []), np.zeros(found.metadata.num_rows, dtype=np.int64)
         labels = found.read(columns=[label])[label].fill_null(-1).to_numpy().astype(np.int64)
         return _Columns(image, label, list(there[label].names)), labels
+
+
+def _size(source: Any) -> int:
+    """Return the bytes of an open file."""
+    size: int = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    return size
 
 
 def _version(file: str) -> str:

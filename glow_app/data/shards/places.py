@@ -73,6 +73,8 @@ def fetch(place: str, path: Path) -> None:
 def read_text(place: str) -> str:
     """Return what a text file anywhere holds."""
     system, inner = _system(place)
+    if not is_address(place) and not Path(place).is_file():  # such as a device, which has no end
+        raise FileNotFoundError(f"{place} is no file")
     content: bytes = system.cat_file(inner)
     return content.decode("utf-8")
 
