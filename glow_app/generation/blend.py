@@ -1,6 +1,6 @@
 """Between images: mixtures of their whitened latents, level by level."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -23,33 +23,44 @@ def blend(
     spherical: bool = False,
     batch_size: int = 16,
 ) -> Tensor:
-    r"""Return images between two, by how much of the second each level has.
+    r"""Return images between two, by how much of the second each level has, or in the square between four.
 
-    .. math:: z_l = (1 - t_l)\, f(x_0)_l + t_l\, f(x_1)_l
+    .. math:: z_l = p(f(x_0)_l, f(x_1)_l; t_l), \qquad
+              p(a, b; t) = (1 - t)\, a + t\, b
               \quad\text{or}\quad
-              \frac{\sin (1 - t_l) \omega_l}{\sin \omega_l} f(x_0)_l + \frac{\sin t_l \omega_l}{\sin \omega_l} f(x_1)_l
+              \frac{\sin (1 - t) \omega}{\sin \omega} a + \frac{\sin t \omega}{\sin \omega} b
 
-    with :math:`\omega_l` the angle between the two latents of a level: the straight line, or the arc on which norms,
-    and so the typical set, are kept. A frame whose weights are all 0 or all 1 is the image itself, in every pixel: what
-    a model of fewer than 8 bits does not see of it is blended beside it, by the weights of the finest level.
+    with :math:`\omega` the angle between :math:`a` and :math:`b`: the straight line, or the arc on which norms, and so
+    the typical set, are kept. Four images are the corners of a square, top left, top right, bottom left and bottom
+    right, in which :math:`t_l = (u_l, v_l)` says how far across and how far down a frame is:
+
+    .. math:: z_l = p\bigl(p(f(x_0)_l, f(x_1)_l; u_l),\; p(f(x_2)_l, f(x_3)_l; u_l);\; v_l\bigr)
+
+    On lines that is the sum with the bilinear weights :math:`(1-u)(1-v), u(1-v), (1-u)v, uv`; along arcs norms are kept
+    here too. A frame whose weights are all 0 or all 1 is an image itself, in every pixel: what a model of fewer than 8
+    bits does not see of it is blended beside it, by the weights of the finest level.
 
     Args:
         model: The model.
-        images: (2, C, H, W), uint8.
-        weights: (F, L), the weight t of the second image for each frame and level, the finest first.
-        labels: (2,), for a class-conditional model; their embeddings are blended by the weights of the coarsest level.
+        images: (2, C, H, W) or (4, C, H, W), uint8.
+        weights: (F, L) for two images, the weight t of the second for each frame and level, the finest first; (F, L, 2)
+            for four.
+        labels: One per image, for a class-conditional model; their embeddings are blended by the weights of the
+            coarsest level.
         spherical: Along the arc, and not the line.
         batch_size: Frames at a time.
     Shape:
         uint8, (F, C, H, W).
     Raises:
-        ValueError: If there are not two images, or not a weight for each level.
+        ValueError: If there are not two or four images, or not a weight for each level.
     """
     num_levels = len(model.flow.latent_shapes)
-    if len(images) != 2:
-        raise ValueError(f"got {counted(len(images), 'image')} to blend; expected 2")
-    if weights.ndim != 2 or weights.shape[1] != num_levels:
-        raise ValueError(f"weights are {tuple(weights.shape)}; expected (frames, {num_levels}), one for each level")
+    if len(images) not in (2, 4):
+        raise ValueError(f"got {counted(len(images), 'image')} to blend; expected 2 or 4")
+    wanted = (num_levels,) if len(images) == 2 else (num_levels, 2)
+    if weights.shape[1:] != wanted:
+        sizes = ", ".join(map(str, wanted))
+        raise ValueError(f"weights are {tuple(weights.shape)}; expected (frames, {sizes}), one for each level")
     path = along_arc if spherical else along_line
     weights = weights.to(model.device, model.dtype)
     latents = model.encode(images, labels)
@@ -57,9 +68,9 @@ def blend(
     unseen = low_bits(model, images).float()
     frames = []
     for part in weights.split(batch_size):
-        between = [path(level, part[:, number]) for number, level in enumerate(latents)]
-        context = None if embedded is None else along_line(embedded, part[:, -1])
-        beside = along_line(unseen, part[:, 0].cpu().float()).round().short()
+        between = [_between(path, level, part[:, number]) for number, level in enumerate(latents)]
+        context = None if embedded is None else _between(along_line, embedded, part[:, -1])
+        beside = _between(along_line, unseen, part[:, 0].cpu().float()).round().short()
         frames.append(with_low_bits(model.decode(between, context=context), beside))
     return torch.cat(frames)
 
@@ -121,6 +132,21 @@ def mix_levels(
         raise ValueError(f"levels are {numbers}; expected from 0 to {num_levels}")
     weights = torch.tensor([[float(level < number) for level in range(num_levels)] for number in numbers])
     return blend(model, images, weights, labels)
+
+
+def _between(path: Callable[[Tensor, Tensor], Tensor], ends: Tensor, weights: Tensor) -> Tensor:
+    """Return points between two tensors, or four, on a path from one to another.
+
+    Args:
+        path: :func:`along_line` or :func:`along_arc`.
+        ends: (2, ...) or (4, ...).
+        weights: (F,) or (F, 2).
+    """
+    if len(ends) == 2:
+        return path(ends, weights)
+    across, down = weights.unbind(1)
+    sides = torch.stack([path(ends[:2], across), path(ends[2:], across)], dim=1)
+    return torch.cat([path(pair, one) for pair, one in zip(sides, down.split(1), strict=True)])
 
 
 def along_line(ends: Tensor, weights: Tensor) -> Tensor:

@@ -123,6 +123,7 @@ def _described(app: FastAPI, service: Service, has_key: bool) -> dict[str, Any]:
     }
     for (schema, field), bound in bounds.items():
         schemas[schema]["properties"][field] |= bound
+    schemas["InterpolateRequest"]["properties"]["at"]["anyOf"][0] |= {"maxItems": limits.count}
     sample = schemas["SampleRequest"]["properties"]
     sample["temperature"]["anyOf"][1] |= {"minItems": num_levels, "maxItems": num_levels}
     if num_classes is None:

@@ -24,7 +24,10 @@ EXAMPLES: dict[str, dict[str, Example]] = {
         "one": _example("One image from a seed.", {"seed": 7}),
         "several": _example("Four images at a low temperature.", {"count": 4, "seed": 0, "temperature": 0.5}),
     },
-    "interpolate": {"two": _example("Five frames between two images.", {"images": [_PICTURE, _OTHER], "frames": 5})},
+    "interpolate": {
+        "two": _example("Five frames between two images.", {"images": [_PICTURE, _OTHER], "frames": 5}),
+        "middle": _example("The frame in the middle.", {"images": [_PICTURE, _OTHER], "at": [[0.5]]}),
+    },
     "reconstruct": {"one": _example("One image.", {"images": [_PICTURE]})},
     "score": {"two": _example("Two images.", {"images": [_PICTURE, _OTHER], "draws": 2})},
 }

@@ -24,7 +24,7 @@ from glow_app.server.errors import ErrorAnswer, model_ended, stopping
 from glow_app.server.examples import EXAMPLES
 from glow_app.server.metrics import Metrics
 from glow_app.server.parsing import ParsedRoute
-from glow_app.server.pictures import encode_png, sampled_picture
+from glow_app.server.pictures import encode_pngs, sampled_picture
 from glow_app.server.schemas import (
     EditAnswer,
     EditRequest,
@@ -44,7 +44,6 @@ from glow_app.server.service import Service
 
 __all__ = ["api_routes", "health_routes"]
 
-_QUICK_VALUES = 2**14  # of images, of which a PNG is made in a fraction of a millisecond
 _ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 _WORDS = {
@@ -136,7 +135,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
         ]
         drawn = [
             Sampled(image=png, seed=text["seed"], label=text.get("label"))
-            for png, text in zip(await _encode(images, texts), texts, strict=True)
+            for png, text in zip(await encode_pngs(images, texts), texts, strict=True)
         ]
         classes = {} if label is None else generation.class_facts(service.model, label)
         shared = texts[0] if len(texts) == 1 else {"seed": seed, "count": len(texts), **made, **classes}
@@ -153,17 +152,20 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
     async def interpolate(body: InterpolateBody, request: Request) -> Response:
         """Interpolate between images through the model's latents."""
         service = current.service
-        service.check_count((len(body.images) - 1) * (body.frames - 1) + 1, "frames")
+        places = None if body.at is None else service.places(body.at, len(body.images))
+        if places is None:
+            service.check_count((len(body.images) - 1) * (body.frames - 1) + 1, "frames")
         images, notes = await service.read(request, body.images)
         given = service.labels(body.labels, images)
 
         def work(model: ImageModel) -> tuple[Tensor, Tensor | None]:
             labels = _labels(model, images, given)
-            frames = generation.interpolate(model, images, body.frames, labels, spherical=body.spherical)
-            return frames, labels
+            if places is None:
+                return generation.interpolate(model, images, body.frames, labels, spherical=body.spherical), labels
+            return generation.blend(model, images, places, labels, spherical=body.spherical), labels
 
         frames, labels = await service.run(work)
-        answer = InterpolateAnswer(frames=await _encode(frames), labels=_listed(labels), notes=notes)
+        answer = InterpolateAnswer(frames=await encode_pngs(frames), labels=_listed(labels), notes=notes)
         classes = {} if labels is None else generation.class_facts(service.model, *labels.tolist())
         text = {
             "frames": len(frames),
@@ -171,7 +173,8 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
             "way": "arc" if body.spherical else "line",
             **_model_facts(service),
         }
-        return await respond(request, answer, len(frames), text, partial(strip, frames, body.frames), frames)
+        picture = partial(strip, frames, body.frames if places is None else len(frames))
+        return await respond(request, answer, len(frames), text, picture, frames)
 
     @router.post("/edit", response_model=EditAnswer, responses=_pictured("the changed image") | NOT_FOUND)
     async def edit(body: EditBody, request: Request) -> Response:
@@ -191,7 +194,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
         one_each = {name: values[0] if len(values) == 1 else json.dumps(values) for name, values in made.items()}
         classes = {} if label is None else generation.class_facts(service.model, label)
         text = {**one_each, **classes, **_model_facts(service)}
-        answer = EditAnswer(image=(await _encode(changed, [text]))[0], label=label, note=notes[0])
+        answer = EditAnswer(image=(await encode_pngs(changed, [text]))[0], label=label, note=notes[0])
         return await respond(request, answer, 1, text, partial(to_pil, changed[0]))
 
     @router.post("/reconstruct", response_model=ReconstructAnswer, responses=_pictured("the images"))
@@ -207,7 +210,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
 
         result, labels = await service.run(work)
         errors = {"max_pixel_error": result.max_pixel_error, "max_quantisation": result.max_quantisation}
-        pngs = await _encode(result.images)
+        pngs = await encode_pngs(result.images)
         answer = ReconstructAnswer(images=pngs, labels=_listed(labels), notes=notes, **errors)
         images = result.images
         picture = partial(to_pil, images[0]) if len(images) == 1 else partial(grid, images)
@@ -290,17 +293,6 @@ def health_routes(current: Current, metrics: Metrics, is_stopping: Callable[[], 
 def _model_facts(service: Service) -> dict[str, str]:
     """Return what a picture says of the model that made it."""
     return {"model": service.info.model, "version": __version__}
-
-
-async def _encode(images: Sequence[Tensor] | Tensor, texts: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
-    """Return PNGs in base64, without keeping other requests waiting."""
-
-    def encode() -> list[str]:
-        return [encode_png(image, None if texts is None else texts[number]) for number, image in enumerate(images)]
-
-    # Less work than to wake a thread.
-    is_quick = len(images) * images[0].numel() <= _QUICK_VALUES
-    return encode() if is_quick else await run_in_threadpool(encode)
 
 
 def _labels(model: ImageModel, images: Tensor, given: Tensor | None) -> Tensor | None:

@@ -27,6 +27,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Temperature = Annotated[Finite, Field(ge=0, le=LARGEST_TEMPERATURE)]
 Guidance = Annotated[Finite, Field(ge=0, le=LARGEST_GUIDANCE)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+Place = Annotated[list[Annotated[Finite, Field(ge=0, le=1)]], Field(min_length=1, max_length=2)]
 Label = int | Annotated[str, Field(max_length=200)]
 ImageFile = Annotated[
     str, Field(description="A PNG, JPEG, WebP, GIF or BMP file in base64.", json_schema_extra={"format": "byte"})
@@ -82,6 +83,13 @@ class InterpolateRequest(_Request):
 
     images: list[ImageFile] = Field(min_length=2, description="Images to interpolate between, in this order.")
     frames: int = Field(9, ge=2, description="Frames from each image to the next, both included.")
+    at: list[Place] | None = Field(
+        None,
+        min_length=1,
+        description="Places of the frames, instead of evenly spaced ones. Between two images: `[t]`, 0 being the first "
+        "and 1 the second. In the square whose corners four images are (top left, top right, bottom left, bottom "
+        "right): `[across, down]`.",
+    )
     spherical: bool = Field(True, description="Along arcs, which keep the norm of the latents; false for lines.")
     labels: list[Label] | None = Field(None, description="One per image; the most probable if omitted.")
 

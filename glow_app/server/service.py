@@ -191,6 +191,23 @@ class Service:
             message = f"temperature: expected one, or {num_levels}, one for each level"
             raise ApiError(422, "invalid_request", message) from error
 
+    def places(self, places: Sequence[Sequence[float]], num_images: int) -> Tensor:
+        """Return the weights of :func:`generation.blend <glow_app.generation.blend>` for places between images.
+
+        Raises:
+            ApiError: If there are too many, or one is not a place between so many images.
+        """
+        self.check_count(len(places), "at")
+        numbers = {2: 1, 4: 2}.get(num_images)
+        if numbers is None:
+            raise ApiError(422, "invalid_request", f"at: there are {num_images} images; expected 2 or 4")
+        for number, place in enumerate(places):
+            if len(place) != numbers:
+                message = f"at[{number}]: {counted(len(place), 'number')}; expected {numbers}"
+                raise ApiError(422, "invalid_request", message)
+        each_level = torch.tensor(places)[:, None].expand(-1, self.info.num_levels, -1)
+        return each_level.squeeze(2) if numbers == 1 else each_level
+
     def direction(self, name: str) -> Direction:
         """Return a direction.
 

@@ -58,6 +58,32 @@ def test_the_arc_keeps_the_norm_and_turns_evenly() -> None:
     torch.testing.assert_close(same[0], ends[0])
 
 
+@pytest.mark.parametrize("spherical", [False, True])
+def test_four_images_are_corners_of_a_square(conditional: ImageModel, spherical: bool) -> None:
+    images, labels = random_images(4), torch.tensor([1, 3, 0, 2])
+    numbers = [(0, 0), (1, 0), (0, 1), (1, 1), (0.3, 0), (0, 0.6), (0.3, 1), (1, 0.6)]
+    weights = torch.tensor(numbers, dtype=torch.float32)[:, None].expand(-1, 2, -1)
+    frames = blend(conditional, images, weights, labels, spherical=spherical, batch_size=3)
+    assert torch.equal(frames[:4], images)
+    for frame, pair, t in zip(frames[4:], [[0, 1], [0, 2], [2, 3], [1, 3]], [0.3, 0.6, 0.3, 0.6], strict=True):
+        edge = blend(conditional, images[pair], torch.full((1, 2), t), labels[pair], spherical=spherical)
+        assert (frame.short() - edge[0].short()).abs().max() <= 1  # the last bit of a batch
+
+
+def test_inside_the_square_lines_are_bilinear_and_arcs_keep_the_norm() -> None:
+    from glow_app.generation.blend import _between, along_arc, along_line
+
+    corners = torch.randn(4, 4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    corners *= 6 / corners.flatten(1).norm(dim=1)[:, None, None, None]
+    places = torch.tensor([[0.2, 0.7], [0.5, 0.5]], dtype=torch.float64)
+    u, v = places.T
+    bilinear = torch.stack([(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v], dim=1)
+    expected = torch.einsum("fk,kchw->fchw", bilinear, corners)
+    torch.testing.assert_close(_between(along_line, corners, places), expected)
+    norms = _between(along_arc, corners, places).flatten(1).norm(dim=1)
+    torch.testing.assert_close(norms, torch.full((2,), 6.0, dtype=torch.float64))
+
+
 def test_between_an_image_and_itself_nothing_moves(model: ImageModel) -> None:
     image = random_images(1)
     frames = interpolate(model, image.expand(2, -1, -1, -1), 4)
@@ -102,7 +128,9 @@ def test_what_does_not_fit(model: ImageModel) -> None:
         interpolate(model, images[:1])
     with pytest.raises(ValueError, match=r"weights are \(4, 3\); expected \(frames, 2\)"):
         blend(model, images, torch.zeros(4, 3))
-    with pytest.raises(ValueError, match="got 1 image to blend; expected 2"):
+    with pytest.raises(ValueError, match="got 1 image to blend; expected 2 or 4"):
         blend(model, images[:1], torch.zeros(4, 2))
+    with pytest.raises(ValueError, match=r"weights are \(4, 2\); expected \(frames, 2, 2\)"):
+        blend(model, random_images(4), torch.zeros(4, 2))
     with pytest.raises(ValueError, match="expected from 0 to 2"):
         mix_levels(model, images, levels=[3])

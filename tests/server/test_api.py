@@ -266,6 +266,24 @@ def test_interpolation_ends_in_the_pictures(model: ImageModel, client: httpx.Cli
     assert client.post("/v1/interpolate", json=body).json()["labels"] == generation.infer_labels(model, images).tolist()
 
 
+@pytest.mark.parametrize("spherical", [True, False])
+def test_frames_are_made_at_places(model: ImageModel, client: httpx.Client, spherical: bool) -> None:
+    images, labels = random_images(4), torch.tensor([0, 1, 2, 3])
+    files = [as_base64(image) for image in images]
+    for num_images, places in ((2, [[0.25], [1]]), (4, [[0.25, 0.5], [1, 0], [0, 1]])):
+        given = {"images": files[:num_images], "labels": list(range(num_images)), "spherical": spherical}
+        answer = client.post("/v1/interpolate", json={**given, "at": places}).json()
+        frames = torch.stack([from_base64(frame) for frame in answer["frames"]])
+        weights = torch.tensor(places)[:, None].expand(-1, 2, -1)
+        weights = weights.squeeze(2) if num_images == 2 else weights
+        chosen = (images[:num_images], weights, labels[:num_images])
+        assert torch.equal(frames, generation.blend(model, *chosen, spherical=spherical))
+        assert torch.equal(frames[1], images[1])
+        assert answer["labels"] == list(range(num_images))
+    response = client.post("/v1/interpolate", json={**given, "at": places}, headers={"accept": "image/png"})
+    assert pixels_of(response.content) == strip(frames, 3).tobytes()
+
+
 def test_edits(model: ImageModel, client: httpx.Client, direction: Direction) -> None:
     image = random_images(1)
     body = {"image": as_base64(image[0]), "edits": [{"direction": "smile", "strength": 0}], "label": 1}
@@ -406,6 +424,17 @@ def test_other_mistakes(client: httpx.Client, plain: httpx.Client) -> None:
         ("sample", {"temperature": []}, "temperature: expected one, or 2, one for each level"),
         ("interpolate", {"images": [image]}, "images: List should have at least 2 items after validation, not 1"),
         ("interpolate", {"images": [image] * 3, "frames": 64}, "frames: 127 are too many; at most 64"),
+        ("interpolate", {"images": [image] * 3, "at": [[0.5]]}, "at: there are 3 images; expected 2 or 4"),
+        ("interpolate", {"images": [image] * 2, "at": [[0], [0, 1]]}, "at[1]: 2 numbers; expected 1"),
+        ("interpolate", {"images": [image] * 4, "at": [[0]]}, "at[0]: 1 number; expected 2"),
+        ("interpolate", {"images": [image] * 2, "at": [[0]] * 65}, "at: 65 are too many; at most 64"),
+        (
+            "interpolate",
+            {"images": [image] * 2, "at": []},
+            "at: List should have at least 1 item after validation, not 0",
+        ),
+        ("interpolate", {"images": [image] * 2, "at": [[-1]]}, "at[0][0]: Input should be greater than or equal to 0"),
+        ("interpolate", {"images": [image] * 2, "at": [[2]]}, "at[0][0]: Input should be less than or equal to 1"),
         ("reconstruct", {"images": [image], "labels": [0]}, "labels: this model has no classes; leave it out"),
         ("score", {"images": [image], "draws": 65}, "draws: 65 are too many; at most 64"),
     ]

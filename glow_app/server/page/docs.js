@@ -27,7 +27,7 @@ function typeOf(api, schema) {
   if (rest.const !== undefined) return JSON.stringify(rest.const);
   if (type === "array") {
     const item = typeOf(api, rest.items ?? {});
-    return `array of ${item.includes("; or") ? `(${item})` : item}${range(rest.minItems, rest.maxItems, " items")}`;
+    return `array of ${/; or|^array/.test(item) ? `(${item})` : item}${range(rest.minItems, rest.maxItems, " items")}`;
   }
   if (type === "string") {
     const kind = rest.format === "byte" ? "base64 string" : "string";

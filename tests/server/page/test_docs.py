@@ -45,6 +45,8 @@ def test_bounds_and_defaults_are_this_servers(page: Page, serve: Callable[..., S
     expect(fields.locator("dt").filter(has_text="count")).to_have_text("count integer, 1 to 7; default 1")
     images = page.locator("#post-v1-interpolate .fields").first.locator("dt").filter(has_text="images")
     expect(images).to_have_text("images array of base64 string, 2 to 7 items; required")
+    places = page.locator("#post-v1-interpolate .fields").first.locator("dt", has=page.get_by_text("at", exact=True))
+    expect(places).to_have_text("at array of (array of number, 0 to 1, 1 to 2 items), 1 to 7 items; or null")
     labels = page.locator("#post-v1-score .fields").first.locator("dt").filter(has_text="labels")
     expect(labels).to_have_text("labels array of (integer; or string, at most 200 characters); or null")
     edits = page.locator("#post-v1-edit .fields").first
