@@ -20,6 +20,7 @@ from glow_app.model import ImageModel
 from glow_app.pretrained import REFERENCE_KEY, model_hash
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import ApiError, model_ended
+from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.limits import Limits
 from glow_app.server.schemas import Generation, Info
 from glow_app.server.shared import SharedModel, sample_call
@@ -65,6 +66,7 @@ class Service:
         held_out = self._reference and f"{self._reference.num_images:,} held-out images"
         self.usual = held_out or "samples of the model"
         self._measuring = threading.Lock()
+        self._cache = LatentsCache()
 
     async def read(
         self, request: Request, texts: Sequence[str], place: str = "images[{}]"
@@ -117,9 +119,13 @@ class Service:
         Raises:
             ApiError: 422 where the model gives nothing for these settings.
         """
+        loop = asyncio.get_running_loop()
         async with self._turn() as turn:
-            shared = cast(ImageModel, SharedModel(self.worker, turn))
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work, shared)
+            shared = cast(ImageModel, SharedModel(self.worker, turn, self._cache))
+            try:
+                return await loop.run_in_executor(self._threads, work, shared)
+            finally:
+                loop.call_later(KEPT_SECONDS, self._cache.expire)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[Turn]:

@@ -10,6 +10,7 @@ from glow_app.bijections import held_noise
 from glow_app.draws import Draws
 from glow_app.model import ImageModel
 from glow_app.seeding import ImageGenerators
+from glow_app.server.latents_cache import LatentsCache
 from glow_app.server.sizes import LARGEST_BATCH
 from glow_app.server.worker import Batch, Call, ModelWorker, Turn
 
@@ -26,10 +27,11 @@ class SharedModel:
     Args:
         worker: That has the model.
         turn: Of the request.
+        cache: Of latents, for :meth:`encode`.
     """
 
-    def __init__(self, worker: ModelWorker, turn: Turn) -> None:
-        self._worker, self._turn = worker, turn
+    def __init__(self, worker: ModelWorker, turn: Turn, cache: LatentsCache | None = None) -> None:
+        self._worker, self._turn, self._cache = worker, turn, cache or LatentsCache()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._worker.model, name)
@@ -37,7 +39,12 @@ class SharedModel:
     def encode(self, images: Tensor, labels: Tensor | None = None) -> list[Tensor]:
         """See :meth:`ImageModel.encode <glow_app.model.ImageModel.encode>`."""
         rows = _rows(images, labels)
-        return _columns(self._results(Batch(_encode, labels is None), rows))
+        known = self._cache.get(rows)
+        new = [row for row, latents in zip(rows, known, strict=True) if latents is None]
+        results = self._results(Batch(_encode, labels is None), new) if new else []
+        self._cache.put(new, results)
+        fresh = iter(results)
+        return _columns([next(fresh) if latents is None else latents for latents in known])
 
     def decode(self, latents: Sequence[Tensor], labels: Tensor | None = None, context: Tensor | None = None) -> Tensor:
         """See :meth:`ImageModel.decode <glow_app.model.ImageModel.decode>`."""

@@ -16,6 +16,7 @@ from glow_app.model import ImageModel
 from glow_app.priors import CNFPrior, GaussianPrior
 from glow_app.seeding import image_generators
 from glow_app.server import shared
+from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.shared import SharedModel, sample_call
 from glow_app.server.worker import Batch, Call, ModelEndedError, ModelWorker, Turn
 
@@ -244,6 +245,52 @@ def test_requests_share_batches_of_each_kind(model: ImageModel, build: Build, mo
     for thread in threads:
         thread.join(10)
     assert sizes == [12]
+
+
+def test_pictures_that_were_encoded_are_not_encoded_again(
+    model: ImageModel, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, sizes, encode = [0.0], list[int](), model.encode
+
+    def counted(images: torch.Tensor, labels: torch.Tensor | None) -> list[torch.Tensor]:
+        sizes.append(len(images))
+        return encode(images, labels)
+
+    monkeypatch.setattr(model, "encode", counted)
+    cache, worker = LatentsCache(lambda: now[0]), build()
+    images, labels = random_images(3), torch.tensor([0, 1, 2])
+    expected = encode(images, labels)
+
+    def encoded(*numbers: int) -> None:
+        chosen = list(numbers)
+        found = SharedModel(worker, Turn(), cache).encode(images[chosen], labels[chosen])
+        for level, whole in zip(found, expected, strict=True):
+            torch.testing.assert_close(level, whole[chosen])
+        now[0] += 1
+
+    encoded(0, 1)
+    encoded(1, 2, 0)
+    assert sizes == [2, 1]
+    SharedModel(worker, Turn(), cache).encode(images[:1], labels[1:2])  # of another class
+    assert sizes == [2, 1, 1]
+    now[0] = KEPT_SECONDS + 1.5
+    cache.expire()
+    assert cache._kept.keys() == {(images[0].numpy().tobytes(), 1)}  # used at 2 s, the others at 1 s
+
+
+def test_few_bytes_of_latents_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glow_app.server.latents_cache._BYTES", 3 * 16)
+    cache = LatentsCache()
+    rows = [(torch.full((1, 1, 2, 2), number, dtype=torch.uint8), None) for number in range(5)]
+    latents = torch.arange(20.0).reshape(5, 1, 2, 2)
+    cache.put(rows[:3], [(one,) for one in latents[:3].split(1)])
+    cache.get(rows[:1])
+    cache.put(rows[3:], [(one,) for one in latents[3:].split(1)])
+    found = cache.get(rows)
+    assert [one is None for one in found] == [False, True, True, False, False]
+    assert found[4] is not None
+    assert torch.equal(found[4][0], latents[4:])
+    assert found[4][0].untyped_storage().nbytes() == 16  # and not the whole batch
 
 
 def test_a_batch_waits_a_little_for_those_that_the_last_one_served(model: ImageModel, build: Build) -> None:

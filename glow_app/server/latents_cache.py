@@ -1,0 +1,61 @@
+"""Latents of pictures that were encoded last: the next move of a slider changes the same picture once more."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+__all__ = ["KEPT_SECONDS", "LatentsCache"]
+
+KEPT_SECONDS = 60.0  # after the last use
+_BYTES = 2**24  # of all latents together
+
+Row = tuple[Tensor, Tensor | None]  # an image, (1, C, H, W), and its class
+Encoded = tuple[Tensor, ...]  # one tensor per level
+
+
+class LatentsCache:
+    """Keeps the latents of one model, for a minute after their last use and up to 16 MiB of them.
+
+    Args:
+        clock: Returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[bytes, int | None], tuple[float, Encoded]] = {}  # the last used at the end
+
+    def get(self, rows: Sequence[Row]) -> list[Encoded | None]:
+        """Return the latents of each row, None where they are not kept."""
+        with self._lock:
+            return [self._used(_key(row)) for row in rows]
+
+    def put(self, rows: Sequence[Row], encoded: Sequence[Encoded]) -> None:
+        """Keep the latents of rows, and drop those that were not used for longest."""
+        with self._lock:
+            for row, levels in zip(rows, encoded, strict=True):
+                # A level may be part of a whole batch, which must not be kept with it.
+                self._kept[_key(row)] = self._clock(), tuple(level.clone() for level in levels)
+            size = sum(level.nbytes for levels in encoded[:1] for level in levels)  # that of all: they are one model's
+            while len(self._kept) * size > _BYTES:
+                del self._kept[next(iter(self._kept))]
+
+    def expire(self) -> None:
+        """Drop what was not used for a minute."""
+        with self._lock:
+            oldest = self._clock() - KEPT_SECONDS
+            self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > oldest}
+
+    def _used(self, key: tuple[bytes, int | None]) -> Encoded | None:
+        kept = self._kept.pop(key, None)
+        if kept is None:
+            return None
+        self._kept[key] = self._clock(), kept[1]
+        return kept[1]
+
+
+def _key(row: Row) -> tuple[bytes, int | None]:
+    image, label = row
+    return image.cpu().numpy().tobytes(), None if label is None else int(label)
