@@ -70,8 +70,8 @@ def hand_over(page: Page, place: int, use: str) -> None:
 
 def interpolate(page: Page) -> None:
     """Make frames between two samples, and stand in their middle."""
-    hand_over(page, 7, "First picture")
-    hand_over(page, 9, "Second picture")
+    hand_over(page, 7, "Interpolate")
+    hand_over(page, 9, "Interpolate")
     page.locator("#frames .notes", has_text="seed000009").wait_for()
     page.get_by_label("Frame", exact=True).fill("4")
 

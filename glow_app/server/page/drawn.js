@@ -1,6 +1,7 @@
-// Pictures that the model draws. Seed, temperature, guidance and class make them, so that a link can name them.
+// Pictures that the model draws. Seed, temperature, guidance, class and edits make them, so that a link can name them.
 
 import { ask } from "./api.js";
+import { checkedEdits, editsText } from "./attributes.js";
 import { className } from "./fields.js";
 import { guidanceName } from "./guidance.js";
 import { fromPng } from "./pictures.js";
@@ -22,22 +23,37 @@ export function settingsText({ temperature, guidance }, between = ", ") {
   return [`temperature ${temperatureText(temperature, ", ")}`, guided].filter(Boolean).join(between);
 }
 
-/** Return a picture as a link names it, "7_0.7_3" or, with guidance, "7_0.7_3_1.25"; null where it was not drawn. */
+/** Return a drawn picture edited; its settings are those of the drawing, and the edits. */
+export async function edited(picture, edits, signal) {
+  if (edits.length === 0) return picture;
+  const answer = await ask("edit", { image: await picture.read(), edits, label: picture.label }, signal);
+  const name = picture.name.replace(".png", "_edited.png");
+  const { kind, label, settings } = picture;
+  return { ...fromPng(answer.image, name, `${picture.alt}, ${editsText(edits)}`), kind, label, settings: { ...settings, edits } };
+}
+
+/**
+ * Return a picture as a link names it, "7_0.7_3", with guidance "7_0.7_3_1.25", edited "7_0.7_3*smile*1.2"; null where it
+ * was not drawn.
+ */
 export function linkOf(picture) {
   if (!picture?.settings) return null;
-  const { seed, temperature, guidance } = picture.settings;
+  const { seed, temperature, guidance, edits = [] } = picture.settings;
   const parts = [seed, [temperature].flat().join("-"), picture.label ?? "", guidanceLink(guidance)];
-  return parts.filter((part) => part !== null).join("_");
+  return [parts.filter((part) => part !== null).join("_"), ...edits.flatMap(Object.values)].join("*");
 }
 
 /** Return the settings of the picture that a link names; null where it names none of this model. */
 export function settingsOf(link, info) {
-  const [seed, temperature, label, guidance] = (link ?? "").split("_");
+  const [drawn, ...names] = (link ?? "").split("*");
+  const [seed, temperature, label, guidance] = drawn.split("_");
+  const edits = names.flatMap((direction, place) => (place % 2 ? [] : [{ direction, strength: Number(names[place + 1]) }]));
   const settings = {
     seed: wholeNumber(seed, LARGEST_SEED),
     temperature: temperatureOf(temperature, info),
     guidance: guidanceOf(guidance, info),
     label: labelOf(label, info),
+    edits: checkedEdits(edits, info),
   };
   return [settings.seed, settings.temperature, settings.guidance].includes(null) ? null : settings;
 }
@@ -46,9 +62,9 @@ export function settingsOf(link, info) {
 export const firstSettings = (seed, info) => ({ seed, ...info.generation, label: null });
 
 /** Draw the picture of settings. */
-export async function draw(settings, info, signal) {
+export async function draw({ edits = [], ...settings }, info, signal) {
   const answer = await ask("sample", { count: 1, ...settings }, signal);
-  return pictureOf(answer.images[0], settings, info);
+  return edited(pictureOf(answer.images[0], settings, info), edits, signal);
 }
 
 /** Return the whole number that a text is, from least to most; null for anything else. */

@@ -2,17 +2,18 @@
 
 import { keepSettings } from "./address.js";
 import { ask } from "./api.js";
+import { Attributes, editsLink, editsOf, editsText } from "./attributes.js";
 import { breakable, byId, h, icon } from "./dom.js";
 import { draw, firstSettings, linkOf, settingsOf } from "./drawn.js";
 import { DropZone } from "./dropzone.js";
-import { chosenClass, className, fillClasses, slider } from "./fields.js";
+import { className, fillClasses } from "./fields.js";
 import { download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
 import { Task } from "./task.js";
 
 /**
  * Start the tab.
- * @returns {{setPicture: function(object), open: function(), restore: function(URLSearchParams)}} setPicture is how other
- *   tabs hand it one
+ * @returns {{setPicture: function(object, object[]), open: function(), restore: function(URLSearchParams)}} setPicture is
+ *   how other tabs hand it one, with edits where the sliders are not to stay as they are
  */
 export function startEdit(info) {
   const { directions } = info;
@@ -23,6 +24,7 @@ export function startEdit(info) {
   const task = new Task(byId("edit-task"));
   let picture = null;
   let original = null;  // {image, note}: as the model sees it, in its size
+  let inferred = null;  // the class that it is taken for, once that is known
   let isClassOfPicture = false;  // chosen with it, and not by the visitor
   let pair = null;
   const empty = [...stage.children];
@@ -30,34 +32,34 @@ export function startEdit(info) {
   const zone = new DropZone({ id: "edit-file", label: "Picture", info, onpictures: ([chosen]) => setPicture(chosen) });
   byId("edit-picture").append(zone.element);
   fillClasses(label, info, "Recognised by the model");
-  const sliders = directions.map((name, number) =>
-    slider({ id: `edit-${number}`, label: name, min: -2, max: 2, step: 0.1, value: 0, digits: 1, oninput: follow }),
-  );
-  byId("edit-sliders").append(...sliders.map((one) => one.element));
+  const attributes = new Attributes("edit", info, follow);
 
-  function setPicture(chosen) {
+  function setPicture(chosen, edits = attributes.edits) {
     if (chosen !== picture) release(picture);
     task.cancel();
     picture = chosen;
-    original = pair = null;
+    original = pair = inferred = null;
     zone.show(picture);
     if (chosen.label !== undefined || isClassOfPicture) label.value = chosen.label ?? "";
     isClassOfPicture = chosen.label !== undefined;
+    attributes.edits = edits;
     follow();
   }
   function clear() {
     pair = null;
     stage.replaceChildren(...empty);  // what is there is of another picture
   }
-  const moved = () =>
-    sliders.map((one, number) => ({ direction: directions[number], strength: one.value })).filter((one) => one.strength !== 0);
 
   /** Return the picture, and the picture changed, as the settings are now. */
   async function changed(signal) {
     const chosen = label.value;
-    const send = (image, edits) => ask("edit", { image, edits, label: chosenClass(label) }, signal);
+    const send = async (image, edits) => {
+      const answer = await ask("edit", { image, edits, label: chosen === "" ? inferred : Number(chosen) }, signal);
+      if (chosen === "") inferred = answer.label;
+      return answer;
+    };
     const still = [{ direction: directions[0], strength: 0 }];  // gives the picture back, in the model's size
-    const edits = moved();
+    const { edits } = attributes;
     if (original === null) {
       const before = await send((await readAll([picture], info.limits))[0], still);
       original = { image: before.image, note: noteOf(picture, before.note) };
@@ -89,8 +91,7 @@ export function startEdit(info) {
   }
 
   function keep(edits, chosen) {
-    const strengths = Object.fromEntries(edits.map((one) => [`edit.${one.direction}`, String(one.strength)]));
-    keepSettings("edit", { picture: linkOf(picture), class: chosen === "" ? null : chosen, ...strengths });
+    keepSettings("edit", { picture: linkOf(picture), class: chosen === "" ? null : chosen, ...editsLink(edits) });
   }
 
   function drawFirst(settings) {
@@ -98,7 +99,7 @@ export function startEdit(info) {
   }
 
   function restore(settings) {
-    sliders.forEach((one, number) => (one.value = Number(settings.get(`edit.${directions[number]}`)) || 0));
+    attributes.edits = editsOf(settings, info);
     const wanted = settingsOf(settings.get("picture"), info);
     if (wanted !== null || picture === null) drawFirst(wanted ?? first);
     else follow();
@@ -106,10 +107,6 @@ export function startEdit(info) {
 
   label.addEventListener("change", () => {
     isClassOfPicture = false;
-    follow();
-  });
-  byId("edit-reset").addEventListener("click", () => {
-    for (const one of sliders) one.value = 0;
     follow();
   });
   form.addEventListener("submit", (event) => event.preventDefault());
@@ -135,7 +132,7 @@ class Pair {
   }
 
   show(answer, note, info) {
-    const how = answer.edits.map((one) => `${one.direction} ${one.strength > 0 ? "+" : ""}${one.strength.toFixed(1)}`).join(", ");
+    const how = editsText(answer.edits);
     this.#url = fromPng(answer.image).url;
     Object.assign(this.#image, { src: this.#url, alt: how ? `The picture with ${how}` : "The picture, unchanged" });
     this.#caption.replaceChildren(...breakable(how || "Unchanged"));

@@ -3,7 +3,6 @@
 import { byId, h, icon, reveal } from "./dom.js";
 import { settingsText } from "./drawn.js";
 import { download } from "./pictures.js";
-import { openViewer } from "./viewer.js";
 
 const SHORT = 6;  // digits of a seed that stand beside the buttons
 const MOST = 256;  // pictures kept, so that the page does not grow for ever
@@ -17,7 +16,7 @@ export class Batch {
 
   /**
    * @param {object[]} pictures
-   * @param {object} uses functions of a picture, by name; reuse is one of settings
+   * @param {object} uses functions by name: open is one of pictures and the place of one of them, reuse of settings
    */
   constructor(pictures, uses) {
     this.#cards = pictures.map((_, place) => new Card(() => this.#pictures, place, uses));
@@ -64,7 +63,7 @@ class Card {
 
   constructor(pictures, place, uses) {
     const picture = () => pictures()[place];
-    const open = () => openViewer(pictures(), place, uses);
+    const open = () => uses.open(pictures(), place);
     this.#reuse = iconButton("reuse", () => uses.reuse(picture().settings));
     this.#download = iconButton("download", () => download(picture().url, picture().name));
     this.#foot = h("div", { className: "card-foot" }, this.#seed, this.#kind, this.#reuse, this.#download);

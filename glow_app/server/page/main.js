@@ -10,6 +10,7 @@ import { setError } from "./fields.js";
 import { startInterpolate } from "./interpolate.js";
 import { startSample } from "./sample.js";
 import { startScore } from "./score.js";
+import { Shelf } from "./shelf.js";
 import { openTab, startTabs } from "./tabs.js";
 import { Task } from "./task.js";
 
@@ -22,13 +23,11 @@ function start(info) {
   const interpolate = startInterpolate(info);
   const edit = startEdit(info);
   const score = startScore(info);
-  const open = (tab, hand) => (picture) => (hand(picture), openTab(tab));
-  const sample = startSample(info, {
-    first: open("interpolate", (picture) => interpolate.setEnd(0, picture)),
-    second: open("interpolate", (picture) => interpolate.setEnd(1, picture)),
-    edit: open("edit", edit.setPicture),
-    score: open("score", (picture) => score.add([picture])),
-  });
+  const take = { interpolate: interpolate.take, edit: edit.setPicture, score: (picture) => score.add([picture]) };
+  const shelves = Object.entries(take).map(([tab, use]) => new Shelf(byId(`${tab}-samples`), use));
+  const open = ([tab, use]) => [tab, (...picture) => (use(...picture), openTab(tab))];
+  const uses = Object.fromEntries(Object.entries(take).map(open));
+  const sample = startSample(info, uses, (pictures) => shelves.forEach((shelf) => shelf.show(pictures)));
   byId("main").hidden = false;
   const panels = { sample, interpolate, edit };
   // A link is followed before its tab is shown, which else begins with pictures of its own.

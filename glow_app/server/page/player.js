@@ -19,15 +19,21 @@ export class Player {
   #notes = h("ul", { className: "notes" });
   #saves;
   #step = 1;
+  #at;
+  #onmove;
 
   /**
    * @param {HTMLElement} place
    * @param {string[]} files names of the files that all frames can be saved as
+   * @param {number} at where it stands, from 0 at the first frame to 1 at the last
+   * @param {function(number)} onmove is given where it stands
    */
-  constructor(place, files) {
+  constructor(place, files, at, onmove) {
     this.#place = place;
+    this.#at = at;
+    this.#onmove = onmove;
     this.#play.addEventListener("click", () => (timer ? this.#halt() : this.#start()));
-    this.#position.addEventListener("input", () => (this.#halt(), this.#show()));
+    this.#position.addEventListener("input", () => (this.#halt(), this.#go(Number(this.#position.value))));
     this.#halt();
     const here = () => this.#pictures[Number(this.#position.value)];
     const button = (name, onclick) => h("button", { type: "button", onclick }, icon("download"), name);
@@ -45,7 +51,6 @@ export class Player {
    * @param {function()[]} saves one for each file
    */
   show(pictures, notes, saves) {
-    const part = this.#pictures.length ? Number(this.#position.value) / (this.#pictures.length - 1) : 0;
     this.#pictures = pictures;
     this.#saves = saves;
     this.#position.max = pictures.length - 1;
@@ -53,16 +58,17 @@ export class Player {
     const small = (picture, number) => h("img", { src: picture.url, alt: "", onclick: () => (this.#halt(), this.#go(number)) });
     this.#strip.replaceChildren(...pictures.map(small));
     this.#notes.replaceChildren(...notes.map((text) => h("li", {}, text)));
-    this.#go(Math.round(part * (pictures.length - 1)));
+    this.#show(Math.round(this.#at * (pictures.length - 1)));
   }
 
   #go(number) {
-    this.#position.value = number;
-    this.#show();
+    this.#at = number / (this.#pictures.length - 1);
+    this.#show(number);
+    this.#onmove(this.#at);
   }
 
-  #show() {
-    const number = Number(this.#position.value);
+  #show(number) {
+    this.#position.value = number;
     Object.assign(this.#image, { src: this.#pictures[number].url, alt: this.#pictures[number].alt });
     this.#position.setAttribute("aria-valuetext", this.#pictures[number].alt);
     fillRange(this.#position);

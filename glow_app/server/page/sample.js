@@ -2,6 +2,7 @@
 
 import { keepSettings } from "./address.js";
 import { ask } from "./api.js";
+import { editsLink, editsOf } from "./attributes.js";
 import { byId } from "./dom.js";
 import { LARGEST_SEED, guidanceLink, guidanceOf, labelOf, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
 import { chosenClass, fillClasses, focusFirstError, numberField } from "./fields.js";
@@ -10,16 +11,18 @@ import { guidanceControl } from "./guidance.js";
 import { openTab } from "./tabs.js";
 import { Task } from "./task.js";
 import { temperatureControl } from "./temperature.js";
+import { startViewer } from "./viewer.js";
 
 const NEW_SEEDS = 1_000_000;  // as many as anyone draws, and short enough to be read and told
 
 /**
  * Start the tab.
  * @param {object} info of the model
- * @param {object} uses what else a picture may be used for, functions by name: first, second, edit, score
+ * @param {object} uses what else a picture may be used for, functions by name: interpolate, edit, score
+ * @param {function(object[])} ondraw is given the newest batch
  * @returns {{open: function(), restore: function(URLSearchParams)}} open draws where nothing is drawn yet
  */
-export function startSample(info, uses) {
+export function startSample(info, uses, ondraw) {
   const task = new Task(byId("sample-task"));
   const temperature = temperatureControl(byId("sample-temperature"), info, follow);
   const guidance = guidanceControl(byId("sample-guidance"), info, follow);
@@ -30,7 +33,6 @@ export function startSample(info, uses) {
   const [counted, seeded] = [numberField(count), numberField(seed, { optional: true })];
   const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % NEW_SEEDS;
   let batch = null;  // the newest
-  let drawn = null;  // its seed and count
 
   const reuse = (settings) => {
     temperature.value = settings.temperature;
@@ -40,9 +42,10 @@ export function startSample(info, uses) {
     openTab("sample");
     seed.focus();
   };
+  const viewer = startViewer(info, { ...uses, reuse }, (pictures, shown) => keep(shown ? pictures : batch.pictures, shown));
 
-  /** Draw a new batch on top. */
-  function draw(isAsked) {
+  /** Draw a new batch on top; then its picture of a seed may be opened, with edits. */
+  function draw(isAsked, opened = null, edits = []) {
     const number = counted.read();
     seed.max = LARGEST_SEED - (number ?? 1) + 1;
     const first = seeded.read();
@@ -52,7 +55,8 @@ export function startSample(info, uses) {
     }
     const wanted = { count: number, seed: first ?? newSeed() };
     // Temperature, guidance and class are followed as it is, so that the same seeds once more would be no news.
-    if (isAsked && drawn?.seed === wanted.seed && drawn.count === number) {
+    const { seed: last, count: most } = batch === null ? {} : drawnAs(batch.pictures);
+    if (isAsked && last === wanted.seed && most === number) {
       seed.value = wanted.seed = wanted.seed + number <= Number(seed.max) ? wanted.seed + number : 0;
     }
     const images = number === 1 ? "1 image" : `${number} images`;
@@ -60,11 +64,12 @@ export function startSample(info, uses) {
       `Drawing ${images}`,
       (signal) => picturesOf(wanted, signal),
       (pictures) => {
-        batch = new Batch(pictures, { ...uses, reuse });
-        drawn = wanted;
+        batch = new Batch(pictures, { open: viewer.open, reuse });
         batch.addToGallery();
         if (isAsked) batch.reveal();
-        keep();
+        ondraw(pictures);
+        keep(pictures);
+        if (opened !== null && pictures[opened - wanted.seed]) viewer.open(pictures, opened - wanted.seed, edits);
         return `${images} drawn`;
       },
     );
@@ -75,10 +80,11 @@ export function startSample(info, uses) {
     if (batch === null) return;
     task.follow(
       "Drawing again",
-      (signal) => picturesOf(drawn, signal),
+      (signal) => picturesOf(drawnAs(batch.pictures), signal),
       (pictures) => {
         batch.show(pictures);
-        keep();
+        ondraw(pictures);
+        keep(pictures);
         return "Drawn again";
       },
     );
@@ -90,10 +96,15 @@ export function startSample(info, uses) {
     return answer.images.map((one) => pictureOf(one, settings, info));
   }
 
-  function keep() {
-    const { settings } = batch.pictures[0];
-    const text = [settings.temperature].flat().join("-");
-    keepSettings("sample", { ...drawn, temperature: text, guidance: guidanceLink(settings.guidance), class: settings.label });
+  const drawnAs = (pictures) => ({ count: pictures.length, seed: pictures[0].settings.seed });
+
+  /** Keep what the visitor sees: a batch, and the picture of it that is open. */
+  function keep(pictures, shown = null) {
+    const { temperature: drawn, guidance: guided, label: kind } = pictures[0].settings;
+    const text = [drawn].flat().join("-");
+    const link = { ...drawnAs(pictures), temperature: text, guidance: guidanceLink(guided), class: kind };
+    const open = shown && { open: shown.settings.seed, ...editsLink(shown.settings.edits ?? []) };
+    keepSettings("sample", { ...link, ...open });
   }
 
   function restore(settings) {
@@ -104,7 +115,8 @@ export function startSample(info, uses) {
     // A link that names a temperature alone was made at guidance 1.
     if (wanted !== null || settings.has("guidance")) guidance.value = guidanceOf(settings.get("guidance"), info) ?? guidance.value;
     label.value = labelOf(settings.get("class"), info) ?? "";
-    draw(false);
+    viewer.close();
+    draw(false, wholeNumber(settings.get("open"), LARGEST_SEED), editsOf(settings, info));
   }
 
   label.addEventListener("change", follow);

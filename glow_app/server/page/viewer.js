@@ -1,58 +1,91 @@
-// The viewer: one picture of a batch, large, and what can be done with it.
+// The viewer: one picture of a batch, large, its attributes beside it, and what can be done with it.
 
+import { Attributes } from "./attributes.js";
 import { announce, byId } from "./dom.js";
+import { edited } from "./drawn.js";
 import { download } from "./pictures.js";
+import { Task } from "./task.js";
 
-const dialog = byId("viewer");
-let shown = { pictures: [], place: 0, uses: {} };
+/**
+ * Start the viewer.
+ * @param {object} info of the model
+ * @param {object} uses what a picture may be used for, functions by name; edit takes its edits as well, reuse its settings
+ * @param {function(object[], object)} onshow is given the batch and what is shown of it, null once nothing is
+ * @returns {{open: function(object[], number, object[]), close: function()}} open shows a picture of a batch, with edits
+ */
+export function startViewer(info, uses, onshow) {
+  const dialog = byId("viewer");
+  const image = dialog.querySelector(".viewer-picture img");
+  const button = (act) => dialog.querySelector(`[data-act=${act}]`);
+  const task = new Task(byId("viewer-task"));
+  const attributes = new Attributes("viewer", info, follow);
+  byId("viewer-edits").hidden = info.directions.length === 0;
+  let batch = [];
+  let place = 0;
+  let shown = null;  // the picture as it is seen, edited or not
 
-/** Open a picture of a batch; the arrow keys go to the others. */
-export function openViewer(pictures, place, uses) {
-  shown = { pictures, place, uses };
-  show();
-  dialog.showModal();
-}
-
-function show() {
-  const { pictures, place } = shown;
-  const picture = pictures[place];
-  const { seed } = picture.settings;
-  byId("viewer-title").textContent = [`Seed ${seed}`, picture.kind].filter(Boolean).join(" · ");
-  Object.assign(dialog.querySelector("img"), { src: picture.url, alt: picture.alt });
-  button("back").disabled = place === 0;
-  button("forth").disabled = place === pictures.length - 1;
-}
-
-const button = (act) => dialog.querySelector(`[data-act=${act}]`);
-
-function go(step) {
-  const place = shown.place + step;
-  if (place < 0 || place >= shown.pictures.length) return;
-  shown.place = place;
-  show();
-  announce(shown.pictures[place].alt);
-}
-
-const STAYING = {
-  back: () => go(-1),
-  forth: () => go(1),
-  download: (picture) => download(picture.url, picture.name),
-};
-
-dialog.addEventListener("click", (event) => {
-  const act = event.target.closest("button")?.dataset.act;
-  if (event.target === dialog) dialog.close();  // the backdrop
-  if (act === undefined) return;
-  const picture = shown.pictures[shown.place];
-  if (act in STAYING) {
-    STAYING[act](picture);
-    return;
+  function show(picture) {
+    shown = picture;
+    Object.assign(image, { src: picture.url, alt: picture.alt });
+    onshow(batch, picture);
   }
-  dialog.close();
-  if (act === "reuse") shown.uses.reuse(picture.settings);
-  else if (act !== "close") shown.uses[act](picture);
-});
-dialog.addEventListener("keydown", (event) => {
-  if (event.key === "ArrowLeft") go(-1);
-  if (event.key === "ArrowRight") go(1);
-});
+
+  /** Show the picture changed as the sliders say. */
+  function follow() {
+    task.follow(
+      "Changing the picture",
+      (signal) => edited(batch[place], attributes.edits, signal),
+      (picture) => (show(picture), "The picture is changed"),
+    );
+  }
+
+  function turnTo(next, edits) {
+    task.cancel();  // of another picture
+    place = next;
+    attributes.edits = edits;
+    const { kind, settings } = batch[place];
+    byId("viewer-title").textContent = [`Seed ${settings.seed}`, kind].filter(Boolean).join(" · ");
+    button("back").disabled = place === 0;
+    button("forth").disabled = place === batch.length - 1;
+    show(batch[place]);
+    if (edits.length) follow();
+  }
+
+  function open(pictures, first, edits = []) {
+    batch = pictures;
+    turnTo(first, edits);
+    if (!dialog.open) dialog.showModal();
+  }
+
+  function go(step) {
+    if (batch[place + step] === undefined) return;
+    turnTo(place + step, []);
+    announce(shown.alt);
+  }
+
+  const staying = { back: () => go(-1), forth: () => go(1), download: () => download(shown.url, shown.name) };
+  const leaving = {
+    reuse: () => uses.reuse(shown.settings),
+    interpolate: () => uses.interpolate(shown),
+    edit: () => uses.edit(batch[place], attributes.edits),
+    score: () => uses.score(shown),
+  };
+
+  dialog.addEventListener("click", (event) => {
+    const act = event.target.closest("button")?.dataset.act;
+    staying[act]?.();
+    if (event.target !== dialog && act !== "close" && !(act in leaving)) return;  // the dialog itself is its backdrop
+    dialog.close();
+    leaving[act]?.();
+  });
+  dialog.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (step && !event.target.matches("input")) go(step);
+  });
+  dialog.addEventListener("close", () => {
+    task.cancel();
+    onshow(batch, null);
+  });
+  document.addEventListener("glow:key-wanted", () => dialog.close());
+  return { open, close: () => dialog.close() };
+}

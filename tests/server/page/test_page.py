@@ -226,7 +226,7 @@ def test_pictures_of_the_gallery_are_used_in_the_other_tabs(page: Page, site: Si
         expect(dialog).to_be_hidden()
 
     for number, name in ((0, "First picture"), (2, "Second picture")):
-        use(number, name)
+        use(number, "Interpolate")
         expect(page.get_by_role("tab", name="Interpolate")).to_have_attribute("aria-selected", "true")
         seed = f"seed{3 + number:06d}_t0.70.png"
         expect(page.get_by_label(f"{name}: {seed}; choose another")).to_have_count(1)
@@ -251,8 +251,8 @@ def test_edit(page: Page, site: Site) -> None:
     after = page.locator("#edited figure").nth(1)
     expect(after).to_contain_text("Unchanged")
     expect_image(page, after.get_by_role("img"), image[0])
-    page.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
-    page.get_by_label(DIRECTIONS[1], exact=True).fill("-0.5")
+    page.locator("#edit-sliders").get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+    page.locator("#edit-sliders").get_by_label(DIRECTIONS[1], exact=True).fill("-0.5")
     expect(after).to_contain_text(f"{DIRECTIONS[0]} +1.2, {DIRECTIONS[1]} -0.5")
     strengths = list(zip(site.directions.values(), [1.2, -0.5], strict=True))
     expected = generation.edit(site.model, image, strengths, generation.infer_labels(site.model, image))

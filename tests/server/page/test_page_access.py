@@ -37,6 +37,13 @@ def fill(page: Page) -> None:
     page.get_by_text("About this model").click()
 
 
+def blend(page: Page) -> None:
+    """Have a square between four pictures in place of the frames."""
+    page.get_by_role("tab", name="Interpolate").click()
+    page.get_by_label("Four", exact=True).check()
+    expect(page.locator(".square")).to_be_visible()
+
+
 def check(page: Page, ground: str = "") -> None:
     # Axe passes over texts on a gradient, so it is given each end of the halo's for the whole page.
     page.evaluate("(ground) => (document.documentElement.style.background = ground)", ground or "var(--ground)")
@@ -58,6 +65,9 @@ def test_axe_finds_nothing(page: Page, site: Site, watch: Watch) -> None:
             page.get_by_role("tab", name=name).click()
             check(page)
             check(page, halo[0])
+        blend(page)
+        check(page)
+        page.get_by_label("Two pictures").check()
         page.get_by_role("tab", name="Sample").click()
         page.locator(".picture").first.click()
         check(page)
@@ -90,6 +100,8 @@ def test_nothing_is_wider_than_the_screen(page: Page, site: Site, watch: Watch, 
     for name in TABS:
         page.get_by_role("tab", name=name).click()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+    blend(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.get_by_role("tab", name="Sample").click()
     page.locator(".picture").first.click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width

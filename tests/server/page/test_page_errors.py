@@ -74,7 +74,7 @@ def test_the_newest_edit_is_the_one_that_counts_and_the_overtaken_are_never_sent
         page.locator("#edit-file").set_input_files(png_file(image[0]))
     expect(page.locator(".drop-name")).to_have_text("picture.png")
     expect(page.locator("#edit-task")).to_be_empty()
-    slider = page.get_by_label(DIRECTIONS[0], exact=True)
+    slider = page.locator("#edit-sliders").get_by_label(DIRECTIONS[0], exact=True)
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.post_data or "") if "v1/edit" in request.url else None)
     with site.busy():

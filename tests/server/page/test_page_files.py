@@ -62,7 +62,7 @@ def test_a_photograph_is_made_small_once_and_not_sent_again(page: Page, site: Si
     assert (seen.int() - torch.from_numpy(expected.copy()).int()).abs().max() <= 3
     sent = [body for body in bodies if pixels_of(body["image"]).size == (63, 63)]
     assert len(sent) == 1
-    page.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+    page.locator("#edit-sliders").get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
     expect(page.locator("figcaption").nth(1)).to_contain_text("+1.2")
     assert pixels_of(bodies[-1]["image"]).size == (8, 8)
     assert all(len(str(body["image"])) < 20_000 for body in bodies)

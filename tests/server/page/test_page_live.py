@@ -132,7 +132,7 @@ def test_a_link_brings_an_edit_of_a_drawn_picture_back(page: Page, site: Site) -
     visit(page, site.address)
     page.locator(".picture").nth(4).click()
     page.get_by_role("dialog").get_by_role("button", name="Edit", exact=True).click()
-    page.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+    page.locator("#edit-sliders").get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
     page.wait_for_url("**/#edit?picture=4_0.7_1&class=1&edit.bold=1.2")
     url = page.url
     page.goto("about:blank")
@@ -159,7 +159,7 @@ def test_an_interpolation_keeps_the_classes_of_drawn_pictures_and_is_a_link(page
     page.get_by_label("Frame", exact=True).fill("2")
     assert torch.equal(shown_image(page.locator("#frames .large")), expected[2])
     page.get_by_label("Arc").check()
-    page.wait_for_url("**/#interpolate?first=3_1_2&second=4_1_0&frames=4&path=arc")
+    page.wait_for_url("**/#interpolate?first=3_1_2&second=4_1_0&frames=4&path=arc&at=0.6667")
     expected = generation.interpolate(site.model, ends, 4, given)
     expect(page.get_by_label("Frame", exact=True)).to_have_value("2")
     assert torch.equal(shown_image(page.locator("#frames .large")), expected[2])

@@ -1,0 +1,53 @@
+// Sliders of a model's attributes, and the edits that they stand for: [{direction, strength}], those of strength 0 left out.
+
+import { byId, h } from "./dom.js";
+import { slider } from "./fields.js";
+
+const FURTHEST = 2;  // beyond it pictures fall apart
+
+/** A slider for each attribute. */
+export class Attributes {
+  #directions;
+  #sliders;
+
+  /**
+   * @param {string} name of the place, which begins the names of all within it: "edit" for "edit-sliders", "edit-reset"
+   * @param {object} info of the model
+   * @param {function()} onmove is called when a visitor moves one
+   */
+  constructor(name, info, onmove) {
+    this.#directions = info.directions;
+    const limits = { min: -FURTHEST, max: FURTHEST, step: 0.1, value: 0, digits: 1 };
+    this.#sliders = info.directions.map((label, number) => slider({ id: `${name}-${number}`, label, ...limits, oninput: onmove }));
+    byId(`${name}-sliders`).append(...this.#sliders.map((one) => one.element));
+    byId(`${name}-reset`).addEventListener("click", () => {
+      this.edits = [];
+      onmove();
+    });
+  }
+
+  get edits() {
+    const all = this.#sliders.map((one, number) => ({ direction: this.#directions[number], strength: one.value }));
+    return all.filter((one) => one.strength !== 0);
+  }
+
+  set edits(edits) {
+    const strengths = new Map(edits.map((one) => [one.direction, one.strength]));
+    this.#sliders.forEach((one, number) => (one.value = strengths.get(this.#directions[number]) ?? 0));
+  }
+}
+
+/** Return edits in words: "smile +1.2, hat -0.5". */
+export const editsText = (edits) =>
+  edits.map((one) => `${one.direction} ${one.strength > 0 ? "+" : ""}${one.strength.toFixed(1)}`).join(", ");
+
+/** Return edits as settings of a link: "edit.smile=1.2". */
+export const editsLink = (edits) => Object.fromEntries(edits.map((one) => [`edit.${one.direction}`, String(one.strength)]));
+
+/** Return the edits that the settings of a link name. */
+export const editsOf = (settings, info) =>
+  checkedEdits(info.directions.map((direction) => ({ direction, strength: Number(settings.get(`edit.${direction}`)) })), info);
+
+/** Return those of some edits that the model knows and the sliders reach. */
+export const checkedEdits = (edits, { directions }) =>
+  edits.filter(({ direction, strength }) => directions.includes(direction) && strength && Math.abs(strength) <= FURTHEST);
