@@ -2,7 +2,7 @@
 
 const SETTLE_MS = 250;  // browsers allow few changes of an address a second
 const kept = {};  // the settings of each tab, as a query
-const written = {};  // the same as they stand, or stood, in the address
+const written = {};  // the same as they stand, or stood last, in the address
 let timer = 0;
 
 /** Return the tab and the settings that the address names. */
@@ -26,10 +26,12 @@ export function goTo(tab) {
   location.hash = addressOf(tab);
 }
 
-/** Return whether the address names other settings of its tab than this page has written: a link was followed. */
+/** Return whether the address has come to name other settings of its tab than this page knows: a link was followed. */
 export function isForeign() {
   const { tab, query } = readAddress();
-  return query !== "" && query !== written[tab];
+  const isKnown = query === "" || query === written[tab];
+  written[tab] = query;
+  return !isKnown;
 }
 
 function addressOf(tab) {

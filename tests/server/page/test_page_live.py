@@ -118,6 +118,23 @@ def test_a_link_brings_samples_back(page: Page, site: Site) -> None:
     expect(page.get_by_role("heading", name="Seeds 30 to 32")).to_have_count(2)
 
 
+def test_the_way_back_from_a_link_leads_to_the_last_one_at_once(page: Page, site: Site) -> None:
+    visit(page, f"{site.address}/#sample?seed=30&count=3")
+    page.wait_for_url("**/#sample?count=3&seed=30&temperature=0.7")
+    # Before the address has settled, as it does a moment after the pictures are there.
+    page.evaluate(
+        """() => new Promise((resolve) => {
+            new MutationObserver((_, observer) => {
+                observer.disconnect();
+                history.back();
+                resolve();
+            }).observe(document.getElementById("gallery"), { childList: true });
+            location.hash = "#sample?count=2&seed=5";
+        })"""
+    )
+    expect(page.get_by_role("heading", name="Seeds 30 to 32")).to_have_count(2)
+
+
 @pytest.mark.parametrize(
     "link", ["count=900&seed=-1&temperature=hot&class=77", "seed=1e9&count=&temperature=1-2-3", "x"]
 )
