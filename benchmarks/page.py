@@ -2,7 +2,8 @@
 
     python benchmarks/page.py [--checkpoint PATH] [--repeats 30] [--seconds 5]
 
-The slider gets a new value every 16 ms, as from a mouse; counted are the frames of the screen in which other pictures
+A move is timed from the slider's event until the picture that it asks for is painted, one move after another. Dragged,
+the slider gets a new value every 16 ms, as from a mouse; counted are the frames of the screen in which other pictures
 are painted than in the frame before. Needs the ``dev`` extra and a Chromium, that of the PATH or of the environment
 variable CHROMIUM.
 """
@@ -35,6 +36,24 @@ CLICK = """async () => {
     await frame();
     return performance.now() - begun;
 }"""
+# Resolves with the milliseconds of each move of a slider, until a frame with another image than before is painted.
+MOVE = """async ([slider, image, count]) => {
+    const frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+    const input = document.querySelector(slider);
+    const [low, high] = [Number(input.min), Number(input.max)];
+    const times = [];
+    for (let number = 0; number < count; number++) {
+        const { src } = document.querySelector(image);
+        const begun = performance.now();
+        input.value = low + (high - low) * ((0.13 + 0.37 * number) % 1);
+        input.dispatchEvent(new Event("input", { bubbles: true }));
+        while (document.querySelector(image).src === src) await frame();
+        await document.querySelector(image).decode();
+        await frame();
+        times.push(performance.now() - begun);
+    }
+    return times;
+}"""
 # Resolves with the number of frames in which an image is another one than before, while a slider moves.
 DRAG = """async ([slider, image, seconds]) => {
     const input = document.querySelector(slider);
@@ -44,7 +63,7 @@ DRAG = """async ([slider, image, seconds]) => {
     const moves = setInterval(() => {
         const turn = (performance.now() % 2000) / 2000;
         input.value = low + (high - low) * (turn < 0.5 ? 2 * turn : 2 - 2 * turn);
-        input.dispatchEvent(new Event("input"));
+        input.dispatchEvent(new Event("input", { bubbles: true }));
     }, 16);
     while (performance.now() < end) {
         await new Promise((resolve) => requestAnimationFrame(resolve));
@@ -74,7 +93,16 @@ def serving(checkpoint: str) -> Iterator[str]:
 def clicks(page: Page, count: int, repeats: int) -> dict[str, float]:
     """Return milliseconds until so many pictures are painted."""
     page.get_by_label("Count").fill(str(count))
-    times = [page.evaluate(CLICK) for _ in range(repeats + 3)][3:]
+    return quantiles([page.evaluate(CLICK) for _ in range(repeats + 3)][3:])
+
+
+def moves(page: Page, slider: str, image: str, repeats: int, seconds: float) -> dict[str, float]:
+    """Return milliseconds until what a move asks for is painted, and the frames shown in a second of dragging."""
+    times = page.evaluate(MOVE, [slider, image, repeats + 3])[3:]
+    return {**quantiles(times), "per_second": page.evaluate(DRAG, [slider, image, seconds])}
+
+
+def quantiles(times: list[float]) -> dict[str, float]:
     return {"p50_ms": statistics.median(times), "p90_ms": statistics.quantiles(times, n=10)[8]}
 
 
@@ -98,11 +126,19 @@ def main() -> None:
             page.evaluate(CLICK)
             changes = page.evaluate(DRAG, ["#temperature", ".batch img", arguments.seconds])
             found[f"temperature of {count}"] = {"per_second": changes}
+        settings = arguments.repeats, arguments.seconds
+        page.locator(".card .picture").first.click()
+        if page.locator("#viewer-0").is_visible():
+            found["attribute of a sample"] = moves(page, "#viewer-0", ".viewer-picture img", *settings)
+        page.keyboard.press("Escape")
         page.get_by_role("tab", name="Edit").click()
         if page.locator("#edit-0").is_visible():
             page.locator("#edited figure").nth(1).wait_for()
-            changes = page.evaluate(DRAG, ["#edit-0", "#edited figure:last-child img", arguments.seconds])
-            found["edit"] = {"per_second": changes}
+            found["edit"] = moves(page, "#edit-0", "#edited figure:last-child img", *settings)
+        page.get_by_role("tab", name="Interpolate").click()
+        page.get_by_label("Four", exact=True).check()
+        page.locator(".square img").nth(24).wait_for()
+        found["blend of four"] = moves(page, ".handle input", ".blend .large", *settings)
         browser.close()
     write_result("page", {"checkpoint": Path(arguments.checkpoint).name, "results": found})
     rows = [
