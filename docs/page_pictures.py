@@ -27,8 +27,8 @@ Scheme = Literal["light", "dark"]
 
 # By the end of the file's name: the size, and the colour scheme of each tab, so that both are seen.
 LOOKS: dict[str, tuple[tuple[int, int], tuple[Scheme, ...]]] = {
-    "": ((1280, 860), ("light", "dark", "light", "dark")),
-    "-phone": ((390, 844), ("dark", "light", "dark", "light")),
+    "": ((1280, 860), ("light", "dark", "light", "dark", "light")),
+    "-phone": ((390, 844), ("dark", "light", "dark", "light", "dark")),
 }
 COLOURS = 256  # of the files: a third of the bytes, and no value is wrong by more than 6 of 255
 
@@ -68,12 +68,27 @@ def hand_over(page: Page, place: int, use: str) -> None:
     page.get_by_role("dialog").get_by_role("button", name=use, exact=True).click()
 
 
+def view(page: Page) -> None:
+    """Open a sample and change it."""
+    page.locator(".card .picture").nth(2).click()
+    slider = page.locator("#viewer-0")
+    if slider.is_visible():
+        slider.fill("1.2")
+        page.locator(".viewer-picture img[alt*='+1.2']").wait_for()
+
+
 def interpolate(page: Page) -> None:
-    """Make frames between two samples, and stand in their middle."""
-    hand_over(page, 7, "Interpolate")
-    hand_over(page, 9, "Interpolate")
-    page.locator("#frames .notes", has_text="seed000009").wait_for()
-    page.get_by_label("Frame", exact=True).fill("4")
+    """Blend four samples."""
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Interpolate").click()
+    page.get_by_label("Four", exact=True).check()
+    for place in (7, 9, 1, 5):
+        page.locator("#interpolate-samples .picture").nth(place).click()
+    page.locator("#frames .notes", has_text="seed000005").wait_for()
+    page.get_by_label("Across").press("ArrowLeft")
+    page.get_by_label("Across").press("ArrowDown")
+    page.locator("#interpolate-task:empty").wait_for(state="attached")
+    page.locator("#frames").scroll_into_view_if_needed()
 
 
 def edit(page: Page) -> None:
@@ -99,7 +114,7 @@ def score(page: Page) -> None:
     page.get_by_role("row").nth(7).wait_for()
 
 
-TABS = {"sample": draw, "interpolate": interpolate, "edit": edit, "score": score}
+TABS = {"sample": draw, "viewer": view, "interpolate": interpolate, "edit": edit, "score": score}
 
 
 def keep(page: Page, path: Path) -> None:
@@ -127,7 +142,7 @@ def main() -> None:
             for (name, prepare), scheme in zip(TABS.items(), schemes, strict=True):
                 prepare(page)
                 page.emulate_media(color_scheme=scheme)
-                if not look:  # on a phone the results are below the settings, and the page has gone there
+                if not look:  # on a phone the results are below the settings, and that is where they are seen
                     page.evaluate("scrollTo(0, 0)")
                 keep(page, arguments.output / f"page-{name}{look}.png")
         browser.close()

@@ -215,6 +215,7 @@ export function startInterpolate(info) {
       drawEnds();
     });
   }
+  byId("interpolate-count-field").hidden = info.limits.count < 4;
   setCount(2, at);
   const open = () => used().includes(null) && drawEnds();
   return { take: (picture) => choose(turn, picture), open, restore };
