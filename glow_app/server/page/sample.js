@@ -42,7 +42,7 @@ export function startSample(info, uses, ondraw) {
     openTab("sample");
     seed.focus();
   };
-  const viewer = startViewer(info, { ...uses, reuse }, (pictures, shown) => keep(shown ? pictures : batch.pictures, shown));
+  const open = startViewer(info, { ...uses, reuse }, (pictures, shown) => keep(shown ? pictures : batch.pictures, shown));
 
   /** Draw a new batch on top; then its picture of a seed may be opened, with edits. */
   function draw(isAsked, opened = null, edits = []) {
@@ -64,12 +64,14 @@ export function startSample(info, uses, ondraw) {
       `Drawing ${images}`,
       (signal) => picturesOf(wanted, signal),
       (pictures) => {
-        batch = new Batch(pictures, { open: viewer.open, reuse });
+        batch = new Batch(pictures, { open, reuse });
         batch.addToGallery();
         if (isAsked) batch.reveal();
         ondraw(pictures);
         keep(pictures);
-        if (opened !== null && pictures[opened - wanted.seed]) viewer.open(pictures, opened - wanted.seed, edits);
+        const place = opened === null ? -1 : opened - wanted.seed;
+        // The visitor may be at another tab by now.
+        if (pictures[place] && !byId("panel-sample").hidden) open(pictures, place, edits);
         return `${images} drawn`;
       },
     );
@@ -103,8 +105,8 @@ export function startSample(info, uses, ondraw) {
     const { temperature: drawn, guidance: guided, label: kind } = pictures[0].settings;
     const text = [drawn].flat().join("-");
     const link = { ...drawnAs(pictures), temperature: text, guidance: guidanceLink(guided), class: kind };
-    const open = shown && { open: shown.settings.seed, ...editsLink(shown.settings.edits ?? []) };
-    keepSettings("sample", { ...link, ...open });
+    const opened = shown && { open: shown.settings.seed, ...editsLink(shown.settings.edits ?? []) };
+    keepSettings("sample", { ...link, ...opened });
   }
 
   function restore(settings) {
@@ -115,7 +117,6 @@ export function startSample(info, uses, ondraw) {
     // A link that names a temperature alone was made at guidance 1.
     if (wanted !== null || settings.has("guidance")) guidance.value = guidanceOf(settings.get("guidance"), info) ?? guidance.value;
     label.value = labelOf(settings.get("class"), info) ?? "";
-    viewer.close();
     draw(false, wholeNumber(settings.get("open"), LARGEST_SEED), editsOf(settings, info));
   }
 

@@ -11,7 +11,7 @@ import { Task } from "./task.js";
  * @param {object} info of the model
  * @param {object} uses what a picture may be used for, functions by name; edit takes its edits as well, reuse its settings
  * @param {function(object[], object)} onshow is given the batch and what is shown of it, null once nothing is
- * @returns {{open: function(object[], number, object[]), close: function()}} open shows a picture of a batch, with edits
+ * @returns {function(object[], number, object[])} which shows a picture of a batch, with edits
  */
 export function startViewer(info, uses, onshow) {
   const dialog = byId("viewer");
@@ -86,6 +86,8 @@ export function startViewer(info, uses, onshow) {
     task.cancel();
     onshow(batch, null);
   });
+  // What is behind it is wanted.
   document.addEventListener("glow:key-wanted", () => dialog.close());
-  return { open, close: () => dialog.close() };
+  window.addEventListener("hashchange", () => dialog.close());
+  return open;
 }

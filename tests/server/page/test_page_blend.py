@@ -66,7 +66,7 @@ def test_a_sample_is_changed_beside_its_picture_and_is_a_link(page: Page, site: 
     expect_image(page, image, edited(site, 4, 1.2, -0.5)[0])
     dialog.get_by_role("button", name="All to 0").click()
     expect_image(page, image, drawn(site, 4)[0])
-    page.evaluate("location.hash = '#sample?count=2&seed=5'")  # another link closes the viewer
+    page.evaluate("location.hash = '#score'")  # what is behind the viewer is wanted
     expect(dialog).to_be_hidden()
 
 
@@ -99,7 +99,9 @@ def test_what_is_asked_of_a_picture_is_not_shown_of_the_next(page: Page, site: S
     with site.busy():
         with page.expect_request("**/v1/edit"):
             dialog.get_by_label(DIRECTIONS[0], exact=True).fill("1")
-        dialog.get_by_role("button", name="Next image").click()
+        with page.expect_event("requestfailed", lambda request: "v1/edit" in request.url):
+            dialog.get_by_role("button", name="Next image").click()
+    assert torch.equal(shown_image(dialog.get_by_role("img")), drawn(site, 2)[0])
     dialog.get_by_label(DIRECTIONS[1], exact=True).fill("0.5")
     expect_image(page, dialog.get_by_role("img"), edited(site, 2, 0, 0.5)[0])
     expect(dialog.get_by_role("heading")).to_have_text(f"Seed 2 · {CLASSES[2]}")
@@ -226,6 +228,14 @@ def test_of_many_places_the_latest_is_shown_and_the_overtaken_are_not_sent(page:
             across.press("ArrowRight")
     expect_image(page, large, blended(site, [0, 1, 2, 3], (0.25, 0)))
     assert [re.search(r'"at":(.*?\]\])', body)[1] for body in sent] == ["[[0.05,0]]", "[[0.25,0]]"]  # type: ignore[index]
+
+
+def test_a_link_brings_the_frame_between_two_back(page: Page, site: Site) -> None:
+    page.goto(f"{site.address}/#interpolate?first=3_0.7_0&second=4_0.7_1&frames=4&path=arc&at=0.6667")
+    frames = generation.interpolate(site.model, drawn(site, 3, 4), 4, torch.tensor([0, 1]))
+    expect_image(page, page.locator("#frames .large"), frames[2])
+    page.get_by_label("Frame", exact=True).press("ArrowRight")
+    page.wait_for_url("**/#interpolate?first=3_0.7_0&second=4_0.7_1&frames=4&path=arc&at=1")
 
 
 def test_files_are_corners_with_the_classes_that_they_are_taken_for(page: Page, site: Site) -> None:
