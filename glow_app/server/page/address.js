@@ -15,8 +15,10 @@ export function readAddress() {
 export function keepSettings(tab, settings) {
   kept[tab] = new URLSearchParams(Object.entries(settings).filter(([, value]) => value !== null)).toString();
   clearTimeout(timer);
+  const { hash } = location;
   timer = setTimeout(() => {
     const shown = readAddress();
+    if (location.hash !== hash) return;  // another link, which is followed next
     if (shown.tab === tab || location.hash === "") history.replaceState(null, "", addressOf(shown.tab || tab));
   }, SETTLE_MS);
 }
