@@ -61,10 +61,12 @@ def save_pretrained(
         The folder.
 
     Raises:
-        FileExistsError: If the folder exists, unless ``overwrite``.
+        FileExistsError: If the folder exists, unless ``overwrite``, or its directions are a link.
     """
     folder = Path(folder)
     names, kept = [CONFIG_NAME, WEIGHTS_NAME], folder / DIRECTIONS_NAME
+    if kept.is_symlink():
+        raise FileExistsError(f"{kept} is a link; remove it, or put the folder in its place")
     if kept.is_dir():
         names.append(DIRECTIONS_NAME)
     with atomic_folder(folder, names, _is_export, overwrite) as beside:
@@ -82,11 +84,14 @@ def save_pretrained(
         # safetensors leaves the file private; the configuration's permissions are what the user's umask says.
         (beside / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         shutil.copymode(beside / CONFIG_NAME, beside / WEIGHTS_NAME)
-        # No links: they may lead to anything, in a folder that came from elsewhere.
-        own = [] if kept.is_symlink() else [path for path in kept.glob("*.safetensors") if not path.is_symlink()]
-        for file in (*own, *directions):
+        if kept.is_dir():
+            # Links stay links: in a folder that came from elsewhere they may lead to anything.
+            shutil.copytree(kept, beside / DIRECTIONS_NAME, symlinks=True)
+        for file in directions:
             (beside / DIRECTIONS_NAME).mkdir(exist_ok=True)
-            shutil.copyfile(file, beside / DIRECTIONS_NAME / file.name)
+            place = beside / DIRECTIONS_NAME / file.name
+            place.unlink(missing_ok=True)
+            shutil.copyfile(file, place)
     return folder
 
 

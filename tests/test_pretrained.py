@@ -467,12 +467,19 @@ def test_directions_go_along_and_stay(model: ImageModel, folder: Path, tmp_path:
     assert len(list((folder / DIRECTIONS_NAME).iterdir())) == 2
     (tmp_path / "secret").write_text("of somebody else")
     (folder / DIRECTIONS_NAME / "link.safetensors").symlink_to(tmp_path / "secret")
+    (folder / DIRECTIONS_NAME / "notes").mkdir()
+    (folder / DIRECTIONS_NAME / "notes/a.txt").write_text("mine")
     save_pretrained(model, folder, overwrite=True)
-    assert len(list((folder / DIRECTIONS_NAME).iterdir())) == 2
+    assert (folder / DIRECTIONS_NAME / "link.safetensors").readlink() == tmp_path / "secret"
+    assert (folder / DIRECTIONS_NAME / "notes/a.txt").read_text() == "mine"
+    (tmp_path / "link.safetensors").write_text("of the user")
+    save_pretrained(model, folder, overwrite=True, directions=[tmp_path / "link.safetensors"])
+    assert (tmp_path / "secret").read_text() == "of somebody else"
     (folder / DIRECTIONS_NAME).rename(tmp_path / "elsewhere")
     (folder / DIRECTIONS_NAME).symlink_to(tmp_path / "elsewhere")
-    save_pretrained(model, folder, overwrite=True)
-    assert not (folder / DIRECTIONS_NAME).exists()
+    with pytest.raises(FileExistsError, match="is a link"):
+        save_pretrained(model, folder, overwrite=True)
+    (folder / DIRECTIONS_NAME).unlink()
     (folder / DIRECTIONS_NAME).write_text("a file of that name")
     with pytest.raises(FileExistsError, match="holds other files"):
         save_pretrained(model, folder, overwrite=True)

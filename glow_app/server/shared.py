@@ -1,22 +1,23 @@
 """A model as one request sees it: its calls go to the worker, which batches them with those of other requests."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from glow_app.bijections import held_noise
+from glow_app.bijections import ContinuousFlow, record_solves
+from glow_app.bijections.solve_context import current_record
 from glow_app.draws import Draws
 from glow_app.model import ImageModel
-from glow_app.seeding import ImageGenerators
+from glow_app.seeding import ImageGenerators, image_generator
 from glow_app.server.latents_cache import LatentsCache
-from glow_app.server.sizes import LARGEST_BATCH
 from glow_app.server.worker import Batch, Call, ModelWorker, Turn
 
 __all__ = ["SharedModel", "sample_call"]
 
-_EVALUATIONS = 256  # of the flow in one batch of scores, at most
+_ROWS = 256  # of one call of scores
 
 
 class SharedModel:
@@ -63,21 +64,38 @@ class SharedModel:
         num_draws: int = 1,
         generator: torch.Generator | None = None,
     ) -> Draws:
-        """See :meth:`ImageModel.draws <glow_app.model.ImageModel.draws>`; the generator has to have one per image."""
+        """See :meth:`ImageModel.draws <glow_app.model.ImageModel.draws>`; the generator has to have one per image.
+
+        Each row that the worker sees is one image in one draw under one class, so that nothing large keeps others
+        waiting. It brings its noise along, which is the same under all classes, and that of trace estimates in all
+        draws, too.
+        """
         assert isinstance(generator, ImageGenerators)
-        model = self._worker.model
-        rows = [(*row, one) for row, one in zip(_rows(images, labels), generator.each, strict=True)]
-        classes = 1 if labels is not None else model.flow.num_classes or 1
-        parts: list[Tensor] = []
-        with held_noise(model.device) as begin_again:  # of trace estimates, the same in all draws
-            while (left := num_draws - sum(map(len, parts))) > 0:
-                most = min(_EVALUATIONS, self._worker.most(_draw))
-                draws = min(left, max(1, most // classes))
-                weight = draws * classes
-                batch = Batch(_draw, (draws, labels is None), weight, max(1, min(LARGEST_BATCH, most // weight)))
-                begin_again()
-                parts.append(torch.cat(self._results(batch, [(*row, draws) for row in rows]), dim=2))
-        return Draws(torch.cat(parts), model.num_dims)
+        model, images_and_labels = self._worker.model, _rows(images, labels)
+        every: list[int | None] = [None]
+        if labels is None and model.flow.num_classes is not None:
+            every = list(range(model.flow.num_classes))
+        num_together = max(1, _ROWS // len(images))
+        solves, draws = _solve_noise(model, len(images)), []
+        for _ in range(num_draws):
+            parts, before, after = [], [one.get_state() for one in generator.each], generator.each
+            for start in range(0, len(every), num_together):
+                rows = [
+                    (
+                        image,
+                        label if number is None else torch.tensor([number]),
+                        _at(state),
+                        None if noise is None else _at(noise),
+                    )
+                    for number in every[start : start + num_together]
+                    for (image, label), state, noise in zip(images_and_labels, before, solves, strict=True)
+                ]
+                parts += self._results(Batch(_draw, rows[0][1] is None), rows)
+                after = [one for _, _, one, _ in rows[: len(images)]]
+            for one, used in zip(generator.each, after, strict=True):
+                one.set_state(used.get_state())
+            draws.append(torch.cat(parts).unflatten(0, (len(every), len(images))))
+        return Draws(torch.stack(draws), model.num_dims)
 
     def _results(self, batch: Batch, rows: list[Any]) -> list[Any]:
         call = Call(batch, rows, self._turn)
@@ -168,8 +186,28 @@ def _noise(model: ImageModel, each: list[_Noise]) -> list[tuple[Tensor, ...]]:
 
 
 def _draw(model: ImageModel, rows: list[Any], _: int) -> list[Tensor]:
-    images, labels, each, num_draws = zip(*rows, strict=True)
+    images, labels, each, solves = zip(*rows, strict=True)
+    with nullcontext() if solves[0] is None else record_solves(_together_of(solves)):
+        return list(model.level_bits(torch.cat(images), _together(labels), _together_of(each)).split(1))
+
+
+def _solve_noise(model: ImageModel, num: int) -> list[Tensor] | list[None]:
+    """Return the state of each image's generator for trace estimates, or None for each where there are none."""
+    if not any(isinstance(module, ContinuousFlow) for module in model.modules()):
+        return [None] * num
+    record = current_record()
+    known = None if record is None else record.generator
+    if isinstance(known, ImageGenerators):
+        return [one.get_state() for one in known.each]
+    return [image_generator(int(seed)).get_state() for seed in torch.randint(2**31, (num,))]
+
+
+def _at(state: Tensor) -> torch.Generator:
+    """Return a generator in a state."""
+    return torch.Generator("cpu").set_state(state)
+
+
+def _together_of(each: Sequence[torch.Generator]) -> ImageGenerators:
     generators = ImageGenerators("cpu")
     generators.each = list(each)
-    bits = model.draws(torch.cat(images), _together(labels), num_draws[0], generators).bits
-    return list(bits.split(1, dim=2))
+    return generators

@@ -50,15 +50,11 @@ class Batch:
         run: Given the model, the rows, and the size to which a batch that must be full is filled up, returns one
             result per row.
         key: Equal for calls that may share a batch. Calls of different functions never do.
-        weight: Work of one row, in the unit of :attr:`run`'s own speed.
-        largest: Rows at a time.
         must_fill: Whether results may depend, in their last bit, on the size of the batch, and must not.
     """
 
     run: Run
     key: Hashable = None
-    weight: float = 1.0
-    largest: int = LARGEST_BATCH
     must_fill: bool = False
 
 
@@ -94,8 +90,8 @@ class ModelWorker:
     A call is due at its request's arrival plus ten times the seconds of work that the request has asked for, so that
     drawing one image does not wait for many scores. Images drawn from seeds never depend on who else asks: the size of
     their batches is always one of :attr:`sizes`, filled up with rows that nobody gets, since the last bit of a
-    convolution may depend on it. Where the model holds a continuous flow, whose solver takes its steps for a whole
-    batch or its noise from the context of the caller, calls share no batch.
+    convolution may depend on it. Where the model holds a continuous flow whose solver takes its steps for a whole
+    batch, each row is a batch of its own.
 
     Args:
         model: To use.
@@ -114,14 +110,12 @@ class ModelWorker:
         self.model = model
         self._on_batch, self._on_wait = on_batch, on_wait
         solvers = [module.solvers for module in model.modules() if isinstance(module, ContinuousFlow)]
-        self._is_shared = not solvers
-        if any("dopri5" in names for names in solvers):
-            batch_size = 1
-        self.sizes = equal_sizes(model, batch_size) if self._is_shared else [batch_size]
+        self._is_shared = not any("dopri5" in names for names in solvers)
+        self.sizes = equal_sizes(model, batch_size) if self._is_shared else [1]
         self._calls: list[Call] = []
         self._changed = threading.Condition()
         self._first_rate = seconds_per_image(model)
-        self._rates: dict[Run, float] = {}  # seconds per unit of weight
+        self._rates: dict[Run, float] = {}  # seconds per row
         self._last: dict[Run, tuple[int, float, float]] = {}  # calls served by the last batch, its seconds and its end
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -137,14 +131,6 @@ class ModelWorker:
         """Estimated seconds of work that waits."""
         with self._changed:
             return sum(self._seconds(call, len(call.rows) - call.taken) for call in self._calls)
-
-    def rate(self, run: Run) -> float:
-        """Return the seconds that a function takes per unit of weight; those to decode an image until it has run."""
-        return self._rates.get(run, self._first_rate)
-
-    def most(self, run: Run) -> int:
-        """Return how many units of weight a batch of a function may have, so that others need not wait long."""
-        return max(1, int(_SECONDS / self.rate(run)))
 
     def submit(self, call: Call) -> None:
         """Take a call; its future is settled on the worker's thread.
@@ -180,8 +166,12 @@ class ModelWorker:
             self._is_closing = True
             self._changed.notify()
 
+    def _rate(self, run: Run) -> float:
+        """Return the seconds that a function takes per row; those to decode an image until it has run."""
+        return self._rates.get(run, self._first_rate)
+
     def _seconds(self, call: Call, rows: int) -> float:
-        return rows * call.batch.weight * self.rate(call.batch.run)
+        return rows * self._rate(call.batch.run)
 
     def _run(self) -> None:
         try:
@@ -248,8 +238,6 @@ class ModelWorker:
     def _room(self, mates: Sequence[Call]) -> int:
         """Return how many rows a batch of these calls has."""
         must_fill = any(call.batch.must_fill for call in mates)
-        if not self._is_shared and not must_fill:
-            return len(mates[0].rows)  # the noise in the context of its caller is that of all rows
         if not must_fill:
             return self._largest(mates)
         # Rather a smaller batch than one that is filled up with more than half of the smallest.
@@ -257,11 +245,10 @@ class ModelWorker:
         return min(self._largest(mates), max(small, (_waiting(mates) + small // 2) // small * small))
 
     def _largest(self, mates: Sequence[Call]) -> int:
-        batch = mates[0].batch
-        most = max(1, int(self.most(batch.run) / batch.weight))
+        most = max(1, int(_SECONDS / self._rate(mates[0].batch.run))) if self._is_shared else 1
         if any(call.batch.must_fill for call in mates):
             return next((size for size in reversed(self.sizes) if size <= most), self.sizes[0])
-        return min(batch.largest, most)
+        return min(LARGEST_BATCH, most)
 
     def _serve(self, parts: list[tuple[Call, list[Any]]]) -> None:
         batch = parts[0][0].batch
@@ -292,7 +279,7 @@ class ModelWorker:
 
     def _learn(self, batch: Batch, served: int, size: int, seconds: float) -> None:
         with self._changed:
-            rate = seconds / (size * batch.weight)
+            rate = seconds / size
             known = self._rates.get(batch.run)
             self._rates[batch.run] = rate if known is None else known + 0.2 * (rate - known)
             self._last[batch.run] = (served, seconds, time.monotonic())

@@ -135,21 +135,35 @@ def test_images_that_are_missing_or_elsewhere(tmp_path: Path, path: str | None) 
             _ = images.images
 
 
+def write_copies(file: Path, times: int) -> None:
+    """Write the first row of a file so many times, of which the file keeps one."""
+    one = parquet.read_table(file).slice(0, 1)
+    parquet.write_table(pyarrow.concat_tables([one] * times).combine_chunks(), file)
+
+
 def test_files_that_hold_more_than_they_weigh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "set/train-00000-of-00001.parquet"
     write(file, range(2), [0, 1])
-    one = parquet.read_table(file).slice(0, 1)
-
-    def write_it(times: int) -> None:  # of which the file keeps one
-        parquet.write_table(pyarrow.concat_tables([one] * times).combine_chunks(), file)
-
-    write_it(20_000)
-    with pytest.raises(ShardError, match=r"has 20,000 rows in .* bytes, which hold no images"):
-        load(tmp_path / "set")
-    write_it(1_000)
+    write_copies(file, 1_000)
     monkeypatch.setattr("glow_app.data.shards.parquet._UNPACKED", 1000)
     monkeypatch.setattr("glow_app.data.shards.parquet._UNPACKED_TIMES", 3)
     with pytest.raises(ShardError, match=r"holds more than .* bytes of images, 3 times its size"):
+        _ = load(tmp_path / "set").images
+
+
+@pytest.mark.parametrize("labels", [None, [0, 1]])
+@pytest.mark.parametrize("is_forged", [False, True])
+def test_rows_are_counted(tmp_path: Path, labels: list[int] | None, is_forged: bool) -> None:
+    file = tmp_path / "set/train-00000-of-00001.parquet"
+    write(file, range(2), labels)
+    write_copies(file, 20_000)
+    if is_forged:
+        rows, few = b"\xc0\xb8\x02", b"\x94\x80\x00"  # 20,000 and 10 in the footer's encoding
+        content = file.read_bytes()
+        start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+        file.write_bytes(content[:start] + content[start:].replace(rows, few, 1))
+        assert parquet.ParquetFile(file).metadata.num_rows == 10
+    with pytest.raises(ShardError, match=r"has [12]\d?,\d{3} rows and more in .* bytes, which hold no images"):
         _ = load(tmp_path / "set").images
 
 

@@ -138,49 +138,39 @@ def test_calls_of_requests_are_those_of_the_model(model: ImageModel, build: Buil
 @pytest.mark.parametrize(
     "prior", [GaussianPrior, partial(CNFPrior, solver="rk4", eval_solver="rk4", trace="hutchinson")]
 )
-def test_many_draws_of_one_image_come_in_pieces(
-    prior: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, build: Build
+@pytest.mark.parametrize("given", [None, torch.tensor([3, 1])])
+def test_scores_come_in_small_pieces(
+    prior: Callable[..., Any], given: torch.Tensor | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model(image_shape=(1, 8, 8), num_classes=4, prior=prior)
-    images, pieces, draws = random_images(2, (1, 8, 8)), [], model.draws
+    images, pieces, level_bits = random_images(2, (1, 8, 8)), [], model.level_bits
+    generator = image_generators(range(2))
     with record_solves(image_generators([7, 8])):
-        expected = draws(images, None, 5, image_generators(range(2))).bits
+        expected = model.draws(images, given, 5, generator).bits
 
-    def watched(images: torch.Tensor, labels: Any, num_draws: int, generator: Any) -> Any:
-        pieces.append(len(images) * num_draws)
-        return draws(images, labels, num_draws, generator)
+    def watched(images: torch.Tensor, *others: Any) -> Any:
+        pieces.append(len(images))
+        return level_bits(images, *others)
 
-    monkeypatch.setattr(model, "draws", watched)
-    monkeypatch.setattr(shared, "_EVALUATIONS", 8)
+    monkeypatch.setattr(model, "level_bits", watched)
+    monkeypatch.setattr(shared, "_ROWS", 6)
     worker = ModelWorker(model, 4)
+    monkeypatch.setattr(worker, "_rate", lambda run: 0.3)  # seconds per row
+    ours = image_generators(range(2))
     with record_solves(image_generators([7, 8])):
-        found = SharedModel(worker, Turn()).draws(images, None, 5, image_generators(range(2))).bits
+        found = SharedModel(worker, Turn()).draws(images, given, 5, ours).bits
     torch.testing.assert_close(found, expected)
-    assert max(pieces) <= 4
-    assert sum(pieces) == 10
+    assert torch.equal(ours.get_state(), generator.get_state())
+    assert max(pieces) <= 3
+    assert sum(pieces) == 5 * 2 * (4 if given is None else 1)
     worker.close()
-
-
-def test_a_slow_model_is_left_to_others_after_a_second(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = build()
-    monkeypatch.setattr(worker, "rate", lambda run: 0.3)  # seconds per evaluation
-    pieces: list[int] = []
-    draws = worker.model.draws
-
-    def watched(*arguments: Any) -> Any:
-        pieces.append(arguments[2] * len(arguments[0]))
-        return draws(*arguments)
-
-    monkeypatch.setattr(worker.model, "draws", watched)
-    SharedModel(worker, Turn()).draws(random_images(1), torch.tensor([1]), 7, image_generators([0]))
-    assert pieces == [3, 3, 1]
 
 
 def test_batches_of_a_slow_model_are_small(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn_sizes: list[int] = []
     worker = build(on_batch=drawn_sizes.append)
     worker.sizes = [4, 8, 12]
-    monkeypatch.setattr(worker, "rate", lambda run: 0.12)  # seconds per image
+    monkeypatch.setattr(worker, "_rate", lambda run: 0.12)  # seconds per image
     held = Held(worker)
     sizes: list[int] = []
     call = Call(Batch(lambda _, rows, size: sizes.append(size) or rows), [None] * 20, Turn())  # type: ignore[func-returns-value]
@@ -203,7 +193,7 @@ def test_a_model_is_timed_before_its_first_request(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(model, "sample", slow)
     worker = ModelWorker(model, 4)
-    assert worker.most(lambda model, rows, size: rows) <= 10
+    assert worker._rate(lambda model, rows, size: rows) >= 0.1
     worker.close()
 
 
@@ -214,11 +204,11 @@ def test_the_first_batch_tells_how_fast_the_model_is(build: Build) -> None:
         time.sleep(0.2)
         return rows
 
-    before = worker.rate(slow)
-    call = Call(Batch(slow, weight=10.0), [None], Turn())
+    before = worker._rate(slow)
+    call = Call(Batch(slow), [None] * 4, Turn())
     worker.submit(call)
     call.future.result(10)
-    assert before < 0.02 <= worker.rate(slow)
+    assert before < 0.05 <= worker._rate(slow)
 
 
 def test_requests_share_batches_of_each_kind(model: ImageModel, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

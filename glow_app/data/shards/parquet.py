@@ -90,7 +90,8 @@ def write_records(file: str, column: str, path: Path) -> None:
 
     offsets = [0]
     with open_address(file) as source, path.open("wb") as target:
-        most = max(_UNPACKED, _UNPACKED_TIMES * _size(source))
+        size = _size(source)
+        most = max(_UNPACKED, _UNPACKED_TIMES * size)
         for batch in parquet.ParquetFile(source).iter_batches(batch_size=_ROWS, columns=[column]):
             for image in batch.column(0).to_pylist():
                 if image and image["bytes"] is None and image["path"]:
@@ -102,6 +103,7 @@ def write_records(file: str, column: str, path: Path) -> None:
                         f"{file} holds more than {most:,} bytes of images, {_UNPACKED_TIMES} times its size"
                     )
                 target.write(content)
+            _check_rows(file, len(offsets) - 1, size)
         target.write(np.array([*offsets, len(offsets) - 1], dtype="<i8").tobytes())
 
 
@@ -166,8 +168,7 @@ def _read_labels(file: str, features: "Features | None") -> tuple[_Columns, np.n
     with open_address(file) as source:
         size = _size(source)
         found = parquet.ParquetFile(source)
-        if found.metadata.num_rows > size:
-            raise ShardError(f"{file} has {found.metadata.num_rows:,} rows in {size:,} bytes, which hold no images")
+        _check_rows(file, found.metadata.num_rows, size)
         types = features or Features.from_arrow_schema(found.schema_arrow)
         there = {name: feature for name, feature in types.items() if name in found.schema_arrow.names}
         image = next((name for name, feature in there.items() if isinstance(feature, Image)), None)
@@ -176,8 +177,16 @@ def _read_labels(file: str, features: "Features | None") -> tuple[_Columns, np.n
         label = next((name for name, feature in there.items() if isinstance(feature, ClassLabel)), None)
         if label is None:
             return _Columns(image, None, []), np.zeros(found.metadata.num_rows, dtype=np.int64)
-        labels = found.read(columns=[label])[label].fill_null(-1).to_numpy().astype(np.int64)
-        return _Columns(image, label, list(there[label].names)), labels
+        labels: list[np.ndarray] = []
+        for batch in found.iter_batches(columns=[label]):  # whose rows are counted: the number may be a lie
+            labels.append(batch.column(0).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
+            _check_rows(file, sum(map(len, labels)), size)
+        return _Columns(image, label, list(there[label].names)), np.concatenate([*labels, np.empty(0, np.int64)])
+
+
+def _check_rows(file: str, rows: int, size: int) -> None:
+    if rows > size:
+        raise ShardError(f"{file} has {rows:,} rows and more in {size:,} bytes, which hold no images")
 
 
 def _size(source: Any) -> int:
