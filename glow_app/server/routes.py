@@ -173,6 +173,8 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
             "way": "arc" if body.spherical else "line",
             **_model_facts(service),
         }
+        if len(frames) == 1:
+            return await respond(request, answer, 1, text, partial(to_pil, frames[0]))
         picture = partial(strip, frames, body.frames if places is None else len(frames))
         return await respond(request, answer, len(frames), text, picture, frames)
 

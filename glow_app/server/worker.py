@@ -168,7 +168,10 @@ class ModelWorker:
 
     def _rate(self, run: Run) -> float:
         """Return the seconds that a function takes per row; those to decode an image until it has run."""
-        return self._rates.get(run, self._first_rate)
+        return self._measured_rate(run) or self._first_rate
+
+    def _measured_rate(self, run: Run) -> float | None:
+        return self._rates.get(run)
 
     def _seconds(self, call: Call, rows: int) -> float:
         return rows * self._rate(call.batch.run)
@@ -245,9 +248,12 @@ class ModelWorker:
         return min(self._largest(mates), max(small, (_waiting(mates) + small // 2) // small * small))
 
     def _largest(self, mates: Sequence[Call]) -> int:
-        most = max(1, int(_SECONDS / self._rate(mates[0].batch.run))) if self._is_shared else 1
+        run = mates[0].batch.run
+        most = max(1, int(_SECONDS / self._rate(run)))
         if any(call.batch.must_fill for call in mates):
             return next((size for size in reversed(self.sizes) if size <= most), self.sizes[0])
+        if self._measured_rate(run) is None or not self._is_shared:  # a score may take much longer than to decode
+            return 1
         return min(LARGEST_BATCH, most)
 
     def _serve(self, parts: list[tuple[Call, list[Any]]]) -> None:

@@ -106,6 +106,12 @@ def test_types_that_only_the_description_knows(tmp_path: Path, hub: Path) -> Non
     images = load(folder, "test")
     assert images.class_names == ("even", "odd")
     assert images.labels.tolist() == [value % 2 for value in range(100, 105)]
+    file = folder / "data/test-00000-of-00001.parquet"
+    table = parquet.read_table(file)
+    lists = pyarrow.array([[value] for value in table["kind"].to_pylist()])
+    parquet.write_table(table.set_column(table.schema.get_field_index("kind"), "kind", lists), file)
+    with pytest.raises(ShardError, match=r"has labels of type list<.*> in column kind; expected whole numbers"):
+        load(folder, "test")
 
 
 def test_files_that_do_not_agree(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from glow_app import __version__, generation
 from glow_app.animations import animation_bytes
 from glow_app.generation import Direction
 from glow_app.generation_settings import GenerationSettings
-from glow_app.images import strip
+from glow_app.images import strip, to_pil
 from glow_app.model import ImageModel
 from glow_app.pretrained import model_hash
 from glow_app.server import Limits, create_app
@@ -282,6 +282,11 @@ def test_frames_are_made_at_places(model: ImageModel, client: httpx.Client, sphe
         assert answer["labels"] == list(range(num_images))
     response = client.post("/v1/interpolate", json={**given, "at": places}, headers={"accept": "image/png"})
     assert pixels_of(response.content) == strip(frames, 3).tobytes()
+    for kind, wanted in (("image/png", "image/png"), ("image/gif", "application/json")):  # one frame is no animation
+        response = client.post("/v1/interpolate", json={**given, "at": places[:1]}, headers={"accept": kind})
+        assert response.headers["content-type"] == wanted
+        if kind == wanted:
+            assert pixels_of(response.content) == to_pil(frames[0]).tobytes()
 
 
 def test_edits(model: ImageModel, client: httpx.Client, direction: Direction) -> None:

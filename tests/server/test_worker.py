@@ -34,8 +34,9 @@ def build(model: ImageModel) -> Iterator[Build]:
 
     def made(**options: Any) -> ModelWorker:
         workers.append(ModelWorker(model, 4, **options))
-        workers[-1]._first_rate = 1e-3  # whatever else the machine does
-        return workers[-1]
+        worker = workers[-1]
+        worker._measured_rate = lambda run: worker._rates.get(run, 1e-3)  # type: ignore[method-assign]
+        return worker
 
     yield made
     for worker in workers:
@@ -155,7 +156,7 @@ def test_scores_come_in_small_pieces(
     monkeypatch.setattr(model, "level_bits", watched)
     monkeypatch.setattr(shared, "_ROWS", 6)
     worker = ModelWorker(model, 4)
-    monkeypatch.setattr(worker, "_rate", lambda run: 0.3)  # seconds per row
+    monkeypatch.setattr(worker, "_measured_rate", lambda run: 0.3)  # seconds per row
     ours = image_generators(range(2))
     with record_solves(image_generators([7, 8])):
         found = SharedModel(worker, Turn()).draws(images, given, 5, ours).bits
@@ -170,7 +171,7 @@ def test_batches_of_a_slow_model_are_small(build: Build, monkeypatch: pytest.Mon
     drawn_sizes: list[int] = []
     worker = build(on_batch=drawn_sizes.append)
     worker.sizes = [4, 8, 12]
-    monkeypatch.setattr(worker, "_rate", lambda run: 0.12)  # seconds per image
+    monkeypatch.setattr(worker, "_measured_rate", lambda run: 0.12)  # seconds per image
     held = Held(worker)
     sizes: list[int] = []
     call = Call(Batch(lambda _, rows, size: sizes.append(size) or rows), [None] * 20, Turn())  # type: ignore[func-returns-value]
@@ -197,18 +198,21 @@ def test_a_model_is_timed_before_its_first_request(monkeypatch: pytest.MonkeyPat
     worker.close()
 
 
-def test_the_first_batch_tells_how_fast_the_model_is(build: Build) -> None:
-    worker = build()
+def test_the_first_batch_is_one_row_and_tells_how_fast_the_model_is(model: ImageModel) -> None:
+    worker = ModelWorker(model, 4)
+    sizes: list[int] = []
 
     def slow(_: ImageModel, rows: list[Any], size: int) -> list[Any]:
-        time.sleep(0.2)
+        sizes.append(len(rows))
+        time.sleep(0.6 * len(rows))
         return rows
 
-    before = worker._rate(slow)
-    call = Call(Batch(slow), [None] * 4, Turn())
+    call = Call(Batch(slow), [None] * 3, Turn())
     worker.submit(call)
     call.future.result(10)
-    assert before < 0.05 <= worker._rate(slow)
+    assert sizes == [1, 1, 1]
+    assert worker._rate(slow) >= 0.6
+    worker.close()
 
 
 def test_requests_share_batches_of_each_kind(model: ImageModel, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

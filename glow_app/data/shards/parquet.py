@@ -163,20 +163,23 @@ class _Columns(NamedTuple):
 def _read_labels(file: str, features: "Features | None") -> tuple[_Columns, np.ndarray]:
     """Return which columns a file has, and its labels, -1 for none."""
     from datasets import ClassLabel, Features, Image
-    from pyarrow import parquet
+    from pyarrow import parquet, types
 
     with open_address(file) as source:
         size = _size(source)
         found = parquet.ParquetFile(source)
         _check_rows(file, found.metadata.num_rows, size)
-        types = features or Features.from_arrow_schema(found.schema_arrow)
-        there = {name: feature for name, feature in types.items() if name in found.schema_arrow.names}
+        named = features or Features.from_arrow_schema(found.schema_arrow)
+        there = {name: feature for name, feature in named.items() if name in found.schema_arrow.names}
         image = next((name for name, feature in there.items() if isinstance(feature, Image)), None)
         if image is None:
             raise ShardError(f"{file} has no column of images, only {', '.join(there)}")
         label = next((name for name, feature in there.items() if isinstance(feature, ClassLabel)), None)
         if label is None:
             return _Columns(image, None, []), np.zeros(found.metadata.num_rows, dtype=np.int64)
+        kind = found.schema_arrow.field(label).type
+        if not types.is_integer(kind):
+            raise ShardError(f"{file} has labels of type {kind} in column {label}; expected whole numbers")
         labels: list[np.ndarray] = []
         for batch in found.iter_batches(columns=[label]):  # whose rows are counted: the number may be a lie
             labels.append(batch.column(0).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
