@@ -81,10 +81,11 @@ def release_run_dir(run_dir: Path) -> None:
 def _refuse_links(run_dir: Path) -> None:
     """Refuse a folder, such as one that was unpacked, in which what a run writes would leave it, or never end.
 
-    Links inside it, as W&B makes them, are harmless.
+    W&B writes each run into a folder of its own, and leaves links to its log in those before: they are not followed.
     """
     home = run_dir.resolve()
-    for path in (Path(folder, name) for folder, *names in os.walk(run_dir) for name in chain(*names)):
+    walk = (parts for parts in os.walk(run_dir) if not Path(parts[0]).is_relative_to(run_dir / "wandb"))
+    for path in (Path(folder, name) for folder, *names in walk for name in chain(*names)):
         is_checkpoint = path.suffix == ".ckpt" and path.parent == run_dir  # these are replaced, and not written into
         if path.is_symlink() and not is_checkpoint and not path.resolve().is_relative_to(home):
             raise ValueError(f"{path} is a link out of the folder, through which the run would write; remove it")

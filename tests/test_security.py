@@ -377,10 +377,10 @@ def test_a_run_does_not_write_through_links(tmp_path: Path, name: str) -> None:
 
 def test_a_run_does_not_write_through_links_below(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    for folder, target in (("wandb", run / "wandb/run-1"), ("model", tmp_path / "secret")):
+    (tmp_path / "secret").mkdir()
+    for folder in ("wandb/run-1", "model"):
         (run / folder).mkdir(parents=True)
-        target.mkdir()
-        (run / folder / "latest").symlink_to(target)
+        (run / folder / "latest").symlink_to(tmp_path / "secret")
     with pytest.raises(ValueError, match=r"model/latest is a link out of the folder"):
         prepare_run_dir(run, run / "last.ckpt", begin_anew=False)
     (run / "model/latest").unlink()

@@ -31,7 +31,7 @@ def test_two_values_become_0_and_1_and_others_are_standardised(tmp_path: Path) -
         ("file,a\n\n1.png,1\n\n\n2.png,x\n", r"line 6: 'x' in column a is no number"),
         ("file,a\n1.png,1\n2.png,1\n", "column a is 1 everywhere"),
         ("file;a\n1.png;1\n2.png;0\n", "with commas between them and not ';'"),
-        ("file,a,b\n1.png,1,0\n2.png,0,1\n", "has 2 attributes of 2 images; expected fewer"),
+        ("file" + ",a" * 1001 + "\n1.png,1\n2.png,0\n", "has 1,001 attributes; expected at most 1,000: name some"),
     ],
 )
 def test_what_is_no_table(tmp_path: Path, text: str, message: str) -> None:
