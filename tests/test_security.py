@@ -33,7 +33,7 @@ from glow_app.data.shards.manifest import INDEX, Manifest
 from glow_app.data.shards.places import read_text
 from glow_app.data.shards.tar import check_places, index_tar
 from glow_app.data.tables import read_table
-from glow_app.generation import load_directions
+from glow_app.generation import Direction, load_directions, save_direction
 from glow_app.generation.latents import load_latents
 from glow_app.generation.tensor_file import read_content
 from glow_app.seal import places_of, seals, strange_places
@@ -401,6 +401,26 @@ def test_an_index_is_not_written_through_a_link(tmp_path: Path) -> None:
     index_folder(shards)
     assert notes.read_text() == "mine"
     assert len(np.load(shards / "train.index.npy")) == 1
+
+
+def test_a_tar_file_that_never_ends(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("a.png")
+    head = bytearray(member.tobuf())
+    head[124:136] = (-512).to_bytes(12, "big", signed=True)  # the size, in base 256
+    head[148:156] = b" " * 8
+    head[148:156] = f"{sum(head):06o}\0 ".encode()
+    path = tmp_path / "train-000000.tar"
+    path.write_bytes(head + bytes(1536))
+    with pytest.raises(ShardError, match=r"a\.png in .* has -512 bytes"):
+        index_tar(path)
+
+
+def test_a_direction_of_endless_images_is_left_out(tmp_path: Path) -> None:
+    model = tiny_model()
+    direction = Direction([torch.zeros(shape) for shape in model.flow.latent_shapes], float("inf"))  # type: ignore[arg-type]
+    save_direction(direction, "odd", model, tmp_path)
+    with pytest.warns(UserWarning, match="'odd' is left out"):
+        assert load_directions(model, tmp_path) == {}
 
 
 def test_devices_are_not_read(tmp_path: Path) -> None:

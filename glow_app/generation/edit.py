@@ -244,7 +244,7 @@ def _read(path: Path) -> tuple[Direction, str]:
     try:
         levels = [tensors[f"level{number}"] for number in range(len(tensors))]
         return Direction(levels, int(facts["num_images"])), owner
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} holds no direction, or a damaged one; learn it again") from error
 
 

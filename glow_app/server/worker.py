@@ -77,6 +77,7 @@ class Call:
     submitted: float = 0.0
     due: float = 0.0
     taken: int = 0
+    is_alone: bool = False  # since a batch with others failed
 
     @property
     def is_over(self) -> bool:
@@ -231,12 +232,11 @@ class ModelWorker:
 
     def _mates(self, first: Call) -> list[Call]:
         """Return the calls that may share a batch with one, in the order in which they are due, it being the first."""
-        if not self._is_shared:
+        if first.is_alone or not self._is_shared:
             return [first]
         kind = (first.batch.run, first.batch.key)
-        return sorted(
-            (call for call in self._calls if (call.batch.run, call.batch.key) == kind), key=lambda call: call.due
-        )
+        alike = (call for call in self._calls if (call.batch.run, call.batch.key) == kind and not call.is_alone)
+        return sorted(alike, key=lambda call: call.due)
 
     def _room(self, mates: Sequence[Call]) -> int:
         """Return how many rows a batch of these calls has."""
@@ -268,8 +268,10 @@ class ModelWorker:
             if len(parts) == 1:
                 _settle(parts[0][0].future, error=error)
                 return
-            for one in parts:  # what one of them asks for may be impossible, which is not the fault of the others
-                self._serve([one])
+            with self._changed:  # what one of them asks for may be impossible, which is not the fault of the others
+                for call, part in parts:
+                    call.taken -= len(part)
+                    call.is_alone = True
             return
         seconds = time.perf_counter() - begun
         if full:

@@ -215,6 +215,31 @@ def test_the_first_batch_is_one_row_and_tells_how_fast_the_model_is(model: Image
     worker.close()
 
 
+def test_calls_of_a_batch_that_failed_wait_their_turn_alone(build: Build) -> None:
+    worker, ran = build(), []
+    held, left = Held(worker), Turn()
+
+    def run(_: ImageModel, rows: list[Any], size: int) -> list[Any]:
+        ran.append(rows)
+        if len(rows) > 1:
+            worker.abandon(left)
+        if "bad" in rows:
+            raise ValueError("bad")
+        return rows
+
+    bad, good, gone = (
+        Call(Batch(run), [name], turn)
+        for name, turn in zip(["bad", "good", "gone"], [Turn(), Turn(), left], strict=True)
+    )
+    for call in (bad, good, gone):
+        worker.submit(call)
+    held.let_go()
+    assert good.future.result(10) == ["good"]
+    with pytest.raises(ValueError, match="bad"):
+        bad.future.result(10)
+    assert sorted(tuple(sorted(rows)) for rows in ran) == [("bad",), ("bad", "gone", "good"), ("good",)]
+
+
 def test_requests_share_batches_of_each_kind(model: ImageModel, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     encode = model.encode

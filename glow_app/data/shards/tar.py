@@ -108,7 +108,12 @@ def index_tar(path: Path) -> tuple[np.ndarray, list[str]]:
     labels: dict[str, int] = {}
     try:
         with tarfile.open(path, "r:") as tar:
-            for member in (member for member in tar if member.isfile()):
+            for member in tar:
+                tar.members.clear()  # type: ignore[attr-defined]  # each would be kept, with a copy of all headers that hold for the archive
+                if member.size < 0:  # after which the next member is this one again
+                    raise ShardError(f"{member.name} in {path} has {member.size} bytes; the file is damaged")
+                if not member.isfile():
+                    continue
                 key, _, suffix = member.name.rpartition("/")[2].partition(".")
                 key = f"{member.name.rpartition('/')[0]}/{key}"
                 if f".{suffix.lower()}" in readable_formats():
