@@ -197,9 +197,9 @@ def _graphed(model: Any, count: int) -> Run:
 def memory(bench: Bench) -> tuple[Any, Table]:
     """Measure what a step needs at its peak in each memory mode."""
     a, batch = bench.cases[0]
-    found = {mode: bytes_of_a_step(Ours, a, batch, mode, bench.device) for mode in get_args(Memory)}
-    rows = [[f"`{mode}`", f"{value / 1e6:,.0f} MB"] for mode, value in found.items()]
-    return found, (["`model.memory`", "peak beyond weights and gradients"], rows)
+    peaks = {mode: bytes_of_a_step(Ours, a, batch, mode, bench.device) for mode in get_args(Memory)}
+    rows = [[f"`{mode}`", f"{value / 1e6:,.0f} MB"] for mode, value in peaks.items()]
+    return peaks, (["`model.memory`", "peak beyond weights and gradients"], rows)
 
 
 def loading(bench: Bench) -> tuple[Any, Table]:

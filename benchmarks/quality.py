@@ -5,7 +5,7 @@
 
 "Same architecture" is what the others build: levels of 8 steps at width 128. The other implementations are trained by
 Adamax at 1e-3, which is better in so short a time than the rates in their examples; one of them is trained by our
-recipe too, which tells what is the recipe and what is the model. The clock is processor time, and
+recipe too, to separate the recipe from the model. The clock is processor time, and
 does not count evaluations. With ``--merge`` the results join those of an earlier run, so that contenders can be
 measured one after another.
 """

@@ -41,6 +41,13 @@ class ImageGenerators(torch.Generator):
 
     each: list[torch.Generator]
 
+    @classmethod
+    def of(cls, each: Sequence[torch.Generator]) -> "ImageGenerators":
+        """Return the generator of some rows, given that of each."""
+        generators = cls("cpu")
+        generators.each = list(each)
+        return generators
+
     def get_state(self) -> Tensor:
         """Return the states of all rows."""
         return torch.stack([one.get_state() for one in self.each])
@@ -97,9 +104,7 @@ def image_generators(seeds: Sequence[int]) -> torch.Generator:
     Args:
         seeds: One an image of the batch.
     """
-    generators = ImageGenerators("cpu")
-    generators.each = [image_generator(seed) for seed in seeds]
-    return generators
+    return ImageGenerators.of([image_generator(seed) for seed in seeds])
 
 
 def image_generator(seed: int) -> torch.Generator:

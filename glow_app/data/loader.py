@@ -160,7 +160,7 @@ def first_examples(batches: Iterable[T], num_ranks: int = 1) -> T:
 
     Of images on all ranks together 512, or fewer if they are large: as many values as 512 colour images of 32x32 have,
     so that they fit into memory where a training batch does. At least one batch, and whole batches. Of vectors one
-    batch, which tells their mean and deviation.
+    batch, from which their mean and deviation are computed.
 
     Args:
         batches: Tensors of vectors, or tuples of images and labels.

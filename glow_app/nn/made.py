@@ -80,9 +80,12 @@ class MADE(nn.Module):
     def groups(self) -> list[slice]:
         """Consecutive features that see the same hidden units, and so become known in the same step."""
         # Not when the network is built: a file may ask for any width, and is compared with its weights only then.
-        counts = self._hidden.counts()
-        edges = [degree for degree in range(1, self.num_features) if counts[degree]]
+        edges = [degree for degree in range(1, self.num_features) if self._counts[degree]]
         return [slice(*edge) for edge in pairwise([0, *edges, self.num_features])]
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        return self._hidden.counts()
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters of all features in one pass."""
@@ -110,8 +113,7 @@ class MADE(nn.Module):
         """
         groups = self.groups
         features = [group.stop - group.start for group in groups]
-        counts = self._hidden.counts()
-        hidden = [counts[group.start] for group in groups]
+        hidden = [self._counts[group.start] for group in groups]
         first = _Front(self.first, num, features, hidden)
         last = _Front(self.last, num, hidden, [self.num_parameters * count for count in features])
         blocks = [[_Front(layer, num, hidden, hidden) for layer in block] for block in self.blocks]  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from glow_app.bijections import ContinuousFlow, record_solves
+from glow_app.bijections import record_solves
 from glow_app.bijections.solve_context import current_record
 from glow_app.draws import Draws
 from glow_app.model import ImageModel
@@ -76,7 +76,7 @@ class SharedModel:
         if labels is None and model.flow.num_classes is not None:
             every = list(range(model.flow.num_classes))
         num_together = max(1, _ROWS // len(images))
-        solves, draws = _solve_noise(model, len(images)), []
+        solves, draws = self._solve_noise(len(images)), []
         for _ in range(num_draws):
             parts, before, after = [], [one.get_state() for one in generator.each], generator.each
             for start in range(0, len(every), num_together):
@@ -96,6 +96,16 @@ class SharedModel:
                 one.set_state(used.get_state())
             draws.append(torch.cat(parts).unflatten(0, (len(every), len(images))))
         return Draws(torch.stack(draws), model.num_dims)
+
+    def _solve_noise(self, num: int) -> list[Tensor] | list[None]:
+        """Return the state of each image's generator for trace estimates, or None for each where there are none."""
+        if not self._worker.has_solves:
+            return [None] * num
+        record = current_record()
+        known = None if record is None else record.generator
+        if isinstance(known, ImageGenerators):
+            return [one.get_state() for one in known.each]
+        return [image_generator(int(seed)).get_state() for seed in torch.randint(2**31, (num,))]
 
     def _results(self, batch: Batch, rows: list[Any]) -> list[Any]:
         call = Call(batch, rows, self._turn)
@@ -187,27 +197,10 @@ def _noise(model: ImageModel, each: list[_Noise]) -> list[tuple[Tensor, ...]]:
 
 def _draw(model: ImageModel, rows: list[Any], _: int) -> list[Tensor]:
     images, labels, each, solves = zip(*rows, strict=True)
-    with nullcontext() if solves[0] is None else record_solves(_together_of(solves)):
-        return list(model.level_bits(torch.cat(images), _together(labels), _together_of(each)).split(1))
-
-
-def _solve_noise(model: ImageModel, num: int) -> list[Tensor] | list[None]:
-    """Return the state of each image's generator for trace estimates, or None for each where there are none."""
-    if not any(isinstance(module, ContinuousFlow) for module in model.modules()):
-        return [None] * num
-    record = current_record()
-    known = None if record is None else record.generator
-    if isinstance(known, ImageGenerators):
-        return [one.get_state() for one in known.each]
-    return [image_generator(int(seed)).get_state() for seed in torch.randint(2**31, (num,))]
+    with nullcontext() if solves[0] is None else record_solves(ImageGenerators.of(solves)):
+        return list(model.level_bits(torch.cat(images), _together(labels), ImageGenerators.of(each)).split(1))
 
 
 def _at(state: Tensor) -> torch.Generator:
     """Return a generator in a state."""
     return torch.Generator("cpu").set_state(state)
-
-
-def _together_of(each: Sequence[torch.Generator]) -> ImageGenerators:
-    generators = ImageGenerators("cpu")
-    generators.each = list(each)
-    return generators

@@ -111,6 +111,7 @@ class ModelWorker:
         self.model = model
         self._on_batch, self._on_wait = on_batch, on_wait
         solvers = [module.solvers for module in model.modules() if isinstance(module, ContinuousFlow)]
+        self.has_solves = bool(solvers)
         self._is_shared = not any("dopri5" in names for names in solvers)
         self.sizes = equal_sizes(model, batch_size) if self._is_shared else [1]
         self._calls: list[Call] = []

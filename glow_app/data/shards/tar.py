@@ -109,7 +109,8 @@ def index_tar(path: Path) -> tuple[np.ndarray, list[str]]:
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                tar.members.clear()  # type: ignore[attr-defined]  # each would be kept, with a copy of all headers that hold for the archive
+                # Each would be kept, with a copy of all headers that hold for the archive.
+                tar.members.clear()  # type: ignore[attr-defined]
                 if member.size < 0:  # after which the next member is this one again
                     raise ShardError(f"{member.name} in {path} has {member.size} bytes; the file is damaged")
                 if not member.isfile():
