@@ -1,9 +1,12 @@
 """Image data sets of the Hugging Face hub, read file by file as they are needed."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+import yaml
 
 from glow_app.data.base import ImageSet
 from glow_app.data.request import SPLIT_NAMES, Split, SplitRequest
@@ -16,6 +19,12 @@ if TYPE_CHECKING:
     from datasets import Features
 
 __all__ = ["load_hub"]
+
+# What a data set says of itself, which datasets follows: a README with YAML at its head, or the YAML alone.
+_DESCRIPTIONS = ("README.md", ".huggingface.yaml")
+_LONGEST = 1 << 20
+_MOST_WILDCARDS = 6
+_NOT_BELOW = re.compile(r":|^[/\\~]|(^|[/\\])\.\.([/\\]|$)")
 
 
 def load_hub(request: SplitRequest) -> ImageSet:
@@ -52,6 +61,7 @@ def _resolve(address: str) -> "tuple[dict[str, list[str]], Features | None]":
     """Return the paths or addresses of the files of every split, and what is known of their columns."""
     try:
         from datasets import load_dataset_builder
+        from huggingface_hub import HfApi
     except ImportError as error:
         raise ValueError(f"{address} needs the package datasets: pip install 'glow-app[hub]'") from error
     name, revision, configuration = address.removeprefix(HUB), "", ""
@@ -59,6 +69,10 @@ def _resolve(address: str) -> "tuple[dict[str, list[str]], Features | None]":
         name, _, revision = name.partition("@")
         name, _, configuration = name.partition(":")
     try:
+        if not Path(name).exists():
+            revision = HfApi().dataset_info(name, revision=revision or None).sha or ""
+        for description in _descriptions(name, revision):
+            _check_description(description)
         builder = load_dataset_builder(name, configuration or None, revision=revision or None)
     except Exception as error:  # of the hub, of the network, of the data set's own description
         raise ValueError(f"{address} cannot be read from the hub: {' '.join(str(error).split())}") from error
@@ -70,3 +84,66 @@ def _resolve(address: str) -> "tuple[dict[str, list[str]], Features | None]":
             f"conversion is often at {HUB}{name}@refs/convert/parquet"
         )
     return files, builder.info.features
+
+
+def _descriptions(name: str, revision: str) -> Iterator[Path]:
+    """Yield the descriptions of a data set, fetched where it is one of the hub."""
+    from huggingface_hub import HfApi
+
+    if Path(name).exists():
+        yield from (path for path in (Path(name) / file for file in _DESCRIPTIONS) if path.exists())
+        return
+    for entry in HfApi().get_paths_info(name, list(_DESCRIPTIONS), revision=revision, repo_type="dataset"):
+        _check_length(entry.path, getattr(entry, "size", 0))
+        yield Path(HfApi().hf_hub_download(name, entry.path, revision=revision, repo_type="dataset"))
+
+
+def _check_length(name: str, length: int) -> None:
+    if length > _LONGEST:
+        raise ValueError(f"{name} has {length:,} bytes; expected at most {_LONGEST:,}")
+
+
+def _check_description(path: Path) -> None:
+    """Raise ValueError unless a description is small when it is read, and names none but the data set's own files.
+
+    YAML's aliases repeat what they stand for, and datasets copies it; class names that are numbered get a list as long
+    as their last number; and a file may be anything that fsspec opens, such as an address that renders a template.
+    """
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+    if not path.is_file():
+        raise ValueError(f"{path.name} is not a file")
+    _check_length(path.name, path.stat().st_size)
+    with path.open(newline="", encoding="utf-8-sig") as file:  # as huggingface_hub does, so that both see the same
+        text = file.read()
+    if path.suffix == ".md":
+        head = REGEX_YAML_BLOCK.search(text)
+        text = "" if head is None else head[2]
+    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+        raise ValueError(f"{path.name} has YAML aliases (*name), which may stand for gigabytes; write it without them")
+    content = yaml.safe_load(text)
+    for node in _nodes(content):
+        names = node.get("names")
+        if isinstance(names, dict) and any(int(number) >= len(names) for number in names):
+            raise ValueError(f"{path.name} numbers {len(names)} names, but not from 0 to {len(names) - 1}")
+    for node in _nodes(content.get("configs") if isinstance(content, dict) else None):
+        for key in ("data_files", "data_dir", "path"):
+            for file_name in _texts(node.get(key)):
+                if _NOT_BELOW.search(file_name) or file_name.count("*") > _MOST_WILDCARDS:
+                    raise ValueError(
+                        f"{path.name} names the file {file_name!r}; expected names inside the data set, "
+                        f"with {_MOST_WILDCARDS} wildcards or fewer"
+                    )
+
+
+def _nodes(content: Any) -> Iterator[dict[Any, Any]]:
+    """Yield every mapping inside a value of YAML."""
+    if isinstance(content, dict):
+        yield content
+    for inner in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+        yield from _nodes(inner)
+
+
+def _texts(value: Any) -> list[str]:
+    """Return a text, or those of a list, as texts."""
+    return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]

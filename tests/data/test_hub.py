@@ -3,11 +3,13 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
 import pyarrow
 import pytest
+from huggingface_hub import HfApi
 from PIL import Image
 from pyarrow import parquet
 
@@ -171,6 +173,60 @@ def test_rows_are_counted(tmp_path: Path, labels: list[int] | None, is_forged: b
         assert parquet.ParquetFile(file).metadata.num_rows == 10
     with pytest.raises(ShardError, match=r"has [12]\d?,\d{3} rows and more in .* bytes, which hold no images"):
         _ = load(tmp_path / "set").images
+
+
+CLASSES = "dataset_info: {features: [{name: kind, dtype: {class_label: {names: {'0': a, '9999999999': b}}}}]}"
+ALIASES = "a: &a [1, 1, 1, 1]\nb: &b [*a, *a, *a, *a]\ndataset_info: *b"
+DESCRIPTIONS = {
+    "configs: [{config_name: a, data_files: [{split: train, path: 'http://127.0.0.1:9/x.parquet'}]}]": "names the file",
+    "configs: [{config_name: a, data_files: 'reference::x'}]": "names the file 'reference::x'",
+    "configs: [{config_name: a, data_files: [{split: train, path: [train*, ../other/x.parquet]}]}]": r"'\.\./other",
+    "configs: [{config_name: a, data_files: [/etc/x.parquet]}]": "names the file '/etc/x.parquet'",
+    "configs: [{config_name: a, data_dir: ..}]": r"names the file '\.\.'; expected names inside the data set",
+    "configs: [{config_name: a, data_files: 'a*a*a*a*a*a*a*b'}]": "with 6 wildcards or fewer",
+    CLASSES: "numbers 2 names, but not from 0 to 1",
+    ALIASES: r"has YAML aliases \(\*name\), which may stand for gigabytes",
+    "a: " + "x" * (1 << 20): "has 1,048,5[0-9]{2} bytes; expected at most 1,048,576",
+}
+
+
+@pytest.mark.parametrize("is_readme", [True, False])
+@pytest.mark.parametrize(("content", "message"), DESCRIPTIONS.items(), ids=[text[:60] for text in DESCRIPTIONS])
+def test_descriptions_that_reach_or_grow(hub: Path, content: str, message: str, is_readme: bool) -> None:
+    if is_readme:
+        (hub / "README.md").write_text(f"---\n{content}\n---\nA set.\n")
+    else:
+        (hub / ".huggingface.yaml").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        load(hub)
+
+
+def test_a_description_that_names_its_own_files(hub: Path) -> None:
+    (hub / "README.md").write_text(
+        "---\nconfigs:\n- config_name: a\n  data_files:\n  - {split: train, path: data/test-*}\n---\n"
+    )
+    assert len(load(hub, validation_fraction=0.0, test_fraction=0.0)) == 5
+
+
+def test_the_description_of_a_set_on_the_hub(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "README.md").write_text(f"---\n{CLASSES}\n---\n")
+    seen = []
+    entries = [SimpleNamespace(path="README.md", size=100)]
+
+    def hf_hub_download(_: HfApi, *asked: str, **more: str) -> str:
+        seen.append((*asked, *more.values()))
+        return str(tmp_path / asked[1])
+
+    monkeypatch.setattr(HfApi, "dataset_info", lambda *asked, **more: SimpleNamespace(sha="c0ffee"))
+    monkeypatch.setattr(HfApi, "get_paths_info", lambda *asked, **more: entries)
+    monkeypatch.setattr(HfApi, "hf_hub_download", hf_hub_download)
+    with pytest.raises(ValueError, match=r"hf://user/set:plain@main cannot be read from the hub: README\.md numbers 2"):
+        load_split("hf://user/set:plain@main", "train", SHAPE)
+    assert seen == [("user/set", "README.md", "c0ffee", "dataset")]
+    entries[0].size = 1 << 30
+    with pytest.raises(ValueError, match=r"README\.md has 1,073,741,824 bytes"):
+        load_split("hf://user/set", "train", SHAPE)
+    assert len(seen) == 1
 
 
 def test_what_cannot_be_read(tmp_path: Path, hub: Path) -> None:
