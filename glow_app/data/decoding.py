@@ -12,8 +12,9 @@ from PIL import Image, ImageOps
 from glow_app.data.request import Resize
 from glow_app.data.resizing import image_to_array, resize_image
 
-# EPS would start Ghostscript on the file; the others are stubs that recognise a file without being able to read it.
-_EXCLUDED = {"EPS", "WMF", "MPEG", "HDF5", "GRIB", "BUFR"}
+# Those whose decoders are not Pillow's own Python, in which a small file may take minutes and gigabytes, nor programs
+# that it starts, as Ghostscript for EPS.
+_DECODED = {"AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
 
 # What the common formats begin with.
 _STARTS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp"}
@@ -26,7 +27,7 @@ _GREY = 8
 def readable_formats() -> dict[str, str]:
     """Return the file extensions (lower case, with dot) that are read, and the Pillow format of each."""
     extensions = Image.registered_extensions()
-    return {ext: name for ext, name in extensions.items() if name in Image.OPEN and name not in _EXCLUDED}
+    return {ext: name for ext, name in extensions.items() if name in _DECODED and name in Image.OPEN}
 
 
 def decode_file(path: Path, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
@@ -151,7 +152,12 @@ def flatten(image: Image.Image) -> Image.Image:
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
     # Pillow's own conversion clips at 255 instead of scaling.
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
+    whole = image.convert("I")
+    if not all(0 <= int(end) <= 65535 for end in whole.getextrema()):  # type: ignore[arg-type]
         raise ValueError("32-bit integer pixels beyond 0..65535 have no defined range; save the image with 16 bits")
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    return whole.point(_eight_of_16_bits(), "L")
+
+
+@cache
+def _eight_of_16_bits() -> list[int]:
+    return [(value * 255 + 32767) // 65535 for value in range(65536)]

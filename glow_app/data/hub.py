@@ -23,7 +23,11 @@ __all__ = ["load_hub"]
 # What a data set says of itself, which datasets follows: a README with YAML at its head, or the YAML alone.
 _DESCRIPTIONS = ("README.md", ".huggingface.yaml")
 _LONGEST = 1 << 20
-_MOST_WILDCARDS = 6
+_MOST_NESTED = 20
+_MOST_PATTERNS = 1000
+_MOST_WILDCARDS = 4
+# What YAML reads as a number may be of base 60, and takes the square of its length.
+_LONG_NUMBER = re.compile(r"[-+0-9_:.]{100}")
 _NOT_BELOW = re.compile(r":|^[/\\~]|(^|[/\\])\.\.([/\\]|$)")
 
 
@@ -76,7 +80,9 @@ def _resolve(address: str) -> "tuple[dict[str, list[str]], Features | None]":
         builder = load_dataset_builder(name, configuration or None, revision=revision or None)
     except Exception as error:  # of the hub, of the network, of the data set's own description
         raise ValueError(f"{address} cannot be read from the hub: {' '.join(str(error).split())}") from error
-    files = {str(split): [str(file) for file in found] for split, found in (builder.config.data_files or {}).items()}
+    files = {
+        str(split): list(dict.fromkeys(map(str, found))) for split, found in (builder.config.data_files or {}).items()
+    }
     formats = {Path(file).suffix for found in files.values() for file in found}
     if formats != {".parquet"}:
         raise ValueError(
@@ -119,21 +125,39 @@ def _check_description(path: Path) -> None:
     if path.suffix == ".md":
         head = REGEX_YAML_BLOCK.search(text)
         text = "" if head is None else head[2]
-    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-        raise ValueError(f"{path.name} has YAML aliases (*name), which may stand for gigabytes; write it without them")
+    _check_tokens(path.name, text)
     content = yaml.safe_load(text)
     for node in _nodes(content):
         names = node.get("names")
         if isinstance(names, dict) and any(int(number) >= len(names) for number in names):
             raise ValueError(f"{path.name} numbers {len(names)} names, but not from 0 to {len(names) - 1}")
-    for node in _nodes(content.get("configs") if isinstance(content, dict) else None):
-        for key in ("data_files", "data_dir", "path"):
-            for file_name in _texts(node.get(key)):
-                if _NOT_BELOW.search(file_name) or file_name.count("*") > _MOST_WILDCARDS:
-                    raise ValueError(
-                        f"{path.name} names the file {file_name!r}; expected names inside the data set, "
-                        f"with {_MOST_WILDCARDS} wildcards or fewer"
-                    )
+    configs = _nodes(content.get("configs") if isinstance(content, dict) else None)
+    patterns = [
+        text for node in configs for key in ("data_files", "data_dir", "path") for text in _texts(node.get(key))
+    ]
+    if len(patterns) > _MOST_PATTERNS:
+        raise ValueError(f"{path.name} names files {len(patterns):,} times; expected {_MOST_PATTERNS:,} or fewer")
+    for pattern in patterns:
+        if _NOT_BELOW.search(pattern) or pattern.count("*") > _MOST_WILDCARDS:
+            raise ValueError(
+                f"{path.name} names the file {pattern!r}; expected names inside the data set, "
+                f"with {_MOST_WILDCARDS} wildcards or fewer"
+            )
+
+
+def _check_tokens(name: str, text: str) -> None:
+    """Raise ValueError for what makes a short text of YAML long to read, before it is read on."""
+    depth = 0
+    for token in yaml.scan(text):
+        opens = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken)
+        closes = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
+        depth += isinstance(token, (*opens, yaml.BlockMappingStartToken)) - isinstance(token, closes)
+        if depth > _MOST_NESTED:
+            raise ValueError(f"{name} is nested more than {_MOST_NESTED} deep")
+        if isinstance(token, yaml.AliasToken):
+            raise ValueError(f"{name} has YAML aliases (*name), which may stand for gigabytes; write it without them")
+        if isinstance(token, yaml.ScalarToken) and token.plain and _LONG_NUMBER.match(token.value):
+            raise ValueError(f"{name} has a number of {len(token.value):,} characters")
 
 
 def _nodes(content: Any) -> Iterator[dict[Any, Any]]:

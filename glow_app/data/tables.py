@@ -18,6 +18,9 @@ MIN_SPREAD = 1e-5
 MOST_UNPACKED = 64 << 20
 MOST_PACKED = 50
 
+MOST_COLUMNS = 100_000
+LISTED = 10  # columns in a message
+
 _SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 # By split; a table that is still to be cut stands under None.
@@ -80,7 +83,8 @@ def check_columns(label: str, values: np.ndarray, names: Sequence[str]) -> None:
     ranges = zip(names, values.min(0), values.max(0), strict=True)
     constant = [f"{name!r} (always {low:g})" for name, low, high in ranges if low == high]
     if constant and len(values) > 1:
-        raise ValueError(f"{label} has constant columns, which have no density: {', '.join(constant)}; drop them")
+        listed = ", ".join(constant[:LISTED]) + (f" and {len(constant) - LISTED} more" if constant[LISTED:] else "")
+        raise ValueError(f"{label} has constant columns, which have no density: {listed}; drop them")
     spread, largest = values.std(axis=0, dtype=np.float64), np.abs(values).max(axis=0)
     for name, std, most in zip(names, spread, largest, strict=True):
         if 0 < std < MIN_SPREAD * most:
@@ -103,6 +107,7 @@ def _parse_csv(lines: Sequence[str]) -> tuple[_Parts, tuple[str, ...]]:
         raise ValueError("it is empty; expected a line of numbers for every row")
     delimiter = next((one for one in "\t;" if one in lines[0]), ",")
     first = _cells(lines[0], delimiter)
+    _check_width("it", len(first))
     names = _default_names(len(first))
     if not any(map(_is_number, first)):
         names = tuple(cell or name for cell, name in zip(first, names, strict=True))
@@ -191,16 +196,22 @@ def _check_array(label: str, array: np.ndarray) -> None:
         raise ValueError(f"{label} has values of type {array.dtype}; expected real numbers")
     if array.ndim != 2 or not array.size:
         raise ValueError(f"{label} has the shape {array.shape}; expected (N, D), both at least 1")
+    _check_width(label, array.shape[1])
+
+
+def _check_width(label: str, width: int) -> None:
+    if width > MOST_COLUMNS:
+        raise ValueError(f"{label} has {width:,} columns; expected at most {MOST_COLUMNS:,}")
 
 
 def _to_float32(label: str, array: np.ndarray, names: Sequence[str]) -> np.ndarray:
     with np.errstate(over="ignore"):
         values = array.astype(np.float32, order="C")
-    faults = np.argwhere(~np.isfinite(values))
-    if len(faults):
-        row, column = faults[0].tolist()
+    is_fault = ~np.isfinite(values)
+    if num_faults := int(is_fault.sum()):
+        row, column = divmod(int(is_fault.argmax()), values.shape[1])
         raise ValueError(
-            f"{label} has {array[row, column]} in row {row + 1}, column {names[column]!r}, the first of {len(faults)} "
+            f"{label} has {array[row, column]} in row {row + 1}, column {names[column]!r}, the first of {num_faults} "
             "cells that are no finite float32; fill them or drop their rows"
         )
     return values

@@ -1,9 +1,10 @@
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from glow_app.data.decoding import decode_bytes, decode_file, decode_noted, readable_formats
 
@@ -73,6 +74,28 @@ def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
     assert decode(save(Image.fromarray(values), tmp_path / "i.tif"), 1)[0, 0].tolist() == expected
     assert decode(tmp_path / "i.png", 3)[:, 0, 2].tolist() == [128] * 3
     assert decode(save(Image.fromarray(values.astype(np.int32)), tmp_path / "j.tif"), 1)[0, 0].tolist() == expected
+
+
+def test_16_bit_grey_takes_no_more_memory_than_pixels(tmp_path: Path) -> None:
+    path = save(Image.new("I;16", (2000, 2000)), tmp_path / "large.png")
+    tracemalloc.start()
+    try:
+        decode(path, 1)
+        assert tracemalloc.get_traced_memory()[1] < 2000 * 2000 * 4
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_pillow_decodes_in_python_is_not_read(tmp_path: Path) -> None:
+    cards = ("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 6", "NAXIS2  = 4", "END")
+    path = tmp_path / "fits.png"
+    path.write_bytes("".join(card.ljust(80) for card in cards).ljust(2880).encode() + bytes(24))
+    with Image.open(path) as image:
+        assert (image.format, image.size) == ("FITS", (6, 4))
+    with pytest.raises(UnidentifiedImageError):
+        decode(path)
+    assert not {".fits", ".qoi", ".eps", ".dds"} & set(readable_formats())
+    assert {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"} <= set(readable_formats())
 
 
 @pytest.mark.parametrize("array", [np.full((4, 6), 0.5, np.float32), np.full((4, 6), 70000, np.int32)])

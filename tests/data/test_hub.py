@@ -183,7 +183,10 @@ DESCRIPTIONS = {
     "configs: [{config_name: a, data_files: [{split: train, path: [train*, ../other/x.parquet]}]}]": r"'\.\./other",
     "configs: [{config_name: a, data_files: [/etc/x.parquet]}]": "names the file '/etc/x.parquet'",
     "configs: [{config_name: a, data_dir: ..}]": r"names the file '\.\.'; expected names inside the data set",
-    "configs: [{config_name: a, data_files: 'a*a*a*a*a*a*a*b'}]": "with 6 wildcards or fewer",
+    "configs: [{config_name: a, data_files: 'a*a*a*a*a*b'}]": "with 4 wildcards or fewer",
+    f"configs: [{{config_name: a, data_files: [{'x, ' * 1001}]}}]": "names files 1,001 times; expected 1,000 or fewer",
+    "a: " + "[" * 40_000: "is nested more than 20 deep",
+    "a: " + "1:" * 50_000 + "1": "has a number of 100,001 characters",
     CLASSES: "numbers 2 names, but not from 0 to 1",
     ALIASES: r"has YAML aliases \(\*name\), which may stand for gigabytes",
     "a: " + "x" * (1 << 20): "has 1,048,5[0-9]{2} bytes; expected at most 1,048,576",
@@ -205,6 +208,9 @@ def test_a_description_that_names_its_own_files(hub: Path) -> None:
     (hub / "README.md").write_text(
         "---\nconfigs:\n- config_name: a\n  data_files:\n  - {split: train, path: data/test-*}\n---\n"
     )
+    assert len(load(hub, validation_fraction=0.0, test_fraction=0.0)) == 5
+    twice = "---\nconfigs:\n- config_name: a\n  data_files: [data/test-*, data/test*]\n---\n"
+    (hub / "README.md").write_text(twice)
     assert len(load(hub, validation_fraction=0.0, test_fraction=0.0)) == 5
 
 

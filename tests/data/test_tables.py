@@ -130,6 +130,7 @@ def test_npz_with_splits(tmp_path: Path, validation: str) -> None:
         (np.arange(3.0), r"has the shape \(3,\); expected \(N, D\)"),
         (np.zeros((2, 3, 4)), r"has the shape \(2, 3, 4\); expected \(N, D\)"),
         (np.zeros((0, 3)), r"has the shape \(0, 3\); expected \(N, D\), both at least 1"),
+        (np.zeros((1, 100_001), np.int8), "has 100,001 columns; expected at most 100,000"),
         (np.zeros((3, 2), complex), "has values of type complex128; expected real numbers"),
         (np.array([["1", "2"]]), "has values of type <U1; expected real numbers"),
         (np.array([[True, False]]), "has values of type bool"),

@@ -136,6 +136,7 @@ def test_too_few_rows(tmp_path: Path) -> None:
     ("columns", "message"),
     [
         (lambda x: [x, 0 * x + 0.1, 0 * x], r"constant columns, .*: 'x1' \(always 0.1\), 'x2' \(always 0\); drop them"),
+        (lambda x: [0 * x] * 12, r"'x0' \(always 0\), .*, 'x9' \(always 0\) and 2 more; drop them"),
         (lambda x: [1.7e9 + 1000 * x, x], r"has column 'x0', which varies by .* as large as 1.7e\+09, .*; subtract"),
     ],
 )
