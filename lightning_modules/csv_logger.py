@@ -43,10 +43,17 @@ class AppendingCSVLogger(CSVLogger):
         """Log a row; before the first one, drop what an earlier run logged at its step and later."""
         names = self.experiment.metrics_keys
         if self._earlier and step is not None:
-            rows = list(csv.DictReader(self._earlier.splitlines()))
+            rows = csv.reader(self._earlier.splitlines())
             with self._path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, names)
-                writer.writeheader()
-                writer.writerows(row for row in rows if int(row.get("step") or 0) < step)
+                writer = csv.writer(file)
+                writer.writerow(next(rows))
+                for row in rows:  # one at a time, and whole ones: filled up, short ones could take all memory
+                    if len(row) == len(names) and _step(row, names) < step:
+                        writer.writerow(row)
             self._earlier = ""
         super().log_metrics(metrics, step)
+
+
+def _step(row: list[str], names: list[str]) -> int:
+    text = row[names.index("step")] if "step" in names else ""
+    return int(text) if text.isdecimal() and len(text) < 20 else 0

@@ -39,6 +39,11 @@ TRAINER = (
 NOT_TAKEN = ("callbacks", "plugins", "profiler")  # with a warning: a person may have had one
 # Numbers of processes, each of which takes some hundred megabytes.
 PROCESSES = ("trainer.devices", "trainer.num_nodes", "data.num_workers")
+# Numbers of what is held in memory, or drawn, whatever the files are.
+LARGEST = {
+    "data.num_samples": 10**7, "data.count": 10**7, "data.batch_size": 1 << 16, "data.eval_batch_size": 1 << 16,
+    "model.num_draws": 10**4, "samples.num_images": 10**4,
+}  # fmt: skip
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 STRATEGIES = ("auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook", "ddp_find_unused_parameters_true")
 STRATEGY_CLASSES = ("pytorch_lightning.strategies.DDPStrategy", "lightning_modules.fsdp.FullyShardedStrategy")
@@ -271,6 +276,8 @@ class _Taker:
     def _plain(self, value: Any, place: str) -> Any:
         most = max(16, 2 * (os.cpu_count() or 1), torch.cuda.device_count())
         if place in PROCESSES and not (value is None or value == "auto" or 0 <= _count(value) <= most):
+            self._refuse(place, value)
+        if place in LARGEST and not (value is None or 0 <= _count(value) <= LARGEST[place]):
             self._refuse(place, value)
         if isinstance(value, list):
             return [self._plain(one, place) for one in value]

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 MOST_UNPACKED = 1 << 30  # bytes; the largest of the family has 550 MB
+MOST_LABELS = 1 << 24  # each of which becomes eight bytes
 PART = 1 << 20
 
 
@@ -29,26 +30,29 @@ def read_idx_pair(images: Path, labels: Path) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: If a file is damaged or the two do not belong together.
     """
-    pixels, classes = _read(read_image_file, images), _read(read_label_file, labels)
+    pixels, classes = _read(read_image_file, images, MOST_UNPACKED), _read(read_label_file, labels, MOST_LABELS)
     if len(pixels) != len(classes):
         raise ValueError(f"{images} has {len(pixels)} images but {labels.name} {len(classes)} labels; fetch them again")
     return pixels, classes
 
 
-def _read(reader: Callable[[str], Tensor], path: Path) -> Tensor:
+def _read(reader: Callable[[str], Tensor], path: Path, most: int) -> Tensor:
+    too_large = ValueError(f"it holds more than {most:,} bytes")
     try:
         if path.suffix != ".gz":
+            if path.stat().st_size > most:
+                raise too_large
             return reader(str(path))
         # torchvision's reader opens plain files only.
         with tempfile.TemporaryDirectory() as folder:
             plain = Path(folder) / path.stem
             with gzip.open(path) as packed, open(plain, "wb") as file:
-                for _ in range(MOST_UNPACKED // PART):
+                for _ in range(most // PART):
                     file.write(part := packed.read(PART))
                     if len(part) < PART:
                         break
                 else:
-                    raise ValueError(f"it unpacks to more than {MOST_UNPACKED:,} bytes")
+                    raise too_large
             return reader(str(plain))
     except (
         EOFError,

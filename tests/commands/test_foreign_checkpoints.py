@@ -99,6 +99,8 @@ ATTACKS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "an unknown section": ("config", lambda path: str(path.with_name("other.yaml"))),
     "an option of its own": ("print_config", lambda _: True),
     "thousands of processes": ("data.num_workers", lambda _: 100_000),
+    "billions of points": ("data.num_samples", lambda _: 300_000_000),
+    "billions of draws": ("model.num_draws", lambda _: 10**9),
     "thousands of devices": ("trainer.devices", lambda _: "100000"),
 }
 

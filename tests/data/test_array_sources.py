@@ -135,6 +135,18 @@ def test_missing_files_say_where_and_how(tmp_path: Path, source: str) -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True])
+def test_labels_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
+    monkeypatch.setattr("glow_app.data.idx.MOST_LABELS", 1 << 20)
+    write_idx(tmp_path, "train", 20)
+    labels = struct.pack(">II", 2049, 1 << 21) + bytes(1 << 21)
+    (tmp_path / "train-labels-idx1-ubyte").unlink()
+    name = "train-labels-idx1-ubyte.gz" if packed else "train-labels-idx1-ubyte"
+    (tmp_path / name).write_bytes(gzip.compress(labels) if packed else labels)
+    with pytest.raises(ValueError, match="it holds more than 1,048,576 bytes"):
+        load_split("mnist", "train", (1, 28, 28), root=tmp_path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("kind", ["images-idx3", "labels-idx1"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "text"])
 def test_damaged_idx(tmp_path: Path, packed: bool, kind: str, damage: str) -> None:

@@ -1,4 +1,5 @@
 import csv
+import tracemalloc
 from pathlib import Path
 
 from lightning_modules.csv_logger import AppendingCSVLogger
@@ -49,3 +50,16 @@ def test_a_run_that_logs_nothing_leaves_the_log(tmp_path: Path) -> None:
     logger.log_hyperparams({"a": 1})
     assert logger.experiment is not None
     assert rows(tmp_path) == before
+
+
+def test_rows_that_are_not_whole_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    names = ",".join(f"n{number:04}" for number in range(10_000))
+    path.write_text(f"{names},step\n" + "0\n" * 5_000 + "1," * 10_000 + "0\n")
+    tracemalloc.start()
+    try:
+        write(tmp_path, [({"n0001": 2.0}, 1)])
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+    assert [row["n0001"] for row in rows(tmp_path)] == ["1", "2.0"]
