@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from glow_app.bounds import check_strength
+from glow_app.generation.calibration import Calibration
 from glow_app.generation.low_bits import low_bits, with_low_bits
 from glow_app.generation.tensor_file import DIRECTION, read_tensors, write_tensors
 from glow_app.model import ImageModel
@@ -53,7 +54,9 @@ def learn_directions(
     .. math:: \min_{d_0, \ldots, d_A} \sum_i \left\| z_i - d_0 - \sum_a y_{ia} d_a \right\|^2
 
     For one attribute of 0 and 1 that is the difference of the two means, as in the Glow paper; for many, what an
-    attribute shares with others is not counted twice. Nothing is held but sums, whatever the number of images.
+    attribute shares with others is not counted twice. Each is then made so long that a strength of 1 shows the
+    attribute (:class:`~glow_app.generation.calibration.Calibration`), where there are some hundred images to see it by.
+    Held are sums and 512 images, whatever their number.
 
     Args:
         model: The model.
@@ -72,12 +75,14 @@ def learn_directions(
     moments = torch.zeros(size, size, dtype=torch.float64)
     is_yes_or_no = torch.ones(len(names), dtype=torch.bool)
     products: list[Tensor] = []
+    calibration = Calibration()
     for images, attributes, labels in batches:
         is_yes_or_no &= ((attributes == 0) | (attributes == 1)).all(0)
         design = torch.cat([torch.ones(len(images), 1), attributes], dim=1).double()
         moments += design.T @ design
         parts = [design.T @ level.flatten(1).cpu().double() for level in model.encode(images, labels)]
         products = [total + part for total, part in zip(products, parts, strict=True)] if products else parts
+        calibration.add(images, attributes, labels)
     num_images = int(moments[0, 0])
     for number, name in enumerate(names, 1):
         mean = moments[0, number] / max(num_images, 1)
@@ -88,10 +93,13 @@ def learn_directions(
         raise ValueError(f"the attributes {', '.join(names)} follow from each other; leave one out")
     solved = [torch.linalg.solve(moments, product) for product in products]
     shapes = model.flow.latent_shapes
+    learnt = [
+        [level[number].reshape(shape).float() for level, shape in zip(solved, shapes, strict=True)]
+        for number in range(1, size)
+    ]
     directions = {}
-    for number, name in enumerate(names, 1):
-        levels = [level[number].reshape(shape).float() for level, shape in zip(solved, shapes, strict=True)]
-        directions[name] = Direction(levels, num_images)
+    for number, (name, factor) in enumerate(zip(names, calibration.factors(model, learnt), strict=True), 1):
+        directions[name] = Direction([factor * level for level in learnt[number - 1]], num_images)
         num_with = int(moments[0, number]) if is_yes_or_no[number - 1] else None
         _warn_if_useless(name, directions[name], num_with)
     return directions

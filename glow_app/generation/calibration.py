@@ -1,0 +1,130 @@
+"""How far to go along a direction until the pictures show the attribute as those that have it do."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from glow_app.model import ImageModel
+
+__all__ = ["Calibration"]
+
+FEW = 20  # held-out images with or without an attribute, of which a median still says something
+SIDE = 16  # pixels that the regression sees of an image, high and wide
+STRIDE = 8  # one of as many images is held out
+MOST = 512  # images that are held out
+LEAST_SEEN = 0.5  # of what the regression says, in standard deviations: a difference of held-out images
+SHOWN = 32  # of these that are changed to see by how much
+FACTORS = (0.7, 0.84, 1.0, 1.2, 1.44, 1.73, 2.07, 2.5, 3.0)
+RIDGE = 0.01  # of the mean variance of a pixel
+
+
+class Calibration:
+    r"""Finds by which factor a direction must be longer, or shorter, for its attribute to be seen.
+
+    The mean of the latents with an attribute is not yet a picture with it: most of what makes a beard differs from face
+    to face, and is nothing on average. What a picture shows is told by a linear regression of the attributes on its
+    pixels, :math:`p(x)`, brought to 16x16. Every eighth image is held out of it. With :math:`\Delta` the difference of
+    the mean :math:`p` between held-out images above and below the attribute's mean :math:`\bar y`, and
+    :math:`\delta` that of the attribute itself, the factor is the least one with
+
+    .. math:: \operatorname{median}_{y < \bar y}\; p(f^{-1}(z + s\,\delta\, d)) - p(x) = \Delta
+
+    sought between 0.7 and 3; where not even half of it is reached, 1.
+    """
+
+    def __init__(self) -> None:
+        self._stride, self._seen = STRIDE, 0
+        self._held: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        self._moments: Tensor | None = None
+
+    def add(self, images: Tensor, attributes: Tensor, labels: Tensor | None) -> None:
+        """Take a batch: uint8 (B, C, H, W), (B, A), and the labels of a class-conditional model."""
+        places = torch.arange(self._seen, self._seen + len(images))
+        self._seen += len(images)
+        is_held = places % STRIDE == 0
+        for row in (places % self._stride == 0).nonzero()[:, 0].tolist():
+            label = None if labels is None else labels[row : row + 1]
+            self._held.append((images[row : row + 1].cpu(), attributes[row : row + 1].cpu(), label))
+        if len(self._held) > MOST:
+            self._held, self._stride = self._held[::2], 2 * self._stride
+        rest = ~is_held
+        rows = torch.cat([torch.ones(int(rest.sum()), 1), _pixels(images[rest]), attributes[rest].cpu()], 1).double()
+        moments = rows.T @ rows
+        self._moments = moments if self._moments is None else self._moments + moments
+
+    def factors(self, model: ImageModel, directions: Sequence[Sequence[Tensor]]) -> list[float]:
+        """Return the factor of each direction; 1 where too few images are held out, or pixels do not show it.
+
+        Args:
+            model: Whose latents they change.
+            directions: One (C_l, H_l, W_l) a level for each attribute.
+        """
+        if not self._held or self._moments is None:
+            return [1.0] * len(directions)
+        images = torch.cat([held[0] for held in self._held])
+        attributes = torch.cat([held[1] for held in self._held])
+        labels = [held[2] for held in self._held if held[2] is not None]
+        some = torch.cat(labels) if labels else None
+        weights = _weights(self._moments, attributes.shape[1])
+        return [
+            _factor(model, levels, images, some, attributes[:, number], weights[:, number])
+            for number, levels in enumerate(directions)
+        ]
+
+
+def _factor(
+    model: ImageModel,
+    levels: Sequence[Tensor],
+    images: Tensor,
+    labels: Tensor | None,
+    attribute: Tensor,
+    weights: Tensor,
+) -> float:
+    """Return the factor of one direction, from images that the regression of its attribute has not seen."""
+    is_above = attribute > attribute.mean()
+    if min(int(is_above.sum()), int((~is_above).sum())) < FEW:
+        return 1.0
+    shown = _pixels(images) @ weights
+    wanted = float(shown[is_above].mean() - shown[~is_above].mean())
+    if wanted < LEAST_SEEN * float(shown.std()):
+        return 1.0
+    step = float(attribute[is_above].mean() - attribute[~is_above].mean())
+    rows = (~is_above).nonzero()[:SHOWN, 0]
+    some = None if labels is None else labels[rows]
+    latents = model.encode(images[rows], some)
+    before, share_before = 0.0, 0.0
+    for factor in FACTORS:
+        moved = [z + factor * step * level.to(z) for z, level in zip(latents, levels, strict=True)]
+        change = _pixels(model.decode(moved, some)) @ weights - shown[rows]
+        share = float(change.median()) / wanted
+        if share >= 1:
+            return max(FACTORS[0], before + (factor - before) * (1 - share_before) / (share - share_before))
+        if share < share_before:  # further on there are no pictures any more
+            break
+        before, share_before = factor, share
+    return before if share_before > 0.5 else 1.0
+
+
+def _weights(moments: Tensor, num_attributes: int) -> Tensor:
+    """Return what a pixel adds to an attribute, (P, A), by ridge regression.
+
+    Args:
+        moments: Sums of the products of (1, pixels, attributes).
+        num_attributes: A.
+    """
+    count, mean = moments[0, 0], moments[0, 1:] / moments[0, 0]
+    covariance = moments[1:, 1:] - count * mean[:, None] * mean
+    num_pixels = len(covariance) - num_attributes
+    of_pixels, with_attributes = covariance[:num_pixels].split([num_pixels, num_attributes], dim=1)
+    # As many images as pixels are worth as much as what is measured of them; fewer count for less.
+    ridge = of_pixels.diagonal().mean().clamp(min=1e-9) * (RIDGE + num_pixels / count)
+    solved = torch.linalg.solve(of_pixels + ridge * torch.eye(num_pixels, dtype=moments.dtype), with_attributes)
+    return solved.float()
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """Return what the regression sees of uint8 images, (B, C, H, W): floats from 0 to 1, (B, P)."""
+    height, width = (min(SIDE, size) for size in images.shape[2:])
+    return functional.adaptive_avg_pool2d(images.cpu().float() / 255, (height, width)).flatten(1)
