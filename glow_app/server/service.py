@@ -18,13 +18,14 @@ from glow_app.generation import Direction, Reference
 from glow_app.generation_settings import GenerationSettings
 from glow_app.model import ImageModel
 from glow_app.pretrained import REFERENCE_KEY, model_hash
+from glow_app.server.calls import Turn
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import ApiError, model_ended
 from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.limits import Limits
 from glow_app.server.schemas import Generation, Info
 from glow_app.server.shared import SharedModel, sample_call
-from glow_app.server.worker import ModelEndedError, ModelWorker, Turn
+from glow_app.server.worker import ModelEndedError, ModelWorker
 from glow_app.usage import counted
 
 __all__ = ["Service"]

@@ -12,8 +12,9 @@ from glow_app.bijections.solve_context import current_record
 from glow_app.draws import Draws
 from glow_app.model import ImageModel
 from glow_app.seeding import ImageGenerators, image_generator
+from glow_app.server.calls import Batch, Call, Turn
 from glow_app.server.latents_cache import LatentsCache
-from glow_app.server.worker import Batch, Call, ModelWorker, Turn
+from glow_app.server.worker import ModelWorker
 
 __all__ = ["SharedModel", "sample_call"]
 

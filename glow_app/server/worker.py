@@ -1,19 +1,18 @@
 """The one thread that uses the model: calls of many requests, batched together and served by how much work they are."""
 
-import contextvars
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from glow_app.bijections import ContinuousFlow
 from glow_app.model import ImageModel
+from glow_app.server.calls import Batch, Call, Run, Turn
 from glow_app.server.sizes import LARGEST_BATCH, equal_sizes, seconds_per_image
 
-__all__ = ["Batch", "Call", "ModelEndedError", "ModelWorker", "Turn"]
+__all__ = ["ModelEndedError", "ModelWorker"]
 
 # A call is due after this many times its own seconds of work: small ones overtake large ones, and none waits for ever.
 _PATIENCE = 10.0
@@ -24,65 +23,6 @@ _MOST = 0.8  # of the calls that are expected: some clients are slower than othe
 
 class ModelEndedError(RuntimeError):
     """The model's thread has ended, or the request was given up: nothing will come of a call."""
-
-
-class Turn:
-    """A request's place in the queue.
-
-    Args:
-        clock: Returns seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.arrived = clock()
-        self.seconds = 0.0  # of work, of all calls so far
-        self.is_abandoned = False
-
-
-Run = Callable[[ImageModel, list[Any], int], Sequence[Any]]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What calls must have in common to share a batch.
-
-    Args:
-        run: Given the model, the rows, and the size to which a batch that must be full is filled up, returns one
-            result per row.
-        key: Equal for calls that may share a batch. Calls of different functions never do.
-        must_fill: Whether results may depend, in their last bit, on the size of the batch, and must not.
-    """
-
-    run: Run
-    key: Hashable = None
-    must_fill: bool = False
-
-
-@dataclass
-class Call:
-    """Rows for the model, and their results.
-
-    Args:
-        batch: With whom they may share.
-        rows: The arguments of each row.
-        turn: Of the request.
-    """
-
-    batch: Batch
-    rows: list[Any]
-    turn: Turn
-    future: "Future[list[Any]]" = field(default_factory=Future)
-    context: contextvars.Context = field(default_factory=contextvars.copy_context)
-    results: list[Any] = field(default_factory=list)
-    submitted: float = 0.0
-    due: float = 0.0
-    taken: int = 0
-    is_alone: bool = False  # since a batch with others failed
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing is left to start, or nobody waits for it any longer."""
-        return self.turn.is_abandoned or self.future.done() or self.taken == len(self.rows)
 
 
 class ModelWorker:

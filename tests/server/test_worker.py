@@ -16,9 +16,10 @@ from glow_app.model import ImageModel
 from glow_app.priors import CNFPrior, GaussianPrior
 from glow_app.seeding import image_generators
 from glow_app.server import shared
+from glow_app.server.calls import Batch, Call, Turn
 from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.shared import SharedModel, sample_call
-from glow_app.server.worker import Batch, Call, ModelEndedError, ModelWorker, Turn
+from glow_app.server.worker import ModelEndedError, ModelWorker
 
 Build = Callable[..., ModelWorker]
 

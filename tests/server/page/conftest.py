@@ -22,7 +22,7 @@ from glow_app.generation_settings import GenerationSettings
 from glow_app.images import png_bytes, to_pil
 from glow_app.model import ImageModel
 from glow_app.server import Limits, create_app
-from glow_app.server.worker import Batch, Call, Turn
+from glow_app.server.calls import Batch, Call, Turn
 
 expect.set_options(timeout=20_000)  # other work may be on the machine
 
