@@ -17,7 +17,20 @@ from glow_app.archive import require_few
 from glow_app.flows import Glow
 from glow_app.rebuild import ALLOWED_CLASSES
 from glow_app.seal import SEAL_KEY, places_of, strange_places
-from lightning_modules import optimizers, schedules
+from lightning_modules.allowed import (
+    ACCELERATORS,
+    LARGEST,
+    LOGGERS,
+    NOT_TAKEN,
+    OPTIMIZERS,
+    PROCESSES,
+    SCHEDULES,
+    STRATEGIES,
+    STRATEGY_ARGUMENTS,
+    STRATEGY_CLASSES,
+    TRAINER,
+    WANDB_OPTIONS,
+)
 from lightning_modules.kinds import KINDS, Kind
 
 __all__ = ["CONFIG_KEY", "parsed_config", "safe_config", "trusted_places"]
@@ -25,43 +38,6 @@ __all__ = ["CONFIG_KEY", "parsed_config", "safe_config", "trusted_places"]
 CONFIG_KEY = "glow_app_config"
 MAX_LENGTH = 100_000  # characters; a run's has 3,000
 MAX_VALUES = 10_000
-
-# Of the trainer, what decides how a run goes on; no callbacks, profilers or plugins, and no folders.
-TRAINER = (
-    "devices", "num_nodes", "precision", "fast_dev_run", "max_epochs", "min_epochs", "max_steps", "min_steps",
-    "max_time", "limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches",
-    "val_check_interval",
-    "check_val_every_n_epoch", "num_sanity_val_steps", "log_every_n_steps", "enable_checkpointing",
-    "enable_progress_bar", "enable_model_summary", "accumulate_grad_batches", "gradient_clip_val",
-    "gradient_clip_algorithm", "deterministic", "benchmark", "inference_mode", "use_distributed_sampler",
-    "detect_anomaly", "sync_batchnorm", "reload_dataloaders_every_n_epochs",
-)  # fmt: skip
-NOT_TAKEN = ("callbacks", "plugins", "profiler")  # with a warning: a person may have had one
-# Numbers of processes, each of which takes some hundred megabytes.
-PROCESSES = ("trainer.devices", "trainer.num_nodes", "data.num_workers")
-# Numbers of what is held in memory, or drawn, whatever the files are.
-LARGEST = {
-    "data.num_samples": 10**7, "data.count": 10**7, "data.batch_size": 1 << 16, "data.eval_batch_size": 1 << 16,
-    "model.num_draws": 10**4, "samples.num_images": 10**4,
-}  # fmt: skip
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
-STRATEGIES = ("auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook", "ddp_find_unused_parameters_true")
-STRATEGY_CLASSES = ("pytorch_lightning.strategies.DDPStrategy", "lightning_modules.fsdp.FullyShardedStrategy")
-STRATEGY_ARGUMENTS = (
-    "broadcast_buffers", "bucket_cap_mb", "find_unused_parameters", "gradient_as_bucket_view", "static_graph",
-    "process_group_backend", "start_method",
-)  # fmt: skip
-LOGGERS = {
-    "lightning_modules.run_loggers.RunTensorBoardLogger": (),
-    "lightning_modules.run_loggers.RunWandbLogger": ("project", "offline", "timeout", "options"),
-}
-WANDB_OPTIONS = ("entity", "group", "job_type", "name", "notes", "tags")
-
-OPTIMIZERS = {
-    *(f"lightning_modules.optimizers.{name}" for name in optimizers.__all__),
-    *(f"torch.optim.{name}" for name, value in vars(torch.optim).items() if inspect.isclass(value)),
-}
-SCHEDULES = {f"lightning_modules.schedules.{name}" for name in schedules.__all__}
 
 # Without a dot or a slash: neither the path of a class, which the parser would import, nor that of most files.
 _WORD = re.compile(r"[\w,: -]{0,64}")
