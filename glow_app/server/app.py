@@ -16,9 +16,10 @@ from glow_app.server.decoder import Decoder
 from glow_app.server.errors import handle_errors
 from glow_app.server.examples import edit_examples
 from glow_app.server.gate import Gate
+from glow_app.server.health import health_routes
 from glow_app.server.limits import Limits, checked_key
 from glow_app.server.metrics import Metrics
-from glow_app.server.routes import api_routes, health_routes
+from glow_app.server.routes import api_routes
 from glow_app.server.service import Service
 from glow_app.server.worker import ModelWorker
 
