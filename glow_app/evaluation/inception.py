@@ -1,7 +1,6 @@
 """Features of torchvision's Inception v3."""
 
 import pickle
-import zipfile
 from pathlib import Path
 
 import torch
@@ -65,10 +64,11 @@ class InceptionFeatures:
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
-        if zipfile.is_zipfile(path):
-            with path.open("rb") as file:
+        with path.open("rb") as file:
+            if file.read(len(_ZIP)) == _ZIP:  # by which torch decides as well
                 check_archive(file)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+            file.seek(0)
+            weights = torch.load(file, map_location="cpu", weights_only=True)
     except (ArchiveError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} holds code, which is not run, or no weights at all; {_EXPECTED}") from error
     except Exception as error:  # what a damaged file raises depends on where it is damaged
@@ -78,4 +78,5 @@ def _read(path: Path) -> dict[str, Tensor]:
     return weights
 
 
+_ZIP = b"PK\3\4"
 _EXPECTED = "expected a TorchScript module, or a state dict of torchvision's inception_v3"

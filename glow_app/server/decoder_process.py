@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import sys
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ def main() -> None:
     """Decode until there is no more, or one picture has left too much memory behind."""
     Image.init()
     Image.MAX_IMAGE_PIXELS = None  # the job says how many
+    warnings.simplefilter("ignore")  # Pillow's, of which one picture may have thousands
     _restrict(int(sys.argv[1]))
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     begun, is_last = _resident(), False

@@ -1,6 +1,7 @@
 import json
 import tomllib
 import warnings
+import zipfile
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -139,3 +140,13 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, capsys: pytest.Capt
         with pytest.raises(ValueError, match=r"is damaged|no weights at all"):
             load_features(tmp_path / name, trust=True)
     assert capsys.readouterr().out == ""
+
+
+def test_an_archive_is_checked_whatever_its_end_looks_like(tmp_path: Path) -> None:
+    path = tmp_path / "tail.pth"
+    torch.save(nn.Linear(2, 2).state_dict(), path)
+    path.write_bytes(path.read_bytes() + b"PK\5\6" + bytes(6))  # with which zipfile takes it for no archive
+    assert not zipfile.is_zipfile(path)
+    assert torch.load(path, weights_only=True).keys() == {"weight", "bias"}
+    with pytest.raises(ValueError, match="holds code, which is not run, or no weights at all"):
+        load_features(path)
