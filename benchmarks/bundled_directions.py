@@ -1,4 +1,4 @@
-"""The directions that come with the bundled model: from its training images, and what can be measured of them.
+"""The directions that come with the bundled model of clothes, learnt from its training images.
 
     python benchmarks/bundled_directions.py
 

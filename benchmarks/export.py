@@ -20,7 +20,6 @@ from common import write_result, write_table
 
 from glow_app.checkpoint import load_model
 from glow_app.export import SAMPLER_FORMATS, Sampler, compare
-from glow_app.places import DEFAULT_MODEL
 from glow_app.pretrained import model_hash
 
 
@@ -38,7 +37,7 @@ def speeds(ways: dict[str, Callable[[], object]], num: int, repeats: int) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default=DEFAULT_MODEL)
+    parser.add_argument("--checkpoint", default="fashion-mnist")
     parser.add_argument("--batch-sizes", type=int, nargs="*", default=[1, 16, 64])
     parser.add_argument("--repeats", type=int, default=25)
     parser.add_argument("--compared", type=int, default=256)

@@ -17,7 +17,6 @@ from glow_app.checkpoint import load_model
 from glow_app.commands.common import picture_batches
 from glow_app.generation import ODDITIES, Measures, detect, measure
 from glow_app.model import ImageModel
-from glow_app.places import DEFAULT_MODEL
 from glow_app.pretrained import model_hash
 
 KINDS = {
@@ -41,7 +40,7 @@ def measured(model: ImageModel, folder: Path) -> Measures:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path, help="folder of docs/example_pictures.py")
-    parser.add_argument("--checkpoint", default=DEFAULT_MODEL)
+    parser.add_argument("--checkpoint", default="fashion-mnist")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = load_model(arguments.checkpoint)

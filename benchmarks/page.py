@@ -23,8 +23,6 @@ from typing import Any
 from common import IS_SHORT, write_result, write_table
 from playwright.sync_api import Page, sync_playwright
 
-from glow_app.places import DEFAULT_MODEL
-
 # Resolves with the milliseconds from a click on Draw until its pictures are decoded and a frame with them is painted.
 CLICK = """async () => {
     const frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
@@ -108,7 +106,7 @@ def quantiles(times: list[float]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default=DEFAULT_MODEL)
+    parser.add_argument("--checkpoint", default="fashion-mnist")
     parser.add_argument("--repeats", type=int, default=5 if IS_SHORT else 30)
     parser.add_argument("--seconds", type=float, default=1.0 if IS_SHORT else 5.0)
     arguments = parser.parse_args()

@@ -37,7 +37,7 @@ from glow_app.checkpoint import load_model
 from glow_app.generation import Direction, load_directions, sample_batches
 from glow_app.images import png_bytes, to_pil
 from glow_app.model import ImageModel
-from glow_app.places import DEFAULT_MODEL, find_folder
+from glow_app.places import find_folder
 
 BATCH = 16
 Answers = dict[str, list[tuple[int, float]]]  # status and seconds by endpoint
@@ -207,7 +207,7 @@ def measure(arguments: argparse.Namespace, model: ImageModel, sent: dict[str, Bo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default=DEFAULT_MODEL)
+    parser.add_argument("--checkpoint", default="fashion-mnist")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--mixes", nargs="+", choices=list(MIXES), default=list(MIXES))

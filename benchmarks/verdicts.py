@@ -3,7 +3,7 @@
     python benchmarks/verdicts.py [--save]
 
 The reference is 1,000 validation images of Fashion-MNIST; judged are test images, and others made of these. ``--save``
-writes the reference into the bundled model, as the end of `glow fit` does for other models.
+writes the reference into the bundled model of clothes, as the end of `glow fit` does for other models.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from glow_app.checkpoint import find_checkpoint, load_model
 from glow_app.data import load_split
 from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
 from glow_app.model import ImageModel
-from glow_app.places import DEFAULT_MODEL
 from glow_app.pretrained import model_hash, save_reference
 
+MODEL = "fashion-mnist"
 SHAPE = (1, 28, 28)
 NUM_ODD = 300
 
@@ -63,15 +63,15 @@ def odd_images(clothes: np.ndarray) -> dict[str, np.ndarray]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--save", action="store_true", help="write the reference into the bundled model")
+    parser.add_argument("--save", action="store_true", help="write the reference into the bundled model of clothes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model = load_model(DEFAULT_MODEL)
+    model = load_model(MODEL)
     reference = Reference.of(
         measured(model, load_split("fashion_mnist", "validation", SHAPE, limit=MANY_ORDINARY).images)
     )
     if arguments.save:
-        save_reference(find_checkpoint(DEFAULT_MODEL), reference.to_plain())
+        save_reference(find_checkpoint(MODEL), reference.to_plain())
     test = load_split("fashion_mnist", "test", SHAPE, limit=MANY_ORDINARY + NUM_ODD).images
     kinds = {"clothes, held out": test[:MANY_ORDINARY], **odd_images(test[MANY_ORDINARY:])}
     shares, reasons, rows = {}, {}, []

@@ -2,7 +2,7 @@
 
     python docs/page_pictures.py [--output docs/images] [any option of glow serve, such as --checkpoint PATH]
 
-Needs the ``dev`` extra, Fashion-MNIST, and a Chromium: that of Playwright, or the one that CHROMIUM or the PATH names.
+Needs the ``dev`` extra, and a Chromium: that of Playwright, or the one that CHROMIUM or the PATH names.
 """
 
 import argparse
@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import FilePayload, Page, sync_playwright
 
-from glow_app.data import load_split
+from glow_app.data.faces.drawing import render_face
+from glow_app.data.faces.face import draw_face
 
 Scheme = Literal["light", "dark"]
 
@@ -30,6 +31,7 @@ LOOKS: dict[str, tuple[tuple[int, int], tuple[Scheme, ...]]] = {
     "": ((1280, 860), ("light", "dark", "light", "dark", "light")),
     "-phone": ((390, 844), ("dark", "light", "dark", "light", "dark")),
 }
+ATTRIBUTE = "smiling"
 COLOURS = 256  # of the files: a third of the bytes, and no value is wrong by more than 6 of 255
 
 
@@ -71,7 +73,7 @@ def hand_over(page: Page, place: int, use: str) -> None:
 def view(page: Page) -> None:
     """Open a sample and change it."""
     page.locator(".card .picture").nth(2).click()
-    slider = page.locator("#viewer-0")
+    slider = page.get_by_role("dialog").get_by_label(ATTRIBUTE)
     if slider.is_visible():
         slider.fill("1.2")
         page.locator(".viewer-picture img[alt*='+1.2']").wait_for()
@@ -92,23 +94,21 @@ def interpolate(page: Page) -> None:
 
 
 def edit(page: Page) -> None:
-    """Move the first slider."""
+    """Move a slider."""
     hand_over(page, 0, "Edit")
     page.locator("#edited figure").nth(1).wait_for()
-    slider = page.locator("#edit-0")
+    slider = page.locator("#edit-sliders").get_by_label(ATTRIBUTE)
     if slider.is_visible():
-        slider.fill("2")
-        page.locator("figcaption", has_text="+2.0").wait_for()
+        slider.fill("1")
+        page.locator("figcaption", has_text="+1.0").wait_for()
 
 
 def score(page: Page) -> None:
-    """Score test images, and pictures that are none of their kind."""
+    """Score faces that the model has not seen, and pictures that are none."""
     page.get_by_role("tab", name="Score").click()
-    test = load_split("fashion_mnist", "test", (1, 28, 28), limit=4)
-    kinds = [test.class_names[label].lower().replace(" ", "-") for label in test.labels]
+    files = [upload(f"face{n}.png", render_face(draw_face(2, n), 64).transpose(1, 2, 0)) for n in (2, 3, 5, 22)]
     _, across = np.mgrid[:64, :64]
     noise = np.random.default_rng(0).integers(0, 256, (64, 64))
-    files = [upload(f"{kind}.png", image) for kind, (image,) in zip(kinds, test.images, strict=True)]
     files += [upload("plain.png", 0 * across + 64), upload("ramp.png", 4 * across), upload("noise.png", noise)]
     page.locator("#score-files").set_input_files(files)
     page.get_by_role("row").nth(7).wait_for()

@@ -7,7 +7,7 @@ from glow_app.usage import closest
 
 __all__ = ["DEFAULT_MODEL", "HUB", "bundled_models", "find_folder", "hint", "origin"]
 
-DEFAULT_MODEL = "fashion-mnist"  # comes with the package
+DEFAULT_MODEL = "faces"  # comes with the package
 HUB = "hf://"
 
 _MODELS = Path(__file__).parent / "models"
@@ -22,8 +22,9 @@ def find_folder(place: str | Path) -> Path | None:
     """Return the folder of a model that comes with the package or is on the hub; None where ``place`` is a path.
 
     Args:
-        place: A bundled model's name, which a file or folder of that name goes before; or ``hf://USER/NAME`` with or
-            without ``@REVISION``, which alone asks the hub, and whose files are kept in the hub's own cache.
+        place: A bundled model's name, which a file or a model's folder of that name goes before; or
+            ``hf://USER/NAME`` with or without ``@REVISION``, which alone asks the hub, and whose files are kept in the
+            hub's own cache.
     Raises:
         FileNotFoundError: If there is no such model on the hub.
         ValueError: If it cannot be fetched, or is not one of this project.
@@ -33,9 +34,14 @@ def find_folder(place: str | Path) -> Path | None:
         from glow_app.hub_models import fetch_model
 
         return fetch_model(name).folder
-    if Path(name).exists() or name not in bundled_models():
+    if name not in bundled_models() or _is_model(Path(name)):
         return None
     return _MODELS / name
+
+
+def _is_model(path: Path) -> bool:
+    """Return whether a path may be a model or a run; a folder of pictures is not, although it is called faces."""
+    return path.is_file() or any((path / part).exists() for part in ("config.json", "model", "last.ckpt", "best.ckpt"))
 
 
 def origin(place: str | Path) -> dict[str, str]:

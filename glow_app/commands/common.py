@@ -38,7 +38,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         default=DEFAULT_MODEL,
-        help="a .ckpt file, an exported model, or a run's folder; the bundled model; or hf://USER/NAME of the hub",
+        help="a .ckpt file, an exported model, a run's folder, or hf://USER/NAME of the hub; or faces or "
+        "fashion-mnist, which come with the package",
         metavar="PATH",
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from glow_app.model import ImageModel
 
-STRENGTHS = [-2.0, -1.0, 0.0, 1.0, 2.0]
+STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]
 BATCH_SIZE = 16  # pictures read at a time
 
 
@@ -117,7 +117,7 @@ def _check_folders(present: str, absent: str) -> None:
 
 
 def _apply(arguments: argparse.Namespace) -> None:
-    """Write the changed pictures, and a strip of strengths from -2 to 2 for each."""
+    """Write the changed pictures, and a strip of strengths from -1 to 1 for each."""
     import torch
 
     from glow_app.generation import class_facts

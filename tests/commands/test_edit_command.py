@@ -20,6 +20,7 @@ from glow_app.pretrained import model_hash, save_pretrained
 Glow = Callable[..., Any]
 
 DIRECTIONS = find_checkpoint("fashion-mnist") / "directions"
+CLOTHES = ("--checkpoint", "fashion-mnist")
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -49,9 +50,9 @@ def strip_of(place: Path, path: Path) -> object:
     """What the strip of a picture is to be."""
     model, image = load_model(place), torch.from_numpy(pixels(path).copy())[None, None]
     direction = load_direction("bright", model, place / "directions")
-    frames = torch.cat([edit(model, image, [(direction, float(strength))]) for strength in (-2, -1, 0, 1, 2)])
+    frames = torch.cat([edit(model, image, [(direction, float(strength))]) for strength in (-1, -0.5, 0, 0.5, 1)])
     assert torch.equal(frames[2:3], image)
-    return np.asarray(grid(frames, 5, above=["-2", "-1", "0", "+1", "+2"])).tolist()
+    return np.asarray(grid(frames, 5, above=["-1", "-0.5", "0", "+0.5", "+1"])).tolist()
 
 
 def test_a_direction_from_two_folders_is_applied(model: Path, examples: Path, pictures: list[Path], glow: Glow) -> None:
@@ -70,7 +71,7 @@ def test_a_direction_from_two_folders_is_applied(model: Path, examples: Path, pi
         assert strip_of(model, path) == pixels(Path(f"same/{name}_strip.png")).tolist()
         made = {"direction": "bright", "model": model_hash(load_model(model)), "version": __version__}
         assert read_png_text(Path(f"more/{name}.png")) == {**made, "strength": "1.5"}
-        assert read_png_text(Path(f"more/{name}_strip.png")) == {**made, "strength": "-2, -1, 0, +1, +2"}
+        assert read_png_text(Path(f"more/{name}_strip.png")) == {**made, "strength": "-1, -0.5, 0, +0.5, +1"}
 
 
 def test_directions_from_a_table(model: Path, examples: Path, glow: Glow, refused: Callable[..., str]) -> None:
@@ -146,9 +147,9 @@ def test_folders_are_looked_at_first(
 
 def test_a_direction_in_the_place_of_the_models_own_is_told(examples: Path, glow: Glow) -> None:
     own = DIRECTIONS / "brightness.safetensors"
-    learnt = glow("edit", "learn", "brightness", "--with", "bright", "--without", "dark", "--label", 0)
+    learnt = glow("edit", "learn", "brightness", "--with", "bright", "--without", "dark", "--label", 0, *CLOTHES)
     assert f"in the place of the model's own from now on; --directions {DIRECTIONS} takes that\n" in learnt.output
-    apply = ["edit", "apply", "dark/0.png", "--direction", "brightness", "--label", 0]
+    apply = ["edit", "apply", "dark/0.png", "--direction", "brightness", "--label", 0, *CLOTHES]
     used = f"directions/brightness.safetensors is used, not {own}"
     assert any(used in line for line in glow(*apply).errors)
     assert glow(*apply, "--directions", DIRECTIONS, "--overwrite").errors == []
@@ -164,7 +165,7 @@ def test_the_bundled_model_has_directions_of_its_own(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.full((28, 28), 90, np.uint8)).save("one.png")
     for strength in ("0", "2"):
-        options = ["--direction=brightness", f"--strength={strength}", "--label=2", f"--output={strength}"]
+        options = ["--direction=brightness", f"--strength={strength}", "--label=2", f"--output={strength}", *CLOTHES]
         assert main(["edit", "apply", "one.png", *options]) == 0
     same, brighter = (pixels(tmp_path / name / "000_one_brightness.png") for name in ("0", "2"))
     assert (same == 90).all()

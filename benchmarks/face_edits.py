@@ -1,0 +1,212 @@
+"""Whether edits of faces do what their names say: a classifier of the attributes looks at the faces before and after.
+
+    python benchmarks/face_edits.py                    # the bundled model, with the directions that come with it
+    python benchmarks/face_edits.py --checkpoint RUN   # another one, with those beside it
+
+The classifier learns from rendered faces (seed 1) and is kept in runs/; minutes of one thread the first time. Edited
+are faces that neither the model nor the classifier has seen (seed 2). An attribute of yes or no is added to faces
+without it, and removed from faces with it; a real one is moved by half its range, towards the other half, and has to
+move by a quarter at least; so have others to count as changed.
+
+The classifier's last layer but one is written as well, as features for FID, precision and recall:
+
+    glow evaluate --checkpoint faces --features runs/face_features.pt --trust-features
+"""
+
+import argparse
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import IS_SHORT, write_result, write_table
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from glow_app import load_model
+from glow_app.commands.common import directions_beside
+from glow_app.data.faces.face import REAL_NAMES, YES_NO_NAMES, draw_face
+from glow_app.data.faces.rendered import rendered_faces
+from glow_app.generation import edit, load_directions
+from glow_app.model import ImageModel
+from glow_app.pretrained import model_hash
+
+NAMES = (*YES_NO_NAMES, *REAL_NAMES)
+NUM_YES_NO = len(YES_NO_NAMES)
+SIDE = 64
+RUNS = Path(__file__).parents[1] / "runs"
+NUM_TRAINING, NUM_EDITED, NUM_EPOCHS = (640, 64, 1) if IS_SHORT else (20_000, 600, 8)
+REAL_CHANGE = 0.25  # of the range of a real attribute: what counts as a change of it
+REAL_STRENGTH = 0.5
+
+
+class FaceClassifier(nn.Sequential):
+    """Logits of the yes-or-no attributes, then the real ones, (B, 15), of images (B, 3, 64, 64) from 0 to 1."""
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = []
+        channels = 3
+        for width in (24, 48, 96, 128):
+            layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [nn.Conv2d(width, width, 3, padding=1, groups=8), nn.BatchNorm2d(width), nn.ReLU()]
+            channels = width
+        super().__init__(*layers, nn.Flatten(), nn.Dropout(0.2), nn.Linear(channels * 16, len(NAMES)))
+
+
+class FaceFeatures(nn.Module):
+    """What the classifier's convolutions see, averaged over the places: uint8 (B, 3, 64, 64) to (B, 128)."""
+
+    def __init__(self, classifier: FaceClassifier) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(*[layer for layer in classifier if not isinstance(layer, nn.Linear)][:-2])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features."""
+        return self.convolutions(images.float() / 255).mean([2, 3])
+
+
+def faces(seed: int, count: int) -> tuple[Tensor, Tensor]:
+    """Return rendered faces, and their attributes from 0 to 1, (N, 15)."""
+    images = torch.from_numpy(rendered_faces(seed, count, SIDE, None)[:count].copy())
+    attributes = [draw_face(seed, index).attributes() for index in range(count)]
+    return images, torch.tensor([[one[name] for name in NAMES] for one in attributes])
+
+
+def train() -> FaceClassifier:
+    """Train the classifier."""
+    images, attributes = faces(1, NUM_TRAINING)
+    classifier = FaceClassifier()
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=3e-3, weight_decay=0.05)
+    batches = len(images) // 128
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=NUM_EPOCHS * batches)
+    for epoch in range(NUM_EPOCHS):
+        total = 0.0
+        for rows in torch.randperm(len(images))[: batches * 128].split(128):
+            answers = classifier(images[rows].float() / 255)
+            yes_no = functional.binary_cross_entropy_with_logits(answers[:, :NUM_YES_NO], attributes[rows, :NUM_YES_NO])
+            loss = yes_no + 5 * functional.mse_loss(answers[:, NUM_YES_NO:], attributes[rows, NUM_YES_NO:])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item() / batches
+        print(f"epoch {epoch + 1} of {NUM_EPOCHS}: loss {total:.4f}", flush=True)
+    return classifier
+
+
+def trained() -> FaceClassifier:
+    """Return the classifier, which is trained unless it has been."""
+    weights = RUNS / "face_classifier.safetensors"
+    if weights.exists() and not IS_SHORT:
+        classifier = FaceClassifier()
+        classifier.load_state_dict(load_file(weights))
+        return classifier.eval()
+    classifier = train().eval()
+    if not IS_SHORT:
+        RUNS.mkdir(exist_ok=True)
+        save_file(classifier.state_dict(), weights)
+        torch.jit.script(FaceFeatures(classifier).eval()).save(RUNS / "face_features.pt")
+    return classifier
+
+
+@torch.no_grad()
+def seen(classifier: FaceClassifier, images: Tensor) -> Tensor:
+    """Return the attributes that the classifier sees, (N, 15): probabilities, then numbers from 0 to 1."""
+    answers = torch.cat([classifier(part.float() / 255) for part in images.split(200)])
+    return torch.cat([answers[:, :NUM_YES_NO].sigmoid(), answers[:, NUM_YES_NO:]], dim=1)
+
+
+def accuracies(answers: Tensor, attributes: Tensor) -> dict[str, float]:
+    """Return how well the classifier sees: shares of right answers, and root mean squared errors of the real ones."""
+    right = ((answers > 0.5) == (attributes > 0.5)).double().mean(0)
+    error = (answers - attributes).double().square().mean(0).sqrt()
+    return {name: float(right[n] if n < NUM_YES_NO else error[n]) for n, name in enumerate(NAMES)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an edit did to the faces that needed it.
+
+    Args:
+        num_faces: How many they are.
+        right: Share of them in which the attribute is seen to be as wanted.
+        others: Share in which any other attribute changed.
+        worst: The attribute that changed most often beside it, and the share.
+    """
+
+    num_faces: int
+    right: float
+    others: float
+    worst: tuple[str, float]
+
+
+def outcome(before: Tensor, after: Tensor, place: int, sign: int) -> Outcome:
+    """Return what an edit did, by the attributes seen before and after, (N, 15).
+
+    Args:
+        before: Attributes of the faces.
+        after: Of the same faces, edited.
+        place: Of the edited attribute in ``NAMES``.
+        sign: 1 where it was to be added, -1 where it was to be removed; other faces are left out.
+    """
+    needs_it = (before[:, place] < 0.5) == (sign > 0)
+    before, after = before[needs_it], after[needs_it]
+    changed = torch.cat(
+        [
+            (after[:, :NUM_YES_NO] > 0.5) != (before[:, :NUM_YES_NO] > 0.5),
+            (after - before)[:, NUM_YES_NO:].abs() > REAL_CHANGE,
+        ],
+        dim=1,
+    )
+    is_right = changed[:, place] & ((after - before)[:, place] * sign > 0)
+    changed[:, place] = False
+    shares = changed.double().mean(0)
+    worst = int(shares.argmax())
+    return Outcome(
+        len(before),
+        float(is_right.double().mean()),
+        float(changed.any(1).double().mean()),
+        (NAMES[worst], float(shares[worst])),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", default="faces")
+    parser.add_argument("--directions", type=Path, help="folder of them; beside the model if left out")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    classifier = trained()
+    model = load_model(arguments.checkpoint)
+    assert isinstance(model, ImageModel)
+    folders = [arguments.directions] if arguments.directions else directions_beside(arguments.checkpoint)
+    directions = load_directions(model, *folders)
+    images, attributes = faces(2, NUM_EDITED)
+    before = seen(classifier, images)
+    accuracy = accuracies(before, attributes)
+    results: dict[str, dict[str, Any]] = {}
+    for place, name in enumerate(NAMES):
+        if name not in directions:
+            continue
+        for sign in (1, -1):
+            strength = sign * (1.0 if place < NUM_YES_NO else REAL_STRENGTH)
+            changed = torch.cat([edit(model, part, [(directions[name], strength)]) for part in images.split(50)])
+            found = outcome(before, seen(classifier, changed), place, sign)
+            results[f"{name} {strength:+g}"] = asdict(found)
+            print(name, strength, found, flush=True)
+    write_result("face_edits", {"model": model_hash(model), "classifier": accuracy, "edits": results})
+    rows: list[list[str]] = []
+    for name, one in results.items():
+        direction, moved = name.split()
+        worst = f"`{one['worst'][0]}` {100 * one['worst'][1]:.0f}"
+        shares = [f"{100 * one[share]:.0f}" for share in ("right", "others")]
+        rows.append([f"`{direction}`", moved, str(one["num_faces"]), *shares, worst])
+    for share in ("right", "others"):
+        print(f"mean of {share}: {sum(one[share] for one in results.values()) / len(results):.3f}")
+    header = ["direction", "strength", "faces", "as wanted, of 100", "another changed, of 100", "most often"]
+    write_table("face_edits", header, rows, "edit.md")
+
+
+if __name__ == "__main__":
+    main()
