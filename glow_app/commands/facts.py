@@ -56,7 +56,7 @@ def _training(facts: dict[str, Any]) -> dict[str, str]:
     epoch, step = facts.pop("epoch", None), facts.pop("step", None)
     found: dict[str, str] = {}
     if epoch is not None:
-        found["trained for"] = f"{epoch + 1:,} epochs" + ("" if step is None else f", {step:,} steps")
+        found["trained for"] = counted(epoch + 1, "epoch") + ("" if step is None else f", {counted(step, 'step')}")
     for name, words in FIGURES.items():
         values = {split: facts.pop(f"{split}/{name}") for split in SPLITS if f"{split}/{name}" in facts}
         if values:

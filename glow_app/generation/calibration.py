@@ -24,9 +24,9 @@ class Calibration:
     r"""Finds by which factor a direction must be longer, or shorter, for its attribute to be seen.
 
     The mean of the latents with an attribute is not yet a picture with it: most of what makes a beard differs from face
-    to face, and is nothing on average. What a picture shows is told by a linear regression of the attributes on its
-    pixels, :math:`p(x)`, brought to 16x16. Every eighth image is held out of it. With :math:`\Delta` the difference of
-    the mean :math:`p` between held-out images above and below the attribute's mean :math:`\bar y`, and
+    to face, and is nothing on average. What a picture shows is read off by a linear regression of the attributes on
+    its pixels, :math:`p(x)`, brought to 16x16. Every eighth image is held out of it. With :math:`\Delta` the
+    difference of the mean :math:`p` between held-out images above and below the attribute's mean :math:`\bar y`, and
     :math:`\delta` that of the attribute itself, the factor is the least one with
 
     .. math:: \operatorname{median}_{y < \bar y}\; p(f^{-1}(z + s\,\delta\, d)) - p(x) = \Delta
