@@ -1,7 +1,9 @@
 """The endpoints of the API."""
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -45,6 +47,9 @@ from glow_app.server.service import Service
 __all__ = ["ERRORS", "api_routes"]
 
 _ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+
+# One at a time: those of many clients would leave the model's thread no processor.
+_ANIMATOR = ThreadPoolExecutor(1, thread_name_prefix="animator")
 
 _WORDS = {
     401: "The key is missing or wrong.",
@@ -109,7 +114,8 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
         if kind == PNG or frames is None:
             content = await run_in_threadpool(lambda: png_bytes(picture(), text))
         else:
-            content = await run_in_threadpool(animation_bytes, frames, ANIMATIONS[kind])
+            encode = partial(animation_bytes, frames, ANIMATIONS[kind])
+            content = await asyncio.get_running_loop().run_in_executor(_ANIMATOR, encode)
         return Response(content, media_type=kind, headers=_headers(text))
 
     @router.get("/info", responses={status: ERRORS[status] for status in (401, 405, 421, 500)})

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -250,6 +251,31 @@ PNG, JSON = "image/png", "application/json"
 def test_the_header_accept(accept: str, expected: str, client: httpx.Client) -> None:
     response = client.post("/v1/sample", json={"seed": 1}, headers={"accept": accept})
     assert response.headers["content-type"] == expected
+
+
+def test_animations_are_encoded_one_at_a_time(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    running_now, most = 0, 0
+    lock = threading.Lock()
+
+    def encode(*_: object) -> bytes:
+        nonlocal running_now, most
+        with lock:
+            running_now += 1
+            most = max(most, running_now)
+        threading.Event().wait(0.05)
+        with lock:
+            running_now -= 1
+        return b"GIF89a"
+
+    monkeypatch.setattr("glow_app.server.routes.animation_bytes", encode)
+    body = {"images": [as_base64(image) for image in random_images(2)], "frames": 3}
+
+    def ask(_: int) -> bytes:
+        return client.post("/v1/interpolate", json=body, headers={"accept": "image/gif"}).content
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, range(4))) == [b"GIF89a"] * 4
+    assert most == 1
 
 
 def test_interpolation_ends_in_the_pictures(model: ImageModel, client: httpx.Client) -> None:
