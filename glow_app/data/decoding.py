@@ -16,6 +16,8 @@ from glow_app.data.resizing import image_to_array, resize_image
 # of these may take minutes, and gigabytes.
 _DECODED = {"BMP", "DIB", "GIF", "ICO", "JPEG", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
 
+_LONGEST_SIDE = 1 << 18
+
 # What the common formats begin with.
 _STARTS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp"}
 
@@ -98,6 +100,8 @@ def _decode(
 def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Image.Image, tuple[int, int]]:
     """Return an opened image opaque and upright, perhaps at a fraction of its size, and its whole width and height."""
     whole = image.size
+    if max(whole) > _LONGEST_SIDE:  # each row costs as much as two pixels more, of each of four copies
+        raise ValueError(f"a side has {max(whole):,} pixels; expected at most {_LONGEST_SIDE:,}")
     # A JPEG can be decoded at a fraction of its size; twice the target leaves the filter enough to work with.
     image.draft(None, (2 * max(image_shape[1:]),) * 2)
     if image.format == "TIFF" and any(part[0] == "libtiff" for part in image.tile):  # type: ignore[attr-defined]

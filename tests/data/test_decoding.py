@@ -86,6 +86,12 @@ def test_16_bit_grey_takes_no_more_memory_than_pixels(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+def test_a_picture_of_one_pixel_a_row(tmp_path: Path) -> None:
+    path = save(Image.new("1", (1, 262_145)), tmp_path / "thin.png")
+    with pytest.raises(ValueError, match="a side has 262,145 pixels; expected at most 262,144"):
+        decode(path)
+
+
 def test_what_pillow_decodes_in_python_is_not_read(tmp_path: Path) -> None:
     cards = ("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 6", "NAXIS2  = 4", "END")
     path = tmp_path / "fits.png"
