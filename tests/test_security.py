@@ -310,6 +310,14 @@ def test_a_packed_idx_file_is_not_unpacked_without_measure(tmp_path: Path, monke
         read_idx_pair(tmp_path / "images.gz", tmp_path / "labels.gz")
 
 
+def test_a_name_in_a_tar_file_is_short(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("a" * 5000 + ".png")
+        tar.addfile(member, io.BytesIO())
+    with pytest.raises(ShardError, match="has a name of 5,004 characters; the file is damaged"):
+        index_tar(tmp_path / "x.tar")
+
+
 def test_a_label_of_a_tar_file_is_small(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         member = tarfile.TarInfo("a.json")

@@ -3,11 +3,14 @@
 import os
 import stat
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glow_app.data.decoding import readable_formats
+
+_MOST_WAYS = 100  # to one folder, by links
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,15 @@ def _walk(root: Path) -> Iterator[ImageFile]:
     suffixes = readable_formats()
     # Each pending directory carries the real paths above it: one that appears among its own parents is a circle.
     pending: list[tuple[str, frozenset[str]]] = [(str(root), frozenset())]
+    ways: Counter[str] = Counter()
     while pending:
         directory, parents = pending.pop()
         real = os.path.realpath(directory)
         if real in parents:
             continue
+        ways[real] += 1
+        if ways[real] > _MOST_WAYS:  # links to links multiply
+            raise ValueError(f"links lead to {real} by more than {_MOST_WAYS} ways; leave some out")
         try:
             entries = list(os.scandir(directory))
         except OSError as error:

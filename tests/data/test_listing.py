@@ -35,6 +35,21 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     assert names(tmp_path / "real") == ["a/1.png", "b/2.png"]
 
 
+def test_links_that_multiply(tmp_path: Path) -> None:
+    for level in range(5):
+        (tmp_path / f".levels/{level}").mkdir(parents=True)
+        for way in range(4):
+            (tmp_path / f".levels/{level}/{way}").symlink_to(f"../{level + 1}")
+    (tmp_path / ".levels/5").mkdir()
+    (tmp_path / ".levels/5/one.png").write_bytes(b"")
+    (tmp_path / "all").symlink_to(".levels/0")
+    with pytest.raises(ValueError, match=r"links lead to .* by more than 100 ways; leave some out"):
+        list_images(tmp_path)
+    (tmp_path / "all").unlink()
+    (tmp_path / "all").symlink_to(".levels/2")
+    assert len(list_images(tmp_path).files) == 64
+
+
 def test_dangling_link_is_listed(tmp_path: Path) -> None:
     (tmp_path / "gone.png").symlink_to("nowhere.png")
     (file,) = list_images(tmp_path).files

@@ -19,6 +19,7 @@ __all__ = ["TarShard", "check_places", "index_tar"]
 
 _MAX_CLASSES = 100_000
 _LONGEST_LABEL = 1 << 20  # bytes
+_LONGEST_NAME = 4096
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ def index_tar(path: Path) -> tuple[np.ndarray, list[str]]:
                     raise ShardError(f"{member.name} in {path} has {member.size} bytes; the file is damaged")
                 if not member.isfile():
                     continue
+                if len(member.name) > _LONGEST_NAME:  # one header may give it to every member
+                    raise ShardError(f"{path} has a name of {len(member.name):,} characters; the file is damaged")
                 key, _, suffix = member.name.rpartition("/")[2].partition(".")
                 key = f"{member.name.rpartition('/')[0]}/{key}"
                 if f".{suffix.lower()}" in readable_formats():
