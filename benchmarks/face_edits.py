@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from classifiers import train_classifier
 from common import IS_SHORT, write_result, write_table
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -77,21 +78,15 @@ def train() -> FaceClassifier:
     """Train the classifier."""
     images, attributes = faces(1, NUM_TRAINING)
     classifier = FaceClassifier()
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=3e-3, weight_decay=0.05)
-    batches = len(images) // 128
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=NUM_EPOCHS * batches)
-    for epoch in range(NUM_EPOCHS):
-        total = 0.0
-        for rows in torch.randperm(len(images))[: batches * 128].split(128):
-            answers = classifier(images[rows].float() / 255)
-            yes_no = functional.binary_cross_entropy_with_logits(answers[:, :NUM_YES_NO], attributes[rows, :NUM_YES_NO])
-            loss = yes_no + 5 * functional.mse_loss(answers[:, NUM_YES_NO:], attributes[rows, NUM_YES_NO:])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.item() / batches
-        print(f"epoch {epoch + 1} of {NUM_EPOCHS}: loss {total:.4f}", flush=True)
+
+    def loss_of(rows: Tensor) -> Tensor:
+        answers = classifier(images[rows].float() / 255)
+        yes_no = functional.binary_cross_entropy_with_logits(answers[:, :NUM_YES_NO], attributes[rows, :NUM_YES_NO])
+        return yes_no + 5 * functional.mse_loss(answers[:, NUM_YES_NO:], attributes[rows, NUM_YES_NO:])
+
+    train_classifier(
+        classifier, loss_of, len(images), NUM_EPOCHS, batch_size=128, learning_rate=3e-3, weight_decay=0.05
+    )
     return classifier
 
 
@@ -192,9 +187,9 @@ def main() -> None:
         for sign in (1, -1):
             strength = sign * (1.0 if place < NUM_YES_NO else REAL_STRENGTH)
             changed = torch.cat([edit(model, part, [(directions[name], strength)]) for part in images.split(50)])
-            found = outcome(before, seen(classifier, changed), place, sign)
-            results[f"{name} {strength:+g}"] = asdict(found)
-            print(name, strength, found, flush=True)
+            result = outcome(before, seen(classifier, changed), place, sign)
+            results[f"{name} {strength:+g}"] = asdict(result)
+            print(name, strength, result, flush=True)
     write_result("face_edits", {"model": model_hash(model), "classifier": accuracy, "edits": results})
     rows: list[list[str]] = []
     for name, one in results.items():

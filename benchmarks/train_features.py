@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import torch
+from classifiers import train_classifier
 from common import write_result
 from safetensors.torch import save
 from torch import Tensor
@@ -43,21 +44,12 @@ def varied(images: Tensor) -> Tensor:
 
 
 def train(network: FashionCNN, images: Tensor, labels: Tensor, num_epochs: int) -> None:
-    """Train with AdamW and one cycle of the learning rate."""
-    num_batches = len(images) // BATCH_SIZE
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=num_epochs * num_batches)
-    network.train()
-    for epoch in range(num_epochs):
-        total = 0.0
-        for rows in torch.randperm(len(images))[: num_batches * BATCH_SIZE].split(BATCH_SIZE):
-            loss = functional.cross_entropy(network(varied(images[rows])), labels[rows], label_smoothing=0.05)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.item() / num_batches
-        print(f"epoch {epoch + 1} of {num_epochs}: loss {total:.4f}", flush=True)
+    """Train to tell the classes apart."""
+
+    def loss_of(rows: Tensor) -> Tensor:
+        return functional.cross_entropy(network(varied(images[rows])), labels[rows], label_smoothing=0.05)
+
+    train_classifier(network, loss_of, len(images), num_epochs, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY)
 
 
 @torch.no_grad()

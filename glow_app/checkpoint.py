@@ -10,7 +10,7 @@ import torch
 from glow_app.archive import ArchiveError, check_archive, require_few
 from glow_app.density import Density
 from glow_app.model import ImageModel
-from glow_app.places import find_folder, hint, origin
+from glow_app.places import IN_RUN, find_folder, hint, origin
 from glow_app.pretrained import CONFIG_NAME, load_pretrained, read_config
 from glow_app.rebuild import build_model
 from glow_app.seal import SEAL_KEY, places_of, strange_places
@@ -79,7 +79,7 @@ def density_of(checkpoint: Mapping[str, Any]) -> Density:
     return build_model(facts["model"], weights, facts["training"]).eval()
 
 
-def find_checkpoint(path: str | Path, in_run: Sequence[str] = ("model", "best.ckpt", "last.ckpt")) -> Path:
+def find_checkpoint(path: str | Path, in_run: Sequence[str] = IN_RUN) -> Path:
     """Return the checkpoint file or exported folder that ``path`` means.
 
     Args:

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from glow_app.usage import closest
 
-__all__ = ["DEFAULT_MODEL", "HUB", "bundled_models", "find_folder", "hint", "origin"]
+__all__ = ["DEFAULT_MODEL", "HUB", "IN_RUN", "bundled_models", "find_folder", "hint", "origin"]
 
 DEFAULT_MODEL = "faces"  # comes with the package
 HUB = "hf://"
+
+# What a run's folder holds of its model, the first that is there being meant.
+IN_RUN = ("model", "best.ckpt", "last.ckpt")
 
 _MODELS = Path(__file__).parent / "models"
 
@@ -41,7 +44,7 @@ def find_folder(place: str | Path) -> Path | None:
 
 def _is_model(path: Path) -> bool:
     """Return whether a path may be a model or a run; a folder of pictures is not, although it is called faces."""
-    return path.is_file() or any((path / part).exists() for part in ("config.json", "model", "last.ckpt", "best.ckpt"))
+    return path.is_file() or any((path / part).exists() for part in ("config.json", *IN_RUN))
 
 
 def origin(place: str | Path) -> dict[str, str]:

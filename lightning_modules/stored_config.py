@@ -250,10 +250,9 @@ class _Taker:
         return value
 
     def _plain(self, value: Any, place: str) -> Any:
-        most = max(16, 2 * (os.cpu_count() or 1), torch.cuda.device_count())
-        if place in PROCESSES and not (value is None or value == "auto" or 0 <= _count(value) <= most):
-            self._refuse(place, value)
-        if place in LARGEST and not (value is None or 0 <= _count(value) <= LARGEST[place]):
+        processes = max(16, 2 * (os.cpu_count() or 1), torch.cuda.device_count())
+        bounds = LARGEST | dict.fromkeys(PROCESSES, processes)
+        if place in bounds and not (value is None or value == "auto" or 0 <= _count(value) <= bounds[place]):
             self._refuse(place, value)
         if isinstance(value, list):
             return [self._plain(one, place) for one in value]

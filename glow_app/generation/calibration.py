@@ -43,13 +43,12 @@ class Calibration:
         """Take a batch: uint8 (B, C, H, W), (B, A), and the labels of a class-conditional model."""
         places = torch.arange(self._seen, self._seen + len(images))
         self._seen += len(images)
-        is_held = places % STRIDE == 0
         for row in (places % self._stride == 0).nonzero()[:, 0].tolist():
             label = None if labels is None else labels[row : row + 1]
             self._held.append((images[row : row + 1].cpu(), attributes[row : row + 1].cpu(), label))
         if len(self._held) > MOST:
             self._held, self._stride = self._held[::2], 2 * self._stride
-        rest = ~is_held
+        rest = places % STRIDE != 0
         rows = torch.cat([torch.ones(int(rest.sum()), 1), _pixels(images[rest]), attributes[rest].cpu()], 1).double()
         moments = rows.T @ rows
         self._moments = moments if self._moments is None else self._moments + moments
@@ -68,8 +67,9 @@ class Calibration:
         labels = [held[2] for held in self._held if held[2] is not None]
         some = torch.cat(labels) if labels else None
         weights = _weights(self._moments, attributes.shape[1])
+        shown = _pixels(images) @ weights
         return [
-            _factor(model, levels, images, some, attributes[:, number], weights[:, number])
+            _factor(model, levels, images, some, attributes[:, number], weights[:, number], shown[:, number])
             for number, levels in enumerate(directions)
         ]
 
@@ -81,12 +81,22 @@ def _factor(
     labels: Tensor | None,
     attribute: Tensor,
     weights: Tensor,
+    shown: Tensor,
 ) -> float:
-    """Return the factor of one direction, from images that the regression of its attribute has not seen."""
+    """Return the factor of one direction, from images that the regression of its attribute has not seen.
+
+    Args:
+        model: The model.
+        levels: The direction.
+        images: Those that were held out.
+        labels: Theirs.
+        attribute: Of each of them, (N,).
+        weights: What a pixel adds to it, (P,).
+        shown: What the regression says of each of them, (N,).
+    """
     is_above = attribute > attribute.mean()
     if min(int(is_above.sum()), int((~is_above).sum())) < FEW:
         return 1.0
-    shown = _pixels(images) @ weights
     wanted = float(shown[is_above].mean() - shown[~is_above].mean())
     if wanted < LEAST_SEEN * float(shown.std()):
         return 1.0

@@ -98,9 +98,10 @@ def learn_directions(
         for number in range(1, size)
     ]
     directions = {}
-    for number, (name, factor) in enumerate(zip(names, calibration.factors(model, learnt), strict=True), 1):
-        directions[name] = Direction([factor * level for level in learnt[number - 1]], num_images)
-        num_with = int(moments[0, number]) if is_yes_or_no[number - 1] else None
+    for number, (levels, factor) in enumerate(zip(learnt, calibration.factors(model, learnt), strict=True)):
+        name = names[number]
+        directions[name] = Direction([factor * level for level in levels], num_images)
+        num_with = int(moments[0, 1 + number]) if is_yes_or_no[number] else None
         _warn_if_useless(name, directions[name], num_with)
     return directions
 

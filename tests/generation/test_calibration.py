@@ -49,9 +49,9 @@ def latents_of(model: ImageModel, attribute: int) -> list[Tensor]:
 def test_a_direction_half_as_long_is_doubled(model: ImageModel) -> None:
     whole = [latents_of(model, attribute) for attribute in range(2)]
     half = [[0.5 * level for level in levels] for levels in whole]
-    found = torch.tensor([calibrated().factors(model, whole), calibrated().factors(model, half)])
-    assert found[0] == pytest.approx([1.0, 1.0], abs=0.2)
-    assert (found[1] / found[0]).tolist() == pytest.approx([2.0, 2.0], rel=0.1)
+    factors = torch.tensor([calibrated().factors(model, whole), calibrated().factors(model, half)])
+    assert factors[0] == pytest.approx([1.0, 1.0], abs=0.2)
+    assert (factors[1] / factors[0]).tolist() == pytest.approx([2.0, 2.0], rel=0.1)
 
 
 def test_what_shows_at_once_or_never_stays_within_bounds(model: ImageModel) -> None:

@@ -1,0 +1,44 @@
+"""How the classifiers of the benchmarks are trained."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["train_classifier"]
+
+
+def train_classifier(
+    network: nn.Module,
+    loss_of: Callable[[Tensor], Tensor],
+    num_images: int,
+    num_epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    weight_decay: float,
+) -> None:
+    """Train with AdamW and one cycle of the learning rate.
+
+    Args:
+        network: Whose parameters are trained.
+        loss_of: Returns the loss of the images at some places.
+        num_images: How many there are; those that fill no batch are left out, others in each epoch.
+        num_epochs: Times that they are gone through.
+        batch_size: Images to a batch.
+        learning_rate: At the height of the cycle.
+        weight_decay: Of AdamW.
+    """
+    num_batches = num_images // batch_size
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=num_epochs * num_batches)
+    network.train()
+    for epoch in range(num_epochs):
+        total = 0.0
+        for rows in torch.randperm(num_images)[: num_batches * batch_size].split(batch_size):
+            loss = loss_of(rows)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item() / num_batches
+        print(f"epoch {epoch + 1} of {num_epochs}: loss {total:.4f}", flush=True)
