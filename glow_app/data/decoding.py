@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from glow_app.data.request import Resize
 from glow_app.data.resizing import image_to_array, resize_image
 
-# Not those that Pillow decodes in Python, or by a program that it starts, as EPS, nor AVIF and JPEG 2000: a small file
-# of these may take minutes, and gigabytes.
+# Not those that Pillow decodes in Python (as run-length encoded BMP, refused below) or by another program, as EPS, nor
+# AVIF and JPEG 2000: a small file of these may take minutes, and gigabytes.
 _DECODED = {"BMP", "DIB", "GIF", "ICO", "JPEG", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
 
 _LONGEST_SIDE = 1 << 18
@@ -107,6 +107,8 @@ def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Ima
     if image.format == "TIFF" and any(part[0] == "libtiff" for part in image.tile):  # type: ignore[attr-defined]
         # Which takes whatever the file says of its parts: one that stands for all, or one larger than the picture.
         raise ValueError("it is a compressed TIFF, which is not read; save it without compression, or as PNG")
+    if any(part[0] == "bmp_rle" for part in image.tile):  # type: ignore[attr-defined]
+        raise ValueError("it is a run-length encoded BMP, which is not read; save it without compression, or as PNG")
     image.load()
     lying = image.size
     # In place, and in _fitted only where needed: of small images, copies would be a third of the time.

@@ -64,7 +64,11 @@ def create_app(
         model: ImageModel, directions: Mapping[str, Direction] | None, training: Mapping[str, Any] | None
     ) -> Service:
         worker = ModelWorker(model, batch_size, metrics.batches.observe, metrics.wait.observe)
-        service = Service(worker, decoder, limits, directions or {}, training or {})
+        try:
+            service = Service(worker, decoder, limits, directions or {}, training or {})
+        except BaseException:
+            worker.close()
+            raise
         metrics.model.info({"sha256": service.info.model})
         return service
 

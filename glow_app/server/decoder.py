@@ -1,8 +1,6 @@
 """Pictures of requests, decoded in a process of their own that can be ended."""
 
 import asyncio
-import heapq
-import itertools
 import json
 import sys
 import time
@@ -37,8 +35,7 @@ class Decoder:
         self._limits, self._on_picture = limits, on_picture
         self._process: asyncio.subprocess.Process | None = None
         self._is_taken = self._is_closed = False
-        self._waiting: list[tuple[int, int, int, asyncio.Future[None]]] = []
-        self._numbers = itertools.count()
+        self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
         self._used: dict[str, tuple[float, float]] = {}
 
     async def read(self, text: str, image_shape: tuple[int, int, int], client: str) -> tuple[Tensor, str | None]:
@@ -120,7 +117,7 @@ class Decoder:
     async def _turn(self, client: str, size: int) -> AsyncIterator[None]:
         if self._is_taken:
             freed = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting, (int(self._use(client)), size, next(self._numbers), freed))
+            self._waiting.append((client, size, freed))
             try:
                 await freed
             except asyncio.CancelledError:
@@ -138,12 +135,13 @@ class Decoder:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        while self._waiting:
-            *_, freed = heapq.heappop(self._waiting)
-            if not freed.done():
-                freed.set_result(None)
-                return
-        self._is_taken = False
+        self._waiting = [turn for turn in self._waiting if not turn[2].done()]
+        if not self._waiting:
+            self._is_taken = False
+            return
+        following = min(self._waiting, key=lambda turn: (int(self._use(turn[0])), turn[1]))
+        self._waiting.remove(following)
+        following[2].set_result(None)
 
     def _use(self, client: str) -> float:
         """Return the seconds that a client has used of late, and forget those that are long gone."""

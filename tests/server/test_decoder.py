@@ -3,22 +3,26 @@
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from registry import random_images
+from registry import random_images, tiny_model
 from running import as_base64
 from test_pictures import png, saved, scans
 
 from glow_app.server import Limits
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import ApiError
+from glow_app.server.service import Service
+from glow_app.server.worker import ModelWorker
 
 SHAPE = (3, 8, 8)
 LIMITS = Limits(pixels=10**8, decode_seconds=0)  # and so at most one second
@@ -166,5 +170,31 @@ def test_who_used_least_is_next_and_of_ones_own_the_shortest() -> None:
             await asyncio.sleep(0)
         await asyncio.gather(*tasks)
         assert order == ["calm, short", "calm, long", "busy, short", "busy, long"]
+
+    with_decoder(work)
+
+
+def test_the_pictures_of_a_request_are_not_each_behind_another_clients() -> None:
+    async def work(decoder: Decoder) -> None:
+        order: list[str] = []
+
+        async def decoded(text: bytes, image_shape: tuple[int, int, int]) -> tuple[torch.Tensor, None]:
+            order.append(text.decode())
+            await asyncio.sleep(0.01)
+            return torch.zeros(image_shape, dtype=torch.uint8), None
+
+        decoder._decoded = decoded  # type: ignore[method-assign]
+        decoder._used = {"busy": (9.0, time.monotonic())}
+        service = Service(ModelWorker(tiny_model(), 4), decoder, Limits(), {}, {})
+
+        def request(client: str) -> Any:
+            return SimpleNamespace(client=SimpleNamespace(host=client))
+
+        busy = [asyncio.create_task(service.read(request("busy"), ["busy"])) for _ in range(3)]
+        await asyncio.sleep(0)
+        await service.read(request("calm"), ["calm"] * 3)
+        await asyncio.gather(*busy)
+        service.close()
+        assert order == ["busy", "calm", "calm", "calm", "busy", "busy"]
 
     with_decoder(work)

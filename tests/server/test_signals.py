@@ -22,6 +22,7 @@ from test_gate import HEAD
 from test_pictures import scans
 
 from glow_app.pretrained import save_pretrained
+from glow_app.server import create_app
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +173,13 @@ def test_sighup_loads_the_model_and_the_keys_again(tmp_path: Path) -> None:
     assert any(message.startswith("the model was not loaded again") for message in messages)
     assert "the model was loaded again" in messages
     assert {line.get("status") for line in lines if line.get("path") == "/v1/info"} == {200, 401}
+
+
+def test_a_model_that_is_refused_leaves_no_thread() -> None:
+    app = create_app(tiny_model())
+    before = threading.active_count()
+    for _ in range(3):
+        with pytest.raises(ValueError, match="reference"):
+            app.state.replace(tiny_model(), None, {"reference": {"x": 1}})
+    wait_until(lambda: threading.active_count() <= before)
+    app.state.current.service.close()

@@ -109,11 +109,14 @@ def index_tar(path: Path) -> tuple[np.ndarray, list[str]]:
     labels: dict[str, int] = {}
     try:
         with tarfile.open(path, "r:") as tar:
+            end = -1
             for member in tar:
                 # Each would be kept, with a copy of all headers that hold for the archive.
                 tar.members.clear()  # type: ignore[attr-defined]
-                if member.size < 0:  # after which the next member is this one again
-                    raise ShardError(f"{member.name} in {path} has {member.size} bytes; the file is damaged")
+                # Sizes below zero, also those that further headers hide, lead back to a member before.
+                if member.size < 0 or member.offset_data <= end:
+                    raise ShardError(f"{path}: the members do not follow one another; the file is damaged")
+                end = member.offset_data
                 if not member.isfile():
                     continue
                 if len(member.name) > _LONGEST_NAME:  # one header may give it to every member
