@@ -1,0 +1,133 @@
+"""Write a bijection of your own, check its log-determinant, and train it beside the affine coupling.
+
+    python examples/own_bijection.py
+
+An affine coupling only shifts and scales, so a flow needs many of them to bend a Gaussian into separate clusters.
+A coupling by splines bends on its own. Both learn eight Gaussians on a circle, whose entropy is known: the figure
+printed is the Kullback-Leibler divergence of the flow from the truth, and 0 is perfect.
+"""
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from glow_app.bijections import ActNorm, AffineCoupling, Bijection, Chain, InvertibleConv1x1, SplineMap
+from glow_app.data import TOYS
+from glow_app.likelihood import standard_normal_log_density
+from glow_app.nn import ConvConditioner
+
+
+class SplineCoupling(Bijection):
+    r"""Spline coupling: bend the second half by monotone splines whose knots are functions of the first.
+
+    .. math:: z_a = x_a, \qquad z_b = g(x_b; \theta(x_a)), \qquad \log|\det J| = \sum \log g'(x_b; \theta(x_a))
+
+    Identity at initialisation, because the conditioner's last layer starts at zero.
+
+    Args:
+        num_channels: Number of input channels :math:`C`; must be even.
+        hidden_channels: Width of the conditioner.
+    Shape:
+        x: (B, C, H, W); context: ignored; z: same as x; log_det: (B,), nats.
+    Raises:
+        ValueError: If ``num_channels`` is odd, or the input has a different number of channels.
+    References:
+        Neural Spline Flows, Durkan et al. 2019, arXiv:1906.04032, section 3.
+    """
+
+    def __init__(self, num_channels: int, hidden_channels: int) -> None:
+        super().__init__()
+        if num_channels % 2:
+            raise ValueError(f"num_channels is {num_channels}; expected an even number")
+        self.num_channels = num_channels
+        self.spline = SplineMap(num_bins=8, tail_bound=3.0)
+        half = num_channels // 2
+        self.conditioner = ConvConditioner(half, half * self.spline.num_parameters, hidden_channels)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Change the second half."""
+        x_a, x_b = self._halves(x)
+        z_b, log_derivative = self.spline.forward(x_b, self._theta(x_a))
+        return torch.cat([x_a, z_b], dim=1), log_derivative.flatten(1).sum(1)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Change the second half back, by the same splines: the first half is unchanged."""
+        z_a, z_b = self._halves(z)
+        x_b, log_derivative = self.spline.inverse(z_b, self._theta(z_a))
+        return torch.cat([z_a, x_b], dim=1), log_derivative.flatten(1).sum(1)
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Initialise the conditioner, which contains actnorms, and return ``forward(x)``."""
+        self.conditioner.initialize(self._halves(x)[0])
+        return self.forward(x)
+
+    def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.ndim != 4 or x.shape[1] != self.num_channels:
+            raise ValueError(f"SplineCoupling expects shape (B, {self.num_channels}, H, W), got {tuple(x.shape)}")
+        first, second = x.chunk(2, dim=1)
+        return first, second
+
+    def _theta(self, x_a: Tensor) -> Tensor:
+        # The conditioner may run in bfloat16 under autocast; the arithmetic of the bijection must not.
+        output = self.conditioner(x_a).to(x_a.dtype)
+        return output.unflatten(1, (x_a.shape[1], -1)).movedim(2, -1)
+
+
+def log_det_error() -> float:
+    """Return the largest difference between the log-determinant and that of autograd's full Jacobian, in nats."""
+    coupling = SplineCoupling(num_channels=4, hidden_channels=8).double()
+    x = torch.randn(3, 4, 2, 2, dtype=torch.float64)
+    with torch.no_grad():
+        coupling.initialize(x)
+        for parameter in coupling.parameters():  # the identity's log-determinant would hide every mistake
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        jacobians = [torch.func.jacrev(lambda x: coupling(x)[0])(image).view(16, 16) for image in x.split(1)]
+        return float((torch.linalg.slogdet(torch.stack(jacobians)).logabsdet - coupling(x)[1]).abs().max())
+
+
+def divergence(coupling: Callable[[], Bijection], steps: int) -> float:
+    """Train a flow with these couplings; return its divergence from the truth on fresh points, in nats."""
+    torch.manual_seed(0)
+    toy, generator = TOYS["eight_gaussians"], torch.Generator().manual_seed(0)
+    flow = Chain(*(Chain(ActNorm(2), InvertibleConv1x1(2), coupling()) for _ in range(4)))
+
+    def draw(count: int) -> Tensor:
+        return toy.sample(count, generator)[:, :, None, None]  # a point is an image of two channels and one pixel
+
+    def log_prob(x: Tensor) -> Tensor:
+        z, log_det = flow(x)
+        return standard_normal_log_density([z]) + log_det
+
+    with torch.no_grad():
+        flow.initialize(draw(1024))
+    optimizer = torch.optim.Adam(flow.parameters(), lr=5e-3)
+    for _ in range(steps):
+        loss = -log_prob(draw(256)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        x = draw(10_000)
+        return float((toy.log_density(x[:, :, 0, 0]) - log_prob(x)).mean())
+
+
+def main() -> None:
+    """Print the error of the log-determinant, and the divergence of both flows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=400, help="training steps of each flow (default: %(default)s)")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # networks this small gain nothing from more
+    print(f"log-det: largest error {log_det_error():.1e} nats")
+    couplings: dict[str, Callable[[], Bijection]] = {
+        "affine": lambda: AffineCoupling(2, ConvConditioner(1, 2, hidden_channels=32)),
+        "spline": lambda: SplineCoupling(2, hidden_channels=32),
+    }
+    for name, coupling in couplings.items():
+        print(f"{name} coupling: {divergence(coupling, arguments.steps):.3f} nats from the truth", flush=True)
+
+
+if __name__ == "__main__":
+    main()
