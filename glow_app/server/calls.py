@@ -17,10 +17,12 @@ class Turn:
 
     Args:
         clock: Returns seconds.
+        client: Who asks.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, client: str = "") -> None:
         self.arrived = clock()
+        self.client = client
         self.seconds = 0.0  # of work, of all calls so far
         self.is_abandoned = False
 

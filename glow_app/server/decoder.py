@@ -12,10 +12,9 @@ from torch import Tensor
 
 from glow_app.server.errors import ApiError, stopping
 from glow_app.server.limits import Limits
+from glow_app.server.use import RecentUse
 
 __all__ = ["Decoder"]
-
-_HALF_LIFE = 30.0  # seconds after which half of a client's use is forgotten
 
 
 class Decoder:
@@ -36,7 +35,7 @@ class Decoder:
         self._process: asyncio.subprocess.Process | None = None
         self._is_taken = self._is_closed = False
         self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
-        self._used: dict[str, tuple[float, float]] = {}
+        self._use = RecentUse()
 
     async def read(self, text: str, image_shape: tuple[int, int, int], client: str) -> tuple[Tensor, str | None]:
         """Return a picture in base64 as a uint8 tensor in a shape, and how it was changed for that.
@@ -130,7 +129,7 @@ class Decoder:
             yield
         finally:
             seconds = time.monotonic() - begun
-            self._used[client] = (self._use(client) + seconds, time.monotonic())
+            self._use.add(client, seconds)
             self._on_picture(seconds)
             self._pass_on()
 
@@ -139,14 +138,6 @@ class Decoder:
         if not self._waiting:
             self._is_taken = False
             return
-        following = min(self._waiting, key=lambda turn: (int(self._use(turn[0])), turn[1]))
+        following = min(self._waiting, key=lambda turn: (int(self._use.of(turn[0])), turn[1]))
         self._waiting.remove(following)
         following[2].set_result(None)
-
-    def _use(self, client: str) -> float:
-        """Return the seconds that a client has used of late, and forget those that are long gone."""
-        now = time.monotonic()
-        if len(self._used) > 1000:
-            self._used = {one: use for one, use in self._used.items() if now - use[1] < 10 * _HALF_LIFE}
-        seconds, at = self._used.get(client, (0.0, now))
-        return seconds * 0.5 ** ((now - at) / _HALF_LIFE)

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from glow_app.server.errors import ApiError, error_answer, stopping
 from glow_app.server.limits import Limits
 from glow_app.server.log import log_request
+from glow_app.server.use import CLIENT
 from glow_app.server.visit import ClientLeftError, Visit, watch
 from glow_app.usage import counted
 
@@ -175,6 +176,7 @@ class Gate:
         seconds = self._limits.seconds
         visit.expire(seconds, ApiError(504, "too_slow", f"there was no result within {seconds:g} s"))
         watching = asyncio.create_task(watch(visit, receive))
+        CLIENT.set(visit.client)
         try:
             await self._app(scope, _replay(body), send)
         finally:

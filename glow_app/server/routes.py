@@ -161,7 +161,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
         places = None if body.at is None else service.places(body.at, len(body.images))
         if places is None:
             service.check_count((len(body.images) - 1) * (body.frames - 1) + 1, "frames")
-        images, notes = await service.read(request, body.images)
+        images, notes = await service.read(body.images)
         given = service.labels(body.labels, images)
 
         def work(model: ImageModel) -> tuple[Tensor, Tensor | None]:
@@ -189,7 +189,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
         """Change attributes of an image."""
         service = current.service
         strengths = [(service.direction(one.direction), one.strength) for one in body.edits]
-        images, notes = await service.read(request, [body.image], "image")
+        images, notes = await service.read([body.image], "image")
         given = None if body.label is None else torch.tensor([service.label(body.label)])
 
         def work(model: ImageModel) -> tuple[Tensor, Tensor | None]:
@@ -209,7 +209,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
     async def reconstruct(body: ReconstructBody, request: Request) -> Response:
         """Encode and decode images, and return the largest pixel error."""
         service = current.service
-        images, notes = await service.read(request, body.images)
+        images, notes = await service.read(body.images)
         given = service.labels(body.labels, images)
 
         def work(model: ImageModel) -> tuple[generation.Reconstruction, Tensor | None]:
@@ -230,7 +230,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
         service = current.service
         service.check_count(body.draws, "draws", service.limits.draws)
         service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
-        images, notes = await service.read(request, body.images)
+        images, notes = await service.read(body.images)
         given = service.labels(body.labels, images)
         seeds = range(body.seed, body.seed + len(images))
 

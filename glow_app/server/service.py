@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
 import torch
-from starlette.requests import Request
 from torch import Tensor
 
 from glow_app import __version__, generation
@@ -25,6 +24,7 @@ from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.limits import Limits
 from glow_app.server.schemas import Generation, Info
 from glow_app.server.shared import SharedModel, sample_call
+from glow_app.server.use import CLIENT
 from glow_app.server.worker import ModelEndedError, ModelWorker
 from glow_app.usage import counted
 
@@ -69,13 +69,10 @@ class Service:
         self._measuring = threading.Lock()
         self._cache = LatentsCache()
 
-    async def read(
-        self, request: Request, texts: Sequence[str], place: str = "images[{}]"
-    ) -> tuple[Tensor, list[str | None]]:
+    async def read(self, texts: Sequence[str], place: str = "images[{}]") -> tuple[Tensor, list[str | None]]:
         """Return the pictures of a request in the model's shape, (B, C, H, W), and what was done for that.
 
         Args:
-            request: Whose they are.
             texts: Files in base64.
             place: Where they stand in the request, with the number of each, for messages.
         Raises:
@@ -85,9 +82,8 @@ class Service:
         for number, text in enumerate(texts):
             if not text.isascii():  # and so takes up to four times its bytes while it waits
                 raise ApiError(422, "not_base64", f"{place.format(number)}: no base64; expected a file in base64")
-        client = request.client.host if request.client else ""
         # All at once: if each waited for the one before, every turn in between would go to another client.
-        reads = (self._decoder.read(text, self.model.flow.image_shape, client) for text in texts)
+        reads = (self._decoder.read(text, self.model.flow.image_shape, CLIENT.get()) for text in texts)
         answers = await asyncio.gather(*reads, return_exceptions=True)
         images, notes = [], []
         for number, answer in enumerate(answers):
@@ -132,7 +128,7 @@ class Service:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[Turn]:
-        turn = Turn()
+        turn = Turn(client=CLIENT.get())
         try:
             yield turn
         except FloatingPointError as error:

@@ -11,6 +11,7 @@ from glow_app.bijections import ContinuousFlow
 from glow_app.model import ImageModel
 from glow_app.server.calls import Batch, Call, Run, Turn
 from glow_app.server.sizes import LARGEST_BATCH, equal_sizes, seconds_per_image
+from glow_app.server.use import RecentUse
 
 __all__ = ["ModelEndedError", "ModelWorker"]
 
@@ -29,8 +30,9 @@ class ModelWorker:
     """Runs calls in batches, the one that is due first, and with it others of its kind.
 
     A call is due at its request's arrival plus ten times the seconds of work that the request has asked for, so that
-    drawing one image does not wait for many scores. Images drawn from seeds never depend on who else asks: the size of
-    their batches is always one of :attr:`sizes`, filled up with rows that nobody gets, since the last bit of a
+    drawing one image does not wait for many scores; ten times what its client has used of late comes on top, so that
+    many requests of one do not delay those of another. Images drawn from seeds never depend on who else asks: the size
+    of their batches is always one of :attr:`sizes`, filled up with rows that nobody gets, since the last bit of a
     convolution may depend on it. Where the model holds a continuous flow whose solver takes its steps for a whole
     batch, each row is a batch of its own.
 
@@ -59,6 +61,7 @@ class ModelWorker:
         self._first_rate = seconds_per_image(model)
         self._rates: dict[Run, float] = {}  # seconds per row
         self._last: dict[Run, tuple[int, float, float]] = {}  # calls served by the last batch, its seconds and its end
+        self._use = RecentUse()
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
@@ -115,6 +118,10 @@ class ModelWorker:
     def _measured_rate(self, run: Run) -> float | None:
         return self._rates.get(run)
 
+    def _priority(self, call: Call) -> float:
+        # At the time of the choice, so that what is served of a client puts off all that it still waits for.
+        return call.due + _PATIENCE * self._use.of(call.turn.client)
+
     def _seconds(self, call: Call, rows: int) -> float:
         return rows * self._rate(call.batch.run)
 
@@ -135,7 +142,7 @@ class ModelWorker:
             while not mates:  # none are left where all were abandoned during the wait for more
                 self._calls = [call for call in self._calls if not call.is_over]
                 if self._calls:
-                    mates = self._gathered(min(self._calls, key=lambda call: call.due))
+                    mates = self._gathered(min(self._calls, key=self._priority))
                 elif self._is_closing:
                     return None
                 else:
@@ -177,7 +184,7 @@ class ModelWorker:
             return [first]
         kind = (first.batch.run, first.batch.key)
         alike = (call for call in self._calls if (call.batch.run, call.batch.key) == kind and not call.is_alone)
-        return sorted(alike, key=lambda call: call.due)
+        return sorted(alike, key=self._priority)
 
     def _room(self, mates: Sequence[Call]) -> int:
         """Return how many rows a batch of these calls has."""
@@ -222,6 +229,8 @@ class ModelWorker:
             call.results += results[start : start + len(part)]
             start += len(part)
         served = [call for call, _ in parts if len(call.results) == len(call.rows)]
+        for call, part in parts:
+            self._use.add(call.turn.client, seconds * len(part) / len(rows))
         self._learn(batch, len(served), size, seconds)
         for call in served:
             _settle(call.future, call.results)

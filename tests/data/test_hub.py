@@ -1,6 +1,7 @@
 """Data sets of the hub: a folder of Parquet files is read as one there is, but without a network."""
 
 import io
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -157,6 +158,29 @@ def test_files_that_hold_more_than_they_weigh(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("glow_app.data.shards.parquet._UNPACKED_TIMES", 3)
     with pytest.raises(ShardError, match=r"holds more than .* bytes of images, 3 times its size"):
         _ = load(tmp_path / "set").images
+
+
+@pytest.mark.parametrize("is_dictionary", [False, True])
+def test_files_that_grow_when_read_are_refused_before_they_take_memory(tmp_path: Path, is_dictionary: bool) -> None:
+    file = tmp_path / "set/train-00000-of-00001.parquet"
+    write(file, [0])
+    (image,) = parquet.read_table(file).column("picture").to_pylist()
+    image["bytes"] += bytes(2**21)
+    one = parquet.read_table(file).slice(0, 1).drop_columns("picture")
+    schema = parquet.read_schema(file)
+    column = pyarrow.array([image] * 60, schema.field("picture").type)
+    table = pyarrow.concat_tables([one] * 60).append_column("picture", column).select(schema.names)
+    options = {"use_dictionary": is_dictionary, "dictionary_pagesize_limit": 2**30}
+    parquet.write_table(table.cast(schema), file, compression="zstd", **options)
+    assert file.stat().st_size < 2**20
+    del table, column, image
+    tracemalloc.start()
+    try:
+        with pytest.raises(ShardError, match=r"holds more than 67,108,864 bytes of images"):
+            _ = load(tmp_path / "set").images
+        assert tracemalloc.get_traced_memory()[1] < 40e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("labels", [None, [0, 1]])

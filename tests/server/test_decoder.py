@@ -3,12 +3,10 @@
 import asyncio
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +20,7 @@ from glow_app.server import Limits
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import ApiError
 from glow_app.server.service import Service
+from glow_app.server.use import CLIENT
 from glow_app.server.worker import ModelWorker
 
 SHAPE = (3, 8, 8)
@@ -156,7 +155,7 @@ def test_who_used_least_is_next_and_of_ones_own_the_shortest() -> None:
                 order.append(name)
                 await asyncio.sleep(0)
 
-        decoder._used = {"busy": (9.0, asyncio.get_running_loop().time())}
+        decoder._use.add("busy", 9.0)
         async with decoder._turn("busy", 1):
             tasks = [
                 asyncio.create_task(read(name, client, size))
@@ -184,15 +183,14 @@ def test_the_pictures_of_a_request_are_not_each_behind_another_clients() -> None
             return torch.zeros(image_shape, dtype=torch.uint8), None
 
         decoder._decoded = decoded  # type: ignore[method-assign]
-        decoder._used = {"busy": (9.0, time.monotonic())}
+        decoder._use.add("busy", 9.0)
         service = Service(ModelWorker(tiny_model(), 4), decoder, Limits(), {}, {})
 
-        def request(client: str) -> Any:
-            return SimpleNamespace(client=SimpleNamespace(host=client))
-
-        busy = [asyncio.create_task(service.read(request("busy"), ["busy"])) for _ in range(3)]
+        CLIENT.set("busy")
+        busy = [asyncio.create_task(service.read(["busy"])) for _ in range(3)]
         await asyncio.sleep(0)
-        await service.read(request("calm"), ["calm"] * 3)
+        CLIENT.set("calm")
+        await service.read(["calm"] * 3)
         await asyncio.gather(*busy)
         service.close()
         assert order == ["busy", "calm", "calm", "calm", "busy", "busy"]

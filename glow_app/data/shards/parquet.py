@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ParquetShard", "Table", "read_table"]
 
-_ROWS = 256
+_ROWS = 8  # decoded at a time
 _THREADS = 16
 # Images hardly shrink further, but a file can hold one of them a million times.
 _UNPACKED, _UNPACKED_TIMES = 2**26, 50
@@ -92,16 +92,19 @@ def write_records(file: str, column: str, path: Path) -> None:
     with open_address(file) as source, path.open("wb") as target:
         size = _size(source)
         most = max(_UNPACKED, _UNPACKED_TIMES * size)
-        for batch in parquet.ParquetFile(source).iter_batches(batch_size=_ROWS, columns=[column]):
+        table = parquet.ParquetFile(source)
+        if _unpacked_size(table.metadata, column) > most:
+            raise _too_large(file, most)
+        for batch in table.iter_batches(batch_size=_ROWS, columns=[column]):
+            if offsets[-1] + batch.nbytes > most:
+                raise _too_large(file, most)
             for image in batch.column(0).to_pylist():
                 if image and image["bytes"] is None and image["path"]:
                     raise ShardError(f"{file} holds the paths of images, such as {image['path']}, and not their bytes")
                 content = image["bytes"] if image and image["bytes"] else b""
                 offsets.append(offsets[-1] + len(content))
                 if offsets[-1] > most:
-                    raise ShardError(
-                        f"{file} holds more than {most:,} bytes of images, {_UNPACKED_TIMES} times its size"
-                    )
+                    raise _too_large(file, most)
                 target.write(content)
             _check_rows(file, len(offsets) - 1, size)
         target.write(np.array([*offsets, len(offsets) - 1], dtype="<i8").tobytes())
@@ -185,6 +188,17 @@ def _read_labels(file: str, features: "Features | None") -> tuple[_Columns, np.n
             labels.append(batch.column(0).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
             _check_rows(file, sum(map(len, labels)), size)
         return _Columns(image, label, list(there[label].names)), np.concatenate([*labels, np.empty(0, np.int64)])
+
+
+def _unpacked_size(metadata: Any, column: str) -> int:
+    """Return the bytes of a column, as the file says."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    chunks = (group.column(number) for group in groups for number in range(group.num_columns))
+    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] == column)
+
+
+def _too_large(file: str, most: int) -> ShardError:
+    return ShardError(f"{file} holds more than {most:,} bytes of images, {_UNPACKED_TIMES} times its size")
 
 
 def _check_rows(file: str, rows: int, size: int) -> None:
