@@ -83,6 +83,8 @@ def _learn(arguments: argparse.Namespace) -> None:
     if any(two) == bool(arguments.attributes) or (any(two) and not all(two)):
         raise UsageError("glow edit learn needs NAME --with FOLDER --without FOLDER, or else --attributes FILE")
     folder = directions_folders(arguments)[0]
+    if arguments.directions is None and folder.is_symlink():  # a model that came from elsewhere could lead anywhere
+        raise FileExistsError(f"{folder} is a link; remove it, or give its folder by --directions")
     table = None if arguments.attributes is None else read_attributes(Path(arguments.attributes), arguments.columns)
     names = [arguments.name] if table is None else table.names
     paths = [folder / f"{check_name(name)}.safetensors" for name in names]

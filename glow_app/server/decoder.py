@@ -4,15 +4,15 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
 from glow_app.server.errors import ApiError, stopping
 from glow_app.server.limits import Limits
-from glow_app.server.use import RecentUse
+from glow_app.server.use import FairTurns
 
 __all__ = ["Decoder"]
 
@@ -21,9 +21,7 @@ class Decoder:
     """Decodes one picture at a time, for the clients in turn.
 
     The process is ended when the request's task is cancelled, because its client left or its deadline passed, and when
-    a picture takes more seconds of a processor than allowed; another one takes its place. Next comes the picture whose
-    client has used the least time of late, and among those of one client the shortest, so that pictures made to be slow
-    delay those who sent them.
+    a picture takes more seconds of a processor than allowed; another one takes its place.
 
     Args:
         limits: Of a picture.
@@ -33,9 +31,8 @@ class Decoder:
     def __init__(self, limits: Limits, on_picture: Callable[[float], None] = lambda _: None) -> None:
         self._limits, self._on_picture = limits, on_picture
         self._process: asyncio.subprocess.Process | None = None
-        self._is_taken = self._is_closed = False
-        self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
-        self._use = RecentUse()
+        self._is_closed = False
+        self._turns = FairTurns()
 
     async def read(self, text: str, image_shape: tuple[int, int, int], client: str) -> tuple[Tensor, str | None]:
         """Return a picture in base64 as a uint8 tensor in a shape, and how it was changed for that.
@@ -48,12 +45,16 @@ class Decoder:
             ApiError: 422 for what is no base64 or is damaged, 415 for another format, 413 for too many pixels or too
                 much work, 503 once it is closed. The message goes on after the picture's name.
         """
-        async with self._turn(client, len(text)):
-            return await self._decoded(text.encode(), image_shape)
+        async with self._turns.take(client, len(text)):
+            begun = time.monotonic()
+            try:
+                return await self._decoded(text.encode(), image_shape)
+            finally:
+                self._on_picture(time.monotonic() - begun)
 
     async def start(self) -> None:
         """Start the process, so that the first picture need not wait for it."""
-        async with self._turn("", 0):
+        async with self._turns.take("", 0):
             await self._running()
 
     async def close(self) -> None:
@@ -111,33 +112,3 @@ class Decoder:
                 start_new_session=True,
             )
         return self._process
-
-    @asynccontextmanager
-    async def _turn(self, client: str, size: int) -> AsyncIterator[None]:
-        if self._is_taken:
-            freed = asyncio.get_running_loop().create_future()
-            self._waiting.append((client, size, freed))
-            try:
-                await freed
-            except asyncio.CancelledError:
-                if freed.done() and not freed.cancelled():
-                    self._pass_on()  # it was this one's turn already
-                raise
-        self._is_taken = True
-        begun = time.monotonic()
-        try:
-            yield
-        finally:
-            seconds = time.monotonic() - begun
-            self._use.add(client, seconds)
-            self._on_picture(seconds)
-            self._pass_on()
-
-    def _pass_on(self) -> None:
-        self._waiting = [turn for turn in self._waiting if not turn[2].done()]
-        if not self._waiting:
-            self._is_taken = False
-            return
-        following = min(self._waiting, key=lambda turn: (int(self._use.of(turn[0])), turn[1]))
-        self._waiting.remove(following)
-        following[2].set_result(None)

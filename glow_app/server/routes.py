@@ -43,12 +43,12 @@ from glow_app.server.schemas import (
     Scores,
 )
 from glow_app.server.service import Service
+from glow_app.server.use import CLIENT, FairTurns
 
 __all__ = ["ERRORS", "api_routes"]
 
 _ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
-# One at a time: those of many clients would leave the model's thread no processor.
 _ANIMATOR = ThreadPoolExecutor(1, thread_name_prefix="animator")
 
 _WORDS = {
@@ -95,6 +95,9 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
     """
     router = APIRouter(prefix="/v1", route_class=ParsedRoute)
 
+    # One at a time: those of many clients would leave the model's thread no processor.
+    animations = FairTurns()
+
     told = "a strip of the frames, with `image/gif` or `image/webp` an animation of them, there and back"
     interpolated = _pictured(told, [PNG, *ANIMATIONS])
 
@@ -115,7 +118,8 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
             content = await run_in_threadpool(lambda: png_bytes(picture(), text))
         else:
             encode = partial(animation_bytes, frames, ANIMATIONS[kind])
-            content = await asyncio.get_running_loop().run_in_executor(_ANIMATOR, encode)
+            async with animations.take(CLIENT.get(), len(frames)):
+                content = await asyncio.get_running_loop().run_in_executor(_ANIMATOR, encode)
         return Response(content, media_type=kind, headers=_headers(text))
 
     @router.get("/info", responses={status: ERRORS[status] for status in (401, 405, 421, 500)})
@@ -236,7 +240,7 @@ def api_routes(current: Current, metrics: Metrics) -> APIRouter:
 
         def work(model: ImageModel) -> tuple[dict[str, Tensor], list[generation.Verdict], Tensor | None]:
             measures = generation.measure(model, images, given, num_draws=body.draws, seeds=seeds)
-            reference = service.reference(model)
+            reference = service.reference()
             return generation.oddities(measures, reference.typical), reference.judge(measures), measures.labels
 
         values, verdicts, labels = await service.run(work)

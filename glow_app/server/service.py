@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
@@ -67,6 +67,7 @@ class Service:
         held_out = self._reference and f"{self._reference.num_images:,} held-out images"
         self.usual = held_out or "samples of the model"
         self._measuring = threading.Lock()
+        self._measured: Future[Reference] | None = None
         self._cache = LatentsCache()
 
     async def read(self, texts: Sequence[str], place: str = "images[{}]") -> tuple[Tensor, list[str | None]]:
@@ -234,12 +235,24 @@ class Service:
         if count > largest:
             raise ApiError(422, "invalid_request", f"{name}: {count} are too many; at most {largest}")
 
-    def reference(self, model: ImageModel) -> Reference:
+    def reference(self) -> Reference:
         """Return what ordinary images are like, measured once where samples of the model have to tell it."""
-        with self._measuring:
-            if self._reference is None:
-                self._reference = Reference.of(generation.measure_samples(model))
+        if self._reference is not None:
             return self._reference
+        with self._measuring:
+            if self._measured is None or (self._measured.done() and self._measured.exception()):
+                # By no request, whose deadline or whose client's use would end or delay it for all.
+                self._measured = Future()
+                threading.Thread(target=self._measure, args=(self._measured,), name="reference", daemon=True).start()
+            measured = self._measured
+        return measured.result()
+
+    def _measure(self, measured: "Future[Reference]") -> None:
+        shared = cast(ImageModel, SharedModel(self.worker, Turn()))
+        try:
+            measured.set_result(Reference.of(generation.measure_samples(shared)))
+        except BaseException as error:
+            measured.set_exception(error)
 
     def close(self) -> None:
         """End the model's thread once what it has is done, and those of the requests."""

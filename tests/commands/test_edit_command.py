@@ -1,6 +1,7 @@
 """`glow edit learn` and `glow edit apply`."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,19 @@ def test_what_is_refused(
     assert glow(*apply, "bright").code == 0
     assert "--overwrite" in refused(*apply, "bright")
     assert "learn|apply" in refused("edit", code=2)
+
+
+def test_a_direction_is_not_written_through_a_link_beside_the_model(
+    model: Path, examples: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]
+) -> None:
+    stranger, elsewhere = tmp_path / "stranger", tmp_path / "elsewhere"
+    shutil.copytree(model, stranger, ignore=shutil.ignore_patterns("directions"))
+    elsewhere.mkdir()
+    (stranger / "directions").symlink_to(elsewhere)
+    learn = ["edit", "learn", "bright", "--with", "bright", "--without", "dark", "--checkpoint", stranger]
+    assert "directions is a link; remove it" in refused(*learn)
+    assert not list(elsewhere.iterdir())
+    assert glow(*learn, "--directions", elsewhere).code == 0
 
 
 def test_a_folder_is_changed(

@@ -5,6 +5,7 @@ import io
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from registry import random_images, tiny_model
 from running import as_base64, error_of, from_base64, running, wait_until
 from test_pictures import scans
 from test_worker import Held
+from torch import Tensor
 
 from glow_app import __version__, generation
 from glow_app.animations import animation_bytes
@@ -383,6 +385,55 @@ def test_the_models_own_reference_tells_what_is_usual(model: ImageModel) -> None
     damaged = {"reference": {**reference.to_plain(), "mean": []}}
     with pytest.raises(ValueError, match="the reference of the model's scores is damaged"):
         create_app(model, training=damaged)
+
+
+def test_the_reference_is_measured_once_and_by_no_request(model: ImageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(model)
+    service = app.state.current.service
+    measured: list[str] = []
+
+    def measure(shared: Any) -> Any:
+        measured.append(threading.current_thread().name)
+        if len(measured) == 1:
+            raise FloatingPointError("for once")
+        time.sleep(0.2)
+        return generation.measure(model, random_images(20))
+
+    monkeypatch.setattr(generation, "measure_samples", measure)
+    with pytest.raises(FloatingPointError):
+        service.reference()
+    with ThreadPoolExecutor(3) as pool:
+        references = list(pool.map(lambda _: service.reference(), range(3)))
+    assert measured == ["reference", "reference"]
+    assert len(set(map(id, references))) == 1
+    service.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one address of their own")
+def test_many_animations_of_one_client_do_not_delay_another(model: ImageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[int] = []
+
+    def encode(frames: Tensor, kind: str) -> bytes:
+        time.sleep(0.3)
+        order.append(len(frames))
+        return b"animation"
+
+    monkeypatch.setattr("glow_app.server.routes.animation_bytes", encode)
+    images = [as_base64(image) for image in random_images(2)]
+
+    def ask(client: httpx.Client, frames: int) -> None:
+        body = {"images": images, "frames": frames}
+        client.post("/v1/interpolate", json=body, headers={"Accept": "image/webp"}).raise_for_status()
+
+    with running(create_app(model)) as busy, ThreadPoolExecutor(9) as pool:
+        transport = httpx.HTTPTransport(local_address="127.0.0.2")
+        with httpx.Client(base_url=busy.base_url, transport=transport, timeout=60) as calm:
+            asked = [pool.submit(ask, busy, 9) for _ in range(8)]
+            wait_until(lambda: len(order) >= 4)
+            ask(calm, 20)
+            for one in asked:
+                one.result()
+    assert order.index(20) <= 6
 
 
 def test_a_picture_of_another_size_is_brought_to_the_models_and_that_is_said(client: httpx.Client) -> None:

@@ -151,12 +151,12 @@ def test_who_used_least_is_next_and_of_ones_own_the_shortest() -> None:
         order: list[str] = []
 
         async def read(name: str, client: str, size: int) -> None:
-            async with decoder._turn(client, size):
+            async with decoder._turns.take(client, size):
                 order.append(name)
                 await asyncio.sleep(0)
 
-        decoder._use.add("busy", 9.0)
-        async with decoder._turn("busy", 1):
+        decoder._turns.use.add("busy", 9.0)
+        async with decoder._turns.take("busy", 1):
             tasks = [
                 asyncio.create_task(read(name, client, size))
                 for name, client, size in (
@@ -183,7 +183,7 @@ def test_the_pictures_of_a_request_are_not_each_behind_another_clients() -> None
             return torch.zeros(image_shape, dtype=torch.uint8), None
 
         decoder._decoded = decoded  # type: ignore[method-assign]
-        decoder._use.add("busy", 9.0)
+        decoder._turns.use.add("busy", 9.0)
         service = Service(ModelWorker(tiny_model(), 4), decoder, Limits(), {}, {})
 
         CLIENT.set("busy")
