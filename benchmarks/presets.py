@@ -3,8 +3,8 @@
     python benchmarks/presets.py
     python benchmarks/presets.py folder32 folder128    # these alone; the others keep their figures
 
-Memory is counted as `glow estimate` does, in float32: the most bytes of a training step that grow with the batch, for
-each image. What is expected, and who measured it, stands in the header of each file.
+Memory is measured as by `glow estimate`, in float32 on a CPU: the bytes that another image adds to the peak of a
+training step. What is expected, and who measured it, stands in the header of each file.
 """
 
 import argparse
@@ -15,14 +15,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from common import RESULTS, write_result, write_table
 
 from lightning_modules.density import DensityModule
-from lightning_modules.estimate import EstimateCLI
+from lightning_modules.estimate import EstimateCLI, step_memory
 from lightning_modules.quiet import quiet
-from lightning_modules.random_step import RandomStep, skip_initialization
-from lightning_modules.step_memory import step_memory
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
@@ -34,8 +31,7 @@ def measure(path: Path) -> dict[str, Any]:
         module = EstimateCLI(["fit", f"--config={path}", f"--run_dir={scratch}"]).model
     assert isinstance(module, DensityModule)
     model = module.model
-    skip_initialization(model)
-    memory = step_memory(model, RandomStep(torch.device("cpu"), nullcontext), batch_size=1)
+    memory = step_memory(model, 1, nullcontext)
     return {
         "image_shape": list(model.flow.image_shape),
         "num_bits": model.num_bits,

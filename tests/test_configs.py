@@ -19,8 +19,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from glow_app.bijections import Memory
 from glow_app.vector_model import VectorModel
 from lightning_modules.cli import BASE_CONFIG, GlowCLI
-from lightning_modules.random_step import RandomStep, skip_initialization
-from lightning_modules.step_memory import step_memory
+from lightning_modules.estimate import step_memory
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = REPOSITORY / "configs"
@@ -127,12 +126,11 @@ def test_a_prior_fits_any_experiment(path: Path, experiment: str, tmp_path: Path
     assert asked.get("init_args", {}).items() <= recorded["init_args"].items()
 
 
-def test_the_recorded_memory_is_still_what_is_counted(tmp_path: Path) -> None:
+def test_the_recorded_memory_is_still_what_is_measured(tmp_path: Path) -> None:
     model = build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}").model.model
-    skip_initialization(model)
-    counted = step_memory(model, RandomStep(torch.device("cpu"), nullcontext), batch_size=1)
+    measured = step_memory(model, 1, nullcontext)
     recorded = RECORDED["digits"]["bytes_an_image"]
-    assert {mode: an_image for mode, (_, an_image) in counted.items()} == pytest.approx(recorded, rel=0.02)
+    assert {mode: an_image for mode, (_, an_image) in measured.items()} == pytest.approx(recorded, rel=0.02)
 
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=name_of)

@@ -1,0 +1,144 @@
+"""The command ``glow estimate`` and what it prints."""
+
+import tempfile
+from collections.abc import Container
+from datetime import timedelta
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from glow_app.bijections import Memory
+from glow_app.data.faces.source import USUAL_COUNT
+from glow_app.data.folder import split_layout
+from glow_app.data.listing import list_images
+from glow_app.data.splits import split_indices
+from glow_app.usage import UsageError
+from lightning_modules.arguments import configs_first, take_option
+from lightning_modules.cli import GlowCLI
+from lightning_modules.data import ImageDataModule
+from lightning_modules.density import DensityModule
+from lightning_modules.estimate.needs import Needs, estimate
+from lightning_modules.help import HELP
+from lightning_modules.likelihood import check_precision
+from lightning_modules.loading import loading_speed
+from lightning_modules.quiet import quiet
+from lightning_modules.run_folder import release_run_dir
+
+__all__ = ["EstimateCLI", "main"]
+
+
+class EstimateCLI(GlowCLI):
+    """Parses and builds what ``glow fit`` would run, without running it."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        return
+
+
+def main(command: str, arguments: list[str]) -> None:
+    """Print parameters, memory and time of ``glow fit`` with the same options.
+
+    Args:
+        command: "estimate".
+        arguments: The rest of the command line; ``--batch-size N`` is short for ``--data.batch_size N``.
+
+    Raises:
+        UsageError: If it is wrong, or the run is one on vectors.
+    """
+    quiet()
+    if {"-h", "--help"} & set(arguments):
+        print(HELP[command])
+        return
+    if take_option("--resume", arguments)[0] is not None:
+        raise UsageError(f"glow {command} takes a configuration, and no --resume")
+    batch_size, arguments = take_option("--batch-size", arguments)
+    if batch_size is not None:
+        arguments = [*arguments, f"--data.batch_size={batch_size}"]
+    with tempfile.TemporaryDirectory() as scratch:
+        cli = EstimateCLI(["fit", *configs_first(arguments), f"--run_dir={scratch}"], command=command)
+        release_run_dir(Path(scratch))
+        module, data, trainer = cli.model, cli.datamodule, cli.trainer
+        if not isinstance(module, DensityModule) or not isinstance(data, ImageDataModule):
+            raise UsageError(f"glow {command} is for runs on images; a density of vectors needs next to nothing")
+        check_precision(str(trainer.precision))
+        trainer.precision_plugin.convert_module(module)
+        size = data.hparams["batch_size"]
+        if size < 1:
+            raise UsageError(f"data.batch_size is {size}; expected at least 1")
+        num_images = _num_images(data)
+        if num_images is not None and size * trainer.world_size > num_images:
+            raise ValueError(f"data.batch_size is {size}, but there are {num_images} training images")
+        device = trainer.strategy.root_device
+        needs = estimate(module, size, device, trainer.precision_plugin.train_step_context)
+        _print(needs, size, f"{trainer.precision} on {device}", module.model.flow.memory)
+        _print_time(needs, size, trainer, num_images)
+        if num_images is not None and data.hparams["source"] not in ("folder", "faces"):
+            _print_loading(data, size / needs.step_seconds)
+
+
+def _num_images(data: ImageDataModule) -> int | None:
+    """Return about how many images are for training, without decoding those of a folder or rendering faces."""
+    source, root = data.hparams["source"], data.hparams["root"]
+    try:
+        if source == "folder" and root is not None:
+            listing = list_images(Path(root).expanduser())
+            parts = split_layout(listing)
+            return _to_train(data, len(parts.get("train", listing).files), parts)
+        if source == "faces":
+            return _to_train(data, data.hparams["count"] or USUAL_COUNT)
+        return data.num_images("train")
+    except (FileNotFoundError, ValueError) as error:
+        print(f"images               not there yet: {error}")
+        return None
+
+
+def _to_train(data: ImageDataModule, count: int, official: Container[str] = ()) -> int:
+    cut = {name: data.hparams[name] for name in ("seed", "validation_fraction", "test_fraction")}
+    return len(split_indices(count, "train", **cut, official=official)[: data.hparams["limit"]])
+
+
+def _print(needs: Needs, batch_size: int, where: str, chosen: Memory) -> None:
+    print(f"parameters           {needs.num_parameters:,}")
+    print(f"weights and such     {_size(needs.fixed_bytes)}: parameters, gradients, optimiser state, averages")
+    print(f"memory of a process  batch of {batch_size}, {where}")
+    for mode, (total, slope) in needs.memory.items():
+        mark = "  <- model.memory" if mode == chosen else ""
+        print(f"  {mode:<18} {_size(needs.fixed_bytes + total):>9}, {_size(slope):>9} an image{mark}")
+
+
+def _print_time(needs: Needs, batch_size: int, trainer: pl.Trainer, num_images: int | None) -> None:
+    seconds, epochs, most = needs.step_seconds, trainer.max_epochs, trainer.max_steps
+    rate = batch_size / seconds
+    speed = f"{rate:,.1f} images/s" if rate >= 1 else f"{1 / rate:,.1f} s an image"
+    print(f"a step               {seconds:.2f} s{'' if needs.is_timed else ' (from a part of it)'}, {speed}")
+    if num_images is None:
+        return
+    together = trainer.accumulate_grad_batches
+    batches = num_images // (batch_size * trainer.world_size)
+    steps = -(-batches // together)
+    processes = f" in {trainer.world_size} processes" if trainer.world_size > 1 else ""
+    accumulated = f" of {together} batches" if together > 1 else ""
+    epoch = timedelta(seconds=round(batches * seconds))
+    print(f"an epoch             {steps:,} steps{accumulated}{processes}, {epoch} without validation and saving")
+    if most > 0 and (epochs is None or epochs < 0 or most < epochs * steps):
+        print(f"the run              {most:,} steps, {timedelta(seconds=round(most * together * seconds))}")
+    elif epochs is not None and epochs > 0:
+        print(f"the run              {epochs:,} epochs, {epoch * epochs}")
+
+
+def _print_loading(data: ImageDataModule, training: float) -> None:
+    loading = loading_speed(data.train_dataloader())
+    if loading.images_per_second == float("inf"):
+        return  # one batch an epoch: nothing to compare
+    first = f"the first batch after {loading.first_batch:.1f} s" if loading.first_batch >= 0.1 else "at once"
+    speed = f"{loading.images_per_second:,.0f} images/s with data.num_workers {data.hparams['num_workers']}"
+    print(f"loading              {speed}, {first}")
+    if loading.images_per_second < training:
+        print("                     slower than the training: raise data.num_workers, or see glow data pack --help")
+
+
+def _size(num_bytes: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 999.5:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.2f} GB"
