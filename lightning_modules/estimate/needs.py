@@ -138,7 +138,7 @@ def _step_time(
 
 def _measured_images(model: ImageModel) -> int:
     _, height, width = model.flow.image_shape
-    return max(2, PIXELS // (height * width))
+    return max(4, PIXELS // (height * width))
 
 
 def _step(model: ImageModel, size: int, context: Context) -> None:
