@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import ProfilerActivity, profile
 
-from glow_app.bijections import Memory
 from glow_app.data import train_loader
+from glow_app.running import Memory
 from lightning_modules.optimizers import Muon
 
 Table = tuple[list[str], list[list[str]]]

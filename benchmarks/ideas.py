@@ -9,6 +9,7 @@ from glow_app.bijections import AffineCoupling, AffineMap, Bijection, Chain, Squ
 from glow_app.bijections.coupling import Coupling
 from glow_app.bijections.elementwise import ElementwiseMap
 from glow_app.nn import Conditioner, ConvConditioner, ZeroConv2d
+from glow_app.running.reversible import recompute
 
 __all__ = ["CheckerboardCoupling", "MapCoupling", "VariationalDequantisation", "WeightNormConditioner"]
 
@@ -66,11 +67,13 @@ class MapCoupling(Coupling):
     def _interpret(self, output: Tensor) -> tuple[Tensor, ...]:
         return (output.unflatten(1, (-1, self.function.num_parameters)).movedim(2, -1),)
 
-    def _change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+    def change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the function."""
         z_b, log_derivative = self.function.forward(x_b, theta[0])
         return z_b, log_derivative.flatten(1).sum(1)
 
-    def _change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+    def change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply its inverse."""
         x_b, log_derivative = self.function.inverse(z_b, theta[0])
         return x_b, log_derivative.flatten(1).sum(1)
 
@@ -86,8 +89,6 @@ class CheckerboardCoupling(AffineCoupling):
         RealNVP, Dinh et al. 2017, arXiv:1605.08803, section 3.4.
     """
 
-    retrace = Bijection.retrace  # a coupling's own is for halves of the channels
-
     def __init__(self, num_channels: int, conditioner: Conditioner, parity: int) -> None:
         super().__init__(num_channels, conditioner)
         self.parity = parity
@@ -95,13 +96,13 @@ class CheckerboardCoupling(AffineCoupling):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Change every second pixel."""
         passes, *theta = self._theta(x, context)
-        z, log_det = self._change(x, *theta)
+        z, log_det = self.change(x, *theta)
         return torch.where(passes, x, z), log_det
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Change every second pixel back."""
         passes, *theta = self._theta(z, context)
-        x, log_det = self._change_back(z, *theta)
+        x, log_det = self.change_back(z, *theta)
         return torch.where(passes, z, x), log_det
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -115,8 +116,12 @@ class CheckerboardCoupling(AffineCoupling):
 
     def _theta(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         passes = self._passes(x)
-        shift, less = self._condition(x * passes, context)
-        return passes, shift, less.masked_fill(passes, 0.0)
+        shift, scale_minus_one = self.parameters_of(x * passes, context)
+        return passes, shift, scale_minus_one.masked_fill(passes, 0.0)
+
+
+# A coupling's own is for halves of the channels.
+recompute.register(CheckerboardCoupling, recompute.dispatch(object))
 
 
 class Swap(Bijection):

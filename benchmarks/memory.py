@@ -15,10 +15,10 @@ from typing import get_args
 import torch
 from common import interleaved_medians, write_result, write_table
 
-from glow_app.bijections import Memory
 from glow_app.flows import Glow
 from glow_app.model import ImageModel
 from glow_app.peak_memory import peak_memory
+from glow_app.running import Memory
 
 MODES: tuple[Memory, ...] = get_args(Memory)
 
@@ -43,7 +43,7 @@ def measure(num_steps: int, arguments: argparse.Namespace) -> dict[str, dict[str
 
     found: dict[str, dict[str, float]] = {}
     for mode in MODES:
-        model.flow.memory = mode
+        model.run_levels(mode)
         model.zero_grad()
         found[mode] = {"bytes": peak_memory(run) - parameters, "parameter_bytes": parameters}
     optimizer = torch.optim.Adamax(model.parameters(), lr=0.0)
@@ -58,7 +58,7 @@ def timed(model: ImageModel, run: Callable[[], None], repeats: int) -> dict[str,
     """Return the median seconds of each mode, taken in turns."""
 
     def in_mode(mode: Memory) -> None:
-        model.flow.memory = mode
+        model.run_levels(mode)
         model.zero_grad()
         run()
 

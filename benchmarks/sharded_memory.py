@@ -16,10 +16,10 @@ from common import write_result, write_table
 from torch import Tensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from glow_app.bijections import Memory
 from glow_app.flows import Glow
 from glow_app.model import ImageModel
 from glow_app.peak_memory import peak_memory
+from glow_app.running import Memory
 from lightning_modules import sharding
 
 MODES: tuple[Memory, ...] = get_args(Memory)
@@ -56,7 +56,7 @@ def measure(world_size: int, arguments: argparse.Namespace) -> dict[str, float]:
     moments = [value for state in optimizer.state.values() for value in state.values()]
     found = {"fixed": 3.0 * weights + sum(tensor.numel() * tensor.element_size() for tensor in moments)}
     for mode in MODES:
-        model.flow.memory = mode
+        model.run_levels(mode)
         optimizer.zero_grad()
         found[mode] = peak_memory(run) - weights
     if world_size > 1:

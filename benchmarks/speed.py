@@ -19,10 +19,10 @@ from common import describe_machine, interleaved_medians, plot_ratios, write_res
 from peers import OURS, Architecture, GlowModel, add_peer_arguments, peers
 from torch import Tensor
 
-from glow_app.bijections import Memory
 from glow_app.flows.multiscale import level_shapes
 from glow_app.model import images_at_a_time
 from glow_app.peak_memory import peak_memory
+from glow_app.running import Memory
 
 Run = Callable[[], object]
 Build = Callable[[Architecture], GlowModel]
@@ -122,9 +122,9 @@ def training(
     model, images = initialized(build, a, batch_size, device)
     optimizer = model.optimizer(lr=1e-4)
     if compiled:
-        model.model.flow.compiled = True  # type: ignore[union-attr]
+        model.model.run_levels(compiled=True)  # type: ignore[operator, union-attr]
     if memory != "store":
-        model.model.flow.memory = memory  # type: ignore[union-attr]
+        model.model.run_levels(memory)  # type: ignore[operator, union-attr]
 
     def run() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
@@ -156,7 +156,7 @@ def bytes_of_a_step(
     """Return what forward and backward need at their peak beyond parameters and gradients."""
     model, images = initialized(build, a, batch_size, device)
     if memory != "store":
-        model.model.flow.memory = memory  # type: ignore[union-attr]
+        model.model.run_levels(memory)  # type: ignore[operator, union-attr]
 
     def run() -> None:
         model(images).mean().backward()

@@ -21,13 +21,13 @@ from speed import training
 from step_changes import BATCH_SIZE, CASES
 from torch.optim import Adam
 
-from glow_app.flows import fused, level
+from glow_app.running import fused
 
 # Where a function is found, its name there, and its row. What is in a row whose name begins as another's is taken off
 # that one.
 TIMED: list[tuple[Any, str, str]] = [
-    (level, "step_weights", "matrices, and weights in the conditioners' type, forward"),
-    (level, "step_pass", "couplings, forward"),
+    (fused, "step_weights", "matrices, and weights in the conditioners' type, forward"),
+    (fused, "step_pass", "couplings, forward"),
     (fused, "mix", "couplings, forward: pixelwise maps"),
     (fused, "condition", "couplings, forward: convolutions and ReLUs"),
     (fused._StepPass, "backward", "couplings and pixelwise maps, backward"),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import repeat
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from glow_app.likelihood import (
     quantise,
     to_uint8,
 )
+from glow_app.running import Memory, choose_runners, fold_flow
 from glow_app.seeding import image_generator
 
 __all__ = ["ImageModel", "images_at_a_time"]
@@ -54,6 +55,8 @@ class ImageModel(Density):
     def __init__(self, flow: Glow, num_bits: int = 8) -> None:
         super().__init__()
         self.flow = flow
+        self.run_levels()
+        self._folded: list[Glow] = []  # a list, so that it is no submodule
         self.num_bits = check_num_bits(num_bits)
         self._class_names: tuple[str, ...] = ()
         self._generation = GenerationSettings()
@@ -110,15 +113,20 @@ class ImageModel(Density):
         """The names of the classes, where they are known."""
         return {"classes": list(self.class_names)} if self.class_names else {}
 
-    def freeze(self) -> Self:
-        """Make the model quicker to use and impossible to train, and return it.
+    def run_levels(self, memory: Memory = "store", compiled: bool = False) -> None:
+        """Choose how training evaluates the levels; see :func:`~glow_app.running.choose_runners`."""
+        choose_runners(self.flow, memory, compiled)
+        self.memory, self.compiled = memory, compiled
 
-        What follows from the weights alone, such as inverse matrices, is worked out once, and not in each call; images
-        and figures stay what they are to the last bit. The weights must not be changed afterwards, except by loading or
-        moving them all, after which it has to be called again.
+    def freeze(self) -> Self:
+        """Make the model faster to use and impossible to train, and return it.
+
+        Quantities that depend on the weights alone, such as inverse matrices, are precomputed; images and figures stay
+        what they are to the last bit. The weights must not be changed afterwards, except by loading or moving all of
+        them, which ends it.
         """
         self.eval().requires_grad_(False)
-        self.flow.freeze()
+        self._folded = [fold_flow(self.flow)]
         return self
 
     def initialize(
@@ -202,7 +210,7 @@ class ImageModel(Density):
         return self._level_bits(self._dequantise(images, generator), labels)
 
     def _level_bits(self, y: Tensor, labels: Tensor | None) -> Tensor:
-        log_probs = self.flow.level_log_probs(y, self._context(y, labels))
+        log_probs = self._fastest_flow.level_log_probs(y, self._context(y, labels))
         sizes = torch.tensor([math.prod(shape) for shape in self.flow.latent_shapes]).to(log_probs)
         return self.num_bits * sizes / self.num_dims - log_probs / (self.num_dims * math.log(2))
 
@@ -221,7 +229,9 @@ class ImageModel(Density):
         """
         levels = quantise(images.to(self.device), self.num_bits)
         with full_precision(self.device):
-            return self.flow.encode(bin_centres(levels, self.num_bits, self.dtype), self._context(images, labels))
+            return self._fastest_flow.encode(
+                bin_centres(levels, self.num_bits, self.dtype), self._context(images, labels)
+            )
 
     @torch.no_grad()
     def decode(self, latents: Sequence[Tensor], labels: Tensor | None = None, context: Tensor | None = None) -> Tensor:
@@ -242,7 +252,7 @@ class ImageModel(Density):
         parts = zip(*(level.split(size) for level in latents), strict=True)
         contexts = repeat(None) if context is None else context.split(size)
         with full_precision(self.device):
-            images = torch.cat([self.flow.decode(part, one) for part, one in zip(parts, contexts, strict=False)])
+            images = torch.cat([self._fastest_flow.decode(part, c) for part, c in zip(parts, contexts, strict=False)])
         # As uint8 they would be black, as if that was what the model had drawn.
         if not images.isfinite().all():
             broken = int((~images.isfinite()).flatten(1).any(1).sum())
@@ -321,6 +331,18 @@ class ImageModel(Density):
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"temperature is {value}; expected a finite number from 0 (0.7 is usual)")
         return values
+
+    @property
+    def _fastest_flow(self) -> Glow:
+        return self._folded[0] if self._folded else self.flow
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self._folded = []
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+        self._folded = []
+        super()._load_from_state_dict(*arguments, **options)
 
     def _context(self, images: Tensor, labels: Tensor | None, guidance: float = 1.0) -> Tensor | None:
         if labels is not None and len(labels) != len(images):

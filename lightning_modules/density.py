@@ -1,7 +1,5 @@
 """The training module of images: an image model, an optimiser, a schedule."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,10 +9,11 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from glow_app.bijections import Memory
 from glow_app.checkpoint import CHECKPOINT_KEY
 from glow_app.flows import Glow
 from glow_app.model import ImageModel
+from glow_app.running import Memory
+from glow_app.running.compiled import check_compiler
 from lightning_modules.data import ImageDataModule
 from lightning_modules.likelihood import LikelihoodModule
 from lightning_modules.schedules import LinearWarmupCosine
@@ -35,7 +34,7 @@ class DensityModule(LikelihoodModule):
         seed: Of the dequantisation noise.
         num_draws: Dequantisation draws of ``validate`` and ``test``; 1 gives the number of the literature.
         memory: What is kept for the backward pass: "store" everything, "checkpoint" each step's input, or with
-            "reversible" nothing that grows with the number of steps; see :class:`~glow_app.bijections.ReversibleChain`.
+            "reversible" nothing that grows with the number of steps; see :func:`~glow_app.running.choose_runners`.
         compile: Whether ``torch.compile`` makes the code of the levels' training pass; takes a minute before the first
             step, and on a CPU a C++ compiler.
     Shape:
@@ -59,8 +58,7 @@ class DensityModule(LikelihoodModule):
         super().__init__(ImageModel(flow, num_bits), optimizer, lr_scheduler, seed)
         self.save_hyperparameters()
         self.num_draws = num_draws
-        flow.memory = memory
-        flow.compiled = compile
+        self.model.run_levels(memory, compile)
 
     def setup(self, stage: str) -> None:
         """Name the classes; refuse data that has others than the model, and a precision at which it would not invert.
@@ -70,8 +68,8 @@ class DensityModule(LikelihoodModule):
                 or the model shall be compiled and cannot be.
         """
         super().setup(stage)
-        if self.model.flow.compiled:
-            _check_compilation(self.model.flow.memory, self.device.type)
+        if self.model.compiled:
+            check_compiler(self.device)
         data, expected = getattr(self.trainer, "datamodule", None), self.model.flow.num_classes
         if stage != "fit" or expected is None or not isinstance(data, ImageDataModule):
             return
@@ -112,11 +110,3 @@ class DensityModule(LikelihoodModule):
         """Take the names of the classes from the checkpoint, where the data has not given them."""
         if not self.model.class_names:
             self.model.class_names = checkpoint[CHECKPOINT_KEY]["training"].get("classes", ())
-
-
-def _check_compilation(memory: Memory, device: str) -> None:
-    if memory != "store":
-        raise ValueError(f"model.compile: only with model.memory store, and it is {memory}; leave one of them out")
-    compiler = os.environ.get("CXX", "g++")
-    if device == "cpu" and shutil.which(compiler) is None:
-        raise ValueError(f"model.compile: there is no C++ compiler {compiler}; install it, or leave the option out")

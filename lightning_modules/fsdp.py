@@ -12,7 +12,9 @@ from torch import Tensor, nn, optim
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from glow_app.bijections import ContinuousFlow, ReversibleChain
+from glow_app.bijections import ContinuousFlow
+from glow_app.flows import MultiscaleFlow
+from glow_app.running import fall_back_together
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.sharding import Layout, is_sharded, parts_of, shard
 
@@ -51,9 +53,9 @@ class FullyShardedStrategy(DDPStrategy):
         divided = {id(part) for part, _ in parts_of(module)}
         names = [name for name, parameter in module.named_parameters() if id(parameter) in divided]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, names)
-        for level in module.modules():
-            if isinstance(level, ReversibleChain):
-                level.any_rank = partial(_any_rank, device=self.root_device)
+        for flow in module.modules():
+            if isinstance(flow, MultiscaleFlow):
+                fall_back_together(flow, partial(_any_rank, device=self.root_device))
         super().configure_ddp()
 
     def setup_optimizers(self, trainer: pl.Trainer) -> None:

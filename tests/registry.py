@@ -17,7 +17,6 @@ from glow_app.bijections import (
     ConditionalAffine,
     ContinuousFlow,
     DiagonalAffine,
-    FixedAffine,
     Inverse,
     InvertibleConv1x1,
     MaskedAutoregressive,
@@ -25,16 +24,16 @@ from glow_app.bijections import (
     Planar,
     Radial,
     Reshape,
-    ReversibleChain,
     SplineMap,
     Squeeze,
     Whitening,
 )
-from glow_app.flows import Glow
-from glow_app.flows.level import GlowLevel
+from glow_app.flows import Glow, Level, Runner
 from glow_app.model import ImageModel
 from glow_app.nn import Conditioner, ConvConditioner, ConvVelocity, GatedResidualConditioner, MLPVelocity, Velocity
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
+from glow_app.running.folded import FoldedAffine
+from glow_app.running.fused import run_fused
 
 HIDDEN = 6
 
@@ -130,6 +129,12 @@ def _step(channels: int, features: int = 0) -> Chain:
     return Chain(mixing, AffineCoupling(channels, _conv(channels, 2, features)))
 
 
+def _run_by(runner: Runner, *steps: Bijection) -> Level:
+    level = Level(Squeeze(), *steps)
+    level.runner = runner
+    return level
+
+
 def _dopri5(features: int = 0, adjoint: bool = False) -> ContinuousFlow:
     velocity = MLPVelocity(3, 5, context_features=features)
     return ContinuousFlow(velocity, atol=1e-8, rtol=1e-8, eval_atol=1e-8, eval_rtol=1e-8, adjoint=adjoint)
@@ -150,7 +155,7 @@ REGISTRY: dict[str, Case] = {
         lambda: PixelwiseChain(InvertibleConv1x1(3), ActNorm(3), InvertibleConv1x1(3), ActNorm(3)), (3, 2, 1)
     ),
     "Whitening": Case(lambda: Whitening(4), (4, 2, 3)),
-    "FixedAffine": Case(lambda: FixedAffine(perturb(InvertibleConv1x1(4).double())), (4, 1, 3)),
+    "FoldedAffine": Case(lambda: FoldedAffine(perturb(InvertibleConv1x1(4).double())), (4, 1, 3)),
     "AffineCoupling, conv": Case(lambda: AffineCoupling(4, _conv(4, 2)), (4, 2, 2)),
     "AffineCoupling, conv, context": Case(lambda: AffineCoupling(4, _conv(4, 2, 3)), (4, 2, 1), (3,)),
     "AffineCoupling, residual": Case(lambda: AffineCoupling(4, _residual(4, 2)), (4, 1, 2)),
@@ -247,9 +252,9 @@ REGISTRY: dict[str, Case] = {
     "Chain of one": Case(lambda: Chain(ActNorm(3)), (3, 2, 2)),
     "Glow step": Case(lambda: _step(4), (4, 2, 2)),
     "Glow step, context": Case(lambda: _step(4, 3), (4, 2, 1), (3,)),
-    "Reversible chain": Case(lambda: ReversibleChain(Squeeze(), _step(4)), (1, 2, 4)),
-    "Glow level, from one channel": Case(lambda: GlowLevel(Squeeze(), _step(4), _step(4)), (1, 2, 4)),
-    "Glow level, context": Case(lambda: GlowLevel(Squeeze(), _step(8, 3), _step(8)), (2, 2, 2), (3,)),
+    "Level, plain": Case(lambda: Level(Squeeze(), _step(4)), (1, 2, 4)),
+    "Level, fused, from one channel": Case(lambda: _run_by(run_fused, _step(4), _step(4)), (1, 2, 4)),
+    "Level, fused, context": Case(lambda: _run_by(run_fused, _step(8, 3), _step(8)), (2, 2, 2), (3,)),
     "Inverse of coupling": Case(lambda: Inverse(AffineCoupling(4, _conv(4, 2, 3))), (4, 2, 2), (3,)),
     "Inverse of a Glow step": Case(lambda: Inverse(_step(4)), (4, 2, 2)),
     "Inverse of squeeze": Case(lambda: Inverse(Squeeze()), (4, 2, 2), bad_latent_shape=(1, 3, 4)),

@@ -10,11 +10,12 @@ import torch
 from gpu_device import DEVICE, IS_CUDA, on_gpu
 from registry import REGISTRY, Case, random_images, tiny_model
 
-from glow_app.bijections import ActNorm, InvertibleConv1x1, Memory, PixelwiseChain, Whitening
+from glow_app.bijections import ActNorm, InvertibleConv1x1, PixelwiseChain, Whitening
 from glow_app.flows import Glow
 from glow_app.model import ImageModel
 from glow_app.nn import GatedResidualConditioner
 from glow_app.priors import CNFPrior, IAFPrior, MAFPrior, PlanarPrior
+from glow_app.running import Memory
 
 pytestmark = on_gpu
 MODELS: dict[str, dict[str, Any]] = {
@@ -116,7 +117,7 @@ def test_gradients_are_the_same_in_every_memory_mode(memory: Memory) -> None:
     images = random_images(8).to(DEVICE)
     gradients = []
     for mode in ("store", memory):
-        model.flow.memory = mode
+        model.run_levels(mode)
         model.zero_grad()
         model(images, generator=torch.Generator(DEVICE).manual_seed(0)).mean().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])

@@ -8,12 +8,11 @@ from glow_app.bijections.continuous import ContinuousFlow
 from glow_app.bijections.conv1x1 import InvertibleConv1x1
 from glow_app.bijections.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.bijections.elementwise import AffineMap, ElementwiseMap, SplineMap
-from glow_app.bijections.pixelwise import FixedAffine, PixelwiseAffine, PixelwiseChain
+from glow_app.bijections.pixelwise import PixelwiseAffine, PixelwiseChain
 from glow_app.bijections.planar import Planar
 from glow_app.bijections.precision import full_precision
 from glow_app.bijections.radial import Radial
 from glow_app.bijections.reshape import Reshape
-from glow_app.bijections.reversible import Memory, ReversibleChain
 from glow_app.bijections.solve_context import SolveRecord, held_noise, loose_solves, record_solves, without_log_det
 from glow_app.bijections.solves import SolverError
 from glow_app.bijections.squeeze import Squeeze
@@ -30,17 +29,14 @@ __all__ = [
     "ContinuousFlow",
     "DiagonalAffine",
     "ElementwiseMap",
-    "FixedAffine",
     "Inverse",
     "InvertibleConv1x1",
     "MaskedAutoregressive",
-    "Memory",
     "PixelwiseAffine",
     "PixelwiseChain",
     "Planar",
     "Radial",
     "Reshape",
-    "ReversibleChain",
     "SolveRecord",
     "SolverError",
     "SplineMap",

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 
 from glow_app.nn import DataDependentAffine
@@ -38,21 +37,6 @@ class Bijection(nn.Module, ABC):
         The default has nothing to initialise.
         """
         return self.forward(x, context)
-
-    def retrace(self, z: Tensor, context: Tensor | None = None) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Find the input of ``z`` and run it forward once more, for a backward pass without stored activations.
-
-        The default runs both directions; what they have in common a subclass may run once.
-
-        Returns:
-            The input's parts, which joined along the channels are ``x``, as leaves of a new graph; and z and the
-            log-determinant of ``forward(x, context)`` as the outputs of that graph.
-        """
-        with torch.no_grad():
-            x, _ = self.inverse(z, context)
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            return [x], *self.forward(x, context)
 
 
 class Chain(Bijection):

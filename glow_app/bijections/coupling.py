@@ -40,48 +40,38 @@ class Coupling(Bijection):
         """Return :math:`\\theta` from the conditioner's output, which is as wide as the data."""
 
     @abstractmethod
-    def _change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+    def change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return :math:`g(x_b)` and its log-determinant."""
 
     @abstractmethod
-    def _change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+    def change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return :math:`g^{-1}(z_b)` and its log-determinant."""
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Change the second half."""
-        x_a, x_b = self._halves(x)
-        z_b, log_det = self._change(x_b, *self._condition(x_a, context))
+        x_a, x_b = self.halves(x)
+        z_b, log_det = self.change(x_b, *self.parameters_of(x_a, context))
         return torch.cat([x_a, z_b], dim=1), log_det
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Change the second half back."""
-        z_a, z_b = self._halves(z)
-        x_b, log_det = self._change_back(z_b, *self._condition(z_a, context))
+        z_a, z_b = self.halves(z)
+        x_b, log_det = self.change_back(z_b, *self.parameters_of(z_a, context))
         return torch.cat([z_a, x_b], dim=1), log_det
-
-    def retrace(self, z: Tensor, context: Tensor | None = None) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Invert and run forward with one pass of the conditioner, since both directions see the same half."""
-        z_a, z_b = self._halves(z)
-        with torch.enable_grad():
-            x_a = z_a.detach().requires_grad_()
-            theta = self._condition(x_a, context)
-            with torch.no_grad():
-                x_b, _ = self._change_back(z_b, *theta)
-            x_b.requires_grad_()
-            changed, log_det = self._change(x_b, *theta)
-            return [x_a, x_b], torch.cat([x_a, changed], dim=1), log_det
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Initialise the conditioner on the first half of ``x`` and return ``forward(x, context)``."""
-        self.conditioner.initialize(self._halves(x)[0], context)
+        self.conditioner.initialize(self.halves(x)[0], context)
         return self.forward(x, context)
 
-    def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the half that passes through, and the half that changes."""
         require_image(type(self).__name__, x, self.num_channels)
         first, second = x.chunk(2, dim=1)
         return first, second
 
-    def _condition(self, x_a: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
+    def parameters_of(self, x_a: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
+        r"""Return :math:`\theta(x_a)`."""
         # The conditioner may run in bfloat16 under autocast; from here on everything is as wide as the data.
         output = self.conditioner(x_a, context)
         return self._interpret(output.to(x_a.dtype, memory_format=torch.contiguous_format))
@@ -106,11 +96,13 @@ class AdditiveCoupling(Coupling):
     def _interpret(self, output: Tensor) -> tuple[Tensor, ...]:
         return (output,)
 
-    def _change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+    def change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift."""
         (shift,) = theta
         return x_b + shift, x_b.new_zeros(x_b.shape[0])
 
-    def _change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+    def change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift back."""
         (shift,) = theta
         return z_b - shift, z_b.new_zeros(z_b.shape[0])
 
@@ -152,10 +144,12 @@ class AffineCoupling(Coupling):
         shift, raw = output.chunk(2, dim=1)
         return shift, (self.min_scale - 1.0) * torch.sigmoid(-2.0 - raw)
 
-    def _change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
-        shift, less = theta
-        return (x_b + shift) * (1.0 + less), less.log1p().flatten(1).sum(1)
+    def change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift, then scale."""
+        shift, scale_minus_one = theta
+        return (x_b + shift) * (1.0 + scale_minus_one), scale_minus_one.log1p().flatten(1).sum(1)
 
-    def _change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
-        shift, less = theta
-        return z_b / (1.0 + less) - shift, -less.log1p().flatten(1).sum(1)
+    def change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo the scale, then the shift."""
+        shift, scale_minus_one = theta
+        return z_b / (1.0 + scale_minus_one) - shift, -scale_minus_one.log1p().flatten(1).sum(1)

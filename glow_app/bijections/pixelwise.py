@@ -9,7 +9,7 @@ from glow_app.bijections.base import Bijection
 from glow_app.bijections.checks import require_image
 from glow_app.bijections.precision import full_precision
 
-__all__ = ["FixedAffine", "PixelwiseAffine", "PixelwiseChain", "mix"]
+__all__ = ["PixelwiseAffine", "PixelwiseChain", "mix"]
 
 
 class PixelwiseAffine(Bijection):
@@ -94,44 +94,6 @@ class PixelwiseChain(PixelwiseAffine):
 
     def _maps(self) -> list[PixelwiseAffine]:
         return list(self.bijections)  # type: ignore[arg-type]  # ModuleList forgets what it holds
-
-
-class FixedAffine(PixelwiseAffine):
-    r"""What a pixelwise map is now, as numbers that are trained no more: nothing is multiplied out or solved in a call.
-
-    Args:
-        bijection: The map; it may change later without a change here.
-    Shape:
-        x, z: (B, C, H, W); log_det: (B,), nats.
-    """
-
-    matrix: Tensor
-    offset: Tensor
-    log_abs_det: Tensor
-    inverse_matrix: Tensor
-    inverse_offset: Tensor
-
-    @torch.no_grad()
-    def __init__(self, bijection: PixelwiseAffine) -> None:
-        super().__init__(bijection.num_channels)
-        matrix, offset, log_abs_det = bijection.affine()
-        inverse_matrix, inverse_offset, _ = bijection.inverse_affine()
-        for name, value in (
-            ("matrix", matrix),
-            ("offset", offset),
-            ("log_abs_det", log_abs_det),
-            ("inverse_matrix", inverse_matrix),
-            ("inverse_offset", inverse_offset),
-        ):
-            self.register_buffer(name, value.clone())
-
-    def affine(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the numbers."""
-        return self.matrix, self.offset, self.log_abs_det
-
-    def inverse_affine(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the numbers of the inverse."""
-        return self.inverse_matrix, self.inverse_offset, -self.log_abs_det
 
 
 def mix(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:

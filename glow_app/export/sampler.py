@@ -1,16 +1,14 @@
 """A model that draws and does nothing else: what is exported as a program."""
 
-import copy
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from glow_app.bijections import ContinuousFlow, FixedAffine, Inverse, MaskedAutoregressive, PixelwiseAffine, Planar
+from glow_app.bijections import ContinuousFlow, Inverse, MaskedAutoregressive, Planar
 from glow_app.flows.glow import extrapolate
 from glow_app.likelihood import to_uint8
 from glow_app.model import ImageModel
-from glow_app.nn import ActNormConv2d, MaskedLinear, ZeroConv2d
+from glow_app.running import fold
 
 __all__ = ["MAX_STEPS", "Sampler"]
 
@@ -19,12 +17,11 @@ MAX_STEPS = 256
 
 
 class Sampler(nn.Module):
-    r"""The way from whitened latents to images, with all that follows from the weights alone worked out before.
+    r"""The way from whitened latents to images, with the weights folded (:func:`~glow_app.running.fold`).
 
     .. math:: z \mapsto \mathrm{uint8}(f^{-1}(z)), \qquad z_l = T_l\, \epsilon_l, \quad \epsilon_l \sim \mathcal N(0, I)
 
-    Actnorm and 1x1 convolution of a step are one matrix, which is inverted here and not in each call; the scales of the
-    conditioners' convolutions are multiplied into their weights. The images are those of
+    The images are those of
     :meth:`ImageModel.decode <glow_app.model.ImageModel.decode>`. No step depends on values, so that
     ``torch.export`` finds one graph for every input and batch size.
 
@@ -43,13 +40,11 @@ class Sampler(nn.Module):
     def __init__(self, model: ImageModel) -> None:
         super().__init__()
         _require_one_graph(model)
-        self.flow = copy.deepcopy(model.flow)
+        self.flow = fold(model.flow)
         self.num_bits = model.num_bits
         if model.flow.embedding is not None:
             self.register_buffer("mean", model.flow.embedding.weight.detach().mean(0))
-        self.flow.thaw()
-        _work_out(self.flow)
-        self.eval().requires_grad_(False)
+        self.eval()
 
     def forward(
         self, latents: Sequence[Tensor], labels: Tensor | None = None, guidance: Tensor | None = None
@@ -76,37 +71,3 @@ def _require_one_graph(model: ImageModel) -> None:
             f"{type(prior).__name__} draws in {num_steps} steps, and a graph holds at most {MAX_STEPS}; use glow "
             "sample, or train with fewer max_groups or an IAF prior"
         )
-
-
-@torch.no_grad()
-def _work_out(module: nn.Module) -> None:
-    """Replace the parts whose numbers follow from the weights alone by these numbers."""
-    for name, part in module.named_children():
-        if isinstance(part, PixelwiseAffine):
-            setattr(module, name, FixedAffine(part))
-        elif isinstance(part, (ActNormConv2d, ZeroConv2d)):
-            setattr(module, name, _plain_convolution(part))
-        elif isinstance(part, MaskedLinear):
-            setattr(module, name, _FixedLinear(part))
-        else:
-            _work_out(part)
-
-
-def _plain_convolution(part: ActNormConv2d | ZeroConv2d) -> nn.Conv2d:
-    weight, bias = part.weight_and_bias()
-    out_channels, in_channels, kernel_size, _ = weight.shape
-    plain = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, device="meta")
-    plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
-    return plain
-
-
-class _FixedLinear(nn.Linear):
-    """A masked layer with its mask in its weights."""
-
-    def __init__(self, part: MaskedLinear) -> None:
-        super().__init__(part.inputs.num_units, part.outputs.num_units, device="meta")
-        self.weight, self.bias = nn.Parameter(part.masked_weight()), nn.Parameter(part.bias)
-
-    def masked_weight(self) -> Tensor:
-        """Return the weights."""
-        return self.weight

@@ -1,6 +1,7 @@
 """Whole flows: images to whitened latents and back."""
 
 from glow_app.flows.glow import Glow
+from glow_app.flows.level import Level, Runner
 from glow_app.flows.multiscale import MultiscaleFlow
 
-__all__ = ["Glow", "MultiscaleFlow"]
+__all__ = ["Glow", "Level", "MultiscaleFlow", "Runner"]

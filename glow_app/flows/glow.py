@@ -18,7 +18,6 @@ from glow_app.bijections import (
     PixelwiseChain,
     Whitening,
 )
-from glow_app.flows.level import GlowLevel
 from glow_app.flows.multiscale import MultiscaleFlow, level_shapes
 from glow_app.nn import Conditioner, ConvConditioner
 from glow_app.parts import Part, describe_part
@@ -100,7 +99,6 @@ class Glow(MultiscaleFlow):
             ],
             split_priors=[ConditionalAffine(c // 2, c // 2 + features) for c, _, _ in shapes[:-1]],
             prior=prior(shapes[-1], features),
-            level=GlowLevel,
         )
         self.num_classes, self.hidden_channels = num_classes, hidden_channels
         self.embedding = nn.Embedding(num_classes, features) if num_classes is not None else None
@@ -125,29 +123,6 @@ class Glow(MultiscaleFlow):
             "conditioner": describe_part(conditioner),
             "prior": describe_part(cast(Part, self.prior)),
         }
-
-    @property
-    def compiled(self) -> bool:
-        """Whether ``torch.compile`` makes the code of the levels' training pass."""
-        return self._glow_levels()[0].compiled
-
-    @compiled.setter
-    def compiled(self, compiled: bool) -> None:
-        for level in self._glow_levels():
-            level.compiled = compiled
-
-    def freeze(self) -> None:
-        """Work out once what follows from the weights of the levels; see :meth:`GlowLevel.freeze`."""
-        for level in self._glow_levels():
-            level.freeze()
-
-    def thaw(self) -> None:
-        """Work it out in each call again."""
-        for level in self._glow_levels():
-            level.thaw()
-
-    def _glow_levels(self) -> list[GlowLevel]:
-        return list(self.levels)  # type: ignore[arg-type]  # ModuleList forgets what it holds
 
     def embed(self, labels: Tensor | None, guidance: float | Sequence[float] = 1.0) -> Tensor | None:
         r"""Return the context of ``labels``, (B, E), or None for an unconditional model, which ignores them.

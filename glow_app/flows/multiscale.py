@@ -6,7 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from glow_app.bijections import Bijection, Memory, ReversibleChain, Squeeze, without_log_det
+from glow_app.bijections import Bijection, Squeeze, without_log_det
+from glow_app.flows.level import Level
 from glow_app.likelihood import standard_normal_log_density
 
 __all__ = ["MultiscaleFlow", "level_shapes"]
@@ -53,7 +54,6 @@ class MultiscaleFlow(nn.Module):
         steps: The bijections of each level, on the shapes that :func:`level_shapes` gives.
         split_priors: One bijection a level but the last, on half its channels, given a context of (B, C/2 + E, H, W).
         prior: Bijection of the last latent onto N(0, I).
-        level: The chain that a level is, of a squeeze and its steps.
     Shape:
         x: (B, C, H, W), real; latents: a list of (B, C_l, H_l, W_l), see ``latent_shapes``; context: (B, E) or None;
         log_det, log_prob: (B,), nats.
@@ -69,7 +69,6 @@ class MultiscaleFlow(nn.Module):
         steps: Sequence[Sequence[Bijection]],
         split_priors: Sequence[Bijection],
         prior: Bijection,
-        level: type[ReversibleChain] = ReversibleChain,
     ) -> None:
         super().__init__()
         shapes = level_shapes(image_shape, len(steps))
@@ -77,19 +76,9 @@ class MultiscaleFlow(nn.Module):
         channels, height, width = image_shape
         self.image_shape = (channels, height, width)
         self.latent_shapes = [(c // 2, h, w) for c, h, w in shapes[:-1]] + shapes[-1:]
-        self.levels = nn.ModuleList(level(Squeeze(), *bijections) for bijections in steps)
+        self.levels = nn.ModuleList(Level(Squeeze(), *bijections) for bijections in steps)
         self.split_priors = nn.ModuleList(split_priors)
         self.prior = prior
-
-    @property
-    def memory(self) -> Memory:
-        """What the levels keep for the backward pass; see :class:`~glow_app.bijections.ReversibleChain`."""
-        return self._level(0).memory
-
-    @memory.setter
-    def memory(self, memory: Memory) -> None:
-        for index in range(len(self.levels)):
-            self._level(index).memory = memory
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Map images to latents; return ``(latents, log_det)``."""
@@ -105,13 +94,14 @@ class MultiscaleFlow(nn.Module):
         """Map latents to images; return ``(x, log_det)``, the log-determinant of this direction."""
         self._check_latents(latents)
         x, log_det = self.prior.inverse(latents[-1], context)
-        for level in reversed(range(len(self.levels))):
-            x, term = self._level(level).inverse(x, context)
+        for index, level in reversed(list(enumerate(self.levels))):
+            assert isinstance(level, Level)
+            x, term = level.inverse(x, context)
             log_det = log_det + term
-            if level > 0:
-                split_prior = self.split_priors[level - 1]
+            if index > 0:
+                split_prior = self.split_priors[index - 1]
                 assert isinstance(split_prior, Bijection)
-                half, term = split_prior.inverse(latents[level - 1], _join(x, context))
+                half, term = split_prior.inverse(latents[index - 1], _join(x, context))
                 log_det = log_det + term
                 x = torch.cat([x, half], dim=1)
         return x, log_det
@@ -161,11 +151,6 @@ class MultiscaleFlow(nn.Module):
             latents.append(latent)
             log_dets.append(log_det + term)
         return latents, log_dets
-
-    def _level(self, index: int) -> ReversibleChain:
-        level = self.levels[index]
-        assert isinstance(level, ReversibleChain)
-        return level
 
     def _check_latents(self, latents: Sequence[Tensor]) -> None:
         found = [tuple(latent.shape[1:]) for latent in latents]

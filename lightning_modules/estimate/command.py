@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from glow_app.bijections import Memory
 from glow_app.data.faces.source import USUAL_COUNT
 from glow_app.data.folder import split_layout
 from glow_app.data.listing import list_images
 from glow_app.data.splits import split_indices
+from glow_app.running import Memory
 from glow_app.usage import UsageError
 from lightning_modules.arguments import configs_first, take_option
 from lightning_modules.cli import GlowCLI
@@ -69,7 +69,7 @@ def main(command: str, arguments: list[str]) -> None:
             raise ValueError(f"data.batch_size is {size}, but there are {num_images} training images")
         device = trainer.strategy.root_device
         needs = estimate(module, size, device, trainer.precision_plugin.train_step_context)
-        _print(needs, size, f"{trainer.precision} on {device}", module.model.flow.memory)
+        _print(needs, size, f"{trainer.precision} on {device}", module.model.memory)
         _print_time(needs, size, trainer, num_images)
         if num_images is not None and data.hparams["source"] not in ("folder", "faces"):
             _print_loading(data, size / needs.step_seconds)

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from glow_app.flows import Glow
+from glow_app.flows import Level
+from glow_app.model import ImageModel
 
 __all__ = ["at_full_depth"]
 
@@ -13,29 +14,30 @@ __all__ = ["at_full_depth"]
 SHALLOW, DEEP = 4, 8
 
 
-def at_full_depth(flow: Glow, measure: Callable[[], float]) -> float:
+def at_full_depth(model: ImageModel, measure: Callable[[], float]) -> float:
     """Return a figure that grows linearly with the steps, from calls of ``measure`` while each level has only a few."""
-    depths = [len(level.bijections) - 1 for level in flow.levels]  # type: ignore[arg-type]
+    depths = [len(level.bijections) - 1 for level in model.flow.levels]  # type: ignore[arg-type]
 
     def work(most: int) -> float:
         # The next level has a quarter of the pixels.
         return sum(min(depth, most) / 4**number for number, depth in enumerate(depths))
 
-    with _at_most(flow, SHALLOW):
+    with _at_most(model, SHALLOW):
         shallow = measure()
     if max(depths) <= SHALLOW:
         return shallow
-    with _at_most(flow, DEEP):
+    with _at_most(model, DEEP):
         deep = measure()
     return deep + max(0.0, deep - shallow) * (work(max(depths)) - work(DEEP)) / (work(DEEP) - work(SHALLOW))
 
 
 @contextmanager
-def _at_most(flow: Glow, num_steps: int) -> Iterator[None]:
+def _at_most(model: ImageModel, num_steps: int) -> Iterator[None]:
     """Leave the flow the squeeze and the first steps of each level."""
-    levels, memory = flow.levels, flow.memory
-    flow.levels = nn.ModuleList(type(level)(*list(level.bijections)[: 1 + num_steps]) for level in levels)  # type: ignore[arg-type]
-    flow.memory = memory
+    flow = model.flow
+    levels = flow.levels
+    flow.levels = nn.ModuleList(Level(*list(level.bijections)[: 1 + num_steps]) for level in levels)  # type: ignore[arg-type]
+    model.run_levels(model.memory, model.compiled)
     try:
         yield
     finally:

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from glow_app.bijections import Memory
 from glow_app.model import ImageModel
 from glow_app.nn import DataDependentAffine
 from glow_app.peak_memory import peak_memory
+from glow_app.running import Memory
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate.depth import at_full_depth
 
@@ -63,7 +63,7 @@ def estimate(module: DensityModule, batch_size: int, device: torch.device, conte
     memory = step_memory(model, batch_size, context)
     fixed = 3 * sum(parameter.nbytes for parameter in model.parameters()) + _state_bytes(module.optimizer, model)
     room = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else ROOM
-    fits = fixed + memory[model.flow.memory][0] < room
+    fits = fixed + memory[model.memory][0] < room
     seconds, is_timed = _step_time(module.to(device).model, module.optimizer, batch_size, context, fits)
     return Needs(sum(parameter.numel() for parameter in model.parameters()), fixed, memory, seconds, is_timed)
 
@@ -76,7 +76,7 @@ def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Me
         batch_size: Images per step; large batches are extrapolated, not run.
         context: Of the precision.
     """
-    flow, chosen, many = model.flow, model.flow.memory, _measured_images(model)
+    chosen, many = (model.memory, model.compiled), _measured_images(model)
 
     def peak(size: int) -> float:
         def measure() -> int:
@@ -84,7 +84,7 @@ def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Me
                 parameter.grad = torch.zeros_like(parameter)  # there from the start, as when batches are accumulated
             return peak_memory(lambda: _step(model, size, context), model.device)
 
-        return at_full_depth(flow, measure)
+        return at_full_depth(model, measure)
 
     for module in model.modules():
         if isinstance(module, DataDependentAffine):
@@ -92,12 +92,12 @@ def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Me
     peak(1)  # the first step of a process allocates what no later step does
     memory: dict[Memory, tuple[int, int]] = {}
     for mode in get_args(Memory):
-        flow.memory = mode
+        model.run_levels(mode)
         low, high = peak(many // 2), peak(many)
         slope = (high - low) / (many - many // 2)
         total = peak(batch_size) if batch_size < many else high + (batch_size - many) * slope
         memory[mode] = round(total), round(slope)
-    flow.memory = chosen
+    model.run_levels(*chosen)
     model.zero_grad()
     return memory
 
@@ -130,7 +130,7 @@ def _step_time(
         model.zero_grad()
         return total
 
-    extrapolated = at_full_depth(model.flow, lambda: seconds(min(batch_size, _measured_images(model))))
+    extrapolated = at_full_depth(model, lambda: seconds(min(batch_size, _measured_images(model))))
     if not fits or extrapolated > PATIENCE:
         return extrapolated, False
     return seconds(batch_size), True

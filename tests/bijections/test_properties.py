@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 import glow_app.priors
 from glow_app.bijections import Bijection
+from glow_app.running.reversible import recompute
 
 Map = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
@@ -180,14 +181,14 @@ def test_the_inverse_is_differentiable_too(case: Case) -> None:
     assert torch.autograd.gradcheck(lambda values: bijection.inverse(values, context), (z,), fast_mode=True)
 
 
-def test_retracing_gives_the_input_and_its_gradients(case: Case) -> None:
+def test_recomputing_gives_the_input_and_its_gradients(case: Case) -> None:
     bijection, x, context = case.build(batch_size=2)
     inputs = [x.requires_grad_(), *([] if context is None else [context.requires_grad_()]), *bijection.parameters()]
     z, log_det = bijection(x, context)
     weights = torch.randn(z.shape, generator=torch.Generator().manual_seed(1), dtype=z.dtype)
     expected = torch.autograd.grad((weights * z).sum() + log_det.sum(), inputs, allow_unused=True)
     with torch.no_grad():  # as in a backward pass
-        parts, z_again, log_det_again = bijection.retrace(z.detach(), context)
+        parts, z_again, log_det_again = recompute(bijection, z.detach(), context)
     torch.testing.assert_close(torch.cat(parts, dim=1).detach(), x.detach(), rtol=0, atol=case.tolerance)
     torch.testing.assert_close(z_again, z, rtol=0, atol=case.tolerance)
     torch.testing.assert_close(log_det_again, log_det, rtol=0, atol=case.tolerance)
@@ -215,7 +216,7 @@ def test_the_registry_holds_every_bijection() -> None:
     assert glow_app.priors.__all__, "importing the priors defines their classes"
     registered = {type(module) for case in REGISTRY.values() for module in case.constructor().modules()}
     missing = {cls.__qualname__ for cls in concrete_subclasses(Bijection)} - {cls.__qualname__ for cls in registered}
-    assert not missing
+    assert missing == {"FoldedStep"}, "which has no gradients: tests/running/test_folded.py"
 
 
 def test_the_registry_is_as_small_as_it_says() -> None:

@@ -14,8 +14,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from glow_app.bijections import Memory
 from glow_app.flows import Glow
+from glow_app.running import Memory
 from lightning_modules.callbacks import EMA, InitializeActNorm, NonFiniteGuard
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule

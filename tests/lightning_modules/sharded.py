@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Callback
 from ranks import NUM_STEPS, PoisonsOneRank, train
 from several_ranks import distance
 
-from glow_app.bijections import Memory, reversible
+from glow_app.running import Memory, reversible
 from lightning_modules.callbacks import EMA
 from lightning_modules.callbacks.rollback import roll_back
 from lightning_modules.fsdp import FullyShardedStrategy

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from glow_app.bijections import Memory
 from glow_app.cli import main
 from glow_app.data import ImageSet, train_loader
 from glow_app.flows import Glow
 from glow_app.model import ImageModel
 from glow_app.peak_memory import peak_memory
 from glow_app.priors import CNFPrior
+from glow_app.running import Memory
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate import estimate, step_memory
 from lightning_modules.loading import Loading, loading_speed
@@ -35,7 +35,7 @@ def module_of(num_steps: int | list[int]) -> DensityModule:
 
 def measured(module: DensityModule, memory: Memory, batch_size: int) -> int:
     """Return the peak of a step of the whole batch, with all gradients there."""
-    module.model.flow.memory = memory
+    module.model.run_levels(memory)
     images = torch.randint(0, 256, (batch_size, 1, 16, 16), dtype=torch.uint8)
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -99,9 +99,9 @@ def test_what_the_optimiser_keeps_is_counted(optimizer: type[torch.optim.Optimiz
 
 def test_reversible_does_not_grow_with_the_steps_and_leaves_the_mode() -> None:
     module = module_of(2)
-    module.model.flow.memory = "checkpoint"
+    module.model.run_levels("checkpoint")
     shallow = step_memory(module.model, 200, nullcontext)
-    assert module.model.flow.memory == "checkpoint"
+    assert module.model.memory == "checkpoint"
     deep = step_memory(module_of(24).model, 200, nullcontext)
     assert deep["store"][1] > 7 * shallow["store"][1]
     assert deep["reversible"][1] < 1.5 * shallow["reversible"][1]
@@ -121,7 +121,7 @@ def test_a_long_or_large_step_is_not_run(
     monkeypatch.setattr("lightning_modules.estimate.needs.PATIENCE", patience)
     monkeypatch.setattr("lightning_modules.estimate.needs.ROOM", room)
     module = module_of(9)
-    module.model.flow.memory = memory
+    module.model.run_levels(memory)
     weights = [parameter.clone() for parameter in module.parameters()]
     levels = list(module.model.flow.levels)
     ran: list[tuple[int, int]] = []
@@ -133,7 +133,7 @@ def test_a_long_or_large_step_is_not_run(
     assert needs.is_timed == is_run
     assert needs.step_seconds > 0
     assert set(ran) == {*product((4, 8), (1, 80, 160)), *([(9, 200)] if is_run else [])}, "40,960 pixels, 4 or 8 steps"
-    assert module.model.flow.memory == memory
+    assert module.model.memory == memory
     assert list(module.model.flow.levels) == levels
     assert all(parameter.grad is None for parameter in module.parameters())
     assert all(map(torch.equal, module.parameters(), weights)), "nothing is learnt"

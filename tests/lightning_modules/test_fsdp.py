@@ -18,12 +18,12 @@ from sharded import OPTIONS, RUNS
 from tiny_training import state_of, tiny_data, tiny_module, tiny_trainer
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from glow_app.bijections import Memory
 from glow_app.checkpoint import load_model, read_checkpoint
 from glow_app.flows import Glow
 from glow_app.model import ImageModel
 from glow_app.peak_memory import peak_memory
 from glow_app.priors import CNFPrior
+from glow_app.running import Memory
 from lightning_modules import sharding
 from lightning_modules.callbacks import EMA, NonFiniteGuard
 from lightning_modules.density import DensityModule
@@ -179,7 +179,7 @@ def test_gathered_weights_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
         model.initialize(images)
         sharding.shard(model, torch.device("cpu"))
         for memory, found in peaks.items():
-            model.flow.memory = memory
+            model.run_levels(memory)
             model.zero_grad()
             peak = peak_memory(lambda model=model: model(images).mean().backward())  # type: ignore[misc]
             found.append(peak - sum(p.numel() * p.element_size() for p in model.parameters()))

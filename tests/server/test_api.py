@@ -16,9 +16,9 @@ from urllib.parse import unquote
 import httpx
 import pytest
 import torch
+from app_client import as_base64, error_of, from_base64, running, wait_until
 from PIL import Image
 from registry import random_images, tiny_model
-from running import as_base64, error_of, from_base64, running, wait_until
 from test_pictures import scans
 from test_worker import Held
 from torch import Tensor

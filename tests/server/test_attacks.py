@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from app_client import as_base64
 from PIL import Image
 from registry import tiny_model
-from running import as_base64
 from serving_process import served
 from test_pictures import JPEG, png, scans, text_bomb
 

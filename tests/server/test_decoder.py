@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from app_client import as_base64
 from PIL import Image
 from registry import random_images, tiny_model
-from running import as_base64
 from test_pictures import png, saved, scans
 
 from glow_app.server import Limits

@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
+from app_client import error_of, running, wait_until
 from registry import tiny_model
-from running import error_of, running, wait_until
 from test_worker import Held
 
 from glow_app.server import Limits, create_app, protocol

@@ -6,9 +6,9 @@ import hypothesis
 import pytest
 import schemathesis
 import torch
+from app_client import as_base64, running
 from hypothesis import HealthCheck
 from registry import random_images, tiny_model
-from running import as_base64, running
 from schemathesis import GenerationMode
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import positive_data_acceptance

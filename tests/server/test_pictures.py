@@ -5,8 +5,8 @@ import struct
 import zlib
 
 import pytest
+from app_client import as_base64
 from PIL import Image
-from running import as_base64
 
 from glow_app.server.decoder_process import decode
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import httpx
 import pytest
+from app_client import as_base64, error_of, wait_until
 from PIL import Image
 from registry import random_images, tiny_model
-from running import as_base64, error_of, wait_until
 from serving_process import served, started
 from test_gate import HEAD
 from test_pictures import scans

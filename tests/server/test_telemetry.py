@@ -5,8 +5,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from app_client import wait_until
 from registry import tiny_model
-from running import wait_until
 from serving_process import served
 
 from glow_app.pretrained import save_pretrained

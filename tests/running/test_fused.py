@@ -1,8 +1,8 @@
 """The fused training pass of a level is that of its bijections."""
 
-import copy
 import shutil
 from collections.abc import Callable
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -19,12 +19,10 @@ from glow_app.bijections import (
     InvertibleConv1x1,
     PixelwiseChain,
     Squeeze,
-    without_log_det,
 )
-from glow_app.flows import fused, level
-from glow_app.flows.frozen import FrozenStep
-from glow_app.flows.level import GlowLevel
+from glow_app.flows import Level
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
+from glow_app.running import choose_runners, fused
 
 
 class Backwards(AffineCoupling):
@@ -46,16 +44,17 @@ def step(
     return Chain(mixing, coupling(8, network(4, outputs, width, features)))
 
 
-def built(*steps: Bijection, dtype: torch.dtype = torch.float64) -> tuple[GlowLevel, Tensor, Tensor]:
+def built(*steps: Bijection, dtype: torch.dtype = torch.float64) -> tuple[Level, Tensor, Tensor]:
     torch.manual_seed(0)
-    chain = GlowLevel(Squeeze(), *steps)
+    chain = Level(Squeeze(), *steps)
     x, context = torch.randn(3, 2, 6, 4), torch.randn(3, 5)
     chain.initialize(x, context)
     perturb(chain, seed=1, size=0.03)
+    choose_runners(SimpleNamespace(levels=[chain]))  # type: ignore[arg-type]
     return chain.to(dtype), x.to(dtype), context.to(dtype)
 
 
-def found(run: Callable[..., tuple[Tensor, Tensor]], chain: GlowLevel, x: Tensor, context: Tensor) -> list[Tensor]:
+def found(run: Callable[..., tuple[Tensor, Tensor]], chain: Level, x: Tensor, context: Tensor) -> list[Tensor]:
     """Return outputs and all gradients of a function of them."""
     inputs = [x.clone().requires_grad_(), context.clone().requires_grad_()]
     z, log_det = run(*inputs)
@@ -69,7 +68,7 @@ def found(run: Callable[..., tuple[Tensor, Tensor]], chain: GlowLevel, x: Tensor
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
 def test_values_and_gradients_are_those_of_the_bijections(features: int, dtype: torch.dtype, tolerance: float) -> None:
     chain, x, context = built(step(features), step(features), step(), dtype=dtype)
-    with patch.object(level, "step_pass", wraps=fused.step_pass) as used:
+    with patch.object(fused, "step_pass", wraps=fused.step_pass) as used:
         one = found(chain, chain, x, context)
     assert used.call_count == 3
     other = found(lambda *inputs: Chain.forward(chain, *inputs), chain, x, context)
@@ -115,40 +114,11 @@ def test_under_autocast_only_conditioners_are_narrow() -> None:
 )
 def test_other_steps_run_as_they_are(other: Callable[[], Bijection]) -> None:
     chain, x, context = built(step(), other())
-    with patch.object(level, "step_pass", wraps=fused.step_pass) as used:
+    with patch.object(fused, "step_pass", wraps=fused.step_pass) as used:
         one = found(chain, chain, x, context)
     assert used.call_count == 0
     other_way = found(lambda *inputs: Chain.forward(chain, *inputs), chain, x, context)
     assert all(torch.equal(tensor, expected) for tensor, expected in zip(one, other_way, strict=True))
-
-
-@pytest.mark.parametrize("features", [0, 5])
-@pytest.mark.parametrize("autocast", [False, True])
-def test_a_frozen_level_is_the_same_to_the_last_bit(features: int, autocast: bool) -> None:
-    chain, x, context = built(step(features), step(), dtype=torch.float32)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        expected = [*chain(x, context), *chain.inverse(chain(x, context)[0], context)]
-        chain.freeze()
-        with patch.object(FrozenStep, "forward", autospec=True, side_effect=FrozenStep.forward) as used:
-            frozen = [*chain(x, context), *chain.inverse(chain(x, context)[0], context)]
-        assert used.call_count == 4
-        with without_log_det():
-            assert torch.equal(chain(x, context)[0], expected[0])
-    assert all(torch.equal(one, other) for one, other in zip(frozen, expected, strict=True))
-
-
-def test_a_frozen_level_thaws_when_its_weights_are_loaded_or_moved() -> None:
-    chain, x, _ = built(step(), dtype=torch.float32)
-    other = copy.deepcopy(chain)
-    perturb(other, seed=2, size=0.05)
-    with torch.no_grad():
-        expected = other(x)[0]
-        chain.freeze()
-        chain.load_state_dict(other.state_dict())
-        assert torch.equal(chain(x)[0], expected)
-        chain.freeze()
-        assert chain.double()(x.double())[0].dtype == torch.float64
-    assert chain(x.double())[0].requires_grad
 
 
 @pytest.mark.slow
@@ -156,6 +126,6 @@ def test_a_frozen_level_thaws_when_its_weights_are_loaded_or_moved() -> None:
 def test_compiled_steps_are_the_same() -> None:
     chain, x, context = built(step(5), dtype=torch.float32)
     expected = found(chain, chain, x, context)
-    chain.compiled = True
+    choose_runners(SimpleNamespace(levels=[chain]), compiled=True)  # type: ignore[arg-type]
     for tensor, other in zip(found(chain, chain, x, context), expected, strict=True):
         assert float((tensor - other).norm()) <= 1e-4 * float(other.norm())

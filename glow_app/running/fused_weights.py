@@ -1,4 +1,4 @@
-"""The weights that Glow's steps compute with in training, worked out for all steps of a level at once."""
+"""The weights of the fused training pass, computed for all steps of a level at once."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from glow_app.bijections import ActNorm, AffineCoupling, InvertibleConv1x1, PixelwiseChain, full_precision
+from glow_app.bijections import ActNorm, AffineCoupling, InvertibleConv1x1, full_precision
 from glow_app.bijections.conv1x1 import lu_product
 from glow_app.bijections.precision import conditioner_dtype
 from glow_app.nn import ConvConditioner
@@ -19,7 +19,6 @@ __all__ = ["StepParts", "StepWeights", "step_weights"]
 class StepParts(NamedTuple):
     """The parts of a step that the fused pass knows."""
 
-    chain: PixelwiseChain
     norm: ActNorm
     mixing: InvertibleConv1x1
     coupling: AffineCoupling
@@ -27,7 +26,7 @@ class StepParts(NamedTuple):
 
 
 class StepWeights(NamedTuple):
-    """What a step computes with.
+    """The weights of one step.
 
     Args:
         matrix: Of actnorm and 1x1 convolution together, (C, C).
@@ -45,13 +44,13 @@ class StepWeights(NamedTuple):
 
 
 def step_weights(steps: Sequence[StepParts], x: Tensor, context: Tensor | None) -> list[StepWeights]:
-    r"""Return the weights of steps of one shape, worked out together.
+    r"""Return the weights of steps of one shape.
 
     .. math:: A = W\,\mathrm{diag}(e^s), \qquad c = A b, \qquad w' = w\, e^{g s'}, \qquad b' = b\, e^{g s'}
 
     Args:
         steps: With the same number of channels, and conditioners of one width.
-        x: What they will see; the autocast state says in which type its conditioners run.
+        x: Their input; the autocast state decides the dtype of the conditioners.
         context: (B, E) or None.
     """
     dtype = conditioner_dtype(x)
@@ -74,14 +73,14 @@ def step_weights(steps: Sequence[StepParts], x: Tensor, context: Tensor | None) 
 
 def _convolutions(conditioners: Sequence[ConvConditioner], dtype: torch.dtype) -> list[list[Tensor]]:
     """Return weight, bias, weight, bias, ... of each conditioner's convolutions."""
-    found: list[list[Tensor]] = [[] for _ in conditioners]
-    for layers in zip(*[(one.first, one.second, one.last) for one in conditioners], strict=True):
+    convolutions: list[list[Tensor]] = [[] for _ in conditioners]
+    for layers in zip(*[(net.first, net.second, net.last) for net in conditioners], strict=True):
         weights, biases, log_scales = zip(*[layer.weight_bias_and_log_scale() for layer in layers], strict=True)
         scales = (layers[0].gain * torch.stack(log_scales)).exp()
         shifted = (torch.stack(biases) * scales).to(dtype).unbind()
-        for one, weight, bias in zip(found, _Scaled.apply(scales, dtype, *weights), shifted, strict=True):
-            one += weight, bias
-    return found
+        for tensors, weight, bias in zip(convolutions, _Scaled.apply(scales, dtype, *weights), shifted, strict=True):
+            tensors += weight, bias
+    return convolutions
 
 
 class _Scaled(Function):
@@ -109,6 +108,6 @@ def _cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
     tensors = tuple(tensors)
     if tensors[0].dtype == dtype:
         return tensors
-    found = tuple(torch.empty_like(tensor, dtype=dtype) for tensor in tensors)
-    torch._foreach_copy_(found, tensors)
-    return found
+    copies = tuple(torch.empty_like(tensor, dtype=dtype) for tensor in tensors)
+    torch._foreach_copy_(copies, tensors)
+    return copies

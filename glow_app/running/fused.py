@@ -1,9 +1,9 @@
-"""The training pass of Glow's steps as few large operations, and one node of the graph a step.
+"""A level whose training pass is few large operations, with one node of the graph per step.
 
-At the widths that a CPU trains, the many small operations around the convolutions, each a node of the graph with a
-backward pass of its own, take longer than the convolutions. What is here does the same arithmetic:
-:func:`~glow_app.flows.weights.step_weights` works out the weights of all steps of a level at once, :func:`step_pass` is
-what one step does to images.
+At the widths that are trained on a CPU, the many small operations around the convolutions, each a node of the graph
+with a backward pass of its own, take longer than the convolutions. The arithmetic is the same:
+:func:`~glow_app.running.fused_weights.step_weights` computes the weights of all steps of a level at once, and
+:func:`step_pass` applies one step to images.
 """
 
 from collections.abc import Sequence
@@ -11,28 +11,76 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from glow_app.bijections import full_precision
+from glow_app.bijections import ActNorm, AffineCoupling, Chain, InvertibleConv1x1, PixelwiseChain, full_precision
+from glow_app.bijections.checks import require_image
 from glow_app.bijections.pixelwise import mix
-from glow_app.flows.weights import StepWeights
+from glow_app.nn import ConvConditioner
+from glow_app.running.fused_weights import StepParts, StepWeights, step_weights
 
-__all__ = ["condition", "shift_and_less", "step_pass"]
+__all__ = ["condition", "run_fused", "shift_and_scale_minus_one", "step_pass"]
+
+
+def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Apply the bijections first to last, the steps at the end of the chain fused.
+
+    The steps are fused if each is actnorm, 1x1 convolution and affine coupling with the paper's conditioner, all of one
+    width; otherwise every bijection runs by itself. Hooks of fused bijections are not called.
+
+    Raises:
+        ValueError: If the input of the steps has other channels.
+    """
+    steps = _steps(chain)
+    if not steps:
+        return Chain.forward(chain, x, context)
+    log_det = x.new_zeros(x.shape[0])
+    for bijection in chain.bijections[: -len(steps)]:
+        x, term = bijection(x, context)
+        log_det = log_det + term
+    require_image(type(chain).__name__, x, steps[0].norm.num_channels)
+    weights = step_weights(steps, x, context)
+    num_pixels = x.shape[2:].numel()
+    for step, of_step in zip(steps, weights, strict=True):
+        x, term = step_pass(x, of_step, step.coupling.min_scale)
+        log_det = log_det + term
+    return x, log_det + num_pixels * torch.stack([of_step.log_abs_det for of_step in weights]).sum()
+
+
+def _steps(chain: Chain) -> list[StepParts]:
+    """Return the parts of the steps, or none if one of them is of another kind or width."""
+    parts = [_parts(bijection) for bijection in chain.bijections]
+    steps = [step for step in parts if step is not None]
+    num_widths = len({len(step.conditioner.second.weight) for step in steps})
+    return steps if num_widths == 1 and parts[-len(steps) :] == steps else []
+
+
+def _parts(step: nn.Module) -> StepParts | None:
+    """Return the parts of a step, if it can be fused."""
+    if not isinstance(step, Chain) or len(step.bijections) != 2:
+        return None
+    mixing, coupling = step.bijections
+    if not isinstance(mixing, PixelwiseChain) or type(coupling) is not AffineCoupling:
+        return None
+    conditioner, parts = coupling.conditioner, list(mixing.bijections)
+    if type(conditioner) is not ConvConditioner or [type(part) for part in parts] != [ActNorm, InvertibleConv1x1]:
+        return None
+    return StepParts(*parts, coupling, conditioner)  # type: ignore[call-arg, arg-type]
 
 
 def step_pass(x: Tensor, weights: StepWeights, min_scale: float) -> tuple[Tensor, Tensor]:
-    r"""Return what a step makes of images, and the log-determinant of its coupling, (B,).
+    r"""Return the output of a step, and the log-determinant of its coupling, (B,).
 
     .. math:: y = A x + c, \qquad (t, r) = \theta(y_a), \qquad s = \varepsilon + (1 - \varepsilon)\,\sigma(r + 2),
               \qquad z = (y_a,\ (y_b + t) \odot s)
 
-    The conditioner runs in the type of its weights, all else in that of the images. There are no second derivatives.
+    The conditioner runs in the dtype of its weights, the rest in that of the images. There are no second derivatives.
 
     Args:
         x: (B, C, H, W).
-        weights: Of :func:`~glow_app.flows.weights.step_weights`.
+        weights: Of :func:`~glow_app.running.fused_weights.step_weights`.
         min_scale: The coupling's bound :math:`\varepsilon`.
     """
     with full_precision(x.device):
@@ -40,18 +88,18 @@ def step_pass(x: Tensor, weights: StepWeights, min_scale: float) -> tuple[Tensor
 
 
 def condition(y_a: Tensor, convolutions: Sequence[Tensor], shift: Tensor | None) -> tuple[Tensor, ...]:
-    """Return what the conditioner makes of the first half, after all that it makes on the way.
+    """Return the conditioner's output for the first half, after its input and hidden layers.
 
     Args:
         y_a: (B, C/2, H, W).
-        convolutions: Weight and bias of each, in the type to compute in.
+        convolutions: Weight and bias of each, in the dtype to compute in.
         shift: Of the first one's output, or None.
     Returns:
-        Its input in that type, both hidden layers, and its output (B, C, H, W), channel by channel, in the type of the
-        first half.
+        Its input in that dtype, both hidden layers, and its output (B, C, H, W), contiguous, in the dtype of the first
+        half.
     """
     w1, b1, w2, b2, w3, b3 = convolutions
-    # Convolutions are up to six times as fast where the channels of a pixel lie side by side.
+    # Convolutions are up to six times as fast in channels_last.
     narrow_a = y_a.to(w1.dtype, memory_format=torch.channels_last)
     h1 = F.conv2d(narrow_a, w1, b1, padding=1)
     if shift is not None:
@@ -61,7 +109,7 @@ def condition(y_a: Tensor, convolutions: Sequence[Tensor], shift: Tensor | None)
     return narrow_a, h1, h2, theta.to(y_a.dtype, memory_format=torch.contiguous_format)
 
 
-def shift_and_less(theta: Tensor, min_scale: float) -> tuple[Tensor, Tensor]:
+def shift_and_scale_minus_one(theta: Tensor, min_scale: float) -> tuple[Tensor, Tensor]:
     r"""Return the shift, and :math:`s - 1 = -(1 - \varepsilon)\,\sigma(-r - 2)`."""
     t, raw = theta.chunk(2, dim=1)
     return t, torch.rsub(raw, -2.0).sigmoid_().mul_(min_scale - 1.0)
@@ -81,12 +129,12 @@ class _StepPass(Function):
         z = mix(x, matrix, offset)
         y_a, y_b = z.chunk(2, dim=1)
         narrow_a, h1, h2, theta = condition(y_a, convolutions, shift)
-        t, less = shift_and_less(theta, min_scale)
-        scale = less + 1.0
+        t, scale_minus_one = shift_and_scale_minus_one(theta, min_scale)
+        scale = scale_minus_one + 1.0
         y_b.add_(t).mul_(scale)
         ctx.save_for_backward(x, matrix, z, scale, narrow_a, h1, h2, *convolutions[::2])
         ctx.min_scale, ctx.is_shifted = min_scale, shift is not None
-        return z, less.log1p_().flatten(1).sum(1)
+        return z, scale_minus_one.log1p_().flatten(1).sum(1)
 
     @staticmethod
     @once_differentiable

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,15 +17,15 @@ from glow_app.bijections import (
     Bijection,
     Chain,
     InvertibleConv1x1,
-    Memory,
     PixelwiseChain,
-    ReversibleChain,
     Squeeze,
 )
-from glow_app.bijections.reversible import FIRST_REST
-from glow_app.flows import Glow
+from glow_app.flows import Level
 from glow_app.model import ImageModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
+from glow_app.running import Memory, choose_runners
+from glow_app.running.reversible import FIRST_REST, ReversibleRunner
+from glow_app.running.select import TrainingRunner
 
 MODES: list[Memory] = ["checkpoint", "reversible"]
 MODELS: dict[str, dict[str, Any]] = {
@@ -42,7 +43,7 @@ class InParts(ConvConditioner):
 
 def gradients(model: ImageModel, memory: Memory, autocast: bool = False, parts: int = 1) -> list[Tensor]:
     """Return the gradients of a batch, summed over so many parts of it."""
-    model.flow.memory = memory
+    model.run_levels(memory)
     model.zero_grad()
     images, labels = random_images(8, model.flow.image_shape), torch.arange(8) % 4
     generator = torch.Generator().manual_seed(1)
@@ -71,13 +72,13 @@ def test_gradients_agree_with_stored_activations(
         warnings.simplefilter("error")
         found = gradients(model, memory)
         in_parts = gradients(model, memory, parts=2)
+    if memory == "reversible":
+        drifts = [runner_of(level).drift for level in model.flow.levels]
+        assert [drift is not None and 0 <= drift < tolerance for drift in drifts] == [True] * len(model.flow.levels)
     assert 0 <= relative_error(found, expected) < tolerance
     for one, other in zip(found, expected, strict=True):  # small gradients beside large ones too
         torch.testing.assert_close(one, other, rtol=0, atol=10 * tolerance * float(other.abs().max()) + tolerance**2)
     assert relative_error(in_parts, gradients(model, "store", parts=2)) < tolerance
-    if memory == "reversible":
-        drifts = [level.drift for level in model.flow.levels if isinstance(level, ReversibleChain)]
-        assert [drift is not None and 0 <= drift < tolerance for drift in drifts] == [True] * len(model.flow.levels)
 
 
 @pytest.mark.parametrize("memory", MODES)
@@ -99,15 +100,26 @@ def test_bfloat16_conditioners_are_recomputed_in_bfloat16() -> None:
     assert relative_error(gradients(model, "reversible", autocast=True), expected) < 3 * rounding
 
 
-def level(num_steps: int = 3) -> ReversibleChain:
+def runner_of(level: Any) -> ReversibleRunner:
+    assert isinstance(level.runner, TrainingRunner)
+    assert isinstance(level.runner.training, ReversibleRunner)
+    return level.runner.training
+
+
+def level(memory: Memory = "store", num_steps: int = 3) -> Level:
     torch.manual_seed(0)
     steps = [
         Chain(PixelwiseChain(ActNorm(4), InvertibleConv1x1(4)), AffineCoupling(4, ConvConditioner(2, 4, 6, 3)))
         for _ in range(num_steps)
     ]
-    chain = ReversibleChain(Squeeze(), *steps).double()
+    chain = run_by(memory, Level(Squeeze(), *steps).double())
     chain.initialize(*inputs()[:2])
     return perturb(chain, size=0.05)
+
+
+def run_by(memory: Memory, level: Level) -> Level:
+    choose_runners(SimpleNamespace(levels=[level]), memory)  # type: ignore[arg-type]
+    return level
 
 
 def inputs() -> tuple[Tensor, Tensor]:
@@ -122,8 +134,7 @@ def inputs() -> tuple[Tensor, Tensor]:
 def test_each_output_alone_reaches_input_context_and_parameters(memory: Memory, of: int) -> None:
     found = []
     for mode in ("store", memory):
-        chain, (x, context) = level(), inputs()
-        chain.memory = mode
+        chain, (x, context) = level(mode), inputs()
         z, log_det = chain(x, context)
         losses: list[Callable[[], Tensor]] = [
             lambda z=z: z.sin().sum(),  # type: ignore[misc]
@@ -137,8 +148,7 @@ def test_each_output_alone_reaches_input_context_and_parameters(memory: Memory, 
 
 
 def test_frozen_parameters_and_a_frozen_input_get_no_gradient() -> None:
-    chain, (x, context) = level(), inputs()
-    chain.memory = "reversible"
+    chain, (x, context) = level("reversible"), inputs()
     frozen = list(chain.bijections[1].parameters())
     for parameter in frozen:
         parameter.requires_grad_(False)
@@ -164,10 +174,10 @@ class Flattens(Bijection):
         return y, x.new_full((x.shape[0],), x[0].numel()) * torch.tensor(scale, dtype=x.dtype).log()
 
 
-def ill_conditioned() -> ReversibleChain:
+def ill_conditioned() -> Level:
     chain = level().float()
     parts = list(chain.bijections)
-    return ReversibleChain(parts[0], parts[1], Flattens(), parts[2])  # type: ignore[arg-type]
+    return Level(parts[0], parts[1], Flattens(), parts[2])  # type: ignore[arg-type]
 
 
 def test_an_ill_conditioned_inverse_falls_back_with_a_message_and_right_gradients() -> None:
@@ -175,7 +185,7 @@ def test_an_ill_conditioned_inverse_falls_back_with_a_message_and_right_gradient
     found: dict[str, list[Tensor]] = {}
     chain = ill_conditioned()
     for memory in ("store", "reversible"):
-        chain.memory = memory
+        run_by(memory, chain)
         chain.zero_grad()
         z, log_det = chain(x, context)
         if memory == "reversible":
@@ -184,25 +194,25 @@ def test_an_ill_conditioned_inverse_falls_back_with_a_message_and_right_gradient
         else:
             (z.sum() + log_det.sum()).backward()
         found[memory] = [parameter.grad for parameter in chain.parameters() if parameter.grad is not None]
-    assert chain.drift is not None
-    assert chain.drift > 1e-5
+    runner = runner_of(chain)
+    assert runner.drift is not None
+    assert runner.drift > 1e-5
     assert relative_error(found["reversible"], found["store"]) == 0
     # Then for a while without the detour; when it is taken again, without another warning.
     taken = []
     for _ in range(2 * FIRST_REST):
-        before, chain.drift = chain.drift, None
+        before, runner.drift = runner.drift, None
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             z, log_det = chain(x, context)
             (z.sum() + log_det.sum()).backward()
-        taken.append(chain.drift is not None)
-        chain.drift = before
+        taken.append(runner.drift is not None)
+        runner.drift = before
     assert [step for step, value in enumerate(taken) if value] == [FIRST_REST]
 
 
 def test_values_that_are_not_finite_say_nothing_about_the_inverse() -> None:
-    chain, (x, context) = level(), inputs()
-    chain.memory = "reversible"
+    chain, (x, context) = level("reversible"), inputs()
     poisoned = x.detach().clone()
     poisoned[0, 0, 0, 0] = torch.nan
     with warnings.catch_warnings():
@@ -210,13 +220,12 @@ def test_values_that_are_not_finite_say_nothing_about_the_inverse() -> None:
         z, log_det = chain(poisoned, context)
         (z.sum() + log_det.sum()).backward()
     assert any(not p.grad.isfinite().all() for p in chain.parameters() if p.grad is not None)
-    assert not chain._rest
+    assert not runner_of(chain).rest
 
 
 @pytest.mark.parametrize("memory", MODES)
 def test_nothing_is_recomputed_where_no_gradient_is_wanted(memory: Memory) -> None:
-    chain, (x, context) = level(), inputs()
-    chain.memory = memory
+    chain, (x, context) = level(memory), inputs()
     with torch.no_grad():
         z, _ = chain(x, context)
     assert z.grad_fn is None
@@ -231,8 +240,7 @@ def test_the_activations_kept_do_not_grow_with_the_steps() -> None:
             sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
 
-        chain = level(num_steps)
-        chain.memory = memory
+        chain = level(memory, num_steps)
         parameters = {parameter.untyped_storage().data_ptr() for parameter in chain.parameters()}
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             outputs = chain(*inputs())
@@ -245,11 +253,13 @@ def test_the_activations_kept_do_not_grow_with_the_steps() -> None:
 
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="memory is 'less'; expected one of store, checkpoint, reversible"):
-        ReversibleChain(Squeeze(), memory="less")  # type: ignore[arg-type]
+        ImageModel(tiny_glow()).run_levels("less")  # type: ignore[arg-type]
 
 
-def test_a_flow_sets_the_mode_of_its_levels_and_a_copy_keeps_it() -> None:
-    flow: Glow = tiny_glow()
-    assert flow.memory == "store"
-    flow.memory = "reversible"
-    assert {level.memory for level in copy.deepcopy(flow).levels} == {"reversible"}
+def test_a_copy_has_runners_of_its_own() -> None:
+    model = ImageModel(tiny_glow())
+    model.run_levels("reversible")
+    twin = copy.deepcopy(model)
+    assert twin.memory == "reversible"
+    runners = [runner_of(level) for one in (model, twin) for level in one.flow.levels]
+    assert len(set(map(id, runners))) == 2 * len(model.flow.levels)

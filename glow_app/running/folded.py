@@ -1,0 +1,155 @@
+"""Flows with constant weights: quantities that depend on the weights alone are precomputed."""
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from glow_app.bijections import AffineCoupling, Bijection, Chain, PixelwiseAffine, full_precision
+from glow_app.bijections.solve_context import log_det_wanted
+from glow_app.flows import Glow
+from glow_app.nn import ActNormConv2d, MaskedLinear, ZeroConv2d
+from glow_app.running.fused import shift_and_scale_minus_one
+
+__all__ = ["FoldedAffine", "FoldedStep", "fold", "fold_flow"]
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+@torch.no_grad()
+def fold(module: AnyModule) -> AnyModule:
+    """Return a copy whose matrices, inverse matrices and scaled weights are constants.
+
+    A :class:`PixelwiseAffine <glow_app.bijections.PixelwiseAffine>` becomes a :class:`FoldedAffine`; the normalised
+    convolutions of conditioners become plain ones, and masked layers have their masks in their weights. Results equal
+    those of ``module`` to the last bit. ``torch.export`` traces the copy as one graph.
+    """
+    folded = copy.deepcopy(module)
+    _fold_children(folded)
+    return folded.eval().requires_grad_(False)
+
+
+def fold_flow(flow: Glow) -> Glow:
+    """Return :func:`fold` of ``flow`` with its affine steps evaluated in place, which is faster for few images."""
+    folded = fold(flow)
+    for level in folded.levels:
+        assert isinstance(level, Chain)
+        for index, step in enumerate(level.bijections):
+            if isinstance(step, Chain) and [type(part) for part in step.bijections] == [FoldedAffine, AffineCoupling]:
+                level.bijections[index] = FoldedStep(*step.bijections)
+    return folded
+
+
+class FoldedAffine(PixelwiseAffine):
+    """A pixelwise map as constants: nothing is multiplied out or solved in a call.
+
+    Args:
+        bijection: The map; it may change later without a change here.
+    Shape:
+        x, z: (B, C, H, W); log_det: (B,), nats.
+    """
+
+    matrix: Tensor
+    offset: Tensor
+    log_abs_det: Tensor
+    inverse_matrix: Tensor
+    inverse_offset: Tensor
+
+    @torch.no_grad()
+    def __init__(self, bijection: PixelwiseAffine) -> None:
+        super().__init__(bijection.num_channels)
+        with full_precision(next(iter(bijection.state_dict().values())).device):
+            matrix, offset, log_abs_det = bijection.affine()
+            inverse_matrix, inverse_offset, _ = bijection.inverse_affine()
+        constants = {
+            "matrix": matrix,
+            "offset": offset,
+            "log_abs_det": log_abs_det,
+            "inverse_matrix": inverse_matrix,
+            "inverse_offset": inverse_offset,
+        }
+        for name, value in constants.items():
+            self.register_buffer(name, value.clone())
+
+    def affine(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the constants."""
+        return self.matrix, self.offset, self.log_abs_det
+
+    def inverse_affine(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the constants of the inverse."""
+        return self.inverse_matrix, self.inverse_offset, -self.log_abs_det
+
+
+class FoldedStep(Bijection):
+    """A pixelwise map and an affine coupling, evaluated in place; without gradients.
+
+    Args:
+        mixing: Applied first.
+        coupling: Applied to its result.
+    Shape:
+        x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats, zeros where it is not wanted.
+    """
+
+    def __init__(self, mixing: FoldedAffine, coupling: AffineCoupling) -> None:
+        super().__init__()
+        self.mixing, self.coupling = mixing, coupling
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Apply the map, then the coupling."""
+        z, log_det = self.mixing(x)
+        z_a, z_b = z.chunk(2, dim=1)
+        shift, scale_minus_one = self._shift_and_scale_minus_one(z_a, context)
+        z_b.add_(shift).mul_(scale_minus_one + 1.0)
+        return z, log_det + _log_det(scale_minus_one)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Apply the inverse of the coupling, then that of the map."""
+        y = z.clone(memory_format=torch.contiguous_format)
+        y_a, y_b = y.chunk(2, dim=1)
+        shift, scale_minus_one = self._shift_and_scale_minus_one(y_a, context)
+        y_b.div_(scale_minus_one + 1.0).sub_(shift)
+        x, log_det = self.mixing.inverse(y)
+        return x, log_det - _log_det(scale_minus_one)
+
+    def _shift_and_scale_minus_one(self, x_a: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        output = self.coupling.conditioner(x_a, context).to(x_a.dtype, memory_format=torch.contiguous_format)
+        return shift_and_scale_minus_one(output, self.coupling.min_scale)
+
+
+class _FoldedLinear(nn.Linear):
+    """A masked layer with its mask in its weights."""
+
+    def __init__(self, layer: MaskedLinear) -> None:
+        super().__init__(layer.inputs.num_units, layer.outputs.num_units, device="meta")
+        self.weight, self.bias = nn.Parameter(layer.masked_weight()), nn.Parameter(layer.bias)
+
+    def masked_weight(self) -> Tensor:
+        """Return the weights."""
+        return self.weight
+
+
+def _fold_children(module: nn.Module) -> None:
+    for name, part in module.named_children():
+        if isinstance(part, PixelwiseAffine):
+            setattr(module, name, FoldedAffine(part))
+        elif isinstance(part, (ActNormConv2d, ZeroConv2d)):
+            setattr(module, name, _plain_convolution(part))
+        elif isinstance(part, MaskedLinear):
+            setattr(module, name, _FoldedLinear(part))
+        else:
+            _fold_children(part)
+
+
+def _plain_convolution(layer: ActNormConv2d | ZeroConv2d) -> nn.Conv2d:
+    weight, bias = layer.weight_and_bias()
+    out_channels, in_channels, kernel_size, _ = weight.shape
+    plain = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, device="meta")
+    plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return plain
+
+
+def _log_det(scale_minus_one: Tensor) -> Tensor:
+    if not log_det_wanted():
+        return scale_minus_one.new_zeros(len(scale_minus_one))
+    return scale_minus_one.log1p().flatten(1).sum(1)

@@ -1,0 +1,191 @@
+"""A level that keeps no activations: the backward pass recomputes them from its output."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import singledispatch
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from glow_app.bijections import Bijection, Chain
+from glow_app.bijections.coupling import Coupling
+from glow_app.bijections.precision import conditioner_dtype
+from glow_app.running.checkpointed import run_checkpointed
+
+__all__ = ["ReversibleRunner", "recompute"]
+
+# Largest relative error of a recomputed input before a level falls back, by the narrowest dtype in use: what the
+# gradients may lose then is about what rounding costs them anyway.
+MAX_DRIFT = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 2e-2}
+
+# Backward passes by checkpointing after the first that drifted; each further one doubles them. The first steps of a
+# training can be ill-conditioned although later ones are not.
+FIRST_REST = 100
+
+Gradients = dict[Tensor, Tensor]
+
+
+class ReversibleRunner:
+    """Evaluates a level as one node of the graph, which keeps the level's input and output only.
+
+    Gradients are as exact as the inverses of the bijections. Each backward pass measures their error, as the relative
+    distance of the recomputed input from the one that was kept. Above ``MAX_DRIFT`` the pass is repeated by
+    checkpointing, and so are the next hundred (then two hundred, and so on), with a warning the first time.
+
+    Attributes:
+        drift: Relative error of the input recomputed last, of the worst image of the batch; None before there is one.
+        any_rank: Returns whether its argument is true on any rank; ranks that share parameters must fall back together.
+    References:
+        The Reversible Residual Network, Gomez et al. 2017, arXiv:1707.04585.
+    """
+
+    def __init__(self) -> None:
+        self.drift: float | None = None
+        self.any_rank: Callable[[bool], bool] = bool
+        self.rest = 0
+        self._next_rest = FIRST_REST
+
+    def __call__(self, chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Apply the bijections first to last."""
+        if self.rest:
+            self.rest -= 1
+            return run_checkpointed(chain, x, context)
+        return _Reversible.apply(self, chain, x, context, *chain.parameters())
+
+    def gradients(
+        self, chain: Chain, x: Tensor, context: Tensor | None, z: Tensor, grad_outputs: tuple[Tensor, Tensor]
+    ) -> Gradients:
+        """Return the gradients of the input, the context and the parameters.
+
+        Args:
+            chain: The level.
+            x: Its input.
+            context: Of the bijections, or None.
+            z: Its output.
+            grad_outputs: Gradients of the output and of the log-determinant.
+        """
+        gradients, recomputed = _by_inverse(chain, x, context, z, *grad_outputs)
+        self.drift = float(_relative_distance(recomputed, x))
+        limit = MAX_DRIFT[conditioner_dtype(x)]
+        # Values that are not finite make the gradients so too, and say nothing about the inverse.
+        drifted = not self.drift <= limit and bool(torch.isfinite(z).all())
+        if not self.any_rank(drifted):
+            return gradients
+        if drifted and self._next_rest == FIRST_REST:
+            warnings.warn(
+                f"memory: reversible recomputed the input {tuple(x.shape[1:])} of {len(chain.bijections)} bijections "
+                f"with a relative error of {self.drift:.1e}, above {limit:.0e}: their inverse is ill-conditioned. They "
+                f"are checkpointed now, which needs more memory, and tried again after {FIRST_REST} steps",
+                stacklevel=2,
+            )
+        self.rest, self._next_rest = self._next_rest, 2 * self._next_rest
+        del gradients
+        return _by_checkpoints(chain, x, context, *grad_outputs)
+
+
+@singledispatch
+def recompute(bijection: Bijection, z: Tensor, context: Tensor | None) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Invert ``bijection`` at its output ``z`` and run it forward once more.
+
+    Where both directions share work, a class registers a function of its own, which does that work once.
+
+    Returns:
+        The input's parts as leaves of a new graph, which joined along the channels are ``x``; and z and the
+        log-determinant of ``bijection(x, context)`` as the outputs of that graph.
+    """
+    with torch.no_grad():
+        x, _ = bijection.inverse(z, context)
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        return [x], *bijection(x, context)
+
+
+@recompute.register
+def _(coupling: Coupling, z: Tensor, context: Tensor | None) -> tuple[list[Tensor], Tensor, Tensor]:
+    # Both directions run the conditioner on the same half.
+    z_a, z_b = coupling.halves(z)
+    with torch.enable_grad():
+        x_a = z_a.detach().requires_grad_()
+        theta = coupling.parameters_of(x_a, context)
+        with torch.no_grad():
+            x_b, _ = coupling.change_back(z_b, *theta)
+        x_b.requires_grad_()
+        changed, log_det = coupling.change(x_b, *theta)
+        return [x_a, x_b], torch.cat([x_a, changed], dim=1), log_det
+
+
+class _Reversible(Function):
+    """A level as one node of the graph, whose inputs are all that has a gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, runner: ReversibleRunner, chain: Chain, x: Tensor, context: Tensor | None, *parameters: nn.Parameter
+    ) -> tuple[Tensor, Tensor]:
+        z, log_det = Chain.forward(chain, x, context)
+        ctx.runner, ctx.chain, ctx.parameters = runner, chain, parameters
+        ctx.autocast = torch.is_autocast_enabled(x.device.type), torch.get_autocast_dtype(x.device.type)
+        ctx.save_for_backward(x, context, z)
+        return z, log_det
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        x, context, z = ctx.saved_tensors
+        enabled, dtype = ctx.autocast
+        # As in the forward pass; without the cache, whose copies would know nothing of the other pass's graph.
+        with torch.autocast(x.device.type, dtype, enabled, cache_enabled=False):
+            gradients = ctx.runner.gradients(ctx.chain, x, context, z, grad_outputs)
+        inputs = (x, context, *ctx.parameters)
+        return None, None, *(None if tensor is None else gradients.get(tensor) for tensor in inputs)
+
+
+def _by_inverse(
+    chain: Chain, x: Tensor, context: Tensor | None, z: Tensor, grad_z: Tensor, grad_log_det: Tensor
+) -> tuple[Gradients, Tensor]:
+    """Return the gradients, and the recomputed input."""
+    gradients: Gradients = {}
+    leaf = None if context is None else context.detach().requires_grad_()
+    for bijection in reversed(list(_flat(chain))):
+        parts, *outputs = recompute(bijection, z, leaf)
+        shared = [*([] if leaf is None else [leaf]), *(p for p in bijection.parameters() if p.requires_grad)]
+        terms = _gradients(outputs, [*parts, *shared], [grad_z, grad_log_det])
+        grad_z = torch.cat(terms[: len(parts)], dim=1)
+        z = torch.cat([part.detach() for part in parts], dim=1)
+        for tensor, term in zip(shared, terms[len(parts) :], strict=True):
+            key = context if context is not None and tensor is leaf else tensor
+            gradients[key] = gradients[key] + term if key in gradients else term
+    return {**gradients, x: grad_z}, z
+
+
+def _by_checkpoints(chain: Chain, x: Tensor, context: Tensor | None, grad_z: Tensor, grad_log_det: Tensor) -> Gradients:
+    inputs = [tensor for tensor in (x, context) if tensor is not None]
+    leaves = [tensor.detach().requires_grad_() for tensor in inputs]
+    parameters = [parameter for parameter in chain.parameters() if parameter.requires_grad]
+    with torch.enable_grad():
+        outputs = run_checkpointed(chain, leaves[0], leaves[1] if context is not None else None)
+    gradients = _gradients(outputs, [*leaves, *parameters], [grad_z, grad_log_det])
+    return dict(zip([*inputs, *parameters], gradients, strict=True))
+
+
+def _flat(chain: Chain) -> Iterator[Bijection]:
+    for bijection in chain.bijections:
+        if isinstance(bijection, Chain):
+            yield from _flat(bijection)
+        else:
+            assert isinstance(bijection, Bijection)
+            yield bijection
+
+
+def _relative_distance(x: Tensor, expected: Tensor) -> Tensor:
+    difference, size = (x - expected).flatten(1).norm(dim=1), expected.flatten(1).norm(dim=1)
+    return (difference / size.clamp_min(torch.finfo(size.dtype).tiny)).max()
+
+
+def _gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor], factors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    # A log-determinant may be a constant, and an input may reach no output.
+    pairs = [(output, factor) for output, factor in zip(outputs, factors, strict=True) if output.requires_grad]
+    outputs, factors = zip(*pairs, strict=True)
+    return torch.autograd.grad(outputs, inputs, factors, allow_unused=True, materialize_grads=True)

@@ -1,0 +1,74 @@
+"""A model with its weights folded computes what it computes without, to the last bit."""
+
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from registry import perturb, random_images, tiny_model
+from torch import Tensor
+
+from glow_app.bijections import without_log_det
+from glow_app.model import ImageModel
+from glow_app.nn import GatedResidualConditioner
+from glow_app.priors import MAFPrior
+from glow_app.running import fold, fold_flow
+from glow_app.running.folded import FoldedStep
+
+MODELS: dict[str, dict[str, Any]] = {
+    "affine": {},
+    "affine, classes": {"num_classes": 4},
+    "additive": {"coupling": "additive"},
+    "gated residual": {"conditioner": GatedResidualConditioner},
+    "MAF": {"prior": MAFPrior},
+}
+
+
+def results(model: ImageModel) -> list[Tensor]:
+    images, labels = random_images(3, model.flow.image_shape), torch.arange(3)
+    latents = model.encode(images, labels)
+    return [*latents, model.decode(latents, labels), model.level_bits(images, labels, torch.Generator())]
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_frozen_model_is_the_same_to_the_last_bit(name: str, autocast: bool) -> None:
+    model = perturb(tiny_model(**MODELS[name]), seed=1, size=0.03)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        expected = results(model)
+        model.freeze()
+        with patch.object(FoldedStep, "forward", autospec=True, side_effect=FoldedStep.forward) as used:
+            folded = results(model)
+    # The first step of a level and the others, of couplings that are evaluated in place.
+    num_steps = sum(len(level.bijections) - 1 for level in model.flow.levels)  # type: ignore[arg-type, misc]
+    assert used.call_count == (0 if name == "additive" else 2 * num_steps)
+    assert all(torch.equal(one, other) for one, other in zip(folded, expected, strict=True))
+
+
+@pytest.mark.parametrize("fold", [fold, fold_flow])
+def test_both_directions_and_their_log_dets_are_those_of_the_flow(fold: Any) -> None:
+    flow = tiny_model(num_classes=4).flow
+    folded = fold(flow)
+    x, context = torch.rand(3, *flow.image_shape) - 0.5, flow.embed(torch.arange(3))
+    with torch.no_grad():
+        expected, log_det = flow(x, context)
+        latents, folded_log_det = folded(x, context)
+        for one, other in zip([*latents, folded_log_det], [*expected, log_det], strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+        for one, other in zip(folded.inverse(latents, context), flow.inverse(latents, context), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+        with without_log_det():
+            assert torch.equal(folded(x, context)[0][0], expected[0])
+    assert not any(parameter.requires_grad for parameter in folded.parameters())
+    assert all(parameter.requires_grad for parameter in flow.parameters())
+
+
+def test_a_frozen_model_follows_weights_that_are_loaded_or_moved() -> None:
+    model, other = tiny_model(), perturb(tiny_model(), seed=2, size=0.05)
+    latents = model.base_noise([1, 2])
+    names = list(model.state_dict())
+    model.freeze().load_state_dict(other.state_dict())
+    assert list(model.state_dict()) == names
+    assert torch.equal(model.decode(latents), other.decode(latents))
+    model.freeze().double()
+    assert model.encode(random_images(1, model.flow.image_shape))[0].dtype == torch.float64
