@@ -2,7 +2,7 @@
 
     python benchmarks/as_run.py --checkout y0ast=FOLDER
 
-`glow` begins anew with settings of the C library's allocator (`glow_app.allocator`), which no process in
+`glow` begins anew with settings of the C library's allocator (`glow_app.commands.allocator`), which no process in
 `benchmarks/speed.py` has. Here its processes have them, and the others have what a process has by itself; beside these,
 this project without the settings and the others with them. All processes of a case take turns.
 """
@@ -20,7 +20,7 @@ from common import describe_machine, write_result, write_table
 from peers import OURS, Architecture, add_peer_arguments, peers
 from speed import Run, sampling, training
 
-from glow_app.allocator import begin_with_huge_pages
+from glow_app.commands.allocator import begin_with_huge_pages
 
 REPEATS, WARM = 11, 3
 

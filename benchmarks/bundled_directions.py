@@ -2,8 +2,8 @@
 
     python benchmarks/bundled_directions.py
 
-Writes glow_app/models/fashion-mnist/directions/. An attribute is in standard deviations, so that a strength of 1 is one
-of them; all are learnt together, so that each leaves the others alone as far as they can be told apart.
+Writes glow_app/bundled/fashion-mnist/directions/. An attribute is in standard deviations, so that a strength of 1 is
+one of them; all are learnt together, so that each leaves the others alone as far as they can be told apart.
 """
 
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ from torch import Tensor
 from glow_app import load_pretrained
 from glow_app.data import load_split
 from glow_app.generation import learn_directions, save_direction
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 
 NUM_IMAGES = 12_000
-FOLDER = Path(__file__).parents[1] / "glow_app/models/fashion-mnist/directions"
+FOLDER = Path(__file__).parents[1] / "glow_app/bundled/fashion-mnist/directions"
 
 
 def attributes(images: Tensor) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from common import write_result
 from racing import Data, Recipe, add_data_arguments, load_data, race
 
 from glow_app.flows import Glow
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
 
 VARIANTS = {

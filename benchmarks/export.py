@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from common import write_result, write_table
 
-from glow_app.checkpoint import load_model
 from glow_app.export import SAMPLER_FORMATS, Sampler, compare
-from glow_app.pretrained import model_hash
+from glow_app.storage.pretrained import model_hash
+from glow_app.storage.stored_model import load_model
 
 
 def speeds(ways: dict[str, Callable[[], object]], num: int, repeats: int) -> dict[str, float]:

@@ -26,12 +26,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glow_app import load_model
-from glow_app.commands.common import directions_beside
 from glow_app.data.faces.face import REAL_NAMES, YES_NO_NAMES, draw_face
 from glow_app.data.faces.rendered import rendered_faces
 from glow_app.generation import edit, load_directions
-from glow_app.model import ImageModel
-from glow_app.pretrained import model_hash
+from glow_app.models.image_model import ImageModel
+from glow_app.storage.pretrained import model_hash
+from glow_app.storage.stored_model import StoredModel
 
 NAMES = (*YES_NO_NAMES, *REAL_NAMES)
 NUM_YES_NO = len(YES_NO_NAMES)
@@ -175,7 +175,7 @@ def main() -> None:
     classifier = trained()
     model = load_model(arguments.checkpoint)
     assert isinstance(model, ImageModel)
-    folders = [arguments.directions] if arguments.directions else directions_beside(arguments.checkpoint)
+    folders = [arguments.directions] if arguments.directions else StoredModel(arguments.checkpoint).directions
     directions = load_directions(model, *folders)
     images, attributes = faces(2, NUM_EDITED)
     before = seen(classifier, images)

@@ -16,9 +16,9 @@ import torch
 from common import interleaved_medians, write_result, write_table
 
 from glow_app.flows import Glow
-from glow_app.model import ImageModel
-from glow_app.peak_memory import peak_memory
+from glow_app.models.image_model import ImageModel
 from glow_app.running import Memory
+from lightning_modules.estimate.peak_memory import peak_memory
 
 MODES: tuple[Memory, ...] = get_args(Memory)
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from common import write_result, write_table
 
-from glow_app.checkpoint import load_model
 from glow_app.commands.common import picture_batches
 from glow_app.generation import ODDITIES, Measures, detect, measure
-from glow_app.model import ImageModel
-from glow_app.pretrained import model_hash
+from glow_app.models.image_model import ImageModel
+from glow_app.storage.pretrained import model_hash
+from glow_app.storage.stored_model import load_model
 
 KINDS = {
     "digits": "handwritten digits",

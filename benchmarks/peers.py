@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 from glow_app.flows import Glow
 from glow_app.flows.multiscale import level_shapes
 from glow_app.likelihood import standard_normal_log_density
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 
 __all__ = ["Architecture", "GlowModel", "add_peer_arguments", "peers"]
 

@@ -30,7 +30,7 @@ from torch.optim.swa_utils import AveragedModel
 from glow_app.bijections import Bijection, record_solves
 from glow_app.data import ImageSet, Split, load_split, train_loader
 from glow_app.flows import Glow
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.seeding import step_generator
 
 ROOT = Path(__file__).parents[1]

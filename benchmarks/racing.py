@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glow_app.data import ImageSet, first_examples, load_split, train_loader
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from lightning_modules.denormals import flushed_denormals
 
 if TYPE_CHECKING:

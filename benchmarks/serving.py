@@ -32,12 +32,12 @@ from common import write_result, write_table
 from PIL import Image
 
 from glow_app import generation
-from glow_app.allocator import begin_with_huge_pages
-from glow_app.checkpoint import load_model
+from glow_app.commands.allocator import begin_with_huge_pages
 from glow_app.generation import Direction, load_directions, sample_batches
-from glow_app.images import png_bytes, to_pil
-from glow_app.model import ImageModel
-from glow_app.places import find_folder
+from glow_app.models.image_model import ImageModel
+from glow_app.pictures.images import png_bytes, to_pil
+from glow_app.storage.places import find_folder
+from glow_app.storage.stored_model import load_model
 
 BATCH = 16
 Answers = dict[str, list[tuple[int, float]]]  # status and seconds by endpoint

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from glow_app.flows import Glow
-from glow_app.model import ImageModel
-from glow_app.peak_memory import peak_memory
+from glow_app.models.image_model import ImageModel
 from glow_app.running import Memory
 from lightning_modules import sharding
+from lightning_modules.estimate.peak_memory import peak_memory
 
 MODES: tuple[Memory, ...] = get_args(Memory)
 

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from common import RESULTS, write_result, write_table
 
-from glow_app.checkpoint import load_density
 from glow_app.data import TOYS, load_vectors
-from glow_app.vector_model import VectorModel
+from glow_app.models.vector_model import VectorModel
+from glow_app.storage.stored_model import load_density
 
 ROOT = Path(__file__).parents[1]
 AFFINE = ["--model.prior.init_args.elementwise", "affine", "--model.prior.init_args.num_layers", "6"]

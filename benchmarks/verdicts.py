@@ -15,11 +15,11 @@ import torch
 from common import write_result, write_table
 from PIL import Image, ImageFilter
 
-from glow_app.checkpoint import find_checkpoint, load_model
 from glow_app.data import load_split
 from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
-from glow_app.model import ImageModel
-from glow_app.pretrained import model_hash, save_reference
+from glow_app.models.image_model import ImageModel
+from glow_app.storage.pretrained import model_hash, save_reference
+from glow_app.storage.stored_model import find_checkpoint, load_model
 
 MODEL = "fashion-mnist"
 SHAPE = (1, 28, 28)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from glow_app.bijections import ActNorm, AffineCoupling, Bijection, Chain, ConditionalAffine, InvertibleConv1x1
 from glow_app.data import load_split
 from glow_app.flows import MultiscaleFlow
-from glow_app.images import grid, save_png
 from glow_app.likelihood import bin_centres, bits_per_dim, dequantise, quantise, to_uint8
 from glow_app.nn import ConvConditioner
+from glow_app.pictures.images import grid, save_png
 from glow_app.priors import GaussianPrior
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -8,12 +8,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glow_app.checkpoint import load_density, load_model
     from glow_app.flows import Glow
-    from glow_app.generation_settings import GenerationSettings
-    from glow_app.model import ImageModel
-    from glow_app.pretrained import load_pretrained, save_pretrained
-    from glow_app.vector_model import VectorModel
+    from glow_app.models.generation_settings import GenerationSettings
+    from glow_app.models.image_model import ImageModel
+    from glow_app.models.vector_model import VectorModel
+    from glow_app.storage.pretrained import load_pretrained, save_pretrained
+    from glow_app.storage.stored_model import load_density, load_model
 
 __all__ = [
     "GenerationSettings",
@@ -30,14 +30,14 @@ __all__ = [
 __version__ = version("glow-app")
 
 _HOMES = {
-    "GenerationSettings": "glow_app.generation_settings",
+    "GenerationSettings": "glow_app.models.generation_settings",
     "Glow": "glow_app.flows",
-    "ImageModel": "glow_app.model",
-    "VectorModel": "glow_app.vector_model",
-    "load_density": "glow_app.checkpoint",
-    "load_model": "glow_app.checkpoint",
-    "load_pretrained": "glow_app.pretrained",
-    "save_pretrained": "glow_app.pretrained",
+    "ImageModel": "glow_app.models.image_model",
+    "VectorModel": "glow_app.models.vector_model",
+    "load_density": "glow_app.storage.stored_model",
+    "load_model": "glow_app.storage.stored_model",
+    "load_pretrained": "glow_app.storage.pretrained",
+    "save_pretrained": "glow_app.storage.pretrained",
 }
 
 

@@ -8,8 +8,9 @@ from importlib import import_module
 from types import FrameType
 
 from glow_app import __version__
-from glow_app.allocator import begin_with_huge_pages
-from glow_app.usage import Parser, UsageError, closest, format_warning, printable
+from glow_app.commands.allocator import begin_with_huge_pages
+from glow_app.commands.parser import Parser
+from glow_app.messages import UsageError, closest, format_warning, printable
 
 __all__ = ["main", "start"]
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and how an address differs from a path."""
 
 import os
 import secrets
@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-__all__ = ["atomic_file", "atomic_folder"]
+__all__ = ["HUB", "atomic_file", "atomic_folder"]
+
+HUB = "hf://"  # what an address of the Hugging Face hub begins with
 
 
 @contextmanager

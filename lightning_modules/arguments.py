@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from glow_app.usage import UsageError, closest
+from glow_app.messages import UsageError, closest
 
 __all__ = [
     "configs_first",

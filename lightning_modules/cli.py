@@ -17,9 +17,10 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
-from glow_app.checkpoint import density_of, find_checkpoint, read_checkpoint
-from glow_app.rebuild import UnknownClassError
-from glow_app.usage import UsageError
+from glow_app.messages import UsageError
+from glow_app.storage.checkpoint import density_of, read_checkpoint
+from glow_app.storage.model_config import UnknownClassError
+from glow_app.storage.stored_model import find_checkpoint
 from lightning_modules.arguments import (
     configs_first,
     given_options,
@@ -38,19 +39,19 @@ from lightning_modules.callbacks import (
     Throughput,
 )
 from lightning_modules.callbacks.status import nothing_left
-from lightning_modules.checkpoint_io import AtomicCheckpointIO
-from lightning_modules.csv_logger import AppendingCSVLogger
 from lightning_modules.denormals import flushed_denormals
 from lightning_modules.help import HELP
 from lightning_modules.kinds import KindName, kind_of, other_kind
-from lightning_modules.launchers import launched_world
 from lightning_modules.processes import end_others, ends_together
 from lightning_modules.quiet import quiet
-from lightning_modules.recovery import LAST, PREVIOUS, good_checkpoint, read_whole
-from lightning_modules.run_config import SaveRunConfig
-from lightning_modules.run_folder import SHARED, choose_run_dir, prepare_run_dir, release_run_dir
-from lightning_modules.run_loggers import RunLogger
-from lightning_modules.signals import RunStopped, requeue
+from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.runs.csv_logger import AppendingCSVLogger
+from lightning_modules.runs.launchers import launched_world
+from lightning_modules.runs.recovery import LAST, PREVIOUS, good_checkpoint, read_whole
+from lightning_modules.runs.run_config import SaveRunConfig
+from lightning_modules.runs.run_folder import SHARED, choose_run_dir, prepare_run_dir, release_run_dir
+from lightning_modules.runs.run_loggers import RunLogger
+from lightning_modules.runs.signals import RunStopped, requeue
 from lightning_modules.stored_config import parsed_config, safe_config, trusted_places
 
 __all__ = ["GlowCLI", "main"]

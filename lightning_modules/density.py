@@ -9,13 +9,13 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from glow_app.checkpoint import CHECKPOINT_KEY
 from glow_app.flows import Glow
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.running import Memory
 from glow_app.running.compiled import check_compiler
+from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from lightning_modules.data import ImageDataModule
-from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.schedules import LinearWarmupCosine
 
 __all__ = ["DensityModule"]

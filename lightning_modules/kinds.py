@@ -11,11 +11,11 @@ import yaml
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.callbacks import Callback
 
-from glow_app.usage import UsageError
+from glow_app.messages import UsageError
 from lightning_modules.callbacks import EMA, Breakdown, NonFiniteGuard, SampleGrids, SaveProgress
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
-from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.report import print_report
 from lightning_modules.vector_data import VectorDataModule
 from lightning_modules.vector_density import VectorDensityModule

@@ -3,7 +3,7 @@
 import logging
 import warnings
 
-from glow_app.usage import format_warning
+from glow_app.messages import format_warning
 
 __all__ = ["quiet"]
 

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from glow_app.baselines import histogram_bits_per_dim, png_bits_per_dim
 from glow_app.data import Split
-from glow_app.trace_note import trace_note
-from glow_app.usage import counted, size_text
+from glow_app.evaluation.estimated_trace import estimated_trace_note
+from glow_app.generation.baselines import histogram_bits_per_dim, png_bits_per_dim
+from glow_app.messages import pluralise, size_text
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 
@@ -32,13 +32,13 @@ def print_report(module: DensityModule, data: ImageDataModule, command: str, met
     num_bits = module.model.num_bits
     value = float(metrics[f"{'val' if command == 'validate' else 'test'}/bpd"])
     channels, height, width = module.model.flow.image_shape
-    draws = f"{counted(module.num_draws, 'draw')} of uniform dequantisation noise"
-    estimated = trace_note(module.model, math.prod(module.model.flow.latent_shapes[-1]))
+    draws = f"{pluralise(module.num_draws, 'draw')} of uniform dequantisation noise"
+    estimated = estimated_trace_note(module.model, math.prod(module.model.flow.latent_shapes[-1]))
     classes = "" if module.knows_labels else f", marginal over {module.model.flow.num_classes} classes"
     source = data.hparams["source"]
     print(
-        f"{value:.4f} bits/dim  ({source}, {split} split, {counted(num_images, 'image')} of "
-        f"{size_text(width, height)}, {counted(channels, 'channel')}, {num_bits}-bit, {draws}{estimated}{classes})"
+        f"{value:.4f} bits/dim  ({source}, {split} split, {pluralise(num_images, 'image')} of "
+        f"{size_text(width, height)}, {pluralise(channels, 'channel')}, {num_bits}-bit, {draws}{estimated}{classes})"
     )
     if classes:
         print("labels             the images have none of the model's classes, so all classes are taken together")

@@ -13,11 +13,11 @@ import torch
 import yaml
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from glow_app.archive import require_few
 from glow_app.flows import Glow
-from glow_app.rebuild import ALLOWED_CLASSES
-from glow_app.seal import SEAL_KEY, places_of, strange_places
-from lightning_modules.allowed import (
+from glow_app.storage.archive import require_few
+from glow_app.storage.model_config import ALLOWED_CLASSES
+from glow_app.storage.seal import SEAL_KEY, places_of, strange_places
+from lightning_modules.allowed_values import (
     ACCELERATORS,
     LARGEST,
     LOGGERS,
@@ -32,10 +32,10 @@ from lightning_modules.allowed import (
     WANDB_OPTIONS,
 )
 from lightning_modules.kinds import KINDS, Kind
+from lightning_modules.runs.run_config import CONFIG_KEY
 
-__all__ = ["CONFIG_KEY", "parsed_config", "safe_config", "trusted_places"]
+__all__ = ["parsed_config", "safe_config", "trusted_places"]
 
-CONFIG_KEY = "glow_app_config"
 MAX_LENGTH = 100_000  # characters; a run's has 3,000
 MAX_VALUES = 10_000
 
@@ -96,7 +96,7 @@ def trusted_places(
     """Return the configuration with those places of the checkpoint that may be read from, written to or sent to.
 
     Folders, addresses and loggers of services are taken from a checkpoint of this user's own, see
-    :mod:`glow_app.seal`, or with ``trust``, and printed. Where the person gives a source, a stranger's places
+    :mod:`glow_app.storage.seal`, or with ``trust``, and printed. Where the person gives a source, a stranger's places
     are not taken, nor are those that are given themselves.
 
     Args:

@@ -9,9 +9,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from glow_app.bijections import Bijection
+from glow_app.models.vector_model import VectorModel
 from glow_app.priors import GaussianPrior
-from glow_app.vector_model import VectorModel
-from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.schedules import LinearWarmupCosine
 
 __all__ = ["VectorDensityModule"]
@@ -22,7 +22,7 @@ class VectorDensityModule(LikelihoodModule):
 
     Args:
         num_features: Values of a vector.
-        prior: The density, see :class:`~glow_app.vector_model.VectorModel`.
+        prior: The density, see :class:`~glow_app.models.vector_model.VectorModel`.
         optimizer: Called with the parameters.
         lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
         seed: Of the trace estimator's noise, where the prior has one.

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import record_solves
-from glow_app.checkpoint import load_density
 from glow_app.data import TOYS, Split
+from glow_app.evaluation.estimated_trace import estimated_trace_note
 from glow_app.generation.plane import density_picture, flow_picture, samples_picture
-from glow_app.images import save_png
+from glow_app.models.vector_model import VectorModel
+from glow_app.pictures.images import save_png
 from glow_app.seeding import step_generator
-from glow_app.trace_note import trace_note
-from glow_app.vector_model import VectorModel
+from glow_app.storage.stored_model import load_density
 from lightning_modules.vector_data import VectorDataModule
 from lightning_modules.vector_density import VectorDensityModule
 
@@ -65,7 +65,7 @@ def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
 def _report(log_likelihood: float, model: VectorModel, data: VectorDataModule, split: Split) -> None:
     vectors = data.vectors(split)
     source, count, width = data.hparams["source"], *vectors.shape
-    described = f"{source}, {split} split, {count} vectors of {width}{trace_note(model, width)}"
+    described = f"{source}, {split} split, {count} vectors of {width}{estimated_trace_note(model, width)}"
     print(f"{log_likelihood:.4f} nats  log-likelihood ({described})")
     if source in TOYS:
         # Of the same points, which leaves the luck of the draw out of the difference.

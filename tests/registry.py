@@ -22,14 +22,13 @@ from glow_app.bijections import (
     MaskedAutoregressive,
     PixelwiseChain,
     Planar,
-    Radial,
     Reshape,
     SplineMap,
     Squeeze,
     Whitening,
 )
 from glow_app.flows import Glow, Level, Runner
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.nn import Conditioner, ConvConditioner, ConvVelocity, GatedResidualConditioner, MLPVelocity, Velocity
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.running.folded import FoldedAffine
@@ -209,12 +208,6 @@ REGISTRY: dict[str, Case] = {
     "Chain of Planar": Case(lambda: Chain(Planar(2, 3), Planar(2, nonlinearity="leaky"), Planar(2)), (2,), (3,)),
     "Inverse of Planar": Case(lambda: Inverse(Planar(5, 3)), (5,), (3,)),
     "Inverse of Planar, leaky": Case(lambda: Inverse(Planar(2, nonlinearity="leaky")), (2,)),
-    "Radial": Case(lambda: Radial(5), (5,)),
-    "Radial, one feature": Case(lambda: Radial(1), (1,)),
-    "Radial, context": Case(lambda: Radial(2, 3), (2,), (3,)),
-    "Radial, one feature, context": Case(lambda: Radial(1, 3), (1,), (3,)),
-    "Chain of Radial": Case(lambda: Chain(Radial(5), Radial(5, 3), Radial(5)), (5,), (3,)),
-    "Inverse of Radial": Case(lambda: Inverse(Radial(2, 3)), (2,), (3,)),
     "ContinuousFlow": Case(_dopri5, (3,), tolerance=1e-6, row_tolerance=1e-6),
     "ContinuousFlow, adjoint, context": Case(
         lambda: _dopri5(2, adjoint=True), (3,), (2,), tolerance=1e-6, row_tolerance=1e-6

@@ -14,7 +14,8 @@ import pytest
 
 from glow_app import __version__, cli
 from glow_app.cli import COMMANDS, TRAINING, main
-from glow_app.usage import Parser, closest, counted, size_text
+from glow_app.commands.parser import Parser
+from glow_app.messages import closest, pluralise, size_text
 
 
 @pytest.fixture
@@ -262,7 +263,7 @@ def test_any_error_is_one_line(
 
 
 def test_words_for_numbers() -> None:
-    assert [counted(number, "image") for number in (0, 1, 3000)] == ["0 images", "1 image", "3,000 images"]
+    assert [pluralise(number, "image") for number in (0, 1, 3000)] == ["0 images", "1 image", "3,000 images"]
     assert [size_text(28, 28), size_text(1200, 300)] == ["28x28", "1200x300 (width x height)"]
 
 

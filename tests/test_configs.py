@@ -16,8 +16,8 @@ import yaml
 from pytorch_lightning.cli import LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from glow_app.models.vector_model import VectorModel
 from glow_app.running import Memory
-from glow_app.vector_model import VectorModel
 from lightning_modules.cli import BASE_CONFIG, GlowCLI
 from lightning_modules.estimate import step_memory
 

@@ -20,10 +20,10 @@ from registry import tiny_model
 
 from glow_app.cli import COMMANDS, TRAINING
 from glow_app.commands import serve
+from glow_app.commands.parser import Parser
 from glow_app.server import create_app
 from glow_app.server.metrics import Metrics
 from glow_app.server.run import STOP_SECONDS
-from glow_app.usage import Parser
 
 REPOSITORY = Path(__file__).parents[1]
 INSTRUCTIONS = [

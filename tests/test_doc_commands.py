@@ -8,7 +8,8 @@ import pytest
 from docs_pages import MARKDOWN, REPOSITORY, commands_of, name_of
 
 from glow_app.cli import COMMANDS, TRAINING
-from glow_app.usage import Parser, UsageError
+from glow_app.commands.parser import Parser
+from glow_app.messages import UsageError
 from lightning_modules.arguments import configs_first, take_option
 from lightning_modules.cli import GlowCLI
 

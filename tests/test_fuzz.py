@@ -29,13 +29,13 @@ Read = Callable[[Path], object]
 
 
 def checkpoint(folder: Path) -> tuple[Path, Read]:
-    from glow_app.checkpoint import load_density, training_data, training_facts
-    from lightning_modules.recovery import read_whole
+    from glow_app.storage.stored_model import StoredModel, load_density
+    from lightning_modules.runs.recovery import read_whole
 
     def read(path: Path) -> None:
         load_density(path)
-        training_facts(path)
-        training_data(path, trust=True)
+        _ = StoredModel(path).facts
+        StoredModel(path).data(trust=True)
         read_whole(path)
 
     model = tiny_model()
@@ -64,7 +64,7 @@ def pickled(folder: Path) -> tuple[Path, Read]:
 
 def checkpoint_of_lies(folder: Path) -> tuple[Path, Read]:
     """Read checkpoints whose archive is whole, and in which the numbers of the model are others."""
-    from glow_app.checkpoint import density_of
+    from glow_app.storage.checkpoint import density_of
 
     model = tiny_model()
     weights = {f"model.{name}": value for name, value in model.state_dict().items()}
@@ -104,7 +104,7 @@ def configuration(folder: Path) -> tuple[Path, Read]:
 
 
 def exported(folder: Path) -> tuple[Path, Read]:
-    from glow_app.pretrained import load_pretrained, save_pretrained
+    from glow_app.storage.pretrained import load_pretrained, save_pretrained
 
     save_pretrained(tiny_model(), folder / "model")
     return folder / "model" / "model.safetensors", lambda path: load_pretrained(path.parent)
@@ -230,7 +230,7 @@ def attributes(folder: Path) -> tuple[Path, Read]:
 def picture(ending: str) -> Callable[[Path], tuple[Path, Read]]:
     def make(folder: Path) -> tuple[Path, Read]:
         from glow_app.data.decoding import decode_file
-        from glow_app.images import read_png_text
+        from glow_app.pictures.images import read_png_text
 
         def read(path: Path) -> None:
             decode_file(path, (3, 8, 8), "crop")

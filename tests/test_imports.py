@@ -33,7 +33,8 @@ def test_using_models_and_data_needs_neither_lightning_nor_wandb() -> None:
     run(
         "import sys\n"
         f"blocked = {HEAVY}\n"
-        "import glow_app, glow_app.checkpoint, glow_app.model, glow_app.data, glow_app.pretrained\n"
+        "import glow_app, glow_app.data, glow_app.models.image_model\n"
+        "import glow_app.storage.checkpoint, glow_app.storage.pretrained\n"
         "loaded = set(blocked) & set(sys.modules)\n"
         "assert not loaded, loaded\n"
         "sys.modules.update(dict.fromkeys(blocked))  # importing any of them is an error from here\n"

@@ -12,7 +12,7 @@ from registry import REGISTRY, Case, random_images, tiny_model
 
 from glow_app.bijections import ActNorm, InvertibleConv1x1, PixelwiseChain, Whitening
 from glow_app.flows import Glow
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.nn import GatedResidualConditioner
 from glow_app.priors import CNFPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.running import Memory

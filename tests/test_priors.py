@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from glow_app.bijections import Bijection
 from glow_app.likelihood import standard_normal_log_density
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.nn import GatedResidualConditioner
-from glow_app.parts import describe_part
-from glow_app.pretrained import model_hash
+from glow_app.nn.class_path import describe_part
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
-from glow_app.rebuild import build_model
+from glow_app.storage.model_config import build_model
+from glow_app.storage.pretrained import model_hash
 
 SHAPE = (4, 2, 3)
 

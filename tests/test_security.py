@@ -21,7 +21,6 @@ import pytest
 import torch
 from registry import tiny_model
 
-from glow_app.checkpoint import read_checkpoint
 from glow_app.commands.sample_folder import SampleFolder
 from glow_app.data import idx
 from glow_app.data.attributes import read_attributes
@@ -36,9 +35,10 @@ from glow_app.data.tables import read_table
 from glow_app.generation import Direction, load_directions, save_direction
 from glow_app.generation.latents import load_latents
 from glow_app.generation.tensor_file import read_content
-from glow_app.seal import places_of, seals, strange_places
-from glow_app.usage import format_warning, printable
-from lightning_modules.run_folder import prepare_run_dir, release_run_dir
+from glow_app.messages import format_warning, printable
+from glow_app.storage.checkpoint import read_checkpoint
+from glow_app.storage.seal import places_of, seals, strange_places
+from lightning_modules.runs.run_folder import prepare_run_dir, release_run_dir
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,7 +96,8 @@ def test_a_bomb_takes_no_memory(honest: Path, tmp_path: Path) -> None:
             for _ in range(1024):
                 entry.write(bytes(1 << 20))
     assert path.stat().st_size < 3 << 20
-    head = f"from pathlib import Path\nfrom glow_app.checkpoint import read_checkpoint\npath = Path({str(path)!r})\n"
+    head = "from pathlib import Path\nfrom glow_app.storage.checkpoint import read_checkpoint\n"
+    head += f"path = Path({str(path)!r})\n"
     attempt = "try: read_checkpoint(path)\nexcept ValueError as error: assert 'compressed' in str(error)\nelse: 1 / 0"
     assert peak_of(head + attempt) < peak_of(head) + 64
 
@@ -210,7 +211,7 @@ def test_a_tensor_is_not_larger_than_its_bytes(tmp_path: Path) -> None:
 
 
 def test_lists_of_lists_end(tmp_path: Path) -> None:
-    from lightning_modules.recovery import read_whole
+    from lightning_modules.runs.recovery import read_whole
 
     tree: Any = [torch.zeros(1)]
     for _ in range(60):
@@ -497,7 +498,7 @@ def test_a_terminal_is_not_commanded() -> None:
 
 def test_info_and_errors_escape_what_files_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from glow_app.cli import main
-    from glow_app.pretrained import save_pretrained
+    from glow_app.storage.pretrained import save_pretrained
 
     folder = save_pretrained(tiny_model(), tmp_path / "model", {"note": "\x1b[2Jboo", "\x1b[1mname": 3})
     assert main(["info", str(folder)]) == 0
@@ -544,9 +545,9 @@ def test_every_reader_of_the_code_is_in_the_table() -> None:
     """A new call that opens a kind of file has to be thought about, and to be written down."""
     text = (ROOT / "SECURITY.md").read_text()
     readers = {
-        r"torch\.load\(": {"glow_app/checkpoint.py", "glow_app/evaluation/inception.py"},
+        r"torch\.load\(": {"glow_app/storage/checkpoint.py", "glow_app/evaluation/inception.py"},
         r"torch\.jit\.load\(": {"glow_app/evaluation/torchscript.py"},
-        r"pickle\.(load|loads|Unpickler)\b": {"glow_app/tensor_pickle.py"},
+        r"pickle\.(load|loads|Unpickler)\b": {"glow_app/storage/tensor_pickle.py"},
         r"np\.load\(": {
             "glow_app/data/cache.py",
             "glow_app/data/shards/check.py",

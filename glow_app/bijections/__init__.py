@@ -11,7 +11,6 @@ from glow_app.bijections.elementwise import AffineMap, ElementwiseMap, SplineMap
 from glow_app.bijections.pixelwise import PixelwiseAffine, PixelwiseChain
 from glow_app.bijections.planar import Planar
 from glow_app.bijections.precision import full_precision
-from glow_app.bijections.radial import Radial
 from glow_app.bijections.reshape import Reshape
 from glow_app.bijections.solve_context import SolveRecord, held_noise, loose_solves, record_solves, without_log_det
 from glow_app.bijections.solves import SolverError
@@ -35,7 +34,6 @@ __all__ = [
     "PixelwiseAffine",
     "PixelwiseChain",
     "Planar",
-    "Radial",
     "Reshape",
     "SolveRecord",
     "SolverError",

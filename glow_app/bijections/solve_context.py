@@ -62,7 +62,7 @@ def record_solves(generator: torch.Generator | None = None) -> Iterator[SolveRec
     checkpointing, sees none, so with a ``generator`` its noise would differ.
 
     Args:
-        generator: Draws the noise of trace estimates, on its own device, so that a step can be repeated exactly.
+        generator: BitsTable the noise of trace estimates, on its own device, so that a step can be repeated exactly.
 
     Yields:
         The record, filled as solves finish.

@@ -18,7 +18,7 @@ def draw_noise(kind: str, x: Tensor, generator: torch.Generator | None = None) -
     Args:
         kind: ``rademacher``, plus or minus one, whose trace estimates vary least; or ``gaussian``.
         x: The tensor to be like.
-        generator: Draws on its own device; torch's default one of the device of ``x`` if None.
+        generator: BitsTable on its own device; torch's default one of the device of ``x`` if None.
     """
 
     def draw(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from glow_app.model import ImageModel
+    from glow_app.models.image_model import ImageModel
 
 __all__ = ["PictureClasses", "given_labels", "labels_of"]
 

@@ -5,22 +5,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glow_app.places import DEFAULT_MODEL
-from glow_app.usage import printable
+from glow_app.messages import printable
+from glow_app.storage.places import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from glow_app.density import Density
-    from glow_app.model import ImageModel
+    from glow_app.models.image_model import ImageModel
+    from glow_app.storage.stored_model import StoredModel
 
 __all__ = [
     "add_label_argument",
     "add_model_arguments",
     "add_output_arguments",
     "device_of",
-    "directions_beside",
     "directions_folders",
     "load",
     "output_folder",
@@ -28,6 +27,7 @@ __all__ = [
     "picture_files",
     "read_images",
     "refuse_existing",
+    "stored_model",
     "tell_lost_bits",
     "tell_origin",
 ]
@@ -72,11 +72,11 @@ def load(arguments: argparse.Namespace, tell_own: bool = False) -> "ImageModel":
     Raises:
         ValueError: If the model cannot be loaded, or does not have the class.
     """
-    from glow_app.checkpoint import load_model
     from glow_app.generation import class_number
 
-    model = load_model(arguments.checkpoint, device_of(arguments)).freeze()
-    tell_origin(arguments.checkpoint, model, tell_own)
+    stored = stored_model(arguments)
+    model = stored.load_images(device_of(arguments)).freeze()
+    tell_origin(stored, tell_own)
     label = getattr(arguments, "label", None)
     if label is not None:
         several = isinstance(label, list)
@@ -84,14 +84,21 @@ def load(arguments: argparse.Namespace, tell_own: bool = False) -> "ImageModel":
     return model
 
 
-def tell_origin(place: str, model: "Density", tell_own: bool = False) -> None:
-    """Print which model it is, where it is not a file of one's own, or in any case with ``tell_own``."""
-    from glow_app.places import find_folder, origin
-    from glow_app.pretrained import model_hash
+def stored_model(arguments: argparse.Namespace) -> "StoredModel":
+    """Return the model of ``--checkpoint``, the same in each call."""
+    from glow_app.storage.stored_model import StoredModel
 
-    if tell_own or find_folder(place) is not None:
-        facts = "".join(f", {name} {value}" for name, value in origin(place).items() if name != "hub")
-        print(f"model: {place} (sha256 {model_hash(model)[:12]}{facts})")
+    if not isinstance(getattr(arguments, "stored", None), StoredModel):
+        arguments.stored = StoredModel(arguments.checkpoint)
+    stored: StoredModel = arguments.stored
+    return stored
+
+
+def tell_origin(stored: "StoredModel", tell_own: bool = False) -> None:
+    """Print which model it is, where it is not a file of one's own, or in any case with ``tell_own``."""
+    if tell_own or not stored.is_own:
+        facts = "".join(f", {name} {value}" for name, value in stored.origin.items() if name != "hub")
+        print(f"model: {stored.place} (sha256 {stored.hash[:12]}{facts})")
 
 
 def tell_lost_bits(model: "ImageModel", lost: int) -> None:
@@ -123,19 +130,7 @@ def directions_folders(arguments: argparse.Namespace) -> list[Path]:
     """Return where directions of edits lie, new ones in the first: ``--directions``, or else beside the model."""
     if arguments.directions is not None:
         return [Path(arguments.directions)]
-    return directions_beside(arguments.checkpoint)
-
-
-def directions_beside(checkpoint: str) -> list[Path]:
-    """Return where directions of the model at ``checkpoint`` lie, new ones in the first."""
-    from glow_app.places import find_folder
-    from glow_app.pretrained import DIRECTIONS_NAME
-
-    own = find_folder(checkpoint)
-    if own is not None:
-        return [Path(DIRECTIONS_NAME), own / DIRECTIONS_NAME]  # the model's own folder is the package's, or the hub's
-    place = Path(checkpoint)
-    return [(place if place.is_dir() else place.parent) / DIRECTIONS_NAME]
+    return stored_model(arguments).directions
 
 
 def output_folder(arguments: argparse.Namespace) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glow_app.commands.numbers import fitting, number, positive_int, seed_number
-from glow_app.usage import counted, printable
+from glow_app.messages import pluralise, printable
 
 if TYPE_CHECKING:
     from glow_app.data.shards.manifest import Manifest
@@ -99,7 +99,7 @@ def _render(arguments: argparse.Namespace) -> None:
 
     folder = Path(arguments.output)
     write_faces(folder, arguments.seed, arguments.count, arguments.size, arguments.overwrite)
-    print(f"{counted(arguments.count, 'face')} in {folder}, attributes in {folder / TABLE_NAME}")
+    print(f"{pluralise(arguments.count, 'face')} in {folder}, attributes in {folder / TABLE_NAME}")
     print(f"train on them: --data.root {folder}")
 
 

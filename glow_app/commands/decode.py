@@ -11,7 +11,7 @@ from glow_app.commands.common import (
     refuse_existing,
 )
 from glow_app.commands.numbers import positive_int
-from glow_app.usage import counted
+from glow_app.messages import pluralise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the pictures, under their names."""
     from glow_app.generation.latents import load_latents
-    from glow_app.images import save_png, to_pil
+    from glow_app.pictures.images import save_png, to_pil
 
     model = load(arguments)
     latents = load_latents(Path(arguments.latents), model)
@@ -39,4 +39,4 @@ def run(arguments: argparse.Namespace) -> None:
         images = model.decode([level[part].to(model.device, model.dtype) for level in latents.levels], labels)
         for name, image in zip(names[part], images, strict=True):
             save_png(to_pil(image), output_folder(arguments) / name)
-    print(f"{counted(len(names), 'image')}: {folder}")
+    print(f"{pluralise(len(names), 'image')}: {folder}")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glow_app import __version__
-from glow_app.bounds import check_strength
 from glow_app.commands.classes import LISTED, PictureClasses
 from glow_app.commands.common import (
     add_label_argument,
@@ -19,14 +18,16 @@ from glow_app.commands.common import (
     picture_files,
     read_images,
     refuse_existing,
+    stored_model,
 )
 from glow_app.commands.numbers import number, positive_int
-from glow_app.usage import UsageError, counted
+from glow_app.messages import UsageError, pluralise
+from glow_app.numeric_limits import check_strength
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from glow_app.model import ImageModel
+    from glow_app.models.image_model import ImageModel
 
 STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]
 BATCH_SIZE = 16  # pictures read at a time
@@ -102,7 +103,7 @@ def _learn(arguments: argparse.Namespace) -> None:
     classes.tell()
     for name, direction in learnt.items():
         path = save_direction(direction, name, model, folder)
-        print(f"{name}, from {counted(direction.num_images, 'image')}: {path}")
+        print(f"{name}, from {pluralise(direction.num_images, 'image')}: {path}")
         for hidden in directions_folders(arguments)[1:]:
             if (hidden / path.name).exists():
                 print(f"{name} is used in the place of the model's own from now on; --directions {hidden} takes that")
@@ -124,8 +125,7 @@ def _apply(arguments: argparse.Namespace) -> None:
 
     from glow_app.generation import class_facts
     from glow_app.generation.edit import edit, load_direction
-    from glow_app.images import grid, save_png, to_pil
-    from glow_app.pretrained import model_hash
+    from glow_app.pictures.images import grid, save_png, to_pil
 
     model = load(arguments)
     direction = load_direction(arguments.direction, model, *directions_folders(arguments))
@@ -134,7 +134,7 @@ def _apply(arguments: argparse.Namespace) -> None:
     # Numbered, as pictures of two folders may have one name.
     names = [f"{number:03d}_{Path(source).stem}_{arguments.direction}" for number, source in enumerate(sources)]
     refuse_existing([folder / f"{name}{end}" for name in names for end in (".png", "_strip.png")], arguments.overwrite)
-    facts = {"direction": arguments.direction, "model": model_hash(model), "version": __version__}
+    facts = {"direction": arguments.direction, "model": stored_model(arguments).hash, "version": __version__}
     texts = [f"{strength:+g}" if strength else "0" for strength in STRENGTHS]
     classes = PictureClasses(model, arguments.label)
     planned, count = iter(zip(sources, names, strict=True)), 0
@@ -154,7 +154,7 @@ def _apply(arguments: argparse.Namespace) -> None:
             count += 1
     classes.tell()
     if len(sources) > LISTED:
-        print(f"{counted(count, 'picture')}, each with a strip: {folder}")
+        print(f"{pluralise(count, 'picture')}, each with a strip: {folder}")
 
 
 def _of_two_folders(

@@ -13,7 +13,7 @@ from glow_app.commands.common import (
     tell_lost_bits,
 )
 from glow_app.commands.numbers import positive_int
-from glow_app.usage import UsageError, counted
+from glow_app.messages import UsageError, pluralise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,5 +51,5 @@ def run(arguments: argparse.Namespace) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     save_latents(Latents(levels, names, torch.cat(found) if found else None), model, output)
     shapes = ", ".join("x".join(map(str, level.shape[1:])) for level in levels)
-    print(f"{counted(len(names), 'image')}, latents of {shapes}: {output}")
+    print(f"{pluralise(len(names), 'image')}, latents of {shapes}: {output}")
     tell_lost_bits(model, lost)

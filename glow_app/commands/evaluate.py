@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app import __version__
-from glow_app.bounds import LARGEST_SEED
 from glow_app.commands.common import (
     add_model_arguments,
     add_output_arguments,
@@ -16,17 +15,19 @@ from glow_app.commands.common import (
     load,
     output_folder,
     refuse_existing,
+    stored_model,
 )
 from glow_app.commands.numbers import positive_int, seed_number
 from glow_app.commands.sample import guidance, temperatures
-from glow_app.usage import UsageError, counted, size_text
+from glow_app.messages import UsageError, pluralise, size_text
+from glow_app.numeric_limits import LARGEST_SEED
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from glow_app.data import ImageSet
     from glow_app.evaluation import Comparison, EvaluationData, FeatureExtractor
-    from glow_app.model import ImageModel
+    from glow_app.models.image_model import ImageModel
 
 LEAST = 8  # images, for a comparison of features to mean anything at all
 COMPARED = 256  # images of which the nearest training images are sought
@@ -69,7 +70,6 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.commands.evaluate_tune import tuned
     from glow_app.evaluation import load_features
     from glow_app.files import atomic_file
-    from glow_app.pretrained import model_hash
 
     for name in ("limit", "count"):
         if (value := getattr(arguments, name)) is not None and value < LEAST:
@@ -87,7 +87,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"there are {len(data.held_out)} images to measure on; at least {LEAST} are needed")
     if count + arguments.seed > LARGEST_SEED:
         raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
-    record = {"version": __version__, "model": model_hash(model), "num_bits": model.num_bits, "data": data.facts}
+    record = {
+        "version": __version__,
+        "model": stored_model(arguments).hash,
+        "num_bits": model.num_bits,
+        "data": data.facts,
+    }
     record |= {"dtype": str(model.dtype)[6:], "seed": arguments.seed, "batch_size": arguments.batch_size}
     record |= (tuned if arguments.tune else _measured)(model, data, extract, count, arguments)
     with atomic_file(output_folder(arguments) / path.name) as file:
@@ -103,24 +108,22 @@ def _measured(
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
     """Print all figures, and return them; write the picture of the nearest training images."""
-    from glow_app.images import save_png
-    from glow_app.pretrained import model_hash
+    from glow_app.pictures.images import save_png
 
     bits = _bits(model, data.held_out, arguments)
     found, picture = _comparisons(model, data, extract, count, arguments)
     inverse = _inverse(model, data.held_out, arguments)
     path = output_folder(arguments) / PICTURE
-    save_png(picture, path, {"model": model_hash(model), "seed": arguments.seed})
+    save_png(picture, path, {"model": stored_model(arguments).hash, "seed": arguments.seed})
     print(f"nearest training images: {path}")
     return {"bits_per_dim": bits, **found, "inverse": inverse}
 
 
 def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData":
-    from glow_app.checkpoint import training_data
     from glow_app.evaluation import evaluation_data
 
     given = {name for name in ("source", "root") if getattr(arguments, name) is not None}
-    recorded = training_data(arguments.checkpoint, arguments.trust_data, given)
+    recorded = stored_model(arguments).data(arguments.trust_data, given)
     for name in {"source", "root"} & recorded.keys() - given:
         print(f"{name} as in {arguments.checkpoint}: {recorded[name]!r}")
     data = evaluation_data(
@@ -135,17 +138,17 @@ def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData
     known = "as in the training" if data.facts["as_in_training"] else "not recorded whether the training held them out"
     channels, height, width = model.flow.image_shape
     print(
-        f"data: {data.facts['source']} ({known}), {counted(len(data.held_out), 'image')} of the {arguments.split} "
-        f"split, {size_text(width, height)}, {counted(channels, 'channel')}, {model.num_bits}-bit"
+        f"data: {data.facts['source']} ({known}), {pluralise(len(data.held_out), 'image')} of the {arguments.split} "
+        f"split, {size_text(width, height)}, {pluralise(channels, 'channel')}, {model.num_bits}-bit"
     )
     return data
 
 
 def _bits(model: "ImageModel", images: "ImageSet", arguments: argparse.Namespace) -> dict[str, Any]:
     from glow_app.evaluation import mean_bits
-    from glow_app.trace_note import trace_note
+    from glow_app.evaluation.estimated_trace import estimated_trace_note
 
-    note = trace_note(model, math.prod(model.flow.latent_shapes[-1]))
+    note = estimated_trace_note(model, math.prod(model.flow.latent_shapes[-1]))
     found = {}
     for draws in sorted({1, arguments.draws}):
         bits = mean_bits(model, images, draws, arguments.seed, arguments.batch_size)

@@ -3,12 +3,15 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from glow_app.commands.common import stored_model
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from glow_app.evaluation import EvaluationData, FeatureExtractor, Trial
-    from glow_app.generation_settings import GenerationSettings
-    from glow_app.model import ImageModel
+    from glow_app.models.generation_settings import GenerationSettings
+    from glow_app.models.image_model import ImageModel
+    from glow_app.storage.stored_model import StoredModel
 
 __all__ = ["tuned"]
 
@@ -40,7 +43,7 @@ def tuned(
     print(_row(*COLUMNS))
     found = tune(draw, real, len(model.flow.latent_shapes), has_classes, _print_trial)
     print(f"chosen: {found.best.settings} (lowest FID with recall at least {LEAST_RECALL:g} of the first line's)")
-    _keep(found.best.settings, arguments.checkpoint)
+    _keep(found.best.settings, stored_model(arguments))
     return {
         "features": feature_facts(extract, real.shape[1]),
         "tuning": {
@@ -53,19 +56,18 @@ def tuned(
     }
 
 
-def _keep(settings: "GenerationSettings", place: str) -> None:
+def _keep(settings: "GenerationSettings", stored: "StoredModel") -> None:
     """Write the settings into the configuration of an exported model of the user's own, or say how to."""
-    from glow_app.checkpoint import find_checkpoint
-    from glow_app.places import find_folder
-    from glow_app.pretrained import CONFIG_NAME, save_generation
+    from glow_app.storage.exported_config import CONFIG_NAME
+    from glow_app.storage.pretrained import save_generation
 
-    path = find_checkpoint(place)
-    if path.is_dir() and find_folder(place) is None:
+    path = stored.path
+    if path.is_dir() and stored.is_own:
         save_generation(path, settings)
         print(f"kept in {path / CONFIG_NAME}: the defaults of this model from now on")
     else:
         what = "a checkpoint" if path.is_file() else "not a folder of yours"
-        print(f"not kept, since {place} is {what}: glow export it, then tune the exported folder")
+        print(f"not kept, since {stored.place} is {what}: glow export it, then tune the exported folder")
 
 
 def _print_trial(trial: "Trial") -> None:

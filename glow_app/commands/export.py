@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.common import add_model_arguments, device_of, directions_beside, load, tell_origin
-from glow_app.usage import UsageError
+from glow_app.commands.common import add_model_arguments, device_of, load, stored_model, tell_origin
+from glow_app.messages import UsageError
 
 FORMATS = ("safetensors", "torch-export", "onnx")
 
@@ -27,27 +27,24 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _write_weights(arguments: argparse.Namespace) -> None:
-    from glow_app.checkpoint import load_density, training_facts
     from glow_app.generation.edit import direction_files
-    from glow_app.model import ImageModel
-    from glow_app.pretrained import model_hash, save_pretrained
+    from glow_app.models.image_model import ImageModel
+    from glow_app.storage.pretrained import save_pretrained
 
-    model = load_density(arguments.checkpoint, device_of(arguments))
-    tell_origin(arguments.checkpoint, model)
-    known = direction_files(model, *directions_beside(arguments.checkpoint)) if isinstance(model, ImageModel) else {}
-    facts = training_facts(arguments.checkpoint)
+    stored = stored_model(arguments)
+    model = stored.load(device_of(arguments))
+    tell_origin(stored)
+    known = direction_files(model, *stored.directions) if isinstance(model, ImageModel) else {}
     folder = save_pretrained(
-        model, arguments.output, facts, overwrite=arguments.overwrite, directions=list(known.values())
+        model, arguments.output, stored.facts, overwrite=arguments.overwrite, directions=list(known.values())
     )
-    print(f"{folder} (sha256 {model_hash(model)[:12]})")
+    print(f"{folder} (sha256 {stored.hash[:12]})")
     if known:
         print(f"with the directions for glow edit: {', '.join(known)}")
 
 
 def _write_sampler(arguments: argparse.Namespace) -> None:
-    from glow_app.checkpoint import training_facts
     from glow_app.export import SAMPLER_FORMATS, require_onnx, save_sampler
-    from glow_app.pretrained import model_hash
 
     if arguments.device not in ("auto", "cpu"):
         raise UsageError(f"--format {arguments.format} exports on the CPU; leave --device {arguments.device} out")
@@ -55,8 +52,8 @@ def _write_sampler(arguments: argparse.Namespace) -> None:
         require_onnx()
     arguments.device = "cpu"
     model = load(arguments)
-    facts = training_facts(arguments.checkpoint)
-    parity = save_sampler(model, arguments.output, arguments.format, facts, overwrite=arguments.overwrite)
+    stored = stored_model(arguments)
+    parity = save_sampler(model, arguments.output, arguments.format, stored.facts, overwrite=arguments.overwrite)
     file = Path(arguments.output) / SAMPLER_FORMATS[arguments.format].file
-    print(f"{file} (model {model_hash(model)[:12]})")
+    print(f"{file} (model {stored.hash[:12]})")
     print(f"checked against the model: {parity}")

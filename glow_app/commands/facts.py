@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.usage import counted
+from glow_app.messages import pluralise
 
 if TYPE_CHECKING:
-    from glow_app.density import Density
+    from glow_app.models.base import Density
 
 __all__ = ["model_facts", "part_of", "picture_facts", "program_facts", "tensor_facts"]
 
@@ -17,16 +17,17 @@ SPLITS = {"val": "validation", "test": "test", "train": "training"}
 
 
 def model_facts(place: str) -> dict[str, object]:
-    """Return the facts of a model that :func:`~glow_app.checkpoint.load_density` reads, and of its training."""
-    from glow_app.checkpoint import find_checkpoint, load_density, training_facts
-    from glow_app.model import ImageModel
-    from glow_app.pretrained import REFERENCE_KEY, model_hash
+    """Return the facts of a model of images or of vectors, and of its training."""
+    from glow_app.models.image_model import ImageModel
+    from glow_app.storage.pretrained import REFERENCE_KEY
+    from glow_app.storage.stored_model import StoredModel
 
-    model, training = load_density(place), dict(training_facts(place))
+    stored = StoredModel(place)
+    model, training = stored.load(), dict(stored.facts)
     classes, reference = training.pop("classes", None), training.pop(REFERENCE_KEY, None)
     return {
-        "file": find_checkpoint(place),
-        "sha256": model_hash(model),
+        "file": stored.path,
+        "sha256": stored.hash,
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         **_architecture(model),
         **({"drawn with": str(model.generation)} if isinstance(model, ImageModel) else {}),
@@ -37,7 +38,7 @@ def model_facts(place: str) -> dict[str, object]:
 
 
 def _architecture(model: "Density") -> dict[str, str]:
-    from glow_app.model import ImageModel
+    from glow_app.models.image_model import ImageModel
 
     config: dict[str, Any] = dict(model.config)
     found: dict[str, str] = {}
@@ -56,7 +57,7 @@ def _training(facts: dict[str, Any]) -> dict[str, str]:
     epoch, step = facts.pop("epoch", None), facts.pop("step", None)
     found: dict[str, str] = {}
     if epoch is not None:
-        found["trained for"] = counted(epoch + 1, "epoch") + ("" if step is None else f", {counted(step, 'step')}")
+        found["trained for"] = pluralise(epoch + 1, "epoch") + ("" if step is None else f", {pluralise(step, 'step')}")
     for name, words in FIGURES.items():
         values = {split: facts.pop(f"{split}/{name}") for split in SPLITS if f"{split}/{name}" in facts}
         if values:
@@ -78,7 +79,7 @@ def picture_facts(path: Path) -> dict[str, object]:
     Raises:
         ValueError: If it is no PNG, or there is none.
     """
-    from glow_app.images import read_png_text
+    from glow_app.pictures.images import read_png_text
 
     text = read_png_text(path)
     if not text:
@@ -101,7 +102,7 @@ def tensor_facts(path: Path) -> dict[str, object]:
         facts |= {"kind": "latents of glow encode", "images": f"{len(content.facts):,}"}
         levels = [shape[1:] for shape in levels]
     elif content.kind == DIRECTION:
-        facts |= {"kind": "a direction of glow edit", "learnt from": counted(content.facts["num_images"], "image")}
+        facts |= {"kind": "a direction of glow edit", "learnt from": pluralise(content.facts["num_images"], "image")}
     else:
         raise ValueError(f"{path} holds neither latents nor a direction{part_of(path)}")
     return facts | {"model": content.model, "latents": ", ".join(map(_shape, levels))}
@@ -137,7 +138,7 @@ def program_facts(folder: Path) -> dict[str, object]:
 def part_of(path: Path) -> str:
     """Return which folder tells what a file is a part of, to end a message; or nothing."""
     from glow_app.export import DESCRIPTION_NAME
-    from glow_app.pretrained import CONFIG_NAME
+    from glow_app.storage.exported_config import CONFIG_NAME
 
     nouns = {CONFIG_NAME: "an exported model", DESCRIPTION_NAME: "a program"}
     noun = next((noun for name, noun in nouns.items() if (path.parent / name).is_file()), None)

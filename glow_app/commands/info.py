@@ -5,8 +5,8 @@ import zipfile
 from pathlib import Path
 
 from glow_app.commands.facts import model_facts, part_of, picture_facts, program_facts, tensor_facts
-from glow_app.places import DEFAULT_MODEL
-from glow_app.usage import printable
+from glow_app.messages import printable
+from glow_app.storage.places import DEFAULT_MODEL
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,14 +12,15 @@ from glow_app.commands.common import (
     load,
     read_images,
     refuse_existing,
+    stored_model,
 )
 from glow_app.commands.numbers import number, whole_number
-from glow_app.usage import UsageError, counted
+from glow_app.messages import UsageError, pluralise
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from glow_app.model import ImageModel
+    from glow_app.models.image_model import ImageModel
 
 USUAL_FRAMES = 9
 
@@ -51,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the strip or the animation."""
-    from glow_app.animations import ANIMATIONS, SHORTEST, require_animation, save_animation
     from glow_app.generation import interpolate, mix_levels
-    from glow_app.images import save_png, strip
+    from glow_app.pictures.animations import ANIMATIONS, SHORTEST, require_animation, save_animation
+    from glow_app.pictures.images import save_png, strip
 
     output = Path(arguments.output)
     _check(arguments, output.suffix.lower() in (".png", *ANIMATIONS))
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
         played = arguments.seconds
     else:
         played = save_animation(frames, output, arguments.seconds, there_and_back=True)
-    print(f"{counted(len(frames), 'frame')}: {output}")
+    print(f"{pluralise(len(frames), 'frame')}: {output}")
     if played != arguments.seconds:
         print(f"it plays {played:.2f} s, not {arguments.seconds:g} s: no frame is shown for less than {SHORTEST} s")
 
@@ -83,12 +84,11 @@ def run(arguments: argparse.Namespace) -> None:
 def _facts(model: "ImageModel", arguments: argparse.Namespace, labels: "Tensor | None") -> dict[str, int | str]:
     """Return what made a strip."""
     from glow_app.generation import class_facts
-    from glow_app.pretrained import model_hash
 
     way = "levels mixed" if arguments.mix else "line" if arguments.spherical is False else "arc"
     classes = {} if labels is None else class_facts(model, *labels.tolist())
     names = ", ".join(Path(image).name for image in arguments.images)
-    return {"pictures": names, **classes, "way": way, "model": model_hash(model), "version": __version__}
+    return {"pictures": names, **classes, "way": way, "model": stored_model(arguments).hash, "version": __version__}
 
 
 def _check(arguments: argparse.Namespace, is_known: bool) -> None:
@@ -98,7 +98,7 @@ def _check(arguments: argparse.Namespace, is_known: bool) -> None:
     count = len(arguments.images)
     if count < 2 or (arguments.mix and count > 2):
         option, expected = (" --mix", "two") if arguments.mix else ("", "two or more")
-        raise UsageError(f"glow interpolate{option} got {counted(count, 'picture')}; expected {expected}")
+        raise UsageError(f"glow interpolate{option} got {pluralise(count, 'picture')}; expected {expected}")
     if arguments.frames is not None and arguments.frames < 2:
         raise UsageError(f"--frames is {arguments.frames}; expected at least 2, the two pictures themselves")
     if arguments.mix and (arguments.spherical is not None or arguments.frames is not None):
@@ -106,7 +106,7 @@ def _check(arguments: argparse.Namespace, is_known: bool) -> None:
         raise UsageError(f"--mix exchanges whole levels, with nothing between; leave {option} out")
     if arguments.label is not None and len(arguments.label) != count:
         classes = f"{len(arguments.label)} class{'es' * (len(arguments.label) != 1)}"
-        raise UsageError(f"glow interpolate got {classes} for {counted(count, 'picture')}; give --label one for each")
+        raise UsageError(f"glow interpolate got {classes} for {pluralise(count, 'picture')}; give --label one for each")
     if not is_known:
         raise UsageError(f"--output {arguments.output} is of no known kind; expected .png, .gif, .webp or .mp4")
     if not 0 < arguments.seconds < 3600:

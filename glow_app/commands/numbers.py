@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import TypeVar
 
-from glow_app.bounds import LARGEST_SEED
+from glow_app.numeric_limits import LARGEST_SEED
 
 __all__ = ["fitting", "number", "positive_int", "seed_number", "whole_number"]
 

@@ -15,15 +15,16 @@ from glow_app.commands.common import (
     output_folder,
     picture_batches,
     refuse_existing,
+    stored_model,
     tell_lost_bits,
 )
 from glow_app.commands.numbers import positive_int
-from glow_app.usage import UsageError, counted
+from glow_app.messages import UsageError, pluralise
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from glow_app.model import ImageModel
+    from glow_app.models.image_model import ImageModel
 
 SHOWN = 64  # originals and reconstructions
 
@@ -45,8 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from glow_app.generation import reconstruct
-    from glow_app.images import grid, save_png
-    from glow_app.pretrained import model_hash
+    from glow_app.pictures.images import grid, save_png
 
     if arguments.images and arguments.source:
         raise UsageError("glow reconstruct got picture files and --source; give one of them, not both")
@@ -60,10 +60,13 @@ def run(arguments: argparse.Namespace) -> None:
         results.append(reconstruct(model, images, labels))
         shown.append(torch.stack([images, results[-1].images], dim=1).flatten(0, 1))
     picture = grid(torch.cat(shown)[:SHOWN], columns=8, above=["original", "decoded"] * 4)
-    save_png(picture, output_folder(arguments) / path.name, {"model": model_hash(model), "version": __version__})
+    save_png(
+        picture, output_folder(arguments) / path.name, {"model": stored_model(arguments).hash, "version": __version__}
+    )
     classes.tell()
     count = sum(len(result.images) for result in results)
-    print(f"{counted(count, 'image')}, largest pixel error {max(result.max_pixel_error for result in results)} of 255")
+    error = max(result.max_pixel_error for result in results)
+    print(f"{pluralise(count, 'image')}, largest pixel error {error} of 255")
     tell_lost_bits(model, max(result.max_quantisation for result in results))
     print(f"originals and reconstructions side by side: {path}")
 

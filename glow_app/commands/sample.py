@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app import __version__
-from glow_app.bounds import LARGEST_SEED
 from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
@@ -16,18 +15,20 @@ from glow_app.commands.common import (
     device_of,
     load,
     output_folder,
+    stored_model,
 )
 from glow_app.commands.numbers import fitting, positive_int, seed_number
 from glow_app.commands.sample_folder import SampleFolder
-from glow_app.generation_settings import LARGEST_GUIDANCE
+from glow_app.messages import UsageError, pluralise
+from glow_app.models.generation_settings import LARGEST_GUIDANCE
+from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.progress import tracked
-from glow_app.usage import UsageError, counted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from glow_app.generation_settings import GenerationSettings
-    from glow_app.model import ImageModel
+    from glow_app.models.generation_settings import GenerationSettings
+    from glow_app.models.image_model import ImageModel
 
 USUAL_COUNT = 16
 LARGEST_SWEEP = 12  # images a row
@@ -62,7 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the images, a grid and what made them."""
     from glow_app.generation import class_facts, class_turns, turn_length
-    from glow_app.pretrained import model_hash
 
     if arguments.walk and len(arguments.label or []) > 1:
         raise UsageError(f"--walk stays in one class, and --label names {len(arguments.label)}; give one")
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     def class_of(seed: int) -> dict[str, Any]:
         return {} if turns is None else class_facts(model, turns[seed % len(turns)])
 
-    facts = {**settings.facts, "model": model_hash(model), "version": __version__}
+    facts = {**settings.facts, "model": stored_model(arguments).hash, "version": __version__}
     shown = _draw(model, arguments, settings, folder, label, lambda seed: {"seed": seed, **facts, **class_of(seed)})
     classes = class_facts(model, *(arguments.label or []))
     _write_grid(model, shown, folder, label, facts | classes)
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
     folder.finish(record | ({} if settings.guidance == 1 else {"note": GUIDED}), class_of)
     part = "" if len(shown) == count else f" (the first {len(shown)})"
     at = f"at {settings}, seed {seeds.start}"
-    print(f"{counted(count, 'image')} {at}: {folder.path / 'grid.png'}{part}")
+    print(f"{pluralise(count, 'image')} {at}: {folder.path / 'grid.png'}{part}")
     for name in more:
         print(f"{name.partition('.')[0]}: {folder.path / name}")
 
@@ -117,7 +117,7 @@ def _draw(
 ) -> "list[Tensor]":
     """Write the images, each as it is drawn, and return those of the grid: all others are let go."""
     from glow_app.generation import num_shown, turn_length
-    from glow_app.images import save_png, to_pil
+    from glow_app.pictures.images import save_png, to_pil
 
     count = len(folder.seeds)
     shown: list[Tensor] = []
@@ -157,7 +157,7 @@ def _write_grid(
     import torch
 
     from glow_app.generation import sample_grid
-    from glow_app.images import save_png
+    from glow_app.pictures.images import save_png
 
     seed = folder.seeds.start
     picture = sample_grid(model, torch.stack(images), seed, label)
@@ -173,7 +173,7 @@ def _write_sweep(
     facts: dict[str, Any],
 ) -> None:
     from glow_app.generation import class_caption, labels_of_seeds, sweep, turn_length
-    from glow_app.images import grid, save_png
+    from glow_app.pictures.images import grid, save_png
 
     values = [temperatures] if isinstance(temperatures, float) else temperatures
     turn, seeds = turn_length(model, label), folder.seeds[:LARGEST_SWEEP]
@@ -194,8 +194,8 @@ def _write_walk(
     folder: SampleFolder,
     label: int | list[int] | None,
 ) -> None:
-    from glow_app.animations import save_animation
     from glow_app.generation import walk
+    from glow_app.pictures.animations import save_animation
 
     frames = walk(model, num_stops, settings.temperature, folder.seeds.start, label, guidance=settings.guidance)
     save_animation(frames, folder.path / "walk.gif", seconds=num_stops * SECONDS_A_STOP)

@@ -16,7 +16,7 @@ from glow_app.generation import sample_batches
 from glow_app.generation.sample import Temperature
 
 if TYPE_CHECKING:
-    from glow_app.model import ImageModel
+    from glow_app.models.image_model import ImageModel
 
 __all__ = ["devices_for", "sample_on_devices"]
 
@@ -90,7 +90,7 @@ def sample_on_devices(
 
 def _begin(place: str, free: "Queue[str]", threads: int) -> None:
     global _model  # what a process of a pool begins with can be kept nowhere else
-    from glow_app.checkpoint import load_model
+    from glow_app.storage.stored_model import load_model
 
     torch.set_num_threads(threads)
     _model = load_model(place, torch.device(free.get())).freeze()

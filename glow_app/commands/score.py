@@ -16,15 +16,16 @@ from glow_app.commands.common import (
     output_folder,
     picture_batches,
     refuse_existing,
+    stored_model,
 )
 from glow_app.commands.numbers import positive_int, seed_number
-from glow_app.usage import UsageError, counted
+from glow_app.messages import UsageError, pluralise
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from glow_app.generation import Measures, Reference, Verdict
-    from glow_app.model import ImageModel
+    from glow_app.models.image_model import ImageModel
 
 LISTED = 10  # unusual pictures that are printed
 SAMPLES = 128  # of the model, in place of a reference
@@ -74,10 +75,11 @@ def run(arguments: argparse.Namespace) -> None:
     files, measures = _measure(model, arguments.images, arguments)
     rows = _rows(files, measures, oddities(measures, reference.typical), reference.judge(measures), arguments)
     labels = _labels_text(model, arguments)
-    _write(output_folder(arguments), rows, {"usual": source, "labels": labels}, model)
+    facts = {"model": stored_model(arguments).hash, "num_bits": model.num_bits, "usual": source, "labels": labels}
+    _write(output_folder(arguments), rows, facts)
     mean = float(measures.bits_per_dim.mean())
-    draws = counted(arguments.draws, "draw")
-    print(f"{counted(len(rows), 'image')}, {mean:.4f} bits/dim on average ({model.num_bits}-bit, {draws})")
+    draws = pluralise(arguments.draws, "draw")
+    print(f"{pluralise(len(rows), 'image')}, {mean:.4f} bits/dim on average ({model.num_bits}-bit, {draws})")
     print(f"what is usual: {source}")
     print(f"labels: {labels}")
     odd = [row for row in rows if row["verdict"] == "unusual"]
@@ -89,13 +91,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _reference(model: "ImageModel", arguments: argparse.Namespace) -> "tuple[Reference, str]":
     """Return what ordinary pictures are like, and which pictures these are."""
-    from glow_app.checkpoint import training_facts
     from glow_app.generation import Reference, measure_samples
-    from glow_app.pretrained import REFERENCE_KEY
+    from glow_app.storage.pretrained import REFERENCE_KEY
 
     if arguments.reference:
         return Reference.of(_measure(model, [arguments.reference], arguments)[1]), arguments.reference
-    known = training_facts(arguments.checkpoint).get(REFERENCE_KEY)
+    known = stored_model(arguments).facts.get(REFERENCE_KEY)
     if known is not None and arguments.label is None:  # it is of all classes together
         reference = Reference.from_plain(known, len(model.flow.latent_shapes))
         return reference, f"{reference.num_images:,} held-out images known to the model"
@@ -111,20 +112,19 @@ def _reference(model: "ImageModel", arguments: argparse.Namespace) -> "tuple[Ref
 
 
 def _save_reference(arguments: argparse.Namespace) -> None:
-    from glow_app.checkpoint import find_checkpoint
     from glow_app.data.listing import list_images
     from glow_app.generation import Reference
-    from glow_app.pretrained import save_reference
+    from glow_app.storage.pretrained import save_reference
 
     if not arguments.reference or arguments.images or arguments.outliers or arguments.label is not None:
         raise UsageError("--save-reference goes with --reference alone: a folder of held-out pictures of all classes")
     list_images(Path(arguments.reference))
-    folder = find_checkpoint(arguments.checkpoint)
+    folder = stored_model(arguments).path
     if not folder.is_dir():
         raise UsageError(f"{folder} is a checkpoint; --save-reference needs an exported model (see glow export)")
     measures = _measure(load(arguments), [arguments.reference], arguments)[1]
     save_reference(folder, Reference.of(measures).to_plain())
-    print(f"{folder}: the reference of its scores is {counted(len(measures), 'image')} of {arguments.reference}")
+    print(f"{folder}: the reference of its scores is {pluralise(len(measures), 'image')} of {arguments.reference}")
 
 
 def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespace) -> "tuple[list[str], Measures]":
@@ -178,15 +178,14 @@ def _labels_text(model: "ImageModel", arguments: argparse.Namespace) -> str:
     return f"marginal over {model.flow.num_classes} classes"
 
 
-def _write(folder: Path, rows: list[dict[str, Any]], facts: dict[str, str], model: "ImageModel") -> None:
+def _write(folder: Path, rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:
     from glow_app.files import atomic_file
-    from glow_app.pretrained import model_hash
 
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
-    record = {"model": model_hash(model), "num_bits": model.num_bits, **facts, "images": rows}
+    record = {**facts, "images": rows}
     for name, content in (("scores.csv", text.getvalue()), ("scores.json", json.dumps(record, indent=1) + "\n")):
         with atomic_file(folder / name) as file:
             file.write(content.encode("utf-8", "surrogateescape"))
@@ -195,8 +194,8 @@ def _write(folder: Path, rows: list[dict[str, Any]], facts: dict[str, str], mode
 def _detect(model: "ImageModel", arguments: argparse.Namespace) -> None:
     from glow_app.files import atomic_file
     from glow_app.generation import detect
-    from glow_app.histograms import histogram_picture
-    from glow_app.images import save_png
+    from glow_app.pictures.histograms import histogram_picture
+    from glow_app.pictures.images import save_png
 
     _, ordinary = _measure(model, [arguments.reference], arguments)
     _, odd = _measure(model, [arguments.outliers], arguments)
@@ -211,8 +210,8 @@ def _detect(model: "ImageModel", arguments: argparse.Namespace) -> None:
     values = {name: (one.ordinary.tolist(), one.odd.tolist()) for name, one in found.items()}
     notes = {name: f"AUROC {one.auroc:.3f}" for name, one in found.items()}
     save_png(histogram_picture(values, (arguments.reference, arguments.outliers), notes), folder / "histograms.png")
-    ordinary_images = counted(counts["ordinary"], "ordinary image")
-    print(f"{counted(len(odd), 'outlier')} among {ordinary_images}; {usual} more say what is usual")
+    ordinary_images = pluralise(counts["ordinary"], "ordinary image")
+    print(f"{pluralise(len(odd), 'outlier')} among {ordinary_images}; {usual} more say what is usual")
     print(f"labels: {labels}")
     for name, one in found.items():
         print(f"{name:<14} AUROC {one.auroc:.3f}  AUPR {one.aupr:.3f}")

@@ -10,10 +10,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from glow_app.commands.common import add_model_arguments, device_of, directions_folders, load
+from glow_app.commands.common import add_model_arguments, device_of, directions_folders, load, stored_model
 from glow_app.commands.numbers import fitting, positive_int
+from glow_app.messages import UsageError
 from glow_app.server.limits import Limits, LogFormat, checked_key
-from glow_app.usage import UsageError
 
 KEY = "GLOW_API_KEY"
 
@@ -79,14 +79,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _served(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the model, its directions and the facts of its training, as they are on disk now."""
-    from glow_app.checkpoint import training_facts
     from glow_app.generation import load_directions
 
+    arguments.stored = None  # what is there now
     model = load(arguments, tell_own=True)
     return {
         "model": model,
         "directions": load_directions(model, *directions_folders(arguments)),
-        "training": training_facts(arguments.checkpoint),
+        "training": stored_model(arguments).facts,
     }
 
 

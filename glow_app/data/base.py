@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from glow_app.data.batched import BatchedSet
-from glow_app.data.shards.images import ShardedImages, ShardError, UnreadableImage
+from glow_app.data.sharded_images import ShardedImages, ShardError, UnreadableImage
 
 Batch = tuple[Tensor, Tensor]
 

@@ -10,10 +10,10 @@ import yaml
 
 from glow_app.data.base import ImageSet
 from glow_app.data.request import SPLIT_NAMES, Split, SplitRequest
-from glow_app.data.shards.images import ShardedImages
+from glow_app.data.sharded_images import ShardedImages
 from glow_app.data.shards.parquet import ParquetShard, read_table
 from glow_app.data.shards.source import cut, shard_cache
-from glow_app.places import HUB
+from glow_app.files import HUB
 
 if TYPE_CHECKING:
     from datasets import Features

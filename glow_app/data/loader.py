@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from glow_app.data.batched import BatchedSet
-from glow_app.data.shards.images import OPEN_SHARDS
+from glow_app.data.sharded_images import OPEN_SHARDS
 
 T = TypeVar("T")
 

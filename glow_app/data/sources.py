@@ -14,7 +14,7 @@ from glow_app.data.hub import load_hub
 from glow_app.data.request import Resize, Split, SplitRequest
 from glow_app.data.shards.places import is_address
 from glow_app.data.shards.source import load_shards
-from glow_app.places import HUB
+from glow_app.files import HUB
 
 
 def _load_by_torchvision(function: str, request: SplitRequest) -> ImageSet:

@@ -11,8 +11,8 @@ from glow_app.data.request import Split, check_cut
 from glow_app.data.splits import split_indices
 from glow_app.data.tables import check_columns, read_table
 from glow_app.data.toys import TOYS
+from glow_app.messages import closest
 from glow_app.seeding import step_generator
-from glow_app.usage import closest
 
 __all__ = ["VectorSet", "load_vectors"]
 

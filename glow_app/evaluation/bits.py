@@ -9,7 +9,7 @@ from torch import Tensor
 from glow_app.bijections import record_solves
 from glow_app.data import ImageSet
 from glow_app.evaluation.batches import batches
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators
 
 __all__ = ["MeanBits", "mean_bits"]

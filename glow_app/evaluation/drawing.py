@@ -9,7 +9,7 @@ from torch import Tensor
 from glow_app.evaluation.features import FeatureExtractor
 from glow_app.generation import sample_batches
 from glow_app.generation.sample import Temperature
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 
 __all__ = ["draw_features"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glow_app.archive import ArchiveError, check_archive
+from glow_app.storage.archive import ArchiveError, check_archive
 
 __all__ = ["InceptionFeatures"]
 

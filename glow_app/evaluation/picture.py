@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from glow_app.captions import INK, PAPER, font, text_width
-from glow_app.images import enlarged, grid
+from glow_app.pictures.captions import INK, PAPER, font, text_width
+from glow_app.pictures.images import enlarged, grid
 
 __all__ = ["neighbour_picture"]
 

@@ -12,7 +12,7 @@ from glow_app.data import ImageSet
 from glow_app.evaluation.batches import batches
 from glow_app.generation import reconstruct
 from glow_app.likelihood import bin_centres, quantise
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 
 __all__ = ["Exactness", "RoundTrip", "exactness", "round_trips"]
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from glow_app.export.program import Draw
 from glow_app.likelihood import quantise
-from glow_app.model import ImageModel
-from glow_app.usage import counted
+from glow_app.messages import pluralise
+from glow_app.models.image_model import ImageModel
 
 __all__ = ["MAX_LEVELS", "MAX_SHARE", "Parity", "compare"]
 
@@ -66,12 +66,12 @@ class Parity:
         if self.share > MAX_SHARE or self.largest > MAX_LEVELS:
             raise ValueError(
                 f"the program differs from the model in {self.share:.2%} of the pixels, by up to "
-                f"{counted(self.largest, 'level')}; expected at most {MAX_SHARE:.1%} and "
-                f"{counted(MAX_LEVELS, 'level')}; nothing was written: please report it"
+                f"{pluralise(self.largest, 'level')}; expected at most {MAX_SHARE:.1%} and "
+                f"{pluralise(MAX_LEVELS, 'level')}; nothing was written: please report it"
             )
 
     def __str__(self) -> str:
-        text = f"{1 - self.share:.4%} of the pixels equal, largest difference {counted(self.largest, 'level')}"
+        text = f"{1 - self.share:.4%} of the pixels equal, largest difference {pluralise(self.largest, 'level')}"
         return f"{text}, {self.num_images} images" + (f" ({self.num_unsure} unsure)" if self.num_unsure else "")
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from glow_app.bijections import ContinuousFlow, Inverse, MaskedAutoregressive, Planar
 from glow_app.flows.glow import extrapolate
 from glow_app.likelihood import to_uint8
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.running import fold
 
 __all__ = ["MAX_STEPS", "Sampler"]
@@ -22,7 +22,7 @@ class Sampler(nn.Module):
     .. math:: z \mapsto \mathrm{uint8}(f^{-1}(z)), \qquad z_l = T_l\, \epsilon_l, \quad \epsilon_l \sim \mathcal N(0, I)
 
     The images are those of
-    :meth:`ImageModel.decode <glow_app.model.ImageModel.decode>`. No step depends on values, so that
+    :meth:`ImageModel.decode <glow_app.models.image_model.ImageModel.decode>`. No step depends on values, so that
     ``torch.export`` finds one graph for every input and batch size.
 
     Args:

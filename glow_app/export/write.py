@@ -15,8 +15,8 @@ from glow_app.export.parity import Parity, compare
 from glow_app.export.program import Draw, load_program, save_program
 from glow_app.export.sampler import Sampler
 from glow_app.files import atomic_folder
-from glow_app.model import ImageModel
-from glow_app.pretrained import model_hash
+from glow_app.models.image_model import ImageModel
+from glow_app.storage.pretrained import model_hash
 
 __all__ = ["DESCRIPTION_NAME", "SAMPLER_FORMATS", "save_sampler"]
 

@@ -20,7 +20,7 @@ from glow_app.bijections import (
 )
 from glow_app.flows.multiscale import MultiscaleFlow, level_shapes
 from glow_app.nn import Conditioner, ConvConditioner
-from glow_app.parts import Part, describe_part
+from glow_app.nn.class_path import Part, describe_part
 from glow_app.priors import GaussianPrior
 
 __all__ = ["Glow", "extrapolate"]

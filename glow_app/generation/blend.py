@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from glow_app.generation.low_bits import low_bits, with_low_bits
-from glow_app.model import ImageModel
-from glow_app.usage import counted
+from glow_app.messages import pluralise
+from glow_app.models.image_model import ImageModel
 
 __all__ = ["along_arc", "blend", "interpolate", "mix_levels"]
 
@@ -56,7 +56,7 @@ def blend(
     """
     num_levels = len(model.flow.latent_shapes)
     if len(images) not in (2, 4):
-        raise ValueError(f"got {counted(len(images), 'image')} to blend; expected 2 or 4")
+        raise ValueError(f"got {pluralise(len(images), 'image')} to blend; expected 2 or 4")
     wanted = (num_levels,) if len(images) == 2 else (num_levels, 2)
     if weights.shape[1:] != wanted:
         sizes = ", ".join(map(str, wanted))
@@ -101,7 +101,7 @@ def interpolate(
     if num_frames < 2:
         raise ValueError(f"num_frames is {num_frames}; expected at least 2, the two images themselves")
     if len(images) < 2:
-        raise ValueError(f"got {counted(len(images), 'image')} to interpolate; expected at least 2")
+        raise ValueError(f"got {pluralise(len(images), 'image')} to interpolate; expected at least 2")
     weights = torch.linspace(0, 1, num_frames)[:, None].expand(-1, len(model.flow.latent_shapes))
     parts: list[Tensor] = []
     for pair in pairwise(range(len(images))):

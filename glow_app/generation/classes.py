@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import record_solves
-from glow_app.model import ImageModel
+from glow_app.messages import closest
+from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators
-from glow_app.usage import closest
 
 __all__ = ["class_facts", "class_name", "class_number", "class_probabilities", "class_text", "infer_labels"]
 

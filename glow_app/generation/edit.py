@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glow_app.bounds import check_strength
 from glow_app.generation.calibration import Calibration
 from glow_app.generation.low_bits import low_bits, with_low_bits
 from glow_app.generation.tensor_file import DIRECTION, read_tensors, write_tensors
-from glow_app.model import ImageModel
-from glow_app.pretrained import model_hash
-from glow_app.usage import counted
+from glow_app.messages import pluralise
+from glow_app.models.image_model import ImageModel
+from glow_app.numeric_limits import check_strength
+from glow_app.storage.pretrained import model_hash
 
 __all__ = [
     "Direction",
@@ -87,7 +87,7 @@ def learn_directions(
     for number, name in enumerate(names, 1):
         mean = moments[0, number] / max(num_images, 1)
         if num_images == 0 or moments[number, number] / num_images - mean**2 < 1e-9:
-            everywhere = f"in all {counted(num_images, 'image')}"
+            everywhere = f"in all {pluralise(num_images, 'image')}"
             raise ValueError(f"attribute {name} is the same {everywhere}; give some with it and some without")
     if torch.linalg.matrix_rank(moments, hermitian=True) < size:
         raise ValueError(f"the attributes {', '.join(names)} follow from each other; leave one out")
@@ -109,7 +109,7 @@ def learn_directions(
 def _warn_if_useless(name: str, direction: Direction, num_with: int | None) -> None:
     """Warn where a direction cannot be trusted; ``num_with`` of the images have the attribute, if it is yes or no."""
     count = direction.num_images
-    counts = counted(count if num_with is None else num_with, "image")
+    counts = pluralise(count if num_with is None else num_with, "image")
     counts += "" if num_with is None else f" with it and {count - num_with} without"
     fewest = count if num_with is None else min(num_with, count - num_with)
     if max(float(level.abs().max()) for level in direction.levels) < NOTHING:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from PIL import Image
 from torch import Tensor
 
-from glow_app.captions import drawable
 from glow_app.generation.classes import class_name
 from glow_app.generation.sample import class_turns
-from glow_app.images import columns_for, grid
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
+from glow_app.pictures.captions import drawable
+from glow_app.pictures.images import columns_for, grid
 
 __all__ = ["class_caption", "num_shown", "sample_grid", "turn_length"]
 

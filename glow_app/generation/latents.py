@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from glow_app.generation.tensor_file import LATENTS, read_tensors, write_tensors
-from glow_app.model import ImageModel
-from glow_app.pretrained import model_hash
+from glow_app.models.image_model import ImageModel
+from glow_app.storage.pretrained import model_hash
 
 __all__ = ["Latents", "load_latents", "save_latents"]
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 
 __all__ = ["low_bits", "with_low_bits"]
 

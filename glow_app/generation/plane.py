@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from glow_app.bijections import ActNorm, Bijection, Chain, ContinuousFlow, Reshape, loose_solves, without_log_det
+from glow_app.models.vector_model import VectorModel
 from glow_app.priors import GaussianPrior
-from glow_app.vector_model import VectorModel
 
 __all__ = ["density_picture", "flow_picture", "samples_picture"]
 

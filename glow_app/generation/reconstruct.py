@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 
 __all__ = ["Reconstruction", "reconstruct"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from glow_app.generation.blend import along_arc
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 
 __all__ = ["Temperature", "class_turns", "classes_of_seeds", "labels_of_seeds", "sample_batches", "sweep", "walk"]
 
@@ -35,7 +35,7 @@ def sample_batches(
         label: The class of all images, or classes that they take in turn; for a class-conditional model None stands for
             all classes. Whose turn it is depends on the image's seed.
         batch_size: Images at a time.
-        guidance: As of :meth:`ImageModel.sample <glow_app.model.ImageModel.sample>`.
+        guidance: As of :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
     Raises:
         ValueError: If there is a label or guidance and the model has no classes, or not this one.
     """

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glow_app.baselines import png_bits_per_dim
 from glow_app.bijections import record_solves
+from glow_app.generation.baselines import png_bits_per_dim
 from glow_app.generation.sample import labels_of_seeds, sample_batches
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators
 
 __all__ = ["ODDITIES", "Measures", "Typical", "measure", "measure_samples", "oddities"]

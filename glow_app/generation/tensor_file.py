@@ -11,8 +11,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from glow_app.files import atomic_file
-from glow_app.model import ImageModel
-from glow_app.pretrained import model_hash
+from glow_app.models.image_model import ImageModel
+from glow_app.storage.pretrained import model_hash
 
 __all__ = ["DIRECTION", "LATENTS", "NOUNS", "Content", "read_content", "read_tensors", "write_tensors"]
 

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, Response
 
 from glow_app import __version__
 from glow_app.generation import Direction
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.server.current import Current
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import handle_errors

@@ -17,12 +17,12 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from glow_app.messages import pluralise
 from glow_app.server.errors import ApiError, error_answer, stopping
 from glow_app.server.limits import Limits
 from glow_app.server.log import log_request
 from glow_app.server.use import CLIENT
 from glow_app.server.visit import ClientLeftError, Visit, watch
-from glow_app.usage import counted
 
 __all__ = ["HEADERS", "Gate"]
 
@@ -186,7 +186,7 @@ class Gate:
         visit.has_slot = True
         self.depth += 1
         if self.depth > self._limits.queue:
-            waiting = f"{counted(self.depth - 1, 'request')} {'is' if self.depth == 2 else 'are'}"
+            waiting = f"{pluralise(self.depth - 1, 'request')} {'is' if self.depth == 2 else 'are'}"
             after = max(1, round(self._backlog()))
             full = ApiError(503, "queue_full", f"{waiting} waiting; try again in {after} s", after)
             self._make_room(visit, lambda one: one.has_slot, full)

@@ -10,8 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from torch import Tensor
 
 from glow_app.generation import sample_grid
-from glow_app.images import png_bytes, to_pil
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
+from glow_app.pictures.images import png_bytes, to_pil
 
 __all__ = ["encode_png", "encode_pngs", "sampled_picture"]
 

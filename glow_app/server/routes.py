@@ -17,9 +17,9 @@ from starlette.concurrency import run_in_threadpool
 from torch import Tensor
 
 from glow_app import __version__, generation
-from glow_app.animations import animation_bytes
-from glow_app.images import grid, png_bytes, strip, to_pil
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
+from glow_app.pictures.animations import animation_bytes
+from glow_app.pictures.images import grid, png_bytes, strip, to_pil
 from glow_app.server.accept import preferred
 from glow_app.server.current import Current
 from glow_app.server.errors import ErrorAnswer

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from glow_app.bounds import LARGEST_SEED, LARGEST_STRENGTH
-from glow_app.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
+from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
+from glow_app.numeric_limits import LARGEST_SEED, LARGEST_STRENGTH
 
 __all__ = [
     "EditAnswer",

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from glow_app import __version__, generation
-from glow_app.bounds import LARGEST_SEED
 from glow_app.generation import Direction, Reference
-from glow_app.generation_settings import GenerationSettings
-from glow_app.model import ImageModel
-from glow_app.pretrained import REFERENCE_KEY, model_hash
+from glow_app.messages import pluralise
+from glow_app.models.generation_settings import GenerationSettings
+from glow_app.models.image_model import ImageModel
+from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.server.calls import Turn
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import ApiError, model_ended
@@ -26,7 +26,7 @@ from glow_app.server.schemas import Generation, Info
 from glow_app.server.shared import SharedModel, sample_call
 from glow_app.server.use import CLIENT
 from glow_app.server.worker import ModelEndedError, ModelWorker
-from glow_app.usage import counted
+from glow_app.storage.pretrained import REFERENCE_KEY, model_hash
 
 __all__ = ["Service"]
 
@@ -148,7 +148,7 @@ class Service:
         if labels is None:
             return None
         if len(labels) != len(images):
-            message = f"labels: {len(labels)} for {counted(len(images), 'image')}; give one for each"
+            message = f"labels: {len(labels)} for {pluralise(len(images), 'image')}; give one for each"
             raise ApiError(422, "invalid_request", message)
         return torch.tensor([self.label(label, f"labels[{number}]") for number, label in enumerate(labels)])
 
@@ -209,7 +209,7 @@ class Service:
             raise ApiError(422, "invalid_request", f"at: there are {num_images} images; expected 2 or 4")
         for number, place in enumerate(places):
             if len(place) != numbers:
-                message = f"at[{number}]: {counted(len(place), 'number')}; expected {numbers}"
+                message = f"at[{number}]: {pluralise(len(place), 'number')}; expected {numbers}"
                 raise ApiError(422, "invalid_request", message)
         each_level = torch.tensor(places)[:, None].expand(-1, self.info.num_levels, -1)
         return each_level.squeeze(2) if numbers == 1 else each_level

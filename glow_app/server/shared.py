@@ -9,8 +9,8 @@ from torch import Tensor
 
 from glow_app.bijections import record_solves
 from glow_app.bijections.solve_context import current_record
-from glow_app.draws import Draws
-from glow_app.model import ImageModel
+from glow_app.models.bits_table import BitsTable
+from glow_app.models.image_model import ImageModel
 from glow_app.seeding import ImageGenerators, image_generator
 from glow_app.server.calls import Batch, Call, Turn
 from glow_app.server.latents_cache import LatentsCache
@@ -39,7 +39,7 @@ class SharedModel:
         return getattr(self._worker.model, name)
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> list[Tensor]:
-        """See :meth:`ImageModel.encode <glow_app.model.ImageModel.encode>`."""
+        """See :meth:`ImageModel.encode <glow_app.models.image_model.ImageModel.encode>`."""
         rows = _rows(images, labels)
         known = self._cache.get(rows)
         new = [row for row, latents in zip(rows, known, strict=True) if latents is None]
@@ -49,7 +49,7 @@ class SharedModel:
         return _columns([next(fresh) if latents is None else latents for latents in known])
 
     def decode(self, latents: Sequence[Tensor], labels: Tensor | None = None, context: Tensor | None = None) -> Tensor:
-        """See :meth:`ImageModel.decode <glow_app.model.ImageModel.decode>`."""
+        """See :meth:`ImageModel.decode <glow_app.models.image_model.ImageModel.decode>`."""
         if context is None:
             context = self._worker.model.flow.embed(None if labels is None else labels.to(latents[0].device))
         levels = zip(*(level.split(1) for level in latents), strict=True)
@@ -64,8 +64,8 @@ class SharedModel:
         labels: Tensor | None = None,
         num_draws: int = 1,
         generator: torch.Generator | None = None,
-    ) -> Draws:
-        """See :meth:`ImageModel.draws <glow_app.model.ImageModel.draws>`; the generator has to have one per image.
+    ) -> BitsTable:
+        """See :meth:`ImageModel.draws <glow_app.models.image_model.ImageModel.draws>`; the generator has one per image.
 
         Each row that the worker sees is one image in one draw under one class, so that nothing large keeps others
         waiting. It brings its noise along, which is the same under all classes, and that of trace estimates in all
@@ -96,7 +96,7 @@ class SharedModel:
             for one, used in zip(generator.each, after, strict=True):
                 one.set_state(used.get_state())
             draws.append(torch.cat(parts).unflatten(0, (len(every), len(images))))
-        return Draws(torch.stack(draws), model.num_dims)
+        return BitsTable(torch.stack(draws), model.num_dims)
 
     def _solve_noise(self, num: int) -> list[Tensor] | list[None]:
         """Return the state of each image's generator for trace estimates, or None for each where there are none."""

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from glow_app.bijections import SolverError
-from glow_app.breakdown import breakdown
+from glow_app.evaluation.breakdown import breakdown
 from glow_app.seeding import step_generator
 from lightning_modules.density import DensityModule
 from lightning_modules.sharding import is_sharded
@@ -17,7 +17,8 @@ __all__ = ["Breakdown"]
 class Breakdown(Callback):
     """Logs bits/dim of each level and log-determinants of each kind of layer, from the first validation batch.
 
-    Names and meaning are those of :func:`glow_app.breakdown.breakdown`; of several ranks it is the batch of the first.
+    Names and meaning are those of :func:`glow_app.evaluation.breakdown.breakdown`; of several ranks it is the batch of
+    the first.
     """
 
     def on_validation_batch_end(

@@ -9,14 +9,14 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from glow_app.bijections import SolverError
-from glow_app.checkpoint import load_density, training_facts
 from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
-from glow_app.model import ImageModel
-from glow_app.pretrained import save_pretrained, save_reference
+from glow_app.models.image_model import ImageModel
+from glow_app.storage.pretrained import save_pretrained, save_reference
+from glow_app.storage.stored_model import StoredModel, load_density
 from lightning_modules.data import ImageDataModule
-from lightning_modules.likelihood import LikelihoodModule
-from lightning_modules.recovery import LAST
-from lightning_modules.run_loggers import RunLogger
+from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.runs.recovery import LAST
+from lightning_modules.runs.run_loggers import RunLogger
 
 __all__ = ["ExportBest"]
 
@@ -45,7 +45,7 @@ class ExportBest(Callback):
         path = best if best.exists() else run_dir / best.name
         if trainer.is_global_zero and path.exists():
             model = load_density(path)
-            save_pretrained(model, run_dir / "model", training_facts(path), overwrite=True)
+            save_pretrained(model, run_dir / "model", StoredModel(path).facts, overwrite=True)
             data = getattr(trainer, "datamodule", None)
             if isinstance(model, ImageModel) and isinstance(data, ImageDataModule) and trainer.limit_val_batches:
                 try:

@@ -6,9 +6,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from glow_app.generation import labels_of_seeds, sample_grid
-from glow_app.images import save_png
+from glow_app.pictures.images import save_png
 from lightning_modules.density import DensityModule
-from lightning_modules.run_loggers import RunLogger
+from lightning_modules.runs.run_loggers import RunLogger
 from lightning_modules.sharding import is_sharded
 
 __all__ = ["SampleGrids"]

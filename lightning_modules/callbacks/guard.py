@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 
 from lightning_modules.callbacks.rollback import roll_back
 from lightning_modules.diagnosis import first_bad_gradient, first_bad_module
-from lightning_modules.likelihood import LikelihoodModule
-from lightning_modules.recovery import good_checkpoint
+from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.runs.recovery import good_checkpoint
 from lightning_modules.sharding import total_norm
 
 __all__ = ["NonFiniteGuard"]

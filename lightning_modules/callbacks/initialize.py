@@ -5,7 +5,7 @@ from pytorch_lightning.callbacks import Callback
 
 from glow_app.data import first_examples
 from glow_app.seeding import Share, step_generator
-from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.likelihood_module import LikelihoodModule
 
 __all__ = ["InitializeActNorm"]
 

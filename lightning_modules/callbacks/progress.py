@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import Callback, ProgressBar
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from lightning_modules.callbacks.status import Status
-from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.likelihood_module import LikelihoodModule
 
 __all__ = ["LiveProgress", "PlainProgress"]
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lightning_modules.callbacks.ema import EMA
-from lightning_modules.likelihood import LikelihoodModule
-from lightning_modules.recovery import read_whole
+from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.runs.recovery import read_whole
 
 __all__ = ["roll_back"]
 
@@ -24,7 +24,7 @@ def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None
     Args:
         trainer: In the middle of a fit.
         module: What it trains.
-        path: A good checkpoint, see :func:`~lightning_modules.recovery.good_checkpoint`.
+        path: A good checkpoint, see :func:`~lightning_modules.runs.recovery.good_checkpoint`.
     """
     checkpoint = read_whole(path)
     module.load_state_dict(checkpoint["state_dict"])

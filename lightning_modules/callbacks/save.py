@@ -9,8 +9,8 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from lightning_modules.callbacks.guard import NonFiniteGuard
-from lightning_modules.recovery import LAST, NEXT, take_place
-from lightning_modules.signals import RunStopped, StopSignals
+from lightning_modules.runs.recovery import LAST, NEXT, take_place
+from lightning_modules.runs.signals import RunStopped, StopSignals
 
 __all__ = ["SaveProgress"]
 

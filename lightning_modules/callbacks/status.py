@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.sharding import num_parameters
 
 __all__ = ["Status", "nothing_left"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glow_app.data import TrainLoader
 from lightning_modules.crowding import Crowding
-from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.processor import has_bfloat16
 
 __all__ = ["Throughput"]

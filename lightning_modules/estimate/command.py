@@ -11,18 +11,18 @@ from glow_app.data.faces.source import USUAL_COUNT
 from glow_app.data.folder import split_layout
 from glow_app.data.listing import list_images
 from glow_app.data.splits import split_indices
+from glow_app.messages import UsageError
 from glow_app.running import Memory
-from glow_app.usage import UsageError
 from lightning_modules.arguments import configs_first, take_option
 from lightning_modules.cli import GlowCLI
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate.needs import Needs, estimate
 from lightning_modules.help import HELP
-from lightning_modules.likelihood import check_precision
+from lightning_modules.likelihood_module import check_precision
 from lightning_modules.loading import loading_speed
 from lightning_modules.quiet import quiet
-from lightning_modules.run_folder import release_run_dir
+from lightning_modules.runs.run_folder import release_run_dir
 
 __all__ = ["EstimateCLI", "main"]
 

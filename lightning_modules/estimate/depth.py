@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from glow_app.flows import Level
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 
 __all__ = ["at_full_depth"]
 

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.nn import DataDependentAffine
-from glow_app.peak_memory import peak_memory
 from glow_app.running import Memory
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate.depth import at_full_depth
+from lightning_modules.estimate.peak_memory import peak_memory
 
 __all__ = ["Needs", "estimate", "step_memory"]
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from glow_app.bijections import ActNorm, InvertibleConv1x1, PixelwiseChain, Whitening
 from glow_app.flows import Glow
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 
 
 def weight_of(whitening: Whitening) -> Tensor:

@@ -13,7 +13,7 @@ from PIL import Image
 from registry import tiny_model
 
 from glow_app.cli import main
-from glow_app.pretrained import save_pretrained
+from glow_app.storage.pretrained import save_pretrained
 
 # Two levels of two steps on 4-bit digits, 8 training steps an epoch.
 TINY_RUN = [

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glow_app.checkpoint import load_model
-from glow_app.hub_models import HubModel
-from glow_app.pretrained import load_pretrained, model_hash
+from glow_app.storage.hub_models import HubModel
+from glow_app.storage.pretrained import load_pretrained, model_hash
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 CLOTHES = ("--checkpoint", "fashion-mnist")
@@ -93,7 +93,7 @@ def test_a_model_of_the_hub(
     conditional: Path, glow: Glow, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = HubModel(conditional, "c0ffee", "5ea")
-    monkeypatch.setattr("glow_app.hub_models.fetch_model", {"hf://me/shoes": found}.__getitem__)
+    monkeypatch.setattr("glow_app.storage.hub_models.fetch_model", {"hf://me/shoes": found}.__getitem__)
     sampled = glow("sample", "--checkpoint", "hf://me/shoes", "--count", 1)
     assert sampled.output.startswith(
         f"model: hf://me/shoes (sha256 {model_hash(load_model(conditional))[:12]}, revision c0ffee, "

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from glow_app import __version__
-from glow_app.checkpoint import find_checkpoint, load_model
 from glow_app.cli import main
 from glow_app.generation import edit, load_direction, sample_batches
-from glow_app.images import grid, read_png_text, save_png, to_pil
-from glow_app.pretrained import model_hash, save_pretrained
+from glow_app.pictures.images import grid, read_png_text, save_png, to_pil
+from glow_app.storage.pretrained import model_hash, save_pretrained
+from glow_app.storage.stored_model import find_checkpoint, load_model
 
 Glow = Callable[..., Any]
 

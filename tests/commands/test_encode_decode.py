@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from glow_app.checkpoint import load_model
 from glow_app.generation import infer_labels
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 

@@ -13,11 +13,12 @@ from PIL import Image
 from registry import tiny_model
 from torch import Tensor, nn
 
-from glow_app.checkpoint import load_model
 from glow_app.commands import evaluate
 from glow_app.data import load_split
 from glow_app.evaluation import compare, draw_features, evaluation_data, load_features, mean_bits
-from glow_app.pretrained import model_hash, read_config, save_pretrained
+from glow_app.storage.exported_config import read_config
+from glow_app.storage.pretrained import model_hash, save_pretrained
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 FAST = ["--limit", 40, "--train-limit", 60, "--draws", 2, "--batch-size", 20]

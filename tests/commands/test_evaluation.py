@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from glow_app.baselines import histogram_bits_per_dim, png_bits_per_dim
 from glow_app.data import load_split
+from glow_app.generation.baselines import histogram_bits_per_dim, png_bits_per_dim
 
 
 def bits_per_dim_lines(output: str) -> list[float]:

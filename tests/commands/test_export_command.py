@@ -12,10 +12,10 @@ import pytest
 import torch
 from registry import tiny_model
 
-from glow_app.checkpoint import load_model
 from glow_app.export import SAMPLER_FORMATS
-from glow_app.pretrained import model_hash, save_pretrained
 from glow_app.priors import PlanarPrior
+from glow_app.storage.pretrained import model_hash, save_pretrained
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"

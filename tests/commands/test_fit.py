@@ -11,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from glow_app.checkpoint import load_model
 from glow_app.data import load_split
-from glow_app.pretrained import load_pretrained, model_hash, read_config
+from glow_app.storage.exported_config import read_config
+from glow_app.storage.pretrained import load_pretrained, model_hash
+from glow_app.storage.stored_model import load_model
 from lightning_modules.density import DensityModule
 
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from glow_app.checkpoint import load_density
 from glow_app.data import TOYS, load_vectors
 from glow_app.generation import plane
-from glow_app.pretrained import load_pretrained, model_hash, read_config
-from glow_app.vector_model import VectorModel
+from glow_app.models.vector_model import VectorModel
+from glow_app.storage.exported_config import read_config
+from glow_app.storage.pretrained import load_pretrained, model_hash
+from glow_app.storage.stored_model import load_density
 from lightning_modules.vector_density import VectorDensityModule
 from lightning_modules.vector_report import _gaussian
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 from PIL import Image
 
-from glow_app.checkpoint import CHECKPOINT_KEY, read_checkpoint
+from glow_app.storage.checkpoint import CHECKPOINT_KEY, read_checkpoint
 from lightning_modules import optimizers
 
 Forge = Callable[..., Path]
@@ -199,7 +199,7 @@ def test_a_prior_of_ones_own_is_given_again(
 
 
 def test_every_optimiser_of_the_project_and_of_torch_goes_on() -> None:
-    from lightning_modules.allowed import OPTIMIZERS, SCHEDULES
+    from lightning_modules.allowed_values import OPTIMIZERS, SCHEDULES
 
     assert {f"lightning_modules.optimizers.{name}" for name in optimizers.__all__} <= OPTIMIZERS
     assert {"torch.optim.Adam", "torch.optim.Adamax", "torch.optim.SGD"} <= OPTIMIZERS
@@ -270,7 +270,7 @@ def test_the_loggers_of_this_project_go_on_and_others_do_not(
     csv = {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": "away"}}
     assert "CSVLogger" in refused("fit", "--resume", forge(put("trainer.logger", csv)), code=1)
     wandb: dict[str, Any] = {
-        "class_path": "lightning_modules.run_loggers.RunWandbLogger",
+        "class_path": "lightning_modules.runs.run_loggers.RunWandbLogger",
         "init_args": {"project": "p"},
     }
     assert "trainer.logger" in refused("fit", "--resume", forge(put("trainer.logger", wandb)), code=1)
@@ -404,7 +404,7 @@ def test_weights_that_are_not_finite_are_refused_everywhere(
         assert "not finite" in refused(command, option, path, code=1)
     exported = tmp_path / "exported"
     glow("export", "--checkpoint", trained / "last.ckpt", "--output", exported)
-    from glow_app.pretrained import load_pretrained, save_pretrained
+    from glow_app.storage.pretrained import load_pretrained, save_pretrained
 
     model = load_pretrained(exported)
     next(model.parameters()).data.fill_(torch.inf)
@@ -424,8 +424,8 @@ def test_weights_that_are_not_finite_are_refused_everywhere(
 def test_images_that_are_not_finite_are_refused(
     trained: Path, pictures: list[Path], glow: Callable[..., Any], tmp_path: Path, words: list[str]
 ) -> None:
-    from glow_app.checkpoint import load_density
-    from glow_app.pretrained import save_pretrained
+    from glow_app.storage.pretrained import save_pretrained
+    from glow_app.storage.stored_model import load_density
 
     model = load_density(trained / "last.ckpt")
     with torch.no_grad():

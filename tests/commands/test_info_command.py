@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from glow_app.checkpoint import load_model, read_checkpoint
-from glow_app.pretrained import model_hash
+from glow_app.storage.checkpoint import read_checkpoint
+from glow_app.storage.pretrained import model_hash
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 Refused = Callable[..., str]
@@ -112,4 +113,4 @@ def test_a_folder_of_runs_names_the_newest(trained: Path, tmp_path: Path, refuse
         os.utime(folder / "last.ckpt", (1e9 - age, 1e9 - age))
     for place in ("runs/mine", "runs"):
         message = refused("sample", "--checkpoint", place)
-        assert message == f"error: {place} holds runs, and is no run itself; the newest is runs/mine/2"
+        assert message == f"error: {place} contains several runs; pass one of them, such as the newest: runs/mine/2"

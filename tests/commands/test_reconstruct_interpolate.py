@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from glow_app import __version__
-from glow_app.checkpoint import load_model
-from glow_app.images import grid, read_png_text
-from glow_app.pretrained import model_hash
+from glow_app.pictures.images import grid, read_png_text
+from glow_app.storage.pretrained import model_hash
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 

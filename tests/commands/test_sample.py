@@ -17,13 +17,13 @@ from PIL import Image
 from registry import tiny_model
 
 from glow_app import __version__
-from glow_app.checkpoint import load_model
 from glow_app.cli import main
 from glow_app.commands import sample as sample_command
 from glow_app.generation import sample_batches, sample_grid, sweep
-from glow_app.generation_settings import GenerationSettings
-from glow_app.images import grid, read_png_text
-from glow_app.pretrained import model_hash, save_pretrained
+from glow_app.models.generation_settings import GenerationSettings
+from glow_app.pictures.images import grid, read_png_text
+from glow_app.storage.pretrained import model_hash, save_pretrained
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from glow_app.checkpoint import load_model
 from glow_app.generation import ODDITIES, sample_batches
-from glow_app.images import save_png, to_pil
-from glow_app.pretrained import model_hash, read_config
+from glow_app.pictures.images import save_png, to_pil
 from glow_app.seeding import image_generators
+from glow_app.storage.exported_config import read_config
+from glow_app.storage.pretrained import model_hash
+from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
 

@@ -12,7 +12,7 @@ from serving_process import served
 
 from glow_app.cli import main
 from glow_app.generation import Direction, save_direction
-from glow_app.pretrained import save_pretrained
+from glow_app.storage.pretrained import save_pretrained
 
 
 @pytest.fixture(scope="module")

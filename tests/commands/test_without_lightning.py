@@ -9,8 +9,8 @@ from registry import tiny_model
 
 from glow_app import data
 from glow_app.cli import main
-from glow_app.pretrained import save_pretrained
 from glow_app.priors import CNFPrior
+from glow_app.storage.pretrained import save_pretrained
 
 REPOSITORY = Path(__file__).parents[2]
 ABSENT = [
@@ -40,7 +40,7 @@ for command in (
 ):
     assert main([*command, "--checkpoint", model]) == 0, command
 assert main(["info", f"{{folder}}/exported"]) == 0
-from glow_app.checkpoint import load_model
+from glow_app.storage.stored_model import load_model
 from glow_app.server import create_app
 create_app(load_model(f"{{folder}}/exported")).state.current.service.close()
 """

@@ -6,7 +6,7 @@ from registry import random_images, tiny_model
 
 from glow_app.data import ImageSet
 from glow_app.evaluation import exactness, mean_bits, round_trips
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators
 
 

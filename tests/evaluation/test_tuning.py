@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from glow_app.evaluation import Trial, tune
-from glow_app.generation_settings import GenerationSettings
+from glow_app.models.generation_settings import GenerationSettings
 
 
 def points(seed: int, spread: float = 1.0) -> Tensor:

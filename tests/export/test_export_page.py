@@ -11,8 +11,8 @@ from registry import tiny_model
 
 from glow_app.export import save_sampler
 from glow_app.generation import sample_batches
-from glow_app.generation_settings import GenerationSettings
-from glow_app.model import ImageModel
+from glow_app.models.generation_settings import GenerationSettings
+from glow_app.models.image_model import ImageModel
 
 
 def run_example(section: str, model: ImageModel, kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:

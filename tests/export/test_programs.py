@@ -13,10 +13,10 @@ from torch import Tensor
 
 from glow_app.bijections import AffineCoupling
 from glow_app.export import SAMPLER_FORMATS, Parity, compare, onnx_program, save_sampler, write
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.nn import GatedResidualConditioner, ZeroConv2d
-from glow_app.pretrained import model_hash, save_pretrained
 from glow_app.priors import IAFPrior, MAFPrior
+from glow_app.storage.pretrained import model_hash, save_pretrained
 
 SMALL: dict[str, Any] = {"image_shape": (1, 8, 4), "num_steps": 1}
 RESIDUAL: dict[str, Any] = {

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glow_app.export import Sampler, sampler
 from glow_app.export.program import trace
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.nn import GatedResidualConditioner
 from glow_app.priors import CNFPrior, IAFPrior, MAFPrior, PlanarPrior
 

@@ -14,7 +14,7 @@ from torch.quasirandom import SobolEngine
 from glow_app.bijections import Bijection
 from glow_app.flows import Glow
 from glow_app.likelihood import standard_normal_log_density
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.nn import Conditioner
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 

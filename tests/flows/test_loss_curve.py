@@ -4,7 +4,7 @@ import torch
 from registry import random_images
 
 from glow_app.flows import Glow
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 
 # Of commit 8ba756f, before the steps of a level were fused. In float64, since in float32 a last bit that differs, as
 # from one number of threads to another, grows to 0.07 bits/dim within 80 steps.

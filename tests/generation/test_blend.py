@@ -4,7 +4,7 @@ from registry import random_images, tiny_model
 from torch import Tensor
 
 from glow_app.generation import blend, interpolate, mix_levels
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 
 SHAPE = (3, 8, 8)
 

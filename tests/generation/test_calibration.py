@@ -7,7 +7,7 @@ from torch import Tensor
 
 from glow_app.generation import learn_directions
 from glow_app.generation.calibration import FACTORS, Calibration
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 
 COUNT = 640
 

@@ -7,7 +7,7 @@ from registry import random_images, tiny_model
 from torch import Tensor
 
 from glow_app.generation import class_probabilities, infer_labels, measure
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.priors import CNFPrior
 from glow_app.seeding import image_generators
 

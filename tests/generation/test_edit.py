@@ -7,7 +7,7 @@ from torch import Tensor
 
 from glow_app.generation import Direction, edit, learn_directions, load_direction, load_directions, save_direction
 from glow_app.generation.tensor_file import write_tensors
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 
 
 @pytest.fixture(scope="module", params=[8, 5], ids=["8 bits", "5 bits"])

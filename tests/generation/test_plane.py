@@ -15,8 +15,8 @@ from glow_app.bijections import Bijection, ContinuousFlow
 from glow_app.data import TOYS, load_vectors
 from glow_app.generation import plane
 from glow_app.generation.plane import density_picture, flow_picture, samples_picture
+from glow_app.models.vector_model import VectorModel
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
-from glow_app.vector_model import VectorModel
 
 SIDE = 80
 

@@ -3,8 +3,8 @@ import pytest
 from registry import random_images, tiny_model
 
 from glow_app.generation import class_caption, num_shown, sample_grid, turn_length
-from glow_app.images import grid
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
+from glow_app.pictures.images import grid
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 import lightning_modules.cli as cli
-from glow_app.checkpoint import read_checkpoint
+from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.callbacks import InitializeActNorm
-from lightning_modules.likelihood import LikelihoodModule
+from lightning_modules.likelihood_module import LikelihoodModule
 
 REPOSITORY = Path(__file__).parents[2]
 OPTIONS = [

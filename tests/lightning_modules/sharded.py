@@ -19,7 +19,7 @@ from glow_app.running import Memory, reversible
 from lightning_modules.callbacks import EMA
 from lightning_modules.callbacks.rollback import roll_back
 from lightning_modules.fsdp import FullyShardedStrategy
-from lightning_modules.recovery import read_whole
+from lightning_modules.runs.recovery import read_whole
 from lightning_modules.sharding import num_parameters
 
 RUNS: list[tuple[Memory, str, int]] = [

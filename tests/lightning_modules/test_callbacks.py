@@ -25,11 +25,13 @@ from torch.optim.lr_scheduler import (
 )
 
 from glow_app.bijections import SolverError
-from glow_app.checkpoint import load_model, read_checkpoint
 from glow_app.generation import Reference, measure, sample_batches, sample_grid
-from glow_app.model import ImageModel
-from glow_app.pretrained import model_hash, read_config
+from glow_app.models.image_model import ImageModel
 from glow_app.seeding import step_generator
+from glow_app.storage.checkpoint import read_checkpoint
+from glow_app.storage.exported_config import read_config
+from glow_app.storage.pretrained import model_hash
+from glow_app.storage.stored_model import load_model
 from lightning_modules.callbacks import (
     EMA,
     Breakdown,
@@ -42,8 +44,8 @@ from lightning_modules.callbacks import (
     SaveProgress,
     Throughput,
 )
-from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.density import DensityModule
+from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.schedules import LinearWarmupCosine
 
 

@@ -9,10 +9,10 @@ from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger
 from tiny_training import Recorder, same, state_of, tiny_data, tiny_module, tiny_trainer
 
-from glow_app.checkpoint import load_model
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import Conditioner
 from glow_app.seeding import step_generator
+from glow_app.storage.stored_model import load_model
 from lightning_modules.density import DensityModule
 from lightning_modules.optimizers import Muon
 
@@ -186,9 +186,8 @@ def test_a_checkpoint_tells_of_the_model_and_not_of_rates(tmp_path: Path) -> Non
 
 
 def test_what_cannot_be_compiled_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = tiny_module(memory="reversible", compile=True)
     with pytest.raises(ValueError, match=r"model.compile: only with model.memory store, and it is reversible"):
-        tiny_trainer(tmp_path).fit(module, datamodule=tiny_data())
+        tiny_module(memory="reversible", compile=True)
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ValueError, match=r"there is no C\+\+ compiler no-such-compiler; install it"):
         tiny_trainer(tmp_path).fit(tiny_module(compile=True), datamodule=tiny_data())

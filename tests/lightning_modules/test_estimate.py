@@ -16,12 +16,12 @@ import torch
 from glow_app.cli import main
 from glow_app.data import ImageSet, train_loader
 from glow_app.flows import Glow
-from glow_app.model import ImageModel
-from glow_app.peak_memory import peak_memory
+from glow_app.models.image_model import ImageModel
 from glow_app.priors import CNFPrior
 from glow_app.running import Memory
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate import estimate, step_memory
+from lightning_modules.estimate.peak_memory import peak_memory
 from lightning_modules.loading import Loading, loading_speed
 from lightning_modules.optimizers import Muon
 

@@ -18,15 +18,16 @@ from sharded import OPTIONS, RUNS
 from tiny_training import state_of, tiny_data, tiny_module, tiny_trainer
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from glow_app.checkpoint import load_model, read_checkpoint
 from glow_app.flows import Glow
-from glow_app.model import ImageModel
-from glow_app.peak_memory import peak_memory
+from glow_app.models.image_model import ImageModel
 from glow_app.priors import CNFPrior
 from glow_app.running import Memory
+from glow_app.storage.checkpoint import read_checkpoint
+from glow_app.storage.stored_model import load_model
 from lightning_modules import sharding
 from lightning_modules.callbacks import EMA, NonFiniteGuard
 from lightning_modules.density import DensityModule
+from lightning_modules.estimate.peak_memory import peak_memory
 from lightning_modules.fsdp import FullyShardedStrategy
 from lightning_modules.vector_data import VectorDataModule
 from lightning_modules.vector_density import VectorDensityModule

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_training import repeatable_rows
 
-from glow_app.checkpoint import read_checkpoint
+from glow_app.storage.checkpoint import read_checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
 NUM_KILLS = 20

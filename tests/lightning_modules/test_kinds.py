@@ -3,7 +3,7 @@ from typing import get_args
 
 import pytest
 
-from glow_app.usage import UsageError
+from glow_app.messages import UsageError
 from lightning_modules.callbacks import EMA, NonFiniteGuard, SampleGrids, SaveProgress
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule

@@ -15,9 +15,9 @@ from several_ranks import REPOSITORY, distance, torchrun
 from torch.nn import Parameter
 from torch.optim import Adamax, Optimizer
 
-from glow_app.checkpoint import read_checkpoint
 from glow_app.flows import Glow
 from glow_app.running import Memory
+from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.density import DensityModule
 
 Runs = list[dict[Any, dict[str, Any]]]

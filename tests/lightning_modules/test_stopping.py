@@ -19,13 +19,13 @@ import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from tiny_training import repeatable_rows
 
-from glow_app.checkpoint import read_checkpoint
 from glow_app.cli import main
+from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.callbacks import BestCheckpoint, Throughput
-from lightning_modules.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.density import DensityModule
 from lightning_modules.processes import ends_together
-from lightning_modules.recovery import read_whole
+from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.runs.recovery import read_whole
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = [
@@ -299,7 +299,7 @@ def test_auto_begins_again_where_nothing_was_saved(tmp_path: Path) -> None:
 
 FULL_DISK = """
 import resource, sys
-from glow_app.checkpoint import read_checkpoint
+from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.cli import main
 arguments = sys.argv[1:]
 assert main(arguments) == 0

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from glow_app.bijections import Bijection, SolverError, continuous, record_solves
 from glow_app.bijections.traces import Dynamics
-from glow_app.checkpoint import load_density
-from glow_app.pretrained import model_hash
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.seeding import step_generator
+from glow_app.storage.pretrained import model_hash
+from glow_app.storage.stored_model import load_density
 from lightning_modules.callbacks import EMA, ExportBest, NonFiniteGuard, PlainProgress, Throughput
-from lightning_modules.csv_logger import AppendingCSVLogger
+from lightning_modules.runs.csv_logger import AppendingCSVLogger
 from lightning_modules.vector_data import VectorDataModule
 from lightning_modules.vector_density import VectorDensityModule
 

@@ -9,7 +9,7 @@ from registry import perturb, random_images, tiny_model
 from torch import Tensor
 
 from glow_app.bijections import without_log_det
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.nn import GatedResidualConditioner
 from glow_app.priors import MAFPrior
 from glow_app.running import fold, fold_flow

@@ -21,7 +21,7 @@ from glow_app.bijections import (
     Squeeze,
 )
 from glow_app.flows import Level
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
 from glow_app.running import Memory, choose_runners
 from glow_app.running.reversible import FIRST_REST, ReversibleRunner

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from PIL import Image
 from torch import Tensor
 
-from glow_app.images import png_bytes, to_pil
+from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.server.run import bind, configured
 
 

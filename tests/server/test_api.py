@@ -24,14 +24,14 @@ from test_worker import Held
 from torch import Tensor
 
 from glow_app import __version__, generation
-from glow_app.animations import animation_bytes
 from glow_app.generation import Direction
-from glow_app.generation_settings import GenerationSettings
-from glow_app.images import strip, to_pil
-from glow_app.model import ImageModel
-from glow_app.pretrained import model_hash
+from glow_app.models.generation_settings import GenerationSettings
+from glow_app.models.image_model import ImageModel
+from glow_app.pictures.animations import animation_bytes
+from glow_app.pictures.images import strip, to_pil
 from glow_app.server import Limits, create_app
 from glow_app.server.shared import _decode
+from glow_app.storage.pretrained import model_hash
 
 LIMITS = Limits(count=20, draws=4, pixels=10_000, side=200, queue=4, seconds=2.0)
 

@@ -16,8 +16,8 @@ from registry import tiny_model
 from serving_process import served
 from test_pictures import JPEG, png, scans, text_bomb
 
-from glow_app.pretrained import save_pretrained
 from glow_app.server import Limits
+from glow_app.storage.pretrained import save_pretrained
 
 HEAD = "POST /v1/sample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GROWTH = 300  # MB: 64 of bodies and a copy of one, what they are parsed to, a picture of 20 megapixels

@@ -21,8 +21,8 @@ from serving_process import served, started
 from test_gate import HEAD
 from test_pictures import scans
 
-from glow_app.pretrained import save_pretrained
 from glow_app.server import create_app
+from glow_app.storage.pretrained import save_pretrained
 
 
 @pytest.fixture(scope="module")

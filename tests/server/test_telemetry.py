@@ -9,7 +9,7 @@ from app_client import wait_until
 from registry import tiny_model
 from serving_process import served
 
-from glow_app.pretrained import save_pretrained
+from glow_app.storage.pretrained import save_pretrained
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from registry import random_images, tiny_model
 
 from glow_app import generation
 from glow_app.bijections import record_solves
-from glow_app.model import ImageModel
+from glow_app.models.image_model import ImageModel
 from glow_app.priors import CNFPrior, GaussianPrior
 from glow_app.seeding import image_generators
 from glow_app.server import shared

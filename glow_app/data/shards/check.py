@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from glow_app.data.request import SPLIT_NAMES, Split
-from glow_app.data.shards.images import ShardError
+from glow_app.data.sharded_images import ShardError
 from glow_app.data.shards.manifest import MANIFEST, Manifest, SplitEntry
 from glow_app.data.shards.pack import split_entry
 from glow_app.data.shards.places import is_address, sha256_of

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from glow_app.data.request import Split
-from glow_app.data.shards.images import ShardError
+from glow_app.data.sharded_images import ShardError
 from glow_app.files import atomic_file
 
 __all__ = ["INDEX", "MANIFEST", "Manifest", "ShardEntry", "SplitEntry"]

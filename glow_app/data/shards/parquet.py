@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from glow_app.data.records import RecordFile
+from glow_app.data.sharded_images import Shard, ShardError
 from glow_app.data.shards.cache import ShardCache
-from glow_app.data.shards.images import Shard, ShardError
 from glow_app.data.shards.places import is_address, open_address, patiently
-from glow_app.data.shards.records import RecordFile
 
 if TYPE_CHECKING:
     from datasets import Features

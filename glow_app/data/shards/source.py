@@ -11,8 +11,8 @@ import torch
 from glow_app.data.base import ImageSet
 from glow_app.data.cache import default_cache_dir
 from glow_app.data.request import Split, SplitRequest
+from glow_app.data.sharded_images import OPEN_SHARDS, Shard, ShardedImages, ShardError
 from glow_app.data.shards.cache import ShardCache
-from glow_app.data.shards.images import OPEN_SHARDS, Shard, ShardedImages, ShardError
 from glow_app.data.shards.manifest import INDEX, MANIFEST, Manifest, SplitEntry
 from glow_app.data.shards.places import fetch, is_address, join, read_text, sha256_of
 from glow_app.data.shards.tar import TarShard, check_places

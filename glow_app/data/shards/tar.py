@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from glow_app.data.decoding import readable_formats
+from glow_app.data.records import RecordFile
+from glow_app.data.sharded_images import Shard, ShardError
 from glow_app.data.shards.cache import ShardCache
-from glow_app.data.shards.images import Shard, ShardError
 from glow_app.data.shards.manifest import INDEX, ShardEntry
 from glow_app.data.shards.places import fetch, is_address, sha256_of
-from glow_app.data.shards.records import RecordFile
 
 __all__ = ["TarShard", "check_places", "index_tar"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from glow_app.data import ImageSet, load_split, train_loader
 from glow_app.data.loader import shuffle_blocks
-from glow_app.data.shards.images import OPEN_SHARDS
+from glow_app.data.sharded_images import OPEN_SHARDS
 from glow_app.data.shards.pack import Packing, pack_folder
 
 

@@ -13,16 +13,16 @@ import pytest
 import torch
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect, sync_playwright
 from registry import tiny_model
-from server.running import from_base64, running
+from server.app_client import from_base64, running
 from torch import Tensor
 
-from glow_app.checkpoint import load_model, training_facts
 from glow_app.generation import Direction
-from glow_app.generation_settings import GenerationSettings
-from glow_app.images import png_bytes, to_pil
-from glow_app.model import ImageModel
+from glow_app.models.generation_settings import GenerationSettings
+from glow_app.models.image_model import ImageModel
+from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.server import Limits, create_app
 from glow_app.server.calls import Batch, Call, Turn
+from glow_app.storage.stored_model import StoredModel, load_model
 
 expect.set_options(timeout=20_000)  # other work may be on the machine
 
@@ -103,7 +103,7 @@ def guided_site() -> Iterator[Site]:
 def real_site() -> Iterator[Site]:
     """The bundled model, as `glow serve` serves it."""
     model = load_model("fashion-mnist")
-    training = training_facts("fashion-mnist")
+    training = StoredModel("fashion-mnist").facts
     with served(model, directions=directions_of(model, ["a_rather_long_name"]), training=training) as site:
         yield site
 

@@ -1,0 +1,115 @@
+"""Images that are read from shards when they are asked for."""
+
+import re
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from glow_app.data.decoding import decode_bytes
+from glow_app.data.records import RecordFile
+from glow_app.data.request import Resize
+
+__all__ = ["OPEN_SHARDS", "Shard", "ShardError", "ShardedImages", "UnreadableImage"]
+
+# Shards that a shuffled order is in at a time.
+OPEN_SHARDS = 8
+
+# Files that a process keeps open; with some to spare, or they would be opened again and again.
+_MAX_OPEN = OPEN_SHARDS + 2
+
+
+class ShardError(ValueError):
+    """A shard is not what its manifest says, or cannot be had."""
+
+
+class UnreadableImage(ValueError):
+    """One image of a shard cannot be decoded."""
+
+
+class Shard(ABC):
+    """A file of images.
+
+    Attributes:
+        name: Where it is, for messages.
+        count: How many images it holds.
+        remedy: What to do where it is damaged, for messages.
+    """
+
+    name: str
+    count: int
+    remedy: str
+
+    @abstractmethod
+    def open(self) -> RecordFile:
+        """Return its records, each an image file, from a local disk.
+
+        Raises:
+            ShardError: If it cannot be had, or is not what it should be.
+        """
+
+
+class ShardedImages:
+    """Images uint8 (N, C, H, W) of which nothing is held in memory.
+
+    Args:
+        shards: In the order of the rows.
+        image_shape: (C, H, W) that every image is brought to.
+        resize: As for :func:`~glow_app.data.resizing.resize_image`.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, shards: Sequence[Shard], image_shape: tuple[int, int, int], resize: Resize) -> None:
+        self.shards = tuple(shards)
+        self.image_shape, self.resize = image_shape, resize
+        self._ends = np.cumsum([shard.count for shard in self.shards], dtype=np.int64)
+        self._open: OrderedDict[int, RecordFile] = OrderedDict()
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W)."""
+        return len(self), *self.image_shape
+
+    def shard_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the number of the shard that each row is in."""
+        return np.searchsorted(self._ends, rows, side="right")
+
+    def shard_at(self, row: int) -> Shard:
+        """Return the shard that a row is in."""
+        return self.shards[int(self.shard_of(np.array(row)))]
+
+    def read(self, row: int) -> np.ndarray:
+        """Return one image, uint8 (C, H, W).
+
+        Raises:
+            UnreadableImage: If it cannot be decoded.
+            ShardError: If its shard cannot be had.
+        """
+        number = int(self.shard_of(np.array(row)))
+        shard = self.shards[number]
+        index = row - int(self._ends[number]) + shard.count
+        content = self._records(number).read(index)
+        try:
+            return decode_bytes(content, self.image_shape, self.resize)
+        except Exception as error:  # Pillow's plugins share no narrower type
+            reason = re.sub(r"\s*<_io\.BytesIO[^>]*>", "", f"{type(error).__name__}: {error}")
+            raise UnreadableImage(f"image {index} of {shard.name} cannot be read ({reason})") from error
+
+    def _records(self, shard: int) -> RecordFile:
+        if shard not in self._open:
+            self._open[shard] = self.shards[shard].open()
+            if len(self._open) > _MAX_OPEN:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(shard)
+        return self._open[shard]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A loader worker opens the files itself.
+        return {**self.__dict__, "_open": OrderedDict()}

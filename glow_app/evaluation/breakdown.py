@@ -1,0 +1,65 @@
+"""Where an image's bits go: to which level, and what each kind of layer does to the volume."""
+
+import math
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glow_app.bijections import Bijection, Chain, PixelwiseChain
+from glow_app.models.image_model import ImageModel
+
+__all__ = ["breakdown"]
+
+
+@torch.no_grad()
+def breakdown(
+    model: ImageModel, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None
+) -> dict[str, float]:
+    r"""Return the mean bits/dim of a batch in parts.
+
+    ``bpd_level/l``, which add up to the bits/dim of the batch, are the means of
+    :meth:`ImageModel.level_bits <glow_app.models.image_model.ImageModel.level_bits>`; ``log_det/Kind`` are the
+    log-determinants of all layers of a kind over :math:`D \log 2`, which add up to that of the flow.
+
+    Args:
+        model: An image model.
+        images: uint8 (B, C, H, W).
+        labels: For a class-conditional model.
+        generator: Of the dequantisation noise.
+    """
+    flow, bits = model.flow, model.num_dims * math.log(2)
+    of_kind: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
+    handles = []
+    for layer in _layers(flow):
+
+        def watch_layer(layer: Any, inputs: Any, found: Any) -> None:
+            for name, log_det in _log_dets(layer, inputs[0], found[1]).items():
+                of_kind[name] = of_kind[name] + log_det
+
+        handles.append(layer.register_forward_hook(watch_layer))
+    try:
+        of_level = model.level_bits(images, labels, generator).mean(0)
+    finally:
+        for handle in handles:
+            handle.remove()
+    levels = {f"bpd_level/{level}": float(value) for level, value in enumerate(of_level)}
+    return levels | {f"log_det/{name}": float(value) / bits for name, value in sorted(of_kind.items())}
+
+
+def _layers(module: nn.Module) -> list[Bijection]:
+    """Return the bijections that are no chains of others; a pixelwise chain counts as one."""
+    found: list[Bijection] = []
+    for child in module.children():
+        is_layer = isinstance(child, Bijection) and not isinstance(child, Chain)
+        found += [child] if is_layer else _layers(child)  # type: ignore[list-item]
+    return found
+
+
+def _log_dets(layer: Bijection, x: Tensor, log_det: Tensor) -> dict[str, Tensor]:
+    """Return the mean log-determinant of a layer under its name, or those of what was fused in it."""
+    if not isinstance(layer, PixelwiseChain):
+        return {type(layer).__name__: log_det.mean().cpu()}
+    pixels = x.shape[2] * x.shape[3]
+    return {type(part).__name__: pixels * part.affine()[2].cpu() for part in layer.bijections}  # type: ignore[operator]

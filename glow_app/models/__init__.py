@@ -1,0 +1,1 @@
+"""Models: a flow with what makes it a probability of data."""

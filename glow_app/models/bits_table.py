@@ -1,0 +1,53 @@
+"""What images cost in bits: in each draw of the noise, under each class, at each level."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["BitsTable"]
+
+
+@dataclass(frozen=True)
+class BitsTable:
+    r"""Bits of B images in K draws of dequantisation noise, under M classes, at L levels.
+
+    The noise of a draw is the same under every class, so that classes are compared on one and the same image.
+
+    Args:
+        bits: (K, M, B, L), bits/dim; M is 1 where the classes are given or there are none.
+        num_dims: The dimension :math:`D` of an image.
+    """
+
+    bits: Tensor
+    num_dims: int
+
+    @property
+    def bits_per_dim(self) -> Tensor:
+        r"""Bits/dim of the mean density over draws and classes, (B,).
+
+        .. math:: -\frac{1}{D} \log_2 \frac{1}{K M} \sum_{k=1}^K \sum_{c=1}^M 2^{-D \sum_l b_{kcl}}
+        """
+        nats = self._nats().flatten(0, 1)
+        mean = math.log(len(nats)) - torch.logsumexp(-nats, dim=0)
+        return (mean / (self.num_dims * math.log(2))).to(self.bits.dtype)
+
+    @property
+    def probabilities(self) -> Tensor:
+        r""":math:`p(c \mid y_1)`, the probability of each of equally frequent classes in the first draw, (B, M)."""
+        return torch.softmax(-self._nats()[0], dim=0).T
+
+    @property
+    def classes(self) -> Tensor:
+        """The likeliest class in the first draw, so that it does not depend on how many there are, (B,), int64."""
+        return self.bits[0].sum(-1).argmin(0)
+
+    @property
+    def level_bits(self) -> Tensor:
+        """What each level has of the bits/dim of the first draw under :attr:`classes`, (B, L)."""
+        rows = torch.arange(self.bits.shape[2], device=self.bits.device)
+        return self.bits[0, self.classes, rows]
+
+    def _nats(self) -> Tensor:
+        return self.bits.sum(-1).double() * (self.num_dims * math.log(2))

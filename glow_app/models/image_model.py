@@ -1,0 +1,353 @@
+"""What people use: uint8 images in, uint8 images out."""
+
+import math
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from glow_app.bijections import full_precision, held_noise
+from glow_app.flows import Glow
+from glow_app.likelihood import (
+    bin_centres,
+    bits_per_dim,
+    check_num_bits,
+    dequantise,
+    quantise,
+    to_uint8,
+)
+from glow_app.models.base import Density
+from glow_app.models.bits_table import BitsTable
+from glow_app.models.generation_settings import GenerationSettings
+from glow_app.running import Memory, choose_runners, fold_flow
+from glow_app.seeding import image_generator
+
+__all__ = ["ImageModel", "images_at_a_time"]
+
+# Images that a CPU decodes at a time at the most, and numbers in a hidden layer of theirs: fewer images cost more each,
+# and with more the activations do not stay in the caches, nor their memory with the process.
+CPU_IMAGES, CPU_HIDDEN = 64, 2**21
+
+
+def images_at_a_time(hidden_channels: int, image_shape: tuple[int, int, int]) -> int:
+    """Return how many images a CPU decodes at a time by conditioners of a width."""
+    _, height, width = image_shape
+    return max(1, min(CPU_IMAGES, CPU_HIDDEN // (hidden_channels * (height // 2) * (width // 2))))
+
+
+class ImageModel(Density):
+    r"""A flow with the quantisation around it: a probability for every image.
+
+    Args:
+        flow: The flow on real images in :math:`[-1/2, 1/2)`.
+        num_bits: High bits of each value that are modelled, 1 to 8.
+    Shape:
+        images: (B, C, H, W), uint8; labels: (B,), int64, or None; latents: a list of (B, C_l, H_l, W_l).
+    Raises:
+        ValueError: If ``num_bits`` is not 1 to 8, or images have the wrong type or shape.
+    """
+
+    unit = "bits/dim"
+    things = "images"
+
+    def __init__(self, flow: Glow, num_bits: int = 8) -> None:
+        super().__init__()
+        self.flow = flow
+        self.run_levels()
+        self._folded: list[Glow] = []  # a list, so that it is no submodule
+        self.num_bits = check_num_bits(num_bits)
+        self._class_names: tuple[str, ...] = ()
+        self._generation = GenerationSettings()
+        # Convolutions are up to six times as fast when the channels lie side by side.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def num_dims(self) -> int:
+        """The dimension :math:`D = C H W` of an image."""
+        return math.prod(self.flow.image_shape)
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Everything needed to rebuild the model without its weights, as plain types."""
+        return {"num_bits": self.num_bits, "flow": self.flow.config}
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class, for people; empty where they are not known.
+
+        Raises:
+            ValueError: When set, if there are not as many as classes, or one cannot be printed on a line.
+        """
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str]) -> None:
+        if names and len(names) != self.flow.num_classes:
+            raise ValueError(f"there are {len(names)} names for {self.flow.num_classes or 0} classes")
+        if not isinstance(names, (list, tuple)) or not all(
+            isinstance(name, str) and name.isprintable() for name in names
+        ):
+            raise ValueError("the names of the classes are not a list of lines of text")
+        self._class_names = tuple(names)
+
+    @property
+    def generation(self) -> GenerationSettings:
+        """The settings to draw with where none are given: those that ``glow evaluate --tune`` chose, or the usual ones.
+
+        :meth:`sample` itself draws from the model's own distribution unless told otherwise.
+
+        Raises:
+            ValueError: When set, if they do not fit the model.
+        """
+        return self._generation
+
+    @generation.setter
+    def generation(self, settings: GenerationSettings) -> None:
+        settings.check(len(self.flow.latent_shapes), self.flow.num_classes is not None)
+        self._generation = settings
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """The names of the classes, where they are known."""
+        return {"classes": list(self.class_names)} if self.class_names else {}
+
+    def run_levels(self, memory: Memory = "store", compiled: bool = False) -> None:
+        """Choose how training evaluates the levels; see :func:`~glow_app.running.choose_runners`."""
+        choose_runners(self.flow, memory, compiled)
+        self.memory, self.compiled = memory, compiled
+
+    def freeze(self) -> Self:
+        """Make the model faster to use and impossible to train, and return it.
+
+        Quantities that depend on the weights alone, such as inverse matrices, are precomputed; images and figures stay
+        what they are to the last bit. The weights must not be changed afterwards, except by loading or moving all of
+        them, which ends it.
+        """
+        self.eval().requires_grad_(False)
+        self._folded = [fold_flow(self.flow)]
+        return self
+
+    def initialize(
+        self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> None:
+        """Set the actnorms from one batch; changes nothing in a model that is initialised."""
+        self.flow.initialize(self._dequantise(images, generator), self._context(images, labels))
+
+    def forward(self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Return bits/dim of one dequantisation draw, (B,): the training loss, through ``forward`` for DDP's sake."""
+        log_density = self.flow.log_prob(self._dequantise(images, generator), self._context(images, labels))
+        return bits_per_dim(log_density, self.num_dims, self.num_bits)
+
+    @torch.no_grad()
+    def bits_per_dim(
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        num_draws: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        r"""Return bits per dimension of each image, (B,).
+
+        .. math:: -\frac{1}{D} \log_2 \frac{1}{K} \sum_{k=1}^K \frac{p(y_k)}{2^{nD}},
+                  \qquad p(y) = \frac{1}{M} \sum_{c=1}^M p(y \mid c)
+
+        With one draw this is the number of the literature; more draws bound the true one more tightly from above.
+        A class-conditional model answers with :math:`p(y \mid c)` where labels are given, and otherwise with the
+        marginal :math:`p(y)` over its M classes, all being equally frequent, each with the same noise.
+
+        Args:
+            images: uint8.
+            labels: Of the images, for a class-conditional model; of its classes together when omitted.
+            num_draws: The number K of dequantisation draws.
+            generator: Of the dequantisation noise, on the images' device.
+
+        Raises:
+            ValueError: If ``num_draws`` is below 1.
+        """
+        return self.draws(images, labels, num_draws, generator).bits_per_dim
+
+    @torch.no_grad()
+    def draws(
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        num_draws: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> BitsTable:
+        """Return the bits of each draw, class and level, one class at a time; arguments as of :meth:`bits_per_dim`.
+
+        Under every class without labels, else under those alone.
+        """
+        if num_draws < 1:
+            raise ValueError(f"num_draws is {num_draws}; expected at least 1")
+        draws = []
+        with held_noise(self.device) as begin_again:
+            for _ in range(num_draws):
+                y, classes = self._dequantise(images, generator), []
+                for chosen in self._choices(len(images), labels):
+                    begin_again()
+                    classes.append(self._level_bits(y, chosen))
+                draws.append(torch.stack(classes))
+        return BitsTable(torch.stack(draws), self.num_dims)
+
+    @torch.no_grad()
+    def level_bits(
+        self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        r"""Return what each level has of the bits/dim of one draw, (B, L), the finest first.
+
+        .. math:: b_l = \frac{n D_l}{D} - \frac{\log \mathcal N(z_l; 0, I) + \log|\det J_l|}{D \log 2}
+
+        which add up to the bits/dim.
+
+        Args:
+            images: uint8.
+            labels: For a class-conditional model.
+            generator: Of the dequantisation noise, on the images' device.
+        """
+        return self._level_bits(self._dequantise(images, generator), labels)
+
+    def _level_bits(self, y: Tensor, labels: Tensor | None) -> Tensor:
+        log_probs = self._fastest_flow.level_log_probs(y, self._context(y, labels))
+        sizes = torch.tensor([math.prod(shape) for shape in self.flow.latent_shapes]).to(log_probs)
+        return self.num_bits * sizes / self.num_dims - log_probs / (self.num_dims * math.log(2))
+
+    def _choices(self, num: int, labels: Tensor | None) -> list[Tensor | None]:
+        """Return the labels under which ``num`` images are likely or not: those given, or one class after the other."""
+        if labels is not None or self.flow.num_classes is None:
+            return [labels]
+        return [torch.full((num,), number) for number in range(self.flow.num_classes)]
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> list[Tensor]:
+        """Return the whitened latents of the images' bin centres, one tensor a level.
+
+        In full precision, whatever the autocast state, as :meth:`decode`: on the way back a state differs in its last
+        bit, which bfloat16 conditioners may round to another value, and later steps amplify that.
+        """
+        levels = quantise(images.to(self.device), self.num_bits)
+        with full_precision(self.device):
+            return self._fastest_flow.encode(
+                bin_centres(levels, self.num_bits, self.dtype), self._context(images, labels)
+            )
+
+    @torch.no_grad()
+    def decode(self, latents: Sequence[Tensor], labels: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        """Return the uint8 images of ``latents``; ``decode(encode(images))`` gives the (quantised) images back.
+
+        Args:
+            latents: One tensor a level.
+            labels: For a class-conditional model.
+            context: Instead of labels: what :meth:`Glow.embed <glow_app.flows.Glow.embed>` made of them, or a mixture.
+        Raises:
+            FloatingPointError: If a number in an image is not finite.
+        """
+        if context is None:
+            context = self._context(latents[0], labels)
+        size = len(latents[0])
+        if self.device.type == "cpu":
+            size = images_at_a_time(self.flow.hidden_channels, self.flow.image_shape)
+        parts = zip(*(level.split(size) for level in latents), strict=True)
+        contexts = repeat(None) if context is None else context.split(size)
+        with full_precision(self.device):
+            images = torch.cat([self._fastest_flow.decode(part, c) for part, c in zip(parts, contexts, strict=False)])
+        # As uint8 they would be black, as if that was what the model had drawn.
+        if not images.isfinite().all():
+            broken = int((~images.isfinite()).flatten(1).any(1).sum())
+            raise FloatingPointError(
+                f"{broken} of {len(images)} images are not finite; lower the temperature or the strength, or use "
+                "another checkpoint"
+            )
+        return to_uint8(images, self.num_bits)
+
+    def quantised(self, images: Tensor) -> Tensor:
+        """Return the uint8 images with only ``num_bits`` bits left: what :meth:`decode` can give back."""
+        return to_uint8(bin_centres(quantise(images, self.num_bits), self.num_bits), self.num_bits)
+
+    def sample(
+        self,
+        num: int,
+        temperature: float | Sequence[float] = 1.0,
+        seeds: int | Sequence[int] = 0,
+        labels: Tensor | None = None,
+        guidance: float = 1.0,
+    ) -> Tensor:
+        """Return ``num`` uint8 images.
+
+        At temperature 1 and guidance 1 they are samples of the model's distribution.
+
+        Args:
+            num: How many.
+            temperature: Factor on the base noise, one for all levels or one a level, the finest first.
+            seeds: The seed of image 0, image i having ``seeds + i``; or one seed an image.
+            labels: (num,), for a class-conditional model.
+            guidance: How far to go beyond the class; see :meth:`Glow.embed <glow_app.flows.Glow.embed>`.
+
+        Raises:
+            ValueError: If a temperature or the guidance is negative or not finite, there are not ``num`` seeds or
+                labels, or there is guidance and the model has no classes.
+        """
+        if num < 1:
+            raise ValueError(f"num is {num}; expected at least 1")
+        seeds = list(range(seeds, seeds + num)) if isinstance(seeds, int) else list(seeds)
+        if len(seeds) != num:
+            raise ValueError(f"there are {len(seeds)} seeds for {num} images")
+        noise = self.base_noise(seeds, temperature)
+        return self.decode(noise, context=self._context(noise[0], labels, guidance))
+
+    def base_noise(self, seeds: Sequence[int], temperature: float | Sequence[float] = 1.0) -> list[Tensor]:
+        """Return noise in the shape of the latents, N(0, T²) for each level's temperature T.
+
+        Each image's comes from its own CPU generator, so that a seed means the same on every device.
+
+        Args:
+            seeds: One an image.
+            temperature: One for all levels or one a level, the finest first.
+
+        Raises:
+            ValueError: If a temperature is negative or not finite.
+        """
+        generators = [image_generator(seed) for seed in seeds]
+        first = next(self.parameters())  # once: to look for it takes longer than to draw the noise of a small image
+        noise = []
+        for shape, factor in zip(self.flow.latent_shapes, self.level_temperatures(temperature), strict=True):
+            level = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+            noise.append(factor * level.to(first.device, first.dtype))
+        return noise
+
+    def level_temperatures(self, temperature: float | Sequence[float]) -> list[float]:
+        """Return the temperature of each level, given one for all or one per level.
+
+        Raises:
+            ValueError: If there is not one for each, or one is negative or not finite.
+        """
+        num_levels = len(self.flow.latent_shapes)
+        values = [temperature] * num_levels if isinstance(temperature, (int, float)) else list(temperature)
+        if len(values) != num_levels:
+            raise ValueError(f"there are {len(values)} temperatures; expected 1, or {num_levels}, one for each level")
+        for value in values:
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"temperature is {value}; expected a finite number from 0 (0.7 is usual)")
+        return values
+
+    @property
+    def _fastest_flow(self) -> Glow:
+        return self._folded[0] if self._folded else self.flow
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self._folded = []
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+        self._folded = []
+        super()._load_from_state_dict(*arguments, **options)
+
+    def _context(self, images: Tensor, labels: Tensor | None, guidance: float = 1.0) -> Tensor | None:
+        if labels is not None and len(labels) != len(images):
+            raise ValueError(f"there are {len(labels)} labels for {len(images)} images")
+        return self.flow.embed(None if labels is None else labels.to(self.device), guidance)
+
+    def _dequantise(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        return dequantise(quantise(images, self.num_bits), self.num_bits, self.dtype, generator)

@@ -1,0 +1,106 @@
+"""A density of its own on vectors: two-dimensional toys, tables."""
+
+import math
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from glow_app.bijections import ActNorm, Bijection, Chain, Reshape, without_log_det
+from glow_app.bijections.checks import require_vector
+from glow_app.likelihood import standard_normal_log_density
+from glow_app.models.base import Density
+from glow_app.nn.class_path import Part, describe_part
+from glow_app.priors import GaussianPrior
+from glow_app.seeding import image_generator
+
+__all__ = ["VectorModel"]
+
+
+class VectorModel(Density):
+    r"""One of Glow's priors, trained on vectors by itself.
+
+    .. math:: \log p(x) = \log \mathcal N(f(x); 0, I) + \log|\det J|
+
+    in the units of the data: the first bijection standardises it and is part of the density. A vector is to a prior
+    a latent of D channels and one pixel.
+
+    Args:
+        num_features: Values :math:`D` of a vector.
+        prior: Called with ``((D, 1, 1), 0)``, returns the bijection onto N(0, I).
+    Shape:
+        x, z: (B, D), real.
+    Raises:
+        ValueError: If ``num_features`` is below 1, or vectors have another shape.
+    """
+
+    unit = "nats"
+    things = "vectors"
+
+    def __init__(
+        self,
+        num_features: int,
+        prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
+    ) -> None:
+        super().__init__()
+        if num_features < 1:
+            raise ValueError(f"num_features is {num_features}; expected at least 1")
+        self.num_features = num_features
+        vector, shape = (num_features,), (num_features, 1, 1)
+        # Not learned: gradients with respect to it would be in units of the data, and clipping those of a small column
+        # would stop all others. The Gaussian that every prior begins with learns the same in standardised units.
+        standardise = ActNorm(num_features, learned=False)
+        self.flow = Chain(Reshape(vector, shape), standardise, prior(shape, 0), Reshape(shape, vector))
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Everything needed to rebuild the model without its weights, as plain types."""
+        return {"num_features": self.num_features, "prior": describe_part(cast(Part, self.flow.bijections[2]))}
+
+    def initialize(self, x: Tensor) -> None:
+        """Set the standardisation from one batch; changes nothing in a model that is initialised."""
+        with torch.no_grad():
+            self.flow.initialize(x.to(self.dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the negative log-likelihood in nats, (B,): the training loss, through ``forward`` for DDP's sake."""
+        require_vector("this model", x, self.num_features)
+        z, log_det = self.flow(x.to(self.dtype))
+        return -(standard_normal_log_density([z]) + log_det)
+
+    @torch.no_grad()
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density of ``x``, (B,), nats."""
+        return -self(x.to(self.device))
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the whitened latents of ``x``."""
+        require_vector("this model", x, self.num_features)
+        with without_log_det():
+            return self.flow(x.to(self.device, self.dtype))[0]
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the vectors of the latents ``z``."""
+        require_vector("this model", z, self.num_features)
+        with without_log_det():
+            return self.flow.inverse(z.to(self.device, self.dtype))[0]
+
+    def sample(self, num: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
+        """Return ``num`` vectors, (num, D).
+
+        Args:
+            num: How many.
+            temperature: Factor on the base noise.
+            seed: Of the base noise.
+
+        Raises:
+            ValueError: If ``num`` is below 1, or the temperature is negative or not finite.
+        """
+        if num < 1:
+            raise ValueError(f"num is {num}; expected at least 1")
+        if not (math.isfinite(temperature) and temperature >= 0):
+            raise ValueError(f"temperature is {temperature}; expected a finite number from 0 (1 samples the density)")
+        return self.decode(temperature * torch.randn(num, self.num_features, generator=image_generator(seed)))

@@ -1,0 +1,98 @@
+"""Exported models of the Hugging Face hub."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from glow_app.files import HUB
+from glow_app.storage.exported_config import CONFIG_NAME, WEIGHTS_NAME, read_config
+
+__all__ = ["HubModel", "fetch_model"]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model of the hub, and what it was when it was fetched.
+
+    Args:
+        folder: Where its files lie, in the hub's cache.
+        revision: The commit.
+        sha256: Of the file of weights, as the hub's page shows it too.
+    """
+
+    folder: Path
+    revision: str
+    sha256: str
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What is worth keeping of where a model comes from."""
+        return {"revision": self.revision, f"sha256 of {WEIGHTS_NAME}": self.sha256}
+
+
+@cache  # so that all that a process reads is of one revision
+def fetch_model(address: str) -> HubModel:
+    """Return the model at ``hf://USER/NAME[@REVISION]``, of which two files are fetched where they are not there yet.
+
+    Only ``config.json`` and ``model.safetensors`` are, of one commit, and neither can hold code; the second not before
+    the first was found to be of this project.
+
+    Raises:
+        FileNotFoundError: If there is no such model, revision or file.
+        ValueError: If the address is none, nothing answers, or the model is not one of this project.
+    """
+    name, _, revision = address.removeprefix(HUB).partition("@")
+    folder = _fetch(address, name, CONFIG_NAME, revision or None).parent
+    try:
+        read_config(folder)
+    except ValueError as error:
+        raise ValueError(f"{address} is not a model that glow export wrote: {error}") from error
+    commit = folder.name  # as the cache is laid out
+    weights = _fetch(address, name, WEIGHTS_NAME, commit)
+    with weights.open("rb") as file:
+        found = HubModel(folder, commit, hashlib.file_digest(file, "sha256").hexdigest())
+    _LOGGER.info("%s: revision %s, %s has the SHA-256 %s", address, commit, WEIGHTS_NAME, found.sha256)
+    return found
+
+
+@contextmanager
+def _silence(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _fetch(address: str, name: str, file: str, revision: str | None) -> Path:
+    try:
+        from huggingface_hub import errors, hf_hub_download
+    except ImportError as error:
+        raise ValueError(f"{address} needs the package huggingface_hub: pip install 'glow-app[hub]'") from error
+    try:
+        with _silence("huggingface_hub"):  # which tells of every attempt, where one line at the end is enough
+            return Path(hf_hub_download(name, file, revision=revision))
+    except errors.HFValidationError as error:
+        raise ValueError(f"{address} is no address of a model; expected {HUB}USER/NAME[@REVISION]") from error
+    except errors.RevisionNotFoundError as error:
+        raise FileNotFoundError(f"{address}: there is no such revision of it on the hub") from error
+    except errors.RepositoryNotFoundError as error:
+        raise FileNotFoundError(
+            f"{address} is not on the hub, or not for all to see; check the name, or log in with: hf auth login"
+        ) from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        raise ValueError(
+            f"{address} cannot be fetched: the hub cannot be reached, and {file} is not in its cache"
+        ) from error
+    except errors.EntryNotFoundError as error:
+        raise FileNotFoundError(f"{address} has no {file}: not a model that glow export wrote") from error
+    except OSError as error:  # of the network or the disk
+        raise ValueError(f"{address} cannot be fetched: {' '.join(str(error).split())}") from error

@@ -1,0 +1,114 @@
+"""Models from plain configurations, naming classes of an allow-list only."""
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from glow_app.flows import Glow
+from glow_app.models.base import Density
+from glow_app.models.image_model import ImageModel
+from glow_app.models.vector_model import VectorModel
+from glow_app.nn import ConvConditioner, GatedResidualConditioner
+from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
+
+__all__ = ["ALLOWED_CLASSES", "UnknownClassError", "build_model"]
+
+# What a file may name. Anything else could run code of the file's choosing.
+ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
+    "glow_app.nn.ConvConditioner": ConvConditioner,
+    "glow_app.nn.GatedResidualConditioner": GatedResidualConditioner,
+    "glow_app.priors.CNFPrior": CNFPrior,
+    "glow_app.priors.GaussianPrior": GaussianPrior,
+    "glow_app.priors.IAFPrior": IAFPrior,
+    "glow_app.priors.MAFPrior": MAFPrior,
+    "glow_app.priors.PlanarPrior": PlanarPrior,
+}
+
+
+class UnknownClassError(ValueError):
+    """A file names a class that it may not name."""
+
+
+def build_model(
+    config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None
+) -> Density:
+    """Rebuild a model from its :attr:`config <glow_app.models.base.Density.config>` and its weights.
+
+    Args:
+        config: Plain types.
+        weights: The model's state dict, whose tensors are taken over without a copy.
+        facts: Among them its own :attr:`facts <glow_app.models.base.Density.facts>`.
+
+    Raises:
+        UnknownClassError: If the configuration names a class outside the allow-list.
+        ValueError: If it does not describe a model or does not fit the weights, or if a weight is not finite.
+    """
+    try:
+        # Without memory: a lying configuration cannot ask for more than its weights hold.
+        with torch.device("meta"):
+            model = _image_model(config, len(weights)) if "flow" in config else _vector_model(config, len(weights))
+        if isinstance(model, ImageModel):
+            model.class_names = (facts or {}).get("classes", ())
+    except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ValueError(f"the model configuration is damaged or of another version ({reason})") from error
+    _require_fit(model, weights)
+    _require_finite(weights)
+    try:
+        model.load_state_dict(weights, assign=True)
+    except RuntimeError as error:  # such as whole numbers in the place of parameters
+        reason = str(error).splitlines()[-1].strip()[:200]
+        raise ValueError(f"the weights do not fit the model configuration: {reason}") from error
+    # Taking tensors over also takes their memory format.
+    return model.to(memory_format=torch.channels_last).requires_grad_(True)  # type: ignore[call-overload]
+
+
+def _require_fit(model: Density, weights: Mapping[str, torch.Tensor]) -> None:
+    expected = model.state_dict()
+    for name in [*expected, *weights]:
+        wanted, given = (tuple(one[name].shape) if name in one else None for one in (expected, weights))
+        if given != wanted:
+            found = "is missing" if given is None else f"has the shape {given}"
+            form = "none such" if wanted is None else f"the shape {wanted}"
+            raise ValueError(f"the weights do not fit the model configuration: {name} {found}; expected {form}")
+
+
+def _require_finite(weights: Mapping[str, torch.Tensor]) -> None:
+    for name, tensor in weights.items():
+        # Not isfinite() of each number, which takes four times as long.
+        if tensor.is_floating_point() and not tensor.sum(dtype=torch.float64).isfinite():
+            raise ValueError(f"a weight in {name} is not finite; use another checkpoint, or export the model again")
+
+
+def _image_model(config: Mapping[str, Any], limit: int) -> ImageModel:
+    flow = dict(config["flow"])
+    levels, steps = flow["num_levels"], flow["num_steps"]
+    counts = [sum(steps)] if isinstance(steps, list) else [levels, steps]
+    _require_parts(limit, levels)
+    _require_parts(limit, *counts, flow["conditioner"]["init_args"].get("num_blocks", 1))
+    for part in ("conditioner", "prior"):
+        flow[part] = _factory(flow[part], limit)
+    return ImageModel(Glow(**flow), num_bits=config["num_bits"])
+
+
+def _vector_model(config: Mapping[str, Any], limit: int) -> VectorModel:
+    return VectorModel(config["num_features"], _factory(config["prior"], limit))
+
+
+def _require_parts(limit: int, *counts: int) -> None:
+    """Refuse more parts than there are weights, so many in each of so many, before building them takes for ever."""
+    if math.prod(max(count, 1) for count in counts) > limit:
+        raise ValueError(f"the weights do not fit the model configuration: only {limit} of them for so many parts")
+
+
+def _factory(spec: Mapping[str, Any], limit: int) -> Callable[..., Any]:
+    name = spec["class_path"]
+    if name not in ALLOWED_CLASSES:
+        raise UnknownClassError(
+            f"the model names the class {name!r}; only {', '.join(sorted(ALLOWED_CLASSES))} are allowed"
+        )
+    _require_parts(limit, *(spec["init_args"].get(count, 1) for count in ("num_layers", "num_blocks")))
+    return partial(ALLOWED_CLASSES[name], **spec["init_args"])

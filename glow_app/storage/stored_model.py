@@ -1,0 +1,211 @@
+"""A model at a place: resolved once, hashed once."""
+
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glow_app.models.base import Density
+from glow_app.models.image_model import ImageModel
+from glow_app.storage.checkpoint import CHECKPOINT_KEY, density_of, read_checkpoint
+from glow_app.storage.exported_config import CONFIG_NAME, read_config
+from glow_app.storage.places import IN_RUN, find_folder, hint, origin
+from glow_app.storage.pretrained import DIRECTIONS_NAME, load_pretrained, model_hash
+from glow_app.storage.seal import SEAL_KEY, places_of, strange_places
+
+__all__ = ["StoredModel", "find_checkpoint", "load_density", "load_model"]
+
+# Where Lightning leaves the arguments of the data module; of these, what decides which images a split holds.
+DATA_KEY = "datamodule_hyper_parameters"
+DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit", "count")
+DATA_PLACES = ("root", "cache_dir")
+_OF_CHECKPOINT = (CHECKPOINT_KEY, DATA_KEY, SEAL_KEY, "epoch", "global_step")
+
+
+class StoredModel:
+    """A model at a place, before it is loaded.
+
+    Args:
+        place: A ``.ckpt`` file, an exported folder, or a run's folder (its exported model, else its best, else its last
+            checkpoint); a bundled model's name, such as "faces"; or "hf://USER/NAME[@REVISION]" of the hub.
+        in_run: What to take of a run's folder, the first that is there.
+    Attributes:
+        place: As given.
+        path: The checkpoint file or exported folder.
+        is_own: Whether it lies where the user put it, and not in the package or the hub's cache.
+    Raises:
+        FileNotFoundError: If there is no model.
+        ValueError: If it cannot be fetched.
+    """
+
+    def __init__(self, place: str | Path, in_run: Sequence[str] = IN_RUN) -> None:
+        self.place = place
+        self.path = find_checkpoint(place, in_run)
+        self.is_own = find_folder(place) is None
+        self._sha256: str | None = None
+
+    def load(self, device: str | torch.device = "cpu") -> Density:
+        """Return the model, of images or of vectors; from a checkpoint with averaged weights, where they were averaged.
+
+        Raises:
+            ValueError: If it is damaged, foreign, or a pickle that would run code.
+        """
+        if self.path.is_dir():
+            model = load_pretrained(self.path)
+            self._sha256 = read_config(self.path)["sha256"]  # which was that of the weights
+        else:
+            checkpoint = read_checkpoint(self.path)
+            self.__dict__["_checkpoint"] = _without_tensors(checkpoint)  # which need not be read again
+            model = density_of(checkpoint)
+            self._sha256 = model_hash(model)
+        return model.to(device)
+
+    def load_images(self, device: str | torch.device = "cpu") -> ImageModel:
+        """Return the model, which is to be one of images.
+
+        Raises:
+            ValueError: As :meth:`load`, or if it is a density of vectors.
+        """
+        model = self.load(device)
+        if not isinstance(model, ImageModel):
+            raise ValueError(
+                f"{self.place} is a density of {model.things}, not of images; in Python, load_density reads it"
+            )
+        return model
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 of architecture and weights, see :func:`~glow_app.storage.pretrained.model_hash`."""
+        if self._sha256 is None:
+            self.load()
+        assert self._sha256 is not None
+        return self._sha256
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known of the training: version, epoch, steps, bits/dim, data, hub."""
+        if self.path.is_dir():
+            return read_config(self.path).get("training", {}) | origin(self.place)
+        data = _chosen(self._checkpoint, DATA_ARGUMENTS)  # without places: an exported model is for others
+        return {
+            "epoch": self._checkpoint.get("epoch"),
+            "step": self._checkpoint.get("global_step"),
+            **self._checkpoint[CHECKPOINT_KEY]["training"],
+            **({"data": data} if data else {}),
+        }
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Revision and SHA-256 of a model of the hub; nothing for others."""
+        return origin(self.place)
+
+    @property
+    def directions(self) -> list[Path]:
+        """The folders of its directions of edits; new ones are written to the first."""
+        if not self.is_own:  # its folder is the package's, or the hub's
+            return [Path(DIRECTIONS_NAME), self.path / DIRECTIONS_NAME]
+        place = Path(self.place)
+        return [(place if place.is_dir() else place.parent) / DIRECTIONS_NAME]
+
+    def data(self, trust: bool = False, given: Collection[str] = ()) -> dict[str, Any]:
+        """Return which data it was trained on, as arguments of ``load_split``; empty where unknown.
+
+        An exported model does not know where the data was; for a run's folder its checkpoint is read. Places that this
+        user has not sealed (see :mod:`glow_app.storage.seal`) are left out, with a warning.
+
+        Args:
+            trust: Whether a stranger's places count too.
+            given: Names of those that are given anyway, and need no warning.
+        """
+        stored = StoredModel(self.place, ("best.ckpt", "last.ckpt", "model"))
+        if stored.path.is_dir():
+            data, seals = read_config(stored.path).get("training", {}).get("data", {}), None
+            data = {name: value for name, value in data.items() if name in DATA_ARGUMENTS}
+        else:
+            data = _chosen(stored._checkpoint, (*DATA_ARGUMENTS, *DATA_PLACES))
+            seals = stored._checkpoint.get(SEAL_KEY)
+        if not all(isinstance(value, str | int | float | None) for value in data.values()):
+            raise ValueError(f"{stored.path} is damaged: what it says of its data are no plain values")
+        for name in [] if trust else strange_places(places_of(data), seals):
+            value = data.pop(name)
+            if name not in given:
+                warnings.warn(
+                    f"{stored.path} says {str(value)[:80]!r} for the {name} of its data, and has no seal of yours: it "
+                    "may be a stranger's and is left out; give it yourself, or pass --trust-data",
+                    stacklevel=2,
+                )
+        return data
+
+    @cached_property
+    def _checkpoint(self) -> dict[str, Any]:
+        return _without_tensors(read_checkpoint(self.path))
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageModel:
+    """Return the image model at ``path``, ready for use.
+
+    Args:
+        path: A place, as of :class:`StoredModel`.
+        device: Where to put it.
+
+    Raises:
+        FileNotFoundError: If there is nothing at ``path``.
+        ValueError: If what is there is damaged, foreign, a pickle that would run code, or a density of vectors.
+    """
+    return StoredModel(path).load_images(device)
+
+
+def load_density(path: str | Path, device: str | torch.device = "cpu") -> Density:
+    """Return the model at ``path``, of images or of vectors; otherwise as :func:`load_model`."""
+    return StoredModel(path).load(device)
+
+
+def find_checkpoint(path: str | Path, in_run: Sequence[str] = IN_RUN) -> Path:
+    """Return the checkpoint file or exported folder that ``path`` means.
+
+    Args:
+        path: As of :class:`StoredModel`.
+        in_run: What to take of a run's folder, the first that is there.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    if str(path) == "":
+        raise FileNotFoundError("the path of the checkpoint is empty; give a .ckpt file, a model's or a run's folder")
+    folder = find_folder(path)
+    if folder is not None:
+        return folder
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no checkpoint {path}; give a .ckpt file, an exported model or a run's folder{hint(path)}"
+        )
+    if path.is_dir() and not (path / CONFIG_NAME).exists():
+        for name in in_run:
+            if (path / name).exists():
+                return path / name
+        if (run := _newest_run(path, in_run)) is not None:
+            raise FileNotFoundError(f"{path} contains several runs; pass one of them, such as the newest: {run}")
+        raise FileNotFoundError(f"{path} holds neither {CONFIG_NAME} nor best.ckpt nor last.ckpt: not a model or a run")
+    return path
+
+
+def _newest_run(folder: Path, in_run: Sequence[str]) -> Path | None:
+    """Return the newest of the runs inside a folder, such as runs/mine or runs."""
+    for pattern in ("*", "*/*"):
+        paths = [path for name in in_run for path in folder.glob(f"{pattern}/{name}")]
+        if paths:
+            return max(paths, key=lambda path: path.stat().st_mtime).parent
+    return None
+
+
+def _without_tensors(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: checkpoint[name] for name in _OF_CHECKPOINT if name in checkpoint}
+
+
+def _chosen(checkpoint: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    arguments = checkpoint.get(DATA_KEY)
+    return {name: arguments[name] for name in names if name in arguments} if isinstance(arguments, dict) else {}

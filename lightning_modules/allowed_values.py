@@ -1,0 +1,44 @@
+"""What a configuration inside a checkpoint may name, and how large its numbers may be; see :mod:`.stored_config`."""
+
+import inspect
+
+import torch
+
+from lightning_modules import optimizers, schedules
+
+# Of the trainer, what decides how a run goes on; no callbacks, profilers or plugins, and no folders.
+TRAINER = (
+    "devices", "num_nodes", "precision", "fast_dev_run", "max_epochs", "min_epochs", "max_steps", "min_steps",
+    "max_time", "limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches",
+    "val_check_interval",
+    "check_val_every_n_epoch", "num_sanity_val_steps", "log_every_n_steps", "enable_checkpointing",
+    "enable_progress_bar", "enable_model_summary", "accumulate_grad_batches", "gradient_clip_val",
+    "gradient_clip_algorithm", "deterministic", "benchmark", "inference_mode", "use_distributed_sampler",
+    "detect_anomaly", "sync_batchnorm", "reload_dataloaders_every_n_epochs",
+)  # fmt: skip
+NOT_TAKEN = ("callbacks", "plugins", "profiler")  # with a warning: a person may have had one
+# Numbers of processes, each of which takes some hundred megabytes.
+PROCESSES = ("trainer.devices", "trainer.num_nodes", "data.num_workers")
+# Numbers of what is held in memory, or drawn, whatever the files are.
+LARGEST = {
+    "data.num_samples": 10**7, "data.count": 10**7, "data.batch_size": 1 << 16, "data.eval_batch_size": 1 << 16,
+    "model.num_draws": 10**4, "samples.num_images": 10**4,
+}  # fmt: skip
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+STRATEGIES = ("auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook", "ddp_find_unused_parameters_true")
+STRATEGY_CLASSES = ("pytorch_lightning.strategies.DDPStrategy", "lightning_modules.fsdp.FullyShardedStrategy")
+STRATEGY_ARGUMENTS = (
+    "broadcast_buffers", "bucket_cap_mb", "find_unused_parameters", "gradient_as_bucket_view", "static_graph",
+    "process_group_backend", "start_method",
+)  # fmt: skip
+LOGGERS = {
+    "lightning_modules.runs.run_loggers.RunTensorBoardLogger": (),
+    "lightning_modules.runs.run_loggers.RunWandbLogger": ("project", "offline", "timeout", "options"),
+}
+WANDB_OPTIONS = ("entity", "group", "job_type", "name", "notes", "tags")
+
+OPTIMIZERS = {
+    *(f"lightning_modules.optimizers.{name}" for name in optimizers.__all__),
+    *(f"torch.optim.{name}" for name, value in vars(torch.optim).items() if inspect.isclass(value)),
+}
+SCHEDULES = {f"lightning_modules.schedules.{name}" for name in schedules.__all__}

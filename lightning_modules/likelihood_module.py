@@ -1,0 +1,219 @@
+"""What training by maximum likelihood is, whatever the density is of."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from torch import Tensor
+from torch.nn import ModuleDict, Parameter
+from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
+
+from glow_app import __version__
+from glow_app.bijections import SolveRecord, SolverError, record_solves
+from glow_app.models.base import Density
+from glow_app.seeding import Share, step_generator
+from glow_app.storage.checkpoint import CHECKPOINT_KEY
+from lightning_modules.base_data import ends_in_repetition
+from lightning_modules.sharding import total_norm
+
+__all__ = ["LikelihoodModule", "check_precision"]
+
+SHARD_BY_HOOKS = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
+
+PRECISIONS = ("32-true", "bf16-mixed", "64-true")
+
+
+def check_precision(precision: str) -> None:
+    """Refuse a precision at which a flow would not invert.
+
+    Raises:
+        ValueError: If it is another than 32-true, bf16-mixed or 64-true.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"trainer.precision is {precision}; expected one of {', '.join(PRECISIONS)}: a flow whose states are "
+            "rounded to 16 bits does not invert, and float16 overflows besides"
+        )
+
+
+class LikelihoodModule(pl.LightningModule, ABC):
+    """Maximum likelihood: minimises the mean negative log-likelihood of a density.
+
+    Every random number is a function of the seed, the epoch, the batch and the place in it, so a resumed run equals an
+    uninterrupted one, and one on several ranks equals one on a single one with the same batches.
+
+    Args:
+        model: The density.
+        optimizer: Called with the parameters.
+        lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
+        seed: Of all noise.
+    Attributes:
+        failure: What made the gradients of the present step not finite, where that is known.
+    """
+
+    metric: ClassVar[str]  # last part of the names in the log: "train/..." and "val/..."
+    failure: str | None = None
+
+    def __init__(
+        self,
+        model: Density,
+        optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        lr_scheduler: Callable[[Optimizer, float], LRScheduler],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.seed = seed
+        # No part of the weights, as its states are not saved.
+        self.means = ModuleDict(
+            {stage: MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for stage in ("val", "test")}
+        )
+
+    @abstractmethod
+    def initialize(self, batch: Any, generator: torch.Generator) -> None:
+        """Set the model's data-dependent parameters from one training batch."""
+
+    @abstractmethod
+    def loss(self, batch: Any, generator: torch.Generator) -> Tensor:
+        """Return the negative log-likelihood of each example, (B,), through ``forward``."""
+
+    @abstractmethod
+    def evaluate(self, batch: Any, generator: torch.Generator) -> Tensor:
+        """Return the figure that validation and test report, for each example, (B,)."""
+
+    def setup(self, stage: str) -> None:
+        """Refuse a precision at which a flow would not invert, and strategies that would train it wrongly.
+
+        Raises:
+            ValueError: If the precision is another than 32-true, bf16-mixed or 64-true, or the strategy is one
+                of Lightning's that shard parameters.
+        """
+        if isinstance(self.trainer.strategy, SHARD_BY_HOOKS):
+            raise ValueError(
+                f"trainer.strategy is {type(self.trainer.strategy).__name__}, which gathers weights around a module's "
+                "forward alone, and not around its inverse or its initialisation; use configs/trainer/fsdp.yaml"
+            )
+        check_precision(str(self.trainer.precision))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the mean negative log-likelihood of the batch, with what regularises ODE solves on top."""
+        generator = self._generator(batch_idx, f"train-{self.current_epoch}")
+        try:
+            with record_solves(self._generator(batch_idx, f"trace-{self.current_epoch}")) as solves:
+                losses = self.loss(batch, generator)
+        except SolverError as error:
+            self.failure = str(error)
+            # Gradients that are not finite, for the guard to skip: one failed solve need not end a run.
+            return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * math.nan
+        loss = losses.mean()
+        self.log(f"train/{self.metric}", loss, prog_bar=True)
+        self._log_evaluations(solves, "train", len(losses))
+        return loss + torch.as_tensor(solves.penalty).mean()
+
+    def repeat(self, batch: Any, batch_idx: int) -> None:
+        """Run the forward pass of a training step once more, with the same noise and the present weights."""
+        with self.trainer.precision_plugin.train_step_context():
+            self.loss(batch, self._generator(batch_idx, f"train-{self.current_epoch}"))
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Find the gradients; not finite ones where the adjoint's solve fails."""
+        try:
+            super().backward(loss, *args, **kwargs)
+        except SolverError as error:
+            if self.trainer.world_size > 1:
+                raise  # the other ranks wait for gradients that this one does not have
+            self.failure = str(error)
+            for parameter in self.parameters():
+                parameter.grad = torch.full_like(parameter, math.nan)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip, where gradients are sharded by the norm of all their parts.
+
+        Not by Lightning, which refuses fused optimisers in mixed precision for the sake of float16's scaled gradients.
+        """
+        if not gradient_clip_val:
+            return
+        if gradient_clip_algorithm == "value":
+            clip_grad_value_(self.parameters(), gradient_clip_val)
+        else:
+            clip_grads_with_norm_(self.parameters(), gradient_clip_val, total_norm(self))
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the figure of the batch, with the same noise in every epoch."""
+        self._evaluate(batch, batch_idx, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the figure of the batch."""
+        self._evaluate(batch, batch_idx, "test")
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser and its schedule, counted in steps."""
+        optimizer = self.optimizer(self.parameters())
+        scheduler = self.lr_scheduler(optimizer, self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave what ``--checkpoint`` needs to rebuild the model, and nothing that needs unpickling of code."""
+        logged = self.trainer.callback_metrics.items()
+        # Rates are lr/... where an optimiser has several groups, and say nothing of the model.
+        metrics = {name: float(value) for name, value in logged if "/" in name and not name.startswith("lr/")}
+        training = {"version": __version__, **metrics, **self.model.facts}
+        checkpoint[CHECKPOINT_KEY] = {"model": self.model.config, "training": training}
+        hyper_parameters = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        if any(callable(value) for value in hyper_parameters.values()):
+            # Built in Python and not from a config: only the command line's plain form can be stored safely.
+            del checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LikelihoodModule":
+        # The command line's factories refer to the parser, and so to the trainer and its processes, which cannot be
+        # copied; the copy that is averaged needs none of its own.
+        memo |= {id(factory): factory for factory in (self.optimizer, self.lr_scheduler)}
+        copy = memo[id(self)] = type(self).__new__(type(self))
+        copy.__dict__ = deepcopy(self.__getstate__(), memo)
+        return copy
+
+    def _evaluate(self, batch: Any, batch_idx: int, stage: str) -> None:
+        loader = self._eval_loader(stage)
+        num_rows = getattr(loader, "batch_size", None)
+        generator = self._generator(batch_idx, stage, num_rows)
+        with record_solves(self._generator(batch_idx, f"trace-{stage}", num_rows)) as solves:
+            try:
+                values = self.evaluate(batch, generator)
+            except SolverError as error:
+                if stage != "val":
+                    raise
+                # Weights that cannot be evaluated are not the best ones; training may leave them again.
+                pl.utilities.rank_zero_warn(f"validation in epoch {self.current_epoch}: {error}")
+                values = torch.full((1,), math.inf, device=self.device)
+        if ends_in_repetition(loader, batch_idx):
+            values = values[:-1]
+        # Not Lightning's own mean, which over several ranks rounds the number of examples down to a multiple of them.
+        mean = self.means[stage]
+        assert isinstance(mean, MeanMetric)
+        mean.update(values)
+        self.log(f"{stage}/{self.metric}", mean, prog_bar=True, metric_attribute=f"means.{stage}")
+        self._log_evaluations(solves, stage, len(values))
+
+    def _eval_loader(self, stage: str) -> Any:
+        return self.trainer.val_dataloaders if stage == "val" else self.trainer.test_dataloaders
+
+    def _log_evaluations(self, solves: SolveRecord, stage: str, batch_size: int) -> None:
+        if solves.num_evaluations:
+            mean = sum(solves.num_evaluations) / len(solves.num_evaluations)
+            self.log(f"{stage}/nfe", mean, batch_size=batch_size)
+
+    def _generator(self, step: int, stream: str, num_rows: int | None = None) -> torch.Generator:
+        share = Share(self.global_rank, self.trainer.world_size, num_rows)
+        return step_generator(self.seed, step, self.device, stream, share)

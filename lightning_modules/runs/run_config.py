@@ -1,0 +1,32 @@
+"""The configuration of a run, kept inside its checkpoints."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+from pytorch_lightning.cli import SaveConfigCallback
+
+from glow_app.storage.seal import SEAL_KEY, places_of, seals
+from lightning_modules.runs.run_loggers import RunLogger
+
+__all__ = ["CONFIG_KEY", "SaveRunConfig"]
+
+CONFIG_KEY = "glow_app_config"  # of a checkpoint
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Keeps the whole configuration beside the checkpoints and inside each, so that a checkpoint alone is enough."""
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give the configuration to the loggers that keep one."""
+        for logger in trainer.loggers:
+            if isinstance(logger, RunLogger):
+                logger.log_config(yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the configuration as text, and the seals by which its writer knows its places again."""
+        text = self.parser.dump(self.config, skip_none=False)
+        config = yaml.safe_load(text)
+        checkpoint |= {CONFIG_KEY: text, SEAL_KEY: seals(places_of(config["data"], config["trainer"]["logger"]))}

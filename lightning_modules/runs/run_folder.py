@@ -1,0 +1,109 @@
+"""The folder of a run: the same for all its processes, and never another run's."""
+
+import fcntl
+import os
+import time
+import warnings
+from itertools import chain
+from pathlib import Path
+from typing import IO
+
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from lightning_modules.runs.launchers import common_name
+from lightning_modules.runs.recovery import LAST
+
+__all__ = ["choose_run_dir", "prepare_run_dir", "release_run_dir"]
+
+SHARED = "GLOW_RUN_DIR"
+METRICS = "metrics.csv"
+LOCK = ".lock"
+
+_LOCKS: dict[Path, IO[str]] = {}
+
+
+def choose_run_dir(name: str, run_dir: str | None) -> str:
+    """Return the run's folder.
+
+    Args:
+        name: Of the run, the first part of a folder that is not given.
+        run_dir: The folder, if it is given.
+
+    Raises:
+        UsageError: If several processes were started from outside, and nothing gives them a folder in common.
+    """
+    if "LOCAL_RANK" in os.environ and SHARED in os.environ:
+        return os.environ[SHARED]  # the process that started this one for a further rank chose it
+    if run_dir is None:
+        run_dir = f"runs/{name}/{common_name() or time.strftime('%Y%m%d-%H%M%S')}"
+    os.environ[SHARED] = run_dir
+    return run_dir
+
+
+def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> None:
+    """Take a folder for this run, and clear what a killed one left half written there; on the first rank only.
+
+    Args:
+        run_dir: The folder.
+        resumed: The checkpoint that is loaded, if any.
+        begin_anew: Whether a run that left no checkpoint may begin again; its log is kept beside the new one.
+
+    Raises:
+        FileExistsError: If it holds another run, or another process is training there.
+        ValueError: If a link lies in it.
+    """
+    if getattr(rank_zero_only, "rank", 0):
+        return
+    _refuse_links(run_dir)
+    _lock(run_dir)
+    goes_on = resumed is not None and resumed.parent.resolve() == run_dir.resolve()
+    if goes_on or begin_anew:
+        for torn in run_dir.glob(".*.ckpt*"):
+            torn.unlink(missing_ok=True)
+    if goes_on:
+        return
+    log = run_dir / METRICS
+    if begin_anew and log.exists():
+        log.replace(log.with_name(f"metrics-{time.strftime('%Y%m%d-%H%M%S')}.csv"))
+    if log.exists() or (run_dir / LAST).exists():
+        raise FileExistsError(
+            f"{run_dir} holds an earlier run; go on with --resume {run_dir}, or choose another --run_dir"
+        )
+
+
+def release_run_dir(run_dir: Path) -> None:
+    """Let other processes train in a folder again."""
+    if (file := _LOCKS.pop(run_dir.resolve(), None)) is not None:
+        (run_dir / LOCK).unlink(missing_ok=True)
+        file.close()
+
+
+def _refuse_links(run_dir: Path) -> None:
+    """Refuse a folder, such as one that was unpacked, in which what a run writes would leave it, or never end.
+
+    W&B writes each run into a folder of its own, and leaves links to its log in those before: they are not followed.
+    """
+    home = run_dir.resolve()
+    walk = (parts for parts in os.walk(run_dir) if not Path(parts[0]).is_relative_to(run_dir / "wandb"))
+    for path in (Path(folder, name) for folder, *names in walk for name in chain(*names)):
+        is_checkpoint = path.suffix == ".ckpt" and path.parent == run_dir  # these are replaced, and not written into
+        if path.is_symlink() and not is_checkpoint and not path.resolve().is_relative_to(home):
+            raise ValueError(f"{path} is a link out of the folder, through which the run would write; remove it")
+        if not (path.is_symlink() or path.is_file() or path.is_dir()):
+            raise ValueError(f"{path} is neither a file nor a folder; remove it")
+
+
+def _lock(run_dir: Path) -> None:
+    # The system gives the lock back when the process ends, however it does.
+    if run_dir.resolve() in _LOCKS:
+        return
+    run_dir.mkdir(parents=True, exist_ok=True)
+    file = os.fdopen(os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise FileExistsError(f"another process is training in {run_dir}; wait for it, or stop it first") from None
+    except OSError as error:
+        warnings.warn(f"{run_dir} cannot be locked ({error}): see to it that no other run uses it", stacklevel=2)
+    _LOCKS[run_dir.resolve()] = file

@@ -1,0 +1,50 @@
+"""What release 0.1 wrote is read as it was, and goes on: a run's checkpoint and an exported model."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from glow_app import load_model
+from glow_app.storage.checkpoint import read_checkpoint
+from glow_app.storage.stored_model import StoredModel
+
+FILES = Path(__file__).parent / "release_0_1"
+# Hash, the first pixels of a sample, and bits/dim of a black picture, as release 0.1 had them.
+KNOWN = {
+    "run.ckpt": (
+        "ffd49abab8c1a563a3f931c41d4cbc9f47893081d9c60e766711c04fc83da8bb",
+        [0, 0, 0, 51, 68, 0, 0, 0, 0, 17, 0, 85],
+        3.4549169540405273,
+    ),
+    "model": (
+        "5acea12e63521166a3c11d633a16965d3f1ac0cfcae167b62a339cab54f23b83",
+        [0, 0, 0, 51, 51, 0, 0, 0, 17, 17, 0, 85],
+        3.5042381286621094,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_model_of_release_0_1_is_the_same(name: str) -> None:
+    sha256, pixels, bits = KNOWN[name]
+    stored, labels = StoredModel(FILES / name), torch.tensor([1, 2])
+    model = stored.load_images()
+    assert stored.hash == sha256
+    assert model.sample(2, 0.7, seeds=[1, 2], labels=labels).flatten().tolist()[:12] == pixels
+    black = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    found = model.bits_per_dim(black, labels[:1], generator=torch.Generator().manual_seed(0))
+    assert float(found) == pytest.approx(bits, abs=1e-5)
+    assert stored.facts["data"]["source"] == "digits"
+
+
+def test_a_run_of_release_0_1_goes_on(tmp_path: Path, glow: Callable[..., object]) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(FILES / "run.ckpt", run / "last.ckpt")
+    result = glow("fit", "--resume", run, "--trainer.max_steps=25")
+    assert result.code == 0, result  # type: ignore[attr-defined]
+    assert read_checkpoint(run / "last.ckpt")["global_step"] == 25
+    assert load_model(run / "last.ckpt").flow.num_classes == 10

@@ -1,0 +1,151 @@
+"""Only whole and finite checkpoints are gone on from, and none is lost on the way."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_training import tiny_data, tiny_module, tiny_trainer
+
+from lightning_modules.callbacks import EMA, SaveProgress
+from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.runs.recovery import good_checkpoint, read_whole, take_place
+
+
+def checkpoint(step: int, value: float = 1.0) -> dict[str, Any]:
+    """Return what a checkpoint of ``glow fit`` must at least hold."""
+    weights = {"model.weight": torch.full((50,), value), "model.count": torch.tensor(3)}
+    moments = [{"state": {0: {"exp_avg": torch.full((3,), value)}}}]
+    return {
+        "global_step": step,
+        "state_dict": weights,
+        "optimizer_states": moments,
+        "glow_app": {"model": {}, "training": {}},
+    }
+
+
+def write(folder: Path, **steps: int) -> None:
+    for name, step in steps.items():
+        torch.save(checkpoint(step), folder / f"{name}.ckpt")
+
+
+def flip_a_bit(path: Path) -> None:
+    """Change one number of the weights, as a bad disk would."""
+    content = path.read_bytes()
+    place = content.index(torch.full((50,), 1.0).numpy().tobytes()) + 17
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+def poison(path: Path) -> None:
+    torch.save(checkpoint(9, float("nan")), path)
+
+
+def tear(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def test_the_last_is_taken(tmp_path: Path) -> None:
+    assert good_checkpoint(tmp_path) is None
+    assert good_checkpoint(tmp_path / "nothing") is None
+    write(tmp_path, last=9, previous=6, best=7)
+    assert good_checkpoint(tmp_path) == tmp_path / "last.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (tear, "is truncated or damaged"),
+        (empty, "is truncated or damaged"),
+        (flip_a_bit, r"the check sum of \S+ is wrong"),
+        (poison, "number in state_dict.model.weight that is not finite"),
+    ],
+)
+def test_a_bad_one_is_passed_over_for_the_newest_good_one(harm: Any, words: str, tmp_path: Path) -> None:
+    write(tmp_path, last=9, previous=6, best=7)
+    harm(tmp_path / "last.ckpt")
+    with pytest.warns(UserWarning, match=rf"passed over: .*last\.ckpt.*{words}"):
+        assert good_checkpoint(tmp_path) == tmp_path / "best.ckpt"
+    harm(tmp_path / "best.ckpt")
+    with pytest.warns(UserWarning, match=words):
+        assert good_checkpoint(tmp_path) == tmp_path / "previous.ckpt"
+    harm(tmp_path / "previous.ckpt")
+    with pytest.raises(ValueError, match=rf"no checkpoint of {re.escape(str(tmp_path))} is good.*Delete them"):
+        good_checkpoint(tmp_path)
+
+
+def test_torch_alone_would_not_notice_a_flipped_bit(tmp_path: Path) -> None:
+    write(tmp_path, last=9)
+    flip_a_bit(tmp_path / "last.ckpt")
+    torch.load(tmp_path / "last.ckpt", weights_only=True)
+    with pytest.raises(ValueError, match="check sum"):
+        read_whole(tmp_path / "last.ckpt")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_one_before_is_kept(links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not links:
+
+        def refused(self: Path, target: Path) -> None:
+            raise OSError("this file system has no links")
+
+        monkeypatch.setattr(Path, "hardlink_to", refused)
+    for step in (1, 2, 3):
+        AtomicCheckpointIO().save_checkpoint(checkpoint(step), tmp_path / ".next.ckpt")
+        take_place(tmp_path)
+    take_place(tmp_path)  # nothing waits
+    assert torch.load(tmp_path / "last.ckpt")["global_step"] == 3
+    assert torch.load(tmp_path / "previous.ckpt")["global_step"] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt", "previous.ckpt"]
+
+
+def test_what_is_not_finite_is_not_written(tmp_path: Path) -> None:
+    AtomicCheckpointIO().save_checkpoint(checkpoint(1), tmp_path / "last.ckpt")
+    averaged = {**checkpoint(2), "current_model_state": {"w": torch.tensor([torch.nan])}}
+    for bad in (checkpoint(2, float("inf")), averaged):
+        with pytest.warns(UserWarning, match=r"last\.ckpt is not written: a number in \S+ is not finite"):
+            AtomicCheckpointIO().save_checkpoint(bad, tmp_path / "last.ckpt")
+    assert read_whole(tmp_path / "last.ckpt")["global_step"] == 1
+
+
+def saving(folder: Path, accumulate: int = 1, **options: Any) -> list[int]:
+    """Train two epochs of four batches and return the steps at which there was a save."""
+    steps = []
+
+    class Recording(AtomicCheckpointIO):
+        def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            steps.append(checkpoint["global_step"])
+
+    callbacks = [SaveProgress(**options), EMA()]
+    trainer = tiny_trainer(
+        folder, callbacks, plugins=[Recording()], enable_checkpointing=True, accumulate_grad_batches=accumulate
+    )
+    trainer.fit(tiny_module(), tiny_data())
+    return steps
+
+
+def test_every_epoch_is_saved(tmp_path: Path) -> None:
+    assert saving(tmp_path) == [4, 8]
+
+
+def test_steps_inside_an_epoch_are_saved(tmp_path: Path) -> None:
+    assert saving(tmp_path, every_n_steps=3) == [3, 4, 7, 8]
+
+
+def test_time_inside_an_epoch_counts(tmp_path: Path) -> None:
+    assert saving(tmp_path, every_minutes=1e-9) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_nothing_is_saved_between_accumulated_gradients(tmp_path: Path) -> None:
+    assert saving(tmp_path, accumulate=2, every_minutes=1e-9) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("options", [{"every_n_steps": 0}, {"every_minutes": -1.0}])
+def test_numbers_are_checked(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected a number above 0, or null"):
+        SaveProgress(**options)

@@ -1,0 +1,347 @@
+import math
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from unittest.mock import Mock
+
+import pytest
+import torch
+from registry import random_images, tiny_glow, tiny_model
+from torch import Tensor, nn
+
+from glow_app.bijections import DiagonalAffine
+from glow_app.flows import MultiscaleFlow
+from glow_app.likelihood import bin_centres, quantise
+from glow_app.models.generation_settings import GenerationSettings
+from glow_app.models.image_model import ImageModel, images_at_a_time
+from glow_app.storage.pretrained import model_hash
+
+IMAGE_SHAPE = (3, 8, 8)
+
+
+class KnownFlow(MultiscaleFlow):
+    """A Gaussian with a standard deviation of ours for every value: no steps, one prior."""
+
+    num_classes = None
+
+    def __init__(self, image_shape: Sequence[int] = (1, 2, 2), std: float = 1.0) -> None:
+        super().__init__(image_shape, [[]], [], DiagonalAffine((1, 1, 1)))
+        nn.init.constant_(self.prior.log_scale, math.log(std))  # type: ignore[arg-type]
+        self.double()
+
+    def embed(self, labels: Tensor | None, guidance: float = 1.0) -> None:
+        return None
+
+
+class UniformFlow(KnownFlow):
+    """The uniform density on the cube that images are scaled to."""
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        inside = ((x >= -0.5) & (x < 0.5)).flatten(1).all(1)
+        return torch.where(inside, 0.0, -math.inf).to(x.dtype)
+
+    def level_log_probs(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.log_prob(x)[:, None]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def trained() -> ImageModel:
+    """Return a float32 model after a few steps of training, whose parameters have all moved."""
+    torch.manual_seed(0)
+    model = ImageModel(tiny_glow(IMAGE_SHAPE, 2, 3, 16))
+    images = random_images(32) // 2 + torch.arange(8, dtype=torch.uint8) * 16
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = model(images).mean()
+        loss.backward()
+        optimizer.step()
+    assert loss.isfinite()
+    return model.eval()
+
+
+@pytest.mark.parametrize("num_bits", range(1, 9))
+def test_a_uniform_density_costs_exactly_its_bits(num_bits: int) -> None:
+    model = ImageModel(UniformFlow(), num_bits)  # type: ignore[arg-type]
+    images = random_images(16, (1, 2, 2))
+    assert torch.equal(model(images), torch.full((16,), float(num_bits), dtype=torch.float64))
+    assert model.bits_per_dim(images, num_draws=3).allclose(torch.tensor(float(num_bits), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("num_bits", [1, 3, 5, 8])
+def test_the_bits_of_a_standard_normal(num_bits: int) -> None:
+    model = ImageModel(KnownFlow(), num_bits)  # type: ignore[arg-type]
+    images = random_images(16, (1, 2, 2))
+    noise = torch.rand(images.shape, dtype=torch.float64, generator=seeded())
+    y = ((images >> (8 - num_bits)) + noise) / 2**num_bits - 0.5
+    nats = 0.5 * (y.square().sum((1, 2, 3)) + 4 * math.log(2 * math.pi)) + 4 * num_bits * math.log(2)
+    torch.testing.assert_close(model(images, generator=seeded()), nats / (4 * math.log(2)))
+
+
+def test_more_draws_are_the_logarithm_of_a_mean() -> None:
+    model = ImageModel(KnownFlow(std=0.1), 2)  # type: ignore[arg-type]
+    images = random_images(16, (1, 2, 2))
+    generator = seeded()
+    draws = torch.stack([model(images, generator=generator) for _ in range(5)])
+    expected = -torch.log2(torch.exp2(-4 * draws).mean(0)) / 4
+    torch.testing.assert_close(model.bits_per_dim(images, num_draws=5, generator=seeded()), expected)
+
+
+def test_more_draws_bound_the_exact_value_ever_more_tightly() -> None:
+    std = 0.2
+    model = ImageModel(KnownFlow(std=std), 1)  # type: ignore[arg-type]
+    images = random_images(2000, (1, 2, 2))
+    normal = torch.distributions.Normal(torch.zeros((), dtype=torch.float64), std)
+    # Both bins reach from 0 to a half, on one side or the other.
+    probability = normal.cdf(torch.tensor(0.5, dtype=torch.float64)) - 0.5
+    exact = -probability.log2().item()
+    means = [model.bits_per_dim(images, num_draws=k, generator=seeded()).mean().item() for k in (1, 4, 16, 128)]
+    assert all(fewer > more for fewer, more in pairwise(means))
+    assert means[-1] == pytest.approx(exact, abs=5e-3)
+    assert means[-1] > exact
+
+
+def test_one_draw_equals_forward(trained: ImageModel) -> None:
+    images = random_images(4)
+    once = trained.bits_per_dim(images, generator=seeded())
+    torch.testing.assert_close(once, trained(images, generator=seeded()).detach(), rtol=1e-6, atol=0)
+    assert once.shape == (4,)
+    assert once.dtype == torch.float32
+    assert not once.requires_grad
+
+
+@pytest.mark.parametrize("num_draws", [0, -1])
+def test_no_draws_are_refused(trained: ImageModel, num_draws: int) -> None:
+    with pytest.raises(ValueError, match=f"num_draws is {num_draws}"):
+        trained.bits_per_dim(random_images(1), num_draws=num_draws)
+
+
+@pytest.mark.parametrize("num_bits", [0, 9, 2.5])
+def test_bad_numbers_of_bits_are_refused(num_bits: int) -> None:
+    with pytest.raises(ValueError, match="num_bits is"):
+        ImageModel(tiny_glow((1, 4, 4)), num_bits)
+
+
+def test_bad_images_are_refused(trained: ImageModel) -> None:
+    for method in (trained, trained.bits_per_dim, trained.encode, trained.initialize):
+        with pytest.raises(ValueError, match="expected uint8"):
+            method(torch.zeros(2, *IMAGE_SHAPE))
+        for shape in ((2, 1, 8, 8), (2, 3, 16, 16), IMAGE_SHAPE):
+            with pytest.raises(ValueError, match=re.escape("images of shape (B, 3, 8, 8)")):
+                method(torch.zeros(shape, dtype=torch.uint8))
+
+
+def test_training_reaches_every_parameter() -> None:
+    model = tiny_model(num_classes=3)
+    model(random_images(4), torch.tensor([0, 1, 2, 0])).mean().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_initialize_happens_once() -> None:
+    torch.manual_seed(0)
+    model = ImageModel(type(tiny_glow())(IMAGE_SHAPE, 2, 1, 4))
+    with pytest.raises(RuntimeError, match="not initialised"):
+        model(random_images(2))
+    model.initialize(random_images(16), generator=seeded())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.initialize(random_images(16, seed=5))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def extreme_images() -> Tensor:
+    black = torch.zeros(IMAGE_SHAPE, dtype=torch.uint8)
+    checkers = torch.zeros(IMAGE_SHAPE, dtype=torch.uint8)
+    checkers[:, ::2, ::2] = checkers[:, 1::2, 1::2] = 255
+    one_white = black.clone()
+    one_white[0, 0, 0] = 255
+    return torch.stack([black, 255 - black, checkers, 255 - checkers, one_white, 255 - one_white])
+
+
+def test_eight_bit_images_come_back_exactly(trained: ImageModel) -> None:
+    for images in (random_images(64), extreme_images()):
+        assert torch.equal(trained.decode(trained.encode(images)), images)
+        assert torch.equal(trained.quantised(images), images)
+
+
+def test_eight_bit_images_come_back_exactly_under_autocast() -> None:
+    # Twelve steps: the deeper the flow, the more bfloat16 roundings flip on the way back.
+    model = tiny_model(image_shape=(3, 32, 32), num_levels=3, num_steps=4, hidden_channels=32, perturbation=0.02)
+    images = random_images(8, (3, 32, 32))
+    assert torch.equal(model.decode(model.encode(images)), images)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.decode(model.encode(images)), images)
+
+
+@pytest.mark.parametrize("num_bits", [1, 3, 5])
+def test_fewer_bits_give_the_quantised_images_back(num_bits: int) -> None:
+    model = tiny_model(num_bits)
+    for images in (random_images(64), extreme_images()):
+        quantised = model.quantised(images)
+        assert torch.equal(model.decode(model.encode(images)), quantised)
+        assert torch.equal(quantise(quantised, num_bits), quantise(images, num_bits))
+        assert torch.equal(model.quantised(quantised), quantised)
+
+
+def test_images_of_classes_come_back_with_their_labels() -> None:
+    model = tiny_model(num_classes=3)
+    images, labels = random_images(9), torch.arange(9) % 3
+    assert torch.equal(model.decode(model.encode(images, labels), labels), images)
+    with pytest.raises(ValueError, match="give labels from 0 to 2"):
+        model.encode(images)
+    with pytest.raises(ValueError, match="expected 0 to 2"):
+        model.bits_per_dim(images, labels + 1)
+
+
+def test_encode_takes_the_middles_of_the_bins(trained: ImageModel) -> None:
+    images = random_images(4)
+    with torch.no_grad():
+        expected = trained.flow.encode(bin_centres(images, 8))
+    assert all(torch.equal(a, b) for a, b in zip(trained.encode(images), expected, strict=True))
+
+
+def test_random_latents_come_back(trained: ImageModel) -> None:
+    noise = trained.base_noise(range(64))
+    assert [tuple(level.shape[1:]) for level in noise] == trained.flow.latent_shapes
+    with torch.no_grad():
+        found = trained.flow.encode(trained.flow.decode(noise))
+    for latent, expected in zip(found, noise, strict=True):
+        torch.testing.assert_close(latent, expected, rtol=0, atol=1e-3)
+
+
+def test_the_noise_is_standard_normal(trained: ImageModel) -> None:
+    noise = torch.cat([level.flatten() for level in trained.base_noise(range(200))])
+    assert abs(noise.mean().item()) < 0.02
+    assert abs(noise.std().item() - 1) < 0.02
+
+
+def test_an_image_depends_on_its_own_seed_only(trained: ImageModel) -> None:
+    together = trained.sample(4, seeds=10)
+    assert together.dtype == torch.uint8
+    assert together.shape == (4, *IMAGE_SHAPE)
+    for index in range(4):
+        assert torch.equal(trained.sample(1, seeds=10 + index)[0], together[index])
+    assert torch.equal(trained.sample(3, seeds=[13, 10, 12]), together[[3, 0, 2]])
+    assert torch.equal(trained.sample(4, seeds=10), together)
+    assert len({image.numpy().tobytes() for image in together}) == 4
+
+
+def test_sampling_leaves_the_global_generator_alone(trained: ImageModel) -> None:
+    before = torch.get_rng_state()
+    trained.sample(2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_temperature_zero_gives_one_image(trained: ImageModel) -> None:
+    images = trained.sample(4, temperature=0.0)
+    assert torch.equal(images, images[:1].expand_as(images))
+    zeros = [torch.zeros(1, *shape) for shape in trained.flow.latent_shapes]
+    assert torch.equal(trained.decode(zeros)[0], images[0])
+
+
+def test_a_temperature_for_each_level(trained: ImageModel) -> None:
+    assert torch.equal(trained.sample(3, temperature=[0.7, 0.7]), trained.sample(3, temperature=0.7))
+    coarse = trained.sample(3, temperature=[0.0, 1.0], seeds=5)
+    noise = trained.base_noise([5, 6, 7])
+    assert torch.equal(coarse, trained.decode([torch.zeros_like(noise[0]), noise[1]]))
+    assert not torch.equal(coarse, trained.sample(3, temperature=[1.0, 0.0], seeds=5))
+    assert torch.equal(trained.sample(3, temperature=1), trained.sample(3))
+
+
+def test_labels_choose_the_samples() -> None:
+    model = tiny_model(num_classes=3)
+    same_noise = model.sample(3, seeds=[4, 4, 4], labels=torch.tensor([0, 1, 2]))
+    assert len({image.numpy().tobytes() for image in same_noise}) == 3
+    with pytest.raises(ValueError, match="give labels"):
+        model.sample(2)
+    with pytest.raises(ValueError, match="expected 0 to 2"):
+        model.sample(2, labels=torch.tensor([0, 3]))
+
+
+def test_guidance_changes_the_context_alone() -> None:
+    model, labels = tiny_model(num_classes=3), torch.tensor([0, 1, 2])
+    plain = model.sample(3, 0.8, 5, labels)
+    assert torch.equal(plain, model.decode(model.base_noise([5, 6, 7], 0.8), labels))
+    assert torch.equal(model.sample(3, 0.8, 5, labels, guidance=1), plain)
+    guided = model.sample(3, 0.8, 5, labels, guidance=1.5)
+    assert torch.equal(guided, model.decode(model.base_noise([5, 6, 7], 0.8), context=model.flow.embed(labels, 1.5)))
+    assert not torch.equal(guided, plain)
+
+
+def test_the_settings_to_draw_with_have_to_fit_the_model() -> None:
+    model, classes = tiny_model(), tiny_model(num_classes=3)
+    assert model.generation == GenerationSettings(0.7, 1.0)
+    hashes = model_hash(classes)
+    classes.generation = GenerationSettings((0.9, 1.0), 1.25)
+    assert model_hash(classes) == hashes
+    with pytest.raises(ValueError, match="3 temperatures; expected 1, or 2"):
+        classes.generation = GenerationSettings((0.9, 1.0, 1.0))
+    with pytest.raises(ValueError, match=r"guidance is 1\.25, and the model has no classes"):
+        model.generation = GenerationSettings(0.9, 1.25)
+    assert model.generation == GenerationSettings()
+
+
+@pytest.mark.parametrize(
+    ("num", "arguments", "message"),
+    [
+        (0, {}, "num is 0; expected at least 1"),
+        (-3, {}, "num is -3"),
+        (2, {"temperature": -0.1}, "temperature is -0.1; expected a finite number from 0"),
+        (2, {"temperature": math.nan}, "temperature is nan"),
+        (2, {"temperature": math.inf}, "temperature is inf"),
+        (2, {"temperature": [0.5, -1.0]}, "temperature is -1.0"),
+        (2, {"temperature": [0.5]}, "there are 1 temperatures; expected 1, or 2, one for each level"),
+        (2, {"temperature": []}, "there are 0 temperatures"),
+        (2, {"temperature": [1.0, 1.0, 1.0]}, "there are 3 temperatures"),
+        (2, {"seeds": [1, 2, 3]}, "there are 3 seeds for 2 images"),
+        (2, {"seeds": []}, "there are 0 seeds for 2 images"),
+        (2, {"labels": torch.zeros(3, dtype=torch.long)}, "there are 3 labels for 2 images"),
+    ],
+)
+def test_bad_requests_are_refused(trained: ImageModel, num: int, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        trained.sample(num, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("num_labels", [1, 3, 5])
+def test_labels_and_images_must_be_as_many(num_labels: int) -> None:
+    model = tiny_model(num_classes=3)
+    labels = torch.zeros(num_labels, dtype=torch.long)
+    with pytest.raises(ValueError, match="label"):
+        model.bits_per_dim(random_images(4), labels)
+    with pytest.raises(ValueError, match="label"):
+        model.encode(random_images(4), labels)
+
+
+def test_the_configuration_holds_bits_and_flow(trained: ImageModel) -> None:
+    assert trained.config == {"num_bits": 8, "flow": trained.flow.config}
+    assert trained.num_dims == 192
+    assert trained.dtype == torch.float32
+    assert trained.device == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("shape", "width", "count"),
+    [((1, 28, 28), 48, 64), ((3, 32, 32), 512, 16), ((3, 64, 64), 128, 16), ((3, 512, 512), 512, 1)],
+)
+def test_so_many_images_are_decoded_at_a_time_as_the_caches_hold(
+    shape: tuple[int, int, int], width: int, count: int
+) -> None:
+    assert images_at_a_time(width, shape) == count
+
+
+def test_a_part_at_a_time_gives_the_images_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(num_classes=3)
+    labels = torch.arange(8) % 3
+    latents = model.encode(random_images(8), labels)
+    whole = model.decode(latents, labels)
+    decode = Mock(side_effect=model.flow.decode)
+    monkeypatch.setattr(model.flow, "decode", decode)
+    monkeypatch.setattr("glow_app.models.image_model.CPU_IMAGES", 3)
+    assert torch.equal(model.decode(latents, labels), whole)
+    assert [len(call.args[0][0]) for call in decode.call_args_list] == [3, 3, 2]

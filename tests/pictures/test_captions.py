@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from glow_app.pictures.captions import captioned, drawable, font
+
+PICTURES = {
+    mode: Image.effect_noise((120, 50), 60).convert(mode)  # three columns, two rows
+    for mode in ("L", "RGB")
+}
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_picture_keeps_its_corner(mode: str) -> None:
+    picture = PICTURES[mode]
+    found = captioned(picture, ["a", "b", "c"], ["first", "second"])
+    assert found.mode == mode
+    top, left = found.height - 50, found.width - 120
+    assert min(top, left) > 10
+    assert np.array_equal(np.asarray(found)[top:, left:], np.asarray(picture))
+    assert captioned(picture) is picture
+
+
+def ink(found: Image.Image) -> np.ndarray:
+    return np.asarray(found.convert("L")) < 128
+
+
+def test_each_word_stands_at_its_place() -> None:
+    white = Image.new("L", (120, 50), "white")
+    above = ink(captioned(white, ["one", "", "three"]))
+    assert [above[:-50, part : part + 40].any() for part in (0, 40, 80)] == [True, False, True]
+    left = ink(captioned(white, left=["", "two"]))
+    assert [left[part : part + 25, :-120].any() for part in (0, 25)] == [False, True]
+
+
+@pytest.mark.parametrize("word", ["Ankle boot", "a name that no column is wide enough for"])
+def test_long_words_stay_in_their_columns(word: str) -> None:
+    white = Image.new("L", (180, 10), "white")
+    found = ink(captioned(white, ["", word, ""]))[:-10]
+    assert found.any()
+    assert not found[:, :61].any()
+    assert not found[:, 119:].any()
+
+
+def test_no_caption_is_cut_off() -> None:
+    found = ink(captioned(Image.new("L", (200, 60), "white"), ["Qqgj", "Ag"], ["T = 0.85", "T = 1"]))
+    assert not found[0].any()
+    assert not found[:, 0].any()
+
+
+def test_what_is_drawn_the_font_has() -> None:
+    assert drawable("Café Ñandú, 50 %") == "Cafe Nandu, 50 %"
+    assert drawable("日本 \n") == "?? ?"
+    box = bytes(font(20).getmask("\uffff"))  # what stands for a sign that it has not
+    assert all(bytes(font(20).getmask(chr(number))) != box for number in range(33, 127))

@@ -1,0 +1,191 @@
+import math
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from registry import random_images
+
+from glow_app.pictures.images import columns_for, grid, picture_of_rows, read_png_text, save_png, strip, to_pil
+
+GREY, WHITE = 128, 255
+
+
+def array(picture: Image.Image) -> np.ndarray:
+    """Return (H, W, C)."""
+    values = np.asarray(picture)
+    return values[:, :, None] if values.ndim == 2 else values
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_tensor_is_its_picture(channels: int) -> None:
+    image = random_images(1, (channels, 5, 7))[0]
+    picture = to_pil(image)
+    assert picture.mode == ("L" if channels == 1 else "RGB")
+    assert picture.size == (7, 5)
+    assert np.array_equal(array(picture), image.permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_other_channels_make_no_picture(channels: int) -> None:
+    with pytest.raises(ValueError, match=f"{channels} channels"):
+        to_pil(random_images(1, (channels, 4, 4))[0])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("count", "columns", "expected_rows", "expected_columns"),
+    [(6, 3, 2, 3), (7, 3, 3, 3), (9, None, 3, 3), (5, None, 2, 3), (2, 10, 1, 2), (1, None, 1, 1), (4, 1, 4, 1)],
+)
+def test_every_image_has_its_place(
+    channels: int, count: int, columns: int | None, expected_rows: int, expected_columns: int
+) -> None:
+    images = random_images(count, (channels, 4, 6))
+    picture = array(grid(images, columns, min_side=50))
+    factor = math.ceil(50 / (expected_columns * 6))
+    gap = 2 if factor > 1 else 1
+    height, width = 4 * factor + gap, 6 * factor + gap
+    assert picture.shape == (expected_rows * height + gap, expected_columns * width + gap, channels)
+    rest = np.ones(picture.shape[:2], dtype=bool)
+    for index, image in enumerate(images):
+        top, left = gap + index // expected_columns * height, gap + index % expected_columns * width
+        place = slice(top, top + 4 * factor), slice(left, left + 6 * factor)
+        enlarged = np.kron(image.permute(1, 2, 0).numpy(), np.ones((factor, factor, 1), dtype=np.uint8))
+        assert np.array_equal(picture[place], enlarged)
+        rest[place] = False
+    # Thin lines around the images, and nothing where there is none.
+    hole = np.zeros_like(rest)
+    if missing := expected_columns * expected_rows - count:
+        hole[-height:, -missing * width :] = True
+    assert (picture[rest & ~hole] == GREY).all()
+    assert (picture[hole] == WHITE).all()
+
+
+def test_rows_may_be_of_different_lengths() -> None:
+    rows = random_images(3, (1, 4, 6)), random_images(1, (1, 4, 6), seed=1), random_images(2, (1, 4, 6), seed=2)
+    picture = np.asarray(picture_of_rows(rows, min_side=1))
+    assert picture.shape == (3 * 5 + 1, 3 * 7 + 1)
+    for number, row in enumerate(rows):
+        for index, image in enumerate(row):
+            assert np.array_equal(picture[1 + 5 * number : 5 + 5 * number, 1 + 7 * index : 7 + 7 * index], image[0])
+    assert (picture[6:10, 8:] == WHITE).all()
+    assert (picture[5, 8:] == GREY).all()
+
+
+@pytest.mark.parametrize(
+    ("num_images", "num_frames", "expected"),
+    [
+        (2, 5, [[0, 1, 2, 3, 4]]),
+        (3, 5, [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8]]),
+        (4, 2, [[0, 1], [1, 2], [2, 3]]),
+        (2, 12, [list(range(12))]),
+        (2, 13, [list(range(7)), list(range(7, 13))]),
+        (3, 13, [list(range(7)), list(range(7, 13)), list(range(12, 19)), list(range(19, 25))]),
+        (2, 100, [list(range(start, start + 10)) for start in range(0, 100, 10)]),
+    ],
+)
+def test_a_row_goes_from_picture_to_picture(num_images: int, num_frames: int, expected: list[list[int]]) -> None:
+    frames = random_images((num_images - 1) * (num_frames - 1) + 1, (1, 4, 6))
+    found = strip(frames, num_frames)
+    assert np.array_equal(np.asarray(found), np.asarray(picture_of_rows([frames[row] for row in expected])))
+
+
+@pytest.mark.parametrize(
+    ("count", "turn", "columns"),
+    [
+        *((1, 1, 1), (2, 1, 2), (3, 1, 2), (5, 1, 3), (6, 1, 3), (16, 1, 4), (24, 1, 6), (25, 1, 5), (40, 1, 8)),
+        *((16, 2, 4), (40, 2, 8), (9, 2, 4), (18, 3, 6), (20, 5, 5), (20, 10, 10), (50, 10, 10), (16, 10, 10)),
+    ],
+)
+def test_grids_are_about_square_and_full_where_they_can_be(count: int, turn: int, columns: int) -> None:
+    assert columns_for(count, turn) == columns
+
+
+@pytest.mark.parametrize(("side", "factor"), [(8, 20), (28, 6), (32, 5), (100, 2), (1000, 1)])
+def test_small_images_are_enlarged_by_whole_pixels(side: int, factor: int) -> None:
+    picture = grid(torch.zeros(9, 1, side, side, dtype=torch.uint8))
+    gap = 2 if factor > 1 else 1
+    assert picture.size == (3 * (side * factor + gap) + gap,) * 2
+
+
+def test_a_grid_changes_no_image() -> None:
+    images = random_images(4)
+    before = images.clone()
+    grid(images)
+    assert torch.equal(images, before)
+
+
+def test_a_png_keeps_pixels_and_text(tmp_path: Path) -> None:
+    image = random_images(1)[0]
+    path = tmp_path / "a.png"
+    save_png(to_pil(image), path, {"seed": 7, "temperature": 0.7, "note": "grün"})
+    assert read_png_text(path) == {"seed": "7", "temperature": "0.7", "note": "grün"}
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        assert np.array_equal(array(picture), image.permute(1, 2, 0).numpy())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_the_same_picture_is_the_same_bytes(tmp_path: Path) -> None:
+    picture = to_pil(random_images(1)[0])
+    for name in ("a.png", "b.png"):
+        save_png(picture, tmp_path / name, {"seed": 1})
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_png_without_text(tmp_path: Path) -> None:
+    save_png(to_pil(random_images(1)[0]), tmp_path / "a.png")
+    assert read_png_text(tmp_path / "a.png") == {}
+
+
+def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_text("old")
+    save_png(to_pil(random_images(1)[0]), path, {"seed": 1})
+    assert read_png_text(path) == {"seed": "1"}
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_permissions_are_those_of_a_new_file(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        save_png(to_pil(random_images(1)[0]), tmp_path / "a.png")
+    finally:
+        assert os.umask(before) == umask
+    assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_an_interrupted_write_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def half(self: Image.Image, file: Any, **options: Any) -> None:
+        file.write(b"\x89PNG")
+        raise error
+
+    (tmp_path / "a.png").write_text("old")
+    monkeypatch.setattr(Image.Image, "save", half)
+    for name in ("a.png", "b.png"):
+        with pytest.raises(type(error)):
+            save_png(Image.new("L", (2, 2)), tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_text() == "old"
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        save_png(Image.new("L", (2, 2)), tmp_path / "none" / "a.png")
+
+
+def test_text_of_what_is_no_png(tmp_path: Path) -> None:
+    Image.new("L", (2, 2)).save(tmp_path / "a.png", format="BMP")
+    (tmp_path / "b.png").write_text("words")
+    for name, message in (("a.png", "is a BMP file"), ("b.png", "not a picture")):
+        with pytest.raises(ValueError, match=message):
+            read_png_text(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        read_png_text(tmp_path / "c.png")
