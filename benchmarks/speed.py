@@ -20,8 +20,7 @@ from peers import OURS, Architecture, GlowModel, add_peer_arguments, peers
 from torch import Tensor
 
 from glow_app.flows.multiscale import level_shapes
-from glow_app.models.image_model import images_at_a_time
-from glow_app.running import Memory
+from glow_app.running import Memory, images_at_a_time
 from lightning_modules.estimate.peak_memory import peak_memory
 
 Run = Callable[[], object]

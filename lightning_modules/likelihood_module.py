@@ -1,4 +1,4 @@
-"""What training by maximum likelihood is, whatever the density is of."""
+"""Training by maximum likelihood, of images or of vectors."""
 
 import math
 from abc import ABC, abstractmethod
@@ -8,10 +8,8 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 from torch.nn import ModuleDict, Parameter
-from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
@@ -22,29 +20,14 @@ from glow_app.models.base import Density
 from glow_app.seeding import Share, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from lightning_modules.base_data import ends_in_repetition
-from lightning_modules.sharding import total_norm
+from lightning_modules.sharding import clip_gradients
+from lightning_modules.solver_failures import SolverFailures
+from lightning_modules.supported import check_precision, check_strategy
 
-__all__ = ["LikelihoodModule", "check_precision"]
-
-SHARD_BY_HOOKS = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
-
-PRECISIONS = ("32-true", "bf16-mixed", "64-true")
+__all__ = ["LikelihoodModule"]
 
 
-def check_precision(precision: str) -> None:
-    """Refuse a precision at which a flow would not invert.
-
-    Raises:
-        ValueError: If it is another than 32-true, bf16-mixed or 64-true.
-    """
-    if precision not in PRECISIONS:
-        raise ValueError(
-            f"trainer.precision is {precision}; expected one of {', '.join(PRECISIONS)}: a flow whose states are "
-            "rounded to 16 bits does not invert, and float16 overflows besides"
-        )
-
-
-class LikelihoodModule(pl.LightningModule, ABC):
+class LikelihoodModule(SolverFailures, ABC):
     """Maximum likelihood: minimises the mean negative log-likelihood of a density.
 
     Every random number is a function of the seed, the epoch, the batch and the place in it, so a resumed run equals an
@@ -55,12 +38,9 @@ class LikelihoodModule(pl.LightningModule, ABC):
         optimizer: Called with the parameters.
         lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
         seed: Of all noise.
-    Attributes:
-        failure: What made the gradients of the present step not finite, where that is known.
     """
 
     metric: ClassVar[str]  # last part of the names in the log: "train/..." and "val/..."
-    failure: str | None = None
 
     def __init__(
         self,
@@ -98,11 +78,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
             ValueError: If the precision is another than 32-true, bf16-mixed or 64-true, or the strategy is one
                 of Lightning's that shard parameters.
         """
-        if isinstance(self.trainer.strategy, SHARD_BY_HOOKS):
-            raise ValueError(
-                f"trainer.strategy is {type(self.trainer.strategy).__name__}, which gathers weights around a module's "
-                "forward alone, and not around its inverse or its initialisation; use configs/trainer/fsdp.yaml"
-            )
+        check_strategy(self.trainer.strategy)
         check_precision(str(self.trainer.precision))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -112,9 +88,7 @@ class LikelihoodModule(pl.LightningModule, ABC):
             with record_solves(self._generator(batch_idx, f"trace-{self.current_epoch}")) as solves:
                 losses = self.loss(batch, generator)
         except SolverError as error:
-            self.failure = str(error)
-            # Gradients that are not finite, for the guard to skip: one failed solve need not end a run.
-            return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * math.nan
+            return self.failed_loss(error)
         loss = losses.mean()
         self.log(f"train/{self.metric}", loss, prog_bar=True)
         self._log_evaluations(solves, "train", len(losses))
@@ -125,30 +99,11 @@ class LikelihoodModule(pl.LightningModule, ABC):
         with self.trainer.precision_plugin.train_step_context():
             self.loss(batch, self._generator(batch_idx, f"train-{self.current_epoch}"))
 
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Find the gradients; not finite ones where the adjoint's solve fails."""
-        try:
-            super().backward(loss, *args, **kwargs)
-        except SolverError as error:
-            if self.trainer.world_size > 1:
-                raise  # the other ranks wait for gradients that this one does not have
-            self.failure = str(error)
-            for parameter in self.parameters():
-                parameter.grad = torch.full_like(parameter, math.nan)
-
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip, where gradients are sharded by the norm of all their parts.
-
-        Not by Lightning, which refuses fused optimisers in mixed precision for the sake of float16's scaled gradients.
-        """
-        if not gradient_clip_val:
-            return
-        if gradient_clip_algorithm == "value":
-            clip_grad_value_(self.parameters(), gradient_clip_val)
-        else:
-            clip_grads_with_norm_(self.parameters(), gradient_clip_val, total_norm(self))
+        """Clip, by the norm of all gradients, those of other processes included."""
+        clip_gradients(self, gradient_clip_val, gradient_clip_algorithm)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the figure of the batch, with the same noise in every epoch."""

@@ -18,26 +18,15 @@ from glow_app.likelihood import (
     quantise,
     to_uint8,
 )
-from glow_app.models.base import Density
 from glow_app.models.bits_table import BitsTable
-from glow_app.models.generation_settings import GenerationSettings
-from glow_app.running import Memory, choose_runners, fold_flow
+from glow_app.models.described import DescribedModel
+from glow_app.running import Memory, choose_runners, fold_flow, images_at_a_time
 from glow_app.seeding import image_generator
 
-__all__ = ["ImageModel", "images_at_a_time"]
-
-# Images that a CPU decodes at a time at the most, and numbers in a hidden layer of theirs: fewer images cost more each,
-# and with more the activations do not stay in the caches, nor their memory with the process.
-CPU_IMAGES, CPU_HIDDEN = 64, 2**21
+__all__ = ["ImageModel"]
 
 
-def images_at_a_time(hidden_channels: int, image_shape: tuple[int, int, int]) -> int:
-    """Return how many images a CPU decodes at a time by conditioners of a width."""
-    _, height, width = image_shape
-    return max(1, min(CPU_IMAGES, CPU_HIDDEN // (hidden_channels * (height // 2) * (width // 2))))
-
-
-class ImageModel(Density):
+class ImageModel(DescribedModel):
     r"""A flow with the quantisation around it: a probability for every image.
 
     Args:
@@ -58,8 +47,6 @@ class ImageModel(Density):
         self.run_levels()
         self._folded: list[Glow] = []  # a list, so that it is no submodule
         self.num_bits = check_num_bits(num_bits)
-        self._class_names: tuple[str, ...] = ()
-        self._generation = GenerationSettings()
         # Convolutions are up to six times as fast when the channels lie side by side.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -72,46 +59,6 @@ class ImageModel(Density):
     def config(self) -> dict[str, object]:
         """Everything needed to rebuild the model without its weights, as plain types."""
         return {"num_bits": self.num_bits, "flow": self.flow.config}
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The name of each class, for people; empty where they are not known.
-
-        Raises:
-            ValueError: When set, if there are not as many as classes, or one cannot be printed on a line.
-        """
-        return self._class_names
-
-    @class_names.setter
-    def class_names(self, names: Sequence[str]) -> None:
-        if names and len(names) != self.flow.num_classes:
-            raise ValueError(f"there are {len(names)} names for {self.flow.num_classes or 0} classes")
-        if not isinstance(names, (list, tuple)) or not all(
-            isinstance(name, str) and name.isprintable() for name in names
-        ):
-            raise ValueError("the names of the classes are not a list of lines of text")
-        self._class_names = tuple(names)
-
-    @property
-    def generation(self) -> GenerationSettings:
-        """The settings to draw with where none are given: those that ``glow evaluate --tune`` chose, or the usual ones.
-
-        :meth:`sample` itself draws from the model's own distribution unless told otherwise.
-
-        Raises:
-            ValueError: When set, if they do not fit the model.
-        """
-        return self._generation
-
-    @generation.setter
-    def generation(self, settings: GenerationSettings) -> None:
-        settings.check(len(self.flow.latent_shapes), self.flow.num_classes is not None)
-        self._generation = settings
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """The names of the classes, where they are known."""
-        return {"classes": list(self.class_names)} if self.class_names else {}
 
     def run_levels(self, memory: Memory = "store", compiled: bool = False) -> None:
         """Choose how training evaluates the levels; see :func:`~glow_app.running.choose_runners`."""

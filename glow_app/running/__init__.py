@@ -1,6 +1,6 @@
 """How levels are evaluated: runners, which compute what a chain computes in less time or memory."""
 
 from glow_app.running.folded import fold, fold_flow
-from glow_app.running.select import Memory, choose_runners, fall_back_together
+from glow_app.running.select import Memory, choose_runners, fall_back_together, images_at_a_time
 
-__all__ = ["Memory", "choose_runners", "fall_back_together", "fold", "fold_flow"]
+__all__ = ["Memory", "choose_runners", "fall_back_together", "fold", "fold_flow", "images_at_a_time"]

@@ -13,9 +13,13 @@ from glow_app.running.compiled import check_compilation, run_compiled
 from glow_app.running.fused import run_fused
 from glow_app.running.reversible import ReversibleRunner
 
-__all__ = ["Memory", "TrainingRunner", "choose_runners", "fall_back_together"]
+__all__ = ["Memory", "TrainingRunner", "choose_runners", "fall_back_together", "images_at_a_time"]
 
 Memory = Literal["store", "checkpoint", "reversible"]
+
+# Most images that a CPU decodes at a time, and numbers in a hidden layer of theirs: fewer images cost more each, and
+# with more the activations do not stay in the caches, nor their memory with the process.
+CPU_IMAGES, CPU_HIDDEN = 64, 2**21
 
 
 class TrainingRunner:
@@ -71,3 +75,9 @@ def fall_back_together(flow: MultiscaleFlow, any_rank: Callable[[bool], bool]) -
         runner = level.runner
         if isinstance(runner, TrainingRunner) and isinstance(runner.training, ReversibleRunner):
             runner.training.any_rank = any_rank
+
+
+def images_at_a_time(hidden_channels: int, image_shape: tuple[int, int, int]) -> int:
+    """Return how many images a CPU decodes at a time by conditioners of a width."""
+    _, height, width = image_shape
+    return max(1, min(CPU_IMAGES, CPU_HIDDEN // (hidden_channels * (height // 2) * (width // 2))))

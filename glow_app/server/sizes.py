@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import full_precision
-from glow_app.models.image_model import ImageModel, images_at_a_time
+from glow_app.models.image_model import ImageModel
+from glow_app.running import images_at_a_time
 
 __all__ = ["LARGEST_BATCH", "equal_sizes", "seconds_per_image"]
 

@@ -19,10 +19,10 @@ from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate.needs import Needs, estimate
 from lightning_modules.help import HELP
-from lightning_modules.likelihood_module import check_precision
 from lightning_modules.loading import loading_speed
 from lightning_modules.quiet import quiet
 from lightning_modules.runs.run_folder import release_run_dir
+from lightning_modules.supported import check_precision
 
 __all__ = ["EstimateCLI", "main"]
 

@@ -13,7 +13,8 @@ from glow_app.bijections import DiagonalAffine
 from glow_app.flows import MultiscaleFlow
 from glow_app.likelihood import bin_centres, quantise
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.models.image_model import ImageModel, images_at_a_time
+from glow_app.models.image_model import ImageModel
+from glow_app.running import images_at_a_time
 from glow_app.storage.pretrained import model_hash
 
 IMAGE_SHAPE = (3, 8, 8)
@@ -342,6 +343,6 @@ def test_a_part_at_a_time_gives_the_images_of_all(monkeypatch: pytest.MonkeyPatc
     whole = model.decode(latents, labels)
     decode = Mock(side_effect=model.flow.decode)
     monkeypatch.setattr(model.flow, "decode", decode)
-    monkeypatch.setattr("glow_app.models.image_model.CPU_IMAGES", 3)
+    monkeypatch.setattr("glow_app.running.select.CPU_IMAGES", 3)
     assert torch.equal(model.decode(latents, labels), whole)
     assert [len(call.args[0][0]) for call in decode.call_args_list] == [3, 3, 2]
