@@ -22,17 +22,17 @@ TRAINING = {
 }
 COMMANDS = {
     "sample": "draw images at a temperature",
-    "interpolate": "the images between two images",
+    "interpolate": "interpolate between images",
     "edit": "learn attributes from examples, and change pictures",
-    "reconstruct": "encode and decode images, and say how exact it was",
-    "score": "how likely and how odd images are",
-    "evaluate": "how good a model is: likelihood, FID, copies, exactness",
-    "encode": "the latents of images, as a file",
-    "decode": "the images of latents",
-    "serve": "an API and a page for a model",
+    "reconstruct": "encode and decode images, and report the error",
+    "score": "score how likely and how unusual images are",
+    "evaluate": "evaluate a model: likelihood, FID, copies, exactness",
+    "encode": "write the latents of images to a file",
+    "decode": "decode latents to images",
+    "serve": "serve a model: HTTP API and web page",
     "data": "pack folders of images into shards, and check shards",
-    "export": "write a model as weights, or what draws from it as a torch.export or ONNX program",
-    "info": "what a model, a checkpoint or a picture says about itself",
+    "export": "export the weights, or a sampler as a torch.export or ONNX program",
+    "info": "show what a model, a checkpoint or a picture records",
 }
 OWN = ("glow_app", "lightning_modules")
 
@@ -114,7 +114,7 @@ def _help() -> str:
         "usage: glow COMMAND [OPTIONS] [--debug]\n\n"
         "Exact-likelihood image generation with Glow.\n\n"
         f"commands:\n{commands}\n\n"
-        "glow COMMAND --help tells the options; --debug shows the traceback of an error."
+        "glow COMMAND --help lists the options; --debug shows the traceback of an error."
     )
 
 

@@ -275,7 +275,7 @@ def main(command: str, arguments: list[str]) -> None:
             if "loading state_dict" not in str(error):
                 raise
             raise ValueError(
-                f"{checkpoint} does not fit the configuration, such as another prior or width given beside it: "
+                f"{checkpoint} does not match the configuration, for example because another prior or width was given: "
                 f"{str(error).splitlines()[1].strip()[:200]}"
             ) from error
         finally:

@@ -34,7 +34,7 @@ def print_report(module: DensityModule, data: ImageDataModule, command: str, met
     channels, height, width = module.model.flow.image_shape
     draws = f"{pluralise(module.num_draws, 'draw')} of uniform dequantisation noise"
     estimated = estimated_trace_note(module.model, math.prod(module.model.flow.latent_shapes[-1]))
-    classes = "" if module.knows_labels else f", marginal over {module.model.flow.num_classes} classes"
+    classes = "" if module.knows_labels else f", class unknown: averaged over {module.model.flow.num_classes} classes"
     source = data.hparams["source"]
     print(
         f"{value:.4f} bits/dim  ({source}, {split} split, {pluralise(num_images, 'image')} of "

@@ -137,7 +137,12 @@ def directory_entry(content: bytes | bytearray, number: int) -> int:
         (8, "<H", 0x801, "compressed or encrypted"),  # flags
         (10, "<H", 8, "compressed or encrypted"),  # method
         (16, "<I", 7, "the check sum of"),
-        (46, "<B", 0, "no name of an entry|not one that torch.save wrote|is another entry"),  # a name that ends early
+        (
+            46,
+            "<B",
+            0,
+            "not a valid entry name|not one that torch.save wrote|is another entry",
+        ),  # a name that ends early
     ],
 )
 def test_a_lie_in_the_directory_is_found(
@@ -265,7 +270,7 @@ def test_only_known_addresses_are_read() -> None:
     for place in ("reference::https://host/refs.json", "reference://x", "zip::file:///x.zip", "ssh://host/x", "x://y"):
         with pytest.raises((ValueError, FileNotFoundError)):
             read_text(place)
-    with pytest.raises(ValueError, match="no address that is read"):
+    with pytest.raises(ValueError, match="not a supported address"):
         read_text("reference::https://host/refs.json")
 
 
@@ -466,7 +471,7 @@ def test_devices_are_not_read(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(tmp_path / "endless")
     with pytest.raises(FileNotFoundError):
         read_text(str(tmp_path / "manifest.json"))
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="is not a file"):
         read_attributes(tmp_path / "attributes.csv")
     SampleFolder(tmp_path, range(1), "_t0.70.png", ["grid.png"]).finish({}, lambda _: {})
     assert json.loads((tmp_path / "run.json").read_text())["pictures"] == ["grid.png"]

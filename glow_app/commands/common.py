@@ -38,11 +38,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         default=DEFAULT_MODEL,
-        help="a .ckpt file, an exported model, a run's folder, or hf://USER/NAME of the hub; or faces or "
-        "fashion-mnist, which come with the package",
+        help="model: a .ckpt file, an exported folder, a run folder, hf://USER/NAME, or a bundled model: faces, "
+        "fashion-mnist",
         metavar="PATH",
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto")
+    parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda, cuda:1 or mps")
 
 
 def add_label_argument(parser: argparse.ArgumentParser, text: str, several: bool = False) -> None:
@@ -54,12 +54,12 @@ def add_label_argument(parser: argparse.ArgumentParser, text: str, several: bool
         several: Whether more than one may be given.
     """
     nargs = "+" if several else None
-    parser.add_argument("--label", nargs=nargs, default=None, help=f"{text}; a number or a name", metavar="CLASS")
+    parser.add_argument("--label", nargs=nargs, default=None, help=f"{text}, by number or name", metavar="CLASS")
 
 
 def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     """Add ``--output`` and ``--overwrite``."""
-    parser.add_argument("--output", default=default, help="folder for the results", metavar="FOLDER")
+    parser.add_argument("--output", default=default, help="output folder", metavar="FOLDER")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
 
 

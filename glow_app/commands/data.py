@@ -19,28 +19,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``pack``, ``index``, ``verify`` and ``render`` with their options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="pack|index|verify|render")
     pack = actions.add_parser("pack", help="write a folder of images as shards", description=_pack.__doc__)
-    pack.add_argument("folder", help="flat, by class, or with train/ and test/", metavar="FOLDER")
-    pack.add_argument("--output", required=True, help="folder for the shards; must not be there yet", metavar="FOLDER")
-    pack.add_argument("--size", type=_size, default=None, help="bring images to HxW, or a square of N", metavar="N")
-    pack.add_argument("--grey", action="store_true", help="with --size: one channel instead of three")
-    pack.add_argument("--resize", choices=["crop", "stretch", "pad"], default="crop", help="how to bring them to it")
-    pack.add_argument("--shard-mb", type=positive_int, default=128, help="about how many megabytes a shard takes")
-    pack.add_argument("--seed", type=seed_number, default=0, help="decides splits and order")
-    pack.add_argument("--validation-fraction", type=number, default=0.1, help="share held out, where there is no val/")
-    pack.add_argument("--test-fraction", type=number, default=0.1, help="share held out, where there is no test/")
+    pack.add_argument("folder", help="images: flat, a subfolder per class, or train/ and test/", metavar="FOLDER")
+    pack.add_argument("--output", required=True, help="folder for the shards; must not exist", metavar="FOLDER")
+    pack.add_argument("--size", type=_size, default=None, help="resize images to HxW, or to NxN", metavar="N")
+    pack.add_argument("--grey", action="store_true", help="convert to grey; needs --size")
+    pack.add_argument(
+        "--resize", choices=["crop", "stretch", "pad"], default="crop", help="how images are resized to --size"
+    )
+    pack.add_argument("--shard-mb", type=positive_int, default=128, help="approximate size of a shard in MB")
+    pack.add_argument("--seed", type=seed_number, default=0, help="seed of the splits and the order")
+    pack.add_argument("--validation-fraction", type=number, default=0.1, help="fraction held out if there is no val/")
+    pack.add_argument("--test-fraction", type=number, default=0.1, help="fraction held out if there is no test/")
     pack.set_defaults(act=_pack)
     index = actions.add_parser("index", help="write the manifest of WebDataset tar files", description=_index.__doc__)
-    index.add_argument("folder", help="of the tar files", metavar="FOLDER")
+    index.add_argument("folder", help="folder of tar files", metavar="FOLDER")
     index.set_defaults(act=_index)
     verify = actions.add_parser("verify", help="compare shards with their manifest", description=_verify.__doc__)
-    verify.add_argument("folder", help="of the shards", metavar="FOLDER")
+    verify.add_argument("folder", help="folder of shards", metavar="FOLDER")
     verify.set_defaults(act=_verify)
     render = actions.add_parser("render", help="write a folder of rendered faces", description=_render.__doc__)
     render.add_argument("what", choices=["faces"], help="cartoon faces with attributes")
-    render.add_argument("--count", type=positive_int, default=1000, help="how many; more do not change those before")
+    render.add_argument(
+        "--count", type=positive_int, default=1000, help="number of faces; a larger one keeps the first"
+    )
     render.add_argument("--size", type=_face_side, default=64, help="height and width in pixels", metavar="N")
-    render.add_argument("--seed", type=seed_number, default=0, help="decides, with the number of a face, its looks")
-    render.add_argument("--output", required=True, help="folder for the pictures", metavar="FOLDER")
+    render.add_argument("--seed", type=seed_number, default=0, help="seed; a face depends on it and on its number")
+    render.add_argument("--output", required=True, help="output folder", metavar="FOLDER")
     render.add_argument("--overwrite", action="store_true", help="replace a folder of rendered faces")
     render.set_defaults(act=_render)
 
@@ -111,7 +115,7 @@ def _tell(manifest: "Manifest") -> None:
 
 
 def _face_side(text: str) -> int:
-    message = f"is no size of faces, which are square; expected 1 to {LARGEST_FACE}, such as 64"
+    message = f"is not a size of faces, which are square; expected 1 to {LARGEST_FACE}, such as 64"
     return fitting(text, int, lambda side: 1 <= side <= LARGEST_FACE, message)
 
 
@@ -119,5 +123,5 @@ def _size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
     height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= min(height, width) <= max(height, width) <= LARGEST_SIDE:
-        raise argparse.ArgumentTypeError(f"{text} is no size; expected such as 64 or 48x64")
+        raise argparse.ArgumentTypeError(f"{text} is not a size; expected one such as 64 or 48x64")
     return height, width

@@ -16,10 +16,10 @@ from glow_app.messages import pluralise
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow decode``."""
-    parser.add_argument("latents", help="a file of glow encode", metavar="FILE")
+    parser.add_argument("latents", help="file written by glow encode", metavar="FILE")
     add_model_arguments(parser)
     add_output_arguments(parser, "decoded")
-    parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
+    parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -36,29 +36,34 @@ BATCH_SIZE = 16  # pictures read at a time
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``learn`` and ``apply`` with their options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="learn|apply")
-    learn = actions.add_parser("learn", help="find directions from examples", description=_learn.__doc__)
-    learn.add_argument("name", nargs="?", help="of the direction, where there are two folders", metavar="NAME")
-    learn.add_argument("--with", dest="present", help="pictures that have the attribute", metavar="FOLDER")
-    learn.add_argument("--without", dest="absent", help="pictures that do not", metavar="FOLDER")
-    learn.add_argument("--attributes", help="instead: a CSV of file names and attributes", metavar="FILE")
+    learn = actions.add_parser("learn", help="learn directions from examples", description=_learn.__doc__)
+    learn.add_argument("name", nargs="?", help="name of the direction, with --with and --without", metavar="NAME")
+    learn.add_argument("--with", dest="present", help="folder of pictures with the attribute", metavar="FOLDER")
+    learn.add_argument("--without", dest="absent", help="folder of pictures without it", metavar="FOLDER")
+    learn.add_argument("--attributes", help="CSV of files and attributes, instead of two folders", metavar="FILE")
     learn.add_argument(
-        "--folder", default=None, help="where its files lie; its own folder if left out", metavar="FOLDER"
+        "--folder", default=None, help="folder of the files (default: that of the CSV)", metavar="FOLDER"
     )
-    learn.add_argument("--columns", nargs="+", default=None, help="of the CSV; all if left out", metavar="NAME")
+    learn.add_argument(
+        "--columns", nargs="+", default=None, help="columns of the CSV to learn (default: all)", metavar="NAME"
+    )
     learn.add_argument("--overwrite", action="store_true", help="replace directions of the same name")
-    learn.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
+    learn.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
     learn.set_defaults(act=_learn)
     apply = actions.add_parser("apply", help="change pictures", description=_apply.__doc__)
     apply.add_argument("images", nargs="+", help="pictures to change, or folders of them", metavar="PICTURE")
-    apply.add_argument("--direction", required=True, help="of glow edit learn", metavar="NAME")
-    apply.add_argument("--strength", type=_strength, default=1.0, help="1 adds the attribute, -1 takes it away")
+    apply.add_argument("--direction", required=True, help="direction learnt by glow edit learn", metavar="NAME")
+    apply.add_argument("--strength", type=_strength, default=1.0, help="1 adds the attribute, -1 removes it")
     add_output_arguments(apply, "edits")
     apply.set_defaults(act=_apply)
     for action in (learn, apply):
         add_model_arguments(action)
         add_label_argument(action, "class of all pictures; inferred for each if left out")
         action.add_argument(
-            "--directions", default=None, help="where they lie; beside a model of yours if left out", metavar="FOLDER"
+            "--directions",
+            default=None,
+            help="folder of directions (default: directions/ beside the model)",
+            metavar="FOLDER",
         )
 
 

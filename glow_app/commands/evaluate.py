@@ -41,28 +41,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow evaluate``."""
     add_model_arguments(parser)
     add_output_arguments(parser, "evaluation")
-    source = "images to measure on: digits, fashion_mnist, folder, ...; those of the training, if it recorded them"
+    source = "source of the images, such as digits or folder (default: as in training, if recorded)"
     parser.add_argument("--source", default=None, help=source)
-    parser.add_argument("--root", default=None, help="where the source's files lie", metavar="FOLDER")
-    parser.add_argument("--split", choices=("test", "validation"), default="test", help="held-out images to measure on")
-    parser.add_argument("--limit", type=positive_int, default=2000, help="how many of them at most")
-    among = "training images to seek neighbours among, at most"
+    parser.add_argument("--root", default=None, help="folder of the source's files", metavar="FOLDER")
+    parser.add_argument("--split", choices=("test", "validation"), default="test", help="held-out split")
+    parser.add_argument("--limit", type=positive_int, default=2000, help="most held-out images to measure on")
+    among = "most training images to search for nearest neighbours"
     parser.add_argument("--train-limit", type=positive_int, default=60_000, help=among)
-    parser.add_argument("--count", type=positive_int, default=None, help="images to draw; as many as are measured on")
-    drawn = "of the drawn images, or one per level; 1 if left out, the model's own distribution"
+    parser.add_argument(
+        "--count", type=positive_int, default=None, help="number of samples (default: as many as held-out images)"
+    )
+    drawn = "temperature of the samples, or one per level (default: 1, the model's own distribution)"
     parser.add_argument("--temperature", type=temperatures, default=None, help=drawn)
-    parser.add_argument("--guidance", type=guidance, default=None, help="of the drawn images; 1 if left out")
-    tune = "seek the temperature and guidance of the lowest FID, and keep them with an exported model; measure no more"
+    parser.add_argument("--guidance", type=guidance, default=None, help="guidance of the samples (default: 1)")
+    tune = "search the temperature and guidance of the lowest FID, and store them with an exported model; nothing else"
     parser.add_argument("--tune", action="store_true", help=tune)
-    parser.add_argument("--draws", type=positive_int, default=16, help="of the importance-weighted bits/dim")
-    features = "small, a TorchScript module, or a state dict of torchvision's inception_v3"
+    parser.add_argument(
+        "--draws", type=positive_int, default=16, help="dequantisation draws of the importance-weighted bits/dim"
+    )
+    features = "feature extractor: small, a TorchScript module, or a state dict of torchvision's inception_v3"
     parser.add_argument("--features", default="small", help=features, metavar="small|FILE")
-    trust = "let a TorchScript module run, which is a program"
+    trust = "run the TorchScript module of --features, which is code"
     parser.add_argument("--trust-features", action="store_true", help=trust)
-    places = "read the folders and addresses that a checkpoint of somebody else names"
+    places = "read the folders and addresses named by a checkpoint of somebody else"
     parser.add_argument("--trust-data", action="store_true", help=places)
-    parser.add_argument("--seed", type=seed_number, default=0, help="of all noise: image i has the seed plus i")
-    parser.add_argument("--batch-size", type=positive_int, default=64, help="images at a time")
+    parser.add_argument("--seed", type=seed_number, default=0, help="seed of all noise; image i uses seed + i")
+    parser.add_argument("--batch-size", type=positive_int, default=64, help="images per batch")
 
 
 def run(arguments: argparse.Namespace) -> None:

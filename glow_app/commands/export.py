@@ -12,9 +12,9 @@ FORMATS = ("safetensors", "torch-export", "onnx")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow export``."""
     add_model_arguments(parser)
-    parser.add_argument("--output", required=True, help="folder to make", metavar="FOLDER")
+    parser.add_argument("--output", required=True, help="output folder", metavar="FOLDER")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
-    form = "the whole model, or a program that draws and is checked against it"
+    form = "the model, or a program that draws samples and is checked against it"
     parser.add_argument("--format", choices=FORMATS, default="safetensors", help=form)
 
 

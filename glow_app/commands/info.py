@@ -11,9 +11,9 @@ from glow_app.storage.places import DEFAULT_MODEL
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow info``."""
-    what = "a model as --checkpoint takes it, a PNG of glow sample, latents, a direction, or a program's folder"
+    what = "a model, as for --checkpoint; a PNG of glow sample, latents, a direction, or an exported program"
     parser.add_argument("path", nargs="?", help=what)
-    parser.add_argument("--checkpoint", default=None, help="the same, as the other commands name it", metavar="PATH")
+    parser.add_argument("--checkpoint", default=None, help="same as PATH, as in other commands", metavar="PATH")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -38,7 +38,7 @@ def _facts(place: str) -> dict[str, object]:
         return program_facts(path)
     if path.is_file() and suffix != ".ckpt" and (suffix == ".pt2" or not zipfile.is_zipfile(path)):
         raise ValueError(
-            f"{path} is none of the files that tell of themselves: models, latents, directions, PNGs of glow sample"
+            f"{path} is not a file that glow info reads: models, latents, directions, PNGs of glow sample"
             f"{part_of(path)}"
         )
     return model_facts(place)

@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow interpolate``."""
     parser.add_argument("images", nargs="+", help="two pictures or more", metavar="PICTURE")
     add_model_arguments(parser)
-    frames = f"images from each picture to the next, both included (default: {USUAL_FRAMES})"
+    frames = f"frames from each picture to the next, both included (default: {USUAL_FRAMES})"
     parser.add_argument("--frames", type=whole_number, default=None, help=frames)
-    spherical = "along arcs, which keep the norm of the latents, or along lines"
+    spherical = "interpolate along arcs, which keep the norm of the latents, or along lines"
     parser.add_argument(
         "--spherical", action=argparse.BooleanOptionalAction, default=None, help=f"{spherical} (default: arcs)"
     )
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "those of grey pictures",
         metavar="FILE",
     )
-    parser.add_argument("--seconds", type=number, default=3.0, help="an animation plays, there and back")
+    parser.add_argument("--seconds", type=number, default=3.0, help="duration of an animation, there and back")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
 

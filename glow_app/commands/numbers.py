@@ -43,7 +43,7 @@ def number(text: str) -> float:
 
 def positive_int(text: str) -> int:
     """Return a whole number from 1, for argparse."""
-    return fitting(text, int, lambda value: value >= 1, "does not fit; expected a whole number from 1, such as 16")
+    return fitting(text, int, lambda value: value >= 1, "must be a whole number, at least 1")
 
 
 def seed_number(text: str) -> int:

@@ -41,22 +41,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow sample``."""
     add_model_arguments(parser)
     add_output_arguments(parser, "samples")
-    factor = "factor on the base noise, or one per level: 0.7,0.9,1.0; the model's recommendation if left out"
+    factor = "factor on the base noise, or one per level: 0.7,0.9,1.0 (default: the model's recommendation)"
     parser.add_argument("--temperature", type=temperatures, default=None, help=factor)
-    beyond = "factor on the class: 1 is the model itself, 1.25 clearer; the model's recommendation if left out"
+    beyond = "factor on the class: 1 is the model itself, 1.25 clearer (default: the model's recommendation)"
     parser.add_argument("--guidance", type=guidance, default=None, help=beyond)
-    count = f"how many images; if left out {USUAL_COUNT}, or a few more for whole turns of the classes"
+    count = f"number of images (default: {USUAL_COUNT}, or a few more for whole turns of the classes)"
     parser.add_argument("--count", type=positive_int, default=None, help=count)
-    first = "of the first image, the next one having the next seed; drawn and printed if left out"
+    first = "seed of the first image; image i uses seed + i (default: random, and printed)"
     parser.add_argument("--seed", type=seed_number, default=None, help=first)
-    turns = "classes to take in turn, all if left out; the seed tells whose turn it is (of ten, seed 13 has number 3)"
+    turns = "classes to draw in turn (default: all); the seed also picks the class: seed mod their number"
     add_label_argument(parser, turns, several=True)
-    parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
+    parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
     devices = "GPUs, or processes on a CPU, to share the work; 'all' for all GPUs"
     parser.add_argument("--devices", type=number_of_devices, default=1, help=devices, metavar="N")
-    sweep = "also a picture of the same noise at these temperatures"
+    sweep = "also draw the same noise at these temperatures"
     parser.add_argument("--sweep", type=temperatures, default=None, help=sweep, metavar="T,T,...")
-    walk = "also a GIF by way of so many of the images, in one class"
+    walk = "also a GIF that passes through N of the images, in one class"
     parser.add_argument("--walk", type=stops, default=None, help=walk, metavar="N")
 
 
@@ -235,5 +235,5 @@ def number_of_devices(text: str) -> int | None:
 
 def stops(text: str) -> int:
     """Return a number of images to walk by, for argparse."""
-    message = f"is no number of images to walk by; expected 2 to {LARGEST_WALK}"
+    message = f"is not a number of images to walk through; expected 2 to {LARGEST_WALK}"
     return fitting(text, int, lambda value: 2 <= value <= LARGEST_WALK, message)

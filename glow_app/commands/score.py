@@ -37,17 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_output_arguments(parser, "scores")
     parser.add_argument(
-        "--reference", default=None, help="ordinary pictures; those known to the model if omitted", metavar="FOLDER"
+        "--reference",
+        default=None,
+        help="folder of ordinary pictures (default: those known to the model)",
+        metavar="FOLDER",
     )
-    saved = "keep the statistics of --reference with the exported model, for later scores and glow serve"
+    saved = "store the statistics of --reference with the exported model, for later scores and glow serve"
     parser.add_argument("--save-reference", action="store_true", help=saved)
-    parser.add_argument("--outliers", default=None, help="odd pictures: how well are they found?", metavar="FOLDER")
+    parser.add_argument(
+        "--outliers", default=None, help="folder of odd pictures: how well are they detected?", metavar="FOLDER"
+    )
     add_label_argument(parser, "class of all pictures; of all classes together if left out")
     parser.add_argument("--draws", type=positive_int, default=1, help="dequantisation draws of the bits/dim")
-    parser.add_argument(
-        "--seed", type=seed_number, default=0, help="of the first picture's noise; the next one has the next"
-    )
-    parser.add_argument("--batch-size", type=positive_int, default=16, help="images at a time")
+    parser.add_argument("--seed", type=seed_number, default=0, help="seed of the noise; picture i uses seed + i")
+    parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -175,7 +178,7 @@ def _labels_text(model: "ImageModel", arguments: argparse.Namespace) -> str:
         return "none"
     if arguments.label is not None:
         return f"class {class_text(model, arguments.label)}"
-    return f"marginal over {model.flow.num_classes} classes"
+    return f"class unknown: averaged over {model.flow.num_classes} classes"
 
 
 def _write(folder: Path, rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:

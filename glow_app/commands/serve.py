@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-format", choices=get_args(LogFormat), default="text", help="format of the log's lines")
     levels = ["debug", "info", "warning", "error"]
     parser.add_argument("--log-level", choices=levels, default="info", help="lowest level that is logged")
-    directions = "of glow edit learn; beside the model if left out"
+    directions = "folder of directions (default: directions/ beside the model)"
     parser.add_argument("--directions", default=None, help=directions, metavar="FOLDER")
-    parser.add_argument("--batch-size", type=positive_int, default=16, help="images drawn at a time, for all together")
+    parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch, shared by all requests")
     limits = parser.add_argument_group("limits")
     for name, kind, text in _LIMITS:
         default = getattr(Limits, name.replace("-", "_"))
@@ -123,7 +123,7 @@ def port(text: str) -> int:
 
 def seconds(text: str) -> float:
     """Return a number of seconds, for argparse."""
-    message = "is no time to wait; expected above 0 and below 86400 seconds"
+    message = "is not a time to wait; expected above 0 and below 86400 seconds"
     return fitting(text, float, lambda value: 0 < value < 86_400, message)
 
 

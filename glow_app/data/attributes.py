@@ -39,13 +39,13 @@ def read_attributes(path: Path, names: list[str] | None = None) -> Attributes:
         ValueError: If it is no such table, or a column is unknown, has one value only or holds something else.
     """
     if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is no file; expected a CSV of file names and numbers")
+        raise ValueError(f"{path} is not a file; expected a CSV of file names and numbers")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             lines = [(reader.line_num, line) for line in reader if line]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no text in UTF-8; expected a CSV of file names and numbers") from error
+        raise ValueError(f"{path} is not UTF-8 text; expected a CSV of file names and numbers") from error
     if len(lines) < 3 or len(lines[0][1]) < 2:
         raise ValueError(
             f"{path} has {len(lines)} lines; expected a header, and a file name and numbers in each line"
@@ -58,7 +58,7 @@ def read_attributes(path: Path, names: list[str] | None = None) -> Attributes:
     columns = []
     for name in chosen:
         if name not in header[1:]:
-            raise ValueError(f"{path} has no column {name}; known are {', '.join(header[1:])}")
+            raise ValueError(f"{path} has no column {name}; known: {', '.join(header[1:])}")
         place = header.index(name)
         texts = [(number, line[place] if len(line) == len(header) else "") for number, line in lines[1:]]
         columns.append(_column(path, name, texts))
@@ -80,7 +80,7 @@ def _column(path: Path, name: str, texts: list[tuple[int, str]]) -> Tensor:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise ValueError(f"{path}, line {number}: {text!r} in column {name} is no number")
+            raise ValueError(f"{path}, line {number}: {text!r} in column {name} is not a number")
         values.append(value)
     column = torch.tensor(values, dtype=torch.float64)
     kinds = column.unique()

@@ -90,7 +90,7 @@ def load_split(
     if source not in SOURCES and not source.startswith(HUB):
         close = difflib.get_close_matches(source, SOURCES, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"unknown source {source!r}; {hint}known are {', '.join(SOURCES)} and hf://NAME")
+        raise ValueError(f"unknown source {source!r}; {hint}known: {', '.join(SOURCES)} and hf://NAME")
     if count is not None and source != "faces":
         raise ValueError(f"count is how many faces source 'faces' renders, and the source is {source!r}; use limit")
     request = SplitRequest(

@@ -212,6 +212,6 @@ def _to_float32(label: str, array: np.ndarray, names: Sequence[str]) -> np.ndarr
         row, column = divmod(int(is_fault.argmax()), values.shape[1])
         raise ValueError(
             f"{label} has {array[row, column]} in row {row + 1}, column {names[column]!r}, the first of {num_faults} "
-            "cells that are no finite float32; fill them or drop their rows"
+            "cells that are not finite float32 numbers; fill them or drop their rows"
         )
     return values

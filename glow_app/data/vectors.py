@@ -97,7 +97,7 @@ def load_vectors(
         vectors = _cut_table(Path(path).expanduser(), split, seed, validation_fraction, test_fraction)
     else:
         known = [*TOYS, "table"]
-        raise ValueError(f"unknown source {source!r}; known are {', '.join(known)}{closest(source, known)}")
+        raise ValueError(f"unknown source {source!r}; known: {', '.join(known)}{closest(source, known)}")
     vectors = VectorSet(vectors.values[:limit], vectors.column_names)
     if split == "train" and source == "table":
         check_columns(f"{path}, training split,", vectors.values.numpy(), vectors.column_names)

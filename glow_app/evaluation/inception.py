@@ -74,7 +74,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # what a damaged file raises depends on where it is damaged
         raise ValueError(f"{path} is damaged; {_EXPECTED}") from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"{path} is no state dict; {_EXPECTED}")
+        raise ValueError(f"{path} is not a state dict; {_EXPECTED}")
     return weights
 
 

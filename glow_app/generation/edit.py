@@ -115,7 +115,7 @@ def _warn_if_useless(name: str, direction: Direction, num_with: int | None) -> N
     if max(float(level.abs().max()) for level in direction.levels) < NOTHING:
         message = f"direction {name} changes nothing: its {counts} are the same to the model"
     elif fewest < FEW:
-        message = f"direction {name} is learnt from {counts}: it tells more of these than of {name}; 100 are better"
+        message = f"direction {name} is learnt from {counts}: too few to tell it from what else these share; use 100"
     else:
         return
     warnings.warn(message, stacklevel=3)
@@ -158,7 +158,7 @@ def check_name(name: str) -> str:
         ValueError: If it has other signs than letters, digits, ``-``, ``_`` and dots inside.
     """
     if not re.fullmatch(r"\w(?:[\w.-]*\w)?", name):
-        raise ValueError(f"{name!r} is no name of a direction; use letters, digits, - and _")
+        raise ValueError(f"{name!r} is not a valid name of a direction; use letters, digits, - and _")
     return name
 
 
@@ -192,10 +192,8 @@ def load_direction(name: str, model: ImageModel, *folders: Path) -> Direction:
     """
     paths = _paths(folders)
     if check_name(name) not in paths:
-        places, known = " or ".join(map(str, folders)), ", ".join(paths) or "none"
-        raise FileNotFoundError(
-            f"there is no direction {name} in {places}; known are: {known}; glow edit learn makes one"
-        )
+        places, known = " or ".join(map(str, folders)), ", ".join(paths) or "none yet"
+        raise FileNotFoundError(f"there is no direction {name} in {places}; known: {known}; glow edit learn makes one")
     path, direction = _first_of(paths[name], model, model_hash(model))
     _warn_of_others(name, path, paths[name])
     return direction

@@ -117,9 +117,12 @@ class Typical:
             UserWarning: If there are few.
         """
         if len(measures) < 2:
-            raise ValueError(f"what is usual cannot be told from {len(measures)} image; give at least 2, better 100")
+            raise ValueError(f"statistics of ordinary images need at least 2 images, better 100; got {len(measures)}")
         if len(measures) < FEW:
-            warnings.warn(f"what is usual is told from {len(measures)} images only; 100 would be better", stacklevel=2)
+            warnings.warn(
+                f"statistics of ordinary images come from only {len(measures)} images; 100 would be better",
+                stacklevel=2,
+            )
 
         def spread(values: Tensor) -> tuple[Tensor, Tensor]:
             return values.mean(0), values.std(0).clamp(min=1e-6)

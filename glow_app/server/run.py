@@ -50,7 +50,9 @@ def bind(host: str, port: int) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise ValueError(f"{host} is no address of this machine; expected such as 127.0.0.1 or 0.0.0.0") from error
+        raise ValueError(
+            f"{host} is not an address of this machine; expected one such as 127.0.0.1 or 0.0.0.0"
+        ) from error
     sockets: list[socket.socket] = []
     absent = OSError(errno.EADDRNOTAVAIL, "it has no addresses")
     try:
@@ -92,7 +94,7 @@ def _refused(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EACCES:
         return f"port {port} of {host} is not for this user; choose one from 1024 by --port"
     if error.errno in _ABSENT:
-        return f"{host} is no address of this machine; expected such as 127.0.0.1 or 0.0.0.0"
+        return f"{host} is not an address of this machine; expected one such as 127.0.0.1 or 0.0.0.0"
     return f"port {port} of {host} cannot be listened on: {error.strerror}"
 
 

@@ -222,7 +222,7 @@ class Service:
         """
         if name not in self.directions:
             known = ", ".join(self.directions) or "none"
-            raise ApiError(404, "unknown_direction", f"there is no such direction; known are: {known}")
+            raise ApiError(404, "unknown_direction", f"there is no such direction; known: {known}")
         return self.directions[name]
 
     def check_count(self, count: int, name: str, largest: int | None = None) -> None:

@@ -123,7 +123,7 @@ def _directory_end(file: IO[bytes]) -> int:
 def _entry(file: IO[bytes], info: zipfile.ZipInfo) -> _Entry:
     name = info.orig_filename
     if not (name.isascii() and name.isprintable()) or name != info.filename:
-        raise ArchiveError(f"is truncated or damaged: {name!r} is no name of an entry")
+        raise ArchiveError(f"is truncated or damaged: {name!r} is not a valid entry name")
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 0x61 or info.compress_size != info.file_size:
         raise ArchiveError(f"is not as torch.save writes it: {name!r} is compressed or encrypted")
     file.seek(info.header_offset)

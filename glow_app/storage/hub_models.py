@@ -81,9 +81,9 @@ def _fetch(address: str, name: str, file: str, revision: str | None) -> Path:
         with _silence("huggingface_hub"):  # which tells of every attempt, where one line at the end is enough
             return Path(hf_hub_download(name, file, revision=revision))
     except errors.HFValidationError as error:
-        raise ValueError(f"{address} is no address of a model; expected {HUB}USER/NAME[@REVISION]") from error
+        raise ValueError(f"{address} is not the address of a model; expected {HUB}USER/NAME[@REVISION]") from error
     except errors.RevisionNotFoundError as error:
-        raise FileNotFoundError(f"{address}: there is no such revision of it on the hub") from error
+        raise FileNotFoundError(f"{address}: no such revision on the hub") from error
     except errors.RepositoryNotFoundError as error:
         raise FileNotFoundError(
             f"{address} is not on the hub, or not for all to see; check the name, or log in with: hf auth login"

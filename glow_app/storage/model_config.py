@@ -61,7 +61,7 @@ def build_model(
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:  # such as whole numbers in the place of parameters
         reason = str(error).splitlines()[-1].strip()[:200]
-        raise ValueError(f"the weights do not fit the model configuration: {reason}") from error
+        raise ValueError(f"the weights do not match the model configuration: {reason}") from error
     # Taking tensors over also takes their memory format.
     return model.to(memory_format=torch.channels_last).requires_grad_(True)  # type: ignore[call-overload]
 
@@ -73,7 +73,7 @@ def _require_fit(model: Density, weights: Mapping[str, torch.Tensor]) -> None:
         if given != wanted:
             found = "is missing" if given is None else f"has the shape {given}"
             form = "none such" if wanted is None else f"the shape {wanted}"
-            raise ValueError(f"the weights do not fit the model configuration: {name} {found}; expected {form}")
+            raise ValueError(f"the weights do not match the model configuration: {name} {found}; expected {form}")
 
 
 def _require_finite(weights: Mapping[str, torch.Tensor]) -> None:
@@ -101,7 +101,9 @@ def _vector_model(config: Mapping[str, Any], limit: int) -> VectorModel:
 def _require_parts(limit: int, *counts: int) -> None:
     """Refuse more parts than there are weights, so many in each of so many, before building them takes for ever."""
     if math.prod(max(count, 1) for count in counts) > limit:
-        raise ValueError(f"the weights do not fit the model configuration: only {limit} of them for so many parts")
+        raise ValueError(
+            f"the weights do not match the model configuration: it has more parts than the {limit} weights"
+        )
 
 
 def _factory(spec: Mapping[str, Any], limit: int) -> Callable[..., Any]:

@@ -128,7 +128,7 @@ class StoredModel:
             data = _chosen(stored._checkpoint, (*DATA_ARGUMENTS, *DATA_PLACES))
             seals = stored._checkpoint.get(SEAL_KEY)
         if not all(isinstance(value, str | int | float | None) for value in data.values()):
-            raise ValueError(f"{stored.path} is damaged: what it says of its data are no plain values")
+            raise ValueError(f"{stored.path} is damaged: its facts of the data are not plain values")
         for name in [] if trust else strange_places(places_of(data), seals):
             value = data.pop(name)
             if name not in given:

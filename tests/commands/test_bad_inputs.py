@@ -116,7 +116,7 @@ def test_weights_that_do_not_fit(trained: Path, tmp_path: Path, refused: Refused
     option = "--resume" if command == "fit" else "--checkpoint"
     message = refused(*COMMANDS[command], option, tmp_path / "bad.ckpt", code=1)
     assert len(message) < 600
-    assert "do not fit" in message
+    assert "do not match" in message
 
 
 @pytest.mark.parametrize("command", ["sample", "info", "reconstruct", "export"])

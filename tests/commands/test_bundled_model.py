@@ -69,7 +69,7 @@ def test_pictures_go_through_every_command(clothes: list[Path], glow: Glow) -> N
 def test_score(clothes: list[Path], glow: Glow) -> None:
     result = glow("score", clothes[1], "--reference", "drawn", *CLOTHES)
     assert result.code == 0, result
-    assert "labels: marginal over 10 classes\n" in result.output
+    assert "labels: class unknown: averaged over 10 classes\n" in result.output
 
 
 def test_info_and_export(glow: Glow, refused: Callable[..., str]) -> None:

@@ -74,7 +74,7 @@ def test_a_shard_damaged_while_a_training_reads_it_ends_in_one_line(
 def test_what_is_refused(refused: Callable[..., str], glow: Glow, folder: Path) -> None:
     assert "required: pack|index|verify" in refused("data", code=2)
     assert "--output" in refused("data", "pack", folder, code=2)
-    assert "0x8 is no size" in refused("data", "pack", folder, "--output", "x", "--size", "0x8", code=2)
+    assert "0x8 is not a size" in refused("data", "pack", folder, "--output", "x", "--size", "0x8", code=2)
     assert "--grey needs --size" in refused("data", "pack", folder, "--output", "x", "--grey")
     assert "does not exist" in refused("data", "pack", "nowhere", "--output", "x")
     assert "validation_fraction is 2.0" in refused(
@@ -137,7 +137,7 @@ def test_a_folder_of_faces_is_only_replaced_when_asked(glow: Glow, refused: Call
 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
-    [("--size", "48x64", "faces, which are square"), ("--size", "0", "such as 64"), ("--count", "0", "from 1")],
+    [("--size", "48x64", "faces, which are square"), ("--size", "0", "such as 64"), ("--count", "0", "at least 1")],
 )
 def test_sizes_and_counts_of_faces_are_checked(
     refused: Callable[..., str], option: str, value: str, message: str

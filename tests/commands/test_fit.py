@@ -282,7 +282,7 @@ def test_images_without_classes_are_tested_by_the_marginal(
         path.rename(flat / path.name)
     result = glow("test", "--checkpoint", "run", "--data.root", flat)
     assert result.code == 0, result
-    assert "marginal over 2 classes)\n" in result.output
+    assert "class unknown: averaged over 2 classes)\n" in result.output
     model = load_model("run/best.ckpt")
     assert model.class_names == ("bright", "dark")
     held_out = load_split("folder", "test", (1, 8, 8), root=flat, limit=256)
@@ -295,4 +295,4 @@ def test_images_without_classes_are_tested_by_the_marginal(
     renamed.mkdir()
     for path in flat.iterdir():
         path.rename(renamed / path.name)
-    assert "marginal over 2 classes" in glow("test", "--checkpoint", "run").output
+    assert "class unknown: averaged over 2 classes" in glow("test", "--checkpoint", "run").output

@@ -484,7 +484,10 @@ def test_a_misspelt_option_of_a_prior_is_corrected(refused: Refused) -> None:
 def test_another_prior_than_the_checkpoints(runs: Callable[[str], Any], refused: Refused) -> None:
     folder, _ = runs("maf")
     message = refused("test", "--checkpoint", folder, f"--config={TOY_CONFIGS / 'planar.yaml'}")
-    assert "does not fit the configuration, such as another prior or width given beside it: Missing key(s)" in message
+    assert (
+        "does not match the configuration, for example because another prior or width was given: Missing key(s)"
+        in message
+    )
 
 
 def test_options_count_wherever_they_stand(tmp_path: Path, glow: Glow) -> None:

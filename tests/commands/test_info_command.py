@@ -96,7 +96,7 @@ def test_a_program(trained: Path, tmp_path: Path, glow: Glow, refused: Refused) 
 def test_what_says_nothing_of_itself(trained: Path, tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "walk.gif").write_bytes(b"GIF89a")
     (tmp_path / "torn.safetensors").write_bytes(b"tensors")
-    assert refused("info", "walk.gif").startswith("error: walk.gif is none of the files that tell of themselves: ")
+    assert refused("info", "walk.gif").startswith("error: walk.gif is not a file that glow info reads: ")
     assert "torn.safetensors is damaged or no safetensors file" in refused("info", "torn.safetensors")
     for name in ("config.json", "model.safetensors"):
         message = refused("info", trained / "model" / name)

@@ -227,7 +227,7 @@ def test_a_walk_of_one_stop_is_refused_before_anything_is_drawn(
     trained: Path, tmp_path: Path, refused: Callable[..., str], walk: str
 ) -> None:
     message = refused("sample", "--checkpoint", trained, "--walk", walk, code=2)
-    assert f"--walk: {walk} is no number of images to walk by; expected 2 to 100" in message
+    assert f"--walk: {walk} is not a number of images to walk through; expected 2 to 100" in message
     assert not (tmp_path / "samples").exists()
 
 

@@ -119,9 +119,9 @@ def test_a_class_conditional_model(
     score = ["score", *pictures, "--checkpoint", conditional, "--output"]
     assert "labels: class 2 (Kind C)\n" in glow(*score, "given", "--label", 2).output
     assert [row["label"] for row in rows(Path("given/scores.csv"))] == ["2", "2", "2"]
-    assert "labels: marginal over 10 classes\n" in glow(*score, "marginal").output
+    assert "labels: class unknown: averaged over 10 classes\n" in glow(*score, "marginal").output
     record = json.loads(Path("marginal/scores.json").read_text())
-    assert record["labels"] == "marginal over 10 classes"
+    assert record["labels"] == "class unknown: averaged over 10 classes"
     image = torch.from_numpy(np.asarray(Image.open(pictures[1])).copy())[None, None]
     model, row = load_model(conditional), record["images"][1]
     assert row["bits_per_dim"] == pytest.approx(float(model.bits_per_dim(image, None, 1, image_generators([1]))))
@@ -143,6 +143,6 @@ def test_what_is_refused(
     (tmp_path / "few").mkdir()
     pictures[2].rename(tmp_path / "few/a.png")
     few = ["--reference", "few", "--outliers", ordinary]
-    assert "cannot be told from 0 image" in refused("score", *few, *checkpoint)
+    assert "need at least 2 images, better 100; got 0" in refused("score", *few, *checkpoint)
     assert glow("score", pictures[0], *checkpoint).code == 0
     assert "--overwrite" in refused("score", pictures[0], *checkpoint)

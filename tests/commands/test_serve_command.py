@@ -84,10 +84,10 @@ def test_wrong_options_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> 
     for option, message in {
         "--port=70000": "70000 is not a port; expected 0 to 65535",
         "--port=http": "http is not a port; expected 0 to 65535",
-        "--max-body-bytes=1e6": "1e6 does not fit; expected a whole number from 1, such as 16",
+        "--max-body-bytes=1e6": "1e6 must be a whole number, at least 1",
         "--allowed-hosts=http://x/": "http://x/ is not a host name; expected a name such as glow.example.com, without "
         "scheme, port and path",
-        "--max-seconds=soon": "soon is no time to wait; expected above 0 and below 86400 seconds",
+        "--max-seconds=soon": "soon is not a time to wait; expected above 0 and below 86400 seconds",
     }.items():
         code, line = refusal(capsys, option)
         assert code == 2
@@ -112,7 +112,7 @@ def test_an_address_that_cannot_be_had_is_told(capsys: pytest.CaptureFixture[str
     assert (
         line == f"error: port {port} of 127.0.0.1 is in use; choose another by --port, or --port 0 for any that is free"
     )
-    absent = "error: {} is no address of this machine; expected such as 127.0.0.1 or 0.0.0.0"
+    absent = "error: {} is not an address of this machine; expected one such as 127.0.0.1 or 0.0.0.0"
     with pytest.warns(UserWarning, match="anyone who reaches"):
         assert refusal(capsys, "--host=192.0.2.1", "--port=0") == (1, absent.format("192.0.2.1"))
 

@@ -21,9 +21,9 @@ def load(source: str, split: str = "train", shape: tuple[int, int, int] = (1, 28
 
 
 def test_unknown_source_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match="unknown source 'cifar'; did you mean 'cifar10'\\? known are digits, "):
+    with pytest.raises(ValueError, match="unknown source 'cifar'; did you mean 'cifar10'\\? known: digits, "):
         load("cifar")
-    with pytest.raises(ValueError, match="unknown source 'xyz'; known are digits, fashion_mnist"):
+    with pytest.raises(ValueError, match="unknown source 'xyz'; known: digits, fashion_mnist"):
         load("xyz")
     assert set(SOURCES) == {"digits", "fashion_mnist", "mnist", "cifar10", "folder", "shards", "faces"}
 

@@ -25,10 +25,10 @@ def test_two_values_become_0_and_1_and_others_are_standardised(tmp_path: Path) -
     [
         ("", "has 0 lines"),
         ("file,a\n1.png,1\n", "has 2 lines"),
-        ("file,a\n1.png,1\n2.png,x\n", r"line 3: 'x' in column a is no number"),
-        ("file,a\n1.png,1\n2.png,nan\n", r"line 3: 'nan' in column a is no number"),
-        ("file,a\n1.png,1\n2.png\n", r"line 3: '' in column a is no number"),
-        ("file,a\n\n1.png,1\n\n\n2.png,x\n", r"line 6: 'x' in column a is no number"),
+        ("file,a\n1.png,1\n2.png,x\n", r"line 3: 'x' in column a is not a number"),
+        ("file,a\n1.png,1\n2.png,nan\n", r"line 3: 'nan' in column a is not a number"),
+        ("file,a\n1.png,1\n2.png\n", r"line 3: '' in column a is not a number"),
+        ("file,a\n\n1.png,1\n\n\n2.png,x\n", r"line 6: 'x' in column a is not a number"),
         ("file,a\n1.png,1\n2.png,1\n", "column a is 1 everywhere"),
         ("file;a\n1.png;1\n2.png;0\n", "with commas between them and not ';'"),
         ("file" + ",a" * 1001 + "\n1.png,1\n2.png,0\n", "has 1,001 attributes; expected at most 1,000: name some"),
@@ -41,10 +41,10 @@ def test_what_is_no_table(tmp_path: Path, text: str, message: str) -> None:
 
 def test_a_picture_is_no_table(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0 and more")
-    with pytest.raises(ValueError, match=r"photo.jpg is no text in UTF-8; expected a CSV"):
+    with pytest.raises(ValueError, match=r"photo.jpg is not UTF-8 text; expected a CSV"):
         read_attributes(tmp_path / "photo.jpg")
 
 
 def test_an_unknown_column(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no column b; known are a"):
+    with pytest.raises(ValueError, match="no column b; known: a"):
         read_attributes(write(tmp_path / "a.csv", "file,a\n1.png,1\n2.png,0\n"), ["b"])

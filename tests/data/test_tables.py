@@ -87,7 +87,7 @@ def test_one_column(tmp_path: Path) -> None:
         ("1,2\n3,4\n5,6,7\n", "row 3 has 3 cells, expected 2"),
         ("a,b,c\n1,2\n3,4\n", "row 1 has 2 cells, expected 3"),
         ("1,2\n3\n", "row 2 has 1 cells, expected 2"),
-        ("a,b\n1,2\n3,nan\ninf,4\n", "has nan in row 2, column 'b', the first of 2 cells that are no finite float32"),
+        ("a,b\n1,2\n3,nan\ninf,4\n", "has nan in row 2, column 'b', the first of 2 cells that are not finite float32"),
         ("1,2\n1e39,4\n", r"has 1e\+39 in row 2, column 'x0', the first of 1 cells"),
         (b"\xff\xfe1\x00", "can't decode byte 0xff"),
         ("x" * 200_000 + "\n1\n", "field larger than field limit"),

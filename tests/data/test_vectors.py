@@ -107,7 +107,7 @@ def test_the_training_loader_takes_vectors() -> None:
     [
         (
             {"source": "two_moon"},
-            "unknown source 'two_moon'; known are two_moons, .*, table; did you mean two_moons[?]",
+            "unknown source 'two_moon'; known: two_moons, .*, table; did you mean two_moons[?]",
         ),
         ({"split": "val"}, "unknown split 'val'; use one of train, validation, test"),
         ({"num_samples": 0}, "num_samples is 0; expected at least 1"),

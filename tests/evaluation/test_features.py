@@ -129,7 +129,7 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, capsys: pytest.Capt
         load_features("nothing.pt")
     for name, content, reason in (
         ("code.pth", Dangerous(), "holds code, which is not run"),
-        ("list.pth", [1, 2], "is no state dict"),
+        ("list.pth", [1, 2], "is not a state dict"),
         ("other.pth", nn.Linear(2, 2).state_dict(), "holds other weights than those of torchvision's inception_v3"),
     ):
         torch.save(content, tmp_path / name)

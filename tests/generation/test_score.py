@@ -55,7 +55,7 @@ def test_oddities_are_the_formulas() -> None:
     assert scored["png_ratio"].tolist() == [3.0, -1.5]
     assert scored["spectrum"].tolist() == pytest.approx([2 / root / root, 0.0])
     assert scored["latent_norm"].tolist() == pytest.approx([0.0, 2 / root / root])
-    with pytest.raises(ValueError, match="cannot be told from 1 image"):
+    with pytest.raises(ValueError, match="need at least 2 images, better 100; got 1"):
         Typical.of(usual[:1])
 
 
@@ -86,5 +86,5 @@ def test_few_ordinary_images_are_told(recwarn: pytest.WarningsRecorder) -> None:
     measures = measure(tiny_model(), random_images(20))
     Typical.of(measures)
     assert [str(one.message) for one in recwarn] == []
-    with pytest.warns(UserWarning, match="told from 19 images only; 100 would be better"):
+    with pytest.warns(UserWarning, match="come from only 19 images; 100 would be better"):
         Typical.of(measures[:19])

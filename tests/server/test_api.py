@@ -331,7 +331,7 @@ def test_edits(model: ImageModel, client: httpx.Client, direction: Direction) ->
     error = error_of(client.post("/v1/edit", json=body))
     assert (error["code"], error["message"]) == (
         "unknown_direction",
-        "there is no such direction; known are: smile",
+        "there is no such direction; known: smile",
     )
 
 

@@ -343,7 +343,7 @@ def test_a_configuration_for_other_weights_does_not_fit_and_costs_nothing(folder
     edit(folder, lambda config: config["model"]["flow"].update(hidden_channels=hidden_channels))
     peak, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     message = message_of(ValueError, folder)
-    assert "do not fit" in message or "damaged" in message
+    assert "do not match" in message or "damaged" in message
     assert time.perf_counter() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 200_000  # KiB
 
@@ -441,9 +441,9 @@ def test_missing_and_surplus_weights_do_not_fit(folder: Path) -> None:
     weights = load_file(folder / WEIGHTS_NAME)
     name = next(iter(weights))
     save_file({key: value for key, value in weights.items() if key != name}, folder / WEIGHTS_NAME)
-    assert "do not fit" in message_of(ValueError, folder)
+    assert "do not match" in message_of(ValueError, folder)
     save_file({**weights, "surplus": torch.zeros(1)}, folder / WEIGHTS_NAME)
-    assert "do not fit" in message_of(ValueError, folder)
+    assert "do not match" in message_of(ValueError, folder)
 
 
 def test_directions_go_along_and_stay(model: ImageModel, folder: Path, tmp_path: Path) -> None:
@@ -485,5 +485,5 @@ def test_weights_of_another_shape_are_told_in_plain_words(model: ImageModel) -> 
         ({one: weights[one] for one in weights if one != name}, f"{name} is missing; expected the shape "),
         ({**weights, "more": torch.zeros(3)}, "more has the shape .*; expected none such"),
     ):
-        with pytest.raises(ValueError, match=f"do not fit the model configuration: {words}"):
+        with pytest.raises(ValueError, match=f"do not match the model configuration: {words}"):
             build_model(model.config, changed)

@@ -87,12 +87,12 @@ class Manifest:
             splits = {_known(split): _split(entry) for split, entry in content["splits"].items()}
             names, shape = content["class_names"], content["image_shape"]
             if not all(isinstance(name, str) and name.isprintable() for name in names):
-                raise ValueError("class_names are no names")
+                raise ValueError("class_names are not names")
             return cls(splits, tuple(names), None if shape is None else tuple(shape))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, ShardError):
                 raise
-            raise ShardError(f"{place} is no manifest of shards ({error!r}); glow data index writes one") from error
+            raise ShardError(f"{place} is not a manifest of shards ({error!r}); glow data index writes one") from error
 
 
 def _known(split: str) -> Split:

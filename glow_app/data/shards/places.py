@@ -74,7 +74,7 @@ def read_text(place: str) -> str:
     """Return what a text file anywhere holds."""
     system, inner = _system(place)
     if not is_address(place) and not Path(place).is_file():  # such as a device, which has no end
-        raise FileNotFoundError(f"{place} is no file")
+        raise FileNotFoundError(f"{place} is not a file")
     content: bytes = system.cat_file(inner)
     return content.decode("utf-8")
 
@@ -88,7 +88,7 @@ def open_address(place: str) -> Any:
 def _system(place: str) -> tuple[Any, str]:
     protocol = place.partition("://")[0] if is_address(place) else "file"
     if protocol not in _PROTOCOLS:
-        raise ValueError(f"{place} is no address that is read; expected one of {', '.join(_PROTOCOLS[:-2])}")
+        raise ValueError(f"{place} is not a supported address; expected one of {', '.join(_PROTOCOLS[:-2])}")
     if not is_address(place):
         return fsspec.filesystem("file"), place
     return fsspec.url_to_fs(place, **_options(place))

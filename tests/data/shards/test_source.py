@@ -258,8 +258,8 @@ def test_a_limit_is_a_mixture_from_few_shards(tmp_path: Path, make_images: Calla
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}", "is no manifest of shards"),
-        ("not json", "is no manifest of shards"),
+        ("{}", "is not a manifest of shards"),
+        ("not json", "is not a manifest of shards"),
         ('{"format": "glow-shards", "version": 99}', "is of version 99; update glow-app"),
         (
             '{"format": "glow-shards", "version": 1, "class_names": [], "image_shape": null, "splits": '
