@@ -17,6 +17,8 @@ MOST = 512  # images that are held out
 LEAST_SEEN = 0.5  # of what the regression says, in standard deviations: a difference of held-out images
 SHOWN = 32  # of these that are changed to see by how much
 FACTORS = (0.7, 0.84, 1.0, 1.2, 1.44, 1.73, 2.07, 2.5, 3.0)
+LEAST_SHARE = 0.5  # of what is wanted, for a factor other than 1
+FALL = 0.8  # of the largest share: what is no mere unevenness on the way, such as a smile that begins late
 RIDGE = 0.01  # of the mean variance of a pixel
 
 
@@ -104,17 +106,19 @@ def _factor(
     rows = (~is_above).nonzero()[:SHOWN, 0]
     some = None if labels is None else labels[rows]
     latents = model.encode(images[rows], some)
-    before, share_before = 0.0, 0.0
+    before, share_before, best, largest = 0.0, 0.0, 1.0, 0.0
     for factor in FACTORS:
         moved = [z + factor * step * level.to(z) for z, level in zip(latents, levels, strict=True)]
         change = _pixels(model.decode(moved, some)) @ weights - shown[rows]
         share = float(change.median()) / wanted
         if share >= 1:
             return max(FACTORS[0], before + (factor - before) * (1 - share_before) / (share - share_before))
-        if share < share_before:  # further on there are no pictures any more
+        if largest > LEAST_SHARE and share < FALL * largest:  # further on there are no pictures any more
             break
+        if share > largest:
+            best, largest = factor, share
         before, share_before = factor, share
-    return before if share_before > 0.5 else 1.0
+    return best if largest > LEAST_SHARE else 1.0
 
 
 def _weights(moments: Tensor, num_attributes: int) -> Tensor:
