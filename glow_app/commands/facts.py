@@ -131,7 +131,7 @@ def program_facts(folder: Path) -> dict[str, object]:
             **_training({name: value for name, value in said["training"].items() if name != "classes"}),
             "use": said["use"],
         }
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged; export the model again") from error
 
 

@@ -60,8 +60,9 @@ def load_latents(path: Path, model: ImageModel) -> Latents:
     labels = tensors.pop("labels", None)
     if not isinstance(names, list) or not all(isinstance(name, str) and "\0" not in name for name in names):
         raise ValueError(f"{path} is damaged: it does not name its images")
-    levels = [tensors[name] for name in sorted(tensors, key=lambda name: int(name.removeprefix("level")))]
+    places = [f"level{number}" for number in range(len(model.flow.latent_shapes))]
+    levels = [tensors.pop(place) for place in places if place in tensors]
     expected = [(len(names), *shape) for shape in model.flow.latent_shapes]
-    if [tuple(level.shape) for level in levels] != expected:
+    if tensors or [tuple(level.shape) for level in levels] != expected:
         raise ValueError(f"{path} is damaged: its latents are not of the shapes {expected}")
     return Latents(levels, names, labels)

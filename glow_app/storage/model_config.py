@@ -46,10 +46,11 @@ def build_model(
         UnknownClassError: If the configuration names a class outside the allow-list.
         ValueError: If it does not describe a model or does not fit the weights, or if a weight is not finite.
     """
+    limit = sum(tensor.numel() > 0 for tensor in weights.values())  # a file may name any number of empty ones
     try:
         # Without memory: a lying configuration cannot ask for more than its weights hold.
         with torch.device("meta"):
-            model = _image_model(config, len(weights)) if "flow" in config else _vector_model(config, len(weights))
+            model = _image_model(config, limit) if "flow" in config else _vector_model(config, limit)
         if isinstance(model, ImageModel):
             model.class_names = (facts or {}).get("classes", ())
     except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:

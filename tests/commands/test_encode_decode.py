@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from glow_app.generation import infer_labels
@@ -83,5 +84,10 @@ def test_what_is_refused(
         (tmp_path / "latents.safetensors").write_bytes(content)
         message = refused(*decode, trained, "--overwrite")
         assert "latents.safetensors is damaged or no safetensors file, and holds no latents; expected a file" in message
+    (tmp_path / "latents.safetensors").write_bytes(whole)
+    with safe_open("latents.safetensors", "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file({**tensors, "levelx": torch.zeros(3)}, "latents.safetensors", metadata)
+    assert "is damaged: its latents are not of the shapes" in refused(*decode, trained, "--overwrite")
     save_file({"level0": torch.zeros(3)}, "latents.safetensors")
     assert "expected a file of glow encode" in refused(*decode, trained, "--overwrite")

@@ -89,8 +89,9 @@ def test_a_program(trained: Path, tmp_path: Path, glow: Glow, refused: Refused) 
     assert (said["sha256"], said["model"], said["inputs"]) == ("5ea", "c0de", "level0 batchx2x4x4")
     assert (said["classes"], said["trained for"]) == ("shoe, bag", "2 epochs, 16 steps")
     assert "part of a program: glow info program" in refused("info", "program/sampler.onnx")
-    (tmp_path / "program/sampler.json").write_text("{}")
-    assert "sampler.json is damaged" in refused("info", "program")
+    for damaged in ({}, {**description, "training": [1]}):
+        (tmp_path / "program/sampler.json").write_text(json.dumps(damaged))
+        assert "sampler.json is damaged" in refused("info", "program")
 
 
 def test_what_says_nothing_of_itself(trained: Path, tmp_path: Path, refused: Refused) -> None:

@@ -348,6 +348,13 @@ def test_a_configuration_for_other_weights_does_not_fit_and_costs_nothing(folder
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 200_000  # KiB
 
 
+def test_empty_tensors_are_no_weights(folder: Path) -> None:
+    weights = load_file(folder / WEIGHTS_NAME)
+    save_file({**weights, **{f"empty{n}": torch.zeros(0) for n in range(400)}}, folder / WEIGHTS_NAME)
+    edit(folder, lambda config: config["model"]["flow"].update(num_steps=[200, 200]))
+    assert "it has more parts than" in message_of(ValueError, folder)
+
+
 def test_an_absurd_number_of_steps_fails_fast(folder: Path) -> None:
     # Every step is a Python object, whatever its tensors weigh.
     edit(folder, lambda config: config["model"]["flow"].update(num_steps=600))
