@@ -86,7 +86,7 @@ def test_a_damaged_reference_is_refused(change: dict[str, Any], reference: Refer
 
 def test_few_images_and_equal_images_make_a_reference_too() -> None:
     model = tiny_model()
-    with pytest.warns(UserWarning, match="told from 4 images only"):
+    with pytest.warns(UserWarning, match="come from only 4 images"):
         few = Reference.of(measure(model, random_images(4)))
     assert all(math.isfinite(one.oddness) for one in few.judge(measure(model, random_images(3))))
     equal = Reference.of(Measures(*(torch.ones(shape) for shape in ((30,), (30, 2), (30, 2), (30,)))))

@@ -298,14 +298,14 @@ def test_it_is_no_image_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"num_features": 4}, "do not fit"),
+        ({"num_features": 4}, "do not match"),
         ({"num_features": "3"}, "damaged"),
         ({"num_features": 10**18}, "model configuration"),
         ({"num_features": None}, "damaged"),
         ({"num_features": 0}, "expected at least 1"),
         ({"prior": None}, "damaged"),
         ({"prior": {"class_path": "os.system", "init_args": {}}}, "'os.system'"),
-        ({"prior": {"class_path": "glow_app.priors.PlanarPrior", "init_args": {"num_layers": 10**9}}}, "do not fit"),
+        ({"prior": {"class_path": "glow_app.priors.PlanarPrior", "init_args": {"num_layers": 10**9}}}, "do not match"),
         ({"prior": {"class_path": "glow_app.priors.PlanarPrior", "init_args": {"layers": 2}}}, "damaged"),
         ({"prior": {"class_path": "glow_app.priors.GaussianPrior"}}, "damaged"),
     ],
