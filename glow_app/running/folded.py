@@ -1,16 +1,18 @@
 """Flows with constant weights: quantities that depend on the weights alone are precomputed."""
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import AffineCoupling, Bijection, Chain, PixelwiseAffine, full_precision
+from glow_app.bijections.pixelwise import mix
+from glow_app.bijections.precision import conditioner_dtype
 from glow_app.bijections.solve_context import log_det_wanted
 from glow_app.flows import Glow
-from glow_app.nn import ActNormConv2d, MaskedLinear, ZeroConv2d
-from glow_app.running.fused import shift_and_scale_minus_one
+from glow_app.nn import ActNormConv2d, ConvConditioner, MaskedLinear, ZeroConv2d
+from glow_app.running.fused import condition, shift_and_scale_minus_one
 
 __all__ = ["FoldedAffine", "FoldedStep", "fold", "fold_flow"]
 
@@ -93,15 +95,24 @@ class FoldedStep(Bijection):
 
     def __init__(self, mixing: FoldedAffine, coupling: AffineCoupling) -> None:
         super().__init__()
-        self.mixing, self.coupling = mixing, coupling
+        conditioner = coupling.conditioner
+        # Not as modules: for one image, their look-ups and calls would take a tenth of the time.
+        self._affine, self._log_abs_det = (mixing.matrix, mixing.offset), mixing.log_abs_det
+        self._inverse_affine = mixing.inverse_matrix, mixing.inverse_offset
+        self._parts, self._min_scale = (conditioner,), coupling.min_scale
+        self._convolutions: list[Any] = []
+        if type(conditioner) is ConvConditioner:
+            layers = conditioner.first, conditioner.second, conditioner.last
+            self._convolutions = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Apply the map, then the coupling."""
-        z, log_det = self.mixing(x)
+        with full_precision(x.device):
+            z = mix(x, *self._affine)
         z_a, z_b = z.chunk(2, dim=1)
         shift, scale_minus_one = self._shift_and_scale_minus_one(z_a, context)
         z_b.add_(shift).mul_(scale_minus_one + 1.0)
-        return z, log_det + _log_det(scale_minus_one)
+        return z, self._log_det(scale_minus_one)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Apply the inverse of the coupling, then that of the map."""
@@ -109,12 +120,26 @@ class FoldedStep(Bijection):
         y_a, y_b = y.chunk(2, dim=1)
         shift, scale_minus_one = self._shift_and_scale_minus_one(y_a, context)
         y_b.div_(scale_minus_one + 1.0).sub_(shift)
-        x, log_det = self.mixing.inverse(y)
-        return x, log_det - _log_det(scale_minus_one)
+        with full_precision(z.device):
+            x = mix(y, *self._inverse_affine)
+        return x, -self._log_det(scale_minus_one)
 
     def _shift_and_scale_minus_one(self, x_a: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        output = self.coupling.conditioner(x_a, context).to(x_a.dtype, memory_format=torch.contiguous_format)
-        return shift_and_scale_minus_one(output, self.coupling.min_scale)
+        (conditioner,) = self._parts
+        if isinstance(conditioner, ConvConditioner) and self._convolutions:
+            dtype = conditioner_dtype(x_a)
+            convolutions = [tensor.to(dtype) for tensor in self._convolutions]  # no copies where they have it
+            output = condition(x_a, convolutions, conditioner.context_shift(context))[-1]
+        else:
+            output = conditioner(x_a, context).to(x_a.dtype, memory_format=torch.contiguous_format)
+        return shift_and_scale_minus_one(output, self._min_scale)
+
+    def _log_det(self, scale_minus_one: Tensor) -> Tensor:
+        """Return the log-determinant of the forward direction, (B,)."""
+        batch, _, height, width = scale_minus_one.shape
+        if not log_det_wanted():
+            return scale_minus_one.new_zeros(batch)
+        return height * width * self._log_abs_det + scale_minus_one.log1p().flatten(1).sum(1)
 
 
 class _FoldedLinear(nn.Linear):
@@ -147,9 +172,3 @@ def _plain_convolution(layer: ActNormConv2d | ZeroConv2d) -> nn.Conv2d:
     plain = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, device="meta")
     plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
     return plain
-
-
-def _log_det(scale_minus_one: Tensor) -> Tensor:
-    if not log_det_wanted():
-        return scale_minus_one.new_zeros(len(scale_minus_one))
-    return scale_minus_one.log1p().flatten(1).sum(1)
