@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.files import atomic_file
+from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.runs.recovery import non_finite
 
 __all__ = ["AtomicCheckpointIO"]
