@@ -94,7 +94,7 @@ def test_a_folder_is_one_process_at_a_time(tmp_path: Path) -> None:
         "prepare_run_dir(Path(sys.argv[1]), None, False)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     refused = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert "another process is training in" in refused.stderr
     release_run_dir(tmp_path)

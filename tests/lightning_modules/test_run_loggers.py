@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_modules.runs.run_loggers import RunWandbLogger
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 TINY = [
     f"--config={REPOSITORY / 'configs/digits.yaml'}",
     "--model.flow.num_steps=1",
