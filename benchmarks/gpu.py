@@ -181,10 +181,10 @@ def sampling(bench: Bench) -> tuple[Any, Table]:
 def _graphed(model: Any, count: int) -> Run:
     latents = model.base_noise(range(count))
     with torch.no_grad():
-        model.flow.decode(latents)
+        model.fastest_flow.decode(latents)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            model.flow.decode(latents)
+            model.fastest_flow.decode(latents)
 
     def run() -> None:
         for latent, noise in zip(latents, model.base_noise(range(count)), strict=True):

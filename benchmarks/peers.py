@@ -109,7 +109,7 @@ class Ours(GlowModel):
         return self.model(images)
 
     def log_prob(self, y: Tensor) -> Tensor:
-        return self.model.flow.log_prob(y)
+        return self.model.fastest_flow.log_prob(y)
 
     def sample(self, count: int) -> Tensor:
         return self.model.sample(count, seeds=0)

@@ -76,6 +76,11 @@ class ImageModel(DescribedModel):
         self._folded = [fold_flow(self.flow)]
         return self
 
+    @property
+    def fastest_flow(self) -> Glow:
+        """The flow that computes: with its weights folded after :meth:`freeze` where no gradient is wanted."""
+        return self._folded[0] if self._folded and not torch.is_grad_enabled() else self.flow
+
     def initialize(
         self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None
     ) -> None:
@@ -84,7 +89,7 @@ class ImageModel(DescribedModel):
 
     def forward(self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Return bits/dim of one dequantisation draw, (B,): the training loss, through ``forward`` for DDP's sake."""
-        log_density = self.flow.log_prob(self._dequantise(images, generator), self._context(images, labels))
+        log_density = self.fastest_flow.log_prob(self._dequantise(images, generator), self._context(images, labels))
         return bits_per_dim(log_density, self.num_dims, self.num_bits)
 
     @torch.no_grad()
@@ -157,7 +162,7 @@ class ImageModel(DescribedModel):
         return self._level_bits(self._dequantise(images, generator), labels)
 
     def _level_bits(self, y: Tensor, labels: Tensor | None) -> Tensor:
-        log_probs = self._fastest_flow.level_log_probs(y, self._context(y, labels))
+        log_probs = self.fastest_flow.level_log_probs(y, self._context(y, labels))
         sizes = torch.tensor([math.prod(shape) for shape in self.flow.latent_shapes]).to(log_probs)
         return self.num_bits * sizes / self.num_dims - log_probs / (self.num_dims * math.log(2))
 
@@ -176,7 +181,7 @@ class ImageModel(DescribedModel):
         """
         levels = quantise(images.to(self.device), self.num_bits)
         with full_precision(self.device):
-            return self._fastest_flow.encode(
+            return self.fastest_flow.encode(
                 bin_centres(levels, self.num_bits, self.dtype), self._context(images, labels)
             )
 
@@ -199,7 +204,7 @@ class ImageModel(DescribedModel):
         parts = zip(*(level.split(size) for level in latents), strict=True)
         contexts = repeat(None) if context is None else context.split(size)
         with full_precision(self.device):
-            images = torch.cat([self._fastest_flow.decode(part, c) for part, c in zip(parts, contexts, strict=False)])
+            images = torch.cat([self.fastest_flow.decode(part, c) for part, c in zip(parts, contexts, strict=False)])
         # As uint8 they would be black, as if that was what the model had drawn.
         if not images.isfinite().all():
             broken = int((~images.isfinite()).flatten(1).any(1).sum())
@@ -278,10 +283,6 @@ class ImageModel(DescribedModel):
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"temperature is {value}; expected a finite number from 0 (0.7 is usual)")
         return values
-
-    @property
-    def _fastest_flow(self) -> Glow:
-        return self._folded[0] if self._folded else self.flow
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         self._folded = []

@@ -29,7 +29,8 @@ def equal_sizes(model: ImageModel, batch_size: int) -> list[int]:
         """Return the images of the same noise, again and again until there are so many."""
         again = torch.arange(size) % batch_size
         with full_precision(model.device):
-            return model.flow.decode([level[again] for level in noise], None if context is None else context[again])
+            classes_again = None if context is None else context[again]
+            return model.fastest_flow.decode([level[again] for level in noise], classes_again)
 
     expected = decode(batch_size)
     for size in range(2 * batch_size, largest + 1, batch_size):

@@ -121,6 +121,16 @@ def test_sizes_that_change_a_bit_are_not_used(model: ImageModel, monkeypatch: py
     assert set(ModelWorker(model, 4).sizes) <= {4, 8}
 
 
+def test_sizes_are_those_of_the_flow_that_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model().freeze()
+    with torch.no_grad():
+        flow = model.fastest_flow
+    assert flow is not model.flow
+    decode = flow.decode
+    monkeypatch.setattr(flow, "decode", lambda z, context=None: decode(z, context) * (1 + 1e-7 * (len(z[0]) > 8)))
+    assert set(ModelWorker(model, 4).sizes) <= {4, 8}
+
+
 def test_calls_of_requests_are_those_of_the_model(model: ImageModel, build: Build) -> None:
     worker, images, labels = build(), random_images(5), torch.tensor([0, 1, 2, 3, 0])
     shared = cast(ImageModel, SharedModel(worker, Turn()))
