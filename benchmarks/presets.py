@@ -4,7 +4,8 @@
     python benchmarks/presets.py folder32 folder128    # these alone; the others keep their figures
 
 Memory is measured as by `glow estimate`, in float32 on a CPU: the bytes that another image adds to the peak of a
-training step. What is expected, and who measured it, stands in the header of each file.
+training step. The figures that are kept now were counted tensor by tensor, in release 0.1. What is expected, and who
+measured it, stands in the header of each file.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any
 from common import RESULTS, write_result, write_table
 
 from lightning_modules.density import DensityModule
-from lightning_modules.estimate import EstimateCLI, step_memory
+from lightning_modules.estimate import EstimateCLI, bytes_text, step_memory
 from lightning_modules.quiet import quiet
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -52,15 +53,6 @@ def expected(path: Path) -> tuple[str, str]:
     return figure[1] + (figure[2] or ""), whose
 
 
-def size(num_bytes: float) -> str:
-    """Return bytes in three digits."""
-    for unit in ("B", "kB", "MB"):
-        if num_bytes < 999.5:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.3g} GB"
-
-
 def row(name: str, found: dict[str, Any]) -> list[str]:
     """Return the line of the table."""
     channels, height, width = found["image_shape"]
@@ -69,7 +61,7 @@ def row(name: str, found: dict[str, Any]) -> list[str]:
         f"{height}x{width}x{channels}",
         str(found["num_bits"]),
         f"{found['parameters'] / 1e6:.3g}M",
-        *(size(num_bytes) for num_bytes in found["bytes_an_image"].values()),
+        *(bytes_text(num_bytes) for num_bytes in found["bytes_an_image"].values()),
         *expected(PRESETS[name]),
     ]
 

@@ -88,7 +88,7 @@ def stored_model(arguments: argparse.Namespace) -> "StoredModel":
     """Return the model of ``--checkpoint``, the same in each call."""
     from glow_app.storage.stored_model import StoredModel
 
-    if not isinstance(getattr(arguments, "stored", None), StoredModel):
+    if "stored" not in arguments:
         arguments.stored = StoredModel(arguments.checkpoint)
     stored: StoredModel = arguments.stored
     return stored

@@ -81,7 +81,7 @@ def _served(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the model, its directions and the facts of its training, as they are on disk now."""
     from glow_app.generation import load_directions
 
-    arguments.stored = None  # what is there now
+    vars(arguments).pop("stored", None)  # what is there now
     model = load(arguments, tell_own=True)
     return {
         "model": model,

@@ -43,8 +43,9 @@ class StoredModel:
 
     def __init__(self, place: str | Path, in_run: Sequence[str] = IN_RUN) -> None:
         self.place = place
-        self.path = find_checkpoint(place, in_run)
-        self.is_own = find_folder(place) is None
+        folder = find_folder(place)
+        self.path = folder or _own_path(place, in_run)
+        self.is_own = folder is None
         self._sha256: str | None = None
 
     def load(self, device: str | torch.device = "cpu") -> Density:
@@ -173,12 +174,13 @@ def find_checkpoint(path: str | Path, in_run: Sequence[str] = IN_RUN) -> Path:
     Raises:
         FileNotFoundError: If there is none.
     """
-    if str(path) == "":
+    return find_folder(path) or _own_path(path, in_run)
+
+
+def _own_path(place: str | Path, in_run: Sequence[str]) -> Path:
+    if str(place) == "":
         raise FileNotFoundError("the path of the checkpoint is empty; give a .ckpt file, a model's or a run's folder")
-    folder = find_folder(path)
-    if folder is not None:
-        return folder
-    path = Path(path)
+    path = Path(place)
     if not path.exists():
         raise FileNotFoundError(
             f"no checkpoint {path}; give a .ckpt file, an exported model or a run's folder{hint(path)}"

@@ -24,7 +24,7 @@ from lightning_modules.quiet import quiet
 from lightning_modules.runs.run_folder import release_run_dir
 from lightning_modules.supported import check_precision
 
-__all__ = ["EstimateCLI", "main"]
+__all__ = ["EstimateCLI", "bytes_text", "main"]
 
 
 class EstimateCLI(GlowCLI):
@@ -98,11 +98,11 @@ def _to_train(data: ImageDataModule, count: int, official: Container[str] = ()) 
 
 def _print(needs: Needs, batch_size: int, where: str, chosen: Memory) -> None:
     print(f"parameters           {needs.num_parameters:,}")
-    print(f"weights and such     {_size(needs.fixed_bytes)}: parameters, gradients, optimiser state, averages")
+    print(f"weights and such     {bytes_text(needs.fixed_bytes)}: parameters, gradients, optimiser state, averages")
     print(f"memory of a process  batch of {batch_size}, {where}")
     for mode, (total, slope) in needs.memory.items():
         mark = "  <- model.memory" if mode == chosen else ""
-        print(f"  {mode:<18} {_size(needs.fixed_bytes + total):>9}, {_size(slope):>9} an image{mark}")
+        print(f"  {mode:<18} {bytes_text(needs.fixed_bytes + total):>9}, {bytes_text(slope):>9} an image{mark}")
 
 
 def _print_time(needs: Needs, batch_size: int, trainer: pl.Trainer, num_images: int | None) -> None:
@@ -136,7 +136,8 @@ def _print_loading(data: ImageDataModule, training: float) -> None:
         print("                     slower than the training: raise data.num_workers, or see glow data pack --help")
 
 
-def _size(num_bytes: float) -> str:
+def bytes_text(num_bytes: float) -> str:
+    """Return bytes in three digits."""
     for unit in ("B", "kB", "MB"):
         if num_bytes < 999.5:
             return f"{num_bytes:.3g} {unit}"

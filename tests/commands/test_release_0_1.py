@@ -35,8 +35,8 @@ def test_a_model_of_release_0_1_is_the_same(name: str) -> None:
     assert stored.hash == sha256
     assert model.sample(2, 0.7, seeds=[1, 2], labels=labels).flatten().tolist()[:12] == pixels
     black = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
-    found = model.bits_per_dim(black, labels[:1], generator=torch.Generator().manual_seed(0))
-    assert float(found) == pytest.approx(bits, abs=1e-5)
+    measured = model.bits_per_dim(black, labels[:1], generator=torch.Generator().manual_seed(0))
+    assert float(measured) == pytest.approx(bits, abs=1e-5)
     assert stored.facts["data"]["source"] == "digits"
 
 

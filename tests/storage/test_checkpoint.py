@@ -2,9 +2,11 @@ import io
 import pickle
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import one_line
 import pytest
 import torch
 from PIL import Image
@@ -47,13 +49,7 @@ def checkpoint(model: ImageModel, path: Path) -> Path:
     return path
 
 
-def message_of(error: type[Exception], path: Path) -> str:
-    with pytest.raises(error) as caught:
-        load_model(path)
-    message = str(caught.value)
-    assert message
-    assert "\n" not in message
-    return message
+message_of = partial(one_line.message_of, load_model)
 
 
 def test_a_checkpoint_is_its_model(model: ImageModel, tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ import shutil
 import stat
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import one_line
 import pytest
 import torch
 from registry import perturb, random_images, tiny_model
@@ -41,13 +43,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(json.dumps(config))
 
 
-def message_of(error: type[Exception], folder: Path) -> str:
-    with pytest.raises(error) as caught:
-        load_pretrained(folder)
-    message = str(caught.value)
-    assert message
-    assert "\n" not in message
-    return message
+message_of = partial(one_line.message_of, load_pretrained)
 
 
 @pytest.mark.parametrize(
