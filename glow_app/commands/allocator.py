@@ -11,10 +11,10 @@ TUNABLES = {"hugetlb": 1, "mmap_threshold": 2**30 - 1, "trim_threshold": 2**31 -
 
 
 def begin_with_huge_pages() -> None:
-    """Begin this program anew, once, with an allocator that suits large tensors.
+    """Restart this program, once, with an allocator that suits large tensors.
 
-    Takes up to half off drawing on a CPU, and on some off a training step; results stay the same. GNU's allocator reads
-    its settings at the start of a process alone. Does nothing where the C library is another one, or where the
+    Cuts CPU sampling time by up to half; training steps gain on some CPUs only. Results stay the same. GNU's allocator
+    reads its settings only at the start of a process. Does nothing where the C library is another one, or where the
     environment has settings of its own.
     """
     is_set = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)

@@ -54,7 +54,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         # One open file: what is read is what was checked, also where another takes its place meanwhile.
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a foreign file is told in this project's words
+            warnings.simplefilter("ignore")  # a foreign file is reported in this project's words
             check_archive(file)
             file.seek(0)
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
