@@ -1,4 +1,4 @@
-# Serves, and with PACKAGES=train also trains. docs/deploying.md says how to build and run it.
+# Serves, and with PACKAGES=train also trains. See docs/deploying.md.
 # `make pin-base` adds the digest.
 ARG BASE_IMAGE=python:3.11-slim
 FROM ${BASE_IMAGE} AS base
@@ -7,22 +7,22 @@ ENV PATH=/opt/venv/bin:$PATH \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
 
-# Torch has a layer of its own, and no package depends on the code: new code installs none of them again.
+# Torch has its own layer, and no package layer depends on the code: new code reinstalls none of them.
 FROM base AS packages
-# Where torch comes from, such as https://download.pytorch.org/whl/cpu or .../cu126; empty: pip's own index.
+# Index for torch, such as https://download.pytorch.org/whl/cpu or .../cu126; empty: pip's own index.
 ARG TORCH_INDEX_URL=
-# serve or train: the lists in deploy/ of what is installed.
+# serve or train: selects the lists of packages in deploy/.
 ARG PACKAGES=serve
 WORKDIR /build
 COPY deploy/torch-*.txt .
-# Without pip, which the base image has: nothing in the image installs packages when it runs.
+# Without the base image's pip: nothing in the image installs packages at run time.
 RUN python -m venv --without-pip /opt/venv \
  && pip --python /opt/venv install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} -r "torch-$PACKAGES.txt"
 COPY deploy/requirements-*.txt .
-# --force-reinstall: what came with torch is replaced by files whose hashes are known.
+# --force-reinstall: replaces the dependencies that came with torch by files with known hashes.
 RUN pip --python /opt/venv install --require-hashes --no-deps --force-reinstall -r "requirements-$PACKAGES.txt" \
  && pip --python /opt/venv check
-# For compiling against torch, which nothing here could do, and the packages' own tests.
+# Removes what is only for compiling against torch, which needs a compiler, and the packages' own tests.
 RUN cd /opt/venv/lib/python3*/site-packages \
  && rm -r torch/include torch/share torch/bin/protoc* \
  && find networkx numpy sympy -type d -name tests -prune -exec rm -r {} +
@@ -43,9 +43,9 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
 WORKDIR /app
 COPY configs configs
 COPY --from=wheel /sbom.cdx.json /app/
-# A named volume takes its owner from here.
+# A named volume inherits its owner from here.
 RUN install -d -o 10001 -g 10001 runs
-# Any user may run it, `--user` included, without an entry in /etc/passwd: home and name are here.
+# Any user may run it, also with `--user` and without an entry in /etc/passwd: home and name are set here.
 ENV HOME=/tmp \
     USER=glow \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -53,7 +53,7 @@ ENV HOME=/tmp \
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Not through a proxy that the environment may name.
+# Not through a proxy set in the environment.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-I", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/healthz', timeout=4)"]
 ENTRYPOINT ["glow"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -1,10 +1,10 @@
-# Every target makes the virtual environment itself when it is missing.
+# Every target creates the virtual environment if it is missing.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-# As glow_app/cli.py does: threads that spin without limit starve a second process on the same cores.
+# As in glow_app/cli.py: threads that spin without limit starve a second process on the same cores.
 export GOMP_SPINCOUNT ?= 5000
 
 .PHONY: demo test lint format docs gallery bench bench-gpu lock image pin-base
@@ -15,8 +15,8 @@ $(BIN)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
-# Faces, small ones: samples, a blend and an edit by the model just trained, and the same by the one that comes with the
-# package. Images this small gain nothing by more threads, and lose much by them where the machine has other work.
+# Small faces: samples, a blend and an edit with the model just trained, and the same with the bundled model.
+# Images this small gain nothing from more threads, and lose much if the machine has other work.
 demo: export OMP_NUM_THREADS ?= 1
 demo: $(BIN)/.installed
 	rm -rf $(DEMO)
@@ -29,7 +29,7 @@ demo: $(BIN)/.installed
 	$(call pictures,bundled,)
 	@echo "pictures: $(DEMO)/pictures/mine/grid.png, blend.png, edited/; bundled/ has the same; comparison.png"
 
-# What a model draws, $(1) being the folder and $(2) the model.
+# Pictures of a model: $(1) is the folder, $(2) the model.
 define pictures
 $(BIN)/glow sample $(2) --count 48 --seed 0 --output $(DEMO)/pictures/$(1)
 $(BIN)/glow interpolate $(DEMO)/pictures/$(1)/seed000003_*.png $(DEMO)/pictures/$(1)/seed000008_*.png $(2) --output $(DEMO)/pictures/$(1)/blend.png
@@ -64,7 +64,7 @@ $(BIN)/.bench-installed: pyproject.toml $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet -e '.[bench,serve]'
 	touch $@
 
-# The short forms, in ten minutes; results are shown and not kept. Nothing else should run meanwhile.
+# The short forms, in ten minutes; results are printed, not saved. Nothing else should run meanwhile.
 bench: export GLOW_BENCH_SHORT = 1
 bench: $(BIN)/.bench-installed
 	$(BIN)/python benchmarks/speed.py --short
