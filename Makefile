@@ -72,11 +72,11 @@ bench: $(BIN)/.bench-installed
 	$(BIN)/python benchmarks/priors.py --config digits --seconds 8 --seeds 1
 	$(BIN)/python benchmarks/serving.py --seconds 8 --clients 16
 
-# Everything that is promised on a GPU, in 25 minutes on an H100; goes on where it was stopped. Put options into ARGS.
+# All checks and measurements on a GPU, in 25 minutes on an H100; resumes where it stopped. Put options into ARGS.
 bench-gpu: $(BIN)/.bench-installed
 	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
-# What the container's image installs, with hashes. Torch comes from an index of its own and stays out of the lists.
+# The packages of the container image, with hashes. Torch has its own index and is not in the lists.
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --python-platform linux --generate-hashes \
   --no-annotate --custom-compile-command "make lock" $(LOCK_TORCH) \
   --constraint deploy/torch-train.txt --no-emit-package torch --no-emit-package torchvision
@@ -94,7 +94,7 @@ image:
 	  --build-arg REVISION=$$(git describe --always --dirty --abbrev=40 --exclude '*') \
 	  --build-arg CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) .
 
-# Writes the digest that the tag has today into the Dockerfile.
+# Writes the tag's current digest into the Dockerfile.
 BASE := python:3.11-slim
 pin-base:
 	digest=$$(docker buildx imagetools inspect $(BASE) --format '{{.Manifest.Digest}}') && \
