@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from glow_app.bijections import ContinuousFlow, Inverse, MaskedAutoregressive, Planar
-from glow_app.flows.glow import extrapolate
+from glow_app.flows.class_embedding import extrapolate
 from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel
 from glow_app.running import fold

@@ -1,11 +1,9 @@
 """Glow."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from glow_app.bijections import (
     ActNorm,
@@ -18,12 +16,13 @@ from glow_app.bijections import (
     PixelwiseChain,
     Whitening,
 )
+from glow_app.flows.class_embedding import ClassEmbedding
 from glow_app.flows.multiscale import MultiscaleFlow, level_shapes
 from glow_app.nn import Conditioner, ConvConditioner
 from glow_app.nn.class_path import Part, describe_part
 from glow_app.priors import GaussianPrior
 
-__all__ = ["Glow", "extrapolate"]
+__all__ = ["Glow"]
 
 # The bijection, and how many parameters its conditioner gives for each value that it changes.
 COUPLINGS: dict[str, tuple[Callable[[int, Conditioner], Bijection], int]] = {
@@ -101,7 +100,7 @@ class Glow(MultiscaleFlow):
             prior=prior(shapes[-1], features),
         )
         self.num_classes, self.hidden_channels = num_classes, hidden_channels
-        self.embedding = nn.Embedding(num_classes, features) if num_classes is not None else None
+        self.embedding = ClassEmbedding(num_classes, features) if num_classes is not None else None
         self._arguments: dict[str, object] = {
             "image_shape": list(self.image_shape),
             "num_levels": num_levels,
@@ -125,57 +124,20 @@ class Glow(MultiscaleFlow):
         }
 
     def embed(self, labels: Tensor | None, guidance: float | Sequence[float] = 1.0) -> Tensor | None:
-        r"""Return the context of ``labels``, (B, E), or None for an unconditional model, which ignores them.
-
-        .. math:: c = \bar e + w\, (e_y - \bar e), \qquad \bar e = \frac{1}{M} \sum_{k=1}^M e_k
-
-        With the guidance :math:`w = 1` this is the embedding :math:`e_y` itself, to the last bit. Above 1 the context
-        is extrapolated away from the mean of all classes: images show their class more clearly and vary less, and they
-        are no longer samples of the model's distribution.
+        """Return the context of ``labels``, (B, E), or None for an unconditional model, which ignores them.
 
         Args:
             labels: (B,), int64.
-            guidance: The factor w, one for all or one per label.
+            guidance: See :class:`ClassEmbedding`; one for all or one per label.
         Raises:
             ValueError: If the model is class-conditional and ``labels`` is missing or out of range; if the guidance is
                 negative or not finite, or is not 1 for an unconditional model.
         """
-        factors = [guidance] if isinstance(guidance, (int, float)) else list(guidance)
-        for factor in factors:
-            if not (math.isfinite(factor) and factor >= 0):
-                raise ValueError(f"guidance is {factor}; expected a finite number from 0 (1 is the model itself)")
-        if self.embedding is None:
-            if any(factor != 1 for factor in factors):
-                raise ValueError("this model has no classes; leave guidance out")
-            return None
-        if labels is None:
-            raise ValueError(
-                f"this model is class-conditional: give labels from 0 to {self.embedding.num_embeddings - 1}"
-            )
-        # A training step on a GPU would wait for the answer; there a class that is not there ends the process anyway.
-        is_checked = labels.numel() and (labels.device.type == "cpu" or not torch.is_grad_enabled())
-        if is_checked and not 0 <= int(labels.min()) <= int(labels.max()) < self.embedding.num_embeddings:
-            raise ValueError(
-                f"labels are from {int(labels.min())} to {int(labels.max())}; "
-                f"expected 0 to {self.embedding.num_embeddings - 1}"
-            )
-        embedded: Tensor = self.embedding(labels)
-        if all(factor == 1 for factor in factors):
-            return embedded
-        weights = torch.tensor(factors, dtype=embedded.dtype, device=embedded.device)
-        return extrapolate(embedded, self.embedding.weight.mean(0), weights)
-
-
-def extrapolate(embedded: Tensor, mean: Tensor, guidance: Tensor) -> Tensor:
-    """Return the guided context of embeddings, (B, E): they themselves, to the last bit, where the guidance is 1.
-
-    Args:
-        embedded: (B, E), of the labels.
-        mean: (E,), of all classes.
-        guidance: (B,) or (1,).
-    """
-    factors = guidance[:, None]
-    return torch.where(factors == 1, embedded, mean + factors * (embedded - mean))
+        if self.embedding is not None:
+            return self.embedding.context(labels, guidance)
+        if any(factor != 1 for factor in (guidance if isinstance(guidance, Sequence) else [guidance])):
+            raise ValueError("this model has no classes; leave guidance out")
+        return None
 
 
 def _steps_of_level(num_steps: int | Sequence[int], num_levels: int) -> list[int]:
