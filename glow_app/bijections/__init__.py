@@ -4,7 +4,15 @@ from glow_app.bijections.actnorm import ActNorm
 from glow_app.bijections.affine import ConditionalAffine, DiagonalAffine
 from glow_app.bijections.autoregressive import MaskedAutoregressive
 from glow_app.bijections.base import Bijection, Chain, Inverse
-from glow_app.bijections.continuous import ContinuousFlow
+from glow_app.bijections.continuous import (
+    ContinuousFlow,
+    SolveRecord,
+    SolverError,
+    held_noise,
+    loose_solves,
+    record_solves,
+    without_log_det,
+)
 from glow_app.bijections.conv1x1 import InvertibleConv1x1
 from glow_app.bijections.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.bijections.elementwise import AffineMap, ElementwiseMap, SplineMap
@@ -12,8 +20,6 @@ from glow_app.bijections.pixelwise import PixelwiseAffine, PixelwiseChain
 from glow_app.bijections.planar import Planar
 from glow_app.bijections.precision import full_precision
 from glow_app.bijections.reshape import Reshape
-from glow_app.bijections.solve_context import SolveRecord, held_noise, loose_solves, record_solves, without_log_det
-from glow_app.bijections.solves import SolverError
 from glow_app.bijections.squeeze import Squeeze
 from glow_app.bijections.whitening import Whitening
 

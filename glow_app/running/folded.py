@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import AffineCoupling, Bijection, Chain, PixelwiseAffine, full_precision
+from glow_app.bijections.continuous.options import solve_options
 from glow_app.bijections.pixelwise import mix
 from glow_app.bijections.precision import conditioner_dtype
-from glow_app.bijections.solve_context import log_det_wanted
 from glow_app.flows import Glow
 from glow_app.nn import ActNormConv2d, ConvConditioner, MaskedLinear, ZeroConv2d
 from glow_app.running.fused import condition, shift_and_scale_minus_one
@@ -137,7 +137,7 @@ class FoldedStep(Bijection):
     def _log_det(self, scale_minus_one: Tensor) -> Tensor:
         """Return the log-determinant of the forward direction, (B,)."""
         batch, _, height, width = scale_minus_one.shape
-        if not log_det_wanted():
+        if not solve_options().log_det:
             return scale_minus_one.new_zeros(batch)
         return height * width * self._log_abs_det + scale_minus_one.log1p().flatten(1).sum(1)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import record_solves
-from glow_app.bijections.solve_context import current_record
+from glow_app.bijections.continuous.options import solve_options
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import ImageGenerators, image_generator
@@ -102,7 +102,7 @@ class SharedModel:
         """Return the state of each image's generator for trace estimates, or None for each where there are none."""
         if not self._worker.has_solves:
             return [None] * num
-        record = current_record()
+        record = solve_options().record
         known = None if record is None else record.generator
         if isinstance(known, ImageGenerators):
             return [one.get_state() for one in known.each]

@@ -7,9 +7,9 @@ from registry import perturb
 from torch import Tensor, nn
 
 from glow_app.bijections import ContinuousFlow, SolverError, held_noise, loose_solves, record_solves, without_log_det
-from glow_app.bijections.continuous import EXACT_DIMS_IN_TRAINING
-from glow_app.bijections.solves import Method
-from glow_app.bijections.traces import Dynamics, divergence, draw_noise
+from glow_app.bijections.continuous.flow import EXACT_DIMS_IN_TRAINING
+from glow_app.bijections.continuous.solver import Method
+from glow_app.bijections.continuous.trace import Dynamics, divergence, draw_noise
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import ConvVelocity, MLPVelocity, Velocity
 

@@ -10,8 +10,9 @@ from pytorch_lightning.callbacks import Callback
 from tiny_training import Recorder, same, state_of, tiny_trainer
 from torch import Tensor
 
-from glow_app.bijections import Bijection, SolverError, continuous, record_solves
-from glow_app.bijections.traces import Dynamics
+from glow_app.bijections import Bijection, SolverError, record_solves
+from glow_app.bijections.continuous import flow as continuous
+from glow_app.bijections.continuous.trace import Dynamics
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.seeding import step_generator
 from glow_app.storage.pretrained import model_hash

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from glow_app.bijections.base import Bijection
-from glow_app.bijections.solve_context import SolveRecord, current_record, least_tolerance, log_det_wanted
-from glow_app.bijections.solves import Method, SolverError
-from glow_app.bijections.traces import Dynamics, draw_noise
+from glow_app.bijections.continuous.options import SolveRecord, solve_options
+from glow_app.bijections.continuous.solver import Method, SolverError
+from glow_app.bijections.continuous.trace import Dynamics, draw_noise
 from glow_app.nn import Velocity
 
 __all__ = ["ContinuousFlow"]
@@ -138,7 +138,8 @@ class ContinuousFlow(Bijection):
 
     def between(self, x: Tensor, start: float, end: float, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Follow the velocity from time ``start`` to time ``end``; return the point and its log-determinant."""
-        record, span = current_record(), (start, end)
+        options, span = solve_options(), (start, end)
+        record, wanted = options.record, options.log_det
         if not len(x):
             return x.clone(), x.new_zeros(0)
         if not bool(x.isfinite().all()):
@@ -149,7 +150,6 @@ class ContinuousFlow(Bijection):
         with _outside_inference_mode():
             if context is not None and context.is_inference():
                 context = context.clone()
-            wanted = log_det_wanted()
             penalised = wanted and record is not None and torch.is_grad_enabled() and any(self.weights)
             states = (x, *[x.new_zeros(len(x))] * (wanted + penalised))
             parameters = dict(self.velocity.named_parameters())
@@ -195,7 +195,7 @@ class ContinuousFlow(Bijection):
     def _method(self, dtype: torch.dtype) -> Method:
         solver = self.solvers[0 if self.training else 1]
         # Below a few units in the last place an error estimate is rounding, and steps would shrink without end.
-        floor = max(10 * torch.finfo(dtype).eps, least_tolerance())
+        floor = max(10 * torch.finfo(dtype).eps, solve_options().least_tolerance)
         atol, rtol = self.tolerances if self.training else self.eval_tolerances
         num_steps = self.limits[0 if self.training else 1] if solver == "dopri5" else self.num_steps
         prefix = "" if self.training else "eval_"

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from glow_app.bijections.continuous.solver import Method
 from glow_app.bijections.precision import full_precision
-from glow_app.bijections.solves import Method
 from glow_app.seeding import draw_rows
 
 __all__ = ["Dynamics", "divergence", "draw_noise"]
@@ -18,7 +18,7 @@ def draw_noise(kind: str, x: Tensor, generator: torch.Generator | None = None) -
     Args:
         kind: ``rademacher``, plus or minus one, whose trace estimates vary least; or ``gaussian``.
         x: The tensor to be like.
-        generator: BitsTable on its own device; torch's default one of the device of ``x`` if None.
+        generator: Draws on its own device; the default generator of the device of ``x`` if None.
     """
 
     def draw(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:

@@ -1,0 +1,133 @@
+"""Options of the solves inside a block: recorded cost, repeatable noise, no log-determinant, a loose tolerance.
+
+A bijection takes an input and a context. Its caller may be several layers away from a continuous flow inside it, so
+these options travel in a context variable, which threads and generators keep apart.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "SolveOptions",
+    "SolveRecord",
+    "held_noise",
+    "loose_solves",
+    "record_solves",
+    "solve_options",
+    "without_log_det",
+]
+
+
+@dataclass
+class SolveRecord:
+    """Cost and penalty of the solves inside :func:`record_solves`.
+
+    Attributes:
+        generator: Draws the noise of trace estimates; the default generator of the device if None.
+        num_evaluations: Velocity evaluations of each solve, in order, without those of backward passes.
+        penalty: (B,), the regularisation of each image, weighted by the flows and summed over their solves; 0.0
+            before the first solve that has a penalty.
+    """
+
+    generator: torch.Generator | None = None
+    num_evaluations: list[int] = field(default_factory=list)
+    penalty: Tensor | float = 0.0
+
+
+@dataclass(frozen=True)
+class SolveOptions:
+    """Options of a solve.
+
+    Attributes:
+        record: Where cost and penalty are recorded, if anywhere.
+        log_det: Whether to integrate the log-determinant; otherwise it is NaN.
+        least_tolerance: Adaptive solves are no tighter than this.
+    """
+
+    record: SolveRecord | None = None
+    log_det: bool = True
+    least_tolerance: float = 0.0
+
+
+_DEFAULT = SolveOptions()
+_OPTIONS: ContextVar[SolveOptions] = ContextVar("solve_options", default=_DEFAULT)
+
+
+def solve_options() -> SolveOptions:
+    """Return the options of the enclosing blocks."""
+    return _OPTIONS.get()
+
+
+@contextmanager
+def _changed(**changes: object) -> Iterator[None]:
+    token = _OPTIONS.set(replace(_OPTIONS.get(), **changes))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        _OPTIONS.reset(token)
+
+
+@contextmanager
+def record_solves(generator: torch.Generator | None = None) -> Iterator[SolveRecord]:
+    """Record the solves of continuous flows.
+
+    A bijection returns ``(z, log_det)`` and keeps no state, so the cost of its solve and the penalties of a loss are
+    returned here::
+
+        with record_solves() as record:
+            z, log_det = flow(x)
+        loss = (record.penalty - standard_normal_log_density([z]) - log_det).mean()
+
+    Records nest: a solve is recorded in the innermost one. Recomputation in a backward pass, as under activation
+    checkpointing, happens outside the block: with a ``generator`` its noise would differ.
+
+    Args:
+        generator: Draws the noise of trace estimates, on its own device, so that a step can be repeated exactly.
+
+    Yields:
+        The record, filled as solves finish.
+    """
+    record = SolveRecord(generator)
+    with _changed(record=record):
+        yield record
+
+
+@contextmanager
+def held_noise(device: torch.device) -> Iterator[Callable[[], None]]:
+    """Yield a function that rewinds the noise of trace estimates to the start of the block.
+
+    An average of densities over independent trace estimates would be biased upward, because the exponential function
+    is convex; with the same noise in all of them it is not.
+    """
+    record = _OPTIONS.get().record or SolveRecord()
+    record.generator = generator = record.generator or _seeded(device)
+    state = generator.get_state()
+
+    def rewind() -> None:
+        generator.set_state(state)
+
+    with _changed(record=record):
+        yield rewind
+
+
+def _seeded(device: torch.device) -> torch.Generator:
+    # Seeded by torch's global generator, so that torch.manual_seed makes this noise repeatable too.
+    return torch.Generator(device).manual_seed(int(torch.randint(2**63 - 1, ())))
+
+
+def without_log_det() -> AbstractContextManager[None]:
+    """Solve for the point alone; log-determinants are NaN.
+
+    For sampling and encoding, which need no likelihood: the trace, above all an exact one, is most of a solve's cost.
+    """
+    return _changed(log_det=False)
+
+
+def loose_solves(tolerance: float) -> AbstractContextManager[None]:
+    """Let adaptive solves be no tighter than ``tolerance``: enough for pictures."""
+    return _changed(least_tolerance=tolerance)
