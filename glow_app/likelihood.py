@@ -1,12 +1,12 @@
-r"""The numbers: quantisation, dequantisation, log-densities and bits per dimension.
+r"""Quantisation, dequantisation, log-densities and bits per dimension.
 
 Images are uint8. ``num_bits`` n keeps the n high bits: levels :math:`q \in \{0, \ldots, 2^n - 1\}`. The flow sees
 :math:`y = (q + u) / 2^n - 1/2` with :math:`u \sim U[0, 1)`, so that
 
 .. math:: \log P(q) \ge \mathbb E_u \log p(y) - D \log 2^n
 
-and the right side, negated and divided by :math:`D \log 2`, is what the literature calls bits/dim. The term
-:math:`D \log 2^n` stands in :func:`bits_per_dim` and nowhere else.
+and the right side, negated and divided by :math:`D \log 2`, is called bits/dim in the literature. The term
+:math:`D \log 2^n` appears in :func:`bits_per_dim` and nowhere else.
 """
 
 import math
@@ -60,8 +60,8 @@ def quantise(images: Tensor, num_bits: int) -> Tensor:
 def to_uint8(y: Tensor, num_bits: int) -> Tensor:
     r"""Return the uint8 image whose levels :math:`q` contain ``y``: the inverse of :func:`quantise` of its levels.
 
-    Levels spread over the whole range, :math:`\mathrm{round}(255\, q / (2^n - 1))`, so that white stays white;
-    quantising that again gives back :math:`q`. Values outside the range go to its ends.
+    Levels are spread over the whole range, :math:`\mathrm{round}(255\, q / (2^n - 1))`, so that white stays white;
+    quantising the result gives :math:`q` again. Values outside the range are clamped.
     """
     bins = 2**num_bits
     levels = ((y + 0.5) * bins).floor().nan_to_num(nan=0.0).clamp(0, bins - 1)
@@ -76,8 +76,8 @@ def dequantise(
     Args:
         levels: From :func:`quantise`.
         num_bits: The n of the levels.
-        dtype: Of the result.
-        generator: Of the noise; the device's default if None.
+        dtype: Dtype of the result.
+        generator: Generator of the noise; the device's default if None.
     """
 
     def uniform(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
@@ -85,21 +85,21 @@ def dequantise(
         return torch.rand(shape, dtype=dtype, device=device, generator=generator)
 
     noise = draw_rows(uniform, levels.shape, generator).to(levels.device)
-    # Beside 255, float32 has steps of 2**-16: more would round up into the next bin.
+    # Float32 has steps of 2**-16 next to 255: a larger value would round up into the next bin.
     noise = noise.clamp(max=1 - 2**-16)
     return (levels + noise) / 2**num_bits - 0.5
 
 
 def bin_centres(levels: Tensor, num_bits: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return the middle of each level's bin, the value that :func:`to_uint8` recovers with the widest margin."""
+    """Return the centre of each level's bin, the value that :func:`to_uint8` recovers with the widest margin."""
     return (levels.to(dtype) + 0.5) / 2**num_bits - 0.5
 
 
 def standard_normal_log_density(latents: Sequence[Tensor]) -> Tensor:
-    r"""Return :math:`\log \mathcal N(z; 0, I)` over all latents together.
+    r"""Return :math:`\log \mathcal N(z; 0, I)`, summed over all latents.
 
     Args:
-        latents: Tensors (B, ...), one a level.
+        latents: Tensors (B, ...), one per level.
 
     Returns:
         (B,), nats.

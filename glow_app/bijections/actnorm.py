@@ -10,7 +10,7 @@ __all__ = ["ActNorm"]
 
 
 class ActNorm(PixelwiseAffine):
-    r"""Scale and shift per channel, set so that the first batch leaves with zero mean and unit variance.
+    r"""Scale and shift per channel, initialised so that the output of the first batch has zero mean and unit variance.
 
     .. math:: z = (x + b) \odot e^{s}, \qquad \log|\det J| = H W \sum_c s_c
 
@@ -19,7 +19,7 @@ class ActNorm(PixelwiseAffine):
 
     Args:
         num_channels: Channels :math:`C`.
-        learned: Train scale and shift on from there; otherwise they stay as the batch set them.
+        learned: Whether scale and shift are trained; otherwise they stay as the first batch set them.
     Shape:
         x, z: (B, C, H, W); log_det: (B,), nats.
     Raises:

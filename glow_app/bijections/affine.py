@@ -1,4 +1,4 @@
-"""Gaussians as bijections onto N(0, I): one with parameters of its own, one with parameters from a context."""
+"""Diagonal Gaussians as bijections onto N(0, I): with learned parameters, or parameters from a context."""
 
 import math
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ class DiagonalAffine(Bijection):
     so that :math:`x \sim \mathcal N(\mu, e^{2s})` exactly when :math:`z \sim \mathcal N(0, I)`. Starts as the identity.
 
     Args:
-        shape: Of the mean and the log-scale, without the batch: any shape that broadcasts to the input's, such as
-            ``(C, 1, 1)`` for one Gaussian a channel.
+        shape: Shape of mean and log-scale, without the batch; broadcasts to the input, such as ``(C, 1, 1)`` for one
+            Gaussian per channel.
     Shape:
         x, z: (B, ...) to which ``shape`` broadcasts; log_det: (B,), nats.
     Raises:
@@ -54,18 +54,18 @@ class DiagonalAffine(Bijection):
 
 
 class ConditionalAffine(Bijection):
-    r"""A diagonal Gaussian whose mean and scale come from the context; the prior of a split half given the kept one.
+    r"""A diagonal Gaussian whose mean and scale depend on the context; the prior of a split half given the kept half.
 
     .. math:: z = (x - \mu(h)) \odot e^{-s(h)}, \qquad \log|\det J| = -\sum s(h), \qquad
               s = m \tanh(r / m)
 
-    One convolution from zero gives :math:`(\mu, r)`, so it starts as the identity. The bound :math:`m` on the
-    log-scale keeps a sample from exploding where the context is unlike any seen in training.
+    One zero-initialised convolution gives :math:`(\mu, r)`, so it starts as the identity. The bound :math:`m` on the
+    log-scale keeps samples from exploding at contexts unlike those of training.
 
     Args:
         num_channels: Channels of the input.
         context_features: Channels :math:`E` of the context.
-        kernel_size: Of the convolution: 3 for feature maps, 1 for vectors.
+        kernel_size: Side of the convolution's kernel: 3 for feature maps, 1 for vectors.
         max_log_scale: The bound :math:`m`, nats.
     Shape:
         x, z: (B, num_channels, H, W); context: (B, E, H, W), or (B, E) with ``kernel_size=1``; log_det: (B,), nats.
@@ -99,9 +99,9 @@ class ConditionalAffine(Bijection):
         require_image("ConditionalAffine", x, self.num_channels)
         vector = (x.shape[0], self.context_features)
         expected = vector if self.kernel_size == 1 else (*vector, *x.shape[2:])
-        found = None if context is None else tuple(context.shape)
-        if context is None or found not in (expected, (*vector, *x.shape[2:])):
-            raise ValueError(f"ConditionalAffine expects a context of shape {expected}, got {found}")
+        shape = None if context is None else tuple(context.shape)
+        if context is None or shape not in (expected, (*vector, *x.shape[2:])):
+            raise ValueError(f"ConditionalAffine expects a context of shape {expected}, got {shape}")
         if context.ndim == 2:
             context = context[:, :, None, None]
         with full_precision(x.device):

@@ -17,19 +17,18 @@ Ordering = Literal["natural", "reversed", "random"]
 
 
 class MaskedAutoregressive(Bijection):
-    r"""Each value moves by what the values before it say.
+    r"""Each value is transformed given the values before it.
 
     .. math:: z_i = f_{\theta_i}(x_i), \qquad \theta_i = g_i(x_{<i}, h), \qquad
               \log|\det J| = \sum_i \log f'_{\theta_i}(x_i)
 
     with an increasing :math:`f`, by default :math:`z_i = (x_i - \mu_i) e^{-s_i}`.
 
-    **Costs.** Forward (density): one pass of the network. Inverse (sampling): D steps, one a value, each of which
-    computes only what has become known with the value before it; their multiplications add up to about one pass, so
-    what is paid is D times the latency of a step. In a network narrower than D, consecutive values that see the same
-    hidden units share a step: ``num_steps`` of them, fewer still with ``max_groups``.
-    :class:`~glow_app.bijections.Inverse` of it is the inverse autoregressive flow, with the costs exchanged: sampling
-    in one pass, density (and so training) in these steps.
+    **Costs.** Forward (density): one pass of the network. Inverse (sampling): sequential, D steps, whose
+    multiplications add up to about one pass, so the cost is D times the latency of a step. In a network narrower than
+    D, consecutive values that see the same hidden units share a step: ``num_steps`` of them, fewer still with
+    ``max_groups``. :class:`~glow_app.bijections.Inverse` of it is the inverse autoregressive flow, with the costs
+    exchanged: sampling in one pass, density (and so training) sequential.
 
     Starts as the identity, since the network's last layer starts at zero.
 
@@ -39,11 +38,10 @@ class MaskedAutoregressive(Bijection):
         context_features: Size :math:`E` of the context; 0 for none.
         elementwise: The function :math:`f`.
         num_blocks: Hidden blocks of the network, see :class:`~glow_app.nn.MADE`.
-        residual: Whether these are residual.
-        ordering: Which value counts as first: "natural" the first, "reversed" the last, "random" a fixed permutation,
-            drawn now and saved with the weights.
-        max_groups: Values are taken in at most so many groups, each of which sees those before it; as many as the width
-            allows if None. Fewer are faster to invert and say less about neighbours in the order.
+        residual: Whether the blocks are residual.
+        ordering: Order of the values: "natural", "reversed", or "random", a fixed permutation saved with the weights.
+        max_groups: Upper bound on the groups of values that are transformed together, each given those before it;
+            limited by the width alone if None. Fewer groups invert faster and model less dependence.
     Shape:
         x, z: (B, D); context: (B, E) or None; log_det: (B,), nats.
     Raises:
@@ -101,10 +99,10 @@ class MaskedAutoregressive(Bijection):
             ordered = z[:, self.order].split([group.stop - group.start for group in self.network.groups], dim=1)
 
             def step(group: slice, parameters: Tensor) -> Tensor:
-                found, log_derivative = self.elementwise.inverse(ordered[len(values)], parameters)
-                values.append(found)
+                x, log_derivative = self.elementwise.inverse(ordered[len(values)], parameters)
+                values.append(x)
                 log_derivatives.append(log_derivative)
-                return found
+                return x
 
             self.network.unroll(step, z.shape[0], context)
             x = torch.cat(values, dim=1)[:, self.order.argsort()]

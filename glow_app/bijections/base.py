@@ -1,4 +1,4 @@
-"""The one contract of the project, and the two ways to compose it."""
+"""The contract of a bijection, and its two compositions."""
 
 from abc import ABC, abstractmethod
 
@@ -14,10 +14,10 @@ class Bijection(nn.Module, ABC):
 
     .. math:: \log p(x) = \log \mathcal N(f(x); 0, I) + \log\left|\det \frac{\partial f}{\partial x}\right|
 
-    A recipe for a new one: write ``forward`` and ``inverse`` as pure functions (no input or state changes), return
+    To add one: write ``forward`` and ``inverse`` as pure functions (no input or state changes), return
     the log-determinant *of the direction that ran* as ``(B,)`` in nats, summed over all dimensions, in the dtype of
     the input and never narrower than float32, whatever the autocast state. Then add it to ``tests/registry.py``, which
-    earns it every property test.
+    runs every property test on it.
 
     Shape:
         x, z: (B, ...), the same number of values in both; context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
@@ -72,7 +72,7 @@ class Chain(Bijection):
         return z, log_det
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Initialise the bijections first to last, each on what the ones before it make of ``x``."""
+        """Initialise the bijections first to last, each on the output of those before it."""
         log_det = x.new_zeros(x.shape[0])
         for bijection in self.bijections:
             assert isinstance(bijection, Bijection)
@@ -103,7 +103,7 @@ class Inverse(Bijection):
         return self.bijection(z, context)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Initialise what the wrapped bijection has to initialise, from ``x``: its data side cannot be known before."""
+        """Initialise the wrapped bijection from ``x``: its own input is not known before it is initialised."""
         parts = (part for part in self.bijection.modules() if isinstance(part, DataDependentAffine))
         if not all(part.initialized for part in parts):
             self.bijection.initialize(x, context)

@@ -1,4 +1,4 @@
-"""The shape checks that the bijections share."""
+"""Shape checks of the bijections."""
 
 from torch import Tensor
 
@@ -6,12 +6,12 @@ __all__ = ["require_image", "require_vector"]
 
 
 def require_image(name: str, x: Tensor, num_channels: int | None = None) -> None:
-    """Refuse what is not a batch of images.
+    """Check that the input is a batch of images.
 
     Args:
         name: The bijection, for the message.
         x: Its input.
-        num_channels: Channels that it was built for; any if None.
+        num_channels: Expected channels; any if None.
 
     Raises:
         ValueError: If ``x`` is not (B, C, H, W) with the right C.
@@ -22,12 +22,12 @@ def require_image(name: str, x: Tensor, num_channels: int | None = None) -> None
 
 
 def require_vector(name: str, x: Tensor, num_features: int) -> None:
-    """Refuse what is not a batch of vectors.
+    """Check that the input is a batch of vectors.
 
     Args:
         name: The bijection, for the message.
         x: Its input.
-        num_features: Values that it was built for.
+        num_features: Expected values per row.
 
     Raises:
         ValueError: If ``x`` is not (B, num_features).

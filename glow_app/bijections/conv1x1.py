@@ -16,8 +16,8 @@ class InvertibleConv1x1(PixelwiseAffine):
         \log|\det J| = H W \sum_c a_c
 
     P is a fixed permutation, L unit lower triangular, U strictly upper triangular, the signs fixed. No determinant
-    and no inverse is computed in training. The inverse direction solves two triangular systems of size C in float64,
-    once a call and not once a pixel.
+    and no inverse is computed in training. The inverse direction solves two triangular systems of size C in float64
+    per call, not per pixel.
 
     Starts as a random rotation, so its log-determinant starts at 0.
 
@@ -62,7 +62,7 @@ class InvertibleConv1x1(PixelwiseAffine):
 
     def inverse_affine(self) -> tuple[Tensor, Tensor, Tensor]:
         r"""Return :math:`W^{-1} = \tilde U^{-1} L^{-1} P^T`, 0 and :math:`-\sum a`."""
-        # MPS has no float64 and no need for it to be fast: C is small.
+        # MPS has no float64; C is small, so the CPU will do.
         device = torch.device("cpu") if self.lower.device.type == "mps" else self.lower.device
         numbers = (self.lower, self.upper, self.log_abs, self.sign)
         lower, upper = _factors(*(tensor.to(device=device, dtype=torch.float64) for tensor in numbers))
@@ -74,14 +74,14 @@ class InvertibleConv1x1(PixelwiseAffine):
 
 
 def lu_product(lower: Tensor, upper: Tensor, log_abs: Tensor, sign: Tensor, permutation: Tensor) -> Tensor:
-    """Return the matrix of the parameters of :class:`InvertibleConv1x1`, or those of several, stacked.
+    """Return W from the parameters of :class:`InvertibleConv1x1`, for one or, with leading dimensions, several.
 
     Args:
-        lower: L, of which what lies below the diagonal counts.
-        upper: U, of which what lies above the diagonal counts.
-        log_abs: The logarithms :math:`a` of the diagonal's absolute values.
-        sign: Of the diagonal.
-        permutation: Which row of :math:`L U` each row of W is.
+        lower: L; entries on and above the diagonal are ignored.
+        upper: U; entries on and below the diagonal are ignored.
+        log_abs: Logarithms :math:`a` of the diagonal's absolute values.
+        sign: Signs of the diagonal.
+        permutation: Row i of W is row ``permutation[i]`` of :math:`L U`.
     Shape:
         lower, upper, and the result: (..., C, C); the others: (..., C).
     """

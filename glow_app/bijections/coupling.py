@@ -1,4 +1,4 @@
-"""Coupling: one half of the channels decides what happens to the other."""
+"""Couplings: one half of the channels determines how the other half changes."""
 
 from abc import abstractmethod
 
@@ -13,11 +13,11 @@ __all__ = ["AdditiveCoupling", "AffineCoupling"]
 
 
 class Coupling(Bijection):
-    r"""What couplings share: the first half passes through a conditioner, which says what happens to the second.
+    r"""Base of couplings: the second half changes by parameters that a conditioner computes from the first.
 
     .. math:: z_a = x_a, \qquad z_b = g(x_b; \theta(x_a)), \qquad \log|\det J| = \sum \log g'
 
-    Subclasses say what the conditioner's output means, and what :math:`g` and its inverse are.
+    Subclasses define :math:`\theta` as a function of the conditioner's output, and :math:`g` with its inverse.
 
     Args:
         num_channels: Channels :math:`C` of the input; even.
@@ -37,7 +37,7 @@ class Coupling(Bijection):
 
     @abstractmethod
     def _interpret(self, output: Tensor) -> tuple[Tensor, ...]:
-        """Return :math:`\\theta` from the conditioner's output, which is as wide as the data."""
+        """Return :math:`\\theta` from the conditioner's output, which has the dtype of the data."""
 
     @abstractmethod
     def change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,13 +72,13 @@ class Coupling(Bijection):
 
     def parameters_of(self, x_a: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
         r"""Return :math:`\theta(x_a)`."""
-        # The conditioner may run in bfloat16 under autocast; from here on everything is as wide as the data.
+        # The conditioner may run in bfloat16 under autocast; everything after it has the dtype of the data.
         output = self.conditioner(x_a, context)
         return self._interpret(output.to(x_a.dtype, memory_format=torch.contiguous_format))
 
 
 class AdditiveCoupling(Coupling):
-    r"""The second half shifts by what the first half says; volume preserving.
+    r"""The second half is shifted by a function of the first; volume preserving.
 
     .. math:: z_a = x_a, \qquad z_b = x_b + t(x_a), \qquad \log|\det J| = 0
 
@@ -108,18 +108,18 @@ class AdditiveCoupling(Coupling):
 
 
 class AffineCoupling(Coupling):
-    r"""The second half scales and shifts by what the first half says.
+    r"""The second half is shifted and scaled by functions of the first.
 
     .. math:: z_a = x_a, \qquad z_b = (x_b + t(x_a)) \odot s(x_a), \qquad \log|\det J| = \sum \log s(x_a)
 
     The conditioner gives :math:`(t, r)` and :math:`s = \varepsilon + (1 - \varepsilon)\,\sigma(r + 2)`, in
-    :math:`(\varepsilon, 1)`: it can neither vanish, which would explode the inverse, nor explode itself; the actnorm of
-    the next step takes care of the overall size. What is computed is
+    :math:`(\varepsilon, 1)`: neither direction can explode, and the actnorm of the next step sets the overall scale.
+    It is computed as
 
     .. math:: s - 1 = -(1 - \varepsilon)\,\sigma(-r - 2), \qquad \log s = \mathrm{log1p}(s - 1)
 
-    which loses no digits at either end. Identity at initialisation up to a constant scale, since the
-    conditioner's last layer starts at zero.
+    which is accurate at both ends. Identity at initialisation up to a constant scale, because the conditioner's last
+    layer starts at zero.
 
     Args:
         num_channels: Channels :math:`C` of the input; even.

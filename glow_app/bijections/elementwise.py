@@ -1,4 +1,4 @@
-"""Increasing functions of one number, with parameters from a network: affine, and rational-quadratic spline."""
+"""Increasing scalar functions with parameters from a network: affine, and rational-quadratic spline."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,13 +10,13 @@ from torch import Tensor
 
 __all__ = ["AffineMap", "ElementwiseMap", "SplineMap"]
 
-# Of a spline, as parts of its interval and as a slope: what keeps it invertible in floating point.
+# Smallest bin of a spline, relative to its interval, and smallest slope: they keep it invertible in floating point.
 MIN_BIN = 1e-3
 MIN_SLOPE = 1e-3
 
 
 class ElementwiseMap(ABC):
-    r"""An increasing function :math:`z = f_\theta(x)`, value by value; the identity at :math:`\theta = 0`.
+    r"""An increasing function :math:`z = f_\theta(x)`, applied elementwise; the identity at :math:`\theta = 0`.
 
     Shape:
         x, z, log_derivative: any shape (...); parameters: (..., num_parameters).
@@ -25,7 +25,7 @@ class ElementwiseMap(ABC):
     @property
     @abstractmethod
     def num_parameters(self) -> int:
-        """Numbers in :math:`\\theta`."""
+        """Size of :math:`\\theta`."""
 
     @abstractmethod
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,7 +91,7 @@ class SplineMap(ElementwiseMap):
         num_bins: Bins :math:`K`; there are :math:`3K - 1` parameters.
         tail_bound: Half the interval, :math:`b`.
     Raises:
-        ValueError: If there are too many bins for their least width, or the bound is not positive.
+        ValueError: If there are too many bins for their smallest width, or the bound is not positive.
     References:
         Neural Spline Flows, Durkan et al. 2019, arXiv:1906.04032, section 3.1.
     """
@@ -113,7 +113,7 @@ class SplineMap(ElementwiseMap):
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the spline."""
         inside = x.abs() < self.tail_bound
-        # Outside, any point will do that gives finite gradients, which are then multiplied by zero.
+        # Outside, any point with finite gradients will do, since they are multiplied by zero.
         clamped = torch.where(inside, x, torch.zeros_like(x))
         knots = self._knots(parameters)
         left, width, bottom, height, d0, d1 = _bin(clamped, *knots, side=0)

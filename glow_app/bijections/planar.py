@@ -1,4 +1,4 @@
-"""Planar flow: the space moves along one direction, by an amount that depends on one other direction."""
+"""Planar flow: a shift along one direction by a function of another."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ LEAK = 0.1
 
 @dataclass(frozen=True)
 class _Nonlinearity:
-    """An increasing function with h(0) = 0, its derivative, and the least and the greatest value of that."""
+    """An increasing function with h(0) = 0, its derivative, and the range of the derivative."""
 
     value: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
@@ -36,8 +36,8 @@ def _tanh_slope(a: Tensor) -> Tensor:
 
 
 def _leaky(a: Tensor) -> Tensor:
-    # softplus(a) - log 2, without its cancellation near 0, which a long u would make visible. At 0 autograd takes 1/2
-    # for the derivative of the maximum, and 0 for that of the absolute value: the sum's is right there too.
+    # softplus(a) - log 2 without its cancellation near 0, which a long u would magnify. At 0 autograd takes 1/2 as the
+    # derivative of the maximum and 0 as that of the absolute value, so the sum's is right there too.
     bend = torch.maximum(a, torch.zeros_like(a)) + torch.log1p(torch.expm1(-a.abs()) / 2)
     return LEAK * a + (1 - LEAK) * bend
 
@@ -59,7 +59,7 @@ class Planar(Bijection):
 
     with :math:`h = \tanh`, or a smooth leaky rectifier
     :math:`h(a) = 0.1\, a + 0.9\, (\mathrm{softplus}(a) - \log 2)`, both of slope at most 1. Invertible whatever the
-    parameters, since only the part of u along w matters for that, and it is bent:
+    parameters, since invertibility depends only on the component of u along w, which is constrained:
 
     .. math:: \hat u = u + (m(w^T u) - w^T u) \frac{w}{\|w\|^2}, \qquad
               m(a) = \mathrm{softplus}(a + c) - \mathrm{softplus}(c), \qquad \mathrm{softplus}(c) = 1 - \varepsilon
@@ -68,14 +68,15 @@ class Planar(Bijection):
     the root of an increasing function of one number, :math:`a + m\, h(a) = w^T z + b`, after which
     :math:`x = z - \hat u\, h(a)`; its derivatives up to the third are those of the implicit function theorem.
 
-    **Costs.** :math:`O(D)` a sample both ways. The paper maps noise to data with this formula; here the formula maps
-    data to noise, so that densities, and with them training, need no root, and sampling needs one number a sample.
+    **Costs.** :math:`O(D)` per sample in both directions. The paper maps noise to data with this formula; here it maps
+    data to noise, so densities, and so training, need no root, and sampling solves one scalar equation per sample.
 
     Starts near the identity.
 
     Args:
         num_features: Values :math:`D`.
-        context_features: Size :math:`E` of the context, of which a linear map from zero shifts u and b; 0 for none.
+        context_features: Size :math:`E` of the context, which shifts u and b by a zero-initialised linear map; 0 for
+            none.
         nonlinearity: The function h, "tanh" or "leaky".
         min_slope: The bound :math:`\varepsilon`. At 0 the determinant may round to 0 and its logarithm to
             :math:`-\infty`.
@@ -126,7 +127,7 @@ class Planar(Bijection):
         return narrow(z, like=x), narrow(log_det, like=x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map latent to data, by a root."""
+        """Map latent to data, by the root of a scalar equation."""
         require_vector("Planar", z, self.num_features)
         h = _NONLINEARITIES[self.nonlinearity]
         with full_precision(z.device):
@@ -138,7 +139,7 @@ class Planar(Bijection):
         return narrow(x, like=z), narrow(log_det, like=z)
 
     def _constrained(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return u_hat, (B, D), its product with w, and b, both (B,); B is 1 where there is no context."""
+        """Return u_hat, (B, D), its product with w, and b, both (B,); B is 1 without a context."""
         w, u, b = (parameter.to(x.dtype) for parameter in (self.w, self.u[None], self.b))
         if self.projection is not None:
             given = require_context("Planar", context, x.shape[0], self.context_features)
@@ -148,10 +149,10 @@ class Planar(Bijection):
         offset = u.new_tensor(math.log(math.expm1(1 - self.min_slope)))
         product = u @ w
         m = F.softplus(product + offset) - F.softplus(offset)
-        # At w = 0 what is divided is 0 too.
+        # At w = 0 the numerator is 0 too.
         norm = w.square().sum().clamp_min(torch.finfo(w.dtype).tiny)
         across = u - (product / norm)[:, None] * w
-        # Once more, for what a long u leaves along w by rounding.
+        # Once more, since rounding leaves a component of a long u along w.
         across = across - (across @ w / norm)[:, None] * w
         return across + (m / norm)[:, None] * w, m, b
 
@@ -164,12 +165,12 @@ def _solve(h: _Nonlinearity, m: Tensor, target: Tensor) -> Tensor:
 
     with torch.no_grad():
         least = 1 + torch.minimum(m * h.slopes[0], m * h.slopes[1])
-        # From the target to the root the left side changes by m h(target), at no less than the least slope; a little
-        # more, for what is rounded.
+        # From the target to the root the left side changes by m h(target), at least at the smallest slope; with a
+        # margin for rounding.
         rounding = math.sqrt(torch.finfo(target.dtype).eps) * (1 + target.abs())
         radius = 1.01 * (m * h.value(target)).abs() / least + rounding
         root = solve_monotone(excess, target - radius, target + radius)
-    # Newton's steps from the root stay there, and get its derivatives: one step the first, two the first three.
+    # Newton steps from the root stay there and give its derivatives: one step the first, two the first three.
     for _ in range(2):
         value, slope = excess(root)
         root = root - value / slope

@@ -1,4 +1,4 @@
-"""Full precision inside autocast regions, and more than full where rounding would be magnified."""
+"""Precision: float32 inside autocast regions, float64 where rounding would be magnified."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +14,11 @@ __all__ = ["conditioner_dtype", "full_precision", "narrow", "widen"]
 def full_precision(device: torch.device) -> Iterator[None]:
     """Switch autocast and TF32 off, in matrix products and convolutions.
 
-    An invertible map whose two directions round to 8 or 11 bits does not invert; the states of a flow stay float32
-    or wider, and only conditioners, which run the same way in both directions, may be narrower.
+    A map whose two directions round to 8 or 11 bits does not invert. The states of a flow stay float32 or wider; only
+    conditioners, which compute the same in both directions, may be narrower.
 
     Args:
-        device: Where the tensors are.
+        device: The device of the tensors.
     """
     switches: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn] if device.type == "cuda" else []
     allowed = [switch for switch in switches if switch.allow_tf32]
@@ -33,7 +33,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 def conditioner_dtype(x: Tensor) -> torch.dtype:
-    """Return the type that a conditioner of ``x`` runs in: autocast's, or that of ``x``."""
+    """Return the dtype in which a conditioner of ``x`` runs: that of autocast, or of ``x``."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
@@ -44,5 +44,5 @@ def widen(x: Tensor) -> Tensor:
 
 
 def narrow(values: Tensor, like: Tensor) -> Tensor:
-    """Return ``values`` in the dtype of ``like``, though never narrower than float32."""
+    """Return ``values`` in the dtype of ``like``, but no narrower than float32."""
     return values.to(torch.promote_types(like.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""Roots of increasing functions of one number, many at once."""
+"""Roots of many increasing scalar functions at once."""
 
 from collections.abc import Callable
 
@@ -12,24 +12,23 @@ __all__ = ["solve_monotone"]
 def solve_monotone(
     function: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Tensor, upper: Tensor, max_iterations: int = 200
 ) -> Tensor:
-    r"""Return the root of each increasing function, to the last few digits of its floating-point type.
+    r"""Return the root of each increasing function, to a few units in the last place.
 
-    Newton's steps, :math:`x \leftarrow x - f(x) / f'(x)`, from the middle of the bracket. Where a step would leave the
-    bracket, or is longer than half the step before it, the bracket is halved instead, so nothing diverges. Done when a
-    step moves its root by a few units in the last place, or when one of Newton's steps is so short that the next would;
-    where the derivative vanishes at the root, that leaves a third of the digits unsure. Every root depends on its own
-    function and bracket alone, whatever else is in the batch. No gradient passes: the caller differentiates what the
-    root satisfies.
+    Newton steps, :math:`x \leftarrow x - f(x) / f'(x)`, from the middle of the bracket. Where a step would leave the
+    bracket, or is longer than half the step before it, the bracket is halved instead, so nothing diverges. A root is
+    accepted when a step moves it by a few units in the last place, or when a Newton step is so short that the next one
+    would; where the derivative vanishes at the root, that leaves a third of the digits uncertain. Roots are independent
+    of the rest of the batch. No gradient passes: the caller differentiates the equation of the root.
 
     Args:
         function: From x to :math:`(f(x), f'(x))`, element by element, :math:`f` increasing.
-        lower: Where no :math:`f` is positive.
-        upper: Where no :math:`f` is negative.
-        max_iterations: After which it gives up; halving alone needs about 80 from a bracket a million wide.
+        lower: Lower ends of the brackets, where no :math:`f` is positive.
+        upper: Upper ends, where no :math:`f` is negative.
+        max_iterations: Most iterations; halving alone needs about 80 from a bracket a million wide.
     Shape:
         lower, upper, x, f(x), f'(x) and the roots: all the same.
     Raises:
-        FloatingPointError: If a bracket holds no root, a value is not a number, or the iterations did not suffice.
+        FloatingPointError: If a bracket holds no root, a value is NaN, or there are too many iterations.
     References:
         Press et al. 2007, Numerical Recipes, third edition, section 9.4 (``rtsafe``).
     """
@@ -41,11 +40,11 @@ def solve_monotone(
         lower, upper = torch.where(value <= 0, x, lower), torch.where(value >= 0, x, upper)
         newton = -value / derivative
         # A derivative of zero gives infinity or NaN here, for which no comparison is true.
-        helps = (x + newton >= lower) & (x + newton <= upper) & (2 * newton.abs() <= step.abs())
-        step = torch.where(helps, newton, (lower + upper) / 2 - x)
+        is_newton = (x + newton >= lower) & (x + newton <= upper) & (2 * newton.abs() <= step.abs())
+        step = torch.where(is_newton, newton, (lower + upper) / 2 - x)
         x = torch.where(done, x, x + step)
-        # A value that is not a number moves no end of its bracket, and must not pass for a short step.
-        done = done | (value.isfinite() & (step.abs() <= _tolerance(helps, x)))
+        # NaN moves neither end of its bracket, and must not count as a short step.
+        done = done | (value.isfinite() & (step.abs() <= _tolerance(is_newton, x)))
         if done.all():
             return x
     residual = function(x)[0].abs()[~done]
@@ -56,7 +55,7 @@ def solve_monotone(
 
 
 def _tolerance(newton: Tensor, x: Tensor) -> Tensor:
-    # Newton's steps double their digits. To ask more of them than two thirds would often meet the rounding of f.
+    # Newton steps double the correct digits; to ask for more than two thirds of them would often hit the rounding of f.
     eps = torch.finfo(x.dtype).eps
     return torch.where(newton, eps ** (2 / 3), 4 * eps) * x.abs()
 

@@ -1,4 +1,4 @@
-"""Actnorm and 1x1 convolution that begin as the whitening of the first batch."""
+"""Actnorm and 1x1 convolution, initialised to whiten the first batch."""
 
 import torch
 from torch import Tensor
@@ -10,23 +10,23 @@ from glow_app.nn.data_dependent import sum_over_ranks
 
 __all__ = ["Whitening"]
 
-# Part of the largest variance below which a direction counts as empty. Dequantisation noise of 8 bits has 2e-6 of that
-# of photographs.
+# Variance, relative to the largest, below which a direction counts as empty. For photographs, 8-bit dequantisation
+# noise has 2e-6.
 MIN_VARIANCE = 1e-9
 
 
 class Whitening(PixelwiseChain):
-    r"""Actnorm and invertible 1x1 convolution, set so that the channels of the first batch leave uncorrelated.
+    r"""Actnorm and invertible 1x1 convolution, initialised so that the output channels of the first batch are white.
 
     .. math:: z = W x', \qquad W = \mathrm{diag}(\lambda)^{-1/2} V^T
 
-    where :math:`x'` is what actnorm makes of the batch, and :math:`V \mathrm{diag}(\lambda) V^T` the covariance of its
-    channels over images, pixels and ranks. The rows fall in variance, so that the half which a coupling leaves as it
-    is, and which stays after a split, holds the large components. Trained on from there like any other such pair.
+    where :math:`x'` is the actnorm's output for the batch, and :math:`V \mathrm{diag}(\lambda) V^T` the covariance of
+    its channels over images, pixels and ranks. Rows are sorted by decreasing variance, so the half that a coupling
+    leaves unchanged, and that is kept at a split, holds the large components. Trained like any other such pair.
 
-    While all conditioners are zero a flow is linear, and this is the best linear map of a pixel. The random rotation
-    stays where the batch does not tell the covariance: on fewer pixels than twice the channels, or where some channel
-    is a linear function of the others.
+    While all conditioners are zero the flow is linear, and this is the best linear map of a pixel. The initial random
+    rotation is kept where the batch does not determine the covariance: with fewer pixels than twice the channels, or
+    where a channel is a linear function of the others.
 
     Args:
         num_channels: Channels :math:`C`.
@@ -65,6 +65,6 @@ def _whitening(x: Tensor) -> Tensor | None:
     variances, vectors = torch.linalg.eigh(sums[:-1].view(channels, channels) / total)
     if total < 2 * channels or variances[0] < MIN_VARIANCE * variances[-1]:
         return None
-    # The largest first, and of the two directions of each vector always the same.
+    # The largest first, and with a deterministic sign.
     vectors = vectors * vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
     return (vectors / variances.sqrt()).flip(1).T

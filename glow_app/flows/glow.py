@@ -24,7 +24,7 @@ from glow_app.priors import GaussianPrior
 
 __all__ = ["Glow"]
 
-# The bijection, and how many parameters its conditioner gives for each value that it changes.
+# The bijection, and the number of conditioner outputs per value that it changes.
 COUPLINGS: dict[str, tuple[Callable[[int, Conditioner], Bijection], int]] = {
     "affine": (AffineCoupling, 2),
     "additive": (AdditiveCoupling, 1),
@@ -34,27 +34,28 @@ COUPLINGS: dict[str, tuple[Callable[[int, Conditioner], Bijection], int]] = {
 class Glow(MultiscaleFlow):
     r"""The multiscale flow of actnorm, invertible 1x1 convolution and coupling.
 
-    Each of the ``num_steps`` steps of a level is actnorm and 1x1 convolution, fused into one matrix, then a coupling.
+    Each of the ``num_steps`` steps of a level is actnorm and 1x1 convolution, multiplied into one matrix, then a
+    coupling.
 
     Args:
         image_shape: (C, H, W); any C from 1, H and W independent and divisible by ``2**num_levels``.
         num_levels: Levels L.
-        num_steps: Steps K a level; one number for all, or one a level, the finest first.
+        num_steps: Steps K per level; one number for all, or a list, the finest level first.
         hidden_channels: Width of the conditioners.
         coupling: ``"affine"``, or ``"additive"`` (volume preserving, somewhat faster, somewhat worse).
-        conditioner: Called with ``(in_channels, out_channels, hidden_channels, context_features)``, returns the network
+        conditioner: Called with ``(in_channels, out_channels, hidden_channels, context_features)``; returns the network
             of one coupling.
-        prior: Called with ``(latent_shape, context_features)``, returns the bijection of the last latent onto N(0, I).
-        num_classes: Turns class conditioning on: the label is embedded into a context that shifts the priors and
-            reaches the conditioners.
-        embedding_features: Size E of that embedding.
-        init: How the first actnorm and 1x1 convolution of a level begin: ``"whiten"``, as the
-            :class:`~glow_app.bijections.Whitening` of the first batch, or ``"rotation"``, as in the paper and like the
-            other steps.
+        prior: Called with ``(latent_shape, context_features)``; returns the bijection of the last latent onto N(0, I).
+        num_classes: Number of classes of a class-conditional model: a label is embedded into a context, which shifts
+            the priors and is an input of the conditioners.
+        embedding_features: Size E of the embedding.
+        init: Initialisation of the first actnorm and 1x1 convolution of each level: ``"whiten"``, the
+            :class:`~glow_app.bijections.Whitening` of the first batch, or ``"rotation"``, as in the other steps and in
+            the paper.
     Shape:
         x: (B, C, H, W); labels: (B,), int64, from 0 to ``num_classes - 1``; see :class:`MultiscaleFlow`.
     Raises:
-        ValueError: If a size does not fit; the message holds the largest valid ``num_levels``.
+        ValueError: If a size does not fit; the message names the largest valid ``num_levels``.
     References:
         Glow: Generative Flow with Invertible 1x1 Convolutions, Kingma & Dhariwal 2018, arXiv:1807.03039.
     """
@@ -113,9 +114,9 @@ class Glow(MultiscaleFlow):
 
     @property
     def config(self) -> dict[str, object]:
-        """Constructor arguments as plain types, parts named by class; what an exported model records.
+        """Constructor arguments as plain types, parts named by class, for exported models.
 
-        Without ``init``, of which nothing is left in a model that has weights.
+        Without ``init``, which a model with weights no longer needs.
         """
         conditioner = next(module for module in self.modules() if isinstance(module, Conditioner))
         return self._arguments | {
@@ -144,7 +145,7 @@ def _steps_of_level(num_steps: int | Sequence[int], num_levels: int) -> list[int
     steps = [num_steps] * num_levels if isinstance(num_steps, int) else list(num_steps)
     if len(steps) != num_levels or min(steps) < 1:
         raise ValueError(
-            f"num_steps is {num_steps}; expected a number from 1, or a list of {num_levels}, one for each level"
+            f"num_steps is {num_steps}; expected a number from 1, or a list of {num_levels}, one per level"
         )
     return steps
 

@@ -12,13 +12,13 @@ Runner = Callable[[Chain, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
 class Level(Chain):
-    """The chain of a squeeze and the steps after it, with the runner that evaluates its forward direction.
+    """The chain of a squeeze and the steps after it, with a runner that evaluates the forward direction.
 
     Args:
         bijections: In the order of the data-to-latent direction.
     Attributes:
-        runner: Called with the level, the input and the context; returns what :class:`Chain` returns, up to rounding.
-            ``Chain.forward`` unless :mod:`glow_app.running` chose another.
+        runner: Called with the level, the input and the context; returns the same as :class:`Chain`, up to rounding.
+            ``Chain.forward`` by default; :mod:`glow_app.running` chooses others.
     Shape:
         As the bijections.
     """

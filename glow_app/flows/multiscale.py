@@ -1,4 +1,4 @@
-"""The multiscale architecture: squeeze, steps, split, level after level."""
+"""The multiscale architecture: squeeze, steps and split per level."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,11 +18,11 @@ def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int,
 
     Args:
         image_shape: (C, H, W) of the image, any C from 1, H and W independent.
-        num_levels: Squeezes.
+        num_levels: Number of squeezes.
 
     Raises:
         ValueError: If the shape is not that of an image or its sides cannot be halved ``num_levels`` times; the message
-            holds the largest valid ``num_levels``.
+            names the largest valid ``num_levels``.
     """
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"image_shape is {tuple(image_shape)}; expected (channels, height, width), each at least 1")
@@ -37,22 +37,22 @@ def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int,
             f"num_levels is {num_levels}; images {width} wide and {height} high can be halved {largest} "
             f"time{'s' if largest > 1 else ''}, so num_levels must be from 1 to {largest}"
         )
-    # A level's squeeze gives 4 times the channels, the split before it took half.
+    # A squeeze multiplies the channels by 4, and the split before it halves them.
     return [(channels * 2 ** (level + 2), height >> level + 1, width >> level + 1) for level in range(num_levels)]
 
 
 class MultiscaleFlow(nn.Module):
-    r"""Levels of bijections; after each but the last, half the channels leave as that level's latent.
+    r"""Levels of bijections; after each level but the last, half the channels are split off as its latent.
 
-    Every latent is kept, and every latent is whitened: each split half passes through its split prior given the kept
-    half, the last latent through the top prior, so all of them are N(0, I) under the model.
+    All latents are kept, and all are whitened: each split half by its split prior given the kept half, the last latent
+    by the top prior. So all are N(0, I) under the model.
 
     .. math:: \log p(x) = \sum_l \log \mathcal N(z_l; 0, I) + \log|\det J|
 
     Args:
         image_shape: (C, H, W).
-        steps: The bijections of each level, on the shapes that :func:`level_shapes` gives.
-        split_priors: One bijection a level but the last, on half its channels, given a context of (B, C/2 + E, H, W).
+        steps: The bijections of each level, on the shapes of :func:`level_shapes`.
+        split_priors: A bijection per level but the last, on half its channels, given a context of (B, C/2 + E, H, W).
         prior: Bijection of the last latent onto N(0, I).
     Shape:
         x: (B, C, H, W), real; latents: a list of (B, C_l, H_l, W_l), see ``latent_shapes``; context: (B, E) or None;
@@ -87,7 +87,7 @@ class MultiscaleFlow(nn.Module):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Initialise every data-dependent parameter from the batch ``x``, layer after layer."""
+        """Initialise every data-dependent parameter from the batch ``x``, layer by layer."""
         self._to_latents(x, context, initialize=True)
 
     def inverse(self, latents: Sequence[Tensor], context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -107,12 +107,12 @@ class MultiscaleFlow(nn.Module):
         return x, log_det
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> list[Tensor]:
-        """Return the whitened latents of ``x``, one a level."""
+        """Return the whitened latents of ``x``, one per level."""
         with without_log_det():
             return self(x, context)[0]
 
     def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
-        """Return the image of ``latents``; exact on what :meth:`encode` returned."""
+        """Return the image of ``latents``; the exact inverse of :meth:`encode`."""
         with without_log_det():
             return self.inverse(latents, context)[0]
 
@@ -122,7 +122,7 @@ class MultiscaleFlow(nn.Module):
         return standard_normal_log_density(latents) + log_det
 
     def level_log_probs(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        r"""Return what each level has of the log-density, (B, L), nats, the finest first; their sum is the log-density.
+        r"""Return the log-density per level, (B, L), nats, the finest first; the sum is the log-density.
 
         .. math:: \log \mathcal N(z_l; 0, I) + \log|\det J_l|
 
@@ -153,13 +153,13 @@ class MultiscaleFlow(nn.Module):
         return latents, log_dets
 
     def _check_latents(self, latents: Sequence[Tensor]) -> None:
-        found = [tuple(latent.shape[1:]) for latent in latents]
-        if found != self.latent_shapes or any(a.shape[0] != b.shape[0] for a, b in pairwise(latents)):
-            raise ValueError(f"this flow has latents of shapes {self.latent_shapes} (without the batch), got {found}")
+        shapes = [tuple(latent.shape[1:]) for latent in latents]
+        if shapes != self.latent_shapes or any(a.shape[0] != b.shape[0] for a, b in pairwise(latents)):
+            raise ValueError(f"this flow has latents of shapes {self.latent_shapes} (without the batch), got {shapes}")
 
 
 def _join(kept: Tensor, context: Tensor | None) -> Tensor:
-    """Return what a split prior sees: the kept half, and the class context at every pixel."""
+    """Return the context of a split prior: the kept half, and the class context at every pixel."""
     if context is None:
         return kept
     height, width = kept.shape[2:]

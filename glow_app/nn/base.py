@@ -10,8 +10,8 @@ __all__ = ["Conditioner"]
 class Conditioner(nn.Module, ABC):
     r"""A network from one part of the data to the parameters of a bijection on the other part.
 
-    It is never inverted, so it may be anything; it ends in zeros at initialisation, so that the bijection
-    around it starts close to the identity.
+    It is never inverted, so any network will do. Its output is zero at initialisation, so that the bijection starts
+    close to the identity.
 
     Shape:
         x: (B, in_channels, H, W); context: (B, E) or None; output: (B, out_channels, H, W).
@@ -27,5 +27,5 @@ class Conditioner(nn.Module, ABC):
 
     @property
     def config(self) -> dict[str, object]:
-        """Constructor arguments beyond the widths, as plain types; what an exported model records."""
+        """Constructor arguments beyond the widths, as plain types, for exported models."""
         return {}

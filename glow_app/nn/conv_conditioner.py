@@ -10,11 +10,11 @@ __all__ = ["ConvConditioner"]
 
 
 class ConvConditioner(Conditioner):
-    r"""The paper's network: 3x3, ReLU, 1x1, ReLU, 3x3 from zero, with actnorm after the first two convolutions.
+    r"""The paper's network: 3x3, ReLU, 1x1, ReLU, zero-initialised 3x3, with actnorm after the first two convolutions.
 
     Args:
         in_channels: Channels of the conditioning half.
-        out_channels: Parameters a pixel.
+        out_channels: Parameters per pixel.
         hidden_channels: Width; 512 in the paper.
         context_features: Size :math:`E` of the context, added to the first layer through a linear map; 0 for none.
     Shape:
@@ -36,7 +36,7 @@ class ConvConditioner(Conditioner):
         return self.last(F.relu_(self.second(h)))
 
     def context_shift(self, context: Tensor | None) -> Tensor | None:
-        """Return what the context adds to the first convolution's output, (B, hidden_channels); None without one."""
+        """Return the shift of the first convolution's output, (B, hidden_channels), or None without a context."""
         if self.from_context is None:
             return None
         assert context is not None, "a conditional conditioner needs its context"

@@ -1,4 +1,4 @@
-"""Convolutions of the conditioners: one normalised by its first batch, one that starts at zero."""
+"""Convolutions of the conditioners: normalised by the first batch, or initialised to zero."""
 
 import torch
 import torch.nn.functional as F
@@ -14,15 +14,15 @@ class ActNormConv2d(nn.Module):
 
     .. math:: y = (w * x + b)\, e^{s} = (w\,e^{s}) * x + b\,e^{s}
 
-    Scaling the weights instead of the activations costs nothing next to the convolution. The original code
-    has actnorm inside its couplings, though the paper does not say so: without it training starts far slower.
+    Scaling the weights instead of the activations costs next to nothing. The published code has actnorm inside its
+    couplings, which the paper does not mention: without it training starts far more slowly.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Odd side of the kernel; the output keeps the spatial size.
     Attributes:
-        gain: What the logarithm of the scale is multiplied with.
+        gain: Factor on the log-scale.
     Shape:
         x: (B, in_channels, H, W); output: (B, out_channels, H, W).
     References:
@@ -41,7 +41,7 @@ class ActNormConv2d(nn.Module):
         return _convolve(x, *self.weight_and_bias())
 
     def weight_and_bias(self) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of the one convolution that this is."""
+        """Return weight and bias with the scale folded in."""
         return _scaled(*self.weight_bias_and_log_scale(), self.gain)
 
     def weight_bias_and_log_scale(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,7 +65,7 @@ class ZeroConv2d(nn.Module):
         out_channels: Channels of the output.
         kernel_size: Odd side of the kernel; the output keeps the spatial size.
     Attributes:
-        gain: What the logarithm of the scale is multiplied with.
+        gain: Factor on the log-scale.
     Shape:
         x: (B, in_channels, H, W); output: (B, out_channels, H, W).
     References:
@@ -85,7 +85,7 @@ class ZeroConv2d(nn.Module):
         return _convolve(x, *self.weight_and_bias())
 
     def weight_and_bias(self) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of the one convolution that this is."""
+        """Return weight and bias with the scale folded in."""
         return _scaled(*self.weight_bias_and_log_scale(), self.gain)
 
     def weight_bias_and_log_scale(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,7 +94,7 @@ class ZeroConv2d(nn.Module):
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    # Convolutions are up to six times as fast where the channels of a pixel lie side by side.
+    # CPU convolutions are up to six times as fast in channels_last.
     x = x.contiguous(memory_format=torch.channels_last)
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 

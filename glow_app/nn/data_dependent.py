@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 __all__ = ["DataDependentAffine", "sum_over_ranks"]
 
-# Below this part of its largest value a channel counts as constant on the batch: dividing by its spread would blow up
-# the first other value, so it keeps scale 1.
+# Standard deviation, relative to the largest absolute value, below which a channel counts as constant on the batch. It
+# keeps scale 1, since dividing by its deviation would blow up the first value that differs.
 MIN_STD = 1e-6
 
 
@@ -20,7 +20,7 @@ class DataDependentAffine(nn.Module):
 
     Args:
         num_channels: Channels :math:`C`, the second dimension of the input.
-        learned: Train on from there; otherwise the numbers stay as the batch set them.
+        learned: Whether the parameters are trained; otherwise they stay as the first batch set them.
     Shape:
         bias, log_scale: (C,); initialized: a boolean scalar, saved with the weights.
     References:
@@ -40,7 +40,7 @@ class DataDependentAffine(nn.Module):
             else:
                 self.register_buffer(name, torch.zeros(num_channels))
         self.register_buffer("initialized", torch.tensor(False))
-        # Reading the buffer on a GPU waits for the device; once seen true it need not be read again.
+        # Reading the buffer on a GPU waits for the device, so it is read until it is true and not again.
         self._seen_initialized = False
         self.register_load_state_dict_post_hook(_forget_initialized)
 
@@ -49,11 +49,11 @@ class DataDependentAffine(nn.Module):
         """Set bias and log-scale from the statistics of ``x`` over all ranks; a second call changes nothing.
 
         Args:
-            x: (B, C, ...), at least one value a channel.
+            x: (B, C, ...), at least one value per channel.
         """
         if self.initialized:
             return
-        # float64: the difference of two large sums must still give a variance.
+        # float64, since sums over many pixels lose digits.
         values = x.detach().to(torch.float64).transpose(0, 1).reshape(self.num_channels, -1)
         count = torch.tensor([float(values.shape[1])], dtype=torch.float64, device=x.device)
         mean = sum_over_ranks(values.sum(1)) / (total := sum_over_ranks(count))
@@ -66,7 +66,7 @@ class DataDependentAffine(nn.Module):
         self.initialized.fill_(True)
 
     def require_initialized(self) -> None:
-        """Raise unless initialised or loaded.
+        """Refuse to run before initialisation.
 
         Raises:
             RuntimeError: If no batch has been seen and no weights have been loaded.
@@ -97,7 +97,7 @@ def _over_ranks(values: Tensor, operation: Any) -> Tensor:
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         total = values.to(torch.float32 if values.device.type == "mps" else values.dtype)
         dist.all_reduce(total, operation)
-        # Some reductions may differ in the last bit between ranks; one rank's result holds for all.
+        # Some reductions may differ in the last bit between ranks, so all take the result of rank 0.
         dist.broadcast(total, src=0)
         return total
     return values

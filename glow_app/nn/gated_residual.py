@@ -26,11 +26,11 @@ class _Block(nn.Module):
 
 
 class GatedResidualConditioner(Conditioner):
-    r"""Convolution, gated residual blocks, convolution from zero.
+    r"""Convolution, gated residual blocks, zero-initialised convolution.
 
     Args:
         in_channels: Channels of the conditioning half.
-        out_channels: Parameters a pixel.
+        out_channels: Parameters per pixel.
         hidden_channels: Width; 96 in the paper.
         context_features: Size :math:`E` of the context, added before the blocks through a linear map; 0 for none.
         num_blocks: Residual blocks.

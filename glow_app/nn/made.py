@@ -1,4 +1,4 @@
-"""The masked autoregressive network, and its evaluation step by step."""
+"""The masked autoregressive network, in one pass or sequentially."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -19,19 +19,19 @@ class MADE(nn.Module):
 
     .. math:: \theta_i = g_i(x_{<i}, h), \qquad i = 1, \ldots, D
 
-    All D in one pass by :meth:`forward`; step by step by :meth:`unroll`, where :math:`x_i` becomes known only
-    after :math:`\theta_i`. It ends in zeros at initialisation.
+    :meth:`forward` computes all D outputs in one pass; :meth:`unroll` computes them sequentially, for callers that
+    obtain :math:`x_i` from :math:`\theta_i`. The output is zero at initialisation.
 
     Args:
         num_features: Features :math:`D`.
         hidden_features: Width of the hidden layers.
-        num_parameters: Outputs :math:`P` a feature.
+        num_parameters: Outputs :math:`P` per feature.
         context_features: Size :math:`E` of the context, which every feature sees; 0 for none.
         num_blocks: Hidden blocks after the first layer.
-        residual: Blocks of two masked layers around which the input is added, instead of single masked layers.
-        max_groups: At most so many groups, whatever the width; from 2.
+        residual: Whether a block is two masked layers with a skip connection, instead of one masked layer.
+        max_groups: Upper bound on the number of groups, at least 2.
     Attributes:
-        num_groups: Number of :attr:`groups`: no more than there are features, and than hidden units and one.
+        num_groups: Number of :attr:`groups`: at most the number of features, and of hidden units plus one.
     Shape:
         x: (B, D); context: (B, E) or None; output: (B, D, P).
     Raises:
@@ -62,7 +62,7 @@ class MADE(nn.Module):
         self.num_parameters = num_parameters
         self.context_features = context_features
         self.residual = residual
-        # A unit of degree d sees d features. Degree 0 is of use only with a context, or where there is one feature.
+        # A unit of degree d sees d features. Degree 0 is useful only with a context, or with a single feature.
         first = 0 if context_features or num_features == 1 else 1
         features = Degrees(num_features, 1, num_features)
         # The features before the smallest degree above 0 are a group of their own.
@@ -78,8 +78,8 @@ class MADE(nn.Module):
 
     @cached_property
     def groups(self) -> list[slice]:
-        """Consecutive features that see the same hidden units, and so become known in the same step."""
-        # Not when the network is built: a file may ask for any width, and is compared with its weights only then.
+        """Consecutive features that see the same hidden units, and so are computed in the same step."""
+        # Not at construction: a model file may ask for any width, and its weights are compared only afterwards.
         edges = [degree for degree in range(1, self.num_features) if self._counts[degree]]
         return [slice(*edge) for edge in pairwise([0, *edges, self.num_features])]
 
@@ -102,9 +102,8 @@ class MADE(nn.Module):
     def unroll(self, step: Callable[[slice, Tensor], Tensor], num: int, context: Tensor | None = None) -> None:
         r"""Call ``step(features, parameters)`` for each of the :attr:`groups` in turn; it returns the features' values.
 
-        Every hidden unit is computed once, when the features that it sees are known, and what it adds to later units is
-        kept. All calls together cost the multiplications of about one :meth:`forward`, in steps that wait for one
-        another.
+        Every hidden unit is computed once, as soon as the features that it sees are known, and its contribution to
+        later units is kept. All steps together cost about as many multiplications as one :meth:`forward`.
 
         Args:
             step: Receives the features and their parameters (B, n, P); returns their values, (B, n).
@@ -141,7 +140,7 @@ class MADE(nn.Module):
 
 
 def _block(hidden: Degrees, residual: bool) -> list[MaskedLinear]:
-    # A residual block starts as the identity, or nearly: gradients must reach its first layer.
+    # Close to the identity but not equal to it: gradients must reach the first layer.
     return [MaskedLinear(hidden, hidden), *([MaskedLinear(hidden, hidden, scale=0.01)] if residual else [])]
 
 
@@ -149,14 +148,14 @@ class _Front:
     """A masked layer during :meth:`MADE.unroll`: the outputs not yet taken, summed over the inputs known so far."""
 
     def __init__(self, layer: MaskedLinear, num: int, inputs: Sequence[int], outputs: Sequence[int]) -> None:
-        # Split once: a slice a group would cost autograd a matrix of zeros each.
+        # Split once: a slice per group would cost autograd a matrix of zeros each.
         self.rows = layer.masked_weight().t().split(list(inputs), dim=0)
         self.counts = outputs
         self.pending = layer.bias.expand(num, -1)
         self.taken = 0
 
     def add(self, group: int, values: Tensor) -> None:
-        """Add what the inputs of the group give to the outputs that are left."""
+        """Add the contribution of the group's inputs to the outputs not yet taken."""
         self.pending = torch.addmm(self.pending, values, self.rows[group][:, self.taken :])
 
     def take(self, group: int) -> Tensor:

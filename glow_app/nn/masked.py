@@ -1,4 +1,4 @@
-"""Masked linear layers: who may see whom in an autoregressive network."""
+"""Masked linear layers of an autoregressive network."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,13 @@ class Degrees:
 
     .. math:: \text{first} + \lfloor \lfloor k m / n \rfloor \cdot \text{num} / m \rfloor
 
-    Sorted and evenly spread, so that the units of one degree lie side by side.
+    Sorted and evenly spread, so units of equal degree are adjacent.
 
     Args:
         num_units: Units :math:`n` of the layer.
         first: The smallest degree.
-        num: How many degrees there are to take, ``first`` and those after it.
-        max_distinct: At most so many of them are taken, :math:`m`; as many as there are units if None.
+        num: Number of available degrees, from ``first`` on.
+        max_distinct: Most degrees in use, :math:`m`; the number of units if None.
     """
 
     num_units: int
@@ -31,7 +31,7 @@ class Degrees:
 
     @property
     def num_distinct(self) -> int:
-        """How many degrees the units are spread over."""
+        """Number of distinct degrees in use."""
         return min(self.max_distinct or self.num_units, self.num_units)
 
     def of_units(self, device: torch.device | None = None) -> Tensor:
@@ -40,7 +40,7 @@ class Degrees:
 
     def counts(self) -> list[int]:
         """Return how many units have degree 0, 1, and so on up to the largest."""
-        # Not by torch: models are also built where tensors have no values.
+        # Without torch: models are also built on the meta device, where tensors have no values.
         counts = [0] * (self.first + self.num)
         for degree in self._degrees():
             counts[degree] += 1
@@ -74,7 +74,7 @@ class MaskedLinear(nn.Module):
         linear = nn.Linear(inputs.num_units, outputs.num_units)
         self.weight = nn.Parameter(scale * linear.weight.detach())
         self.bias = nn.Parameter(scale * linear.bias.detach())
-        # Not a buffer: it follows from the sizes, and models are built from files without memory for what these lack.
+        # Not a buffer: it is determined by the sizes, and is not stored in model files.
         self._mask: Tensor | None = None
 
     def masked_weight(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Networks that say how fast a point moves: the inside of a continuous flow."""
+"""Velocity networks of continuous flows."""
 
 import math
 from abc import ABC, abstractmethod
@@ -16,8 +16,8 @@ __all__ = ["ConvVelocity", "MLPVelocity", "Velocity"]
 class Velocity(nn.Module, ABC):
     r"""The right-hand side :math:`v(t, x, h)` of :math:`dx/dt = v`.
 
-    Any network may stand here that treats the rows of a batch apart (no batch normalisation) and is smooth in
-    :math:`x`, since training differentiates its derivative. It is zero at initialisation, so that the flow around it
+    Any network will do that treats the rows of a batch independently (no batch normalisation) and is smooth in
+    :math:`x`, since training differentiates its derivative. Its output is zero at initialisation, so that the flow
     starts as the identity.
 
     Shape:
@@ -32,23 +32,23 @@ class Velocity(nn.Module, ABC):
 class MLPVelocity(Velocity):
     r"""A perceptron on vectors, with time and context in every layer.
 
-    With ``num_frequencies`` K it sees, beside every value x, :math:`\sin(k \pi x / 2)` and :math:`\cos(k \pi x / 2)`,
-    k from 1 to K. A perceptron learns what is smooth first, and sharp edges very late. With a few waves across a
-    standardised value it learns them early, and at weights for which the equation stays easy to solve.
+    With ``num_frequencies`` K the inputs are, for every value x, also :math:`\sin(k \pi x / 2)` and
+    :math:`\cos(k \pi x / 2)`, k from 1 to K. A perceptron learns smooth functions first and sharp edges very late;
+    with Fourier features it learns edges early, at weights for which the equation stays easy to solve.
 
     Args:
         num_features: Size :math:`D` of the vectors.
         hidden_features: Width.
         num_layers: Hidden layers.
         context_features: Size :math:`E` of the context; 0 for none.
-        num_frequencies: Waves :math:`K`; 0 for none.
+        num_frequencies: Fourier frequencies :math:`K`; 0 for none.
     Shape:
         t: a scalar tensor; x: (B, num_features); context: (B, context_features) or None; output: as x.
     Raises:
         ValueError: If a size is out of its range, or the input or the context has another shape.
     References:
         FFJORD, Grathwohl et al. 2019, arXiv:1810.01367, and its code, rtqichen/ffjord: ``ConcatSquashLinear``.
-        The waves: Fourier features, Tancik et al. 2020, arXiv:2006.10739.
+        Fourier features: Tancik et al. 2020, arXiv:2006.10739.
     """
 
     def __init__(

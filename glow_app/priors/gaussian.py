@@ -8,7 +8,7 @@ __all__ = ["GaussianPrior"]
 
 
 class GaussianPrior(Bijection):
-    r"""A learned Gaussian a channel, or a channel and context: the prior of the Glow paper.
+    r"""A learned Gaussian per channel, shifted and scaled by the context if there is one: the prior of the Glow paper.
 
     .. math:: z = (x - \mu_c) \odot e^{-s_c}, \qquad \log|\det J| = -H W \sum_c s_c
 
@@ -32,7 +32,7 @@ class GaussianPrior(Bijection):
 
     @property
     def config(self) -> dict[str, object]:
-        """Constructor arguments beyond what Glow passes, none."""
+        """Constructor arguments beyond those that Glow passes: none."""
         return {}
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

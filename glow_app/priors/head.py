@@ -1,4 +1,4 @@
-"""What the learned priors share: a Gaussian before them, and flattening."""
+"""Base of the learned priors: a Gaussian, then a head, with flattening where the head takes vectors."""
 
 import math
 from collections.abc import Sequence
@@ -6,23 +6,25 @@ from collections.abc import Sequence
 from glow_app.bijections import Bijection, Chain, Reshape
 from glow_app.priors.gaussian import GaussianPrior
 
-__all__ = ["HeadPrior", "LatentShape", "require_layers"]
+__all__ = ["HeadPrior", "LatentShape", "own_arguments", "require_layers"]
 
 LatentShape = tuple[int, int, int]
 
+PASSED_BY_GLOW = {"self", "__class__", "latent_shape", "context_features"}
+
 
 class HeadPrior(Chain):
-    r"""A Gaussian, then a head that sees what is left: :math:`f = f_\text{head} \circ f_\text{Gauss}`.
+    r"""A Gaussian followed by a head: :math:`f = f_\text{head} \circ f_\text{Gauss}`.
 
-    It starts as the Gaussian does, since heads begin as the identity or close to it, and then learns what is left:
-    switching a head on never hurts the start of training.
+    Heads start as the identity or close to it, so training starts as with the Gaussian alone, and the head learns what
+    the Gaussian does not describe.
 
     Args:
         latent_shape: (C, H, W) of the last latent.
         context_features: Size :math:`E` of the context; 0 for none.
-        head: Bijections on vectors (B, C*H*W), or on the latent as it is.
-        config: The arguments of the subclass beyond these.
-        on_vectors: Which of the two.
+        head: Bijections of the head, on (B, C*H*W) or (B, C, H, W).
+        config: The subclass's own arguments.
+        on_vectors: Whether the head takes flattened latents.
     Shape:
         x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats.
     """
@@ -43,8 +45,13 @@ class HeadPrior(Chain):
 
     @property
     def config(self) -> dict[str, object]:
-        """Constructor arguments beyond what Glow passes, as plain types."""
+        """Constructor arguments beyond those that Glow passes, as plain types."""
         return dict(self._config)
+
+
+def own_arguments(local_variables: dict[str, object]) -> dict[str, object]:
+    """Return the arguments beyond those that Glow passes, from ``locals()`` at the start of a constructor."""
+    return {name: value for name, value in local_variables.items() if name not in PASSED_BY_GLOW}
 
 
 def require_layers(num_layers: int) -> None:

@@ -12,7 +12,7 @@ __all__ = ["PlanarPrior"]
 class PlanarPrior(HeadPrior):
     r"""A Gaussian and a stack of :class:`~glow_app.bijections.Planar` layers on the flattened latent.
 
-    Cheap both ways, :math:`O(D)` a layer, and weak: each layer moves the latent along one direction only.
+    Cheap in both directions, :math:`O(D)` per layer, but each layer moves the latent along one direction only.
 
     Args:
         latent_shape: (C, H, W) of the last latent.

@@ -587,7 +587,7 @@ def test_penalties_of_two_halves_add_up() -> None:
 
 
 def test_a_point_that_is_not_finite_is_not_the_velocitys_fault() -> None:
-    with pytest.raises(SolverError, match="given a point that is not finite: what comes before it has diverged"):
+    with pytest.raises(SolverError, match="given a point that is not finite: the bijections before it have diverged"):
         mlp_flow()(torch.full((2, 3), math.inf, dtype=torch.float64))
 
 

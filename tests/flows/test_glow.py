@@ -195,7 +195,7 @@ def test_an_unconditional_model_ignores_labels() -> None:
     [
         ({"num_levels": 4}, "num_levels is 4; images 8 wide and 8 high can be halved 3 times"),
         ({"image_shape": (3, 9, 8)}, "height and width must be even"),
-        ({"num_steps": 0}, "num_steps is 0; expected a number from 1, or a list of 2, one for each level"),
+        ({"num_steps": 0}, "num_steps is 0; expected a number from 1, or a list of 2, one per level"),
         ({"num_steps": [1, 2, 3]}, "num_steps is [1, 2, 3]; expected a number from 1, or a list of 2"),
         ({"num_steps": [1, 0]}, "num_steps is [1, 0]"),
         ({"num_steps": []}, "num_steps is []"),

@@ -1,4 +1,4 @@
-"""Continuous normalising flows: a bijection by moving along a velocity field."""
+"""A continuous normalising flow: a bijection that moves points along a velocity field."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +22,9 @@ Solver = Literal["dopri5", "euler", "midpoint", "rk4"]
 Trace = Literal["auto", "exact", "hutchinson"]
 Noise = Literal["rademacher", "gaussian"]
 
-# Up to here the exact trace costs little more than an estimate, and spares training the estimate's noise.
+# Up to this dimension the exact trace costs little more than an estimate, without its noise.
 EXACT_DIMS_IN_TRAINING = 8
-LARGEST_NUM_STEPS = 100_000  # a model from a file must not ask for a solve without end
+LARGEST_NUM_STEPS = 100_000  # bounds the solves of models from untrusted files
 
 
 class ContinuousFlow(Bijection):
@@ -34,22 +34,22 @@ class ContinuousFlow(Bijection):
               \log|\det J| = \int_0^1 \operatorname{tr} \frac{\partial v}{\partial x}(t, x(t), h)\, dt
 
     Both integrals are solved numerically, so the two directions invert each other up to the error of the solver.
-    With ``dopri5`` the steps adapt to a tolerance that holds for the root mean square over the batch; rows of a batch
-    share the steps. Training can do with a loose tolerance, or with many fixed steps: with few, a network learns what
-    the solver gets wrong. Evaluation mode has a solver of its own, by default adaptive and tight, since a likelihood is
-    one only where the equation is solved.
+    With ``dopri5`` the steps adapt to a tolerance on the root mean square over the batch, so rows of a batch share
+    their steps. A loose tolerance, or many fixed steps, suffice in training; with few fixed steps the network learns to
+    exploit the solver's error. Evaluation mode has its own solver, by default adaptive with a tight tolerance, because
+    the likelihood is exact only up to the solver's error.
 
-    The trace is exact, in :math:`D` backward passes an evaluation, or estimated without bias as
-    :math:`\epsilon^\top \frac{\partial v}{\partial x} \epsilon` with noise drawn once a solve. An estimated ``log_det``
-    is noisy, and those of the two directions cancel only on average.
+    The trace is exact, at :math:`D` backward passes per evaluation, or an unbiased estimate
+    :math:`\epsilon^\top \frac{\partial v}{\partial x} \epsilon` with noise drawn once per solve. An estimated
+    ``log_det`` is noisy, and those of the two directions cancel only on average.
 
-    Inside :func:`~glow_app.bijections.record_solves`, a solve leaves its number of evaluations and, where gradients are
-    enabled and a weight is positive, its penalty: straight paths of constant speed are cheap to solve.
+    Inside :func:`~glow_app.bijections.record_solves`, a solve records its number of evaluations and, where gradients
+    are enabled and a weight is positive, a penalty on curved or uneven paths, which are expensive to solve.
 
     .. math:: \frac 1 D \int_0^1 \lambda_K |v|^2 + \lambda_J |\epsilon^\top \tfrac{\partial v}{\partial x}|^2 \, dt
 
     (with the Frobenius norm of the Jacobian where the trace is exact). Inside
-    :func:`~glow_app.bijections.without_log_det` it finds the point alone, at a fraction of the cost.
+    :func:`~glow_app.bijections.without_log_det` it computes the point alone, at a fraction of the cost.
 
     Args:
         velocity: The network :math:`v`.
@@ -57,26 +57,26 @@ class ContinuousFlow(Bijection):
         num_steps: Steps of a fixed-step solver.
         atol: Absolute tolerance of ``dopri5`` in training mode.
         rtol: Relative tolerance of ``dopri5`` in training mode.
-        eval_solver: The solver in evaluation mode, in as many steps where these are fixed.
+        eval_solver: The solver in evaluation mode; with fixed steps, also ``num_steps``.
         eval_atol: Absolute tolerance in evaluation mode.
-        eval_rtol: Relative tolerance in evaluation mode. All four are raised to what the dtype can resolve.
-        max_num_steps: Steps of ``dopri5`` after which it gives up in training mode, where each step of a solve that is
-            backpropagated through takes memory.
-        eval_max_num_steps: The same in evaluation mode.
+        eval_rtol: Relative tolerance in evaluation mode. All four are raised to the resolution of the dtype if needed.
+        max_num_steps: Most steps of ``dopri5`` in training mode, where each step that is backpropagated through takes
+            memory.
+        eval_max_num_steps: Most steps of ``dopri5`` in evaluation mode.
         trace: ``exact``, ``hutchinson`` (an estimate), or ``auto``: exact up to ``max_exact_dims`` dimensions in
             evaluation mode and up to 8 in training mode, an estimate beyond.
         max_exact_dims: Most dimensions :math:`D` of an exact trace.
-        noise: Of the estimate: ``rademacher`` or ``gaussian``.
-        adjoint: Find gradients by solving an equation backward in time: memory does not grow with the steps, and the
+        noise: Noise of the estimate: ``rademacher`` or ``gaussian``.
+        adjoint: Compute gradients by solving an equation backward in time: memory does not grow with the steps, but the
             gradients carry the solver's error. Otherwise backpropagate through the steps.
         kinetic_weight: The weight :math:`\lambda_K`.
         jacobian_weight: The weight :math:`\lambda_J`.
     Shape:
-        x, z: (B, D) or (B, C, H, W), as the velocity takes; context: (B, E) or None, for the velocity; log_det: (B,),
+        x, z: (B, D) or (B, C, H, W), as the velocity; context: (B, E) or None, for the velocity; log_det: (B,),
         nats.
     Raises:
-        ValueError: If an argument is out of its range, the velocity refuses the input, or an exact trace is asked for
-            in more than ``max_exact_dims`` dimensions.
+        ValueError: If an argument is out of range, the velocity refuses the input, or an exact trace is requested in
+            more than ``max_exact_dims`` dimensions.
         SolverError: If the equation cannot be solved.
         ModuleNotFoundError: If torchdiffeq is not installed.
     References:
@@ -104,7 +104,7 @@ class ContinuousFlow(Bijection):
         jacobian_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        # The import itself is slow and comes late, but a server must fail when it starts and not in its first request.
+        # Imported only in a solve, because it is slow; but a server must fail at its start, not in its first request.
         if find_spec("torchdiffeq") is None:
             raise ModuleNotFoundError("continuous flows need the package torchdiffeq", name="torchdiffeq")
         _require_choices(solver=(solver, Solver), eval_solver=(eval_solver, Solver))
@@ -144,7 +144,7 @@ class ContinuousFlow(Bijection):
             return x.clone(), x.new_zeros(0)
         if not bool(x.isfinite().all()):
             raise SolverError(
-                "a continuous flow was given a point that is not finite: what comes before it has diverged; "
+                "a continuous flow was given a point that is not finite: the bijections before it have diverged; "
                 "lower the learning rate"
             )
         with _outside_inference_mode():
@@ -177,7 +177,7 @@ class ContinuousFlow(Bijection):
         return lambda t, x: functional_call(self.velocity, dict(parameters), (t, x, context))
 
     def estimates(self, num_dims: int) -> bool:
-        """Return whether the trace in so many dimensions is an estimate, in the present mode."""
+        """Return whether the trace in ``num_dims`` dimensions is an estimate, in the current mode."""
         limit = min(self.max_exact_dims, EXACT_DIMS_IN_TRAINING) if self.training else self.max_exact_dims
         return self.trace == "hutchinson" or (self.trace == "auto" and num_dims > limit)
 
@@ -194,7 +194,7 @@ class ContinuousFlow(Bijection):
 
     def _method(self, dtype: torch.dtype) -> Method:
         solver = self.solvers[0 if self.training else 1]
-        # Below a few units in the last place an error estimate is rounding, and steps would shrink without end.
+        # Below a few units in the last place an error estimate is rounding, and steps would shrink forever.
         floor = max(10 * torch.finfo(dtype).eps, solve_options().least_tolerance)
         atol, rtol = self.tolerances if self.training else self.eval_tolerances
         num_steps = self.limits[0 if self.training else 1] if solver == "dopri5" else self.num_steps

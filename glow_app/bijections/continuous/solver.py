@@ -1,4 +1,4 @@
-"""How the equations of continuous flows are solved."""
+"""The ODE solver of continuous flows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class Method:
 
     Attributes:
         solver: ``dopri5``, or a fixed-step solver of torchdiffeq.
-        num_steps: Steps of a fixed-step solver; steps, accepted or not, after which ``dopri5`` is given up.
+        num_steps: Steps of a fixed-step solver; most steps of ``dopri5``, accepted or not.
         atol: Absolute tolerance of ``dopri5``.
         rtol: Relative tolerance of ``dopri5``.
         adjoint: Whether gradients come from an equation solved backward in time.
-        prefix: Of the names of the settings, for messages.
+        prefix: Prefix of the settings' names in messages.
     """
 
     solver: str
@@ -49,18 +49,17 @@ class Method:
 
         Args:
             dynamics: From the time and the states to their rates.
-            states: At the start: the point, the log-determinant, and what has no say in the steps.
+            states: Initial states: the point, the log-determinant, and states that do not influence the steps.
             span: The first and the last time.
-            tensors: All that the dynamics depend on besides, for the gradients of the adjoint.
+            tensors: All other tensors that the dynamics depend on, for the gradients of the adjoint.
         """
-        # Late: it imports SciPy, which takes longer than the rest of the bijections and which few models need.
+        # Imported here because it imports SciPy, which is slow and which few models need.
         from torchdiffeq import odeint, odeint_adjoint
 
         times = torch.tensor(span, dtype=states[0].dtype, device=states[0].device)
-        # A step ends at the end: beyond [0, 1] the velocity has never been seen, and `Dynamics.finish` counts on it.
-        # (torchdiffeq negates times, and the adjoint goes back to the start.)
-        # The first step goes all the way, and is refused where that is too far. For the velocity zero, with which
-        # training starts, torchdiffeq's own guess is a millionth.
+        # The last step ends exactly at the end: the velocity is not trained beyond [0, 1], and `Dynamics.finish` relies
+        # on it. (torchdiffeq negates times, and the adjoint goes back to the start.) The first step tries the whole
+        # span; for the zero velocity with which training starts, torchdiffeq's own guess is a millionth.
         adaptive = {
             "step_t": torch.cat([times, -times]).unique(),
             "norm": _norm,
@@ -76,11 +75,11 @@ class Method:
 
     def _grid(self, dynamics: object, states: object, times: Tensor) -> Tensor:
         fractions = torch.arange(self.num_steps + 1, dtype=times.dtype, device=times.device) / self.num_steps
-        # Without rounding at the end, where torchdiffeq compares.
+        # The end is not rounded, because torchdiffeq compares it for equality.
         return torch.cat([times[0] + (times[-1] - times[0]) * fractions[:-1], times[-1:]])
 
     def error(self, time: float, reason: str) -> SolverError:
-        """Return the error that says where the solve failed, and what to do."""
+        """Return the error of a failed solve: where it failed, and what to do."""
         atol, rtol = f"{self.prefix}atol", f"{self.prefix}rtol"
         setting = f"{atol} {self.atol:.2g} and {rtol} {self.rtol:.2g}" if self.adaptive else f"{self.num_steps} steps"
         remedy = f"raise {atol}, {rtol} or {self.prefix}max_num_steps" if self.adaptive else "raise num_steps"
@@ -91,5 +90,5 @@ class Method:
 
 
 def _norm(states: Sequence[Tensor]) -> Tensor:
-    # Of the point and the log-determinant alone: a record that adds penalties must not change the steps.
+    # Only of the point and the log-determinant, so that recording penalties does not change the steps.
     return torch.stack([state.square().mean().sqrt() for state in states[:2]]).max()

@@ -17,7 +17,7 @@ def draw_noise(kind: str, x: Tensor, generator: torch.Generator | None = None) -
 
     Args:
         kind: ``rademacher``, plus or minus one, whose trace estimates vary least; or ``gaussian``.
-        x: The tensor to be like.
+        x: The tensor whose shape, dtype and device are taken.
         generator: Draws on its own device; the default generator of the device of ``x`` if None.
     """
 
@@ -35,7 +35,7 @@ def divergence(velocity: Tensor, x: Tensor, noise: Tensor | None, create_graph: 
 
     .. math:: \operatorname{tr} J = \sum_i e_i^\top J e_i = \mathbb E\,[\epsilon^\top J \epsilon]
 
-    The exact sum takes one backward pass over :math:`D` unit vectors at once: :math:`D` times the time and memory.
+    The exact sum takes one backward pass batched over :math:`D` unit vectors: :math:`D` times the time and memory.
 
     Args:
         velocity: The velocity at ``x``, with its graph, which is freed unless ``create_graph``.
@@ -62,14 +62,14 @@ def divergence(velocity: Tensor, x: Tensor, noise: Tensor | None, create_graph: 
 
 
 class Dynamics:
-    r"""The right-hand side of a continuous flow's equation, as the solver calls it.
+    r"""The right-hand side of a continuous flow's equation, as called by the solver.
 
     .. math:: \frac{d}{dt} (x, \log|\det J|, p) = \left(v, \operatorname{tr} \frac{\partial v}{\partial x},
               \tfrac 1 D (\lambda_K |v|^2 + \lambda_J |\epsilon^\top \tfrac{\partial v}{\partial x}|^2)\right)
 
     Args:
-        velocity: From the time and the point to the velocity.
-        noise: Of the trace estimate, the same throughout a solve; None for the exact trace.
+        velocity: Maps time and point to the velocity.
+        noise: Noise of the trace estimate, constant during a solve; None for the exact trace.
         weights: :math:`(\lambda_K, \lambda_J)`; None for a state without :math:`p`.
         span: The times at which the solve starts and ends, within [0, 1].
         method: How the equation is solved.
@@ -102,9 +102,9 @@ class Dynamics:
             return self._point_alone(t, states)
         self.last_states = tuple(state.detach() for state in states)
         differentiable = torch.is_grad_enabled()
-        # Here and not around the solve: the adjoint method comes back in the backward pass.
+        # Here and not around the solve, because the adjoint method calls this in the backward pass too.
         with torch.enable_grad(), full_precision(states[0].device):
-            # A node of its own, so that the Jacobian is with respect to this argument and to nothing upstream of it.
+            # A separate node, so that the Jacobian is with respect to this argument and nothing upstream of it.
             x = states[0].clone().requires_grad_()
             velocity = self.velocity(t, x)
             trace, products = divergence(velocity, x, self.noise, create_graph=differentiable)
@@ -132,10 +132,10 @@ class Dynamics:
         return direction * (kinetic_weight * kinetic + jacobian_weight * jacobian) / products.shape[2]
 
     def finish(self, results: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return the ``results`` of the solve, checked, and to the last digit.
+        """Return the ``results`` of the solve, checked, in full precision.
 
-        The last thing that ``dopri5`` evaluates is the end of its last step. torchdiffeq interpolates to that point
-        instead, which is the same but for a cancellation that costs a float32 result its last two digits.
+        torchdiffeq interpolates to the end of the last step, at a cancellation that costs a float32 result its last two
+        digits. ``dopri5`` evaluates that point last, so it is taken from there.
         """
         if self.method.adaptive:
             ends = zip(results, self.last_states, strict=True)
@@ -145,7 +145,7 @@ class Dynamics:
         return results
 
     def callback_step(self, t: Tensor, states: Sequence[Tensor], step: Tensor) -> None:
-        """Check a step of the solve before it is taken; torchdiffeq looks this method up by its name."""
+        """Check a step of the solve before it is taken; torchdiffeq looks this method up by name."""
         self._check_step(self.span[0], t, states, step)
 
     def callback_step_adjoint(self, t: Tensor, states: Sequence[Tensor], step: Tensor) -> None:
@@ -153,13 +153,13 @@ class Dynamics:
         self._check_step(self.span[1], t, states, step)
 
     def _check_step(self, start: float, t: Tensor, states: Sequence[Tensor], step: Tensor) -> None:
-        # A graph may be run backward more than once: a step from the start begins the count anew. (Steps that fail
-        # there shrink until they underflow, so that they need no count.)
+        # A graph may be run backward more than once: a step from the start resets the count. (Steps that fail there
+        # shrink until they underflow, so they need no count.)
         time = _time(t)
         self.num_steps = 1 if time == start else self.num_steps + 1
         if self.num_steps > self.method.num_steps:
             raise self.method.error(time, f"more than {self.method.num_steps} steps")
-        # torchdiffeq asserts the same next, but an assertion cannot be told from one of the velocity's.
+        # torchdiffeq asserts the same next, but its assertion could not be distinguished from one of the velocity.
         if not bool(t + step > t) or not bool(t - step < t):
             raise self.method.error(time, "the step size underflowed")
         if not _finite(states):
