@@ -6,6 +6,7 @@ import re
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -103,7 +104,7 @@ class RunWandbLogger(RunLogger, WandbLogger):
     def experiment(self) -> Any:
         """The run; begun on first use, offline if the server does not answer."""
         try:
-            return super().experiment
+            return self._experiment or self._begin()
         except Exception as error:  # the errors of a client of the network are many
             if self._offline:
                 raise
@@ -113,8 +114,14 @@ class RunWandbLogger(RunLogger, WandbLogger):
 
             wandb.teardown()  # its service would not begin the same run again
             self._offline = True
-            self._wandb_init["mode"] = "offline"
-            return super().experiment
+            return self._begin()
+
+    def _begin(self) -> Any:
+        if getattr(rank_zero_only, "rank", 0) == 0:
+            _read_settings()
+            if self._offline:  # Lightning says so by an environment variable, which has been read by now
+                self._wandb_init["mode"] = "offline"
+        return super().experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
@@ -154,6 +161,24 @@ class RunWandbLogger(RunLogger, WandbLogger):
             if not self._told:
                 rank_zero_warn(f"not logged to Weights & Biases: {type(error).__name__}: {error}; training goes on")
             self._told = True
+
+
+def _read_settings() -> None:
+    """Let wandb read its settings, but not those of the current folder.
+
+    There, in a folder of images from elsewhere, ``wandb/settings`` could send the key to another server, and have files
+    uploaded and written at any place.
+    """
+    import wandb
+
+    for file in (Path("wandb/settings"), Path(".wandb/settings")):
+        if file.exists():
+            rank_zero_warn(
+                f"{file} is not read, since it could write files and send your key anywhere; set variables "
+                "such as WANDB_ENTITY or WANDB_BASE_URL instead"
+            )
+    with chdir(Path.cwd().anchor):
+        wandb.setup()
 
 
 def _has_key() -> bool:

@@ -55,6 +55,34 @@ def test_without_a_key_one_run_is_written_offline_across_a_resume(tmp_path: Path
 
 
 @pytest.mark.slow
+def test_settings_in_the_current_folder_are_not_obeyed(tmp_path: Path) -> None:
+    # They would copy one file to another, outside the folder.
+    written, folder = tmp_path / "home" / "profile", tmp_path / "images"
+    written.parent.mkdir()
+    (folder / ".wandb").mkdir(parents=True)
+    (folder / "planted.sh").write_text("echo planted")
+    relative = f"{'../' * 12}{written.relative_to(written.anchor)}"
+    (folder / ".wandb" / "settings").write_text(
+        f"[default]\nsave_code = true\nprogram = planted.sh\nprogram_abspath = {folder / 'planted.sh'}\n"
+        f"program_relpath = {relative}\nbase_url = http://127.0.0.1:9\n"
+    )
+    code = (
+        "from pathlib import Path; from lightning_modules.runs.run_loggers import RunWandbLogger;"
+        "logger = RunWandbLogger(offline=True); logger.belong_to(Path('run')); run = logger.experiment;"
+        "print(run.settings.base_url); run.finish()"
+    )
+    (folder / "run").mkdir()
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    settings = {**clean, "HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY), "WANDB_CONSOLE": "off"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=settings, cwd=folder, check=True, timeout=300)
+    assert "127.0.0.1" not in done.stdout
+    assert ".wandb/settings is not read" in done.stderr
+    assert not written.exists()
+    assert list((folder / "run" / "wandb").glob("offline-run-*"))
+
+
+@pytest.mark.slow
 def test_a_server_that_is_away_makes_an_offline_run(tmp_path: Path) -> None:
     away = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
     option = "--trainer.logger.init_args.timeout=1"
