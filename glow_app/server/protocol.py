@@ -12,7 +12,9 @@ __all__ = ["PromptProtocol"]
 
 _HEAD_BYTES = 2**15  # of a request's line and headers
 _HEADERS = 128
-_PIECES = 2**14  # of a body; a client that sends 8 MiB byte by byte would keep the server busy for seconds
+# Pieces of a body: so many, and one more for each so many bytes. Each costs about as much as 500 bytes, so bodies that
+# come byte by byte on many connections would keep the server busy for seconds.
+_PIECES, _PIECE_BYTES = 1024, 64
 _PIPELINED = 16  # requests on one connection that wait for the answer to an earlier one
 _UNREAD_BODIES = 2**16  # bytes of their bodies, and of one that nobody reads: those that are read, the gate counts
 _LEAST_BYTES = 2**14  # that a client reads of its answer in the time that it has for a request's head
@@ -28,6 +30,7 @@ class PromptProtocol(HttpToolsProtocol):
     _is_head = True
     _running: RequestResponseCycle | None = None
     _pieces = 0
+    _body = 0
     _waiting = 0
     _unread = 0
 
@@ -68,7 +71,7 @@ class PromptProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self._pieces, self._is_head = 0, True
+        self._pieces, self._body, self._is_head = 0, 0, True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; refuse too many, and trailers, which would be headers that come after they were looked at."""
@@ -104,7 +107,8 @@ class PromptProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body; refuse too many, and large bodies that nobody reads yet or ever."""
         self._pieces += 1
-        if self._pieces > _PIECES:
+        self._body += len(body)
+        if self._pieces > _PIECES + self._body // _PIECE_BYTES:
             raise httptools.HttpParserError("too many pieces")
         unread = 0
         if self.cycle is not self._running:

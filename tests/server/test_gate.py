@@ -174,9 +174,15 @@ def test_a_body_of_many_values_is_refused_before_it_is_parsed(body: str, client:
     assert (response.status_code, error_of(response)["code"]) == (422, "too_many_values")
 
 
-def test_a_body_in_many_pieces_is_refused(client: httpx.Client) -> None:
-    pieces = b"1\r\n \r\n" * 20_000
+@pytest.mark.parametrize(("size", "count"), [(1, 2_000), (10, 2_000), (32, 3_000)])
+def test_a_body_in_many_small_pieces_is_refused(client: httpx.Client, size: int, count: int) -> None:
+    pieces = b"%x\r\n%s\r\n" % (size, b" " * size) * count
     assert b"400" in raw(client, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + pieces)[:20]
+
+
+def test_a_body_may_come_in_pieces_of_some_size(client: httpx.Client) -> None:
+    pieces = b"40\r\n%s\r\n" % (b" " * 64) * 1_500 + b"2\r\n{}\r\n0\r\n\r\n"
+    assert b"200" in raw(client, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + pieces)[:20]
 
 
 def test_requests_without_end_on_one_connection_are_refused(client: httpx.Client) -> None:
