@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and how an address differs from a path."""
+"""Atomic writing of files and folders, and the prefix of hub addresses."""
 
 import os
 import secrets
@@ -10,17 +10,17 @@ from typing import IO
 
 __all__ = ["HUB", "atomic_file", "atomic_folder"]
 
-HUB = "hf://"  # what an address of the Hugging Face hub begins with
+HUB = "hf://"  # prefix of addresses of the Hugging Face hub
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a binary file beside ``path`` that takes its place at the end; after an error, ``path`` is as it was.
+    """Yield a temporary binary file that replaces ``path`` at the end; after an error, ``path`` is unchanged.
 
     Args:
-        path: Where to; an existing file is replaced.
+        path: The file to write; an existing file is replaced.
     """
-    # Of a name that nobody can foresee and a file that was not there: in a folder of a stranger's it could be a link.
+    # An unpredictable name, and a new file: in a stranger's folder a known name could be a link.
     beside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     opened = beside.open("xb")
     try:
@@ -38,22 +38,22 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 def atomic_folder(
     folder: Path, names: Collection[str], is_ours: Callable[[Path], bool], overwrite: bool = False
 ) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of ``folder`` at the end; after an error, ``folder`` is as it was.
+    """Yield an empty temporary folder that replaces ``folder`` at the end; after an error, ``folder`` is unchanged.
 
     Args:
-        folder: Where to.
-        names: Of the files that may be replaced; a folder that holds others is left alone.
-        is_ours: Called with an existing folder: whether what it holds was written by this project.
-        overwrite: Replace an existing folder.
+        folder: The folder to write.
+        names: Names of the files that may be replaced; a folder with other files is refused.
+        is_ours: Called with an existing folder; whether its files were written by this project.
+        overwrite: Whether an existing folder may be replaced.
 
     Raises:
-        FileExistsError: If the folder exists, unless ``overwrite`` and there is nothing but this project's in it.
+        FileExistsError: If the folder exists, unless ``overwrite`` is set and all its files are this project's.
     """
     if folder.exists():
         _require_replaceable(folder, names, is_ours, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        # Not the scratch folder itself: it is private to the user, while what is written is to be read by others.
+        # Not the scratch folder itself, whose permissions exclude other users.
         beside = Path(scratch) / "new"
         beside.mkdir()
         yield beside
@@ -75,7 +75,7 @@ def _require_replaceable(
 
 
 def _exchange(new: Path, folder: Path, old: Path) -> None:
-    """Put ``new`` in the place of ``folder``, or leave ``folder`` as it was."""
+    """Replace ``folder`` by ``new``, or leave it unchanged."""
     if folder.exists():
         os.replace(folder, old)
     try:

@@ -1,4 +1,4 @@
-"""Messages: the error that is for the person who typed a command, and words that messages share."""
+"""Messages: the error for wrong usage, and helpers for wording."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,39 +7,39 @@ __all__ = ["UsageError", "closest", "format_warning", "pluralise", "printable", 
 
 
 class UsageError(Exception):
-    """The command line is wrong; the message is for the person who typed it. Exit code 2."""
+    """Wrong usage of a command; shown as one line, with exit code 2."""
 
 
 def closest(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean ...?`` for the nearest of the known words, or nothing."""
     known = list(known)
-    found = [one for one in known if one.startswith(word)] or _alike(word, known)
-    return f"; did you mean {found[0]}?" if found else ""
+    matches = [name for name in known if name.startswith(word)] or _alike(word, known)
+    return f"; did you mean {matches[0]}?" if matches else ""
 
 
 def _alike(word: str, known: list[str]) -> list[str]:
-    # Without the dashes, which make any two options alike.
-    bare = {one.lstrip("-"): one for one in known}
-    return [bare[one] for one in difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.7)]
+    # Without the dashes, which make any two options similar.
+    bare = {name.lstrip("-"): name for name in known}
+    return [bare[name] for name in difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.7)]
 
 
 def printable(text: object) -> str:
-    """Return what a file says as text for a terminal, which signs of control in it would command."""
+    """Return text from a file with control characters escaped, which a terminal would obey."""
     return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape", "backslashreplace").decode() for sign in str(text)
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in str(text)
     )
 
 
 def pluralise(number: int, thing: str) -> str:
-    """Return a number of things, such as ``1 image`` or ``2,000 images``."""
+    """Return a number with its noun, such as ``1 image`` or ``2,000 images``."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def size_text(width: int, height: int) -> str:
-    """Return the size of a picture, and which number is which where that matters, such as ``28x28``."""
+    """Return the size of a picture, such as ``28x28`` or ``64x32 (width x height)``."""
     return f"{width}x{height}" + ("" if width == height else " (width x height)")
 
 
 def format_warning(message: Warning | str, *_: object, **__: object) -> str:
-    """Return a warning as a line of its own, without the place in the code."""
+    """Return a warning as one line, without the source location."""
     return f"warning: {printable(' '.join(str(message).split()))}\n"

@@ -1,9 +1,9 @@
-"""How large numbers may be: one bound for the command, the API and Python."""
+"""Bounds of numbers, shared by the command, the API and Python."""
 
 __all__ = ["LARGEST_SEED", "LARGEST_STRENGTH", "check_strength"]
 
 LARGEST_SEED = 2**31 - 1
-LARGEST_STRENGTH = 100.0  # beyond a few the pictures fall to pieces
+LARGEST_STRENGTH = 100.0  # pictures are unrecognisable from far smaller values on
 
 
 def check_strength(strength: float) -> float:

@@ -1,4 +1,4 @@
-"""How far a long piece of work is, on a terminal."""
+"""Progress bars."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,12 +10,12 @@ T = TypeVar("T")
 
 
 def tracked(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
-    """Yield the items, and on a terminal show a bar until the last one; it goes to standard error.
+    """Yield the items; on a terminal, show a progress bar on standard error.
 
     Args:
-        items: Whatever is worked on.
-        total: How many they are.
-        doing: What is done, for people.
+        items: The items to work on.
+        total: Number of items.
+        doing: Description of the work.
     """
     if not sys.stderr.isatty():
         yield from items

@@ -1,7 +1,7 @@
-"""Random numbers that depend on names and counters, never on what ran before, nor on how many processes run.
+"""Random numbers that depend on names and counters only, not on earlier draws or the number of processes.
 
-A run that was stopped and resumed draws the same noise as one that was not, since every draw is a pure function of
-``(stream, seed, step)``; and so does a run on several ranks, each of which takes its rows of what one would have drawn.
+Every draw is a pure function of ``(stream, seed, step)``, so a resumed run draws the same noise as an uninterrupted
+one. On several ranks, each takes its rows of the noise of the whole batch.
 """
 
 import hashlib
@@ -15,14 +15,12 @@ __all__ = ["ImageGenerators", "Share", "draw_rows", "image_generator", "image_ge
 
 
 class Share(NamedTuple):
-    """Which rows of a batch that several ranks have together are this one's: ``rank``, ``rank + num_ranks``, ...
-
-    It is the share that a ``DistributedSampler`` deals out.
+    """The rows of a global batch that belong to a rank: ``rank``, ``rank + num_ranks``, ..., as ``DistributedSampler``.
 
     Args:
         rank: This rank.
-        num_ranks: How many there are.
-        num_rows: Rows of a full batch of one rank, where this one may be a partial one; its own number if None.
+        num_ranks: Number of ranks.
+        num_rows: Rows of a full batch of one rank, if this batch may be smaller; its own number of rows if None.
     """
 
     rank: int = 0
@@ -31,31 +29,31 @@ class Share(NamedTuple):
 
 
 class SharedGenerator(torch.Generator):
-    """A generator for :func:`draw_rows`; anything else that draws from it draws the same on every rank."""
+    """A generator for :func:`draw_rows`; direct draws from it are the same on every rank."""
 
     share: Share
 
 
 class ImageGenerators(torch.Generator):
-    """A generator for :func:`draw_rows` alone, with one of its own for each row."""
+    """A generator for :func:`draw_rows` only, with a separate generator per row."""
 
     each: list[torch.Generator]
 
     @classmethod
     def of(cls, each: Sequence[torch.Generator]) -> "ImageGenerators":
-        """Return the generator of some rows, given that of each."""
+        """Combine the generators of the rows."""
         generators = cls("cpu")
         generators.each = list(each)
         return generators
 
     def get_state(self) -> Tensor:
         """Return the states of all rows."""
-        return torch.stack([one.get_state() for one in self.each])
+        return torch.stack([generator.get_state() for generator in self.each])
 
     def set_state(self, new_state: Tensor) -> "ImageGenerators":
-        """Bring all rows to the states of :meth:`get_state`."""
-        for one, row in zip(self.each, new_state, strict=True):
-            one.set_state(row.clone())  # torch reads past a row of a larger tensor
+        """Restore the states from :meth:`get_state`."""
+        for generator, row in zip(self.each, new_state, strict=True):
+            generator.set_state(row.clone())  # torch reads past a row of a larger tensor
         return self
 
 
@@ -66,12 +64,12 @@ def step_generator(
 
     Args:
         seed: The run's seed.
-        step: Any counter: the global step in training, the batch index in evaluation.
-        device: Where the generator draws.
-        stream: What the numbers are for; two streams never share numbers.
-        share: Of which rows this rank wants the noise; of all if None.
+        step: A counter: the global step in training, the batch index in evaluation.
+        device: Device of the generator.
+        stream: Name of the purpose; different streams never share numbers.
+        share: The rows of this rank; all rows if None.
     """
-    # Before ranks shared their noise theirs stood in the place of the 0.
+    # The 0 keeps the noise of earlier versions, which had the rank here.
     digest = hashlib.sha256(f"{stream}/{seed}/{step}/0".encode()).digest()
     generator = SharedGenerator(device)
     generator.share = share or Share()
@@ -84,29 +82,29 @@ def draw_rows(
     shape: Sequence[int],
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Return random numbers, a row an example: where the batch is one of several, its rows of those for all of them.
+    """Return random numbers, one row per example; on several ranks, the rows of this rank.
 
     Args:
         draw: Called with a shape and the generator to draw from.
         shape: (B, ...).
-        generator: Ordinary, from :func:`step_generator` with a share, or from :func:`image_generators`.
+        generator: An ordinary generator, or one of :func:`step_generator` or :func:`image_generators`.
     """
     num, *rest = shape
     if isinstance(generator, ImageGenerators):
-        return torch.cat([draw((1, *rest), one) for one in generator.each])
+        return torch.cat([draw((1, *rest), row_generator) for row_generator in generator.each])
     rank, num_ranks, num_rows = generator.share if isinstance(generator, SharedGenerator) else Share()
     return draw((max(num, num_rows or 0) * num_ranks, *rest), generator)[rank::num_ranks][:num]
 
 
 def image_generators(seeds: Sequence[int]) -> torch.Generator:
-    """Return a generator for :func:`draw_rows` that draws each image's row from the generator of its own seed.
+    """Return a generator for :func:`draw_rows` that draws the row of each image by its own seed.
 
     Args:
-        seeds: One an image of the batch.
+        seeds: One per image of the batch.
     """
     return ImageGenerators.of([image_generator(seed) for seed in seeds])
 
 
 def image_generator(seed: int) -> torch.Generator:
-    """Return the CPU generator of one image; on the CPU always, so that a seed means the same on every device."""
+    """Return the generator of one image, always on the CPU so that a seed means the same on every device."""
     return torch.Generator("cpu").manual_seed(seed)

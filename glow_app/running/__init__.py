@@ -1,4 +1,4 @@
-"""How levels are evaluated: runners, which compute what a chain computes in less time or memory."""
+"""Runners: ways to evaluate a level in less time or memory, with the results of its chain."""
 
 from glow_app.running.folded import fold, fold_flow
 from glow_app.running.select import Memory, choose_runners, fall_back_together, images_at_a_time

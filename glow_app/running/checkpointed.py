@@ -1,4 +1,4 @@
-"""A level that keeps the input of each bijection and runs it again in the backward pass."""
+"""Activation checkpointing: a level keeps the input of each bijection and recomputes it in the backward pass."""
 
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -16,7 +16,7 @@ def run_checkpointed(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[T
     """
     log_det = x.new_zeros(x.shape[0])
     for bijection in chain.bijections:
-        # Nothing in a level draws random numbers, whose state would have to be kept.
+        # Nothing in a level draws random numbers, so no generator state needs to be kept.
         x, term = checkpoint(bijection, x, context, use_reentrant=False, preserve_rng_state=False)
         log_det = log_det + term
     return x, log_det

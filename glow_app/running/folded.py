@@ -44,10 +44,10 @@ def fold_flow(flow: Glow) -> Glow:
 
 
 class FoldedAffine(PixelwiseAffine):
-    """A pixelwise map as constants: nothing is multiplied out or solved in a call.
+    """A pixelwise map with precomputed matrix and inverse.
 
     Args:
-        bijection: The map; it may change later without a change here.
+        bijection: The map to copy; later changes to it have no effect.
     Shape:
         x, z: (B, C, H, W); log_det: (B,), nats.
     """
@@ -90,13 +90,14 @@ class FoldedStep(Bijection):
         mixing: Applied first.
         coupling: Applied to its result.
     Shape:
-        x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats, zeros where it is not wanted.
+        x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats, zeros inside
+        :func:`~glow_app.bijections.without_log_det`.
     """
 
     def __init__(self, mixing: FoldedAffine, coupling: AffineCoupling) -> None:
         super().__init__()
         conditioner = coupling.conditioner
-        # Not as modules: for one image, their look-ups and calls would take a tenth of the time.
+        # Not registered as modules: for one image, look-ups and calls of modules would take a tenth of the time.
         self._affine, self._log_abs_det = (mixing.matrix, mixing.offset), mixing.log_abs_det
         self._inverse_affine = mixing.inverse_matrix, mixing.inverse_offset
         self._parts, self._min_scale = (conditioner,), coupling.min_scale
@@ -128,7 +129,7 @@ class FoldedStep(Bijection):
         (conditioner,) = self._parts
         if isinstance(conditioner, ConvConditioner) and self._convolutions:
             dtype = conditioner_dtype(x_a)
-            convolutions = [tensor.to(dtype) for tensor in self._convolutions]  # no copies where they have it
+            convolutions = [tensor.to(dtype) for tensor in self._convolutions]  # no copies if they have it already
             output = condition(x_a, convolutions, conditioner.context_shift(context))[-1]
         else:
             output = conditioner(x_a, context).to(x_a.dtype, memory_format=torch.contiguous_format)

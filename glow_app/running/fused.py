@@ -1,7 +1,7 @@
-"""A level whose training pass is few large operations, with one node of the graph per step.
+"""The fused training pass of a level: few large operations, and one node of the autograd graph per step.
 
 At the widths that are trained on a CPU, the many small operations around the convolutions, each a node of the graph
-with a backward pass of its own, take longer than the convolutions. The arithmetic is the same:
+with its own backward pass, take longer than the convolutions. The arithmetic is the same:
 :func:`~glow_app.running.fused_weights.step_weights` computes the weights of all steps of a level at once, and
 :func:`step_pass` applies one step to images.
 """
@@ -25,10 +25,10 @@ __all__ = ["condition", "run_fused", "shift_and_scale_minus_one", "step_pass"]
 
 
 def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Apply the bijections first to last, the steps at the end of the chain fused.
+    """Apply the bijections first to last, with the steps at the end of the chain fused.
 
-    The steps are fused if each is actnorm, 1x1 convolution and affine coupling with the paper's conditioner, all of one
-    width; otherwise every bijection runs by itself. Hooks of fused bijections are not called.
+    Steps are fused if each is actnorm, 1x1 convolution and affine coupling with the paper's conditioner, all of one
+    width; otherwise the chain runs as it is. Hooks of fused bijections are not called.
 
     Raises:
         ValueError: If the input of the steps has other channels.
@@ -50,7 +50,7 @@ def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, 
 
 
 def _steps(chain: Chain) -> list[StepParts]:
-    """Return the parts of the steps, or none if one of them is of another kind or width."""
+    """Return the parts of the steps, or an empty list if one is of another kind or width."""
     parts = [_parts(bijection) for bijection in chain.bijections]
     steps = [step for step in parts if step is not None]
     num_widths = len({len(step.conditioner.second.weight) for step in steps})
@@ -58,7 +58,7 @@ def _steps(chain: Chain) -> list[StepParts]:
 
 
 def _parts(step: nn.Module) -> StepParts | None:
-    """Return the parts of a step, if it can be fused."""
+    """Return the parts of a step, or None if it cannot be fused."""
     if not isinstance(step, Chain) or len(step.bijections) != 2:
         return None
     mixing, coupling = step.bijections
@@ -76,7 +76,8 @@ def step_pass(x: Tensor, weights: StepWeights, min_scale: float) -> tuple[Tensor
     .. math:: y = A x + c, \qquad (t, r) = \theta(y_a), \qquad s = \varepsilon + (1 - \varepsilon)\,\sigma(r + 2),
               \qquad z = (y_a,\ (y_b + t) \odot s)
 
-    The conditioner runs in the dtype of its weights, the rest in that of the images. There are no second derivatives.
+    The conditioner runs in the dtype of its weights, the rest in that of the images. Second derivatives are not
+    supported.
 
     Args:
         x: (B, C, H, W).
@@ -92,14 +93,13 @@ def condition(y_a: Tensor, convolutions: Sequence[Tensor], shift: Tensor | None)
 
     Args:
         y_a: (B, C/2, H, W).
-        convolutions: Weight and bias of each, in the dtype to compute in.
-        shift: Of the first one's output, or None.
+        convolutions: Weight and bias of each convolution, in the dtype of the computation.
+        shift: Added to the output of the first convolution, (B, width), or None.
     Returns:
-        Its input in that dtype, both hidden layers, and its output (B, C, H, W), contiguous, in the dtype of the first
-        half.
+        Its input in that dtype, both hidden layers, and its output (B, C, H, W), contiguous, in the dtype of ``y_a``.
     """
     w1, b1, w2, b2, w3, b3 = convolutions
-    # Convolutions are up to six times as fast in channels_last.
+    # CPU convolutions are up to six times as fast in channels_last.
     narrow_a = y_a.to(w1.dtype, memory_format=torch.channels_last)
     h1 = F.conv2d(narrow_a, w1, b1, padding=1)
     if shift is not None:
@@ -143,7 +143,7 @@ class _StepPass(Function):
         half, e, wide = scale.shape[1], ctx.min_scale, x.dtype
         # With u = y_b + t: dz/du = s and u dz/ds = z / s, so the gradient of log s is g z + g_log_det, and that of r is
         # that times (s - e)(1 - s) / ((1 - e) s).
-        # Nothing is written into memory made here nor laid out anew, or torch.func could not batch this.
+        # No in-place writes into new memory and no changes of layout, which torch.func could not batch.
         grad_u = grad_z[:, half:] * scale
         of_log_scale = torch.addcmul(grad_log_det[:, None, None, None], grad_z[:, half:], z[:, half:])
         grad_r = of_log_scale * ((1.0 + e) - scale).sub_(e / scale).mul_(1.0 / (1.0 - e))

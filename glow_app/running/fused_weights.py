@@ -17,7 +17,7 @@ __all__ = ["StepParts", "StepWeights", "step_weights"]
 
 
 class StepParts(NamedTuple):
-    """The parts of a step that the fused pass knows."""
+    """The parts of a step that can be fused."""
 
     norm: ActNorm
     mixing: InvertibleConv1x1
@@ -29,11 +29,11 @@ class StepWeights(NamedTuple):
     """The weights of one step.
 
     Args:
-        matrix: Of actnorm and 1x1 convolution together, (C, C).
-        offset: Likewise, (C,).
-        log_abs_det: Likewise, a scalar, nats a pixel.
-        convolutions: Weight and bias of each of the conditioner's, in the type that it runs in.
-        shift: Of the first convolution's output by the context, (B, width), or None.
+        matrix: Product of actnorm and 1x1 convolution, (C, C).
+        offset: Offset of both, (C,).
+        log_abs_det: Log-determinant of both, a scalar, nats per pixel.
+        convolutions: Weight and bias of each convolution of the conditioner, in its dtype.
+        shift: Shift of the first convolution's output by the context, (B, width), or None.
     """
 
     matrix: Tensor
@@ -49,8 +49,8 @@ def step_weights(steps: Sequence[StepParts], x: Tensor, context: Tensor | None) 
     .. math:: A = W\,\mathrm{diag}(e^s), \qquad c = A b, \qquad w' = w\, e^{g s'}, \qquad b' = b\, e^{g s'}
 
     Args:
-        steps: With the same number of channels, and conditioners of one width.
-        x: Their input; the autocast state decides the dtype of the conditioners.
+        steps: Steps with equal numbers of channels and conditioners of one width.
+        x: Input of the steps; with the autocast state it determines the dtype of the conditioners.
         context: (B, E) or None.
     """
     dtype = conditioner_dtype(x)
@@ -84,7 +84,7 @@ def _convolutions(conditioners: Sequence[ConvConditioner], dtype: torch.dtype) -
 
 
 class _Scaled(Function):
-    """Weights, times a scale for each output, in another type: one node of the graph for all steps, and no copies."""
+    """Weights times a scale per output, in another dtype: one node of the graph for all steps, without copies."""
 
     @staticmethod
     def forward(ctx: Any, scales: Tensor, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:

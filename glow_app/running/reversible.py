@@ -1,4 +1,4 @@
-"""A level that keeps no activations: the backward pass recomputes them from its output."""
+"""Reversible backpropagation: a level keeps no activations; the backward pass recomputes them from its output."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +17,11 @@ from glow_app.running.checkpointed import run_checkpointed
 
 __all__ = ["ReversibleRunner", "recompute"]
 
-# Largest relative error of a recomputed input before a level falls back, by the narrowest dtype in use: what the
-# gradients may lose then is about what rounding costs them anyway.
+# Largest relative error of a recomputed input before a level falls back, by the narrowest dtype in use: about the error
+# of gradients by rounding.
 MAX_DRIFT = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 2e-2}
 
-# Backward passes by checkpointing after the first that drifted; each further one doubles them. The first steps of a
+# Number of passes by checkpointing after the first drift; it doubles with each further one. The first steps of a
 # training can be ill-conditioned although later ones are not.
 FIRST_REST = 100
 
@@ -29,14 +29,14 @@ Gradients = dict[Tensor, Tensor]
 
 
 class ReversibleRunner:
-    """Evaluates a level as one node of the graph, which keeps the level's input and output only.
+    """Evaluates a level as one node of the graph, which keeps only the level's input and output.
 
-    Gradients are as exact as the inverses of the bijections. Each backward pass measures their error, as the relative
-    distance of the recomputed input from the one that was kept. Above ``MAX_DRIFT`` the pass is repeated by
-    checkpointing, and so are the next hundred (then two hundred, and so on), with a warning the first time.
+    Gradients are as accurate as the inverses of the bijections. Each backward pass measures the relative distance of
+    the recomputed input from the kept one. Above ``MAX_DRIFT`` the pass is repeated with checkpointing, as are the next
+    hundred passes (then two hundred, and so on), with a warning the first time.
 
     Attributes:
-        drift: Relative error of the input recomputed last, of the worst image of the batch; None before there is one.
+        drift: Relative error of the last recomputed input, for the worst image of the batch; None before the first.
         any_rank: Returns whether its argument is true on any rank; ranks that share parameters must fall back together.
     References:
         The Reversible Residual Network, Gomez et al. 2017, arXiv:1707.04585.
@@ -70,7 +70,7 @@ class ReversibleRunner:
         gradients, recomputed = _by_inverse(chain, x, context, z, *grad_outputs)
         self.drift = float(_relative_distance(recomputed, x))
         limit = MAX_DRIFT[conditioner_dtype(x)]
-        # Values that are not finite make the gradients so too, and say nothing about the inverse.
+        # A non-finite output makes the gradients non-finite, and says nothing about the inverse.
         drifted = not self.drift <= limit and bool(torch.isfinite(z).all())
         if not self.any_rank(drifted):
             return gradients
@@ -88,13 +88,13 @@ class ReversibleRunner:
 
 @singledispatch
 def recompute(bijection: Bijection, z: Tensor, context: Tensor | None) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Invert ``bijection`` at its output ``z`` and run it forward once more.
+    """Invert ``bijection`` at its output ``z`` and run it forward again.
 
-    Where both directions share work, a class registers a function of its own, which does that work once.
+    Register an implementation for a class whose two directions share work.
 
     Returns:
-        The input's parts as leaves of a new graph, which joined along the channels are ``x``; and z and the
-        log-determinant of ``bijection(x, context)`` as the outputs of that graph.
+        The parts of the input (concatenated along the channels: ``x``) as leaves of a new graph, and the output and
+        log-determinant of ``bijection(x, context)`` in that graph.
     """
     with torch.no_grad():
         x, _ = bijection.inverse(z, context)
@@ -118,7 +118,7 @@ def _(coupling: Coupling, z: Tensor, context: Tensor | None) -> tuple[list[Tenso
 
 
 class _Reversible(Function):
-    """A level as one node of the graph, whose inputs are all that has a gradient."""
+    """A level as one node of the graph, with all differentiable tensors as inputs."""
 
     @staticmethod
     def forward(
@@ -135,7 +135,7 @@ class _Reversible(Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         x, context, z = ctx.saved_tensors
         enabled, dtype = ctx.autocast
-        # As in the forward pass; without the cache, whose copies would know nothing of the other pass's graph.
+        # As in the forward pass, but without the cache, whose copies belong to the graph of the forward pass.
         with torch.autocast(x.device.type, dtype, enabled, cache_enabled=False):
             gradients = ctx.runner.gradients(ctx.chain, x, context, z, grad_outputs)
         inputs = (x, context, *ctx.parameters)
@@ -185,7 +185,7 @@ def _relative_distance(x: Tensor, expected: Tensor) -> Tensor:
 
 
 def _gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor], factors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    # A log-determinant may be a constant, and an input may reach no output.
+    # A log-determinant may be constant, and an input may not influence any output.
     pairs = [(output, factor) for output, factor in zip(outputs, factors, strict=True) if output.requires_grad]
     outputs, factors = zip(*pairs, strict=True)
     return torch.autograd.grad(outputs, inputs, factors, allow_unused=True, materialize_grads=True)

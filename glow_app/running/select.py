@@ -1,4 +1,4 @@
-"""The choice of a runner for each level."""
+"""Selects the runner of each level."""
 
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -17,13 +17,13 @@ __all__ = ["Memory", "TrainingRunner", "choose_runners", "fall_back_together", "
 
 Memory = Literal["store", "checkpoint", "reversible"]
 
-# Most images that a CPU decodes at a time, and numbers in a hidden layer of theirs: fewer images cost more each, and
-# with more the activations do not stay in the caches, nor their memory with the process.
+# Most images that a CPU decodes at a time, and most values of a hidden layer. Smaller batches cost more per image; in
+# larger ones the activations do not stay in the caches, and their memory is returned to the system.
 CPU_IMAGES, CPU_HIDDEN = 64, 2**21
 
 
 class TrainingRunner:
-    """Evaluates a level plainly where no gradient is wanted, and otherwise by ``training``."""
+    """Evaluates a level by ``training`` if gradients are enabled, and plainly otherwise."""
 
     def __init__(self, training: Runner) -> None:
         self.training = training
@@ -35,10 +35,10 @@ class TrainingRunner:
 
 
 def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: bool = False) -> None:
-    """Choose how the levels of ``flow`` are evaluated in training.
+    """Select how the levels of ``flow`` are evaluated in training.
 
     ===========  =====================================================  =============================================
-    memory       what is kept for the backward pass                     what a training step runs
+    memory       kept for the backward pass                             run in a training step
     ===========  =====================================================  =============================================
     store        every activation                                       forward and backward, fused where possible
     checkpoint   the input of each bijection                            forward twice, backward
@@ -46,11 +46,11 @@ def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: boo
     ===========  =====================================================  =============================================
 
     Args:
-        flow: Keeps the runners; a copy of it copies them.
+        flow: The flow to set the runners of.
         memory: What is kept for the backward pass.
-        compiled: Whether ``torch.compile`` generates the training pass; with ``memory="store"`` only.
+        compiled: Whether to compile the training pass by ``torch.compile``; needs ``memory="store"``.
     Raises:
-        ValueError: If ``memory`` is none of the three, or the levels cannot be compiled.
+        ValueError: If ``memory`` is unknown or does not allow compilation.
     """
     if memory not in get_args(Memory):
         raise ValueError(f"memory is {memory!r}; expected one of {', '.join(get_args(Memory))}")
@@ -65,10 +65,10 @@ def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: boo
 
 
 def fall_back_together(flow: MultiscaleFlow, any_rank: Callable[[bool], bool]) -> None:
-    """Let all ranks fall back from reversible backpropagation when one of them does.
+    """Make all ranks fall back from reversible backpropagation when one does.
 
     Args:
-        flow: Whose parameters the ranks hold together.
+        flow: The flow whose parameters the ranks share.
         any_rank: Returns whether its argument is true on any rank.
     """
     for level in flow.levels:
@@ -78,6 +78,6 @@ def fall_back_together(flow: MultiscaleFlow, any_rank: Callable[[bool], bool]) -
 
 
 def images_at_a_time(hidden_channels: int, image_shape: tuple[int, int, int]) -> int:
-    """Return how many images a CPU decodes at a time by conditioners of a width."""
+    """Return how many images a CPU decodes at a time, given the width of the conditioners."""
     _, height, width = image_shape
     return max(1, min(CPU_IMAGES, CPU_HIDDEN // (hidden_channels * (height // 2) * (width // 2))))

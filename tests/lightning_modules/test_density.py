@@ -186,7 +186,7 @@ def test_a_checkpoint_tells_of_the_model_and_not_of_rates(tmp_path: Path) -> Non
 
 
 def test_what_cannot_be_compiled_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"model.compile: only with model.memory store, and it is reversible"):
+    with pytest.raises(ValueError, match=r"model.compile: needs model.memory store, got reversible"):
         tiny_module(memory="reversible", compile=True)
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ValueError, match=r"there is no C\+\+ compiler no-such-compiler; install it"):
