@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections.base import Bijection
-from glow_app.bijections.checks import require_image
 from glow_app.nn import Conditioner
+from glow_app.nn.shape_checks import require_image
 
 __all__ = ["AdditiveCoupling", "AffineCoupling"]
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.bijections.base import Bijection
-from glow_app.bijections.checks import require_image
+from glow_app.nn.shape_checks import require_image
 
 __all__ = ["Squeeze"]
 

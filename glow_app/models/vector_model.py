@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import ActNorm, Bijection, Chain, Reshape, without_log_det
-from glow_app.bijections.checks import require_vector
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.models.base import Density
 from glow_app.nn.class_path import Part, describe_part
+from glow_app.nn.shape_checks import require_vector
 from glow_app.priors import GaussianPrior
 from glow_app.seeding import image_generator
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glow_app.nn.checks import require_context
 from glow_app.nn.masked import Degrees, MaskedLinear
+from glow_app.nn.shape_checks import require_context
 
 __all__ = ["MADE"]
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glow_app.nn.checks import require_context
+from glow_app.nn.shape_checks import require_context
 
 __all__ = ["ConvVelocity", "MLPVelocity", "Velocity"]
 

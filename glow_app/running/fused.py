@@ -16,9 +16,9 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from glow_app.bijections import ActNorm, AffineCoupling, Chain, InvertibleConv1x1, PixelwiseChain, full_precision
-from glow_app.bijections.checks import require_image
 from glow_app.bijections.pixelwise import mix
 from glow_app.nn import ConvConditioner
+from glow_app.nn.shape_checks import require_image
 from glow_app.running.fused_weights import StepParts, StepWeights, step_weights
 
 __all__ = ["condition", "run_fused", "shift_and_scale_minus_one", "step_pass"]

@@ -1,8 +1,27 @@
-"""Shape checks of the bijections."""
+"""Shape checks of networks and bijections."""
 
 from torch import Tensor
 
-__all__ = ["require_image", "require_vector"]
+__all__ = ["require_context", "require_image", "require_vector"]
+
+
+def require_context(name: str, context: Tensor | None, num: int, context_features: int) -> Tensor:
+    """Return the context if its shape is (B, E).
+
+    Args:
+        name: The caller, for the message.
+        context: The context to check.
+        num: Batch size B.
+        context_features: Size E.
+
+    Raises:
+        ValueError: If ``context`` is not (B, E).
+    """
+    expected = (num, context_features)
+    shape = None if context is None else tuple(context.shape)
+    if context is None or shape != expected:
+        raise ValueError(f"{name} expects a context of shape {expected}, got {shape}")
+    return context
 
 
 def require_image(name: str, x: Tensor, num_channels: int | None = None) -> None:
