@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glow_app.nn.shape_checks import require_context
+from glow_app.nn.shape_checks import require_context, require_image, require_vector
 
 __all__ = ["ConvVelocity", "MLPVelocity", "Velocity"]
 
@@ -73,8 +73,7 @@ class MLPVelocity(Velocity):
 
     def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the velocity at ``x`` and time ``t``."""
-        if x.ndim != 2 or x.shape[1] != self.num_features:
-            raise ValueError(f"MLPVelocity expects shape (B, {self.num_features}), got {tuple(x.shape)}")
+        require_vector("MLPVelocity", x, self.num_features)
         condition = _time_and_context("MLPVelocity", t, x, context, self.context_features)
         if self.num_frequencies:
             frequencies = torch.arange(1, self.num_frequencies + 1, dtype=x.dtype, device=x.device) * (math.pi / 2)
@@ -109,8 +108,7 @@ class ConvVelocity(Velocity):
 
     def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the velocity at ``x`` and time ``t``."""
-        if x.ndim != 4 or x.shape[1] != self.num_channels:
-            raise ValueError(f"ConvVelocity expects shape (B, {self.num_channels}, H, W), got {tuple(x.shape)}")
+        require_image("ConvVelocity", x, self.num_channels)
         return self.network(x, _time_and_context("ConvVelocity", t, x, context, self.context_features))
 
 
