@@ -1,15 +1,15 @@
-"""Read a whole folder, in order, with bounded memory."""
+"""Read or render many images, in order, with bounded memory."""
 
 import multiprocessing
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -21,93 +21,84 @@ from glow_app.data.request import Resize
 from glow_app.progress import tracked
 
 T = TypeVar("T")
-C = TypeVar("C")
 
 _CHUNK_BYTES = 8 << 20
 _CHUNK_FILES = 256
 _WORTH_PROCESSES = 500
 _WORTH_PROGRESS = 2000
+_MOST_PROCESSES = 16
 
 
 @dataclass(frozen=True)
 class Chunk(Generic[T]):
-    """Some consecutive files of a listing.
+    """Values of some consecutive files, the files' names, and pairs of file and reason for what cannot be read."""
 
-    ``values`` are what was read, ``names`` the files they come from, ``skipped`` pairs of file and reason.
-    """
-
-    values: list[T]
-    names: list[str]
-    skipped: list[tuple[str, str]]
+    values: list[T] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
 def decode_listing(
     listing: FolderListing, image_shape: tuple[int, int, int], resize: Resize
 ) -> Iterator[Chunk[np.ndarray]]:
-    """Decode all files of a listing, chunk by chunk; what cannot be read is named in the chunk, never raised.
-
-    Args:
-        listing: Files to decode.
-        image_shape: Wanted (C, H, W).
-        resize: As for :func:`~glow_app.data.resizing.resize_image`.
-    """
+    """Decode all files of a listing to uint8 (C, H, W); errors as for :func:`read_listing`."""
     num_files = max(1, min(_CHUNK_FILES, _CHUNK_BYTES // int(np.prod(image_shape))))
-    yield from read_listing(listing, partial(_decode, image_shape=image_shape, resize=resize), num_files)
+    yield from read_listing(listing, partial(_decode, image_shape=image_shape, resize=resize), num_files, "decoding")
 
 
-def read_listing(
-    listing: FolderListing, read: Callable[[Path], T], num_files: int, doing: str = "decoding"
-) -> Iterator[Chunk[T]]:
-    """Read all files of a listing, chunk by chunk; what cannot be read is named in the chunk, never raised.
-
-    Thousands of small files are bound by Python itself, so processes help and threads do not. They are forked, as
-    loader workers are; where forking is not the custom (anything but Linux) the caller's process does the work.
+def read_listing(listing: FolderListing, read: Callable[[Path], T], num_files: int, doing: str) -> Iterator[Chunk[T]]:
+    """Read all files of a listing, ``num_files`` per chunk; errors are recorded in the chunk, never raised.
 
     Args:
         listing: Files to read.
         read: Called with the path of each.
-        num_files: Files a chunk.
+        num_files: Files per chunk.
         doing: What is done to them, for the progress on a terminal.
     """
     count = len(listing.files)
-    forked = count >= _WORTH_PROCESSES and can_fork()
-    processes = min(16, len(os.sched_getaffinity(0))) if forked else 0
-    chunks = in_chunks(_Files(listing, read), num_files, processes)
-    is_long = count > _WORTH_PROGRESS
-    yield from tracked(chunks, -(-count // num_files), f"{doing} {count:,} images") if is_long else chunks
+    processes = _MOST_PROCESSES if count >= _WORTH_PROCESSES else 0
+    shown = f"{doing} {count:,} images" if count > _WORTH_PROGRESS else None
+    yield from in_chunks(partial(_read_files, listing, read), count, num_files, processes, shown)
 
 
-def in_chunks(items: Dataset[C], size: int, processes: int) -> Iterator[C]:
-    """Yield what a data set returns for its indices, so many at a time, in order.
+def in_chunks(
+    work: Callable[[range], Chunk[T]], count: int, size: int, processes: int, doing: str | None
+) -> Iterator[Chunk[T]]:
+    """Yield what ``work`` returns for each ``size`` of the numbers below ``count``, in order.
+
+    Thousands of small files are bound by Python itself, so processes help and threads do not. They are forked, as
+    loader workers are; on systems other than Linux the caller's process does the work.
 
     Args:
-        items: Returns one chunk for a list of indices.
-        size: Indices a chunk.
-        processes: Forked processes that do the work; 0 for the caller's own.
+        work: Called with consecutive numbers.
+        count: How many numbers there are.
+        size: Numbers per chunk.
+        processes: The most processes to fork, at most one per core; 0 for the caller's own.
+        doing: Shown with the progress on a terminal; None shows nothing.
     """
-    yield from DataLoader(
-        items,
-        batch_size=size,
-        collate_fn=_as_is,
-        num_workers=processes,
-        multiprocessing_context="fork" if processes else None,
+    workers = min(processes, len(os.sched_getaffinity(0))) if processes and _can_fork() else 0
+    chunks = DataLoader(
+        _Chunks(work, count, size),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="fork" if workers else None,
         worker_init_fn=_end_with_parent,
-        generator=torch.Generator(),  # or a run that decodes would draw otherwise than one that finds the cache
+        generator=torch.Generator(),  # the global one must not depend on whether the cache was there
     )
+    yield from chunks if doing is None else tracked(chunks, len(chunks), doing)
 
 
 def _decode(path: Path, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
     return decode_file(path, image_shape, resize)
 
 
-def can_fork() -> bool:
-    """Return whether this process may fork others to do its work."""
+def _can_fork() -> bool:
     # A daemonic process, such as a loader worker, may not have children.
     return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 
 def _end_with_parent(_: int) -> None:
-    """Let a worker end when its parent is killed: blocked in handing on what it read, it would wait for ever."""
+    """End a worker when its parent is killed: otherwise it waits forever to hand over its chunk."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -118,29 +109,26 @@ def _end_with_parent(_: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _as_is(chunk: Any) -> Any:
-    return chunk
-
-
-class _Files(Dataset[Chunk[T]]):
-    def __init__(self, listing: FolderListing, read: Callable[[Path], T]) -> None:
-        self.listing, self.read = listing, read
+class _Chunks(Dataset[Chunk[T]]):
+    def __init__(self, work: Callable[[range], Chunk[T]], count: int, size: int) -> None:
+        self.work, self.count, self.size = work, count, size
 
     def __len__(self) -> int:
-        return len(self.listing.files)
+        return -(-self.count // self.size)
 
     def __getitem__(self, index: int) -> Chunk[T]:
-        return self.__getitems__([index])
+        return self.work(range(self.count)[index * self.size : (index + 1) * self.size])
 
-    def __getitems__(self, indices: Sequence[int]) -> Chunk[T]:
-        chunk: Chunk[T] = Chunk([], [], [])
-        for index in indices:
-            name = self.listing.files[index].name
-            try:
-                chunk.values.append(self.read(self.listing.root / name))
-            except Exception as error:  # Pillow's plugins raise SyntaxError, struct.error and more for broken files
-                reason = str(error).replace(str(self.listing.root / name), name)
-                chunk.skipped.append((name, f"{type(error).__name__}: {reason}"))
-            else:
-                chunk.names.append(name)
-        return chunk
+
+def _read_files(listing: FolderListing, read: Callable[[Path], T], indices: range) -> Chunk[T]:
+    chunk: Chunk[T] = Chunk()
+    for index in indices:
+        name = listing.files[index].name
+        try:
+            chunk.values.append(read(listing.root / name))
+        except Exception as error:  # Pillow's plugins raise SyntaxError, struct.error and more for broken files
+            reason = str(error).replace(str(listing.root / name), name)
+            chunk.skipped.append((name, f"{type(error).__name__}: {reason}"))
+        else:
+            chunk.names.append(name)
+    return chunk

@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from glow_app.data.bulk import decode_listing
+from glow_app.data.bulk import Chunk, decode_listing
 from glow_app.data.listing import FolderListing
 from glow_app.data.request import Resize
 
@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 
 CACHE_VERSION = 1
 _Shape = tuple[int, int, int]
-_Images = Sequence[np.ndarray] | np.ndarray
+_Read = Callable[..., Iterable[Chunk[np.ndarray]]]
 
 
 @dataclass(frozen=True)
 class DecodedFolder:
-    """A folder's images at one shape.
+    """Images of one shape.
 
     ``images`` is uint8 (N, C, H, W), a memory map when it comes from the cache; ``names`` the N relative file names;
     ``skipped`` pairs of file and reason for what could not be read.
@@ -40,9 +40,9 @@ class DecodedFolder:
     skipped: tuple[tuple[str, str], ...]
 
 
-def default_cache_dir() -> Path:
-    """Return ``$GLOW_CACHE``, or ``~/.cache/glow/folders``."""
-    return Path(os.environ.get("GLOW_CACHE") or "~/.cache/glow/folders").expanduser()
+def cache_folder(cache_dir: Path | None) -> Path:
+    """Return where caches lie: ``cache_dir``, or else ``$GLOW_CACHE`` or ``~/.cache/glow/folders``."""
+    return Path(cache_dir or os.environ.get("GLOW_CACHE") or "~/.cache/glow/folders").expanduser()
 
 
 def decoded_folder(
@@ -50,32 +50,24 @@ def decoded_folder(
 ) -> DecodedFolder:
     """Return a folder's decoded images from the cache, decoding them first where needed.
 
-    An entry is ``<cache_dir>/<key>/images.npy`` beside ``manifest.json``. It is built in a directory of its own and
-    renamed, so that a reader never sees half an entry, and two builders do not disturb each other. A damaged entry
-    is built anew. Where the cache cannot be written, the images stay in memory, with a warning.
-
     Args:
         listing: Files of the folder.
         image_shape: Wanted (C, H, W).
         resize: As for :func:`~glow_app.data.resizing.resize_image`.
-        cache_dir: Where the entries lie; :func:`default_cache_dir` when None.
+        cache_dir: As for :func:`cache_folder`.
     Raises:
-        ValueError: If not one of the files can be read.
+        ValueError: If none of the files can be read.
     """
-    cache_dir = default_cache_dir() if cache_dir is None else cache_dir.expanduser()
-    entry = cache_dir / cache_key(listing, image_shape, resize)
-    found = read_entry(entry, image_shape)
-    if found is None:
-        try:
-            found = build_entry(entry, image_shape, lambda path: _fill(path, listing, image_shape, resize))
-        except OSError as error:  # decoding reports its own errors: this one is about the cache
-            warnings.warn(
-                f"cannot write the image cache ({error}); decoding in memory, for this process only; "
-                "set data.cache_dir",
-                stacklevel=2,
-            )
-            found = _decode_in_memory(listing, image_shape, resize)
-    if found.skipped:  # told of the cache as well: a file that is broken stays broken
+    entry = cache_folder(cache_dir) / cache_key(listing, image_shape, resize)
+    facts = {
+        "version": CACHE_VERSION,
+        "root": str(listing.root.resolve()),
+        "image_shape": list(image_shape),
+        "resize": resize,
+        "class_names": list(listing.class_names),
+    }
+    found = kept_images(entry, image_shape, len(listing.files), facts, _decoded, listing, image_shape, resize)
+    if found.skipped:  # also from the cache: a broken file stays broken
         warnings.warn(_skipped_message(listing, found.skipped), stacklevel=2)
     return found
 
@@ -88,13 +80,39 @@ def cache_key(listing: FolderListing, image_shape: _Shape, resize: Resize) -> st
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def read_entry(entry: Path, image_shape: _Shape) -> DecodedFolder | None:
-    """Return what an entry of the cache holds; None if it is not there or damaged.
+def kept_images(
+    entry: Path, image_shape: _Shape, most: int, facts: Mapping[str, object], read: _Read, *arguments: object
+) -> DecodedFolder:
+    """Return the images of an entry of the cache, building it first where it is missing or damaged.
+
+    An entry is ``images.npy`` beside ``manifest.json``. It is built in a directory of its own and renamed, so that a
+    reader never sees half an entry, and two builders do not disturb each other. Where the cache cannot be written,
+    the images stay in memory, with a warning.
 
     Args:
         entry: Its directory.
-        image_shape: Of the images.
+        image_shape: (C, H, W) of each image.
+        most: An upper bound of the number of images.
+        facts: What else the manifest says.
+        read: Yields the images of a new entry in chunks.
+        arguments: For ``read``; hashable.
     """
+    found = read_entry(entry, image_shape)
+    if found is not None:
+        return found
+    try:
+        return _build_entry(entry, image_shape, most, facts, read(*arguments))
+    except OSError as error:  # decoding reports its own errors: this one is about the cache
+        warnings.warn(
+            f"cannot write the image cache ({error}); the images stay in memory, for this process only; "
+            "set data.cache_dir",
+            stacklevel=3,
+        )
+        return _in_memory(read, *arguments)
+
+
+def read_entry(entry: Path, image_shape: _Shape) -> DecodedFolder | None:
+    """Return the images (C, H, W) of an entry of the cache; None if it is missing or damaged."""
     if not entry.exists():
         return None
     try:
@@ -111,23 +129,16 @@ def read_entry(entry: Path, image_shape: _Shape) -> DecodedFolder | None:
     return DecodedFolder(images, names, skipped)
 
 
-def build_entry(entry: Path, image_shape: _Shape, fill: Callable[[Path], dict[str, object]]) -> DecodedFolder:
-    """Build an entry in a directory of its own, rename it to its place and return what it holds.
-
-    Args:
-        entry: Its directory.
-        image_shape: Of the images.
-        fill: Called with the path of the array to write; returns the manifest, with at least "count", "files" and
-            "skipped".
-    Raises:
-        OSError: If the cache cannot be written.
-    """
+def _build_entry(
+    entry: Path, image_shape: _Shape, most: int, facts: Mapping[str, object], chunks: Iterable[Chunk[np.ndarray]]
+) -> DecodedFolder:
     entry.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile: its directories are closed to others, which would follow the entry into a shared cache.
     building = entry.parent / f".building-{uuid.uuid4().hex}"
     building.mkdir()
     try:
-        manifest = fill(building / "images.npy")
+        names, skipped = _write_images(building / "images.npy", image_shape, most, chunks)
+        manifest = {**facts, "count": len(names), "files": names, "skipped": skipped}
         (building / "manifest.json").write_text(json.dumps(manifest), "utf-8")
         _publish(building, entry, image_shape)
     finally:
@@ -138,48 +149,24 @@ def build_entry(entry: Path, image_shape: _Shape, fill: Callable[[Path], dict[st
     return built
 
 
-def write_array(path: Path, image_shape: _Shape, most: int, chunks: Iterable[_Images]) -> None:
-    """Write images as an array of NumPy while they come, chunk after chunk.
-
-    Args:
-        path: Of the file.
-        image_shape: Of each image.
-        most: How many there are at most.
-        chunks: uint8 images, one chunk at a time.
-    """
-    count = 0
+def _write_images(
+    path: Path, image_shape: _Shape, most: int, chunks: Iterable[Chunk[np.ndarray]]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Write images as an array of NumPy while they come; return the names and what was skipped."""
+    names: list[str] = []
+    skipped: list[tuple[str, str]] = []
     with open(path, "wb") as file:
         start = _write_header(file, most, image_shape)
         for chunk in chunks:
-            file.writelines(image.tobytes() for image in chunk)
-            count += len(chunk)
+            file.writelines(image.tobytes() for image in chunk.values)
+            names += chunk.names
+            skipped += chunk.skipped
         file.seek(0)
         # NumPy pads the header so that the first axis may change without moving the data.
-        if _write_header(file, count, image_shape) != start:
+        if _write_header(file, len(names), image_shape) != start:
             raise OSError(f"the header of {path} changed its length")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _fill(path: Path, listing: FolderListing, image_shape: _Shape, resize: Resize) -> dict[str, object]:
-    names, skipped = _write_images(path, listing, image_shape, resize)
-    _require_images(listing, names, skipped)
-    return _manifest(listing, names, skipped, image_shape, resize)
-
-
-def _write_images(
-    path: Path, listing: FolderListing, image_shape: _Shape, resize: Resize
-) -> tuple[list[str], list[tuple[str, str]]]:
-    names: list[str] = []
-    skipped: list[tuple[str, str]] = []
-
-    def read() -> Iterator[list[np.ndarray]]:
-        for chunk in decode_listing(listing, image_shape, resize):
-            names.extend(chunk.names)
-            skipped.extend(chunk.skipped)
-            yield chunk.values
-
-    write_array(path, image_shape, len(listing.files), read())
     return names, skipped
 
 
@@ -187,26 +174,6 @@ def _write_header(file: BinaryIO, count: int, image_shape: _Shape) -> int:
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, *image_shape)}
     np.lib.format.write_array_header_1_0(file, header)
     return file.tell()
-
-
-def _manifest(
-    listing: FolderListing,
-    names: list[str],
-    skipped: list[tuple[str, str]],
-    image_shape: _Shape,
-    resize: Resize,
-) -> dict[str, object]:
-    return {
-        "version": CACHE_VERSION,
-        "root": str(listing.root.resolve()),
-        "image_shape": list(image_shape),
-        "resize": resize,
-        "count": len(names),
-        "files": names,
-        "labels": listing.labels(names),
-        "class_names": list(listing.class_names),
-        "skipped": skipped,
-    }
 
 
 def _publish(building: Path, entry: Path, image_shape: _Shape) -> None:
@@ -225,19 +192,21 @@ def _publish(building: Path, entry: Path, image_shape: _Shape) -> None:
         shutil.rmtree(damaged, ignore_errors=True)
 
 
-# Several splits ask for the same folder; the listing's sizes and times make a changed folder a new key.
+# Several splits ask for the same images; a changed folder has another listing.
 @lru_cache(maxsize=4)
-def _decode_in_memory(listing: FolderListing, image_shape: _Shape, resize: Resize) -> DecodedFolder:
-    chunks = list(decode_listing(listing, image_shape, resize))
+def _in_memory(read: _Read, *arguments: object) -> DecodedFolder:
+    chunks = list(read(*arguments))
     images = [image for chunk in chunks for image in chunk.values]
-    names = [name for chunk in chunks for name in chunk.names]
-    skipped = [pair for chunk in chunks for pair in chunk.skipped]
-    _require_images(listing, names, skipped)
-    return DecodedFolder(np.stack(images), tuple(names), tuple(skipped))
+    names = tuple(name for chunk in chunks for name in chunk.names)
+    return DecodedFolder(np.stack(images), names, tuple(pair for chunk in chunks for pair in chunk.skipped))
 
 
-def _require_images(listing: FolderListing, names: list[str], skipped: list[tuple[str, str]]) -> None:
-    if not names:
+def _decoded(listing: FolderListing, image_shape: _Shape, resize: Resize) -> Iterator[Chunk[np.ndarray]]:
+    skipped: list[tuple[str, str]] = []
+    for chunk in decode_listing(listing, image_shape, resize):
+        skipped += chunk.skipped
+        yield chunk
+    if len(skipped) == len(listing.files):
         raise ValueError(f"no readable image: {_skipped_message(listing, skipped)}")
 
 

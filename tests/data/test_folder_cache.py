@@ -59,7 +59,6 @@ def test_entry_holds_images_and_manifest(root: Path, tmp_path: Path) -> None:
     assert images[:, 0, 0, 0].tolist() == list(range(12))
     manifest = json.loads((entry / "manifest.json").read_text())
     assert manifest["files"] == [f"{value:03d}.png" for value in range(12)]
-    assert manifest["labels"] == [0] * 12
     assert (manifest["count"], manifest["image_shape"], manifest["resize"]) == (12, [3, 4, 6], "crop")
 
 

@@ -4,10 +4,9 @@ import csv
 import re
 from pathlib import Path
 
-from PIL import Image
-
 from glow_app.data.faces.face import REAL_NAMES, YES_NO_NAMES, draw_face
-from glow_app.data.faces.rendered import face_chunks, face_name
+from glow_app.data.faces.rendered import face_chunks
+from glow_app.data.resizing import array_to_image
 from glow_app.files import atomic_folder
 
 __all__ = ["TABLE_NAME", "write_faces"]
@@ -32,23 +31,20 @@ def write_faces(folder: Path, seed: int, count: int, side: int, overwrite: bool 
     present = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set()
     names = {TABLE_NAME, *(name for name in present if re.fullmatch(r"\d{6,}\.png", name))}
     with atomic_folder(folder, names, _is_ours, overwrite) as beside:
-        index = 0
+        written: list[str] = []
         for chunk in face_chunks(seed, 0, count, side):
-            for image in chunk:
-                Image.fromarray(image.transpose(1, 2, 0)).save(beside / face_name(index))
-                index += 1
+            for name, image in zip(chunk.names, chunk.values, strict=True):
+                array_to_image(image).save(beside / name)
+            written += chunk.names
         with (beside / TABLE_NAME).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(_HEADER)
-            writer.writerows(_line(seed, index) for index in range(count))
+            writer.writerows([name, *_values(seed, index)] for index, name in enumerate(written))
 
 
-def _line(seed: int, index: int) -> list[str]:
-    values = draw_face(seed, index).attributes()
-    return [
-        face_name(index),
-        *(f"{values[name]:g}" if name in YES_NO_NAMES else f"{values[name]:.4f}" for name in values),
-    ]
+def _values(seed: int, index: int) -> list[str]:
+    values = draw_face(seed, index).attributes().items()
+    return [f"{value:g}" if name in YES_NO_NAMES else f"{value:.4f}" for name, value in values]
 
 
 def _is_ours(folder: Path) -> bool:

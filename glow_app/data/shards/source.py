@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from glow_app.data.base import ImageSet
-from glow_app.data.cache import default_cache_dir
+from glow_app.data.cache import cache_folder
 from glow_app.data.request import Split, SplitRequest
 from glow_app.data.sharded_images import OPEN_SHARDS, Shard, ShardedImages, ShardError
 from glow_app.data.shards.cache import ShardCache
@@ -137,7 +137,7 @@ def _warn_of_sizes(manifest: Manifest, request: SplitRequest, largest: int, are_
 
 def shard_cache(request: SplitRequest) -> ShardCache:
     """Return where a request keeps shards that are not local."""
-    return ShardCache((request.cache_dir or default_cache_dir()).expanduser() / "shards", round(1e9 * request.cache_gb))
+    return ShardCache(cache_folder(request.cache_dir) / "shards", round(1e9 * request.cache_gb))
 
 
 def _index_path(root: str, entry: SplitEntry, cache: ShardCache) -> Path:
