@@ -5,7 +5,6 @@ import torch
 
 from glow_app.data.base import ImageSet
 from glow_app.data.request import SplitRequest
-from glow_app.data.resizing import convert_array
 from glow_app.data.splits import choose
 
 
@@ -27,7 +26,4 @@ def load_digits_split(request: SplitRequest) -> ImageSet:
     digits = load_digits()
     images = (np.minimum(digits.images, 15) * 17).astype(np.uint8)[:, None]
     labels = torch.from_numpy(digits.target.astype(np.int64))
-    chosen = choose(ImageSet(images, labels, [str(name) for name in digits.target_names]), request)
-    return ImageSet(
-        convert_array(chosen.images, request.image_shape, request.resize), chosen.labels, chosen.class_names
-    )
+    return choose(ImageSet(images, labels, [str(name) for name in digits.target_names]), request)

@@ -17,18 +17,18 @@ from glow_app.data.shards.source import load_shards
 from glow_app.files import HUB
 
 
-def _load_by_torchvision(function: str, request: SplitRequest) -> ImageSet:
+def _load_by_torchvision(name: str, request: SplitRequest) -> ImageSet:
     # Late: serving needs no torchvision, and its image has none.
-    from glow_app.data import torchvision_sets
+    from glow_app.data.torchvision_sets import load_torchvision
 
-    return cast(ImageSet, getattr(torchvision_sets, function)(request))
+    return load_torchvision(name, request)
 
 
 SOURCES: dict[str, Callable[[SplitRequest], ImageSet]] = {
     "digits": load_digits_split,
-    "fashion_mnist": partial(_load_by_torchvision, "load_fashion_mnist"),
-    "mnist": partial(_load_by_torchvision, "load_mnist"),
-    "cifar10": partial(_load_by_torchvision, "load_cifar10"),
+    "fashion_mnist": partial(_load_by_torchvision, "fashion_mnist"),
+    "mnist": partial(_load_by_torchvision, "mnist"),
+    "cifar10": partial(_load_by_torchvision, "cifar10"),
     "folder": load_folder,
     "shards": load_shards,
     "faces": load_faces,

@@ -6,6 +6,7 @@ import numpy as np
 
 from glow_app.data.base import ImageSet
 from glow_app.data.request import Split, SplitRequest
+from glow_app.data.resizing import convert_array
 
 
 def split_indices(
@@ -20,7 +21,8 @@ def split_indices(
 ) -> np.ndarray:
     """Return the positions of one split: a seeded permutation of ``range(count)``, cut in three.
 
-    Only positions decide, never content. The three splits are disjoint and cover everything.
+    Only positions decide, never content. The three splits are disjoint and cover everything. An official split is
+    returned whole, permuted as well, so that a limit keeps a mixture of classes.
 
     Args:
         count: Number of examples to divide.
@@ -29,12 +31,15 @@ def split_indices(
         validation_fraction: Share held out for validation.
         test_fraction: Share held out for the test.
         noun: What the examples are called in messages.
-        official: Splits that come from elsewhere, so that nothing is held out for them.
+        official: Splits with examples of their own, so that nothing is held out for them.
     Shape:
         int64 (n,), in permuted order.
     Raises:
         ValueError: If a part that should have examples would have none.
     """
+    order = np.random.default_rng(seed).permutation(count)
+    if split != "train" and split in official:
+        return order
     asked = {"validation": validation_fraction, "test": test_fraction}
     fractions = {name: 0.0 if name in official else fraction for name, fraction in asked.items()}
     sizes = {name: round(count * fraction) for name, fraction in fractions.items()}
@@ -45,19 +50,12 @@ def split_indices(
         if size < 1 and (name == "train" or fractions[name]):
             held_out = " and ".join(f"{name}_fraction {fraction:g}" for name, fraction in fractions.items())
             raise ValueError(f"{count} {noun} are too few: {held_out} leave none for {name}; add {noun} or change them")
-    order = np.random.default_rng(seed).permutation(count)
     test, validation, train = np.split(order, [sizes["test"], sizes["test"] + sizes["validation"]])
     return {"train": train, "validation": validation, "test": test}[split]
 
 
 def requested_rows(count: int, request: SplitRequest, official: Container[str] = ()) -> np.ndarray:
-    """Return the positions of the requested split of a training pool, without the limit.
-
-    Args:
-        count: Images of the pool.
-        request: Which split, with which seed and fractions.
-        official: Splits whose images stand elsewhere, so that none are held out for them here.
-    """
+    """Return the positions of the requested split, without the limit; arguments as for :func:`split_indices`."""
     return split_indices(
         count,
         request.split,
@@ -69,10 +67,15 @@ def requested_rows(count: int, request: SplitRequest, official: Container[str] =
 
 
 def choose(pool: ImageSet, request: SplitRequest, official: Container[str] = ()) -> ImageSet:
-    """Cut the requested split out of a training pool and apply the limit; arguments as :func:`requested_rows`."""
-    return pool.subset(requested_rows(len(pool), request, official)[: request.limit])
+    """Return the requested split of a pool at the requested shape, up to the limit.
 
-
-def shuffled(pool: ImageSet, request: SplitRequest) -> ImageSet:
-    """Return an official split whole, in seeded order, so that a limit keeps a mixture of classes."""
-    return pool.subset(np.random.default_rng(request.seed).permutation(len(pool))[: request.limit])
+    Args:
+        pool: Images of the split itself if it is official, otherwise those for training.
+        request: What to return.
+        official: As for :func:`split_indices`.
+    """
+    chosen = pool.subset(requested_rows(len(pool), request, official)[: request.limit])
+    if chosen.image_shape == request.image_shape:
+        return chosen
+    images = convert_array(chosen.images, request.image_shape, request.resize)
+    return ImageSet(images, chosen.labels, chosen.class_names)

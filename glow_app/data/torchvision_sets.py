@@ -1,7 +1,6 @@
 """MNIST, Fashion-MNIST and CIFAR-10, in the files that torchvision uses."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,7 @@ from torchvision import datasets
 from glow_app.data.base import ImageSet
 from glow_app.data.idx import find_idx, read_idx_pair
 from glow_app.data.request import SplitRequest
-from glow_app.data.resizing import convert_array
-from glow_app.data.splits import choose, shuffled
+from glow_app.data.splits import choose
 
 # Where Debian's package dataset-fashion-mnist installs the original files.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -23,66 +21,41 @@ def default_root() -> Path:
     return Path(os.environ.get("GLOW_DATA") or "~/.cache/glow/datasets").expanduser()
 
 
-def load_mnist(request: SplitRequest) -> ImageSet:
-    """Load one split of MNIST (28x28 grey); arguments and errors as for :func:`load_fashion_mnist`."""
-    return _official(request, lambda train: _idx_pool(request, datasets.MNIST, train, _folders(request, "MNIST")))
+def load_torchvision(name: str, request: SplitRequest) -> ImageSet:
+    """Load one split of MNIST or Fashion-MNIST (28x28 grey), or of CIFAR-10 (32x32 RGB).
 
-
-def load_fashion_mnist(request: SplitRequest) -> ImageSet:
-    """Load one split of Fashion-MNIST (28x28 grey).
-
-    Looked for in the root itself, in torchvision's ``FashionMNIST/raw`` below it, and when no root is given in the
-    folder of Debian's package ``dataset-fashion-mnist``.
+    The official test files are the test split; validation is cut from the training files. Files of the MNIST family
+    are looked for in the root itself, in torchvision's folder ``raw`` below it, and those of Fashion-MNIST without a
+    root also in the folder of Debian's package ``dataset-fashion-mnist``. CIFAR-10 is read from
+    ``cifar-10-batches-py``, with the checksums that torchvision verifies.
 
     Args:
+        name: "mnist", "fashion_mnist" or "cifar10".
         request: What to load.
     Raises:
-        FileNotFoundError: If the files are not there and are not to be, or cannot be, downloaded.
+        FileNotFoundError: If the files are missing and not to be, or cannot be, downloaded.
         ValueError: If a file is damaged.
     """
-    folders = _folders(request, "FashionMNIST")
-    if request.root is None:
-        folders.append(DEBIAN_FASHION_MNIST)
-    return _official(request, lambda train: _idx_pool(request, datasets.FashionMNIST, train, folders))
+    is_training = request.split != "test"
+    pool = _cifar_pool(request, is_training) if name == "cifar10" else _idx_pool(name, request, is_training)
+    return choose(pool, request, ("test",))
 
 
-def load_cifar10(request: SplitRequest) -> ImageSet:
-    """Load one split of CIFAR-10 (32x32 RGB) from ``cifar-10-batches-py``, whose checksums torchvision verifies.
-
-    Args:
-        request: What to load.
-    Raises:
-        FileNotFoundError: If the files are not there and are not to be, or cannot be, downloaded.
-        ValueError: If a file is damaged.
-    """
-    return _official(request, lambda train: _cifar_pool(request, train))
-
-
-def _official(request: SplitRequest, load: Callable[[bool], ImageSet]) -> ImageSet:
-    """The official test files are the test split; validation is cut from the training files."""
-    test = request.split == "test"
-    chosen = shuffled(load(False), request) if test else choose(load(True), request, ("test",))
-    if chosen.image_shape == request.image_shape:
-        return chosen
-    images = convert_array(chosen.images, request.image_shape, request.resize)
-    return ImageSet(images, chosen.labels, chosen.class_names)
-
-
-def _folders(request: SplitRequest, name: str) -> list[Path]:
+def _idx_pool(name: str, request: SplitRequest, train: bool) -> ImageSet:
+    dataset = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[name]
     root = request.root or default_root()
-    return [root, root / "raw", root / name / "raw"]
-
-
-def _idx_pool(request: SplitRequest, dataset: type[datasets.MNIST], train: bool, folders: list[Path]) -> ImageSet:
+    folders = [root, root / "raw", root / dataset.__name__ / "raw"]
+    if dataset is datasets.FashionMNIST and request.root is None:
+        folders.append(DEBIAN_FASHION_MNIST)
     prefix = "train" if train else "t10k"
     pair = _find_pair(folders, prefix)
     if pair is None and request.download:
-        _download(dataset, request.root or default_root())
+        _download(dataset, root)
         pair = _find_pair(folders, prefix)
     if pair is None:
         raise _missing(f"{prefix}-images-idx3-ubyte", dataset, folders)
     pixels, labels = read_idx_pair(*pair)
-    return ImageSet(pixels.numpy()[:, None], labels, [name.split(" - ")[0] for name in dataset.classes])
+    return ImageSet(pixels[:, None], torch.from_numpy(labels), [name.split(" - ")[0] for name in dataset.classes])
 
 
 def _find_pair(folders: list[Path], prefix: str) -> tuple[Path, Path] | None:

@@ -80,9 +80,8 @@ def _num_images(data: ImageDataModule) -> int | None:
     source, root = data.hparams["source"], data.hparams["root"]
     try:
         if source == "folder" and root is not None:
-            listing = list_images(Path(root).expanduser())
-            parts = split_layout(listing)
-            return _to_train(data, len(parts.get("train", listing).files), parts)
+            parts = split_layout(list_images(Path(root).expanduser()))
+            return _to_train(data, len(parts["train"].files), parts)
         if source == "faces":
             return _to_train(data, data.hparams["count"] or USUAL_COUNT)
         return data.num_images("train")

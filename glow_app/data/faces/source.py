@@ -5,7 +5,6 @@ import torch
 from glow_app.data.base import ImageSet
 from glow_app.data.faces.rendered import rendered_faces
 from glow_app.data.request import SplitRequest
-from glow_app.data.resizing import convert_array
 from glow_app.data.splits import choose
 
 USUAL_COUNT = 10_000
@@ -29,7 +28,4 @@ def load_faces(request: SplitRequest) -> ImageSet:
     count = request.count or USUAL_COUNT
     images = rendered_faces(SEED, count, side, request.cache_dir)
     pool = ImageSet(images, torch.zeros(len(images), dtype=torch.int64))
-    chosen = choose(pool.subset(range(count)), request)
-    if request.image_shape == pool.image_shape:
-        return chosen
-    return ImageSet(convert_array(chosen.images, request.image_shape, request.resize), chosen.labels)
+    return choose(pool.subset(range(count)), request)

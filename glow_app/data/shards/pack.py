@@ -16,7 +16,7 @@ import numpy as np
 
 from glow_app.data.bulk import read_listing
 from glow_app.data.decoding import decode_file, readable_formats
-from glow_app.data.folder import split_layout
+from glow_app.data.folder import all_class_names, split_layout
 from glow_app.data.listing import FolderListing, list_images
 from glow_app.data.request import Resize, Split, check_cut
 from glow_app.data.resizing import array_to_image
@@ -89,9 +89,8 @@ def pack_folder(root: Path, output: Path, packing: Packing) -> Report:
     """
     if output.exists():
         raise FileExistsError(f"{output} exists already; choose another --output or remove it")
-    listing = list_images(root)
-    parts = split_layout(listing) or {"train": listing}
-    class_names = tuple(sorted({name for part in parts.values() for name in part.class_names}))
+    parts = split_layout(list_images(root))
+    class_names = all_class_names(parts)
     output.parent.mkdir(parents=True, exist_ok=True)
     building = output.with_name(f".{output.name}-{uuid.uuid4().hex}")
     building.mkdir()
@@ -138,23 +137,18 @@ def _cut(parts: dict[Split, FolderListing], packing: Packing) -> Iterator[tuple[
     """Yield what belongs to each split, in seeded order."""
     fractions = {"train": 1.0, "validation": packing.validation_fraction, "test": packing.test_fraction}
     for split in get_args(Split):
-        if split in parts and split != "train":
-            files = parts[split].files
-            order = np.random.default_rng(packing.seed).permutation(len(files))
-        elif fractions[split]:
-            files = parts["train"].files
-            order = split_indices(
-                len(files),
-                split,
-                seed=packing.seed,
-                validation_fraction=packing.validation_fraction,
-                test_fraction=packing.test_fraction,
-                official=parts,
-            )
-        else:
+        if split not in parts and not fractions[split]:
             continue
-        root = parts.get(split, parts["train"]).root
-        yield split, FolderListing(root, tuple(files[index] for index in order))
+        part = parts.get(split, parts["train"])
+        order = split_indices(
+            len(part.files),
+            split,
+            seed=packing.seed,
+            validation_fraction=packing.validation_fraction,
+            test_fraction=packing.test_fraction,
+            official=parts,
+        )
+        yield split, FolderListing(part.root, tuple(part.files[index] for index in order))
 
 
 def _pack_split(
