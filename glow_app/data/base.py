@@ -4,6 +4,7 @@ import mmap
 import os
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -143,18 +144,11 @@ class ImageSet(BatchedSet[Batch]):
         if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap) and images.filename:
             whole = images.offset + images.nbytes == os.path.getsize(images.filename)
             if whole and images.flags.c_contiguous:
-                state["_storage"] = _MapReference(str(images.filename), images.offset, images.shape)
+                name, offset, shape = str(images.filename), images.offset, images.shape
+                state["_storage"] = partial(np.memmap, name, dtype=np.uint8, mode="r", offset=offset, shape=shape)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if isinstance(self._storage, _MapReference):
-            self._storage = self._storage.open()
-
-
-class _MapReference:
-    def __init__(self, filename: str, offset: int, shape: tuple[int, ...]) -> None:
-        self.filename, self.offset, self.shape = filename, offset, shape
-
-    def open(self) -> np.memmap:
-        return np.memmap(self.filename, dtype=np.uint8, mode="r", offset=self.offset, shape=self.shape)
+        if isinstance(self._storage, partial):
+            self._storage = self._storage()

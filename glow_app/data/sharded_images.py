@@ -1,18 +1,19 @@
 """Images that are read from shards when they are asked for."""
 
+import os
 import re
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from glow_app.data.decoding import decode_bytes
-from glow_app.data.records import RecordFile
 from glow_app.data.request import Resize
 
-__all__ = ["OPEN_SHARDS", "Shard", "ShardError", "ShardedImages", "UnreadableImage"]
+__all__ = ["OPEN_SHARDS", "RecordFile", "Shard", "ShardError", "ShardedImages", "UnreadableImage"]
 
 # Shards that a shuffled order is in at a time.
 OPEN_SHARDS = 8
@@ -29,11 +30,32 @@ class UnreadableImage(ValueError):
     """One image of a shard cannot be decoded."""
 
 
+class RecordFile:
+    """An open file of records, each read by its offset and length in bytes.
+
+    It stays readable when the file is removed, as a cache does that makes room.
+    """
+
+    _descriptor = -1
+
+    def __init__(self, path: Path, offsets: np.ndarray, lengths: np.ndarray) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self._offsets, self._lengths = offsets, lengths
+
+    def read(self, index: int) -> bytes:
+        """Return a record, cut short at the end of a torn file. Several processes may read at once."""
+        return os.pread(self._descriptor, int(self._lengths[index]), int(self._offsets[index]))
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
 class Shard(ABC):
     """A file of images.
 
     Attributes:
-        name: Where it is, for messages.
+        name: Its path or address.
         count: How many images it holds.
         remedy: What to do where it is damaged, for messages.
     """
@@ -44,11 +66,7 @@ class Shard(ABC):
 
     @abstractmethod
     def open(self) -> RecordFile:
-        """Return its records, each an image file, from a local disk.
-
-        Raises:
-            ShardError: If it cannot be had, or is not what it should be.
-        """
+        """Return its records, each an image file, from a local disk."""
 
 
 class ShardedImages:
@@ -104,9 +122,15 @@ class ShardedImages:
 
     def _records(self, shard: int) -> RecordFile:
         if shard not in self._open:
-            self._open[shard] = self.shards[shard].open()
+            try:
+                self._open[shard] = self.shards[shard].open()
+            except ShardError:
+                raise
+            except Exception as error:  # the file systems of fsspec share no narrower type
+                name = self.shards[shard].name
+                raise ShardError(f"shard {name} cannot be had: {type(error).__name__}: {error}") from error
             if len(self._open) > _MAX_OPEN:
-                self._open.popitem(last=False)[1].close()
+                self._open.popitem(last=False)
         self._open.move_to_end(shard)
         return self._open[shard]
 

@@ -10,7 +10,7 @@ from glow_app.data.request import SPLIT_NAMES, Split
 from glow_app.data.sharded_images import ShardError
 from glow_app.data.shards.manifest import MANIFEST, Manifest, SplitEntry
 from glow_app.data.shards.pack import split_entry
-from glow_app.data.shards.places import is_address, sha256_of
+from glow_app.data.shards.places import fault_of, is_address
 from glow_app.data.shards.source import read_manifest
 
 __all__ = ["damaged_files", "index_folder"]
@@ -43,7 +43,7 @@ def index_folder(folder: Path) -> Manifest:
         found.setdefault(_split_of(path.relative_to(folder)), []).append(path)
     if not found:
         raise ShardError(f"no tar files in {folder}; expected names such as train-000000.tar")
-    splits = {split: split_entry(split, folder, paths)[0] for split, paths in found.items()}
+    splits = {split: split_entry(split, folder, paths) for split, paths in found.items()}
     manifest = Manifest(splits, _class_names(folder, splits))
     manifest.write(folder)
     return manifest
@@ -62,12 +62,8 @@ def damaged_files(folder: str | Path) -> Iterator[str]:
         files = [(entry.index, None, entry.index_sha256), *((s.file, s.bytes, s.sha256) for s in entry.shards)]
         for name, num_bytes, digest in files:
             path = Path(folder) / name
-            if not path.exists():
-                yield f"{path} is missing"
-            elif num_bytes is not None and path.stat().st_size != num_bytes:
-                yield f"{path} has {path.stat().st_size} bytes and not {num_bytes}"
-            elif sha256_of(path) != digest:
-                yield f"{path} has another SHA-256 than it was written with"
+            if fault := fault_of(path, num_bytes, digest):
+                yield f"{path} {fault}"
 
 
 def _split_of(path: Path) -> Split:

@@ -5,7 +5,7 @@ import os
 import shutil
 import tarfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -20,7 +20,7 @@ from glow_app.data.folder import all_class_names, split_layout
 from glow_app.data.listing import FolderListing, list_images
 from glow_app.data.request import Resize, Split, check_cut
 from glow_app.data.resizing import array_to_image
-from glow_app.data.shards.manifest import INDEX, Manifest, ShardEntry, SplitEntry
+from glow_app.data.shards.manifest import Manifest, ShardEntry, SplitEntry
 from glow_app.data.shards.places import sha256_of
 from glow_app.data.shards.tar import index_tar
 from glow_app.data.splits import split_indices
@@ -110,27 +110,21 @@ def pack_folder(root: Path, output: Path, packing: Packing) -> Report:
     return report
 
 
-def split_entry(split: Split, folder: Path, shards: Iterable[Path]) -> tuple[SplitEntry, list[str]]:
-    """Write the index of a split's tar files into their folder; return its entry for the manifest, and the names.
+def split_entry(split: Split, folder: Path, shards: Sequence[Path]) -> SplitEntry:
+    """Write the index of a split's tar files into the folder of the manifest; return the split's entry for it.
 
-    Args:
-        split: Its name.
-        folder: Of the manifest.
-        shards: In order.
     Raises:
-        ShardError: If one cannot be read.
+        ShardError: If a tar file cannot be read.
     """
-    entries, indices, names = [], [], []
-    for path in shards:
-        index, found = index_tar(path)
-        name = path.relative_to(folder).as_posix()
-        entries.append(ShardEntry(name, len(index), path.stat().st_size, sha256_of(path)))
-        indices.append(index)
-        names += found
+    indices = [index_tar(path) for path in shards]
+    entries = tuple(
+        ShardEntry(path.relative_to(folder).as_posix(), len(index), path.stat().st_size, sha256_of(path))
+        for path, index in zip(shards, indices, strict=True)
+    )
     path = folder / f"{split}.index.npy"
     with atomic_file(path) as file:  # and not through a link of that name
-        np.save(file, np.concatenate(indices) if indices else np.empty(0, INDEX))
-    return SplitEntry(path.name, sha256_of(path), tuple(entries)), names
+        np.save(file, np.concatenate(indices))
+    return SplitEntry(path.name, sha256_of(path), entries)
 
 
 def _cut(parts: dict[Split, FolderListing], packing: Packing) -> Iterator[tuple[Split, FolderListing]]:
@@ -164,7 +158,7 @@ def _pack_split(
         first = "; ".join(f"{name} ({reason})" for name, reason in report.skipped[:3])
         raise ValueError(f"none of the {len(listing.files)} images for {split} in {listing.root} can be read: {first}")
     report.num_bytes += sum(path.stat().st_size for path in shards)
-    return split_entry(split, folder, shards)[0]
+    return split_entry(split, folder, shards)
 
 
 def _images(

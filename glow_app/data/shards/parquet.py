@@ -5,13 +5,13 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from glow_app.data.records import RecordFile
-from glow_app.data.sharded_images import Shard, ShardError
+from glow_app.data.sharded_images import RecordFile, Shard, ShardError
 from glow_app.data.shards.cache import ShardCache
 from glow_app.data.shards.places import is_address, open_address, patiently
 
@@ -46,15 +46,8 @@ class ParquetShard(Shard):
 
     def open(self) -> RecordFile:
         """Return its images."""
-        try:
-            return self.cache.use(f"{_version(self.name)} {self.column}", self._fetch, open_records)
-        except ShardError:
-            raise
-        except Exception as error:  # of the file system, of Parquet, of the disk
-            raise ShardError(f"shard {self.name} cannot be had: {type(error).__name__}: {error}") from error
-
-    def _fetch(self, path: Path) -> None:
-        write_records(self.name, self.column, path)
+        key = f"{_version(self.name)} {self.column}"
+        return self.cache.use(key, partial(write_records, self.name, self.column), open_records)
 
 
 class Table(NamedTuple):

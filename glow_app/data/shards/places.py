@@ -11,7 +11,19 @@ from urllib.parse import quote
 
 import fsspec
 
-__all__ = ["fetch", "is_address", "join", "open_address", "patiently", "read_text", "sha256_of"]
+from glow_app.data.sharded_images import ShardError
+
+__all__ = [
+    "fault_of",
+    "fetch",
+    "fetch_verified",
+    "is_address",
+    "join",
+    "open_address",
+    "patiently",
+    "read_text",
+    "sha256_of",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,6 +81,15 @@ def fetch(place: str, path: Path) -> None:
     system.get_file(inner, str(path))
 
 
+def fetch_verified(place: str, path: Path, sha256: str) -> None:
+    """Fetch a file and compare its digest; try twice, then raise ShardError."""
+    for _ in range(2):
+        fetch(place, path)
+        if sha256_of(path) == sha256:
+            return
+    raise ShardError(f"{place} is damaged: its SHA-256 is not that of the manifest; put a good copy there")
+
+
 @patiently
 def read_text(place: str) -> str:
     """Return what a text file anywhere holds."""
@@ -85,25 +106,33 @@ def open_address(place: str) -> Any:
     return system.open(inner, "rb")
 
 
-def _system(place: str) -> tuple[Any, str]:
-    protocol = place.partition("://")[0] if is_address(place) else "file"
-    if protocol not in _PROTOCOLS:
-        raise ValueError(f"{place} is not a supported address; expected one of {', '.join(_PROTOCOLS[:-2])}")
-    if not is_address(place):
-        return fsspec.filesystem("file"), place
-    return fsspec.url_to_fs(place, **_options(place))
-
-
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 digest of a local file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _options(place: str) -> dict[str, Any]:
-    if not place.startswith("http"):
-        return {}
-    from aiohttp import ClientTimeout
+def fault_of(path: Path, num_bytes: int | None = None, sha256: str | None = None) -> str | None:
+    """Return how a local file differs from its size and digest in the manifest; None if it does not."""
+    if not path.exists():
+        return "is missing"
+    if num_bytes is not None and (found := path.stat().st_size) != num_bytes:
+        return f"has {found} bytes and not {num_bytes}"
+    if sha256 is not None and sha256_of(path) != sha256:
+        return "has another SHA-256 than it was written with"
+    return None
 
-    # Else a file that takes more than five minutes would fail for ever, and a server that falls silent be waited for.
-    return {"client_kwargs": {"timeout": ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)}}
+
+def _system(place: str) -> tuple[Any, str]:
+    if not is_address(place):
+        return fsspec.filesystem("file"), place
+    if place.partition("://")[0] not in _PROTOCOLS:
+        raise ValueError(f"{place} is not a supported address; expected one of {', '.join(_PROTOCOLS[:-2])}")
+    options: dict[str, Any] = {}
+    if place.startswith("http"):
+        from aiohttp import ClientTimeout
+
+        # By default a download of over five minutes always fails, and a silent server is waited for forever.
+        timeout = ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
+        options = {"client_kwargs": {"timeout": timeout}}
+    return fsspec.url_to_fs(place, **options)

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from glow_app.data.request import Split, SplitRequest
 from glow_app.data.sharded_images import OPEN_SHARDS, Shard, ShardedImages, ShardError
 from glow_app.data.shards.cache import ShardCache
 from glow_app.data.shards.manifest import INDEX, MANIFEST, Manifest, SplitEntry
-from glow_app.data.shards.places import fetch, is_address, join, read_text, sha256_of
+from glow_app.data.shards.places import fault_of, fetch_verified, is_address, join, read_text
 from glow_app.data.shards.tar import TarShard, check_places
 from glow_app.data.splits import requested_rows
 
@@ -64,10 +65,10 @@ def load_shards(request: SplitRequest) -> ImageSet:
     shards: list[Shard] = []
     start = 0
     for shard in entry.shards:
-        found = TarShard(join(str(root), shard.file), shard, index_path, start, cache)
-        found.check_size()
-        check_places(index[start : start + shard.count], shard.bytes, found.name)
-        shards.append(found)
+        tar = TarShard(join(str(root), shard.file), shard, index_path, start, cache)
+        tar.check_size()
+        check_places(index[start : start + shard.count], shard.bytes, tar.name)
+        shards.append(tar)
         start += shard.count
     _warn_of_sizes(manifest, request, max(shard.bytes for shard in entry.shards), is_address(str(root)))
     images = ShardedImages(shards, request.image_shape, request.resize)
@@ -142,20 +143,10 @@ def shard_cache(request: SplitRequest) -> ShardCache:
 
 def _index_path(root: str, entry: SplitEntry, cache: ShardCache) -> Path:
     place = join(root, entry.index)
-    if not is_address(place):
-        path = Path(place)
-        if not path.exists() or sha256_of(path) != entry.index_sha256:
-            raise ShardError(f"index {path} is missing or damaged; pack the folder again, or run glow data index")
-        return path
-
-    def fetch_whole(path: Path) -> None:
-        fetch(place, path)
-        if sha256_of(path) != entry.index_sha256:
-            raise ShardError(f"index {place} is damaged: its SHA-256 is not that of the manifest")
-
-    indices = replace(cache, folder=cache.folder / "indices", max_bytes=sys.maxsize)
-    return indices.use(f"{place} {entry.index_sha256}", fetch_whole, _existing)
-
-
-def _existing(path: Path) -> Path:
-    return path.resolve(strict=True)
+    if is_address(place):
+        indices = replace(cache, folder=cache.folder / "indices", max_bytes=sys.maxsize)
+        fetch = partial(fetch_verified, place, sha256=entry.index_sha256)
+        return indices.use(f"{place} {entry.index_sha256}", fetch, partial(Path.resolve, strict=True))
+    if fault := fault_of(Path(place), sha256=entry.index_sha256):
+        raise ShardError(f"index {place} {fault}; pack the folder again, or run glow data index")
+    return Path(place)

@@ -4,16 +4,16 @@ import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from glow_app.data.decoding import readable_formats
-from glow_app.data.records import RecordFile
-from glow_app.data.sharded_images import Shard, ShardError
+from glow_app.data.sharded_images import RecordFile, Shard, ShardError
 from glow_app.data.shards.cache import ShardCache
 from glow_app.data.shards.manifest import INDEX, ShardEntry
-from glow_app.data.shards.places import fetch, is_address, sha256_of
+from glow_app.data.shards.places import fault_of, fetch_verified, is_address
 
 __all__ = ["TarShard", "check_places", "index_tar"]
 
@@ -27,11 +27,11 @@ class TarShard(Shard):
     """A tar file of images, of which the manifest knows where they lie.
 
     Args:
-        name: Where it is: a path or an address.
-        entry: What the manifest says of it.
+        name: Its path or address.
+        entry: Its entry in the manifest.
         index_path: The split's index, a local file.
-        start: Its first row in that.
-        cache: For those that are not local.
+        start: Its first row in the index.
+        cache: Keeps what is fetched from an address.
     """
 
     remedy = "put a good copy in its place; glow data verify finds all such shards"
@@ -50,9 +50,8 @@ class TarShard(Shard):
     def open(self) -> RecordFile:
         """Return its images."""
         try:
-            # Not when the shard is there: that this file has gone must not be taken for the shard's having gone.
             index = np.load(self.index_path, mmap_mode="r")[self.start : self.start + self.count]
-        except OSError as error:
+        except OSError as error:  # otherwise the cache would take it for a missing shard
             raise ShardError(f"index {self.index_path} has gone ({error}); begin the run again") from error
 
         def records(path: Path) -> RecordFile:
@@ -61,71 +60,38 @@ class TarShard(Shard):
                 raise FileNotFoundError(path)
             return RecordFile(path, index["offset"], index["length"])
 
-        try:
-            if not is_address(self.name):
-                return records(Path(self.name))
-            return self.cache.use(f"{self.name} {self.entry.sha256}", self._fetch, records)
-        except ShardError:
-            raise
-        except Exception as error:  # the file systems of fsspec share no narrower type
-            raise ShardError(f"shard {self.name} cannot be had: {type(error).__name__}: {error}") from error
+        if not is_address(self.name):
+            return records(Path(self.name))
+        fetch = partial(fetch_verified, self.name, sha256=self.entry.sha256)
+        return self.cache.use(f"{self.name} {self.entry.sha256}", fetch, records)
 
     def check_size(self) -> None:
-        """Compare a local file's size with the manifest's.
-
-        Raises:
-            ShardError: If they differ.
-        """
-        if is_address(self.name):
-            return
-        path = Path(self.name)
-        found = path.stat().st_size if path.exists() else None
-        if found != self.entry.bytes:
-            was = "is missing" if found is None else f"has {found} bytes and not {self.entry.bytes}"
-            raise ShardError(f"shard {self.name} {was}; put a good copy in its place, or pack the folder again")
-
-    def _fetch(self, path: Path) -> None:
-        for _ in range(2):
-            fetch(self.name, path)
-            if sha256_of(path) == self.entry.sha256:
-                return
-        raise ShardError(
-            f"shard {self.name} is damaged: its SHA-256 is not that of the manifest; put a good copy there"
-        )
+        """Raise ShardError if it is a local file of another size than in the manifest."""
+        fault = None if is_address(self.name) else fault_of(Path(self.name), self.entry.bytes)
+        if fault:
+            raise ShardError(f"shard {self.name} {fault}; put a good copy in its place, or pack the folder again")
 
 
-def index_tar(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Return where the images of a tar file lie, rows of :data:`INDEX`, and their names.
+def index_tar(path: Path) -> np.ndarray:
+    """Return where the images of a tar file without compression lie, as rows of :data:`INDEX`.
 
     A label comes from `KEY.cls`, or from `label` or `cls` in `KEY.json`; the rows of an image without one have -1.
 
-    Args:
-        path: A tar file, not compressed.
     Raises:
-        ShardError: If it is none, or holds no image.
+        ShardError: If it is no tar file, or holds no image.
     """
     rows: list[tuple[int, int, int]] = []
-    names: list[str] = []
+    keys: list[str] = []
     labels: dict[str, int] = {}
     try:
         with tarfile.open(path, "r:") as tar:
-            end = -1
-            for member in tar:
-                # Each would be kept, with a copy of all headers that hold for the archive.
-                tar.members.clear()  # type: ignore[attr-defined]
-                # Sizes below zero, also those that further headers hide, lead back to a member before.
-                if member.size < 0 or member.offset_data <= end:
-                    raise ShardError(f"{path}: the members do not follow one another; the file is damaged")
-                end = member.offset_data
-                if not member.isfile():
-                    continue
-                if len(member.name) > _LONGEST_NAME:  # one header may give it to every member
-                    raise ShardError(f"{path} has a name of {len(member.name):,} characters; the file is damaged")
-                key, _, suffix = member.name.rpartition("/")[2].partition(".")
-                key = f"{member.name.rpartition('/')[0]}/{key}"
+            for member in _members(tar, path):
+                folder, _, name = member.name.rpartition("/")
+                stem, _, suffix = name.partition(".")
+                key = f"{folder}/{stem}"
                 if f".{suffix.lower()}" in readable_formats():
                     rows.append((member.offset_data, member.size, -1))
-                    names.append(key)
+                    keys.append(key)
                 elif suffix in ("cls", "json"):
                     if member.size > _LONGEST_LABEL:  # also of a sparse one, of which next to nothing lies there
                         raise ShardError(
@@ -139,21 +105,31 @@ def index_tar(path: Path) -> tuple[np.ndarray, list[str]]:
         raise ShardError(f"{path} holds no image; expected members such as 0001.png or 0001.jpg")
     index = np.array(rows, dtype=INDEX)
     check_places(index, path.stat().st_size, str(path))
-    index["label"] = [labels.get(name, -1) for name in names]
-    return index, names
+    index["label"] = [labels.get(key, -1) for key in keys]
+    return index
+
+
+def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
+    """Yield the files of an archive that moves on with each of them, and keeps none."""
+    end = -1
+    for member in tar:
+        # Each would be kept, with a copy of all headers that hold for the archive.
+        tar.members.clear()  # type: ignore[attr-defined]
+        # Sizes below zero, also those that further headers hide, lead back to a member before.
+        if member.size < 0 or member.offset_data <= end:
+            raise ShardError(f"{path}: the members do not follow one another; the file is damaged")
+        end = member.offset_data
+        if not member.isfile():
+            continue
+        if len(member.name) > _LONGEST_NAME:  # one header may give it to every member
+            raise ShardError(f"{path} has a name of {len(member.name):,} characters; the file is damaged")
+        yield member
 
 
 def check_places(index: np.ndarray, num_bytes: int, name: str) -> None:
-    """Refuse rows of an index that lie outside their file.
-
-    Raises:
-        ShardError: If there are any.
-    """
+    """Raise ShardError if rows of an index lie outside their file of ``num_bytes``."""
     offset, length = index["offset"], index["length"]
-    if (
-        len(index)
-        and not ((offset >= 0) & (length >= 0) & (length <= num_bytes) & (offset <= num_bytes - length)).all()
-    ):
+    if not ((offset >= 0) & (length >= 0) & (length <= num_bytes) & (offset <= num_bytes - length)).all():
         raise ShardError(f"the index of {name} is damaged: an image lies outside its {num_bytes:,} bytes")
 
 
