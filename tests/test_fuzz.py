@@ -229,11 +229,11 @@ def attributes(folder: Path) -> tuple[Path, Read]:
 
 def picture(ending: str) -> Callable[[Path], tuple[Path, Read]]:
     def make(folder: Path) -> tuple[Path, Read]:
-        from glow_app.data.decoding import decode_file
+        from glow_app.data.decoding import decode_image
         from glow_app.pictures.images import read_png_text
 
         def read(path: Path) -> None:
-            decode_file(path, (3, 8, 8), "crop")
+            decode_image(path, (3, 8, 8), "crop")
             if ending == "png":
                 read_png_text(path)
 

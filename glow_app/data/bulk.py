@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from glow_app.data.decoding import decode_file
+from glow_app.data.decoding import decode_image
 from glow_app.data.listing import FolderListing
 from glow_app.data.request import Resize
 from glow_app.progress import tracked
@@ -43,7 +43,8 @@ def decode_listing(
 ) -> Iterator[Chunk[np.ndarray]]:
     """Decode all files of a listing to uint8 (C, H, W); errors as for :func:`read_listing`."""
     num_files = max(1, min(_CHUNK_FILES, _CHUNK_BYTES // int(np.prod(image_shape))))
-    yield from read_listing(listing, partial(_decode, image_shape=image_shape, resize=resize), num_files, "decoding")
+    decode = partial(decode_image, image_shape=image_shape, resize=resize)
+    yield from read_listing(listing, decode, num_files, "decoding")
 
 
 def read_listing(listing: FolderListing, read: Callable[[Path], T], num_files: int, doing: str) -> Iterator[Chunk[T]]:
@@ -86,10 +87,6 @@ def in_chunks(
         generator=torch.Generator(),  # the global one must not depend on whether the cache was there
     )
     yield from chunks if doing is None else tracked(chunks, len(chunks), doing)
-
-
-def _decode(path: Path, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
-    return decode_file(path, image_shape, resize)
 
 
 def _can_fork() -> bool:

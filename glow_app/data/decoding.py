@@ -32,11 +32,11 @@ def readable_formats() -> dict[str, str]:
     return {ext: name for ext, name in extensions.items() if name in _DECODED and name in Image.OPEN}
 
 
-def decode_file(path: Path, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
-    """Read one image file: first frame, upright by its EXIF tag, transparency on white, 8 bits.
+def decode_image(source: Path | bytes, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
+    """Read an image file, or its bytes: first frame, upright by its EXIF tag, transparency on white, 8 bits.
 
     Args:
-        path: Image file.
+        source: Image file, or its bytes.
         image_shape: Wanted (C, H, W), C being 1 or 3.
         resize: As for :func:`~glow_app.data.resizing.resize_image`.
     Shape:
@@ -44,42 +44,24 @@ def decode_file(path: Path, image_shape: tuple[int, int, int], resize: Resize) -
     Raises:
         Exception: Whatever Pillow raises for a file it cannot read; its plugins share no narrower type.
     """
-    return _decode(path, _formats(path.suffix.lower()), image_shape, resize)
-
-
-def decode_bytes(
-    content: bytes, image_shape: tuple[int, int, int], resize: Resize, formats: Sequence[str] | None = None
-) -> np.ndarray:
-    """Read what an image file holds, as :func:`decode_file` does.
-
-    Args:
-        content: Of the file.
-        image_shape: Wanted (C, H, W), C being 1 or 3.
-        resize: As for :func:`~glow_app.data.resizing.resize_image`.
-        formats: Pillow's names of those to try; all that are read if omitted.
-    """
-    return _decode(io.BytesIO(content), formats or _formats_of(content), image_shape, resize)
+    with _opened(source) as image:
+        return _fitted(_upright(image, image_shape)[0], image_shape, resize)
 
 
 def decode_noted(
     source: Path | bytes, image_shape: tuple[int, int, int], formats: Sequence[str] | None = None
 ) -> tuple[np.ndarray, str | None]:
-    """Read an image file as :func:`decode_file` does, cropping, and tell what that changed of size and colour.
+    """Read an image as :func:`decode_image` does, cropping, and describe what that changed of size and colour.
 
     Args:
-        source: An image file, or what it holds.
+        source: Image file, or its bytes.
         image_shape: Wanted (C, H, W), C being 1 or 3.
-        formats: As for :func:`decode_bytes`.
+        formats: Pillow's names of the formats to try; all that are read if omitted.
     Returns:
-        uint8, (C, H, W), and the note for people; None where all is as it was.
+        uint8, (C, H, W), and the note for people; None if nothing was changed.
     """
-    if isinstance(source, Path):
-        file: Path | IO[bytes] = source
-        found = formats or _formats(source.suffix.lower())
-    else:
-        file, found = io.BytesIO(source), formats or _formats_of(source)
     channels, height, width = image_shape
-    with Image.open(file, formats=tuple(found)) as image:
+    with _opened(source, formats) as image:
         plain, size = _upright(image, image_shape)
         notes = []
         if size != (width, height):
@@ -90,11 +72,14 @@ def decode_noted(
         return _fitted(plain, image_shape, "crop"), ", ".join(notes) or None
 
 
-def _decode(
-    file: Path | IO[bytes], formats: Sequence[str], image_shape: tuple[int, int, int], resize: Resize
-) -> np.ndarray:
-    with Image.open(file, formats=tuple(formats)) as image:
-        return _fitted(_upright(image, image_shape)[0], image_shape, resize)
+def _opened(source: Path | bytes, formats: Sequence[str] | None = None) -> Image.Image:
+    if isinstance(source, Path):
+        file: Path | IO[bytes] = source
+        suffix = source.suffix.lower()
+    else:
+        file = io.BytesIO(source)
+        suffix = next((suffix for start, suffix in _STARTS.items() if source.startswith(start)), "")
+    return Image.open(file, formats=tuple(formats or _formats(suffix)))
 
 
 def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Image.Image, tuple[int, int]]:
@@ -130,10 +115,6 @@ def _has_colour(plain: Image.Image, height: int, width: int) -> bool:
     # Made small first, since a copy of a large picture in another mode would take as much memory again.
     small = resize_image(plain.convert("RGB") if plain.mode == "P" else plain, height, width, "crop").convert("RGB")
     return bool(np.ptp(np.asarray(small), axis=2).max() > _GREY)
-
-
-def _formats_of(content: bytes) -> list[str]:
-    return _formats(next((suffix for start, suffix in _STARTS.items() if content.startswith(start)), ""))
 
 
 @cache

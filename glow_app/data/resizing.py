@@ -47,7 +47,9 @@ def convert_array(images: np.ndarray, image_shape: tuple[int, int, int], resize:
         images = _grey(images)
     if images.shape[2:] != (height, width):
         if resize == "pad" and images.shape[2] <= height and images.shape[3] <= width:
-            images = _border(images, height, width)
+            rows, columns = height - images.shape[2], width - images.shape[3]
+            border = (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
+            images = np.pad(images, ((0, 0), (0, 0), *border))
         else:
             images = _resize_each(images, height, width, resize)
     if images.shape[1] == 1 and channels == 3:
@@ -64,14 +66,6 @@ def _grey(images: np.ndarray) -> np.ndarray:
         strip = np.ascontiguousarray(part.transpose(0, 2, 3, 1)).reshape(-1, width, 3)
         grey[start : start + _CHUNK] = np.asarray(Image.fromarray(strip).convert("L")).reshape(-1, 1, height, width)
     return grey
-
-
-def _border(images: np.ndarray, height: int, width: int) -> np.ndarray:
-    count, channels, old_height, old_width = images.shape
-    top, left = (height - old_height) // 2, (width - old_width) // 2
-    padded = np.zeros((count, channels, height, width), dtype=np.uint8)
-    padded[:, :, top : top + old_height, left : left + old_width] = images
-    return padded
 
 
 def _resize_each(images: np.ndarray, height: int, width: int, resize: Resize) -> np.ndarray:

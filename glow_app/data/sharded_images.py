@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from glow_app.data.decoding import decode_bytes
+from glow_app.data.decoding import decode_image
 from glow_app.data.request import Resize
 
 __all__ = ["OPEN_SHARDS", "RecordFile", "Shard", "ShardError", "ShardedImages", "UnreadableImage"]
@@ -115,7 +115,7 @@ class ShardedImages:
         index = row - int(self._ends[number]) + shard.count
         content = self._records(number).read(index)
         try:
-            return decode_bytes(content, self.image_shape, self.resize)
+            return decode_image(content, self.image_shape, self.resize)
         except Exception as error:  # Pillow's plugins share no narrower type
             reason = re.sub(r"\s*<_io\.BytesIO[^>]*>", "", f"{type(error).__name__}: {error}")
             raise UnreadableImage(f"image {index} of {shard.name} cannot be read ({reason})") from error

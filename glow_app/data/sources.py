@@ -8,7 +8,7 @@ from typing import cast
 
 from glow_app.data.base import ImageSet
 from glow_app.data.digits import load_digits_split
-from glow_app.data.faces.source import load_faces
+from glow_app.data.faces.rendered import load_faces
 from glow_app.data.folder import load_folder
 from glow_app.data.hub import load_hub
 from glow_app.data.request import Resize, Split, SplitRequest

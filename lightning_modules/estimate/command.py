@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from glow_app.data.faces.source import USUAL_COUNT
+from glow_app.data.faces.rendered import USUAL_COUNT
 from glow_app.data.folder import split_layout
 from glow_app.data.listing import list_images
 from glow_app.data.splits import split_indices

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from glow_app.data.decoding import decode_bytes, decode_file, decode_noted, readable_formats
+from glow_app.data.decoding import decode_image, decode_noted, readable_formats
 
 
 def decode(path: Path, channels: int = 3, height: int = 4, width: int = 6) -> np.ndarray:
-    array = decode_file(path, (channels, height, width), "crop")
+    array = decode_image(path, (channels, height, width), "crop")
     assert array.dtype == np.uint8
     assert array.shape == (channels, height, width)
     return array
@@ -159,7 +159,7 @@ def test_first_frame_of_an_animation(tmp_path: Path) -> None:
 
 def test_large_jpeg_is_resized_to_the_target(tmp_path: Path) -> None:
     ramp = np.linspace(0, 255, 640, dtype=np.uint8)[None].repeat(480, axis=0)
-    array = decode_file(save(Image.fromarray(ramp), tmp_path / "r.jpg"), (1, 6, 8), "stretch")
+    array = decode_image(save(Image.fromarray(ramp), tmp_path / "r.jpg"), (1, 6, 8), "stretch")
     assert (np.abs(array[0, 2].astype(int) - np.linspace(16, 239, 8)) < 6).all()
 
 
@@ -214,5 +214,5 @@ def test_what_was_changed_is_told(tmp_path: Path, name: str, suffix: str) -> Non
     for source in (path, path.read_bytes()):
         array, note = decode_noted(source, (channels, 6, 8))
         assert note == expected
-        assert np.array_equal(array, decode_file(path, (channels, 6, 8), "crop"))
-        assert np.array_equal(array, decode_bytes(path.read_bytes(), (channels, 6, 8), "crop"))
+        assert np.array_equal(array, decode_image(path, (channels, 6, 8), "crop"))
+        assert np.array_equal(array, decode_image(path.read_bytes(), (channels, 6, 8), "crop"))

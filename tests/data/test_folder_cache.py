@@ -4,6 +4,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,13 +26,13 @@ def root(tmp_path: Path, make_images: Make) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of all files decoded so far."""
     names: list[str] = []
-    decode_file = bulk.decode_file
+    decode_image = bulk.decode_image
 
-    def spy(path: Path, *args: object) -> np.ndarray:
+    def spy(path: Path, **options: Any) -> np.ndarray:
         names.append(path.name)
-        return decode_file(path, *args)  # type: ignore[arg-type]
+        return decode_image(path, **options)
 
-    monkeypatch.setattr(bulk, "decode_file", spy)
+    monkeypatch.setattr(bulk, "decode_image", spy)
     return names
 
 
@@ -157,10 +158,10 @@ def test_builders_at_once(root: Path, tmp_path: Path) -> None:
 
 
 def test_interrupted_build_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*args: object) -> np.ndarray:
+    def interrupt(*args: object, **options: object) -> np.ndarray:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bulk, "decode_file", interrupt)
+    monkeypatch.setattr(bulk, "decode_image", interrupt)
     with pytest.raises(KeyboardInterrupt):
         build(root)
     assert entries(tmp_path) == []

@@ -1,8 +1,4 @@
-"""A face as a picture.
-
-The drawings are the Avataaars by Pablo Stanley (https://avataaars.com), free for personal and commercial use, in the
-files of ``python-avatars`` by Ibon (MIT); ``resvg-py`` renders them. Colours and composition are this module's.
-"""
+"""A face as a picture, composed of the drawings of ``python-avatars``."""
 
 import io
 from collections.abc import Sequence
@@ -19,7 +15,7 @@ from glow_app.data.faces.colours import (
     skin_colour,
 )
 from glow_app.data.faces.face import Face
-from glow_app.data.faces.parts import COLOUR, body, part
+from glow_app.data.faces.parts import COLOUR, part
 
 __all__ = ["DRAWING_VERSION", "face_svg", "render_face"]
 
@@ -99,7 +95,7 @@ def face_svg(face: Face) -> str:
     """Return a face as SVG."""
     layers = [
         _background(face),
-        _coloured(body(), skin_colour(face)),
+        _coloured(part("styles", "transparent"), skin_colour(face)),
         _moved(0, 170, _clothes(face)),
         _moved(76, 82, _features(face), 'fill="#000000"'),
         _hair(face),

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
-__all__ = ["COLOUR", "body", "part"]
+__all__ = ["COLOUR", "part"]
 
 # Stands in a piece where a colour belongs.
 COLOUR = "{colour}"
@@ -23,7 +23,7 @@ def part(kind: str, name: str) -> str:
     """Return one drawing without its frame, with ``COLOUR`` for its colour, and names that no other part has.
 
     Args:
-        kind: Folder of the drawings, such as "mouth" or "top/hair".
+        kind: Folder of the drawings, such as "mouth" or "top/hair"; "styles" holds the body.
         name: Of the drawing, such as "smile".
     Raises:
         ValueError: If ``python-avatars`` is not installed.
@@ -35,11 +35,6 @@ def part(kind: str, name: str) -> str:
     shapes = {f"url(#{mask.get('id')})": use.get("href", "") for mask in root.iter("mask") for use in mask}
     prefix = f"{kind.replace('/', '-')}-{name}-"
     return "".join(_text(child, prefix, shapes) for child in root)
-
-
-def body() -> str:
-    """Return head, neck and shoulders, with ``COLOUR`` for the skin's."""
-    return part("styles", "transparent")
 
 
 def _folder() -> Path:

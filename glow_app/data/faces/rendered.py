@@ -1,4 +1,4 @@
-"""Many faces, rendered by all cores and kept on disk."""
+"""Rendered faces as a source: a set of coloured pictures that needs no download, rendered once and kept on disk."""
 
 import hashlib
 import importlib.metadata
@@ -9,18 +9,45 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from glow_app.data.base import ImageSet
 from glow_app.data.bulk import Chunk, in_chunks
 from glow_app.data.cache import cache_folder, kept_images, read_entry
 from glow_app.data.faces.drawing import DRAWING_VERSION, render_face
 from glow_app.data.faces.face import draw_face
+from glow_app.data.request import SplitRequest
+from glow_app.data.splits import choose
 
-__all__ = ["face_chunks", "rendered_faces"]
+__all__ = ["USUAL_COUNT", "face_chunks", "load_faces", "rendered_faces"]
 
 _PACKAGES = ("python-avatars", "resvg-py")
 _CHUNK = 32
 _WORTH_PROCESSES = 64
 _WORTH_PROGRESS = 200
+
+USUAL_COUNT = 10_000
+# The set is fixed, as MNIST is: the request's seed cuts it, and does not draw other people.
+_SEED = 0
+
+
+def load_faces(request: SplitRequest) -> ImageSet:
+    """Load one split of the rendered faces, cut by the two fractions.
+
+    Every face is rendered once, in colour, at the longer side (with ``resize="pad"`` the shorter one), and kept in the
+    cache; grey and other shapes come from these.
+
+    Args:
+        request: What to load; ``count`` is how many faces there are, of all splits together.
+    Raises:
+        ValueError: If a package is missing.
+    """
+    sides = request.image_shape[1:]
+    side = min(sides) if request.resize == "pad" else max(sides)
+    count = request.count or USUAL_COUNT
+    images = rendered_faces(_SEED, count, side, request.cache_dir)
+    pool = ImageSet(images, torch.zeros(len(images), dtype=torch.int64))
+    return choose(pool.subset(range(count)), request)
 
 
 def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> np.ndarray:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import numpy as np
 
 from glow_app.data.bulk import read_listing
-from glow_app.data.decoding import decode_file, readable_formats
+from glow_app.data.decoding import decode_image, readable_formats
 from glow_app.data.folder import all_class_names, split_layout
 from glow_app.data.listing import FolderListing, list_images
 from glow_app.data.request import Resize, Split, check_cut
@@ -66,12 +66,6 @@ class Report:
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
-class _Image(NamedTuple):
-    suffix: str
-    content: bytes
-    label: int | None
-
-
 def pack_folder(root: Path, output: Path, packing: Packing) -> Report:
     """Write the images of a folder as shards with a manifest, in seeded order, cut into the splits of ``load_folder``.
 
@@ -90,16 +84,12 @@ def pack_folder(root: Path, output: Path, packing: Packing) -> Report:
     if output.exists():
         raise FileExistsError(f"{output} exists already; choose another --output or remove it")
     parts = split_layout(list_images(root))
-    class_names = all_class_names(parts)
     output.parent.mkdir(parents=True, exist_ok=True)
     building = output.with_name(f".{output.name}-{uuid.uuid4().hex}")
     building.mkdir()
     try:
-        report = Report(Manifest({}, class_names, packing.image_shape))
-        splits = {
-            split: _pack_split(split, part, class_names, packing, building, report)
-            for split, part in _cut(parts, packing)
-        }
+        report = Report(Manifest({}, all_class_names(parts), packing.image_shape))
+        splits = {split: _pack_split(split, part, packing, building, report) for split, part in _cut(parts, packing)}
         report.manifest = replace(report.manifest, splits=splits)
         report.manifest.write(building)
         os.rename(building, output)
@@ -145,15 +135,8 @@ def _cut(parts: dict[Split, FolderListing], packing: Packing) -> Iterator[tuple[
         yield split, FolderListing(part.root, tuple(part.files[index] for index in order))
 
 
-def _pack_split(
-    split: Split,
-    listing: FolderListing,
-    class_names: tuple[str, ...],
-    packing: Packing,
-    folder: Path,
-    report: Report,
-) -> SplitEntry:
-    shards = list(_write_shards(split, _images(listing, class_names, packing, folder, split, report), packing, folder))
+def _pack_split(split: Split, listing: FolderListing, packing: Packing, folder: Path, report: Report) -> SplitEntry:
+    shards = list(_write_shards(split, _images(split, listing, packing, folder, report), packing.shard_bytes, folder))
     if not shards:
         first = "; ".join(f"{name} ({reason})" for name, reason in report.skipped[:3])
         raise ValueError(f"none of the {len(listing.files)} images for {split} in {listing.root} can be read: {first}")
@@ -162,14 +145,10 @@ def _pack_split(
 
 
 def _images(
-    listing: FolderListing,
-    class_names: tuple[str, ...],
-    packing: Packing,
-    folder: Path,
-    split: Split,
-    report: Report,
-) -> Iterator[_Image]:
-    """Yield the readable images; write the names of their files, a line each, as they come."""
+    split: Split, listing: FolderListing, packing: Packing, folder: Path, report: Report
+) -> Iterator[tuple[str, bytes, int | None]]:
+    """Yield suffix, content and label of the readable images; write the names of their files, one per line."""
+    class_names = report.manifest.class_names
     read = partial(_read, image_shape=packing.image_shape, resize=packing.resize)
     with (folder / f"{split}.names.txt").open("w", encoding="utf-8", errors="surrogateescape") as names:
         for chunk in read_listing(listing, read, _FILES_A_CHUNK, f"packing ({split})"):
@@ -178,31 +157,33 @@ def _images(
             names.writelines(name.replace("\n", "\\n") + "\n" for name in chunk.names)
             labels = listing.labels(chunk.names, class_names) if class_names else [None] * len(chunk.names)
             for (suffix, content), label in zip(chunk.values, labels, strict=True):
-                yield _Image(suffix, content, label)
+                yield suffix, content, label
 
 
 def _read(path: Path, image_shape: tuple[int, int, int] | None, resize: Resize) -> tuple[str, bytes]:
     """Return what goes into the shard: the file as it is, if it can be decoded, or a PNG of the wanted shape."""
     if image_shape is None:
-        decode_file(path, (3, 8, 8), "stretch")
+        decode_image(path, (3, 8, 8), "stretch")
         suffix = path.suffix.lower()
         return suffix if suffix in readable_formats() else ".img", path.read_bytes()
     file = io.BytesIO()
-    array_to_image(decode_file(path, image_shape, resize)).save(file, format="PNG")
+    array_to_image(decode_image(path, image_shape, resize)).save(file, format="PNG")
     return ".png", file.getvalue()
 
 
-def _write_shards(split: Split, images: Iterator[_Image], packing: Packing, folder: Path) -> Iterator[Path]:
+def _write_shards(
+    split: Split, images: Iterator[tuple[str, bytes, int | None]], shard_bytes: int, folder: Path
+) -> Iterator[Path]:
     """Write the images into tar files, one after the other; yield the path of each."""
     numbered = enumerate(images)
     for shard, first in enumerate(numbered):
         path = folder / f"{split}-{shard:06d}.tar"
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for number, image in chain([first], numbered):
-                _add(tar, f"{number:09d}{image.suffix}", image.content)
-                if image.label is not None:
-                    _add(tar, f"{number:09d}.cls", str(image.label).encode())
-                if tar.offset >= packing.shard_bytes:
+            for number, (suffix, content, label) in chain([first], numbered):
+                _add(tar, f"{number:09d}{suffix}", content)
+                if label is not None:
+                    _add(tar, f"{number:09d}.cls", str(label).encode())
+                if tar.offset >= shard_bytes:
                     break
         yield path
 
