@@ -32,10 +32,10 @@ def read_attributes(path: Path, names: list[str] | None = None) -> Attributes:
     """Read a CSV: a header, then a file name and numbers in each line, such as CelebA's ``list_attr_celeba.csv``.
 
     Args:
-        path: Of the CSV.
+        path: The CSV file.
         names: Columns to take; all when omitted.
     Raises:
-        FileNotFoundError: If it is not there.
+        FileNotFoundError: If it does not exist.
         ValueError: If it is no such table, or a column is unknown, has one value only or holds something else.
     """
     if path.exists() and not path.is_file():

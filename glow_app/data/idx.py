@@ -16,11 +16,8 @@ def find_idx(folder: Path, name: str) -> Path | None:
 
 
 def read_idx_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read an image file and its label file.
+    """Read an image file (idx3) and its label file (idx1).
 
-    Args:
-        images: idx3 file, or its gzip.
-        labels: idx1 file, or its gzip.
     Shape:
         uint8 (N, H, W) and int64 (N,).
     Raises:

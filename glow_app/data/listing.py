@@ -61,8 +61,6 @@ class FolderListing:
 def list_images(root: Path) -> FolderListing:
     """List the image files below a folder: any depth, hidden names left out, links followed but never in a circle.
 
-    Args:
-        root: Folder to list.
     Raises:
         FileNotFoundError: If the folder does not exist.
         ValueError: If it is no folder, or holds no image file.

@@ -16,17 +16,7 @@ SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
 
 
 def check_cut(split: Split, validation_fraction: float, test_fraction: float, limit: int | None, noun: str) -> None:
-    """Check what cuts one split out of a set.
-
-    Args:
-        split: "train", "validation" or "test".
-        validation_fraction: Share held out for validation.
-        test_fraction: Share held out for the test.
-        limit: Examples to keep of the split; all when None.
-        noun: What the examples are called in messages.
-    Raises:
-        ValueError: If a value is out of range; the message says which are accepted.
-    """
+    """Raise ValueError, saying what is accepted, unless the values cut a split out of a set of ``noun``."""
     if split not in get_args(Split):
         raise ValueError(f"unknown split {split!r}; use one of {', '.join(get_args(Split))}")
     for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):

@@ -14,8 +14,8 @@ def resize_image(image: Image.Image, height: int, width: int, resize: Resize) ->
 
     Args:
         image: Image in mode L or RGB.
-        height: Wanted height.
-        width: Wanted width.
+        height: Wanted height in pixels.
+        width: Wanted width in pixels.
         resize: "crop" scales the short side and cuts the centre, "stretch" changes the aspect ratio, "pad" scales
             the long side and adds a black border. Lanczos filter with antialiasing.
     """
@@ -35,12 +35,8 @@ def convert_array(images: np.ndarray, image_shape: tuple[int, int, int], resize:
     fit inside the target adds a plain zero border without rescaling, 28x28 to 32x32 for example: that is the
     MNIST of the flow literature. All else is as :func:`resize_image`.
 
-    Args:
-        images: uint8, (N, 1 or 3, H, W).
-        image_shape: Wanted (C, H, W).
-        resize: As for :func:`resize_image`.
     Shape:
-        uint8, (N, *image_shape).
+        images: uint8, (N, 1 or 3, H, W); result: uint8, (N, *image_shape).
     """
     channels, height, width = image_shape
     if images.shape[1] == 3 and channels == 1:

@@ -69,10 +69,8 @@ def requested_rows(count: int, request: SplitRequest, official: Container[str] =
 def choose(pool: ImageSet, request: SplitRequest, official: Container[str] = ()) -> ImageSet:
     """Return the requested split of a pool at the requested shape, up to the limit.
 
-    Args:
-        pool: Images of the split itself if it is official, otherwise those for training.
-        request: What to return.
-        official: As for :func:`split_indices`.
+    ``official`` is as for :func:`split_indices`; an official split has a pool of its own, the others are cut from the
+    one for training.
     """
     chosen = pool.subset(requested_rows(len(pool), request, official)[: request.limit])
     if chosen.image_shape == request.image_shape:

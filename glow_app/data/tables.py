@@ -71,14 +71,12 @@ def read_table(path: Path) -> Table:
 
 
 def check_columns(label: str, values: np.ndarray, names: Sequence[str]) -> None:
-    """Refuse columns that have no density to learn: constant ones, and those that vary by little more than rounding.
+    """Raise ValueError for columns without a density: constant ones, and those that vary by little more than rounding.
 
     Args:
         label: What the values are, for the message.
-        values: float32 (N, D), finite; what is learned from.
+        values: float32 (N, D), finite; the training split.
         names: Name of every column.
-    Raises:
-        ValueError: If there is such a column.
     """
     ranges = zip(names, values.min(0), values.max(0), strict=True)
     constant = [f"{name!r} (always {low:g})" for name, low, high in ranges if low == high]

@@ -86,12 +86,7 @@ REAL_NAMES = tuple(_NAMES[len(_SHARES) : _NAMES.index("mouth")])
 
 
 def draw_face(seed: int, index: int) -> Face:
-    """Draw one face; each of its fields has a random stream of its own, so all are independent.
-
-    Args:
-        seed: Seed of the set.
-        index: Number of the picture, from 0.
-    """
+    """Draw face ``index`` of a set; each of its fields has a random stream of its own, so all are independent."""
     draws = {name: _uniform(seed, index, name) for name in _NAMES}
     return Face(**{name: draw < _SHARES[name] if name in _SHARES else draw for name, draw in draws.items()})  # type: ignore[arg-type]
 

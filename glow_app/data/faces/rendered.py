@@ -37,8 +37,6 @@ def load_faces(request: SplitRequest) -> ImageSet:
     Every face is rendered once, in colour, at the longer side (with ``resize="pad"`` the shorter one), and kept in the
     cache; grey and other shapes come from these.
 
-    Args:
-        request: What to load; ``count`` is how many faces there are, of all splits together.
     Raises:
         ValueError: If a package is missing.
     """
@@ -56,11 +54,6 @@ def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> 
     An entry is ``<cache_dir>/faces-<key>-<count>``. A larger one serves a smaller request, and the faces of a smaller
     one are copied into a larger one.
 
-    Args:
-        seed: Seed of the set.
-        count: How many faces.
-        side: Height and width in pixels.
-        cache_dir: As for :func:`~glow_app.data.cache.cache_folder`.
     Shape:
         uint8 (N, 3, side, side), N at least ``count``; a memory map, unless the cache cannot be written.
     Raises:
@@ -78,13 +71,8 @@ def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> 
 
 
 def face_chunks(seed: int, start: int, stop: int, side: int) -> Iterator[Chunk[np.ndarray]]:
-    """Yield the faces from ``start`` to ``stop`` in order, by as many processes as there are cores.
+    """Yield the faces ``range(start, stop)`` in order, rendered by as many processes as there are cores.
 
-    Args:
-        seed: Seed of the set.
-        start: Index of the first face.
-        stop: Index after the last one.
-        side: Height and width in pixels.
     Shape:
         uint8 (3, side, side) for each face.
     Raises:

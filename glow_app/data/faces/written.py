@@ -16,16 +16,10 @@ _HEADER = ["file", *YES_NO_NAMES, *REAL_NAMES]
 
 
 def write_faces(folder: Path, seed: int, count: int, side: int, overwrite: bool = False) -> None:
-    """Write faces as PNGs, and ``attributes.csv`` with a line for each, as :func:`read_attributes` takes it.
+    """Write square faces as PNGs, and ``attributes.csv`` with a line for each, as :func:`read_attributes` takes it.
 
-    Args:
-        folder: Where to.
-        seed: Seed of the set.
-        count: How many faces.
-        side: Height and width in pixels.
-        overwrite: Replace a folder that this function wrote.
     Raises:
-        FileExistsError: If the folder exists, unless ``overwrite`` and nothing else is in it.
+        FileExistsError: If the folder exists, unless ``overwrite`` and this function alone wrote what it holds.
         ValueError: If a package is missing.
     """
     present = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set()

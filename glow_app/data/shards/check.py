@@ -28,10 +28,8 @@ def index_folder(folder: Path) -> Manifest:
     """Write the manifest of the tar files of a folder, which are in the layout of WebDataset, and return it.
 
     A file belongs to the split that is a word of its name, or of its folder's: train or training; val, valid,
-    validation or dev; test, testing or eval. To train if there is none.
+    validation or dev; test, testing or eval. To train if there is none. Folders inside it are read, one level deep.
 
-    Args:
-        folder: Where they lie; one level of folders in it is looked into.
     Raises:
         FileExistsError: If there is a manifest already.
         ShardError: If there are no tar files, or one cannot be read.

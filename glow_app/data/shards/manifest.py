@@ -70,14 +70,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, text: str, place: str) -> "Manifest":
-        """Return the manifest that a file holds.
-
-        Args:
-            text: Of the file.
-            place: Where it was, for the message.
-        Raises:
-            ShardError: If it is none.
-        """
+        """Return the manifest that a file's text holds, or raise ShardError with the file's ``place``."""
         try:
             content = json.loads(text)
             if content["format"] != _FORMAT:

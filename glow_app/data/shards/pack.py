@@ -72,13 +72,9 @@ def pack_folder(root: Path, output: Path, packing: Packing) -> Report:
     Every image is decoded once, so that what is in the shards can be read. All is built beside ``output`` and renamed
     at the end. The same folder and packing give the same bytes.
 
-    Args:
-        root: The folder, in any of the layouts that source "folder" knows.
-        output: Where to; must not be there yet.
-        packing: How.
     Raises:
-        FileNotFoundError: If the folder is not there.
-        FileExistsError: If the output is.
+        FileNotFoundError: If the folder does not exist.
+        FileExistsError: If ``output`` exists.
         ValueError: If the folder holds no readable image, or too few for its splits.
     """
     if output.exists():

@@ -28,14 +28,7 @@ _UNPACKED, _UNPACKED_TIMES = 2**26, 50
 
 @dataclass(frozen=True)
 class ParquetShard(Shard):
-    """A Parquet file of images, kept in the cache in a form that can be read by the row.
-
-    Args:
-        name: Where it is: a path or an address.
-        count: How many images it holds.
-        column: Of the images.
-        cache: Where it is kept.
-    """
+    """A Parquet file with a column of images, kept in the cache in a form that can be read by the row."""
 
     remedy = "its file at the source may be damaged"
 
@@ -66,7 +59,7 @@ def read_table(files: Sequence[str], cache: ShardCache, features: "Features | No
 
     Args:
         files: Paths or addresses.
-        cache: Where it is kept, beside the shards.
+        cache: Of the shards; the table is kept beside them.
         features: The types of the columns; those that the files name when omitted.
     Raises:
         ShardError: If they have no images, or do not agree.

@@ -99,13 +99,8 @@ def read_manifest(root: str) -> Manifest:
 def cut(pool: ImageSet, images: ShardedImages, request: SplitRequest, *, official: set[Split]) -> ImageSet:
     """Return the requested split of a pool of shards, in the order in which they are read fastest.
 
-    A limit takes images at random, but from few shards, so that a trial does not fetch all.
-
-    Args:
-        pool: All its images.
-        images: The same.
-        request: Which split, with which seed, fractions and limit.
-        official: Splits that have a pool of their own: it is this one, or nothing is held out for them.
+    A limit takes images at random, but from few shards, so that a trial does not fetch all. ``images`` is what
+    ``pool`` reads from; ``official`` as for :func:`~glow_app.data.splits.split_indices`.
     """
     if request.split != "train" and request.split in official:
         rows = np.arange(len(pool))

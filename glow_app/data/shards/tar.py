@@ -24,15 +24,7 @@ _LONGEST_NAME = 4096
 
 @dataclass(frozen=True)
 class TarShard(Shard):
-    """A tar file of images, of which the manifest knows where they lie.
-
-    Args:
-        name: Its path or address.
-        entry: Its entry in the manifest.
-        index_path: The split's index, a local file.
-        start: Its first row in the index.
-        cache: Keeps what is fetched from an address.
-    """
+    """A tar file of images, with their places from row ``start`` on in the split's index, a local file."""
 
     remedy = "put a good copy in its place; glow data verify finds all such shards"
 
