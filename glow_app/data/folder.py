@@ -7,7 +7,7 @@ import torch
 from glow_app.data.base import ImageSet
 from glow_app.data.cache import decoded_folder
 from glow_app.data.listing import FolderListing, list_images
-from glow_app.data.request import SPLIT_NAMES, Split, SplitRequest
+from glow_app.data.request import SPLIT_NAMES, SPLIT_OF, Split, SplitRequest
 from glow_app.data.splits import choose
 
 
@@ -39,8 +39,7 @@ def load_folder(request: SplitRequest) -> ImageSet:
 def split_layout(listing: FolderListing) -> dict[Split, FolderListing]:
     """Return the listing of every split that has a directory of its own; all as "train" when the folder is one pool."""
     top = {file.class_name for file in listing.files}
-    known = {name for names in SPLIT_NAMES.values() for name in names}
-    if "train" not in top or not ("test" in top or top <= known):
+    if "train" not in top or not ("test" in top or top <= set(SPLIT_OF)):
         return {"train": listing}
     found = {split: next((name for name in names if name in top), None) for split, names in SPLIT_NAMES.items()}
     return {split: listing.below(name) for split, name in found.items() if name is not None}

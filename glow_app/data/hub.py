@@ -10,9 +10,8 @@ import yaml
 
 from glow_app.data.base import ImageSet
 from glow_app.data.request import SPLIT_NAMES, Split, SplitRequest
-from glow_app.data.sharded_images import ShardedImages
 from glow_app.data.shards.parquet import ParquetShard, read_table
-from glow_app.data.shards.source import cut, shard_cache
+from glow_app.data.shards.source import shard_cache, sharded_split
 from glow_app.files import HUB
 
 if TYPE_CHECKING:
@@ -53,12 +52,9 @@ def load_hub(request: SplitRequest) -> ImageSet:
     table = read_table(files[name], cache, features)
     column = table.image_column
     shards = [ParquetShard(file, count, column, cache) for file, count in zip(files[name], table.counts, strict=True)]
-    images = ShardedImages(shards, request.image_shape, request.resize)
-    labels = torch.from_numpy(table.labels)
-    is_labelled = bool(table.class_names) and bool((labels >= 0).all())
-    names = table.class_names if is_labelled else ()
-    pool = ImageSet(images, labels if is_labelled else torch.zeros_like(labels), names)
-    return cut(pool, images, request, official={split for split, name in official.items() if name is not None})
+    class_names = table.class_names if (table.labels >= 0).all() else ()
+    own = {split for split, name in official.items() if name is not None}
+    return sharded_split(shards, torch.from_numpy(table.labels), class_names, request, own)
 
 
 def _resolve(address: str) -> "tuple[dict[str, list[str]], Features | None]":

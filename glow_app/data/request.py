@@ -13,6 +13,7 @@ SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "validation": ("validation", "valid", "val"),
     "test": ("test",),
 }
+SPLIT_OF: dict[str, Split] = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 
 def check_cut(split: Split, validation_fraction: float, test_fraction: float, limit: int | None, noun: str) -> None:

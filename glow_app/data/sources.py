@@ -1,6 +1,5 @@
 """All image sources by name, and the one function that loads from them."""
 
-import difflib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from glow_app.data.request import Resize, Split, SplitRequest
 from glow_app.data.shards.places import is_address
 from glow_app.data.shards.source import load_shards
 from glow_app.files import HUB
+from glow_app.messages import closest
 
 
 def _load_by_torchvision(name: str, request: SplitRequest) -> ImageSet:
@@ -88,9 +88,9 @@ def load_split(
     if address == root is not None and source != "shards":
         raise ValueError(f"source {source!r} reads no addresses, and root is {root}; use source 'shards'")
     if source not in SOURCES and not source.startswith(HUB):
-        close = difflib.get_close_matches(source, SOURCES, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"unknown source {source!r}; {hint}known: {', '.join(SOURCES)} and hf://NAME")
+        raise ValueError(
+            f"unknown source {source!r}; known: {', '.join(SOURCES)} and hf://NAME{closest(source, SOURCES)}"
+        )
     if count is not None and source != "faces":
         raise ValueError(f"count is how many faces source 'faces' renders, and the source is {source!r}; use limit")
     request = SplitRequest(

@@ -9,6 +9,8 @@ from typing import IO
 
 import numpy as np
 
+from glow_app.data.request import SPLIT_OF
+
 __all__ = ["Table", "check_columns", "read_table"]
 
 # Of a column, against its largest value: with less, float32 would leave few different numbers of it.
@@ -20,8 +22,6 @@ MOST_PACKED = 50
 
 MOST_COLUMNS = 100_000
 LISTED = 10  # columns in a message
-
-_SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 # By split; a table that is still to be cut stands under None.
 _Parts = dict[str | None, np.ndarray]
@@ -162,7 +162,7 @@ def _read_numpy(path: Path) -> tuple[_Parts, tuple[str, ...]]:
         ) from error
     if len(arrays) == 1:
         return {None: next(iter(arrays.values()))}, ()
-    parts: _Parts = {_SPLITS[name]: array for name, array in arrays.items() if name in _SPLITS}
+    parts: _Parts = {SPLIT_OF[name]: array for name, array in arrays.items() if name in SPLIT_OF}
     if len(arrays) != 3 or len(parts) != 3:
         found = ", ".join(arrays) or "none"
         raise ValueError(

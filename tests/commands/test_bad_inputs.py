@@ -288,7 +288,7 @@ DATA = {
     "no batch": (["--data.batch_size=0"], "batch_size is 0"),
     "limit 0": (["--data.limit=0"], "limit is 0"),
     "fraction 1": (["--data.validation_fraction=1"], "validation_fraction"),
-    "unknown source": (["--data.source=digit"], "did you mean 'digits'"),
+    "unknown source": (["--data.source=digit"], "did you mean digits?"),
     "no root": (["--data.source=folder"], "--data.root"),
     "no folder": (["--data.source=folder", "--data.root=none"], "does not exist"),
     "an empty folder": (["--data.source=folder", "--data.root=empty"], "no image files"),

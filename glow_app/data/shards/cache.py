@@ -4,9 +4,8 @@ import fcntl
 import hashlib
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -51,7 +50,8 @@ class ShardCache:
             except FileNotFoundError:  # not there yet, or removed at this moment
                 self._fetch(path, fetch)
             else:
-                self._touch(path)
+                with suppress(FileNotFoundError):  # its place was needed
+                    os.utime(path)
                 return used
         raise OSError(f"{path} vanishes as soon as it is fetched; is another program emptying {self.folder}?")
 
@@ -83,14 +83,6 @@ class ShardCache:
                 return
             path.unlink(missing_ok=True)
             total -= size
-
-    @staticmethod
-    def _touch(path: Path) -> None:
-        now = time.time_ns()
-        try:
-            os.utime(path, ns=(now, now))
-        except FileNotFoundError:
-            return  # its place was needed
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from glow_app.data.request import SPLIT_NAMES, Split
+from glow_app.data.request import SPLIT_OF, Split
 from glow_app.data.sharded_images import ShardError
 from glow_app.data.shards.manifest import MANIFEST, Manifest, SplitEntry
 from glow_app.data.shards.pack import split_entry
@@ -16,7 +16,7 @@ from glow_app.data.shards.source import read_manifest
 __all__ = ["damaged_files", "index_folder"]
 
 _SPLITS: dict[str, Split] = {
-    **{name: split for split, names in SPLIT_NAMES.items() for name in names},
+    **SPLIT_OF,
     "training": "train",
     "dev": "validation",
     "testing": "test",

@@ -2,12 +2,14 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from glow_app.data.base import ImageSet
 from glow_app.data.cache import cache_folder
@@ -19,7 +21,7 @@ from glow_app.data.shards.places import fault_of, fetch_verified, is_address, jo
 from glow_app.data.shards.tar import TarShard, check_places
 from glow_app.data.splits import requested_rows
 
-__all__ = ["cut", "load_shards", "read_manifest", "shard_cache"]
+__all__ = ["load_shards", "read_manifest", "shard_cache", "sharded_split"]
 
 # A limit is taken from shards that hold so many times as many images.
 _CHOICE = 10
@@ -71,9 +73,7 @@ def load_shards(request: SplitRequest) -> ImageSet:
         shards.append(tar)
         start += shard.count
     _warn_of_sizes(manifest, request, max(shard.bytes for shard in entry.shards), is_address(str(root)))
-    images = ShardedImages(shards, request.image_shape, request.resize)
-    pool = ImageSet(images, labels if manifest.class_names else torch.zeros_like(labels), manifest.class_names)
-    return cut(pool, images, request, official=set(manifest.splits))
+    return sharded_split(shards, labels, manifest.class_names, request, set(manifest.splits))
 
 
 def read_manifest(root: str) -> Manifest:
@@ -96,12 +96,22 @@ def read_manifest(root: str) -> Manifest:
         raise ShardError(f"{place} cannot be had: {type(error).__name__}: {error}") from error
 
 
-def cut(pool: ImageSet, images: ShardedImages, request: SplitRequest, *, official: set[Split]) -> ImageSet:
-    """Return the requested split of a pool of shards, in the order in which they are read fastest.
+def sharded_split(
+    shards: Sequence[Shard], labels: Tensor, class_names: Sequence[str], request: SplitRequest, official: set[Split]
+) -> ImageSet:
+    """Return the requested split of the images in shards, in the order in which they are read fastest.
 
-    A limit takes images at random, but from few shards, so that a trial does not fetch all. ``images`` is what
-    ``pool`` reads from; ``official`` as for :func:`~glow_app.data.splits.split_indices`.
+    A limit takes images at random, but from few shards, so that a trial does not fetch all.
+
+    Args:
+        shards: Those of the split itself if it is official, otherwise those for training.
+        labels: int64 (N,), of all images; ignored without class names.
+        class_names: Name of every label; empty when unlabelled.
+        request: What to return.
+        official: Splits that have shards of their own.
     """
+    images = ShardedImages(shards, request.image_shape, request.resize)
+    pool = ImageSet(images, labels if class_names else torch.zeros_like(labels), class_names)
     if request.split != "train" and request.split in official:
         rows = np.arange(len(pool))
     else:
