@@ -63,20 +63,21 @@ def test_entry_holds_images_and_manifest(root: Path, tmp_path: Path) -> None:
     assert (manifest["count"], manifest["image_shape"], manifest["resize"]) == (12, [3, 4, 6], "crop")
 
 
-@pytest.mark.parametrize("change", ["new file", "removed", "content", "touched"])
+CHANGES: dict[str, tuple[Callable[[Path], object], int]] = {
+    "new file": (lambda root: Image.new("RGB", (6, 4)).save(root / "new.png"), 13),
+    "removed": (lambda root: (root / "000.png").unlink(), 11),
+    "content": (lambda root: Image.new("RGB", (60, 40), "red").save(root / "000.png"), 12),
+    "touched": (lambda root: os.utime(root / "000.png", ns=(1, 1)), 12),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_folder_is_decoded_again(root: Path, decoded: list[str], change: str) -> None:
     build(root)
     decoded.clear()
-    if change == "new file":
-        Image.new("RGB", (6, 4)).save(root / "new.png")
-    elif change == "removed":
-        (root / "000.png").unlink()
-    elif change == "content":
-        Image.new("RGB", (60, 40), "red").save(root / "000.png")
-    else:
-        os.utime(root / "000.png", ns=(1, 1))
-    folder = build(root)
-    assert len(decoded) == len(folder.names) == {"new file": 13, "removed": 11}.get(change, 12)
+    apply, count = CHANGES[change]
+    apply(root)
+    assert len(build(root).names) == len(decoded) == count
 
 
 def test_shape_and_resize_have_entries_of_their_own(root: Path) -> None:
@@ -92,27 +93,23 @@ def test_same_names_sizes_and_times_elsewhere_are_another_entry(root: Path, tmp_
     assert cache.cache_key(list_images(tmp_path / "copy"), SHAPE, "crop") != key
 
 
-@pytest.mark.parametrize(
-    "damage", ["truncated", "no images", "no manifest", "half manifest", "wrong count", "pickle", "not an array"]
-)
+IMAGES, MANIFEST = "images.npy", "manifest.json"
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda entry: os.truncate(entry / IMAGES, (entry / IMAGES).stat().st_size - 10),
+    "no images": lambda entry: (entry / IMAGES).unlink(),
+    "no manifest": lambda entry: (entry / MANIFEST).unlink(),
+    "half manifest": lambda entry: os.truncate(entry / MANIFEST, 50),
+    "wrong count": lambda entry: np.save(entry / IMAGES, np.load(entry / IMAGES)[:5]),
+    "pickle": lambda entry: np.save(entry / IMAGES, np.array([{"a": 1}], dtype=object), allow_pickle=True),
+    "not an array": lambda entry: os.truncate(entry / IMAGES, 0),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_entry_is_built_anew(root: Path, tmp_path: Path, decoded: list[str], damage: str) -> None:
     good = np.array(build(root).images)
     (entry,) = entries(tmp_path)
-    images, manifest = entry / "images.npy", entry / "manifest.json"
-    if damage == "truncated":
-        images.write_bytes(images.read_bytes()[:-10])
-    elif damage == "no images":
-        images.unlink()
-    elif damage == "no manifest":
-        manifest.unlink()
-    elif damage == "half manifest":
-        manifest.write_text(manifest.read_text()[:50])
-    elif damage == "wrong count":
-        np.save(images, good[:5])
-    elif damage == "pickle":
-        np.save(images, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    else:
-        images.write_bytes(b"")
+    DAMAGES[damage](entry)
     decoded.clear()
     assert np.array_equal(build(root).images, good)
     assert len(decoded) == 12
