@@ -2,6 +2,7 @@
 
 import os
 import re
+import weakref
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -36,19 +37,14 @@ class RecordFile:
     It stays readable when the file is removed, as a cache does that makes room.
     """
 
-    _descriptor = -1
-
     def __init__(self, path: Path, offsets: np.ndarray, lengths: np.ndarray) -> None:
         self._descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
         self._offsets, self._lengths = offsets, lengths
 
     def read(self, index: int) -> bytes:
         """Return a record, cut short at the end of a torn file. Several processes may read at once."""
         return os.pread(self._descriptor, int(self._lengths[index]), int(self._offsets[index]))
-
-    def __del__(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
 
 
 class Shard(ABC):
