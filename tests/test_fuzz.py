@@ -1,10 +1,12 @@
 """Thousands of damaged files: an error in a line or a result, in bounded memory, and nothing written."""
 
+import gzip
 import inspect
 import io
 import json
 import random
 import resource
+import struct
 import subprocess
 import sys
 import zipfile
@@ -206,6 +208,15 @@ def parquet(folder: Path) -> tuple[Path, Read]:
     return folder / "x.parquet", read
 
 
+def idx(folder: Path) -> tuple[Path, Read]:
+    from glow_app.data.idx import read_idx_pair
+
+    labels = folder / "labels"
+    labels.write_bytes(struct.pack(">II", 2049, 20) + bytes(20))
+    (folder / "images.gz").write_bytes(gzip.compress(struct.pack(">IIII", 2051, 20, 28, 28) + bytes(20 * 28 * 28)))
+    return folder / "images.gz", lambda path: read_idx_pair(path, labels)
+
+
 def table(folder: Path) -> tuple[Path, Read]:
     from glow_app.data.tables import read_table
 
@@ -257,7 +268,7 @@ KINDS: dict[str, Callable[[Path], tuple[Path, Read]]] = {
         one.__name__: one
         for one in (
             checkpoint, pickled, checkpoint_of_lies, configuration, exported, exported_config, latents, direction,
-            manifest, shard, index, parquet, table, arrays, attributes, record,
+            manifest, shard, index, parquet, idx, table, arrays, attributes, record,
         )
     },
     **{ending: picture(ending) for ending in ("png", "jpg", "gif", "webp", "tiff", "bmp")},

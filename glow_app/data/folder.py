@@ -7,7 +7,7 @@ import torch
 from glow_app.data.base import ImageSet
 from glow_app.data.cache import decoded_folder
 from glow_app.data.listing import FolderListing, list_images
-from glow_app.data.request import SPLIT_NAMES, SPLIT_OF, Split, SplitRequest
+from glow_app.data.request import SPLIT_OF, Split, SplitRequest, own_splits
 from glow_app.data.splits import choose
 
 
@@ -41,8 +41,7 @@ def split_layout(listing: FolderListing) -> dict[Split, FolderListing]:
     top = {file.class_name for file in listing.files}
     if "train" not in top or not ("test" in top or top <= set(SPLIT_OF)):
         return {"train": listing}
-    found = {split: next((name for name in names if name in top), None) for split, names in SPLIT_NAMES.items()}
-    return {split: listing.below(name) for split, name in found.items() if name is not None}
+    return {split: listing.below(name) for split, name in own_splits(top).items()}
 
 
 def all_class_names(parts: Mapping[Split, FolderListing]) -> tuple[str, ...]:

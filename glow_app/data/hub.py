@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from glow_app.data.base import ImageSet
-from glow_app.data.request import SPLIT_NAMES, Split, SplitRequest
+from glow_app.data.request import SplitRequest, own_splits
 from glow_app.data.shards.parquet import ParquetShard, read_table
 from glow_app.data.shards.source import shard_cache, sharded_split
 from glow_app.files import HUB
@@ -43,9 +43,8 @@ def load_hub(request: SplitRequest) -> ImageSet:
     """
     assert request.address is not None
     files, features = _resolve(request.address)
-    official = {split: next((name for name in names if name in files), None) for split, names in SPLIT_NAMES.items()}
-    split: Split = request.split if official[request.split] else "train"
-    name = official[split]
+    official = own_splits(files)
+    name = official.get(request.split, official.get("train"))
     if name is None:
         raise ValueError(f"{request.address} has no split to train on, only {', '.join(files)}")
     cache = shard_cache(request)
@@ -53,8 +52,7 @@ def load_hub(request: SplitRequest) -> ImageSet:
     column = table.image_column
     shards = [ParquetShard(file, count, column, cache) for file, count in zip(files[name], table.counts, strict=True)]
     class_names = table.class_names if (table.labels >= 0).all() else ()
-    own = {split for split, name in official.items() if name is not None}
-    return sharded_split(shards, torch.from_numpy(table.labels), class_names, request, own)
+    return sharded_split(shards, torch.from_numpy(table.labels), class_names, request, official)
 
 
 def _resolve(address: str) -> "tuple[dict[str, list[str]], Features | None]":

@@ -1,5 +1,6 @@
 """What is asked of a source: one checked value instead of a dozen arguments."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,6 +15,11 @@ SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "test": ("test",),
 }
 SPLIT_OF: dict[str, Split] = {name: split for split, names in SPLIT_NAMES.items() for name in names}
+
+
+def own_splits(present: Container[object]) -> dict[Split, str]:
+    """Return the splits that have a directory or file among those present, and its name."""
+    return {split: name for split, names in SPLIT_NAMES.items() for name in reversed(names) if name in present}
 
 
 def check_cut(split: Split, validation_fraction: float, test_fraction: float, limit: int | None, noun: str) -> None:

@@ -1,8 +1,8 @@
-import builtins
 import gzip
 import hashlib
 import pickle
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,14 +54,7 @@ class TestDigits:
         assert images.labels.tolist() == load("digits", "train", (1, 8, 8)).labels[:7].tolist()
 
     def test_missing_sklearn(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        real = builtins.__import__
-
-        def refuse(name: str, *args: object, **options: object) -> object:
-            if name.startswith("sklearn"):
-                raise ImportError(name)
-            return real(name, *args, **options)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(builtins, "__import__", refuse)
+        monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
         with pytest.raises(ValueError, match=r"needs scikit-learn; run: pip install 'glow-app\[demo\]'"):
             load("digits", "train", (1, 8, 8))
 

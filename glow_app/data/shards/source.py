@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glow_app.data.base import ImageSet
 from glow_app.data.cache import cache_folder
-from glow_app.data.request import Split, SplitRequest
+from glow_app.data.request import SplitRequest
 from glow_app.data.sharded_images import OPEN_SHARDS, Shard, ShardedImages, ShardError
 from glow_app.data.shards.cache import ShardCache
 from glow_app.data.shards.manifest import INDEX, MANIFEST, Manifest, SplitEntry
@@ -49,20 +49,10 @@ def load_shards(request: SplitRequest) -> ImageSet:
         raise ShardError(f"{join(str(root), MANIFEST)} has no shards to train on, only {', '.join(manifest.splits)}")
     entry = manifest.splits[split]
     index_path = _index_path(str(root), entry, cache)
-    try:
-        index = np.load(index_path, mmap_mode="r")
-    except Exception as error:  # what a damaged header raises depends on where it is damaged
-        raise ShardError(f"index {index_path} is damaged: {' '.join(str(error).split())}") from error
-    if index.shape != (len(index),) or index.dtype != INDEX or len(index) != entry.count:
-        raise ShardError(
-            f"index {index_path} has {len(index)} rows of {index.dtype}, the manifest {entry.count} images"
-        )
+    index = _read_index(index_path, entry.count)
     labels = torch.from_numpy(index["label"].astype(np.int64))
-    if (
-        len(labels)
-        and manifest.class_names
-        and not 0 <= int(labels.min()) <= int(labels.max()) < len(manifest.class_names)
-    ):
+    names = manifest.class_names
+    if len(labels) and names and not 0 <= int(labels.min()) <= int(labels.max()) < len(names):
         raise ShardError(f"index {index_path} has labels of classes that {join(str(root), MANIFEST)} does not name")
     shards: list[Shard] = []
     start = 0
@@ -73,7 +63,7 @@ def load_shards(request: SplitRequest) -> ImageSet:
         shards.append(tar)
         start += shard.count
     _warn_of_sizes(manifest, request, max(shard.bytes for shard in entry.shards), is_address(str(root)))
-    return sharded_split(shards, labels, manifest.class_names, request, set(manifest.splits))
+    return sharded_split(shards, labels, names, request, manifest.splits)
 
 
 def read_manifest(root: str) -> Manifest:
@@ -97,7 +87,7 @@ def read_manifest(root: str) -> Manifest:
 
 
 def sharded_split(
-    shards: Sequence[Shard], labels: Tensor, class_names: Sequence[str], request: SplitRequest, official: set[Split]
+    shards: Sequence[Shard], labels: Tensor, class_names: Sequence[str], request: SplitRequest, official: Container[str]
 ) -> ImageSet:
     """Return the requested split of the images in shards, in the order in which they are read fastest.
 
@@ -155,3 +145,13 @@ def _index_path(root: str, entry: SplitEntry, cache: ShardCache) -> Path:
     if fault := fault_of(Path(place), sha256=entry.index_sha256):
         raise ShardError(f"index {place} {fault}; pack the folder again, or run glow data index")
     return Path(place)
+
+
+def _read_index(path: Path, count: int) -> np.ndarray:
+    try:
+        index: np.ndarray = np.load(path, mmap_mode="r")[:]  # an .npz archive raises here
+    except Exception as error:  # what a damaged header raises depends on where it is damaged
+        raise ShardError(f"index {path} is damaged: {' '.join(str(error).split())}") from error
+    if index.shape != (count,) or index.dtype != INDEX:
+        raise ShardError(f"index {path} is {index.dtype} {index.shape}; the manifest has {count} images")
+    return index

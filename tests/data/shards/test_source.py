@@ -15,7 +15,7 @@ from glow_app.data import ImageSet, load_split, train_loader
 from glow_app.data.shards import ShardError
 from glow_app.data.shards.cache import ShardCache
 from glow_app.data.shards.pack import Packing, pack_folder
-from glow_app.data.shards.places import fetch, join
+from glow_app.data.shards.places import fetch, join, sha256_of
 
 Serve = Callable[[Path], Any]
 SHAPE = (3, 4, 6)
@@ -281,6 +281,16 @@ def test_no_manifest_no_root_and_a_damaged_index(shards: Path, tmp_path: Path) -
         load_split("shards", "train", SHAPE)
     (shards / "train.index.npy").write_bytes(b"x")
     with pytest.raises(ShardError, match=r"index .* has another SHA-256"):
+        load(shards)
+
+
+def test_an_index_that_is_an_archive(shards: Path) -> None:
+    content = json.loads((shards / "manifest.json").read_text())
+    with (shards / "train.index.npy").open("wb") as file:
+        np.savez(file, np.zeros(32))
+    content["splits"]["train"]["index_sha256"] = sha256_of(shards / "train.index.npy")
+    (shards / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(ShardError, match=r"index .* is damaged"):
         load(shards)
 
 
