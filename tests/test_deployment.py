@@ -44,7 +44,7 @@ CONTAINER: dict[str, Any] = POD["spec"]["containers"][0]
 @pytest.fixture(scope="module")
 def paths() -> set[str]:
     app = create_app(tiny_model())
-    app.state.current.service.close()
+    app.state.service.close()
     return set(app.openapi()["paths"])
 
 

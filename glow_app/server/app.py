@@ -1,5 +1,6 @@
 """The application: endpoints, page, gate."""
 
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,16 @@ from fastapi.responses import FileResponse, Response
 from glow_app import __version__
 from glow_app.generation import Direction
 from glow_app.models.image_model import ImageModel
-from glow_app.server.current import Current
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import handle_errors
 from glow_app.server.examples import edit_examples
 from glow_app.server.gate import Gate
-from glow_app.server.health import health_routes
+from glow_app.server.health import HEALTH
 from glow_app.server.limits import Limits, checked_key
 from glow_app.server.metrics import Metrics
-from glow_app.server.routes import api_routes
+from glow_app.server.routes import API
 from glow_app.server.service import Service
+from glow_app.server.use import FairTurns
 from glow_app.server.worker import ModelWorker
 
 __all__ = ["create_app"]
@@ -41,8 +42,8 @@ def create_app(
 ) -> FastAPI:
     """Return the application that serves a model.
 
-    Its ``state`` has ``current`` (:class:`~glow_app.server.current.Current`), ``gate``, ``decoder``, and ``replace``, a
-    function of ``model``, ``directions`` and ``training`` that serves another model without losing a request.
+    Its ``state`` has what the endpoints use, and ``replace``, a function of ``model``, ``directions`` and ``training``
+    that serves another model without losing a request.
 
     Args:
         model: To serve, on its device.
@@ -72,33 +73,38 @@ def create_app(
         metrics.model.info({"sha256": service.info.model})
         return service
 
-    current = Current(service_of(model, directions, training))
-
     def replace(
         model: ImageModel, directions: Mapping[str, Direction] | None, training: Mapping[str, Any] | None
     ) -> None:
-        current.replace(service_of(model, directions, training))
-        app.openapi_schema = None
+        new, old = service_of(model, directions, training), app.state.service
+        app.state.service, app.openapi_schema = new, None
+        # Requests that have the old one keep it until they are answered.
+        timer = threading.Timer(limits.seconds + 5, old.close)
+        timer.daemon = True
+        timer.start()
 
     # FastAPI's own pages of documentation load from elsewhere; a redirect would go wherever the header Host says.
     app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     handle_errors(app)
-    app.include_router(api_routes(current, metrics))
-    app.include_router(health_routes(current, metrics, lambda: gate.is_stopping))
-    app.openapi = lambda: _described(app, current.service, bool(keys))  # type: ignore[method-assign]
+    app.include_router(API)
+    app.include_router(HEALTH)
+    app.openapi = lambda: _described(app, bool(keys))  # type: ignore[method-assign]
+    state = app.state
+    state.service, state.decoder, state.metrics = service_of(model, directions, training), decoder, metrics
+    state.animations = FairTurns()  # one at a time: those of many clients would leave the model's thread no processor
+    state.replace = replace
     for file in PAGE.iterdir():
         app.add_route(ADDRESSES.get(file.name, f"/{file.name}"), _static(file), include_in_schema=False)
-    gate = Gate(
+    gate = state.gate = Gate(
         limits,
         [checked_key(key) for key in keys],
         hosts,
         app.openapi()["paths"],
         metrics.answered,
-        lambda: current.service.worker.backlog,
+        lambda: state.service.worker.backlog,
     )
     app.add_middleware(gate.around)
     metrics.watch(lambda: gate.depth, lambda: gate.held)
-    app.state.gate, app.state.decoder, app.state.current, app.state.replace = gate, decoder, current, replace
     return app
 
 
@@ -110,12 +116,12 @@ def _static(path: Path) -> Callable[[Request], Awaitable[Response]]:
     return give
 
 
-def _described(app: FastAPI, service: Service, has_key: bool) -> dict[str, Any]:
+def _described(app: FastAPI, has_key: bool) -> dict[str, Any]:
     """Return the OpenAPI document, with the bounds of this server and this model."""
     if app.openapi_schema is not None:
         return app.openapi_schema
     described = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    schemas = described["components"]["schemas"]
+    service, schemas = app.state.service, described["components"]["schemas"]
     limits, flow = service.limits, service.model.flow
     num_levels, num_classes = len(flow.latent_shapes), flow.num_classes
     bounds: dict[tuple[str, str], dict[str, Any]] = {

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-__all__ = ["ApiError", "ErrorAnswer", "error_answer", "handle_errors", "model_ended", "stopping"]
+__all__ = ["ApiError", "ErrorAnswer", "error_answer", "handle_errors", "invalid", "model_ended", "stopping"]
 
 
 class ErrorDetails(BaseModel):
@@ -42,6 +42,11 @@ class ApiError(Exception):
         self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
 
 
+def invalid(message: str) -> ApiError:
+    """Return the error of a request with a value that does not fit."""
+    return ApiError(422, "invalid_request", message)
+
+
 def stopping() -> ApiError:
     """Return the error of a server that stops."""
     return ApiError(503, "stopping", "the server is stopping; try again in 5 s", 5)
@@ -68,17 +73,17 @@ def handle_errors(app: FastAPI) -> None:
         return error_answer(error, request.scope["glow.request_id"], headers)
 
     @app.exception_handler(ApiError)
-    async def told(request: Request, error: ApiError) -> JSONResponse:
+    async def of_api(request: Request, error: ApiError) -> JSONResponse:
         return answer(request, error)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(request, ApiError(422, "invalid_request", _where_and_what(error)))
+    async def of_validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        return answer(request, invalid(_where_and_what(error)))
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 400 and error.__cause__ is not None:  # of FastAPI: what was no JSON and no syntax error
-            return answer(request, ApiError(422, "invalid_request", _not_json(error.__cause__)))
+            return answer(request, invalid(_not_json(error.__cause__)))
         phrase = HTTPStatus(error.status_code).phrase
         return answer(request, ApiError(error.status_code, phrase.lower().replace(" ", "_"), phrase), error.headers)
 

@@ -37,7 +37,6 @@ class Metrics:
             "glow_errors", "Answers of status 400 and above.", ["endpoint", "status"], registry=registry
         )
         self.images = Counter("glow_images", "Images in answers.", ["endpoint"], registry=registry)
-        self.reloads = Counter("glow_model_reloads", "Reloads of the model.", ["result"], registry=registry)
         self.batches = Histogram("glow_batch_images", "Images drawn per batch.", buckets=_IMAGES, registry=registry)
         build = {"version": __version__, "revision": os.environ.get(REVISION, ""), "torch": torch.__version__}
         Info("glow_build", "Versions of the server.", registry=registry).info(

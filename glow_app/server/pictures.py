@@ -1,20 +1,33 @@
-"""Pictures of answers."""
+"""Pictures of answers: in the JSON, or instead of it where the header Accept asks for them."""
 
+import asyncio
 import base64
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import torch
+from fastapi import Request, Response
 from PIL import Image
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from torch import Tensor
 
 from glow_app.generation import sample_grid
 from glow_app.models.image_model import ImageModel
+from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.images import png_bytes, to_pil
+from glow_app.server.use import CLIENT
 
-__all__ = ["encode_png", "encode_pngs", "sampled_picture"]
+__all__ = ["ANIMATIONS", "PNG", "encode_png", "encode_pngs", "respond", "sampled_picture"]
 
+JSON, PNG, ANIMATIONS = "application/json", "image/png", {"image/gif": ".gif", "image/webp": ".webp"}
+
+_ANIMATOR = ThreadPoolExecutor(1, thread_name_prefix="animator")
+_ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 _QUICK_VALUES = 2**14  # of images, of which a PNG is made in a fraction of a millisecond
 
 
@@ -35,12 +48,50 @@ async def encode_pngs(images: Sequence[Tensor] | Tensor, texts: Sequence[Mapping
 
 
 def sampled_picture(model: ImageModel, images: Sequence[Tensor], seed: int, label: int | None) -> Image.Image:
-    """Return one drawn image as it is, or the grid that `glow sample` makes of several.
-
-    Args:
-        model: That drew them.
-        images: (C, H, W), uint8, each.
-        seed: Of the first.
-        label: That was asked for, or None for all classes in turn.
-    """
+    """Return one drawn image as it is, or the grid that `glow sample` makes of several."""
     return to_pil(images[0]) if len(images) == 1 else sample_grid(model, torch.stack(list(images)), seed, label)
+
+
+async def respond(
+    request: Request,
+    answer: BaseModel,
+    count: int,
+    text: Mapping[str, Any],
+    picture: Callable[[], Image.Image],
+    frames: Tensor | None = None,
+) -> Response:
+    """Return the JSON of an answer with so many images; or its picture, or an animation of its frames, with a text."""
+    state = request.app.state
+    state.metrics.images.labels(request.url.path).inc(count)
+    kinds = [PNG] if frames is None else [PNG, *ANIMATIONS]
+    kind = _preferred(",".join(request.headers.getlist("accept")), kinds)
+    if kind is None:
+        return Response(answer.model_dump_json(), media_type=JSON)
+    if kind == PNG or frames is None:
+        content = await run_in_threadpool(lambda: png_bytes(picture(), text))
+    else:
+        encode = partial(animation_bytes, frames, ANIMATIONS[kind])
+        async with state.animations.take(CLIENT.get(), len(frames)):
+            content = await asyncio.get_running_loop().run_in_executor(_ANIMATOR, encode)
+    # Headers hold ASCII: other letters stand there as in an address, by %.
+    headers = {f"X-Glow-{name.replace('_', '-').title()}": quote(str(value), _ASCII) for name, value in text.items()}
+    return Response(content, media_type=kind, headers=headers)
+
+
+def _preferred(accept: str, kinds: Sequence[str]) -> str | None:
+    """Return the media type that a header Accept asks for before JSON, or None (RFC 9110, section 12.5.1)."""
+    best = max(kinds, key=lambda kind: _welcome(accept, kind))
+    return best if _welcome(accept, best) > _welcome(accept, JSON) else None
+
+
+def _welcome(accept: str, kind: str) -> tuple[float, int]:
+    """Return the weight of a media type, and how closely the range that gives it names the type."""
+    closeness = {kind: 2, f"{kind.partition('/')[0]}/*": 1, "*/*": 0}
+    found = (-1, 0.0)
+    for part in accept.lower().split(","):
+        name, *parameters = (text.strip() for text in part.split(";"))
+        weights = [match[1] for text in parameters if (match := re.fullmatch(r"q=([01](?:\.\d{0,3})?)", text))]
+        if name in closeness:
+            found = max(found, (closeness[name], float(weights[0]) if weights else 1.0))
+    close, weight = found
+    return (weight, close) if weight else (0.0, 0)

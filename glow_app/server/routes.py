@@ -2,31 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Annotated, Any, TypeVar
 
 import torch
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body, Depends, Request
 from fastapi.responses import Response
-from PIL import Image
-from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
 from torch import Tensor
 
 from glow_app import __version__, generation
 from glow_app.models.image_model import ImageModel
-from glow_app.pictures.animations import animation_bytes
-from glow_app.pictures.images import grid, png_bytes, strip, to_pil
-from glow_app.server.accept import preferred
-from glow_app.server.current import Current
+from glow_app.pictures.images import grid, strip, to_pil
 from glow_app.server.errors import ErrorAnswer
 from glow_app.server.examples import EXAMPLES
-from glow_app.server.metrics import Metrics
-from glow_app.server.parsing import ParsedRoute
-from glow_app.server.pictures import encode_pngs, sampled_picture
+from glow_app.server.pictures import ANIMATIONS, PNG, encode_pngs, respond, sampled_picture
 from glow_app.server.schemas import (
     EditAnswer,
     EditRequest,
@@ -43,13 +35,13 @@ from glow_app.server.schemas import (
     Scores,
 )
 from glow_app.server.service import Service
-from glow_app.server.use import CLIENT, FairTurns
 
-__all__ = ["ERRORS", "api_routes"]
+__all__ = ["API", "ERRORS", "Served"]
 
-_ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+T = TypeVar("T")
 
-_ANIMATOR = ThreadPoolExecutor(1, thread_name_prefix="animator")
+_LARGE = 2**16  # bytes; smaller bodies are parsed in less time than a thread takes to begin
+_PARSER = ThreadPoolExecutor(1, thread_name_prefix="parser")
 
 _WORDS = {
     401: "The key is missing or wrong.",
@@ -77,207 +69,186 @@ EditBody = Annotated[EditRequest, Body()]
 ScoreBody = Annotated[ScoreRequest, Body(openapi_examples=EXAMPLES["score"])]
 
 
-PNG, ANIMATIONS = "image/png", {"image/gif": ".gif", "image/webp": ".webp"}
-
-
 def _pictured(what: str, kinds: Sequence[str] = (PNG,)) -> dict[int | str, dict[str, Any]]:
     """Return the answers of an endpoint that gives a picture where one is asked for."""
     description = f"JSON; with `Accept: image/png` {what}. What made it is in text chunks and in headers X-Glow-..."
     return {**ERRORS, 200: {"description": description, "content": {kind: {} for kind in kinds}}}
 
 
-def api_routes(current: Current, metrics: Metrics) -> APIRouter:
-    """Return what lies below ``/v1/``.
+_INTERPOLATED = _pictured(
+    "a strip of the frames, with `image/gif` or `image/webp` an animation of them, there and back", [PNG, *ANIMATIONS]
+)
 
-    Args:
-        current: What the endpoints do.
-        metrics: Counts images.
-    """
-    router = APIRouter(prefix="/v1", route_class=ParsedRoute)
 
-    # One at a time: those of many clients would leave the model's thread no processor.
-    animations = FairTurns()
+class _ParsedRequest(Request):
+    async def json(self) -> Any:
+        body = await self.body()
+        if len(body) < _LARGE:
+            return json.loads(body)
+        return await asyncio.get_running_loop().run_in_executor(_PARSER, json.loads, body)
 
-    told = "a strip of the frames, with `image/gif` or `image/webp` an animation of them, there and back"
-    interpolated = _pictured(told, [PNG, *ANIMATIONS])
 
-    async def respond(
-        request: Request,
-        answer: BaseModel,
-        count: int,
-        text: Mapping[str, Any],
-        picture: Callable[[], Image.Image],
-        frames: Tensor | None = None,
-    ) -> Response:
-        metrics.images.labels(request.url.path).inc(count)
-        kinds = [PNG] if frames is None else [PNG, *ANIMATIONS]
-        kind = preferred(",".join(request.headers.getlist("accept")), kinds)
-        if kind is None:
-            return Response(answer.model_dump_json(), media_type="application/json")
-        if kind == PNG or frames is None:
-            content = await run_in_threadpool(lambda: png_bytes(picture(), text))
-        else:
-            encode = partial(animation_bytes, frames, ANIMATIONS[kind])
-            async with animations.take(CLIENT.get(), len(frames)):
-                content = await asyncio.get_running_loop().run_in_executor(_ANIMATOR, encode)
-        return Response(content, media_type=kind, headers=_headers(text))
+class _ParsedRoute(APIRoute):
+    """A route whose bodies are parsed one at a time, and off the event loop where they are large."""
 
-    @router.get("/info", responses={status: ERRORS[status] for status in (401, 405, 421, 500)})
-    async def show_info() -> Info:
-        """Describe the model and the limits of this server."""
-        return current.service.info
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler of FastAPI, for such requests."""
+        handle = super().get_route_handler()
 
-    @router.post("/sample", response_model=SampleAnswer, responses=_pictured("the image, or a grid of several"))
-    async def sample(body: SampleBody, request: Request) -> Response:
-        """Draw images; a seed gives the image that `glow sample` gives for it."""
-        service = current.service
-        label = None if body.label is None else service.label(body.label)
-        settings = service.settings(body.temperature, body.guidance)
-        seed, images, labels = await service.sample(body.count, settings, body.seed, label)
-        made: dict[str, Any] = {**settings.facts, **_model_facts(service)}
-        texts = [
-            {
-                "seed": seed + number,
-                **made,
-                **({} if labels is None else generation.class_facts(service.model, labels[number])),
-            }
-            for number in range(len(images))
-        ]
-        drawn = [
-            Sampled(image=png, seed=text["seed"], label=text.get("label"))
-            for png, text in zip(await encode_pngs(images, texts), texts, strict=True)
-        ]
-        classes = {} if label is None else generation.class_facts(service.model, label)
-        shared = texts[0] if len(texts) == 1 else {"seed": seed, "count": len(texts), **made, **classes}
-        answer = SampleAnswer(
-            images=drawn,
-            temperature=service.temperatures(settings.temperature),
-            guidance=settings.guidance,
-            model=service.info.model,
-        )
-        picture = partial(sampled_picture, service.model, images, seed, label)
-        return await respond(request, answer, len(images), shared, picture)
+        async def parsed(request: Request) -> Response:
+            return await handle(_ParsedRequest(request.scope, request.receive))
 
-    @router.post("/interpolate", response_model=InterpolateAnswer, responses=interpolated)
-    async def interpolate(body: InterpolateBody, request: Request) -> Response:
-        """Interpolate between images through the model's latents."""
-        service = current.service
-        places = None if body.at is None else service.places(body.at, len(body.images))
+        return parsed
+
+
+async def served(request: Request) -> Service:
+    """Return what serves the present model."""
+    service: Service = request.app.state.service
+    return service
+
+
+Served = Annotated[Service, Depends(served)]
+API = APIRouter(prefix="/v1", route_class=_ParsedRoute)
+
+
+@API.get("/info", responses={status: ERRORS[status] for status in (401, 405, 421, 500)})
+async def show_info(service: Served) -> Info:
+    """Describe the model and the limits of this server."""
+    return service.info
+
+
+@API.post("/sample", response_model=SampleAnswer, responses=_pictured("the image, or a grid of several"))
+async def sample(body: SampleBody, request: Request, service: Served) -> Response:
+    """Draw images; a seed gives the image that `glow sample` gives for it."""
+    label = None if body.label is None else service.label(body.label)
+    settings = service.settings(body.temperature, body.guidance)
+    seed, images, labels = await service.sample(body.count, settings, body.seed, label)
+    texts = [
+        {"seed": seed + number, **settings.facts, **_facts(service, labels and [labels[number]])}
+        for number in range(len(images))
+    ]
+    drawn = [
+        Sampled(image=png, seed=text["seed"], label=text.get("label"))
+        for png, text in zip(await encode_pngs(images, texts), texts, strict=True)
+    ]
+    shared = texts[0]
+    if len(texts) > 1:
+        asked = None if label is None else [label]
+        shared = {"seed": seed, "count": len(texts), **settings.facts, **_facts(service, asked)}
+    answer = SampleAnswer(
+        images=drawn,
+        temperature=service.temperatures(settings.temperature),
+        guidance=settings.guidance,
+        model=service.info.model,
+    )
+    picture = partial(sampled_picture, service.model, images, seed, label)
+    return await respond(request, answer, len(images), shared, picture)
+
+
+@API.post("/interpolate", response_model=InterpolateAnswer, responses=_INTERPOLATED)
+async def interpolate(body: InterpolateBody, request: Request, service: Served) -> Response:
+    """Interpolate between images through the model's latents."""
+    places = None if body.at is None else service.places(body.at, len(body.images))
+    if places is None:
+        service.check_count((len(body.images) - 1) * (body.frames - 1) + 1, "frames")
+    images, notes = await service.read(body.images)
+    given = service.labels(body.labels, images)
+
+    def work(model: ImageModel, labels: Tensor | None) -> Tensor:
         if places is None:
-            service.check_count((len(body.images) - 1) * (body.frames - 1) + 1, "frames")
-        images, notes = await service.read(body.images)
-        given = service.labels(body.labels, images)
+            return generation.interpolate(model, images, body.frames, labels, spherical=body.spherical)
+        return generation.blend(model, images, places, labels, spherical=body.spherical)
 
-        def work(model: ImageModel) -> tuple[Tensor, Tensor | None]:
-            labels = _labels(model, images, given)
-            if places is None:
-                return generation.interpolate(model, images, body.frames, labels, spherical=body.spherical), labels
-            return generation.blend(model, images, places, labels, spherical=body.spherical), labels
-
-        frames, labels = await service.run(work)
-        answer = InterpolateAnswer(frames=await encode_pngs(frames), labels=_listed(labels), notes=notes)
-        classes = {} if labels is None else generation.class_facts(service.model, *labels.tolist())
-        text = {
-            "frames": len(frames),
-            **classes,
-            "way": "arc" if body.spherical else "line",
-            **_model_facts(service),
-        }
-        if len(frames) == 1:
-            return await respond(request, answer, 1, text, partial(to_pil, frames[0]))
-        picture = partial(strip, frames, body.frames if places is None else len(frames))
-        return await respond(request, answer, len(frames), text, picture, frames)
-
-    @router.post("/edit", response_model=EditAnswer, responses=_pictured("the changed image") | NOT_FOUND)
-    async def edit(body: EditBody, request: Request) -> Response:
-        """Change attributes of an image."""
-        service = current.service
-        strengths = [(service.direction(one.direction), one.strength) for one in body.edits]
-        images, notes = await service.read([body.image], "image")
-        given = None if body.label is None else torch.tensor([service.label(body.label)])
-
-        def work(model: ImageModel) -> tuple[Tensor, Tensor | None]:
-            labels = _labels(model, images, given)
-            return generation.edit(model, images, strengths, labels), labels
-
-        changed, labels = await service.run(work)
-        label = None if labels is None else int(labels[0])
-        made = {name: [getattr(one, name) for one in body.edits] for name in ("direction", "strength")}
-        one_each = {name: values[0] if len(values) == 1 else json.dumps(values) for name, values in made.items()}
-        classes = {} if label is None else generation.class_facts(service.model, label)
-        text = {**one_each, **classes, **_model_facts(service)}
-        answer = EditAnswer(image=(await encode_pngs(changed, [text]))[0], label=label, note=notes[0])
-        return await respond(request, answer, 1, text, partial(to_pil, changed[0]))
-
-    @router.post("/reconstruct", response_model=ReconstructAnswer, responses=_pictured("the images"))
-    async def reconstruct(body: ReconstructBody, request: Request) -> Response:
-        """Encode and decode images, and return the largest pixel error."""
-        service = current.service
-        images, notes = await service.read(body.images)
-        given = service.labels(body.labels, images)
-
-        def work(model: ImageModel) -> tuple[generation.Reconstruction, Tensor | None]:
-            labels = _labels(model, images, given)
-            return generation.reconstruct(model, images, labels), labels
-
-        result, labels = await service.run(work)
-        errors = {"max_pixel_error": result.max_pixel_error, "max_quantisation": result.max_quantisation}
-        pngs = await encode_pngs(result.images)
-        answer = ReconstructAnswer(images=pngs, labels=_listed(labels), notes=notes, **errors)
-        images = result.images
-        picture = partial(to_pil, images[0]) if len(images) == 1 else partial(grid, images)
-        return await respond(request, answer, len(images), {**errors, **_model_facts(service)}, picture)
-
-    @router.post("/score", responses=ERRORS)
-    async def score(body: ScoreBody, request: Request) -> ScoreAnswer:
-        """Score images: bits/dim, scores of oddity, and a verdict."""
-        service = current.service
-        service.check_count(body.draws, "draws", service.limits.draws)
-        service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
-        images, notes = await service.read(body.images)
-        given = service.labels(body.labels, images)
-        seeds = range(body.seed, body.seed + len(images))
-
-        def work(model: ImageModel) -> tuple[dict[str, Tensor], list[generation.Verdict], Tensor | None]:
-            measures = generation.measure(model, images, given, num_draws=body.draws, seeds=seeds)
-            reference = service.reference()
-            return generation.oddities(measures, reference.typical), reference.judge(measures), measures.labels
-
-        values, verdicts, labels = await service.run(work)
-        metrics.images.labels(request.url.path).inc(len(images))
-        scores = [
-            Scores(
-                **{name: float(value[number]) for name, value in values.items()},
-                verdict=verdicts[number].word,
-                reason=verdicts[number].reason,
-                oddness=verdicts[number].oddness,
-                percentiles=verdicts[number].percentiles,
-                label=None if labels is None else int(labels[number]),
-                note=note,
-            )
-            for number, note in enumerate(notes)
-        ]
-        return ScoreAnswer(scores=scores, draws=body.draws, usual=service.usual)
-
-    return router
+    frames, labels = await _labelled(service, images, given, work)
+    answer = InterpolateAnswer(frames=await encode_pngs(frames), labels=labels, notes=notes)
+    text = {"frames": len(frames), "way": "arc" if body.spherical else "line", **_facts(service, labels)}
+    if len(frames) == 1:
+        return await respond(request, answer, 1, text, partial(to_pil, frames[0]))
+    picture = partial(strip, frames, body.frames if places is None else len(frames))
+    return await respond(request, answer, len(frames), text, picture, frames)
 
 
-def _model_facts(service: Service) -> dict[str, str]:
-    """Return what a picture says of the model that made it."""
-    return {"model": service.info.model, "version": __version__}
+@API.post("/edit", response_model=EditAnswer, responses=_pictured("the changed image") | NOT_FOUND)
+async def edit(body: EditBody, request: Request, service: Served) -> Response:
+    """Change attributes of an image."""
+    strengths = [(service.direction(one.direction), one.strength) for one in body.edits]
+    images, notes = await service.read([body.image], "image")
+    given = None if body.label is None else torch.tensor([service.label(body.label)])
+    changed, labels = await _labelled(
+        service, images, given, lambda model, labels: generation.edit(model, images, strengths, labels)
+    )
+    made = {name: [getattr(one, name) for one in body.edits] for name in ("direction", "strength")}
+    one_each = {name: values[0] if len(values) == 1 else json.dumps(values) for name, values in made.items()}
+    text = {**one_each, **_facts(service, labels)}
+    label = None if labels is None else labels[0]
+    answer = EditAnswer(image=(await encode_pngs(changed, [text]))[0], label=label, note=notes[0])
+    return await respond(request, answer, 1, text, partial(to_pil, changed[0]))
 
 
-def _labels(model: ImageModel, images: Tensor, given: Tensor | None) -> Tensor | None:
-    """Return the classes that were given, or else the most probable; None where the model has none."""
-    if given is not None or model.flow.num_classes is None:
-        return given
-    return generation.infer_labels(model, images)
+@API.post("/reconstruct", response_model=ReconstructAnswer, responses=_pictured("the images"))
+async def reconstruct(body: ReconstructBody, request: Request, service: Served) -> Response:
+    """Encode and decode images, and return the largest pixel error."""
+    images, notes = await service.read(body.images)
+    given = service.labels(body.labels, images)
+    result, labels = await _labelled(
+        service, images, given, lambda model, labels: generation.reconstruct(model, images, labels)
+    )
+    errors = {"max_pixel_error": result.max_pixel_error, "max_quantisation": result.max_quantisation}
+    pngs = await encode_pngs(result.images)
+    answer = ReconstructAnswer(images=pngs, labels=labels, notes=notes, **errors)
+    images = result.images
+    picture = partial(to_pil, images[0]) if len(images) == 1 else partial(grid, images)
+    return await respond(request, answer, len(images), {**errors, **_facts(service, None)}, picture)
 
 
-def _headers(text: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a picture's text says as headers, which hold ASCII: other letters as in an address, by ``%``."""
-    return {f"X-Glow-{name.replace('_', '-').title()}": quote(str(value), _ASCII) for name, value in text.items()}
+@API.post("/score", responses=ERRORS)
+async def score(body: ScoreBody, request: Request, service: Served) -> ScoreAnswer:
+    """Score images: bits/dim, scores of oddity, and a verdict."""
+    service.check_count(body.draws, "draws", service.limits.draws)
+    service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
+    images, notes = await service.read(body.images)
+    given = service.labels(body.labels, images)
+    seeds = range(body.seed, body.seed + len(images))
+
+    def work(model: ImageModel) -> tuple[dict[str, Tensor], list[generation.Verdict], Tensor | None]:
+        measures = generation.measure(model, images, given, num_draws=body.draws, seeds=seeds)
+        reference = service.reference()
+        return generation.oddities(measures, reference.typical), reference.judge(measures), measures.labels
+
+    values, verdicts, labels = await service.run(work)
+    request.app.state.metrics.images.labels(request.url.path).inc(len(images))
+    scores = [
+        Scores(
+            **{name: float(value[number]) for name, value in values.items()},
+            verdict=verdicts[number].word,
+            reason=verdicts[number].reason,
+            oddness=verdicts[number].oddness,
+            percentiles=verdicts[number].percentiles,
+            label=None if labels is None else int(labels[number]),
+            note=note,
+        )
+        for number, note in enumerate(notes)
+    ]
+    return ScoreAnswer(scores=scores, draws=body.draws, usual=service.usual)
 
 
-def _listed(labels: Tensor | None) -> list[int] | None:
-    return None if labels is None else labels.tolist()
+def _facts(service: Service, labels: Sequence[int] | None) -> dict[str, Any]:
+    """Return what a picture says of its classes and of the model that made it."""
+    return {
+        **generation.class_facts(service.model, *(labels or ())),
+        "model": service.info.model,
+        "version": __version__,
+    }
+
+
+async def _labelled(
+    service: Service, images: Tensor, given: Tensor | None, work: Callable[[ImageModel, Tensor | None], T]
+) -> tuple[T, list[int] | None]:
+    """Run a function of model and labels, and return the labels too: those given, or else the most probable, if any."""
+
+    def labelled(model: ImageModel) -> tuple[T, list[int] | None]:
+        is_known = given is not None or model.flow.num_classes is None
+        labels = given if is_known else generation.infer_labels(model, images)
+        return work(model, labels), None if labels is None else labels.tolist()
+
+    return await service.run(labelled)

@@ -19,7 +19,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.server.calls import Turn
 from glow_app.server.decoder import Decoder
-from glow_app.server.errors import ApiError, model_ended
+from glow_app.server.errors import ApiError, invalid, model_ended
 from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.limits import Limits
 from glow_app.server.schemas import Generation, Info
@@ -36,7 +36,7 @@ _NOT_TOLD = ("classes", "reference", "bpd_level/", "log_det/")  # told elsewhere
 
 
 class Service:
-    """What the endpoints do with one model.
+    """What the endpoints do with one model; methods raise :class:`ApiError` for requests that do not fit it.
 
     Args:
         worker: That has the model.
@@ -76,8 +76,6 @@ class Service:
         Args:
             texts: Files in base64.
             place: Where they stand in the request, with the number of each, for messages.
-        Raises:
-            ApiError: If they are too many, or one cannot be taken; see :meth:`Decoder.read`.
         """
         self.check_count(len(texts), "images")
         for number, text in enumerate(texts):
@@ -104,7 +102,7 @@ class Service:
         if seed is None:
             seed = random.SystemRandom().randrange(LARGEST_SEED - count)
         if seed + count - 1 > LARGEST_SEED:
-            raise ApiError(422, "invalid_request", f"seed: with count {count} at most {LARGEST_SEED - count + 1}")
+            raise invalid(f"seed: with count {count} at most {LARGEST_SEED - count + 1}")
         seeds = range(seed, seed + count)
         labels = generation.classes_of_seeds(self.model, seeds, label)
         async with self._turn() as turn:
@@ -114,11 +112,7 @@ class Service:
         return seed, images, labels
 
     async def run(self, work: Callable[[ImageModel], T]) -> T:
-        """Return what a function of the model gives, on a thread of its own.
-
-        Raises:
-            ApiError: 422 where the model gives nothing for these settings.
-        """
+        """Return what a function of the model gives, on a thread of its own."""
         loop = asyncio.get_running_loop()
         async with self._turn() as turn:
             shared = cast(ImageModel, SharedModel(self.worker, turn, self._cache))
@@ -140,100 +134,64 @@ class Service:
             self.worker.abandon(turn)  # nothing is left of it, or nobody waits for what is
 
     def labels(self, labels: Sequence[int | str] | None, images: Tensor) -> Tensor | None:
-        """Return the class of each image, where classes are given.
-
-        Raises:
-            ApiError: If there is not one for each image, or one does not fit.
-        """
+        """Return the class of each image, where classes are given."""
         if labels is None:
             return None
         if len(labels) != len(images):
-            message = f"labels: {len(labels)} for {pluralise(len(images), 'image')}; give one for each"
-            raise ApiError(422, "invalid_request", message)
+            raise invalid(f"labels: {len(labels)} for {pluralise(len(images), 'image')}; give one for each")
         return torch.tensor([self.label(label, f"labels[{number}]") for number, label in enumerate(labels)])
 
     def label(self, label: int | str, place: str = "label") -> int:
-        """Return the number of a class that the model has, given it or a name.
-
-        Args:
-            label: Number or name.
-            place: Where it stands in the request, for messages.
-        Raises:
-            ApiError: If the model has not this class.
-        """
+        """Return the number of a class, given by number or name at a place in the request."""
         num_classes = self.model.flow.num_classes
         if num_classes is None:
             name = place.partition("[")[0]
-            raise ApiError(422, "invalid_request", f"{name}: this model has no classes; leave it out")
+            raise invalid(f"{name}: this model has no classes; leave it out")
         try:
             return generation.class_number(self.model, str(label))
         except ValueError as error:
             named = f", or {', '.join(self.model.class_names)}" if self.model.class_names else ""
-            message = f"{place}: this model has the classes 0 to {num_classes - 1}{named}"
-            raise ApiError(422, "invalid_request", message) from error
+            raise invalid(f"{place}: this model has the classes 0 to {num_classes - 1}{named}") from error
 
     def settings(self, temperature: float | Sequence[float] | None, guidance: float | None) -> GenerationSettings:
-        """Return the settings to draw with: those given, and else the model's.
-
-        Raises:
-            ApiError: If there is guidance and the model has no classes, or they do not fit it otherwise.
-        """
+        """Return the settings to draw with: those given, and else the model's."""
         if guidance not in (None, 1) and self.model.flow.num_classes is None:
-            raise ApiError(422, "invalid_request", "guidance: this model has no classes; leave it out")
+            raise invalid("guidance: this model has no classes; leave it out")
         recommended = self.model.generation
         self.temperatures(recommended.temperature if temperature is None else temperature)
         return recommended.override(temperature, guidance)
 
     def temperatures(self, temperature: float | Sequence[float]) -> list[float]:
-        """Return the temperature of each level.
-
-        Raises:
-            ApiError: If several are given, but not one for each.
-        """
+        """Return the temperature of each level."""
         try:
             return self.model.level_temperatures(temperature)
         except ValueError as error:
-            num_levels = len(self.model.flow.latent_shapes)
-            message = f"temperature: expected one, or {num_levels}, one for each level"
-            raise ApiError(422, "invalid_request", message) from error
+            raise invalid(f"temperature: expected one, or {self.info.num_levels}, one for each level") from error
 
     def places(self, places: Sequence[Sequence[float]], num_images: int) -> Tensor:
-        """Return the weights of :func:`generation.blend <glow_app.generation.blend>` for places between images.
-
-        Raises:
-            ApiError: If there are too many, or one is not a place between so many images.
-        """
+        """Return the weights of :func:`generation.blend <glow_app.generation.blend>` for places between images."""
         self.check_count(len(places), "at")
         numbers = {2: 1, 4: 2}.get(num_images)
         if numbers is None:
-            raise ApiError(422, "invalid_request", f"at: there are {num_images} images; expected 2 or 4")
+            raise invalid(f"at: there are {num_images} images; expected 2 or 4")
         for number, place in enumerate(places):
             if len(place) != numbers:
-                message = f"at[{number}]: {pluralise(len(place), 'number')}; expected {numbers}"
-                raise ApiError(422, "invalid_request", message)
+                raise invalid(f"at[{number}]: {pluralise(len(place), 'number')}; expected {numbers}")
         each_level = torch.tensor(places)[:, None].expand(-1, self.info.num_levels, -1)
         return each_level.squeeze(2) if numbers == 1 else each_level
 
     def direction(self, name: str) -> Direction:
-        """Return a direction.
-
-        Raises:
-            ApiError: 404 if there is none of that name.
-        """
+        """Return the direction of a name."""
         if name not in self.directions:
             known = ", ".join(self.directions) or "none"
             raise ApiError(404, "unknown_direction", f"there is no such direction; known: {known}")
         return self.directions[name]
 
     def check_count(self, count: int, name: str, largest: int | None = None) -> None:
-        """Raise if there are too many of something.
-
-        Raises:
-            ApiError: If so.
-        """
+        """Refuse a request for too many of something."""
         largest = largest or self.limits.count
         if count > largest:
-            raise ApiError(422, "invalid_request", f"{name}: {count} are too many; at most {largest}")
+            raise invalid(f"{name}: {count} are too many; at most {largest}")
 
     def reference(self) -> Reference:
         """Return what ordinary images are like, measured once where samples of the model have to tell it."""

@@ -269,7 +269,7 @@ def test_animations_are_encoded_one_at_a_time(client: httpx.Client, monkeypatch:
             running_now -= 1
         return b"GIF89a"
 
-    monkeypatch.setattr("glow_app.server.routes.animation_bytes", encode)
+    monkeypatch.setattr("glow_app.server.pictures.animation_bytes", encode)
     body = {"images": [as_base64(image) for image in random_images(2)], "frames": 3}
 
     def ask(_: int) -> bytes:
@@ -389,7 +389,7 @@ def test_the_models_own_reference_tells_what_is_usual(model: ImageModel) -> None
 
 def test_the_reference_is_measured_once_and_by_no_request(model: ImageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     app = create_app(model)
-    service = app.state.current.service
+    service = app.state.service
     measured: list[str] = []
 
     def measure(shared: Any) -> Any:
@@ -418,7 +418,7 @@ def test_many_animations_of_one_client_do_not_delay_another(model: ImageModel, m
         order.append(len(frames))
         return b"animation"
 
-    monkeypatch.setattr("glow_app.server.routes.animation_bytes", encode)
+    monkeypatch.setattr("glow_app.server.pictures.animation_bytes", encode)
     images = [as_base64(image) for image in random_images(2)]
 
     def ask(client: httpx.Client, frames: int) -> None:
@@ -603,7 +603,7 @@ def test_metrics_and_health(client: httpx.Client) -> None:
 
 def test_the_deadline_and_a_full_queue(model: ImageModel) -> None:
     app = create_app(model, Limits(queue=2, seconds=2))
-    gate, worker = app.state.gate, app.state.current.service.worker
+    gate, worker = app.state.gate, app.state.service.worker
     with running(app) as client:
         held = Held(worker)
         response = client.post("/v1/sample", json={})
@@ -623,7 +623,7 @@ def test_the_deadline_and_a_full_queue(model: ImageModel) -> None:
 
 def test_a_client_that_leaves_is_not_worked_for(model: ImageModel) -> None:
     app = create_app(model)
-    gate, worker = app.state.gate, app.state.current.service.worker
+    gate, worker = app.state.gate, app.state.service.worker
     with running(app) as client:
         held = Held(worker)
         with pytest.raises(httpx.ReadTimeout):
@@ -647,7 +647,7 @@ def test_pictures_of_a_client_that_leaves_are_not_decoded(model: ImageModel) -> 
 
 def test_a_thread_that_died_is_told_by_healthz(model: ImageModel) -> None:
     app = create_app(model)
-    worker = app.state.current.service.worker
+    worker = app.state.service.worker
     with running(app) as client:
         worker.close()
         wait_until(lambda: not worker.is_alive)
@@ -661,7 +661,7 @@ def test_another_model_takes_over_without_a_request_lost(model: ImageModel, dire
     other = tiny_model(num_classes=2)
     app = create_app(model, directions={"smile": direction})
     with running(app) as client, ThreadPoolExecutor(1) as pool:
-        held = Held(app.state.current.service.worker)
+        held = Held(app.state.service.worker)
         waiting = pool.submit(client.post, "/v1/sample", json={"seed": 7})
         wait_until(lambda: app.state.gate.depth == 1)
         app.state.replace(other, None, {"step": 3})

@@ -195,7 +195,7 @@ def test_requests_without_end_on_one_connection_are_refused(client: httpx.Client
 def test_bodies_of_requests_that_wait_for_earlier_answers_are_bounded(number: int, size: int) -> None:
     app = create_app(tiny_model(), hosts=["x"])
     with running(app) as client:
-        held = Held(app.state.current.service.worker)
+        held = Held(app.state.service.worker)
         try:
             waiting = HEAD + f"Content-Length: {size}\r\n\r\n".encode() + b" " * size
             assert raw(client, HEAD + b"Content-Length: 2\r\n\r\n{}" + waiting * number).startswith(b"HTTP/1.1 400")
@@ -311,7 +311,7 @@ def test_an_address_in_the_log_is_one() -> None:
 
 def test_a_server_that_stops_refuses_what_is_not_there_yet_and_finishes_the_rest() -> None:
     app = create_app(tiny_model(), Limits(body_seconds=20), hosts=["x"])
-    gate, worker = app.state.gate, app.state.current.service.worker
+    gate, worker = app.state.gate, app.state.service.worker
     with running(app) as client:
         held = Held(worker)
         answers: dict[str, bytes] = {}
@@ -341,7 +341,7 @@ def test_a_server_that_stops_refuses_what_is_not_there_yet_and_finishes_the_rest
 
 def test_a_client_that_fills_the_queue_makes_room_for_others() -> None:
     app = create_app(tiny_model(), Limits(queue=4), hosts=["x"])
-    gate, worker = app.state.gate, app.state.current.service.worker
+    gate, worker = app.state.gate, app.state.service.worker
     with running(app) as client:
         held = Held(worker)
         address = (client.base_url.host, client.base_url.port or 0)
@@ -483,7 +483,7 @@ def test_headers_are_counted_as_they_come(client: httpx.Client) -> None:
 
 def test_a_client_that_leaves_with_requests_in_a_row_is_noticed() -> None:
     app = create_app(tiny_model(), hosts=["x"])
-    gate, worker = app.state.gate, app.state.current.service.worker
+    gate, worker = app.state.gate, app.state.service.worker
     with running(app) as client:
         held = Held(worker)
         with socket.create_connection((client.base_url.host, client.base_url.port or 0), 10) as connection:

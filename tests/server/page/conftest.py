@@ -52,7 +52,7 @@ class Site:
             return rows
 
         self.app.state.gate.depth += 1
-        self.app.state.current.service.worker.submit(Call(Batch(work), [None], Turn()))
+        self.app.state.service.worker.submit(Call(Batch(work), [None], Turn()))
         assert begun.wait(20)
         try:
             yield done
