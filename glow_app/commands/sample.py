@@ -4,6 +4,7 @@ import argparse
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.progress import tracked
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
     from glow_app.models.generation_settings import GenerationSettings
@@ -60,6 +62,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--walk", type=stops, default=None, help=walk, metavar="N")
 
 
+@dataclass(frozen=True)
+class _Drawing:
+    """What is drawn, and where to."""
+
+    model: "ImageModel"
+    settings: "GenerationSettings"
+    folder: SampleFolder
+    label: int | list[int] | None
+    facts: dict[str, Any]  # of all pictures
+
+    def save(self, picture: "Image.Image", name: str, count: int, **text: Any) -> None:
+        """Write a picture of several images, with their classes and the facts in its text."""
+        from glow_app.generation import class_facts
+        from glow_app.pictures.images import save_png
+
+        label = [self.label] if isinstance(self.label, int) else self.label or []
+        head = {"seed": self.folder.seeds.start, "count": count}
+        save_png(picture, self.folder.path / name, head | self.facts | class_facts(self.model, *label) | text)
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Write the images, a grid and what made them."""
     from glow_app.generation import class_facts, class_turns, turn_length
@@ -81,17 +103,16 @@ def run(arguments: argparse.Namespace) -> None:
         return {} if turns is None else class_facts(model, turns[seed % len(turns)])
 
     facts = {**settings.facts, "model": stored_model(arguments).hash, "version": __version__}
-    shown = _draw(model, arguments, settings, folder, label, lambda seed: {"seed": seed, **facts, **class_of(seed)})
-    classes = class_facts(model, *(arguments.label or []))
-    _write_grid(model, shown, folder, label, facts | classes)
+    drawing = _Drawing(model, settings, folder, label, facts)
+    num_shown = _draw(drawing, arguments, class_of)
     if arguments.sweep is not None:
-        _write_sweep(model, arguments.sweep, settings.guidance, folder, label, facts | classes)
+        _write_sweep(drawing, arguments.sweep)
     if arguments.walk is not None:
-        _write_walk(model, arguments.walk, settings, folder, label)
-    facts |= {} if label is None else {"label": label}
+        _write_walk(drawing, arguments.walk)
+    facts = facts | ({} if label is None else {"label": label})
     record = {"seed": seeds.start, "count": count, **facts, "checkpoint": str(arguments.checkpoint)}
     folder.finish(record | ({} if settings.guidance == 1 else {"note": GUIDED}), class_of)
-    part = "" if len(shown) == count else f" (the first {len(shown)})"
+    part = "" if num_shown == count else f" (the first {num_shown})"
     at = f"at {settings}, seed {seeds.start}"
     print(f"{pluralise(count, 'image')} {at}: {folder.path / 'grid.png'}{part}")
     for name in more:
@@ -107,98 +128,62 @@ def _seeds(arguments: argparse.Namespace, count: int) -> range:
     return range(first, first + count)
 
 
-def _draw(
-    model: "ImageModel",
-    arguments: argparse.Namespace,
-    settings: "GenerationSettings",
-    folder: SampleFolder,
-    label: int | list[int] | None,
-    facts_of: Callable[[int], dict[str, Any]],
-) -> "list[Tensor]":
-    """Write the images, each as it is drawn, and return those of the grid: all others are let go."""
-    from glow_app.generation import num_shown, turn_length
+def _draw(drawing: _Drawing, arguments: argparse.Namespace, class_of: Callable[[int], dict[str, Any]]) -> int:
+    """Write the images, each as it is drawn, and a grid; return how many are in the grid: only these are kept."""
+    import torch
+
+    from glow_app.generation import num_shown, sample_grid, turn_length
     from glow_app.pictures.images import save_png, to_pil
 
-    count = len(folder.seeds)
-    shown: list[Tensor] = []
-    batches = _batches(model, arguments, settings, folder.seeds, label)
-    for seed, image in tracked(batches, count, "drawing"):
-        save_png(to_pil(image), output_folder(arguments) / folder.name(seed), facts_of(seed))
-        if len(shown) < num_shown(count, turn_length(model, label)):
+    model, folder = drawing.model, drawing.folder
+    most = num_shown(len(folder.seeds), turn_length(model, drawing.label))
+    shown: list[torch.Tensor] = []
+    for seed, image in tracked(_batches(drawing, arguments), len(folder.seeds), "drawing"):
+        text = {"seed": seed, **drawing.facts, **class_of(seed)}
+        save_png(to_pil(image), output_folder(arguments) / folder.name(seed), text)
+        if len(shown) < most:
             shown.append(image.cpu())
-    return shown
+    picture = sample_grid(model, torch.stack(shown), folder.seeds.start, drawing.label)
+    drawing.save(picture, "grid.png", len(shown))
+    return len(shown)
 
 
-def _batches(
-    model: "ImageModel",
-    arguments: argparse.Namespace,
-    settings: "GenerationSettings",
-    seeds: range,
-    label: int | list[int] | None,
-) -> "Iterator[tuple[int, Tensor]]":
+def _batches(drawing: _Drawing, arguments: argparse.Namespace) -> "Iterator[tuple[int, Tensor]]":
     """Return seeds and images, drawn here or, for several devices, in a process for each."""
     from glow_app.commands.sample_processes import devices_for, sample_on_devices
     from glow_app.generation import sample_batches
 
-    what = (len(seeds), settings.temperature, seeds.start, label, arguments.batch_size, settings.guidance)
+    settings, seeds = drawing.settings, drawing.folder.seeds
+    options = (drawing.label, arguments.batch_size, settings.guidance)
     devices = devices_for(arguments.devices, device_of(arguments))
     if len(devices) == 1:
-        return sample_batches(model, *what)
-    return sample_on_devices(arguments.checkpoint, devices, *what)
+        return sample_batches(drawing.model, len(seeds), settings.temperature, seeds.start, *options)
+    return sample_on_devices(arguments.checkpoint, devices, len(seeds), settings.temperature, seeds.start, *options)
 
 
-def _write_grid(
-    model: "ImageModel",
-    images: "list[Tensor]",
-    folder: SampleFolder,
-    label: int | list[int] | None,
-    facts: dict[str, Any],
-) -> None:
-    import torch
-
-    from glow_app.generation import sample_grid
-    from glow_app.pictures.images import save_png
-
-    seed = folder.seeds.start
-    picture = sample_grid(model, torch.stack(images), seed, label)
-    save_png(picture, folder.path / "grid.png", {"seed": seed, "count": len(images), **facts})
-
-
-def _write_sweep(
-    model: "ImageModel",
-    temperatures: float | list[float],
-    guidance: float,
-    folder: SampleFolder,
-    label: int | list[int] | None,
-    facts: dict[str, Any],
-) -> None:
+def _write_sweep(drawing: _Drawing, temperatures: float | list[float]) -> None:
     from glow_app.generation import class_caption, labels_of_seeds, sweep, turn_length
-    from glow_app.pictures.images import grid, save_png
+    from glow_app.pictures.images import grid
 
+    model, label = drawing.model, drawing.label
     values = [temperatures] if isinstance(temperatures, float) else temperatures
-    turn, seeds = turn_length(model, label), folder.seeds[:LARGEST_SWEEP]
+    turn, seeds = turn_length(model, label), drawing.folder.seeds[:LARGEST_SWEEP]
     if len(seeds) > turn:
         seeds = seeds[: len(seeds) - len(seeds) % turn]
-    images = sweep(model, values, seeds, label, guidance).flatten(0, 1)
+    images = sweep(model, values, seeds, label, drawing.settings.guidance).flatten(0, 1)
     labels = None if isinstance(label, int) else labels_of_seeds(model, seeds, label)
     names = [] if labels is None else [class_caption(model, number) for number in labels.tolist()]
     picture = grid(images, len(seeds), above=names, left=[f"T = {value:g}" for value in values])
-    text = {"seed": seeds.start, "count": len(seeds), **facts, "temperature": _text(values, "g", ", ")}
-    save_png(picture, folder.path / "sweep.png", text)
+    drawing.save(picture, "sweep.png", len(seeds), temperature=_text(values, "g", ", "))
 
 
-def _write_walk(
-    model: "ImageModel",
-    num_stops: int,
-    settings: "GenerationSettings",
-    folder: SampleFolder,
-    label: int | list[int] | None,
-) -> None:
+def _write_walk(drawing: _Drawing, num_stops: int) -> None:
     from glow_app.generation import walk
     from glow_app.pictures.animations import save_animation
 
-    frames = walk(model, num_stops, settings.temperature, folder.seeds.start, label, guidance=settings.guidance)
-    save_animation(frames, folder.path / "walk.gif", seconds=num_stops * SECONDS_A_STOP)
+    temperature, guidance = drawing.settings.temperature, drawing.settings.guidance
+    frames = walk(drawing.model, num_stops, temperature, drawing.folder.seeds.start, drawing.label, guidance=guidance)
+    save_animation(frames, drawing.folder.path / "walk.gif", seconds=num_stops * SECONDS_A_STOP)
 
 
 def _ending(settings: "GenerationSettings") -> str:

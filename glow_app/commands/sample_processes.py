@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -53,17 +53,12 @@ def sample_on_devices(
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield what :func:`~glow_app.generation.sample_batches` does, in the same order and drawn in the same batches.
 
-    Each process loads the model; a few parts a device are on their way at a time, whatever the number of images.
+    Each process loads the model; a few parts per device are on their way at a time, whatever the number of images.
 
     Args:
         place: Of the model, as ``--checkpoint`` takes it.
-        devices: One a process; a CPU may stand there several times, and its cores are then shared out.
-        num: Images.
-        temperature: As of :func:`~glow_app.generation.sample_batches`, like all that follow.
-        seed: Of the first image.
-        label: Class, or classes in turn.
-        batch_size: Images at a time.
-        guidance: Towards the classes.
+        devices: One per process; a CPU may stand there several times, and its cores are then shared out.
+        num: As for :func:`~glow_app.generation.sample_batches`, like all that follow.
     """
     context = get_context("spawn")  # a forked process cannot use CUDA
     free = context.Queue()
@@ -73,13 +68,13 @@ def sample_on_devices(
     size = BATCHES * batch_size
     starts = iter(range(seed, seed + num, size))
     waiting: deque[tuple[int, Future[np.ndarray]]] = deque()
-    settings = (temperature, label, batch_size, guidance)
     with ProcessPoolExecutor(len(devices), context, _begin, (place, free, threads)) as processes:
         try:
             while True:
                 while len(waiting) < 2 * len(devices) and (start := next(starts, None)) is not None:
                     part = min(size, seed + num - start)
-                    waiting.append((start, processes.submit(_draw, start, part, *settings)))
+                    drawn = processes.submit(_draw, part, temperature, start, label, batch_size, guidance)
+                    waiting.append((start, drawn))
                 if not waiting:
                     return
                 start, future = waiting.popleft()
@@ -96,15 +91,8 @@ def _begin(place: str, free: "Queue[str]", threads: int) -> None:
     _model = load_model(place, torch.device(free.get())).freeze()
 
 
-def _draw(
-    start: int,
-    num: int,
-    temperature: Temperature,
-    label: int | Sequence[int] | None,
-    batch_size: int,
-    guidance: float,
-) -> np.ndarray:
+def _draw(*arguments: Any) -> np.ndarray:
     assert _model is not None, "the process has begun"
-    drawn = sample_batches(_model, num, temperature, start, label, batch_size, guidance)
+    drawn = sample_batches(_model, *arguments)
     # Bytes are sent; a tensor would be shared, and outlive the process.
     return torch.stack([image.cpu() for _, image in drawn]).numpy()

@@ -18,7 +18,6 @@ from registry import tiny_model
 
 from glow_app import __version__
 from glow_app.cli import main
-from glow_app.commands import sample as sample_command
 from glow_app.generation import sample_batches, sample_grid, sweep
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.images import grid, read_png_text
@@ -261,15 +260,14 @@ def test_a_grid_of_many_shows_the_first_hundred(
             yield seed, image
 
     monkeypatch.setattr("glow_app.generation.sample_batches", watched)
-    save = sample_command.SampleFolder.finish
 
-    def finish(self: Any, *arguments: Any) -> None:
+    def drawn_grid(*arguments: Any) -> Image.Image:
         gc.collect()
         assert len(kept) == 130
-        assert sum(image() is not None for image in kept) == 100
-        save(self, *arguments)
+        assert sum(image() is not None for image in kept) == 101  # the last one, too
+        return sample_grid(*arguments)
 
-    monkeypatch.setattr(sample_command.SampleFolder, "finish", finish)
+    monkeypatch.setattr("glow_app.generation.sample_grid", drawn_grid)
     result = glow("sample", "--checkpoint", trained, "--count", 130, "--seed", 0)
     assert result.output.endswith(f"{Path('samples/grid.png')} (the first 100)\n")
     images = torch.stack([image for _, image in sample_batches(load_model(trained), 100, 0.7, 0)])
