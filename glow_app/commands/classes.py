@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from glow_app.models.image_model import ImageModel
 
-__all__ = ["PictureClasses", "given_labels", "labels_of"]
+__all__ = ["PictureClasses", "given_labels"]
 
 LISTED = 20  # pictures of which each is told; of more the classes are counted
 
@@ -21,23 +21,8 @@ def given_labels(label: int | Sequence[int] | None, count: int) -> "Tensor | Non
     return None if label is None else torch.full((count,), label) if isinstance(label, int) else torch.tensor(label)
 
 
-def labels_of(
-    model: "ImageModel", images: "Tensor", names: Sequence[str], label: int | Sequence[int] | None
-) -> "Tensor | None":
-    """Return the class of each picture: ``--label``, else the likeliest one, which is printed; None without classes."""
-    classes = PictureClasses(model, label)
-    labels = classes.of(images, names)
-    classes.tell()
-    return labels
-
-
 class PictureClasses:
-    """Labels of pictures that come a batch at a time.
-
-    Args:
-        model: Whose classes they are.
-        label: ``--label``, one for all or one a picture; None to infer the likeliest class of each.
-    """
+    """Labels of pictures that come a batch at a time: ``--label``, or the likeliest class of each if that is None."""
 
     def __init__(self, model: "ImageModel", label: int | Sequence[int] | None) -> None:
         self._model, self._label = model, label

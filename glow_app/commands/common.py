@@ -1,10 +1,12 @@
 """What several commands share: options, the output folder, and images from files."""
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from glow_app.files import atomic_file
 from glow_app.messages import printable
 from glow_app.storage.places import DEFAULT_MODEL
 
@@ -25,11 +27,12 @@ __all__ = [
     "output_folder",
     "picture_batches",
     "picture_files",
-    "read_images",
+    "read_image",
     "refuse_existing",
     "stored_model",
     "tell_lost_bits",
     "tell_origin",
+    "write_json",
 ]
 
 
@@ -46,13 +49,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_label_argument(parser: argparse.ArgumentParser, text: str, several: bool = False) -> None:
-    """Add ``--label``, which :func:`load` makes numbers of.
-
-    Args:
-        parser: To add it to.
-        text: What the class is of, and what stands for it if it is left out.
-        several: Whether more than one may be given.
-    """
+    """Add ``--label``, which :func:`load` makes numbers of; ``text`` says what the class is of, and what if omitted."""
     nargs = "+" if several else None
     parser.add_argument("--label", nargs=nargs, default=None, help=f"{text}, by number or name", metavar="CLASS")
 
@@ -64,14 +61,7 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def load(arguments: argparse.Namespace, tell_own: bool = False) -> "ImageModel":
-    """Return the image model of ``--checkpoint`` on ``--device``; a name in ``--label`` becomes the class's number.
-
-    Args:
-        arguments: That were parsed.
-        tell_own: See :func:`tell_origin`.
-    Raises:
-        ValueError: If the model cannot be loaded, or does not have the class.
-    """
+    """Return the image model of ``--checkpoint`` on ``--device``; a name in ``--label`` becomes the class's number."""
     from glow_app.generation import class_number
 
     stored = stored_model(arguments)
@@ -108,11 +98,7 @@ def tell_lost_bits(model: "ImageModel", lost: int) -> None:
 
 
 def device_of(arguments: argparse.Namespace) -> "torch.device":
-    """Return the device of ``--device``.
-
-    Raises:
-        ValueError: If it is unknown or absent.
-    """
+    """Return the device of ``--device``."""
     import torch
 
     name = arguments.device
@@ -141,16 +127,7 @@ def output_folder(arguments: argparse.Namespace) -> Path:
 
 
 def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "another --output") -> None:
-    """Raise if a file to be written exists already.
-
-    Args:
-        paths: Of the files.
-        overwrite: Whether they may be replaced.
-        instead: What else could be chosen, for the message.
-
-    Raises:
-        FileExistsError: Unless ``overwrite``; or if a file stands where their folder should be.
-    """
+    """Raise FileExistsError if a file to be written exists, unless ``overwrite``, or where its folder should be."""
     for folder in {path.parent for path in paths}:
         if folder.is_file():
             raise FileExistsError(f"{folder} is a file; expected a folder for the results")
@@ -161,19 +138,10 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "anot
         raise FileExistsError(f"{existing[0]}{more} {verb} already; choose {instead} or pass --overwrite")
 
 
-def read_images(model: "ImageModel", paths: Sequence[str]) -> "Tensor":
-    """Return picture files as uint8 (B, C, H, W) in the model's shape; says what of size and colour had to be changed.
-
-    Args:
-        model: Whose shape counts.
-        paths: The files.
-
-    Raises:
-        ValueError: If a file is missing or unreadable.
-    """
-    import torch
-
-    return torch.stack([_read_image(model, path) for path in paths])
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Write a record in plain types."""
+    with atomic_file(path) as file:
+        file.write((json.dumps(record, indent=1) + "\n").encode())
 
 
 def picture_files(places: Sequence[str | Path]) -> list[str]:
@@ -189,12 +157,9 @@ def picture_files(places: Sequence[str | Path]) -> list[str]:
 def picture_batches(
     model: "ImageModel", places: Sequence[str], batch_size: int
 ) -> "Iterator[tuple[list[str], Tensor]]":
-    """Yield names and images, uint8 (B, C, H, W), of picture files and of all that folders hold, in order.
+    """Yield names and images, uint8 (B, C, H, W) in the model's shape, of picture files and of folders, in order.
 
-    Args:
-        model: Whose shape counts.
-        places: Files, which have to be readable, and folders, in which what cannot be read is reported and left out.
-        batch_size: Images at a time.
+    Prints what of size and colour is changed, and which files of folders cannot be read and are left out.
 
     Raises:
         ValueError: If a file is missing or unreadable, or not one of a folder's files is readable.
@@ -208,7 +173,7 @@ def picture_batches(
         files = picture_files([place])
         for file in files:
             try:
-                images.append(_read_image(model, file))
+                images.append(read_image(model, file))
             except ValueError as error:
                 if not place.is_dir():
                     raise
@@ -225,7 +190,8 @@ def picture_batches(
         yield names, torch.stack(images)
 
 
-def _read_image(model: "ImageModel", path: str) -> "Tensor":
+def read_image(model: "ImageModel", path: str) -> "Tensor":
+    """Return a picture file as uint8 (C, H, W) in the model's shape; prints what of size and colour is changed."""
     import torch
 
     from glow_app.data.decoding import decode_noted

@@ -16,7 +16,7 @@ from glow_app.commands.common import (
     output_folder,
     picture_batches,
     picture_files,
-    read_images,
+    read_image,
     refuse_existing,
     stored_model,
 )
@@ -175,7 +175,9 @@ def _of_two_folders(
 def _of_a_table(
     model: "ImageModel", files: list[str], values: "Tensor", arguments: argparse.Namespace, classes: PictureClasses
 ) -> "Iterator[tuple[Tensor, Tensor, Tensor | None]]":
+    import torch
+
     for start in range(0, len(files), arguments.batch_size):
         part = slice(start, start + arguments.batch_size)
-        images = read_images(model, files[part])
+        images = torch.stack([read_image(model, file) for file in files[part]])
         yield images, values[part], classes.of(images, files[part])

@@ -16,6 +16,7 @@ from glow_app.commands.common import (
     output_folder,
     refuse_existing,
     stored_model,
+    write_json,
 )
 from glow_app.commands.numbers import positive_int, seed_number
 from glow_app.commands.sample import guidance, temperatures
@@ -73,7 +74,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Measure or tune, print, and write evaluation.json and, of a measurement, neighbours.png."""
     from glow_app.commands.evaluate_tune import tuned
     from glow_app.evaluation import load_features
-    from glow_app.files import atomic_file
 
     for name in ("limit", "count"):
         if (value := getattr(arguments, name)) is not None and value < LEAST:
@@ -99,8 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
     }
     record |= {"dtype": str(model.dtype)[6:], "seed": arguments.seed, "batch_size": arguments.batch_size}
     record |= (tuned if arguments.tune else _measured)(model, data, extract, count, arguments)
-    with atomic_file(output_folder(arguments) / path.name) as file:
-        file.write((json.dumps(_finite(record), indent=1) + "\n").encode())
+    write_json(output_folder(arguments) / path.name, _finite(record))
     print(f"all figures: {path}")
 
 

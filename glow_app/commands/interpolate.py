@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glow_app import __version__
-from glow_app.commands.classes import labels_of
+from glow_app.commands.classes import PictureClasses
 from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
     load,
-    read_images,
+    picture_batches,
     refuse_existing,
     stored_model,
 )
@@ -63,8 +63,10 @@ def run(arguments: argparse.Namespace) -> None:
         require_animation(output)
     num_frames = arguments.frames or USUAL_FRAMES
     model = load(arguments)
-    images = read_images(model, arguments.images)
-    labels = labels_of(model, images, arguments.images, arguments.label)
+    ((names, images),) = picture_batches(model, arguments.images, len(arguments.images))
+    classes = PictureClasses(model, arguments.label)
+    labels = classes.of(images, names)
+    classes.tell()
     if arguments.mix:
         frames = mix_levels(model, images, labels)
     else:

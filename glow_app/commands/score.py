@@ -3,7 +3,6 @@
 import argparse
 import csv
 import io
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,10 @@ from glow_app.commands.common import (
     picture_batches,
     refuse_existing,
     stored_model,
+    write_json,
 )
 from glow_app.commands.numbers import positive_int, seed_number
+from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise
 
 if TYPE_CHECKING:
@@ -182,20 +183,16 @@ def _labels_text(model: "ImageModel", arguments: argparse.Namespace) -> str:
 
 
 def _write(folder: Path, rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:
-    from glow_app.files import atomic_file
-
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
-    record = {**facts, "images": rows}
-    for name, content in (("scores.csv", text.getvalue()), ("scores.json", json.dumps(record, indent=1) + "\n")):
-        with atomic_file(folder / name) as file:
-            file.write(content.encode("utf-8", "surrogateescape"))
+    with atomic_file(folder / "scores.csv") as file:
+        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+    write_json(folder / "scores.json", {**facts, "images": rows})
 
 
 def _detect(model: "ImageModel", arguments: argparse.Namespace) -> None:
-    from glow_app.files import atomic_file
     from glow_app.generation import detect
     from glow_app.pictures.histograms import histogram_picture
     from glow_app.pictures.images import save_png
@@ -208,8 +205,7 @@ def _detect(model: "ImageModel", arguments: argparse.Namespace) -> None:
     counts = {"usual": usual, "ordinary": len(ordinary) - usual, "outliers": len(odd)}
     scores = {name: {"auroc": one.auroc, "aupr": one.aupr} for name, one in found.items()}
     labels = _labels_text(model, arguments)
-    with atomic_file(folder / "detection.json") as file:
-        file.write((json.dumps({**counts, "labels": labels, "scores": scores}, indent=1) + "\n").encode())
+    write_json(folder / "detection.json", {**counts, "labels": labels, "scores": scores})
     values = {name: (one.ordinary.tolist(), one.odd.tolist()) for name, one in found.items()}
     notes = {name: f"AUROC {one.auroc:.3f}" for name, one in found.items()}
     save_png(histogram_picture(values, (arguments.reference, arguments.outliers), notes), folder / "histograms.png")
