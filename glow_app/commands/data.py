@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glow_app.commands.numbers import fitting, number, positive_int, seed_number
+from glow_app.commands.parser import fitting, number, positive_int, seed_number
 from glow_app.messages import pluralise, printable
 
 if TYPE_CHECKING:

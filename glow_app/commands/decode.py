@@ -10,7 +10,7 @@ from glow_app.commands.common import (
     output_folder,
     refuse_existing,
 )
-from glow_app.commands.numbers import positive_int
+from glow_app.commands.parser import positive_int
 from glow_app.messages import pluralise
 
 

@@ -20,7 +20,7 @@ from glow_app.commands.common import (
     refuse_existing,
     stored_model,
 )
-from glow_app.commands.numbers import number, positive_int
+from glow_app.commands.parser import number, positive_int
 from glow_app.messages import UsageError, pluralise
 from glow_app.numeric_limits import check_strength
 

@@ -12,7 +12,7 @@ from glow_app.commands.common import (
     refuse_existing,
     tell_lost_bits,
 )
-from glow_app.commands.numbers import positive_int
+from glow_app.commands.parser import positive_int
 from glow_app.messages import UsageError, pluralise
 
 

@@ -14,7 +14,7 @@ from glow_app.commands.common import (
     refuse_existing,
     stored_model,
 )
-from glow_app.commands.numbers import number, whole_number
+from glow_app.commands.parser import number, whole_number
 from glow_app.messages import UsageError, pluralise
 
 if TYPE_CHECKING:

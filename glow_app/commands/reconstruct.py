@@ -18,7 +18,7 @@ from glow_app.commands.common import (
     stored_model,
     tell_lost_bits,
 )
-from glow_app.commands.numbers import positive_int
+from glow_app.commands.parser import positive_int
 from glow_app.messages import UsageError, pluralise
 
 if TYPE_CHECKING:

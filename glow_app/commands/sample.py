@@ -18,7 +18,7 @@ from glow_app.commands.common import (
     output_folder,
     stored_model,
 )
-from glow_app.commands.numbers import fitting, positive_int, seed_number
+from glow_app.commands.parser import fitting, positive_int, seed_number
 from glow_app.commands.sample_folder import SampleFolder
 from glow_app.messages import UsageError, pluralise
 from glow_app.models.generation_settings import LARGEST_GUIDANCE

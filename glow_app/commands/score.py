@@ -18,7 +18,7 @@ from glow_app.commands.common import (
     stored_model,
     write_json,
 )
-from glow_app.commands.numbers import positive_int, seed_number
+from glow_app.commands.parser import positive_int, seed_number
 from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise
 

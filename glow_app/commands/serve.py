@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from glow_app.commands.common import add_model_arguments, device_of, directions_folders, load, stored_model
-from glow_app.commands.numbers import fitting, positive_int
+from glow_app.commands.parser import fitting, positive_int
 from glow_app.messages import UsageError
 from glow_app.server.limits import Limits, LogFormat, checked_key
 
@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--directions", default=None, help=directions, metavar="FOLDER")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch, shared by all requests")
     limits = parser.add_argument_group("limits")
-    for name, kind, text in _LIMITS:
-        default = getattr(Limits, name.replace("-", "_"))
-        limits.add_argument(f"--max-{name}", type=kind, default=default, help=text)
+    for field in fields(Limits):
+        option, kind = f"--max-{field.name.replace('_', '-')}", positive_int if field.type is int else seconds
+        limits.add_argument(option, type=kind, default=field.default, help=field.metadata["help"])
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -137,16 +137,3 @@ def _host_name(text: str) -> str:
         message = "is not a host name; expected a name such as glow.example.com, without scheme, port and path"
         raise UsageError(f"glow serve: {text} {message}")
     return text
-
-
-_LIMITS = (
-    ("body-bytes", positive_int, "bytes of one request's body"),
-    ("pixels", positive_int, "pixels of a picture in a request"),
-    ("side", positive_int, "width and height of a picture in a request"),
-    ("count", positive_int, "images in a request or an answer"),
-    ("draws", positive_int, "dequantisation draws of a score"),
-    ("queue", positive_int, "requests that wait or are computed"),
-    ("seconds", seconds, "seconds until a request is answered 504"),
-    ("decode-seconds", positive_int, "processor seconds of decoding one picture"),
-    ("body-seconds", seconds, "seconds until a request is complete"),
-)

@@ -1,39 +1,34 @@
 """What a server takes on, at most, which keys it may ask for, and what it can be told without its packages."""
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 __all__ = ["Limits", "LogFormat", "checked_key"]
 
 LogFormat = Literal["text", "json"]
 
 
+def _bound(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one request and of all together; each is a flag of ``glow serve``.
+    """Bounds of one request and of all together; each is an option ``--max-...`` of ``glow serve``, with this help.
 
-    Args:
-        body_bytes: Of one request's body, counted as it comes, in whatever pieces.
-        pixels: Of one picture as its file declares it, before it is decoded.
-        side: Of one picture, in pixels, either way.
-        count: Images of one request: to draw, to be given, or frames to be made.
-        draws: Dequantisation draws of a score.
-        queue: Requests that wait for the model or are worked on.
-        seconds: Until a request is answered 504.
-        decode_seconds: Of a processor, in which a picture has to be decoded.
-        body_seconds: Until a body, or a request's head, has to be there.
+    Bodies are counted as they arrive; pictures are measured by what their files declare, before they are decoded.
     """
 
-    body_bytes: int = 8 * 2**20
-    pixels: int = 20_000_000
-    side: int = 10_000
-    count: int = 64
-    draws: int = 64
-    queue: int = 64
-    seconds: float = 30.0
-    decode_seconds: int = 5
-    body_seconds: float = 10.0
+    body_bytes: int = _bound(8 * 2**20, "bytes of one request's body")
+    pixels: int = _bound(20_000_000, "pixels of a picture in a request")
+    side: int = _bound(10_000, "width and height of a picture in a request")
+    count: int = _bound(64, "images in a request or an answer")
+    draws: int = _bound(64, "dequantisation draws of a score")
+    queue: int = _bound(64, "requests that wait or are computed")
+    seconds: float = _bound(30.0, "seconds until a request is answered 504")
+    decode_seconds: int = _bound(5, "processor seconds of decoding one picture")
+    body_seconds: float = _bound(10.0, "seconds until a request is complete")
 
     @property
     def values(self) -> int:
