@@ -12,19 +12,14 @@ from glow_app.models.image_model import ImageModel
 __all__ = ["Batch", "Call", "Run", "Turn"]
 
 
+@dataclass
 class Turn:
-    """A request's place in the queue.
+    """A request's place in the queue."""
 
-    Args:
-        clock: Returns seconds.
-        client: Who asks.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic, client: str = "") -> None:
-        self.arrived = clock()
-        self.client = client
-        self.seconds = 0.0  # of work, of all calls so far
-        self.is_abandoned = False
+    client: str = ""
+    arrived: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0  # of work, of all calls so far
+    is_abandoned: bool = False
 
 
 Run = Callable[[ImageModel, list[Any], int], Sequence[Any]]
@@ -48,13 +43,7 @@ class Batch:
 
 @dataclass
 class Call:
-    """Rows for the model, and their results.
-
-    Args:
-        batch: With whom they may share.
-        rows: The arguments of each row.
-        turn: Of the request.
-    """
+    """Rows for the model, each the arguments of one result, and their results."""
 
     batch: Batch
     rows: list[Any]

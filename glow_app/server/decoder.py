@@ -35,12 +35,8 @@ class Decoder:
         self._turns = FairTurns()
 
     async def read(self, text: str, image_shape: tuple[int, int, int], client: str) -> tuple[Tensor, str | None]:
-        """Return a picture in base64 as a uint8 tensor in a shape, and how it was changed for that.
+        """Return a client's picture in base64 as a uint8 tensor, (C, H, W), and how it was changed for that.
 
-        Args:
-            text: A file's bytes in base64.
-            image_shape: Wanted (C, H, W).
-            client: Who sent it.
         Raises:
             ApiError: 422 for what is no base64 or is damaged, 415 for another format, 413 for too many pixels or too
                 much work, 503 once it is closed. The message goes on after the picture's name.

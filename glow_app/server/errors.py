@@ -28,14 +28,7 @@ class ErrorAnswer(BaseModel):
 
 
 class ApiError(Exception):
-    """An error that is told to the client.
-
-    Args:
-        status: Of HTTP.
-        code: A short name, for programs.
-        message: A sentence: what was found, what is expected.
-        retry_after: Seconds after which to come again.
-    """
+    """An error for the client: status, a short code for programs, a sentence, and seconds after which to come again."""
 
     def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)

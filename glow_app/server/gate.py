@@ -22,7 +22,7 @@ from glow_app.server.errors import ApiError, error_answer, stopping
 from glow_app.server.limits import Limits
 from glow_app.server.log import log_request
 from glow_app.server.use import CLIENT
-from glow_app.server.visit import ClientLeftError, Visit, watch
+from glow_app.server.visit import ClientLeftError, Visit
 
 __all__ = ["HEADERS", "Gate"]
 
@@ -175,7 +175,7 @@ class Gate:
         self._take_slot(visit)
         seconds = self._limits.seconds
         visit.expire(seconds, ApiError(504, "too_slow", f"there was no result within {seconds:g} s"))
-        watching = asyncio.create_task(watch(visit, receive))
+        watching = asyncio.create_task(visit.watch(receive))
         CLIENT.set(visit.client)
         try:
             await self._app(scope, _replay(body), send)

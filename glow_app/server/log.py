@@ -22,13 +22,9 @@ _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 
 
 def log_request(scope: Scope, headers: Headers, status: int, seconds: float) -> None:
-    """Log a request that is done; probes at the debug level. Neither query nor body are logged.
+    """Log a request that is done, with status 0 where the client left before; probes at the debug level.
 
-    Args:
-        scope: Of ASGI.
-        headers: Of the request.
-        status: Of the answer; 0 where the client left before.
-        seconds: From its first byte to its answer.
+    Neither query nor body are logged.
     """
     level = logging.DEBUG if scope["path"] in _PROBES else logging.INFO
     if not _LOG.isEnabledFor(level):
@@ -47,12 +43,7 @@ def log_request(scope: Scope, headers: Headers, status: int, seconds: float) -> 
 
 
 def log_config(form: LogFormat, level: str) -> dict[str, Any]:
-    """Return the configuration of :mod:`logging` for a server.
-
-    Args:
-        form: ``text`` for people, ``json`` for programs, an object per line.
-        level: Such as ``INFO``.
-    """
+    """Return the configuration of :mod:`logging` for a server, in a format and from a level on."""
     text = {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s", "use_colors": None}
     loggers = ("uvicorn", "glow_app.server", "glow_app.access")
     return {

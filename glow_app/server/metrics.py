@@ -17,11 +17,7 @@ REVISION = "GLOW_REVISION"  # the commit of an image, set when it is built
 
 
 class Metrics:
-    """Counters, each under its name, of one server.
-
-    Args:
-        slots: Of the queue.
-    """
+    """Counters, each under its name, of one server whose queue has so many slots."""
 
     def __init__(self, slots: int) -> None:
         self.registry = registry = CollectorRegistry()

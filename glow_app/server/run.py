@@ -47,14 +47,12 @@ def bind(host: str, port: int) -> list[socket.socket]:
     Raises:
         ValueError: If the host has no address here, or the port is in use or not for this user.
     """
+    absent = OSError(errno.EADDRNOTAVAIL, "it has no addresses")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise ValueError(
-            f"{host} is not an address of this machine; expected one such as 127.0.0.1 or 0.0.0.0"
-        ) from error
+        raise ValueError(_refused(host, port, absent)) from error
     sockets: list[socket.socket] = []
-    absent = OSError(errno.EADDRNOTAVAIL, "it has no addresses")
     try:
         for family, _, _, _, address in dict.fromkeys(found):
             # All on one port, also where the first was given one that was free.

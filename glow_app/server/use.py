@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
@@ -15,26 +15,21 @@ _HALF_LIFE = 30.0  # seconds after which half of a client's use is forgotten
 
 
 class RecentUse:
-    """Seconds that each client has used, half of which are forgotten every 30 s.
+    """Seconds that each client has used, half of which are forgotten every 30 s."""
 
-    Args:
-        clock: Returns seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._used: dict[str, tuple[float, float]] = {}
 
     def add(self, client: str, seconds: float) -> None:
         """Count what a client has used."""
-        now = self._clock()
+        now = time.monotonic()
         if len(self._used) > 1000:
             self._used = {one: use for one, use in self._used.items() if now - use[1] < 10 * _HALF_LIFE}
         self._used[client] = (self.of(client) + seconds, now)
 
     def of(self, client: str) -> float:
         """Return the seconds that a client has used."""
-        now = self._clock()
+        now = time.monotonic()
         seconds, at = self._used.get(client, (0.0, now))
         return float(seconds * 0.5 ** ((now - at) / _HALF_LIFE))
 
@@ -53,12 +48,7 @@ class FairTurns:
 
     @asynccontextmanager
     async def take(self, client: str, size: int) -> AsyncIterator[None]:
-        """Wait for a turn and hold it for the block.
-
-        Args:
-            client: Who asks.
-            size: Of the work, compared with that of the client's other requests.
-        """
+        """Wait for a client's turn, for work of a size, and hold it for the block."""
         if self._is_taken:
             freed = asyncio.get_running_loop().create_future()
             self._waiting.append((client, size, freed))

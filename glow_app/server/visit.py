@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.types import Receive
 
-__all__ = ["ClientLeftError", "Visit", "watch"]
+__all__ = ["ClientLeftError", "Visit"]
 
 
 class ClientLeftError(Exception):
@@ -50,8 +50,7 @@ class Visit:
         if self._timer is not None:
             self._timer.cancel()
 
-
-async def watch(visit: Visit, receive: Receive) -> None:
-    """End a request whose client leaves: nothing else can come after its body."""
-    await receive()
-    visit.end(ClientLeftError())
+    async def watch(self, receive: Receive) -> None:
+        """End the request if its client leaves: nothing else can come after its body."""
+        await receive()
+        self.end(ClientLeftError())

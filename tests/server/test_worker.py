@@ -364,7 +364,7 @@ def test_a_small_call_overtakes_large_ones_and_none_waits_for_ever(build: Build)
             return rows
 
         worker._rates[run] = 0.04
-        call = Call(Batch(run), [None] * rows, Turn(lambda: now))
+        call = Call(Batch(run), [None] * rows, Turn(arrived=now))
         worker.submit(call)
         return call
 
@@ -390,7 +390,7 @@ def test_many_calls_of_one_client_do_not_delay_another(build: Build) -> None:
             return rows
 
         worker._rates[run] = 0.02
-        call = Call(Batch(run), [None], Turn(lambda: 0.0, client))
+        call = Call(Batch(run), [None], Turn(client, 0.0))
         worker.submit(call)
         return call
 
