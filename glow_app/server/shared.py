@@ -53,7 +53,7 @@ class SharedModel:
         if context is None:
             context = self._worker.model.flow.embed(None if labels is None else labels.to(latents[0].device))
         levels = zip(*(level.split(1) for level in latents), strict=True)
-        rows = list(zip(levels, [None] * len(latents[0]) if context is None else context.split(1), strict=True))
+        rows = list(zip(levels, _each(context, len(latents[0])), strict=True))
         return torch.stack(self._results(Batch(_decode), rows))
 
     sample = ImageModel.sample  # which draws the noise, and decodes it by the method above
@@ -68,34 +68,20 @@ class SharedModel:
         """See :meth:`ImageModel.draws <glow_app.models.image_model.ImageModel.draws>`; the generator has one per image.
 
         Each row that the worker sees is one image in one draw under one class, so that nothing large keeps others
-        waiting. It brings its noise along, which is the same under all classes, and that of trace estimates in all
-        draws, too.
+        waiting. The noise of trace estimates is that of the image in all draws and under all classes.
         """
         assert isinstance(generator, ImageGenerators)
-        model, images_and_labels = self._worker.model, _rows(images, labels)
-        every: list[int | None] = [None]
-        if labels is None and model.flow.num_classes is not None:
-            every = list(range(model.flow.num_classes))
-        num_together = max(1, _ROWS // len(images))
-        solves, draws = self._solve_noise(len(images)), []
+        model, num = self._worker.model, len(images)
+        solves, draws = self._solve_noise(num), []
+        choices = model._choices(num, labels)
+        num_together = max(1, _ROWS // num)
         for _ in range(num_draws):
-            parts, before, after = [], [one.get_state() for one in generator.each], generator.each
-            for start in range(0, len(every), num_together):
-                rows = [
-                    (
-                        image,
-                        label if number is None else torch.tensor([number]),
-                        _at(state),
-                        None if noise is None else _at(noise),
-                    )
-                    for number in every[start : start + num_together]
-                    for (image, label), state, noise in zip(images_and_labels, before, solves, strict=True)
-                ]
-                parts += self._results(Batch(_draw, rows[0][1] is None), rows)
-                after = [one for _, _, one, _ in rows[: len(images)]]
-            for one, used in zip(generator.each, after, strict=True):
-                one.set_state(used.get_state())
-            draws.append(torch.cat(parts).unflatten(0, (len(every), len(images))))
+            y, parts = model._dequantise(images, generator).split(1), []
+            for start in range(0, len(choices), num_together):
+                together = choices[start : start + num_together]
+                rows = [row for chosen in together for row in zip(y, _each(chosen, num), solves, strict=True)]
+                parts += self._results(Batch(_level_bits, choices[0] is None), rows)
+            draws.append(torch.cat(parts).unflatten(0, (len(choices), num)))
         return BitsTable(torch.stack(draws), model.num_dims)
 
     def _solve_noise(self, num: int) -> list[Tensor] | list[None]:
@@ -121,15 +107,7 @@ def sample_call(
     turn: Turn,
     guidance: float = 1.0,
 ) -> Call:
-    """Return the call that draws the images of ``seeds``, whose results are uint8 images, (C, H, W) each.
-
-    Args:
-        seeds: One per image.
-        temperatures: One per level.
-        labels: One per image, or None.
-        turn: Of the request.
-        guidance: Towards the classes; see :meth:`Glow.embed <glow_app.flows.Glow.embed>`.
-    """
+    """Return the call that draws uint8 images, (C, H, W) each, at a temperature per level, with a label per image."""
     chosen = [None] * len(seeds) if labels is None else [_Class(label, guidance) for label in labels]
     rows = [(_Noise(seed, temperatures), one) for seed, one in zip(seeds, chosen, strict=True)]
     return Call(Batch(_decode, must_fill=True), rows, turn)
@@ -150,7 +128,11 @@ class _Class(NamedTuple):
 
 
 def _rows(images: Tensor, labels: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
-    return list(zip(images.split(1), [None] * len(images) if labels is None else labels.split(1), strict=True))
+    return list(zip(images.split(1), _each(labels, len(images)), strict=True))
+
+
+def _each(values: Tensor | None, num: int) -> Sequence[Tensor | None]:
+    return [None] * num if values is None else values.split(1)
 
 
 def _columns(rows: Sequence[Sequence[Tensor]]) -> list[Tensor]:
@@ -196,12 +178,9 @@ def _noise(model: ImageModel, each: list[_Noise]) -> list[tuple[Tensor, ...]]:
     return list(zip(*(level.split(1) for level in scaled), strict=True))
 
 
-def _draw(model: ImageModel, rows: list[Any], _: int) -> list[Tensor]:
-    images, labels, each, solves = zip(*rows, strict=True)
-    with nullcontext() if solves[0] is None else record_solves(ImageGenerators.of(solves)):
-        return list(model.level_bits(torch.cat(images), _together(labels), ImageGenerators.of(each)).split(1))
-
-
-def _at(state: Tensor) -> torch.Generator:
-    """Return a generator in a state."""
-    return torch.Generator("cpu").set_state(state)
+@torch.no_grad()
+def _level_bits(model: ImageModel, rows: list[Any], _: int) -> list[Tensor]:
+    y, labels, solves = zip(*rows, strict=True)
+    each = [] if solves[0] is None else [torch.Generator("cpu").set_state(state) for state in solves]
+    with record_solves(ImageGenerators.of(each)) if each else nullcontext():
+        return list(model._level_bits(torch.cat(y), _together(labels)).split(1))
