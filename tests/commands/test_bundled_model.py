@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from run_files import pixels
 
 from glow_app.storage.hub_models import HubModel
 from glow_app.storage.pretrained import load_pretrained, model_hash
@@ -26,11 +27,6 @@ def clothes(glow: Glow) -> list[Path]:
     assert result.output.startswith(f"model: fashion-mnist (sha256 {model_hash(load_model('fashion-mnist'))[:12]})\n")
     assert json.loads(Path("drawn/run.json").read_text())["label"] == [3, 8]
     return sorted(Path("drawn").glob("seed*.png"))
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
 
 
 def test_faces_where_no_model_is_named(glow: Glow) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from run_files import pixels
 
 from glow_app import __version__
 from glow_app.cli import main
@@ -22,11 +23,6 @@ Glow = Callable[..., Any]
 
 DIRECTIONS = find_checkpoint("fashion-mnist") / "directions"
 CLOTHES = ("--checkpoint", "fashion-mnist")
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from run_files import pixels
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -14,11 +15,6 @@ from glow_app.generation import infer_labels
 from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
 
 
 def test_pictures_come_back(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:

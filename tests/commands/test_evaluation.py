@@ -1,12 +1,12 @@
 """`glow validate` and `glow test`, from a checkpoint alone."""
 
-import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from run_files import logged
 
 from glow_app.data import load_split
 from glow_app.generation.baselines import histogram_bits_per_dim, png_bits_per_dim
@@ -16,16 +16,11 @@ def bits_per_dim_lines(output: str) -> list[float]:
     return [float(value) for value in re.findall(r"^(\d+\.\d{4}) bits/dim", output, re.MULTILINE)]
 
 
-def logged_validation(folder: Path) -> list[float]:
-    with open(folder / "metrics.csv", newline="") as file:
-        return [float(row["val/bpd"]) for row in csv.DictReader(file) if row["val/bpd"]]
-
-
 @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
 def test_validate_reports_what_training_logged(trained: Path, glow: Callable[..., Any], name: str) -> None:
     result = glow("validate", "--checkpoint", trained / name)
     assert result.code == 0, result
-    values = logged_validation(trained)
+    values = logged(trained, "val/bpd")
     expected = min(values) if name == "best.ckpt" else values[-1]
     found, histogram, png = bits_per_dim_lines(result.output)
     assert found == pytest.approx(expected, abs=6e-5)

@@ -1,6 +1,5 @@
 """What `glow fit` leaves behind, and how it goes on."""
 
-import csv
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,54 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from run_files import Killed, assert_same_training, load, logged, rows
 
 from glow_app.data import load_split
 from glow_app.storage.exported_config import read_config
 from glow_app.storage.pretrained import load_pretrained, model_hash
 from glow_app.storage.stored_model import load_model
 from lightning_modules.density import DensityModule
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "metrics.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def logged(folder: Path, name: str) -> list[float]:
-    return [float(row[name]) for row in rows(folder) if row[name]]
-
-
-def load(path: Path) -> dict[str, Any]:
-    return torch.load(path, weights_only=True)
-
-
-def assert_same(a: Any, b: Any, where: str = "") -> None:
-    """Bit for bit, through containers."""
-    if isinstance(a, torch.Tensor):
-        assert a.dtype == b.dtype, where
-        assert torch.equal(a, b), where
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        for key in a:
-            assert_same(a[key], b[key], f"{where}/{key}")
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b), where
-        for index, pair in enumerate(zip(a, b, strict=True)):
-            assert_same(*pair, f"{where}/{index}")
-    else:
-        assert a == b, where
-
-
-def assert_same_training(a: Path, b: Path) -> None:
-    """The weights, their average, the optimiser and its schedule."""
-    one, other = load(a / "last.ckpt"), load(b / "last.ckpt")
-    assert one["global_step"] == other["global_step"]
-    for part in ("current_model_state", "state_dict", "averaging_state", "optimizer_states", "lr_schedulers"):
-        assert_same(one[part], other[part], part)
-
-
-class Killed(Exception):
-    pass
 
 
 def test_the_run_folder_holds_everything(trained: Path) -> None:
@@ -219,15 +177,7 @@ def test_runs_get_folders_of_their_own(tmp_path: Path, glow: Callable[..., Any],
     assert (folder / "last.ckpt").exists()
 
 
-@pytest.mark.parametrize(
-    "precision",
-    [
-        "bf16-mixed",
-        pytest.param(
-            "64-true",
-        ),
-    ],
-)
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 def test_other_precisions_train_and_reconstruct(
     tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str], precision: str
 ) -> None:

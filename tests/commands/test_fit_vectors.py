@@ -1,6 +1,5 @@
 """`glow fit` on vectors, the commands that read such a run, and those that refuse it."""
 
-import csv
 import math
 import re
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from run_files import Killed, assert_same_training, load, logged
 
 from glow_app.data import TOYS, load_vectors
 from glow_app.generation import plane
@@ -47,10 +47,6 @@ some_heads = pytest.mark.parametrize(
 )
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.fixture(autouse=True)
 def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plane, "SIDE", 40)
@@ -63,13 +59,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory, glow: Glow) -> Callable[[str]
 
     def run(head: str) -> tuple[Path, Any]:
         if head not in made:
-            config = TOY_CONFIGS / f"{head}.yaml"
-            result = glow("fit", "--config", config, "--run_dir", folder / head, *TINY, *HEADS[head])
-            assert result.code == 0, result
-            made[head] = (folder / head, result)
+            made[head] = (folder / head, fitted(glow, head, folder / head))
         return made[head]
 
     return run
+
+
+def fitted(glow: Glow, head: str, folder: Path, *options: object) -> Any:
+    """Fit a head, and return what was printed; where it fails, so does the test."""
+    config = TOY_CONFIGS / f"{head}.yaml"
+    result = glow("fit", "--config", config, "--run_dir", folder, *TINY, *HEADS[head], *options)
+    assert result.code == 0, result
+    return result
 
 
 def table(folder: Path, width: int = 3, count: int = 300) -> Path:
@@ -89,27 +90,8 @@ def estimated(head: str) -> str:
     return ", trace of the prior estimated" if head == "cnf" else ""
 
 
-def logged(folder: Path, name: str) -> list[float]:
-    with open(folder / "metrics.csv", newline="") as file:
-        return [float(row[name]) for row in csv.DictReader(file) if row[name]]
-
-
 def mean_log_prob(model: Any, points: torch.Tensor) -> float:
     return float(model.log_prob(points).mean())
-
-
-def weights(path: Path) -> dict[str, Any]:
-    return torch.load(path / "last.ckpt", weights_only=True)
-
-
-def assert_same_training(a: Path, b: Path) -> None:
-    one, other = weights(a), weights(b)
-    assert one["global_step"] == other["global_step"]
-    for part in ("state_dict", "current_model_state"):
-        assert one[part].keys() == other[part].keys()
-        assert all(torch.equal(value, other[part][name]) for name, value in one[part].items()), part
-    for name in ("train/nats", "val/nats", "lr", "grad_norm", "step"):
-        assert logged(a, name) == logged(b, name), name
 
 
 @each_head
@@ -163,7 +145,7 @@ def test_the_figures_are_those_of_the_exported_model(runs: Callable[[str], Any],
 
 @each_head
 def test_validate_and_test_from_the_run(runs: Callable[[str], Any], glow: Glow, head: str) -> None:
-    folder, fitted = runs(head)
+    folder, printed = runs(head)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     results = {command: glow(command, "--checkpoint", folder) for command in ("validate", "test")}
     for command, result in results.items():
@@ -172,7 +154,7 @@ def test_validate_and_test_from_the_run(runs: Callable[[str], Any], glow: Glow, 
         split = command.replace("date", "dation")
         assert f"(eight_gaussians, {split} split, 256 vectors of 2{estimated(head)})" in result.output
     assert nats(results["validate"].output)[0] == pytest.approx(-min(logged(folder, "val/nats")), abs=6e-5)
-    tested, reported = nats(results["test"].output), nats(fitted.output)
+    tested, reported = nats(results["test"].output), nats(printed.output)
     assert tested[0] == pytest.approx(reported[0], abs=2e-3 if head == "cnf" else 1.1e-4)
     assert tested[1:] == reported[1:]
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -200,7 +182,7 @@ def test_evaluation_of_other_data(runs: Callable[[str], Any], glow: Glow) -> Non
 def test_an_interrupted_run_goes_on_bit_for_bit(
     runs: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Glow, head: str, steps: int
 ) -> None:
-    whole, fitted = runs(head)
+    whole, printed = runs(head)
     part = tmp_path / "part"
 
     def save_and_kill(module: VectorDensityModule, *_: object) -> None:
@@ -216,14 +198,12 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     torch.rand(7)
     result = glow("fit", "--resume", part)
     assert result.code == 0, result
-    one, other = weights(whole), weights(part)
-    assert one["global_step"] == other["global_step"] == 8
-    for name in ("state_dict", "current_model_state"):
-        assert all(torch.equal(value, other[name][key]) for key, value in one[name].items())
+    assert load(part / "last.ckpt")["global_step"] == 8
+    assert_same_training(whole, part)
     assert logged(part, "train/nats")[-1] == logged(whole, "train/nats")[-1]
     assert model_hash(load_density(part / "model")) == model_hash(load_density(whole / "model"))
     if head != "cnf":
-        assert nats(result.output) == nats(fitted.output)
+        assert nats(result.output) == nats(printed.output)
         for picture in ("density", "samples", "flow"):
             name = f"pictures/{picture}.png"
             assert (part / name).read_bytes() == (whole / name).read_bytes()
@@ -233,6 +213,8 @@ def test_the_configuration_alone_repeats_the_run(runs: Callable[[str], Any], tmp
     whole, _ = runs("cnf")
     assert glow("fit", "--config", whole / "config.yaml", "--run_dir", tmp_path / "again").code == 0
     assert_same_training(whole, tmp_path / "again")
+    for name in ("train/nats", "val/nats", "lr", "grad_norm", "step"):
+        assert logged(whole, name) == logged(tmp_path / "again", name), name
 
 
 @each_head
@@ -280,9 +262,8 @@ def test_commands_for_images_say_what_it_is(
 def test_a_table(tmp_path: Path, glow: Glow, head: str) -> None:
     path, folder = table(tmp_path), tmp_path / "run"
     options = ["--data.source", "table", "--data.path", path, "--model.num_features", 3]
-    config = TOY_CONFIGS / f"{head}.yaml"
-    result = glow("fit", "--config", config, "--run_dir", folder, *TINY, *HEADS[head], *options)
-    assert (result.code, result.errors) == (0, []), result
+    result = fitted(glow, head, folder, *options)
+    assert result.errors == []
     assert not (folder / "pictures").exists()
     assert "pictures" not in result.output
     assert f"(table, test split, 30 vectors of 3{estimated(head)})" in result.output
@@ -302,20 +283,17 @@ def test_a_table(tmp_path: Path, glow: Glow, head: str) -> None:
 @some_heads
 def test_a_table_of_one_column(tmp_path: Path, glow: Glow, head: str) -> None:
     options = ["--data.source=table", "--data.path", table(tmp_path, 1), "--model.num_features=1"]
-    folder, config = tmp_path / "run", TOY_CONFIGS / f"{head}.yaml"
-    result = glow("fit", "--config", config, "--run_dir", folder, *TINY, *HEADS[head], *options)
-    assert (result.code, result.errors) == (0, []), result
+    folder = tmp_path / "run"
+    result = fitted(glow, head, folder, *options)
+    assert result.errors == []
     assert f"vectors of 1{estimated(head)})" in result.output
     assert not (folder / "pictures").exists()
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 def test_other_precisions(tmp_path: Path, glow: Glow, precision: str) -> None:
-    folder, config = tmp_path / "run", TOY_CONFIGS / "maf.yaml"
-    result = glow(
-        "fit", "--config", config, "--run_dir", folder, *TINY, *HEADS["maf"], "--trainer.precision", precision
-    )
-    assert result.code == 0, result
+    folder = tmp_path / "run"
+    result = fitted(glow, "maf", folder, "--trainer.precision", precision)
     assert load_density(folder).dtype == (torch.float64 if precision == "64-true" else torch.float32)
     assert nats(glow("test", "--checkpoint", folder).output)[0] == pytest.approx(nats(result.output)[0], abs=1.1e-4)
 
@@ -440,26 +418,11 @@ def test_the_last_epochs_are_kept_without_a_validation(tmp_path: Path, glow: Glo
     result = glow("fit", "--config", config, "--run_dir", folder, *options, f"--trainer.max_epochs={epochs}")
     assert result.code == 0, result
     assert (folder / "last.ckpt").exists()
-    assert weights(folder)["global_step"] == 4 * epochs
+    assert load(folder / "last.ckpt")["global_step"] == 4 * epochs
     assert (folder / "model").is_dir()
 
 
-def test_one_vector_to_train_on(tmp_path: Path, glow: Glow) -> None:
-    options = ["--data.limit=1", "--data.batch_size=1"]
-    config = TOY_CONFIGS / "gaussian.yaml"
-    result = glow("fit", "--config", config, "--run_dir", tmp_path / "run", *TINY, *options)
-    assert result.code == 0, result
-
-
-@pytest.mark.parametrize(
-    "scale",
-    [
-        1.0,
-        1e3,
-        1e5,
-        1e-5,
-    ],
-)
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e5, 1e-5])
 def test_the_reference_is_the_same_in_other_units(scale: float) -> None:
     points = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)).double()
     points[:, 1] += 0.5 * points[:, 0]
@@ -490,13 +453,6 @@ def test_another_prior_than_the_checkpoints(runs: Callable[[str], Any], refused:
     )
 
 
-def test_options_count_wherever_they_stand(tmp_path: Path, glow: Glow) -> None:
-    options = [f"--data.path={table(tmp_path)}", "--data.source=table", "--model.num_features=3"]
-    result = glow("fit", *options, *TINY, "--config", TOY_CONFIGS / "gaussian.yaml", "--run_dir", tmp_path / "run")
-    assert result.code == 0, result
-    assert load_density(tmp_path / "run").config["num_features"] == 3
-
-
 def test_an_overlay_for_images_is_not_for_vectors(refused: Refused) -> None:
     overlay = TOY_CONFIGS.parent / "prior" / "cnf.yaml"
     message = refused("fit", "--config", TOY_CONFIGS / "maf.yaml", "--config", overlay, code=2)
@@ -505,12 +461,24 @@ def test_an_overlay_for_images_is_not_for_vectors(refused: Refused) -> None:
     assert "; an overlay goes on top of an experiment: --config configs/digits.yaml --config" in message
 
 
-def test_without_a_test_split_the_validation_split_is_reported(tmp_path: Path, glow: Glow) -> None:
-    options = [f"--data.path={table(tmp_path)}", "--data.source=table", "--model.num_features=3"]
-    config = ["--config", TOY_CONFIGS / "gaussian.yaml", "--data.test_fraction=0"]
-    result = glow("fit", *config, *options, *TINY, "--run_dir", tmp_path / "run")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--data.limit=1", "--data.batch_size=1"], "(eight_gaussians, test split, 1 vector"),
+        ([*TABLE, "--model.num_features=3", "--data.test_fraction=0"], "(table, validation split, 30 vectors of 3)"),
+    ],
+)
+def test_what_is_reported(tmp_path: Path, glow: Glow, options: list[str], words: str) -> None:
+    table(tmp_path)
+    assert words in fitted(glow, "gaussian", tmp_path / "run", *options).output
+
+
+def test_options_count_wherever_they_stand(tmp_path: Path, glow: Glow) -> None:
+    table(tmp_path)
+    options = [*TABLE, "--model.num_features=3", *TINY, "--config", TOY_CONFIGS / "gaussian.yaml"]
+    result = glow("fit", *options, "--run_dir", tmp_path / "run")
     assert result.code == 0, result
-    assert "(table, validation split, 30 vectors of 3)" in result.output
+    assert load_density(tmp_path / "run").config["num_features"] == 3
 
 
 def test_a_skipped_step_is_one_line_of_warning(tmp_path: Path, glow: Glow) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from run_files import pixels
 
 from glow_app import __version__
 from glow_app.pictures.images import grid, read_png_text
@@ -16,11 +17,6 @@ from glow_app.storage.pretrained import model_hash
 from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
 
 
 def cells(picture: np.ndarray, columns: int, rows: int = 1) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from registry import tiny_model
+from run_files import pixels
 
 from glow_app import __version__
 from glow_app.cli import main
@@ -29,11 +30,6 @@ Glow = Callable[..., Any]
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
 
 
 @pytest.fixture

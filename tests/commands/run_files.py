@@ -1,0 +1,56 @@
+"""What commands leave behind, read for comparison."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+
+class Killed(Exception):
+    """Ends a training in the middle."""
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def logged(folder: Path, name: str) -> list[float]:
+    return [float(row[name]) for row in rows(folder) if row[name]]
+
+
+def load(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True)
+
+
+def assert_same(a: Any, b: Any, where: str = "") -> None:
+    """Bit for bit, through containers."""
+    if isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype, where
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for index, pair in enumerate(zip(a, b, strict=True)):
+            assert_same(*pair, f"{where}/{index}")
+    else:
+        assert a == b, where
+
+
+def assert_same_training(a: Path, b: Path) -> None:
+    """The weights, their average, the optimiser and its schedule."""
+    one, other = load(a / "last.ckpt"), load(b / "last.ckpt")
+    assert one["global_step"] == other["global_step"]
+    for part in ("current_model_state", "state_dict", "averaging_state", "optimizer_states", "lr_schedulers"):
+        assert_same(one[part], other[part], part)
