@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +44,13 @@ def running(app: FastAPI, head_seconds: float = 5.0) -> Iterator[httpx.Client]:
     server.should_exit = True
     thread.join(timeout=20)
     assert not thread.is_alive()
+
+
+def connected(client: httpx.Client, sent: bytes = b"", source: str = "") -> socket.socket:
+    """Return a connection to the server of a client, from an address of this machine, on which something was sent."""
+    connection = socket.create_connection((client.base_url.host, client.base_url.port or 0), 10, (source, 0))
+    connection.sendall(sent)
+    return connection
 
 
 def as_base64(image: Tensor | Image.Image | bytes) -> str:

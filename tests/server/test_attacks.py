@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from app_client import as_base64
+from app_client import as_base64, wait_until
 from PIL import Image
 from registry import tiny_model
 from serving_process import served
@@ -172,10 +172,5 @@ def test_others_are_served_and_no_memory_is_lost(attack: Attack, server: tuple[i
     with ThreadPoolExecutor(1) as pool:
         statuses = pool.submit(asyncio.run, both()).result()
     assert set(statuses) <= ({200, 503} if attack is large_bodies else {200})
-    for _ in range(100):
-        if client.post("/v1/sample", json={}).status_code == 200:
-            break
-        time.sleep(0.1)
-    assert client.post("/v1/sample", json={}).status_code == 200
-
+    wait_until(lambda: client.post("/v1/sample", json={}).status_code == 200)
     assert resident(process) - before < GROWTH, "megabytes"

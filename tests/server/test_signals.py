@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from app_client import as_base64, error_of, wait_until
+from app_client import as_base64, connected, error_of, wait_until
 from PIL import Image
 from registry import random_images, tiny_model
 from serving_process import served, started
@@ -52,8 +52,7 @@ def test_sigterm_answers_everyone_in_one_shape(exported: Path) -> None:
                     return
 
     with served(exported, "--max-body-seconds=30", "--max-body-bytes=30000000") as (process, client):
-        half = socket.create_connection((client.base_url.host, client.base_url.port or 0), timeout=30)
-        half.sendall(HEAD.replace(b"Host: x", b"Host: localhost") + b"Content-Length: 99\r\n\r\n{")
+        half = connected(client, HEAD.replace(b"Host: x", b"Host: localhost") + b"Content-Length: 99\r\n\r\n{")
         threads = [threading.Thread(target=ask, args=[body]) for body in bodies]
         for thread in threads:
             thread.start()
