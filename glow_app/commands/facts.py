@@ -74,11 +74,7 @@ def _training(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def picture_facts(path: Path) -> dict[str, object]:
-    """Return the text inside a PNG of ``glow sample``.
-
-    Raises:
-        ValueError: If it is no PNG, or there is none.
-    """
+    """Return the text inside a PNG of ``glow sample``."""
     from glow_app.pictures.images import read_png_text
 
     text = read_png_text(path)
@@ -88,11 +84,7 @@ def picture_facts(path: Path) -> dict[str, object]:
 
 
 def tensor_facts(path: Path) -> dict[str, object]:
-    """Return what latents or a direction say.
-
-    Raises:
-        ValueError: If a safetensors file is neither.
-    """
+    """Return what latents or a direction say."""
     from glow_app.generation.tensor_file import DIRECTION, LATENTS, read_content
 
     content = read_content(path)
@@ -109,11 +101,7 @@ def tensor_facts(path: Path) -> dict[str, object]:
 
 
 def program_facts(folder: Path) -> dict[str, object]:
-    """Return what the description of a program that ``glow export`` wrote says.
-
-    Raises:
-        ValueError: If it is damaged.
-    """
+    """Return what the description of a program that ``glow export`` wrote says."""
     from glow_app.export import DESCRIPTION_NAME
 
     path = folder / DESCRIPTION_NAME

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +16,27 @@ RECORD = "run.json"
 OURS = re.compile(r"(seed\d+_t[\d.-]+(_g[\d.]+)?\.png|grid\.png|sweep\.png|walk\.gif)")
 
 
+@dataclass(frozen=True)
 class SampleFolder:
-    """A folder for the images of some seeds; never holds what grows with their number.
+    """A folder for the images of some seeds; never holds what grows with their number."""
 
-    Args:
-        path: Of the folder, which need not be there yet.
-        seeds: A picture each.
-        ending: Of their names, after the seed.
-        pictures: Names of the other pictures.
-    """
-
-    def __init__(self, path: Path, seeds: range, ending: str, pictures: Sequence[str]) -> None:
-        self.path, self.seeds, self.ending, self.pictures = path, seeds, ending, pictures
+    path: Path
+    seeds: range
+    ending: str  # of the pictures' names, after the seed
+    pictures: Sequence[str]  # names of the other pictures
 
     def name(self, seed: int) -> str:
         """Return the name of the picture of a seed."""
         return f"seed{seed:06d}{self.ending}"
 
     def refuse_existing(self, overwrite: bool) -> None:
-        """Raise if a file to be written exists already.
-
-        Raises:
-            FileExistsError: Unless ``overwrite``.
-        """
+        """Raise FileExistsError if a file to be written exists, unless ``overwrite``."""
         found = sorted(self.path.iterdir()) if self.path.is_dir() else []
         existing = [file for file in found if file.name == RECORD or self._is_written(file.name)]
         refuse_existing(existing or [self.path / RECORD], overwrite)
 
     def finish(self, facts: Mapping[str, Any], facts_of: Callable[[int], Mapping[str, Any]]) -> None:
-        """Remove what the run before has left, as its record lists it, and write this run's record.
-
-        Args:
-            facts: Of the run.
-            facts_of: Called with each seed.
-        """
+        """Remove the files that the previous run's record lists, and write this run's facts and those of each seed."""
         for name in self._listed():
             if not self._is_written(name):
                 (self.path / name).unlink(missing_ok=True)

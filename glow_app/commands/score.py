@@ -23,9 +23,7 @@ from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from glow_app.generation import Measures, Reference, Verdict
+    from glow_app.generation import Measures, Reference
     from glow_app.models.image_model import ImageModel
 
 LISTED = 10  # unusual pictures that are printed
@@ -57,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write scores.csv and scores.json; with outliers, also how well the scores tell them apart, with a picture."""
     from glow_app.data.listing import list_images
-    from glow_app.generation import USUAL_PERCENT, oddities
+    from glow_app.generation import USUAL_PERCENT
 
     if arguments.save_reference:
         _save_reference(arguments)
@@ -77,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     reference, source = _reference(model, arguments)
     files, measures = _measure(model, arguments.images, arguments)
-    rows = _rows(files, measures, oddities(measures, reference.typical), reference.judge(measures), arguments)
+    rows = _rows(files, measures, reference, arguments)
     labels = _labels_text(model, arguments)
     facts = {"model": stored_model(arguments).hash, "num_bits": model.num_bits, "usual": source, "labels": labels}
     _write(output_folder(arguments), rows, facts)
@@ -132,38 +130,29 @@ def _save_reference(arguments: argparse.Namespace) -> None:
 
 
 def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespace) -> "tuple[list[str], Measures]":
-    from glow_app.generation import Measures
+    from glow_app.generation import Measures, measure
 
     files: list[str] = []
     parts = []
     for names, images in picture_batches(model, places, arguments.batch_size):
-        parts.append(_measure_batch(model, images, arguments, len(files)))
+        first = arguments.seed + len(files)
+        labels, seeds = given_labels(arguments.label, len(images)), range(first, first + len(images))
+        parts.append(measure(model, images, labels, num_draws=arguments.draws, seeds=seeds))
         files += names
     return files, Measures.joined(parts)
 
 
-def _measure_batch(model: "ImageModel", images: "Tensor", arguments: argparse.Namespace, start: int) -> "Measures":
-    from glow_app.generation import measure
-
-    labels = given_labels(arguments.label, len(images))
-    first = arguments.seed + start
-    return measure(model, images, labels, num_draws=arguments.draws, seeds=range(first, first + len(images)))
-
-
 def _rows(
-    files: list[str],
-    measures: "Measures",
-    scores: "dict[str, Tensor]",
-    verdicts: "list[Verdict]",
-    arguments: argparse.Namespace,
+    files: list[str], measures: "Measures", reference: "Reference", arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    rows = []
-    for number, file in enumerate(files):
+    from glow_app.generation import oddities
+
+    rows, scores = [], oddities(measures, reference.typical)
+    for number, (file, verdict) in enumerate(zip(files, reference.judge(measures), strict=True)):
         row = {"file": file, "seed": arguments.seed + number, "draws": arguments.draws}
         if measures.labels is not None:
             row["label"] = int(measures.labels[number])
         row |= {name: float(values[number]) for name, values in scores.items()}
-        verdict = verdicts[number]
         row |= {"verdict": verdict.word, "reason": verdict.reason, "oddness": verdict.oddness}
         for level in range(measures.level_bits.shape[1]):
             row[f"bits_level_{level}"] = float(measures.level_bits[number, level])

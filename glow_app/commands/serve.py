@@ -91,11 +91,10 @@ def _served(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _keys(arguments: argparse.Namespace) -> list[str]:
-    """Return the keys, if there are any; those of a file go before the environment's, which are separated by spaces.
+    """Return the keys of the file, a line each, or else those of the environment, separated by spaces, if any.
 
     Raises:
-        UsageError: If there is none where there should be, a mistake that would leave the door open, or no client could
-            send one.
+        UsageError: If the file or the variable has no key, which would leave the door open, or no client could send it.
     """
     if arguments.api_key_file is not None:
         keys = Path(arguments.api_key_file).read_text(encoding="utf-8", errors="replace").strip().splitlines()
@@ -128,11 +127,7 @@ def seconds(text: str) -> float:
 
 
 def _host_name(text: str) -> str:
-    """Return a name for the header Host.
-
-    Raises:
-        UsageError: If no header could have it.
-    """
+    """Return a name for the header Host, if it can be one."""
     if not re.fullmatch(r"[\w.*-]+", text):
         message = "is not a host name; expected a name such as glow.example.com, without scheme, port and path"
         raise UsageError(f"glow serve: {text} {message}")

@@ -38,9 +38,7 @@ class _Refused(Exception):
 def decode(text: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Return what to answer, and the pixels, (C, H, W), uint8, or nothing where the picture is refused.
 
-    Args:
-        text: A file's bytes in base64.
-        job: ``shape``, wanted, and the largest ``pixels`` and ``side`` of the file's picture.
+    The job has the ``shape`` wanted, and the largest ``pixels`` and ``side`` of a file, which comes in base64.
     """
     try:
         pixels, note = _pixels(text, job)

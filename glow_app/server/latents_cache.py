@@ -16,11 +16,7 @@ Encoded = tuple[Tensor, ...]  # one tensor per level
 
 
 class LatentsCache:
-    """Keeps the latents of one model, for a minute after their last use and up to 16 MiB of them.
-
-    Args:
-        clock: Returns seconds.
-    """
+    """Keeps the latents of one model, for a minute after their last use and up to 16 MiB of them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -25,11 +25,6 @@ class SharedModel:
     """Stands in for an :class:`ImageModel` in functions of :mod:`glow_app.generation`; use it from a thread of its own.
 
     :meth:`encode`, :meth:`decode`, :meth:`sample` and :meth:`draws` wait for the worker; the rest is the model's own.
-
-    Args:
-        worker: That has the model.
-        turn: Of the request.
-        cache: Of latents, for :meth:`encode`.
     """
 
     def __init__(self, worker: ModelWorker, turn: Turn, cache: LatentsCache | None = None) -> None:
