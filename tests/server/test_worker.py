@@ -110,23 +110,14 @@ def test_larger_batches_are_used_where_they_give_the_same_images(model: ImageMod
     assert sizes == [11]
 
 
-def test_sizes_that_change_a_bit_are_not_used(model: ImageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode, offered = model.flow.decode, ModelWorker(model, 4).sizes
-    assert offered[0] == 4
-
-    def changed(latents: Any, context: Any = None) -> torch.Tensor:
-        return decode(latents, context) * (1 + 1e-7 * (len(latents[0]) > 8))
-
-    monkeypatch.setattr(model.flow, "decode", changed)
-    assert set(ModelWorker(model, 4).sizes) <= {4, 8}
-
-
-def test_sizes_are_those_of_the_flow_that_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny_model().freeze()
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_sizes_that_change_a_bit_are_not_used(is_frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model().freeze() if is_frozen else tiny_model()
     with torch.no_grad():
         flow = model.fastest_flow
-    assert flow is not model.flow
-    decode = flow.decode
+    assert (flow is not model.flow) == is_frozen
+    decode, offered = flow.decode, ModelWorker(model, 4).sizes
+    assert offered[0] == 4
     monkeypatch.setattr(flow, "decode", lambda z, context=None: decode(z, context) * (1 + 1e-7 * (len(z[0]) > 8)))
     assert set(ModelWorker(model, 4).sizes) <= {4, 8}
 

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import Browser, FilePayload, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Locator, Page, Request, expect, sync_playwright
 from registry import tiny_model
 from server.app_client import from_base64, running
 from torch import Tensor
@@ -187,6 +188,25 @@ def visit(page: Page, address: str) -> None:
     page.goto(address)
     expect(page.locator(".card").first).to_be_visible()
     expect(page.locator("#sample-task")).to_be_empty()
+
+
+def sent_to(page: Page, endpoint: str) -> list[dict[str, Any]]:
+    """Return a list that gets the bodies of requests from now on."""
+    bodies: list[dict[str, Any]] = []
+
+    def note(request: Request) -> None:
+        if f"v1/{endpoint}" in request.url:
+            bodies.append(request.post_data_json or {})
+
+    page.on("request", note)
+    return bodies
+
+
+def saved(page: Page, button: Locator) -> tuple[str, bytes]:
+    """Return the name and the content of the file that a button saves."""
+    with page.expect_download() as download:
+        button.click()
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
 def png_file(image: Tensor, name: str = "picture.png") -> FilePayload:

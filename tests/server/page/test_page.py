@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 from registry import random_images
-from server.page.conftest import CLASSES, DIRECTIONS, Site, Watch, expect_image, png_file, shown_image, visit
+from server.page.conftest import CLASSES, DIRECTIONS, Site, Watch, expect_image, png_file, saved, shown_image, visit
 
 from glow_app import generation
 
@@ -26,12 +25,6 @@ def draw(page: Page, count: int = 4, seed: int = 3) -> Locator:
     cards = page.locator(".batch").first.locator(".card")
     expect(cards).to_have_count(count)
     return cards
-
-
-def saved(page: Page, button: Locator) -> tuple[str, bytes]:
-    with page.expect_download() as download:
-        button.click()
-    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
 def pixels(content: bytes) -> torch.Tensor:

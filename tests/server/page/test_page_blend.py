@@ -1,12 +1,10 @@
 """Samples changed beside their picture, blended by two or four, and taken by other tabs."""
 
-import re
-
 import pytest
 import torch
 from playwright.sync_api import Locator, Page, expect
 from registry import random_images
-from server.page.conftest import CLASSES, DIRECTIONS, Site, expect_image, png_file, shown_image, visit
+from server.page.conftest import CLASSES, DIRECTIONS, Site, expect_image, png_file, saved, sent_to, shown_image, visit
 
 from glow_app import generation
 
@@ -45,9 +43,7 @@ def test_a_sample_is_changed_beside_its_picture_and_is_a_link(page: Page, site: 
     dialog.get_by_label(DIRECTIONS[1], exact=True).fill("-0.5")
     expect_image(page, image, edited(site, 4, 1.2, -0.5)[0])
     assert (image.get_attribute("alt") or "").endswith(f"temperature 0.70, {DIRECTIONS[0]} +1.2, {DIRECTIONS[1]} -0.5")
-    with page.expect_download() as download:
-        dialog.get_by_role("button", name="Download").click()
-    assert download.value.suggested_filename == "seed000004_t0.70_edited.png"
+    assert saved(page, dialog.get_by_role("button", name="Download"))[0] == "seed000004_t0.70_edited.png"
     page.wait_for_url("**/#sample?count=8&seed=0&temperature=0.7&open=4&edit.bold=1.2&edit.*=-0.5")
     url = page.url
 
@@ -82,8 +78,7 @@ def test_a_link_names_the_batch_of_the_picture_that_is_open(page: Page, site: Si
 
 def test_of_many_moves_the_latest_is_shown_and_the_overtaken_are_not_sent(page: Page, site: Site) -> None:
     dialog = opened(page, site, 1)
-    sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.post_data or "") if "v1/edit" in request.url else None)
+    sent = sent_to(page, "edit")
     slider = dialog.get_by_label(DIRECTIONS[0], exact=True)
     with site.busy():
         with page.expect_request("**/v1/edit"):
@@ -91,7 +86,7 @@ def test_of_many_moves_the_latest_is_shown_and_the_overtaken_are_not_sent(page: 
         for value in ("0.2", "0.3", "0.9"):
             slider.fill(value)
     expect_image(page, dialog.get_by_role("img"), edited(site, 1, 0.9)[0])
-    assert [re.search(r'"strength":([\d.]+)', body)[1] for body in sent] == ["0.1", "0.9"]  # type: ignore[index]
+    assert [[one["strength"] for one in body["edits"]] for body in sent] == [[0.1], [0.9]]
 
 
 def test_what_is_asked_of_a_picture_is_not_shown_of_the_next(page: Page, site: Site) -> None:
@@ -129,8 +124,7 @@ def test_a_changed_sample_goes_to_other_tabs_as_it_is(page: Page, site: Site) ->
 
 def test_what_a_file_is_taken_for_is_asked_once(page: Page, site: Site) -> None:
     image = random_images(1, (1, 8, 8), seed=2)
-    sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.post_data or "") if "v1/edit" in request.url else None)
+    sent = sent_to(page, "edit")
     page.goto(f"{site.address}/#edit")
     page.locator("#edit-file").set_input_files(png_file(image[0], "own.png"))
     expect(page.locator("#edited .notes")).to_contain_text("taken for")
@@ -139,8 +133,8 @@ def test_what_a_file_is_taken_for_is_asked_once(page: Page, site: Site) -> None:
     expected = generation.edit(site.model, image, [(site.directions[DIRECTIONS[0]], 1.2)], torch.tensor([label]))
     expect_image(page, page.locator("#edited figure").nth(1).get_by_role("img"), expected[0])
     expect(page.locator("#edited .notes")).to_contain_text(f"taken for {CLASSES[label]}")
-    *_, asked, moved = [re.search(r'"label":(\w+)', body)[1] for body in sent]  # type: ignore[index]
-    assert (asked, moved) == ("null", str(label))
+    *_, asked, moved = [body["label"] for body in sent]
+    assert (asked, moved) == (None, label)
 
 
 def test_a_model_without_directions_has_the_viewer_alone(page: Page, plain_site: Site) -> None:
@@ -206,9 +200,7 @@ def test_four_pictures_are_blended_where_the_handle_is(page: Page, site: Site) -
     page.goto("about:blank")
     page.goto(f"{site.address}/{link}")
     expect_image(page, large, blended(site, seeds, (0.25, 1), spherical=False))
-    with page.expect_download() as download:
-        page.locator("#frames").get_by_role("button", name="Download").click()
-    assert download.value.suggested_filename == "blend.png"
+    assert saved(page, page.locator("#frames").get_by_role("button", name="Download"))[0] == "blend.png"
     page.get_by_label("Two pictures").check()
     expect(page.locator(".strip img")).to_have_count(9)
 
@@ -217,17 +209,14 @@ def test_of_many_places_the_latest_is_shown_and_the_overtaken_are_not_sent(page:
     page.goto(f"{site.address}/#interpolate?first=0_0.7_0&second=1_0.7_1&third=2_0.7_2&fourth=3_0.7_0&at=0_0")
     large, across = page.locator("#frames .large"), page.get_by_label("Across")
     expect_image(page, large, drawn(site, 0)[0])
-    sent: list[str] = []
-    page.on(
-        "request", lambda request: sent.append(request.post_data or "") if "v1/interpolate" in request.url else None
-    )
+    sent = sent_to(page, "interpolate")
     with site.busy():
         with page.expect_request("**/v1/interpolate"):
             across.press("ArrowRight")
         for _ in range(4):
             across.press("ArrowRight")
     expect_image(page, large, blended(site, [0, 1, 2, 3], (0.25, 0)))
-    assert [re.search(r'"at":(.*?\]\])', body)[1] for body in sent] == ["[[0.05,0]]", "[[0.25,0]]"]  # type: ignore[index]
+    assert [body["at"] for body in sent] == [[[0.05, 0]], [[0.25, 0]]]
 
 
 def test_a_link_brings_the_frame_between_two_back(page: Page, site: Site) -> None:

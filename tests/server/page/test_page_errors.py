@@ -7,7 +7,7 @@ import pytest
 import torch
 from playwright.sync_api import FilePayload, Page, expect
 from registry import random_images
-from server.page.conftest import CLASSES, DIRECTIONS, Site, Watch, png_file, shown_image, visit
+from server.page.conftest import CLASSES, DIRECTIONS, Site, Watch, png_file, sent_to, shown_image, visit
 
 from glow_app.server import Limits
 
@@ -75,8 +75,7 @@ def test_the_newest_edit_is_the_one_that_counts_and_the_overtaken_are_never_sent
     expect(page.locator(".drop-name")).to_have_text("picture.png")
     expect(page.locator("#edit-task")).to_be_empty()
     slider = page.locator("#edit-sliders").get_by_label(DIRECTIONS[0], exact=True)
-    sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.post_data or "") if "v1/edit" in request.url else None)
+    sent = sent_to(page, "edit")
     with site.busy():
         with page.expect_request("**/v1/edit"):
             slider.fill("2")
@@ -84,7 +83,7 @@ def test_the_newest_edit_is_the_one_that_counts_and_the_overtaken_are_never_sent
             slider.fill(value)
     expect(page.locator("figcaption").nth(1)).to_have_text(f"{DIRECTIONS[0]} +0.3")
     expect(page.locator("#edit-task")).to_be_empty()
-    assert [json.loads(body)["edits"][0]["strength"] for body in sent] == [2, 0.3]
+    assert [body["edits"][0]["strength"] for body in sent] == [2, 0.3]
 
 
 def test_what_takes_too_long_is_said(page: Page, serve: Serve, watch: Watch) -> None:
@@ -179,8 +178,7 @@ def test_a_file_of_too_many_bytes_is_not_even_sent(page: Page, serve: Serve) -> 
     noise = png_file(random_images(1, (3, 32, 32))[0], "noise.png")  # small enough to be sent as it is
     page.goto(f"{site.address}/#interpolate")
     expect(page.locator(".strip img")).to_have_count(9)
-    sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.url) if "v1/interpolate" in request.url else None)
+    sent = sent_to(page, "interpolate")
     field = page.locator("#interpolate-1")
     field.set_input_files(noise)
     expect(page.locator("#interpolate-1-error")).to_contain_text("noise.png: too large; this server takes")

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 from registry import random_images
-from server.page.conftest import DIRECTIONS, Site, Watch, png_file, shown_image
+from server.page.conftest import DIRECTIONS, Site, Watch, png_file, sent_to, shown_image
 
 from glow_app import generation
 from glow_app.data.decoding import decode_noted
@@ -28,18 +27,6 @@ def photo(width: int, height: int, orientation: int = 1) -> FilePayload:
     file = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", exif=exif)
     return {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": file.getvalue()}
-
-
-def sent_to(page: Page, endpoint: str) -> list[dict[str, object]]:
-    """Return a list that the bodies of requests go to."""
-    bodies: list[dict[str, object]] = []
-
-    def note(request: object) -> None:
-        if f"v1/{endpoint}" in request.url:  # type: ignore[attr-defined]
-            bodies.append(json.loads(request.post_data))  # type: ignore[attr-defined]
-
-    page.on("request", note)
-    return bodies
 
 
 def pixels_of(text: object) -> Image.Image:

@@ -1,12 +1,10 @@
 """What the page does while a setting changes, and what a link to it brings back."""
 
-import re
-
 import pytest
 import torch
 from playwright.sync_api import Page, expect
 from registry import random_images
-from server.page.conftest import CLASSES, DIRECTIONS, Site, png_file, shown_image, visit
+from server.page.conftest import CLASSES, DIRECTIONS, Site, png_file, saved, sent_to, shown_image, visit
 
 from glow_app import generation
 
@@ -47,9 +45,7 @@ def test_guidance_begins_where_the_model_recommends_and_is_part_of_links(page: P
     assert torch.equal(gallery(page), expected)
     card = page.locator(".card").nth(1)
     assert (card.get_by_role("img").first.get_attribute("alt") or "").endswith("temperature 0.50, 0.93, guidance 1.5")
-    with page.expect_download() as download:
-        card.get_by_role("button", name="Download").click()
-    assert download.value.suggested_filename == "seed000001_t0.50-0.93_g1.5.png"
+    assert saved(page, card.get_by_role("button", name="Download"))[0] == "seed000001_t0.50-0.93_g1.5.png"
     link = "#sample?count=8&seed=0&temperature=0.5-0.925&guidance=1.5"
     page.wait_for_url(f"**/{link}")
     page.goto("about:blank")
@@ -73,8 +69,7 @@ def test_guidance_is_for_models_with_classes(page: Page, plain_site: Site) -> No
 
 def test_of_many_temperatures_the_latest_is_drawn_and_the_overtaken_are_not_sent(page: Page, site: Site) -> None:
     visit(page, site.address)
-    sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.post_data or "") if "v1/sample" in request.url else None)
+    sent = sent_to(page, "sample")
     slider = page.get_by_label("Temperature", exact=True)
     with site.busy():
         with page.expect_request("**/v1/sample"):
@@ -82,7 +77,7 @@ def test_of_many_temperatures_the_latest_is_drawn_and_the_overtaken_are_not_sent
         for value in ("0.2", "0.3", "0.9"):
             slider.fill(value)
     expect(page.get_by_role("heading", name="temperature 0.90")).to_be_visible()
-    assert [re.search(r'"temperature":([\d.]+)', body)[1] for body in sent] == ["0.1", "0.9"]  # type: ignore[index]
+    assert [body["temperature"] for body in sent] == [0.1, 0.9]
 
 
 def test_a_draw_is_not_lost_to_a_slider(page: Page, site: Site) -> None:
