@@ -35,7 +35,8 @@ def resident(process: int) -> float:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, httpx.Client]]:
     folder = save_pretrained(tiny_model(num_classes=4), tmp_path_factory.mktemp("attacked") / "model")
-    with served(folder, "--max-body-seconds=3") as (process, client):
+    # Nobody reads the log: a line for each request would fill the pipe, and the server would wait for its reader.
+    with served(folder, "--max-body-seconds=3", "--log-level=warning") as (process, client):
         picture = as_base64(JPEG)
         for _ in range(3):
             client.post("/v1/score", json={"images": [picture] * 64})
