@@ -60,10 +60,13 @@ def create_app(
     limits = limits or Limits()
     metrics = Metrics(limits.queue)
     decoder = Decoder(limits, metrics.decode.observe)
+    # FastAPI's own pages of documentation load from elsewhere; a redirect would go wherever the header Host says.
+    app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
+    state = app.state
 
-    def service_of(
+    def serve(
         model: ImageModel, directions: Mapping[str, Direction] | None, training: Mapping[str, Any] | None
-    ) -> Service:
+    ) -> None:
         worker = ModelWorker(model, batch_size, metrics.batches.observe, metrics.wait.observe)
         try:
             service = Service(worker, decoder, limits, directions or {}, training or {})
@@ -71,28 +74,20 @@ def create_app(
             worker.close()
             raise
         metrics.model.info({"sha256": service.info.model})
-        return service
+        before = getattr(state, "service", None)
+        state.service, app.openapi_schema = service, None
+        if before is not None:  # requests that have it keep it until they are answered
+            timer = threading.Timer(limits.seconds + 5, before.close)
+            timer.daemon = True
+            timer.start()
 
-    def replace(
-        model: ImageModel, directions: Mapping[str, Direction] | None, training: Mapping[str, Any] | None
-    ) -> None:
-        new, old = service_of(model, directions, training), app.state.service
-        app.state.service, app.openapi_schema = new, None
-        # Requests that have the old one keep it until they are answered.
-        timer = threading.Timer(limits.seconds + 5, old.close)
-        timer.daemon = True
-        timer.start()
-
-    # FastAPI's own pages of documentation load from elsewhere; a redirect would go wherever the header Host says.
-    app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
+    serve(model, directions, training)
+    state.replace, state.decoder, state.metrics = serve, decoder, metrics
+    state.animations = FairTurns()  # one at a time: those of many clients would leave the model's thread no processor
     handle_errors(app)
     app.include_router(API)
     app.include_router(HEALTH)
     app.openapi = lambda: _described(app, bool(keys))  # type: ignore[method-assign]
-    state = app.state
-    state.service, state.decoder, state.metrics = service_of(model, directions, training), decoder, metrics
-    state.animations = FairTurns()  # one at a time: those of many clients would leave the model's thread no processor
-    state.replace = replace
     for file in PAGE.iterdir():
         app.add_route(ADDRESSES.get(file.name, f"/{file.name}"), _static(file), include_in_schema=False)
     gate = state.gate = Gate(
