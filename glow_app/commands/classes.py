@@ -1,4 +1,4 @@
-"""The classes of pictures: told by `--label`, or inferred and printed."""
+"""The classes of pictures: given by `--label`, or inferred and printed."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 __all__ = ["PictureClasses", "given_labels"]
 
-LISTED = 20  # pictures of which each is told; of more the classes are counted
+LISTED = 20  # pictures listed one by one; of more, the classes are counted
 
 
 def given_labels(label: int | Sequence[int] | None, count: int) -> "Tensor | None":
-    """Return ``--label``, one for all or one a picture, for so many pictures; None where it is left out."""
+    """Return ``--label``, one for all or one per picture, as a tensor for all pictures; None if omitted."""
     import torch
 
     return None if label is None else torch.full((count,), label) if isinstance(label, int) else torch.tensor(label)
 
 
 class PictureClasses:
-    """Labels of pictures that come a batch at a time: ``--label``, or the likeliest class of each if that is None."""
+    """Labels of pictures in batches: ``--label``, or the most probable class of each if that is None."""
 
     def __init__(self, model: "ImageModel", label: int | Sequence[int] | None) -> None:
         self._model, self._label = model, label
@@ -40,7 +40,7 @@ class PictureClasses:
         return labels
 
     def tell(self) -> None:
-        """Print which classes were inferred: of each picture, or of many how many are of each class."""
+        """Print the inferred class of each picture or, of many pictures, the count of each class."""
         from glow_app.generation import class_text
 
         if len(self._inferred) <= LISTED:

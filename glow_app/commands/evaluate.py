@@ -249,7 +249,7 @@ def _row(name: str, *cells: str) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """Return plain types with None in place of numbers that are not finite, which JSON has no words for."""
+    """Return plain types with None for numbers that are not finite, which JSON cannot represent."""
     if isinstance(value, dict):
         return {name: _finite(one) for name, one in value.items()}
     if isinstance(value, list):

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the facts, one a line."""
+    """Print the facts, one per line."""
     given = [one for one in (arguments.path, arguments.checkpoint) if one is not None]
     if len(given) > 1:
         raise ValueError("glow info got a path and --checkpoint; give one of them")

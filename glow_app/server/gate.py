@@ -1,4 +1,4 @@
-"""What every request passes before the application sees it: host, key, a bounded body, a slot, and a deadline."""
+"""ASGI middleware in front of the application: host, key, bounded body, queue slot and deadline of each request."""
 
 import asyncio
 import gc
@@ -29,7 +29,7 @@ __all__ = ["HEADERS", "Gate"]
 _LOG = logging.getLogger("glow_app.server")
 
 _LARGE = 2**20  # bytes of a body
-_SMALL = 2**12  # let in however many large ones are held
+_SMALL = 2**12  # admitted regardless of the bytes held
 
 # The page runs its own script and style, and talks to this server; nothing else is loaded, and nobody frames it.
 _POLICY = (
@@ -50,11 +50,11 @@ class Gate:
 
     Args:
         limits: See :class:`Limits`.
-        keys: One of which requests below ``/v1/`` have to show, as ``Authorization: Bearer KEY``; none for no key.
-        hosts: Names that the header ``Host`` may have, besides addresses and ``localhost``; ``*`` stands for anything.
-        endpoints: Paths with counters of their own, and their methods in lower case; other paths share a counter.
+        keys: Accepted keys for requests below ``/v1/``, sent as ``Authorization: Bearer KEY``; none if empty.
+        hosts: Accepted names in the ``Host`` header, besides addresses and ``localhost``; ``*`` matches anything.
+        endpoints: Paths counted separately, with their methods in lower case; all other paths share a counter.
         answered: Called with endpoint, status and seconds of every answer.
-        backlog: Returns the estimated seconds of work that waits.
+        backlog: Returns the estimated seconds of queued work.
     """
 
     def __init__(
@@ -70,28 +70,28 @@ class Gate:
         self.keys = list(keys)
         self._hosts = [host.lower() for host in hosts]
         self._endpoints = endpoints
-        self._visits: dict[Visit, None] = {}  # in the order in which they came
+        self._visits: dict[Visit, None] = {}  # in order of arrival
         self.is_stopping = False
-        self.held = 0  # bytes of bodies that are in memory
-        self.depth = 0  # requests whose pictures are decoded, or that wait for the model or are worked on
+        self.held = 0  # bytes of bodies in memory
+        self.depth = 0  # requests that are decoded, queued or computed
 
     def around(self, app: ASGIApp) -> "Gate":
-        """Stand around an application, and return the two as one."""
+        """Wrap an application."""
         self._app = app
         return self
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is on its way."""
+        """Whether no request is in progress."""
         return not self._visits
 
     def stop(self) -> None:
-        """Take no more requests, and refuse those whose body is not there yet."""
+        """Accept no further requests, and refuse those with an incomplete body."""
         self.is_stopping = True
         self.refuse(lambda visit: not visit.has_slot)
 
     def refuse(self, which: Callable[[Visit], bool] = lambda _: True) -> None:
-        """Answer requests that are on their way by 503."""
+        """Answer requests in progress with 503."""
         for visit in list(self._visits):
             if which(visit):
                 visit.end(stopping())
@@ -192,7 +192,7 @@ class Gate:
             self._make_room(visit, lambda one: one.has_slot, full)
 
     def _make_room(self, visit: Visit, part: Callable[[Visit], int], full: ApiError) -> None:
-        """Give up the last request of the client that has the most of what is full, or this one if none has more."""
+        """End the last request of the client with the largest share, or raise if that is no more than this client's."""
         parts = [(one, part(one)) for one in self._visits if one.can_end]
         shares: Counter[str] = Counter()
         for one, size in parts:
@@ -256,12 +256,12 @@ class Gate:
 
 
 def _request_id(headers: Headers) -> str:
-    """Return the number that a proxy has given a request, where it is one that a log can hold, or a new one."""
+    """Return the request ID set by a proxy, if a log can hold it, or a new one."""
     given = headers.get("x-request-id", "")
     return given if re.fullmatch(r"[\w.:=+/-]{1,128}", given, re.ASCII) else uuid.uuid4().hex
 
 
-@lru_cache(1024)  # clients repeat themselves, and it takes a twentieth of what a small request does
+@lru_cache(1024)  # parsing takes a twentieth of the time of a small request
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
@@ -276,7 +276,7 @@ def _unforeseen(error: Exception, request_id: str) -> ApiError:
 
 
 def _replay(body: bytearray) -> Callable[[], Awaitable[Any]]:
-    """Return a receive that hands over the body, once."""
+    """Return an ASGI receive function that returns the body once."""
 
     async def replayed() -> Message:
         whole = bytes(body)

@@ -1,4 +1,4 @@
-"""The endpoints of those who run a server: whether it is alive, whether it is ready, and its metrics."""
+"""The endpoints for operators: liveness, readiness and metrics."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ HEALTH = APIRouter()
 _ANSWERS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (421, 500, 503)}
 
 
-# Many a monitor asks by HEAD.
+# Many monitors use HEAD.
 @HEALTH.head("/healthz", include_in_schema=False)
 @HEALTH.get("/healthz", responses=_ANSWERS)
 async def healthz(service: Served) -> dict[str, str]:

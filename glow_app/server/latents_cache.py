@@ -1,4 +1,4 @@
-"""Latents of pictures that were encoded last: the next move of a slider changes the same picture once more."""
+"""A cache of latents: each move of a slider edits the same picture again."""
 
 import threading
 import time
@@ -16,30 +16,30 @@ Encoded = tuple[Tensor, ...]  # one tensor per level
 
 
 class LatentsCache:
-    """Keeps the latents of one model, for a minute after their last use and up to 16 MiB of them."""
+    """Keeps up to 16 MiB of latents of one model, for a minute after their last use."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: dict[tuple[bytes, int | None], tuple[float, Encoded]] = {}  # the last used at the end
+        self._kept: dict[tuple[bytes, int | None], tuple[float, Encoded]] = {}  # least recently used first
 
     def get(self, rows: Sequence[Row]) -> list[Encoded | None]:
-        """Return the latents of each row, None where they are not kept."""
+        """Return the cached latents of each row, or None."""
         with self._lock:
             return [self._used(_key(row)) for row in rows]
 
     def put(self, rows: Sequence[Row], encoded: Sequence[Encoded]) -> None:
-        """Keep the latents of rows, and drop those that were not used for longest."""
+        """Add the latents of rows, and drop the least recently used."""
         with self._lock:
             for row, levels in zip(rows, encoded, strict=True):
-                # A level may be part of a whole batch, which must not be kept with it.
+                # A level may be a view of a whole batch, which must not be kept alive.
                 self._kept[_key(row)] = self._clock(), tuple(level.clone() for level in levels)
-            size = sum(level.nbytes for levels in encoded[:1] for level in levels)  # that of all: they are one model's
+            size = sum(level.nbytes for levels in encoded[:1] for level in levels)  # the same for all images of a model
             while len(self._kept) * size > _BYTES:
                 del self._kept[next(iter(self._kept))]
 
     def expire(self) -> None:
-        """Drop what was not used for a minute."""
+        """Drop latents that were not used for a minute."""
         with self._lock:
             oldest = self._clock() - KEPT_SECONDS
             self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > oldest}

@@ -1,4 +1,4 @@
-"""What a server takes on, at most, which keys it may ask for, and what it can be told without its packages."""
+"""Limits, keys and log formats of a server: importable without the server's packages."""
 
 import re
 from dataclasses import dataclass, field
@@ -32,12 +32,12 @@ class Limits:
 
     @property
     def values(self) -> int:
-        """Values and keys in the JSON of one body."""
+        """Most values and keys in the JSON of one body."""
         return 1024 + 8 * self.count
 
     @property
     def all_bodies_bytes(self) -> int:
-        """Bodies of all requests together, in memory at one time."""
+        """Most bytes of all bodies in memory at one time."""
         return 8 * self.body_bytes
 
 
@@ -45,8 +45,7 @@ def checked_key(key: str) -> str:
     """Return a key without the white space around it.
 
     Raises:
-        ValueError: If it is empty, or no client could send it: a header carries letters, digits and signs of ASCII, and
-            a space would end it.
+        ValueError: If it is empty, or no client could send it: headers carry printable ASCII, and a space ends the key.
     """
     key = key.strip()
     if not key:

@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus."""
+"""Prometheus metrics of a server."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ REVISION = "GLOW_REVISION"  # the commit of an image, set when it is built
 
 
 class Metrics:
-    """Counters, each under its name, of one server whose queue has so many slots."""
+    """The metrics of one server, given the slots of its queue."""
 
     def __init__(self, slots: int) -> None:
         self.registry = registry = CollectorRegistry()
@@ -41,7 +41,7 @@ class Metrics:
         self.model = Info("glow_model", "The model that is served.", registry=registry)
 
     def watch(self, depth: Callable[[], int], held: Callable[[], int]) -> None:
-        """Take the depth of the queue and the bytes of bodies from here."""
+        """Set the functions that return the queue depth and the bytes of bodies in memory."""
         self._depth.set_function(depth)
         self._held.set_function(held)
 
@@ -53,7 +53,7 @@ class Metrics:
             self.errors.labels(endpoint, str(status)).inc()
 
     def text(self) -> bytes:
-        """Return all of it in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of answers: in the JSON, or instead of it where the header Accept asks for them."""
+"""Pictures of answers: within the JSON, or instead of it if the Accept header asks for them."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ JSON, PNG, ANIMATIONS = "application/json", "image/png", {"image/gif": ".gif", "
 
 _ANIMATOR = ThreadPoolExecutor(1, thread_name_prefix="animator")
 _ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
-_QUICK_VALUES = 2**14  # of images, of which a PNG is made in a fraction of a millisecond
+_QUICK_VALUES = 2**14  # pixel values that are encoded as PNG in a fraction of a millisecond
 
 
 def encode_png(image: Tensor, text: Mapping[str, Any] | None = None) -> str:
@@ -37,12 +37,12 @@ def encode_png(image: Tensor, text: Mapping[str, Any] | None = None) -> str:
 
 
 async def encode_pngs(images: Sequence[Tensor] | Tensor, texts: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
-    """Return PNGs in base64, without keeping other requests waiting."""
+    """Return PNGs in base64, without blocking the event loop."""
 
     def encode() -> list[str]:
         return [encode_png(image, None if texts is None else texts[number]) for number, image in enumerate(images)]
 
-    # Less work than to wake a thread.
+    # Less work than starting a thread.
     is_quick = len(images) * images[0].numel() <= _QUICK_VALUES
     return encode() if is_quick else await run_in_threadpool(encode)
 
@@ -60,7 +60,7 @@ async def respond(
     picture: Callable[[], Image.Image],
     frames: Tensor | None = None,
 ) -> Response:
-    """Return the JSON of an answer with so many images; or its picture, or an animation of its frames, with a text."""
+    """Return an answer with ``count`` images as JSON, as a picture or as an animation, whichever Accept prefers."""
     state = request.app.state
     state.metrics.images.labels(request.url.path).inc(count)
     kinds = [PNG] if frames is None else [PNG, *ANIMATIONS]
@@ -73,19 +73,19 @@ async def respond(
         encode = partial(animation_bytes, frames, ANIMATIONS[kind])
         async with state.animations.take(CLIENT.get(), len(frames)):
             content = await asyncio.get_running_loop().run_in_executor(_ANIMATOR, encode)
-    # Headers hold ASCII: other letters stand there as in an address, by %.
+    # Headers hold ASCII: other characters are percent-encoded, as in an address.
     headers = {f"X-Glow-{name.replace('_', '-').title()}": quote(str(value), _ASCII) for name, value in text.items()}
     return Response(content, media_type=kind, headers=headers)
 
 
 def _preferred(accept: str, kinds: Sequence[str]) -> str | None:
-    """Return the media type that a header Accept asks for before JSON, or None (RFC 9110, section 12.5.1)."""
+    """Return the media type that the Accept header prefers to JSON, or None (RFC 9110, section 12.5.1)."""
     best = max(kinds, key=lambda kind: _welcome(accept, kind))
     return best if _welcome(accept, best) > _welcome(accept, JSON) else None
 
 
 def _welcome(accept: str, kind: str) -> tuple[float, int]:
-    """Return the weight of a media type, and how closely the range that gives it names the type."""
+    """Return the weight of a media type, and the specificity of the range that matches it."""
     closeness = {kind: 2, f"{kind.partition('/')[0]}/*": 1, "*/*": 0}
     found = (-1, 0.0)
     for part in accept.lower().split(","):

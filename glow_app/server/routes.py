@@ -40,7 +40,7 @@ __all__ = ["API", "ERRORS", "Served"]
 
 T = TypeVar("T")
 
-_LARGE = 2**16  # bytes; smaller bodies are parsed in less time than a thread takes to begin
+_LARGE = 2**16  # bytes; parsing smaller bodies takes less time than starting a thread
 _PARSER = ThreadPoolExecutor(1, thread_name_prefix="parser")
 
 _WORDS = {
@@ -59,7 +59,7 @@ _WORDS = {
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": text} for status, text in _WORDS.items()
 }
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: ERRORS.pop(404)}  # of the one endpoint that looks for something
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: ERRORS.pop(404)}  # of /v1/edit only
 
 
 SampleBody = Annotated[SampleRequest, Body(openapi_examples=EXAMPLES["sample"])]
@@ -70,7 +70,7 @@ ScoreBody = Annotated[ScoreRequest, Body(openapi_examples=EXAMPLES["score"])]
 
 
 def _pictured(what: str, kinds: Sequence[str] = (PNG,)) -> dict[int | str, dict[str, Any]]:
-    """Return the answers of an endpoint that gives a picture where one is asked for."""
+    """Return the OpenAPI responses of an endpoint that also answers with a picture."""
     description = f"JSON; with `Accept: image/png` {what}. What made it is in text chunks and in headers X-Glow-..."
     return {**ERRORS, 200: {"description": description, "content": {kind: {} for kind in kinds}}}
 
@@ -102,7 +102,7 @@ class _ParsedRoute(APIRoute):
 
 
 async def served(request: Request) -> Service:
-    """Return what serves the present model."""
+    """Return the service of the current model."""
     service: Service = request.app.state.service
     return service
 
@@ -233,7 +233,7 @@ async def score(body: ScoreBody, request: Request, service: Served) -> ScoreAnsw
 
 
 def _facts(service: Service, labels: Sequence[int] | None) -> dict[str, Any]:
-    """Return what a picture says of its classes and of the model that made it."""
+    """Return the facts of classes and model for the text of a picture."""
     return {
         **generation.class_facts(service.model, *(labels or ())),
         "model": service.info.model,
@@ -244,7 +244,7 @@ def _facts(service: Service, labels: Sequence[int] | None) -> dict[str, Any]:
 async def _labelled(
     service: Service, images: Tensor, given: Tensor | None, work: Callable[[ImageModel, Tensor | None], T]
 ) -> tuple[T, list[int] | None]:
-    """Run a function of model and labels, and return the labels too: those given, or else the most probable, if any."""
+    """Run a function of model and labels; return its result and the labels: given, or else inferred, if any."""
 
     def labelled(model: ImageModel) -> tuple[T, list[int] | None]:
         is_known = given is not None or model.flow.num_classes is None

@@ -37,7 +37,7 @@ _REFUSED_BY = 0.3  # seconds more for these answers
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Take a port on all addresses of a host, so that it is known to be free before anything slow is done.
+    """Bind a port on all addresses of a host, before anything slow is done.
 
     Args:
         host: An address, or a name.
@@ -106,19 +106,19 @@ def run_server(
     reload: Callable[[], None] | None = None,
     hangups: Sequence[int] = (),
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C; what was taken on is then finished or refused within 5 s.
+    """Serve until SIGTERM or Ctrl-C; accepted requests are then finished or refused within 5 s.
 
     Args:
         app: From :func:`create_app`.
         sockets: From :func:`bind`.
-        head_seconds: In which a connection has to bring a whole request's head.
-        log_format: Of the lines of the log.
-        log_level: From which on messages are logged.
-        reload: Called on a thread after SIGHUP; after what it raises, which is logged, the model before is served on.
-        hangups: Has an item for each SIGHUP so far; where there is one, ``reload`` is called once the server listens.
+        head_seconds: Time for a connection to send the head of a request.
+        log_format: Format of the log's lines.
+        log_level: Lowest level that is logged.
+        reload: Called on a thread after SIGHUP; if it raises, the error is logged and the previous model stays.
+        hangups: An item for each SIGHUP so far; if there is any, ``reload`` is called once the server listens.
     """
     _allow_many_connections()
-    # What is there now stays: collections, as the gate wants after large bodies, need not look at it.
+    # Existing objects stay: the collections that the gate triggers after large bodies need not visit them.
     gc.freeze()
     _Server(configured(app, head_seconds, log_format, log_level), reload, hangups).run(list(sockets))
 
@@ -126,8 +126,8 @@ def run_server(
 def configured(
     app: FastAPI, head_seconds: float, log_format: LogFormat = "text", log_level: str = "info"
 ) -> uvicorn.Config:
-    """Return what :func:`run_server` runs with."""
-    # Forwarded addresses are believed where somebody said whose: a client on this machine may send any.
+    """Return the configuration of :func:`run_server`."""
+    # Forwarded addresses are trusted only from configured proxies: any local client could send them.
     proxies = os.environ.get("FORWARDED_ALLOW_IPS", "")
     most_connections = min(_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_FILES)
     return uvicorn.Config(
@@ -146,7 +146,7 @@ def configured(
 
 
 class _Server(uvicorn.Server):
-    """Tells where it listens, drains before it stops, and loads the model again on SIGHUP."""
+    """Logs its addresses, drains before it stops, and reloads the model on SIGHUP."""
 
     def __init__(self, config: uvicorn.Config, reload: Callable[[], None] | None, hangups: Sequence[int]) -> None:
         super().__init__(config)

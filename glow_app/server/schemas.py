@@ -172,7 +172,7 @@ class Scores(BaseModel):
 
 
 class ScoreAnswer(BaseModel):
-    """The scores, one an image."""
+    """The scores, one per image."""
 
     scores: list[Scores]
     draws: int

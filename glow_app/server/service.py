@@ -1,4 +1,4 @@
-"""A model as requests see it: pictures and settings in, calls to the worker, results back."""
+"""The service of one model: it checks requests, reads their pictures, calls the worker and returns the results."""
 
 import asyncio
 import random
@@ -32,19 +32,19 @@ __all__ = ["Service"]
 
 T = TypeVar("T")
 
-_NOT_TOLD = ("classes", "reference", "bpd_level/", "log_det/")  # told elsewhere, or for those who look into a training
+_NOT_TOLD = ("classes", "reference", "bpd_level/", "log_det/")  # returned elsewhere, or of interest to a training only
 
 
 class Service:
     """What the endpoints do with one model; methods raise :class:`ApiError` for requests that do not fit it.
 
     Args:
-        worker: That has the model.
-        decoder: Of pictures.
+        worker: Runs the model.
+        decoder: Decodes pictures.
         limits: See :class:`Limits`.
-        directions: For edits, by name.
-        training: Facts of the model's training: for ``/v1/info``, and what ordinary images are like, where they say it;
-            otherwise samples of the model do.
+        directions: Directions of edits by name.
+        training: Facts of the model's training, for ``/v1/info``. If they include a reference of ordinary images,
+            scores use it, otherwise one measured on samples of the model.
     Raises:
         ValueError: If the reference among the facts is damaged.
     """
@@ -60,7 +60,7 @@ class Service:
         self.model, self.worker, self.limits, self.directions = worker.model, worker, limits, directions
         self.info = _info(self, training)
         self._decoder = decoder
-        # A thread waits for the worker most of the time, and computes what is not the model's own.
+        # These threads mostly wait for the worker.
         self._threads = ThreadPoolExecutor(limits.queue, thread_name_prefix="request")
         known = training.get(REFERENCE_KEY)
         self._reference = None if known is None else Reference.from_plain(known, self.info.num_levels)
@@ -71,17 +71,17 @@ class Service:
         self._cache = LatentsCache()
 
     async def read(self, texts: Sequence[str], place: str = "images[{}]") -> tuple[Tensor, list[str | None]]:
-        """Return the pictures of a request in the model's shape, (B, C, H, W), and what was done for that.
+        """Return the pictures of a request in the model's shape, (B, C, H, W), and how each was changed for that.
 
         Args:
             texts: Files in base64.
-            place: Where they stand in the request, with the number of each, for messages.
+            place: Their place in the request, with a field for the number, for messages.
         """
         self.check_count(len(texts), "images")
         for number, text in enumerate(texts):
-            if not text.isascii():  # and so takes up to four times its bytes while it waits
+            if not text.isascii():  # it would take up to four times its bytes in memory
                 raise ApiError(422, "not_base64", f"{place.format(number)}: no base64; expected a file in base64")
-        # All at once: if each waited for the one before, every turn in between would go to another client.
+        # All at once: one after another, every turn in between would go to another client.
         reads = (self._decoder.read(text, self.model.flow.image_shape, CLIENT.get()) for text in texts)
         answers = await asyncio.gather(*reads, return_exceptions=True)
         images, notes = [], []
@@ -112,7 +112,7 @@ class Service:
         return seed, images, labels
 
     async def run(self, work: Callable[[ImageModel], T]) -> T:
-        """Return what a function of the model gives, on a thread of its own."""
+        """Return the result of a function of the model, run on a thread."""
         loop = asyncio.get_running_loop()
         async with self._turn() as turn:
             shared = cast(ImageModel, SharedModel(self.worker, turn, self._cache))
@@ -131,7 +131,7 @@ class Service:
         except ModelEndedError as error:
             raise model_ended() from error
         finally:
-            self.worker.abandon(turn)  # nothing is left of it, or nobody waits for what is
+            self.worker.abandon(turn)  # it is done, or nobody waits for the rest
 
     def labels(self, labels: Sequence[int | str] | None, images: Tensor) -> Tensor | None:
         """Return the class of each image, where classes are given."""
@@ -194,12 +194,12 @@ class Service:
             raise invalid(f"{name}: {count} are too many; at most {largest}")
 
     def reference(self) -> Reference:
-        """Return what ordinary images are like, measured once where samples of the model have to tell it."""
+        """Return the reference of ordinary images, measured on samples of the model if none is known."""
         if self._reference is not None:
             return self._reference
         with self._measuring:
             if self._measured is None or (self._measured.done() and self._measured.exception()):
-                # By no request, whose deadline or whose client's use would end or delay it for all.
+                # Outside of requests, so that no deadline or client's use ends or delays it for all.
                 self._measured = Future()
                 threading.Thread(target=self._measure, args=(self._measured,), name="reference", daemon=True).start()
             measured = self._measured
@@ -213,7 +213,7 @@ class Service:
             measured.set_exception(error)
 
     def close(self) -> None:
-        """End the model's thread once what it has is done, and those of the requests."""
+        """End the model's thread after its queued calls, and the threads of requests."""
         self.worker.close()
         self._threads.shutdown(wait=False)
 

@@ -1,4 +1,4 @@
-"""What each client has used of late of something that all share, and who is next."""
+"""Fair sharing: recent use per client, and turns at a resource."""
 
 import asyncio
 import time
@@ -8,37 +8,36 @@ from contextvars import ContextVar
 
 __all__ = ["CLIENT", "FairTurns", "RecentUse"]
 
-# The address from which the present request comes.
+# The client address of the current request.
 CLIENT: ContextVar[str] = ContextVar("client", default="")
 
-_HALF_LIFE = 30.0  # seconds after which half of a client's use is forgotten
+_HALF_LIFE = 30.0  # seconds
 
 
 class RecentUse:
-    """Seconds that each client has used, half of which are forgotten every 30 s."""
+    """Seconds used by each client, decaying with a half-life of 30 s."""
 
     def __init__(self) -> None:
         self._used: dict[str, tuple[float, float]] = {}
 
     def add(self, client: str, seconds: float) -> None:
-        """Count what a client has used."""
+        """Add to the use of a client."""
         now = time.monotonic()
         if len(self._used) > 1000:
             self._used = {one: use for one, use in self._used.items() if now - use[1] < 10 * _HALF_LIFE}
         self._used[client] = (self.of(client) + seconds, now)
 
     def of(self, client: str) -> float:
-        """Return the seconds that a client has used."""
+        """Return the decayed use of a client in seconds."""
         now = time.monotonic()
         seconds, at = self._used.get(client, (0.0, now))
         return float(seconds * 0.5 ** ((now - at) / _HALF_LIFE))
 
 
 class FairTurns:
-    """Turns at something that serves one request at a time.
+    """Turns at a resource that serves one request at a time.
 
-    Next is the request whose client has used the least time of late, and among those of one client the smallest: large
-    or slow ones delay those who sent them.
+    The client with the least recent use is next, with its smallest request: large or slow requests delay their sender.
     """
 
     def __init__(self) -> None:
@@ -48,7 +47,7 @@ class FairTurns:
 
     @asynccontextmanager
     async def take(self, client: str, size: int) -> AsyncIterator[None]:
-        """Wait for a client's turn, for work of a size, and hold it for the block."""
+        """Wait for the client's turn, and hold it within the context; ``size`` orders requests of the same client."""
         if self._is_taken:
             freed = asyncio.get_running_loop().create_future()
             self._waiting.append((client, size, freed))
@@ -56,7 +55,7 @@ class FairTurns:
                 await freed
             except asyncio.CancelledError:
                 if freed.done() and not freed.cancelled():
-                    self._pass_on()  # it was this one's turn already
+                    self._pass_on()  # cancelled after the turn was granted
                 raise
         self._is_taken = True
         begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""A request on its way through the server, which can be ended by its client, its deadline or a stop."""
+"""A request in progress, which its client, its deadline or a stop of the server can end."""
 
 import asyncio
 
@@ -8,11 +8,11 @@ __all__ = ["ClientLeftError", "Visit"]
 
 
 class ClientLeftError(Exception):
-    """The client closed the connection before it had its answer."""
+    """The client closed the connection before the answer."""
 
 
 class Visit:
-    """A request on its way through, which can be ended from outside."""
+    """A request in progress, which can be ended from outside."""
 
     def __init__(self, client: str) -> None:
         self.client = client
@@ -27,7 +27,7 @@ class Visit:
 
     @property
     def can_end(self) -> bool:
-        """Whether it is neither ended nor being answered."""
+        """Whether it has neither been ended nor begun to be answered."""
         return self.reason is None and not self.is_answered
 
     def end(self, reason: Exception) -> None:
@@ -37,16 +37,16 @@ class Visit:
             self._task.cancel()
 
     def expire(self, seconds: float, reason: Exception) -> None:
-        """End the request after so many seconds, in the place of an earlier deadline."""
+        """Set the deadline in seconds, replacing an earlier one."""
         self.close()
         self._timer = asyncio.get_running_loop().call_later(seconds, self.end, reason)
 
     def settle(self) -> None:
-        """Go on after the cancellation, to answer."""
+        """Undo the cancellation, so that the request can be answered."""
         self._task.uncancel()
 
     def close(self) -> None:
-        """Forget the deadline."""
+        """Clear the deadline."""
         if self._timer is not None:
             self._timer.cancel()
 

@@ -1,4 +1,4 @@
-"""The one thread that uses the model: calls of many requests, batched together and served by how much work they are."""
+"""The one thread that uses the model: it batches the calls of many requests, and serves short ones first."""
 
 import threading
 import time
@@ -15,26 +15,25 @@ from glow_app.server.use import RecentUse
 
 __all__ = ["ModelEndedError", "ModelWorker"]
 
-# A call is due after this many times its own seconds of work: small ones overtake large ones, and none waits for ever.
+# A call is due after this many times its own seconds of work: short calls overtake long ones, and none starves.
 _PATIENCE = 10.0
 
-_SECONDS = 1.0  # of a batch, as far as its speed is known: nothing interrupts it
-_MOST = 0.8  # of the calls that are expected: some clients are slower than others, or have all they want
+_SECONDS = 1.0  # target duration of a batch, which nothing interrupts
+_MOST = 0.8  # share of the expected calls that a batch waits for
 
 
 class ModelEndedError(RuntimeError):
-    """The model's thread has ended, or the request was given up: nothing will come of a call."""
+    """The model's thread has ended, or the request was abandoned."""
 
 
 class ModelWorker:
-    """Runs calls in batches, the one that is due first, and with it others of its kind.
+    """Runs the call that is due first, batched with others of its kind.
 
-    A call is due at its request's arrival plus ten times the seconds of work that the request has asked for, so that
-    drawing one image does not wait for many scores; ten times what its client has used of late comes on top, so that
-    many requests of one do not delay those of another. Images drawn from seeds never depend on who else asks: the size
-    of their batches is always one of :attr:`sizes`, filled up with rows that nobody gets, since the last bit of a
-    convolution may depend on it. Where the model holds a continuous flow whose solver takes its steps for a whole
-    batch, each row is a batch of its own.
+    A call is due at the arrival of its request plus ten times the seconds of work requested so far, so that drawing one
+    image does not wait for many scores, plus ten times the recent use of its client, so that many requests of one
+    client do not delay another. Images drawn from seeds do not depend on other requests: their batches are padded to
+    one of :attr:`sizes`, since the last bit of a convolution may depend on the batch size. With an adaptive solver,
+    which takes its steps for a whole batch, each row is a batch.
 
     Args:
         model: To use.
@@ -78,11 +77,11 @@ class ModelWorker:
             return sum(self._seconds(call, len(call.rows) - call.taken) for call in self._calls)
 
     def submit(self, call: Call) -> None:
-        """Take a call; its future is settled on the worker's thread.
+        """Queue a call; its future is set on the worker's thread.
 
         Raises:
             ModelEndedError: If the worker has died or is closed, or the request was abandoned.
-            ValueError: If it has no rows: no batch would ever settle it.
+            ValueError: If it has no rows, and so would never be served.
         """
         if not call.rows:
             raise ValueError("a call has no rows; expected at least one")
@@ -96,7 +95,7 @@ class ModelWorker:
             self._changed.notify()
 
     def abandon(self, turn: Turn) -> None:
-        """Drop what a request still waits for."""
+        """Drop the queued calls of a request."""
         with self._changed:
             turn.is_abandoned = True
             dropped = [call for call in self._calls if call.turn is turn]
@@ -106,20 +105,20 @@ class ModelWorker:
             _settle(call.future, error=ModelEndedError())
 
     def close(self) -> None:
-        """End the thread once its calls are served."""
+        """End the thread after its queued calls."""
         with self._changed:
             self._is_closing = True
             self._changed.notify()
 
     def _rate(self, run: Run) -> float:
-        """Return the seconds that a function takes per row; those to decode an image until it has run."""
+        """Return the seconds per row of a function, or those of decoding an image if it has not run yet."""
         return self._measured_rate(run) or self._first_rate
 
     def _measured_rate(self, run: Run) -> float | None:
         return self._rates.get(run)
 
     def _priority(self, call: Call) -> float:
-        # At the time of the choice, so that what is served of a client puts off all that it still waits for.
+        # Computed at each choice, so that serving a client postpones all its queued calls.
         return call.due + _PATIENCE * self._use.of(call.turn.client)
 
     def _seconds(self, call: Call, rows: int) -> float:
@@ -129,17 +128,17 @@ class ModelWorker:
         try:
             while (parts := self._next()) is not None:
                 self._serve(parts)
-        finally:  # whatever went wrong, nobody waits for ever
+        finally:  # whatever went wrong, no request waits forever
             with self._changed:
                 calls, self._calls = self._calls, []
             for call in calls:
                 _settle(call.future, error=ModelEndedError())
 
     def _next(self) -> list[tuple[Call, list[Any]]] | None:
-        """Return the rows of the next batch by call; None when the worker is closed and has nothing to do."""
+        """Return the rows of the next batch by call; None if the worker is closed and the queue is empty."""
         with self._changed:
             mates: list[Call] = []
-            while not mates:  # none are left where all were abandoned during the wait for more
+            while not mates:  # empty if all were abandoned while waiting for more
                 self._calls = [call for call in self._calls if not call.is_over]
                 if self._calls:
                     mates = self._gathered(min(self._calls, key=self._priority))
@@ -160,10 +159,10 @@ class ModelWorker:
             return parts
 
     def _gathered(self, first: Call) -> list[Call]:
-        """Return the calls of the next batch, having waited a little for those whom the last one of its kind served.
+        """Return the calls of the next batch, after waiting briefly for the clients of the last batch of its kind.
 
-        They are about to ask again, and a larger batch costs less per row. The wait ends when most of them are there,
-        and lasts no longer than the last batch did. Nothing is left where all calls were abandoned meanwhile.
+        They are likely to ask again, and a larger batch costs less per row. The wait ends when most of them have done
+        so, and takes at most as long as the last batch. The result is empty if all calls were abandoned meanwhile.
         """
         served, seconds, ended = self._last.get(first.batch.run, (0, 0.0, 0.0))
         mates = self._mates(first)
@@ -179,7 +178,7 @@ class ModelWorker:
         return mates
 
     def _mates(self, first: Call) -> list[Call]:
-        """Return the calls that may share a batch with one, in the order in which they are due, it being the first."""
+        """Return the calls that may share a batch with the first, which is included, by due time."""
         if first.is_alone or not self._is_shared:
             return [first]
         kind = (first.batch.run, first.batch.key)
@@ -187,11 +186,11 @@ class ModelWorker:
         return sorted(alike, key=self._priority)
 
     def _room(self, mates: Sequence[Call]) -> int:
-        """Return how many rows a batch of these calls has."""
+        """Return the number of rows in a batch of these calls."""
         must_fill = any(call.batch.must_fill for call in mates)
         if not must_fill:
             return self._largest(mates)
-        # Rather a smaller batch than one that is filled up with more than half of the smallest.
+        # Prefer a smaller batch to padding by more than half of the smallest size.
         small = self.sizes[0]
         return min(self._largest(mates), max(small, (_waiting(mates) + small // 2) // small * small))
 
@@ -200,7 +199,7 @@ class ModelWorker:
         most = max(1, int(_SECONDS / self._rate(run)))
         if any(call.batch.must_fill for call in mates):
             return next((size for size in reversed(self.sizes) if size <= most), self.sizes[0])
-        if self._measured_rate(run) is None or not self._is_shared:  # a score may take much longer than to decode
+        if self._measured_rate(run) is None or not self._is_shared:  # a score may take much longer than decoding
             return 1
         return min(LARGEST_BATCH, most)
 
@@ -216,7 +215,7 @@ class ModelWorker:
             if len(parts) == 1:
                 _settle(parts[0][0].future, error=error)
                 return
-            with self._changed:  # what one of them asks for may be impossible, which is not the fault of the others
+            with self._changed:  # one of them may be impossible; retry each alone
                 for call, part in parts:
                     call.taken -= len(part)
                     call.is_alone = True
@@ -244,12 +243,12 @@ class ModelWorker:
 
 
 def _waiting(calls: Sequence[Call]) -> int:
-    """Return how many rows are still to be computed."""
+    """Return the number of rows still to be computed."""
     return sum(len(call.rows) - call.taken for call in calls)
 
 
 def _settle(future: "Future[Any]", value: Any = None, error: Exception | None = None) -> None:
-    with suppress(InvalidStateError):  # nobody may wait any longer
+    with suppress(InvalidStateError):  # cancelled meanwhile
         if error is None:
             future.set_result(value)
         else:
