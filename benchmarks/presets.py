@@ -18,9 +18,9 @@ from typing import Any
 
 from common import RESULTS, write_result, write_table
 
+from lightning_modules.command_line.start import quiet
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate import EstimateCLI, bytes_text, step_memory
-from lightning_modules.quiet import quiet
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from glow_app.data import ImageSet, first_examples, load_split, train_loader
 from glow_app.models.image_model import ImageModel
-from lightning_modules.denormals import flushed_denormals
+from lightning_modules.runs.processor import flushed_denormals
 
 if TYPE_CHECKING:
     from peers import GlowModel

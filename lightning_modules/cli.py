@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import signal
 import sys
 import tempfile
 import warnings
@@ -18,18 +17,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from glow_app.messages import UsageError
-from glow_app.storage.checkpoint import density_of, read_checkpoint
-from glow_app.storage.model_config import UnknownClassError
-from glow_app.storage.stored_model import find_checkpoint
-from lightning_modules.arguments import (
-    configs_first,
-    given_options,
-    innermost,
-    option_value,
-    require_total_steps,
-    suggestion,
-    take_option,
-)
+from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.callbacks import (
     BestCheckpoint,
     ExportBest,
@@ -39,26 +27,22 @@ from lightning_modules.callbacks import (
     Throughput,
 )
 from lightning_modules.callbacks.status import nothing_left
-from lightning_modules.denormals import flushed_denormals
-from lightning_modules.help import HELP
-from lightning_modules.kinds import KindName, kind_of, other_kind
-from lightning_modules.processes import end_others, ends_together
-from lightning_modules.quiet import quiet
+from lightning_modules.command_line.arguments import configs_first, innermost, require_total_steps, suggestion
+from lightning_modules.command_line.kinds import KindName, kind_of, other_kind
+from lightning_modules.command_line.resumption import start_of
+from lightning_modules.command_line.start import only_helps, quiet
+from lightning_modules.command_line.stored_config import parsed_config
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.runs.csv_logger import AppendingCSVLogger
 from lightning_modules.runs.launchers import launched_world
-from lightning_modules.runs.recovery import LAST, PREVIOUS, good_checkpoint, read_whole
+from lightning_modules.runs.processor import flushed_denormals
+from lightning_modules.runs.recovery import LAST
 from lightning_modules.runs.run_config import SaveRunConfig
 from lightning_modules.runs.run_folder import SHARED, choose_run_dir, prepare_run_dir, release_run_dir
 from lightning_modules.runs.run_loggers import RunLogger
-from lightning_modules.runs.signals import RunStopped, requeue
-from lightning_modules.stored_config import parsed_config, safe_config, trusted_places
+from lightning_modules.runs.stopping import ends_as_asked
 
 __all__ = ["GlowCLI", "main"]
-
-TRUST = "--trust-data"
-# Options that name a part of the model by its class.
-PARTS = ("model.flow.prior", "model.flow.conditioner", "model.prior")
 
 # What every experiment shares. In the package, so that an installation without the repository trains alike.
 BASE_CONFIG = Path(__file__).with_name("base.yaml")
@@ -132,7 +116,7 @@ class GlowCLI(LightningCLI):
         config = self.config[self.subcommand]
         if self.subcommand == "fit":
             require_total_steps(config.model.lr_scheduler.class_path)
-            self._tell_what_stays(config)
+            self._warn_of_what_stays(config)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
             resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
             prepare_run_dir(Path(config.run_dir), resumed, self.begin_anew)
@@ -144,7 +128,7 @@ class GlowCLI(LightningCLI):
             # Or a short trial of a long configuration would end without a validated model.
             config.trainer.check_val_every_n_epoch = epochs
 
-    def _tell_what_stays(self, config: Any) -> None:
+    def _warn_of_what_stays(self, config: Any) -> None:
         """Warn where the options say other than the checkpoint, whose optimiser and schedule go on as they were."""
         if config.ckpt_path is None:
             return
@@ -195,31 +179,8 @@ class GlowCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         run_dir = self.config[subcommand].run_dir
-        resume = f"go on with: glow fit --resume {run_dir}"
-        try:
-            with ends_together(self.trainer), flushed_denormals():
-                super()._run_subcommand(subcommand)
-        except RunStopped as stopped:
-            if stopped.number == signal.SIGINT:
-                raise KeyboardInterrupt(resume) from stopped
-            requeued = stopped.number == signal.SIGUSR1
-            if self.trainer.is_global_zero:
-                print(f"{requeue() if requeued else 'terminated'}; {resume}", file=sys.stderr)
-            raise SystemExit(0 if requeued else 128 + stopped.number) from stopped
-        except SystemExit:
-            # Outside the steps of a fit Lightning turns Ctrl-C into exit code 1, and SIGTERM into 0, both in silence.
-            if not (self.trainer.received_sigterm or self.trainer.interrupted):
-                raise
-        except Exception:
-            end_others(self.trainer)
-            raise
-        saved = run_dir is not None and (Path(run_dir) / LAST).exists()
-        resume = resume if saved else "before there was anything to save"
-        if self.trainer.received_sigterm:
-            print(f"terminated; {resume}", file=sys.stderr)
-            raise SystemExit(143)
-        if self.trainer.interrupted:
-            raise KeyboardInterrupt(resume)
+        with ends_as_asked(self.trainer, None if run_dir is None else Path(run_dir)), flushed_denormals():
+            super()._run_subcommand(subcommand)
 
     def _parse_ckpt_path(self) -> None:
         # The configuration inside the checkpoint is given as a config file already, with links and overrides.
@@ -239,44 +200,18 @@ def main(command: str, arguments: list[str]) -> None:
         UsageError: If an option is unknown or has no valid value.
     """
     quiet()
-    if {"-h", "--help"} & set(arguments):
-        print(HELP[command])
-        if command != "fit":
-            return
-    option = "--resume" if command == "fit" else "--checkpoint"
-    checkpoint, arguments = take_option(option, arguments)
-    trust, arguments = TRUST in arguments, [word for word in arguments if word != TRUST]
-    begin_anew, first_step = False, 0
-    if command == "fit" and checkpoint == "auto":
-        run_dir = option_value("--run_dir", arguments)
-        if run_dir is None:
-            raise UsageError("glow fit --resume auto needs --run_dir: the folder of the run, to go on with or to begin")
-        found = good_checkpoint(Path(run_dir))
-        checkpoint, begin_anew = (str(found), False) if found else (None, True)
+    if only_helps(command, arguments):
+        return
     with tempfile.TemporaryDirectory() as scratch:
-        if checkpoint is not None:
-            path = find_checkpoint(checkpoint, (LAST, PREVIOUS) if command == "fit" else ("best.ckpt", LAST))
-            if path.is_dir():
-                remedy = "" if command == "fit" else "; glow evaluate measures an exported model"
-                raise ValueError(
-                    f"{checkpoint} is an exported model; glow {command} needs a .ckpt file or a run's folder{remedy}"
-                )
-            read = _whole(path) if command == "fit" else read_checkpoint(path)
-            first_step = read.get("global_step", 0)
-            config = Path(scratch) / "config.yaml"
-            config.write_text(yaml.safe_dump(_stored(command, read, path, arguments, trust)))
-            del read
-            arguments = [f"--config={config}", f"--run_dir={path.parent}", *arguments, f"--ckpt_path={path}"]
-        elif command != "fit":
-            raise UsageError(f"glow {command} needs --checkpoint: a .ckpt file or a run's folder")
+        start = start_of(command, arguments, Path(scratch))
         try:
-            cli = GlowCLI([command, *configs_first(arguments)], begin_anew)
+            cli = GlowCLI([command, *configs_first(start.arguments)], start.begin_anew)
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise
             raise ValueError(
-                f"{checkpoint} does not match the configuration, for example because another prior or width was given: "
-                f"{str(error).splitlines()[1].strip()[:200]}"
+                f"{start.checkpoint} does not match the configuration, for example because another prior or width was "
+                f"given: {str(error).splitlines()[1].strip()[:200]}"
             ) from error
         finally:
             # Left there, the folder would be taken for its own by a run that is started from here later.
@@ -285,30 +220,12 @@ def main(command: str, arguments: list[str]) -> None:
     if not cli.trainer.is_global_zero:
         return
     if command == "fit":
-        _tell_end(cli, first_step)
+        _print_end(cli, start.first_step)
     else:
         cli.kind.report(cli.model, cli.datamodule, command, cli.trainer.callback_metrics)
 
 
-def _stored(command: str, checkpoint: dict[str, Any], path: Path, arguments: list[str], trust: bool) -> dict[str, Any]:
-    """Return the configuration inside a checkpoint, as far as it may be run; see :mod:`.stored_config`."""
-    given = given_options(arguments)
-    model = None
-    try:
-        model = density_of(checkpoint).config  # told better here than by Lightning, if something is wrong with it
-    except UnknownClassError as error:
-        if not given.intersection(PARTS):
-            options = " or ".join(f"--{part}" for part in PARTS)
-            raise ValueError(
-                f"{path}: {error}; where it is a part of your own, give it again with {options}"
-            ) from error
-    config = safe_config(checkpoint, path, given, model)
-    if command != "fit":
-        config.get("trainer", {}).pop("logger", None)  # of which an evaluation has none
-    return trusted_places(config, checkpoint, path, given, trust)
-
-
-def _tell_end(cli: GlowCLI, first_step: int) -> None:
+def _print_end(cli: GlowCLI, first_step: int) -> None:
     trainer, run_dir = cli.trainer, Path(cli.config.fit.run_dir)
     cli.kind.finish(run_dir, cli.datamodule)
     if trainer.global_step == first_step:
@@ -316,11 +233,3 @@ def _tell_end(cli: GlowCLI, first_step: int) -> None:
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():
         print(f"next: glow {cli.kind.next_command} --checkpoint {shlex.quote(str(run_dir))}")
-
-
-def _whole(path: Path) -> dict[str, Any]:
-    try:
-        return read_whole(path)
-    except ValueError as error:
-        earlier = f"--resume auto --run_dir {path.parent} takes one before it, if there is one"
-        raise ValueError(f"{error}; {earlier}") from error

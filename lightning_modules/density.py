@@ -1,13 +1,9 @@
 """The training module of images: an image model, an optimiser, a schedule."""
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
@@ -17,6 +13,7 @@ from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from lightning_modules.data import ImageDataModule
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.schedules import LinearWarmupCosine
+from lightning_modules.training_module import OptimizerFactory, ScheduleFactory
 
 __all__ = ["DensityModule"]
 
@@ -48,8 +45,8 @@ class DensityModule(LikelihoodModule):
         self,
         flow: Glow,
         num_bits: int = 8,
-        optimizer: Callable[[Iterable[Parameter]], Optimizer] = torch.optim.Adam,
-        lr_scheduler: Callable[[Optimizer, float], LRScheduler] = LinearWarmupCosine,
+        optimizer: OptimizerFactory = torch.optim.Adam,
+        lr_scheduler: ScheduleFactory = LinearWarmupCosine,
         seed: int = 0,
         num_draws: int = 1,
         memory: Memory = "store",

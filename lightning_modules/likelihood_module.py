@@ -2,16 +2,12 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from copy import deepcopy
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.nn import ModuleDict, Parameter
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.nn import ModuleDict
 from torchmetrics import MeanMetric
 
 from glow_app import __version__
@@ -20,14 +16,12 @@ from glow_app.models.base import Density
 from glow_app.seeding import Share, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from lightning_modules.base_data import ends_in_repetition
-from lightning_modules.sharding import clip_gradients
-from lightning_modules.solver_failures import SolverFailures
-from lightning_modules.supported import check_precision, check_strategy
+from lightning_modules.training_module import OptimizerFactory, ScheduleFactory, TrainingModule
 
 __all__ = ["LikelihoodModule"]
 
 
-class LikelihoodModule(SolverFailures, ABC):
+class LikelihoodModule(TrainingModule, ABC):
     """Maximum likelihood: minimises the mean negative log-likelihood of a density.
 
     Every random number is a function of the seed, the epoch, the batch and the place in it, so a resumed run equals an
@@ -42,17 +36,9 @@ class LikelihoodModule(SolverFailures, ABC):
 
     metric: ClassVar[str]  # last part of the names in the log: "train/..." and "val/..."
 
-    def __init__(
-        self,
-        model: Density,
-        optimizer: Callable[[Iterable[Parameter]], Optimizer],
-        lr_scheduler: Callable[[Optimizer, float], LRScheduler],
-        seed: int,
-    ) -> None:
-        super().__init__()
+    def __init__(self, model: Density, optimizer: OptimizerFactory, lr_scheduler: ScheduleFactory, seed: int) -> None:
+        super().__init__(optimizer, lr_scheduler)
         self.model = model
-        self.optimizer = optimizer
-        self.lr_scheduler = lr_scheduler
         self.seed = seed
         # No part of the weights, as its states are not saved.
         self.means = ModuleDict(
@@ -70,16 +56,6 @@ class LikelihoodModule(SolverFailures, ABC):
     @abstractmethod
     def evaluate(self, batch: Any, generator: torch.Generator) -> Tensor:
         """Return the figure that validation and test report, for each example, (B,)."""
-
-    def setup(self, stage: str) -> None:
-        """Refuse a precision at which a flow would not invert, and strategies that would train it wrongly.
-
-        Raises:
-            ValueError: If the precision is another than 32-true, bf16-mixed or 64-true, or the strategy is one
-                of Lightning's that shard parameters.
-        """
-        check_strategy(self.trainer.strategy)
-        check_precision(str(self.trainer.precision))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the mean negative log-likelihood of the batch, with what regularises ODE solves on top."""
@@ -99,19 +75,13 @@ class LikelihoodModule(SolverFailures, ABC):
         with self.trainer.precision_plugin.train_step_context():
             self.loss(batch, self._generator(batch_idx, f"train-{self.current_epoch}"))
 
-    def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clip, by the norm of all gradients, those of other processes included."""
-        clip_gradients(self, gradient_clip_val, gradient_clip_algorithm)
-
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the figure of the batch, with the same noise in every epoch."""
-        self._evaluate(batch, batch_idx, "val")
+        self._evaluate(batch, batch_idx, "val", self.trainer.val_dataloaders)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Log the figure of the batch."""
-        self._evaluate(batch, batch_idx, "test")
+        self._evaluate(batch, batch_idx, "test", self.trainer.test_dataloaders)
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its schedule, counted in steps."""
@@ -131,16 +101,7 @@ class LikelihoodModule(SolverFailures, ABC):
             # Built in Python and not from a config: only the command line's plain form can be stored safely.
             del checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "LikelihoodModule":
-        # The command line's factories refer to the parser, and so to the trainer and its processes, which cannot be
-        # copied; the copy that is averaged needs none of its own.
-        memo |= {id(factory): factory for factory in (self.optimizer, self.lr_scheduler)}
-        copy = memo[id(self)] = type(self).__new__(type(self))
-        copy.__dict__ = deepcopy(self.__getstate__(), memo)
-        return copy
-
-    def _evaluate(self, batch: Any, batch_idx: int, stage: str) -> None:
-        loader = self._eval_loader(stage)
+    def _evaluate(self, batch: Any, batch_idx: int, stage: str, loader: Any) -> None:
         num_rows = getattr(loader, "batch_size", None)
         generator = self._generator(batch_idx, stage, num_rows)
         with record_solves(self._generator(batch_idx, f"trace-{stage}", num_rows)) as solves:
@@ -160,9 +121,6 @@ class LikelihoodModule(SolverFailures, ABC):
         mean.update(values)
         self.log(f"{stage}/{self.metric}", mean, prog_bar=True, metric_attribute=f"means.{stage}")
         self._log_evaluations(solves, stage, len(values))
-
-    def _eval_loader(self, stage: str) -> Any:
-        return self.trainer.val_dataloaders if stage == "val" else self.trainer.test_dataloaders
 
     def _log_evaluations(self, solves: SolveRecord, stage: str, batch_size: int) -> None:
         if solves.num_evaluations:

@@ -14,11 +14,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import get_total_norm
 
 from glow_app.nn import Conditioner
 
-__all__ = ["Layout", "Sharded", "clip_gradients", "is_sharded", "num_parameters", "parts_of", "shard", "total_norm"]
+__all__ = ["Layout", "Sharded", "is_sharded", "num_parameters", "parts_of", "shard", "total_norm"]
 
 # The same collectives under the names of torch 2.13, where those from before it are deprecated.
 _gather_into = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
@@ -164,24 +164,6 @@ def total_norm(module: nn.Module) -> Tensor:
     # Not a reduction, whose last bit may differ between processes, and the copies of what is not divided with it.
     _gather_into(norms, of_parts)
     return torch.linalg.vector_norm(torch.cat([norms, norm.to(norms).view(1)]))
-
-
-def clip_gradients(module: nn.Module, limit: float | None, algorithm: str | None) -> None:
-    """Clip the gradients by value, or by the norm of all of them.
-
-    Not by Lightning, which refuses fused optimisers in mixed precision for the sake of float16's scaled gradients.
-
-    Args:
-        module: Whose gradients are there.
-        limit: The largest value or norm; none if zero or None.
-        algorithm: "value", or the norm.
-    """
-    if not limit:
-        return
-    if algorithm == "value":
-        clip_grad_value_(module.parameters(), limit)
-    else:
-        clip_grads_with_norm_(module.parameters(), limit, total_norm(module))
 
 
 def _divide(owner: nn.Module, names: list[str], device: torch.device) -> None:

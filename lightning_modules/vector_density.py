@@ -1,18 +1,16 @@
 """The training module of vectors: a prior on its own, an optimiser, a schedule."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from glow_app.bijections import Bijection
 from glow_app.models.vector_model import VectorModel
 from glow_app.priors import GaussianPrior
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.schedules import LinearWarmupCosine
+from lightning_modules.training_module import OptimizerFactory, ScheduleFactory
 
 __all__ = ["VectorDensityModule"]
 
@@ -37,8 +35,8 @@ class VectorDensityModule(LikelihoodModule):
         self,
         num_features: int = 2,
         prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
-        optimizer: Callable[[Iterable[Parameter]], Optimizer] = torch.optim.Adam,
-        lr_scheduler: Callable[[Optimizer, float], LRScheduler] = LinearWarmupCosine,
+        optimizer: OptimizerFactory = torch.optim.Adam,
+        lr_scheduler: ScheduleFactory = LinearWarmupCosine,
         seed: int = 0,
     ) -> None:
         super().__init__(VectorModel(num_features, prior), optimizer, lr_scheduler, seed)

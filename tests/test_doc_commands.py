@@ -10,8 +10,8 @@ from docs_pages import MARKDOWN, REPOSITORY, commands_of, name_of
 from glow_app.cli import COMMANDS, TRAINING
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError
-from lightning_modules.arguments import configs_first, take_option
 from lightning_modules.cli import GlowCLI
+from lightning_modules.command_line.arguments import configs_first, take_option
 
 
 class ParsedCLI(GlowCLI):

@@ -80,7 +80,7 @@ def checkpoint_of_lies(folder: Path) -> tuple[Path, Read]:
 
 
 def configuration(folder: Path) -> tuple[Path, Read]:
-    from lightning_modules.stored_config import safe_config, trusted_places
+    from lightning_modules.command_line.stored_config import safe_config, trusted_places
 
     config = {
         "seed_everything": 0,

@@ -8,8 +8,8 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch.optim import Optimizer
 
+from lightning_modules.callbacks.diagnosis import first_bad_gradient, first_bad_module
 from lightning_modules.callbacks.rollback import roll_back
-from lightning_modules.diagnosis import first_bad_gradient, first_bad_module
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.runs.recovery import good_checkpoint
 from lightning_modules.sharding import total_norm

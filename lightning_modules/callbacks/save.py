@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from lightning_modules.callbacks.guard import NonFiniteGuard
 from lightning_modules.runs.recovery import LAST, NEXT, take_place
-from lightning_modules.runs.signals import RunStopped, StopSignals
+from lightning_modules.runs.stopping import RunStopped, StopSignals
 
 __all__ = ["SaveProgress"]
 

@@ -10,9 +10,8 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from glow_app.data import TrainLoader
-from lightning_modules.crowding import Crowding
 from lightning_modules.likelihood_module import LikelihoodModule
-from lightning_modules.processor import has_bfloat16
+from lightning_modules.runs.processor import Crowding, has_bfloat16
 
 __all__ = ["Throughput"]
 

@@ -13,16 +13,15 @@ from glow_app.data.listing import list_images
 from glow_app.data.splits import split_indices
 from glow_app.messages import UsageError
 from glow_app.running import Memory
-from lightning_modules.arguments import configs_first, take_option
 from lightning_modules.cli import GlowCLI
+from lightning_modules.command_line.arguments import configs_first, take_option
+from lightning_modules.command_line.start import only_helps, quiet
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
+from lightning_modules.estimate.loading import loading_speed
 from lightning_modules.estimate.needs import Needs, estimate
-from lightning_modules.help import HELP
-from lightning_modules.loading import loading_speed
-from lightning_modules.quiet import quiet
 from lightning_modules.runs.run_folder import release_run_dir
-from lightning_modules.supported import check_precision
+from lightning_modules.training_module import check_precision
 
 __all__ = ["EstimateCLI", "bytes_text", "main"]
 
@@ -45,8 +44,7 @@ def main(command: str, arguments: list[str]) -> None:
         UsageError: If it is wrong, or the run is one on vectors.
     """
     quiet()
-    if {"-h", "--help"} & set(arguments):
-        print(HELP[command])
+    if only_helps(command, arguments):
         return
     if take_option("--resume", arguments)[0] is not None:
         raise UsageError(f"glow {command} takes a configuration, and no --resume")

@@ -2,33 +2,35 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
-from torch.optim import Optimizer
 
+from glow_app.flows import Level
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import DataDependentAffine
 from glow_app.running import Memory
 from lightning_modules.density import DensityModule
-from lightning_modules.estimate.depth import at_full_depth
 from lightning_modules.estimate.peak_memory import peak_memory
+from lightning_modules.training_module import OptimizerFactory
 
 __all__ = ["Needs", "estimate", "step_memory"]
 
 # Pixels of a measured batch: enough for activations to outweigh the weights of a layer, and to keep a processor busy.
 PIXELS = 40 * 32 * 32
 
+# Steps per level that are run. With fewer, the peak of memory is at another moment than in a deep flow.
+SHALLOW, DEEP = 4, 8
+
 # Seconds, and bytes on a CPU, up to which a whole step is timed: little enough to leave a laptop usable.
 PATIENCE, ROOM = 10.0, 2e9
 
 Context = Callable[[], AbstractContextManager[object]]
-OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Me
                 parameter.grad = torch.zeros_like(parameter)  # there from the start, as when batches are accumulated
             return peak_memory(lambda: _step(model, size, context), model.device)
 
-        return at_full_depth(model, measure)
+        return _at_full_depth(model, measure)
 
     for module in model.modules():
         if isinstance(module, DataDependentAffine):
@@ -100,6 +102,36 @@ def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Me
     model.run_levels(*chosen)
     model.zero_grad()
     return memory
+
+
+def _at_full_depth(model: ImageModel, measure: Callable[[], float]) -> float:
+    """Return a figure that grows linearly with the steps, from calls of ``measure`` while each level has only a few."""
+    depths = [len(level.bijections) - 1 for level in model.flow.levels]  # type: ignore[arg-type]
+
+    def work(most: int) -> float:
+        # The next level has a quarter of the pixels.
+        return sum(min(depth, most) / 4**number for number, depth in enumerate(depths))
+
+    with _at_most(model, SHALLOW):
+        shallow = measure()
+    if max(depths) <= SHALLOW:
+        return shallow
+    with _at_most(model, DEEP):
+        deep = measure()
+    return deep + max(0.0, deep - shallow) * (work(max(depths)) - work(DEEP)) / (work(DEEP) - work(SHALLOW))
+
+
+@contextmanager
+def _at_most(model: ImageModel, num_steps: int) -> Iterator[None]:
+    """Leave the flow the squeeze and the first steps of each level."""
+    flow = model.flow
+    levels = flow.levels
+    flow.levels = nn.ModuleList(Level(*list(level.bijections)[: 1 + num_steps]) for level in levels)  # type: ignore[arg-type]
+    model.run_levels(model.memory, model.compiled)
+    try:
+        yield
+    finally:
+        flow.levels = levels
 
 
 def _state_bytes(optimizer: OptimizerFactory, model: ImageModel) -> int:
@@ -130,7 +162,7 @@ def _step_time(
         model.zero_grad()
         return total
 
-    extrapolated = at_full_depth(model, lambda: seconds(min(batch_size, _measured_images(model))))
+    extrapolated = _at_full_depth(model, lambda: seconds(min(batch_size, _measured_images(model))))
     if not fits or extrapolated > PATIENCE:
         return extrapolated, False
     return seconds(batch_size), True

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glow_app.storage.checkpoint import read_checkpoint
 
-__all__ = ["LAST", "NEXT", "PREVIOUS", "good_checkpoint", "non_finite", "read_whole", "take_place"]
+__all__ = ["BEST", "LAST", "NEXT", "PREVIOUS", "good_checkpoint", "non_finite", "read_whole", "take_place"]
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"

@@ -18,8 +18,8 @@ from glow_app.models.vector_model import VectorModel
 from glow_app.storage.exported_config import read_config
 from glow_app.storage.pretrained import load_pretrained, model_hash
 from glow_app.storage.stored_model import load_density
+from lightning_modules.command_line.vector_report import _gaussian
 from lightning_modules.vector_density import VectorDensityModule
-from lightning_modules.vector_report import _gaussian
 
 Glow = Callable[..., Any]
 Refused = Callable[..., str]

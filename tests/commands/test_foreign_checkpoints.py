@@ -199,7 +199,7 @@ def test_a_prior_of_ones_own_is_given_again(
 
 
 def test_every_optimiser_of_the_project_and_of_torch_goes_on() -> None:
-    from lightning_modules.allowed_values import OPTIMIZERS, SCHEDULES
+    from lightning_modules.command_line.allowed_values import OPTIMIZERS, SCHEDULES
 
     assert {f"lightning_modules.optimizers.{name}" for name in optimizers.__all__} <= OPTIMIZERS
     assert {"torch.optim.Adam", "torch.optim.Adamax", "torch.optim.SGD"} <= OPTIMIZERS

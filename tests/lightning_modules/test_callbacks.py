@@ -597,7 +597,7 @@ class TestThroughput:
 
         monkeypatch.setattr("lightning_modules.callbacks.throughput.torch.get_num_threads", lambda: threads)
         monkeypatch.setattr("lightning_modules.callbacks.throughput.time.perf_counter", lambda: clock)
-        monkeypatch.setattr("lightning_modules.crowding.Crowding.waits", lambda _: waits(step))
+        monkeypatch.setattr("lightning_modules.runs.processor.Crowding.waits", lambda _: waits(step))
         tiny_trainer(folder, [Steps(), Throughput()], max_epochs=3).fit(tiny_module(), datamodule=tiny_data())
         return [str(one.message) for one in recwarn if "something else is running" in str(one.message)]
 

@@ -21,8 +21,8 @@ from glow_app.priors import CNFPrior
 from glow_app.running import Memory
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate import estimate, step_memory
+from lightning_modules.estimate.loading import Loading, loading_speed
 from lightning_modules.estimate.peak_memory import peak_memory
-from lightning_modules.loading import Loading, loading_speed
 from lightning_modules.optimizers import Muon
 
 REPOSITORY = Path(__file__).parents[2]
@@ -186,7 +186,7 @@ def test_a_loader_that_will_not_keep_up_is_told(
 
 def test_loading_is_timed_after_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 5.0, *(5.0 + step for step in range(1, 100))])
-    monkeypatch.setattr("lightning_modules.loading.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr("lightning_modules.estimate.loading.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     images = ImageSet(np.zeros((100, 1, 2, 2), np.uint8), torch.zeros(100, dtype=torch.int64))
     assert loading_speed(train_loader(images, 5)) == Loading(5.0, 5.0)
     clock = iter([0.0, 5.0])

@@ -5,9 +5,9 @@ import pytest
 
 from glow_app.messages import UsageError
 from lightning_modules.callbacks import EMA, NonFiniteGuard, SampleGrids, SaveProgress
+from lightning_modules.command_line.kinds import KINDS, KindName, kind_of
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
-from lightning_modules.kinds import KINDS, KindName, kind_of
 from lightning_modules.vector_data import VectorDataModule
 from lightning_modules.vector_density import VectorDensityModule
 

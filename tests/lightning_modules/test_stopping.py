@@ -23,9 +23,9 @@ from glow_app.cli import main
 from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.callbacks import BestCheckpoint, Throughput
 from lightning_modules.density import DensityModule
-from lightning_modules.processes import ends_together
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.runs.recovery import read_whole
+from lightning_modules.runs.stopping import ends_together
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = [

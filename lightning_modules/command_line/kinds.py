@@ -13,13 +13,13 @@ from pytorch_lightning.callbacks import Callback
 
 from glow_app.messages import UsageError
 from lightning_modules.callbacks import EMA, Breakdown, NonFiniteGuard, SampleGrids, SaveProgress
+from lightning_modules.command_line.image_report import print_report
+from lightning_modules.command_line.vector_report import finish_vectors, print_vector_report
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 from lightning_modules.likelihood_module import LikelihoodModule
-from lightning_modules.report import print_report
 from lightning_modules.vector_data import VectorDataModule
 from lightning_modules.vector_density import VectorDensityModule
-from lightning_modules.vector_report import finish_vectors, print_vector_report
 
 __all__ = ["Kind", "KindName", "kind_of", "other_kind"]
 

@@ -17,7 +17,7 @@ from glow_app.flows import Glow
 from glow_app.storage.archive import require_few
 from glow_app.storage.model_config import ALLOWED_CLASSES
 from glow_app.storage.seal import SEAL_KEY, places_of, strange_places
-from lightning_modules.allowed_values import (
+from lightning_modules.command_line.allowed_values import (
     ACCELERATORS,
     LARGEST,
     LOGGERS,
@@ -31,7 +31,7 @@ from lightning_modules.allowed_values import (
     TRAINER,
     WANDB_OPTIONS,
 )
-from lightning_modules.kinds import KINDS, Kind
+from lightning_modules.command_line.kinds import KINDS, Kind
 from lightning_modules.runs.run_config import CONFIG_KEY
 
 __all__ = ["parsed_config", "safe_config", "trusted_places"]
@@ -80,7 +80,7 @@ def safe_config(
     Args:
         checkpoint: As it was read.
         path: Where, for messages.
-        given: Options that the person has given, see :func:`~lightning_modules.arguments.given_options`.
+        given: Options that the person has given, see :func:`~lightning_modules.command_line.arguments.given_options`.
         model: The model's own configuration, which fits the weights, and is taken in place of what the text says of
             sizes; None where a part of it is given.
 

@@ -1,6 +1,23 @@
-"""What `--help` says of the training commands, before the options of Lightning or in their place."""
+"""What the training commands print before Lightning does anything, and which of its warnings they leave out."""
 
-__all__ = ["HELP"]
+import logging
+import warnings
+
+from glow_app.messages import format_warning
+
+__all__ = ["only_helps", "quiet"]
+
+# Warnings of Lightning for developers.
+UNWANTED = (
+    "does not have many workers",
+    "args parameter is intended",
+    "exists and is not empty",
+    "LeafSpec",
+    "callbacks used to create the checkpoint need to be provided",
+    "smaller than the logging interval",
+    "could not find the monitored key",
+    "broadcast_buffers",
+)
 
 _EVALUATION = """usage: glow {command} --checkpoint PATH [OPTIONS]
 
@@ -15,6 +32,7 @@ options:
 
 Any other option of glow fit overrides that of the checkpoint. For an exported model, use glow evaluate."""
 
+# Before the options of Lightning for "fit", in their place for the others.
 HELP = {
     "fit": """usage: glow fit --config FILE [--config OVERLAY] [OPTIONS]
        glow fit --resume PATH [OPTIONS]
@@ -40,3 +58,20 @@ options:
     "validate": _EVALUATION.format(command="validate", split="validation"),
     "test": _EVALUATION.format(command="test", split="test"),
 }
+
+
+def only_helps(command: str, arguments: list[str]) -> bool:
+    """Print the help, if it is asked for, and return whether that is all: the parser continues the help of fit."""
+    asked = not {"-h", "--help"}.isdisjoint(arguments)
+    if asked:
+        print(HELP[command])
+    return asked and command != "fit"
+
+
+def quiet() -> None:
+    """Format warnings as this project does, and leave out those that are for developers."""
+    warnings.formatwarning = format_warning  # Lightning has put its own in the place of the command's
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for words in UNWANTED:
+        warnings.filterwarnings("ignore", f".*{words}.*")

@@ -1,0 +1,100 @@
+"""The checkpoint that a command line names: read once, its configuration put before the options."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from glow_app.messages import UsageError
+from glow_app.storage.checkpoint import density_of, read_checkpoint
+from glow_app.storage.model_config import UnknownClassError
+from glow_app.storage.stored_model import find_checkpoint
+from lightning_modules.command_line.arguments import given_options, option_value, take_option
+from lightning_modules.command_line.stored_config import safe_config, trusted_places
+from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
+
+__all__ = ["Start", "start_of"]
+
+TRUST = "--trust-data"
+# Options that name a part of the model by its class.
+PARTS = ("model.flow.prior", "model.flow.conditioner", "model.prior")
+
+
+class Start(NamedTuple):
+    """Where a command starts.
+
+    Args:
+        arguments: The command line for the parser.
+        checkpoint: As it was given, or chosen by ``--resume auto``; None for a new run.
+        begin_anew: Whether a run that left no checkpoint may begin again in its folder.
+        first_step: Optimiser steps that the checkpoint has behind it.
+    """
+
+    arguments: list[str]
+    checkpoint: str | None
+    begin_anew: bool
+    first_step: int
+
+
+def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
+    """Return where ``glow fit``, ``validate`` or ``test`` starts.
+
+    Args:
+        command: Which.
+        arguments: The rest of the command line.
+        scratch: Folder for the configuration inside the checkpoint, until it is parsed.
+
+    Raises:
+        UsageError: If an option is missing.
+        ValueError: If the checkpoint is damaged, or says what may not be taken from it.
+    """
+    fits = command == "fit"
+    checkpoint, arguments = take_option("--resume" if fits else "--checkpoint", arguments)
+    trust, arguments = TRUST in arguments, [word for word in arguments if word != TRUST]
+    begin_anew = False
+    if fits and checkpoint == "auto":
+        run_dir = option_value("--run_dir", arguments)
+        if run_dir is None:
+            raise UsageError("glow fit --resume auto needs --run_dir: the folder of the run, to go on with or to begin")
+        newest = good_checkpoint(Path(run_dir))
+        checkpoint, begin_anew = (str(newest), False) if newest else (None, True)
+    if checkpoint is None:
+        if not fits:
+            raise UsageError(f"glow {command} needs --checkpoint: a .ckpt file or a run's folder")
+        return Start(arguments, None, begin_anew, 0)
+    path = find_checkpoint(checkpoint, (LAST, PREVIOUS) if fits else (BEST, LAST))
+    if path.is_dir():
+        remedy = "" if fits else "; glow evaluate measures an exported model"
+        raise ValueError(
+            f"{checkpoint} is an exported model; glow {command} needs a .ckpt file or a run's folder{remedy}"
+        )
+    content = _whole(path) if fits else read_checkpoint(path)
+    config = scratch / "config.yaml"
+    config.write_text(yaml.safe_dump(_stored_config(fits, content, path, given_options(arguments), trust)))
+    arguments = [f"--config={config}", f"--run_dir={path.parent}", *arguments, f"--ckpt_path={path}"]
+    return Start(arguments, checkpoint, False, content.get("global_step", 0))
+
+
+def _stored_config(fits: bool, checkpoint: dict[str, Any], path: Path, given: set[str], trust: bool) -> dict[str, Any]:
+    """Return the configuration inside a checkpoint, as far as it may be run; see :mod:`.stored_config`."""
+    model = None
+    try:
+        model = density_of(checkpoint).config  # a clearer error than Lightning's, if something is wrong with it
+    except UnknownClassError as error:
+        if not given.intersection(PARTS):
+            options = " or ".join(f"--{part}" for part in PARTS)
+            raise ValueError(
+                f"{path}: {error}; where it is a part of your own, give it again with {options}"
+            ) from error
+    config = safe_config(checkpoint, path, given, model)
+    if not fits:
+        config.get("trainer", {}).pop("logger", None)  # an evaluation has none
+    return trusted_places(config, checkpoint, path, given, trust)
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    try:
+        return read_whole(path)
+    except ValueError as error:
+        earlier = f"--resume auto --run_dir {path.parent} takes one before it, if there is one"
+        raise ValueError(f"{error}; {earlier}") from error

@@ -1,0 +1,109 @@
+"""How Lightning trains any density: which trainers are refused, solves that fail, clipping, copies for averages."""
+
+import math
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from typing import Any, Self
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from torch import Tensor
+from torch.nn import Parameter
+from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from glow_app.bijections import SolverError
+from lightning_modules.sharding import total_norm
+
+__all__ = ["OptimizerFactory", "ScheduleFactory", "TrainingModule", "check_precision"]
+
+OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
+ScheduleFactory = Callable[[Optimizer, float], LRScheduler]
+
+PRECISIONS = ("32-true", "bf16-mixed", "64-true")
+
+
+def check_precision(precision: str) -> None:
+    """Refuse a precision at which a flow would not invert.
+
+    Raises:
+        ValueError: If it is another than 32-true, bf16-mixed or 64-true.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"trainer.precision is {precision}; expected one of {', '.join(PRECISIONS)}: a flow whose states are "
+            "rounded to 16 bits does not invert, and float16 overflows besides"
+        )
+
+
+class TrainingModule(pl.LightningModule):
+    """A module that trains on any number of ranks, with or without ODE solves.
+
+    One failed solve need not end a run: it gives gradients that are not finite, which the guard skips.
+
+    Args:
+        optimizer: Called with the parameters.
+        lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
+
+    Attributes:
+        failure: Why the gradients of the present step are not finite, where a solve has failed.
+    """
+
+    failure: str | None = None
+
+    def __init__(self, optimizer: OptimizerFactory, lr_scheduler: ScheduleFactory) -> None:
+        super().__init__()
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+
+    def setup(self, stage: str) -> None:
+        """Refuse a precision at which a flow would not invert, and strategies that would train it wrongly.
+
+        Raises:
+            ValueError: If the precision is another than 32-true, bf16-mixed or 64-true, or the strategy is one
+                of Lightning's that shard parameters.
+        """
+        if isinstance(strategy := self.trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
+            raise ValueError(
+                f"trainer.strategy is {type(strategy).__name__}, which gathers weights around a module's forward "
+                "alone, and not around its inverse or its initialisation; use configs/trainer/fsdp.yaml"
+            )
+        check_precision(str(self.trainer.precision))
+
+    def failed_loss(self, error: SolverError) -> Tensor:
+        """Return the loss of a step whose forward pass failed: NaN, with the graph of all parameters."""
+        self.failure = str(error)
+        return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * math.nan
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradients; NaN where the adjoint's solve fails."""
+        try:
+            super().backward(loss, *args, **kwargs)
+        except SolverError as error:
+            if self.trainer.world_size > 1:
+                raise  # the other ranks wait for gradients that this one does not have
+            self.failure = str(error)
+            for parameter in self.parameters():
+                parameter.grad = torch.full_like(parameter, math.nan)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by value, or by the norm of all gradients, those of other processes included.
+
+        Lightning's own clipping refuses fused optimisers in mixed precision, because of float16's scaled gradients.
+        """
+        if gradient_clip_val and gradient_clip_algorithm == "value":
+            clip_grad_value_(self.parameters(), gradient_clip_val)
+        elif gradient_clip_val:
+            clip_grads_with_norm_(self.parameters(), gradient_clip_val, total_norm(self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # The command line's factories refer to the parser, and so to the trainer and its processes, which cannot be
+        # copied; the copy that is averaged needs none of its own.
+        memo |= {id(factory): factory for factory in (self.optimizer, self.lr_scheduler)}
+        copy = memo[id(self)] = type(self).__new__(type(self))
+        copy.__dict__ = deepcopy(self.__getstate__(), memo)
+        return copy
