@@ -222,12 +222,15 @@ def main(command: str, arguments: list[str]) -> None:
     if command == "fit":
         _print_end(cli, start.first_step)
     else:
-        cli.kind.report(cli.model, cli.datamodule, command, cli.trainer.callback_metrics)
+        stage = "val" if command == "validate" else "test"
+        value = float(cli.trainer.callback_metrics[f"{stage}/{cli.kind.module.metric}"])
+        cli.kind.report(cli.model, cli.datamodule, "validation" if command == "validate" else "test", value)
 
 
 def _print_end(cli: GlowCLI, first_step: int) -> None:
     trainer, run_dir = cli.trainer, Path(cli.config.fit.run_dir)
-    cli.kind.finish(run_dir, cli.datamodule)
+    if cli.kind.finish is not None:
+        cli.kind.finish(run_dir, cli.datamodule)
     if trainer.global_step == first_step:
         print(nothing_left(trainer))
     print(f"run folder: {run_dir}")

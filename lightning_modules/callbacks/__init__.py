@@ -1,6 +1,5 @@
 """What happens beside the training step: initialisation, averaging, guards, pictures, export."""
 
-from lightning_modules.callbacks.best import BestCheckpoint
 from lightning_modules.callbacks.breakdown import Breakdown
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.callbacks.export import ExportBest
@@ -8,7 +7,7 @@ from lightning_modules.callbacks.grids import SampleGrids
 from lightning_modules.callbacks.guard import NonFiniteGuard
 from lightning_modules.callbacks.initialize import InitializeActNorm
 from lightning_modules.callbacks.progress import LiveProgress, PlainProgress
-from lightning_modules.callbacks.save import SaveProgress
+from lightning_modules.callbacks.save import BestCheckpoint, SaveProgress
 from lightning_modules.callbacks.throughput import Throughput
 
 __all__ = [

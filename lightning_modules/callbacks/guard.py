@@ -1,14 +1,16 @@
 """No step on a gradient that is not finite."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves
 
-from lightning_modules.callbacks.diagnosis import first_bad_gradient, first_bad_module
 from lightning_modules.callbacks.rollback import roll_back
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.runs.recovery import good_checkpoint
@@ -97,6 +99,32 @@ class NonFiniteGuard(Callback):
         if failure := pl_module.failure:
             pl_module.failure = None
             return failure
-        if (name := first_bad_module(pl_module, lambda: pl_module.repeat(*self._batch))) is not None:
+        if (name := _first_bad_module(pl_module, lambda: pl_module.repeat(*self._batch))) is not None:
             return f"the output of {name} is not finite"
-        return f"the gradient of {first_bad_gradient(pl_module) or 'the sum over all'} is not finite"
+        bad = [name for name, p in pl_module.named_parameters() if p.grad is not None and not _is_finite(p.grad)]
+        # The backward pass came to the last parameter first.
+        return f"the gradient of {bad[-1] if bad else 'the sum over all'} is not finite"
+
+
+def _first_bad_module(module: nn.Module, run: Callable[[], object]) -> str | None:
+    """Return the innermost module that first made numbers that are not finite out of finite ones during ``run``."""
+    names: list[str] = []
+    handles = []
+    for name, part in module.named_modules():
+
+        def watch(part: nn.Module, inputs: Any, outputs: Any, name: str = name) -> None:
+            if not names and not _is_finite(outputs) and _is_finite(inputs):
+                names.append(f"{name} ({type(part).__name__})")
+
+        handles.append(part.register_forward_hook(watch))
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return names[0] if names else None
+
+
+def _is_finite(tree: Any) -> bool:
+    return all(bool(leaf.isfinite().all()) for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))

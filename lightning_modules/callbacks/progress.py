@@ -47,8 +47,7 @@ class PlainProgress(Callback):
     def _print(self, trainer: pl.Trainer) -> None:
         self._printed = time.monotonic()
         if trainer.is_global_zero:
-            parts = [self._status.epoch, f"step {trainer.global_step}", *self._status.figures()]
-            print("  ".join(parts), flush=True)
+            print(self._status.line(f"step {trainer.global_step}"), flush=True)
 
 
 class LiveProgress(ProgressBar):
@@ -97,15 +96,7 @@ class LiveProgress(ProgressBar):
         if self._progress is not None and not trainer.sanity_checking:
             self._validation = self._progress.add_task("validation", total=sum(trainer.num_val_batches))
 
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_end(self, *args: Any) -> None:
         """Move the bar of the validation."""
         if self._progress is not None and self._validation is not None:
             self._progress.advance(self._validation)
@@ -116,7 +107,7 @@ class LiveProgress(ProgressBar):
             return
         self._progress.remove_task(self._validation)
         self._validation = None
-        self._progress.console.print("  ".join([self._status.epoch, *self._status.figures()]), highlight=False)
+        self._progress.console.print(self._status.line(), highlight=False)
         self._show(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -129,8 +120,7 @@ class LiveProgress(ProgressBar):
 
     def _show(self, trainer: pl.Trainer) -> None:
         if self._progress is not None:
-            text = "  ".join([self._status.epoch, *self._status.figures()])
-            self._progress.update(self._steps, completed=trainer.global_step, description=text)
+            self._progress.update(self._steps, completed=trainer.global_step, description=self._status.line())
 
     def _stop(self) -> None:
         if self._progress is not None:

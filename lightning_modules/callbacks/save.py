@@ -1,4 +1,4 @@
-"""Saving where a run is: after every epoch, every so often, and when a signal asks it to stop."""
+"""Checkpoints of a run: the best, and the last after every epoch, every so often, and when a signal stops it."""
 
 import time
 from pathlib import Path
@@ -6,13 +6,36 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from lightning_modules.callbacks.guard import NonFiniteGuard
 from lightning_modules.runs.recovery import LAST, NEXT, take_place
 from lightning_modules.runs.stopping import RunStopped, StopSignals
 
-__all__ = ["SaveProgress"]
+__all__ = ["BestCheckpoint", "SaveProgress"]
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps ``best.ckpt`` in the run's folder.
+
+    Lightning forgets what was best when a folder was moved, and then replaces it by the next one, however bad.
+
+    Args:
+        run_dir: The run's folder.
+        monitor: The metric, smaller is better.
+    """
+
+    def __init__(self, run_dir: str, monitor: str) -> None:
+        super().__init__(run_dir, "best", monitor=monitor, enable_version_counter=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best one over, if it is here; no other path, since what is outdone is deleted."""
+        assert self.dirpath is not None
+        path = Path(self.dirpath, Path(str(state_dict["best_model_path"])).name)
+        if path.is_file():
+            self.best_model_path = self.kth_best_model_path = str(path)
+            self.best_model_score = self.kth_value = torch.as_tensor(state_dict["best_model_score"])
+            self.best_k_models = {str(path): self.kth_value}
 
 
 class SaveProgress(Checkpoint):
@@ -75,7 +98,8 @@ class SaveProgress(Checkpoint):
         """
         if trainer.global_step == self._step_before or self._validates_now(trainer, batch_idx):
             return
-        number, due = self._agree(trainer, self._signals.received, self._is_due(trainer))
+        # Of any rank: clocks differ, and a signal may reach one of them alone.
+        number, due = _largest(trainer, self._signals.received, self._is_due(trainer))
         if number or due:
             self._save(trainer)
         self._stopped_by = number
@@ -84,7 +108,7 @@ class SaveProgress(Checkpoint):
         """Save, and stop if a signal came."""
         self._save(trainer)
         self._finish(trainer)
-        number, _ = self._agree(trainer, self._signals.received, False)
+        (number,) = _largest(trainer, self._signals.received)
         if number:
             raise RunStopped(number, _folder(trainer) / LAST)
 
@@ -106,26 +130,12 @@ class SaveProgress(Checkpoint):
 
     @staticmethod
     def _require_one_step(trainer: pl.Trainer) -> None:
-        if trainer.world_size == 1:
-            return
-        steps = torch.tensor([trainer.global_step, -trainer.global_step], device=trainer.strategy.root_device)
-        torch.distributed.all_reduce(steps, torch.distributed.ReduceOp.MAX)
-        last, first = int(steps[0]), -int(steps[1])
-        if last != first:
+        last, negative_first = _largest(trainer, trainer.global_step, -trainer.global_step)
+        if last != -negative_first:
             raise RuntimeError(
-                f"the processes would go on from different steps, {first} and {last}: "
+                f"the processes would go on from different steps, {-negative_first} and {last}: "
                 f"{trainer.default_root_dir} must be one folder that all machines see"
             )
-
-    @staticmethod
-    def _agree(trainer: pl.Trainer, number: int, due: bool) -> tuple[int, bool]:
-        """Return the signal and the rule of any rank: clocks differ, and a signal may reach one of them alone."""
-        if trainer.world_size == 1:
-            return number, due
-        flags = torch.tensor([number, int(due)], device=trainer.strategy.root_device)
-        torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
-        number, anyone = flags.tolist()
-        return number, bool(anyone)
 
     @staticmethod
     def _validates_now(trainer: pl.Trainer, batch_idx: int) -> bool:
@@ -147,3 +157,12 @@ class SaveProgress(Checkpoint):
 
 def _folder(trainer: pl.Trainer) -> Path:
     return Path(trainer.default_root_dir)
+
+
+def _largest(trainer: pl.Trainer, *numbers: int) -> list[int]:
+    """Return the largest of each number over all ranks."""
+    if trainer.world_size == 1:
+        return list(numbers)
+    largest = torch.tensor(numbers, device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+    return largest.tolist()

@@ -43,14 +43,13 @@ class Status:
         steps = "" if self.total_steps == float("inf") else f", {self.total_steps:,.0f} steps"
         return f"{parameters:,} parameters{steps}{processes}, {self._trainer.precision} on {self._module.device}"
 
-    @property
-    def epoch(self) -> str:
-        """As in "epoch 3/10"."""
+    def line(self, *more: str) -> str:
+        """Return the epoch, ``more``, and the likelihoods, speed, time and memory that are known."""
         last = self._trainer.max_epochs
-        return f"epoch {self._trainer.current_epoch + 1}" + (f"/{last}" if last is not None and last > 0 else "")
+        epoch = f"epoch {self._trainer.current_epoch + 1}" + (f"/{last}" if last is not None and last > 0 else "")
+        return "  ".join([epoch, *more, *self._figures()])
 
-    def figures(self) -> Iterator[str]:
-        """Yield likelihoods, speed, time and memory, those that are known."""
+    def _figures(self) -> Iterator[str]:
         metrics, metric = self._trainer.callback_metrics, self._module.metric
         likelihoods = [(name, metrics.get(f"{name}/{metric}")) for name in ("train", "val")]
         known = [*likelihoods, ("best", self._best())]

@@ -24,8 +24,8 @@ LARGEST = {
     "data.num_samples": 10**7, "data.count": 10**7, "data.batch_size": 1 << 16, "data.eval_batch_size": 1 << 16,
     "model.num_draws": 10**4, "samples.num_images": 10**4,
 }  # fmt: skip
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
-STRATEGIES = ("auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook", "ddp_find_unused_parameters_true")
+ACCELERATORS = (None, "auto", "cpu", "gpu", "cuda", "mps", "tpu")
+STRATEGIES = (None, "auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook", "ddp_find_unused_parameters_true")
 STRATEGY_CLASSES = ("pytorch_lightning.strategies.DDPStrategy", "lightning_modules.fsdp.FullyShardedStrategy")
 STRATEGY_ARGUMENTS = (
     "broadcast_buffers", "bucket_cap_mb", "find_unused_parameters", "gradient_as_bucket_view", "static_graph",

@@ -14,7 +14,6 @@ __all__ = [
     "configs_first",
     "given_options",
     "innermost",
-    "option_value",
     "require_total_steps",
     "suggestion",
     "take_option",
@@ -24,28 +23,28 @@ __all__ = [
 WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 
 
-def take_option(option: str, arguments: list[str]) -> tuple[str | None, list[str]]:
-    """Return the value of the first ``option``, or None, and the arguments without it.
+def take_options(option: str, arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the values of every ``option``, and the arguments without them.
 
     Raises:
-        UsageError: If it has no value.
+        UsageError: If one has no value.
     """
-    for index, argument in enumerate(arguments):
-        if argument == option:
-            if index + 1 == len(arguments):
-                raise UsageError(f"{option} needs a path")
-            return arguments[index + 1], arguments[:index] + arguments[index + 2 :]
-        if argument.startswith(f"{option}="):
-            return argument.removeprefix(f"{option}="), arguments[:index] + arguments[index + 1 :]
-    return None, arguments
+    values, rest, words = [], [], iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name != option:
+            rest.append(word)
+            continue
+        if not equals and not (value := next(words, "")):
+            raise UsageError(f"{option} needs a path")
+        values.append(value)
+    return values, rest
 
 
-def option_value(option: str, arguments: list[str]) -> str | None:
-    """Return the value of the last ``option``, which is the one that counts, or None."""
-    found = None
-    while (taken := take_option(option, arguments))[0] is not None:
-        found, arguments = taken
-    return found
+def take_option(option: str, arguments: list[str]) -> tuple[str | None, list[str]]:
+    """Return the value of the last ``option``, which is the one that counts, or None, and the arguments without it."""
+    values, rest = take_options(option, arguments)
+    return values[-1] if values else None, rest
 
 
 def given_options(arguments: list[str]) -> set[str]:
@@ -55,10 +54,8 @@ def given_options(arguments: list[str]) -> set[str]:
         arguments: The command line; a class counts as given where its own path is, and not where an argument of it is.
     """
     names = {re.split("[= ]", word.removeprefix("--"), maxsplit=1)[0] for word in arguments if word.startswith("--")}
-    value, rest = take_option("--config", arguments)
-    while value is not None:
-        names |= set(_names_in(Path(value)))
-        value, rest = take_option("--config", rest)
+    for path in take_options("--config", arguments)[0]:
+        names |= set(_names_in(Path(path)))
     plain = {re.sub(r"\.(init_args|class_path)(?=\.|$)", "", name) for name in names}
     return plain - {"config"}
 
@@ -78,11 +75,8 @@ def _names_in(path: Path) -> Iterator[str]:
 
 def configs_first(arguments: list[str]) -> list[str]:
     """Put the options after the files, which would override those that stand before them."""
-    configs: list[str] = []
-    while (taken := take_option("--config", arguments))[0] is not None:
-        value, arguments = taken
-        configs.append(f"--config={value}")
-    return [*configs, *arguments]
+    configs, rest = take_options("--config", arguments)
+    return [*(f"--config={path}" for path in configs), *rest]
 
 
 def suggestion(message: str, options: Iterable[str]) -> str:

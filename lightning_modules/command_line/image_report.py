@@ -1,8 +1,6 @@
 """The words around a bits/dim figure, without which it compares with nothing."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from glow_app.data import Split
 from glow_app.evaluation.estimated_trace import estimated_trace_note
@@ -11,26 +9,24 @@ from glow_app.messages import pluralise, size_text
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 
-__all__ = ["print_report"]
+__all__ = ["print_image_report"]
 
 # The references take whole images into memory: of larger splits, only so many.
 REFERENCE_IMAGES, COUNTED_IMAGES = 10_000, 60_000
 
 
-def print_report(module: DensityModule, data: ImageDataModule, command: str, metrics: Mapping[str, Any]) -> None:
+def print_image_report(module: DensityModule, data: ImageDataModule, split: Split, value: float) -> None:
     """Print bits/dim with everything that it depends on, beside two references on the same images.
 
     Args:
         module: The evaluated module.
         data: Its data, set up.
-        command: "validate" or "test".
-        metrics: What the trainer measured.
+        split: That was evaluated.
+        value: Its bits/dim.
     """
-    split: Split = "validation" if command == "validate" else "test"
     num_images = data.num_images(split)
     images = data.images(split, REFERENCE_IMAGES)
     num_bits = module.model.num_bits
-    value = float(metrics[f"{'val' if command == 'validate' else 'test'}/bpd"])
     channels, height, width = module.model.flow.image_shape
     draws = f"{pluralise(module.num_draws, 'draw')} of uniform dequantisation noise"
     estimated = estimated_trace_note(module.model, math.prod(module.model.flow.latent_shapes[-1]))

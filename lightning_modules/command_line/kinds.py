@@ -11,9 +11,10 @@ import yaml
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.callbacks import Callback
 
+from glow_app.data import Split
 from glow_app.messages import UsageError
 from lightning_modules.callbacks import EMA, Breakdown, NonFiniteGuard, SampleGrids, SaveProgress
-from lightning_modules.command_line.image_report import print_report
+from lightning_modules.command_line.image_report import print_image_report
 from lightning_modules.command_line.vector_report import finish_vectors, print_vector_report
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
@@ -37,8 +38,8 @@ class Kind:
         link: The option of the module that decides one of the data.
         callbacks: Callbacks with options of their own, in the order in which they run.
         more_callbacks: Callbacks without any, which run before those.
-        report: Prints what ``validate`` and ``test`` found.
-        finish: What is done with a finished run.
+        report: Prints the figure of a split, beside references.
+        finish: What is done with a finished run, if anything.
         next_command: What one does next with a run.
     """
 
@@ -48,13 +49,9 @@ class Kind:
     link: tuple[str, str]
     callbacks: Mapping[str, type[Callback]]
     more_callbacks: Sequence[type[Callback]]
-    report: Callable[[Any, Any, str, Mapping[str, Any]], None]
-    finish: Callable[[Path, Any], None]
+    report: Callable[[Any, Any, Split, float], None]
+    finish: Callable[[Path, Any], None] | None
     next_command: str
-
-
-def _nothing(run_dir: Path, data: Any) -> None:
-    """Do nothing more: the grids are there already."""
 
 
 KINDS: dict[str, Kind] = {
@@ -66,8 +63,8 @@ KINDS: dict[str, Kind] = {
         # The grids come before the averaging: it gives its weights back when validation ends.
         {"guard": NonFiniteGuard, "saving": SaveProgress, "samples": SampleGrids, "ema": EMA},
         (Breakdown,),
-        print_report,
-        _nothing,
+        print_image_report,
+        None,  # the grids are there already
         "sample",
     ),
     "vectors": Kind(

@@ -9,7 +9,7 @@ from glow_app.messages import UsageError
 from glow_app.storage.checkpoint import density_of, read_checkpoint
 from glow_app.storage.model_config import UnknownClassError
 from glow_app.storage.stored_model import find_checkpoint
-from lightning_modules.command_line.arguments import given_options, option_value, take_option
+from lightning_modules.command_line.arguments import given_options, take_option
 from lightning_modules.command_line.stored_config import safe_config, trusted_places
 from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
 
@@ -53,7 +53,7 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     trust, arguments = TRUST in arguments, [word for word in arguments if word != TRUST]
     begin_anew = False
     if fits and checkpoint == "auto":
-        run_dir = option_value("--run_dir", arguments)
+        run_dir, _ = take_option("--run_dir", arguments)
         if run_dir is None:
             raise UsageError("glow fit --resume auto needs --run_dir: the folder of the run, to go on with or to begin")
         newest = good_checkpoint(Path(run_dir))

@@ -145,7 +145,7 @@ class _Taker:
         self.path, self.given = path, given
 
     def config(self, config: dict[str, Any], model: Mapping[str, Any] | None) -> dict[str, Any]:
-        kind = self._kind(config.pop("kind", "images"))
+        kind = KINDS[self._one_of(config.pop("kind", "images"), "kind", KINDS)]
         config.pop("run_dir", None)  # the folder that the checkpoint lies in
         config.pop("ckpt_path", None)
         checks: dict[str, _Check] = {
@@ -158,11 +158,6 @@ class _Taker:
         for name, callback in kind.callbacks.items():
             checks[name] = partial(self._arguments, cls=callback, check=self._plain)
         return {"kind": kind.name, **self._each(config, "", checks)}
-
-    def _kind(self, name: Any) -> Kind:
-        if name not in list(KINDS):
-            self._refuse("kind", name)
-        return KINDS[name]
 
     def _trainer(self, value: Any, place: str) -> dict[str, Any]:
         values = self._mapping(value, place)
@@ -276,8 +271,8 @@ class _Taker:
             return value
         return self._plain(value, place)
 
-    def _one_of(self, value: Any, place: str, known: Collection[str]) -> Any:
-        if value is not None and (not isinstance(value, str) or value not in known):
+    def _one_of(self, value: Any, place: str, known: Collection[str | None]) -> Any:
+        if not (value is None or isinstance(value, str)) or value not in known:
             self._refuse(place, value)
         return value
 

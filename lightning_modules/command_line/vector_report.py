@@ -1,8 +1,6 @@
 """What a run on vectors says at its end: test log-likelihood in nats, and pictures where there are two features."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,22 +17,6 @@ from lightning_modules.vector_data import VectorDataModule
 from lightning_modules.vector_density import VectorDensityModule
 
 __all__ = ["finish_vectors", "print_vector_report"]
-
-
-def print_vector_report(
-    module: VectorDensityModule, data: VectorDataModule, command: str, metrics: Mapping[str, Any]
-) -> None:
-    """Print the log-likelihood of the evaluated split.
-
-    Args:
-        module: The evaluated module.
-        data: Its data, set up.
-        command: "validate" or "test".
-        metrics: What the trainer measured.
-    """
-    split: Split = "validation" if command == "validate" else "test"
-    value = -float(metrics[f"{'val' if command == 'validate' else 'test'}/nats"])
-    _report(value, module.model, data, split)
 
 
 def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
@@ -60,6 +42,18 @@ def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
     save_png(samples_picture(model, points), folder / "samples.png")
     save_png(flow_picture(model), folder / "flow.png")
     print(f"pictures: {folder}/density.png, samples.png (data, model), flow.png (noise to data)")
+
+
+def print_vector_report(module: VectorDensityModule, data: VectorDataModule, split: Split, value: float) -> None:
+    """Print the log-likelihood of the evaluated split.
+
+    Args:
+        module: The evaluated module.
+        data: Its data, set up.
+        split: That was evaluated.
+        value: Its negative log-likelihood in nats.
+    """
+    _report(-value, module.model, data, split)
 
 
 def _report(log_likelihood: float, model: VectorModel, data: VectorDataModule, split: Split) -> None:
