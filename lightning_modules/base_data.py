@@ -11,9 +11,16 @@ from torch.utils.data.distributed import DistributedSampler
 from glow_app.data import Split, TrainLoader, train_loader
 from glow_app.data.batched import BatchedSet
 
-__all__ = ["ResumableDataModule", "ends_in_repetition"]
+__all__ = ["SPLITS", "ResumableDataModule", "ends_in_repetition"]
 
 S = TypeVar("S", bound=BatchedSet[Any])
+
+SPLITS: dict[str | None, tuple[Split, ...]] = {
+    "fit": ("train", "validation"),
+    "validate": ("validation",),
+    "test": ("test",),
+    None: ("train", "validation", "test"),
+}
 
 
 class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
@@ -43,7 +50,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
 
     def setup(self, stage: str | None = None) -> None:
         """Load the splits of a stage: "fit", "validate", "test", or all when None."""
-        for split in self._splits(stage):
+        for split in SPLITS.get(stage, ()):
             self._set(split)
 
     def train_dataloader(self) -> TrainLoader[Any]:
@@ -86,16 +93,6 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
     def test_dataloader(self) -> DataLoader[Any]:
         """Return this rank's part of the test split in order, the last batch as it falls."""
         return self._eval_loader("test")
-
-    @staticmethod
-    def _splits(stage: str | None) -> tuple[Split, ...]:
-        stages: dict[str | None, tuple[Split, ...]] = {
-            "fit": ("train", "validation"),
-            "validate": ("validation",),
-            "test": ("test",),
-            None: ("train", "validation", "test"),
-        }
-        return stages.get(stage, ())
 
     def _set(self, split: Split) -> S:
         if split not in self._sets:

@@ -7,7 +7,7 @@ import torch
 
 from glow_app.data import ImageSet, Resize, Split, is_prepared, load_split
 from glow_app.seeding import Share, draw_rows, step_generator
-from lightning_modules.base_data import ResumableDataModule
+from lightning_modules.base_data import SPLITS, ResumableDataModule
 
 
 class ImageDataModule(ResumableDataModule[ImageSet]):
@@ -70,7 +70,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
     def prepare_data(self) -> None:
         """Download, decode a folder, render faces or fetch an index, on one process before the others need it."""
         if self.hparams["download"] or is_prepared(self.hparams["source"]):
-            for split in self._splits(self.trainer.state.fn if self.trainer else "fit"):
+            for split in SPLITS.get(self.trainer.state.fn if self.trainer else "fit", ()):
                 self._load(split)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -44,7 +44,11 @@ class FullyShardedStrategy(DDPStrategy):
         """Divide module and averages; DDP averages the gradients of what is left."""
         module = self.lightning_module
         assert module is not None
-        _require_same_course(module)
+        if any(isinstance(part, ContinuousFlow) for part in module.modules()):
+            raise ValueError(
+                "trainer.strategy: a continuous prior's solve may fail on one process alone, and with sharded weights "
+                "the others would wait for it; use another prior or configs/trainer/ddp.yaml"
+            )
         averages = [one.average for one in module.trainer.callbacks if isinstance(one, EMA)]  # type: ignore[attr-defined]
         for model in (module, *averages):
             shard(model, self.root_device)
@@ -69,16 +73,11 @@ class FullyShardedStrategy(DDPStrategy):
                     f"model.optimizer is {type(optimizer).__name__}, which may need whole matrices; sharded weights "
                     f"take one of torch.optim's {', '.join(one.__name__ for one in ELEMENTWISE)}"
                 )
-            keep_whole_state(optimizer, module)
+            _keep_whole_state(optimizer, module)
 
 
-def keep_whole_state(optimizer: Optimizer, module: nn.Module) -> None:
-    """Let ``optimizer`` write and read state dicts of whole parameters, as a divided module does.
-
-    Args:
-        optimizer: Of the parameters of ``module``.
-        module: Divided.
-    """
+def _keep_whole_state(optimizer: Optimizer, module: nn.Module) -> None:
+    """Let ``optimizer`` write and read state dicts of whole parameters, as the sharded ``module`` does."""
     layouts = dict(parts_of(module))
 
     def convert(state_dict: dict[str, Any], whole: bool) -> dict[str, Any]:
@@ -107,11 +106,3 @@ def _any_rank(decision: bool, device: torch.device) -> bool:
     flag = torch.tensor(int(decision), device=device)
     dist.all_reduce(flag, dist.ReduceOp.MAX)
     return bool(flag)
-
-
-def _require_same_course(module: nn.Module) -> None:
-    if any(isinstance(part, ContinuousFlow) for part in module.modules()):
-        raise ValueError(
-            "trainer.strategy: a continuous prior's solve may fail on one process alone, and with sharded weights the "
-            "others would wait for it; use another prior or configs/trainer/ddp.yaml"
-        )

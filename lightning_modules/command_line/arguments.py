@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,6 +15,7 @@ __all__ = [
     "configs_first",
     "given_options",
     "innermost",
+    "read_config",
     "require_total_steps",
     "suggestion",
     "take_option",
@@ -55,16 +57,23 @@ def given_options(arguments: list[str]) -> set[str]:
     """
     names = {re.split("[= ]", word.removeprefix("--"), maxsplit=1)[0] for word in arguments if word.startswith("--")}
     for path in take_options("--config", arguments)[0]:
-        names |= set(_names_in(Path(path)))
+        names |= set(_names_in(read_config(path)))
     plain = {re.sub(r"\.(init_args|class_path)(?=\.|$)", "", name) for name in names}
     return plain - {"config"}
 
 
-def _names_in(path: Path) -> Iterator[str]:
+def read_config(path: str) -> Any:
+    """Return what a configuration file holds; None if it cannot be read, as the parser then gives a better error."""
+    if not Path(path).is_file():
+        return None  # a pipe can be read once alone, by the parser
     try:
-        waiting = [("", yaml.safe_load(path.read_text(encoding="utf-8")))]
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return  # told better by the parser, which reads it next
+        return None
+
+
+def _names_in(config: Any) -> Iterator[str]:
+    waiting = [("", config)] if config is not None else []
     while waiting:
         place, value = waiting.pop()
         if not isinstance(value, dict) or "class_path" in value:

@@ -7,13 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.callbacks import Callback
 
 from glow_app.data import Split
 from glow_app.messages import UsageError
 from lightning_modules.callbacks import EMA, Breakdown, NonFiniteGuard, SampleGrids, SaveProgress
+from lightning_modules.command_line.arguments import read_config
 from lightning_modules.command_line.image_report import print_image_report
 from lightning_modules.command_line.vector_report import finish_vectors, print_vector_report
 from lightning_modules.data import ImageDataModule
@@ -95,8 +95,8 @@ def kind_of(arguments: Sequence[str]) -> Kind:
     for option, value in pairwise(words):
         if option == "--kind":
             name = value
-        elif option == "--config" and Path(value).is_file():
-            name = _kind_in(Path(value)) or name
+        elif option == "--config" and isinstance(config := read_config(value), dict):
+            name = config.get("kind") or name
     if str(name) not in KINDS:
         raise UsageError(f"kind is {name!r}; expected one of {', '.join(KINDS)}")
     return KINDS[str(name)]
@@ -111,11 +111,3 @@ def other_kind(kind: Kind, message: str) -> str:
         return ""
     other = next(name for name in KINDS if name != kind.name)
     return f"; this is a run on {kind.name}: did you mean --kind {other}?"
-
-
-def _kind_in(path: Path) -> object:
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return None  # told better by the parser, which reads it next
-    return config.get("kind") if isinstance(config, dict) else None

@@ -30,14 +30,15 @@ class RunLogger(ABC):
         """Write into the folder of a run, or go on there."""
 
     @abstractmethod
-    def log_config(self, config: dict[str, Any]) -> None:
-        """Keep the configuration of the run."""
-
-    @abstractmethod
     def log_picture(self, name: str, picture: Image.Image, step: int) -> None:
         """Log a picture."""
 
-    def log_model(self, folder: Path) -> None:  # noqa: B027  # not every service keeps models
+    # Not every service keeps nested configurations and models.
+
+    def log_config(self, config: dict[str, Any]) -> None:  # noqa: B027
+        """Keep the configuration of the run."""
+
+    def log_model(self, folder: Path) -> None:  # noqa: B027
         """Keep an exported model."""
 
 
@@ -50,9 +51,6 @@ class RunTensorBoardLogger(RunLogger, TensorBoardLogger):
     def belong_to(self, run_dir: Path) -> None:
         """Write into ``tensorboard/``."""
         self._root_dir = str(run_dir / "tensorboard")
-
-    def log_config(self, config: dict[str, Any]) -> None:
-        """Do nothing: TensorBoard shows no nested configuration, and the run's ``config.yaml`` holds it."""
 
     @rank_zero_only
     def log_picture(self, name: str, picture: Image.Image, step: int) -> None:
