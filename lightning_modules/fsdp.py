@@ -20,7 +20,7 @@ from lightning_modules.sharding import Layout, is_sharded, parts_of, shard
 
 __all__ = ["FullyShardedStrategy"]
 
-# Those that treat each number by itself, and so a part as the whole.
+# Update each value by itself, so that a part can be treated as the whole.
 ELEMENTWISE = (
     optim.Adadelta, optim.Adagrad, optim.Adam, optim.Adamax, optim.AdamW, optim.ASGD, optim.NAdam, optim.RAdam,
     optim.RMSprop, optim.Rprop, optim.SGD,
@@ -28,20 +28,20 @@ ELEMENTWISE = (
 
 
 class FullyShardedStrategy(DDPStrategy):
-    """DDP, but for the conditioners' matrices and kernels, of which each process holds a part.
+    """DDP with sharded matrices and kernels of the conditioners.
 
-    Neither torch's ``fully_shard`` nor Lightning's strategies on it: they gather parameters in hooks of modules and
-    reduce gradients after ``backward()``, and silently leave a gradient of zero where ``memory: reversible`` runs a
-    module's inverse and asks for gradients itself. See :class:`~lightning_modules.sharding.Sharded`.
+    Not torch's ``fully_shard``, nor Lightning's strategies built on it: they gather parameters in module hooks and
+    reduce gradients after ``backward()``, and silently leave zero gradients where ``memory: reversible`` runs a
+    module's inverse and computes gradients itself. See :class:`~lightning_modules.sharding.Sharded`.
 
-    Checkpoints are whole files as with any other strategy. After a fit the module stays divided.
+    Checkpoints are whole files, as with any other strategy. After a fit the module stays sharded.
 
     Raises:
-        ValueError: If there is nothing to divide, or the model or its optimiser does not allow it.
+        ValueError: If there is nothing to shard, or the model or its optimiser does not allow it.
     """
 
     def configure_ddp(self) -> None:
-        """Divide module and averages; DDP averages the gradients of what is left."""
+        """Shard module and averages; DDP averages the gradients of the other parameters."""
         module = self.lightning_module
         assert module is not None
         if any(isinstance(part, ContinuousFlow) for part in module.modules()):
@@ -49,13 +49,13 @@ class FullyShardedStrategy(DDPStrategy):
                 "trainer.strategy: a continuous prior's solve may fail on one process alone, and with sharded weights "
                 "the others would wait for it; use another prior or configs/trainer/ddp.yaml"
             )
-        averages = [one.average for one in module.trainer.callbacks if isinstance(one, EMA)]  # type: ignore[attr-defined]
+        averages = [ema.average for ema in module.trainer.callbacks if isinstance(ema, EMA)]  # type: ignore[attr-defined]
         for model in (module, *averages):
             shard(model, self.root_device)
         if not is_sharded(module):
             raise ValueError("trainer.strategy: this model has no conditioner to shard; use configs/trainer/ddp.yaml")
-        divided = {id(part) for part, _ in parts_of(module)}
-        names = [name for name, parameter in module.named_parameters() if id(parameter) in divided]
+        sharded = {id(part) for part, _ in parts_of(module)}
+        names = [name for name, parameter in module.named_parameters() if id(parameter) in sharded]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, names)
         for flow in module.modules():
             if isinstance(flow, MultiscaleFlow):
@@ -63,7 +63,7 @@ class FullyShardedStrategy(DDPStrategy):
         super().configure_ddp()
 
     def setup_optimizers(self, trainer: pl.Trainer) -> None:
-        """Let the optimisers' states be saved and loaded as whole ones."""
+        """Make the optimisers save and load whole states."""
         super().setup_optimizers(trainer)
         module = self.lightning_module
         assert module is not None
@@ -71,7 +71,7 @@ class FullyShardedStrategy(DDPStrategy):
             if type(optimizer) not in ELEMENTWISE:
                 raise ValueError(
                     f"model.optimizer is {type(optimizer).__name__}, which may need whole matrices; sharded weights "
-                    f"take one of torch.optim's {', '.join(one.__name__ for one in ELEMENTWISE)}"
+                    f"take one of torch.optim's {', '.join(cls.__name__ for cls in ELEMENTWISE)}"
                 )
             _keep_whole_state(optimizer, module)
 
@@ -96,7 +96,7 @@ def _keep_whole_state(optimizer: Optimizer, module: nn.Module) -> None:
 
 
 def _converted(value: Any, part: Tensor, layout: Layout, whole: bool) -> Any:
-    # Not the count of steps.
+    # The count of steps has another shape.
     if isinstance(value, Tensor) and value.shape == (part.shape if whole else layout.shape):
         return layout.collect(value) if whole else layout.cut(value)
     return value

@@ -1,4 +1,4 @@
-"""Parameters of which each process holds an equal part, gathered whenever a module reads them.
+"""Sharded parameters: each process holds an equal part, and the whole is gathered when a module reads it.
 
 Not torch's ``DTensor``: fused and ``foreach`` optimisers, averages and gradient norms refuse lists that mix it with the
 plain parameters beside it, and ``Shard(0)`` loses ``channels_last``. Used in the read alone, it takes 2 to 5 times as
@@ -20,19 +20,19 @@ from glow_app.nn import Conditioner
 
 __all__ = ["Layout", "Sharded", "is_sharded", "num_parameters", "parts_of", "shard", "total_norm"]
 
-# The same collectives under the names of torch 2.13, where those from before it are deprecated.
+# torch 2.13 deprecates the older names of these collectives.
 _gather_into = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _reduce_scatter_into = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a tensor is divided: flat, in the order of its memory, into as many equal parts as there are processes.
+    """How a tensor is sharded: flattened in memory order, padded, and cut into one equal part per process.
 
     Args:
         shape: Of the whole tensor.
-        stride: Of the whole tensor, which a convolution's speed depends on.
-        device: Where the processes exchange parts.
+        stride: Of the whole tensor; kept, because a convolution's speed depends on it.
+        device: Of the collectives.
     """
 
     shape: torch.Size
@@ -40,13 +40,13 @@ class Layout:
     device: torch.device
 
     def part(self, whole: Tensor) -> Tensor:
-        """Return this process's part of what the first process has."""
+        """Return this process's part of the first process's tensor."""
         flat = self._flat(whole.to(self.device))
         dist.broadcast(flat, src=0)
         return self._own(flat).to(whole.device)
 
     def cut(self, whole: Tensor) -> Tensor:
-        """Return this process's part of what all processes have."""
+        """Return this process's part of a tensor that all processes have."""
         return self._own(self._flat(whole))
 
     def gather(self, part: Tensor) -> Tensor:
@@ -56,8 +56,8 @@ class Layout:
         return flat[: self.shape.numel()].as_strided(self.shape, self.stride)
 
     def collect(self, part: Tensor) -> Tensor:
-        """Return the whole tensor in the first process's memory, and elsewhere one without numbers."""
-        # Not on every process, nor on its GPU: there is room for one such tensor at a time, not for all of them.
+        """Return the whole tensor on the CPU of the first process, and a meta tensor on the others."""
+        # A GPU has room for one whole tensor at a time, not for all of them.
         return self.gather(part.detach()).to("cpu" if dist.get_rank() == 0 else "meta")
 
     def scatter_mean(self, whole: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Layout:
 
 
 class _Gather(Function):
-    """The whole parameter; its gradient goes back to where the parts are, as the mean over the processes."""
+    """Gathers the whole parameter; the backward pass scatters the mean gradient over the processes."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor, layout: Layout) -> Tensor:
@@ -93,12 +93,12 @@ class _Gather(Function):
 
 
 class Sharded(nn.Module):
-    """Mixed into the class of a module whose parameters are divided; reads and writes state dicts of whole ones.
+    """Mixed into the class of a module with sharded parameters; its state dicts hold whole ones.
 
-    An attribute such as ``weight`` is the whole parameter, gathered when it is read, while ``parameters()`` are the
-    parts. That needs no hooks, which reversible backpropagation would go past, and the gradients need no ``backward()``
-    of the whole graph: it asks for them itself, layer by layer. All processes have to read alike, and to ask for state
-    dicts together; only the first gets numbers.
+    An attribute such as ``weight`` gathers the whole parameter, while ``parameters()`` yields the parts. This needs no
+    hooks, which reversible backpropagation bypasses, and no ``backward()`` of the whole graph, since it computes the
+    gradients layer by layer. All processes must read the same attributes in the same order, and call ``state_dict()``
+    together; only the first gets values.
     """
 
     layouts: dict[str, Layout]
@@ -116,30 +116,29 @@ class Sharded(nn.Module):
 
 
 def shard(module: nn.Module, device: torch.device) -> None:
-    """Divide the matrices and kernels of all conditioners inside ``module`` among the processes.
+    """Shard the matrices and kernels of all conditioners inside ``module``.
 
-    They are practically all of a Glow's parameters. What is left is small, and some of it set in place by the
-    data-dependent initialisation.
+    They are nearly all of a Glow's parameters. The others are small, and the data-dependent initialisation sets some of
+    them in place.
 
     Args:
-        module: With the same weights on every process, or else those of the first will count; if it is divided
-            already, it stays as it is.
-        device: Where the processes exchange parts.
+        module: Takes the weights of the first process; a sharded one is unchanged.
+        device: Of the collectives.
     """
     conditioners = (part for part in module.modules() if isinstance(part, Conditioner))
-    for owner in {id(part): part for one in conditioners for part in one.modules()}.values():
+    for owner in {id(part): part for conditioner in conditioners for part in conditioner.modules()}.values():
         names = [name for name, p in owner.named_parameters(recurse=False) if p.ndim > 1]
         if names and not isinstance(owner, Sharded):
-            _divide(owner, names, device)
+            _shard_owner(owner, names, device)
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Return whether a pass of ``module`` takes all processes."""
+    """Return whether ``module`` has sharded parameters, so that all processes must run it together."""
     return any(isinstance(part, Sharded) for part in module.modules())
 
 
 def parts_of(module: nn.Module) -> Iterator[tuple[nn.Parameter, Layout]]:
-    """Yield the parts of all parameters inside ``module`` that are divided, and what they are parts of."""
+    """Yield the parts of all sharded parameters inside ``module`` with their layouts."""
     for owner in module.modules():
         if isinstance(owner, Sharded):
             own = dict(owner.named_parameters(recurse=False))
@@ -147,13 +146,13 @@ def parts_of(module: nn.Module) -> Iterator[tuple[nn.Parameter, Layout]]:
 
 
 def num_parameters(module: nn.Module) -> int:
-    """Return the number of parameters, those of other processes included."""
+    """Return the number of parameters, including the parts on other processes."""
     elsewhere = sum(layout.shape.numel() - part.numel() for part, layout in parts_of(module))
     return sum(parameter.numel() for parameter in module.parameters()) + elsewhere
 
 
 def total_norm(module: nn.Module) -> Tensor:
-    """Return the norm of the gradient by all parameters, those of other processes included."""
+    """Return the norm of all gradients, including the parts on other processes."""
     parts = [part for part, _ in parts_of(module)]
     own = {id(part) for part in parts}
     norm = get_total_norm([p.grad for p in module.parameters() if p.grad is not None and id(p) not in own])
@@ -161,12 +160,12 @@ def total_norm(module: nn.Module) -> Tensor:
         return norm
     of_parts = get_total_norm([part.grad for part in parts if part.grad is not None]).to(parts[0]).view(1)
     norms = of_parts.new_empty(dist.get_world_size())
-    # Not a reduction, whose last bit may differ between processes, and the copies of what is not divided with it.
+    # Not a reduction: its last bit may differ between processes, and then so would their replicated parameters.
     _gather_into(norms, of_parts)
     return torch.linalg.vector_norm(torch.cat([norms, norm.to(norms).view(1)]))
 
 
-def _divide(owner: nn.Module, names: list[str], device: torch.device) -> None:
+def _shard_owner(owner: nn.Module, names: list[str], device: torch.device) -> None:
     layouts = {}
     for name in names:
         whole = owner._parameters[name]
@@ -174,7 +173,7 @@ def _divide(owner: nn.Module, names: list[str], device: torch.device) -> None:
         layouts[name] = Layout(whole.shape, torch.empty_like(whole).stride(), device)
         owner._parameters[name] = nn.Parameter(layouts[name].part(whole.detach()), whole.requires_grad)
     cls = type(owner)
-    # The name stays, by which an exported model knows the class.
+    # An exported model names the class.
     same = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     owner.__class__ = type(cls.__name__, (Sharded, cls), {**same, **{name: _gathered(name) for name in names}})
     owner.layouts = layouts  # type: ignore[assignment]
