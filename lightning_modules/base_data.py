@@ -118,12 +118,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
 
 
 def ends_in_repetition(loader: Any, batch_idx: int) -> bool:
-    """Return whether the last example of a batch stands there only to give every rank the same number of them.
-
-    Args:
-        loader: Of one rank; anything but a loader with a ``DistributedSampler`` repeats nothing.
-        batch_idx: Which batch.
-    """
+    """Return whether a batch ends in an example that ``DistributedSampler`` repeats to give all ranks equally many."""
     sampler = getattr(loader, "sampler", None)
     if not isinstance(sampler, DistributedSampler) or batch_idx + 1 < len(loader):
         return False

@@ -18,13 +18,8 @@ _RATES = ("lr", "initial_lr", "max_lr", "min_lr")
 def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None:
     """Take weights, averages and the optimiser's state from a checkpoint, and halve the learning rates.
 
-    Steps, epochs, the order of the data and the place in the schedule go on: the batches that did the harm do not come
+    Steps, epochs, the order of the data and the place in the schedule go on, so that the harmful batches do not come
     again at once.
-
-    Args:
-        trainer: In the middle of a fit.
-        module: What it trains.
-        path: A good checkpoint, see :func:`~lightning_modules.runs.recovery.good_checkpoint`.
     """
     checkpoint = read_whole(path)
     module.load_state_dict(checkpoint["state_dict"])

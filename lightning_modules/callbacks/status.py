@@ -16,12 +16,7 @@ __all__ = ["Status", "nothing_left"]
 
 
 class Status:
-    """What is worth knowing of a run, as short texts.
-
-    Args:
-        trainer: In a fit.
-        module: What it trains.
-    """
+    """What is worth knowing of a running fit, as short texts."""
 
     def __init__(self, trainer: pl.Trainer, module: LikelihoodModule) -> None:
         self._trainer = trainer

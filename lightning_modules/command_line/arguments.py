@@ -52,8 +52,7 @@ def take_option(option: str, arguments: list[str]) -> tuple[str | None, list[str
 def given_options(arguments: list[str]) -> set[str]:
     """Return the options that are given on the command line or in its files, without ``init_args`` and ``class_path``.
 
-    Args:
-        arguments: The command line; a class counts as given where its own path is, and not where an argument of it is.
+    A class counts as given where its own path is, not where one of its arguments is.
     """
     names = {re.split("[= ]", word.removeprefix("--"), maxsplit=1)[0] for word in arguments if word.startswith("--")}
     for path in take_options("--config", arguments)[0]:
@@ -140,10 +139,7 @@ def _plain_types(message: str) -> str:
 
 
 def require_total_steps(class_path: str) -> None:
-    """Refuse a schedule that would take the number of steps for something else.
-
-    Args:
-        class_path: Of the schedule, which is called with the optimiser and the number of steps.
+    """Refuse a schedule that would take the number of steps, its second argument, for something else.
 
     Raises:
         UsageError: If its second argument is not ``total_steps``.

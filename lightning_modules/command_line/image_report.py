@@ -16,14 +16,7 @@ REFERENCE_IMAGES, COUNTED_IMAGES = 10_000, 60_000
 
 
 def print_image_report(module: DensityModule, data: ImageDataModule, split: Split, value: float) -> None:
-    """Print bits/dim with everything that it depends on, beside two references on the same images.
-
-    Args:
-        module: The evaluated module.
-        data: Its data, set up.
-        split: That was evaluated.
-        value: Its bits/dim.
-    """
+    """Print the bits/dim ``value`` of a split with everything that it depends on, beside two references."""
     num_images = data.num_images(split)
     images = data.images(split, REFERENCE_IMAGES)
     num_bits = module.model.num_bits

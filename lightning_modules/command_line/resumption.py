@@ -37,12 +37,7 @@ class Start(NamedTuple):
 
 
 def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
-    """Return where ``glow fit``, ``validate`` or ``test`` starts.
-
-    Args:
-        command: Which.
-        arguments: The rest of the command line.
-        scratch: Folder for the configuration inside the checkpoint, until it is parsed.
+    """Return where ``glow fit``, ``validate`` or ``test`` starts; a checkpoint's configuration goes into ``scratch``.
 
     Raises:
         UsageError: If an option is missing.

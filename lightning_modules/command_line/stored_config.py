@@ -153,7 +153,7 @@ class _Taker:
             "name": self._plain,
             "trainer": self._trainer,
             "model": lambda value, _: self._model(value, kind, model),
-            "data": lambda value, place: self._arguments(value, place, kind.data, self._data_value),
+            "data": partial(self._arguments, cls=kind.data, check=self._data_value),
         }
         for name, callback in kind.callbacks.items():
             checks[name] = partial(self._arguments, cls=callback, check=self._plain)
@@ -163,7 +163,7 @@ class _Taker:
         values = self._mapping(value, place)
         logger = {"logger": self._loggers(values["logger"], f"{place}.logger")} if "logger" in values else {}
         checks: dict[str, _Check] = dict.fromkeys(TRAINER, self._plain)
-        checks |= {"accelerator": lambda one, at: self._one_of(one, at, ACCELERATORS), "strategy": self._strategy}
+        checks |= {"accelerator": partial(self._one_of, known=ACCELERATORS), "strategy": self._strategy}
         for name in NOT_TAKEN:
             if values.get(name) and f"trainer.{name}" not in self.given:
                 warnings.warn(
@@ -189,14 +189,16 @@ class _Taker:
         return self._class(value, place, LOGGERS, checks)
 
     def _model(self, value: Any, kind: Kind, model: Mapping[str, Any] | None) -> dict[str, Any]:
-        parts: dict[str, _Check] = dict.fromkeys(("conditioner", "prior"), self._part)
+        part = partial(self._class, allowed=ALLOWED_CLASSES)
         flow = f"{Glow.__module__.rpartition('.')[0]}.{Glow.__name__}"
         names = self._parameters(kind.module)
         checks: dict[str, _Check] = dict.fromkeys(names, self._plain) | {
-            "flow": lambda one, at: self._class(one, at, (flow,), self._parameters(Glow) | parts),
-            "prior": self._part,
-            "optimizer": lambda one, at: self._class(one, at, OPTIMIZERS),
-            "lr_scheduler": lambda one, at: self._class(one, at, SCHEDULES),
+            "flow": partial(
+                self._class, allowed=(flow,), checks=self._parameters(Glow) | {"conditioner": part, "prior": part}
+            ),
+            "prior": part,
+            "optimizer": partial(self._class, allowed=OPTIMIZERS),
+            "lr_scheduler": partial(self._class, allowed=SCHEDULES),
         }
         taken = self._each(self._mapping(value, "model"), "model", {name: checks[name] for name in names})
         if model is None:
@@ -204,9 +206,6 @@ class _Taker:
         if kind.name == "images":
             return taken | {"num_bits": model["num_bits"], "flow": {"class_path": flow, "init_args": model["flow"]}}
         return taken | dict(model)
-
-    def _part(self, value: Any, place: str) -> Any:
-        return self._class(value, place, ALLOWED_CLASSES)
 
     def _class(
         self, value: Any, place: str, allowed: Collection[str], checks: Mapping[str, _Check] | None = None

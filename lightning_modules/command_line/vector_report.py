@@ -20,12 +20,7 @@ __all__ = ["finish_vectors", "print_vector_report"]
 
 
 def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
-    """Print the test (or, without a test split, validation) log-likelihood of the run's model; write its pictures.
-
-    Args:
-        run_dir: The run's folder, with ``model/``.
-        data: Its data.
-    """
+    """Print the test (or, without a test split, validation) log-likelihood of the run's model; write its pictures."""
     if not (run_dir / "model").exists():
         return  # stopped before there was anything to export
     model = load_density(run_dir / "model")
@@ -45,14 +40,7 @@ def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
 
 
 def print_vector_report(module: VectorDensityModule, data: VectorDataModule, split: Split, value: float) -> None:
-    """Print the log-likelihood of the evaluated split.
-
-    Args:
-        module: The evaluated module.
-        data: Its data, set up.
-        split: That was evaluated.
-        value: Its negative log-likelihood in nats.
-    """
+    """Print the log-likelihood of a split, given its negative ``value`` in nats, beside two references."""
     _report(-value, module.model, data, split)
 
 

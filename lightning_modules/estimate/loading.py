@@ -12,23 +12,14 @@ ENOUGH = 3.0
 
 
 class Loading(NamedTuple):
-    """What was found.
-
-    Args:
-        first_batch: Seconds until it was there.
-        images_per_second: From then on; infinite where there is no second batch.
-    """
+    """Seconds until the first batch, and images per second from then on: infinite without a second batch."""
 
     first_batch: float
     images_per_second: float
 
 
 def loading_speed(loader: TrainLoader[Any]) -> Loading:
-    """Take batches for some seconds, or to the end of an epoch.
-
-    Args:
-        loader: Of one process.
-    """
+    """Measure a loader of one process for some seconds, or to the end of an epoch."""
     begin = time.perf_counter()
     batches = iter(loader)
     next(batches)

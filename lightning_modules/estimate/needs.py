@@ -53,14 +53,7 @@ class Needs:
 
 
 def estimate(module: DensityModule, batch_size: int, device: torch.device, context: Context) -> Needs:
-    """Measure training steps on random images.
-
-    Args:
-        module: To train; its actnorms count as initialised afterwards.
-        batch_size: Images per step of one process.
-        device: To train on.
-        context: Of the precision.
-    """
+    """Measure training steps of one process on random images; the actnorms count as initialised afterwards."""
     model = module.to(device if device.type == "cuda" else "cpu").model  # no other device counts its memory
     memory = step_memory(model, batch_size, context)
     fixed = 3 * sum(parameter.nbytes for parameter in model.parameters()) + _state_bytes(module.optimizer, model)
@@ -73,10 +66,7 @@ def estimate(module: DensityModule, batch_size: int, device: torch.device, conte
 def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Memory, tuple[int, int]]:
     """Return, for each mode, the bytes of a step beyond weights, gradients and optimiser, and what another image adds.
 
-    Args:
-        model: Its actnorms count as initialised afterwards; it is without gradients.
-        batch_size: Images per step; large batches are extrapolated, not run.
-        context: Of the precision.
+    Large batches are extrapolated, not run. Afterwards the actnorms count as initialised, and there are no gradients.
     """
     chosen, many = (model.memory, model.compiled), _measured_images(model)
 

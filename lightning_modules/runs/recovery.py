@@ -21,9 +21,7 @@ BEST = "best.ckpt"
 def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> Path | None:
     """Return the newest good checkpoint of a run, with a warning for each that was passed over; None if there is none.
 
-    Args:
-        run_dir: The run's folder.
-        without: Checkpoints that have not helped.
+    Checkpoints of ``without``, which have not helped, are left out.
 
     Raises:
         ValueError: If there are checkpoints, but no good one.
@@ -68,11 +66,7 @@ def non_finite(checkpoint: dict[str, Any]) -> str | None:
 
 
 def take_place(run_dir: Path) -> None:
-    """Make ``last.ckpt`` of the checkpoint that was written beside it, and ``previous.ckpt`` of the one before.
-
-    Args:
-        run_dir: The run's folder; nothing is done where no checkpoint waits in it.
-    """
+    """Put the checkpoint beside ``last.ckpt``, if there is one, in its place; the old one becomes ``previous.ckpt``."""
     waiting, last = run_dir / NEXT, run_dir / LAST
     if not waiting.exists():  # it was not finite
         return

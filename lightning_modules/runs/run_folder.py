@@ -23,11 +23,7 @@ _LOCKS: dict[Path, IO[str]] = {}
 
 
 def choose_run_dir(name: str, run_dir: str | None) -> str:
-    """Return the run's folder.
-
-    Args:
-        name: Of the run, the first part of a folder that is not given.
-        run_dir: The folder, if it is given.
+    """Return ``run_dir``, or a new folder with ``name`` in its path.
 
     Raises:
         UsageError: If several processes were started from outside, and nothing gives them a folder in common.

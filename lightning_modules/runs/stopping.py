@@ -24,12 +24,7 @@ _AGAIN = 0.1  # seconds
 
 
 class RunStopped(Exception):
-    """A signal ended a run, which was saved before.
-
-    Args:
-        number: The signal's.
-        saved: The checkpoint that was written.
-    """
+    """The signal ``number`` ended a run, after ``saved`` was written."""
 
     def __init__(self, number: int, saved: Path) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}; saved {saved}")
@@ -72,10 +67,6 @@ class StopSignals:
 @contextmanager
 def ends_as_asked(trainer: pl.Trainer, run_dir: Path | None) -> Iterator[None]:
     """End all processes of a command together, say how to go on, and exit as the signal that stopped it demands.
-
-    Args:
-        trainer: Of the command.
-        run_dir: Folder of its run.
 
     Raises:
         KeyboardInterrupt: After Ctrl-C.
