@@ -11,7 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import yaml
-from pytorch_lightning.callbacks import LearningRateMonitor, RichProgressBar
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
@@ -157,25 +157,29 @@ class GlowCLI(LightningCLI):
         for logger in loggers:
             if isinstance(logger, RunLogger):
                 logger.belong_to(Path(config.run_dir))
-        callbacks += [LiveProgress()] if terminal else [PlainProgress()]
-        metric = self.kind.module.metric
-        best = BestCheckpoint(config.run_dir, f"val/{metric}")
-        callbacks += [InitializeActNorm(), LearningRateMonitor("step"), Throughput(), best, ExportBest()]
-        callbacks += [callback() for callback in self.kind.more_callbacks]
-        callbacks += [config[name] for name in self.kind.callbacks]
         plugins = config.trainer.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if SLURMEnvironment.detect():
             # Lightning's own handler would write a checkpoint of its own, past all that is done here to keep them good.
             plugins.append(SLURMEnvironment(auto_requeue=False))
-        trainer_config = {
-            **config.trainer,
-            **kwargs,
-            "callbacks": callbacks,
+        kwargs |= {
+            "callbacks": [*callbacks, *self._fit_callbacks(config, terminal)],
             "plugins": [AtomicCheckpointIO(), *plugins],
             "logger": [AppendingCSVLogger(config.run_dir), *loggers],
         }
-        return self._instantiate_trainer(trainer_config, [])
+        return self._instantiate_trainer({**config.trainer, **kwargs}, [])
+
+    def _fit_callbacks(self, config: Any, terminal: bool) -> list[Callback]:
+        return [
+            LiveProgress() if terminal else PlainProgress(),
+            InitializeActNorm(),
+            LearningRateMonitor("step"),
+            Throughput(),
+            BestCheckpoint(config.run_dir, f"val/{self.kind.module.metric}"),
+            ExportBest(),
+            *(callback() for callback in self.kind.more_callbacks),
+            *(config[name] for name in self.kind.callbacks),
+        ]
 
     def _run_subcommand(self, subcommand: str) -> None:
         run_dir = self.config[subcommand].run_dir
