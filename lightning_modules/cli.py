@@ -44,7 +44,7 @@ from lightning_modules.runs.stopping import ends_as_asked
 
 __all__ = ["GlowCLI", "main"]
 
-# What every experiment shares. In the package, so that an installation without the repository trains alike.
+# Defaults of every experiment; in the package, so that they hold without the repository too.
 BASE_CONFIG = Path(__file__).with_name("base.yaml")
 
 
@@ -55,7 +55,7 @@ class GlowCLI(LightningCLI):
         self.command = command or args[0]  # for messages
         self.kind = kind_of(args)
         self.begin_anew = begin_anew
-        # Errors are raised, to be told in one line; an abbreviation that works today is ambiguous tomorrow.
+        # Raise errors, which main reports in one line; no abbreviations, which a later option could make ambiguous.
         strict = {"exit_on_error": False, "allow_abbrev": False}
         fit = {**strict, "default_config_files": [str(BASE_CONFIG)]}
         super().__init__(
@@ -85,7 +85,7 @@ class GlowCLI(LightningCLI):
             self._subcommand_parsers[name].set_defaults(verbose=False)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the run's folder and the links: everything that data and model share is said once, at the model."""
+        """Add the run's options, and links: the user gives what data and model share once, at the model."""
         parser.add_argument("--name", type=str, default="run", help="Name of the run: first part of its folder.")
         parser.add_argument(
             "--run_dir", type=str | None, default=None, help="Folder of the run (default: runs/NAME/TIME)."
@@ -100,7 +100,7 @@ class GlowCLI(LightningCLI):
         parser.link_arguments(*self.kind.link)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse; tell errors in one line, with the nearest known option."""
+        """Parse; report errors in one line, with the nearest known option."""
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
@@ -129,7 +129,7 @@ class GlowCLI(LightningCLI):
             config.trainer.check_val_every_n_epoch = epochs
 
     def _warn_of_what_stays(self, config: Any) -> None:
-        """Warn where the options say other than the checkpoint, whose optimiser and schedule go on as they were."""
+        """Warn of options for the optimiser and schedule that differ from the checkpoint, and so have no effect."""
         if config.ckpt_path is None:
             return
         path = Path(config.ckpt_path)
@@ -160,7 +160,7 @@ class GlowCLI(LightningCLI):
         plugins = config.trainer.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if SLURMEnvironment.detect():
-            # Lightning's own handler would write a checkpoint of its own, past all that is done here to keep them good.
+            # Lightning's handler would write a checkpoint without the checks of SaveProgress.
             plugins.append(SLURMEnvironment(auto_requeue=False))
         kwargs |= {
             "callbacks": [*callbacks, *self._fit_callbacks(config, terminal)],
@@ -218,7 +218,7 @@ def main(command: str, arguments: list[str]) -> None:
                 f"given: {str(error).splitlines()[1].strip()[:200]}"
             ) from error
         finally:
-            # Left there, the folder would be taken for its own by a run that is started from here later.
+            # Otherwise a later run of this process would use the same folder.
             if run_dir := os.environ.pop(SHARED, None):
                 release_run_dir(Path(run_dir))
     if not cli.trainer.is_global_zero:

@@ -71,9 +71,9 @@ class DensityModule(LikelihoodModule):
         if stage != "fit" or expected is None or not isinstance(data, ImageDataModule):
             return
         if data.num_classes != expected:
-            found = ", ".join(data.class_names[:10]) or "none in a flat folder"
+            names = ", ".join(data.class_names[:10]) or "none in a flat folder"
             raise ValueError(
-                f"model.flow.num_classes is {expected}, but the images have {data.num_classes} classes ({found})"
+                f"model.flow.num_classes is {expected}, but the images have {data.num_classes} classes ({names})"
             )
         self.model.class_names = data.class_names
 

@@ -70,9 +70,10 @@ class VectorDataModule(ResumableDataModule[VectorSet]):
         names = ("path", "seed", "num_samples", "validation_fraction", "test_fraction", "limit")
         source, path, expected = (self.hparams[name] for name in ("source", "path", "num_features"))
         vectors = load_vectors(source, split, **{name: self.hparams[name] for name in names})
-        found = vectors.values.shape[1]
-        if found != expected:
+        num_columns = vectors.values.shape[1]
+        if num_columns != expected:
             raise ValueError(
-                f"{path or source} has {found} columns, not num_features {expected}; set model.num_features to {found}"
+                f"{path or source} has {num_columns} columns, not num_features {expected}; "
+                f"set model.num_features to {num_columns}"
             )
         return vectors

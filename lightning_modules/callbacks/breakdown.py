@@ -17,8 +17,8 @@ __all__ = ["Breakdown"]
 class Breakdown(Callback):
     """Logs bits/dim of each level and log-determinants of each kind of layer, from the first validation batch.
 
-    Names and meaning are those of :func:`glow_app.evaluation.breakdown.breakdown`; of several ranks it is the batch of
-    the first.
+    Names and meaning are as in :func:`glow_app.evaluation.breakdown.breakdown`. With several ranks, the batch is the
+    first rank's.
     """
 
     def on_validation_batch_end(

@@ -69,16 +69,16 @@ class NonFiniteGuard(Callback):
         assert isinstance(pl_module, LikelihoodModule)
         norm = total_norm(pl_module)
         finite = bool(torch.isfinite(norm))
-        # Where one rank skips a step, all do, or their weights would part.
+        # If one rank skips a step, all do; otherwise their weights would diverge.
         if trainer.strategy.reduce_boolean_decision(finite):
             self._bad_steps = 0
             self._gone_back_to.clear()
             pl_module.log("grad_norm", norm)
             return
         self._bad_steps += 1
-        # All ranks look for it: a pass of sharded weights takes all of them.
-        found = self._reason(pl_module)
-        reason = "another rank's gradients are not finite" if finite else found
+        # On all ranks, which a forward pass with sharded weights needs.
+        own_reason = self._reason(pl_module)
+        reason = "another rank's gradients are not finite" if finite else own_reason
         message = f"step {trainer.global_step}: {reason}"
         # Without gradients an optimiser changes neither weights nor its moments.
         optimizer.zero_grad(set_to_none=True)
@@ -86,7 +86,7 @@ class NonFiniteGuard(Callback):
             pl.utilities.rank_zero_warn(f"{message}; step skipped")
             return
         message = f"{message}, the {self._bad_steps}th bad step in a row"
-        # One that led to nothing but bad steps was saved too late.
+        # Not a checkpoint that only bad steps have followed: it was saved too late.
         path = trainer.strategy.broadcast(good_checkpoint(Path(trainer.default_root_dir), self._gone_back_to))
         if path is None or self._rollbacks == self.max_rollbacks:
             raise FloatingPointError(f"{message}; lower the learning rate or lengthen the warm-up")

@@ -85,11 +85,11 @@ def nothing_left(trainer: pl.Trainer) -> str:
     """Return why a fit has made no step: its limit was reached before."""
     epochs, steps = trainer.max_epochs, trainer.max_steps
     if 0 <= steps <= trainer.global_step:
-        found, option = f"already at {trainer.global_step:,} of {steps:,} steps", "max_steps"
+        reached, option = f"already at {trainer.global_step:,} of {steps:,} steps", "max_steps"
     else:
         of = "" if epochs is None or epochs < 0 else f" of {epochs:,}"
-        found, option = f"already at {trainer.current_epoch:,}{of} epochs", "max_epochs"
-    return f"nothing was left to train: {found}; add --trainer.{option} N"
+        reached, option = f"already at {trainer.current_epoch:,}{of} epochs", "max_epochs"
+    return f"nothing was left to train: {reached}; add --trainer.{option} N"
 
 
 def _duration(seconds: float) -> str:

@@ -35,12 +35,12 @@ class Throughput(Callback):
         self._since = 0.0
         self._waited = 0.0
         self._slow = 0
-        self._told = False
-        self._crowding: Crowding | None = None  # while there may be something to tell
+        self._warned = False
+        self._crowding: Crowding | None = None  # None on a GPU, and after the warning
         self._crowded: list[float] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock: a resumed run may go on inside an epoch, whose start is behind it."""
+        """Start the clock: a resumed run may go on inside an epoch, without its start."""
         is_narrow = trainer.precision == "bf16-mixed" and pl_module.device.type == "cpu"
         if is_narrow and has_bfloat16() is False and trainer.is_global_zero:
             warnings.warn(
@@ -75,15 +75,15 @@ class Throughput(Callback):
             pl_module.log(f"{pl_module.model.things}_per_second", rate, prog_bar=True)
             pl_module.log("loading", loading)
             self._slow = self._slow + 1 if loading > _SHARE else 0
-            if self._slow == _TIMES and not self._told and trainer.is_global_zero:
-                self._told = True
+            if self._slow == _TIMES and not self._warned and trainer.is_global_zero:
+                self._warned = True
                 self._hint(trainer, pl_module, loading, rate)
             if self._crowding is not None:
                 self._look_around(self._crowding.waits(), seconds)
             self._restart(trainer)
 
     def _look_around(self, waits: list[float], seconds: float) -> None:
-        """Tell once that threads have been kept from their processors, if they were in the last seconds too."""
+        """Warn once if threads have waited for processors for long enough."""
         self._crowded = [*self._crowded, seconds] if max(waits, default=0.0) > _WAIT else []
         if len(self._crowded) >= _TIMES and sum(self._crowded) >= _SECONDS:
             self._crowding, threads = None, torch.get_num_threads()

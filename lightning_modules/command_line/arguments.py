@@ -1,4 +1,4 @@
-"""The command line before and after the parser: options that it must not see, and its messages in fewer words."""
+"""The command line around the parser: options that it does not know, and its error messages made short."""
 
 import inspect
 import re
@@ -21,7 +21,7 @@ __all__ = [
     "take_option",
 ]
 
-# Of types, for people.
+# Python's types in error messages.
 WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 
 
@@ -93,14 +93,14 @@ def suggestion(message: str, options: Iterable[str]) -> str:
         return "; an overlay goes on top of an experiment: --config configs/digits.yaml --config OVERLAY.yaml"
     if re.search(r"arguments are required: fit\.model\.", message):
         return "; give --config FILE: configs/ of the repository has some, such as configs/digits.yaml"
-    if found := re.search(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE):
-        return closest(found[1], options)
+    if match := re.search(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE):
+        return closest(match[1], options)
     refused = r"Option '(\w+)' is not accepted"
-    if found := re.search(
+    if match := re.search(
         rf"class_path '(?P<path>[\w.]+)': {refused}|{refused}.*class_path='(?P<other>[\w.]+)'", message
     ):
-        module, _, name = (found["path"] or found["other"]).rpartition(".")
-        return closest(found[2] or found[3], inspect.signature(getattr(import_module(module), name)).parameters)
+        module, _, name = (match["path"] or match["other"]).rpartition(".")
+        return closest(match[2] or match[3], inspect.signature(getattr(import_module(module), name)).parameters)
     return ""
 
 
@@ -122,10 +122,10 @@ def _plain_types(message: str) -> str:
         r"Does not validate against any of the Union subtypes Subtypes: \[(?P<type>.*)\] Errors: .*"
         r"Given value: (?P<value>.*)$"
     )
-    found = re.search(one, message) or re.search(several, message)
-    if not found:
+    match = re.search(one, message) or re.search(several, message)
+    if not match:
         return message
-    types = re.findall(r"typing\.Literal\[(.*?)\]|<class '(\w+)'>|list\[(\w+)\]", found["type"])
+    types = re.findall(r"typing\.Literal\[(.*?)\]|<class '(\w+)'>|list\[(\w+)\]", match["type"])
     words = [
         f"one of {choices}".replace("'", "")
         if choices
@@ -134,8 +134,8 @@ def _plain_types(message: str) -> str:
         else WORDS.get(name, name)
         for choices, name, items in types
     ]
-    where = re.sub(r'Parser key "([\w.]+)": $', r"\1 ", message[: found.start()])
-    return f"{where}is {found['value']}; expected {' or '.join(words)}"
+    where = re.sub(r'Parser key "([\w.]+)": $', r"\1 ", message[: match.start()])
+    return f"{where}is {match['value']}; expected {' or '.join(words)}"
 
 
 def require_total_steps(class_path: str) -> None:

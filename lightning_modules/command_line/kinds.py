@@ -1,4 +1,4 @@
-"""What a run may be about, images or vectors, and what each needs of the command line."""
+"""The kinds of runs, on images or vectors, and the classes and options of each."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -39,7 +39,7 @@ __all__ = ["parsed_config", "safe_config", "trusted_places"]
 MAX_LENGTH = 100_000  # characters; a run's has 3,000
 MAX_VALUES = 10_000
 
-# Without a dot or a slash: neither the path of a class, which the parser would import, nor that of most files.
+# Without a dot or a slash: no path of a class, which the parser would import, and of few files.
 _WORD = re.compile(r"[\w,: -]{0,64}")
 
 _Check = Callable[[Any, str], Any]
@@ -74,8 +74,8 @@ def safe_config(
 ) -> dict[str, Any]:
     """Return what of the configuration inside a checkpoint may be run.
 
-    Every value is a number, a word or a list of them, and every class one of a list for its place. Anything else is
-    refused by name, unless the person gives it: then that of the checkpoint is not taken.
+    Every value is a number, a word or a list of them, and every class is on the allow-list of its place. Anything else
+    is refused by name, unless the person gives that option, which then replaces the checkpoint's.
 
     Args:
         checkpoint: As it was read.
@@ -210,7 +210,7 @@ class _Taker:
     def _class(
         self, value: Any, place: str, allowed: Collection[str], checks: Mapping[str, _Check] | None = None
     ) -> dict[str, Any]:
-        """Take a class of a list with plain arguments: those of ``checks``, or any."""
+        """Take a class of the allow-list with its arguments: plain ones, or as ``checks`` says."""
         spec = {"class_path": value} if isinstance(value, str) else self._mapping(value, place)
         name, arguments = spec.get("class_path"), spec.get("init_args") or {}
         if not isinstance(name, str) or name not in allowed or not {"class_path", "init_args"} >= spec.keys():

@@ -74,7 +74,7 @@ def main(command: str, arguments: list[str]) -> None:
 
 
 def _num_images(data: ImageDataModule) -> int | None:
-    """Return about how many images are for training, without decoding those of a folder or rendering faces."""
+    """Return the approximate number of training images, without decoding a folder or rendering faces."""
     source, root = data.hparams["source"], data.hparams["root"]
     try:
         if source == "folder" and root is not None:

@@ -7,7 +7,7 @@ from glow_app.data import TrainLoader
 
 __all__ = ["Loading", "loading_speed"]
 
-# Seconds that are enough to tell.
+# Seconds of a measurement.
 ENOUGH = 3.0
 
 

@@ -40,7 +40,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             with atomic_file(path) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
-            # torch makes a RuntimeError of a full disk, whose own words tell more.
+            # torch turns the OSError of a full disk into a less specific RuntimeError.
             inner = error.__context__ if isinstance(error.__context__, OSError) else error
             reason = str(inner).splitlines()[0][:200]
             raise OSError(f"{path} could not be written ({reason}); an earlier one is intact") from error

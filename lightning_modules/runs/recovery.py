@@ -27,21 +27,21 @@ def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> Path | None
         ValueError: If there are checkpoints, but no good one.
     """
     paths = [path for name in (LAST, PREVIOUS, BEST) if (path := run_dir / name).exists() and path not in without]
-    found: list[tuple[int, Path]] = []
+    good: list[tuple[int, Path]] = []
     reasons = []
     for path in paths:
         try:
-            found.append((read_whole(path)["global_step"], path))
+            good.append((read_whole(path)["global_step"], path))
         except ValueError as error:
             reasons.append(str(error))
             continue
         if path.name == LAST:
             break  # none can be newer
-    if not found and reasons:
+    if not good and reasons:
         raise ValueError(f"no checkpoint of {run_dir} is good: {'; '.join(reasons)}. Delete them to begin again")
     for reason in reasons:
         warnings.warn(f"passed over: {reason}", stacklevel=2)
-    return max(found, key=lambda one: one[0])[1] if found else None
+    return max(good, key=lambda step_and_path: step_and_path[0])[1] if good else None
 
 
 def read_whole(path: Path) -> dict[str, Any]:

@@ -61,8 +61,9 @@ class RunTensorBoardLogger(RunLogger, TensorBoardLogger):
 class RunWandbLogger(RunLogger, WandbLogger):
     """Weights & Biases: one run across all resumes, and never in the way of the training.
 
-    Its files lie in the run's folder ``wandb/``, its id in ``wandb_id``. A server that does not answer in time when the
-    run begins makes it an offline run; what fails later is told once and left out; at the end the upload has a limit.
+    Its files lie in the run's folder ``wandb/``, its id in ``wandb_id``. If the server does not answer in time at the
+    beginning, the run is logged offline; later failures are skipped, with one warning; the upload at the end has a time
+    limit.
 
     Args:
         project: Where the run appears.
@@ -84,8 +85,8 @@ class RunWandbLogger(RunLogger, WandbLogger):
         settings = wandb.Settings(init_timeout=timeout, finish_timeout=timeout, finish_timeout_raises=False)
         offline = not _has_key() if offline is None else offline
         super().__init__(project=project, offline=offline, settings=settings, **options or {})
-        del self._wandb_init["anonymous"]  # of which wandb warns that it is no more
-        self._told = False
+        del self._wandb_init["anonymous"]  # deprecated, with a warning
+        self._warned = False
 
     def belong_to(self, run_dir: Path) -> None:
         """Take the id of the run's earlier part, or give it one; write into ``wandb/``."""
@@ -156,9 +157,9 @@ class RunWandbLogger(RunLogger, WandbLogger):
         try:
             log()
         except Exception as error:
-            if not self._told:
+            if not self._warned:
                 rank_zero_warn(f"not logged to Weights & Biases: {type(error).__name__}: {error}; training goes on")
-            self._told = True
+            self._warned = True
 
 
 def _read_settings() -> None:
