@@ -16,7 +16,7 @@ from glow_app.bijections import ContinuousFlow
 from glow_app.flows import MultiscaleFlow
 from glow_app.running import fall_back_together
 from lightning_modules.callbacks.ema import EMA
-from lightning_modules.sharding import Layout, is_sharded, parts_of, shard
+from lightning_modules.sharding import is_sharded, parts_of, shard
 
 __all__ = ["FullyShardedStrategy"]
 
@@ -86,20 +86,16 @@ def _keep_whole_state(optimizer: Optimizer, module: nn.Module) -> None:
         state = dict(state_dict["state"])
         for number, parameter in zip(numbers, parameters, strict=True):
             if (layout := layouts.get(parameter)) is not None and number in state:
+                shape, convert_tensor = (parameter.shape, layout.collect) if whole else (layout.shape, layout.cut)
                 state[number] = {
-                    key: _converted(value, parameter, layout, whole) for key, value in state[number].items()
+                    # The count of steps has another shape.
+                    key: convert_tensor(value) if isinstance(value, Tensor) and value.shape == shape else value
+                    for key, value in state[number].items()
                 }
         return {**state_dict, "state": state}
 
     optimizer.register_state_dict_post_hook(lambda _, state_dict: convert(state_dict, whole=True))
     optimizer.register_load_state_dict_pre_hook(lambda _, state_dict: convert(state_dict, whole=False))
-
-
-def _converted(value: Any, part: Tensor, layout: Layout, whole: bool) -> Any:
-    # The count of steps has another shape.
-    if isinstance(value, Tensor) and value.shape == (part.shape if whole else layout.shape):
-        return layout.collect(value) if whole else layout.cut(value)
-    return value
 
 
 def _any_rank(decision: bool, device: torch.device) -> bool:
