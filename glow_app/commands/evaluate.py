@@ -149,7 +149,7 @@ def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData
 
 def _bits(model: "ImageModel", images: "ImageSet", arguments: argparse.Namespace) -> dict[str, Any]:
     from glow_app.evaluation import mean_bits
-    from glow_app.evaluation.estimated_trace import estimated_trace_note
+    from glow_app.evaluation.bits import estimated_trace_note
 
     note = estimated_trace_note(model, math.prod(model.flow.latent_shapes[-1]))
     found = {}

@@ -1,16 +1,20 @@
 """How good a model is: bits/dim, distances between features, copies of training images, exactness of its inverse."""
 
-from glow_app.evaluation.batches import batches, features_of, fingerprint
+from glow_app.evaluation.batches import batches, draw_features, features_of, fingerprint
 from glow_app.evaluation.bits import MeanBits, mean_bits
-from glow_app.evaluation.compare import Comparison, compare
-from glow_app.evaluation.copies import Nearness, TrainingNeighbours, nearness
-from glow_app.evaluation.distances import KernelDistance, frechet_distance, kernel_distance
-from glow_app.evaluation.drawing import draw_features
+from glow_app.evaluation.comparison import (
+    Comparison,
+    KernelDistance,
+    PrecisionRecall,
+    compare,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+)
 from glow_app.evaluation.features import FeatureExtractor, feature_facts, load_features
 from glow_app.evaluation.measured_images import EvaluationData, evaluation_data
-from glow_app.evaluation.neighbours import Neighbours
+from glow_app.evaluation.neighbours import Nearness, Neighbours, TrainingNeighbours, nearness
 from glow_app.evaluation.picture import neighbour_picture
-from glow_app.evaluation.precision_recall import PrecisionRecall, precision_recall
 from glow_app.evaluation.stability import Exactness, RoundTrip, exactness, round_trips
 from glow_app.evaluation.tuning import LEAST_RECALL, Trial, Tuning, tune
 

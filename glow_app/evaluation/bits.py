@@ -1,4 +1,4 @@
-"""Bits/dim of held-out images, with how certain the mean is."""
+"""Bits/dim of held-out images, with how certain the mean is, and whether the figure is an estimate."""
 
 import math
 from dataclasses import dataclass
@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glow_app.bijections import record_solves
+from glow_app.bijections import ContinuousFlow, record_solves
 from glow_app.data import ImageSet
 from glow_app.evaluation.batches import batches
+from glow_app.models.base import Density
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators
 
-__all__ = ["MeanBits", "mean_bits"]
+__all__ = ["MeanBits", "estimated_trace_note", "mean_bits"]
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,6 @@ class MeanBits:
     mean: float
     standard_error: float
     num_draws: int
-
-    @classmethod
-    def of(cls, bits: Tensor, num_draws: int) -> "MeanBits":
-        """Return the mean of bits/dim, (N,), N at least 2."""
-        bits = bits.double()
-        return cls(float(bits.mean()), float(bits.std() / math.sqrt(len(bits))), num_draws)
 
 
 def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int = 0, batch_size: int = 64) -> MeanBits:
@@ -55,12 +50,24 @@ def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int
     References:
         Burda et al. 2016, arXiv:1509.00519; for dequantisation Ho et al. 2019, arXiv:1902.00275.
     """
-    found = []
+    parts: list[Tensor] = []
     first = seed
     for part, labels in batches(images, batch_size):
         seeds = range(first, first + len(part))
         with record_solves(image_generators(seeds)):
-            bits = model.bits_per_dim(part.to(model.device), labels, num_draws, image_generators(seeds))
-        found.append(bits.cpu())
+            parts.append(model.bits_per_dim(part.to(model.device), labels, num_draws, image_generators(seeds)).cpu())
         first += len(part)
-    return MeanBits.of(torch.cat(found), num_draws)
+    bits = torch.cat(parts).double()
+    return MeanBits(float(bits.mean()), float(bits.std() / math.sqrt(len(bits))), num_draws)
+
+
+def estimated_trace_note(model: Density, num_dims: int) -> str:
+    """Return the words for a figure that is an estimate, since the trace of a continuous prior is; else none.
+
+    Args:
+        model: The evaluated model.
+        num_dims: Values that its prior whitens.
+    """
+    model.eval()  # as it was evaluated: in training the trace is estimated sooner
+    flows = (part for part in model.modules() if isinstance(part, ContinuousFlow))
+    return ", trace of the prior estimated" if any(flow.estimates(num_dims) for flow in flows) else ""

@@ -1,18 +1,24 @@
-"""Feature extractors: the one of the package, or the user's own by its path. Nothing is ever fetched."""
+"""Feature extractors: the bundled one, or the user's own by its path. Nothing is ever downloaded."""
 
 import hashlib
+import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
-from glow_app.evaluation.inception import InceptionFeatures
 from glow_app.evaluation.small_features import SmallFeatures
-from glow_app.evaluation.torchscript import TorchScriptFeatures
+from glow_app.storage.archive import ArchiveError, check_archive
 
-__all__ = ["FeatureExtractor", "feature_facts", "load_features"]
+__all__ = ["FeatureExtractor", "InceptionFeatures", "TorchScriptFeatures", "feature_facts", "load_features"]
+
+SIDE = 299
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+EXPECTED = "expected a TorchScript module, or a state dict of torchvision's inception_v3"
 
 
 class FeatureExtractor(Protocol):
@@ -71,6 +77,124 @@ def load_features(
             f"--trust-features (sha256 {sha256})"
         )
     return TorchScriptFeatures(path, sha256, device)
+
+
+class InceptionFeatures:
+    """The 2048 pooled features of torchvision's ``inception_v3``.
+
+    Images are brought to 299x299 by the bilinear filter with antialiasing and normalised as torchvision's weights want
+    it; not cropped as for classification, since a picture's edge counts too. The network differs in its pooling from
+    the one of published FID figures: numbers from it compare with numbers from it alone.
+
+    Args:
+        path: A state dict, such as ``inception_v3_google-0cc3c7bd.pth``; nothing in it is run.
+        sha256: Of the file.
+        device: Where to compute.
+    Shape:
+        images: (B, 1 or 3, H, W), uint8; features: (B, 2048), float32, on the CPU.
+    Raises:
+        ValueError: If the file is anything else.
+    References:
+        Szegedy et al. 2015, arXiv:1512.00567.
+    """
+
+    trained_on = "ImageNet, if the file is torchvision's"
+    preprocessing = "RGB, 299x299 by the bilinear filter with antialiasing, ImageNet's mean and deviation"
+
+    def __init__(self, path: Path, sha256: str, device: torch.device | str = "cpu") -> None:
+        from torchvision.models import inception_v3
+
+        self.name = f"torchvision inception_v3 ({path.name})"
+        self.sha256 = sha256
+        self.device = torch.device(device)
+        weights = _read_state_dict(path)
+        # With its weights from Google, torchvision scales the input once more; the state dict does not say so itself.
+        self.network = inception_v3(weights=None, transform_input=True, init_weights=False)
+        try:
+            self.network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"{path} holds other weights than those of torchvision's inception_v3") from error
+        self.network.fc = nn.Identity()
+        self.network.eval().to(self.device)
+        self.mean, self.std = (torch.tensor(one, device=self.device)[:, None, None] for one in (MEAN, STD))
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the features."""
+        rgb = images.expand(-1, 3, -1, -1).to(self.device).float() / 255
+        resized = functional.interpolate(rgb, (SIDE, SIDE), mode="bilinear", antialias=True)
+        return self.network((resized - self.mean) / self.std).cpu()
+
+
+class TorchScriptFeatures:
+    """The features of a TorchScript module, by the convention of NVIDIA's ``inception-2015-12-05.pt``.
+
+    The module is called with uint8 RGB images (B, 3, H, W) of their own size, which it resizes itself, and returns
+    (B, F) or (B, F, 1, 1). If its ``forward`` takes an argument ``return_features``, that is True. A grey image is
+    repeated in all three channels.
+
+    Args:
+        path: The file. It holds a program: load none that you do not trust.
+        sha256: Of the file.
+        device: Where to compute.
+    Shape:
+        images: (B, 1 or 3, H, W), uint8; features: (B, F), float32, on the CPU.
+    Raises:
+        ValueError: If it cannot be read, or on use, if it does not follow the convention.
+    References:
+        Karras et al. 2021, arXiv:2106.12423, whose metrics brought the convention.
+    """
+
+    trained_on = "what its file does not say"
+    preprocessing = "the module's own"
+
+    def __init__(self, path: Path, sha256: str, device: torch.device | str = "cpu") -> None:
+        self.name = path.name
+        self.sha256 = sha256
+        self.device = torch.device(device)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of a format that the weights exist in
+                self.module = torch.jit.load(str(path), map_location=self.device).eval()
+            arguments = [argument.name for argument in self.module.forward.schema.arguments]
+        except (RuntimeError, ValueError, AttributeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{path} cannot be read as a TorchScript module ({reason}); fetch it again") from error
+        self.options = {"return_features": True} if "return_features" in arguments else {}
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the features.
+
+        Raises:
+            ValueError: If the module does not take uint8 RGB images, or returns something else.
+        """
+        rgb = images.expand(-1, 3, -1, -1).to(self.device)
+        try:
+            features = self.module(rgb, **self.options)
+        except (RuntimeError, TypeError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ValueError(f"{self.name} fails on uint8 RGB images {tuple(rgb.shape)}: {reason}") from error
+        if not isinstance(features, Tensor) or len(features) != len(images) or features[0].numel() != features.shape[1]:
+            found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise ValueError(f"{self.name} returns {found} for {len(images)} images; expected ({len(images)}, F)")
+        return features.flatten(1).float().cpu()
+
+
+def _read_state_dict(path: Path) -> dict[str, Tensor]:
+    try:
+        with path.open("rb") as file:
+            if file.read(4) == b"PK\3\4":  # by which torch decides as well
+                check_archive(file)
+            file.seek(0)
+            weights = torch.load(file, map_location="cpu", weights_only=True)
+    except (ArchiveError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} holds code, which is not run, or no weights at all; {EXPECTED}") from error
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        raise ValueError(f"{path} is damaged; {EXPECTED}") from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"{path} is not a state dict; {EXPECTED}")
+    return weights
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from glow_app.evaluation.distances import frechet_distance
-from glow_app.evaluation.precision_recall import precision_recall
+from glow_app.evaluation.comparison import frechet_distance, precision_recall
 from glow_app.models.generation_settings import GenerationSettings
 
 __all__ = ["LEAST_RECALL", "Trial", "Tuning", "tune"]

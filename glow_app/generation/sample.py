@@ -8,7 +8,16 @@ from torch import Tensor
 from glow_app.generation.blend import along_arc
 from glow_app.models.image_model import ImageModel
 
-__all__ = ["Temperature", "class_turns", "classes_of_seeds", "labels_of_seeds", "sample_batches", "sweep", "walk"]
+__all__ = [
+    "Temperature",
+    "class_turns",
+    "classes_of_seeds",
+    "labels_of_seeds",
+    "sample_batches",
+    "seeded_batches",
+    "sweep",
+    "walk",
+]
 
 Temperature = float | Sequence[float]
 
@@ -39,10 +48,25 @@ def sample_batches(
     Raises:
         ValueError: If there is a label or guidance and the model has no classes, or not this one.
     """
+    for seeds, images in seeded_batches(model, num, temperature, seed, label, batch_size, guidance):
+        yield from zip(seeds, images, strict=True)
+
+
+def seeded_batches(
+    model: ImageModel,
+    num: int,
+    temperature: Temperature,
+    seed: int,
+    label: int | Sequence[int] | None,
+    batch_size: int,
+    guidance: float = 1.0,
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield what :func:`sample_batches` does a batch at a time: seeds, and images (B, C, H, W)."""
     for start in range(seed, seed + num, batch_size):
         seeds = list(range(start, start + batch_size))
         images = model.sample(batch_size, temperature, seeds, labels_of_seeds(model, seeds, label), guidance)
-        yield from zip(seeds[: seed + num - start], images, strict=False)
+        count = min(batch_size, seed + num - start)
+        yield seeds[:count], images[:count]
 
 
 def class_turns(model: ImageModel, label: int | Sequence[int] | None) -> Sequence[int] | None:

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from glow_app.bijections import record_solves
 from glow_app.generation.baselines import png_bits_per_dim
-from glow_app.generation.sample import labels_of_seeds, sample_batches
+from glow_app.generation.sample import labels_of_seeds, seeded_batches
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators
 
@@ -180,10 +179,7 @@ def measure_samples(
         batch_size: Images at a time.
     """
     parts = []
-    images = (image for _, image in sample_batches(model, num, 1.0, seed, label, batch_size))
-    for first in range(seed, seed + num, batch_size):
-        part = torch.stack(list(islice(images, batch_size)))
-        seeds = range(first, first + len(part))
+    for seeds, images in seeded_batches(model, num, 1.0, seed, label, batch_size):
         labels = None if label is None else labels_of_seeds(model, seeds, label)
-        parts.append(measure(model, part, labels, num_draws=num_draws, seeds=seeds))
+        parts.append(measure(model, images, labels, num_draws=num_draws, seeds=seeds))
     return Measures.joined(parts)

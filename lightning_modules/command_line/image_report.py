@@ -3,7 +3,7 @@
 import math
 
 from glow_app.data import Split
-from glow_app.evaluation.estimated_trace import estimated_trace_note
+from glow_app.evaluation.bits import estimated_trace_note
 from glow_app.generation.baselines import histogram_bits_per_dim, png_bits_per_dim
 from glow_app.messages import pluralise, size_text
 from lightning_modules.data import ImageDataModule

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from glow_app.bijections import record_solves
 from glow_app.data import TOYS, Split
-from glow_app.evaluation.estimated_trace import estimated_trace_note
+from glow_app.evaluation.bits import estimated_trace_note
 from glow_app.generation.plane import density_picture, flow_picture, samples_picture
 from glow_app.models.vector_model import VectorModel
 from glow_app.pictures.images import save_png

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from registry import random_images
+from registry import random_images, tiny_model
 from torch import Tensor, nn
 
 from glow_app.data import load_split
-from glow_app.evaluation import load_features
+from glow_app.evaluation import draw_features, load_features
 from glow_app.evaluation.small_features import WEIGHTS, SmallFeatures
+from glow_app.generation import sample_batches
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,6 +80,15 @@ def test_small_features_take_any_image_by_the_filter_that_they_name() -> None:
     torch.testing.assert_close(extract(torch.from_numpy(np.stack(resized))[:, None]), features)
     torch.testing.assert_close(extract(images[1:2]), features[1:2])  # of each image by itself
     assert (extract.name, extract.preprocessing) == ("fashion-cnn-64", "grey, 28x28 by Lanczos")
+
+
+def test_drawn_features_are_those_of_the_samples() -> None:
+    model, extract = tiny_model(num_classes=3), load_features("small")
+    labels = [2, 0, 0, 1]
+    features, kept = draw_features(model, 10, extract, temperature=0.8, seed=5, labels=labels, batch_size=4, num_kept=6)
+    images = torch.stack([image for _, image in sample_batches(model, 10, 0.8, 5, labels, 4)])
+    torch.testing.assert_close(features, extract(images))
+    assert torch.equal(kept, images[:6])
 
 
 def test_a_torchscript_module_runs_only_where_it_is_trusted(tmp_path: Path) -> None:

@@ -1,58 +1,42 @@
+from collections.abc import Iterable
+
+import numpy as np
 import pytest
 import torch
+from registry import random_images
 from torch import Tensor
 
-from glow_app.evaluation import Neighbours, nearness, precision_recall
+from glow_app.data import ImageSet
+from glow_app.evaluation import Neighbours, TrainingNeighbours, nearness, neighbour_picture
 
 
 def points(num: int, seed: int, shift: float = 0.0) -> Tensor:
     return torch.randn(num, 5, generator=torch.Generator().manual_seed(seed)) + shift
 
 
+def neighbours_among(parts: Iterable[Tensor], queries: Tensor, num: int) -> Neighbours:
+    neighbours = Neighbours(queries, num)
+    for part in parts:
+        neighbours.update(part)
+    return neighbours
+
+
 def test_neighbours_in_parts_are_those_of_the_whole_sort() -> None:
     queries, references = points(7, 0), points(100, 1)
-    found = Neighbours(queries, 4).update_all(references.split(3))
+    found = neighbours_among(references.split(3), queries, 4)
     exact = (queries[:, None] - references[None]).double().square().sum(-1).sqrt()
     expected = exact.sort(dim=1)
     assert torch.equal(found.indices, expected.indices[:, :4])
     torch.testing.assert_close(found.distances, expected.values[:, :4], atol=1e-6, rtol=1e-6)
-    few = Neighbours(queries, 4).update_all([references[:2]])
+    few = neighbours_among([references[:2]], queries, 4)
     assert few.indices.shape == few.distances.shape == (7, 2)
-
-
-def test_precision_and_recall_are_the_definition() -> None:
-    real, drawn = points(60, 2), points(40, 3, 0.7)
-
-    def share(inside: Tensor, centres: Tensor) -> float:
-        own = (centres[:, None] - centres[None]).norm(dim=-1)
-        radii = own.sort(dim=1).values[:, 3]  # the image itself comes first
-        return float(((inside[:, None] - centres[None]).norm(dim=-1) <= radii).any(1).float().mean())
-
-    found = precision_recall(real, drawn)
-    assert (found.precision, found.recall) == (pytest.approx(share(drawn, real)), pytest.approx(share(real, drawn)))
-    assert 0.2 < found.recall < found.precision < 1
-    assert found.num_neighbours == 3
-
-
-def test_precision_and_recall_of_the_cases_that_they_tell_apart() -> None:
-    real = points(300, 4)
-    same = precision_recall(real, real)
-    assert (same.precision, same.recall) == (1.0, 1.0)
-    far = precision_recall(real, points(300, 5, 50.0))
-    assert (far.precision, far.recall) == (0.0, 0.0)
-    # One mode of the data alone: all that is drawn looks real, and little of what is real is drawn.
-    collapsed = precision_recall(real, real[:1] + 1e-3 * points(300, 6))
-    assert collapsed.precision == 1.0
-    assert collapsed.recall < 0.05
-    with pytest.raises(ValueError, match="at least 4 images"):
-        precision_recall(real[:3], real)
 
 
 def test_nearness_of_copies_of_fair_draws_and_of_what_is_far() -> None:
     train = points(400, 7)
 
     def distance(images: Tensor) -> Tensor:
-        return Neighbours(images, 1).update_all([train]).distances[:, 0]
+        return neighbours_among([train], images, 1).distances[:, 0]
 
     held_out = distance(points(300, 8))
     copies = nearness(distance(train[:300] + 1e-4), held_out)
@@ -62,3 +46,42 @@ def test_nearness_of_copies_of_fair_draws_and_of_what_is_far() -> None:
     assert nearness(distance(points(300, 9, 30.0)), held_out).nearer == 0.0
     assert nearness(held_out, held_out).nearer == pytest.approx(0.5)
     assert nearness(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 2.0])).nearer == 0.75
+
+
+class Means:
+    """Features of which the right answers are plain: the mean of each channel."""
+
+    name, trained_on, preprocessing, sha256 = "means", "nothing", "none", "0"
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images.float().mean((2, 3))
+
+
+def test_copies_are_found_by_features_and_by_pixels() -> None:
+    train = random_images(50)
+    mirrored = train[7:8].flip(-1)  # the features of the 7th, and not its pixels
+    brighter = (train[3:4].short() + 9).clamp(max=255).to(torch.uint8)
+    found = TrainingNeighbours(
+        torch.cat([train[20:21], mirrored, brighter]),
+        ImageSet(train.numpy(), torch.zeros(50, dtype=torch.int64)),
+        Means(),
+        3,
+        8,
+    )
+    assert found.by_features.indices[:2, 0].tolist() == [20, 7]
+    assert found.by_pixels.indices[[0, 2], 0].tolist() == [20, 3]
+    assert found.by_features.distances[:2, 0].tolist() == pytest.approx([0, 0], abs=1e-4)
+    difference = (brighter.float() - train[3:4].float()).square().mean().sqrt()
+    assert float(found.by_pixels.distances[2, 0]) == pytest.approx(float(difference), rel=1e-6)
+    assert found.by_pixels.indices.shape == (3, 3)
+
+
+def test_a_picture_has_a_block_for_each_title() -> None:
+    drawn, nearest = random_images(3, (1, 8, 8))[:, None], random_images(12, (1, 8, 8)).unflatten(0, (3, 4))
+    picture = np.asarray(neighbour_picture({"drawn": drawn, "nearest": nearest}).convert("L"))
+    # Enlarged by 8, with a line of 1 between: the second row of the second block begins there.
+    panel_width = 65 + 1
+    assert picture.shape[0] == 24 + 3 * 65 + 1 + 16
+    left, top = 16 + panel_width + 16 + 1, 24 + 65 + 1
+    second = picture[top : top + 64 : 8, left : left + 64 : 8]
+    assert np.array_equal(second, nearest[1, 0, 0].numpy())

@@ -7,7 +7,7 @@ import torch
 from scipy.linalg import sqrtm
 from torch import Tensor, nn
 
-from glow_app.evaluation import frechet_distance, kernel_distance
+from glow_app.evaluation import frechet_distance, kernel_distance, precision_recall
 
 
 def gaussian(num: int, mean: list[float], scales: list[float], seed: int) -> Tensor:
@@ -125,3 +125,35 @@ def test_what_does_not_compare_is_refused(sets: tuple[Tensor, Tensor]) -> None:
             compare(real, drawn[:, :3])
         with pytest.raises(ValueError, match="drawn images are not finite"):
             compare(real, drawn * torch.nan)
+
+
+def points(num: int, seed: int, shift: float = 0.0) -> Tensor:
+    return torch.randn(num, 5, generator=torch.Generator().manual_seed(seed)) + shift
+
+
+def test_precision_and_recall_are_the_definition() -> None:
+    real, drawn = points(60, 2), points(40, 3, 0.7)
+
+    def share(inside: Tensor, centres: Tensor) -> float:
+        own = (centres[:, None] - centres[None]).norm(dim=-1)
+        radii = own.sort(dim=1).values[:, 3]  # the image itself comes first
+        return float(((inside[:, None] - centres[None]).norm(dim=-1) <= radii).any(1).float().mean())
+
+    found = precision_recall(real, drawn)
+    assert (found.precision, found.recall) == (pytest.approx(share(drawn, real)), pytest.approx(share(real, drawn)))
+    assert 0.2 < found.recall < found.precision < 1
+    assert found.num_neighbours == 3
+
+
+def test_precision_and_recall_of_the_cases_that_they_tell_apart() -> None:
+    real = points(300, 4)
+    same = precision_recall(real, real)
+    assert (same.precision, same.recall) == (1.0, 1.0)
+    far = precision_recall(real, points(300, 5, 50.0))
+    assert (far.precision, far.recall) == (0.0, 0.0)
+    # One mode of the data alone: all that is drawn looks real, and little of what is real is drawn.
+    collapsed = precision_recall(real, real[:1] + 1e-3 * points(300, 6))
+    assert collapsed.precision == 1.0
+    assert collapsed.recall < 0.05
+    with pytest.raises(ValueError, match="at least 4 images"):
+        precision_recall(real[:3], real)

@@ -1,0 +1,219 @@
+"""How close generated images are to real ones, by their features: FID, KID, precision and recall."""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glow_app.evaluation.neighbours import Neighbours, distances
+
+__all__ = [
+    "Comparison",
+    "KernelDistance",
+    "PrecisionRecall",
+    "compare",
+    "frechet_distance",
+    "kernel_distance",
+    "precision_recall",
+]
+
+# Images for each feature below which the bias of the estimated covariances shows.
+IMAGES_A_FEATURE = 10
+PART = 1024  # rows at a time
+
+
+def frechet_distance(real: Tensor, drawn: Tensor) -> float:
+    r"""Return the Fréchet distance of two sets of features, taken for Gaussian: FID, where they are Inception's.
+
+    .. math:: \|\mu_1 - \mu_2\|^2 + \mathrm{tr}\left(C_1 + C_2 - 2 (C_1^{1/2} C_2 C_1^{1/2})^{1/2}\right)
+
+    In float64. The root is taken by eigenvalues of symmetric matrices, which stay real where a general matrix root of
+    :math:`C_1 C_2` becomes complex: when there are fewer images than features. With few images the estimate is too
+    large; there is a warning below ten images for each feature.
+
+    Args:
+        real: (N, F).
+        drawn: (M, F).
+    Raises:
+        ValueError: If there are fewer than 2 of either, their widths differ, or one is not finite.
+    References:
+        Heusel et al. 2017, arXiv:1706.08500.
+    """
+    _check_features(real, drawn, 2)
+    count, width = min(len(real), len(drawn)), real.shape[1]
+    if count < IMAGES_A_FEATURE * width:
+        warnings.warn(
+            f"FID of {count} images by {width} features is too large; it compares only with one of as many images, and "
+            f"{IMAGES_A_FEATURE * width} or more would do better",
+            stacklevel=2,
+        )
+    real, drawn = real.double(), drawn.double()
+    difference = real.mean(0) - drawn.mean(0)
+    first, second = (torch.cov(one.T).reshape(width, width) for one in (real, drawn))  # torch: a scalar where F = 1
+    values, vectors = torch.linalg.eigh(first)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    middle = root @ second @ root
+    trace = torch.linalg.eigvalsh((middle + middle.T) / 2).clamp(min=0).sqrt().sum()
+    return float(difference.square().sum() + first.trace() + second.trace() - 2 * trace)
+
+
+@dataclass(frozen=True)
+class KernelDistance:
+    """The kernel distance over random subsets.
+
+    Args:
+        mean: Over the subsets.
+        std: Over the subsets: how uncertain the value of one subset is, and not the mean.
+        num_subsets: How many.
+        subset_size: Images of each set in one.
+    """
+
+    mean: float
+    std: float
+    num_subsets: int
+    subset_size: int
+
+
+def kernel_distance(
+    real: Tensor, drawn: Tensor, seed: int = 0, num_subsets: int = 100, largest_subset: int = 1000
+) -> KernelDistance:
+    r"""Return the squared maximum mean discrepancy of two sets of features: KID, where they are Inception's.
+
+    .. math::
+        \frac{1}{m(m-1)} \sum_{i \ne j} \left(k(x_i, x_j) + k(y_i, y_j)\right) - \frac{2}{m^2} \sum_{i, j} k(x_i, y_j),
+        \qquad k(x, y) = \left(x^\top y / F + 1\right)^3
+
+    Unbiased for any number of images, and so at times below 0. A subset has at most half of either set, or all subsets
+    would be the same.
+
+    Args:
+        real: (N, F).
+        drawn: (M, F).
+        seed: Of the choice of subsets.
+        num_subsets: How many.
+        largest_subset: Images of each set in one subset, at most.
+    Raises:
+        ValueError: If there are fewer than 4 of either, their widths differ, or one is not finite.
+    References:
+        Bińkowski et al. 2018, arXiv:1801.01401.
+    """
+    _check_features(real, drawn, 4)
+    size = min(largest_subset, min(len(real), len(drawn)) // 2)
+    generator = torch.Generator().manual_seed(seed)
+
+    def subset(features: Tensor) -> Tensor:
+        return features[torch.randperm(len(features), generator=generator)[:size]].double()
+
+    found = torch.tensor([_discrepancy(subset(real), subset(drawn)) for _ in range(num_subsets)], dtype=torch.float64)
+    return KernelDistance(float(found.mean()), float(found.std(correction=0)), num_subsets, size)
+
+
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """Improved precision and recall.
+
+    Args:
+        precision: Share of drawn images inside the real ones' region: how real they look.
+        recall: Share of real images inside the drawn ones' region: how much of the data is drawn.
+        num_neighbours: The k whose distance is the radius around an image.
+    """
+
+    precision: float
+    recall: float
+    num_neighbours: int
+
+
+def precision_recall(real: Tensor, drawn: Tensor, num_neighbours: int = 3) -> PrecisionRecall:
+    r"""Return improved precision and recall.
+
+    The region of a set is the union of balls around its features, each as wide as the distance to its k-th nearest
+    neighbour within the set:
+
+    .. math:: \text{precision} = \frac{1}{M} \left|\{y : \exists x\ \|y - x\| \le r_k(x)\}\right|
+
+    and recall the same with both sets exchanged. Both depend on how many images there are, and mean most where there
+    are as many of either.
+
+    Args:
+        real: (N, F).
+        drawn: (M, F).
+        num_neighbours: The number k.
+    Raises:
+        ValueError: If there are no k + 1 of either, their widths differ, or one is not finite.
+    References:
+        Kynkäänniemi et al. 2019, arXiv:1904.06991.
+    """
+    _check_features(real, drawn, num_neighbours + 1)
+    precision, recall = (
+        _share_inside(points, centres, _radii(centres, num_neighbours))
+        for points, centres in ((drawn, real), (real, drawn))
+    )
+    return PrecisionRecall(precision, recall, num_neighbours)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Three comparisons of the same features.
+
+    Args:
+        fid: See :func:`frechet_distance`.
+        kid: See :func:`kernel_distance`.
+        precision_recall: See :func:`precision_recall`.
+    """
+
+    fid: float
+    kid: KernelDistance
+    precision_recall: PrecisionRecall
+
+
+def compare(real: Tensor, drawn: Tensor, seed: int = 0) -> Comparison:
+    """Compare features of real images, (N, F), and of drawn ones, (M, F).
+
+    Args:
+        real: From one extractor.
+        drawn: From the same.
+        seed: Of KID's choice of subsets.
+    Raises:
+        ValueError: If there are fewer than 4 of either, their widths differ, or one is not finite.
+    """
+    return Comparison(frechet_distance(real, drawn), kernel_distance(real, drawn, seed), precision_recall(real, drawn))
+
+
+def _check_features(real: Tensor, drawn: Tensor, least: int) -> None:
+    """Raise unless two sets of features, of at least ``least`` images each, can be compared."""
+    for features, noun in ((real, "real"), (drawn, "drawn")):
+        if features.ndim != 2 or len(features) < least:
+            shape = tuple(features.shape)
+            raise ValueError(f"features of {noun} images are {shape}; expected (N, F) with at least {least} images")
+        if not bool(features.isfinite().all()):
+            raise ValueError(f"features of {noun} images are not finite; the extractor does not suit them")
+    if real.shape[1] != drawn.shape[1]:
+        raise ValueError(f"features are {real.shape[1]} and {drawn.shape[1]} wide; expected one extractor for both")
+
+
+def _discrepancy(x: Tensor, y: Tensor) -> float:
+    size, width = x.shape
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return (a @ b.T / width + 1) ** 3
+
+    inside = kernel(x, x) + kernel(y, y)
+    within = (inside.sum() - inside.trace()) / (size * (size - 1))
+    return float(within - 2 * kernel(x, y).mean())
+
+
+def _radii(features: Tensor, num_neighbours: int) -> Tensor:
+    neighbours = Neighbours(features, num_neighbours + 1)  # the nearest is the image itself
+    for part in features.split(PART):
+        neighbours.update(part)
+    return neighbours.distances[:, -1]
+
+
+def _share_inside(points: Tensor, centres: Tensor, radii: Tensor) -> float:
+    balls = list(zip(centres.split(PART), radii.split(PART), strict=True))
+    inside = [
+        torch.stack([(distances(part, centre) <= radius).any(dim=1) for centre, radius in balls]).any(dim=0)
+        for part in points.split(PART)
+    ]
+    return float(torch.cat(inside).double().mean())

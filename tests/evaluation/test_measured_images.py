@@ -1,0 +1,43 @@
+import warnings
+
+import pytest
+from registry import tiny_model
+
+from glow_app.evaluation import evaluation_data, fingerprint
+
+
+def test_the_trainings_own_cut_is_used() -> None:
+    model = tiny_model(image_shape=(1, 8, 8))
+    recorded = {"source": "digits", "seed": 4, "test_fraction": 0.2, "limit": 100, "root": None}
+    data = evaluation_data(model, recorded, limit=30)
+    assert (len(data.held_out), len(data.train)) == (30, 100)
+    assert data.facts["as_in_training"]
+    assert (data.facts["seed"], data.facts["split"], data.facts["images"]) == (4, "test", 30)
+    assert data.facts["sha256"] == fingerprint(data.held_out, 7)
+    assert evaluation_data(model, {**recorded, "seed": 5}, limit=30).facts["sha256"] != data.facts["sha256"]
+    assert len(evaluation_data(model, recorded, split="validation", train_limit=20).train) == 20
+    # Of another source nothing is known, and nothing is taken over.
+    other = evaluation_data(model, {"source": "folder", "seed": 4, "root": "/nowhere"}, source="digits")
+    assert not other.facts["as_in_training"]
+    assert "seed" not in other.facts
+
+
+def test_images_that_cannot_be_meant_are_refused() -> None:
+    model = tiny_model(image_shape=(1, 8, 8), num_classes=3)
+    with pytest.raises(ValueError, match="does not record what it was trained on; give --source"):
+        evaluation_data(model, {})
+    with pytest.raises(ValueError, match="source folder needs --root"):
+        evaluation_data(model, {"source": "folder", "seed": 0})
+    with pytest.raises(ValueError, match="the model has 3 classes, and the images of digits have 10; give"):
+        evaluation_data(model, {}, source="digits")
+
+
+def test_as_many_classes_need_not_be_the_same_ones() -> None:
+    model = tiny_model(image_shape=(1, 8, 8), num_classes=10)
+    model.class_names = [str(number) for number in range(10)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert evaluation_data(model, {}, source="digits", limit=20).facts["images"] == 20
+    model.class_names = ["0", *(f"cat {number}" for number in range(1, 10))]
+    with pytest.warns(UserWarning, match="other classes than digits, such as 'cat 1' where the images have '1'"):
+        evaluation_data(model, {}, source="digits")
