@@ -118,7 +118,7 @@ def exported_config(folder: Path) -> tuple[Path, Read]:
 
 
 def latents(folder: Path) -> tuple[Path, Read]:
-    from glow_app.generation.latents import Latents, load_latents, save_latents
+    from glow_app.generation.tensor_file import Latents, load_latents, save_latents
 
     model = tiny_model()
     levels = [torch.randn(2, *shape) for shape in model.flow.latent_shapes]

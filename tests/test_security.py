@@ -33,8 +33,7 @@ from glow_app.data.shards.places import read_text
 from glow_app.data.shards.tar import check_places, index_tar
 from glow_app.data.tables import read_table
 from glow_app.generation import Direction, load_directions, save_direction
-from glow_app.generation.latents import load_latents
-from glow_app.generation.tensor_file import read_content
+from glow_app.generation.tensor_file import load_latents, read_content
 from glow_app.messages import format_warning, printable
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.seal import places_of, seals, strange_places

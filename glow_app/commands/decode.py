@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the pictures, under their names."""
-    from glow_app.generation.latents import load_latents
+    from glow_app.generation.tensor_file import load_latents
     from glow_app.pictures.images import save_png, to_pil
 
     model = load(arguments)

@@ -30,8 +30,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the latents."""
     import torch
 
-    from glow_app.generation.latents import Latents, save_latents
-    from glow_app.generation.low_bits import low_bits
+    from glow_app.generation.reconstruct import low_bits
+    from glow_app.generation.tensor_file import Latents, save_latents
 
     output = Path(arguments.output)
     if output.suffix != ".safetensors":

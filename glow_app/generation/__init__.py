@@ -9,14 +9,22 @@ from glow_app.generation.classes import (
     class_text,
     infer_labels,
 )
-from glow_app.generation.detect import Detection, detect
 from glow_app.generation.edit import Direction, edit, learn_directions, load_direction, load_directions, save_direction
 from glow_app.generation.grid import class_caption, num_shown, sample_grid, turn_length
-from glow_app.generation.latents import Latents, load_latents, save_latents
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
 from glow_app.generation.sample import class_turns, classes_of_seeds, labels_of_seeds, sample_batches, sweep, walk
-from glow_app.generation.score import ODDITIES, Measures, Typical, measure, measure_samples, oddities
+from glow_app.generation.score import (
+    ODDITIES,
+    Detection,
+    Measures,
+    Typical,
+    detect,
+    measure,
+    measure_samples,
+    oddities,
+)
+from glow_app.generation.tensor_file import Latents, load_latents, save_latents
 
 __all__ = [
     "MANY_ORDINARY",

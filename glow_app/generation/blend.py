@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from glow_app.generation.low_bits import low_bits, with_low_bits
+from glow_app.generation.reconstruct import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
 
@@ -135,13 +135,7 @@ def mix_levels(
 
 
 def _between(path: Callable[[Tensor, Tensor], Tensor], ends: Tensor, weights: Tensor) -> Tensor:
-    """Return points between two tensors, or four, on a path from one to another.
-
-    Args:
-        path: :func:`along_line` or :func:`along_arc`.
-        ends: (2, ...) or (4, ...).
-        weights: (F,) or (F, 2).
-    """
+    """Return points between two tensors, (2, ...), with weights (F,), or four, (4, ...), with weights (F, 2)."""
     if len(ends) == 2:
         return path(ends, weights)
     across, down = weights.unbind(1)
@@ -150,28 +144,18 @@ def _between(path: Callable[[Tensor, Tensor], Tensor], ends: Tensor, weights: Te
 
 
 def along_line(ends: Tensor, weights: Tensor) -> Tensor:
-    """Return points on the line between two tensors, (F, ...).
-
-    Args:
-        ends: (2, ...).
-        weights: (F,), how far from the first to the second.
-    """
+    """Return points on the line between two tensors, (2, ...), at weights (F,) from the first to the second."""
     t = weights.reshape(-1, *(1 for _ in ends.shape[1:]))
     # Not torch.lerp: at the ends this form gives the end point itself, to the last bit.
     return (1 - t) * ends[:1] + t * ends[1:]
 
 
 def along_arc(ends: Tensor, weights: Tensor) -> Tensor:
-    """Return points on the arc between two latents, (F, C, H, W); on the line where there is no one arc.
-
-    Args:
-        ends: (2, C, H, W).
-        weights: (F,), how far from the first to the second.
-    """
+    """Return points on the arc between two latents, as :func:`along_line`; on the line where no arc is unique."""
     first, second = ends.double().flatten(1)
     cosine = torch.dot(first, second) / (first.norm() * second.norm()).clamp(min=torch.finfo(torch.float64).tiny)
     angle = torch.arccos(cosine.clamp(-1, 1)).to(ends.dtype)
-    if not 1e-3 < angle < torch.pi - 1e-3:  # in one direction, or in opposite ones, between which there is no one arc
+    if not 1e-3 < angle < torch.pi - 1e-3:  # parallel or opposite
         return along_line(ends, weights)
     t = weights.reshape(-1, *(1 for _ in ends.shape[1:]))
     sine = torch.sin(angle)

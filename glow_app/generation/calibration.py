@@ -86,16 +86,16 @@ def _factor(
     weights: Tensor,
     shown: Tensor,
 ) -> float:
-    """Return the factor of one direction, from images that the regression of its attribute has not seen.
+    """Return the factor of one direction.
 
     Args:
         model: The model.
         levels: The direction.
-        images: Those that were held out.
-        labels: Theirs.
-        attribute: Of each of them, (N,).
-        weights: What a pixel adds to it, (P,).
-        shown: What the regression says of each of them, (N,).
+        images: Held-out images, N.
+        labels: Of these images.
+        attribute: Of these images, (N,).
+        weights: Of the pixels in the regression, (P,).
+        shown: The regression's value of each image, (N,).
     """
     is_above = attribute > attribute.mean()
     if min(int(is_above.sum()), int((~is_above).sum())) < FEW:
@@ -124,12 +124,7 @@ def _factor(
 
 
 def _weights(moments: Tensor, num_attributes: int) -> Tensor:
-    """Return what a pixel adds to an attribute, (P, A), by ridge regression.
-
-    Args:
-        moments: Sums of the products of (1, pixels, attributes).
-        num_attributes: A.
-    """
+    """Return the weights of a ridge regression, (P, A), from sums of the products of (1, pixels, attributes)."""
     count, mean = moments[0, 0], moments[0, 1:] / moments[0, 0]
     covariance = moments[1:, 1:] - count * mean[:, None] * mean
     num_pixels = len(covariance) - num_attributes

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glow_app.generation.calibration import Calibration
-from glow_app.generation.low_bits import low_bits, with_low_bits
+from glow_app.generation.reconstruct import low_bits, with_low_bits
 from glow_app.generation.tensor_file import DIRECTION, read_tensors, write_tensors
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel

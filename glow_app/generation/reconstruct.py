@@ -1,4 +1,4 @@
-"""Reconstruction: how exactly a model gives images back."""
+"""What a model gives back of images: all of its own bits, to which the bits that it does not model are added."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from glow_app.models.image_model import ImageModel
 
-__all__ = ["Reconstruction", "reconstruct"]
+__all__ = ["Reconstruction", "low_bits", "reconstruct", "with_low_bits"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,17 @@ class Reconstruction:
 
 def reconstruct(model: ImageModel, images: Tensor, labels: Tensor | None = None) -> Reconstruction:
     """Encode and decode uint8 images (B, C, H, W)."""
-    quantised = model.quantised(images)
     decoded = model.decode(model.encode(images, labels), labels).cpu()
-    return Reconstruction(decoded, _largest(decoded, quantised), _largest(quantised, images))
+    unseen = low_bits(model, images)
+    difference = decoded.short() + unseen - images.short().cpu()
+    return Reconstruction(decoded, int(difference.abs().max()), int(unseen.abs().max()))
 
 
-def _largest(a: Tensor, b: Tensor) -> int:
-    return int((a.to(torch.int16) - b.to(torch.int16)).abs().max())
+def low_bits(model: ImageModel, images: Tensor) -> Tensor:
+    """Return the difference of uint8 images from their quantised ones: int16 on the CPU, all 0 at 8 bits."""
+    return images.short().cpu() - model.quantised(images).short().cpu()
+
+
+def with_low_bits(decoded: Tensor, unseen: Tensor) -> Tensor:
+    """Return decoded images, uint8, with what was unseen of theirs; that of the images themselves in every pixel."""
+    return (decoded.short().cpu() + unseen).clamp(0, 255).to(torch.uint8)

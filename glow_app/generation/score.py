@@ -1,4 +1,4 @@
-"""How likely images are, and how odd: scores of which each catches other cases."""
+"""How likely images are, and how odd: scores that each catch other cases, and how well they tell odd images."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from glow_app.generation.sample import labels_of_seeds, seeded_batches
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators
 
-__all__ = ["ODDITIES", "Measures", "Typical", "measure", "measure_samples", "oddities"]
+__all__ = ["ODDITIES", "Detection", "Measures", "Typical", "detect", "measure", "measure_samples", "oddities"]
 
 # The scores of oddity, by name; each is higher for an image that is odder in its way.
 ODDITIES = ("bits_per_dim", "typicality", "latent_norm", "png_ratio", "spectrum")
@@ -183,3 +183,48 @@ def measure_samples(
         labels = None if label is None else labels_of_seeds(model, seeds, label)
         parts.append(measure(model, images, labels, num_draws=num_draws, seeds=seeds))
     return Measures.joined(parts)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How well one score does.
+
+    Args:
+        ordinary: The score of ordinary images, (N,).
+        odd: The score of odd ones, (M,).
+        auroc: Area under the receiver operating characteristic: the chance that an odd image has the higher score;
+            one half is a coin.
+        aupr: Area under the curve of precision and recall, with odd as positive; the share of odd images is a coin.
+    """
+
+    ordinary: Tensor
+    odd: Tensor
+    auroc: float
+    aupr: float
+
+
+def detect(ordinary: Measures, odd: Measures) -> dict[str, Detection]:
+    """Return how well each score of :func:`oddities` finds odd images.
+
+    The first half of the ordinary images tells what is usual; the odd ones are told from the second half.
+
+    Args:
+        ordinary: Measures of ordinary images, at least 4.
+        odd: Measures of odd images.
+    Raises:
+        ValueError: If there are too few.
+    """
+    from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+
+    half = len(ordinary) // 2
+    typical = Typical.of(ordinary[:half])
+    good, bad = oddities(ordinary[half:], typical), oddities(odd, typical)
+    target = torch.cat([torch.zeros(len(ordinary) - half), torch.ones(len(odd))]).long()
+    found = {}
+    for name in good:
+        # Ranks, since torchmetrics takes other numbers for logits, and rounds them together.
+        _, ranks = torch.cat([good[name], bad[name]]).unique(return_inverse=True)
+        scores = ranks.double() / len(target)
+        auroc, aupr = binary_auroc(scores, target), binary_average_precision(scores, target)
+        found[name] = Detection(good[name], bad[name], float(auroc), float(aupr))
+    return found
