@@ -1,5 +1,6 @@
-"""Atomic writing of files and folders, and the prefix of hub addresses."""
+"""Atomic writing of files and folders, hashes of files, and the prefix of hub addresses."""
 
+import hashlib
 import os
 import secrets
 import tempfile
@@ -8,9 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-__all__ = ["HUB", "atomic_file", "atomic_folder"]
+__all__ = ["HUB", "atomic_file", "atomic_folder", "file_sha256"]
 
 HUB = "hf://"  # prefix of addresses of the Hugging Face hub
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

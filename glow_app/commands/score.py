@@ -183,8 +183,8 @@ def _write(folder: Path, rows: list[dict[str, Any]], facts: dict[str, Any]) -> N
 
 def _detect(model: "ImageModel", arguments: argparse.Namespace) -> None:
     from glow_app.generation import detect
-    from glow_app.pictures.histograms import histogram_picture
     from glow_app.pictures.images import save_png
+    from glow_app.pictures.panels import histogram_picture
 
     _, ordinary = _measure(model, [arguments.reference], arguments)
     _, odd = _measure(model, [arguments.outliers], arguments)

@@ -14,9 +14,9 @@ from glow_app.evaluation.comparison import (
 from glow_app.evaluation.features import FeatureExtractor, feature_facts, load_features
 from glow_app.evaluation.measured_images import EvaluationData, evaluation_data
 from glow_app.evaluation.neighbours import Nearness, Neighbours, TrainingNeighbours, nearness
-from glow_app.evaluation.picture import neighbour_picture
 from glow_app.evaluation.stability import Exactness, RoundTrip, exactness, round_trips
 from glow_app.evaluation.tuning import LEAST_RECALL, Trial, Tuning, tune
+from glow_app.pictures.panels import neighbour_picture
 
 __all__ = [
     "LEAST_RECALL",

@@ -1,6 +1,5 @@
 """Feature extractors: the bundled one, or the user's own by its path. Nothing is ever downloaded."""
 
-import hashlib
 import pickle
 import warnings
 import zipfile
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glow_app.evaluation.small_features import SmallFeatures
+from glow_app.files import file_sha256
 from glow_app.storage.archive import ArchiveError, check_archive
 
 __all__ = ["FeatureExtractor", "InceptionFeatures", "TorchScriptFeatures", "feature_facts", "load_features"]
@@ -67,8 +67,7 @@ def load_features(
     path = Path(place)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; --features takes small, or a file of weights")
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = file_sha256(path)
     if not _is_torchscript(path):
         return InceptionFeatures(path, sha256, device)
     if not trust:
@@ -153,8 +152,8 @@ class TorchScriptFeatures:
         self.sha256 = sha256
         self.device = torch.device(device)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of a format that the weights exist in
+            # torch deprecates the format, in which the weights exist.
+            with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
                 self.module = torch.jit.load(str(path), map_location=self.device).eval()
             arguments = [argument.name for argument in self.module.forward.schema.arguments]
         except (RuntimeError, ValueError, AttributeError) as error:

@@ -1,8 +1,8 @@
 """A sampler as a program of torch.export."""
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ __all__ = ["Draw", "load_program", "quiet", "save_program", "trace"]
 
 # From latents to images: of latents and None or, for classes, of latents, labels and guidance.
 Draw = Callable[..., Tensor]
+
+# Without the warnings of torch, which are for developers of exporters.
+quiet = partial(warnings.catch_warnings, action="ignore")
 
 # Of the example. Not 1, which would be taken for the only batch size there is.
 EXAMPLE_SIZE = 2
@@ -51,11 +54,3 @@ def load_program(path: Path) -> Draw:
     """Return what a file of :func:`save_program` draws."""
     with quiet():
         return torch.export.load(path).module()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep back what torch tells the developers of exporters."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

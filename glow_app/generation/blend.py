@@ -1,6 +1,6 @@
 """Between images: mixtures of their whitened latents, level by level."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -111,26 +111,20 @@ def interpolate(
     return torch.cat(parts)
 
 
-def mix_levels(
-    model: ImageModel, images: Tensor, labels: Tensor | None = None, levels: Sequence[int] | None = None
-) -> Tensor:
+def mix_levels(model: ImageModel, images: Tensor, labels: Tensor | None = None) -> Tensor:
     """Return the first image with more and more levels of the second, from the finest on: its texture, then its form.
 
     Args:
         model: The model.
         images: (2, C, H, W), uint8: whose structure, and whose texture.
         labels: (2,), for a class-conditional model.
-        levels: How many of the finest levels are the second's, a frame each; from none to all when omitted.
     Shape:
-        uint8, (L + 1, C, H, W), or one image for each of ``levels``.
+        uint8, (L + 1, C, H, W): none to all of the L levels are the second's.
     Raises:
-        ValueError: If there are not two images, or not so many levels.
+        ValueError: If there are not two images.
     """
     num_levels = len(model.flow.latent_shapes)
-    numbers = list(range(num_levels + 1)) if levels is None else list(levels)
-    if any(not 0 <= number <= num_levels for number in numbers):
-        raise ValueError(f"levels are {numbers}; expected from 0 to {num_levels}")
-    weights = torch.tensor([[float(level < number) for level in range(num_levels)] for number in numbers])
+    weights = torch.ones(num_levels + 1, num_levels).tril(-1)
     return blend(model, images, weights, labels)
 
 

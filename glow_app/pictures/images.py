@@ -156,16 +156,13 @@ def read_png_text(path: Path) -> dict[str, str]:
     Raises:
         ValueError: If the file is not a readable PNG.
     """
-    with _open(path) as picture:
-        if picture.format != "PNG":
-            raise ValueError(f"{path} is a {picture.format} file; expected a PNG written by `glow sample`")
-        return dict(getattr(picture, "text", {}))
-
-
-def _open(path: Path) -> Image.Image:
     try:
-        return Image.open(path)
+        picture = Image.open(path)
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} is not a picture that can be read") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path} is refused: {error}") from error
+    with picture:
+        if picture.format != "PNG":
+            raise ValueError(f"{path} is a {picture.format} file; expected a PNG written by `glow sample`")
+        return dict(getattr(picture, "text", {}))

@@ -3,7 +3,6 @@
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import IO, Any
@@ -140,17 +139,14 @@ def _check_sum(file: IO[bytes], entry: _Entry) -> None:
     """Compare the check sum, which torch does not look at."""
     file.seek(entry.start)
     crc = 0
-    for length in _lengths(entry.size):
+    for start in range(0, entry.size, CHUNK):
+        length = min(CHUNK, entry.size - start)
         part = file.read(length)
         if len(part) < length:
             raise ArchiveError("is truncated or damaged: an entry lies outside")
         crc = zlib.crc32(part, crc)
     if crc != entry.crc:
         raise ArchiveError(f"is truncated or damaged: the check sum of {entry.name} is wrong")
-
-
-def _lengths(size: int) -> Iterator[int]:
-    yield from (min(CHUNK, size - start) for start in range(0, size, CHUNK))
 
 
 def require_few(values: Any, most: int) -> None:

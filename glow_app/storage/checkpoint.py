@@ -11,12 +11,7 @@ from glow_app.models.base import Density
 from glow_app.storage.archive import ArchiveError, check_archive, require_few
 from glow_app.storage.model_config import build_model
 
-__all__ = [
-    "CHECKPOINT_KEY",
-    "MODEL_PREFIX",
-    "density_of",
-    "read_checkpoint",
-]
+__all__ = ["CHECKPOINT_KEY", "density_of", "read_checkpoint"]
 
 # Where the training module leaves what is needed to rebuild its model, as plain types.
 CHECKPOINT_KEY = "glow_app"
@@ -53,8 +48,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} holds tensors alone; expected a .ckpt file or the folder of a model (see glow info)")
     try:
         # One open file: what is read is what was checked, also where another takes its place meanwhile.
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a foreign file is reported in this project's words
+        # Without torch's warnings: a foreign file is reported in this project's words.
+        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
             check_archive(file)
             file.seek(0)
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)

@@ -1,14 +1,13 @@
 """Exported models of the Hugging Face hub."""
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-from glow_app.files import HUB
+from glow_app.files import HUB, file_sha256
 from glow_app.storage.exported_config import CONFIG_NAME, WEIGHTS_NAME, read_config
 
 __all__ = ["HubModel", "fetch_model"]
@@ -16,24 +15,11 @@ __all__ = ["HubModel", "fetch_model"]
 _LOGGER = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class HubModel:
-    """A model of the hub, and what it was when it was fetched.
-
-    Args:
-        folder: Where its files lie, in the hub's cache.
-        revision: The commit.
-        sha256: Of the file of weights, as the hub's page shows it too.
-    """
+class HubModel(NamedTuple):
+    """A model of the hub: its folder in the hub's cache, its commit, and the SHA-256 of its weights' file."""
 
     folder: Path
-    revision: str
-    sha256: str
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """What is worth keeping of where a model comes from."""
-        return {"revision": self.revision, f"sha256 of {WEIGHTS_NAME}": self.sha256}
+    facts: dict[str, str]
 
 
 @cache  # so that all that a process reads is of one revision
@@ -54,11 +40,9 @@ def fetch_model(address: str) -> HubModel:
     except ValueError as error:
         raise ValueError(f"{address} is not a model that glow export wrote: {error}") from error
     commit = folder.name  # as the cache is laid out
-    weights = _fetch(address, name, WEIGHTS_NAME, commit)
-    with weights.open("rb") as file:
-        found = HubModel(folder, commit, hashlib.file_digest(file, "sha256").hexdigest())
-    _LOGGER.info("%s: revision %s, %s has the SHA-256 %s", address, commit, WEIGHTS_NAME, found.sha256)
-    return found
+    sha256 = file_sha256(_fetch(address, name, WEIGHTS_NAME, commit))
+    _LOGGER.info("%s: revision %s, %s has the SHA-256 %s", address, commit, WEIGHTS_NAME, sha256)
+    return HubModel(folder, {"revision": commit, f"sha256 of {WEIGHTS_NAME}": sha256})
 
 
 @contextmanager

@@ -50,7 +50,10 @@ def build_model(
     try:
         # Without memory: a lying configuration cannot ask for more than its weights hold.
         with torch.device("meta"):
-            model = _image_model(config, limit) if "flow" in config else _vector_model(config, limit)
+            if "flow" in config:
+                model: Density = _image_model(config, limit)
+            else:
+                model = VectorModel(config["num_features"], _factory(config["prior"], limit))
         if isinstance(model, ImageModel):
             model.class_names = (facts or {}).get("classes", ())
     except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
@@ -93,10 +96,6 @@ def _image_model(config: Mapping[str, Any], limit: int) -> ImageModel:
     for part in ("conditioner", "prior"):
         flow[part] = _factory(flow[part], limit)
     return ImageModel(Glow(**flow), num_bits=config["num_bits"])
-
-
-def _vector_model(config: Mapping[str, Any], limit: int) -> VectorModel:
-    return VectorModel(config["num_features"], _factory(config["prior"], limit))
 
 
 def _require_parts(limit: int, *counts: int) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from glow_app.files import HUB
 from glow_app.messages import closest
+from glow_app.storage.hub_models import fetch_model
 
 __all__ = ["DEFAULT_MODEL", "IN_RUN", "bundled_models", "find_folder", "hint", "origin"]
 
@@ -34,8 +35,6 @@ def find_folder(place: str | Path) -> Path | None:
     """
     name = str(place)
     if name.startswith(HUB):
-        from glow_app.storage.hub_models import fetch_model
-
         return fetch_model(name).folder
     if name not in bundled_models() or _is_model(Path(name)):
         return None
@@ -49,11 +48,8 @@ def _is_model(path: Path) -> bool:
 
 def origin(place: str | Path) -> dict[str, str]:
     """Return revision and SHA-256 of a model of the hub; nothing for others."""
-    if not str(place).startswith(HUB):
-        return {}
-    from glow_app.storage.hub_models import fetch_model
-
-    return {"hub": str(place), **fetch_model(str(place)).facts}
+    name = str(place)
+    return {"hub": name, **fetch_model(name).facts} if name.startswith(HUB) else {}
 
 
 def hint(place: str | Path) -> str:

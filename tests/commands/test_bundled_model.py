@@ -88,8 +88,8 @@ def test_training_commands_want_a_checkpoint_of_their_own(refused: Callable[...,
 def test_a_model_of_the_hub(
     conditional: Path, glow: Glow, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = HubModel(conditional, "c0ffee", "5ea")
-    monkeypatch.setattr("glow_app.storage.hub_models.fetch_model", {"hf://me/shoes": found}.__getitem__)
+    found = HubModel(conditional, {"revision": "c0ffee", "sha256 of model.safetensors": "5ea"})
+    monkeypatch.setattr("glow_app.storage.places.fetch_model", {"hf://me/shoes": found}.__getitem__)
     sampled = glow("sample", "--checkpoint", "hf://me/shoes", "--count", 1)
     assert sampled.output.startswith(
         f"model: hf://me/shoes (sha256 {model_hash(load_model(conditional))[:12]}, revision c0ffee, "

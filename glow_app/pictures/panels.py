@@ -1,17 +1,20 @@
-"""Pictures of two distributions above each other."""
+"""Pictures of titled panels: two distributions above each other, and images beside their neighbours."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from glow_app.pictures.captions import INK, PAPER, drawable, font, text_width
+from glow_app.pictures.images import enlarged, grid
 
-__all__ = ["histogram_picture"]
+__all__ = ["histogram_picture", "neighbour_picture"]
 
 WIDTH, HEIGHT, MARGIN, TITLE = 360, 160, 14, 34
 COLOURS = ((52, 101, 164), (206, 92, 0))
 NUM_BINS = 40
+SIDE, GAP, BLOCK_TITLE = 64, 16, 24  # pixels: an image at least, between two blocks, and of the line above
 
 
 def histogram_picture(
@@ -38,11 +41,30 @@ def histogram_picture(
         left = MARGIN + number % columns * (WIDTH + MARGIN)
         top = MARGIN + TITLE + number // columns * (HEIGHT + TITLE + MARGIN)
         draw.text((left, top), f"{title}  {notes.get(title, '')}", INK, font(14))
-        _panel(draw, left, top + TITLE - 8, sets)
+        _histogram(draw, left, top + TITLE - 8, sets)
     return picture
 
 
-def _panel(draw: ImageDraw.ImageDraw, left: int, top: int, sets: tuple[Sequence[float], Sequence[float]]) -> None:
+def neighbour_picture(blocks: Mapping[str, Tensor]) -> Image.Image:
+    """Return blocks of images beside each other, each under its title; a row belongs together.
+
+    Args:
+        blocks: Title to images, uint8 (N, K, C, H, W), all of the same N.
+    """
+    panels = [(title, _block(images)) for title, images in blocks.items()]
+    widths = [max(panel.width, text_width(title)) for title, panel in panels]
+    size = (sum(widths) + GAP * (len(panels) + 1), panels[0][1].height + BLOCK_TITLE + GAP)
+    picture = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(picture)
+    left = GAP
+    for (title, panel), width in zip(panels, widths, strict=True):
+        draw.text((left, 4), title, INK, font())
+        picture.paste(panel, (left, BLOCK_TITLE))
+        left += width + GAP
+    return picture
+
+
+def _histogram(draw: ImageDraw.ImageDraw, left: int, top: int, sets: tuple[Sequence[float], Sequence[float]]) -> None:
     both = np.concatenate([np.asarray(one, float) for one in sets])
     # A few far outliers would press all else into one bin.
     low, high = np.quantile(both[np.isfinite(both)], [0.005, 0.995])
@@ -59,3 +81,8 @@ def _panel(draw: ImageDraw.ImageDraw, left: int, top: int, sets: tuple[Sequence[
     draw.line((left, top + HEIGHT, left + WIDTH, top + HEIGHT), fill=INK)
     draw.text((left, top + HEIGHT + 2), f"{edges[0]:.3g}", INK, font(11))
     draw.text((left + WIDTH, top + HEIGHT + 2), f"{edges[-1]:.3g}", INK, font(11), anchor="ra")
+
+
+def _block(images: Tensor) -> Image.Image:
+    factor = -(-SIDE // images.shape[-1])
+    return grid(enlarged(images.flatten(0, 1), factor), columns=images.shape[1], min_side=1)
