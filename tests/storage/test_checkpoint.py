@@ -9,6 +9,7 @@ from typing import Any
 import one_line
 import pytest
 import torch
+from damage import ABSENT, change
 from PIL import Image
 from registry import random_images, tiny_model
 
@@ -206,60 +207,27 @@ def test_checkpoints_of_other_projects_are_foreign(tmp_path: Path, content: obje
 
 
 @pytest.mark.parametrize(
-    ("part", "value"),
+    ("place", "value"),
     [
-        ("glow_app", {}),
-        ("glow_app", None),
-        ("glow_app", [1]),
-        ("glow_app", {"model": None}),
-        ("glow_app", {"model": {}}),
-        ("state_dict", {}),
-        ("state_dict", None),
-        ("state_dict", [1]),
-        ("state_dict", {1: torch.zeros(1)}),
+        *(("glow_app", value) for value in ({}, None, [1], {"model": None}, {"model": {}})),
+        *(("state_dict", value) for value in ({}, None, [1], {1: torch.zeros(1)})),
+        ("state_dict/model.surplus", torch.zeros(1)),
+        *(
+            ("state_dict/model.flow.prior.whiten.mean", value)
+            for value in (ABSENT, "text", None, torch.zeros(1), torch.zeros(24, 1, 1, dtype=torch.int64))
+        ),
+        ("glow_app/model/flow/prior", {"class_path": "os.system", "init_args": {}}),
     ],
     ids=str,
 )
-def test_a_damaged_part_is_one_line_of_value_error(model: ImageModel, tmp_path: Path, part: str, value: object) -> None:
-    torch.save({**contents(model), part: value}, tmp_path / "best.ckpt")
-    message_of(ValueError, tmp_path / "best.ckpt")
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("surplus", torch.zeros(1)),
-        ("flow.prior.whiten.mean", "text"),
-        ("flow.prior.whiten.mean", None),
-        ("flow.prior.whiten.mean", torch.zeros(1)),
-        ("flow.prior.whiten.mean", torch.zeros(24, 1, 1, dtype=torch.int64)),
-    ],
-    ids=["surplus", "text", "None", "another shape", "whole numbers"],
-)
-def test_a_damaged_weight_is_one_line_of_value_error(
-    model: ImageModel, tmp_path: Path, name: str, value: object
+def test_a_damaged_part_is_one_line_of_value_error(
+    model: ImageModel, tmp_path: Path, place: str, value: object
 ) -> None:
     content = contents(model)
-    content["state_dict"][f"model.{name}"] = value
+    change(content, place, value)
     torch.save(content, tmp_path / "best.ckpt")
-    message_of(ValueError, tmp_path / "best.ckpt")
-
-
-def test_a_missing_weight_is_one_line_of_value_error(model: ImageModel, tmp_path: Path) -> None:
-    content = contents(model)
-    content["state_dict"].popitem()
-    torch.save(content, tmp_path / "best.ckpt")
-    message_of(ValueError, tmp_path / "best.ckpt")
-
-
-def test_the_classes_of_a_checkpoint_are_checked_too(model: ImageModel, tmp_path: Path) -> None:
-    content = contents(model)
-    content["glow_app"]["model"] = {
-        **model.config,
-        "flow": {**model.flow.config, "prior": {"class_path": "os.system", "init_args": {}}},
-    }
-    torch.save(content, tmp_path / "best.ckpt")
-    assert "'os.system'" in message_of(ValueError, tmp_path / "best.ckpt")
+    message = message_of(ValueError, tmp_path / "best.ckpt")
+    assert "os.system" not in str(value) or "'os.system'" in message
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle", "inside a checkpoint"])
