@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-__all__ = ["HUB", "atomic_file", "atomic_folder", "file_sha256"]
+__all__ = ["HUB", "atomic_file", "atomic_folder", "sha256_of"]
 
 HUB = "hf://"  # prefix of addresses of the Hugging Face hub
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -174,7 +174,7 @@ def shard(folder: Path) -> tuple[Path, Read]:
 
 
 def index(folder: Path) -> tuple[Path, Read]:
-    from glow_app.data.shards.places import sha256_of
+    from glow_app.files import sha256_of
 
     path = shards(folder) / "train.index.npy"
 

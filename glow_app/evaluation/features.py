@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glow_app.evaluation.small_features import SmallFeatures
-from glow_app.files import file_sha256
+from glow_app.files import sha256_of
 from glow_app.storage.archive import ArchiveError, check_archive
 
 __all__ = ["FeatureExtractor", "InceptionFeatures", "TorchScriptFeatures", "feature_facts", "load_features"]
@@ -67,7 +67,7 @@ def load_features(
     path = Path(place)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; --features takes small, or a file of weights")
-    sha256 = file_sha256(path)
+    sha256 = sha256_of(path)
     if not _is_torchscript(path):
         return InceptionFeatures(path, sha256, device)
     if not trust:

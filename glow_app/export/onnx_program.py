@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,8 @@ def require_onnx() -> None:
         ValueError: If one is missing.
     """
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
+        for name in ("onnx", "onnxruntime", "onnxscript"):
+            import_module(name)
     except ImportError as error:
         raise ValueError(
             f"--format onnx needs the extra onnx ({error.name} is missing): pip install 'glow-app[onnx]'"

@@ -93,8 +93,8 @@ def compare(
         temperatures: Of the noise.
     """
     wide = copy.deepcopy(model).double()
-    num_images = num_unsure = num_values = num_different = largest = 0
-    first = 0
+    parts: list[Tensor] = []
+    num_unsure = first = 0
     for temperature in temperatures:
         for size in batch_sizes:
             seeds = range(first, first := first + size)
@@ -110,13 +110,11 @@ def compare(
             exact = wide.decode([level.double() for level in latents], context=exact_context)
             rounded = _differences(model, images, exact)
             sure = (rounded.amax(1) <= MAX_LEVELS) & ((rounded > 0).double().mean(1) <= MAX_UNSURE)
-            found = _differences(model, images, draw(latents, *inputs))[sure]
-            num_images += len(found)
-            num_unsure += size - len(found)
-            num_values += found.numel()
-            num_different += int((found > 0).sum())
-            largest = max(largest, int(found.max()) if len(found) else 0)
-    return Parity(num_images, num_unsure, num_values, num_different, largest)
+            parts.append(_differences(model, images, draw(latents, *inputs))[sure])
+            num_unsure += int((~sure).sum())
+    differences = torch.cat(parts)
+    largest = int(differences.max()) if len(differences) else 0
+    return Parity(len(differences), num_unsure, differences.numel(), int((differences > 0).sum()), largest)
 
 
 def _differences(model: ImageModel, images: Tensor, others: Tensor) -> Tensor:

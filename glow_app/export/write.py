@@ -13,7 +13,7 @@ from glow_app.export.onnx_program import input_names, load_onnx, save_onnx
 from glow_app.export.parity import Parity, compare
 from glow_app.export.program import Draw, load_program, save_program
 from glow_app.export.sampler import Sampler
-from glow_app.files import atomic_folder, file_sha256
+from glow_app.files import atomic_folder, sha256_of
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.pretrained import model_hash
 
@@ -113,7 +113,7 @@ def _describe(model: ImageModel, kind: str, file: Path, parity: Parity) -> dict[
     return {
         "format": FORMAT,
         "version": __version__,
-        "program": {"kind": kind, "file": file.name, "sha256": file_sha256(file), "torch": torch.__version__},
+        "program": {"kind": kind, "file": file.name, "sha256": sha256_of(file), "torch": torch.__version__},
         "model": model_hash(model),
         "inputs": inputs,
         "output": {"name": "images", "shape": ["batch", *flow.image_shape], "dtype": "uint8"},

@@ -139,20 +139,13 @@ class Reference:
         count = 2 * num_levels + 1
         try:
             typical = plain["typical"]
-            bits, *spreads = (
-                _numbers(typical[name], shape)
-                for name, shape in (
-                    ("bits_per_dim", ()),
-                    ("level_bits", (2, num_levels)),
-                    ("level_norms", (2, num_levels)),
-                )
-            )
-            level_bits, level_norms = (tuple(torch.from_numpy(one).float()) for one in spreads)
+            spreads = (_numbers(typical[name], (2, num_levels)) for name in ("level_bits", "level_norms"))
+            level_bits, level_norms = (tuple(torch.from_numpy(spread).float()) for spread in spreads)
             covariance = _numbers(plain["covariance"], (count, count))
             np.linalg.cholesky(covariance)
             return cls(
                 int(plain["images"]),
-                Typical(float(bits), level_bits, level_norms),
+                Typical(float(_numbers(typical["bits_per_dim"], ())), level_bits, level_norms),
                 {name: _ascending(plain["scores"][name]) for name in ODDITIES},
                 _numbers(plain["mean"], (count,)),
                 covariance,

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from glow_app.files import HUB, file_sha256
+from glow_app.files import HUB, sha256_of
 from glow_app.storage.exported_config import CONFIG_NAME, WEIGHTS_NAME, read_config
 
 __all__ = ["HubModel", "fetch_model"]
@@ -40,7 +40,7 @@ def fetch_model(address: str) -> HubModel:
     except ValueError as error:
         raise ValueError(f"{address} is not a model that glow export wrote: {error}") from error
     commit = folder.name  # as the cache is laid out
-    sha256 = file_sha256(_fetch(address, name, WEIGHTS_NAME, commit))
+    sha256 = sha256_of(_fetch(address, name, WEIGHTS_NAME, commit))
     _LOGGER.info("%s: revision %s, %s has the SHA-256 %s", address, commit, WEIGHTS_NAME, sha256)
     return HubModel(folder, {"revision": commit, f"sha256 of {WEIGHTS_NAME}": sha256})
 

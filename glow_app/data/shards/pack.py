@@ -21,10 +21,9 @@ from glow_app.data.listing import FolderListing, list_images
 from glow_app.data.request import Resize, Split, check_cut
 from glow_app.data.resizing import array_to_image
 from glow_app.data.shards.manifest import Manifest, ShardEntry, SplitEntry
-from glow_app.data.shards.places import sha256_of
 from glow_app.data.shards.tar import index_tar
 from glow_app.data.splits import split_indices
-from glow_app.files import atomic_file
+from glow_app.files import atomic_file, sha256_of
 
 __all__ = ["Packing", "Report", "pack_folder", "split_entry"]
 

@@ -1,7 +1,6 @@
 """Local paths and addresses such as https://, s3:// and hf://, read alike."""
 
 import errno
-import hashlib
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -12,6 +11,7 @@ from urllib.parse import quote
 import fsspec
 
 from glow_app.data.sharded_images import ShardError
+from glow_app.files import sha256_of
 
 __all__ = [
     "fault_of",
@@ -22,7 +22,6 @@ __all__ = [
     "open_address",
     "patiently",
     "read_text",
-    "sha256_of",
 ]
 
 P = ParamSpec("P")
@@ -104,12 +103,6 @@ def open_address(place: str) -> Any:
     """Return a file anywhere, open for reading parts of it."""
     system, inner = _system(place)
     return system.open(inner, "rb")
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 digest of a local file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fault_of(path: Path, num_bytes: int | None = None, sha256: str | None = None) -> str | None:

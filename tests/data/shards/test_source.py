@@ -15,7 +15,8 @@ from glow_app.data import ImageSet, load_split, train_loader
 from glow_app.data.shards import ShardError
 from glow_app.data.shards.cache import ShardCache
 from glow_app.data.shards.pack import Packing, pack_folder
-from glow_app.data.shards.places import fetch, join, sha256_of
+from glow_app.data.shards.places import fetch, join
+from glow_app.files import sha256_of
 
 Serve = Callable[[Path], Any]
 SHAPE = (3, 4, 6)
