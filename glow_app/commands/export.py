@@ -27,17 +27,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _write_weights(arguments: argparse.Namespace) -> None:
-    from glow_app.generation.edit import direction_files
+    from glow_app.generation import load_directions
     from glow_app.models.image_model import ImageModel
     from glow_app.storage.pretrained import save_pretrained
 
     stored = stored_model(arguments)
     model = stored.load(device_of(arguments))
     tell_origin(stored)
-    known = direction_files(model, *stored.directions) if isinstance(model, ImageModel) else {}
-    folder = save_pretrained(
-        model, arguments.output, stored.facts, overwrite=arguments.overwrite, directions=list(known.values())
-    )
+    known = load_directions(model, *stored.directions) if isinstance(model, ImageModel) else {}
+    files = [direction.path for direction in known.values() if direction.path is not None]
+    folder = save_pretrained(model, arguments.output, stored.facts, overwrite=arguments.overwrite, directions=files)
     print(f"{folder} (sha256 {stored.hash[:12]})")
     if known:
         print(f"with the directions for glow edit: {', '.join(known)}")

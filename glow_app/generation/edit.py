@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from glow_app.storage.pretrained import model_hash
 __all__ = [
     "Direction",
     "check_name",
-    "direction_files",
     "edit",
     "learn_directions",
     "load_direction",
@@ -39,10 +38,12 @@ class Direction:
     Args:
         levels: One (C_l, H_l, W_l) a level: the change for a strength of 1.
         num_images: That it was learnt from.
+        path: Its file, if it was read from one.
     """
 
     levels: list[Tensor]
     num_images: int
+    path: Path | None = None
 
 
 @torch.no_grad()
@@ -194,9 +195,7 @@ def load_direction(name: str, model: ImageModel, *folders: Path) -> Direction:
     if check_name(name) not in paths:
         places, known = " or ".join(map(str, folders)), ", ".join(paths) or "none yet"
         raise FileNotFoundError(f"there is no direction {name} in {places}; known: {known}; glow edit learn makes one")
-    path, direction = _first_of(paths[name], model, model_hash(model))
-    _warn_of_others(name, path, paths[name])
-    return direction
+    return _first_of(paths[name], model, model_hash(model))
 
 
 def load_directions(model: ImageModel, *folders: Path) -> dict[str, Direction]:
@@ -206,58 +205,43 @@ def load_directions(model: ImageModel, *folders: Path) -> dict[str, Direction]:
     the others from use.
     """
     paths = _paths(folders)
-    found = _all_of(paths, model)
-    for name, (path, _) in found.items():
-        _warn_of_others(name, path, paths[name])
-    return {name: direction for name, (_, direction) in found.items()}
-
-
-def direction_files(model: ImageModel, *folders: Path) -> dict[str, Path]:
-    """Return the files of what :func:`load_directions` reads, by name."""
-    return {name: path for name, (path, _) in _all_of(_paths(folders), model).items()}
-
-
-def _all_of(paths: Mapping[str, Sequence[Path]], model: ImageModel) -> dict[str, tuple[Path, Direction]]:
-    """Return a model's directions with the files that they are in, by name; warns of what is left out."""
-    found, own = {}, model_hash(model) if paths else ""
+    directions, own = {}, model_hash(model) if paths else ""
     for name, files in paths.items():
         try:
             check_name(name)
-            found[name] = _first_of(files, model, own)
+            directions[name] = _first_of(files, model, own)
         except (ValueError, OSError) as error:
-            warnings.warn(f"direction {name!r} is left out: {error}", stacklevel=3)
-    return found
+            warnings.warn(f"direction {name!r} is left out: {error}", stacklevel=2)
+    return directions
 
 
-def _first_of(files: Sequence[Path], model: ImageModel, own: str) -> tuple[Path, Direction]:
-    """Return the first of some files of one name that is the model's, whose hash is ``own``."""
-    others = []
+def _first_of(files: Sequence[Path], model: ImageModel, own: str) -> Direction:
+    """Return the first of some files of one name that is the model's, whose hash is ``own``; warn of the others."""
+    foreign = []
     for path in files:
         direction, owner = _read(path)
         if owner == own and [tuple(z.shape) for z in direction.levels] == model.flow.latent_shapes:
-            return path, direction
-        others.append(f"the direction in {path} is of another model, {owner[:12]}")
-    raise ValueError(f"{others[0]}; learn it again with glow edit learn")
-
-
-def _warn_of_others(name: str, path: Path, files: Sequence[Path]) -> None:
-    if others := [str(other) for other in files if other != path]:
-        warnings.warn(f"there are several directions {name}: {path} is used, not {', '.join(others)}", stacklevel=3)
+            if others := [str(other) for other in files if other != path]:
+                message = f"there are several directions {path.stem}: {path} is used, not {', '.join(others)}"
+                warnings.warn(message, stacklevel=3)
+            return direction
+        foreign.append(f"the direction in {path} is of another model, {owner[:12]}")
+    raise ValueError(f"{foreign[0]}; learn it again with glow edit learn")
 
 
 def _read(path: Path) -> tuple[Direction, str]:
-    """Return the direction in a file, and the hash of the model that it is of."""
+    """Return the direction in a file, and the hash of its model."""
     tensors, facts, owner = read_tensors(path, DIRECTION, "learn it again")
     try:
         levels = [tensors[f"level{number}"] for number in range(len(tensors))]
-        return Direction(levels, int(facts["num_images"])), owner
+        return Direction(levels, int(facts["num_images"]), path), owner
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} holds no direction, or a damaged one; learn it again") from error
 
 
 def _paths(folders: Sequence[Path]) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
+    paths: dict[str, list[Path]] = {}
     for folder in folders:
         for path in sorted(path for path in folder.glob("*.safetensors") if path.is_file() or path.is_dir()):
-            found.setdefault(path.stem, []).append(path)
-    return dict(sorted(found.items()))
+            paths.setdefault(path.stem, []).append(path)
+    return dict(sorted(paths.items()))
