@@ -1,4 +1,4 @@
-"""Images in batches, of a set or of a model, so that there may be more than memory holds; and their features."""
+"""Batches of images, from a set or sampled from a model, so that not all are in memory at once; their features."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ def batches(images: ImageSet, size: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def features_of(parts: Iterable[Tensor], extract: FeatureExtractor) -> Tensor:
-    """Return the features of images that come in parts, (N, F)."""
+    """Return the features of all images of an iterable of batches, (N, F)."""
     return torch.cat([extract(part) for part in parts])
 
 
@@ -37,19 +37,19 @@ def draw_features(
     num_kept: int = 0,
     guidance: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Return the features of drawn images, (N, F), and the first few of the images, uint8 (n, C, H, W).
+    """Return the features of sampled images, (N, F), and the first few of the images, uint8 (n, C, H, W).
 
     Args:
         model: The model.
-        count: How many to draw; only the features of all are held at once.
-        extract: Of the features.
-        temperature: One for all levels, or one a level. At 1 the model's own distribution is judged, and below it
-            one that is more orderly and less varied.
-        seed: Of the first image.
+        count: Number of images; only their features are held in memory at once.
+        extract: The feature extractor.
+        temperature: One for all levels or one per level. 1 measures the model's own distribution; below 1, images are
+            more orderly and less varied.
+        seed: Seed of the first image.
         labels: Classes that the images take in turn, such as those of all real images; for a class-conditional model.
         batch_size: Images at a time.
-        num_kept: How many images to return.
-        guidance: As of :func:`~glow_app.generation.sample_batches`. At 1 the model's own distribution is judged.
+        num_kept: Number of images to return.
+        guidance: As in :func:`~glow_app.generation.sample_batches`. 1 measures the model's own distribution.
     """
     features: list[Tensor] = []
     kept: list[Tensor] = []
@@ -61,7 +61,7 @@ def draw_features(
 
 
 def fingerprint(images: ImageSet, size: int = 256) -> str:
-    """Return the SHA-256 of all pixels in order: whether two figures are of the same images."""
+    """Return the SHA-256 of all pixels in order, which tells whether two figures were measured on the same images."""
     digest = hashlib.sha256()
     for part, _ in batches(images, size):
         digest.update(part.numpy().tobytes())

@@ -34,18 +34,18 @@ class MeanBits:
 def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int = 0, batch_size: int = 64) -> MeanBits:
     r"""Return mean bits/dim of images.
 
-    With one draw u of the dequantisation noise this is the bound of the literature; with K draws it is the
-    importance-weighted one, which is tighter, and the tightest known for :math:`K \to \infty`:
+    With one draw u of the dequantisation noise this is the bound reported in the literature; with K draws it is the
+    importance-weighted bound, which is tighter and approaches the exact value for :math:`K \to \infty`:
 
     .. math:: -\log P(q) \le -\mathbb E \log \frac1K \sum_k p(q + u_k) \le -\mathbb E_u \log p(q + u)
 
-    The first of the K draws of image i is the one draw of image i, so that the two figures differ by the bound alone.
+    The first of the K draws of an image equals its single draw, so that the two figures differ by the bound alone.
 
     Args:
-        model: The model; where it is class-conditional, the labels of the images are given to it.
+        model: The model; a class-conditional one gets the labels of the images.
         images: At least 2.
         num_draws: The number K.
-        seed: Of the noise of the first image; the next one has the next.
+        seed: Seed of the noise of the first image; image i uses seed + i.
         batch_size: Images at a time.
     References:
         Burda et al. 2016, arXiv:1509.00519; for dequantisation Ho et al. 2019, arXiv:1902.00275.
@@ -62,12 +62,12 @@ def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int
 
 
 def estimated_trace_note(model: Density, num_dims: int) -> str:
-    """Return the words for a figure that is an estimate, since the trace of a continuous prior is; else none.
+    """Return a note for a figure that uses an estimated trace of a continuous prior; otherwise an empty string.
 
     Args:
         model: The evaluated model.
-        num_dims: Values that its prior whitens.
+        num_dims: Number of values that its prior whitens.
     """
-    model.eval()  # as it was evaluated: in training the trace is estimated sooner
+    model.eval()  # as it was evaluated: in training the trace is estimated for fewer dimensions
     flows = (part for part in model.modules() if isinstance(part, ContinuousFlow))
     return ", trace of the prior estimated" if any(flow.estimates(num_dims) for flow in flows) else ""

@@ -34,8 +34,8 @@ def breakdown(
     handles = []
     for layer in _layers(flow):
 
-        def watch_layer(layer: Any, inputs: Any, found: Any) -> None:
-            for name, log_det in _log_dets(layer, inputs[0], found[1]).items():
+        def watch_layer(layer: Any, inputs: Any, output: Any) -> None:
+            for name, log_det in _log_dets(layer, inputs[0], output[1]).items():
                 of_kind[name] = of_kind[name] + log_det
 
         handles.append(layer.register_forward_hook(watch_layer))
@@ -49,12 +49,12 @@ def breakdown(
 
 
 def _layers(module: nn.Module) -> list[Bijection]:
-    """Return the bijections that are no chains of others; a pixelwise chain counts as one."""
-    found: list[Bijection] = []
+    """Return the bijections that are not chains of others; a pixelwise chain counts as one bijection."""
+    layers: list[Bijection] = []
     for child in module.children():
         is_layer = isinstance(child, Bijection) and not isinstance(child, Chain)
-        found += [child] if is_layer else _layers(child)  # type: ignore[list-item]
-    return found
+        layers += [child] if is_layer else _layers(child)  # type: ignore[list-item]
+    return layers
 
 
 def _log_dets(layer: Bijection, x: Tensor, log_det: Tensor) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ PART = 1024  # rows at a time
 
 
 def frechet_distance(real: Tensor, drawn: Tensor) -> float:
-    r"""Return the Fréchet distance of two sets of features, taken for Gaussian: FID, where they are Inception's.
+    r"""Return the Fréchet distance of two sets of features, assumed Gaussian: FID, if they are Inception features.
 
     .. math:: \|\mu_1 - \mu_2\|^2 + \mathrm{tr}\left(C_1 + C_2 - 2 (C_1^{1/2} C_2 C_1^{1/2})^{1/2}\right)
 
@@ -36,7 +36,7 @@ def frechet_distance(real: Tensor, drawn: Tensor) -> float:
         real: (N, F).
         drawn: (M, F).
     Raises:
-        ValueError: If there are fewer than 2 of either, their widths differ, or one is not finite.
+        ValueError: If a set has fewer than 2 images, the widths differ, or a value is not finite.
     References:
         Heusel et al. 2017, arXiv:1706.08500.
     """
@@ -50,7 +50,8 @@ def frechet_distance(real: Tensor, drawn: Tensor) -> float:
         )
     real, drawn = real.double(), drawn.double()
     difference = real.mean(0) - drawn.mean(0)
-    first, second = (torch.cov(one.T).reshape(width, width) for one in (real, drawn))  # torch: a scalar where F = 1
+    # reshape: torch returns a scalar if F = 1.
+    first, second = (torch.cov(features.T).reshape(width, width) for features in (real, drawn))
     values, vectors = torch.linalg.eigh(first)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     middle = root @ second @ root
@@ -64,9 +65,9 @@ class KernelDistance:
 
     Args:
         mean: Over the subsets.
-        std: Over the subsets: how uncertain the value of one subset is, and not the mean.
-        num_subsets: How many.
-        subset_size: Images of each set in one.
+        std: Over the subsets: the uncertainty of one subset's value, not of the mean.
+        num_subsets: Number of subsets.
+        subset_size: Images of each set in a subset.
     """
 
     mean: float
@@ -78,23 +79,23 @@ class KernelDistance:
 def kernel_distance(
     real: Tensor, drawn: Tensor, seed: int = 0, num_subsets: int = 100, largest_subset: int = 1000
 ) -> KernelDistance:
-    r"""Return the squared maximum mean discrepancy of two sets of features: KID, where they are Inception's.
+    r"""Return the squared maximum mean discrepancy of two sets of features: KID, if they are Inception features.
 
     .. math::
         \frac{1}{m(m-1)} \sum_{i \ne j} \left(k(x_i, x_j) + k(y_i, y_j)\right) - \frac{2}{m^2} \sum_{i, j} k(x_i, y_j),
         \qquad k(x, y) = \left(x^\top y / F + 1\right)^3
 
-    Unbiased for any number of images, and so at times below 0. A subset has at most half of either set, or all subsets
-    would be the same.
+    Unbiased for any number of images, and therefore sometimes negative. A subset has at most half of each set;
+    otherwise all subsets would be alike.
 
     Args:
         real: (N, F).
         drawn: (M, F).
-        seed: Of the choice of subsets.
-        num_subsets: How many.
-        largest_subset: Images of each set in one subset, at most.
+        seed: Seed of the choice of subsets.
+        num_subsets: Number of subsets.
+        largest_subset: Largest number of images of each set in a subset.
     Raises:
-        ValueError: If there are fewer than 4 of either, their widths differ, or one is not finite.
+        ValueError: If a set has fewer than 4 images, the widths differ, or a value is not finite.
     References:
         Bińkowski et al. 2018, arXiv:1801.01401.
     """
@@ -105,8 +106,8 @@ def kernel_distance(
     def subset(features: Tensor) -> Tensor:
         return features[torch.randperm(len(features), generator=generator)[:size]].double()
 
-    found = torch.tensor([_discrepancy(subset(real), subset(drawn)) for _ in range(num_subsets)], dtype=torch.float64)
-    return KernelDistance(float(found.mean()), float(found.std(correction=0)), num_subsets, size)
+    values = torch.tensor([_discrepancy(subset(real), subset(drawn)) for _ in range(num_subsets)], dtype=torch.float64)
+    return KernelDistance(float(values.mean()), float(values.std(correction=0)), num_subsets, size)
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,9 @@ class PrecisionRecall:
     """Improved precision and recall.
 
     Args:
-        precision: Share of drawn images inside the real ones' region: how real they look.
-        recall: Share of real images inside the drawn ones' region: how much of the data is drawn.
-        num_neighbours: The k whose distance is the radius around an image.
+        precision: Share of generated images inside the region of the real ones: how real they look.
+        recall: Share of real images inside the region of the generated ones: how much of the data is covered.
+        num_neighbours: The number k; the distance to the k-th neighbour is the radius around an image.
     """
 
     precision: float
@@ -132,15 +133,15 @@ def precision_recall(real: Tensor, drawn: Tensor, num_neighbours: int = 3) -> Pr
 
     .. math:: \text{precision} = \frac{1}{M} \left|\{y : \exists x\ \|y - x\| \le r_k(x)\}\right|
 
-    and recall the same with both sets exchanged. Both depend on how many images there are, and mean most where there
-    are as many of either.
+    and recall the same with both sets exchanged. Both depend on the numbers of images, and mean most for sets of equal
+    size.
 
     Args:
         real: (N, F).
         drawn: (M, F).
         num_neighbours: The number k.
     Raises:
-        ValueError: If there are no k + 1 of either, their widths differ, or one is not finite.
+        ValueError: If a set has fewer than k + 1 images, the widths differ, or a value is not finite.
     References:
         Kynkäänniemi et al. 2019, arXiv:1904.06991.
     """
@@ -168,14 +169,14 @@ class Comparison:
 
 
 def compare(real: Tensor, drawn: Tensor, seed: int = 0) -> Comparison:
-    """Compare features of real images, (N, F), and of drawn ones, (M, F).
+    """Compare features of real and of generated images.
 
     Args:
-        real: From one extractor.
-        drawn: From the same.
-        seed: Of KID's choice of subsets.
+        real: (N, F).
+        drawn: (M, F), from the same extractor.
+        seed: Seed of KID's choice of subsets.
     Raises:
-        ValueError: If there are fewer than 4 of either, their widths differ, or one is not finite.
+        ValueError: If a set has fewer than 4 images, the widths differ, or a value is not finite.
     """
     return Comparison(frechet_distance(real, drawn), kernel_distance(real, drawn, seed), precision_recall(real, drawn))
 

@@ -22,13 +22,13 @@ EXPECTED = "expected a TorchScript module, or a state dict of torchvision's ince
 
 
 class FeatureExtractor(Protocol):
-    """What turns images into features whose distances mean something.
+    """Maps images to features with meaningful distances.
 
     Attributes:
-        name: What figures are quoted with.
-        trained_on: Of which kind of images the features can tell something.
-        preprocessing: What happens to the images first.
-        sha256: Of the weights' file.
+        name: Name that figures are quoted with.
+        trained_on: Kind of images that the features describe.
+        preprocessing: What is done to the images first.
+        sha256: SHA-256 of the file of weights.
     Shape:
         images: (B, 1 or 3, H, W), uint8; features: (B, F), float32, on the CPU.
     """
@@ -43,7 +43,7 @@ class FeatureExtractor(Protocol):
 
 
 def feature_facts(extract: FeatureExtractor, num_features: int) -> dict[str, Any]:
-    """Return what figures made of an extractor's features have to name, as plain types."""
+    """Return what must be quoted with figures from an extractor's features, as plain types."""
     facts = {name: getattr(extract, name) for name in ("name", "trained_on", "sha256", "preprocessing")}
     return facts | {"num_features": num_features}
 
@@ -57,10 +57,10 @@ def load_features(
         place: "small" for :class:`SmallFeatures`; the file of a TorchScript module for :class:`TorchScriptFeatures`; or
             a file of weights of torchvision's ``inception_v3`` for :class:`InceptionFeatures`.
         device: Where to compute.
-        trust: Whether a TorchScript module, which is a program, may run.
+        trust: Whether to run a TorchScript module, which is a program.
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is neither, or a program that is not trusted.
+        ValueError: If it is something else, or a program that is not trusted.
     """
     if place == "small":
         return SmallFeatures(device)
@@ -81,9 +81,9 @@ def load_features(
 class InceptionFeatures:
     """The 2048 pooled features of torchvision's ``inception_v3``.
 
-    Images are brought to 299x299 by the bilinear filter with antialiasing and normalised as torchvision's weights want
-    it; not cropped as for classification, since a picture's edge counts too. The network differs in its pooling from
-    the one of published FID figures: numbers from it compare with numbers from it alone.
+    Images are resized to 299x299 by the bilinear filter with antialiasing and normalised as torchvision's weights
+    expect; they are not cropped as for classification, since a picture's edge counts too. The network's pooling differs
+    from that of published FID figures: its figures compare only with each other.
 
     Args:
         path: A state dict, such as ``inception_v3_google-0cc3c7bd.pth``; nothing in it is run.
@@ -115,7 +115,7 @@ class InceptionFeatures:
             raise ValueError(f"{path} holds other weights than those of torchvision's inception_v3") from error
         self.network.fc = nn.Identity()
         self.network.eval().to(self.device)
-        self.mean, self.std = (torch.tensor(one, device=self.device)[:, None, None] for one in (MEAN, STD))
+        self.mean, self.std = (torch.tensor(values, device=self.device)[:, None, None] for values in (MEAN, STD))
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class TorchScriptFeatures:
     Raises:
         ValueError: If it cannot be read, or on use, if it does not follow the convention.
     References:
-        Karras et al. 2021, arXiv:2106.12423, whose metrics brought the convention.
+        Karras et al. 2021, arXiv:2106.12423, which introduced the convention.
     """
 
     trained_on = "what its file does not say"
@@ -175,8 +175,8 @@ class TorchScriptFeatures:
             reason = str(error).strip().splitlines()[-1]
             raise ValueError(f"{self.name} fails on uint8 RGB images {tuple(rgb.shape)}: {reason}") from error
         if not isinstance(features, Tensor) or len(features) != len(images) or features[0].numel() != features.shape[1]:
-            found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            raise ValueError(f"{self.name} returns {found} for {len(images)} images; expected ({len(images)}, F)")
+            output = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise ValueError(f"{self.name} returns {output} for {len(images)} images; expected ({len(images)}, F)")
         return features.flatten(1).float().cpu()
 
 
@@ -197,7 +197,7 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _is_torchscript(path: Path) -> bool:
-    """Both are zip archives; that of a program holds its code."""
+    """Return whether a file is a program: programs and state dicts are zip archives, but only programs hold code."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:

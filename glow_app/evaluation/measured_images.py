@@ -1,4 +1,4 @@
-"""Which images a model is measured on: those that its training held out, by the same cut."""
+"""Which images a model is measured on: those that its training held out, by the same split."""
 
 import warnings
 from collections.abc import Mapping, Sequence

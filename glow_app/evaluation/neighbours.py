@@ -23,14 +23,14 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Neighbours:
-    """The k nearest of references that come in parts, of which only the best are kept.
+    """The k nearest neighbours among references that come in batches and are not kept.
 
     Args:
-        queries: Whose neighbours are sought, (N, F).
+        queries: Features to find neighbours of, (N, F).
         num: The number k.
     Attributes:
-        distances: To the nearest, the nearest first, (N, k), float64; fewer than k while there have been fewer.
-        indices: Numbers of the references in the order in which they came, (N, k).
+        distances: To the neighbours, nearest first, (N, k), float64; fewer than k until k references have come.
+        indices: Numbers of the neighbours, in the order in which the references came, (N, k).
     """
 
     def __init__(self, queries: Tensor, num: int) -> None:
@@ -41,26 +41,26 @@ class Neighbours:
         self._seen = 0
 
     def update(self, references: Tensor) -> None:
-        """Take a part of the references, (M, F), into account."""
+        """Take a batch of references, (M, F), into account."""
         numbers = torch.arange(self._seen, self._seen + len(references)).expand(len(self.queries), -1)
         self._seen += len(references)
-        found = torch.cat([self.distances, distances(self.queries, references)], dim=1)
-        self.distances, chosen = found.topk(min(self.num, found.shape[1]), dim=1, largest=False)
+        candidates = torch.cat([self.distances, distances(self.queries, references)], dim=1)
+        self.distances, chosen = candidates.topk(min(self.num, candidates.shape[1]), dim=1, largest=False)
         self.indices = torch.cat([self.indices, numbers], dim=1).gather(1, chosen)
 
 
 @dataclass(frozen=True)
 class Nearness:
-    r"""How near to the training images the drawn ones are, beside held-out ones.
+    r"""How close generated images are to the training images, compared with held-out images.
 
     Args:
-        drawn: Median distance of a drawn image to its nearest training image.
-        held_out: The same of a held-out image.
-        nearer: How often a drawn image is nearer to its nearest training image than a held-out one to its own,
-            :math:`P(d_\text{drawn} < d_\text{held out})`, ties half: one half is ideal, 1 are copies, and 0 is far from
-            all that is real.
+        drawn: Median distance of a generated image to its nearest training image.
+        held_out: Median distance of a held-out image to its nearest training image.
+        nearer: How often a generated image is nearer to its nearest training image than a held-out image is,
+            :math:`P(d_\text{drawn} < d_\text{held out})`, ties counted half: 1/2 is ideal, 1 means copies, and 0 means
+            far from everything real.
     References:
-        Meehan et al. 2020, arXiv:2004.05675, whose statistic is the last one.
+        Meehan et al. 2020, arXiv:2004.05675, for ``nearer``.
     """
 
     drawn: float
@@ -69,7 +69,7 @@ class Nearness:
 
 
 def nearness(drawn: Tensor, held_out: Tensor) -> Nearness:
-    """Return what two sets of distances to the nearest training image say, (N,) and (M,)."""
+    """Compare the distances to the nearest training image, (N,) of generated and (M,) of held-out images."""
     differences = held_out[None] - drawn[:, None]
     nearer = (differences > 0).double().mean() + 0.5 * (differences == 0).double().mean()
     return Nearness(float(drawn.median()), float(held_out.median()), float(nearer))
@@ -78,13 +78,13 @@ def nearness(drawn: Tensor, held_out: Tensor) -> Nearness:
 class TrainingNeighbours:
     """The nearest training images of some images, by features and by pixels.
 
-    The training images are read once, a part at a time, and none are kept.
+    The training images are read once, in batches, and not kept.
 
     Args:
-        images: Whose neighbours are sought, uint8 (N, C, H, W).
+        images: Images to find neighbours of, uint8 (N, C, H, W).
         train: The training images.
-        extract: Of the features.
-        num: Neighbours of each image.
+        extract: The feature extractor.
+        num: Number of neighbours of each image.
         batch_size: Training images at a time.
     Attributes:
         by_features: Distances in the extractor's own unit.

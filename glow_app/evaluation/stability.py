@@ -88,12 +88,12 @@ def round_trips(model: ImageModel, images: Tensor, labels: Tensor | None = None,
     References:
         Behrmann et al. 2021, arXiv:2006.09347.
     """
-    found = []
+    errors = []
     for dtype in (torch.float32, torch.float64):
         # MPS has nothing wider than float32.
         device = "cpu" if dtype == torch.float64 and model.device.type == "mps" else model.device
-        found += list(_round_trips(deepcopy(model).to(device).to(dtype), images, labels, seed))
-    return found
+        errors += list(_round_trips(deepcopy(model).to(device).to(dtype), images, labels, seed))
+    return errors
 
 
 @torch.no_grad()

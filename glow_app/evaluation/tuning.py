@@ -12,7 +12,7 @@ __all__ = ["LEAST_RECALL", "Trial", "Tuning", "tune"]
 
 TEMPERATURES = (1.0, 0.9, 0.8, 0.7)
 GUIDANCES = (1.0, 1.25, 1.5)
-LEAST_RECALL = 0.9  # of that of the model itself: a low FID is cheap where everything alike is drawn
+LEAST_RECALL = 0.9  # relative to the model itself: a low FID is easy to reach with images that are all alike
 NOISE = 0.01  # of the FID: what is no lower than this is no reason for settings that are further from the grid
 STEPS = ((0.05, 0.1), (0.025, 0.05))  # of temperature and guidance, a pass each
 
@@ -78,15 +78,15 @@ def tune(
         if settings in trials:
             return
         drawn = draw(settings)
-        found = precision_recall(real, drawn)
-        trials[settings] = Trial(settings, frechet_distance(real, drawn), found.precision, found.recall)
+        shares = precision_recall(real, drawn)
+        trials[settings] = Trial(settings, frechet_distance(real, drawn), shares.precision, shares.recall)
         on_trial(trials[settings])
 
     def best() -> Trial:
         own, *_ = trials.values()
-        varied = [one for one in trials.values() if one.recall >= LEAST_RECALL * own.recall]
-        lowest = min(one.fid for one in varied)
-        return next(one for one in varied if one.fid <= (1 + NOISE) * lowest)
+        varied = [trial for trial in trials.values() if trial.recall >= LEAST_RECALL * own.recall]
+        lowest = min(trial.fid for trial in varied)
+        return next(trial for trial in varied if trial.fid <= (1 + NOISE) * lowest)
 
     for temperature in TEMPERATURES:
         for guidance in GUIDANCES if has_classes else GUIDANCES[:1]:

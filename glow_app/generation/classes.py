@@ -23,7 +23,7 @@ def class_number(model: ImageModel, name: str) -> int:
     num_classes = model.flow.num_classes
     if num_classes is None:
         raise ValueError("this model is not class-conditional; leave --label out")
-    known = {one.casefold(): number for number, one in enumerate(model.class_names)}
+    known = {known_name.casefold(): number for number, known_name in enumerate(model.class_names)}
     known |= {str(number): number for number in range(num_classes)}
     if name.casefold() not in known:
         names = f", or one of {', '.join(model.class_names)}" if model.class_names else ""
@@ -61,9 +61,9 @@ def class_probabilities(model: ImageModel, images: Tensor, *, seed: int = 0, bat
 
     .. math:: p(c \mid y) = \frac{p(y \mid c)}{\sum_{c'} p(y \mid c')}
 
-    for one draw of dequantisation noise, the same under every class and of the same seed for every image, so that what
-    is found of an image depends on no other. Flows are sure of themselves: most probabilities are near 0 or 1, and they
-    are no measure of how often the class is right.
+    for one draw of dequantisation noise, the same under every class and of the same seed for every image, so that
+    images are independent of each other. Flows are overconfident: most probabilities are near 0 or 1, and they do not
+    measure how often the class is right.
 
     Args:
         model: A class-conditional model.
@@ -75,11 +75,11 @@ def class_probabilities(model: ImageModel, images: Tensor, *, seed: int = 0, bat
     """
     if model.flow.num_classes is None:
         raise ValueError("this model is not class-conditional: there are no classes to infer")
-    found = []
+    parts = []
     for part in images.to(model.device).split(batch_size):
         with record_solves(image_generators([seed] * len(part))):
-            found.append(model.draws(part, generator=image_generators([seed] * len(part))).probabilities.cpu())
-    return torch.cat(found)
+            parts.append(model.draws(part, generator=image_generators([seed] * len(part))).probabilities.cpu())
+    return torch.cat(parts)
 
 
 def infer_labels(model: ImageModel, images: Tensor, *, seed: int = 0, batch_size: int = 16) -> Tensor:

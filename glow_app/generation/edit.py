@@ -36,7 +36,7 @@ class Direction:
     """What an attribute adds to the latents.
 
     Args:
-        levels: One (C_l, H_l, W_l) a level: the change for a strength of 1.
+        levels: One (C_l, H_l, W_l) per level: the change for a strength of 1.
         num_images: That it was learnt from.
         path: Its file, if it was read from one.
     """

@@ -1,4 +1,4 @@
-"""What a model gives back of images: all of its own bits, to which the bits that it does not model are added."""
+"""Reconstruction, and the low bits of images that a model of fewer than 8 bits does not see."""
 
 from dataclasses import dataclass
 
@@ -39,5 +39,5 @@ def low_bits(model: ImageModel, images: Tensor) -> Tensor:
 
 
 def with_low_bits(decoded: Tensor, unseen: Tensor) -> Tensor:
-    """Return decoded images, uint8, with what was unseen of theirs; that of the images themselves in every pixel."""
+    """Return decoded uint8 images with the unseen low bits added."""
     return (decoded.short().cpu() + unseen).clamp(0, 255).to(torch.uint8)

@@ -193,14 +193,14 @@ def _rounded(values: Tensor | np.ndarray) -> list[float]:
 
 
 def _numbers(values: Any, shape: tuple[int, ...]) -> np.ndarray:
-    found = np.array(values, dtype=np.float64)
-    if found.shape != shape or not np.isfinite(found).all():
+    numbers = np.array(values, dtype=np.float64)
+    if numbers.shape != shape or not np.isfinite(numbers).all():
         raise ValueError(f"expected numbers of shape {shape}")
-    return found
+    return numbers
 
 
 def _ascending(values: Any) -> np.ndarray:
-    found = _numbers(values, (len(_LEVELS),))
-    if (np.diff(found) < 0).any():
+    percentiles = _numbers(values, (len(_LEVELS),))
+    if (np.diff(percentiles) < 0).any():
         raise ValueError("expected percentiles in ascending order")
-    return found
+    return percentiles

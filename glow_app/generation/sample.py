@@ -39,7 +39,7 @@ def sample_batches(
     Args:
         model: The model.
         num: How many.
-        temperature: One for all levels, or one a level, the finest first.
+        temperature: One for all levels or one per level, the finest first.
         seed: Of the first image.
         label: The class of all images, or classes that they take in turn; for a class-conditional model None stands for
             all classes. Whose turn it is depends on the image's seed.
@@ -113,7 +113,7 @@ def sweep(
 
     Args:
         model: The model.
-        temperatures: Each for all levels, or one a level.
+        temperatures: Each a number for all levels, or one per level.
         seeds: Of the images.
         label: As for :func:`sample_batches`.
         guidance: As for :func:`sample_batches`.
@@ -123,7 +123,7 @@ def sweep(
         ValueError: If a temperature, the label or the guidance does not fit.
     """
     labels = labels_of_seeds(model, seeds, label)
-    return torch.stack([model.sample(len(seeds), one, seeds, labels, guidance) for one in temperatures])
+    return torch.stack([model.sample(len(seeds), temperature, seeds, labels, guidance) for temperature in temperatures])
 
 
 @torch.no_grad()
@@ -146,7 +146,7 @@ def walk(
     Args:
         model: The model.
         num_stops: How many seeds, at least 2.
-        temperature: One for all levels, or one a level.
+        temperature: One for all levels or one per level.
         seed: Of the first stop.
         label: The class of all frames; for a class-conditional model None stands for that of the first stop.
         num_frames: From each stop to the next, of which the next is none.

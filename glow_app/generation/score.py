@@ -1,4 +1,4 @@
-"""How likely images are, and how odd: scores that each catch other cases, and how well they tell odd images."""
+"""How likely images are, and how odd: scores that each catch other cases, and how well they detect odd images."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -66,7 +66,7 @@ def measure(
     num_draws: int = 1,
     seeds: Sequence[int] | None = None,
 ) -> Measures:
-    """Measure images; what is found of one depends on the image and its seed, and on no other image.
+    """Measure images, each independently of the others.
 
     Args:
         model: The model.
@@ -74,7 +74,7 @@ def measure(
         labels: For a class-conditional model; when omitted, its bits/dim are those of the marginal over all classes,
             and levels and latents are measured under the likeliest class of each image.
         num_draws: Dequantisation draws of the bits/dim.
-        seeds: Of the noise, one an image; 0, 1, ... when omitted.
+        seeds: Seeds of the noise, one per image; 0, 1, ... if omitted.
     Raises:
         ValueError: If there are not as many seeds as images, or an argument does not fit.
     """
@@ -149,14 +149,14 @@ def oddities(measures: Measures, typical: Typical) -> dict[str, Tensor]:
         mean, std = usual
         return ((values - mean) / std).square().mean(1).sqrt()
 
-    found = (
+    scores = (
         measures.bits_per_dim,
         (measures.bits_per_dim - typical.bits_per_dim).abs(),
         distance(measures.level_norms, typical.level_norms),
         measures.bits_per_dim - measures.png_bits_per_dim,
         distance(measures.level_bits, typical.level_bits),
     )
-    return dict(zip(ODDITIES, found, strict=True))
+    return dict(zip(ODDITIES, scores, strict=True))
 
 
 def measure_samples(
@@ -168,7 +168,7 @@ def measure_samples(
     seed: int = 0,
     batch_size: int = 16,
 ) -> Measures:
-    """Measure samples of the model itself, at temperature 1: what is usual, where no images tell it.
+    """Measure samples of the model itself, at temperature 1: what is usual, if no ordinary images are given.
 
     Args:
         model: The model.
@@ -193,8 +193,8 @@ class Detection:
         ordinary: The score of ordinary images, (N,).
         odd: The score of odd ones, (M,).
         auroc: Area under the receiver operating characteristic: the chance that an odd image has the higher score;
-            one half is a coin.
-        aupr: Area under the curve of precision and recall, with odd as positive; the share of odd images is a coin.
+            1/2 is chance.
+        aupr: Area under the curve of precision and recall, with odd as positive; the share of odd images is chance.
     """
 
     ordinary: Tensor
@@ -206,7 +206,7 @@ class Detection:
 def detect(ordinary: Measures, odd: Measures) -> dict[str, Detection]:
     """Return how well each score of :func:`oddities` finds odd images.
 
-    The first half of the ordinary images tells what is usual; the odd ones are told from the second half.
+    The first half of the ordinary images defines what is usual; the second half is compared with the odd images.
 
     Args:
         ordinary: Measures of ordinary images, at least 4.
@@ -220,11 +220,11 @@ def detect(ordinary: Measures, odd: Measures) -> dict[str, Detection]:
     typical = Typical.of(ordinary[:half])
     good, bad = oddities(ordinary[half:], typical), oddities(odd, typical)
     target = torch.cat([torch.zeros(len(ordinary) - half), torch.ones(len(odd))]).long()
-    found = {}
+    detections = {}
     for name in good:
         # Ranks, since torchmetrics takes other numbers for logits, and rounds them together.
         _, ranks = torch.cat([good[name], bad[name]]).unique(return_inverse=True)
         scores = ranks.double() / len(target)
         auroc, aupr = binary_auroc(scores, target), binary_average_precision(scores, target)
-        found[name] = Detection(good[name], bad[name], float(auroc), float(aupr))
-    return found
+        detections[name] = Detection(good[name], bad[name], float(auroc), float(aupr))
+    return detections

@@ -90,7 +90,7 @@ def read_content(path: Path) -> Content:
     """Return what a safetensors file says about itself, without its tensors.
 
     Raises:
-        ValueError: If it is not one, or damaged.
+        ValueError: If it is damaged or another kind of file.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -106,7 +106,7 @@ class Latents:
     """Whitened latents of some images.
 
     Args:
-        levels: One (N, C_l, H_l, W_l) a level, the finest first: N(0, I) where the model is right.
+        levels: One (N, C_l, H_l, W_l) per level, the finest first: N(0, I) if the model is right.
         names: Of the images, N.
         labels: (N,), int64, of a class-conditional model; else None.
     """

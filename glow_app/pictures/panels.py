@@ -14,7 +14,7 @@ __all__ = ["histogram_picture", "neighbour_picture"]
 WIDTH, HEIGHT, MARGIN, TITLE = 360, 160, 14, 34
 COLOURS = ((52, 101, 164), (206, 92, 0))
 NUM_BINS = 40
-SIDE, GAP, BLOCK_TITLE = 64, 16, 24  # pixels: an image at least, between two blocks, and of the line above
+SIDE, GAP, BLOCK_TITLE = 64, 16, 24  # pixels: smallest side of an image, between blocks, and of the line above
 
 
 def histogram_picture(

@@ -22,16 +22,16 @@ class HubModel(NamedTuple):
     facts: dict[str, str]
 
 
-@cache  # so that all that a process reads is of one revision
+@cache  # a process reads one revision only
 def fetch_model(address: str) -> HubModel:
-    """Return the model at ``hf://USER/NAME[@REVISION]``, of which two files are fetched where they are not there yet.
+    """Return the model at ``hf://USER/NAME[@REVISION]``; fetch its two files unless they are in the hub's cache.
 
-    Only ``config.json`` and ``model.safetensors`` are, of one commit, and neither can hold code; the second not before
-    the first was found to be of this project.
+    Only ``config.json`` and ``model.safetensors`` of one commit are fetched, neither of which can hold code; the second
+    only if the first describes a model of this project.
 
     Raises:
         FileNotFoundError: If there is no such model, revision or file.
-        ValueError: If the address is none, nothing answers, or the model is not one of this project.
+        ValueError: If the address is invalid, the hub cannot be reached, or the model is not of this project.
     """
     name, _, revision = address.removeprefix(HUB).partition("@")
     folder = _fetch(address, name, CONFIG_NAME, revision or None).parent
@@ -62,7 +62,7 @@ def _fetch(address: str, name: str, file: str, revision: str | None) -> Path:
     except ImportError as error:
         raise ValueError(f"{address} needs the package huggingface_hub: pip install 'glow-app[hub]'") from error
     try:
-        with _silence("huggingface_hub"):  # which tells of every attempt, where one line at the end is enough
+        with _silence("huggingface_hub"):  # which logs every attempt
             return Path(hf_hub_download(name, file, revision=revision))
     except errors.HFValidationError as error:
         raise ValueError(f"{address} is not the address of a model; expected {HUB}USER/NAME[@REVISION]") from error

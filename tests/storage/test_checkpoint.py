@@ -2,6 +2,7 @@ import io
 import pickle
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -206,28 +207,29 @@ def test_checkpoints_of_other_projects_are_foreign(tmp_path: Path, content: obje
     assert "another project" in message_of(ValueError, tmp_path / "best.ckpt")
 
 
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [
-        *(("glow_app", value) for value in ({}, None, [1], {"model": None}, {"model": {}})),
-        *(("state_dict", value) for value in ({}, None, [1], {1: torch.zeros(1)})),
-        ("state_dict/model.surplus", torch.zeros(1)),
-        *(
-            ("state_dict/model.flow.prior.whiten.mean", value)
-            for value in (ABSENT, "text", None, torch.zeros(1), torch.zeros(24, 1, 1, dtype=torch.int64))
-        ),
-        ("glow_app/model/flow/prior", {"class_path": "os.system", "init_args": {}}),
-    ],
-    ids=str,
-)
+DAMAGES: dict[str, list[object]] = {
+    "glow_app": [{}, None, [1], {"model": None}, {"model": {}}],
+    "state_dict": [{}, None, [1], {1: torch.zeros(1)}],
+    "state_dict/model.surplus": [torch.zeros(1)],
+    "state_dict/model.flow.prior.whiten.mean": [ABSENT, "text", None, torch.zeros(1), torch.zeros(24, 1, 1).long()],
+}
+
+
+@pytest.mark.parametrize(("place", "value"), [(place, value) for place in DAMAGES for value in DAMAGES[place]])
 def test_a_damaged_part_is_one_line_of_value_error(
     model: ImageModel, tmp_path: Path, place: str, value: object
 ) -> None:
     content = contents(model)
     change(content, place, value)
     torch.save(content, tmp_path / "best.ckpt")
-    message = message_of(ValueError, tmp_path / "best.ckpt")
-    assert "os.system" not in str(value) or "'os.system'" in message
+    message_of(ValueError, tmp_path / "best.ckpt")
+
+
+def test_the_classes_of_a_checkpoint_are_checked_too(model: ImageModel, tmp_path: Path) -> None:
+    content = deepcopy(contents(model))
+    change(content, "glow_app/model/flow/prior", {"class_path": "os.system", "init_args": {}})
+    torch.save(content, tmp_path / "best.ckpt")
+    assert "'os.system'" in message_of(ValueError, tmp_path / "best.ckpt")
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle", "inside a checkpoint"])
