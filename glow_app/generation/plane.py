@@ -1,4 +1,4 @@
-"""Pictures of a density in the plane: itself, its samples, and how points flow from noise to data."""
+"""Pictures of a density of two features: itself, its samples, and how points flow from noise to data."""
 
 import colorsys
 from collections.abc import Callable, Iterator
@@ -30,13 +30,9 @@ def density_picture(model: VectorModel, points: Tensor) -> Image.Image:
     """Return the density as a picture, brighter where it is higher.
 
     Args:
-        model: Of two features.
+        model: A density of two features.
         points: (N, 2), data that decides what part of the plane is shown.
-
-    Raises:
-        ValueError: If the model is not of two features.
     """
-    _require_plane(model)
     centre, radius = _frame(points)
     num = SIDE // CELL
     steps = (torch.arange(num) + 0.5) / num * 2 - 1
@@ -51,14 +47,10 @@ def samples_picture(model: VectorModel, points: Tensor, seed: int = 0) -> Image.
     """Return two histograms: data on the left, as many samples on the right.
 
     Args:
-        model: Of two features.
+        model: A density of two features.
         points: (N, 2), the data.
-        seed: Of the samples.
-
-    Raises:
-        ValueError: If the model is not of two features.
+        seed: Seed of the samples.
     """
-    _require_plane(model)
     frame = _frame(points)
     with loose_solves(TOLERANCE):
         samples = model.sample(len(points), seed=seed).cpu()
@@ -70,14 +62,10 @@ def flow_picture(model: VectorModel, num_points: int = 20_000, seed: int = 0) ->
     """Return points on their way from noise to data, left to right, each in the colour of where it began.
 
     Args:
-        model: Of two features.
-        num_points: How many.
-        seed: Of the noise.
-
-    Raises:
-        ValueError: If the model is not of two features.
+        model: A density of two features.
+        num_points: Number of points.
+        seed: Seed of the noise.
     """
-    _require_plane(model)
     noise = torch.randn(num_points, 2, generator=torch.Generator().manual_seed(seed))
     points = noise.to(model.device, model.dtype)
     stages = [points]
@@ -102,11 +90,6 @@ def _inverse_steps(bijection: nn.Module) -> Iterator[tuple[Callable[[Tensor], tu
         assert isinstance(bijection, Bijection)
         # A picture's frame fits its points: one only shifted and scaled would look the same again.
         yield bijection.inverse, not isinstance(bijection, (Reshape, ActNorm, GaussianPrior))
-
-
-def _require_plane(model: VectorModel) -> None:
-    if model.num_features != 2:
-        raise ValueError(f"pictures are of densities of 2 features; this one has {model.num_features}")
 
 
 def _frame(points: Tensor) -> tuple[Tensor, Tensor]:

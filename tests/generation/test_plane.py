@@ -234,18 +234,3 @@ def test_another_seed_is_other_noise(small: None) -> None:
     model, points = built("maf"), points_at((1.0, 2.0))
     assert samples_picture(model, points, seed=1).tobytes() != samples_picture(model, points, seed=2).tobytes()
     assert flow_picture(model, 100, seed=1).tobytes() != flow_picture(model, 100, seed=2).tobytes()
-
-
-@pytest.mark.parametrize("num_features", [1, 3])
-def test_only_planes_are_drawn(num_features: int) -> None:
-    model = VectorModel(num_features)
-    points = torch.randn(50, num_features)
-    model.initialize(points)
-    draws: list[Callable[[], Image.Image]] = [
-        lambda: density_picture(model, points),
-        lambda: samples_picture(model, points),
-        lambda: flow_picture(model),
-    ]
-    for draw in draws:
-        with pytest.raises(ValueError, match=f"pictures are of densities of 2 features; this one has {num_features}"):
-            draw()
