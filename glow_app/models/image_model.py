@@ -1,4 +1,4 @@
-"""What people use: uint8 images in, uint8 images out."""
+"""The image model: uint8 images in, uint8 images out."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ __all__ = ["ImageModel"]
 
 
 class ImageModel(DescribedModel):
-    r"""A flow with the quantisation around it: a probability for every image.
+    r"""A flow with quantisation and dequantisation: a probability for every uint8 image.
 
     Args:
         flow: The flow on real images in :math:`[-1/2, 1/2)`.
@@ -45,9 +45,9 @@ class ImageModel(DescribedModel):
         super().__init__()
         self.flow = flow
         self.run_levels()
-        self._folded: list[Glow] = []  # a list, so that it is no submodule
+        self._folded: list[Glow] = []  # a list, so that it is not registered as a submodule
         self.num_bits = check_num_bits(num_bits)
-        # Convolutions are up to six times as fast when the channels lie side by side.
+        # CPU convolutions are up to six times as fast in channels_last.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -57,20 +57,19 @@ class ImageModel(DescribedModel):
 
     @property
     def config(self) -> dict[str, object]:
-        """Everything needed to rebuild the model without its weights, as plain types."""
+        """Constructor arguments as plain types, from which the model is rebuilt."""
         return {"num_bits": self.num_bits, "flow": self.flow.config}
 
     def run_levels(self, memory: Memory = "store", compiled: bool = False) -> None:
-        """Choose how training evaluates the levels; see :func:`~glow_app.running.choose_runners`."""
+        """Select how training evaluates the levels; see :func:`~glow_app.running.choose_runners`."""
         choose_runners(self.flow, memory, compiled)
         self.memory, self.compiled = memory, compiled
 
     def freeze(self) -> Self:
-        """Make the model faster to use and impossible to train, and return it.
+        """Precompute quantities that depend on the weights alone, such as inverse matrices, and return the model.
 
-        Quantities that depend on the weights alone, such as inverse matrices, are precomputed; images and figures stay
-        what they are to the last bit. The weights must not be changed afterwards, except by loading or moving all of
-        them, which ends it.
+        Results are the same to the last bit, in less time, and the model cannot be trained. Loading or moving the
+        weights ends it; they must not be changed in any other way.
         """
         self.eval().requires_grad_(False)
         self._folded = [fold_flow(self.flow)]
@@ -78,18 +77,18 @@ class ImageModel(DescribedModel):
 
     @property
     def fastest_flow(self) -> Glow:
-        """The flow that computes: with its weights folded after :meth:`freeze` where no gradient is wanted."""
+        """The flow in use: with folded weights after :meth:`freeze` if gradients are disabled."""
         return self._folded[0] if self._folded and not torch.is_grad_enabled() else self.flow
 
     def initialize(
         self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None
     ) -> None:
-        """Set the actnorms from one batch; changes nothing in a model that is initialised."""
-        self.flow.initialize(self._dequantise(images, generator), self._context(images, labels))
+        """Initialise the data-dependent parameters from one batch; does nothing in an initialised model."""
+        self.flow.initialize(self.dequantised(images, generator), self._context(images, labels))
 
     def forward(self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Return bits/dim of one dequantisation draw, (B,): the training loss, through ``forward`` for DDP's sake."""
-        log_density = self.fastest_flow.log_prob(self._dequantise(images, generator), self._context(images, labels))
+        """Return bits/dim of one dequantisation draw, (B,): the loss, in ``forward`` as DDP needs it."""
+        log_density = self.fastest_flow.log_prob(self.dequantised(images, generator), self._context(images, labels))
         return bits_per_dim(log_density, self.num_dims, self.num_bits)
 
     @torch.no_grad()
@@ -105,15 +104,15 @@ class ImageModel(DescribedModel):
         .. math:: -\frac{1}{D} \log_2 \frac{1}{K} \sum_{k=1}^K \frac{p(y_k)}{2^{nD}},
                   \qquad p(y) = \frac{1}{M} \sum_{c=1}^M p(y \mid c)
 
-        With one draw this is the number of the literature; more draws bound the true one more tightly from above.
-        A class-conditional model answers with :math:`p(y \mid c)` where labels are given, and otherwise with the
-        marginal :math:`p(y)` over its M classes, all being equally frequent, each with the same noise.
+        With one draw this is the figure of the literature; more draws give a tighter upper bound. With labels, a
+        class-conditional model uses :math:`p(y \mid c)`; without them, the marginal :math:`p(y)` over its M classes,
+        taken as equally frequent, with the same noise for each.
 
         Args:
             images: uint8.
-            labels: Of the images, for a class-conditional model; of its classes together when omitted.
-            num_draws: The number K of dequantisation draws.
-            generator: Of the dequantisation noise, on the images' device.
+            labels: Classes of the images, for a class-conditional model; averaged over all classes if omitted.
+            num_draws: Number K of dequantisation draws.
+            generator: Generator of the dequantisation noise, on the images' device.
 
         Raises:
             ValueError: If ``num_draws`` is below 1.
@@ -128,19 +127,19 @@ class ImageModel(DescribedModel):
         num_draws: int = 1,
         generator: torch.Generator | None = None,
     ) -> BitsTable:
-        """Return the bits of each draw, class and level, one class at a time; arguments as of :meth:`bits_per_dim`.
+        """Return the bits per draw, class and level; with labels, for those classes alone.
 
-        Under every class without labels, else under those alone.
+        Arguments as of :meth:`bits_per_dim`.
         """
         if num_draws < 1:
             raise ValueError(f"num_draws is {num_draws}; expected at least 1")
         draws = []
         with held_noise(self.device) as begin_again:
             for _ in range(num_draws):
-                y, classes = self._dequantise(images, generator), []
-                for chosen in self._choices(len(images), labels):
+                y, classes = self.dequantised(images, generator), []
+                for chosen in self.label_choices(len(images), labels):
                     begin_again()
-                    classes.append(self._level_bits(y, chosen))
+                    classes.append(self.dequantised_level_bits(y, chosen))
                 draws.append(torch.stack(classes))
         return BitsTable(torch.stack(draws), self.num_dims)
 
@@ -148,36 +147,40 @@ class ImageModel(DescribedModel):
     def level_bits(
         self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
-        r"""Return what each level has of the bits/dim of one draw, (B, L), the finest first.
+        r"""Return the bits/dim of one draw per level, (B, L), the finest first; their sum is the bits/dim.
 
         .. math:: b_l = \frac{n D_l}{D} - \frac{\log \mathcal N(z_l; 0, I) + \log|\det J_l|}{D \log 2}
-
-        which add up to the bits/dim.
 
         Args:
             images: uint8.
             labels: For a class-conditional model.
-            generator: Of the dequantisation noise, on the images' device.
+            generator: Generator of the dequantisation noise, on the images' device.
         """
-        return self._level_bits(self._dequantise(images, generator), labels)
+        return self.dequantised_level_bits(self.dequantised(images, generator), labels)
 
-    def _level_bits(self, y: Tensor, labels: Tensor | None) -> Tensor:
+    @torch.no_grad()
+    def dequantised_level_bits(self, y: Tensor, labels: Tensor | None) -> Tensor:
+        """Return :meth:`level_bits` of images from :meth:`dequantised`."""
         log_probs = self.fastest_flow.level_log_probs(y, self._context(y, labels))
         sizes = torch.tensor([math.prod(shape) for shape in self.flow.latent_shapes]).to(log_probs)
         return self.num_bits * sizes / self.num_dims - log_probs / (self.num_dims * math.log(2))
 
-    def _choices(self, num: int, labels: Tensor | None) -> list[Tensor | None]:
-        """Return the labels under which ``num`` images are likely or not: those given, or one class after the other."""
+    def label_choices(self, num: int, labels: Tensor | None) -> list[Tensor | None]:
+        """Return the labels that :meth:`draws` scores ``num`` images by: those given, or each class in turn."""
         if labels is not None or self.flow.num_classes is None:
             return [labels]
         return [torch.full((num,), number) for number in range(self.flow.num_classes)]
 
+    def dequantised(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return the images as the flow sees them, with dequantisation noise."""
+        return dequantise(quantise(images, self.num_bits), self.num_bits, self.dtype, generator)
+
     @torch.no_grad()
     def encode(self, images: Tensor, labels: Tensor | None = None) -> list[Tensor]:
-        """Return the whitened latents of the images' bin centres, one tensor a level.
+        """Return the whitened latents of the images' bin centres, one tensor per level.
 
-        In full precision, whatever the autocast state, as :meth:`decode`: on the way back a state differs in its last
-        bit, which bfloat16 conditioners may round to another value, and later steps amplify that.
+        In full precision, whatever the autocast state, as :meth:`decode`: a state differs in its last bit between the
+        two directions, which bfloat16 conditioners may round to another value, and later steps amplify that.
         """
         levels = quantise(images.to(self.device), self.num_bits)
         with full_precision(self.device):
@@ -187,14 +190,14 @@ class ImageModel(DescribedModel):
 
     @torch.no_grad()
     def decode(self, latents: Sequence[Tensor], labels: Tensor | None = None, context: Tensor | None = None) -> Tensor:
-        """Return the uint8 images of ``latents``; ``decode(encode(images))`` gives the (quantised) images back.
+        """Return the uint8 images of ``latents``; ``decode(encode(images))`` equals the (quantised) images.
 
         Args:
-            latents: One tensor a level.
+            latents: One tensor per level.
             labels: For a class-conditional model.
-            context: Instead of labels: what :meth:`Glow.embed <glow_app.flows.Glow.embed>` made of them, or a mixture.
+            context: Instead of labels: the result of :meth:`Glow.embed <glow_app.flows.Glow.embed>`, or a mixture.
         Raises:
-            FloatingPointError: If a number in an image is not finite.
+            FloatingPointError: If an image is not finite.
         """
         if context is None:
             context = self._context(latents[0], labels)
@@ -205,7 +208,7 @@ class ImageModel(DescribedModel):
         contexts = repeat(None) if context is None else context.split(size)
         with full_precision(self.device):
             images = torch.cat([self.fastest_flow.decode(part, c) for part, c in zip(parts, contexts, strict=False)])
-        # As uint8 they would be black, as if that was what the model had drawn.
+        # Converted to uint8 they would be black, and look like samples of the model.
         if not images.isfinite().all():
             broken = int((~images.isfinite()).flatten(1).any(1).sum())
             raise FloatingPointError(
@@ -215,7 +218,7 @@ class ImageModel(DescribedModel):
         return to_uint8(images, self.num_bits)
 
     def quantised(self, images: Tensor) -> Tensor:
-        """Return the uint8 images with only ``num_bits`` bits left: what :meth:`decode` can give back."""
+        """Return the uint8 images reduced to ``num_bits`` bits, as :meth:`decode` returns them."""
         return to_uint8(bin_centres(quantise(images, self.num_bits), self.num_bits), self.num_bits)
 
     def sample(
@@ -226,16 +229,14 @@ class ImageModel(DescribedModel):
         labels: Tensor | None = None,
         guidance: float = 1.0,
     ) -> Tensor:
-        """Return ``num`` uint8 images.
-
-        At temperature 1 and guidance 1 they are samples of the model's distribution.
+        """Return ``num`` uint8 images, samples of the model's distribution at temperature 1 and guidance 1.
 
         Args:
-            num: How many.
-            temperature: Factor on the base noise, one for all levels or one a level, the finest first.
-            seeds: The seed of image 0, image i having ``seeds + i``; or one seed an image.
+            num: Number of images.
+            temperature: Factor on the base noise, one for all levels or one per level, the finest first.
+            seeds: Seed of the first image; image i uses ``seeds + i``. Or one seed per image.
             labels: (num,), for a class-conditional model.
-            guidance: How far to go beyond the class; see :meth:`Glow.embed <glow_app.flows.Glow.embed>`.
+            guidance: Factor on the class embedding; see :meth:`Glow.embed <glow_app.flows.Glow.embed>`.
 
         Raises:
             ValueError: If a temperature or the guidance is negative or not finite, there are not ``num`` seeds or
@@ -252,17 +253,17 @@ class ImageModel(DescribedModel):
     def base_noise(self, seeds: Sequence[int], temperature: float | Sequence[float] = 1.0) -> list[Tensor]:
         """Return noise in the shape of the latents, N(0, T²) for each level's temperature T.
 
-        Each image's comes from its own CPU generator, so that a seed means the same on every device.
+        Each image has its own CPU generator, so a seed means the same on every device.
 
         Args:
-            seeds: One an image.
-            temperature: One for all levels or one a level, the finest first.
+            seeds: One per image.
+            temperature: One for all levels or one per level, the finest first.
 
         Raises:
             ValueError: If a temperature is negative or not finite.
         """
         generators = [image_generator(seed) for seed in seeds]
-        first = next(self.parameters())  # once: to look for it takes longer than to draw the noise of a small image
+        first = next(self.parameters())  # once, because the search takes longer than drawing the noise of a small image
         noise = []
         for shape, factor in zip(self.flow.latent_shapes, self.level_temperatures(temperature), strict=True):
             level = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
@@ -273,12 +274,12 @@ class ImageModel(DescribedModel):
         """Return the temperature of each level, given one for all or one per level.
 
         Raises:
-            ValueError: If there is not one for each, or one is negative or not finite.
+            ValueError: If their number is wrong, or one is negative or not finite.
         """
         num_levels = len(self.flow.latent_shapes)
         values = [temperature] * num_levels if isinstance(temperature, (int, float)) else list(temperature)
         if len(values) != num_levels:
-            raise ValueError(f"there are {len(values)} temperatures; expected 1, or {num_levels}, one for each level")
+            raise ValueError(f"there are {len(values)} temperatures; expected 1, or {num_levels}, one per level")
         for value in values:
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"temperature is {value}; expected a finite number from 0 (0.7 is usual)")
@@ -296,6 +297,3 @@ class ImageModel(DescribedModel):
         if labels is not None and len(labels) != len(images):
             raise ValueError(f"there are {len(labels)} labels for {len(images)} images")
         return self.flow.embed(None if labels is None else labels.to(self.device), guidance)
-
-    def _dequantise(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        return dequantise(quantise(images, self.num_bits), self.num_bits, self.dtype, generator)

@@ -68,10 +68,10 @@ class SharedModel:
         assert isinstance(generator, ImageGenerators)
         model, num = self._worker.model, len(images)
         solves, draws = self._solve_noise(num), []
-        choices = model._choices(num, labels)
+        choices = model.label_choices(num, labels)
         num_together = max(1, _ROWS // num)
         for _ in range(num_draws):
-            y, parts = model._dequantise(images, generator).split(1), []
+            y, parts = model.dequantised(images, generator).split(1), []
             for start in range(0, len(choices), num_together):
                 together = choices[start : start + num_together]
                 rows = [row for chosen in together for row in zip(y, _each(chosen, num), solves, strict=True)]
@@ -173,9 +173,8 @@ def _noise(model: ImageModel, each: list[_Noise]) -> list[tuple[Tensor, ...]]:
     return list(zip(*(level.split(1) for level in scaled), strict=True))
 
 
-@torch.no_grad()
 def _level_bits(model: ImageModel, rows: list[Any], _: int) -> list[Tensor]:
     y, labels, solves = zip(*rows, strict=True)
     each = [] if solves[0] is None else [torch.Generator("cpu").set_state(state) for state in solves]
     with record_solves(ImageGenerators.of(each)) if each else nullcontext():
-        return list(model._level_bits(torch.cat(y), _together(labels)).split(1))
+        return list(model.dequantised_level_bits(torch.cat(y), _together(labels)).split(1))

@@ -24,7 +24,7 @@ def test_the_parts_add_up(options: dict[str, object]) -> None:
     assert len(levels) == len(model.flow.latent_shapes)
     with torch.no_grad():
         assert sum(levels) == pytest.approx(float(model(images, labels, generator()).mean()), abs=1e-9)
-        x = model._dequantise(images, generator())
+        x = model.dequantised(images, generator())
         log_det = float(model.flow(x, model.flow.embed(labels))[1].mean()) / (model.num_dims * math.log(2))
     kinds = [value for name, value in parts.items() if name.startswith("log_det/")]
     assert sum(kinds) == pytest.approx(log_det, abs=1e-9)

@@ -296,7 +296,7 @@ def test_the_settings_to_draw_with_have_to_fit_the_model() -> None:
         (2, {"temperature": math.nan}, "temperature is nan"),
         (2, {"temperature": math.inf}, "temperature is inf"),
         (2, {"temperature": [0.5, -1.0]}, "temperature is -1.0"),
-        (2, {"temperature": [0.5]}, "there are 1 temperatures; expected 1, or 2, one for each level"),
+        (2, {"temperature": [0.5]}, "there are 1 temperatures; expected 1, or 2, one per level"),
         (2, {"temperature": []}, "there are 0 temperatures"),
         (2, {"temperature": [1.0, 1.0, 1.0]}, "there are 3 temperatures"),
         (2, {"seeds": [1, 2, 3]}, "there are 3 seeds for 2 images"),

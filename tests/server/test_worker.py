@@ -146,7 +146,7 @@ def test_scores_come_in_small_pieces(
     prior: Callable[..., Any], given: torch.Tensor | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model(image_shape=(1, 8, 8), num_classes=4, prior=prior)
-    images, pieces, level_bits = random_images(2, (1, 8, 8)), [], model._level_bits
+    images, pieces, level_bits = random_images(2, (1, 8, 8)), [], model.dequantised_level_bits
     generator = image_generators(range(2))
     with record_solves(image_generators([7, 8])):
         expected = model.draws(images, given, 5, generator).bits
@@ -155,7 +155,7 @@ def test_scores_come_in_small_pieces(
         pieces.append(len(y))
         return level_bits(y, labels)
 
-    monkeypatch.setattr(model, "_level_bits", watched)
+    monkeypatch.setattr(model, "dequantised_level_bits", watched)
     monkeypatch.setattr(shared, "_ROWS", 6)
     worker = ModelWorker(model, 4)
     monkeypatch.setattr(worker, "_measured_rate", lambda run: 0.3)  # seconds per row
