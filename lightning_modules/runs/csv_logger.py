@@ -1,20 +1,30 @@
 """A CSV log that survives a resume."""
 
 import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.utilities import rank_zero_only
+
+from glow_app.files import atomic_file
 
 __all__ = ["AppendingCSVLogger"]
 
+# A file from elsewhere with more columns than any run has would make every row of the log as wide.
+MOST_COLUMNS = 1000
+MOST_HEADER = 2**20  # characters
+
 
 class AppendingCSVLogger(CSVLogger):
-    """Writes ``metrics.csv`` straight into a run's folder and, on a resume, goes on at the step that comes first.
+    """Writes ``metrics.csv`` straight into a run's folder and, on a resume, continues at the first step of this run.
 
-    Rows of that step and later ones are of a run that was stopped after its last checkpoint, and are written again.
-    Lightning's own logger deletes the file of an earlier run in the same folder.
+    Rows of that step and later ones come from a run that was stopped after its last checkpoint, and are written again.
+    The file is replaced as a whole or not at all, while Lightning's own logger deletes that of an earlier run.
 
     Args:
         folder: The run's folder.
@@ -22,38 +32,75 @@ class AppendingCSVLogger(CSVLogger):
 
     def __init__(self, folder: str) -> None:
         super().__init__(folder, name="", version="")
-        self._path = Path(folder) / "metrics.csv"
-        self._earlier = self._path.read_text() if self._path.exists() else ""
+        self._continues = (Path(folder) / _Writer.NAME_METRICS_FILE).exists()
 
     def log_hyperparams(self, params: Any = None) -> None:
         """Do nothing: the run's ``config.yaml`` holds them all."""
 
     @property
-    def experiment(self) -> Any:
+    def experiment(self) -> "_Writer":
         """The writer; created on first use."""
-        created = self._experiment is None
-        writer = super().experiment
-        if created and self._earlier:  # which the writer has deleted
-            self._path.write_text(self._earlier)
-            writer.metrics_keys = next(csv.reader(self._earlier.splitlines()))
-        return writer
+        if self._experiment is None:
+            self._experiment = _Writer(self.log_dir)
+        assert isinstance(self._experiment, _Writer)
+        return self._experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Log a row; before the first one, drop what an earlier run logged at its step and later."""
-        names = self.experiment.metrics_keys
-        if self._earlier and step is not None:
-            rows = csv.reader(self._earlier.splitlines())
-            with self._path.open("w", newline="") as file:
-                writer = csv.writer(file)
-                writer.writerow(next(rows))
-                for row in rows:  # one at a time, and whole ones: filled up, short ones could take all memory
-                    if len(row) == len(names) and _step(row, names) < step:
-                        writer.writerow(row)
-            self._earlier = ""
+        """Log a row; before the first one, drop the rows of its step and later ones."""
+        if self._continues and step is not None:
+            self.experiment.rewrite(lambda row: _step(row) < step)
+            self._continues = False
         super().log_metrics(metrics, step)
 
 
-def _step(row: list[str], names: list[str]) -> int:
-    text = row[names.index("step")] if "step" in names else ""
+class _Writer(ExperimentWriter):
+    """Appends to the file that is there."""
+
+    def __init__(self, log_dir: str) -> None:
+        super().__init__(log_dir)
+        self._path = Path(self.metrics_file_path)
+        if self._path.exists():
+            self.metrics_keys = self._header()
+
+    def rewrite(self, keep: Callable[[dict[str, str]], bool], names: Sequence[str] | None = None) -> None:
+        """Replace the file by those rows of it that are complete and to be kept, under the given columns."""
+        with self._path.open(newline="") as file, _text(self._path) as new:
+            rows = csv.reader(file)
+            columns = next(rows, [])
+            writer = csv.DictWriter(new, names or columns)
+            writer.writeheader()
+            for values in rows:
+                row = dict(zip(columns, values, strict=False))
+                if values and len(values) == len(columns) and keep(row):
+                    writer.writerow(row)
+
+    def _check_log_dir_exists(self) -> None:
+        """Leave the file, which the base class would delete."""
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        self.rewrite(lambda _: True, fieldnames)
+
+    def _header(self) -> list[str]:
+        with self._path.open(newline="") as file:
+            names = next(csv.reader([file.readline(MOST_HEADER)]), [])
+        if len(names) > MOST_COLUMNS:
+            raise ValueError(
+                f"{self._path} has {len(names):,} columns; expected at most {MOST_COLUMNS:,}: no run of glow fit wrote "
+                "it; move it away and resume again"
+            )
+        return names
+
+
+@contextmanager
+def _text(path: Path) -> Iterator[io.TextIOWrapper]:
+    with atomic_file(path) as file:
+        text = io.TextIOWrapper(file, newline="")
+        yield text
+        text.flush()
+        text.detach()
+
+
+def _step(row: dict[str, str]) -> int:
+    text = row.get("step", "")
     return int(text) if text.isdecimal() and len(text) < 20 else 0

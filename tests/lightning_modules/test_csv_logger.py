@@ -2,6 +2,8 @@ import csv
 import tracemalloc
 from pathlib import Path
 
+import pytest
+
 from lightning_modules.runs.csv_logger import AppendingCSVLogger
 
 
@@ -52,14 +54,37 @@ def test_a_run_that_logs_nothing_leaves_the_log(tmp_path: Path) -> None:
     assert rows(tmp_path) == before
 
 
+def test_an_empty_file_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").touch()
+    write(tmp_path, [({"lr": 0.5}, 3)])
+    assert rows(tmp_path) == [{"lr": "0.5", "step": "3"}]
+
+
 def test_rows_that_are_not_whole_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    names = ",".join(f"n{number:04}" for number in range(10_000))
-    path.write_text(f"{names},step\n" + "0\n" * 5_000 + "1," * 10_000 + "0\n")
+    names = ",".join(f"n{number:04}" for number in range(999))
+    path.write_text(f"{names},step\n" + "0\n" * 50_000 + "1," * 999 + "0\n")
     tracemalloc.start()
     try:
         write(tmp_path, [({"n0001": 2.0}, 1)])
-        assert tracemalloc.get_traced_memory()[1] < 100e6
+        assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:
         tracemalloc.stop()
     assert [row["n0001"] for row in rows(tmp_path)] == ["1", "2.0"]
+
+
+def test_columns_that_no_run_has_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text(",".join(map(str, range(100_000))) + "\n")
+    with pytest.raises(ValueError, match=r"metrics.csv has 100,000 columns; expected at most 1,000"):
+        write(tmp_path, [({"lr": 0.5}, 1)])
+
+
+def test_a_rewrite_that_fails_leaves_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, [({"lr": 0.5}, 0), ({"lr": 0.25}, 1)])
+    before = rows(tmp_path)
+    monkeypatch.setattr(csv.DictWriter, "writerow", lambda *_: 1 / 0)
+    for metrics, step in [({"lr": 1.0}, 1), ({"grad_norm": 1.0}, 2)]:
+        with pytest.raises(ZeroDivisionError):
+            write(tmp_path, [(metrics, step)])
+    assert rows(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
