@@ -39,6 +39,7 @@ OWN = ("glow_app", "lightning_modules")
 
 def start() -> int:
     """Set the process up, and run the command line that it was given."""
+    _keep_current_folder_out()
     begin_with_huge_pages()
     return main()
 
@@ -74,6 +75,13 @@ def _wait_politely() -> None:
     # and a process that is alone loses nothing. Read when torch is loaded, which has not happened yet.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
+
+def _keep_current_folder_out() -> None:
+    # Python puts the current folder first in the module path of processes that it starts by -c or -m, as those of
+    # multiprocessing are: modules in a folder from elsewhere would run there. `python -m` has it in the path already.
+    if not {"", os.getcwd()}.intersection(sys.path):
+        os.environ.setdefault("PYTHONSAFEPATH", "1")
 
 
 def _heed_sigterm() -> None:

@@ -334,7 +334,7 @@ def test_arguments_that_cannot_be_are_refused(
 
 def test_an_iaf_on_a_large_latent_warns_and_says_what_to_do() -> None:
     with pytest.warns(
-        UserWarning, match=r"latent of 1040 values: .* 1040 steps in each of 2 layers; MAFPrior"
+        UserWarning, match=r"latent of 1040 values: .* 1040 steps in sequence in each of 2 layers; use MAFPrior"
     ) as caught:
         IAFPrior((65, 4, 4), hidden_features=1040)
     assert [warning.filename for warning in caught] == [__file__]

@@ -570,3 +570,17 @@ def test_every_reader_of_the_code_is_in_the_table() -> None:
         assert found <= known, (pattern, found - known)
         for name in found:
             assert name in text, name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (COMMAND := Path(sys.executable).with_name("glow")).exists(), reason="glow is not installed")
+def test_no_module_of_the_current_folder_is_run_by_further_processes(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "multiprocessing").mkdir()
+    for name in ("struct.py", "multiprocessing/__init__.py"):
+        (tmp_path / name).write_text(f"open({str(ran)!r}, 'w')")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    command = [COMMAND, "sample", "--count", "2", "--devices", "2", "--device", "cpu", "--output", "drawn"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert len(list((tmp_path / "drawn").glob("seed*.png"))) == 2
+    assert not ran.exists()

@@ -100,6 +100,7 @@ class Decoder:
             # Of a session of its own: Ctrl-C in a terminal is for the server, which ends the process itself.
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # or modules in the current folder, such as a stranger's model's, would run in the place of ours
                 "-m",
                 "glow_app.server.decoder_process",
                 str(self._limits.pixels),

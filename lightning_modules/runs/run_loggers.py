@@ -191,8 +191,25 @@ def _has_key() -> bool:
 
 
 def _commit() -> str | None:
-    """Return the commit of the code, where it is run from a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    """Return the commit of the code, if it is run from its own repository.
+
+    A repository around an installed package may be anyone's, and the configuration of a repository can name programs
+    that git runs.
+    """
+    repository = Path(__file__).parents[2]
+    if not (repository / ".git").exists() or not (repository / "pyproject.toml").exists():
+        return None
+    command = [
+        "git",
+        "-C",
+        str(repository),
+        "-c",
+        "core.fsmonitor=false",
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

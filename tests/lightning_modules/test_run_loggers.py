@@ -1,6 +1,7 @@
 """Services of logging get everything, one run across resumes, and cannot stop a training."""
 
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -13,6 +14,7 @@ import wandb
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lightning_modules.runs import run_loggers
 from lightning_modules.runs.run_loggers import RunWandbLogger
 
 REPOSITORY = Path(__file__).parents[2]
@@ -154,6 +156,21 @@ def test_a_failure_in_the_middle_is_told_once(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         logger.log_metrics({"val/bpd": 3.5}, 1)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+def test_a_repository_around_an_installation_runs_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook, ran = tmp_path / "hook", tmp_path / "ran"
+    hook.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    hook.chmod(0o755)
+    package = tmp_path / "site" / "lightning_modules" / "runs"
+    package.mkdir(parents=True)
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "hook"], ["commit", "-qm", "x"], ["config", "core.fsmonitor", str(hook)]):
+        subprocess.run([*git, *command], check=True)
+    monkeypatch.setattr(run_loggers, "__file__", str(package / "run_loggers.py"))
+    assert run_loggers._commit() is None
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize(("environment", "offline"), [({}, True), ({"WANDB_API_KEY": "0" * 40}, False)])

@@ -93,6 +93,20 @@ def test_a_request_that_is_cancelled_ends_the_process(slow: str) -> None:
     with_decoder(work, Limits(pixels=10**8, decode_seconds=60))
 
 
+def test_no_module_of_the_current_folder_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "glow_app").mkdir()
+    for name in ("glow_app/__init__.py", "struct.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+
+    async def work(decoder: Decoder) -> None:
+        (image,) = random_images(1)
+        assert torch.equal((await decoder.read(as_base64(image), SHAPE, "a"))[0], image)
+
+    with_decoder(work)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_closed_decoder_starts_no_process(slow: str) -> None:
     async def work(decoder: Decoder) -> None:
         await decoder.start()
