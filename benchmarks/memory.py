@@ -43,7 +43,7 @@ def measure(num_steps: int, arguments: argparse.Namespace) -> dict[str, dict[str
 
     found: dict[str, dict[str, float]] = {}
     for mode in MODES:
-        model.run_levels(mode)
+        model.set_runners(mode)
         model.zero_grad()
         found[mode] = {"bytes": peak_memory(run) - parameters, "parameter_bytes": parameters}
     optimizer = torch.optim.Adamax(model.parameters(), lr=0.0)
@@ -58,7 +58,7 @@ def timed(model: ImageModel, run: Callable[[], None], repeats: int) -> dict[str,
     """Return the median seconds of each mode, taken in turns."""
 
     def in_mode(mode: Memory) -> None:
-        model.run_levels(mode)
+        model.set_runners(mode)
         model.zero_grad()
         run()
 

@@ -56,7 +56,7 @@ def measure(world_size: int, arguments: argparse.Namespace) -> dict[str, float]:
     moments = [value for state in optimizer.state.values() for value in state.values()]
     found = {"fixed": 3.0 * weights + sum(tensor.numel() * tensor.element_size() for tensor in moments)}
     for mode in MODES:
-        model.run_levels(mode)
+        model.set_runners(mode)
         optimizer.zero_grad()
         found[mode] = peak_memory(run) - weights
     if world_size > 1:

@@ -121,9 +121,9 @@ def training(
     model, images = initialized(build, a, batch_size, device)
     optimizer = model.optimizer(lr=1e-4)
     if compiled:
-        model.model.run_levels(compiled=True)  # type: ignore[operator, union-attr]
+        model.model.set_runners(compiled=True)  # type: ignore[operator, union-attr]
     if memory != "store":
-        model.model.run_levels(memory)  # type: ignore[operator, union-attr]
+        model.model.set_runners(memory)  # type: ignore[operator, union-attr]
 
     def run() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
@@ -155,7 +155,7 @@ def bytes_of_a_step(
     """Return what forward and backward need at their peak beyond parameters and gradients."""
     model, images = initialized(build, a, batch_size, device)
     if memory != "store":
-        model.model.run_levels(memory)  # type: ignore[operator, union-attr]
+        model.model.set_runners(memory)  # type: ignore[operator, union-attr]
 
     def run() -> None:
         model(images).mean().backward()

@@ -64,7 +64,7 @@ def step_generator(
 
     Args:
         seed: The run's seed.
-        step: A counter: the global step in training, the batch index in evaluation.
+        step: A counter, such as the batch index in the epoch; name the epoch in ``stream`` then.
         device: Device of the generator.
         stream: Name of the purpose; different streams never share numbers.
         share: The rows of this rank; all rows if None.

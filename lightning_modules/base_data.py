@@ -1,4 +1,4 @@
-"""What Lightning's views of images and of vectors share: splits by stage, and loaders of which training's resumes."""
+"""Base data module for images and vectors: splits by stage, and a training loader that can be resumed."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
@@ -40,12 +40,12 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
     def _load(self, split: Split) -> S: ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far the training loader is, for the checkpoint."""
+        """Return the position of the training loader, for the checkpoint."""
         loader = self.trainer.train_dataloader if self.trainer else None
         return {"train_loader": loader.state_dict()} if isinstance(loader, TrainLoader) else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next training loader go on from :meth:`state_dict`."""
+        """Restore the position of the next training loader."""
         self._progress = state.get("train_loader")
 
     def setup(self, stage: str | None = None) -> None:
@@ -80,18 +80,18 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
 
     @staticmethod
     def _recount(trainer: pl.Trainer, served: int) -> None:
-        """Tell the loop how many batches of this epoch are done, where batches are of another size than they were."""
+        """Correct the loop's batch counters after a resume with another batch size."""
         current = trainer.fit_loop.epoch_loop.batch_progress.current
         shift = served - current.ready
         for name in ("ready", "started", "processed", "completed"):  # the last lags where a step's end has saved
             setattr(current, name, getattr(current, name) + shift)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Return this rank's part of the validation split in order, the last batch as it falls."""
+        """Return this rank's part of the validation split in order; the last batch may be smaller."""
         return self._eval_loader("validation")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Return this rank's part of the test split in order, the last batch as it falls."""
+        """Return this rank's part of the test split in order; the last batch may be smaller."""
         return self._eval_loader("test")
 
     def _set(self, split: Split) -> S:
@@ -118,7 +118,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
 
 
 def ends_in_repetition(loader: Any, batch_idx: int) -> bool:
-    """Return whether a batch ends in an example that ``DistributedSampler`` repeats to give all ranks equally many."""
+    """Return whether the batch ends in an example that ``DistributedSampler`` repeated as padding."""
     sampler = getattr(loader, "sampler", None)
     if not isinstance(sampler, DistributedSampler) or batch_idx + 1 < len(loader):
         return False

@@ -1,4 +1,4 @@
-"""Lightning's view of an image source."""
+"""Data module for an image source."""
 
 from typing import Any, cast
 
@@ -32,7 +32,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         horizontal_flip: Mirror every training image with probability one half.
         cache_dir: Where decoded folders and fetched shards are kept.
         cache_gb: How many gigabytes of fetched shards are kept.
-        limit: Use only so many images of every split.
+        limit: Maximum number of images per split.
         count: Faces that source "faces" renders, of all splits together; 10,000 when None.
     Shape:
         Batches are images, uint8 (B, C, H, W), and labels, int64 (B,).
@@ -88,11 +88,11 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         return torch.where(mirrored[:, None, None, None], images.flip(-1), images), labels
 
     def images(self, split: Split, count: int) -> np.ndarray:
-        """Return the first so many images of a split, uint8 (n, C, H, W), loading them if need be."""
+        """Return the first ``count`` images of a split, uint8 (n, C, H, W). Loads the split if necessary."""
         return self._set(split).head(count)
 
     def num_images(self, split: Split) -> int:
-        """Return how many images a split has, loading it if need be."""
+        """Return the number of images in a split. Loads the split if necessary."""
         return len(self._set(split))
 
     @property

@@ -1,4 +1,4 @@
-"""The training module of images: an image model, an optimiser, a schedule."""
+"""Lightning module that trains an image model."""
 
 from typing import Any
 
@@ -30,10 +30,10 @@ class DensityModule(LikelihoodModule):
         lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
         seed: Of the dequantisation noise.
         num_draws: Dequantisation draws of ``validate`` and ``test``; 1 gives the number of the literature.
-        memory: What is kept for the backward pass: "store" everything, "checkpoint" each step's input, or with
-            "reversible" nothing that grows with the number of steps; see :func:`~glow_app.running.choose_runners`.
-        compile: Whether ``torch.compile`` makes the code of the levels' training pass; takes a minute before the first
-            step, and on a CPU a C++ compiler.
+        memory: Activations kept for the backward pass: "store" keeps all, "checkpoint" the input of each step,
+            "reversible" the input and output of each level; see :func:`~glow_app.running.choose_runners`.
+        compile: Whether to compile the training pass of the levels by ``torch.compile``. Compilation takes about a
+            minute; on a CPU it needs a C++ compiler.
     Shape:
         A batch is images, uint8 (B, C, H, W), and labels, int64 (B,), which an unconditional flow ignores.
     """
@@ -55,14 +55,14 @@ class DensityModule(LikelihoodModule):
         super().__init__(ImageModel(flow, num_bits), optimizer, lr_scheduler, seed)
         self.save_hyperparameters()
         self.num_draws = num_draws
-        self.model.run_levels(memory, compile)
+        self.model.set_runners(memory, compile)
 
     def setup(self, stage: str) -> None:
-        """Name the classes; refuse data that has others than the model, and a precision at which it would not invert.
+        """Check the precision, the compiler and the number of classes; copy the class names to the model.
 
         Raises:
-            ValueError: If the numbers of classes differ, the precision is another than 32-true, bf16-mixed or 64-true,
-                or the model shall be compiled and cannot be.
+            ValueError: If the numbers of classes differ, the precision is not 32-true, bf16-mixed or 64-true, or
+                compilation is requested without a compiler.
         """
         super().setup(stage)
         if self.model.compiled:
@@ -90,13 +90,13 @@ class DensityModule(LikelihoodModule):
         return self(*batch, generator)
 
     def evaluate(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Return bits/dim of ``num_draws`` draws; of the marginal, where the images are not of the model's classes."""
+        """Return bits/dim of ``num_draws`` draws; without ``knows_labels``, of the marginal over classes."""
         images, labels = batch
         return self.model.bits_per_dim(images, labels if self.knows_labels else None, self.num_draws, generator)
 
     @property
     def knows_labels(self) -> bool:
-        """Whether the labels of the data are classes of the model: those of an unlabelled folder are all 0."""
+        """Whether the data has the model's classes. (In an unlabelled folder, all labels are 0.)"""
         data, expected = getattr(self.trainer, "datamodule", None), self.model.flow.num_classes
         if expected is None or not isinstance(data, ImageDataModule):
             return True
@@ -104,6 +104,6 @@ class DensityModule(LikelihoodModule):
         return len(names) == expected and self.model.class_names in ((), names)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the names of the classes from the checkpoint, where the data has not given them."""
+        """Restore the class names from the checkpoint if the data did not provide them."""
         if not self.model.class_names:
             self.model.class_names = checkpoint[CHECKPOINT_KEY]["training"].get("classes", ())

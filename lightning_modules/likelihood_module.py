@@ -24,14 +24,14 @@ __all__ = ["LikelihoodModule"]
 class LikelihoodModule(TrainingModule, ABC):
     """Maximum likelihood: minimises the mean negative log-likelihood of a density.
 
-    Every random number is a function of the seed, the epoch, the batch and the place in it, so a resumed run equals an
-    uninterrupted one, and one on several ranks equals one on a single one with the same batches.
+    Every random number depends only on the seed, the epoch, the batch index and the row. So a resumed run equals an
+    uninterrupted one, and a run on several ranks equals a run on one rank with the same batches.
 
     Args:
         model: The density.
         optimizer: Called with the parameters.
         lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
-        seed: Of all noise.
+        seed: Seed of all random numbers.
     """
 
     metric: ClassVar[str]  # last part of the names in the log: "train/..." and "val/..."
@@ -40,7 +40,7 @@ class LikelihoodModule(TrainingModule, ABC):
         super().__init__(optimizer, lr_scheduler)
         self.model = model
         self.seed = seed
-        # No part of the weights, as its states are not saved.
+        # Not part of the state dict, because metric states are not persistent.
         self.means = ModuleDict(
             {stage: MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for stage in ("val", "test")}
         )
@@ -58,7 +58,7 @@ class LikelihoodModule(TrainingModule, ABC):
         """Return the figure that validation and test report, for each example, (B,)."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the mean negative log-likelihood of the batch, with what regularises ODE solves on top."""
+        """Return the mean negative log-likelihood of the batch plus the regularisation of ODE solves."""
         generator = self._generator(batch_idx, f"train-{self.current_epoch}")
         try:
             with record_solves(self._generator(batch_idx, f"trace-{self.current_epoch}")) as solves:
@@ -71,7 +71,7 @@ class LikelihoodModule(TrainingModule, ABC):
         return loss + torch.as_tensor(solves.penalty).mean()
 
     def repeat(self, batch: Any, batch_idx: int) -> None:
-        """Run the forward pass of a training step once more, with the same noise and the present weights."""
+        """Repeat the forward pass of a training step with the same noise and the current weights."""
         with self.trainer.precision_plugin.train_step_context():
             self.loss(batch, self._generator(batch_idx, f"train-{self.current_epoch}"))
 
@@ -90,9 +90,9 @@ class LikelihoodModule(TrainingModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave what ``--checkpoint`` needs to rebuild the model, and nothing that needs unpickling of code."""
+        """Store the configuration that ``--checkpoint`` needs to rebuild the model, as plain types only."""
         logged = self.trainer.callback_metrics.items()
-        # Rates are lr/... where an optimiser has several groups, and say nothing of the model.
+        # Learning rates (lr/...) do not describe the model.
         metrics = {name: float(value) for name, value in logged if "/" in name and not name.startswith("lr/")}
         training = {"version": __version__, **metrics, **self.model.facts}
         checkpoint[CHECKPOINT_KEY] = {"model": self.model.config, "training": training}
@@ -115,7 +115,7 @@ class LikelihoodModule(TrainingModule, ABC):
                 values = torch.full((1,), math.inf, device=self.device)
         if ends_in_repetition(loader, batch_idx):
             values = values[:-1]
-        # Not Lightning's own mean, which over several ranks rounds the number of examples down to a multiple of them.
+        # Lightning's own mean over ranks is wrong if the number of examples is not divisible by the number of ranks.
         mean = self.means[stage]
         assert isinstance(mean, MeanMetric)
         mean.update(values)

@@ -1,4 +1,4 @@
-"""Optimisers that torch has not."""
+"""Optimisers that torch does not provide."""
 
 from collections.abc import Callable, Iterable
 from itertools import groupby
@@ -16,8 +16,8 @@ __all__ = ["Muon"]
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NUM_ITERATIONS = 5
 
-# Norm below which a step shrinks with what moves it, as in the published code. A conditioner may die, and its gradients
-# be zero from then on: what is left in the buffer must not be blown up to whole steps for ever.
+# Smallest norm by which an update is divided, as in the published code. The gradients of a dead conditioner are zero;
+# the remainder in its momentum buffer must not be scaled up to full steps.
 TINY_NORM = 1e-7
 
 # The root mean square of Adam's steps, in units of the learning rate.
@@ -25,29 +25,28 @@ SIZE = 0.2
 
 
 class Muon(Optimizer):
-    r"""Steps of equal size in all directions for the kernels of convolutions, Adam for all else.
+    r"""Muon for convolution kernels and Adam for all other parameters.
 
     .. math:: m_t = \mu\, m_{t-1} + (1 - \mu)\, g_t, \qquad u_t = \mu\, m_t + (1 - \mu)\, g_t, \qquad
               w_t = (1 - \eta \lambda)\, w_{t-1} - 0.2\,\eta \sqrt{\max(a, b)}\; U V^\top
               \quad\text{with}\quad u_t = U \Sigma V^\top
 
     A kernel of shape (out, in, k, k) is a matrix of a = out rows and b = in k k columns. Few directions dominate its
-    gradients, and Adam's steps; here all singular values of a step are brought to about 1, by :func:`orthogonalised`.
-    The factor makes steps as large as Adam's typically are, so that one learning rate serves both. Nothing but decay
-    keeps kernels from growing. ``torch.optim.Muon`` takes matrices alone, one by one; here kernels of one shape, of
-    which Glow has many, are worked out together.
+    gradients and Adam's steps. Muon sets all singular values of a step to about 1; see :func:`orthogonalised`.
+    The factor makes steps about as large as Adam's, so one learning rate serves both. Only decay limits the growth of
+    kernels. ``torch.optim.Muon`` accepts only matrices and updates them one by one. This class batches the kernels of
+    equal shape, of which Glow has many.
 
     Args:
         params: Parameters; those with four dimensions are kernels.
         lr: Learning rate :math:`\eta` of both.
-        betas: Of Adam.
-        eps: Of Adam.
-        momentum: :math:`\mu`.
-        kernel_decay: :math:`\lambda`.
-        fused: Whether Adam's step is one pass over each tensor.
+        betas: Adam's coefficients of the running averages; torch's default is (0.9, 0.999).
+        eps: Adam's term in the denominator.
+        momentum: Momentum :math:`\mu` of the kernels.
+        kernel_decay: Weight decay :math:`\lambda` of the kernels.
+        fused: Whether to use the fused implementation of Adam.
     Raises:
-        ValueError: If ``momentum`` is not from 0 to below 1, ``kernel_decay`` is below 0, or Adam refuses one of its
-            own.
+        ValueError: If ``momentum`` is not in [0, 1), ``kernel_decay`` is negative, or an argument of Adam is invalid.
     References:
         Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks; the size of a step: Liu et al.
         2025, Muon is scalable for LLM training, arXiv:2502.16982.
@@ -78,7 +77,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take a step down the gradients that there are."""
+        """Perform one optimisation step; skip parameters without a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -96,12 +95,12 @@ class Muon(Optimizer):
         self._share_with_adam()
 
     def _share_with_adam(self) -> None:
-        # Its group and its state are this one's own, so that both are saved, scheduled and loaded here.
+        # Adam shares the group and the state of this optimiser, so they are saved, scheduled and loaded here.
         self._adam = Adam(self.param_groups[:1])
         self._adam.state = self.state
 
     def _step_alike(self, kernels: list[Tensor], lr: float, momentum: float, kernel_decay: float) -> None:
-        """Take a step of kernels of one shape."""
+        """Update kernels of one shape in a batch."""
         grads: Any = [kernel.grad for kernel in kernels]
         for kernel in kernels:
             if not self.state[kernel]:

@@ -16,11 +16,11 @@ class LinearWarmupCosine(LambdaLR):
               \qquad v = \max(w, (1 - d)\,T)
 
     Args:
-        optimizer: Whose learning rates are scaled.
+        optimizer: Optimiser whose learning rates are scaled.
         total_steps: Steps T of the whole run; infinite for a run bounded by time alone, which stays at the full rate.
-        warmup_steps: Steps w; at most half of the run is warm-up, so that a short trial of a long config still learns.
-        decay_fraction: Share d of the run, its end, in which the rate falls; 1 for all that follows the warm-up.
-        final_fraction: Fraction f of the learning rate that is left at the end.
+        warmup_steps: Steps w; at most half of the run, so that a short trial of a long configuration still learns.
+        final_fraction: Fraction f of the learning rate at the end.
+        decay_fraction: Final fraction d of the run in which the rate decays; 1 to decay from the end of the warm-up.
     Raises:
         ValueError: If ``decay_fraction`` is not above 0 and at most 1.
     """

@@ -1,4 +1,4 @@
-"""How Lightning trains any density: which trainers are refused, solves that fail, clipping, copies for averages."""
+"""Base Lightning module: checks of the trainer, failed ODE solves, gradient clipping, copying for weight averages."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -29,7 +29,7 @@ def check_precision(precision: str) -> None:
     """Refuse a precision at which a flow would not invert.
 
     Raises:
-        ValueError: If it is another than 32-true, bf16-mixed or 64-true.
+        ValueError: If it is not 32-true, bf16-mixed or 64-true.
     """
     if precision not in PRECISIONS:
         raise ValueError(
@@ -41,14 +41,14 @@ def check_precision(precision: str) -> None:
 class TrainingModule(pl.LightningModule):
     """A module that trains on any number of ranks, with or without ODE solves.
 
-    One failed solve need not end a run: it gives gradients that are not finite, which the guard skips.
+    A failed ODE solve does not end the run. It yields non-finite gradients, and ``NonFiniteGuard`` skips that step.
 
     Args:
         optimizer: Called with the parameters.
         lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
 
     Attributes:
-        failure: Why the gradients of the present step are not finite, where a solve has failed.
+        failure: Message of a failed solve in the current step; None if there was none.
     """
 
     failure: str | None = None
@@ -62,8 +62,8 @@ class TrainingModule(pl.LightningModule):
         """Refuse a precision at which a flow would not invert, and strategies that would train it wrongly.
 
         Raises:
-            ValueError: If the precision is another than 32-true, bf16-mixed or 64-true, or the strategy is one
-                of Lightning's that shard parameters.
+            ValueError: If the precision is not 32-true, bf16-mixed or 64-true, or the strategy is one of
+                Lightning's that shard parameters.
         """
         if isinstance(strategy := self.trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
             raise ValueError(

@@ -25,7 +25,7 @@ class VectorDataModule(ResumableDataModule[VectorSet]):
         num_samples: Points of a toy to train on.
         validation_fraction: Share of a table held out for validation, unless its file brings its splits.
         test_fraction: Share of a table held out for the test, unless its file brings its splits.
-        limit: Use only so many vectors of every split.
+        limit: Maximum number of vectors per split.
     Shape:
         Batches are float32 (B, D).
     Raises:
@@ -52,7 +52,7 @@ class VectorDataModule(ResumableDataModule[VectorSet]):
         self.save_hyperparameters()
 
     def vectors(self, split: Split) -> Tensor:
-        """Return the vectors of a split, float32 (N, D), loading them if need be."""
+        """Return the vectors of a split, float32 (N, D). Loads the split if necessary."""
         return self._set(split).values
 
     @property

@@ -16,7 +16,7 @@ __all__ = ["VectorDensityModule"]
 
 
 class VectorDensityModule(LikelihoodModule):
-    r"""Maximum likelihood on vectors: minimises the nats of a prior that stands on its own.
+    r"""Maximum likelihood on vectors: minimises the negative log-likelihood in nats of a prior without a Glow.
 
     Args:
         num_features: Values of a vector.

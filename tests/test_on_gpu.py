@@ -117,7 +117,7 @@ def test_gradients_are_the_same_in_every_memory_mode(memory: Memory) -> None:
     images = random_images(8).to(DEVICE)
     gradients = []
     for mode in ("store", memory):
-        model.run_levels(mode)
+        model.set_runners(mode)
         model.zero_grad()
         model(images, generator=torch.Generator(DEVICE).manual_seed(0)).mean().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])

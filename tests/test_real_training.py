@@ -64,7 +64,7 @@ def test_gradients_without_stored_activations_are_right_for_trained_weights(trai
     noisy = bin_centres(quantise(images, trained.num_bits), trained.num_bits) + 0.01 * torch.rand(images.shape)
 
     def gradients(model: ImageModel, memory: Memory) -> torch.Tensor:
-        model.run_levels(memory)
+        model.set_runners(memory)
         model.zero_grad()
         with warnings.catch_warnings():
             warnings.simplefilter("error")

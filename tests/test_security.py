@@ -580,7 +580,7 @@ def test_no_module_of_the_current_folder_is_run_by_further_processes(tmp_path: P
     for name in ("struct.py", "multiprocessing/__init__.py"):
         (tmp_path / name).write_text(f"open({str(ran)!r}, 'w')")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    command = [COMMAND, "sample", "--count", "2", "--devices", "2", "--device", "cpu", "--output", "drawn"]
+    command = [str(COMMAND), "sample", "--count", "2", "--devices", "2", "--device", "cpu", "--output", "drawn"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert len(list((tmp_path / "drawn").glob("seed*.png"))) == 2
     assert not ran.exists()

@@ -79,7 +79,7 @@ class MaskedAutoregressive(Bijection):
 
     @property
     def num_steps(self) -> int:
-        """Steps of the inverse, no more than D, than the network's width and one, and than ``max_groups``."""
+        """Number of steps of the inverse: at most D, the width of the network plus one, and ``max_groups``."""
         return self.network.num_groups
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

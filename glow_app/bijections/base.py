@@ -103,7 +103,7 @@ class Inverse(Bijection):
         return self.bijection(z, context)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Initialise the wrapped bijection from ``x``: its own input is not known before it is initialised."""
+        """Pass ``x``, this bijection's input, to the wrapped one's ``initialize``, whose own input is not known yet."""
         parts = (part for part in self.bijection.modules() if isinstance(part, DataDependentAffine))
         if not all(part.initialized for part in parts):
             self.bijection.initialize(x, context)

@@ -34,7 +34,7 @@ def load_hub(request: SplitRequest) -> ImageSet:
     """Load one split of ``hf://NAME[:CONFIGURATION][@REVISION]``, a data set that is kept as Parquet.
 
     Only its files' footers and labels are read at first; a file's images are fetched when the first of them is wanted.
-    What the images are is told by the types of the columns: the first image column, and the first of class labels.
+    The column types select the columns: the first image column and the first column of class labels.
 
     Args:
         request: What to load; ``address`` names it. NAME may be a local folder as well.

@@ -12,20 +12,20 @@ __all__ = ["LEAST_RECALL", "Trial", "Tuning", "tune"]
 
 TEMPERATURES = (1.0, 0.9, 0.8, 0.7)
 GUIDANCES = (1.0, 1.25, 1.5)
-LEAST_RECALL = 0.9  # relative to the model itself: a low FID is easy to reach with images that are all alike
-NOISE = 0.01  # of the FID: what is no lower than this is no reason for settings that are further from the grid
-STEPS = ((0.05, 0.1), (0.025, 0.05))  # of temperature and guidance, a pass each
+LEAST_RECALL = 0.9  # relative to the model's own distribution, since images that are all alike can have a low FID
+NOISE = 0.01  # relative difference of FIDs that is not significant
+STEPS = ((0.05, 0.1), (0.025, 0.05))  # of temperature and guidance, in each pass
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How images of some settings compare with real ones.
+    """Figures of images drawn with some settings.
 
     Args:
-        settings: That they were drawn with.
+        settings: The settings.
         fid: See :func:`frechet_distance`.
         precision: See :class:`PrecisionRecall`.
-        recall: Of the same.
+        recall: See :class:`PrecisionRecall`.
     """
 
     settings: GenerationSettings
@@ -56,7 +56,7 @@ def tune(
 ) -> Tuning:
     """Return the settings of the lowest FID whose recall is at least 0.9 of that at temperature 1 and guidance 1.
 
-    Of those whose FID is within 1 % of it, the ones that were tried first, since such a difference is noise.
+    Among settings whose FID is within 1 % of it, the first that were tried, since such a difference is noise.
 
     First a grid of one temperature for all levels and, with classes, guidance; then two passes over the temperature of
     each level and the guidance, one step up and one down from the best so far, the second pass with half the step.

@@ -28,7 +28,7 @@ class Sampler(nn.Module):
     Args:
         model: On the CPU; is left as it is.
     Shape:
-        latents: One (B, C_l, H_l, W_l) a level; labels: (B,), int64, from 0 to ``num_classes - 1``, or None for an
+        latents: One (B, C_l, H_l, W_l) per level; labels: (B,), int64, from 0 to ``num_classes - 1``, or None for an
         unconditional model; guidance: (B,), of the latents' type, 1 if None, as of
         :meth:`Glow.embed <glow_app.flows.Glow.embed>`; images: (B, C, H, W), uint8.
     Raises:

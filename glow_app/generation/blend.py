@@ -37,8 +37,8 @@ def blend(
     .. math:: z_l = p\bigl(p(f(x_0)_l, f(x_1)_l; u_l),\; p(f(x_2)_l, f(x_3)_l; u_l);\; v_l\bigr)
 
     On lines that is the sum with the bilinear weights :math:`(1-u)(1-v), u(1-v), (1-u)v, uv`; along arcs norms are kept
-    here too. A frame whose weights are all 0 or all 1 is an image itself, in every pixel: what a model of fewer than 8
-    bits does not see of it is blended beside it, by the weights of the finest level.
+    here too. A frame whose weights are all 0 or 1 equals the given image in every pixel: the low bits that a model of
+    fewer than 8 bits does not see are blended by the weights of the finest level.
 
     Args:
         model: The model.
@@ -116,7 +116,7 @@ def mix_levels(model: ImageModel, images: Tensor, labels: Tensor | None = None) 
 
     Args:
         model: The model.
-        images: (2, C, H, W), uint8: whose structure, and whose texture.
+        images: (2, C, H, W), uint8: the image of the structure, and the image of the texture.
         labels: (2,), for a class-conditional model.
     Shape:
         uint8, (L + 1, C, H, W): none to all of the L levels are the second's.

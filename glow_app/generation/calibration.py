@@ -1,4 +1,4 @@
-"""How far to go along a direction until the pictures show the attribute as those that have it do."""
+"""Calibration of edit directions, so that strength 1 gives the usual strength of the attribute."""
 
 from collections.abc import Sequence
 
@@ -10,17 +10,19 @@ from glow_app.models.image_model import ImageModel
 
 __all__ = ["Calibration"]
 
-FEW = 20  # held-out images with or without an attribute, of which a median still says something
-SIDE = 16  # pixels that the regression sees of an image, high and wide
-STRIDE = 8  # one of as many images is held out
-MOST = 512  # images that are held out
-LEAST_SEEN = 0.5  # of what the regression says, in standard deviations: a difference of held-out images
-SHOWN = 32  # of these that are changed to see by how much
+FEW = 20  # fewest held-out images with and without an attribute for a meaningful median
+SIDE = 16  # height and width of the images that the regression sees
+STRIDE = 8  # one in this many images is held out
+MOST = 512  # most images that are held out
+LEAST_SEEN = (
+    0.5  # smallest difference of the regression between held-out images with and without, in standard deviations
+)
+SHOWN = 32  # held-out images that are edited to measure the effect
 FACTORS = (0.7, 0.84, 1.0, 1.2, 1.44, 1.73, 2.07, 2.5, 3.0)
-MOST_IMAGES = 0.8  # of those shown
-LEAST_SHARE = 0.5  # of what is wanted, for a factor other than 1
-FALL = 0.8  # of the largest share: what is no mere unevenness on the way, such as a smile that begins late
-RIDGE = 0.01  # of the mean variance of a pixel
+MOST_IMAGES = 0.8  # share of the edited images that must show at least half of the wanted change
+LEAST_SHARE = 0.5  # smallest share of the wanted change for a factor other than 1
+FALL = 0.8  # a share below this part of the largest one counts as a fall, not as noise
+RIDGE = 0.01  # relative to the mean variance of a pixel
 
 
 class Calibration:
@@ -61,7 +63,7 @@ class Calibration:
 
         Args:
             model: Whose latents they change.
-            directions: One (C_l, H_l, W_l) a level for each attribute.
+            directions: For each attribute, one (C_l, H_l, W_l) per level.
         """
         if not self._held or self._moments is None:
             return [1.0] * len(directions)

@@ -16,7 +16,7 @@ def class_number(model: ImageModel, name: str) -> int:
 
     Args:
         model: A class-conditional model.
-        name: Of the class, where the model knows names, in whatever case; or its number as text, which goes first.
+        name: Number of the class as text, or its name in any case, if the model has names; a number has priority.
     Raises:
         ValueError: If the model has no classes, or not this one.
     """
@@ -42,7 +42,7 @@ def class_facts(model: ImageModel, *numbers: int) -> dict[str, int | str]:
 
     Args:
         model: The model.
-        numbers: Of the class, or of several, which are then separated by commas; nothing is said of none.
+        numbers: Class numbers; several are joined by commas. Without any, the result is empty.
     """
     if not numbers:
         return {}
@@ -78,7 +78,7 @@ def class_probabilities(model: ImageModel, images: Tensor, *, seed: int = 0, bat
     parts = []
     for part in images.to(model.device).split(batch_size):
         with record_solves(image_generators([seed] * len(part))):
-            parts.append(model.draws(part, generator=image_generators([seed] * len(part))).probabilities.cpu())
+            parts.append(model.bits_table(part, generator=image_generators([seed] * len(part))).probabilities.cpu())
     return torch.cat(parts)
 
 
@@ -89,8 +89,8 @@ def infer_labels(model: ImageModel, images: Tensor, *, seed: int = 0, batch_size
         model: A class-conditional model.
         images: uint8, (B, C, H, W).
         seed: As of :func:`class_probabilities`.
-        batch_size: Likewise.
+        batch_size: Images at a time, under one class after the other.
     Raises:
-        ValueError: Likewise.
+        ValueError: If the model has no classes, or the images do not fit.
     """
     return class_probabilities(model, images, seed=seed, batch_size=batch_size).argmax(1)

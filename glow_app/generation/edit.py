@@ -37,7 +37,7 @@ class Direction:
 
     Args:
         levels: One (C_l, H_l, W_l) per level: the change for a strength of 1.
-        num_images: That it was learnt from.
+        num_images: Number of images used to learn it.
         path: Its file, if it was read from one.
     """
 
@@ -57,7 +57,7 @@ def learn_directions(
     For one attribute of 0 and 1 that is the difference of the two means, as in the Glow paper; for many, what an
     attribute shares with others is not counted twice. Each is then made so long that a strength of 1 shows the
     attribute (:class:`~glow_app.generation.calibration.Calibration`), where there are some hundred images to see it by.
-    Held are sums and 512 images, whatever their number.
+    Memory does not grow with the number of images: only sums and at most 512 images are kept.
 
     Args:
         model: The model.
@@ -66,9 +66,9 @@ def learn_directions(
     Returns:
         The directions: with a strength of 1, an attribute grows by 1.
     Raises:
-        ValueError: If an attribute is the same in all images, or follows from others.
+        ValueError: If an attribute is the same in all images, or a combination of others.
     Warns:
-        UserWarning: If there are few images with or without an attribute, or its direction is nothing.
+        UserWarning: If there are few images with or without an attribute, or its direction is zero.
     References:
         Glow, arXiv:1807.03039, section 5 (semantic manipulation).
     """
@@ -167,10 +167,10 @@ def save_direction(direction: Direction, name: str, model: ImageModel, folder: P
     """Write a direction as ``NAME.safetensors``, with the model's hash, and return the path.
 
     Args:
-        direction: To write.
+        direction: The direction to write.
         name: See :func:`check_name`.
-        model: That it belongs to.
-        folder: Is made where it is not there.
+        model: The model of the direction.
+        folder: Created if it does not exist.
     """
     path = folder / f"{check_name(name)}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,10 +183,10 @@ def load_direction(name: str, model: ImageModel, *folders: Path) -> Direction:
     """Read what :func:`save_direction` wrote.
 
     Args:
-        name: Of the direction.
-        model: That it will be used with.
-        folders: Where to look for it, one after another; one of another model does not hide the model's own.
-            Where there are several, a warning tells which was taken.
+        name: Name of the direction.
+        model: The model to use it with.
+        folders: Searched in order; directions of other models are skipped. If several fit, a warning names the one
+            that is used.
     Raises:
         FileNotFoundError: If it is not there; the message names those that are.
         ValueError: If it is damaged, or another model's.

@@ -18,35 +18,35 @@ LARGEST_GRID = 100  # images
 
 
 def turn_length(model: ImageModel, label: int | Sequence[int] | None = None) -> int:
-    """Return after how many drawn images a grid comes to the first one's class again: 1 where they have no columns.
+    """Return the number of images after which the classes of a grid repeat; 1 if classes have no columns.
 
     Args:
         model: The model.
-        label: As of :func:`~glow_app.generation.sample_batches`.
+        label: As for :func:`~glow_app.generation.sample_batches`.
     """
     turns = class_turns(model, label) or []
     return len(turns) if 1 < len(turns) <= LARGEST_TURN else 1
 
 
 def num_shown(count: int, turn: int = 1) -> int:
-    """Return how many of so many images, the first ones, a grid shows: at most 100, and of whole turns if not all."""
+    """Return how many of ``count`` images a grid shows: at most 100, in complete cycles of ``turn`` if not all."""
     return count if count <= LARGEST_GRID else LARGEST_GRID - LARGEST_GRID % turn
 
 
 def class_caption(model: ImageModel, number: int) -> str:
-    """Return the name of a class for a picture: or its number, where no name can be drawn."""
+    """Return the name of a class for a picture, or its number if the name cannot be drawn."""
     name = class_name(model, number)
     return str(number) if "?" in drawable(name) else name
 
 
 def sample_grid(model: ImageModel, images: Tensor, seed: int, label: int | Sequence[int] | None = None) -> Image.Image:
-    """Return images as one picture in which each class keeps to its columns, below its name, if there are at most 12.
+    """Return images as one picture; up to 12 classes have columns of their own below their names.
 
     Args:
-        model: That drew them.
+        model: The model of the images.
         images: (B, C, H, W), uint8, of the seeds from ``seed`` on.
-        seed: Of the first, which decides whose class stands first.
-        label: As of :func:`~glow_app.generation.sample_batches`.
+        seed: Seed of the first image, which determines its class.
+        label: As for :func:`~glow_app.generation.sample_batches`.
     """
     turns, turn = class_turns(model, label) or [], turn_length(model, label)
     columns = columns_for(len(images), turn)

@@ -21,7 +21,7 @@ _FAR = 3.0  # standard deviations at which a trait is odd by itself
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an image is called.
+    """The verdict on an image.
 
     Args:
         is_usual: Whether it is among the :data:`USUAL_PERCENT` of ordinary images that are least odd.
@@ -103,7 +103,7 @@ class Reference:
         return verdicts
 
     def _reason(self, away: np.ndarray) -> str:
-        """Return what is odd about an image that is so far away from the mean of the traits."""
+        """Return what is odd about an image, given the distance of its traits from their means."""
         num_levels = self.typical.level_bits[0].numel()
         alone = away / np.sqrt(np.diag(self.covariance))
         # Odd detail makes the larger shapes odd as well, so the finest odd level is the one to name.
@@ -174,7 +174,7 @@ def _traits(measures: Measures) -> np.ndarray:
 def _covariance(traits: np.ndarray) -> np.ndarray:
     count, size = traits.shape
     sample = np.cov(traits, rowvar=False) if count > 1 else np.zeros((size, size))
-    # Few images tell variances better than covariances; and none is zero, so that there is an inverse.
+    # Shrink towards the diagonal: few images estimate covariances badly. The constant keeps the matrix invertible.
     trust = count / (count + size)
     return trust * sample + np.diag((1 - trust) * np.diag(sample) + 1e-6)
 

@@ -70,7 +70,7 @@ def seeded_batches(
 
 
 def class_turns(model: ImageModel, label: int | Sequence[int] | None) -> Sequence[int] | None:
-    """Return the classes that images take in turn; that of seed s is number s modulo how many they are, from 0.
+    """Return the classes to cycle through; the image of seed s has class ``classes[s % len(classes)]``.
 
     Args:
         model: None is returned where it has no classes.
@@ -96,7 +96,7 @@ def labels_of_seeds(model: ImageModel, seeds: Sequence[int], label: int | Sequen
     """Return the class of each seed; None where the model has no classes.
 
     Raises:
-        ValueError: If there is a label all the same.
+        ValueError: If a label is given for a model without classes.
     """
     classes = classes_of_seeds(model, seeds, label)
     return None if classes is None else torch.tensor(classes)
@@ -149,7 +149,7 @@ def walk(
         temperature: One for all levels or one per level.
         seed: Of the first stop.
         label: The class of all frames; for a class-conditional model None stands for that of the first stop.
-        num_frames: From each stop to the next, of which the next is none.
+        num_frames: Frames from each stop to the next, excluding the next stop.
         batch_size: Frames at a time.
         guidance: As for :func:`sample_batches`.
     Shape:

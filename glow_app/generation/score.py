@@ -19,7 +19,7 @@ __all__ = ["ODDITIES", "Detection", "Measures", "Typical", "detect", "measure", 
 # The scores of oddity, by name; each is higher for an image that is odder in its way.
 ODDITIES = ("bits_per_dim", "typicality", "latent_norm", "png_ratio", "spectrum")
 
-FEW = 20  # ordinary images, whose mean and spread are still a matter of chance
+FEW = 20  # ordinary images, too few for a reliable mean and spread
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def measure(
         raise ValueError(f"there are {len(seeds)} seeds for {len(images)} images")
     images = images.to(model.device)
     with record_solves(image_generators(seeds)):
-        draws = model.draws(images, labels, num_draws, image_generators(seeds))
+        draws = model.bits_table(images, labels, num_draws, image_generators(seeds))
     if model.flow.num_classes is not None and labels is None:
         labels = draws.classes
     norms = torch.stack([level.square().flatten(1).mean(1) for level in model.encode(images, labels)], dim=1)

@@ -53,11 +53,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, 
     """Write a safetensors file, whole or not at all.
 
     Args:
-        path: Where to.
-        tensors: By name, on any device.
-        model: Whose hash is kept.
-        kind: Of the file: :data:`LATENTS` or :data:`DIRECTION`.
-        facts: Of plain types, kept beside them.
+        path: File to write.
+        tensors: Tensors by name, on any device.
+        model: The model, whose hash is stored.
+        kind: Kind of the file: :data:`LATENTS` or :data:`DIRECTION`.
+        facts: Plain types, stored beside the tensors.
     """
     content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": kind, "model": model_hash(model), "facts": json.dumps(facts)}
@@ -70,7 +70,7 @@ def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor],
 
     Args:
         path: The file.
-        kind: That it must be of.
+        kind: Required kind of the file.
         remedy: What to do if it is not, for messages.
     Raises:
         ValueError: If it is damaged or of another kind.
@@ -120,9 +120,9 @@ def save_latents(latents: Latents, model: ImageModel, path: Path) -> None:
     """Write latents as safetensors, ``level0`` and so on, with the names and the model's hash; whole or not at all.
 
     Args:
-        latents: Of images of this model.
-        model: Whose hash is kept, as only this model decodes them.
-        path: Where to.
+        latents: Latents of the model.
+        model: The model, whose hash is stored because no other model can decode them.
+        path: File to write.
     """
     tensors = {f"level{number}": level for number, level in enumerate(latents.levels)}
     if latents.labels is not None:
@@ -135,7 +135,7 @@ def load_latents(path: Path, model: ImageModel) -> Latents:
 
     Args:
         path: The file.
-        model: That will decode them.
+        model: The model to decode them with.
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged or of another kind, or the latents are those of another model.

@@ -1,4 +1,4 @@
-"""What every trained density is, whatever it is a density of."""
+"""Base class of image and vector models."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""What is recorded with an image model beside its weights: the names of its classes, and settings to draw with."""
+"""Metadata of an image model: class names and recommended sampling settings."""
 
 from collections.abc import Sequence
 

@@ -53,7 +53,7 @@ class GenerationSettings:
         return f"temperature {', '.join(f'{value:g}' for value in values)}{guided}"
 
     def override(self, temperature: float | Sequence[float] | None, guidance: float | None) -> Self:
-        """Return the settings with what is given in the place of their own.
+        """Return the settings with the given values replaced.
 
         Raises:
             ValueError: As for the class.

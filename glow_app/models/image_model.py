@@ -44,7 +44,7 @@ class ImageModel(DescribedModel):
     def __init__(self, flow: Glow, num_bits: int = 8) -> None:
         super().__init__()
         self.flow = flow
-        self.run_levels()
+        self.set_runners()
         self._folded: list[Glow] = []  # a list, so that it is not registered as a submodule
         self.num_bits = check_num_bits(num_bits)
         # CPU convolutions are up to six times as fast in channels_last.
@@ -60,7 +60,7 @@ class ImageModel(DescribedModel):
         """Constructor arguments as plain types, from which the model is rebuilt."""
         return {"num_bits": self.num_bits, "flow": self.flow.config}
 
-    def run_levels(self, memory: Memory = "store", compiled: bool = False) -> None:
+    def set_runners(self, memory: Memory = "store", compiled: bool = False) -> None:
         """Select how training evaluates the levels; see :func:`~glow_app.running.choose_runners`."""
         choose_runners(self.flow, memory, compiled)
         self.memory, self.compiled = memory, compiled
@@ -117,10 +117,10 @@ class ImageModel(DescribedModel):
         Raises:
             ValueError: If ``num_draws`` is below 1.
         """
-        return self.draws(images, labels, num_draws, generator).bits_per_dim
+        return self.bits_table(images, labels, num_draws, generator).bits_per_dim
 
     @torch.no_grad()
-    def draws(
+    def bits_table(
         self,
         images: Tensor,
         labels: Tensor | None = None,
@@ -134,11 +134,11 @@ class ImageModel(DescribedModel):
         if num_draws < 1:
             raise ValueError(f"num_draws is {num_draws}; expected at least 1")
         draws = []
-        with held_noise(self.device) as begin_again:
+        with held_noise(self.device) as rewind:
             for _ in range(num_draws):
                 y, classes = self.dequantised(images, generator), []
                 for chosen in self.label_choices(len(images), labels):
-                    begin_again()
+                    rewind()
                     classes.append(self.dequantised_level_bits(y, chosen))
                 draws.append(torch.stack(classes))
         return BitsTable(torch.stack(draws), self.num_dims)
@@ -166,7 +166,7 @@ class ImageModel(DescribedModel):
         return self.num_bits * sizes / self.num_dims - log_probs / (self.num_dims * math.log(2))
 
     def label_choices(self, num: int, labels: Tensor | None) -> list[Tensor | None]:
-        """Return the labels that :meth:`draws` scores ``num`` images by: those given, or each class in turn."""
+        """Return the labels that :meth:`bits_table` scores ``num`` images by: those given, or each class in turn."""
         if labels is not None or self.flow.num_classes is None:
             return [labels]
         return [torch.full((num,), number) for number in range(self.flow.num_classes)]

@@ -1,4 +1,4 @@
-"""A density of its own on vectors: two-dimensional toys, tables."""
+"""Densities of vectors: two-dimensional toys and tables."""
 
 import math
 from collections.abc import Callable

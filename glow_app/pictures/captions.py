@@ -38,8 +38,8 @@ def captioned(picture: Image.Image, above: Sequence[str] = (), left: Sequence[st
 
     Args:
         picture: Grey or RGB, of equally wide columns and equally high rows.
-        above: One a column, cut where the column is too narrow for the smallest letters; or none.
-        left: One a row; or none.
+        above: One per column, cut where the column is too narrow for the smallest letters; or none.
+        left: One per row; or none.
     """
     if not above and not left:
         return picture

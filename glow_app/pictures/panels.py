@@ -46,7 +46,7 @@ def histogram_picture(
 
 
 def neighbour_picture(blocks: Mapping[str, Tensor]) -> Image.Image:
-    """Return blocks of images beside each other, each under its title; a row belongs together.
+    """Return blocks of images beside each other, each under its title; related images share a row.
 
     Args:
         blocks: Title to images, uint8 (N, K, C, H, W), all of the same N.

@@ -35,7 +35,7 @@ class CNFPrior(HeadPrior):
         noise: Noise of Hutchinson's estimate: "rademacher" or "gaussian".
         adjoint: Constant memory: gradients from an equation solved backward in time.
         kinetic_weight: Weight of RNODE's kinetic energy, in the unit of the loss per dimension.
-        jacobian_weight: Weight of RNODE's Frobenius norm, likewise.
+        jacobian_weight: Weight of RNODE's Frobenius norm, in the unit of the loss per dimension.
     Shape:
         x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats.
     Raises:

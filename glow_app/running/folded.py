@@ -24,7 +24,7 @@ def fold(module: AnyModule) -> AnyModule:
     """Return a copy whose matrices, inverse matrices and scaled weights are constants.
 
     A :class:`PixelwiseAffine <glow_app.bijections.PixelwiseAffine>` becomes a :class:`FoldedAffine`; the normalised
-    convolutions of conditioners become plain ones, and masked layers have their masks in their weights. Results equal
+    convolutions of conditioners become ``nn.Conv2d``; masks are multiplied into the weights. Results equal
     those of ``module`` to the last bit. ``torch.export`` traces the copy as one graph.
     """
     folded = copy.deepcopy(module)

@@ -77,25 +77,25 @@ def _too_large(job: dict[str, Any]) -> _Refused:
 
 
 def _restrict(pixels: int) -> None:
-    """Go behind others, and do without files and without more memory than a picture of so many pixels takes."""
+    """Lower the priority, forbid writing files, and bound the memory by that of a picture of ``pixels`` pixels."""
     os.nice(_NICE)
     for what in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
         resource.setrlimit(what, (0, 0))
-    with suppress(OSError):  # of Linux
+    with suppress(OSError):  # Linux only
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         size = pages * resource.getpagesize() + _MEMORY + _PIXEL_MEMORY * pixels
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
 def _resident() -> int:
-    """Return the bytes of memory that this process holds; 0 where the system does not say so."""
+    """Return the resident memory of this process in bytes; 0 if unknown."""
     with suppress(OSError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     return 0
 
 
 def _allow(seconds: int) -> None:
-    """End this process when it has used so many seconds of a processor more."""
+    """End this process after ``seconds`` more of processor time."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(usage.ru_utime + usage.ru_stime) + 1 + seconds, hard))

@@ -28,7 +28,7 @@ class ErrorAnswer(BaseModel):
 
 
 class ApiError(Exception):
-    """An error for the client: status, a short code for programs, a sentence, and seconds after which to come again."""
+    """An error for the client: status, a short code for programs, a sentence, and seconds until a retry."""
 
     def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)

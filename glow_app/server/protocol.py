@@ -12,12 +12,12 @@ __all__ = ["PromptProtocol"]
 
 _HEAD_BYTES = 2**15  # of a request's line and headers
 _HEADERS = 128
-# Pieces of a body: so many, and one more for each so many bytes. Each costs about as much as 500 bytes, so bodies that
-# come byte by byte on many connections would keep the server busy for seconds.
+# Pieces of a body: the first number, plus one per second number of bytes. A piece costs about as much as 500 bytes, so
+# bodies sent byte by byte on many connections would keep the server busy for seconds.
 _PIECES, _PIECE_BYTES = 1024, 64
 _PIPELINED = 16  # requests on one connection that wait for the answer to an earlier one
-_UNREAD_BODIES = 2**16  # bytes of their bodies, and of one that nobody reads: those that are read, the gate counts
-_LEAST_BYTES = 2**14  # that a client reads of its answer in the time that it has for a request's head
+_UNREAD_BODIES = 2**16  # bytes of their bodies, and of bodies that are never read; the gate counts the others
+_LEAST_BYTES = 2**14  # of its answer that a client must read in the time for a request's head
 
 
 class PromptProtocol(HttpToolsProtocol):

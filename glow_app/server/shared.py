@@ -24,7 +24,7 @@ _ROWS = 256  # of one call of scores
 class SharedModel:
     """Stands in for an :class:`ImageModel` in functions of :mod:`glow_app.generation`; use it from a thread of its own.
 
-    :meth:`encode`, :meth:`decode`, :meth:`sample` and :meth:`draws` wait for the worker; the rest is the model's own.
+    :meth:`encode`, :meth:`decode`, :meth:`sample` and :meth:`bits_table` wait for the worker.
     """
 
     def __init__(self, worker: ModelWorker, turn: Turn, cache: LatentsCache | None = None) -> None:
@@ -53,14 +53,14 @@ class SharedModel:
 
     sample = ImageModel.sample  # which draws the noise, and decodes it by the method above
 
-    def draws(
+    def bits_table(
         self,
         images: Tensor,
         labels: Tensor | None = None,
         num_draws: int = 1,
         generator: torch.Generator | None = None,
     ) -> BitsTable:
-        """See :meth:`ImageModel.draws <glow_app.models.image_model.ImageModel.draws>`; the generator has one per image.
+        """See :meth:`ImageModel.bits_table`; the generator has one per image.
 
         Each row that the worker sees is one image in one draw under one class, so that nothing large keeps others
         waiting. The noise of trace estimates is that of the image in all draws and under all classes.

@@ -15,9 +15,9 @@ __all__ = ["ArchiveError", "check_archive", "require_few"]
 MAX_ENTRIES = 200_000
 MAX_DIRECTORY = 200 * MAX_ENTRIES
 
-# What follows an entry's bytes: its check sum and sizes once more.
+# The record after an entry's bytes, which repeats its check sum and sizes.
 MAX_DESCRIPTOR = 24
-# Before them: a name, and the padding that brings them to a multiple of 64 or, for direct access, of 4096.
+# The record before them: a name, and the padding that brings them to a multiple of 64 or, for direct access, of 4096.
 MAX_HEADER = 8192
 
 CHUNK = 1 << 20
@@ -150,7 +150,7 @@ def _check_sum(file: IO[bytes], entry: _Entry) -> None:
 
 
 def require_few(values: Any, most: int) -> None:
-    """Refuse containers that stand for more values than there is memory for, as those that share their parts may.
+    """Refuse containers with more values than fit into memory, which small files can describe by sharing parts.
 
     Raises:
         ValueError: If there are more values, counted wherever they stand.

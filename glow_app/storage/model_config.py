@@ -99,7 +99,7 @@ def _image_model(config: Mapping[str, Any], limit: int) -> ImageModel:
 
 
 def _require_parts(limit: int, *counts: int) -> None:
-    """Refuse more parts than there are weights, so many in each of so many, before building them takes for ever."""
+    """Reject a model with more parts than weights (the product of ``counts``) before building it takes too long."""
     if math.prod(max(count, 1) for count in counts) > limit:
         raise ValueError(
             f"the weights do not match the model configuration: it has more parts than the {limit} weights"

@@ -1,4 +1,4 @@
-"""Where a model is: in a file or folder of one's own, in this package, or on the Hugging Face hub."""
+"""Places of models: files and folders, this package, or the Hugging Face hub."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ __all__ = ["DEFAULT_MODEL", "IN_RUN", "bundled_models", "find_folder", "hint", "
 
 DEFAULT_MODEL = "faces"  # comes with the package
 
-# What a run's folder holds of its model, the first that is there being meant.
+# Models in a run's folder; the first that exists is used.
 IN_RUN = ("model", "best.ckpt", "last.ckpt")
 
 _MODELS = Path(__file__).parents[1] / "bundled"
@@ -23,12 +23,11 @@ def bundled_models() -> list[str]:
 
 
 def find_folder(place: str | Path) -> Path | None:
-    """Return the folder of a model that comes with the package or is on the hub; None where ``place`` is a path.
+    """Return the folder of a bundled model or one of the hub; None if ``place`` is a path.
 
     Args:
-        place: A bundled model's name, which a file or a model's folder of that name goes before; or
-            ``hf://USER/NAME`` with or without ``@REVISION``, which alone asks the hub, and whose files are kept in the
-            hub's own cache.
+        place: Name of a bundled model, unless there is a file or a model's folder of that name; or
+            ``hf://USER/NAME[@REVISION]``, which is fetched into the hub's cache.
     Raises:
         FileNotFoundError: If there is no such model on the hub.
         ValueError: If it cannot be fetched, or is not one of this project.
@@ -42,7 +41,7 @@ def find_folder(place: str | Path) -> Path | None:
 
 
 def _is_model(path: Path) -> bool:
-    """Return whether a path may be a model or a run; a folder of pictures is not, although it is called faces."""
+    """Return whether a path may be a model or a run, unlike a folder of pictures that has the name of a model."""
     return path.is_file() or any((path / part).exists() for part in ("config.json", *IN_RUN))
 
 
@@ -53,7 +52,7 @@ def origin(place: str | Path) -> dict[str, str]:
 
 
 def hint(place: str | Path) -> str:
-    """Return what may have been meant by a path that does not exist, to end a message; or nothing."""
+    """Return a hint for a path that does not exist, to end a message, or an empty string."""
     name = str(place)
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name) and not name.endswith(".ckpt"):
         return f"; for a model of the Hugging Face hub write {HUB}{name}"

@@ -150,8 +150,8 @@ def load_pretrained(place: str | Path) -> Density:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no {WEIGHTS_NAME}; export the model again")
     try:
-        weights = load(path.read_bytes())  # not mapped: whoever writes over the file would change or end this process
-    except (SafetensorError, KeyError) as error:  # a key: of a type of number that torch has not
+        weights = load(path.read_bytes())  # not mapped, since writing over the file would change or end this process
+    except (SafetensorError, KeyError) as error:  # KeyError: a dtype that torch does not have
         raise ValueError(f"{path} is damaged ({error}); export the model again") from error
     model = build_model(config["model"], weights, config.get("training")).eval()
     if model_hash(model) != config.get("sha256"):

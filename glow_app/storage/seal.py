@@ -1,4 +1,4 @@
-"""Seals by which a user's own checkpoints are known: of the places in them, by a key that nobody else has."""
+"""Seals of the places in a user's own checkpoints, by a key that nobody else has."""
 
 import hashlib
 import hmac
@@ -19,11 +19,11 @@ _LENGTH = 32
 
 
 def places_of(data: Mapping[str, Any], logger: Any = None) -> dict[str, Any]:
-    """Return what of a run's settings reaches for the disk or the network: folders, addresses, downloads, uploads.
+    """Return the settings of a run that access the disk or the network: folders, addresses, downloads, uploads.
 
     Args:
         data: Arguments of the data module.
-        logger: As the configuration has it; a service that numbers and pictures are sent to counts.
+        logger: The logger in the configuration; only services that receive data count.
     """
     found = {name: data[name] for name in PLACES if data.get(name) not in (None, False)}
     if "://" not in str(found.get("source", "")):

@@ -84,12 +84,12 @@ def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Me
     peak(1)  # the first step of a process allocates what no later step does
     memory: dict[Memory, tuple[int, int]] = {}
     for mode in get_args(Memory):
-        model.run_levels(mode)
+        model.set_runners(mode)
         low, high = peak(many // 2), peak(many)
         slope = (high - low) / (many - many // 2)
         total = peak(batch_size) if batch_size < many else high + (batch_size - many) * slope
         memory[mode] = round(total), round(slope)
-    model.run_levels(*chosen)
+    model.set_runners(*chosen)
     model.zero_grad()
     return memory
 
@@ -117,7 +117,7 @@ def _at_most(model: ImageModel, num_steps: int) -> Iterator[None]:
     flow = model.flow
     levels = flow.levels
     flow.levels = nn.ModuleList(Level(*list(level.bijections)[: 1 + num_steps]) for level in levels)  # type: ignore[arg-type]
-    model.run_levels(model.memory, model.compiled)
+    model.set_runners(model.memory, model.compiled)
     try:
         yield
     finally:

@@ -593,10 +593,10 @@ def test_a_point_that_is_not_finite_is_not_the_velocitys_fault() -> None:
 
 def test_held_noise_begins_again() -> None:
     flow, x = mlp_flow(trace="hutchinson"), points()
-    with held_noise(x.device) as begin_again:
+    with held_noise(x.device) as rewind:
         first = flow(x)[1]
         second = flow(x)[1]
-        begin_again()
+        rewind()
         third = flow(x)[1]
     assert torch.equal(first, third)
     assert not torch.equal(first, second)

@@ -35,7 +35,7 @@ def module_of(num_steps: int | list[int]) -> DensityModule:
 
 def measured(module: DensityModule, memory: Memory, batch_size: int) -> int:
     """Return the peak of a step of the whole batch, with all gradients there."""
-    module.model.run_levels(memory)
+    module.model.set_runners(memory)
     images = torch.randint(0, 256, (batch_size, 1, 16, 16), dtype=torch.uint8)
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -99,7 +99,7 @@ def test_what_the_optimiser_keeps_is_counted(optimizer: type[torch.optim.Optimiz
 
 def test_reversible_does_not_grow_with_the_steps_and_leaves_the_mode() -> None:
     module = module_of(2)
-    module.model.run_levels("checkpoint")
+    module.model.set_runners("checkpoint")
     shallow = step_memory(module.model, 200, nullcontext)
     assert module.model.memory == "checkpoint"
     deep = step_memory(module_of(24).model, 200, nullcontext)
@@ -121,7 +121,7 @@ def test_a_long_or_large_step_is_not_run(
     monkeypatch.setattr("lightning_modules.estimate.needs.PATIENCE", patience)
     monkeypatch.setattr("lightning_modules.estimate.needs.ROOM", room)
     module = module_of(9)
-    module.model.run_levels(memory)
+    module.model.set_runners(memory)
     weights = [parameter.clone() for parameter in module.parameters()]
     levels = list(module.model.flow.levels)
     ran: list[tuple[int, int]] = []

@@ -180,7 +180,7 @@ def test_gathered_weights_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
         model.initialize(images)
         sharding.shard(model, torch.device("cpu"))
         for memory, found in peaks.items():
-            model.run_levels(memory)
+            model.set_runners(memory)
             model.zero_grad()
             peak = peak_memory(lambda model=model: model(images).mean().backward())  # type: ignore[misc]
             found.append(peak - sum(p.numel() * p.element_size() for p in model.parameters()))

@@ -43,7 +43,7 @@ class InParts(ConvConditioner):
 
 def gradients(model: ImageModel, memory: Memory, autocast: bool = False, parts: int = 1) -> list[Tensor]:
     """Return the gradients of a batch, summed over so many parts of it."""
-    model.run_levels(memory)
+    model.set_runners(memory)
     model.zero_grad()
     images, labels = random_images(8, model.flow.image_shape), torch.arange(8) % 4
     generator = torch.Generator().manual_seed(1)
@@ -253,12 +253,12 @@ def test_the_activations_kept_do_not_grow_with_the_steps() -> None:
 
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="memory is 'less'; expected one of store, checkpoint, reversible"):
-        ImageModel(tiny_glow()).run_levels("less")  # type: ignore[arg-type]
+        ImageModel(tiny_glow()).set_runners("less")  # type: ignore[arg-type]
 
 
 def test_a_copy_has_runners_of_its_own() -> None:
     model = ImageModel(tiny_glow())
-    model.run_levels("reversible")
+    model.set_runners("reversible")
     twin = copy.deepcopy(model)
     assert twin.memory == "reversible"
     runners = [runner_of(level) for one in (model, twin) for level in one.flow.levels]

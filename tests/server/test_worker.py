@@ -130,7 +130,7 @@ def test_calls_of_requests_are_those_of_the_model(model: ImageModel, build: Buil
         torch.testing.assert_close(found, level)
     assert torch.equal(shared.decode(expected, labels), images)
     for given in (None, labels):
-        bits = [one.draws(images, given, 3, image_generators(range(5))).bits for one in (shared, model)]
+        bits = [one.bits_table(images, given, 3, image_generators(range(5))).bits for one in (shared, model)]
         torch.testing.assert_close(*bits)
     assert torch.equal(generation.infer_labels(shared, images), generation.infer_labels(model, images))
     for guidance in (1.0, 1.5):
@@ -149,7 +149,7 @@ def test_scores_come_in_small_pieces(
     images, pieces, level_bits = random_images(2, (1, 8, 8)), [], model.dequantised_level_bits
     generator = image_generators(range(2))
     with record_solves(image_generators([7, 8])):
-        expected = model.draws(images, given, 5, generator).bits
+        expected = model.bits_table(images, given, 5, generator).bits
 
     def watched(y: torch.Tensor, labels: torch.Tensor | None) -> Any:
         pieces.append(len(y))
@@ -161,7 +161,7 @@ def test_scores_come_in_small_pieces(
     monkeypatch.setattr(worker, "_measured_rate", lambda run: 0.3)  # seconds per row
     ours = image_generators(range(2))
     with record_solves(image_generators([7, 8])):
-        found = SharedModel(worker, Turn()).draws(images, given, 5, ours).bits
+        found = SharedModel(worker, Turn()).bits_table(images, given, 5, ours).bits
     torch.testing.assert_close(found, expected)
     assert torch.equal(ours.get_state(), generator.get_state())
     assert max(pieces) <= 3

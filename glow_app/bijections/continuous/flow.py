@@ -186,7 +186,7 @@ class ContinuousFlow(Bijection):
         if self.trace == "exact" and num_dims > self.max_exact_dims:
             raise ValueError(
                 f"an exact trace in {num_dims} dimensions, above max_exact_dims {self.max_exact_dims}, would cost "
-                f"{num_dims} backward passes an evaluation; raise max_exact_dims, or set trace to auto or hutchinson"
+                f"{num_dims} backward passes per evaluation; raise max_exact_dims, or set trace to auto or hutchinson"
             )
         if not self.estimates(num_dims):
             return None

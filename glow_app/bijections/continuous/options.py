@@ -1,4 +1,4 @@
-"""Options of the solves inside a block: recorded cost, repeatable noise, no log-determinant, a loose tolerance.
+"""Context managers that set options of ODE solves: record the cost, repeat the noise, skip the log-determinant.
 
 A bijection takes an input and a context. Its caller may be several layers away from a continuous flow inside it, so
 these options travel in a context variable, which threads and generators keep apart.
@@ -45,7 +45,7 @@ class SolveOptions:
 
     Attributes:
         record: Where cost and penalty are recorded, if anywhere.
-        log_det: Whether to integrate the log-determinant; otherwise it is NaN.
+        log_det: Whether to compute log-determinants; see :func:`without_log_det`.
         least_tolerance: Adaptive solves are no tighter than this.
     """
 
@@ -121,13 +121,13 @@ def _seeded(device: torch.device) -> torch.Generator:
 
 
 def without_log_det() -> AbstractContextManager[None]:
-    """Solve for the point alone; log-determinants are NaN.
+    """Skip the log-determinant of continuous flows, which becomes NaN, and of folded steps, which becomes 0.
 
-    For sampling and encoding, which need no likelihood: the trace, above all an exact one, is most of a solve's cost.
+    Use it for sampling and encoding. Other bijections are unaffected. The trace is most of the cost of a solve.
     """
     return _changed(log_det=False)
 
 
 def loose_solves(tolerance: float) -> AbstractContextManager[None]:
-    """Let adaptive solves be no tighter than ``tolerance``: enough for pictures."""
+    """Raise the tolerances of adaptive solves to at least ``tolerance``. Generated images need no tighter ones."""
     return _changed(least_tolerance=tolerance)

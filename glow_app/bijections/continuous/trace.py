@@ -43,7 +43,7 @@ def divergence(velocity: Tensor, x: Tensor, noise: Tensor | None, create_graph: 
         noise: :math:`\epsilon`, as ``x``; None for the exact trace.
         create_graph: Whether the results will be differentiated.
     Shape:
-        velocity, x, noise: (B, ...), with D values a row; trace: (B,); products: (D, B, D) or (1, B, D), the rows
+        velocity, x, noise: (B, ...), with D values per row; trace: (B,); products: (D, B, D) or (1, B, D), the rows
         :math:`e_i^\top J` or :math:`\epsilon^\top J`, whose squares sum to the squared Frobenius norm of :math:`J` or
         to its estimate.
     References:
