@@ -41,7 +41,6 @@ COPY --from=packages /opt/venv /opt/venv
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     pip --python /opt/venv install --no-deps /wheels/*.whl
 WORKDIR /app
-COPY configs configs
 COPY --from=wheel /sbom.cdx.json /app/
 # A named volume inherits its owner from here.
 RUN install -d -o 10001 -g 10001 runs
@@ -59,7 +58,7 @@ ENTRYPOINT ["glow"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]
 # Last, so that a new revision rebuilds nothing above. `make image` sets the last two.
 ARG BASE_IMAGE
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=
 ARG CREATED=
 LABEL org.opencontainers.image.title="glow-app" \

@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
+WHEEL := runs/wheel
 
 # As in glow_app/cli.py: threads that spin without limit starve a second process on the same cores.
 export GOMP_SPINCOUNT ?= 5000
 
-.PHONY: demo test lint format docs gallery bench bench-gpu lock image pin-base
+.PHONY: demo test wheel lint format docs gallery bench bench-gpu lock image pin-base
 
 $(BIN)/.installed: pyproject.toml
 	@echo "installing into $(VENV); a minute or two"
@@ -20,7 +21,7 @@ $(BIN)/.installed: pyproject.toml
 demo: export OMP_NUM_THREADS ?= 1
 demo: $(BIN)/.installed
 	rm -rf $(DEMO)
-	$(BIN)/glow fit --config configs/faces24.yaml --run_dir $(DEMO)
+	$(BIN)/glow fit --config faces24 --run_dir $(DEMO)
 	$(BIN)/glow test --checkpoint $(DEMO)/best.ckpt
 	$(BIN)/glow reconstruct --source faces --count 16 --checkpoint $(DEMO) --output $(DEMO)/pictures
 	$(BIN)/glow data render faces --count 1000 --size 24 --output $(DEMO)/faces
@@ -38,6 +39,21 @@ endef
 
 test: $(BIN)/.installed
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(if $(SLOW),-m "slow or not slow")
+
+# A wheel, installed beside an empty folder and tried there: what pip installs is complete.
+wheel: TRY = cd $(WHEEL)/empty && PYTHONPATH=../site ../../../$(BIN)/python -m glow_app.cli
+wheel: $(BIN)/.installed
+	rm -rf $(WHEEL) build
+	mkdir -p $(WHEEL)/empty
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir $(WHEEL) .
+	$(BIN)/python -m pip install --quiet --no-deps --target $(WHEEL)/site $(WHEEL)/*.whl
+	rm -r build
+	$(TRY) models
+	$(TRY) presets
+	$(TRY) sample --count 4 --output drawn
+	$(TRY) fit --config digits --config prior/maf --trainer.max_epochs 1 --run_dir mine
+	$(TRY) sample --count 4 --checkpoint mine --output mine/drawn
+	$(TRY) estimate --config digits
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

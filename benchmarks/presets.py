@@ -10,7 +10,6 @@ measured it, stands in the header of each file.
 
 import argparse
 import json
-import re
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,8 +20,8 @@ from common import RESULTS, write_result, write_table
 from lightning_modules.command_line.start import quiet
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate import EstimateCLI, bytes_text, step_memory
+from lightning_modules.presets import CONFIGS, expected
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
 
 
@@ -39,18 +38,6 @@ def measure(path: Path) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "bytes_an_image": {mode: an_image for mode, (_, an_image) in memory.items()},
     }
-
-
-def expected(path: Path) -> tuple[str, str]:
-    """Return the bits/dim that the header tells to expect, and whose figure it is."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    header = " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
-    figure = re.search(r"Expected: (\d\.\d+) bits/dim( for \w+)?", header)
-    if figure is None:
-        return "depends on the pictures", "not measured"
-    published = re.search(r"Published by ([^(]+) \([^)]*\)( for [\w ]+)?", header)
-    whose = "measured here" if published is None else f"published by {published[1]}{published[2] or ''}"
-    return figure[1] + (figure[2] or ""), whose
 
 
 def row(name: str, found: dict[str, Any]) -> list[str]:
@@ -80,7 +67,7 @@ def main() -> None:
         results = {name: results[name] for name in PRESETS if name in results}
         write_result("presets", {"results": results})
     modes = [f"`{mode}`" for mode in next(iter(results.values()))["bytes_an_image"]]
-    header = ["preset", "image", "bits", "parameters", *modes, "expected bits/dim", "whose figure"]
+    header = ["preset", "image", "bits", "parameters", *modes, "expected bits/dim", "source"]
     write_table("presets", header, [row(name, found) for name, found in results.items()], page="presets.md")
 
 

@@ -15,11 +15,14 @@ from glow_app.messages import UsageError, closest, format_warning, printable
 __all__ = ["main", "start"]
 
 TRAINING = {
-    "fit": "train a model: glow fit --config configs/digits.yaml",
+    "fit": "train a model: glow fit --config digits",
     "validate": "bits/dim of a checkpoint on the validation images",
     "test": "bits/dim of a checkpoint on the test images, beside simple references",
     "estimate": "parameters, memory and time of a training before it starts",
+    "presets": "list the configurations for glow fit --config, or show one",
 }
+# Of lightning_modules; cli for the rest.
+MODULES = {"estimate": "estimate", "presets": "presets"}
 COMMANDS = {
     "sample": "draw images at a temperature",
     "interpolate": "interpolate between images",
@@ -32,6 +35,7 @@ COMMANDS = {
     "serve": "serve a model: HTTP API and web page",
     "data": "pack folders of images into shards, and check shards",
     "export": "export the weights, or a sampler as a torch.export or ONNX program",
+    "models": "list the models of the package and of the hub's cache",
     "info": "show what a model, a checkpoint or a picture records",
 }
 OWN = ("glow_app", "lightning_modules")
@@ -104,8 +108,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     command, rest = arguments[0], arguments[1:]
     if command in TRAINING:
-        place = "lightning_modules.estimate" if command == "estimate" else "lightning_modules.cli"
-        import_module(place).main(command, rest)
+        import_module(f"lightning_modules.{MODULES.get(command, 'cli')}").main(command, rest)
     elif command in COMMANDS:
         module = import_module(f"glow_app.commands.{command}")
         parser = Parser(prog=f"glow {command}", description=module.__doc__)

@@ -47,13 +47,13 @@ class FullyShardedStrategy(DDPStrategy):
         if any(isinstance(part, ContinuousFlow) for part in module.modules()):
             raise ValueError(
                 "trainer.strategy: a continuous prior's solve may fail on one process alone, and with sharded weights "
-                "the others would wait for it; use another prior or configs/trainer/ddp.yaml"
+                "the others would wait for it; use another prior or --config trainer/ddp"
             )
         averages = [ema.average for ema in module.trainer.callbacks if isinstance(ema, EMA)]  # type: ignore[attr-defined]
         for model in (module, *averages):
             shard(model, self.root_device)
         if not is_sharded(module):
-            raise ValueError("trainer.strategy: this model has no conditioner to shard; use configs/trainer/ddp.yaml")
+            raise ValueError("trainer.strategy: this model has no conditioner to shard; use --config trainer/ddp")
         sharded = {id(part) for part, _ in parts_of(module)}
         names = [name for name, parameter in module.named_parameters() if id(parameter) in sharded]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, names)

@@ -68,7 +68,7 @@ class TrainingModule(pl.LightningModule):
         if isinstance(strategy := self.trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
             raise ValueError(
                 f"trainer.strategy is {type(strategy).__name__}, which gathers weights around a module's forward "
-                "alone, and not around its inverse or its initialisation; use configs/trainer/fsdp.yaml"
+                "alone, and not around its inverse or its initialisation; use --config trainer/fsdp"
             )
         check_precision(str(self.trainer.precision))
 

@@ -71,7 +71,7 @@ def test_help_of_fit(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["fit", "--help"])
     output = capsys.readouterr().out
-    assert output.startswith("usage: glow fit --config FILE")
+    assert output.startswith("usage: glow fit --config NAME")
     assert "--resume PATH" in output
     assert "--data.batch_size" in output
     assert "cli.py" not in output
@@ -127,7 +127,7 @@ def test_surplus_and_missing_arguments(one_line: object) -> None:
     assert "PICTURE" in one_line("encode")  # type: ignore[operator]
     assert "expected two or more" in one_line("interpolate", "a.png", "--checkpoint", "x")  # type: ignore[operator]
     for command in ("fit", "estimate"):
-        assert f"error: glow {command}: there is no model.flow; give --config FILE" in one_line(command)  # type: ignore[operator]
+        assert f"error: glow {command}: there is no model.flow; give --config NAME" in one_line(command)  # type: ignore[operator]
     for command in ("validate", "test"):
         assert "--checkpoint" in one_line(command)  # type: ignore[operator]
         assert "needs a path" in one_line(command, "--checkpoint")  # type: ignore[operator]

@@ -19,7 +19,10 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from glow_app.models.vector_model import VectorModel
 from glow_app.running import Memory
 from lightning_modules.cli import BASE_CONFIG, GlowCLI
+from lightning_modules.command_line.arguments import configs_first
 from lightning_modules.estimate import step_memory
+from lightning_modules.presets import CONFIGS as PACKED
+from lightning_modules.presets import header
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = REPOSITORY / "configs"
@@ -38,16 +41,9 @@ def name_of(path: Path) -> str:
     return path.relative_to(CONFIGS).as_posix()
 
 
-def header_of(path: Path) -> list[str]:
-    """Return the comment lines at the top."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    end = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    return [line.removeprefix("#").strip() for line in lines[:end]]
-
-
 def command_of(path: Path) -> list[str]:
     """Return the words of the command in the header."""
-    line = next(line for line in header_of(path) if "glow fit" in line)
+    line = next(line for line in path.read_text(encoding="utf-8").splitlines() if "glow fit" in line)
     return shlex.split(line[line.index("glow fit") :])
 
 
@@ -58,7 +54,6 @@ def wandb_init(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MagicMock:
     monkeypatch.setattr(LightningCLI, "_run_subcommand", lambda self, subcommand: None)
     monkeypatch.setattr("sys.argv", ["glow"])
     monkeypatch.setattr("wandb.init", init)
-    (tmp_path / "configs").symlink_to(CONFIGS)
     monkeypatch.chdir(tmp_path)
     return init
 
@@ -88,7 +83,7 @@ def test_an_experiment_is_built(path: Path, tmp_path: Path) -> None:
     assert cli.datamodule.hparams["source"] == asked["data"]["source"]
     assert cli.trainer.max_epochs == asked["trainer"]["max_epochs"]
     assert cli.config.fit.name == asked["name"] == path.stem
-    stated = FIGURES.search(" ".join(header_of(path)))
+    stated = FIGURES.search(header(path))
     assert stated is not None, "parameters, and memory in the three modes"
     num_parameters = sum(parameter.numel() for parameter in cli.model.parameters())
     recorded = RECORDED[path.stem]
@@ -160,24 +155,24 @@ def test_base_is_read_once_or_twice_alike(tmp_path: Path) -> None:
         assert once[part] == twice[part]
 
 
-def test_base_comes_with_the_package() -> None:
+def test_all_configurations_come_with_the_package() -> None:
     built = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     package = REPOSITORY / "lightning_modules"
-    assert BASE_CONFIG in [path for pattern in built[package.name] for path in package.glob(pattern)]
+    packed = {path for pattern in built[package.name] for path in package.glob(pattern)}
+    assert packed >= {BASE_CONFIG, *(PACKED / path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml"))}
 
 
 @pytest.mark.parametrize("path", [*EXPERIMENTS, *OVERLAYS], ids=name_of)
 def test_a_header_says_the_command_and_what_to_expect(path: Path, tmp_path: Path) -> None:
-    header = " ".join(header_of(path))
-    command = command_of(path)
-    configs = [Path(word) for previous, word in pairwise(command) if previous == "--config"]
-    assert configs[-1] == path.relative_to(REPOSITORY)
+    text, command = header(path), command_of(path)
+    configs = [word for previous, word in pairwise(command) if previous == "--config"]
+    assert configs[-1] == Path(name_of(path)).with_suffix("").as_posix()
     if path in EXPERIMENTS:
         says = [" Measured.", " Not measured.", "not measured here"]
-        assert sum(word in header for word in says) == 1
-        assert ("not measured here" in header) == ("Published by" in header)
+        assert sum(word in text for word in says) == 1
+        assert ("not measured here" in text) == ("Published by" in text)
         # The command as it stands, but for the folder of the run.
-        assert build(tmp_path, *command[2:]).config.fit.name == path.stem
+        assert build(tmp_path, *configs_first(command[2:])).config.fit.name == path.stem
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)

@@ -46,7 +46,7 @@ def check(line: str) -> None:
         if command in ("fit", "estimate"):
             resumed, arguments = take_option("--resume", arguments)
             assert resumed != "auto" or "--run_dir" in arguments, line
-            base = [] if resumed in (None, "auto") else ["--config", "configs/digits.yaml"]
+            base = [] if resumed in (None, "auto") else ["--config", "digits"]
             ParsedCLI(["fit", *configs_first([*base, *arguments])])
         else:
             checkpoint, rest = take_option("--checkpoint", arguments)
@@ -70,8 +70,8 @@ def test_commands_are_accepted(page: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "glow sample --temprature 0.7",
         "glow sample --temperature hot",
         "glow sing",
-        "glow fit --config configs/digits.yaml --model.flow.num_stairs 8",
-        "glow fit --config configs/digits.yaml --data.batch_size many",
+        "glow fit --config digits --model.flow.num_stairs 8",
+        "glow fit --config digits --data.batch_size many",
     ],
 )
 def test_a_wrong_command_would_be_noticed(line: str, monkeypatch: pytest.MonkeyPatch) -> None:

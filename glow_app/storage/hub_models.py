@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from glow_app.files import HUB, sha256_of
 from glow_app.storage.exported_config import CONFIG_NAME, WEIGHTS_NAME, read_config
 
-__all__ = ["HubModel", "fetch_model"]
+__all__ = ["HubModel", "cached_models", "fetch_model"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -43,6 +43,25 @@ def fetch_model(address: str) -> HubModel:
     sha256 = sha256_of(_fetch(address, name, WEIGHTS_NAME, commit))
     _LOGGER.info("%s: revision %s, %s has the SHA-256 %s", address, commit, WEIGHTS_NAME, sha256)
     return HubModel(folder, {"revision": commit, f"sha256 of {WEIGHTS_NAME}": sha256})
+
+
+def cached_models() -> dict[str, Path]:
+    """Return the models of this project in the hub's cache: addresses and folders."""
+    try:
+        from huggingface_hub import errors, scan_cache_dir
+    except ImportError:
+        return {}
+    try:
+        repositories = sorted(scan_cache_dir().repos, key=lambda repository: repository.repo_id)
+    except errors.CacheNotFound:
+        return {}
+    found = {}
+    for repository in repositories:
+        for revision in repository.revisions:
+            with suppress(ValueError, OSError):  # of other projects
+                read_config(revision.snapshot_path)
+                found[f"{HUB}{repository.repo_id}@{revision.commit_hash[:12]}"] = revision.snapshot_path
+    return found
 
 
 @contextmanager

@@ -17,9 +17,9 @@ IN_RUN = ("model", "best.ckpt", "last.ckpt")
 _MODELS = Path(__file__).parents[1] / "bundled"
 
 
-def bundled_models() -> list[str]:
-    """Return the names of the models that come with the package."""
-    return sorted(folder.name for folder in _MODELS.iterdir() if folder.is_dir())
+def bundled_models() -> dict[str, Path]:
+    """Return the models that come with the package: names and folders."""
+    return {folder.name: folder for folder in sorted(_MODELS.iterdir()) if folder.is_dir()}
 
 
 def find_folder(place: str | Path) -> Path | None:
@@ -35,9 +35,7 @@ def find_folder(place: str | Path) -> Path | None:
     name = str(place)
     if name.startswith(HUB):
         return fetch_model(name).folder
-    if name not in bundled_models() or _is_model(Path(name)):
-        return None
-    return _MODELS / name
+    return None if _is_model(Path(name)) else bundled_models().get(name)
 
 
 def _is_model(path: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from glow_app.messages import UsageError, closest
+from lightning_modules.presets import config_path
 
 __all__ = [
     "configs_first",
@@ -55,8 +56,8 @@ def given_options(arguments: list[str]) -> set[str]:
     A class counts as given where its own path is, not where one of its arguments is.
     """
     names = {re.split("[= ]", word.removeprefix("--"), maxsplit=1)[0] for word in arguments if word.startswith("--")}
-    for path in take_options("--config", arguments)[0]:
-        names |= set(_names_in(read_config(path)))
+    for config in take_options("--config", arguments)[0]:
+        names |= set(_names_in(read_config(config_path(config))))
     plain = {re.sub(r"\.(init_args|class_path)(?=\.|$)", "", name) for name in names}
     return plain - {"config"}
 
@@ -82,17 +83,17 @@ def _names_in(config: Any) -> Iterator[str]:
 
 
 def configs_first(arguments: list[str]) -> list[str]:
-    """Put the options after the files, which would override those that stand before them."""
+    """Put the options after the configurations, which would override earlier ones, and name these by their paths."""
     configs, rest = take_options("--config", arguments)
-    return [*(f"--config={path}" for path in configs), *rest]
+    return [*(f"--config={config_path(config)}" for config in configs), *rest]
 
 
 def suggestion(message: str, options: Iterable[str]) -> str:
     """Return what was probably meant by the option that jsonargparse's message refuses, or what is missing."""
     if re.search(r"model\.flow.* required: image_shape", message):
-        return "; an overlay goes on top of an experiment: --config configs/digits.yaml --config OVERLAY.yaml"
+        return "; an overlay goes on top of a preset: --config digits --config OVERLAY"
     if re.search(r"arguments are required: fit\.model\.", message):
-        return "; give --config FILE: configs/ of the repository has some, such as configs/digits.yaml"
+        return "; give --config NAME, such as folder32 (see glow presets)"
     if match := re.search(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE):
         return closest(match[1], options)
     refused = r"Option '(\w+)' is not accepted"

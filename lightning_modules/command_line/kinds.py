@@ -105,7 +105,7 @@ def kind_of(arguments: Sequence[str]) -> Kind:
 def other_kind(kind: Kind, message: str) -> str:
     """Return a hint where a refused option belongs to the other kind."""
     if kind.name == "vectors" and "model.flow.init_args.prior" in message:
-        return "; configs/prior/ is for images: configs/toy/ has a file for each prior of vectors"
+        return "; the overlays prior/... are for images: toy/... are presets for each prior of vectors"
     options = {"images": r"model\.(prior|num_features)|data\.path", "vectors": r"model\.(flow|num_bits)|image_shape"}
     if not re.search(options[kind.name], message):
         return ""

@@ -34,12 +34,12 @@ Any other option of glow fit overrides that of the checkpoint. For an exported m
 
 # Before the options of Lightning for "fit", in their place for the others.
 HELP = {
-    "fit": """usage: glow fit --config FILE [--config OVERLAY] [OPTIONS]
+    "fit": """usage: glow fit --config NAME [--config OVERLAY] [OPTIONS]
        glow fit --resume PATH [OPTIONS]
 
 Train a model. Common options:
-  --config FILE          a preset of configs/; overlays follow, each with --config
-  --data.root DIR        folder of pictures, with --config configs/folder.yaml
+  --config NAME          a preset (see glow presets) or a file; overlays follow, each with --config
+  --data.root DIR        folder of pictures, with --config folder
   --name NAME            name of the run; its folder is runs/NAME/TIME, or that of --run_dir DIR
   --trainer.max_epochs N
   --resume PATH          continue a run: its folder, a .ckpt file, or auto with --run_dir (starts it if it is new)
@@ -48,12 +48,12 @@ Train a model. Common options:
 
 All options:
 """,
-    "estimate": """usage: glow estimate --config FILE [OPTIONS]
+    "estimate": """usage: glow estimate --config NAME [OPTIONS]
 
 Parameters, memory in the three modes and time of a training, measured before it starts.
 
 options:
-  --config FILE          as for glow fit, whose other options apply too, except --resume
+  --config NAME          as for glow fit, whose other options apply too, except --resume
   --batch-size N         short for --data.batch_size N""",
     "validate": _EVALUATION.format(command="validate", split="validation"),
     "test": _EVALUATION.format(command="test", split="test"),

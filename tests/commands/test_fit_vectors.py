@@ -456,9 +456,9 @@ def test_another_prior_than_the_checkpoints(runs: Callable[[str], Any], refused:
 def test_an_overlay_for_images_is_not_for_vectors(refused: Refused) -> None:
     overlay = TOY_CONFIGS.parent / "prior" / "cnf.yaml"
     message = refused("fit", "--config", TOY_CONFIGS / "maf.yaml", "--config", overlay, code=2)
-    assert message.endswith("; configs/prior/ is for images: configs/toy/ has a file for each prior of vectors")
+    assert message.endswith("; the overlays prior/... are for images: toy/... are presets for each prior of vectors")
     message = refused("fit", "--config", overlay, code=2)
-    assert "; an overlay goes on top of an experiment: --config configs/digits.yaml --config" in message
+    assert "; an overlay goes on top of a preset: --config digits --config" in message
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def test_what_cannot_be_sharded_is_refused(tmp_path: Path) -> None:
     def fit(module: Any, data: Any) -> None:
         tiny_trainer(tmp_path, strategy=FullyShardedStrategy()).fit(module, data)
 
-    with pytest.raises(ValueError, match=r"no conditioner to shard; use configs/trainer/ddp.yaml"):
+    with pytest.raises(ValueError, match=r"no conditioner to shard; use --config trainer/ddp"):
         fit(VectorDensityModule(), VectorDataModule())
     with pytest.raises(ValueError, match="a continuous prior's solve may fail on one process alone"):
         fit(DensityModule(Glow((1, 8, 8), 2, 1, 8, prior=CNFPrior)), tiny_data())
@@ -220,5 +220,5 @@ def test_what_cannot_be_sharded_is_refused(tmp_path: Path) -> None:
 def test_strategies_that_shard_by_hooks_are_refused(cls: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     module, trainer = tiny_module(), MagicMock(strategy=cls(), precision="32-true")
     monkeypatch.setattr(type(module), "trainer", trainer)
-    with pytest.raises(ValueError, match=rf"trainer.strategy is {cls.__name__}, .*; use configs/trainer/fsdp.yaml"):
+    with pytest.raises(ValueError, match=rf"trainer.strategy is {cls.__name__}, .*; use --config trainer/fsdp"):
         module.setup("fit")

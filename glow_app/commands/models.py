@@ -1,0 +1,41 @@
+"""List the models that --checkpoint takes by name: those of the package, and those in the Hugging Face hub's cache."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from glow_app.messages import printable
+from glow_app.storage.exported_config import WEIGHTS_NAME, read_config
+from glow_app.storage.hub_models import cached_models
+from glow_app.storage.places import DEFAULT_MODEL, bundled_models
+
+_ROW = "{:<24} {:<10} {:>4} {:>8} {:>9} {:>9}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add no options."""
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print a table."""
+    print(_ROW.format("model", "image", "bits", "classes", "bits/dim", "size"))
+    for name, folder in (bundled_models() | cached_models()).items():
+        print(printable(_ROW.format(name, *_row(folder)) + (" default" if name == DEFAULT_MODEL else "")))
+    print("\nA run's folder, a .ckpt file, an exported folder or hf://USER/NAME works too. Details: glow info NAME.")
+
+
+def _row(folder: Path) -> tuple[object, ...]:
+    config = read_config(folder)
+    megabytes = f"{(folder / WEIGHTS_NAME).stat().st_size / 1e6:.1f} MB" if (folder / WEIGHTS_NAME).exists() else ""
+    try:
+        model, training = config["model"], config.get("training", {})
+        channels, height, width = model["flow"]["image_shape"]
+        classes = model["flow"]["num_classes"] or "none"
+        return f"{height}x{width}x{channels}", str(model["num_bits"]), str(classes), _bits(training), megabytes
+    except (KeyError, TypeError, ValueError):  # of vectors, or a damaged file
+        return "", "", "", "", megabytes
+
+
+def _bits(training: dict[str, Any]) -> str:
+    value = training.get("test/bpd", training.get("val/bpd"))
+    return f"{value:.3f}" if isinstance(value, float) else ""

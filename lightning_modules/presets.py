@@ -1,0 +1,115 @@
+"""The configurations that come with the package, by name, and the command ``glow presets``."""
+
+import re
+from pathlib import Path
+
+from glow_app.messages import UsageError, closest
+
+__all__ = ["CONFIGS", "config_path", "expected", "header", "main", "preset_names"]
+
+CONFIGS = Path(__file__).with_name("configs")
+
+_GROUPS = {
+    "prior": "overlays for the prior",
+    "trainer": "overlays for the device and processes",
+    "logger": "overlays for logging",
+    "toy": "experiments on vectors",
+}
+_ROW = "{:<19} {:<10} {:<5} {:<11} {:<22} {}"
+
+_HELP = """usage: glow presets [show NAME]
+
+List the configurations that come with the package, for glow fit --config NAME; show prints one.
+
+A preset is a whole experiment. An overlay changes a part of it: glow fit --config folder32 --config prior/maf"""
+
+
+def preset_names() -> list[str]:
+    """Return the names of all presets and overlays, such as ``folder32`` or ``prior/maf``."""
+    return sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml"))
+
+
+def config_path(name: str) -> str:
+    """Return the path of a configuration: a file of that name, or the preset.
+
+    Args:
+        name: A path, or a preset's name with or without ``configs/`` and ``.yaml``.
+    Raises:
+        UsageError: If there is neither.
+    """
+    if Path(name).exists() and not Path(name).is_dir():
+        return name
+    preset = name.removeprefix("configs/").removesuffix(".yaml")
+    if preset not in preset_names():
+        hint = closest(preset, preset_names())
+        raise UsageError(f"there is no configuration {name}, neither a file nor a preset{hint} (see glow presets)")
+    return str(CONFIGS / f"{preset}.yaml")
+
+
+def header(path: Path) -> str:
+    """Return the comment at the top of a configuration, as one line."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    end = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return " ".join(line.removeprefix("#").strip() for line in lines[:end])
+
+
+def expected(path: Path) -> tuple[str, str]:
+    """Return the bits/dim to expect of a preset, and the source of the figure, from its header."""
+    text = header(path)
+    figure = re.search(r"Expected: (\d\.\d+) bits/dim( for \w+)?", text)
+    if figure is None:
+        return "depends on the pictures", "not measured"
+    published = re.search(r"Published by ([^(]+) \([^)]*\)( for [\w ]+)?", text)
+    source = "measured here" if published is None else f"published by {published[1]}{published[2] or ''}"
+    return figure[1] + (figure[2] or ""), source
+
+
+def main(command: str, arguments: list[str]) -> None:
+    """List the presets and overlays, or print one.
+
+    Args:
+        command: "presets".
+        arguments: None, ``show NAME`` or ``--help``.
+    Raises:
+        UsageError: If the arguments are others, or there is no such preset.
+    """
+    match arguments:
+        case ["-h" | "--help", *_]:
+            print(_HELP)
+        case []:
+            _print_list()
+        case ["show", name]:
+            print(Path(config_path(name)).read_text(encoding="utf-8"), end="")
+        case _:
+            raise UsageError(f"glow {command} takes nothing, or show NAME; got {' '.join(arguments)}")
+
+
+def _print_list() -> None:
+    print(_ROW.format("preset", "image", "bits", "parameters", "expected bits/dim", "source"))
+    overlays: dict[str, list[str]] = {}
+    for name in preset_names():
+        path = CONFIGS / f"{name}.yaml"
+        group, _, _ = name.rpartition("/")
+        if group:
+            overlays.setdefault(group, []).append(name)
+            continue
+        row = (name, _shape(path), _number(path, "num_bits"), _parameters(path), *expected(path))
+        print(_ROW.format(*row))
+    for group, names in overlays.items():
+        print(f"\n{_GROUPS[group]}:\n  {'  '.join(names)}")
+    print("\nTrain one: glow fit --config NAME. Print one: glow presets show NAME.")
+
+
+def _number(path: Path, key: str) -> str:
+    found = re.search(rf"^ *{key}: (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _shape(path: Path) -> str:
+    channels, height, width = re.findall(r"\d+", _number(path, "image_shape"))
+    return f"{height}x{width}x{channels}"
+
+
+def _parameters(path: Path) -> str:
+    found = re.search(r"([\d.]+M) parameters", header(path))
+    return found[1] if found else ""

@@ -1,0 +1,52 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from glow_app.cli import main
+from glow_app.messages import UsageError
+from lightning_modules.presets import CONFIGS, config_path, preset_names
+
+
+def test_a_preset_has_a_name_and_old_paths_lead_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder32", "folder32.yaml", "configs/folder32.yaml"):
+        assert config_path(name) == str(CONFIGS / "folder32.yaml")
+    assert config_path("prior/maf") == str(CONFIGS / "prior/maf.yaml")
+
+
+def test_a_file_goes_first_and_a_folder_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faces").mkdir()
+    assert config_path("faces") == str(CONFIGS / "faces.yaml")
+    (tmp_path / "digits").write_text("name: mine")
+    assert config_path("digits") == "digits"
+    os.mkfifo(tmp_path / "pipe")
+    assert config_path("pipe") == "pipe"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("folder3", "there is no configuration folder3, .*; did you mean folder32?"),
+        ("mine.yaml", "there is no configuration mine.yaml, neither a file nor a preset"),
+        ("../base", "there is no configuration ../base"),
+    ],
+)
+def test_what_is_neither_is_refused(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        config_path(name)
+
+
+def test_presets_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in preset_names())
+    assert "folder32            32x32x3    5     3.24M" in listed
+    assert max(map(len, listed.splitlines())) < 130
+    assert main(["presets", "show", "prior/maf"]) == 0
+    assert capsys.readouterr().out == (CONFIGS / "prior" / "maf.yaml").read_text(encoding="utf-8")
+    assert main(["presets", "--help"]) == 0
+    assert "glow presets [show NAME]" in capsys.readouterr().out
+    assert main(["presets", "shows"]) == 2
+    assert "takes nothing, or show NAME; got shows" in capsys.readouterr().err
