@@ -32,6 +32,20 @@ def readable_formats() -> dict[str, str]:
     return {ext: name for ext, name in extensions.items() if name in _DECODED and name in Image.OPEN}
 
 
+@cache
+def file_formats() -> dict[str, str]:
+    """Return the same for files of the user's, which may also be HEIC if pillow-heif is installed (extra ``heic``).
+
+    Bytes of requests and shards may not, since its decoder would be one more to trust.
+    """
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return readable_formats()
+    register_heif_opener(thumbnails=False)
+    return readable_formats() | {".heic": "HEIF", ".heif": "HEIF"}
+
+
 def decode_image(source: Path | bytes, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
     """Read an image file, or its bytes: first frame, upright by its EXIF tag, transparency on white, 8 bits.
 
@@ -75,11 +89,14 @@ def decode_noted(
 def _opened(source: Path | bytes, formats: Sequence[str] | None = None) -> Image.Image:
     if isinstance(source, Path):
         file: Path | IO[bytes] = source
-        suffix = source.suffix.lower()
+        suffix, known = source.suffix.lower(), file_formats()
     else:
         file = io.BytesIO(source)
         suffix = next((suffix for start, suffix in _STARTS.items() if source.startswith(start)), "")
-    return Image.open(file, formats=tuple(formats or _formats(suffix)))
+        known = readable_formats()
+    # The one that the file name promises first: it is nearly always right.
+    chosen = formats or sorted(set(known.values()), key=lambda name: (name != known.get(suffix), name))
+    return Image.open(file, formats=tuple(chosen))
 
 
 def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Image.Image, tuple[int, int]]:
@@ -115,13 +132,6 @@ def _has_colour(plain: Image.Image, height: int, width: int) -> bool:
     # Made small first, since a copy of a large picture in another mode would take as much memory again.
     small = resize_image(plain.convert("RGB") if plain.mode == "P" else plain, height, width, "crop").convert("RGB")
     return bool(np.ptp(np.asarray(small), axis=2).max() > _GREY)
-
-
-@cache
-def _formats(suffix: str) -> list[str]:
-    """Return all formats that are read, the one that the file name promises first: it is nearly always right."""
-    formats = readable_formats()
-    return sorted(set(formats.values()), key=lambda name: (name != formats.get(suffix), name))
 
 
 def flatten(image: Image.Image) -> Image.Image:

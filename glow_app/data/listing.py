@@ -1,5 +1,6 @@
 """Which image files a folder holds, in an order that is the same on every machine."""
 
+import mimetypes
 import os
 import stat
 import warnings
@@ -8,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from glow_app.data.decoding import readable_formats
+from glow_app.data.decoding import file_formats
 
 _MOST_WAYS = 100  # to one folder, by links
+_HEIC = {".heic", ".heif"}
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,22 @@ def list_images(root: Path) -> FolderListing:
         raise FileNotFoundError(f"image folder {root} does not exist")
     if not root.is_dir():
         raise ValueError(f"{root} is a file; expected a folder of images")
-    files = tuple(sorted(_walk(root), key=lambda file: file.name))
+    unread: Counter[str] = Counter()
+    files = tuple(sorted(_walk(root, unread), key=lambda file: file.name))
+    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in unread.most_common())
     if not files:
         known = "png, jpg, webp, gif, bmp, tif"
-        raise ValueError(f"no image files in {root}; expected files such as {known} in it or its subfolders")
+        others = f"; it holds {kinds}, which are not read" if unread else ""
+        raise ValueError(f"no image files in {root}; expected files such as {known} in it or its subfolders{others}")
+    if unread:
+        remedy = "; pip install 'glow-app[heic]' reads HEIC" if _HEIC.intersection(unread) else ""
+        warnings.warn(f"{root} also holds images of kinds that are not read: {kinds}{remedy}", stacklevel=2)
     return FolderListing(root, files)
 
 
-def _walk(root: Path) -> Iterator[ImageFile]:
-    suffixes = readable_formats()
+def _walk(root: Path, unread: Counter[str]) -> Iterator[ImageFile]:
+    """Yield the image files; count the suffixes of those that cannot be read."""
+    suffixes = file_formats()
     # Each pending directory carries the real paths above it: one that appears among its own parents is a circle.
     pending: list[tuple[str, frozenset[str]]] = [(str(root), frozenset())]
     ways: Counter[str] = Counter()
@@ -99,10 +108,12 @@ def _walk(root: Path) -> Iterator[ImageFile]:
                 continue
             if entry.is_dir():
                 pending.append((entry.path, parents | {real}))
-            elif os.path.splitext(entry.name)[1].lower() in suffixes:
+            elif (suffix := os.path.splitext(entry.name)[1].lower()) in suffixes:
                 file = _image_file(entry, root)
                 if file is not None:
                     yield file
+            elif (mimetypes.guess_type(entry.name)[0] or "").startswith("image/"):
+                unread[suffix] += 1
 
 
 def _image_file(entry: os.DirEntry[str], root: Path) -> ImageFile | None:

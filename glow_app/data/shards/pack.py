@@ -158,9 +158,10 @@ def _images(
 def _read(path: Path, image_shape: tuple[int, int, int] | None, resize: Resize) -> tuple[str, bytes]:
     """Return what goes into the shard: the file as it is, if it can be decoded, or a PNG of the wanted shape."""
     if image_shape is None:
-        decode_image(path, (3, 8, 8), "stretch")
+        content = path.read_bytes()
+        decode_image(content, (3, 8, 8), "stretch")
         suffix = path.suffix.lower()
-        return suffix if suffix in readable_formats() else ".img", path.read_bytes()
+        return suffix if suffix in readable_formats() else ".img", content
     file = io.BytesIO()
     array_to_image(decode_image(path, image_shape, resize)).save(file, format="PNG")
     return ".png", file.getvalue()
