@@ -25,6 +25,7 @@ __all__ = [
     "load_model",
     "load_pretrained",
     "save_pretrained",
+    "train",
 ]
 
 __version__ = version("glow-app")
@@ -38,6 +39,7 @@ _HOMES = {
     "load_model": "glow_app.storage.stored_model",
     "load_pretrained": "glow_app.storage.pretrained",
     "save_pretrained": "glow_app.storage.pretrained",
+    "train": "lightning_modules.folder_run",
 }
 
 

@@ -15,7 +15,7 @@ from glow_app.messages import UsageError, closest, format_warning, printable
 __all__ = ["main", "start"]
 
 TRAINING = {
-    "fit": "train a model: glow fit --config digits",
+    "fit": "train a model: glow fit FOLDER, or glow fit --config digits",
     "validate": "bits/dim of a checkpoint on the validation images",
     "test": "bits/dim of a checkpoint on the test images, beside simple references",
     "estimate": "parameters, memory and time of a training before it starts",
@@ -108,7 +108,9 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     command, rest = arguments[0], arguments[1:]
     if command in TRAINING:
-        import_module(f"lightning_modules.{MODULES.get(command, 'cli')}").main(command, rest)
+        is_folder = command == "fit" and rest and not rest[0].startswith("-")
+        place = "folder_run" if is_folder else MODULES.get(command, "cli")
+        import_module(f"lightning_modules.{place}").main(command, rest)
     elif command in COMMANDS:
         module = import_module(f"glow_app.commands.{command}")
         parser = Parser(prog=f"glow {command}", description=module.__doc__)

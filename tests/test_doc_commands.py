@@ -10,6 +10,7 @@ from docs_pages import MARKDOWN, REPOSITORY, commands_of, name_of
 from glow_app.cli import COMMANDS, TRAINING
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError
+from lightning_modules import folder_run
 from lightning_modules.cli import GlowCLI
 from lightning_modules.command_line.arguments import configs_first, take_option
 
@@ -43,7 +44,10 @@ def check(line: str) -> None:
         assert command in TRAINING, line
         if command == "estimate":
             _, arguments = take_option("--batch-size", arguments)
-        if command in ("fit", "estimate"):
+        if command == "fit" and not arguments[0].startswith("-"):
+            _, rest = folder_run._parser().parse_known_args(arguments)
+            ParsedCLI(["fit", *configs_first(["--config=folder_cpu", *rest])])
+        elif command in ("fit", "estimate"):
             resumed, arguments = take_option("--resume", arguments)
             assert resumed != "auto" or "--run_dir" in arguments, line
             base = [] if resumed in (None, "auto") else ["--config", "digits"]

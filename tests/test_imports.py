@@ -38,7 +38,7 @@ def test_using_models_and_data_needs_neither_lightning_nor_wandb() -> None:
         "loaded = set(blocked) & set(sys.modules)\n"
         "assert not loaded, loaded\n"
         "sys.modules.update(dict.fromkeys(blocked))  # importing any of them is an error from here\n"
-        "for name in glow_app.__all__:\n"
+        "for name in set(glow_app.__all__) - {'train'}:\n"
         "    assert getattr(glow_app, name)\n"
         "import torch\n"
         "model = glow_app.ImageModel(glow_app.Glow((1, 4, 4), 1, 1, 4))\n"

@@ -19,11 +19,11 @@ from lightning_modules.command_line.start import only_helps, quiet
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate.loading import loading_speed
-from lightning_modules.estimate.needs import Needs, estimate
+from lightning_modules.estimate.needs import Needs, estimate, step_seconds
 from lightning_modules.runs.run_folder import release_run_dir
 from lightning_modules.training_module import check_precision
 
-__all__ = ["EstimateCLI", "bytes_text", "main"]
+__all__ = ["EstimateCLI", "bytes_text", "main", "measured_step"]
 
 
 class EstimateCLI(GlowCLI):
@@ -71,6 +71,27 @@ def main(command: str, arguments: list[str]) -> None:
         _print_time(needs, size, trainer, num_images)
         if num_images is not None and data.hparams["source"] not in ("folder", "faces"):
             _print_loading(data, size / needs.step_seconds)
+
+
+def measured_step(arguments: list[str]) -> tuple[float, int]:
+    """Return the seconds of a training step of ``glow fit`` with these options, and the steps of an epoch.
+
+    Args:
+        arguments: Options with a ``--run_dir`` for scratch files.
+    Raises:
+        ValueError: If the number of images is unknown or below a batch.
+    """
+    cli = EstimateCLI(["fit", *configs_first(arguments)], command="fit")
+    release_run_dir(Path(cli.config.fit.run_dir))
+    module, data, trainer = cli.model, cli.datamodule, cli.trainer
+    check_precision(str(trainer.precision))
+    trainer.precision_plugin.convert_module(module)
+    size = data.hparams["batch_size"] * trainer.accumulate_grad_batches
+    num_images = _num_images(data) or 0
+    if size * trainer.world_size > num_images:
+        raise ValueError(f"data.batch_size is {data.hparams['batch_size']}, but there are {num_images} training images")
+    seconds = step_seconds(module.to(trainer.strategy.root_device), size, trainer.precision_plugin.train_step_context)
+    return seconds, num_images // (size * trainer.world_size)
 
 
 def _num_images(data: ImageDataModule) -> int | None:

@@ -19,7 +19,7 @@ from lightning_modules.density import DensityModule
 from lightning_modules.estimate.peak_memory import peak_memory
 from lightning_modules.training_module import OptimizerFactory
 
-__all__ = ["Needs", "estimate", "step_memory"]
+__all__ = ["Needs", "estimate", "step_memory", "step_seconds"]
 
 # Pixels of a measured batch: enough for activations to outweigh the weights of a layer, and to keep a processor busy.
 PIXELS = 40 * 32 * 32
@@ -61,6 +61,14 @@ def estimate(module: DensityModule, batch_size: int, device: torch.device, conte
     fits = fixed + memory[model.memory][0] < room
     seconds, is_timed = _step_time(module.to(device).model, module.optimizer, batch_size, context, fits)
     return Needs(sum(parameter.numel() for parameter in model.parameters()), fixed, memory, seconds, is_timed)
+
+
+def step_seconds(module: DensityModule, batch_size: int, context: Context) -> float:
+    """Return the time of a step; the actnorms count as initialised afterwards."""
+    for part in module.modules():
+        if isinstance(part, DataDependentAffine):
+            part.initialized.fill_(True)  # an identity costs the same
+    return _step_time(module.model, module.optimizer, batch_size, context, fits=True)[0]
 
 
 def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Memory, tuple[int, int]]:

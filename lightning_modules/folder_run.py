@@ -1,0 +1,219 @@
+"""``glow fit FOLDER``: a preset, a size and a number of steps, chosen from the pictures, the device and the time."""
+
+import argparse
+import math
+import statistics
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+
+from glow_app.commands.parser import Parser, positive_int, seed_number
+from glow_app.data.folder import all_class_names, split_layout
+from glow_app.data.listing import FolderListing, list_images
+from glow_app.messages import UsageError, pluralise
+from glow_app.models.image_model import ImageModel
+from glow_app.storage.stored_model import load_model
+from lightning_modules.cli import main as fit
+from lightning_modules.command_line.start import quiet
+from lightning_modules.estimate.command import measured_step
+from lightning_modules.runs.run_folder import choose_run_dir
+
+__all__ = ["main", "train"]
+
+_HELP = """usage: glow fit FOLDER [--minutes N] [--size N] [--no-classes] [OPTIONS]
+
+Train a model of the pictures in a folder. Subfolders are classes. The preset, the size and the number of steps follow
+from the pictures, the device and the time; what was chosen is printed.
+
+options:
+  --minutes N            time of the training (default: 30)
+  --epochs N             passes over the pictures, instead of --minutes
+  --size N               height and width to resize to, a multiple of 16 (default: from the pictures and the device)
+  --no-classes           ignore subfolders
+  --device NAME          cpu, gpu or mps (default: gpu if there is one)
+  --seed N               seed of the whole run (default: 0)
+  --config NAME          another preset (see glow presets)
+  --name NAME            name of the run (default: that of the folder)
+
+Other options of glow fit work too: glow fit --help lists them."""
+
+# Presets of devices other than a CPU, by the largest size that they are for.
+_PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256"}
+_SIZES = {"cpu": (16, 32), "gpu": (16, 32, 64, 128)}
+_OVERLAYS = ("prior/", "trainer/", "logger/")
+_SAMPLE = 200  # pictures whose size and colour are looked at
+_FEW = 100
+_MINUTES = 30.0
+# Share of the time for training steps; the rest is for validation, sample grids and saving.
+_TRAINING = 0.85
+_VALIDATIONS = 10
+
+
+def main(command: str, arguments: list[str]) -> None:
+    """Run ``glow fit FOLDER``: print the choices, then train as ``glow fit --config`` does.
+
+    Args:
+        command: "fit".
+        arguments: The folder, and options.
+    Raises:
+        UsageError: If an option has no valid value.
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If it holds no picture.
+    """
+    quiet()
+    if not {"-h", "--help"}.isdisjoint(arguments):
+        print(_HELP)
+        return
+    fit(command, _planned(arguments))
+
+
+def train(
+    folder: str | Path, minutes: float = _MINUTES, run_dir: str | Path | None = None, **options: Any
+) -> ImageModel:
+    """Train a model of the pictures in a folder and return it, as ``glow fit FOLDER`` does.
+
+    Args:
+        folder: Folder of pictures; subfolders are classes.
+        minutes: Time of the training.
+        run_dir: Folder of the run; ``runs/NAME/TIME`` if None.
+        **options: Further options of the command by name, such as ``size=64``, ``device="cpu"`` or ``no_classes=True``.
+    Raises:
+        UsageError: If an option is unknown or has no valid value.
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If it holds no picture.
+    """
+    run_dir = choose_run_dir(_slug(str(folder)), None if run_dir is None else str(run_dir))
+    words = [str(folder), f"--run_dir={run_dir}"]
+    words += [] if "epochs" in options else [f"--minutes={minutes:g}"]
+    for name, value in options.items():
+        option = f"--{name if '.' in name else name.replace('_', '-')}"
+        words += [option] if value is True else [] if value in (False, None) else [f"{option}={value}"]
+    main("fit", words)
+    return load_model(run_dir)
+
+
+def _planned(arguments: list[str]) -> list[str]:
+    """Print what is chosen and why, and return the command line with a preset."""
+    options, rest = _parser().parse_known_args(arguments)
+    listing = list_images(Path(options.folder))
+    parts = split_layout(listing)
+    pictures = _look_at(listing)
+    device = options.device or ("gpu" if torch.cuda.is_available() else "cpu")
+    size = options.size or _nearest_size(pictures.side, device)
+    if size % 16:
+        raise UsageError(f"glow fit: --size {size} is not a multiple of 16")
+    presets = [name for name in options.config if not name.startswith(_OVERLAYS)]
+    preset = presets[-1] if presets else _preset(size, device)
+    classes = () if options.no_classes else all_class_names(parts)
+    classes = classes if len(classes) > 1 else ()
+    config = [f"--config={name}" for name in dict.fromkeys([preset, *options.config])]
+    config += ["--data.source=folder", f"--data.root={options.folder}", f"--seed_everything={options.seed}"]
+    config += [f"--name={options.name or _slug(options.folder)}", f"--trainer.accelerator={device}"]
+    if not presets or options.size is not None:
+        config += [f"--model.flow.init_args.image_shape=[{pictures.channels},{size},{size}]"]
+    if classes:
+        config += [f"--model.flow.init_args.num_classes={len(classes)}"]
+    count = len(parts["train"].files)
+    if count < _FEW:
+        config += [f"--data.batch_size={max(1, min(32, count // 2))}"]
+    lines = [_described(options.folder, parts["train"], classes)]
+    lines += [f"chosen      {size}x{size}, preset {preset}, on {device} (options: --size, --config, --device)"]
+    length, text = _length(options, [*config, *rest])
+    lines += [f"time        {text} (options: --minutes, --epochs)"]
+    if count < _FEW:
+        lines += [
+            f"warning     {count} pictures are few: the model will remember them, and samples will look like them"
+        ]
+    print(*lines, sep="\n", flush=True)
+    return [*config, *length, *rest]
+
+
+def _length(options: argparse.Namespace, arguments: list[str]) -> tuple[list[str], str]:
+    """Return the options for the length of the training, and a description; measures a step unless epochs are given."""
+    if options.epochs is not None:
+        return [f"--trainer.max_epochs={options.epochs}"], pluralise(options.epochs, "epoch")
+    with tempfile.TemporaryDirectory() as scratch:
+        seconds, steps_in_epoch = measured_step([*arguments, f"--run_dir={scratch}"])
+    steps = max(1, round(options.minutes * 60 * _TRAINING / seconds))
+    epochs = -(-steps // steps_in_epoch)
+    words = [f"--trainer.max_steps={steps}", f"--trainer.max_epochs={epochs}"]
+    words += [f"--trainer.check_val_every_n_epoch={max(1, epochs // _VALIDATIONS)}"]
+    text = f"{options.minutes:g} minutes, which are {steps:,} steps of {seconds:.2f} s, {pluralise(epochs, 'epoch')}"
+    return words, text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="glow fit", add_help=False)
+    parser.add_argument("folder")
+    parser.add_argument("--size", type=positive_int, default=None)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=_minutes, default=_MINUTES)
+    length.add_argument("--epochs", type=positive_int, default=None)
+    parser.add_argument("--device", type=_device, default=None)
+    parser.add_argument("--seed", type=seed_number, default=0)
+    parser.add_argument("--no-classes", action="store_true")
+    parser.add_argument("--config", action="append", default=[])
+    parser.add_argument("--name", default=None)
+    return parser
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes above 0")
+    return value
+
+
+def _device(text: str) -> str:
+    names = {"cpu": "cpu", "gpu": "gpu", "cuda": "gpu", "mps": "mps"}
+    if text not in names:
+        raise argparse.ArgumentTypeError(f"{text} is not a device; expected cpu, gpu or mps")
+    return names[text]
+
+
+class _Pictures(NamedTuple):
+    """Median of the shorter side, in pixels, and 1 channel if all pictures are grey, otherwise 3."""
+
+    side: float
+    channels: int
+
+
+def _look_at(listing: FolderListing) -> _Pictures:
+    """Look at some pictures, evenly spread over the folder."""
+    sides, modes = [], set()
+    for file in listing.files[:: max(1, len(listing.files) // _SAMPLE)]:
+        try:
+            with Image.open(listing.root / file.name) as image:
+                sides.append(min(image.size))
+                modes.add(image.mode)
+        except Exception:  # a damaged file is reported when it is decoded
+            continue
+    is_grey = bool(modes) and modes <= {"1", "L", "LA", "I", "I;16"}
+    return _Pictures(statistics.median(sides) if sides else 32, 1 if is_grey else 3)
+
+
+def _nearest_size(side: float, device: str) -> int:
+    return min(_SIZES["cpu" if device == "cpu" else "gpu"], key=lambda size: abs(math.log(size / side)))
+
+
+def _preset(size: int, device: str) -> str:
+    return "folder_cpu" if device == "cpu" else next(name for most, name in _PRESETS.items() if size <= most)
+
+
+def _slug(folder: str) -> str:
+    name = "".join(char if char.isalnum() or char in "._-" else "-" for char in Path(folder).resolve().name)
+    return name.strip(".-") or "run"
+
+
+def _described(folder: str, part: FolderListing, classes: tuple[str, ...]) -> str:
+    per_class, count = Counter(file.class_name for file in part.files), len(part.files)
+    named = ", ".join(f"{name} {per_class[name]:,}" for name in classes[:5]) + (", ..." if len(classes) > 5 else "")
+    text = f" in {len(classes)} classes: {named}" if classes else ""
+    return f"pictures    {count:,} in {folder}{text}"

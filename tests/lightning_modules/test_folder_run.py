@@ -1,0 +1,134 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import glow_app
+from glow_app.cli import main
+from lightning_modules import folder_run
+
+TINY = ["--device", "cpu", "--model.flow.init_args.num_steps=1", "--model.flow.init_args.hidden_channels=4"]
+
+
+def pictures(folder: Path, count: int, size: int = 40, mode: str = "RGB") -> Path:
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for number in range(count):
+        pixels = draw.integers(0, 256, (size, size + 5, 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(folder / f"{number}.png")
+    return folder
+
+
+def planned(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[dict[str, str], str]:
+    """Return the options that are chosen, and what is printed."""
+    words = folder_run._planned([str(word) for word in arguments])
+    return dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word), capsys.readouterr().out
+
+
+def test_a_folder_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options, said = planned(capsys, pictures(tmp_path / "My cats!", 120), "--epochs", 3, "--device", "cpu")
+    assert (options["config"], options["name"], options["trainer.max_epochs"]) == ("folder_cpu", "My-cats", "3")
+    assert options["model.flow.init_args.image_shape"] == "[3,32,32]"
+    assert "model.flow.init_args.num_classes" not in options
+    assert said.splitlines()[1:] == [
+        "chosen      32x32, preset folder_cpu, on cpu (options: --size, --config, --device)",
+        "time        3 epochs (options: --minutes, --epochs)",
+    ]
+
+
+def test_subfolders_are_classes_unless_not_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures(tmp_path / "pets" / "cat", 70)
+    pictures(tmp_path / "pets" / "dog", 60)
+    options, said = planned(capsys, tmp_path / "pets", "--epochs", 1)
+    assert options["model.flow.init_args.num_classes"] == "2"
+    assert "130 in" in said
+    assert "in 2 classes: cat 70, dog 60" in said
+    options, said = planned(capsys, tmp_path / "pets", "--epochs", 1, "--no-classes")
+    assert "model.flow.init_args.num_classes" not in options
+    assert "in 2 classes" not in said
+
+
+@pytest.mark.parametrize(
+    ("device", "side", "size", "preset"),
+    [
+        ("cpu", 400, 32, "folder_cpu"),
+        ("cpu", 18, 16, "folder_cpu"),
+        ("gpu", 28, 32, "folder32"),
+        ("gpu", 70, 64, "folder"),
+        ("gpu", 400, 128, "folder128"),
+    ],
+)
+def test_size_and_preset_follow_from_pictures_and_device(
+    device: str, side: int, size: int, preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options, _ = planned(capsys, pictures(tmp_path / "a", 3, side), "--device", device, "--epochs", 1)
+    assert (options["config"], options["trainer.accelerator"]) == (preset, device)
+    assert options["model.flow.init_args.image_shape"] == f"[3,{size},{size}]"
+
+
+def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = pictures(tmp_path / "a", 10, mode="L")
+    options, said = planned(
+        capsys, folder, "--epochs", 1, "--size", 64, "--seed", 7, "--name", "mine", "--device", "cuda"
+    )
+    assert options["model.flow.init_args.image_shape"] == "[1,64,64]"
+    assert (options["seed_everything"], options["name"], options["data.batch_size"]) == ("7", "mine", "5")
+    assert (options["trainer.accelerator"], options["config"]) == ("gpu", "folder")
+    assert "10 pictures are few" in said
+    words = folder_run._planned([str(folder), "--epochs=1", "--config=folder32", "--config", "prior/maf"])
+    assert [word for word in words if word.startswith("--config")] == ["--config=folder32", "--config=prior/maf"]
+    assert not any("image_shape" in word for word in words)
+    words = folder_run._planned([str(folder), "--epochs=1", "--config", "prior/maf", "--device", "cpu"])
+    assert [word for word in words if word.startswith("--config")] == ["--config=folder_cpu", "--config=prior/maf"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "40"], "--size 40 is not a multiple of 16"),
+        (["--minutes", "0"], "0 is not a number of minutes above 0"),
+        (["--minutes", "nan"], "nan is not a number of minutes above 0"),
+        (["--device", "tpu"], "tpu is not a device; expected cpu, gpu or mps"),
+        (["--minutes", "1", "--epochs", "2"], "not allowed with argument --minutes"),
+        (["--epochs", "1", "--sizes", "3"], "--sizes"),
+    ],
+)
+def test_wrong_options(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", str(pictures(tmp_path / "a", 3)), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", str(tmp_path / "none")]) == 1
+    assert f"image folder {tmp_path / 'none'} does not exist" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main(["fit", str(tmp_path / "empty")]) == 1
+    assert "no image files in" in capsys.readouterr().err
+    assert main(["fit", str(tmp_path / "none"), "--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: glow fit FOLDER")
+
+
+def test_minutes_become_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options, said = planned(capsys, pictures(tmp_path / "a", 150), "--minutes", 0.05, *TINY)
+    steps, epochs = int(options["trainer.max_steps"]), int(options["trainer.max_epochs"])
+    assert epochs == -(-steps // (120 // 32))
+    assert f"0.05 minutes, which are {steps:,} step" in said
+
+
+def test_training_from_python_returns_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures(tmp_path / "a" / "left", 30)
+    pictures(tmp_path / "a" / "right", 30)
+    small = {"model.flow.init_args.num_steps": 1, "model.flow.init_args.hidden_channels": 4}
+    model = glow_app.train("a", epochs=1, size=16, device="cpu", **small)
+    assert (model.flow.image_shape, model.class_names) == ((3, 16, 16), ("left", "right"))
+    (run,) = (tmp_path / "runs" / "a").iterdir()
+    assert (run / "model" / "model.safetensors").exists()
