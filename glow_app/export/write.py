@@ -85,10 +85,11 @@ def save_sampler(
 
 
 def _is_sampler(folder: Path) -> bool:
-    try:
-        return json.loads((folder / DESCRIPTION_NAME).read_text(encoding="utf-8"))["format"] == FORMAT
-    except FileNotFoundError:
+    description = folder / DESCRIPTION_NAME
+    if not description.is_file():  # a device, which a link may lead to, can be read without end
         return not any(folder.iterdir())
+    try:
+        return json.loads(description.read_text(encoding="utf-8"))["format"] == FORMAT
     except (ValueError, KeyError, TypeError, RecursionError):
         return False
 

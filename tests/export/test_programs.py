@@ -204,4 +204,8 @@ def test_only_a_sampler_is_overwritten(tmp_path: Path, monkeypatch: pytest.Monke
         save_sampler(model, folder, "torch-export", overwrite=True)
     assert (folder / "sampler.pt2").exists()
     (tmp_path / "empty").mkdir()
+    odd = tmp_path / "odd"
+    (odd / "sampler.json").mkdir(parents=True)  # as a link to a device, no file
+    with pytest.raises(FileExistsError, match="another program"):
+        save_sampler(model, odd, "torch-export", overwrite=True)
     save_sampler(model, tmp_path / "empty", "torch-export", overwrite=True)
