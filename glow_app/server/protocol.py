@@ -14,7 +14,7 @@ _HEAD_BYTES = 2**15  # of a request's line and headers
 _HEADERS = 128
 # Pieces of a body: the first number, plus one per second number of bytes. A piece costs about as much as 500 bytes, so
 # bodies sent byte by byte on many connections would keep the server busy for seconds.
-_PIECES, _PIECE_BYTES = 1024, 64
+_PIECES, _PIECE_BYTES = 64, 64
 _PIPELINED = 16  # requests on one connection that wait for the answer to an earlier one
 _UNREAD_BODIES = 2**16  # bytes of their bodies, and of bodies that are never read; the gate counts the others
 _LEAST_BYTES = 2**14  # of its answer that a client must read in the time for a request's head
