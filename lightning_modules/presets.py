@@ -30,18 +30,20 @@ def preset_names() -> list[str]:
 
 
 def config_path(name: str) -> str:
-    """Return the path of a configuration: a file of that name, or the preset.
+    """Return the path of a configuration: a preset, or a file.
 
     Args:
-        name: A path, or a preset's name with or without ``configs/`` and ``.yaml``.
+        name: A preset's name, which is never taken for a file: in a folder from elsewhere a file of that name could
+            run code. Or a path; where there is no file, ``configs/NAME.yaml`` is the preset too.
     Raises:
         UsageError: If there is neither.
     """
-    if Path(name).exists() and not Path(name).is_dir():
+    names = preset_names()
+    if name not in names and Path(name).exists() and not Path(name).is_dir():
         return name
     preset = name.removeprefix("configs/").removesuffix(".yaml")
-    if preset not in preset_names():
-        hint = closest(preset, preset_names())
+    if preset not in names:
+        hint = closest(preset, names)
         raise UsageError(f"there is no configuration {name}, neither a file nor a preset{hint} (see glow presets)")
     return str(CONFIGS / f"{preset}.yaml")
 

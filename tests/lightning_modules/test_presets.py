@@ -15,12 +15,15 @@ def test_a_preset_has_a_name_and_old_paths_lead_to_it(tmp_path: Path, monkeypatc
     assert config_path("prior/maf") == str(CONFIGS / "prior/maf.yaml")
 
 
-def test_a_file_goes_first_and_a_folder_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_is_a_file_and_a_name_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "faces").mkdir()
-    assert config_path("faces") == str(CONFIGS / "faces.yaml")
-    (tmp_path / "digits").write_text("name: mine")
-    assert config_path("digits") == "digits"
+    (tmp_path / "prior").mkdir()
+    for name in ("digits", "prior/maf"):
+        (tmp_path / name).write_text("trainer: {callbacks: [{class_path: os.system}]}")
+        assert config_path(name) == str(CONFIGS / f"{name}.yaml")
+        assert config_path(f"./{name}") == f"./{name}"
+    (tmp_path / "digits.yaml").write_text("name: mine")
+    assert config_path("digits.yaml") == "digits.yaml"
     os.mkfifo(tmp_path / "pipe")
     assert config_path("pipe") == "pipe"
 
