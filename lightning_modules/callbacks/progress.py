@@ -5,12 +5,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ProgressBar
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn
 
 from lightning_modules.callbacks.status import Status
 from lightning_modules.likelihood_module import LikelihoodModule
 
 __all__ = ["LiveProgress", "PlainProgress"]
+
+# Columns of a terminal that are kept for the bar and its step numbers, and from which on there are step numbers.
+BAR, WIDE = 12, 120
 
 
 class PlainProgress(Callback):
@@ -77,8 +80,10 @@ class LiveProgress(ProgressBar):
         if not self._enabled:
             return
         self._status = Status(trainer, pl_module)
-        columns = [TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn()]
+        columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn(bar_width=None)]
         self._progress = Progress(*columns, expand=True)
+        if self._progress.console.width >= WIDE:
+            self._progress.columns = (*columns, MofNCompleteColumn())
         total = self._status.total_steps
         self._steps = self._progress.add_task("", total=None if total == float("inf") else total)
         self._progress.start()
@@ -107,7 +112,7 @@ class LiveProgress(ProgressBar):
             return
         self._progress.remove_task(self._validation)
         self._validation = None
-        self._progress.console.print(self._status.line(), highlight=False)
+        self._progress.console.print(self._status.line(width=self._progress.console.width), highlight=False)
         self._show(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -120,7 +125,8 @@ class LiveProgress(ProgressBar):
 
     def _show(self, trainer: pl.Trainer) -> None:
         if self._progress is not None:
-            self._progress.update(self._steps, completed=trainer.global_step, description=self._status.line())
+            text = self._status.line(width=self._progress.console.width - BAR)
+            self._progress.update(self._steps, completed=trainer.global_step, description=text)
 
     def _stop(self) -> None:
         if self._progress is not None:

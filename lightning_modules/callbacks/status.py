@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.sharding import num_parameters
@@ -38,27 +38,39 @@ class Status:
         steps = "" if self.total_steps == float("inf") else f", {self.total_steps:,.0f} steps"
         return f"{parameters:,} parameters{steps}{processes}, {self._trainer.precision} on {self._module.device}"
 
-    def line(self, *more: str) -> str:
-        """Return the epoch, ``more``, and the likelihoods, speed, time and memory that are known."""
+    def line(self, *more: str, width: int | None = None) -> str:
+        """Return the epoch, ``more``, and the likelihoods, speed, time and memory that are known.
+
+        Args:
+            more: Texts that follow the epoch.
+            width: Most characters; the least important figures are left out to fit. No limit if None.
+        """
         last = self._trainer.max_epochs
         epoch = f"epoch {self._trainer.current_epoch + 1}" + (f"/{last}" if last is not None and last > 0 else "")
-        return "  ".join([epoch, *more, *self._figures()])
+        figures = list(self._figures())
+        for kind in ("memory", "elapsed", "speed", "best", "train"):
+            if width is None or len("  ".join([epoch, *more, *(text for _, text in figures)])) <= width:
+                break
+            figures = [figure for figure in figures if figure[0] != kind]
+        return "  ".join([epoch, *more, *(text for _, text in figures)])
 
-    def _figures(self) -> Iterator[str]:
+    def _figures(self) -> Iterator[tuple[str, str]]:
+        """Yield the kind and the text of each figure."""
         metrics, metric = self._trainer.callback_metrics, self._module.metric
         likelihoods = [(name, metrics.get(f"{name}/{metric}")) for name in ("train", "val")]
-        known = [*likelihoods, ("best", self._best())]
-        texts = [f"{name} {float(value):.3f}" for name, value in known if value is not None]
-        if texts:
-            yield "  ".join(texts) + f"  {self._module.model.unit}"
+        known = [(name, value) for name, value in [*likelihoods, ("best", self._best())] if value is not None]
+        yield from ((name, f"{name} {float(value):.3f}") for name, value in known)
+        if known:
+            yield "unit", self._module.model.unit
         things = self._module.model.things
         if (rate := metrics.get(f"{things}_per_second")) is not None:
             loading = float(metrics.get("loading", 0.0))
-            yield f"{float(rate):,.0f} {things}/s" + (f", loading {loading:.0%} of the time" if loading > 0.05 else "")
-        yield f"{_duration(time.monotonic() - self._start)} elapsed"
+            hint = f", loading {loading:.0%} of the time" if loading > 0.05 else ""
+            yield "speed", f"{float(rate):,.0f} {things}/s{hint}"
+        yield "elapsed", f"{_duration(time.monotonic() - self._start)} elapsed"
         if (left := self._seconds_left()) is not None:
-            yield f"{_duration(left)} left"
-        yield f"{self._memory() / 1e9:.1f} GB"
+            yield "left", f"{_duration(left)} left"
+        yield "memory", f"{self._memory() / 1e9:.1f} GB"
 
     def _best(self) -> float | None:
         name = f"val/{self._module.metric}"
@@ -70,9 +82,13 @@ class Status:
 
     def _seconds_left(self) -> float | None:
         done, total = self._trainer.global_step - self._first_step, self.total_steps
-        if not done or total == float("inf"):
-            return None
-        return (time.monotonic() - self._start) / done * max(0.0, total - self._trainer.global_step)
+        timers = [
+            callback for callback in getattr(self._trainer, "callbacks", []) if isinstance(callback, Timer)
+        ]  # of max_time
+        known = [left for timer in timers if (left := timer.time_remaining()) is not None]
+        if done and total != float("inf"):
+            known.append((time.monotonic() - self._start) / done * max(0.0, total - self._trainer.global_step))
+        return min(known, default=None)
 
     def _memory(self) -> int:
         """Return the most bytes that the tensors on a GPU, or this process on a CPU, have taken."""

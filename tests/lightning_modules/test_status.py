@@ -1,0 +1,50 @@
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import Timer
+
+from lightning_modules.callbacks.status import Status
+
+
+@pytest.fixture
+def trainer() -> Any:
+    figures = {"train/bpd": 1.5, "val/bpd": 1.25, "images_per_second": 1234.0}
+    return SimpleNamespace(
+        global_step=0,
+        current_epoch=11,
+        max_epochs=28,
+        estimated_stepping_batches=400,
+        callbacks=[],
+        checkpoint_callbacks=[],
+        callback_metrics={name: torch.tensor(value) for name, value in figures.items()},
+    )
+
+
+def status_of(trainer: Any) -> Status:
+    model = SimpleNamespace(unit="bits/dim", things="images")
+    status = Status(trainer, SimpleNamespace(metric="bpd", model=model, device=torch.device("cpu")))  # type: ignore[arg-type]
+    trainer.global_step = 100
+    return status
+
+
+def test_a_narrow_terminal_keeps_what_matters_most(trainer: Any) -> None:
+    status = status_of(trainer)
+    whole = status.line()
+    for word in ("train 1.500", "val 1.250", "best 1.250", "bits/dim", "1,234 images/s", "elapsed", "left", "GB"):
+        assert word in whole
+    for width in (100, 80, 68, 60):
+        line = status.line(width=width)
+        assert len(line) <= width
+        assert line.startswith("epoch 12/28")
+        assert "val 1.250" in line
+        assert line.endswith("left") or width == 100
+    assert status.line(width=10**3) == whole
+
+
+def test_time_left_knows_of_a_bound_of_time(trainer: Any) -> None:
+    trainer.callbacks = [Timer(duration=timedelta(minutes=2))]
+    trainer.estimated_stepping_batches = float("inf")
+    assert "0:02:00 left" in status_of(trainer).line()
