@@ -286,3 +286,8 @@ def test_the_first_process_of_a_container_heeds_sigterm(monkeypatch: pytest.Monk
         assert stopped.value.code == 143
     finally:
         signal.signal(signal.SIGTERM, earlier)
+
+
+def test_the_package_is_the_command() -> None:
+    command = [sys.executable, "-m", "glow_app", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"glow {__version__}\n"

@@ -4,6 +4,7 @@ import argparse
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from glow_app.commands.common import (
     add_output_arguments,
     device_of,
     load,
-    output_folder,
     stored_model,
 )
 from glow_app.commands.parser import fitting, positive_int, seed_number
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--walk", type=stops, default=None, help=walk, metavar="N")
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Drawing:
     """What is drawn, and where to."""
 
@@ -71,6 +71,7 @@ class _Drawing:
     folder: SampleFolder
     label: int | list[int] | None
     facts: dict[str, Any]  # of all pictures
+    num_drawn: int = 0
 
     def save(self, picture: "Image.Image", name: str, count: int, **text: Any) -> None:
         """Write a picture of several images, with their classes and the facts in its text."""
@@ -96,22 +97,32 @@ def run(arguments: argparse.Namespace) -> None:
     count = arguments.count or turn * math.ceil(USUAL_COUNT / turn)
     seeds = _seeds(arguments, count)
     more = [name for name, wanted in (("sweep.png", arguments.sweep), ("walk.gif", arguments.walk)) if wanted]
-    folder = SampleFolder(Path(arguments.output), seeds, _ending(settings), ["grid.png", *more])
-    folder.refuse_existing(arguments.overwrite)
+    folder = SampleFolder(Path(arguments.output), seeds, _ending(settings), ["grid.png", *more]).free(
+        arguments.overwrite
+    )
+    if folder.path != Path(arguments.output):
+        print(f"{arguments.output} holds samples already; these go to {folder.path} (--overwrite replaces)")
 
     def class_of(seed: int) -> dict[str, Any]:
         return {} if turns is None else class_facts(model, turns[seed % len(turns)])
 
     facts = {**settings.facts, "model": stored_model(arguments).hash, "version": __version__}
     drawing = _Drawing(model, settings, folder, label, facts)
-    num_shown = _draw(drawing, arguments, class_of)
+    record = {"seed": seeds.start, "count": count, **facts} | ({} if label is None else {"label": label})
+    record |= {"checkpoint": str(arguments.checkpoint)} | ({} if settings.guidance == 1 else {"note": GUIDED})
+    try:
+        num_shown = _draw(drawing, arguments, class_of)
+    except BaseException:
+        if drawing.num_drawn:
+            partial = record | {"count": drawing.num_drawn, "asked": count}
+            with suppress(OSError):  # the error on its way says more
+                folder.interrupted(drawing.num_drawn).finish(partial, class_of)
+        raise
     if arguments.sweep is not None:
         _write_sweep(drawing, arguments.sweep)
     if arguments.walk is not None:
         _write_walk(drawing, arguments.walk)
-    facts = facts | ({} if label is None else {"label": label})
-    record = {"seed": seeds.start, "count": count, **facts, "checkpoint": str(arguments.checkpoint)}
-    folder.finish(record | ({} if settings.guidance == 1 else {"note": GUIDED}), class_of)
+    folder.finish(record, class_of)
     part = "" if num_shown == count else f" (the first {num_shown})"
     at = f"at {settings}, seed {seeds.start}"
     print(f"{pluralise(count, 'image')} {at}: {folder.path / 'grid.png'}{part}")
@@ -140,7 +151,9 @@ def _draw(drawing: _Drawing, arguments: argparse.Namespace, class_of: Callable[[
     shown: list[torch.Tensor] = []
     for seed, image in tracked(_batches(drawing, arguments), len(folder.seeds), "drawing"):
         text = {"seed": seed, **drawing.facts, **class_of(seed)}
-        save_png(to_pil(image), output_folder(arguments) / folder.name(seed), text)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        save_png(to_pil(image), folder.path / folder.name(seed), text)
+        drawing.num_drawn += 1
         if len(shown) < most:
             shown.append(image.cpu())
     picture = sample_grid(model, torch.stack(shown), folder.seeds.start, drawing.label)

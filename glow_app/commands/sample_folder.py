@@ -3,7 +3,8 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,25 @@ class SampleFolder:
         """Return the name of the picture of a seed."""
         return f"seed{seed:06d}{self.ending}"
 
-    def refuse_existing(self, overwrite: bool) -> None:
-        """Raise FileExistsError if a file to be written exists, unless ``overwrite``."""
-        found = sorted(self.path.iterdir()) if self.path.is_dir() else []
-        existing = [file for file in found if file.name == RECORD or self._is_written(file.name)]
-        refuse_existing(existing or [self.path / RECORD], overwrite)
+    def free(self, overwrite: bool) -> "SampleFolder":
+        """Return this folder if it holds no samples or ``overwrite`` is set, and otherwise the next free one.
+
+        Raises:
+            FileExistsError: If there is a file in the place of the folder.
+        """
+        refuse_existing([self.path / RECORD], overwrite=True)
+        if overwrite or not self._has_samples():
+            return self
+        numbered = (replace(self, path=self.path.with_name(f"{self.path.name}-{number}")) for number in count(2))
+        return next(folder for folder in numbered if not folder.path.exists())
+
+    def _has_samples(self) -> bool:
+        files = self.path.iterdir() if self.path.is_dir() else ()
+        return any(file.name == RECORD or self._is_written(file.name) or OURS.fullmatch(file.name) for file in files)
+
+    def interrupted(self, num_drawn: int) -> "SampleFolder":
+        """Return the folder as it is after so many images, without the other pictures."""
+        return replace(self, seeds=self.seeds[:num_drawn], pictures=[])
 
     def finish(self, facts: Mapping[str, Any], facts_of: Callable[[int], Mapping[str, Any]]) -> None:
         """Remove the files that the previous run's record lists, and write this run's facts and those of each seed."""

@@ -33,7 +33,7 @@ class StoredModel:
             checkpoint); a bundled model's name, such as "faces"; or "hf://USER/NAME[@REVISION]" of the hub.
         in_run: What to take of a run's folder, the first that is there.
     Attributes:
-        place: As given.
+        place: As given; for a folder of runs, the newest run.
         path: The checkpoint file or exported folder.
         is_own: Whether it lies where the user put it, and not in the package or the hub's cache.
     Raises:
@@ -42,8 +42,8 @@ class StoredModel:
     """
 
     def __init__(self, place: str | Path, in_run: Sequence[str] = IN_RUN) -> None:
-        self.place = place
         folder = find_folder(place)
+        self.place = place = place if folder is not None else _run_in(place, in_run)
         self.path = folder or _own_path(place, in_run)
         self.is_own = folder is None
         self._sha256: str | None = None
@@ -174,7 +174,7 @@ def find_checkpoint(path: str | Path, in_run: Sequence[str] = IN_RUN) -> Path:
     Raises:
         FileNotFoundError: If there is none.
     """
-    return find_folder(path) or _own_path(path, in_run)
+    return find_folder(path) or _own_path(_run_in(path, in_run), in_run)
 
 
 def _own_path(place: str | Path, in_run: Sequence[str]) -> Path:
@@ -189,19 +189,22 @@ def _own_path(place: str | Path, in_run: Sequence[str]) -> Path:
         for name in in_run:
             if (path / name).exists():
                 return path / name
-        if (run := _newest_run(path, in_run)) is not None:
-            raise FileNotFoundError(f"{path} contains several runs; pass one of them, such as the newest: {run}")
         raise FileNotFoundError(f"{path} holds neither {CONFIG_NAME} nor best.ckpt nor last.ckpt: not a model or a run")
     return path
 
 
-def _newest_run(folder: Path, in_run: Sequence[str]) -> Path | None:
-    """Return the newest of the runs inside a folder, such as runs/mine or runs."""
+def _run_in(place: str | Path, in_run: Sequence[str]) -> str | Path:
+    """Return the newest run, with a warning, for a folder of runs such as runs/mine; other places as they are."""
+    folder = Path(place)
+    if str(place) == "" or not folder.is_dir() or any((folder / name).exists() for name in (CONFIG_NAME, *in_run)):
+        return place
     for pattern in ("*", "*/*"):
         paths = [path for name in in_run for path in folder.glob(f"{pattern}/{name}")]
         if paths:
-            return max(paths, key=lambda path: path.stat().st_mtime).parent
-    return None
+            run = max(paths, key=lambda path: path.stat().st_mtime).parent
+            warnings.warn(f"{folder} contains runs; the newest is taken: {run}", stacklevel=3)
+            return run
+    return place
 
 
 def _without_tensors(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

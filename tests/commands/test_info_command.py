@@ -106,12 +106,13 @@ def test_what_says_nothing_of_itself(trained: Path, tmp_path: Path, refused: Ref
     assert "the path of the checkpoint is empty" in refused("sample", "--checkpoint", "")
 
 
-def test_a_folder_of_runs_names_the_newest(trained: Path, tmp_path: Path, refused: Refused) -> None:
+def test_of_a_folder_of_runs_the_newest_is_taken(trained: Path, tmp_path: Path, glow: Glow) -> None:
     for age, name in enumerate(("runs/mine/2", "runs/mine/1", "runs/mine/3")):
         folder = tmp_path / name
         folder.mkdir(parents=True)
         shutil.copy(trained / "last.ckpt", folder)
         os.utime(folder / "last.ckpt", (1e9 - age, 1e9 - age))
     for place in ("runs/mine", "runs"):
-        message = refused("sample", "--checkpoint", place)
-        assert message == f"error: {place} contains several runs; pass one of them, such as the newest: runs/mine/2"
+        result = glow("info", place)
+        assert f"{place} contains runs; the newest is taken: runs/mine/2" in "\n".join(result.errors)
+        assert "runs/mine/2/last.ckpt" in result.output

@@ -302,10 +302,12 @@ def test_a_seed_left_out_is_drawn_printed_and_saved(trained: Path, tmp_path: Pat
 def test_nothing_is_overwritten_unasked(sampled: Path, trained: Path, glow: Glow, refused: Callable[..., str]) -> None:
     before = contents(sampled)
     options = ["--checkpoint", trained, "--output", sampled]
-    assert "--overwrite" in refused("sample", *options, "--seed", 10, "--count", 1)
-    assert "and 2 more exist already" in refused("sample", *options, "--seed", 10, "--count", 1)
     # Neither where only the grid would be replaced.
-    assert "grid.png" in refused("sample", *options, "--seed", 100)
+    for number, seed in enumerate((10, 100), 2):
+        result = glow("sample", *options, "--seed", seed, "--count", 1)
+        beside = sampled.with_name(f"{sampled.name}-{number}")
+        assert f"{sampled} holds samples already; these go to {beside} (--overwrite replaces)" in result.output
+        assert json.loads((beside / "run.json").read_text())["seed"] == seed
     assert contents(sampled) == before
     assert glow("sample", *options, "--seed", 10, "--count", 1, "--temperature", 1, "--overwrite").code == 0
     assert json.loads((sampled / "run.json").read_text())["seed"] == 10
@@ -450,7 +452,12 @@ def test_a_full_disk_leaves_whole_pictures_only(
     message = refused("sample", "--checkpoint", trained, "--count", 4, "--seed", 7)
     assert "No space left" in message
     names = [f"seed{seed:06d}_t0.70.png" for seed in (7, 8, 9, 10)]
-    assert sorted(contents(tmp_path / "samples")) == names[: number - 1]
+    written = contents(tmp_path / "samples")
+    assert sorted(written.keys() - {"run.json"}) == names[: number - 1]
+    if number > 1:
+        record = json.loads(written["run.json"])
+        assert (record["count"], record["asked"]) == (number - 1, 4)
+        assert [file["file"] for file in record["files"]] == names[: number - 1]
     for name in names[: number - 1]:
         assert pixels(tmp_path / "samples" / name).shape == (8, 8)
 
