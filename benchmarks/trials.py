@@ -85,6 +85,7 @@ def main() -> None:
         "cpu": re.sub(r"\(R\)| Processor", "", machine["cpu"]),
         "commit": machine["commit"],
     }
+    print(json.dumps(trial))
     keep(trial)
 
 
