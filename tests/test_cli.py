@@ -71,7 +71,7 @@ def test_help_of_fit(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["fit", "--help"])
     output = capsys.readouterr().out
-    assert output.startswith("usage: glow fit --config NAME")
+    assert output.startswith("usage: glow fit FOLDER")
     assert "--resume PATH" in output
     assert "--data.batch_size" in output
     assert "cli.py" not in output

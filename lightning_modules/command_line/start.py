@@ -34,10 +34,11 @@ Any other option of glow fit overrides that of the checkpoint. For an exported m
 
 # Before the options of Lightning for "fit", in their place for the others.
 HELP = {
-    "fit": """usage: glow fit --config NAME [--config OVERLAY] [OPTIONS]
+    "fit": """usage: glow fit FOLDER [--minutes N] [OPTIONS]         (glow fit FOLDER --help)
+       glow fit --config NAME [--config OVERLAY] [OPTIONS]
        glow fit --resume PATH [OPTIONS]
 
-Train a model. Common options:
+Train a model: of the pictures in a folder, by a preset, or further. Common options:
   --config NAME          a preset (see glow presets) or a file; overlays follow, each with --config
   --data.root DIR        folder of pictures, with --config folder
   --name NAME            name of the run; its folder is runs/NAME/TIME, or that of --run_dir DIR
