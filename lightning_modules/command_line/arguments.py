@@ -22,6 +22,8 @@ __all__ = [
     "take_option",
 ]
 
+SHORT = {"--config": "-c"}
+
 # Python's types in error messages.
 WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 
@@ -33,9 +35,10 @@ def take_options(option: str, arguments: list[str]) -> tuple[list[str], list[str
         UsageError: If one has no value.
     """
     values, rest, words = [], [], iter(arguments)
+    names = {option, SHORT.get(option, option)}
     for word in words:
         name, equals, value = word.partition("=")
-        if name != option:
+        if name not in names:
             rest.append(word)
             continue
         if not equals and not (value := next(words, "")):

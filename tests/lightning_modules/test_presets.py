@@ -5,6 +5,7 @@ import pytest
 
 from glow_app.cli import main
 from glow_app.messages import UsageError
+from lightning_modules.command_line.arguments import configs_first
 from lightning_modules.presets import CONFIGS, config_path, preset_names
 
 
@@ -26,6 +27,11 @@ def test_a_path_is_a_file_and_a_name_is_not(tmp_path: Path, monkeypatch: pytest.
     assert config_path("digits.yaml") == "digits.yaml"
     os.mkfifo(tmp_path / "pipe")
     assert config_path("pipe") == "pipe"
+
+
+def test_the_short_option_names_presets_too() -> None:
+    expected = [f"--config={CONFIGS / 'digits.yaml'}", f"--config={CONFIGS / 'prior/maf.yaml'}", "--name=mine"]
+    assert configs_first(["-c", "digits", "--name=mine", "-c=prior/maf"]) == expected
 
 
 @pytest.mark.parametrize(
