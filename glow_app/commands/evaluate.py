@@ -44,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_arguments(parser, "evaluation")
     source = "source of the images, such as digits or folder (default: as in training, if recorded)"
     parser.add_argument("--source", default=None, help=source)
-    parser.add_argument("--root", default=None, help="folder of the source's files", metavar="FOLDER")
+    root = "images to measure on: a folder other than that of the training is measured whole"
+    parser.add_argument("--root", default=None, help=root, metavar="FOLDER")
+    training = "folder of the images of the training, if it has moved or is not recorded"
+    parser.add_argument("--training", default=None, help=training, metavar="FOLDER")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="held-out split")
     parser.add_argument("--limit", type=positive_int, default=2000, help="most held-out images to measure on")
     among = "most training images to search for nearest neighbours"
@@ -116,9 +119,10 @@ def _measured(
     bits = _bits(model, data.held_out, arguments)
     found, picture = _comparisons(model, data, extract, count, arguments)
     inverse = _inverse(model, data.held_out, arguments)
-    path = output_folder(arguments) / PICTURE
-    save_png(picture, path, {"model": stored_model(arguments).hash, "seed": arguments.seed})
-    print(f"nearest training images: {path}")
+    if picture is not None:
+        path = output_folder(arguments) / PICTURE
+        save_png(picture, path, {"model": stored_model(arguments).hash, "seed": arguments.seed})
+        print(f"nearest training images: {path}")
     return {"bits_per_dim": bits, **found, "inverse": inverse}
 
 
@@ -126,6 +130,7 @@ def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData
     from glow_app.evaluation import evaluation_data
 
     given = {name for name in ("source", "root") if getattr(arguments, name) is not None}
+    given |= set() if arguments.training is None else {"root"}
     recorded = stored_model(arguments).data(arguments.trust_data, given)
     for name in {"source", "root"} & recorded.keys() - given:
         print(f"{name} as in {arguments.checkpoint}: {recorded[name]!r}")
@@ -134,15 +139,19 @@ def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData
         recorded,
         source=arguments.source,
         root=arguments.root,
+        training=arguments.training,
         split=arguments.split,
         limit=arguments.limit,
         train_limit=arguments.train_limit,
     )
     known = "as in the training" if data.facts["as_in_training"] else "not recorded whether the training held them out"
+    part = f"of the {arguments.split} split ({known})"
+    if data.facts["split"] == "whole":
+        part = f"of {arguments.root}, measured whole (not recorded whether the training held them out)"
     channels, height, width = model.flow.image_shape
     print(
-        f"data: {data.facts['source']} ({known}), {pluralise(len(data.held_out), 'image')} of the {arguments.split} "
-        f"split, {size_text(width, height)}, {pluralise(channels, 'channel')}, {model.num_bits}-bit"
+        f"data: {data.facts['source']}, {pluralise(len(data.held_out), 'image')} {part}, "
+        f"{size_text(width, height)}, {pluralise(channels, 'channel')}, {model.num_bits}-bit"
     )
     return data
 
@@ -178,19 +187,26 @@ def _comparisons(
     samples: dict[str, Any] = {"temperature": temperature, "guidance": guidance, "seed": arguments.seed}
     drawn, shown = draw_features(model, count, extract, labels=labels, batch_size=size, num_kept=COMPARED, **samples)
     # What a perfect model would score: other real images, as many as were drawn if there are so many.
-    others = data.train.subset(range(min(count, len(data.train))))
-    real, known = (features_of((part for part, _ in batches(one, size)), extract) for one in (data.held_out, others))
-    sets = {"drawn": compare(real, drawn, arguments.seed), "training_images": compare(real, known, arguments.seed)}
+    others = [] if data.train is None else [data.train.subset(range(min(count, len(data.train))))]
+    real, *known = (features_of((part for part, _ in batches(one, size)), extract) for one in (data.held_out, *others))
+    sets = {"drawn": compare(real, drawn, arguments.seed)}
+    if known:
+        sets["training_images"] = compare(real, known[0], arguments.seed)
     kind = f"{real.shape[1]} of them, trained on {extract.trained_on}"
     print(f"features: {extract.name} ({kind}), sha256 {extract.sha256}")
     guided = "" if guidance == 1 else f", guidance {guidance:g}"
     title = f"{count} drawn, T = {json.dumps(temperature)}{guided}"
-    _print_comparisons(sets, title, f"{len(known)} training images")
-    near, picture = _neighbours(data, extract, shown, size)
+    _print_comparisons(sets, title, *(f"{len(one)} training images" for one in known))
+    near, picture = None, None
+    if data.train is None:
+        print("copies of training images: not looked for, as these are not known; give their folder with --training")
+    else:
+        near, picture = _neighbours(data.held_out, data.train, extract, shown, size)
     record = {
         "samples": {**samples, "count": count, "labels": labels and "those of the held-out images, in turn"},
         "features": feature_facts(extract, real.shape[1]),
-        "comparisons": {name: asdict(one) for name, one in sets.items()} | {"training_images_compared": len(known)},
+        "comparisons": {name: asdict(one) for name, one in sets.items()}
+        | {"training_images_compared": sum(map(len, known))},
         "nearest": near,
     }
     return record, picture
@@ -206,14 +222,14 @@ def _print_comparisons(sets: "dict[str, Comparison]", *titles: str) -> None:
 
 
 def _neighbours(
-    data: "EvaluationData", extract: "FeatureExtractor", drawn: "Tensor", batch_size: int
+    images: "ImageSet", train: "ImageSet", extract: "FeatureExtractor", drawn: "Tensor", batch_size: int
 ) -> tuple[dict[str, Any], Any]:
     import torch
 
     from glow_app.evaluation import TrainingNeighbours, nearness, neighbour_picture
 
-    held_out = torch.from_numpy(data.held_out.head(COMPARED))
-    found = TrainingNeighbours(torch.cat([drawn, held_out]), data.train, extract, NEIGHBOURS, batch_size)
+    held_out = torch.from_numpy(images.head(COMPARED))
+    found = TrainingNeighbours(torch.cat([drawn, held_out]), train, extract, NEIGHBOURS, batch_size)
     kinds = {"features": found.by_features, "pixels": found.by_pixels}
     near: dict[str, Any] = {}
     blocks = {"drawn": drawn[:SHOWN, None]}
@@ -221,11 +237,11 @@ def _neighbours(
         drawn_distances, held_out_distances = one.distances[:, 0].split([len(drawn), len(held_out)])
         near[name] = asdict(nearness(drawn_distances, held_out_distances))
         rows = one.indices[:SHOWN]
-        nearest, _ = data.train.__getitems__(rows.flatten().tolist())
-        blocks[f"nearest of {len(data.train)} training images by {name}"] = nearest.unflatten(0, rows.shape)
+        nearest, _ = train.__getitems__(rows.flatten().tolist())
+        blocks[f"nearest of {len(train)} training images by {name}"] = nearest.unflatten(0, rows.shape)
         text = f"{near[name]['drawn']:.3f} drawn, {near[name]['held_out']:.3f} held out"
         print(_row(f"nearest by {name}", text, f"nearer than held out: {near[name]['nearer']:.3f}"))
-    near |= {"drawn_images": len(drawn), "held_out_images": len(held_out), "training_images": len(data.train)}
+    near |= {"drawn_images": len(drawn), "held_out_images": len(held_out), "training_images": len(train)}
     return near, neighbour_picture(blocks)
 
 

@@ -3,9 +3,12 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from glow_app.data import ImageSet, Split, load_split
+from glow_app.data.folder import split_layout
+from glow_app.data.listing import list_images
 from glow_app.evaluation.batches import fingerprint
 from glow_app.models.image_model import ImageModel
 
@@ -17,13 +20,13 @@ class EvaluationData:
     """Held-out images and training images.
 
     Args:
-        held_out: What is measured on.
-        train: Of the training.
+        held_out: Images to measure on.
+        train: Images of the training; None if their place is unknown.
         facts: All that decides which images these are, of plain types.
     """
 
     held_out: ImageSet
-    train: ImageSet
+    train: ImageSet | None
     facts: dict[str, Any]
 
 
@@ -33,24 +36,26 @@ def evaluation_data(
     *,
     source: str | None = None,
     root: str | None = None,
+    training: str | None = None,
     split: Split = "test",
     limit: int | None = None,
     train_limit: int | None = None,
 ) -> EvaluationData:
     """Return images to measure a model on.
 
-    Where the source is the training's, seed and shares are the training's as well: by another cut there would be
-    training images among those held out.
+    If the source is that of the training, its split is used too, since another one would put training images among
+    those held out. A folder other than that of the training is measured whole, unless it has splits of its own.
 
     Args:
         model: The model.
         recorded: What the model's file says of its training's data, :meth:`StoredModel.data
             <glow_app.storage.stored_model.StoredModel.data>`.
         source: One of ``load_split``; the recorded one if None.
-        root: Where its images lie; the recorded place if None.
+        root: Place of the images to measure on; that of the training if None.
+        training: Place of the images of the training; the recorded place if None.
         split: "test" or "validation".
-        limit: Of the held-out images.
-        train_limit: Of the training images.
+        limit: Most held-out images.
+        train_limit: Most training images.
     Raises:
         ValueError: If neither says which source, it needs a place and has none, or has more or fewer
             classes than the model. Where only their names differ there is a warning.
@@ -61,23 +66,40 @@ def evaluation_data(
         raise ValueError("the model does not record what it was trained on; give --source, and --root if it needs one")
     known = source == recorded.get("source")
     chosen: dict[str, Any] = dict(recorded) if known else {"source": source}
-    chosen |= {} if root is None else {"root": root}
-    if source in ("folder", "shards") and chosen.get("root") is None:
-        raise ValueError(f"source {source} needs --root: where the images lie")
-    limits = [one for one in (chosen.pop("limit", None), train_limit) if one is not None]
+    chosen |= {} if training is None else {"root": training}
+    is_other = source == "folder" and root is not None and not _same_folder(root, chosen.get("root"))
+    chosen |= {} if root is None or is_other else {"root": root}
+    if source in ("folder", "shards") and chosen.get("root") is None and root is None:
+        raise ValueError(
+            f"source {source} needs --root, with images to measure on, or --training, with those of the training"
+        )
+    limits = [number for number in (chosen.pop("limit", None), train_limit) if number is not None]
     shape = model.flow.image_shape
-    held_out = load_split(split=split, image_shape=shape, limit=limit, **chosen)
-    train = load_split(split="train", image_shape=shape, limit=min(limits, default=None), **chosen)
+    cut: dict[str, Any] = {"split": split, **chosen}
+    if is_other:
+        cut |= {"root": root}
+        if [*split_layout(list_images(Path(str(root)).expanduser()))] == ["train"]:  # without splits of its own
+            cut |= {"split": "train", "validation_fraction": 0.0, "test_fraction": 0.0}
+    held_out = load_split(image_shape=shape, limit=limit, **cut)
+    is_known = not is_other or chosen.get("root") is not None
+    train = (
+        load_split(split="train", image_shape=shape, limit=min(limits, default=None), **chosen) if is_known else None
+    )
     _check_classes(model, source, held_out.class_names)
-    facts = {name: value for name, value in chosen.items() if name != "cache_dir" and value is not None} | {
-        "as_in_training": known,
-        "split": split,
+    is_whole = cut["split"] != split
+    facts = {name: value for name, value in cut.items() if name != "cache_dir" and value is not None} | {
+        "as_in_training": known and not is_other,
+        "split": "whole" if is_whole else split,
         "images": len(held_out),
         "image_shape": list(shape),
         "sha256": fingerprint(held_out),
-        "training_images": len(train),
+        "training_images": None if train is None else len(train),
     }
     return EvaluationData(held_out, train, facts)
+
+
+def _same_folder(root: str, other: str | None) -> bool:
+    return other is not None and Path(root).expanduser().resolve() == Path(other).expanduser().resolve()
 
 
 def _check_classes(model: ImageModel, source: str, names: Sequence[str]) -> None:

@@ -1,6 +1,9 @@
 import warnings
+from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 from registry import tiny_model
 
 from glow_app.evaluation import evaluation_data, fingerprint
@@ -10,16 +13,50 @@ def test_the_trainings_own_cut_is_used() -> None:
     model = tiny_model(image_shape=(1, 8, 8))
     recorded = {"source": "digits", "seed": 4, "test_fraction": 0.2, "limit": 100, "root": None}
     data = evaluation_data(model, recorded, limit=30)
+    assert data.train is not None
     assert (len(data.held_out), len(data.train)) == (30, 100)
     assert data.facts["as_in_training"]
     assert (data.facts["seed"], data.facts["split"], data.facts["images"]) == (4, "test", 30)
     assert data.facts["sha256"] == fingerprint(data.held_out, 7)
     assert evaluation_data(model, {**recorded, "seed": 5}, limit=30).facts["sha256"] != data.facts["sha256"]
-    assert len(evaluation_data(model, recorded, split="validation", train_limit=20).train) == 20
+    assert evaluation_data(model, recorded, split="validation", train_limit=20).facts["training_images"] == 20
     # Of another source nothing is known, and nothing is taken over.
     other = evaluation_data(model, {"source": "folder", "seed": 4, "root": "/nowhere"}, source="digits")
     assert not other.facts["as_in_training"]
     assert "seed" not in other.facts
+
+
+def test_a_folder_other_than_the_trainings_is_measured_whole(tmp_path: Path) -> None:
+    model = tiny_model(image_shape=(1, 8, 8))
+    for name, count in (("mine", 40), ("others", 25), ("split/test", 5), ("split/train", 30)):
+        (tmp_path / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("L", (8, 8), number).save(tmp_path / name / f"{number}.png")
+    mine, others, split = (str(tmp_path / name) for name in ("mine", "others", "split"))
+    recorded = {"source": "folder", "seed": 4, "test_fraction": 0.2, "root": mine}
+    counts = {}
+    cases: dict[str, dict[str, Any]] = {
+        "as in training": {},
+        "the same folder": {"root": mine},
+        "another": {"root": others},
+        "another, training moved": {"root": others, "training": mine},
+        "own splits": {"root": split},
+    }
+    for name, arguments in cases.items():
+        data = evaluation_data(model, recorded, **arguments)
+        assert data.train is not None
+        counts[name] = len(data.held_out), len(data.train), data.facts["as_in_training"]
+    assert counts == {
+        "as in training": (8, 28, True),
+        "the same folder": (8, 28, True),
+        "another": (25, 28, False),
+        "another, training moved": (25, 28, False),
+        "own splits": (5, 28, False),
+    }
+    unknown = evaluation_data(model, {**recorded, "root": None}, root=others)
+    assert (len(unknown.held_out), unknown.train, unknown.facts["split"]) == (25, None, "whole")
+    moved = evaluation_data(model, {**recorded, "root": None}, training=mine)
+    assert (len(moved.held_out), moved.facts["as_in_training"]) == (8, True)
 
 
 def test_images_that_cannot_be_meant_are_refused() -> None:
