@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
 
 from glow_app.commands.parser import Parser, positive_int, seed_number
+from glow_app.data.decoding import open_image
 from glow_app.data.folder import all_class_names, split_layout
 from glow_app.data.listing import FolderListing, list_images
 from glow_app.messages import UsageError, pluralise
@@ -111,7 +111,11 @@ def _planned(arguments: list[str]) -> list[str]:
     classes = () if options.no_classes else all_class_names(parts)
     classes = classes if len(classes) > 1 else ()
     config = [f"--config={name}" for name in dict.fromkeys([preset, *options.config])]
-    config += ["--data.source=folder", f"--data.root={options.folder}", f"--seed_everything={options.seed}"]
+    config += [
+        "--data.source=folder",
+        f"--data.root={Path(options.folder).absolute()}",
+        f"--seed_everything={options.seed}",
+    ]
     config += [f"--name={options.name or _slug(options.folder)}", f"--trainer.accelerator={device}"]
     if not presets or options.size is not None:
         config += [f"--model.flow.init_args.image_shape=[{pictures.channels},{size},{size}]"]
@@ -190,7 +194,7 @@ def _look_at(listing: FolderListing) -> _Pictures:
     sides, modes = [], set()
     for file in listing.files[:: max(1, len(listing.files) // _SAMPLE)]:
         try:
-            with Image.open(listing.root / file.name) as image:
+            with open_image(listing.root / file.name) as image:
                 sides.append(min(image.size))
                 modes.add(image.mode)
         except Exception:  # a damaged file is reported when it is decoded

@@ -32,20 +32,6 @@ def readable_formats() -> dict[str, str]:
     return {ext: name for ext, name in extensions.items() if name in _DECODED and name in Image.OPEN}
 
 
-@cache
-def file_formats() -> dict[str, str]:
-    """Return the same for files of the user's, which may also be HEIC if pillow-heif is installed (extra ``heic``).
-
-    Bytes of requests and shards may not, since its decoder would be one more to trust.
-    """
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        return readable_formats()
-    register_heif_opener(thumbnails=False)
-    return readable_formats() | {".heic": "HEIF", ".heif": "HEIF"}
-
-
 def decode_image(source: Path | bytes, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
     """Read an image file, or its bytes: first frame, upright by its EXIF tag, transparency on white, 8 bits.
 
@@ -58,7 +44,7 @@ def decode_image(source: Path | bytes, image_shape: tuple[int, int, int], resize
     Raises:
         Exception: Whatever Pillow raises for a file it cannot read; its plugins share no narrower type.
     """
-    with _opened(source) as image:
+    with open_image(source) as image:
         return _fitted(_upright(image, image_shape)[0], image_shape, resize)
 
 
@@ -75,7 +61,7 @@ def decode_noted(
         uint8, (C, H, W), and the note for people; None if nothing was changed.
     """
     channels, height, width = image_shape
-    with _opened(source, formats) as image:
+    with open_image(source, formats) as image:
         plain, size = _upright(image, image_shape)
         notes = []
         if size != (width, height):
@@ -86,17 +72,15 @@ def decode_noted(
         return _fitted(plain, image_shape, "crop"), ", ".join(notes) or None
 
 
-def _opened(source: Path | bytes, formats: Sequence[str] | None = None) -> Image.Image:
+def open_image(source: Path | bytes, formats: Sequence[str] | None = None) -> Image.Image:
+    """Open an image file, or its bytes, as one of the formats that are read, without decoding it."""
     if isinstance(source, Path):
         file: Path | IO[bytes] = source
-        suffix, known = source.suffix.lower(), file_formats()
+        suffix = source.suffix.lower()
     else:
         file = io.BytesIO(source)
         suffix = next((suffix for start, suffix in _STARTS.items() if source.startswith(start)), "")
-        known = readable_formats()
-    # The one that the file name promises first: it is nearly always right.
-    chosen = formats or sorted(set(known.values()), key=lambda name: (name != known.get(suffix), name))
-    return Image.open(file, formats=tuple(chosen))
+    return Image.open(file, formats=tuple(formats or _formats(suffix)))
 
 
 def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Image.Image, tuple[int, int]]:
@@ -132,6 +116,13 @@ def _has_colour(plain: Image.Image, height: int, width: int) -> bool:
     # Made small first, since a copy of a large picture in another mode would take as much memory again.
     small = resize_image(plain.convert("RGB") if plain.mode == "P" else plain, height, width, "crop").convert("RGB")
     return bool(np.ptp(np.asarray(small), axis=2).max() > _GREY)
+
+
+@cache
+def _formats(suffix: str) -> list[str]:
+    """Return all formats that are read, the one that the file name promises first: it is nearly always right."""
+    formats = readable_formats()
+    return sorted(set(formats.values()), key=lambda name: (name != formats.get(suffix), name))
 
 
 def flatten(image: Image.Image) -> Image.Image:

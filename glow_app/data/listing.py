@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from glow_app.data.decoding import file_formats
+from glow_app.data.decoding import readable_formats
 
 _MOST_WAYS = 100  # to one folder, by links
-_HEIC = {".heic", ".heif"}
 
 
 @dataclass(frozen=True)
@@ -79,14 +78,15 @@ def list_images(root: Path) -> FolderListing:
         others = f"; it holds {kinds}, which are not read" if unread else ""
         raise ValueError(f"no image files in {root}; expected files such as {known} in it or its subfolders{others}")
     if unread:
-        remedy = "; pip install 'glow-app[heic]' reads HEIC" if _HEIC.intersection(unread) else ""
-        warnings.warn(f"{root} also holds images of kinds that are not read: {kinds}{remedy}", stacklevel=2)
+        warnings.warn(
+            f"{root} also holds images of kinds that are not read: {kinds}; convert them to JPEG or PNG", stacklevel=2
+        )
     return FolderListing(root, files)
 
 
 def _walk(root: Path, unread: Counter[str]) -> Iterator[ImageFile]:
     """Yield the image files; count the suffixes of those that cannot be read."""
-    suffixes = file_formats()
+    suffixes = readable_formats()
     # Each pending directory carries the real paths above it: one that appears among its own parents is a circle.
     pending: list[tuple[str, frozenset[str]]] = [(str(root), frozenset())]
     ways: Counter[str] = Counter()

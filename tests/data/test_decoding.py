@@ -103,17 +103,6 @@ def test_a_picture_of_one_pixel_a_row(tmp_path: Path) -> None:
         decode(path)
 
 
-def test_heic_is_read_from_files_of_the_user_alone(tmp_path: Path) -> None:
-    pytest.importorskip("pillow_heif").register_heif_opener()
-    image = Image.new("RGB", (64, 48), (200, 30, 60))
-    image.getexif()[0x0112] = 6  # turned by a quarter
-    path = save(image, tmp_path / "photo.heic", quality=95, exif=image.getexif())
-    decoded = decode_image(path, (3, 64, 48), "stretch")
-    assert np.abs(decoded.astype(int) - np.array([200, 30, 60])[:, None, None]).max() < 8
-    with pytest.raises(UnidentifiedImageError):
-        decode_image(path.read_bytes(), (3, 64, 48), "stretch")
-
-
 def test_formats_that_pillow_decodes_in_python_or_by_a_program_are_not_read(tmp_path: Path) -> None:
     cards = ("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 6", "NAXIS2  = 4", "END")
     fits = tmp_path / "fits.png"
