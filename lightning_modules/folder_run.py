@@ -1,7 +1,9 @@
 """``glow fit FOLDER``: a preset, a size and a number of steps, chosen from the pictures, the device and the time."""
 
 import argparse
+import json
 import math
+import os
 import statistics
 import tempfile
 from collections import Counter
@@ -20,6 +22,7 @@ from glow_app.storage.stored_model import load_model
 from lightning_modules.cli import main as fit
 from lightning_modules.command_line.start import quiet
 from lightning_modules.estimate.command import measured_step
+from lightning_modules.runs.launchers import launched_world
 from lightning_modules.runs.run_folder import choose_run_dir
 
 __all__ = ["main", "train"]
@@ -51,6 +54,7 @@ _MINUTES = 30.0
 # Share of the time for training steps; the rest is for validation, sample grids and saving.
 _TRAINING = 0.85
 _VALIDATIONS = 10
+_SHARED = "GLOW_FIT_PLAN"
 
 
 def main(command: str, arguments: list[str]) -> None:
@@ -68,7 +72,15 @@ def main(command: str, arguments: list[str]) -> None:
     if not {"-h", "--help"}.isdisjoint(arguments):
         print(_HELP)
         return
-    fit(command, _planned(arguments))
+    if "LOCAL_RANK" in os.environ and _SHARED in os.environ:  # a further rank trains as the first one has chosen
+        fit(command, json.loads(os.environ[_SHARED]))
+        return
+    planned = _planned(arguments)
+    os.environ[_SHARED] = json.dumps(planned)
+    try:
+        fit(command, planned)
+    finally:
+        del os.environ[_SHARED]
 
 
 def train(
@@ -140,6 +152,8 @@ def _length(options: argparse.Namespace, arguments: list[str]) -> tuple[list[str
     """Return the options for the length of the training, and a description; measures a step unless epochs are given."""
     if options.epochs is not None:
         return [f"--trainer.max_epochs={options.epochs}"], pluralise(options.epochs, "epoch")
+    if (world := launched_world()) is not None and world.devices * world.num_nodes > 1:
+        raise UsageError("glow fit: processes that are started together would time their steps apart; give --epochs")
     with tempfile.TemporaryDirectory() as scratch:
         seconds, steps_in_epoch = measured_step([*arguments, f"--run_dir={scratch}"])
     steps = max(1, round(options.minutes * 60 * _TRAINING / seconds))

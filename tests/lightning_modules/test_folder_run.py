@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ from PIL import Image
 
 import glow_app
 from glow_app.cli import main
+from glow_app.messages import UsageError
 from lightning_modules import folder_run
 
 TINY = ["--device", "cpu", "--model.flow.init_args.num_steps=1", "--model.flow.init_args.hidden_channels=4"]
@@ -121,6 +123,25 @@ def test_minutes_become_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     steps, epochs = int(options["trainer.max_steps"]), int(options["trainer.max_epochs"])
     assert epochs == -(-steps // (120 // 32))
     assert f"0.05 minutes, which are {steps:,} step" in said
+
+
+def test_further_ranks_train_as_the_first_has_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs: list[list[str]] = []
+    monkeypatch.setattr(folder_run, "fit", lambda command, words: runs.append([*words, os.environ["GLOW_FIT_PLAN"]]))
+    folder = str(pictures(tmp_path / "a", 3))
+    folder_run.main("fit", [folder, "--epochs", "1"])
+    assert "GLOW_FIT_PLAN" not in os.environ
+    monkeypatch.setenv("GLOW_FIT_PLAN", runs[0][-1])
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    folder_run.main("fit", [folder, "--minutes", "5"])
+    assert runs[1] == runs[0]
+    monkeypatch.delenv("GLOW_FIT_PLAN")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="give --epochs"):
+        folder_run.main("fit", [folder, "--minutes", "5"])
 
 
 def test_training_from_python_returns_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
