@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -223,14 +224,14 @@ def processes(bench: Bench) -> tuple[Any, Table]:
     devices = [f"cuda:{rank}" for rank in range(2)] if is_nccl else [str(bench.device)] * 2
     context = multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
-    multiprocessing.spawn(_one_of_two, (backend, devices, queue), nprocs=2)
+    with tempfile.TemporaryDirectory() as scratch:  # a file to meet at, as a port may be taken
+        multiprocessing.spawn(_one_of_two, (f"file://{scratch}/store", backend, devices, queue), nprocs=2)
     found = {"backend": backend, "difference": queue.get()}
     return found, (list(found), [[backend, f"{found['difference']:.1e}"]])
 
 
-def _one_of_two(rank: int, backend: str, devices: list[str], queue: Any) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
-    dist.init_process_group(backend, rank=rank, world_size=2)
+def _one_of_two(rank: int, store: str, backend: str, devices: list[str], queue: Any) -> None:
+    dist.init_process_group(backend, store, rank=rank, world_size=2)
     device = torch.device(devices[rank])
     torch.manual_seed(0)
     model = Ours(Architecture(8, 2, 2, 8)).double().to(device)
@@ -252,6 +253,7 @@ def _one_of_two(rank: int, backend: str, devices: list[str], queue: Any) -> None
     )
     if rank == 0:
         queue.put(worst)
+    dist.barrier()  # or one could wait for the other, which has gone
     dist.destroy_process_group()
 
 
