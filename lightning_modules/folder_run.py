@@ -5,14 +5,13 @@ import json
 import math
 import os
 import statistics
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from glow_app.commands.parser import Parser, positive_int, seed_number
+from glow_app.commands.parser import Parser, fitting, positive_int, seed_number
 from glow_app.data.decoding import open_image
 from glow_app.data.folder import all_class_names, split_layout
 from glow_app.data.listing import FolderListing, list_images
@@ -154,8 +153,7 @@ def _length(options: argparse.Namespace, arguments: list[str]) -> tuple[list[str
         return [f"--trainer.max_epochs={options.epochs}"], pluralise(options.epochs, "epoch")
     if (world := launched_world()) is not None and world.devices * world.num_nodes > 1:
         raise UsageError("glow fit: processes that are started together would time their steps apart; give --epochs")
-    with tempfile.TemporaryDirectory() as scratch:
-        seconds, steps_in_epoch = measured_step([*arguments, f"--run_dir={scratch}"])
+    seconds, steps_in_epoch = measured_step(arguments)
     steps = max(1, round(options.minutes * 60 * _TRAINING / seconds))
     epochs = -(-steps // steps_in_epoch)
     words = [f"--trainer.max_steps={steps}", f"--trainer.max_epochs={epochs}"]
@@ -180,13 +178,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _minutes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes above 0")
-    return value
+    return fitting(text, float, lambda minutes: 0 < minutes < 1e6, "is not a number of minutes above 0")
 
 
 def _device(text: str) -> str:

@@ -51,47 +51,54 @@ def main(command: str, arguments: list[str]) -> None:
     batch_size, arguments = take_option("--batch-size", arguments)
     if batch_size is not None:
         arguments = [*arguments, f"--data.batch_size={batch_size}"]
-    with tempfile.TemporaryDirectory() as scratch:
-        cli = EstimateCLI(["fit", *configs_first(arguments), f"--run_dir={scratch}"], command=command)
-        release_run_dir(Path(scratch))
-        module, data, trainer = cli.model, cli.datamodule, cli.trainer
-        if not isinstance(module, DensityModule) or not isinstance(data, ImageDataModule):
-            raise UsageError(f"glow {command} is for runs on images; a density of vectors needs next to nothing")
-        check_precision(str(trainer.precision))
-        trainer.precision_plugin.convert_module(module)
-        size = data.hparams["batch_size"]
-        if size < 1:
-            raise UsageError(f"data.batch_size is {size}; expected at least 1")
-        num_images = _num_images(data)
-        if num_images is not None and size * trainer.world_size > num_images:
-            raise ValueError(f"data.batch_size is {size}, but there are {num_images} training images")
-        device = trainer.strategy.root_device
-        needs = estimate(module, size, device, trainer.precision_plugin.train_step_context)
-        _print(needs, size, f"{trainer.precision} on {device}", module.model.memory)
-        _print_time(needs, size, trainer, num_images)
-        if num_images is not None and data.hparams["source"] not in ("folder", "faces"):
-            _print_loading(data, size / needs.step_seconds)
+    module, data, trainer = _built(arguments, command)
+    size, num_images = data.hparams["batch_size"], _num_images(data)
+    _check_batch(size, num_images, trainer)
+    device = trainer.strategy.root_device
+    needs = estimate(module, size, device, trainer.precision_plugin.train_step_context)
+    _print(needs, size, f"{trainer.precision} on {device}", module.model.memory)
+    _print_time(needs, size, trainer, num_images)
+    if num_images is not None and data.hparams["source"] not in ("folder", "faces"):
+        _print_loading(data, size / needs.step_seconds)
 
 
 def measured_step(arguments: list[str]) -> tuple[float, int]:
-    """Return the seconds of a training step of ``glow fit`` with these options, and the steps of an epoch.
+    """Return the seconds of an optimiser step of ``glow fit`` with these options, and the steps of an epoch.
 
-    Args:
-        arguments: Options with a ``--run_dir`` for scratch files.
     Raises:
-        ValueError: If the number of images is unknown or below a batch.
+        UsageError: If the options are wrong.
+        ValueError: If there are no images, or fewer than a batch.
     """
-    cli = EstimateCLI(["fit", *configs_first(arguments)], command="fit")
-    release_run_dir(Path(cli.config.fit.run_dir))
+    module, data, trainer = _built(arguments, "fit")
+    size, num_images = data.hparams["batch_size"], _num_images(data) or 0
+    _check_batch(size, num_images, trainer)
+    module.to(trainer.strategy.root_device)
+    seconds = step_seconds(module, size, trainer.precision_plugin.train_step_context)
+    return seconds * trainer.accumulate_grad_batches, _steps_in_epoch(size, num_images, trainer)
+
+
+def _built(arguments: list[str], command: str) -> tuple[DensityModule, ImageDataModule, pl.Trainer]:
+    """Return what ``glow fit`` with these options would train: the module in its precision, data and trainer."""
+    with tempfile.TemporaryDirectory() as scratch:
+        cli = EstimateCLI(["fit", *configs_first(arguments), f"--run_dir={scratch}"], command=command)
+        release_run_dir(Path(scratch))
     module, data, trainer = cli.model, cli.datamodule, cli.trainer
+    if not isinstance(module, DensityModule) or not isinstance(data, ImageDataModule):
+        raise UsageError(f"glow {command} is for runs on images; a density of vectors needs next to nothing")
     check_precision(str(trainer.precision))
     trainer.precision_plugin.convert_module(module)
-    size = data.hparams["batch_size"] * trainer.accumulate_grad_batches
-    num_images = _num_images(data) or 0
-    if size * trainer.world_size > num_images:
-        raise ValueError(f"data.batch_size is {data.hparams['batch_size']}, but there are {num_images} training images")
-    seconds = step_seconds(module.to(trainer.strategy.root_device), size, trainer.precision_plugin.train_step_context)
-    return seconds, num_images // (size * trainer.world_size)
+    return module, data, trainer
+
+
+def _check_batch(size: int, num_images: int | None, trainer: pl.Trainer) -> None:
+    if size < 1:
+        raise UsageError(f"data.batch_size is {size}; expected at least 1")
+    if num_images is not None and size * trainer.world_size > num_images:
+        raise ValueError(f"data.batch_size is {size}, but there are {num_images} training images")
+
+
+def _steps_in_epoch(size: int, num_images: int, trainer: pl.Trainer) -> int:
+    return -(-(num_images // (size * trainer.world_size)) // trainer.accumulate_grad_batches)
 
 
 def _num_images(data: ImageDataModule) -> int | None:
@@ -131,8 +138,7 @@ def _print_time(needs: Needs, batch_size: int, trainer: pl.Trainer, num_images: 
     if num_images is None:
         return
     together = trainer.accumulate_grad_batches
-    batches = num_images // (batch_size * trainer.world_size)
-    steps = -(-batches // together)
+    batches, steps = num_images // (batch_size * trainer.world_size), _steps_in_epoch(batch_size, num_images, trainer)
     processes = f" in {trainer.world_size} processes" if trainer.world_size > 1 else ""
     accumulated = f" of {together} batches" if together > 1 else ""
     epoch = timedelta(seconds=round(batches * seconds))

@@ -65,9 +65,7 @@ def estimate(module: DensityModule, batch_size: int, device: torch.device, conte
 
 def step_seconds(module: DensityModule, batch_size: int, context: Context) -> float:
     """Return the time of a step; the actnorms count as initialised afterwards."""
-    for part in module.modules():
-        if isinstance(part, DataDependentAffine):
-            part.initialized.fill_(True)  # an identity costs the same
+    _count_as_initialized(module.model)
     return _step_time(module.model, module.optimizer, batch_size, context, fits=True)[0]
 
 
@@ -86,9 +84,7 @@ def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Me
 
         return _at_full_depth(model, measure)
 
-    for module in model.modules():
-        if isinstance(module, DataDependentAffine):
-            module.initialized.fill_(True)  # an identity costs the same
+    _count_as_initialized(model)
     peak(1)  # the first step of a process allocates what no later step does
     memory: dict[Memory, tuple[int, int]] = {}
     for mode in get_args(Memory):
@@ -100,6 +96,12 @@ def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Me
     model.set_runners(*chosen)
     model.zero_grad()
     return memory
+
+
+def _count_as_initialized(model: ImageModel) -> None:
+    for module in model.modules():
+        if isinstance(module, DataDependentAffine):
+            module.initialized.fill_(True)  # an identity costs the same
 
 
 def _at_full_depth(model: ImageModel, measure: Callable[[], float]) -> float:
