@@ -21,8 +21,8 @@ TRAINING = {
     "estimate": "parameters, memory and time of a training before it starts",
     "presets": "list the configurations for glow fit --config, or show one",
 }
-# Of lightning_modules; cli for the rest.
-MODULES = {"estimate": "estimate", "presets": "presets"}
+# Training commands with a module of their own; the others share lightning_modules.cli.
+OWN_MODULES = ("estimate", "presets")
 COMMANDS = {
     "sample": "draw images at a temperature",
     "interpolate": "interpolate between images",
@@ -109,7 +109,7 @@ def _dispatch(arguments: list[str]) -> int:
     command, rest = arguments[0], arguments[1:]
     if command in TRAINING:
         is_folder = command == "fit" and rest and not rest[0].startswith("-")
-        place = "folder_run" if is_folder else MODULES.get(command, "cli")
+        place = "folder_run" if is_folder else command if command in OWN_MODULES else "cli"
         import_module(f"lightning_modules.{place}").main(command, rest)
     elif command in COMMANDS:
         module = import_module(f"glow_app.commands.{command}")

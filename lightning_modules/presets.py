@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import yaml
+
 from glow_app.messages import UsageError, closest
 
 __all__ = ["CONFIGS", "config_path", "expected", "header", "main", "preset_names"]
@@ -97,23 +99,16 @@ def _print_list() -> None:
         if group:
             overlays.setdefault(group, []).append(name)
             continue
-        row = (name, _shape(path), _number(path, "num_bits"), _parameters(path), *expected(path))
-        print(_ROW.format(*row))
+        print(_ROW.format(name, *_facts(path)))
     for group, names in overlays.items():
         print(f"\n{_GROUPS[group]}:\n  {'  '.join(names)}")
     print("\nTrain one: glow fit --config NAME. Print one: glow presets show NAME.")
 
 
-def _number(path: Path, key: str) -> str:
-    found = re.search(rf"^ *{key}: (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-    return found[1] if found else ""
-
-
-def _shape(path: Path) -> str:
-    channels, height, width = re.findall(r"\d+", _number(path, "image_shape"))
-    return f"{height}x{width}x{channels}"
-
-
-def _parameters(path: Path) -> str:
-    found = re.search(r"([\d.]+M) parameters", header(path))
-    return found[1] if found else ""
+def _facts(path: Path) -> tuple[str, ...]:
+    """Return image, bits, parameters, expected bits/dim and source of a preset."""
+    model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
+    channels, height, width = model["flow"]["init_args"]["image_shape"]
+    parameters = re.search(r"([\d.]+M) parameters", header(path))
+    assert parameters is not None, path
+    return f"{height}x{width}x{channels}", str(model["num_bits"]), parameters[1], *expected(path)

@@ -95,7 +95,7 @@ def kind_of(arguments: Sequence[str]) -> Kind:
     for option, value in pairwise(words):
         if option == "--kind":
             name = value
-        elif option in ("--config", "-c") and isinstance(config := read_config(value), dict):
+        elif option == "--config" and isinstance(config := read_config(value), dict):
             name = config.get("kind") or name
     if str(name) not in KINDS:
         raise UsageError(f"kind is {name!r}; expected one of {', '.join(KINDS)}")
