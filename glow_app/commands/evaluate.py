@@ -229,8 +229,8 @@ def _neighbours(
     from glow_app.evaluation import TrainingNeighbours, nearness, neighbour_picture
 
     held_out = torch.from_numpy(images.head(COMPARED))
-    found = TrainingNeighbours(torch.cat([drawn, held_out]), train, extract, NEIGHBOURS, batch_size)
-    kinds = {"features": found.by_features, "pixels": found.by_pixels}
+    neighbours = TrainingNeighbours(torch.cat([drawn, held_out]), train, extract, NEIGHBOURS, batch_size)
+    kinds = {"features": neighbours.by_features, "pixels": neighbours.by_pixels}
     near: dict[str, Any] = {}
     blocks = {"drawn": drawn[:SHOWN, None]}
     for name, one in kinds.items():

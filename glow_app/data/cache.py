@@ -66,10 +66,10 @@ def decoded_folder(
         "resize": resize,
         "class_names": list(listing.class_names),
     }
-    found = kept_images(entry, image_shape, len(listing.files), facts, _decoded, listing, image_shape, resize)
-    if found.skipped:  # also from the cache: a broken file stays broken
-        warnings.warn(_skipped_message(listing, found.skipped), stacklevel=2)
-    return found
+    decoded = kept_images(entry, image_shape, len(listing.files), facts, _decoded, listing, image_shape, resize)
+    if decoded.skipped:  # also from the cache: a broken file stays broken
+        warnings.warn(_skipped_message(listing, decoded.skipped), stacklevel=2)
+    return decoded
 
 
 def cache_key(listing: FolderListing, image_shape: _Shape, resize: Resize) -> str:
@@ -97,9 +97,9 @@ def kept_images(
         read: Yields the images of a new entry in chunks.
         arguments: For ``read``; hashable.
     """
-    found = read_entry(entry, image_shape)
-    if found is not None:
-        return found
+    kept = read_entry(entry, image_shape)
+    if kept is not None:
+        return kept
     try:
         return _build_entry(entry, image_shape, most, facts, read(*arguments))
     except OSError as error:  # decoding reports its own errors: this one is about the cache

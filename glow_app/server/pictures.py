@@ -87,11 +87,11 @@ def _preferred(accept: str, kinds: Sequence[str]) -> str | None:
 def _welcome(accept: str, kind: str) -> tuple[float, int]:
     """Return the weight of a media type, and the specificity of the range that matches it."""
     closeness = {kind: 2, f"{kind.partition('/')[0]}/*": 1, "*/*": 0}
-    found = (-1, 0.0)
+    closest = (-1, 0.0)
     for part in accept.lower().split(","):
         name, *parameters = (text.strip() for text in part.split(";"))
         weights = [match[1] for text in parameters if (match := re.fullmatch(r"q=([01](?:\.\d{0,3})?)", text))]
         if name in closeness:
-            found = max(found, (closeness[name], float(weights[0]) if weights else 1.0))
-    close, weight = found
+            closest = max(closest, (closeness[name], float(weights[0]) if weights else 1.0))
+    close, weight = closest
     return (weight, close) if weight else (0.0, 0)

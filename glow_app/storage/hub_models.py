@@ -55,13 +55,13 @@ def cached_models() -> dict[str, Path]:
         repositories = sorted(scan_cache_dir().repos, key=lambda repository: repository.repo_id)
     except errors.CacheNotFound:
         return {}
-    found = {}
+    models = {}
     for repository in repositories:
         for revision in repository.revisions:
             with suppress(ValueError, OSError):  # of other projects
                 read_config(revision.snapshot_path)
-                found[f"{HUB}{repository.repo_id}@{revision.commit_hash[:12]}"] = revision.snapshot_path
-    return found
+                models[f"{HUB}{repository.repo_id}@{revision.commit_hash[:12]}"] = revision.snapshot_path
+    return models
 
 
 @contextmanager
