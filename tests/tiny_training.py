@@ -17,6 +17,15 @@ from lightning_modules.density import DensityModule
 
 State = dict[str, Tensor]
 
+# Options of ``glow fit`` for a run of seconds.
+TINY_FIT = [
+    f"--config={Path(__file__).parents[1] / 'configs/digits.yaml'}",
+    "--model.flow.num_steps=1",
+    "--model.flow.hidden_channels=4",
+    "--data.limit=128",
+    "--trainer.check_val_every_n_epoch=1",
+]
+
 
 def tiny_module(
     cls: Callable[..., DensityModule] = DensityModule, num_classes: int | None = None, **options: Any

@@ -13,20 +13,13 @@ import pytest
 import wandb
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_training import TINY_FIT
 
 from lightning_modules.runs import run_loggers
 from lightning_modules.runs.run_loggers import RunWandbLogger
 
 REPOSITORY = Path(__file__).parents[2]
-TINY = [
-    f"--config={REPOSITORY / 'configs/digits.yaml'}",
-    "--model.flow.num_steps=1",
-    "--model.flow.hidden_channels=4",
-    "--data.limit=128",
-    "--trainer.check_val_every_n_epoch=1",
-    "--trainer.log_every_n_steps=1",
-    "--samples.num_images=10",
-]
+TINY = [*TINY_FIT, "--trainer.log_every_n_steps=1", "--samples.num_images=10"]
 
 
 def fit(folder: Path, logger: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
-from tiny_training import repeatable_rows
+from tiny_training import TINY_FIT, repeatable_rows
 
 from glow_app.cli import main
 from glow_app.storage.checkpoint import read_checkpoint
@@ -28,14 +28,7 @@ from lightning_modules.runs.recovery import read_whole
 from lightning_modules.runs.stopping import ends_together
 
 REPOSITORY = Path(__file__).parents[2]
-TINY = [
-    f"--config={REPOSITORY / 'configs/digits.yaml'}",
-    "--model.flow.num_steps=1",
-    "--model.flow.hidden_channels=4",
-    "--data.limit=128",
-    "--trainer.max_epochs=3",
-    "--trainer.check_val_every_n_epoch=1",
-]
+TINY = [*TINY_FIT, "--trainer.max_epochs=3"]
 
 
 def test_a_failed_write_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
