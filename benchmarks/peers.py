@@ -112,7 +112,7 @@ class Ours(GlowModel):
         return self.model.fastest_flow.log_prob(y)
 
     def sample(self, count: int) -> Tensor:
-        return self.model.sample(count, seeds=0)
+        return self.model.sample(count, 1.0, seeds=0)
 
 
 class Normflows(GlowModel):

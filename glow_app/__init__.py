@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from glow_app.models.generation_settings import GenerationSettings
     from glow_app.models.image_model import ImageModel
     from glow_app.models.vector_model import VectorModel
+    from glow_app.pictures.image_batch import Images
     from glow_app.storage.pretrained import load_pretrained, save_pretrained
     from glow_app.storage.stored_model import load_density, load_model
 
@@ -19,6 +20,7 @@ __all__ = [
     "GenerationSettings",
     "Glow",
     "ImageModel",
+    "Images",
     "VectorModel",
     "__version__",
     "load_density",
@@ -34,6 +36,7 @@ _HOMES = {
     "GenerationSettings": "glow_app.models.generation_settings",
     "Glow": "glow_app.flows",
     "ImageModel": "glow_app.models.image_model",
+    "Images": "glow_app.pictures.image_batch",
     "VectorModel": "glow_app.models.vector_model",
     "load_density": "glow_app.storage.stored_model",
     "load_model": "glow_app.storage.stored_model",

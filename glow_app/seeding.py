@@ -5,13 +5,24 @@ one. On several ranks, each takes its rows of the noise of the whole batch.
 """
 
 import hashlib
+import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["ImageGenerators", "Share", "draw_rows", "image_generator", "image_generators", "step_generator"]
+from glow_app.numeric_limits import LARGEST_SEED
+
+__all__ = [
+    "ImageGenerators",
+    "Share",
+    "draw_rows",
+    "image_generator",
+    "image_generators",
+    "random_seed",
+    "step_generator",
+]
 
 
 class Share(NamedTuple):
@@ -108,3 +119,8 @@ def image_generators(seeds: Sequence[int]) -> torch.Generator:
 def image_generator(seed: int) -> torch.Generator:
     """Return the generator of one image, always on the CPU so that a seed means the same on every device."""
     return torch.Generator("cpu").manual_seed(seed)
+
+
+def random_seed(count: int) -> int:
+    """Return a random first seed that leaves room for ``count`` seeds."""
+    return random.SystemRandom().randrange(LARGEST_SEED - count)

@@ -150,7 +150,8 @@ def _apply(arguments: argparse.Namespace) -> None:
             picture, strip = output_folder(arguments) / f"{name}.png", folder / f"{name}_strip.png"
             label = None if labels is None else labels[row : row + 1]
             told = facts | ({} if label is None else class_facts(model, int(label)))
-            changed = [edit(model, image[None], [(direction, s)], label)[0] for s in (arguments.strength, *STRENGTHS)]
+            strengths = (arguments.strength, *STRENGTHS)
+            changed: list[Tensor] = [edit(model, image[None], [(direction, s)], label)[0] for s in strengths]
             save_png(to_pil(changed[0]), picture, {**told, "strength": arguments.strength})
             shown = grid(torch.stack(changed[1:]), columns=len(STRENGTHS), above=texts)
             save_png(shown, strip, {**told, "strength": ", ".join(texts)})

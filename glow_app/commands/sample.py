@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -132,10 +131,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _seeds(arguments: argparse.Namespace, count: int) -> range:
     """Return the seeds of so many images, from ``--seed`` on, or from one that leaves room for them."""
+    from glow_app.seeding import random_seed
+
     most = max(count, arguments.walk or 0)
     if most + (arguments.seed or 0) > LARGEST_SEED:
         raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
-    first = random.SystemRandom().randrange(LARGEST_SEED - most) if arguments.seed is None else arguments.seed
+    first = random_seed(most) if arguments.seed is None else arguments.seed
     return range(first, first + count)
 
 

@@ -60,16 +60,27 @@ def decode_noted(
     Returns:
         uint8, (C, H, W), and the note for people; None if nothing was changed.
     """
-    channels, height, width = image_shape
     with open_image(source, formats) as image:
-        plain, size = _upright(image, image_shape)
-        notes = []
-        if size != (width, height):
-            after = f"{width}x{height}"
-            notes.append(f"{size[0]}x{size[1]} resized and cropped to {after} (width x height)")
-        if channels == 1 and _has_colour(plain, height, width):
-            notes.append("colours made grey")
-        return _fitted(plain, image_shape, "crop"), ", ".join(notes) or None
+        return _noted(*_upright(image, image_shape), image_shape)
+
+
+def fit_noted(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, str | None]:
+    """Return what :func:`decode_noted` does, of an image in memory, which is left as it is."""
+    upright = ImageOps.exif_transpose(image)
+    return _noted(flatten(upright), upright.size, image_shape)
+
+
+def _noted(
+    plain: Image.Image, size: tuple[int, int], image_shape: tuple[int, int, int]
+) -> tuple[np.ndarray, str | None]:
+    channels, height, width = image_shape
+    notes = []
+    if size != (width, height):
+        after = f"{width}x{height}"
+        notes.append(f"{size[0]}x{size[1]} resized and cropped to {after} (width x height)")
+    if channels == 1 and _has_colour(plain, height, width):
+        notes.append("colours made grey")
+    return _fitted(plain, image_shape, "crop"), ", ".join(notes) or None
 
 
 def open_image(source: Path | bytes, formats: Sequence[str] | None = None) -> Image.Image:

@@ -1,19 +1,12 @@
 """What a model is used for: small functions on an ``ImageModel``."""
 
 from glow_app.generation.blend import blend, interpolate, mix_levels
-from glow_app.generation.classes import (
-    class_facts,
-    class_name,
-    class_number,
-    class_probabilities,
-    class_text,
-    infer_labels,
-)
+from glow_app.generation.classes import class_probabilities, infer_labels
 from glow_app.generation.edit import Direction, edit, learn_directions, load_direction, load_directions, save_direction
 from glow_app.generation.grid import class_caption, num_shown, sample_grid, turn_length
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
-from glow_app.generation.sample import class_turns, classes_of_seeds, labels_of_seeds, sample_batches, sweep, walk
+from glow_app.generation.sample import sample_batches, sweep, walk
 from glow_app.generation.score import (
     ODDITIES,
     Detection,
@@ -25,6 +18,15 @@ from glow_app.generation.score import (
     oddities,
 )
 from glow_app.generation.tensor_file import Latents, load_latents, save_latents
+from glow_app.models.class_labels import (
+    class_facts,
+    class_name,
+    class_number,
+    class_text,
+    class_turns,
+    classes_of_seeds,
+    labels_of_seeds,
+)
 
 __all__ = [
     "MANY_ORDINARY",

@@ -8,7 +8,10 @@ from torch import Tensor
 
 from glow_app.generation.reconstruct import low_bits, with_low_bits
 from glow_app.messages import pluralise
+from glow_app.models.class_labels import Labels, as_labels
 from glow_app.models.image_model import ImageModel
+from glow_app.pictures.image_batch import Images
+from glow_app.pictures.inputs import Pictures, as_images
 
 __all__ = ["along_arc", "blend", "interpolate", "mix_levels"]
 
@@ -16,13 +19,13 @@ __all__ = ["along_arc", "blend", "interpolate", "mix_levels"]
 @torch.no_grad()
 def blend(
     model: ImageModel,
-    images: Tensor,
+    images: Pictures,
     weights: Tensor,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     *,
     spherical: bool = False,
     batch_size: int = 16,
-) -> Tensor:
+) -> Images:
     r"""Return images between two, by how much of the second each level has, or in the square between four.
 
     .. math:: z_l = p(f(x_0)_l, f(x_1)_l; t_l), \qquad
@@ -42,11 +45,12 @@ def blend(
 
     Args:
         model: The model.
-        images: (2, C, H, W) or (4, C, H, W), uint8.
+        images: (2, C, H, W) or (4, C, H, W), uint8, or other pictures; see
+            :func:`~glow_app.pictures.inputs.as_images`.
         weights: (F, L) for two images, the weight t of the second for each frame and level, the finest first; (F, L, 2)
             for four.
-        labels: One per image, for a class-conditional model; their embeddings are blended by the weights of the
-            coarsest level.
+        labels: One per image, by number or name, for a class-conditional model; their embeddings are blended by the
+            weights of the coarsest level.
         spherical: Along the arc, and not the line.
         batch_size: Frames at a time.
     Shape:
@@ -54,6 +58,8 @@ def blend(
     Raises:
         ValueError: If there are not two or four images, or not a weight for each level.
     """
+    images = as_images(images, model.flow.image_shape)
+    labels = as_labels(model, labels, len(images))
     num_levels = len(model.flow.latent_shapes)
     if len(images) not in (2, 4):
         raise ValueError(f"got {pluralise(len(images), 'image')} to blend; expected 2 or 4")
@@ -72,23 +78,23 @@ def blend(
         context = None if embedded is None else _between(along_line, embedded, part[:, -1])
         beside = _between(along_line, unseen, part[:, 0].cpu().float()).round().short()
         frames.append(with_low_bits(model.decode(between, context=context), beside))
-    return torch.cat(frames)
+    return Images(torch.cat(frames))
 
 
 def interpolate(
     model: ImageModel,
-    images: Tensor,
+    images: Pictures,
     num_frames: int = 9,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     *,
     spherical: bool = True,
     batch_size: int = 16,
-) -> Tensor:
+) -> Images:
     """Return frames from the first image by way of all others to the last; see :func:`blend`.
 
     Args:
         model: The model.
-        images: (K, C, H, W), uint8, at least two; each is a frame itself.
+        images: (K, C, H, W), uint8, or other pictures, at least two; each is a frame itself.
         num_frames: From each to the next, both included, at least 2.
         labels: (K,), for a class-conditional model.
         spherical: Along arcs, which keep the norm of the latents; False for lines.
@@ -100,6 +106,8 @@ def interpolate(
     """
     if num_frames < 2:
         raise ValueError(f"num_frames is {num_frames}; expected at least 2, the two images themselves")
+    images = as_images(images, model.flow.image_shape)
+    labels = as_labels(model, labels, len(images))
     if len(images) < 2:
         raise ValueError(f"got {pluralise(len(images), 'image')} to interpolate; expected at least 2")
     weights = torch.linspace(0, 1, num_frames)[:, None].expand(-1, len(model.flow.latent_shapes))
@@ -108,10 +116,10 @@ def interpolate(
         chosen = None if labels is None else labels[list(pair)]
         frames = blend(model, images[list(pair)], weights, chosen, spherical=spherical, batch_size=batch_size)
         parts.append(frames if not parts else frames[1:])
-    return torch.cat(parts)
+    return Images(torch.cat(parts))
 
 
-def mix_levels(model: ImageModel, images: Tensor, labels: Tensor | None = None) -> Tensor:
+def mix_levels(model: ImageModel, images: Pictures, labels: Labels | None = None) -> Images:
     """Return the first image with more and more levels of the second, from the finest on: its texture, then its form.
 
     Args:

@@ -13,8 +13,11 @@ from glow_app.generation.calibration import Calibration
 from glow_app.generation.reconstruct import low_bits, with_low_bits
 from glow_app.generation.tensor_file import DIRECTION, read_tensors, write_tensors
 from glow_app.messages import pluralise
+from glow_app.models.class_labels import Labels
 from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import check_strength
+from glow_app.pictures.image_batch import Images
+from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.storage.pretrained import model_hash
 
 __all__ = [
@@ -125,10 +128,10 @@ def _warn_if_useless(name: str, direction: Direction, num_with: int | None) -> N
 @torch.no_grad()
 def edit(
     model: ImageModel,
-    images: Tensor,
+    images: Pictures,
     strengths: Sequence[tuple[Direction, float]],
-    labels: Tensor | None = None,
-) -> Tensor:
+    labels: Labels | None = None,
+) -> Images:
     r"""Return the images moved along directions.
 
     .. math:: x' = f^{-1}\left(f(x) + \sum_k s_k d_k\right)
@@ -137,7 +140,7 @@ def edit(
 
     Args:
         model: The model.
-        images: uint8, (B, C, H, W).
+        images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
         strengths: Directions and how far to go along each, 1 being from the attribute's absence to its presence; from
             -100 to 100.
         labels: For a class-conditional model.
@@ -146,10 +149,11 @@ def edit(
     """
     for _, strength in strengths:
         check_strength(strength)
+    images = as_images(images, model.flow.image_shape)
     latents = model.encode(images, labels)
     for direction, strength in strengths:
         latents = [z + strength * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
-    return with_low_bits(model.decode(latents, labels), low_bits(model, images))
+    return Images(with_low_bits(model.decode(latents, labels), low_bits(model, images)))
 
 
 def check_name(name: str) -> str:

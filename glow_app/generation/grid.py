@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from PIL import Image
 from torch import Tensor
 
-from glow_app.generation.classes import class_name
-from glow_app.generation.sample import class_turns
+from glow_app.models.class_labels import class_facts, class_name, class_turns, classes_of_seeds
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.captions import drawable
-from glow_app.pictures.images import columns_for, grid
+from glow_app.pictures.image_batch import LARGEST_TURN, Images
 
 __all__ = ["class_caption", "num_shown", "sample_grid", "turn_length"]
 
-LARGEST_TURN = 12  # classes beside each other; of more, names and images would be too small to see
 LARGEST_GRID = 100  # images
 
 
@@ -48,7 +46,5 @@ def sample_grid(model: ImageModel, images: Tensor, seed: int, label: int | Seque
         seed: Seed of the first image, which determines its class.
         label: As for :func:`~glow_app.generation.sample_batches`.
     """
-    turns, turn = class_turns(model, label) or [], turn_length(model, label)
-    columns = columns_for(len(images), turn)
-    names = [class_caption(model, turns[number % turn]) for number in range(seed, seed + columns)] if turn > 1 else []
-    return grid(images, columns, above=names)
+    classes = classes_of_seeds(model, range(seed, seed + len(images)), label) or []
+    return Images(images, [class_facts(model, number) for number in classes]).grid()

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from glow_app.models.class_labels import Labels
 from glow_app.models.image_model import ImageModel
+from glow_app.pictures.image_batch import Images
+from glow_app.pictures.inputs import Pictures, as_images
 
 __all__ = ["Reconstruction", "low_bits", "reconstruct", "with_low_bits"]
 
@@ -20,17 +23,18 @@ class Reconstruction:
         max_quantisation: Largest difference that this number of bits made before: 0 at 8 bits.
     """
 
-    images: Tensor
+    images: Images
     max_pixel_error: int
     max_quantisation: int
 
 
-def reconstruct(model: ImageModel, images: Tensor, labels: Tensor | None = None) -> Reconstruction:
-    """Encode and decode uint8 images (B, C, H, W)."""
+def reconstruct(model: ImageModel, images: Pictures, labels: Labels | None = None) -> Reconstruction:
+    """Encode and decode uint8 images (B, C, H, W), or other pictures."""
+    images = as_images(images, model.flow.image_shape)
     decoded = model.decode(model.encode(images, labels), labels).cpu()
     unseen = low_bits(model, images)
     difference = decoded.short() + unseen - images.short().cpu()
-    return Reconstruction(decoded, int(difference.abs().max()), int(unseen.abs().max()))
+    return Reconstruction(Images(decoded), int(difference.abs().max()), int(unseen.abs().max()))
 
 
 def low_bits(model: ImageModel, images: Tensor) -> Tensor:

@@ -6,13 +6,11 @@ import torch
 from torch import Tensor
 
 from glow_app.generation.blend import along_arc
+from glow_app.models.class_labels import labels_of_seeds
 from glow_app.models.image_model import ImageModel
 
 __all__ = [
     "Temperature",
-    "class_turns",
-    "classes_of_seeds",
-    "labels_of_seeds",
     "sample_batches",
     "seeded_batches",
     "sweep",
@@ -67,39 +65,6 @@ def seeded_batches(
         images = model.sample(batch_size, temperature, seeds, labels_of_seeds(model, seeds, label), guidance)
         count = min(batch_size, seed + num - start)
         yield seeds[:count], images[:count]
-
-
-def class_turns(model: ImageModel, label: int | Sequence[int] | None) -> Sequence[int] | None:
-    """Return the classes to cycle through; the image of seed s has class ``classes[s % len(classes)]``.
-
-    Args:
-        model: None is returned where it has no classes.
-        label: One class or several; None stands for all.
-    Raises:
-        ValueError: If there is a label, and the model has no classes.
-    """
-    num_classes = model.flow.num_classes
-    if num_classes is None:
-        if label is not None:
-            raise ValueError("this model is not class-conditional; leave --label out")
-        return None
-    return range(num_classes) if label is None else [label] if isinstance(label, int) else label
-
-
-def classes_of_seeds(model: ImageModel, seeds: Sequence[int], label: int | Sequence[int] | None) -> list[int] | None:
-    """Return what :func:`labels_of_seeds` returns, as numbers."""
-    turns = class_turns(model, label)
-    return None if turns is None else [turns[seed % len(turns)] for seed in seeds]
-
-
-def labels_of_seeds(model: ImageModel, seeds: Sequence[int], label: int | Sequence[int] | None) -> Tensor | None:
-    """Return the class of each seed; None where the model has no classes.
-
-    Raises:
-        ValueError: If a label is given for a model without classes.
-    """
-    classes = classes_of_seeds(model, seeds, label)
-    return None if classes is None else torch.tensor(classes)
 
 
 def sweep(

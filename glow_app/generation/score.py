@@ -10,7 +10,8 @@ from torch import Tensor
 
 from glow_app.bijections import record_solves
 from glow_app.generation.baselines import png_bits_per_dim
-from glow_app.generation.sample import labels_of_seeds, seeded_batches
+from glow_app.generation.sample import seeded_batches
+from glow_app.models.class_labels import labels_of_seeds
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators
 

@@ -42,8 +42,6 @@ class DescribedModel(Density):
     def generation(self) -> GenerationSettings:
         """The settings to draw with where none are given: those that ``glow evaluate --tune`` chose, or the usual ones.
 
-        :meth:`sample` itself draws from the model's own distribution by default.
-
         Raises:
             ValueError: When set, if they do not fit the model.
         """

@@ -12,7 +12,7 @@ LARGEST_GUIDANCE = 10.0  # images fall to pieces beyond about 2
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """Settings of a model's samples; the defaults of the command, the API and the page.
+    """Settings of a model's samples; the defaults of the command, the API, the page and Python.
 
     Args:
         temperature: Factor on the base noise, one for all levels or a tuple of one per level, the finest first.
@@ -27,7 +27,7 @@ class GenerationSettings:
     def __post_init__(self) -> None:
         values = [self.temperature] if _is_number(self.temperature) else self.temperature
         if not isinstance(values, (list, tuple)) or not values:
-            raise ValueError(f"temperature is {str(values)[:80]!r}; expected a number, or one per level")
+            raise ValueError(f"temperature is {values!r:.80}; expected a number, or one per level")
         for value in values:
             _check("temperature", value, LARGEST_TEMPERATURE)
         _check("guidance", self.guidance, LARGEST_GUIDANCE)
@@ -90,7 +90,7 @@ class GenerationSettings:
 
 def _check(name: str, value: Any, largest: float) -> None:
     if not _is_number(value) or not 0 <= value <= largest:  # neither is NaN
-        raise ValueError(f"{name} is {str(value)[:80]!r}; expected a number from 0 to {largest:g}")
+        raise ValueError(f"{name} is {value!r:.80}; expected a number from 0 to {largest:g}")
 
 
 def _is_number(value: Any) -> bool:

@@ -19,14 +19,16 @@ from glow_app.likelihood import (
     to_uint8,
 )
 from glow_app.models.bits_table import BitsTable
-from glow_app.models.described import DescribedModel
+from glow_app.models.class_labels import Labels, as_labels
+from glow_app.models.sampled_model import SampledModel
+from glow_app.pictures.image_batch import Images
+from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.running import Memory, choose_runners, fold_flow, images_at_a_time
-from glow_app.seeding import image_generator
 
 __all__ = ["ImageModel"]
 
 
-class ImageModel(DescribedModel):
+class ImageModel(SampledModel):
     r"""A flow with quantisation and dequantisation: a probability for every uint8 image.
 
     Args:
@@ -94,8 +96,8 @@ class ImageModel(DescribedModel):
     @torch.no_grad()
     def bits_per_dim(
         self,
-        images: Tensor,
-        labels: Tensor | None = None,
+        images: Pictures,
+        labels: Labels | None = None,
         num_draws: int = 1,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -109,8 +111,9 @@ class ImageModel(DescribedModel):
         taken as equally frequent, with the same noise for each.
 
         Args:
-            images: uint8.
-            labels: Classes of the images, for a class-conditional model; averaged over all classes if omitted.
+            images: uint8 (B, C, H, W), or pictures as of :func:`~glow_app.pictures.inputs.as_images`.
+            labels: Classes of the images by number or name, one for all or one per image, for a class-conditional
+                model; averaged over all classes if omitted.
             num_draws: Number K of dequantisation draws.
             generator: Generator of the dequantisation noise, on the images' device.
 
@@ -122,8 +125,8 @@ class ImageModel(DescribedModel):
     @torch.no_grad()
     def bits_table(
         self,
-        images: Tensor,
-        labels: Tensor | None = None,
+        images: Pictures,
+        labels: Labels | None = None,
         num_draws: int = 1,
         generator: torch.Generator | None = None,
     ) -> BitsTable:
@@ -133,6 +136,7 @@ class ImageModel(DescribedModel):
         """
         if num_draws < 1:
             raise ValueError(f"num_draws is {num_draws}; expected at least 1")
+        images = as_images(images, self.flow.image_shape).to(self.device)
         draws = []
         with held_noise(self.device) as rewind:
             for _ in range(num_draws):
@@ -165,10 +169,10 @@ class ImageModel(DescribedModel):
         sizes = torch.tensor([math.prod(shape) for shape in self.flow.latent_shapes]).to(log_probs)
         return self.num_bits * sizes / self.num_dims - log_probs / (self.num_dims * math.log(2))
 
-    def label_choices(self, num: int, labels: Tensor | None) -> list[Tensor | None]:
+    def label_choices(self, num: int, labels: Labels | None) -> list[Tensor | None]:
         """Return the labels that :meth:`bits_table` scores ``num`` images by: those given, or each class in turn."""
         if labels is not None or self.flow.num_classes is None:
-            return [labels]
+            return [as_labels(self, labels, num)]
         return [torch.full((num,), number) for number in range(self.flow.num_classes)]
 
     def dequantised(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -176,20 +180,23 @@ class ImageModel(DescribedModel):
         return dequantise(quantise(images, self.num_bits), self.num_bits, self.dtype, generator)
 
     @torch.no_grad()
-    def encode(self, images: Tensor, labels: Tensor | None = None) -> list[Tensor]:
+    def encode(self, images: Pictures, labels: Labels | None = None) -> list[Tensor]:
         """Return the whitened latents of the images' bin centres, one tensor per level.
+
+        Images and labels are as of :meth:`bits_per_dim`; a class-conditional model needs labels.
 
         In full precision, whatever the autocast state, as :meth:`decode`: a state differs in its last bit between the
         two directions, which bfloat16 conditioners may round to another value, and later steps amplify that.
         """
-        levels = quantise(images.to(self.device), self.num_bits)
+        images = as_images(images, self.flow.image_shape).to(self.device)
+        levels = quantise(images, self.num_bits)
         with full_precision(self.device):
             return self.fastest_flow.encode(
                 bin_centres(levels, self.num_bits, self.dtype), self._context(images, labels)
             )
 
     @torch.no_grad()
-    def decode(self, latents: Sequence[Tensor], labels: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+    def decode(self, latents: Sequence[Tensor], labels: Labels | None = None, context: Tensor | None = None) -> Images:
         """Return the uint8 images of ``latents``; ``decode(encode(images))`` equals the (quantised) images.
 
         Args:
@@ -215,75 +222,11 @@ class ImageModel(DescribedModel):
                 f"{broken} of {len(images)} images are not finite; lower the temperature or the strength, or use "
                 "another checkpoint"
             )
-        return to_uint8(images, self.num_bits)
+        return Images(to_uint8(images, self.num_bits))
 
     def quantised(self, images: Tensor) -> Tensor:
         """Return the uint8 images reduced to ``num_bits`` bits, as :meth:`decode` returns them."""
         return to_uint8(bin_centres(quantise(images, self.num_bits), self.num_bits), self.num_bits)
-
-    def sample(
-        self,
-        num: int,
-        temperature: float | Sequence[float] = 1.0,
-        seeds: int | Sequence[int] = 0,
-        labels: Tensor | None = None,
-        guidance: float = 1.0,
-    ) -> Tensor:
-        """Return ``num`` uint8 images, samples of the model's distribution at temperature 1 and guidance 1.
-
-        Args:
-            num: Number of images.
-            temperature: Factor on the base noise, one for all levels or one per level, the finest first.
-            seeds: Seed of the first image; image i uses ``seeds + i``. Or one seed per image.
-            labels: (num,), for a class-conditional model.
-            guidance: Factor on the class embedding; see :meth:`Glow.embed <glow_app.flows.Glow.embed>`.
-
-        Raises:
-            ValueError: If a temperature or the guidance is negative or not finite, there are not ``num`` seeds or
-                labels, or there is guidance and the model has no classes.
-        """
-        if num < 1:
-            raise ValueError(f"num is {num}; expected at least 1")
-        seeds = list(range(seeds, seeds + num)) if isinstance(seeds, int) else list(seeds)
-        if len(seeds) != num:
-            raise ValueError(f"there are {len(seeds)} seeds for {num} images")
-        noise = self.base_noise(seeds, temperature)
-        return self.decode(noise, context=self._context(noise[0], labels, guidance))
-
-    def base_noise(self, seeds: Sequence[int], temperature: float | Sequence[float] = 1.0) -> list[Tensor]:
-        """Return noise in the shape of the latents, N(0, T²) for each level's temperature T.
-
-        Each image has its own CPU generator, so a seed means the same on every device.
-
-        Args:
-            seeds: One per image.
-            temperature: One for all levels or one per level, the finest first.
-
-        Raises:
-            ValueError: If a temperature is negative or not finite.
-        """
-        generators = [image_generator(seed) for seed in seeds]
-        first = next(self.parameters())  # once, because the search takes longer than drawing the noise of a small image
-        noise = []
-        for shape, factor in zip(self.flow.latent_shapes, self.level_temperatures(temperature), strict=True):
-            level = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-            noise.append(factor * level.to(first.device, first.dtype))
-        return noise
-
-    def level_temperatures(self, temperature: float | Sequence[float]) -> list[float]:
-        """Return the temperature of each level, given one for all or one per level.
-
-        Raises:
-            ValueError: If their number is wrong, or one is negative or not finite.
-        """
-        num_levels = len(self.flow.latent_shapes)
-        values = [temperature] * num_levels if isinstance(temperature, (int, float)) else list(temperature)
-        if len(values) != num_levels:
-            raise ValueError(f"there are {len(values)} temperatures; expected 1, or {num_levels}, one per level")
-        for value in values:
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"temperature is {value}; expected a finite number from 0 (0.7 is usual)")
-        return values
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         self._folded = []
@@ -292,8 +235,3 @@ class ImageModel(DescribedModel):
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         self._folded = []
         super()._load_from_state_dict(*arguments, **options)
-
-    def _context(self, images: Tensor, labels: Tensor | None, guidance: float = 1.0) -> Tensor | None:
-        if labels is not None and len(labels) != len(images):
-            raise ValueError(f"there are {len(labels)} labels for {len(images)} images")
-        return self.flow.embed(None if labels is None else labels.to(self.device), guidance)

@@ -1,7 +1,6 @@
 """The service of one model: it checks requests, reads their pictures, calls the worker and returns the results."""
 
 import asyncio
-import random
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from glow_app.messages import pluralise
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import LARGEST_SEED
+from glow_app.seeding import random_seed
 from glow_app.server.calls import Turn
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import ApiError, invalid, model_ended
@@ -100,7 +100,7 @@ class Service:
         """Return the seed of the first image, the images, and the class of each: those of ``glow sample``."""
         self.check_count(count, "count")
         if seed is None:
-            seed = random.SystemRandom().randrange(LARGEST_SEED - count)
+            seed = random_seed(count)
         if seed + count - 1 > LARGEST_SEED:
             raise invalid(f"seed: with count {count} at most {LARGEST_SEED - count + 1}")
         seeds = range(seed, seed + count)

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from glow_app.generation import labels_of_seeds, sample_grid
 from glow_app.pictures.images import save_png
 from lightning_modules.density import DensityModule
 from lightning_modules.runs.run_loggers import RunLogger
@@ -48,16 +47,15 @@ class SampleGrids(Callback):
         folder = Path(trainer.default_root_dir) / "samples"
         folder.mkdir(parents=True, exist_ok=True)
         model = pl_module.model
-        labels = labels_of_seeds(model, range(self.seed, self.seed + self.num_images), None)
         for temperature in self.temperatures:
             try:
-                images = model.sample(self.num_images, temperature, self.seed, labels)
+                images = model.sample(self.num_images, temperature, self.seed)
             except FloatingPointError as error:  # early weights may draw such, and are trained on
                 pl.utilities.rank_zero_warn(f"no sample grid at temperature {temperature:g}: {error}")
                 continue
-            picture = sample_grid(model, images, self.seed)
             if not trainer.is_global_zero:
                 continue
+            picture = images.grid()
             try:
                 save_png(picture, folder / f"epoch{trainer.current_epoch:05d}_t{temperature:.2f}.png")
             except OSError as error:  # training is worth more than a picture

@@ -1,4 +1,6 @@
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -7,6 +9,7 @@ from registry import random_images, tiny_model
 from glow_app.data import ImageSet
 from glow_app.evaluation import exactness, mean_bits, round_trips
 from glow_app.models.image_model import ImageModel
+from glow_app.pictures.image_batch import Images
 from glow_app.seeding import image_generators
 
 
@@ -47,8 +50,8 @@ def test_values_that_are_not_given_back_are_counted(model: ImageModel, images: I
     decode = model.decode
 
     class Wrong(ImageModel):
-        def decode(self, *arguments: object, **options: object) -> torch.Tensor:
-            back = decode(*arguments, **options)  # type: ignore[arg-type]
+        def decode(self, latents: Sequence[torch.Tensor], labels: Any = None, context: Any = None) -> Images:
+            back = decode(latents, labels, context)
             back[0, 0, 0, 0] ^= 255
             back[0, 1, 2, 3] ^= 255
             return back

@@ -15,6 +15,7 @@ from glow_app.bijections import AffineCoupling
 from glow_app.export import SAMPLER_FORMATS, Parity, compare, onnx_program, save_sampler, write
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import GatedResidualConditioner, ZeroConv2d
+from glow_app.pictures.image_batch import Images
 from glow_app.priors import IAFPrior, MAFPrior
 from glow_app.storage.pretrained import model_hash, save_pretrained
 
@@ -161,10 +162,10 @@ def test_rounding_is_told_from_a_difference(tmp_path: Path, monkeypatch: pytest.
 class _Chaotic(ImageModel):
     """A model that draws something else in float64, for the first of each batch."""
 
-    def decode(self, latents: Sequence[Tensor], labels: Tensor | None = None, context: Any = None) -> Tensor:
+    def decode(self, latents: Sequence[Tensor], labels: Any = None, context: Any = None) -> Images:
         images = super().decode(latents, labels, context)
         if self.dtype == torch.float64:
-            images[:1] ^= 128
+            images[:1].bitwise_xor_(128)
         return images
 
 

@@ -2,8 +2,10 @@ import math
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 from registry import random_images, tiny_glow, tiny_model
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from glow_app.bijections import DiagonalAffine
 from glow_app.flows import MultiscaleFlow
+from glow_app.generation import sample_batches
 from glow_app.likelihood import bin_centres, quantise
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
@@ -131,7 +134,7 @@ def test_bad_images_are_refused(trained: ImageModel) -> None:
     for method in (trained, trained.bits_per_dim, trained.encode, trained.initialize):
         with pytest.raises(ValueError, match="expected uint8"):
             method(torch.zeros(2, *IMAGE_SHAPE))
-        for shape in ((2, 1, 8, 8), (2, 3, 16, 16), IMAGE_SHAPE):
+        for shape in ((2, 1, 8, 8), (2, 3, 16, 16), (8, 8)):
             with pytest.raises(ValueError, match=re.escape("images of shape (B, 3, 8, 8)")):
                 method(torch.zeros(shape, dtype=torch.uint8))
 
@@ -246,12 +249,12 @@ def test_temperature_zero_gives_one_image(trained: ImageModel) -> None:
 
 
 def test_a_temperature_for_each_level(trained: ImageModel) -> None:
-    assert torch.equal(trained.sample(3, temperature=[0.7, 0.7]), trained.sample(3, temperature=0.7))
+    assert torch.equal(trained.sample(3, [0.7, 0.7], seeds=1), trained.sample(3, 0.7, seeds=1))
     coarse = trained.sample(3, temperature=[0.0, 1.0], seeds=5)
     noise = trained.base_noise([5, 6, 7])
     assert torch.equal(coarse, trained.decode([torch.zeros_like(noise[0]), noise[1]]))
     assert not torch.equal(coarse, trained.sample(3, temperature=[1.0, 0.0], seeds=5))
-    assert torch.equal(trained.sample(3, temperature=1), trained.sample(3))
+    assert torch.equal(trained.sample(3, temperature=1, seeds=1), trained.sample(3, 1.0, seeds=1))
 
 
 def test_labels_choose_the_samples() -> None:
@@ -259,9 +262,64 @@ def test_labels_choose_the_samples() -> None:
     same_noise = model.sample(3, seeds=[4, 4, 4], labels=torch.tensor([0, 1, 2]))
     assert len({image.numpy().tobytes() for image in same_noise}) == 3
     with pytest.raises(ValueError, match="give labels"):
-        model.sample(2)
+        model.decode(model.base_noise([4, 5]))
     with pytest.raises(ValueError, match="expected 0 to 2"):
         model.sample(2, labels=torch.tensor([0, 3]))
+
+
+def test_samples_are_by_default_those_of_the_command() -> None:
+    model = tiny_model(num_classes=3)
+    model.class_names = ["cat", "dog", "owl"]
+    model.generation = GenerationSettings((0.9, 0.5), 1.25)
+    images, others = model.sample(4), model.sample(4)
+    assert images.seeds != others.seeds
+    assert images.seeds == list(range(images.seeds[0], images.seeds[0] + 4))
+    turns = [seed % 3 for seed in images.seeds]
+    assert images.labels == turns
+    again = model.sample(4, [0.9, 0.5], images.seeds, torch.tensor(turns), 1.25)
+    assert torch.equal(images, again)
+    assert images.facts == again.facts
+    drawn = torch.stack([image for _, image in sample_batches(model, 4, (0.9, 0.5), images.seeds[0], None, 4, 1.25)])
+    assert torch.equal(images, drawn)
+    assert tiny_model().sample(1).labels is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "numbers"),
+    [
+        ("dog", [1, 1, 1]),
+        ("DOG", [1, 1, 1]),
+        (2, [2, 2, 2]),
+        (["owl", 0, "1"], [2, 0, 1]),
+        (np.array([2, 0, 1]), [2, 0, 1]),
+    ],
+)
+def test_classes_by_name_and_number(labels: Any, numbers: list[int]) -> None:
+    model = tiny_model(num_classes=3)
+    model.class_names = ["cat", "dog", "owl"]
+    images = model.sample(3, seeds=5, labels=labels)
+    assert images.labels == numbers
+    assert torch.equal(images, model.sample(3, seeds=5, labels=torch.tensor(numbers)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("dogg", "there is no class dogg; expected 0 to 2, or one of cat, dog, owl; did you mean dog?"),
+        ([0, 3], "there is no class 3"),
+        (["cat"], "there are 1 labels for 2 images"),
+        ([], "there are 0 labels for 2 images"),
+    ],
+)
+def test_classes_that_do_not_fit_are_refused(labels: Any, message: str) -> None:
+    model = tiny_model(num_classes=3)
+    model.class_names = ["cat", "dog", "owl"]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        model.sample(2, labels=labels)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        model.encode(random_images(2), labels)
+    with pytest.raises(ValueError, match="not class-conditional; leave the label out"):
+        tiny_model().sample(2, labels="cat")
 
 
 def test_guidance_changes_the_context_alone() -> None:
@@ -292,12 +350,12 @@ def test_the_settings_to_draw_with_have_to_fit_the_model() -> None:
     [
         (0, {}, "num is 0; expected at least 1"),
         (-3, {}, "num is -3"),
-        (2, {"temperature": -0.1}, "temperature is -0.1; expected a finite number from 0"),
+        (2, {"temperature": -0.1}, "temperature is -0.1; expected a number from 0 to 100"),
         (2, {"temperature": math.nan}, "temperature is nan"),
         (2, {"temperature": math.inf}, "temperature is inf"),
         (2, {"temperature": [0.5, -1.0]}, "temperature is -1.0"),
         (2, {"temperature": [0.5]}, "there are 1 temperatures; expected 1, or 2, one per level"),
-        (2, {"temperature": []}, "there are 0 temperatures"),
+        (2, {"temperature": []}, "temperature is []; expected a number, or one per level"),
         (2, {"temperature": [1.0, 1.0, 1.0]}, "there are 3 temperatures"),
         (2, {"seeds": [1, 2, 3]}, "there are 3 seeds for 2 images"),
         (2, {"seeds": []}, "there are 0 seeds for 2 images"),

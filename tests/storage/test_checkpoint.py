@@ -58,7 +58,7 @@ def test_a_checkpoint_is_its_model(model: ImageModel, tmp_path: Path) -> None:
     loaded = load_model(checkpoint(model, tmp_path / "best.ckpt"))
     assert model_hash(loaded) == model_hash(model)
     assert not loaded.training
-    assert torch.equal(loaded.sample(3), model.sample(3))
+    assert torch.equal(loaded.sample(3, seeds=0), model.sample(3, seeds=0))
     images = random_images(3)
     assert torch.equal(loaded.decode(loaded.encode(images)), images)
 

@@ -1,0 +1,119 @@
+"""Classes of an image model: their names and numbers, and the class of each seed."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from glow_app.messages import closest
+from glow_app.models.described import DescribedModel
+
+__all__ = [
+    "Labels",
+    "as_labels",
+    "class_facts",
+    "class_name",
+    "class_number",
+    "class_text",
+    "class_turns",
+    "classes_of_seeds",
+    "labels_of_seeds",
+]
+
+Labels = Tensor | Sequence[int | str] | int | str
+
+
+def as_labels(model: DescribedModel, labels: Labels | None, num: int) -> Tensor | None:
+    """Return labels as a tensor; tensors and None come back as they are.
+
+    Args:
+        model: The model.
+        labels: A class of ``num`` images by number or name, or one per image.
+        num: Number of images.
+    Raises:
+        ValueError: If the model has no classes, or not this one.
+    """
+    if labels is None or isinstance(labels, Tensor):
+        return labels
+    each = [labels] * num if isinstance(labels, (int, str)) else labels
+    return torch.tensor([class_number(model, str(label)) for label in each], dtype=torch.long)
+
+
+def class_number(model: DescribedModel, name: str) -> int:
+    """Return the number of a class.
+
+    Args:
+        model: A class-conditional model.
+        name: Number of the class as text, or its name in any case, if the model has names; a number has priority.
+    Raises:
+        ValueError: If the model has no classes, or not this one.
+    """
+    num_classes = model.flow.num_classes
+    if num_classes is None:
+        raise ValueError("this model is not class-conditional; leave the label out")
+    known = {known_name.casefold(): number for number, known_name in enumerate(model.class_names)}
+    known |= {str(number): number for number in range(num_classes)}
+    if name.casefold() not in known:
+        names = f", or one of {', '.join(model.class_names)}" if model.class_names else ""
+        meant = closest(name, model.class_names)
+        raise ValueError(f"there is no class {name}; expected 0 to {num_classes - 1}{names}{meant}")
+    return known[name.casefold()]
+
+
+def class_name(model: DescribedModel, number: int) -> str:
+    """Return the name of a class, or its number where the model does not know names."""
+    return model.class_names[number] if model.class_names else str(number)
+
+
+def class_facts(model: DescribedModel, *numbers: int) -> dict[str, int | str]:
+    """Return what a picture says of its class: ``label``, and ``class``, the name, where the model knows it.
+
+    Args:
+        model: The model.
+        numbers: Class numbers; several are joined by commas. Without any, the result is empty.
+    """
+    if not numbers:
+        return {}
+    label = numbers[0] if len(numbers) == 1 else ", ".join(map(str, numbers))
+    names = ", ".join(model.class_names[number] for number in numbers) if model.class_names else None
+    return {"label": label, **({} if names is None else {"class": names})}
+
+
+def class_text(model: DescribedModel, number: int) -> str:
+    """Return the number of a class with its name, where the model knows it."""
+    return f"{number} ({model.class_names[number]})" if model.class_names else str(number)
+
+
+def class_turns(model: DescribedModel, label: int | Sequence[int] | None) -> Sequence[int] | None:
+    """Return the classes to cycle through; the image of seed s has class ``classes[s % len(classes)]``.
+
+    Args:
+        model: None is returned where it has no classes.
+        label: One class or several; None stands for all.
+    Raises:
+        ValueError: If there is a label, and the model has no classes.
+    """
+    num_classes = model.flow.num_classes
+    if num_classes is None:
+        if label is not None:
+            raise ValueError("this model is not class-conditional; leave the label out")
+        return None
+    return range(num_classes) if label is None else [label] if isinstance(label, int) else label
+
+
+def classes_of_seeds(
+    model: DescribedModel, seeds: Sequence[int], label: int | Sequence[int] | None
+) -> list[int] | None:
+    """Return what :func:`labels_of_seeds` returns, as numbers."""
+    turns = class_turns(model, label)
+    return None if turns is None else [turns[seed % len(turns)] for seed in seeds]
+
+
+def labels_of_seeds(model: DescribedModel, seeds: Sequence[int], label: int | Sequence[int] | None) -> Tensor | None:
+    """Return the class of each seed; None where the model has no classes.
+
+    Raises:
+        ValueError: If a label is given for a model without classes.
+    """
+    classes = classes_of_seeds(model, seeds, label)
+    return None if classes is None else torch.tensor(classes)

@@ -1,0 +1,107 @@
+"""A model that draws images, from seeds, temperatures and classes."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from glow_app.models.class_labels import Labels, as_labels, class_facts, labels_of_seeds
+from glow_app.models.described import DescribedModel
+from glow_app.pictures.image_batch import Images
+from glow_app.seeding import image_generator, random_seed
+
+__all__ = ["SampledModel"]
+
+
+class SampledModel(DescribedModel):
+    """A described model whose :meth:`decode` makes images of noise."""
+
+    @abstractmethod
+    def decode(self, latents: Sequence[Tensor], labels: Labels | None = None, context: Tensor | None = None) -> Images:
+        """Return the images of latents."""
+
+    def sample(
+        self,
+        num: int,
+        temperature: float | Sequence[float] | None = None,
+        seeds: int | Sequence[int] | None = None,
+        labels: Labels | None = None,
+        guidance: float | None = None,
+    ) -> Images:
+        """Return ``num`` uint8 images, by default as ``glow sample`` draws them.
+
+        They are samples of the model's own distribution at temperature 1 and guidance 1. The result knows its seeds.
+
+        Args:
+            num: Number of images.
+            temperature: Factor on the base noise, one for all levels or one per level, the finest first; the model's
+                recommendation (:attr:`generation`, usually 0.7) if None.
+            seeds: Seed of the first image; image i uses ``seeds + i``. Or one seed per image. Random if None.
+            labels: For a class-conditional model: the class of all images by number or name, or one per image. If None,
+                classes take turns: the image of seed s has class s modulo their number.
+            guidance: Factor on the class embedding, see :meth:`Glow.embed <glow_app.flows.Glow.embed>`; the model's
+                recommendation if None.
+
+        Raises:
+            ValueError: If a temperature or the guidance is out of range, there are not ``num`` seeds or labels, a class
+                does not exist, or there is guidance and the model has no classes.
+        """
+        if num < 1:
+            raise ValueError(f"num is {num}; expected at least 1")
+        if seeds is None:
+            seeds = random_seed(num)
+        seeds = list(range(seeds, seeds + num)) if isinstance(seeds, int) else list(seeds)
+        if len(seeds) != num:
+            raise ValueError(f"there are {len(seeds)} seeds for {num} images")
+        settings = self.generation.override(temperature, guidance)
+        noise = self.base_noise(seeds, settings.temperature)
+        classes = labels_of_seeds(self, seeds, None) if labels is None else as_labels(self, labels, num)
+        images = self.decode(noise, context=self._context(noise[0], classes, settings.guidance))
+        facts = [{"seed": seed, **settings.facts} for seed in seeds]
+        numbers = [] if classes is None or self.flow.num_classes is None else classes.tolist()
+        for fact, number in zip(facts, numbers, strict=False):
+            fact |= class_facts(self, number)
+        return Images(images, facts)
+
+    def base_noise(self, seeds: Sequence[int], temperature: float | Sequence[float] = 1.0) -> list[Tensor]:
+        """Return noise in the shape of the latents, N(0, T²) for each level's temperature T.
+
+        Each image has its own CPU generator, so a seed means the same on every device.
+
+        Args:
+            seeds: One per image.
+            temperature: One for all levels or one per level, the finest first.
+
+        Raises:
+            ValueError: If a temperature is negative or not finite.
+        """
+        generators = [image_generator(seed) for seed in seeds]
+        first = next(self.parameters())  # once, because the search takes longer than drawing the noise of a small image
+        noise = []
+        for shape, factor in zip(self.flow.latent_shapes, self.level_temperatures(temperature), strict=True):
+            level = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+            noise.append(factor * level.to(first.device, first.dtype))
+        return noise
+
+    def level_temperatures(self, temperature: float | Sequence[float]) -> list[float]:
+        """Return the temperature of each level, given one for all or one per level.
+
+        Raises:
+            ValueError: If their number is wrong, or one is negative or not finite.
+        """
+        num_levels = len(self.flow.latent_shapes)
+        values = [temperature] * num_levels if isinstance(temperature, (int, float)) else list(temperature)
+        if len(values) != num_levels:
+            raise ValueError(f"there are {len(values)} temperatures; expected 1, or {num_levels}, one per level")
+        for value in values:
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"temperature is {value}; expected a finite number from 0 (0.7 is usual)")
+        return values
+
+    def _context(self, images: Tensor, labels: Labels | None, guidance: float = 1.0) -> Tensor | None:
+        labels = as_labels(self, labels, len(images))
+        if labels is not None and len(labels) != len(images):
+            raise ValueError(f"there are {len(labels)} labels for {len(images)} images")
+        return self.flow.embed(None if labels is None else labels.to(self.device), guidance)

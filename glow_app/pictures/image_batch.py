@@ -1,0 +1,159 @@
+"""Images that a model made: a uint8 tensor that knows its seeds and saves, converts and shows itself."""
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import torch
+from torch import Tensor
+from torch._C import _disabled_torch_function_impl
+
+from glow_app.messages import pluralise
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["LARGEST_TURN", "Images"]
+
+LARGEST_TURN = 12  # classes beside each other; of more, names and images would be too small to see
+_SHOWN = 100  # images in a notebook
+
+
+class Images(Tensor):
+    """A uint8 tensor (B, C, H, W), or (C, H, W) for one image, with what made each image.
+
+    It is a tensor in every respect; results of tensor operations are plain tensors, as those of a parameter are. Whole
+    images, such as ``images[0]`` or ``images[:4]``, remain :class:`Images`. A notebook shows them as a grid.
+
+    Args:
+        images: uint8.
+        facts: Per image: seed, temperature, class; empty if unknown.
+    """
+
+    facts: Sequence[dict[str, Any]] = ()
+    __torch_function__ = _disabled_torch_function_impl  # type: ignore[assignment]  # as in torch.nn.Parameter
+
+    def __new__(cls, images: Tensor, facts: Sequence[dict[str, Any]] = ()) -> "Images":
+        """Return a view of the tensor."""
+        view = images.as_subclass(cls)
+        view.facts = facts
+        return view
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each image; empty if they were not drawn."""
+        return [fact["seed"] for fact in self.facts]
+
+    @property
+    def labels(self) -> list[int] | None:
+        """The class of each drawn image; None if there are no classes."""
+        return [fact["label"] for fact in self.facts] if self.facts and "label" in self.facts[0] else None
+
+    def pil(self) -> "list[Image.Image]":
+        """Return each image as a Pillow image.
+
+        Raises:
+            ValueError: If they have neither 1 nor 3 channels.
+        """
+        from glow_app.pictures.images import to_pil
+
+        return [to_pil(image) for image in self._batch()]
+
+    def grid(self) -> "Image.Image":
+        """Return all images as one picture; up to 12 classes have columns of their own below their names.
+
+        Raises:
+            ValueError: If they have neither 1 nor 3 channels.
+        """
+        from glow_app.pictures.images import columns_for, grid
+
+        names = self._class_names()
+        turns = range(1, min(len(names), LARGEST_TURN) + 1)
+        turn = next((turn for turn in turns if names[turn:] == names[:-turn]), 1)
+        return grid(self._batch(), columns_for(len(self._batch()), turn), above=names if turn > 1 else ())
+
+    def save(self, path: str | Path) -> Path:
+        """Write a grid, or one image as it is, to a ``.png`` file, or a numbered PNG per image into a folder.
+
+        Seed, temperature and class are kept in the files, for ``glow info``. Existing files are replaced.
+
+        Args:
+            path: A name with ``.png``, or else a folder; made if it does not exist.
+        Returns:
+            The path.
+        Raises:
+            ValueError: If the name is that of another kind of picture, or they have neither 1 nor 3 channels.
+        """
+        from PIL import Image
+
+        from glow_app.pictures.images import save_png, to_pil
+
+        path = Path(path)
+        is_file = path.suffix.lower() == ".png"
+        if not is_file and path.suffix.lower() in Image.registered_extensions():
+            raise ValueError(f"{path} is not a .png file; expected a name with .png, or a folder")
+        (path.parent if is_file else path).mkdir(parents=True, exist_ok=True)
+        if is_file:
+            save_png(self.grid() if self.ndim == 4 else to_pil(self), path, self._common_facts())
+            return path
+        facts = self.facts or [{}] * len(self._batch())
+        for number, (image, fact) in enumerate(zip(self._batch(), facts, strict=True)):
+            seed = f"_seed{fact['seed']}" if "seed" in fact else ""
+            save_png(to_pil(image), path / f"{number:04d}{seed}.png", fact)
+        return path
+
+    @overload
+    def __getitem__(self, index: int | slice | list[int]) -> "Images": ...
+
+    @overload
+    def __getitem__(self, index: Any) -> Tensor: ...
+
+    def __getitem__(self, index: Any) -> Tensor:
+        chosen = super().__getitem__(index)
+        if self.ndim != 4 or isinstance(index, tuple) or chosen.ndim not in (3, 4):
+            return chosen
+        rows = torch.arange(len(self), device=self.device)[index].flatten().tolist() if self.facts else []
+        return Images(chosen, [self.facts[row] for row in rows])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Images":
+        copied = Images(self.clone(), deepcopy(self.facts, memo))
+        memo[id(self)] = copied
+        return copied
+
+    def __iter__(self) -> "Iterator[Images]":
+        return (self[number] for number in range(len(self)))
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        facts = {name: value for name, value in self._common_facts().items() if name != "count"}
+        size = f"{pluralise(len(self._batch()), 'image')} of {'x'.join(map(str, self.shape[-3:]))}"
+        return ", ".join([size, *(f"{name} {value}" for name, value in facts.items())])
+
+    def _repr_png_(self) -> bytes | None:
+        from glow_app.pictures.images import png_bytes
+
+        if self.shape[-3] not in (1, 3) or not len(self):
+            return None
+        return png_bytes(Images(self._batch()[:_SHOWN], self.facts[:_SHOWN]).grid())
+
+    def _batch(self) -> Tensor:
+        return self if self.ndim == 4 else self[None]
+
+    def _class_names(self) -> list[str]:
+        from glow_app.pictures.captions import drawable
+
+        named = [(str(fact["label"]), str(fact.get("class", "?"))) for fact in self.facts if "label" in fact]
+        return [label if "?" in drawable(name) else name for label, name in named]
+
+    def _common_facts(self) -> dict[str, Any]:
+        """Return what all images share, and their seeds."""
+        if len(self.facts) < 2:
+            return self.facts[0] if self.facts else {}
+        first, seeds = self.facts[0], self.seeds
+        follow = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+        head = {"seed": seeds[0], "count": len(seeds)} if follow else {"seed": ", ".join(map(str, seeds))}
+        return head | {
+            name: value
+            for name, value in first.items()
+            if name != "seed" and all(fact.get(name) == value for fact in self.facts)
+        }

@@ -1,0 +1,84 @@
+"""Pictures as people have them: files, Pillow images, arrays and tensors, in the shape of a model."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from glow_app.data.decoding import decode_noted, fit_noted
+
+__all__ = ["Picture", "Pictures", "as_images"]
+
+Picture = Tensor | np.ndarray | Image.Image | str | Path
+Pictures = Picture | Sequence[Picture]
+
+
+def as_images(pictures: Pictures, image_shape: tuple[int, int, int]) -> Tensor:
+    """Return pictures as one uint8 tensor; a tensor (B, C, H, W) comes back as it is.
+
+    Files, Pillow images and arrays of another size or mode are cropped, resized and converted as the commands do, with
+    a warning. Tensors are not changed.
+
+    Args:
+        pictures: One picture, or several: file names, Pillow images, uint8 arrays (H, W, C), (C, H, W) or (H, W), and
+            tensors (C, H, W); or an array or a tensor with one more dimension.
+        image_shape: The model's (C, H, W), C being 1 or 3 unless all are tensors.
+    Shape:
+        uint8, (B, C, H, W).
+    Raises:
+        ValueError: If a picture cannot be read or has another shape or type, or there is none.
+    """
+    if isinstance(pictures, Tensor):
+        return pictures if pictures.ndim != 3 else pictures[None]
+    images = [_as_image(picture, image_shape) for picture in _listed(pictures, image_shape)]
+    if not images:
+        raise ValueError("there are no pictures; expected at least one")
+    return torch.stack(images)
+
+
+def _listed(pictures: np.ndarray | Image.Image | str | Path | Sequence[Picture], image_shape: Sequence[int]) -> Any:
+    is_one = isinstance(pictures, str) or not isinstance(pictures, Iterable)
+    if isinstance(pictures, np.ndarray) and pictures.ndim < 4:
+        has_channels = pictures.shape == image_shape or pictures.shape[-1] in (1, 3, 4)
+        is_one = pictures.ndim < 3 or has_channels
+    return [pictures] if is_one else pictures
+
+
+def _as_image(picture: Picture, image_shape: tuple[int, int, int]) -> Tensor:
+    if isinstance(picture, Tensor):
+        return picture
+    if isinstance(picture, (str, Path)):
+        try:
+            array, note = decode_noted(Path(picture), image_shape)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # Pillow's plugins share no narrower type
+            raise ValueError(f"{picture} cannot be read as a picture: {error}") from error
+        note = note and f"{picture}: {note}"
+    elif isinstance(picture, np.ndarray) and picture.shape == image_shape and picture.dtype == np.uint8:
+        return torch.from_numpy(picture.copy())
+    else:
+        array, note = fit_noted(_as_pillow(picture), image_shape)
+    if note:
+        warnings.warn(note, stacklevel=4)
+    return torch.from_numpy(array.copy())
+
+
+def _as_pillow(picture: Image.Image | np.ndarray) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture
+    if not isinstance(picture, np.ndarray):
+        raise TypeError(
+            f"a picture is of type {type(picture).__name__}; expected a file, Pillow image, array or tensor"
+        )
+    flat = picture[..., 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
+    if picture.dtype != np.uint8 or flat.ndim not in (2, 3) or (flat.ndim == 3 and flat.shape[2] not in (3, 4)):
+        raise ValueError(
+            f"an array is {picture.dtype} of shape {picture.shape}; expected uint8 (H, W), (H, W, 3) or (H, W, 4)"
+        )
+    return Image.fromarray(np.ascontiguousarray(flat))
