@@ -1,10 +1,13 @@
 """The examples do what their pages say, run as a reader runs them but for fewer steps."""
 
+import ast
+import json
 import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,3 +67,21 @@ def test_own_bijection_keeps_the_contract() -> None:
         coupling(x[:, :2])
     with pytest.raises(ValueError, match="even number"):
         make(num_channels=3, hidden_channels=6)
+
+
+def test_the_tour_shows_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = [cell for cell in json.loads((EXAMPLES / "tour.ipynb").read_text())["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] for cell in cells)
+    names: dict[str, Any] = {}
+    shown = []
+    for cell in cells:
+        tree = ast.parse("".join(cell["source"]))
+        if isinstance(last := tree.body[-1], ast.Expr):
+            tree.body[-1] = ast.Assign([ast.Name("shown", ast.Store())], last.value)
+        exec(compile(ast.fix_missing_locations(tree), "tour", "exec"), names)
+        shown.append(names.pop("shown", None))
+    pictures = [one._repr_png_() for one in shown if one is not None]
+    assert len(pictures) == 7
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["face.png", "faces", "faces.png"]
