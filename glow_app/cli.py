@@ -9,35 +9,12 @@ from types import FrameType
 
 from glow_app import __version__
 from glow_app.commands.allocator import begin_with_huge_pages
+from glow_app.commands.names import COMMANDS, OWN_MODULES, TRAINING
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError, closest, format_warning, printable
 
-__all__ = ["main", "start"]
+__all__ = ["COMMANDS", "TRAINING", "main", "start"]
 
-TRAINING = {
-    "fit": "train a model: glow fit FOLDER, or glow fit --config digits",
-    "validate": "bits/dim of a checkpoint on the validation images",
-    "test": "bits/dim of a checkpoint on the test images, beside simple references",
-    "estimate": "parameters, memory and time of a training before it starts",
-    "presets": "list the configurations for glow fit --config, or show one",
-}
-# Training commands with a module of their own; the others share lightning_modules.cli.
-OWN_MODULES = ("estimate", "presets")
-COMMANDS = {
-    "sample": "draw images at a temperature",
-    "interpolate": "interpolate between images",
-    "edit": "learn attributes from examples, and change pictures",
-    "reconstruct": "encode and decode images, and report the error",
-    "score": "score how likely and how unusual images are",
-    "evaluate": "evaluate a model: likelihood, FID, copies, exactness",
-    "encode": "write the latents of images to a file",
-    "decode": "decode latents to images",
-    "serve": "serve a model: HTTP API and web page",
-    "data": "pack folders of images into shards, and check shards",
-    "export": "export the weights, or a sampler as a torch.export or ONNX program",
-    "models": "list the models of the package and of the hub's cache",
-    "info": "show what a model, a checkpoint or a picture records",
-}
 OWN = ("glow_app", "lightning_modules")
 
 

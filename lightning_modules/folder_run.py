@@ -24,7 +24,7 @@ from lightning_modules.estimate.command import measured_step
 from lightning_modules.runs.launchers import launched_world
 from lightning_modules.runs.run_folder import choose_run_dir
 
-__all__ = ["main", "train"]
+__all__ = ["main", "options_parser", "train"]
 
 _HELP = """usage: glow fit FOLDER [--minutes N] [--size N] [--no-classes] [OPTIONS]
 
@@ -109,7 +109,7 @@ def train(
 
 def _planned(arguments: list[str]) -> list[str]:
     """Print what is chosen and why, and return the command line with a preset."""
-    options, rest = _parser().parse_known_args(arguments)
+    options, rest = options_parser().parse_known_args(arguments)
     listing = list_images(Path(options.folder))
     parts = split_layout(listing)
     pictures = _look_at(listing)
@@ -162,7 +162,8 @@ def _length(options: argparse.Namespace, arguments: list[str]) -> tuple[list[str
     return words, text
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
+    """Return the parser of the options of ``glow fit FOLDER``."""
     parser = Parser(prog="glow fit", add_help=False)
     parser.add_argument("folder")
     parser.add_argument("--size", type=positive_int, default=None)

@@ -45,7 +45,7 @@ def check(line: str) -> None:
         if command == "estimate":
             _, arguments = take_option("--batch-size", arguments)
         if command == "fit" and not arguments[0].startswith("-"):
-            _, rest = folder_run._parser().parse_known_args(arguments)
+            _, rest = folder_run.options_parser().parse_known_args(arguments)
             ParsedCLI(["fit", *configs_first(["--config=folder_cpu", *rest])])
         elif command in ("fit", "estimate"):
             resumed, arguments = take_option("--resume", arguments)

@@ -1,0 +1,66 @@
+"""Print a script with which a shell completes commands, options, and names of presets and bundled models."""
+
+import argparse
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+from glow_app.commands.names import COMMANDS, TRAINING
+from glow_app.commands.parser import Parser
+from glow_app.storage.places import bundled_models
+
+SHELLS = ("bash", "zsh")
+FILES = ("FILE", "FOLDER", "PATH", "PICTURE")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the shell."""
+    parser.add_argument("shell", choices=SHELLS, help="bash or zsh")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the script."""
+    import shtab
+
+    names = {"models": bundled_models(), "presets": import_module("lightning_modules.presets").preset_names()}
+    functions = "\n".join(_function(arguments.shell, kind, names[kind]) for kind in names)
+    root = _whole_parser()
+    _complete(root, shtab.FILE)
+    print(shtab.complete(root, arguments.shell, preamble=functions))
+
+
+def _whole_parser() -> Parser:
+    """Return one parser of all commands."""
+    root = Parser(prog="glow")
+    commands = root.add_subparsers()
+    of_fit = import_module("lightning_modules.folder_run").options_parser()
+    fit = commands.add_parser("fit", help=TRAINING["fit"], parents=[of_fit])
+    fit.add_argument("--resume", help="a run or checkpoint to resume", metavar="PATH")
+    commands.add_parser("estimate", help=TRAINING["estimate"]).add_argument("--config", help="preset")
+    for name in ("validate", "test"):
+        commands.add_parser(name, help=TRAINING[name]).add_argument("--checkpoint", help="run or checkpoint")
+    presets = commands.add_parser("presets", help=TRAINING["presets"]).add_subparsers()
+    presets.add_parser("show", help="print a preset").add_argument("config", help="preset")
+    for name, text in COMMANDS.items():
+        import_module(f"glow_app.commands.{name}").add_arguments(commands.add_parser(name, help=text))
+    return root
+
+
+def _complete(parser: argparse.ArgumentParser, files: Any) -> None:
+    """Set what completes the values of options: files, in places after names of models or presets."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                _complete(below, files)
+        elif action.dest in ("checkpoint", "path", "config"):
+            function = "_glow_presets_files" if action.dest == "config" else "_glow_models_files"
+            action.complete = dict.fromkeys(SHELLS, function)  # type: ignore[attr-defined]
+        elif action.metavar in FILES or action.dest == "folder":
+            action.complete = files  # type: ignore[attr-defined]
+
+
+def _function(shell: str, kind: str, names: Iterable[str]) -> str:
+    """Return a function of the shell that completes names and files; shtab knows by its name that it does files."""
+    words = " ".join(names)
+    body = f'compgen -W "{words}" -- "$1"; compgen -f -- "$1"' if shell == "bash" else f"compadd {words}; _files"
+    return f"_glow_{kind}_files() {{ {body}; }}"
