@@ -194,17 +194,9 @@ def read_image(model: "ImageModel", path: str) -> "Tensor":
     """Return a picture file as uint8 (C, H, W) in the model's shape; prints what of size and colour is changed."""
     import torch
 
-    from glow_app.data.decoding import decode_noted
+    from glow_app.pictures.inputs import read_picture
 
-    try:
-        array, note = decode_noted(Path(path), model.flow.image_shape)
-    except Exception as error:  # Pillow's plugins share no narrower type
-        message = f"{path} cannot be read as a picture: {error}"
-        if isinstance(error, FileNotFoundError):
-            message = f"there is no file {path}"
-        elif isinstance(error, IsADirectoryError):
-            message = f"{path} is a folder; expected picture files"
-        raise ValueError(message) from error
+    array, note = read_picture(path, model.flow.image_shape)
     if note is not None:
         print(printable(f"{path}: {note}"))
     return torch.from_numpy(array.copy())

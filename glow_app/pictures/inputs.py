@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glow_app.data.decoding import decode_noted, fit_noted
 
-__all__ = ["Picture", "Pictures", "as_images"]
+__all__ = ["Picture", "Pictures", "as_images", "read_picture"]
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 Pictures = Picture | Sequence[Picture]
@@ -41,6 +41,23 @@ def as_images(pictures: Pictures, image_shape: tuple[int, int, int]) -> Tensor:
     return torch.stack(images)
 
 
+def read_picture(path: str | Path, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, str | None]:
+    """Return a picture file as :func:`~glow_app.data.decoding.decode_noted` does.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    try:
+        return decode_noted(Path(path), image_shape)
+    except Exception as error:  # Pillow's plugins share no narrower type
+        message = f"{path} cannot be read as a picture: {error}"
+        if isinstance(error, FileNotFoundError):
+            message = f"there is no file {path}"
+        elif isinstance(error, IsADirectoryError):
+            message = f"{path} is a folder; expected picture files"
+        raise ValueError(message) from error
+
+
 def _listed(pictures: np.ndarray | Image.Image | str | Path | Sequence[Picture], image_shape: Sequence[int]) -> Any:
     is_one = isinstance(pictures, str) or not isinstance(pictures, Iterable)
     if isinstance(pictures, np.ndarray) and pictures.ndim < 4:
@@ -53,12 +70,7 @@ def _as_image(picture: Picture, image_shape: tuple[int, int, int]) -> Tensor:
     if isinstance(picture, Tensor):
         return picture
     if isinstance(picture, (str, Path)):
-        try:
-            array, note = decode_noted(Path(picture), image_shape)
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # Pillow's plugins share no narrower type
-            raise ValueError(f"{picture} cannot be read as a picture: {error}") from error
+        array, note = read_picture(picture, image_shape)
         note = note and f"{picture}: {note}"
     elif isinstance(picture, np.ndarray) and picture.shape == image_shape and picture.dtype == np.uint8:
         return torch.from_numpy(picture.copy())

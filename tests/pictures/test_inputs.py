@@ -70,7 +70,7 @@ def test_pillow_images_are_converted_as_files_are_and_left_as_they_are(tmp_path:
         (3, TypeError, "of type int; expected a file, Pillow image, array or tensor"),
         (None, TypeError, "of type NoneType"),
         ([None], TypeError, "of type NoneType"),
-        ("nothing.png", FileNotFoundError, "nothing.png"),
+        ("nothing.png", ValueError, "there is no file nothing.png"),
         (__file__, ValueError, "cannot be read as a picture"),
         (Image.new("F", (8, 8)), ValueError, "no defined range"),
     ],
