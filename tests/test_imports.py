@@ -47,6 +47,19 @@ def test_using_models_and_data_needs_neither_lightning_nor_wandb() -> None:
     )
 
 
+def test_a_model_is_rebuilt_without_the_compiler_of_torch() -> None:
+    run(
+        "import sys, torch\n"
+        "from glow_app.flows import Glow\n"
+        "from glow_app.storage.model_config import ALLOWED_CLASSES\n"
+        "with torch.device('meta'):\n"
+        "    for name, part in ALLOWED_CLASSES.items():\n"
+        "        kind = 'prior' if name.endswith('Prior') else 'conditioner'\n"
+        "        Glow((3, 8, 8), 2, 1, 4, num_classes=3, **{kind: part})\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+
+
 def test_every_module_can_be_imported_by_itself() -> None:
     run(
         "import sys, importlib, pkgutil, torch, pytorch_lightning, torchdiffeq, datasets\n"

@@ -104,9 +104,10 @@ class Planar(Bijection):
         self.context_features = context_features
         self.nonlinearity = nonlinearity
         self.min_slope = min_slope
-        self.w = nn.Parameter(torch.randn(num_features) / math.sqrt(num_features))
-        # Not zero, where w and b would get no gradient.
-        self.u = nn.Parameter(0.01 * torch.randn(num_features))
+        self.w, self.u = nn.Parameter(torch.empty(num_features)), nn.Parameter(torch.empty(num_features))
+        if not self.w.is_meta:  # where arithmetic would import torch's compiler
+            nn.init.normal_(self.w, std=1 / math.sqrt(num_features))
+            nn.init.normal_(self.u, std=0.01)  # not zero, where w and b would get no gradient
         self.b = nn.Parameter(torch.zeros(1))
         self.projection = nn.Linear(context_features, num_features + 1, bias=False) if context_features else None
         if self.projection is not None:

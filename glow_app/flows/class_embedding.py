@@ -24,6 +24,11 @@ class ClassEmbedding(nn.Embedding):
         labels: (B,), int64, from 0 to :math:`M - 1`; context: (B, E).
     """
 
+    def reset_parameters(self) -> None:
+        """Draw the initial vectors; nothing on the meta device, where that would import torch's compiler."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
     def context(self, labels: Tensor | None, guidance: float | Sequence[float] = 1.0) -> Tensor:
         """Return the context of ``labels``, (B, E).
 

@@ -33,7 +33,9 @@ class ActNormConv2d(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(0.05 * torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
+        if not self.weight.is_meta:  # where arithmetic would import torch's compiler
+            nn.init.normal_(self.weight, std=0.05)
         self.norm = DataDependentAffine(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:

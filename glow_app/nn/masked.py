@@ -72,8 +72,11 @@ class MaskedLinear(nn.Module):
         self.inputs = inputs
         self.outputs = outputs
         linear = nn.Linear(inputs.num_units, outputs.num_units)
-        self.weight = nn.Parameter(scale * linear.weight.detach())
-        self.bias = nn.Parameter(scale * linear.bias.detach())
+        self.weight, self.bias = linear.weight, linear.bias
+        if not self.weight.is_meta:  # where arithmetic would import torch's compiler
+            with torch.no_grad():
+                self.weight.mul_(scale)
+                self.bias.mul_(scale)
         # Not a buffer: it is determined by the sizes, and is not stored in model files.
         self._mask: Tensor | None = None
 
