@@ -17,7 +17,7 @@ from typing import Any
 
 from common import RESULTS, write_result, write_table
 
-from lightning_modules.command_line.start import quiet
+from lightning_modules.command_line.quiet import quiet
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate import EstimateCLI, bytes_text, step_memory
 from lightning_modules.presets import CONFIGS, expected

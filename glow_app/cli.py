@@ -9,7 +9,7 @@ from types import FrameType
 
 from glow_app import __version__
 from glow_app.commands.allocator import begin_with_huge_pages
-from glow_app.commands.names import COMMANDS, OWN_MODULES, TRAINING
+from glow_app.commands.names import COMMANDS, TRAINING
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError, closest, format_warning, printable
 
@@ -85,9 +85,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     command, rest = arguments[0], arguments[1:]
     if command in TRAINING:
-        is_folder = command == "fit" and rest and not rest[0].startswith("-")
-        place = "folder_run" if is_folder else command if command in OWN_MODULES else "cli"
-        import_module(f"lightning_modules.{place}").main(command, rest)
+        import_module("lightning_modules.commands").main(command, rest)
     elif command in COMMANDS:
         module = import_module(f"glow_app.commands.{command}")
         parser = Parser(prog=f"glow {command}", description=module.__doc__)

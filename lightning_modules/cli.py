@@ -29,8 +29,8 @@ from lightning_modules.callbacks import (
 from lightning_modules.callbacks.status import nothing_left
 from lightning_modules.command_line.arguments import configs_first, innermost, require_total_steps, suggestion
 from lightning_modules.command_line.kinds import KindName, kind_of, other_kind
+from lightning_modules.command_line.quiet import quiet
 from lightning_modules.command_line.resumption import start_of
-from lightning_modules.command_line.start import only_helps, quiet
 from lightning_modules.command_line.stored_config import parsed_config
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.runs.csv_logger import AppendingCSVLogger
@@ -52,12 +52,13 @@ class GlowCLI(LightningCLI):
     """LightningCLI that gives each run its own folder and the callbacks of this project."""
 
     def __init__(self, args: list[str], begin_anew: bool = False, command: str | None = None) -> None:
+        self.asked = args[0]
         self.command = command or args[0]  # for messages
         self.kind = kind_of(args)
         self.begin_anew = begin_anew
         # Raise errors, which main reports in one line; no abbreviations, which a later option could make ambiguous.
         strict = {"exit_on_error": False, "allow_abbrev": False}
-        fit = {**strict, "default_config_files": [str(BASE_CONFIG)]}
+        defaults = {"default_config_files": [str(BASE_CONFIG)]} if self.asked == "fit" else {}
         super().__init__(
             self.kind.module,
             self.kind.data,
@@ -67,25 +68,24 @@ class GlowCLI(LightningCLI):
             trainer_defaults={"num_sanity_val_steps": 0},
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            parser_kwargs={**strict, "prog": "glow", "fit": fit, "validate": strict, "test": strict},
+            parser_kwargs={**strict, "prog": "glow", self.asked: {**strict, **defaults}},
             args=args,
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The commands, and the arguments of the trainer's method that are not options."""
-        evaluation = {"model", "dataloaders", "datamodule", "weights_only"}
-        fit = {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"}
-        return {"fit": fit, "validate": evaluation, "test": evaluation}
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # of the class elsewhere
+        """The command that is asked for, and the arguments of the trainer's method that are not options."""
+        data = {"train_dataloaders", "val_dataloaders"} if self.asked == "fit" else {"dataloaders"}
+        return {self.asked: {"model", "datamodule", "weights_only", *data}}
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         """Set up the parser; the report replaces Lightning's table of results."""
         super().setup_parser(*args, **kwargs)
-        for name in ("validate", "test"):
-            self._subcommand_parsers[name].set_defaults(verbose=False)
+        if self.asked != "fit":
+            self._subcommand_parsers[self.asked].set_defaults(verbose=False)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's options, and links: the user gives what data and model share once, at the model."""
+        parser.add_argument("--help-all", action="help", help="List all options and exit.")
         parser.add_argument("--name", type=str, default="run", help="Name of the run: first part of its folder.")
         parser.add_argument(
             "--run_dir", type=str | None, default=None, help="Folder of the run (default: runs/NAME/TIME)."
@@ -204,8 +204,6 @@ def main(command: str, arguments: list[str]) -> None:
         UsageError: If an option is unknown or has no valid value.
     """
     quiet()
-    if only_helps(command, arguments):
-        return
     with tempfile.TemporaryDirectory() as scratch:
         start = start_of(command, arguments, Path(scratch))
         try:

@@ -7,22 +7,18 @@ import os
 import statistics
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glow_app.commands.parser import Parser, fitting, positive_int, seed_number
 from glow_app.data.decoding import open_image
-from glow_app.data.folder import all_class_names, split_layout
-from glow_app.data.listing import FolderListing, list_images
+from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
+from glow_app.data.request import Split
 from glow_app.messages import UsageError, pluralise
-from glow_app.models.image_model import ImageModel
-from glow_app.storage.stored_model import load_model
-from lightning_modules.cli import main as fit
-from lightning_modules.command_line.start import quiet
-from lightning_modules.estimate.command import measured_step
+from lightning_modules.presets import config_path
 from lightning_modules.runs.launchers import launched_world
-from lightning_modules.runs.run_folder import choose_run_dir
+
+if TYPE_CHECKING:
+    from glow_app.models.image_model import ImageModel
 
 __all__ = ["main", "options_parser", "train"]
 
@@ -41,7 +37,7 @@ options:
   --config NAME          another preset (see glow presets)
   --name NAME            name of the run (default: that of the folder)
 
-Other options of glow fit work too: glow fit --help lists them."""
+Other options of glow fit work too: glow fit --help-all lists them."""
 
 # Presets of devices other than a CPU, by the largest size that they are for.
 _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256"}
@@ -67,14 +63,13 @@ def main(command: str, arguments: list[str]) -> None:
         FileNotFoundError: If the folder does not exist.
         ValueError: If it holds no picture.
     """
-    quiet()
     if not {"-h", "--help"}.isdisjoint(arguments):
         print(_HELP)
         return
-    if "LOCAL_RANK" in os.environ and _SHARED in os.environ:  # a further rank trains as the first one has chosen
-        fit(command, json.loads(os.environ[_SHARED]))
-        return
-    planned = _planned(arguments)
+    is_further = "LOCAL_RANK" in os.environ and _SHARED in os.environ  # a further rank trains as the first has chosen
+    planned = json.loads(os.environ[_SHARED]) if is_further else _planned(arguments)
+    from lightning_modules.cli import main as fit  # late: importing Lightning takes seconds
+
     os.environ[_SHARED] = json.dumps(planned)
     try:
         fit(command, planned)
@@ -84,7 +79,7 @@ def main(command: str, arguments: list[str]) -> None:
 
 def train(
     folder: str | Path, minutes: float = _MINUTES, run_dir: str | Path | None = None, **options: Any
-) -> ImageModel:
+) -> "ImageModel":
     """Train a model of the pictures in a folder and return it, as ``glow fit FOLDER`` does.
 
     Args:
@@ -97,6 +92,9 @@ def train(
         FileNotFoundError: If the folder does not exist.
         ValueError: If it holds no picture.
     """
+    from glow_app.storage.stored_model import load_model
+    from lightning_modules.runs.run_folder import choose_run_dir
+
     run_dir = choose_run_dir(_slug(str(folder)), None if run_dir is None else str(run_dir))
     words = [str(folder), f"--run_dir={run_dir}"]
     words += [] if "epochs" in options else [f"--minutes={minutes:g}"]
@@ -110,13 +108,15 @@ def train(
 def _planned(arguments: list[str]) -> list[str]:
     """Print what is chosen and why, and return the command line with a preset."""
     options, rest = options_parser().parse_known_args(arguments)
+    if options.size is not None and options.size % 16:
+        raise UsageError(f"glow fit: --size {options.size} is not a multiple of 16")
+    for name in options.config:
+        config_path(name)  # refuses an unknown one
     listing = list_images(Path(options.folder))
     parts = split_layout(listing)
     pictures = _look_at(listing)
-    device = options.device or ("gpu" if torch.cuda.is_available() else "cpu")
+    device = options.device or _usual_device()
     size = options.size or _nearest_size(pictures.side, device)
-    if size % 16:
-        raise UsageError(f"glow fit: --size {size} is not a multiple of 16")
     presets = [name for name in options.config if not name.startswith(_OVERLAYS)]
     preset = presets[-1] if presets else _preset(size, device)
     classes = () if options.no_classes else all_class_names(parts)
@@ -137,7 +137,7 @@ def _planned(arguments: list[str]) -> list[str]:
         config += [f"--data.batch_size={max(1, min(32, count // 2))}"]
     lines = [_described(options.folder, parts["train"], classes)]
     lines += [f"chosen      {size}x{size}, preset {preset}, on {device} (options: --size, --config, --device)"]
-    length, text = _length(options, [*config, *rest])
+    length, text = _length(options, [*config, *rest], parts)
     lines += [f"time        {text} (options: --minutes, --epochs)"]
     if count < _FEW:
         lines += [
@@ -147,13 +147,17 @@ def _planned(arguments: list[str]) -> list[str]:
     return [*config, *length, *rest]
 
 
-def _length(options: argparse.Namespace, arguments: list[str]) -> tuple[list[str], str]:
+def _length(
+    options: argparse.Namespace, arguments: list[str], parts: dict[Split, FolderListing]
+) -> tuple[list[str], str]:
     """Return the options for the length of the training, and a description; measures a step unless epochs are given."""
     if options.epochs is not None:
         return [f"--trainer.max_epochs={options.epochs}"], pluralise(options.epochs, "epoch")
     if (world := launched_world()) is not None and world.devices * world.num_nodes > 1:
         raise UsageError("glow fit: processes that are started together would time their steps apart; give --epochs")
-    seconds, steps_in_epoch = measured_step(arguments)
+    from lightning_modules.estimate.command import measured_step
+
+    seconds, steps_in_epoch = measured_step(arguments, parts)
     steps = max(1, round(options.minutes * 60 * _TRAINING / seconds))
     epochs = -(-steps // steps_in_epoch)
     words = [f"--trainer.max_steps={steps}", f"--trainer.max_epochs={epochs}"]
@@ -212,6 +216,12 @@ def _look_at(listing: FolderListing) -> _Pictures:
 
 def _nearest_size(side: float, device: str) -> int:
     return min(_SIZES["cpu" if device == "cpu" else "gpu"], key=lambda size: abs(math.log(size / side)))
+
+
+def _usual_device() -> str:
+    import torch
+
+    return "gpu" if torch.cuda.is_available() else "cpu"
 
 
 def _preset(size: int, device: str) -> str:

@@ -1,6 +1,6 @@
 """The commands of ``glow`` and their help."""
 
-__all__ = ["COMMANDS", "OWN_MODULES", "TRAINING"]
+__all__ = ["COMMANDS", "TRAINING"]
 
 TRAINING = {
     "fit": "train a model: glow fit FOLDER, or glow fit --config digits",
@@ -9,8 +9,6 @@ TRAINING = {
     "estimate": "parameters, memory and time of a training before it starts",
     "presets": "list the configurations for glow fit --config, or show one",
 }
-# Training commands with a module of their own; the others share lightning_modules.cli.
-OWN_MODULES = ("estimate", "presets")
 COMMANDS = {
     "sample": "draw images at a temperature",
     "interpolate": "interpolate between images",

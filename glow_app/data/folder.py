@@ -1,13 +1,11 @@
 """Any folder of images as a source."""
 
-from collections.abc import Mapping
-
 import torch
 
 from glow_app.data.base import ImageSet
 from glow_app.data.cache import decoded_folder
-from glow_app.data.listing import FolderListing, list_images
-from glow_app.data.request import SPLIT_OF, Split, SplitRequest, own_splits
+from glow_app.data.listing import all_class_names, list_images, split_layout
+from glow_app.data.request import SplitRequest
 from glow_app.data.splits import choose
 
 
@@ -34,16 +32,3 @@ def load_folder(request: SplitRequest) -> ImageSet:
     decoded = decoded_folder(part, request.image_shape, request.resize, request.cache_dir)
     labels = torch.tensor(part.labels(decoded.names, class_names), dtype=torch.int64)
     return choose(ImageSet(decoded.images, labels, class_names if part.class_names else ()), request, parts)
-
-
-def split_layout(listing: FolderListing) -> dict[Split, FolderListing]:
-    """Return the listing of every split that has a directory of its own; all as "train" when the folder is one pool."""
-    top = {file.class_name for file in listing.files}
-    if "train" not in top or not ("test" in top or top <= set(SPLIT_OF)):
-        return {"train": listing}
-    return {split: listing.below(name) for split, name in own_splits(top).items()}
-
-
-def all_class_names(parts: Mapping[Split, FolderListing]) -> tuple[str, ...]:
-    """Return the classes of all splits together."""
-    return tuple(sorted({name for part in parts.values() for name in part.class_names}))

@@ -5,11 +5,12 @@ import os
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glow_app.data.decoding import readable_formats
+from glow_app.data.request import SPLIT_OF, Split, own_splits
 
 _MOST_WAYS = 100  # to one folder, by links
 
@@ -82,6 +83,19 @@ def list_images(root: Path) -> FolderListing:
             f"{root} also holds images of kinds that are not read: {kinds}; convert them to JPEG or PNG", stacklevel=2
         )
     return FolderListing(root, files)
+
+
+def split_layout(listing: FolderListing) -> dict[Split, FolderListing]:
+    """Return the listing of every split that has a directory of its own; all as "train" when the folder is one pool."""
+    top = {file.class_name for file in listing.files}
+    if "train" not in top or not ("test" in top or top <= set(SPLIT_OF)):
+        return {"train": listing}
+    return {split: listing.below(name) for split, name in own_splits(top).items()}
+
+
+def all_class_names(parts: Mapping[Split, FolderListing]) -> tuple[str, ...]:
+    """Return the classes of all splits together."""
+    return tuple(sorted({name for part in parts.values() for name in part.class_names}))
 
 
 def _walk(root: Path, unread: Counter[str]) -> Iterator[ImageFile]:

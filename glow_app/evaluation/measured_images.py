@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from glow_app.data import ImageSet, Split, load_split
-from glow_app.data.folder import split_layout
-from glow_app.data.listing import list_images
+from glow_app.data.listing import list_images, split_layout
 from glow_app.evaluation.batches import fingerprint
 from glow_app.models.image_model import ImageModel
 

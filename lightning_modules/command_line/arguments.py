@@ -20,6 +20,7 @@ __all__ = [
     "require_total_steps",
     "suggestion",
     "take_option",
+    "take_options",
 ]
 
 SHORT = {"--config": "-c"}

@@ -54,8 +54,6 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
         newest = good_checkpoint(Path(run_dir))
         checkpoint, begin_anew = (str(newest), False) if newest else (None, True)
     if checkpoint is None:
-        if not fits:
-            raise UsageError(f"glow {command} needs --checkpoint: a .ckpt file or a run's folder")
         return Start(arguments, None, begin_anew, 0)
     path = find_checkpoint(checkpoint, (LAST, PREVIOUS) if fits else (BEST, LAST))
     if path.is_dir():

@@ -1,21 +1,21 @@
 """The command ``glow estimate`` and what it prints."""
 
 import tempfile
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from datetime import timedelta
 from pathlib import Path
 
 import pytorch_lightning as pl
 
+from glow_app.data import Split
 from glow_app.data.faces.rendered import USUAL_COUNT
-from glow_app.data.folder import split_layout
-from glow_app.data.listing import list_images
+from glow_app.data.listing import FolderListing, list_images, split_layout
 from glow_app.data.splits import split_indices
 from glow_app.messages import UsageError
 from glow_app.running import Memory
 from lightning_modules.cli import GlowCLI
 from lightning_modules.command_line.arguments import configs_first, take_option
-from lightning_modules.command_line.start import only_helps, quiet
+from lightning_modules.command_line.quiet import quiet
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate.loading import loading_speed
@@ -43,9 +43,6 @@ def main(command: str, arguments: list[str]) -> None:
     Raises:
         UsageError: If it is wrong, or the run is one on vectors.
     """
-    quiet()
-    if only_helps(command, arguments):
-        return
     if take_option("--resume", arguments)[0] is not None:
         raise UsageError(f"glow {command} takes a configuration, and no --resume")
     batch_size, arguments = take_option("--batch-size", arguments)
@@ -62,15 +59,18 @@ def main(command: str, arguments: list[str]) -> None:
         _print_loading(data, size / needs.step_seconds)
 
 
-def measured_step(arguments: list[str]) -> tuple[float, int]:
+def measured_step(arguments: list[str], parts: Mapping[Split, FolderListing]) -> tuple[float, int]:
     """Return the seconds of an optimiser step of ``glow fit`` with these options, and the steps of an epoch.
 
+    Args:
+        arguments: The options.
+        parts: The pictures that they name, as of :func:`~glow_app.data.listing.split_layout`.
     Raises:
         UsageError: If the options are wrong.
-        ValueError: If there are no images, or fewer than a batch.
+        ValueError: If there are fewer images than a batch.
     """
     module, data, trainer = _built(arguments, "fit")
-    size, num_images = data.hparams["batch_size"], _num_images(data) or 0
+    size, num_images = data.hparams["batch_size"], _to_train(data, len(parts["train"].files), parts)
     _check_batch(size, num_images, trainer)
     module.to(trainer.strategy.root_device)
     seconds = step_seconds(module, size, trainer.precision_plugin.train_step_context)
@@ -79,6 +79,7 @@ def measured_step(arguments: list[str]) -> tuple[float, int]:
 
 def _built(arguments: list[str], command: str) -> tuple[DensityModule, ImageDataModule, pl.Trainer]:
     """Return what ``glow fit`` with these options would train: the module in its precision, data and trainer."""
+    quiet()
     with tempfile.TemporaryDirectory() as scratch:
         cli = EstimateCLI(["fit", *configs_first(arguments), f"--run_dir={scratch}"], command=command)
         release_run_dir(Path(scratch))

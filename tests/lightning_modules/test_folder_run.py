@@ -94,6 +94,10 @@ def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, caps
         (["--device", "tpu"], "tpu is not a device; expected cpu, gpu or mps"),
         (["--minutes", "1", "--epochs", "2"], "not allowed with argument --minutes"),
         (["--epochs", "1", "--sizes", "3"], "--sizes"),
+        (
+            ["--config", "folder31"],
+            "there is no configuration folder31",
+        ),
     ],
 )
 def test_wrong_options(
@@ -129,7 +133,9 @@ def test_further_ranks_train_as_the_first_has_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs: list[list[str]] = []
-    monkeypatch.setattr(folder_run, "fit", lambda command, words: runs.append([*words, os.environ["GLOW_FIT_PLAN"]]))
+    monkeypatch.setattr(
+        "lightning_modules.cli.main", lambda command, words: runs.append([*words, os.environ["GLOW_FIT_PLAN"]])
+    )
     folder = str(pictures(tmp_path / "a", 3))
     folder_run.main("fit", [folder, "--epochs", "1"])
     assert "GLOW_FIT_PLAN" not in os.environ
@@ -137,7 +143,7 @@ def test_further_ranks_train_as_the_first_has_chosen(
     monkeypatch.setenv("LOCAL_RANK", "1")
     folder_run.main("fit", [folder, "--minutes", "5"])
     assert runs[1] == runs[0]
-    monkeypatch.delenv("GLOW_FIT_PLAN")
+    assert "GLOW_FIT_PLAN" not in os.environ
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="give --epochs"):

@@ -16,8 +16,7 @@ import numpy as np
 
 from glow_app.data.bulk import read_listing
 from glow_app.data.decoding import decode_image, readable_formats
-from glow_app.data.folder import all_class_names, split_layout
-from glow_app.data.listing import FolderListing, list_images
+from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
 from glow_app.data.request import Resize, Split, check_cut
 from glow_app.data.resizing import array_to_image
 from glow_app.data.shards.manifest import Manifest, ShardEntry, SplitEntry

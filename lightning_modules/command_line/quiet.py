@@ -1,0 +1,29 @@
+"""Which warnings and messages of Lightning are left out."""
+
+import logging
+import warnings
+
+from glow_app.messages import format_warning
+
+__all__ = ["quiet"]
+
+# Warnings of Lightning for developers.
+UNWANTED = (
+    "does not have many workers",
+    "args parameter is intended",
+    "exists and is not empty",
+    "LeafSpec",
+    "callbacks used to create the checkpoint need to be provided",
+    "smaller than the logging interval",
+    "could not find the monitored key",
+    "broadcast_buffers",
+)
+
+
+def quiet() -> None:
+    """Format warnings as this project does, and leave out those that are for developers."""
+    warnings.formatwarning = format_warning  # Lightning has put its own in the place of the command's
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for words in UNWANTED:
+        warnings.filterwarnings("ignore", f".*{words}.*")

@@ -1,0 +1,93 @@
+"""The training commands. Help and plain mistakes come first, since importing Lightning takes seconds."""
+
+from pathlib import Path
+
+from glow_app.messages import UsageError
+from lightning_modules.command_line.arguments import take_option, take_options
+from lightning_modules.presets import config_path
+
+__all__ = ["main"]
+
+_EVALUATION = """usage: glow {command} --checkpoint PATH [OPTIONS]
+
+Bits/dim of a checkpoint on the {split} images, beside two simple references.
+
+options:
+  --checkpoint PATH      a .ckpt file, or a run folder (its best checkpoint); data and settings come from it
+  --data.root DIR        folder of the images, if it has moved
+  --data.limit N         use at most N images
+  --model.num_draws N    dequantisation draws; 1 gives the number of the literature
+  --trust-data           read the folders and addresses named by a checkpoint of somebody else
+
+Any other option of glow fit overrides that of the checkpoint. For an exported model, use glow evaluate."""
+
+_HELP = {
+    "fit": """usage: glow fit FOLDER [--minutes N] [OPTIONS]         (glow fit FOLDER --help)
+       glow fit --config NAME [--config OVERLAY] [OPTIONS]
+       glow fit --resume PATH [OPTIONS]
+
+Train a model: of the pictures in a folder, by a preset, or further. Common options:
+  --config NAME          a preset (see glow presets) or a file; overlays follow, each with --config
+  --data.root DIR        folder of pictures, with --config folder
+  --name NAME            name of the run; its folder is runs/NAME/TIME, or that of --run_dir DIR
+  --trainer.max_epochs N
+  --resume PATH          continue a run: its folder, a .ckpt file, or auto with --run_dir (starts it if it is new)
+  --trust-data           with --resume: read the folders and addresses named by a checkpoint of somebody else
+  --print_config         print the configuration and exit
+  --help-all             list all options""",
+    "estimate": """usage: glow estimate --config NAME [OPTIONS]
+
+Parameters, memory in the three modes and time of a training, measured before it starts.
+
+options:
+  --config NAME          as for glow fit, whose other options apply too, except --resume
+  --batch-size N         short for --data.batch_size N""",
+    "validate": _EVALUATION.format(command="validate", split="validation"),
+    "test": _EVALUATION.format(command="test", split="test"),
+}
+
+# With any of these, a model or a configuration may be complete without --config.
+_WITHOUT_CONFIG = ("--kind", "--model", "--resume", "--print_config", "--help-all")
+
+
+def main(command: str, arguments: list[str]) -> None:
+    """Run a training command.
+
+    Args:
+        command: Which.
+        arguments: The rest of the command line.
+    Raises:
+        UsageError: If it is wrong.
+    """
+    if command == "presets":
+        from lightning_modules.presets import main as run
+    elif command == "fit" and arguments and not arguments[0].startswith("-"):
+        from lightning_modules.folder_run import main as run
+    elif not {"-h", "--help"}.isdisjoint(arguments):
+        print(_HELP[command])
+        return
+    else:
+        _refuse_plain_mistakes(command, arguments)
+        if command == "estimate":
+            from lightning_modules.estimate import main as run
+        else:
+            from lightning_modules.cli import main as run
+    run(command, arguments)
+
+
+def _refuse_plain_mistakes(command: str, arguments: list[str]) -> None:
+    """Refuse what needs no parser to be seen as wrong: no or unknown configurations and checkpoints."""
+    configs, _ = take_options("--config", arguments)
+    for config in configs:
+        config_path(config)
+    checkpoint, _ = take_option("--resume" if command == "fit" else "--checkpoint", arguments)
+    if command in ("validate", "test"):
+        if checkpoint is None:
+            raise UsageError(f"glow {command} needs --checkpoint: a .ckpt file or a run's folder")
+    elif not configs and not any(word.startswith(_WITHOUT_CONFIG) for word in arguments):
+        folder = "a folder of pictures or " if command == "fit" else ""
+        raise UsageError(f"glow {command} needs {folder}--config NAME, such as folder32 (see glow presets)")
+    if checkpoint not in (None, "auto") and not Path(checkpoint).exists():
+        from glow_app.storage.stored_model import find_checkpoint
+
+        find_checkpoint(checkpoint)  # says what is wrong with it, unless it is a model's name
