@@ -10,17 +10,20 @@ T = TypeVar("T")
 
 
 def tracked(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
-    """Yield the items; on a terminal, show a progress bar on standard error.
+    """Yield the items; on a terminal, show a progress bar of more than one on standard error.
 
     Args:
         items: The items to work on.
         total: Number of items.
         doing: Description of the work.
     """
-    if not sys.stderr.isatty():
+    if total <= 1 or not sys.stderr.isatty():
         yield from items
         return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    yield from track(items, doing, total=total, console=Console(stderr=True), transient=True)
+    # What is printed meanwhile goes above the bar on a terminal; in a file it belongs where it was sent.
+    above = sys.stdout.isatty()
+    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=above) as progress:
+        yield from progress.track(items, total, description=doing)

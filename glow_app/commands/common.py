@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app.files import atomic_file
 from glow_app.messages import printable
+from glow_app.progress import tracked
 from glow_app.storage.places import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -155,22 +157,31 @@ def picture_files(places: Sequence[str | Path]) -> list[str]:
 
 
 def picture_batches(
-    model: "ImageModel", places: Sequence[str], batch_size: int
+    model: "ImageModel", places: Sequence[str], batch_size: int, doing: str | None = None
 ) -> "Iterator[tuple[list[str], Tensor]]":
     """Yield names and images, uint8 (B, C, H, W) in the model's shape, of picture files and of folders, in order.
 
-    Prints what of size and colour is changed, and which files of folders cannot be read and are left out.
+    Prints what of size and colour is changed, and which files of folders cannot be read and are left out. With
+    ``doing``, there is a progress bar.
 
     Raises:
         ValueError: If a file is missing or unreadable, or not one of a folder's files is readable.
     """
+    listed = [(Path(place), picture_files([place])) for place in places]
+    batches = _read_batches(model, listed, batch_size)
+    count = math.ceil(sum(len(files) for _, files in listed) / batch_size)
+    yield from batches if doing is None else tracked(batches, count, doing)
+
+
+def _read_batches(
+    model: "ImageModel", listed: Sequence[tuple[Path, list[str]]], batch_size: int
+) -> "Iterator[tuple[list[str], Tensor]]":
     import torch
 
     names: list[str] = []
     images: list[Tensor] = []
-    for place in map(Path, places):
+    for place, files in listed:
         read = 0
-        files = picture_files([place])
         for file in files:
             try:
                 images.append(read_image(model, file))

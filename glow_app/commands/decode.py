@@ -12,6 +12,7 @@ from glow_app.commands.common import (
 )
 from glow_app.commands.parser import positive_int
 from glow_app.messages import pluralise
+from glow_app.progress import tracked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,8 @@ def run(arguments: argparse.Namespace) -> None:
     # Numbered, as pictures of two folders may have one name.
     names = [f"{number:06d}_{Path(name).stem}.png" for number, name in enumerate(latents.names)]
     refuse_existing([folder / name for name in names], arguments.overwrite)
-    for start in range(0, len(names), arguments.batch_size):
+    starts = range(0, len(names), arguments.batch_size)
+    for start in tracked(starts, len(starts), "decoding"):
         part = slice(start, start + arguments.batch_size)
         labels = None if latents.labels is None else latents.labels[part]
         images = model.decode([level[part].to(model.device, model.dtype) for level in latents.levels], labels)

@@ -23,6 +23,7 @@ from glow_app.commands.common import (
 from glow_app.commands.parser import number, positive_int
 from glow_app.messages import UsageError, pluralise
 from glow_app.numeric_limits import check_strength
+from glow_app.progress import tracked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
 
 STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]
-BATCH_SIZE = 16  # pictures read at a time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,21 +143,19 @@ def _apply(arguments: argparse.Namespace) -> None:
     texts = [f"{strength:+g}" if strength else "0" for strength in STRENGTHS]
     classes = PictureClasses(model, arguments.label)
     planned, count = iter(zip(sources, names, strict=True)), 0
-    for files, images in picture_batches(model, arguments.images, BATCH_SIZE):
-        labels = classes.of(images, files)
-        for row, (file, image) in enumerate(zip(files, images, strict=True)):
-            name = next(name for source, name in planned if source == file)  # past those that cannot be read
-            picture, strip = output_folder(arguments) / f"{name}.png", folder / f"{name}_strip.png"
-            label = None if labels is None else labels[row : row + 1]
-            told = facts | ({} if label is None else class_facts(model, int(label)))
-            strengths = (arguments.strength, *STRENGTHS)
-            changed: list[Tensor] = [edit(model, image[None], [(direction, s)], label)[0] for s in strengths]
-            save_png(to_pil(changed[0]), picture, {**told, "strength": arguments.strength})
-            shown = grid(torch.stack(changed[1:]), columns=len(STRENGTHS), above=texts)
-            save_png(shown, strip, {**told, "strength": ", ".join(texts)})
-            if len(sources) <= LISTED:
-                print(f"{picture}, {strip}")
-            count += 1
+    for files, image in picture_batches(model, arguments.images, 1, "editing"):
+        label = classes.of(image, files)
+        name = next(name for source, name in planned if source == files[0])  # past those that cannot be read
+        picture, strip = output_folder(arguments) / f"{name}.png", folder / f"{name}_strip.png"
+        told = facts | ({} if label is None else class_facts(model, int(label)))
+        strengths = (arguments.strength, *STRENGTHS)
+        changed: list[Tensor] = [edit(model, image, [(direction, s)], label)[0] for s in strengths]
+        save_png(to_pil(changed[0]), picture, {**told, "strength": arguments.strength})
+        shown = grid(torch.stack(changed[1:]), columns=len(STRENGTHS), above=texts)
+        save_png(shown, strip, {**told, "strength": ", ".join(texts)})
+        if len(sources) <= LISTED:
+            print(f"{picture}, {strip}")
+        count += 1
     classes.tell()
     if len(sources) > LISTED:
         print(f"{pluralise(count, 'picture')}, each with a strip: {folder}")
@@ -169,7 +167,8 @@ def _of_two_folders(
     import torch
 
     for place, value in ((arguments.present, 1.0), (arguments.absent, 0.0)):
-        for names, images in picture_batches(model, [place], arguments.batch_size):
+        doing = f"learning {'with' if value else 'without'}"
+        for names, images in picture_batches(model, [place], arguments.batch_size, doing):
             yield images, torch.full((len(images), 1), value), classes.of(images, names)
 
 
@@ -178,7 +177,8 @@ def _of_a_table(
 ) -> "Iterator[tuple[Tensor, Tensor, Tensor | None]]":
     import torch
 
-    for start in range(0, len(files), arguments.batch_size):
+    starts = range(0, len(files), arguments.batch_size)
+    for start in tracked(starts, len(starts), "learning"):
         part = slice(start, start + arguments.batch_size)
         images = torch.stack([read_image(model, file) for file in files[part]])
         yield images, values[part], classes.of(images, files[part])

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     model = load(arguments)
     names, parts, found = [], [], []
     classes, lost = PictureClasses(model, arguments.label), 0
-    for files, images in picture_batches(model, arguments.images, arguments.batch_size):
+    for files, images in picture_batches(model, arguments.images, arguments.batch_size, "encoding"):
         labels = classes.of(images, files)
         parts.append(model.encode(images, labels))
         found += [] if labels is None else [labels]

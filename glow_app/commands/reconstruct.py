@@ -20,6 +20,7 @@ from glow_app.commands.common import (
 )
 from glow_app.commands.parser import positive_int
 from glow_app.messages import UsageError, pluralise
+from glow_app.progress import tracked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,12 +80,13 @@ def _batches(
     from glow_app.data import load_split
 
     if not arguments.source:
-        for names, images in picture_batches(model, arguments.images, arguments.batch_size):
+        for names, images in picture_batches(model, arguments.images, arguments.batch_size, "reconstructing"):
             yield images, classes.of(images, names)
         return
     chosen = load_split(arguments.source, "test", model.flow.image_shape, root=arguments.root, limit=arguments.count)
     images = torch.from_numpy(chosen.images)
-    for numbers in torch.arange(len(images)).split(arguments.batch_size):
+    batches = torch.arange(len(images)).split(arguments.batch_size)
+    for numbers in tracked(batches, len(batches), "reconstructing"):
         # A source without classes has labels too, all 0, which would be taken for a class.
         labels = chosen.labels[numbers] if chosen.class_names else None
         if labels is None:

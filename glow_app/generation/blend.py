@@ -1,6 +1,6 @@
 """Between images: mixtures of their whitened latents, level by level."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import torch
@@ -13,7 +13,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 
-__all__ = ["along_arc", "blend", "interpolate", "mix_levels"]
+__all__ = ["along_arc", "blend", "interpolate", "interpolated_pairs", "mix_levels"]
 
 
 @torch.no_grad()
@@ -104,6 +104,20 @@ def interpolate(
     Raises:
         ValueError: If there are too few images or frames.
     """
+    parts = interpolated_pairs(model, images, num_frames, labels, spherical=spherical, batch_size=batch_size)
+    return Images(torch.cat(list(parts)))
+
+
+def interpolated_pairs(
+    model: ImageModel,
+    images: Pictures,
+    num_frames: int,
+    labels: Labels | None = None,
+    *,
+    spherical: bool = True,
+    batch_size: int = 16,
+) -> Iterator[Images]:
+    """Yield the frames of :func:`interpolate` from each image to the next, as they are made."""
     if num_frames < 2:
         raise ValueError(f"num_frames is {num_frames}; expected at least 2, the two images themselves")
     images = as_images(images, model.flow.image_shape)
@@ -111,12 +125,11 @@ def interpolate(
     if len(images) < 2:
         raise ValueError(f"got {pluralise(len(images), 'image')} to interpolate; expected at least 2")
     weights = torch.linspace(0, 1, num_frames)[:, None].expand(-1, len(model.flow.latent_shapes))
-    parts: list[Tensor] = []
-    for pair in pairwise(range(len(images))):
-        chosen = None if labels is None else labels[list(pair)]
-        frames = blend(model, images[list(pair)], weights, chosen, spherical=spherical, batch_size=batch_size)
-        parts.append(frames if not parts else frames[1:])
-    return Images(torch.cat(parts))
+    for first, second in pairwise(range(len(images))):
+        pair = [first, second]
+        chosen = None if labels is None else labels[pair]
+        frames = blend(model, images[pair], weights, chosen, spherical=spherical, batch_size=batch_size)
+        yield frames[1:] if first else frames
 
 
 def mix_levels(model: ImageModel, images: Pictures, labels: Labels | None = None) -> Images:

@@ -14,6 +14,7 @@ from torch.nn import Parameter
 from glow_app.flows import Level
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import DataDependentAffine
+from glow_app.progress import tracked
 from glow_app.running import Memory
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate.peak_memory import peak_memory
@@ -87,7 +88,8 @@ def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Me
     _count_as_initialized(model)
     peak(1)  # the first step of a process allocates what no later step does
     memory: dict[Memory, tuple[int, int]] = {}
-    for mode in get_args(Memory):
+    modes = get_args(Memory)
+    for mode in tracked(modes, len(modes), "measuring memory"):
         model.set_runners(mode)
         low, high = peak(many // 2), peak(many)
         slope = (high - low) / (many - many // 2)
