@@ -30,8 +30,9 @@ from lightning_modules.callbacks.status import nothing_left
 from lightning_modules.command_line.arguments import configs_first, innermost, require_total_steps, suggestion
 from lightning_modules.command_line.kinds import KindName, kind_of, other_kind
 from lightning_modules.command_line.quiet import quiet
-from lightning_modules.command_line.resumption import start_of
+from lightning_modules.command_line.resumption import Start, start_of
 from lightning_modules.command_line.stored_config import parsed_config
+from lightning_modules.data import ImageDataModule
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.runs.csv_logger import AppendingCSVLogger
 from lightning_modules.runs.launchers import launched_world
@@ -51,11 +52,11 @@ BASE_CONFIG = Path(__file__).with_name("base.yaml")
 class GlowCLI(LightningCLI):
     """LightningCLI that gives each run its own folder and the callbacks of this project."""
 
-    def __init__(self, args: list[str], begin_anew: bool = False, command: str | None = None) -> None:
+    def __init__(self, args: list[str], start: Start | None = None, command: str | None = None) -> None:
         self.asked = args[0]
         self.command = command or args[0]  # for messages
         self.kind = kind_of(args)
-        self.begin_anew = begin_anew
+        self.start = start
         # Raise errors, which main reports in one line; no abbreviations, which a later option could make ambiguous.
         strict = {"exit_on_error": False, "allow_abbrev": False}
         defaults = {"default_config_files": [str(BASE_CONFIG)]} if self.asked == "fit" else {}
@@ -119,7 +120,8 @@ class GlowCLI(LightningCLI):
             self._warn_of_what_stays(config)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
             resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
-            prepare_run_dir(Path(config.run_dir), resumed, self.begin_anew)
+            begin_anew = self.start is not None and self.start.begin_anew
+            prepare_run_dir(Path(config.run_dir), resumed, begin_anew)
         if (world := launched_world()) is not None:
             config.trainer.devices, config.trainer.num_nodes = world
         config.trainer.default_root_dir = config.run_dir
@@ -138,6 +140,13 @@ class GlowCLI(LightningCLI):
         for name in ("optimizer", "lr_scheduler"):
             if isinstance(stored, dict) and asked[name] != stored.get(name):
                 warnings.warn(f"model.{name} goes on as it was saved; begin a new run to change it", stacklevel=2)
+
+    def instantiate_classes(self) -> None:
+        """Build all parts; an evaluation learns which of its data is that of the training."""
+        super().instantiate_classes()
+        if self.subcommand != "fit" and self.start is not None and isinstance(self.datamodule, ImageDataModule):
+            limit = self.datamodule.hparams["limit"] if "data.limit" in self.start.given else None
+            self.datamodule.compare(self.start.data, limit)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer; a CSV log always, other loggers as configured."""
@@ -207,7 +216,7 @@ def main(command: str, arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         start = start_of(command, arguments, Path(scratch))
         try:
-            cli = GlowCLI([command, *configs_first(start.arguments)], start.begin_anew)
+            cli = GlowCLI([command, *configs_first(start.arguments)], start)
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise

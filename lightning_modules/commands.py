@@ -14,7 +14,8 @@ Bits/dim of a checkpoint on the {split} images, beside two simple references.
 
 options:
   --checkpoint PATH      a .ckpt file, or a run folder (its best checkpoint); data and settings come from it
-  --data.root DIR        folder of the images, if it has moved
+  --training DIR         folder of the images of the training, if it has moved
+  --data.root DIR        another folder of images to measure on, as a whole
   --data.limit N         use at most N images
   --model.num_draws N    dequantisation draws; 1 gives the number of the literature
   --trust-data           read the folders and addresses named by a checkpoint of somebody else

@@ -1,13 +1,18 @@
 """Data module for an image source."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
 import torch
 
 from glow_app.data import ImageSet, Resize, Split, is_prepared, load_split
+from glow_app.data.folder import is_same_folder, whole_folder
 from glow_app.seeding import Share, draw_rows, step_generator
 from lightning_modules.base_data import SPLITS, ResumableDataModule
+
+# What decides which images are held out from the training.
+SPLIT_BY = ("source", "seed", "validation_fraction", "test_fraction", "count")
 
 
 class ImageDataModule(ResumableDataModule[ImageSet]):
@@ -66,6 +71,24 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         root = None if root is None else str(root)
         cache_dir = None if cache_dir is None else str(cache_dir)
         self.save_hyperparameters()
+        self.is_as_in_training = True
+        self.other_root: str | None = None
+
+    def compare(self, recorded: Mapping[str, Any], limit: int | None) -> None:
+        """Compare the data with that of a training, before any is loaded.
+
+        Another folder is validated and tested on as a whole, and the training images are still those of the training.
+
+        Args:
+            recorded: Arguments of this module in the training, as far as they are known.
+            limit: Most images of another folder.
+        """
+        root = self.hparams["root"]
+        trained_on = recorded.get("root") if recorded.get("source") == "folder" else None
+        if self.hparams["source"] == "folder" and root is not None and not is_same_folder(root, trained_on):
+            self.other_root, self._other_limit = root, limit
+            self.hparams.update({"root": trained_on, "limit": recorded.get("limit")})
+        self.is_as_in_training = all(self.hparams[name] == recorded.get(name) for name in SPLIT_BY)
 
     def prepare_data(self) -> None:
         """Download, decode a folder, render faces or fetch an index, on one process before the others need it."""
@@ -95,10 +118,20 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         """Return the number of images in a split. Loads the split if necessary."""
         return len(self._set(split))
 
+    def part(self, split: Split) -> str:
+        """Return what the images of a split are taken from, in words."""
+        if self.other_root is None:
+            return f"{self.hparams['source']}, {split} split"
+        if whole_folder(self.other_root, split)["split"] == split:
+            return f"{self.other_root}, {split} split"
+        amount = "measured whole" if self._other_limit is None else "the most that data.limit allows"
+        return f"{self.other_root}, {amount}"
+
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Name of every label; empty when unlabelled. Loads the training images if none are loaded yet."""
-        return self._set("train").class_names
+        """Name of every label; empty when unlabelled. Loads the training images if no split is loaded yet."""
+        loaded = next(iter(self._sets.values()), None)
+        return (self._set("train") if loaded is None else loaded).class_names
 
     @property
     def num_classes(self) -> int:
@@ -110,5 +143,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
             "root", "download", "seed", "validation_fraction", "test_fraction", "resize", "cache_dir", "cache_gb",
             "limit", "count",
         )  # fmt: skip
-        options = {name: self.hparams[name] for name in names}
-        return load_split(self.hparams["source"], split, self.hparams["image_shape"], **options)
+        options = {"split": split, **{name: self.hparams[name] for name in names}}
+        if self.other_root is not None and split != "train":
+            options |= whole_folder(self.other_root, split) | {"limit": self._other_limit}
+        return load_split(self.hparams["source"], image_shape=self.hparams["image_shape"], **options)

@@ -147,7 +147,8 @@ def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData
     known = "as in the training" if data.facts["as_in_training"] else "not recorded whether the training held them out"
     part = f"of the {arguments.split} split ({known})"
     if data.facts["split"] == "whole":
-        part = f"of {arguments.root}, measured whole (not recorded whether the training held them out)"
+        whole = "the most that --limit allows" if len(data.held_out) == arguments.limit else "measured whole"
+        part = f"of {arguments.root}, {whole} (not recorded whether the training held them out)"
     channels, height, width = model.flow.image_shape
     print(
         f"data: {data.facts['source']}, {pluralise(len(data.held_out), 'image')} {part}, "

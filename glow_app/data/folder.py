@@ -1,11 +1,14 @@
 """Any folder of images as a source."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 
 from glow_app.data.base import ImageSet
 from glow_app.data.cache import decoded_folder
 from glow_app.data.listing import all_class_names, list_images, split_layout
-from glow_app.data.request import SplitRequest
+from glow_app.data.request import Split, SplitRequest
 from glow_app.data.splits import choose
 
 
@@ -32,3 +35,15 @@ def load_folder(request: SplitRequest) -> ImageSet:
     decoded = decoded_folder(part, request.image_shape, request.resize, request.cache_dir)
     labels = torch.tensor(part.labels(decoded.names, class_names), dtype=torch.int64)
     return choose(ImageSet(decoded.images, labels, class_names if part.class_names else ()), request, parts)
+
+
+def is_same_folder(root: str, other: str | None) -> bool:
+    """Return whether two paths lead to one folder."""
+    return other is not None and Path(root).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
+def whole_folder(root: str, split: Split) -> dict[str, Any]:
+    """Return arguments of ``load_split`` for all images of a folder, or for its split where it has directories."""
+    if [*split_layout(list_images(Path(root).expanduser()))] != ["train"]:
+        return {"root": root, "split": split}
+    return {"root": root, "split": "train", "validation_fraction": 0.0, "test_fraction": 0.0}

@@ -3,11 +3,10 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from glow_app.data import ImageSet, Split, load_split
-from glow_app.data.listing import list_images, split_layout
+from glow_app.data.folder import is_same_folder, whole_folder
 from glow_app.evaluation.batches import fingerprint
 from glow_app.models.image_model import ImageModel
 
@@ -66,7 +65,7 @@ def evaluation_data(
     known = source == recorded.get("source")
     chosen: dict[str, Any] = dict(recorded) if known else {"source": source}
     chosen |= {} if training is None else {"root": training}
-    is_other = source == "folder" and root is not None and not _same_folder(root, chosen.get("root"))
+    is_other = source == "folder" and root is not None and not is_same_folder(root, chosen.get("root"))
     chosen |= {} if root is None or is_other else {"root": root}
     if source in ("folder", "shards") and chosen.get("root") is None and root is None:
         raise ValueError(
@@ -74,11 +73,7 @@ def evaluation_data(
         )
     limits = [number for number in (chosen.pop("limit", None), train_limit) if number is not None]
     shape = model.flow.image_shape
-    cut: dict[str, Any] = {"split": split, **chosen}
-    if is_other:
-        cut |= {"root": root}
-        if [*split_layout(list_images(Path(str(root)).expanduser()))] == ["train"]:  # without splits of its own
-            cut |= {"split": "train", "validation_fraction": 0.0, "test_fraction": 0.0}
+    cut: dict[str, Any] = {"split": split, **chosen} | (whole_folder(str(root), split) if is_other else {})
     held_out = load_split(image_shape=shape, limit=limit, **cut)
     is_known = not is_other or chosen.get("root") is not None
     train = (
@@ -95,10 +90,6 @@ def evaluation_data(
         "training_images": None if train is None else len(train),
     }
     return EvaluationData(held_out, train, facts)
-
-
-def _same_folder(root: str, other: str | None) -> bool:
-    return other is not None and Path(root).expanduser().resolve() == Path(other).expanduser().resolve()
 
 
 def _check_classes(model: ImageModel, source: str, names: Sequence[str]) -> None:

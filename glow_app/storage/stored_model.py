@@ -16,7 +16,7 @@ from glow_app.storage.places import IN_RUN, find_folder, hint, origin
 from glow_app.storage.pretrained import DIRECTIONS_NAME, load_pretrained, model_hash
 from glow_app.storage.seal import SEAL_KEY, places_of, strange_places
 
-__all__ = ["StoredModel", "find_checkpoint", "load_density", "load_model"]
+__all__ = ["StoredModel", "checkpoint_data", "find_checkpoint", "load_density", "load_model"]
 
 # Where Lightning leaves the arguments of the data module; of these, what decides which images a split holds.
 DATA_KEY = "datamodule_hyper_parameters"
@@ -122,27 +122,23 @@ class StoredModel:
             given: Names of those that are given anyway, and need no warning.
         """
         stored = StoredModel(self.place, ("best.ckpt", "last.ckpt", "model"))
-        if stored.path.is_dir():
-            data, seals = read_config(stored.path).get("training", {}).get("data", {}), None
-            data = {name: value for name, value in data.items() if name in DATA_ARGUMENTS}
-        else:
-            data = _chosen(stored._checkpoint, (*DATA_ARGUMENTS, *DATA_PLACES))
-            seals = stored._checkpoint.get(SEAL_KEY)
-        if not all(isinstance(value, str | int | float | None) for value in data.values()):
-            raise ValueError(f"{stored.path} is damaged: its facts of the data are not plain values")
-        for name in [] if trust else strange_places(places_of(data), seals):
-            value = data.pop(name)
-            if name not in given:
-                warnings.warn(
-                    f"{stored.path} says {str(value)[:80]!r} for the {name} of its data, and has no seal of yours: it "
-                    "may be a stranger's and is left out; give it yourself, or pass --trust-data",
-                    stacklevel=2,
-                )
-        return data
+        if not stored.path.is_dir():
+            return checkpoint_data(stored._checkpoint, stored.path, trust, given)
+        data = read_config(stored.path).get("training", {}).get("data", {})
+        data = {name: value for name, value in data.items() if name in DATA_ARGUMENTS}
+        return _trusted(data, None, stored.path, trust, given)
 
     @cached_property
     def _checkpoint(self) -> dict[str, Any]:
         return _without_tensors(read_checkpoint(self.path))
+
+
+def checkpoint_data(
+    checkpoint: Mapping[str, Any], path: Path, trust: bool = False, given: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return what :meth:`StoredModel.data` does, of a checkpoint that was read from ``path``."""
+    data = _chosen(checkpoint, (*DATA_ARGUMENTS, *DATA_PLACES))
+    return _trusted(data, checkpoint.get(SEAL_KEY), path, trust, given)
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageModel:
@@ -205,6 +201,21 @@ def _run_in(place: str | Path, in_run: Sequence[str]) -> str | Path:
             warnings.warn(f"{folder} contains runs; the newest is taken: {run}", stacklevel=3)
             return run
     return place
+
+
+def _trusted(data: dict[str, Any], seals: Any, path: Path, trust: bool, given: Collection[str]) -> dict[str, Any]:
+    """Return the facts of a training's data without a stranger's places, with a warning of those that are not given."""
+    if not all(isinstance(value, str | int | float | None) for value in data.values()):
+        raise ValueError(f"{path} is damaged: its facts of the data are not plain values")
+    for name in [] if trust else strange_places(places_of(data), seals):
+        value = data.pop(name)
+        if name not in given:
+            warnings.warn(
+                f"{path} says {str(value)[:80]!r} for the {name} of its data, and has no seal of yours: it may be a "
+                "stranger's and is left out; give it yourself, or pass --trust-data",
+                stacklevel=3,
+            )
+    return data
 
 
 def _without_tensors(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

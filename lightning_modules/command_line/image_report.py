@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from glow_app.data import Split
 from glow_app.evaluation.bits import estimated_trace_note
 from glow_app.generation.baselines import histogram_bits_per_dim, png_bits_per_dim
@@ -24,15 +26,33 @@ def print_image_report(module: DensityModule, data: ImageDataModule, split: Spli
     draws = f"{pluralise(module.num_draws, 'draw')} of uniform dequantisation noise"
     estimated = estimated_trace_note(module.model, math.prod(module.model.flow.latent_shapes[-1]))
     classes = "" if module.knows_labels else f", class unknown: averaged over {module.model.flow.num_classes} classes"
-    source = data.hparams["source"]
     print(
-        f"{value:.4f} bits/dim  ({source}, {split} split, {pluralise(num_images, 'image')} of "
+        f"{value:.4f} bits/dim  ({data.part(split)}, {pluralise(num_images, 'image')} of "
         f"{size_text(width, height)}, {pluralise(channels, 'channel')}, {num_bits}-bit, {draws}{estimated}{classes})"
     )
     if classes:
         print("labels             the images have none of the model's classes, so all classes are taken together")
-    num = min(COUNTED_IMAGES, data.num_images("train"))
-    histogram = histogram_bits_per_dim(data.images("train", num), images, num_bits)
-    print(f"{histogram:.4f} bits/dim  reference: a histogram for each pixel, counted on {num} training images")
+    if not data.is_as_in_training or data.other_root is not None:
+        print("held out           not recorded: some of these images may be among those of the training")
+    _print_histogram(data, images, num_bits)
     same = "the same images" if len(images) == num_images else f"the first {len(images)} images"
     print(f"{png_bits_per_dim(images, num_bits):.4f} bits/dim  reference: one PNG of {same}")
+
+
+def _print_histogram(data: ImageDataModule, images: np.ndarray, num_bits: int) -> None:
+    """Print the bits/dim by histograms of the training images, or why these are not known."""
+    reference = "reference: a histogram for each pixel"
+    reason = "this source, or this split of it, is not that of the training"
+    if data.is_as_in_training:
+        try:
+            train = data.images("train", COUNTED_IMAGES)
+        except (FileNotFoundError, ValueError) as error:
+            if data.other_root is None:
+                raise
+            where = "their folder is not recorded" if data.hparams["root"] is None else str(error)
+            reason = f"{where}; give it with --training"
+        else:
+            histogram = histogram_bits_per_dim(train, images, num_bits)
+            print(f"{histogram:.4f} bits/dim  {reference}, counted on {len(train)} training images")
+            return
+    print(f"no figure          {reference} needs the training images: {reason}")

@@ -1,5 +1,6 @@
 """The checkpoint that a command line names: read once, its configuration put before the options."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import yaml
 from glow_app.messages import UsageError
 from glow_app.storage.checkpoint import density_of, read_checkpoint
 from glow_app.storage.model_config import UnknownClassError
-from glow_app.storage.stored_model import find_checkpoint
+from glow_app.storage.stored_model import DATA_PLACES, checkpoint_data, find_checkpoint
 from lightning_modules.command_line.arguments import given_options, take_option
 from lightning_modules.command_line.stored_config import safe_config, trusted_places
 from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
@@ -28,12 +29,16 @@ class Start(NamedTuple):
         checkpoint: As it was given, or chosen by ``--resume auto``; None for a new run.
         begin_anew: Whether a run that left no checkpoint may begin again in its folder.
         first_step: Optimiser steps that the checkpoint has behind it.
+        data: Which data the checkpoint was trained on, see :func:`~glow_app.storage.stored_model.checkpoint_data`.
+        given: Options that the user has given, as of :func:`~lightning_modules.command_line.arguments.given_options`.
     """
 
     arguments: list[str]
     checkpoint: str | None
     begin_anew: bool
     first_step: int
+    data: Mapping[str, Any] = {}
+    given: Collection[str] = ()
 
 
 def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
@@ -45,6 +50,7 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     """
     fits = command == "fit"
     checkpoint, arguments = take_option("--resume" if fits else "--checkpoint", arguments)
+    training, arguments = (None, arguments) if fits else take_option("--training", arguments)
     trust, arguments = TRUST in arguments, [word for word in arguments if word != TRUST]
     begin_anew = False
     if fits and checkpoint == "auto":
@@ -63,9 +69,16 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
         )
     content = _whole(path) if fits else read_checkpoint(path)
     config = scratch / "config.yaml"
-    config.write_text(yaml.safe_dump(_stored_config(fits, content, path, given_options(arguments), trust)))
+    given = given_options(arguments)
+    moved = {} if training is None else {"root": training}
+    known = given | {f"data.{name}" for name in moved}
+    stored = _stored_config(fits, content, path, known, trust)
+    stored["data"] |= moved
+    config.write_text(yaml.safe_dump(stored))
+    # Places that are left out need no second word: what is needed was given, or refused.
+    data = checkpoint_data(content, path, trust, DATA_PLACES) | moved
     arguments = [f"--config={config}", f"--run_dir={path.parent}", *arguments, f"--ckpt_path={path}"]
-    return Start(arguments, checkpoint, False, content.get("global_step", 0))
+    return Start(arguments, checkpoint, False, content.get("global_step", 0), data, given)
 
 
 def _stored_config(fits: bool, checkpoint: dict[str, Any], path: Path, given: set[str], trust: bool) -> dict[str, Any]:

@@ -233,10 +233,13 @@ def test_images_without_classes_are_tested_by_the_marginal(
     result = glow("test", "--checkpoint", "run", "--data.root", flat)
     assert result.code == 0, result
     assert "class unknown: averaged over 2 classes)\n" in result.output
+    assert f"({flat}, measured whole, 40 images of 8x8," in result.output
+    assert "\nheld out           not recorded" in result.output
+    assert "counted on 32 training images" in result.output  # which were not moved
     model = load_model("run/best.ckpt")
     assert model.class_names == ("bright", "dark")
-    held_out = load_split("folder", "test", (1, 8, 8), root=flat, limit=256)
-    images = torch.from_numpy(np.asarray(held_out.images))
+    whole = load_split("folder", "train", (1, 8, 8), root=flat, validation_fraction=0, test_fraction=0)
+    images = torch.from_numpy(np.asarray(whole.images))
     found = float(result.output.splitlines()[0].split()[0])
     assert found == pytest.approx(float(model.bits_per_dim(images).mean()), abs=0.1)
     as_the_first_class = model.bits_per_dim(images, torch.zeros(len(images), dtype=torch.int64))
@@ -246,3 +249,10 @@ def test_images_without_classes_are_tested_by_the_marginal(
     for path in flat.iterdir():
         path.rename(renamed / path.name)
     assert "class unknown: averaged over 2 classes" in glow("test", "--checkpoint", "run").output
+    two_kinds.rename("moved")
+    limited = glow("test", "--checkpoint", "run", "--data.root", "moved", "--data.limit", 9).output
+    assert "(moved, the most that data.limit allows, 9 images of 8x8," in limited
+    assert f"needs the training images: image folder {two_kinds} does not exist; give it with --training" in limited
+    moved = glow("test", "--checkpoint", "run", "--training", "moved").output
+    assert "(folder, test split, 8 images of 8x8," in moved
+    assert "counted on 64 training images" in moved

@@ -220,3 +220,14 @@ def test_prepare_data_builds_the_folder_cache(tmp_path: Path) -> None:
     assert isinstance(data._sets["train"]._storage, np.memmap)
     assert data.num_classes == 0
     assert len(run(tmp_path, data, max_epochs=1).seen) == 4
+
+
+@pytest.mark.parametrize("changed", [{"seed": 4}, {"source": "digits"}, {"test_fraction": 0.2}])
+def test_another_split_than_that_of_the_training_is_known(changed: dict[str, Any]) -> None:
+    recorded = {"source": "numbers", "seed": 3, "validation_fraction": 0.1, "test_fraction": 0.1}
+    data = numbers()
+    data.compare(recorded, None)
+    assert data.is_as_in_training
+    data.compare(recorded | changed, None)
+    assert not data.is_as_in_training
+    assert data.num_images("test") == 5
