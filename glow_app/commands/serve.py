@@ -13,7 +13,7 @@ from typing import Any, get_args
 from glow_app.commands.common import add_model_arguments, device_of, directions_folders, load, stored_model
 from glow_app.commands.parser import fitting, positive_int
 from glow_app.messages import UsageError
-from glow_app.server.limits import Limits, LogFormat, checked_key
+from glow_app.server.limits import LARGEST_BATCH, Limits, LogFormat, checked_key
 
 KEY = "GLOW_API_KEY"
 
@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-level", choices=levels, default="info", help="lowest level that is logged")
     directions = "folder of directions (default: directions/ beside the model)"
     parser.add_argument("--directions", default=None, help=directions, metavar="FOLDER")
-    parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch, shared by all requests")
+    shared = f"images per batch, shared by all requests: 1 to {LARGEST_BATCH}"
+    parser.add_argument("--batch-size", type=batch_size, default=16, help=shared)
     limits = parser.add_argument_group("limits")
     for field in fields(Limits):
         option, kind = f"--max-{field.name.replace('_', '-')}", positive_int if field.type is int else seconds
@@ -113,6 +114,12 @@ def _is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def batch_size(text: str) -> int:
+    """Return a number of images drawn at a time, for argparse."""
+    fits = f"is not a batch size; expected 1 to {LARGEST_BATCH}, since smaller batches are filled up to it"
+    return fitting(text, int, lambda value: 1 <= value <= LARGEST_BATCH, fits)
 
 
 def port(text: str) -> int:

@@ -19,6 +19,8 @@ __all__ = [
 
 Temperature = float | Sequence[float]
 
+ALWAYS_FULL = 16  # images of a batch that is filled up, whatever the count
+
 
 def sample_batches(
     model: ImageModel,
@@ -31,8 +33,8 @@ def sample_batches(
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield ``(seed, image)`` for each of ``num`` images, the image a uint8 tensor (C, H, W).
 
-    Image i depends on ``seed + i`` alone: batches are always full, since the order of a convolution's sums, and with it
-    the last bit, may depend on the batch's size.
+    Image i depends on ``seed + i`` alone: batches of up to 16 are always full, since the order of a convolution's sums,
+    and with it the last bit, may depend on the batch's size. Of larger ones, the last is only as large as needed.
 
     Args:
         model: The model.
@@ -41,7 +43,7 @@ def sample_batches(
         seed: Of the first image.
         label: The class of all images, or classes that they take in turn; for a class-conditional model None stands for
             all classes. Whose turn it is depends on the image's seed.
-        batch_size: Images at a time.
+        batch_size: Images at a time, at most.
         guidance: As of :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
     Raises:
         ValueError: If there is a label or guidance and the model has no classes, or not this one.
@@ -61,9 +63,9 @@ def seeded_batches(
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Yield what :func:`sample_batches` does a batch at a time: seeds, and images (B, C, H, W)."""
     for start in range(seed, seed + num, batch_size):
-        seeds = list(range(start, start + batch_size))
-        images = model.sample(batch_size, temperature, seeds, labels_of_seeds(model, seeds, label), guidance)
         count = min(batch_size, seed + num - start)
+        seeds = list(range(start, start + (batch_size if batch_size <= ALWAYS_FULL else count)))
+        images = model.sample(len(seeds), temperature, seeds, labels_of_seeds(model, seeds, label), guidance)
         yield seeds[:count], images[:count]
 
 

@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Limits", "LogFormat", "checked_key"]
+__all__ = ["LARGEST_BATCH", "Limits", "LogFormat", "checked_key"]
+
+LARGEST_BATCH = 64  # images drawn at a time; smaller batches are filled up
 
 LogFormat = Literal["text", "json"]
 

@@ -8,10 +8,9 @@ from torch import Tensor
 from glow_app.bijections import full_precision
 from glow_app.models.image_model import ImageModel
 from glow_app.running import images_at_a_time
+from glow_app.server.limits import LARGEST_BATCH
 
-__all__ = ["LARGEST_BATCH", "equal_sizes", "seconds_per_image"]
-
-LARGEST_BATCH = 64
+__all__ = ["equal_sizes", "seconds_per_image"]
 
 
 @torch.no_grad()

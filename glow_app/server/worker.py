@@ -10,7 +10,8 @@ from typing import Any
 from glow_app.bijections import ContinuousFlow
 from glow_app.models.image_model import ImageModel
 from glow_app.server.calls import Batch, Call, Run, Turn
-from glow_app.server.sizes import LARGEST_BATCH, equal_sizes, seconds_per_image
+from glow_app.server.limits import LARGEST_BATCH
+from glow_app.server.sizes import equal_sizes, seconds_per_image
 from glow_app.server.use import RecentUse
 
 __all__ = ["ModelEndedError", "ModelWorker"]

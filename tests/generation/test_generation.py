@@ -38,6 +38,21 @@ def test_a_sample_depends_on_its_own_seed(model: ImageModel, batch_size: int) ->
     assert torch.equal(one, many[9])
 
 
+@pytest.mark.parametrize(("batch_size", "sizes"), [(100_000, [5]), (20, [5]), (16, [16]), (3, [3, 3])])
+def test_a_large_batch_draws_no_more_than_is_asked_for(
+    model: ImageModel, monkeypatch: pytest.MonkeyPatch, batch_size: int, sizes: list[int]
+) -> None:
+    drawn: list[int] = []
+
+    def sample(num: int, *_: object) -> Tensor:
+        drawn.append(num)
+        return torch.zeros(num, *SHAPE)
+
+    monkeypatch.setattr(model, "sample", sample)
+    assert len(sampled(model, 5, 7, batch_size=batch_size)) == 5
+    assert drawn == sizes
+
+
 @pytest.mark.parametrize("temperature", [0.8, [0.0, 1.0]])
 def test_samples_are_the_models(model: ImageModel, temperature: float | list[float]) -> None:
     images = torch.stack([image for _, image in sample_batches(model, 16, temperature, 7)])
