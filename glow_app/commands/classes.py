@@ -1,8 +1,11 @@
-"""The classes of pictures: given by `--label`, or inferred and printed."""
+"""The classes of pictures: given by `--label` or the names of their folders, or inferred; and printed."""
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from glow_app.messages import pluralise
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,32 +25,47 @@ def given_labels(label: int | Sequence[int] | None, count: int) -> "Tensor | Non
 
 
 class PictureClasses:
-    """Labels of pictures in batches: ``--label``, or the most probable class of each if that is None."""
+    """Labels of pictures in batches: ``--label``, or else the class that names a picture's folder, or the likeliest."""
 
     def __init__(self, model: "ImageModel", label: int | Sequence[int] | None) -> None:
         self._model, self._label = model, label
         self._inferred: list[tuple[str, int, float]] = []
+        self._by_folder: Counter[int] = Counter()
 
     def of(self, images: "Tensor", names: Sequence[str]) -> "Tensor | None":
         """Return the class of each picture, (B,), int64; None for a model without classes."""
+        import torch
+
         from glow_app.generation import class_probabilities
 
         labels = given_labels(self._label, len(images))
         if labels is not None or self._model.flow.num_classes is None:
             return labels
-        probabilities, labels = class_probabilities(self._model, images).max(1)
-        self._inferred += zip(names, labels.tolist(), probabilities.tolist(), strict=True)
+        numbers = {name: number for number, name in enumerate(self._model.class_names)}
+        labels = torch.tensor([numbers.get(Path(name).parent.name, -1) for name in names])
+        self._by_folder.update(labels[labels >= 0].tolist())
+        rows = labels.lt(0).nonzero().flatten()
+        if len(rows):
+            probabilities, labels[rows] = class_probabilities(self._model, images[rows]).max(1)
+            unknown = (names[row] for row in rows.tolist())
+            self._inferred += zip(unknown, labels[rows].tolist(), probabilities.tolist(), strict=True)
         return labels
 
     def tell(self) -> None:
-        """Print the inferred class of each picture or, of many pictures, the count of each class."""
+        """Print the counts of classes by folder, and the inferred class of each picture or, of many, the counts."""
         from glow_app.generation import class_text
 
+        if self._by_folder:
+            self._print_counts("by the names of their folders", self._by_folder)
         if len(self._inferred) <= LISTED:
             for name, number, probability in self._inferred:
                 text = class_text(self._model, number)
                 print(f"{name}: class {text}, inferred with probability {probability:.2f}")
             return
-        counts = sorted(Counter(number for _, number, _ in self._inferred).items())
-        texts = ", ".join(f"{count} of {class_text(self._model, number)}" for number, count in counts)
-        print(f"classes of {len(self._inferred)} pictures, inferred: {texts}")
+        self._print_counts("inferred", Counter(number for _, number, _ in self._inferred))
+
+    def _print_counts(self, how: str, counts: Counter[int]) -> None:
+        from glow_app.generation import class_text
+
+        texts = ", ".join(f"{count} of {class_text(self._model, number)}" for number, count in sorted(counts.items()))
+        print(f"classes of {pluralise(counts.total(), 'picture')}, {how}: {texts}")

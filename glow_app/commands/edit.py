@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     apply.set_defaults(act=_apply)
     for action in (learn, apply):
         add_model_arguments(action)
-        add_label_argument(action, "class of all pictures; inferred for each if left out")
+        add_label_argument(action, "class of all pictures (default: as the folder of each is named, or inferred)")
         action.add_argument(
             "--directions",
             default=None,

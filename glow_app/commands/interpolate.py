@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mix", action="store_true", help="exchange the levels one by one: structure of A, texture of B"
     )
-    add_label_argument(parser, "class of each; inferred if left out", several=True)
+    add_label_argument(parser, "class of each (default: as its folder is named, or inferred)", several=True)
     parser.add_argument(
         "--output",
         default="interpolation.png",

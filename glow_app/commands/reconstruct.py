@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=positive_int, default=64, help="number of images of the source")
     add_model_arguments(parser)
     add_output_arguments(parser, "reconstructions")
-    add_label_argument(parser, "class of all files; inferred for each if left out")
+    add_label_argument(parser, "class of all files (default: as the folder of each is named, or inferred)")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
 
 

@@ -65,6 +65,21 @@ def test_a_class_conditional_model(
     assert np.array_equal(pixels(tmp_path / "decoded/000000_a.png"), pixels(pictures[0]))
 
 
+def test_a_folder_with_a_classs_name_gives_the_class(conditional: Path, pictures: list[Path], glow: Glow) -> None:
+    here = pictures[0].parent
+    for path, kind in zip(pictures, ("Kind B", "Kind I", "Kind ?"), strict=True):
+        (here / kind).mkdir()
+        path.rename(here / kind / path.name)
+    encode = ["encode", here, "--checkpoint", conditional]
+    output = glow(*encode).output
+    expected = "classes of 2 pictures, by the names of their folders: 1 of 1 (Kind B), 1 of 8 (Kind I)\n"
+    assert output.startswith(f"{expected}{here}/Kind ?/c.png: class ")
+    assert load_file("latents.safetensors")["labels"].tolist()[1:] == [1, 8]
+    given = glow(*encode, "--label", 3, "--overwrite")
+    assert "names of their folders" not in given.output
+    assert load_file("latents.safetensors")["labels"].tolist() == [3, 3, 3]
+
+
 def test_what_is_refused(
     trained: Path, conditional: Path, tmp_path: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
