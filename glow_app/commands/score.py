@@ -3,9 +3,11 @@
 import argparse
 import csv
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glow_app import __version__
 from glow_app.commands.classes import given_labels
 from glow_app.commands.common import (
     add_label_argument,
@@ -14,6 +16,7 @@ from glow_app.commands.common import (
     load,
     output_folder,
     picture_batches,
+    picture_files,
     refuse_existing,
     stored_model,
     write_json,
@@ -21,12 +24,14 @@ from glow_app.commands.common import (
 from glow_app.commands.parser import positive_int, seed_number
 from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise
+from glow_app.progress import tracked
 
 if TYPE_CHECKING:
     from glow_app.generation import Measures, Reference
     from glow_app.models.image_model import ImageModel
 
-LISTED = 10  # unusual pictures that are printed
+LISTED = 10  # unusual pictures that are printed, and pictures of the sheet
+SHEET = "oddest.png"
 SAMPLES = 128  # of the model, in place of a reference
 
 
@@ -53,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write scores.csv and scores.json; with outliers, also how well the scores tell them apart, with a picture."""
+    """Write scores.csv, scores.json and a sheet of the oddest; with outliers, how well the scores tell them apart."""
     from glow_app.data.listing import list_images
     from glow_app.generation import USUAL_PERCENT
 
@@ -66,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError("--outliers needs --reference: ordinary pictures to tell them from")
     for place in filter(None, (arguments.reference, arguments.outliers)):
         list_images(Path(place))  # refused before any picture is measured
-    names = ["detection.json", "histograms.png"] if arguments.outliers else ["scores.csv", "scores.json"]
+    names = ["detection.json", "histograms.png"] if arguments.outliers else ["scores.csv", "scores.json", SHEET]
     folder = Path(arguments.output)
     refuse_existing([folder / name for name in names], arguments.overwrite)
     model = load(arguments)
@@ -86,8 +91,9 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"labels: {labels}")
     odd = [row for row in rows if row["verdict"] == "unusual"]
     print(f"unusual: {len(odd)} of {len(rows)}; of ordinary pictures, {100 - USUAL_PERCENT:g} % are")
-    for row in sorted(odd, key=lambda row: -row["oddness"])[:LISTED]:
+    for row in _oddest(odd):
         print(f"  {row['file']}: {row['reason']}")
+    _write_sheet(model, rows, stored_model(arguments).hash, folder / SHEET)
     print(f"scores: {folder / 'scores.csv'}, {folder / 'scores.json'}")
 
 
@@ -134,7 +140,8 @@ def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespa
 
     files: list[str] = []
     parts = []
-    for names, images in picture_batches(model, places, arguments.batch_size):
+    batches = picture_batches(model, places, arguments.batch_size)
+    for names, images in tracked(batches, math.ceil(len(picture_files(places)) / arguments.batch_size), "scoring"):
         first = arguments.seed + len(files)
         labels, seeds = given_labels(arguments.label, len(images)), range(first, first + len(images))
         parts.append(measure(model, images, labels, num_draws=arguments.draws, seeds=seeds))
@@ -159,6 +166,28 @@ def _rows(
             row[f"norm_level_{level}"] = float(measures.level_norms[number, level])
         rows.append(row)
     return rows
+
+
+def _oddest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: (-row["oddness"], -row["bits_per_dim"]))[:LISTED]
+
+
+def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], model_hash: str, path: Path) -> None:
+    """Write the oddest pictures as the model saw them, with bits/dim and file names."""
+    import torch
+
+    from glow_app.data.decoding import decode_image
+    from glow_app.pictures.images import save_png
+    from glow_app.pictures.panels import contact_sheet
+
+    rows = _oddest([row for row in rows if Path(row["file"]).is_file()])  # a pipe cannot be read again
+    if not rows:
+        return
+    arrays = [decode_image(Path(row["file"]), model.flow.image_shape, "crop") for row in rows]
+    captions = [(f"{row['bits_per_dim']:.2f} bits/dim", Path(row["file"]).name) for row in rows]
+    sheet = contact_sheet(torch.stack([torch.from_numpy(array.copy()) for array in arrays]), captions)
+    save_png(sheet, path, {"model": model_hash, "version": __version__})
+    print(f"the oddest: {path}")
 
 
 def _labels_text(model: "ImageModel", arguments: argparse.Namespace) -> str:

@@ -6,14 +6,15 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from glow_app.pictures.captions import INK, PAPER, drawable, font, text_width
+from glow_app.pictures.captions import INK, PAPER, captioned, drawable, font, text_width
 from glow_app.pictures.images import enlarged, grid
 
-__all__ = ["histogram_picture", "neighbour_picture"]
+__all__ = ["contact_sheet", "histogram_picture", "neighbour_picture"]
 
 WIDTH, HEIGHT, MARGIN, TITLE = 360, 160, 14, 34
 COLOURS = ((52, 101, 164), (206, 92, 0))
 NUM_BINS = 40
+SHEET_COLUMNS, SHEET_SIDE = 5, 160  # pixels: smallest side of an image on a sheet
 SIDE, GAP, BLOCK_TITLE = 64, 16, 24  # pixels: smallest side of an image, between blocks, and of the line above
 
 
@@ -43,6 +44,29 @@ def histogram_picture(
         draw.text((left, top), f"{title}  {notes.get(title, '')}", INK, font(14))
         _histogram(draw, left, top + TITLE - 8, sets)
     return picture
+
+
+def contact_sheet(images: Tensor, captions: Sequence[tuple[str, str]]) -> Image.Image:
+    """Return rows of images, each image below two lines of its own.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        captions: Two lines for each image.
+    """
+    larger = enlarged(images, -(-SHEET_SIDE // images.shape[-1]))
+    columns = min(SHEET_COLUMNS, len(images))
+    rows = []
+    for start in range(0, len(images), columns):
+        part = slice(start, start + columns)
+        first, second = zip(*captions[part], strict=True)
+        row = grid(larger[part], columns, min_side=1, above=second)
+        rows.append(captioned(row, above=first))
+    sheet = Image.new(rows[0].mode, (rows[0].width, sum(row.height for row in rows)), PAPER)
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    return sheet
 
 
 def neighbour_picture(blocks: Mapping[str, Tensor]) -> Image.Image:

@@ -1,7 +1,6 @@
 """`glow sample`, and what `glow info` and `glow export` make of it."""
 
 import gc
-import io
 import json
 import os
 import re
@@ -15,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from registry import tiny_model
-from run_files import pixels
+from run_files import Terminal, pixels
 
 from glow_app import __version__
 from glow_app.cli import main
@@ -269,11 +268,6 @@ def test_a_grid_of_many_shows_the_first_hundred(
     images = torch.stack([image for _, image in sample_batches(load_model(trained), 100, 0.7, 0)])
     assert np.array_equal(pixels(tmp_path / "samples/grid.png"), np.asarray(grid(images)))
     assert read_png_text(tmp_path / "samples/grid.png")["count"] == "100"
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_progress_is_shown_on_a_terminal(trained: Path, tmp_path: Path, glow: Glow, monkeypatch: Any) -> None:

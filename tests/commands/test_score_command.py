@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from run_files import Terminal
 
+from glow_app.cli import main
 from glow_app.generation import ODDITIES, sample_batches
 from glow_app.pictures.images import save_png, to_pil
 from glow_app.seeding import image_generators
@@ -58,10 +62,38 @@ def test_a_row_a_picture(trained: Path, tmp_path: Path, pictures: list[Path], gl
         assert {name: str(value) for name, value in row.items()} == other
         assert {*ODDITIES, "bits_level_0", "norm_level_1", "reason"} <= set(row)
         assert (row["verdict"] == "unusual") == (row["oddness"] > 95)
+    with Image.open(tmp_path / "scores/oddest.png") as sheet:
+        assert sheet.info["model"] == model_hash(load_model(trained))
+        # In the order of oddness, each below its captions.
+        shown = [np.asarray(sheet)[-160:, 2 + 162 * column : 162 + 162 * column][::20, ::20] for column in range(3)]
+    oddest = sorted(record["images"], key=lambda row: (-row["oddness"], -row["bits_per_dim"]))
+    for part, row in zip(shown, oddest, strict=True):
+        assert np.array_equal(part, np.asarray(Image.open(row["file"])))
     # A picture has the same scores by itself, where its seed is the same.
     glow("score", pictures[2], "--checkpoint", trained, "--draws", 3, "--seed", 7, "--output", "alone")
     (alone,) = rows(tmp_path / "alone/scores.csv")
     assert float(alone["bits_per_dim"]) == pytest.approx(float(found[2]["bits_per_dim"]), rel=1e-5)
+
+
+def test_progress_on_a_terminal_leaves_the_output_alone(
+    trained: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (9, 9)).save(pictures[1])
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    assert main(["score", str(pictures[0].parent), f"--checkpoint={trained}", "--batch-size=1"]) == 0
+    assert "scoring" in terminal.getvalue()
+    assert capsys.readouterr().out.startswith(f"{pictures[1]}: 9x9 resized and cropped to 8x8")
+
+
+def test_a_pipe_is_scored_without_a_sheet(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
+    os.mkfifo("pipe.png")
+    writer = threading.Thread(target=lambda: Path("pipe.png").write_bytes(pictures[0].read_bytes()))
+    writer.start()
+    result = glow("score", "pipe.png", "--checkpoint", trained)
+    writer.join()
+    assert result.code == 0, result
+    assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == ["scores.csv", "scores.json"]
 
 
 def test_outliers_are_found(trained: Path, tmp_path: Path, ordinary: Path, odd: Path, glow: Glow) -> None:
