@@ -16,6 +16,7 @@ from glow_app.evaluation.measured_images import EvaluationData, evaluation_data
 from glow_app.evaluation.neighbours import Nearness, Neighbours, TrainingNeighbours, nearness
 from glow_app.evaluation.stability import Exactness, RoundTrip, exactness, round_trips
 from glow_app.evaluation.tuning import LEAST_RECALL, Trial, Tuning, tune
+from glow_app.evaluation.verdict import verdict
 from glow_app.pictures.panels import neighbour_picture
 
 __all__ = [
@@ -50,4 +51,5 @@ __all__ = [
     "precision_recall",
     "round_trips",
     "tune",
+    "verdict",
 ]

@@ -10,13 +10,15 @@ from glow_app.data import ImageSet
 from glow_app.evaluation.features import FeatureExtractor
 from glow_app.generation.sample import Temperature, seeded_batches
 from glow_app.models.image_model import ImageModel
+from glow_app.progress import tracked
 
 __all__ = ["batches", "draw_features", "features_of", "fingerprint"]
 
 
-def batches(images: ImageSet, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield images, uint8 (B, C, H, W), and labels, (B,), in order."""
-    for start in range(0, len(images), size):
+def batches(images: ImageSet, size: int, doing: str | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield images, uint8 (B, C, H, W), and labels, (B,), in order; with ``doing``, progress is shown on a terminal."""
+    starts = range(0, len(images), size)
+    for start in starts if doing is None else tracked(starts, len(starts), doing):
         yield images.__getitems__(range(start, min(start + size, len(images))))
 
 
@@ -53,7 +55,8 @@ def draw_features(
     """
     features: list[Tensor] = []
     kept: list[Tensor] = []
-    for _, images in seeded_batches(model, count, temperature, seed, labels, batch_size, guidance):
+    parts = seeded_batches(model, count, temperature, seed, labels, batch_size, guidance)
+    for _, images in tracked(parts, -(-count // batch_size), "drawing"):
         part = images.cpu()
         features.append(extract(part))
         kept.append(part[: max(0, num_kept - sum(map(len, kept)))])

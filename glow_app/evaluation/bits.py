@@ -52,7 +52,7 @@ def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int
     """
     parts: list[Tensor] = []
     first = seed
-    for part, labels in batches(images, batch_size):
+    for part, labels in batches(images, batch_size, "bits/dim"):
         seeds = range(first, first + len(part))
         with record_solves(image_generators(seeds)):
             parts.append(model.bits_per_dim(part.to(model.device), labels, num_draws, image_generators(seeds)).cpu())

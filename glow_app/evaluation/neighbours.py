@@ -83,21 +83,22 @@ class TrainingNeighbours:
     Args:
         images: Images to find neighbours of, uint8 (N, C, H, W).
         train: The training images.
-        extract: The feature extractor.
+        extract: The feature extractor; None to compare pixels alone.
         num: Number of neighbours of each image.
         batch_size: Training images at a time.
     Attributes:
-        by_features: Distances in the extractor's own unit.
+        by_features: Distances in the extractor's own unit; None without an extractor.
         by_pixels: Distances as the root of the mean square, in grey levels of 255.
     """
 
     def __init__(
-        self, images: Tensor, train: ImageSet, extract: FeatureExtractor, num: int = 4, batch_size: int = 64
+        self, images: Tensor, train: ImageSet, extract: FeatureExtractor | None, num: int = 4, batch_size: int = 64
     ) -> None:
-        self.by_features = Neighbours(features_of(images.split(batch_size), extract), num)
+        self.by_features = None if extract is None else Neighbours(features_of(images.split(batch_size), extract), num)
         self.by_pixels = Neighbours(_pixels(images), num)
-        for part, _ in batches(train, batch_size):
-            self.by_features.update(extract(part))
+        for part, _ in batches(train, batch_size, "looking for copies"):
+            if self.by_features is not None and extract is not None:
+                self.by_features.update(extract(part))
             self.by_pixels.update(_pixels(part))
 
 

@@ -55,14 +55,16 @@ def _convolution(in_channels: int, out_channels: int) -> list[nn.Module]:
 class SmallFeatures:
     """The 64 features of the classifier that comes with the package, trained on Fashion-MNIST.
 
-    Images of any size, grey or RGB, are made grey by Pillow's formula (ITU-R 601) and brought to 28x28 by its Lanczos
-    filter with antialiasing. The features tell clothes apart, and what looks like them: of faces or landscapes they say
-    next to nothing. Numbers from them compare with numbers from them alone.
+    Grey images of any size are brought to 28x28 by Pillow's Lanczos filter with antialiasing. The features tell clothes
+    apart, and what looks like them; of colour images, such as faces or landscapes, they say nothing, and those are
+    refused. Numbers from them compare with numbers from them alone.
 
     Args:
         device: Where to compute.
     Shape:
-        images: (B, 1 or 3, H, W), uint8; features: (B, 64), float32, on the CPU.
+        images: (B, 1, H, W), uint8; features: (B, 64), float32, on the CPU.
+    Raises:
+        ValueError: On use, for colour images.
     """
 
     name = "fashion-cnn-64"
@@ -81,5 +83,7 @@ class SmallFeatures:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Return the features."""
+        if images.shape[1] != 1:
+            raise ValueError(f"{self.name} knows grey pictures alone; use another extractor for colour")
         grey = torch.from_numpy(convert_array(images.cpu().numpy(), (1, SIDE, SIDE), "stretch"))
         return self.network.features(grey.to(self.device).float() / 255).cpu()

@@ -44,7 +44,7 @@ def exactness(model: ImageModel, images: ImageSet, batch_size: int = 64) -> Exac
         batch_size: Images at a time.
     """
     equal, largest = [], 0
-    for part, labels in batches(images, batch_size):
+    for part, labels in batches(images, batch_size, "reconstructing"):
         back = reconstruct(model, part, labels)
         equal.append((back.images == model.quantised(part)).flatten(1))
         largest = max(largest, back.max_pixel_error)

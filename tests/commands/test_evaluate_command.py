@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from glow_app.commands import evaluate
 from glow_app.data import load_split
 from glow_app.evaluation import compare, draw_features, evaluation_data, load_features, mean_bits
+from glow_app.generation.baselines import png_bits_per_dim
 from glow_app.storage.exported_config import read_config
 from glow_app.storage.pretrained import model_hash, save_pretrained
 from glow_app.storage.stored_model import load_model
@@ -48,6 +49,7 @@ def test_all_figures_and_what_defines_them(trained: Path, tmp_path: Path, glow: 
     bits = mean_bits(model, held_out, 2, 3)
     assert found["bits_per_dim"]["importance_weighted"]["mean"] == pytest.approx(bits.mean, rel=1e-6)
     assert found["bits_per_dim"]["one_draw"]["mean"] > bits.mean
+    assert found["bits_per_dim"]["png"] == pytest.approx(png_bits_per_dim(held_out.images, 4))
     extract = load_features()
     real = extract(torch.from_numpy(held_out.images))
     drawn, _ = draw_features(model, 40, extract, temperature=0.8, seed=3, batch_size=20)
@@ -101,6 +103,23 @@ def test_a_class_conditional_model_by_the_labels_of_the_images(
     assert found["bits_per_dim"]["one_draw"]["mean"] == pytest.approx(mean_bits(model, held_out).mean, rel=1e-6)
     assert found["samples"]["count"] == 50
     assert found["samples"]["labels"] == "those of the held-out images, in turn"
+
+
+def test_colour_images_are_measured_without_the_bundled_features(
+    tmp_path: Path, glow: Glow, refused: Callable[..., str]
+) -> None:
+    colour = save_pretrained(tiny_model(num_bits=4, image_shape=(3, 8, 8)), tmp_path / "colour")
+    options = ["evaluate", "--checkpoint", colour, "--source", "digits", *FAST]
+    assert "the bundled ones mean nothing for colour; give --features FILE" in refused(*options, "--tune", code=2)
+    result = glow(*options)
+    assert (result.code, result.errors) == (0, [])
+    assert "features: none, since the bundled ones describe grey clothes" in result.output
+    assert "nearest by features" not in result.output
+    found = figures(tmp_path / "evaluation")
+    assert found["features"] is found["comparisons"] is None
+    assert set(found["nearest"]) == {"pixels", "drawn_images", "held_out_images", "training_images"}
+    assert found["samples"]["count"] == 40
+    assert result.output.endswith("\n".join(found["verdict"]) + "\n")
 
 
 TUNE = ["--tune", "--source", "digits", "--limit", 40, "--train-limit", 60, "--batch-size", 20]

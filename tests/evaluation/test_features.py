@@ -69,21 +69,24 @@ def test_the_classifier_that_ships_is_as_good_as_recorded() -> None:
     )
 
 
-def test_small_features_take_any_image_by_the_filter_that_they_name() -> None:
+def test_small_features_take_grey_images_by_the_filter_that_they_name() -> None:
     extract = load_features("small")
-    images = random_images(3, (3, 40, 33))
+    images = random_images(3, (1, 40, 33))
     features = extract(images)
     assert features.shape == (3, 64)
     assert features.std(0).max() > 0
-    grey = [Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L") for image in images]
-    resized = [np.asarray(one.resize((28, 28), Image.Resampling.LANCZOS)) for one in grey]
+    resized = [
+        np.asarray(Image.fromarray(one.numpy()).resize((28, 28), Image.Resampling.LANCZOS)) for one in images[:, 0]
+    ]
     torch.testing.assert_close(extract(torch.from_numpy(np.stack(resized))[:, None]), features)
     torch.testing.assert_close(extract(images[1:2]), features[1:2])  # of each image by itself
     assert (extract.name, extract.preprocessing) == ("fashion-cnn-64", "grey, 28x28 by Lanczos")
+    with pytest.raises(ValueError, match="fashion-cnn-64 knows grey pictures alone; use another extractor for colour"):
+        extract(random_images(3, (3, 28, 28)))
 
 
 def test_drawn_features_are_those_of_the_samples() -> None:
-    model, extract = tiny_model(num_classes=3), load_features("small")
+    model, extract = tiny_model(image_shape=(1, 8, 8), num_classes=3), load_features("small")
     labels = [2, 0, 0, 1]
     features, kept = draw_features(model, 10, extract, temperature=0.8, seed=5, labels=labels, batch_size=4, num_kept=6)
     images = torch.stack([image for _, image in sample_batches(model, 10, 0.8, 5, labels, 4)])

@@ -1,0 +1,134 @@
+"""What `glow evaluate` measures of samples: their features, and the training images nearest to them."""
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from glow_app.progress import tracked
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from glow_app.data import ImageSet
+    from glow_app.evaluation import Comparison, EvaluationData, FeatureExtractor
+    from glow_app.models.image_model import ImageModel
+
+__all__ = ["measured_samples", "row"]
+
+COMPARED = 256  # images of which the nearest training images are sought
+SHOWN, NEIGHBOURS = 8, 4  # rows of the picture, and neighbours of each kind
+WIDTH = 28  # of the first column
+NO_FEATURES = (
+    "features: none, since the bundled ones describe grey clothes and would call colour blobs real; with --features "
+    "FILE, such as the weights of torchvision's inception_v3, FID, KID, precision and recall are measured"
+)
+
+
+def measured_samples(
+    model: "ImageModel",
+    data: "EvaluationData",
+    extract: "FeatureExtractor | None",
+    count: int,
+    arguments: argparse.Namespace,
+) -> "tuple[dict[str, Any], Any]":
+    """Print what features tell of samples and how near training images are; return both, and a picture of the nearest.
+
+    Without an extractor only pixels are compared.
+    """
+    import torch
+
+    from glow_app.evaluation import draw_features, feature_facts
+    from glow_app.generation.sample import seeded_batches
+
+    size = arguments.batch_size
+    labels = None if model.flow.num_classes is None else data.held_out.labels.tolist()
+    temperature, guidance = (1.0 if one is None else one for one in (arguments.temperature, arguments.guidance))
+    samples: dict[str, Any] = {"temperature": temperature, "guidance": guidance, "seed": arguments.seed}
+    if extract is None:
+        count = min(count, COMPARED)
+        parts = seeded_batches(model, count, temperature, arguments.seed, labels, size, guidance)
+        drawn = torch.cat([images.cpu() for _, images in tracked(parts, -(-count // size), "drawing")])
+        features, comparisons = None, None
+        print(NO_FEATURES)
+    else:
+        options = {**samples, "labels": labels, "batch_size": size}
+        found, drawn = draw_features(model, count, extract, num_kept=COMPARED, **options)
+        features = feature_facts(extract, found.shape[1])
+        guided = "" if guidance == 1 else f", guidance {guidance:g}"
+        title = f"{count} drawn, T = {json.dumps(temperature)}{guided}"
+        comparisons = _comparisons(data, extract, found, title, arguments)
+    near, picture = None, None
+    if data.train is None:
+        print("copies of training images: not looked for, as these are not known; give their folder with --training")
+    else:
+        near, picture = _neighbours(data.held_out, data.train, extract, drawn, size)
+    record = {
+        "samples": {**samples, "count": count, "labels": labels and "those of the held-out images, in turn"},
+        "features": features,
+        "comparisons": comparisons,
+        "nearest": near,
+    }
+    return record, picture
+
+
+def row(name: str, *cells: str) -> str:
+    """Return a line of the printed table."""
+    return f"{name:<{WIDTH}}" + "".join(f"{cell:<35} " for cell in cells).rstrip()
+
+
+def _comparisons(
+    data: "EvaluationData", extract: "FeatureExtractor", drawn: "Tensor", title: str, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Print and return how far the features of samples and of training images are from those of held-out images."""
+    from glow_app.evaluation import batches, compare, features_of
+
+    # What a perfect model would score: other real images, as many as were drawn if there are so many.
+    others = [] if data.train is None else [data.train.subset(range(min(len(drawn), len(data.train))))]
+    size = arguments.batch_size
+    real, *known = (
+        features_of((part for part, _ in batches(one, size, "features")), extract) for one in (data.held_out, *others)
+    )
+    sets = {"drawn": compare(real, drawn, arguments.seed)}
+    if known:
+        sets["training_images"] = compare(real, known[0], arguments.seed)
+    kind = f"{real.shape[1]} of them, trained on {extract.trained_on}"
+    print(f"features: {extract.name} ({kind}), sha256 {extract.sha256}")
+    _print_comparisons(sets, title, *(f"{len(one)} training images" for one in known))
+    plain: dict[str, Any] = {name: asdict(one) for name, one in sets.items()}
+    return plain | {"training_images_compared": sum(map(len, known))}
+
+
+def _print_comparisons(sets: "dict[str, Comparison]", *titles: str) -> None:
+    print(row("", *titles))
+    found = list(sets.values())
+    print(row("FID", *(f"{one.fid:.3f}" for one in found)))
+    print(row("KID x 1000", *(f"{1000 * one.kid.mean:.3f} ± {1000 * one.kid.std:.3f}" for one in found)))
+    for name in ("precision", "recall"):
+        print(row(name, *(f"{getattr(one.precision_recall, name):.3f}" for one in found)))
+
+
+def _neighbours(
+    images: "ImageSet", train: "ImageSet", extract: "FeatureExtractor | None", drawn: "Tensor", batch_size: int
+) -> tuple[dict[str, Any], Any]:
+    import torch
+
+    from glow_app.evaluation import TrainingNeighbours, nearness, neighbour_picture
+
+    held_out = torch.from_numpy(images.head(COMPARED))
+    neighbours = TrainingNeighbours(torch.cat([drawn, held_out]), train, extract, NEIGHBOURS, batch_size)
+    kinds = {"features": neighbours.by_features, "pixels": neighbours.by_pixels}
+    near: dict[str, Any] = {}
+    blocks = {"drawn": drawn[:SHOWN, None]}
+    for name, one in kinds.items():
+        if one is None:
+            continue
+        drawn_distances, held_out_distances = one.distances[:, 0].split([len(drawn), len(held_out)])
+        near[name] = asdict(nearness(drawn_distances, held_out_distances))
+        rows = one.indices[:SHOWN]
+        nearest, _ = train.__getitems__(rows.flatten().tolist())
+        blocks[f"nearest of {len(train)} training images by {name}"] = nearest.unflatten(0, rows.shape)
+        text = f"{near[name]['drawn']:.3f} drawn, {near[name]['held_out']:.3f} held out"
+        print(row(f"nearest by {name}", text, f"nearer than held out: {near[name]['nearer']:.3f}"))
+    near |= {"drawn_images": len(drawn), "held_out_images": len(held_out), "training_images": len(train)}
+    return near, neighbour_picture(blocks)

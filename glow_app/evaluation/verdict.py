@@ -1,0 +1,99 @@
+"""What the figures of an evaluation say, in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from glow_app.messages import pluralise
+
+__all__ = ["verdict"]
+
+LEARNT = 0.9  # bits/dim as a share of those of a PNG
+COPIES = 0.6  # how often samples are nearer to training images than held-out images are; 0.5 is ideal
+TOLD_APART = 3.0  # FID as a multiple of that of real images
+# From which share of the figure of real images on, and what to say.
+LOOKS = ((0.95, "resemble real images"), (0.8, "mostly resemble real images"), (0.0, "often resemble none"))
+VARIETY = ((0.9, "vary as much"), (0.7, "vary less"), (0.0, "vary much less"))
+
+
+def verdict(record: Mapping[str, Any]) -> list[str]:
+    """Return four sentences for people: what was learnt, how samples look, copies and the inverse, and what to do next.
+
+    Args:
+        record: What ``glow evaluate`` writes to ``evaluation.json``.
+    """
+    bits, png = _bits(record)
+    images = "held-out images" if record["data"]["as_in_training"] else "these images"
+    figures = f"{bits:.2f} bits/dim, where a PNG of them takes {png:.2f}"
+    if bits < LEARNT * png:
+        learnt = f"The model has learnt what {images} have in common: {figures}."
+    else:
+        learnt = f"The model has not learnt much of {images} yet: {figures}."
+    return [learnt, _samples(record), f"{_copies(record)}; {_inverse(record)}.", f"Next: {_next(record)}."]
+
+
+def _bits(record: Mapping[str, Any]) -> tuple[float, float]:
+    return record["bits_per_dim"]["one_draw"]["mean"], record["bits_per_dim"]["png"]
+
+
+def _shares(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return precision and recall as shares of those of real images, or as they are where these are not known."""
+    drawn, real = (_figures(record, name) for name in ("drawn", "training_images"))
+    return {name: drawn[name] / max(real.get(name, 1.0), 1e-9) for name in ("precision", "recall")}
+
+
+def _figures(record: Mapping[str, Any], images: str) -> dict[str, float]:
+    found = record["comparisons"].get(images)
+    return {} if found is None else {**found["precision_recall"], "fid": found["fid"]}
+
+
+def _samples(record: Mapping[str, Any]) -> str:
+    if record["comparisons"] is None:
+        return "Whether samples look real was not measured: look at them."
+    drawn, real, shares = _figures(record, "drawn"), _figures(record, "training_images"), _shares(record)
+    told = [f"{name} {drawn[name]:.2f}" + (f" of {real[name]:.2f}" if real else "") for name in ("precision", "recall")]
+    looks, variety = (
+        next(words for least, words in choices if share >= least)
+        for choices, share in zip((LOOKS, VARIETY), shares.values(), strict=True)
+    )
+    text = f"By their features, samples {looks} ({told[0]}) and {variety} ({told[1]})"
+    if real and drawn["fid"] > TOLD_APART * max(real["fid"], 0.0):
+        text += f"; their FID of {drawn['fid']:.2f}, for real images {real['fid']:.2f}, still tells them apart"
+    return f"{text}."
+
+
+def _nearer(record: Mapping[str, Any]) -> float:
+    """Return how often samples are nearer to training images than held-out images are, at most."""
+    near = record["nearest"]
+    return max(near[kind]["nearer"] for kind in ("features", "pixels") if kind in near)
+
+
+def _copies(record: Mapping[str, Any]) -> str:
+    if record["nearest"] is None:
+        return "Whether it copies is not known without the training images"
+    among = pluralise(record["nearest"]["training_images"], "training image")
+    if _nearer(record) > COPIES:
+        return f"Samples are suspiciously near to some of {among}, as neighbours.png shows"
+    return f"There is no sign of copies among {among}"
+
+
+def _inverse(record: Mapping[str, Any]) -> str:
+    found = record["inverse"]["reconstruction"]
+    if found["exact_images"] == 1:
+        return "the inverse is exact: every image came back in every pixel"
+    share, error = 1 - found["exact_images"], found["max_pixel_error"]
+    return f"the inverse is not exact: {share:.1%} of images came back changed, by up to {error} of 255"
+
+
+def _next(record: Mapping[str, Any]) -> str:
+    bits, png = _bits(record)
+    if record["inverse"]["reconstruction"]["exact_images"] < 1:
+        return "do not rely on reconstructions and edits by this model, and train another with a lower learning rate"
+    if record["nearest"] is not None and _nearer(record) > COPIES:
+        return "train on more pictures, or stop earlier"
+    if bits >= LEARNT * png:
+        return "train longer, or a larger model"
+    if record["comparisons"] is None:
+        return "look at samples (glow sample), and measure them with --features, if you have an Inception network"
+    if min(_shares(record).values()) < LEARNT and record["samples"]["temperature"] == 1:
+        return "glow evaluate --tune --split validation searches for settings with better samples"
+    return "use it (glow sample, glow edit, glow score), or share it (glow export)"
