@@ -29,15 +29,27 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """
     # An unpredictable name, and a new file: in a stranger's folder a known name could be a link.
     beside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    opened = beside.open("xb")
+    with _errors_name(path, beside):
+        opened = beside.open("xb")
+        try:
+            with opened as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _errors_name(path: Path, beside: Path) -> Iterator[None]:
+    """Let an error name ``path`` where it names nothing, as that of a full disk, or something temporary beside it."""
     try:
-        with opened as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno and (error.filename is None or Path(error.filename).is_relative_to(beside)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
@@ -59,7 +71,10 @@ def atomic_folder(
     if folder.exists():
         _require_replaceable(folder, names, is_ours, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch,
+        _errors_name(folder, Path(scratch)),
+    ):
         # Not the scratch folder itself, whose permissions exclude other users.
         beside = Path(scratch) / "new"
         beside.mkdir()

@@ -1,9 +1,10 @@
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from glow_app.files import atomic_file
+from glow_app.files import atomic_file, atomic_folder
 
 
 def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
@@ -20,6 +21,32 @@ def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
         fail()
     assert path.read_bytes() == b"first"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("inner", [None, "inside"])
+def test_the_error_of_a_full_disk_names_what_was_to_be_written(tmp_path: Path, inner: str | None) -> None:
+    path = tmp_path / "result"
+
+    def fill(beside: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", *([] if inner is None else [str(beside / inner)]))
+
+    with pytest.raises(OSError, match="No space left") as failed, atomic_folder(path, [], lambda _: True) as beside:
+        fill(beside)
+    assert failed.value.filename == str(path)
+    if inner is None:
+        with pytest.raises(OSError, match="No space left") as failed, atomic_file(path):
+            fill(path)
+        assert failed.value.filename == str(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_about_another_file_keeps_its_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as failed, atomic_file(tmp_path / "result"):
+        (tmp_path / "missing").read_bytes()
+    assert failed.value.filename == str(tmp_path / "missing")
+    with pytest.raises(FileNotFoundError) as failed, atomic_file(tmp_path / "missing" / "result"):
+        pass
+    assert failed.value.filename == str(tmp_path / "missing" / "result")
 
 
 def test_links_that_lie_beside_a_file_are_not_written_through(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A sampler as a program of torch.export."""
 
+import io
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -46,8 +47,10 @@ def trace(sampler: Sampler) -> ExportedProgram:
 
 def save_program(sampler: Sampler, path: Path) -> None:
     """Write the sampler as a ``.pt2`` file."""
+    program = io.BytesIO()  # on a full disk, torch would end the process
     with quiet():
-        torch.export.save(trace(sampler), path)
+        torch.export.save(trace(sampler), program)
+    path.write_bytes(program.getbuffer())
 
 
 def load_program(path: Path) -> Draw:

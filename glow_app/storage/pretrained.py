@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 
 from glow_app import __version__
 from glow_app.files import atomic_file, atomic_folder
@@ -75,10 +75,8 @@ def save_pretrained(
         if isinstance(model, ImageModel) and model.generation != GenerationSettings():
             config[GENERATION_KEY] = model.generation.to_plain()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(weights, beside / WEIGHTS_NAME)
-        # safetensors leaves the file private; the configuration's permissions are what the user's umask says.
+        (beside / WEIGHTS_NAME).write_bytes(save(weights))
         (beside / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        shutil.copymode(beside / CONFIG_NAME, beside / WEIGHTS_NAME)
         if kept.is_dir():
             # Links stay links: in a folder that came from elsewhere they may lead to anything.
             shutil.copytree(kept, beside / DIRECTIONS_NAME, symlinks=True)

@@ -9,7 +9,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from glow_app.files import atomic_file
 from glow_app.storage.checkpoint import read_checkpoint
-from lightning_modules.runs.recovery import non_finite
+from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, non_finite
 
 __all__ = ["AtomicCheckpointIO"]
 
@@ -29,7 +29,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write ``checkpoint`` to ``path``; leave the one that is there, with a warning, where it is not finite.
 
         Raises:
-            OSError: If it cannot be written; an earlier file at ``path`` is intact.
+            OSError: If it cannot be written; an earlier file at ``path`` is intact, and the message names it.
         """
         path = Path(path)
         if (name := non_finite(checkpoint)) is not None:
@@ -42,5 +42,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:
             # torch turns the OSError of a full disk into a less specific RuntimeError.
             inner = error.__context__ if isinstance(error.__context__, OSError) else error
-            reason = str(inner).splitlines()[0][:200]
-            raise OSError(f"{path} could not be written ({reason}); an earlier one is intact") from error
+            reason = (getattr(inner, "strerror", None) or str(inner)).splitlines()[0][:200]
+            whole = [name for name in (LAST, BEST, PREVIOUS) if (path.parent / name).exists()]
+            earlier = f"{whole[0]} from before is intact" if whole else "there is no earlier one"
+            raise OSError(f"no checkpoint could be written to {path.parent} ({reason}); {earlier}") from error

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,6 +48,18 @@ def test_a_program_of_torch_export(trained: Path, tmp_path: Path, glow: Glow) ->
     assert dtype == "torch.uint8"
     # The images of glow sample --seed 7, at its temperature.
     assert torch.equal(torch.tensor(images, dtype=torch.uint8), model.sample(16, 0.7, 7))
+
+
+@pytest.mark.parametrize("form", ["safetensors", "torch-export"])
+def test_a_full_disk_leaves_nothing(form: str, trained: Path, tmp_path: Path, glow: Glow) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # no file may grow beyond: as a full disk
+    try:
+        result = glow("export", "--checkpoint", trained, "--output", "out", "--format", form)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (result.code, result.errors) == (1, ["error: out: File too large"]), result
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_program_of_onnx(conditional: Path, tmp_path: Path, glow: Glow) -> None:

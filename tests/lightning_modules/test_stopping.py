@@ -32,15 +32,20 @@ TINY = [*TINY_FIT, "--trainer.max_epochs=3"]
 
 
 def test_a_failed_write_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "last.ckpt"
-    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+    path, original = tmp_path / "last.ckpt", torch.save
 
     def full_disk(checkpoint: object, file: Any) -> None:
         file.write(b"half")
         raise RuntimeError("PytorchStreamWriter failed writing file\nmore")
 
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match=r"last\.ckpt could not be written .*an earlier one is intact$"):
+    with pytest.raises(OSError, match=r"could be written to .* \(PytorchStreamWriter .*\); there is no earlier one$"):
+        AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(torch, "save", original)
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match=r"could be written to .*; last\.ckpt from before is intact$"):
         AtomicCheckpointIO().save_checkpoint({"step": 2}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
@@ -306,9 +311,8 @@ def test_a_full_disk_ends_training_with_a_line_and_the_checkpoint_before_it(tmp_
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
     assert done.returncode == 1
-    assert re.search(
-        r"^error: .*\.ckpt could not be written \(.*File too large\); an earlier one is intact$", done.stderr
-    )
+    end = r"could be written to \S*/run \(File too large\); last\.ckpt from before is intact$"
+    assert re.search(rf"^error: no checkpoint {end}", done.stderr)
     assert "Traceback" not in done.stderr
     assert read_whole(tmp_path / "run" / "last.ckpt")["epoch"] == 2
     assert not list((tmp_path / "run").glob(".*"))

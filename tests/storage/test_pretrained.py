@@ -231,26 +231,13 @@ def test_a_file_in_the_way_is_kept(model: ImageModel, tmp_path: Path) -> None:
     assert path.read_text() == "a file"
 
 
-def test_an_interrupted_write_leaves_nothing_behind(
-    model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(weights: object, path: Path) -> None:
-        path.write_bytes(b"half of it")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(pretrained, "save_file", interrupted)
-    with pytest.raises(OSError, match="no space left"):
-        save_pretrained(model, tmp_path / "export")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_an_interrupted_overwrite_keeps_the_old_export(
     model: ImageModel, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(weights: object, path: Path) -> None:
+    def interrupted(weights: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pretrained, "save_file", interrupted)
+    monkeypatch.setattr(pretrained, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_pretrained(tiny_model(seed=1), folder, overwrite=True)
     assert model_hash(load_pretrained(folder)) == model_hash(model)
