@@ -4,7 +4,6 @@ Importing this package imports nothing heavy; the names below load on first use.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
     from glow_app.pictures.image_batch import Images
     from glow_app.storage.pretrained import load_pretrained, save_pretrained
     from glow_app.storage.stored_model import load_density, load_model
+
+    __version__: str
 
 __all__ = [
     "GenerationSettings",
@@ -29,8 +30,6 @@ __all__ = [
     "save_pretrained",
     "train",
 ]
-
-__version__ = version("glow-app")
 
 _HOMES = {
     "GenerationSettings": "glow_app.models.generation_settings",
@@ -49,4 +48,6 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name == "__version__":
+        return import_module("importlib.metadata").version("glow-app")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,13 +1,15 @@
 """The `glow` command. Nothing heavy is imported before it is known which command runs."""
 
+import io
 import os
 import signal
 import sys
+import traceback
 import warnings
 from importlib import import_module
 from types import FrameType
+from typing import Any
 
-from glow_app import __version__
 from glow_app.commands.allocator import begin_with_huge_pages
 from glow_app.commands.names import COMMANDS, TRAINING
 from glow_app.commands.parser import Parser
@@ -22,6 +24,7 @@ def start() -> int:
     """Set the process up, and run the command line that it was given."""
     _keep_current_folder_out()
     begin_with_huge_pages()
+    _outlast_readers()
     return main()
 
 
@@ -35,18 +38,16 @@ def main(arguments: list[str] | None = None) -> int:
     if debug:
         arguments.remove("--debug")
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return _dispatch(arguments)
     except KeyboardInterrupt as interrupt:
         print("; ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of a pipe has gone, as `head` does; nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if debug:
-            raise
-        print(f"error: {printable(_one_line(error))}", file=sys.stderr)
+            traceback.print_exception(error)
+        else:
+            print(f"error: {printable(_one_line(error))}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
 
 
@@ -56,6 +57,25 @@ def _wait_politely() -> None:
     # and a process that is alone loses nothing. Read when torch is loaded, which has not happened yet.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
+
+class _Outlasting(io.FileIO):
+    """A file that drops what is written once its reader has gone, as `head` does: the work goes on."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(content)
+
+
+def _outlast_readers() -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not stream.isatty():
+            file = io.BufferedWriter(_Outlasting(stream.fileno(), "w", closefd=False))
+            setattr(sys, name, io.TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=True))
 
 
 def _keep_current_folder_out() -> None:
@@ -81,7 +101,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(_help())
         return 0
     if arguments[0] == "--version":
-        print(f"glow {__version__}")
+        print(f"glow {import_module('glow_app').__version__}")
         return 0
     command, rest = arguments[0], arguments[1:]
     if command in TRAINING:
@@ -120,7 +140,8 @@ def _one_line(error: Exception) -> str:
     text = text if len(text) <= 600 else f"{text[:600]} ..."
     if isinstance(error, (ValueError, OSError, FloatingPointError, UsageError)) and text:
         return text
-    return f"{type(error).__name__}: {text} (--debug shows where)"
+    name = f"{type(error).__name__}: " if type(error).__module__ == "builtins" or not text else ""
+    return f"{name}{text} (--debug shows where)"
 
 
 if __name__ == "__main__":

@@ -230,12 +230,53 @@ def test_a_value_of_the_wrong_type(one_line: object, option: str, expected: str)
     assert line == f"error: glow fit: {name} is {value}; expected {expected}\n"
 
 
-def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", "none.ckpt"]) == 1
-    assert capsys.readouterr().err.startswith("error: no checkpoint none.ckpt")
-    for arguments in (["--debug", "info", "none.ckpt"], ["info", "none.ckpt", "--debug"]):
-        with pytest.raises(FileNotFoundError):
-            main(arguments)
+@pytest.mark.parametrize(
+    ("arguments", "code", "kind"), [(["info", "none.ckpt"], 1, "FileNotFoundError"), (["smaple"], 2, "UsageError")]
+)
+def test_debug_shows_the_traceback_and_keeps_the_exit_code(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, kind: str
+) -> None:
+    assert main(arguments) == code
+    assert capsys.readouterr().err.startswith("error: ")
+    for debugged in (["--debug", *arguments], [*arguments, "--debug"]):
+        assert main(debugged) == code
+        errors = capsys.readouterr().err
+        assert errors.startswith("Traceback")
+        assert f"{kind}: " in errors
+
+
+def test_work_goes_on_when_its_reader_has_gone(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    code = (
+        "import pathlib, sys\nfrom glow_app import cli\n"
+        "def work():\n"
+        "    for number in range(3):\n        print('a row', flush=True)\n        print('a warning', file=sys.stderr)\n"
+        f"    pathlib.Path({str(done)!r}).touch()\n    return 3\n"
+        "cli.main = work\nsys.exit(cli.start())"
+    )
+    ends = [os.pipe(), os.pipe()]
+    for reader, _ in ends:
+        os.close(reader)
+    code_of = subprocess.run([sys.executable, "-c", code], stdout=ends[0][1], stderr=ends[1][1], check=False)
+    assert code_of.returncode == 3
+    assert done.exists()
+
+
+def test_control_c_during_the_imports_is_answered_by_the_command() -> None:
+    # A module that interrupts the process when it is imported stands for the time that imports take.
+    code = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    @staticmethod\n"
+        "    def find_spec(name, *_):\n"
+        "        if name == 'glow_app.commands.allocator':\n            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder)\n"
+        "from glow_app.__main__ import start\nsys.exit(start())"
+    )
+    environment = {**os.environ, "GLIBC_TUNABLES": ""}  # so that the process does not restart, without the finder
+    command = [sys.executable, "-c", code, "models"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 def test_errors_go_through_the_installed_command(tmp_path: Path) -> None:
@@ -258,6 +299,7 @@ def test_errors_go_through_the_installed_command(tmp_path: Path) -> None:
         (ValueError("a\n  b"), 1, "error: a b"),
         (PermissionError(13, "Permission denied", "/x/y"), 1, "error: /x/y: Permission denied"),
         (RuntimeError("deep"), 1, "error: RuntimeError: deep (--debug shows where)"),
+        (argparse.ArgumentError(None, "of a library"), 1, "error: of a library (--debug shows where)"),
         (ValueError(), 1, "error: ValueError:  (--debug shows where)"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
