@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback, LearningRateMonitor, RichProgr
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from glow_app.messages import UsageError
 from glow_app.storage.checkpoint import read_checkpoint
@@ -116,6 +117,8 @@ class GlowCLI(LightningCLI):
         """Choose the run's folder."""
         config = self.config[self.subcommand]
         if self.subcommand == "fit":
+            if config.name in ("", ".", "..") or not {"/", "\0"}.isdisjoint(config.name):
+                raise UsageError(f"glow {self.command}: --name is {config.name!r}; expected a plain name, without /")
             require_total_steps(config.model.lr_scheduler.class_path)
             self._warn_of_what_stays(config)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
@@ -142,8 +145,13 @@ class GlowCLI(LightningCLI):
                 warnings.warn(f"model.{name} goes on as it was saved; begin a new run to change it", stacklevel=2)
 
     def instantiate_classes(self) -> None:
-        """Build all parts; an evaluation learns which of its data is that of the training."""
-        super().instantiate_classes()
+        """Build all parts, raising a constructor's own error; an evaluation learns which data is of the training."""
+        try:
+            super().instantiate_classes()
+        except MisconfigurationException as error:
+            raise UsageError(f"glow {self.command}: {error}") from error
+        except ValueError as error:
+            raise _first_cause(error) from error
         if self.subcommand != "fit" and self.start is not None and isinstance(self.datamodule, ImageDataModule):
             limit = self.datamodule.hparams["limit"] if "data.limit" in self.start.given else None
             self.datamodule.compare(self.start.data, limit)
@@ -214,9 +222,10 @@ def main(command: str, arguments: list[str]) -> None:
     """
     quiet()
     with tempfile.TemporaryDirectory() as scratch:
-        start = start_of(command, arguments, Path(scratch))
+        start, failed = start_of(command, arguments, Path(scratch)), True
         try:
             cli = GlowCLI([command, *configs_first(start.arguments)], start)
+            failed = False
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise
@@ -227,7 +236,7 @@ def main(command: str, arguments: list[str]) -> None:
         finally:
             # Otherwise a later run of this process would use the same folder.
             if run_dir := os.environ.pop(SHARED, None):
-                release_run_dir(Path(run_dir))
+                release_run_dir(Path(run_dir), failed)
     if not cli.trainer.is_global_zero:
         return
     if command == "fit":
@@ -236,6 +245,13 @@ def main(command: str, arguments: list[str]) -> None:
         stage = "val" if command == "validate" else "test"
         value = float(cli.trainer.callback_metrics[f"{stage}/{cli.kind.module.metric}"])
         cli.kind.report(cli.model, cli.datamodule, "validation" if command == "validate" else "test", value)
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Return the error that jsonargparse has wrapped in those of all types that would be accepted."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _print_end(cli: GlowCLI, first_step: int) -> None:

@@ -9,11 +9,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from glow_app.commands.common import device_of
 from glow_app.commands.parser import Parser, fitting, positive_int, seed_number
 from glow_app.data.decoding import open_image
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
 from glow_app.data.request import Split
-from glow_app.messages import UsageError, pluralise
+from glow_app.messages import UsageError, closest, pluralise
 from lightning_modules.presets import config_path
 from lightning_modules.runs.launchers import launched_world
 
@@ -107,11 +108,17 @@ def train(
 
 def _planned(arguments: list[str]) -> list[str]:
     """Print what is chosen and why, and return the command line with a preset."""
-    options, rest = options_parser().parse_known_args(arguments)
+    parser = options_parser()
+    options, rest = parser.parse_known_args(arguments)
+    for word in rest:
+        if word.startswith("--") and "." not in word and (hint := closest(word, parser._option_string_actions)):
+            raise UsageError(f"glow fit: unknown argument {word}{hint}")
     if options.size is not None and options.size % 16:
         raise UsageError(f"glow fit: --size {options.size} is not a multiple of 16")
     for name in options.config:
         config_path(name)  # refuses an unknown one
+    if options.device not in (None, "cpu"):
+        device_of(options)  # refused before anything else
     listing = list_images(Path(options.folder))
     parts = split_layout(listing)
     pictures = _look_at(listing)
@@ -187,10 +194,9 @@ def _minutes(text: str) -> float:
 
 
 def _device(text: str) -> str:
-    names = {"cpu": "cpu", "gpu": "gpu", "cuda": "gpu", "mps": "mps"}
-    if text not in names:
+    if text not in ("cpu", "gpu", "cuda", "mps"):
         raise argparse.ArgumentTypeError(f"{text} is not a device; expected cpu, gpu or mps")
-    return names[text]
+    return text.replace("cuda", "gpu")
 
 
 class _Pictures(NamedTuple):

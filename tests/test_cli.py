@@ -199,12 +199,24 @@ FLOW = ["--model.flow", "glow_app.flows.Glow", "--model.flow.image_shape", "[1,8
         ("--nam=x", "--name"),
         ("--model.flow.hidden_chanels=3", "hidden_channels"),
         ("--model.flow.init_args.num_step=3", "num_steps"),
+        ("--epochs=3", "--trainer.max_epochs"),
+        ("--minutes=3", "--trainer.max_time 00:00:30:00"),
+        ("--lr=0.1", "--model.optimizer.lr"),
+        ("--device=cpu", "--trainer.accelerator"),
+        ("--batch-size=3", "--data.batch_size"),
+        ("--precision=16", "--trainer.precision"),
     ],
 )
 def test_an_unknown_option_of_fit(one_line: object, option: str, meant: str) -> None:
     line = one_line("fit", *FLOW, option)  # type: ignore[operator]
     assert option.split("=")[0].split(".")[-1] in line
     assert f"did you mean {meant}?" in line
+
+
+@pytest.mark.parametrize("option", ["--model.prior", "--model.flow.prior", "--prior"])
+def test_a_prior_by_its_name_is_an_overlay(one_line: object, option: str) -> None:
+    line = one_line("fit", *FLOW, option, "maf")  # type: ignore[operator]
+    assert line.endswith("; the prior is an overlay: --config prior/maf\n")
 
 
 def test_an_unknown_key_of_a_configuration(one_line: object, tmp_path: Path) -> None:

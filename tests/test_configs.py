@@ -14,8 +14,8 @@ import pytest
 import torch
 import yaml
 from pytorch_lightning.cli import LightningCLI
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from glow_app.messages import UsageError
 from glow_app.models.vector_model import VectorModel
 from glow_app.running import Memory
 from lightning_modules.cli import BASE_CONFIG, GlowCLI
@@ -131,7 +131,7 @@ def test_the_recorded_memory_is_still_what_is_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", OVERLAYS, ids=name_of)
 def test_an_overlay_fits_an_experiment(path: Path, tmp_path: Path) -> None:
     if path.name == "gpu.yaml" and not torch.cuda.is_available():
-        with pytest.raises(MisconfigurationException, match="No supported gpu"):
+        with pytest.raises(UsageError, match="No supported gpu"):
             build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")
         return
     cli = build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={path}")

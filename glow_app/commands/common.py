@@ -47,7 +47,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "fashion-mnist",
         metavar="PATH",
     )
-    parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda, cuda:1 or mps")
+    parser.add_argument("--device", default="auto", help="device: auto, cpu, gpu, cuda:1 or mps")
 
 
 def add_label_argument(parser: argparse.ArgumentParser, text: str, several: bool = False) -> None:
@@ -104,13 +104,14 @@ def device_of(arguments: argparse.Namespace) -> "torch.device":
     import torch
 
     name = arguments.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name in ("auto", "gpu"):
+        other = "cpu" if name == "auto" else "cuda"
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else other
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name} is not available here; use --device cpu") from error
+        raise ValueError(f"device {arguments.device} is not available here; use --device cpu") from error
     return device
 
 

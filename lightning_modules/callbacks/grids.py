@@ -39,9 +39,10 @@ class SampleGrids(Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the grids of this epoch."""
+        epoch = trainer.current_epoch + 1
         # A pass of sharded weights takes all ranks.
         takes_part = trainer.is_global_zero or is_sharded(pl_module)
-        if trainer.sanity_checking or not takes_part or trainer.current_epoch % self.every_n_epochs:
+        if trainer.sanity_checking or not takes_part or epoch % self.every_n_epochs:
             return
         assert isinstance(pl_module, DensityModule)
         folder = Path(trainer.default_root_dir) / "samples"
@@ -57,7 +58,7 @@ class SampleGrids(Callback):
                 continue
             picture = images.grid()
             try:
-                save_png(picture, folder / f"epoch{trainer.current_epoch:05d}_t{temperature:.2f}.png")
+                save_png(picture, folder / f"epoch{epoch:05d}_t{temperature:.2f}.png")
             except OSError as error:  # training is worth more than a picture
                 pl.utilities.rank_zero_warn(f"no sample grid in {folder}: {error}")
             for logger in trainer.loggers:

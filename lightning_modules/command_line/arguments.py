@@ -25,6 +25,14 @@ __all__ = [
 
 SHORT = {"--config": "-c"}
 
+# Options of other programs, and of glow fit FOLDER.
+MEANT = {
+    "epochs": "--trainer.max_epochs", "steps": "--trainer.max_steps", "minutes": "--trainer.max_time 00:00:30:00",
+    "lr": "--model.optimizer.lr", "learning_rate": "--model.optimizer.lr", "device": "--trainer.accelerator",
+    "gpus": "--trainer.devices", "seed": "--seed_everything", "size": "--model.flow.image_shape [3,64,64]",
+}  # fmt: skip
+PRIOR = r"\bprior\b.*?\b(gaussian|planar|maf|iaf|cnf)\b"
+
 # Python's types in error messages.
 WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 
@@ -98,8 +106,12 @@ def suggestion(message: str, options: Iterable[str]) -> str:
         return "; an overlay goes on top of a preset: --config digits --config OVERLAY"
     if re.search(r"arguments are required: fit\.model\.", message):
         return "; give --config NAME, such as folder32 (see glow presets)"
+    if (match := re.search(PRIOR, message)) and "--model.prior" not in options:
+        return f"; the prior is an overlay: --config prior/{match[1]}"
     if match := re.search(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE):
-        return closest(match[1], options)
+        word = match[1].removeprefix("--").replace("-", "_")
+        named = [MEANT[word]] if word in MEANT else [name for name in options if name.endswith(f".{word}")]
+        return f"; did you mean {named[0]}?" if named else closest(match[1], options)
     refused = r"Option '(\w+)' is not accepted"
     if match := re.search(
         rf"class_path '(?P<path>[\w.]+)': {refused}|{refused}.*class_path='(?P<other>[\w.]+)'", message

@@ -2,8 +2,10 @@
 
 import fcntl
 import os
+import shutil
 import time
 import warnings
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import IO
@@ -20,6 +22,7 @@ METRICS = "metrics.csv"
 LOCK = ".lock"
 
 _LOCKS: dict[Path, IO[str]] = {}
+_MADE: dict[Path, list[Path]] = {}  # the folder of a run and the folders above it, where this process has made them
 
 
 def choose_run_dir(name: str, run_dir: str | None) -> str:
@@ -67,11 +70,17 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
         )
 
 
-def release_run_dir(run_dir: Path) -> None:
-    """Let other processes train in a folder again."""
+def release_run_dir(run_dir: Path, failed: bool = False) -> None:
+    """Let other processes train in a folder again; remove it if the run made it and has failed without a result."""
     if (file := _LOCKS.pop(run_dir.resolve(), None)) is not None:
         (run_dir / LOCK).unlink(missing_ok=True)
         file.close()
+    made = _MADE.pop(run_dir.resolve(), [])
+    if failed and made and not (run_dir / METRICS).exists() and not any(run_dir.glob("*.ckpt")):
+        shutil.rmtree(run_dir, ignore_errors=True)
+        for parent in made[1:]:
+            with suppress(OSError):  # not empty: another run has begun there
+                parent.rmdir()
 
 
 def _refuse_links(run_dir: Path) -> None:
@@ -93,6 +102,7 @@ def _lock(run_dir: Path) -> None:
     # The system gives the lock back when the process ends, however it does.
     if run_dir.resolve() in _LOCKS:
         return
+    _MADE[run_dir.resolve()] = [folder for folder in (run_dir, *run_dir.parents) if not folder.exists()]
     run_dir.mkdir(parents=True, exist_ok=True)
     file = os.fdopen(os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
     try:

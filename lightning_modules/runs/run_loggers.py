@@ -7,6 +7,7 @@ import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import chdir
+from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -46,6 +47,8 @@ class RunTensorBoardLogger(RunLogger, TensorBoardLogger):
     """TensorBoard, in the run's folder ``tensorboard/``."""
 
     def __init__(self) -> None:
+        if find_spec("tensorboard") is None:
+            raise ValueError("logging to TensorBoard needs tensorboard; run: pip install 'glow-app[tensorboard]'")
         super().__init__(".", name="", version="")
 
     def belong_to(self, run_dir: Path) -> None:

@@ -10,12 +10,15 @@ import pytest
 import torch
 from PIL import Image
 from run_files import Killed, assert_same_training, load, logged, rows
+from tiny_training import TINY_FIT
 
+from glow_app.cli import main
 from glow_app.data import load_split
 from glow_app.storage.exported_config import read_config
 from glow_app.storage.pretrained import load_pretrained, model_hash
 from glow_app.storage.stored_model import load_model
 from lightning_modules.density import DensityModule
+from lightning_modules.runs import run_loggers
 
 
 def test_the_run_folder_holds_everything(trained: Path) -> None:
@@ -29,7 +32,7 @@ def test_the_run_folder_holds_everything(trained: Path) -> None:
     ):
         assert (trained / name).is_file(), name
     grids = {path.name for path in (trained / "samples").iterdir()}
-    assert grids == {f"epoch{epoch:05d}_t{t}.png" for epoch in (0, 1) for t in ("0.50", "0.70", "1.00")}
+    assert grids == {f"epoch{epoch:05d}_t{t}.png" for epoch in (1, 2) for t in ("0.50", "0.70", "1.00")}
     for name in grids:
         with Image.open(trained / "samples" / name) as picture:
             assert picture.mode == "L"
@@ -49,6 +52,45 @@ def test_the_learning_rate_warms_up_then_falls(trained: Path) -> None:
     # 16 steps of which at most half are warm-up; logged at every second step, from step 1.
     expected = [0.25, 0.5, 0.75, 1.0] + [0.5 * (1 + math.cos(math.pi * t / 8)) for t in (1, 3, 5, 7)]
     assert logged(trained, "lr") == pytest.approx([0.001 * factor for factor in expected])
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--name=../../x"], 2, "glow fit: --name is '../../x'; expected a plain name, without /"),
+        (["--name=.."], 2, "glow fit: --name is '..'; expected a plain name, without /"),
+        (["--data.batch_size=1000"], 1, "batch_size is 1000, but with 128 training images it must be from 1 to 128"),
+        (["--trainer.gradient_clip_algorithm=x"], 2, "glow fit: `gradient_clip_algorithm` x is invalid"),
+        (
+            ["--config=logger/tensorboard"],
+            1,
+            "logging to TensorBoard needs tensorboard; run: pip install 'glow-app[tensorboard]'",
+        ),
+        (["--run_dir=a/b/c", "--data.limit=0"], 1, ""),
+    ],
+    ids=str,
+)
+def test_a_run_that_does_not_begin_leaves_no_folder(
+    options: list[str],
+    code: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_loggers, "find_spec", lambda name: None)
+    assert main(["fit", *TINY_FIT, *options]) == code
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"error: {words}")
+    assert errors.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_run_leaves_a_folder_that_was_there(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    assert main(["fit", *TINY_FIT, "--data.limit=0", f"--run_dir={tmp_path / 'mine'}"]) == 1
+    assert not list((tmp_path / "mine").iterdir())
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])

@@ -382,10 +382,10 @@ class TestSampleGrids:
         grids = SampleGrids([0.5, 1.0], num_images=4)
         tiny_trainer(tmp_path, [grids]).fit(self.still(num_classes), datamodule=tiny_data())
         files = {path.name: path.read_bytes() for path in (tmp_path / "samples").iterdir()}
-        assert sorted(files) == [f"epoch{epoch:05d}_t{t}.png" for epoch in (0, 1) for t in ("0.50", "1.00")]
+        assert sorted(files) == [f"epoch{epoch:05d}_t{t}.png" for epoch in (1, 2) for t in ("0.50", "1.00")]
         for t in ("0.50", "1.00"):
-            assert files[f"epoch00000_t{t}.png"] == files[f"epoch00001_t{t}.png"]
-        assert files["epoch00000_t0.50.png"] != files["epoch00000_t1.00.png"]
+            assert files[f"epoch00001_t{t}.png"] == files[f"epoch00002_t{t}.png"]
+        assert files["epoch00001_t0.50.png"] != files["epoch00001_t1.00.png"]
 
     def drawn(self, folder: Path, num_classes: int, **options: Any) -> tuple[ImageModel, np.ndarray]:
         """The model and its first grid."""
@@ -395,7 +395,7 @@ class TestSampleGrids:
             is_global_zero=True, sanity_checking=False, current_epoch=0, default_root_dir=folder, loggers=[]
         )
         SampleGrids([0.7], **options).on_validation_epoch_end(trainer, module)
-        with Image.open(folder / "samples" / "epoch00000_t0.70.png") as picture:
+        with Image.open(folder / "samples" / "epoch00001_t0.70.png") as picture:
             return module.model, np.asarray(picture)
 
     @pytest.mark.parametrize("num_classes", [2, 3, 10])
@@ -412,7 +412,7 @@ class TestSampleGrids:
         for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
             grids = SampleGrids([1.0], num_images=4, seed=seed)
             tiny_trainer(tmp_path / folder, [grids], max_epochs=1).fit(self.still(), datamodule=tiny_data())
-        a, b, c = ((tmp_path / name / "samples" / "epoch00000_t1.00.png").read_bytes() for name in "abc")
+        a, b, c = ((tmp_path / name / "samples" / "epoch00001_t1.00.png").read_bytes() for name in "abc")
         assert a == b != c
 
     def test_not_in_every_epoch_and_without_effect_on_training(self, tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ class TestSampleGrids:
         tiny_trainer(tmp_path / "a", [grids, with_grids], max_epochs=3).fit(tiny_module(), datamodule=tiny_data())
         tiny_trainer(tmp_path / "b", [without], max_epochs=3).fit(tiny_module(), datamodule=tiny_data())
         names = sorted(path.name for path in (tmp_path / "a" / "samples").iterdir())
-        assert names == ["epoch00000_t1.00.png", "epoch00002_t1.00.png"]
+        assert names == ["epoch00002_t1.00.png"]
         assert same(with_grids.after[-1], without.after[-1])
 
     def test_the_averaged_weights_are_drawn(self, tmp_path: Path) -> None:
@@ -431,7 +431,7 @@ class TestSampleGrids:
                 tiny_module(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)), datamodule=tiny_data()
             )
         plain, unchanged, averaged = (
-            (tmp_path / name / "samples" / "epoch00000_t1.00.png").read_bytes()
+            (tmp_path / name / "samples" / "epoch00001_t1.00.png").read_bytes()
             for name in ("plain", "same", "averaged")
         )
         assert plain == unchanged != averaged

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import glow_app
@@ -23,8 +24,10 @@ def pictures(folder: Path, count: int, size: int = 40, mode: str = "RGB") -> Pat
 
 
 def planned(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[dict[str, str], str]:
-    """Return the options that are chosen, and what is printed."""
-    words = folder_run._planned([str(word) for word in arguments])
+    """Return the options that are chosen, and what is printed; a GPU that is asked for counts as there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder_run, "device_of", lambda options: None)
+        words = folder_run._planned([str(word) for word in arguments])
     return dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word), capsys.readouterr().out
 
 
@@ -93,7 +96,8 @@ def test_grey_pictures_few_pictures_and_choices_of_ones_own(tmp_path: Path, caps
         (["--minutes", "nan"], "nan is not a number of minutes above 0"),
         (["--device", "tpu"], "tpu is not a device; expected cpu, gpu or mps"),
         (["--minutes", "1", "--epochs", "2"], "not allowed with argument --minutes"),
-        (["--epochs", "1", "--sizes", "3"], "--sizes"),
+        (["--epochs", "1", "--sizes", "3"], "unknown argument --sizes; did you mean --size?"),
+        (["--minut", "1"], "unknown argument --minut; did you mean --minutes?"),
         (
             ["--config", "folder31"],
             "there is no configuration folder31",
@@ -110,6 +114,13 @@ def test_wrong_options(
     monkeypatch.chdir(tmp_path)
     assert main(["fit", str(pictures(tmp_path / "a", 3)), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("command", [["fit", "pictures"], ["sample"]])
+def test_a_gpu_that_is_not_there(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--device", "gpu"]) == 1
+    assert capsys.readouterr().err == "error: device gpu is not available here; use --device cpu\n"
 
 
 def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,8 @@ def read_manifest(root: str) -> Manifest:
         ) from error
     except ShardError:
         raise
+    except ImportError as error:  # fsspec's "Install PACKAGE to access SYSTEM"
+        raise ShardError(f"{place} needs a package: pip {str(error).replace('Install', 'install')}") from error
     except Exception as error:  # the file systems of fsspec share no narrower type
         raise ShardError(f"{place} cannot be had: {type(error).__name__}: {error}") from error
 
