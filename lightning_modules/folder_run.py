@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from glow_app.commands.common import device_of
 from glow_app.commands.parser import Parser, fitting, positive_int, seed_number
 from glow_app.data.decoding import open_image
+from glow_app.data.heif import SUFFIXES
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
 from glow_app.data.request import Split
 from glow_app.messages import UsageError, closest, pluralise
@@ -45,6 +46,7 @@ _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256
 _SIZES = {"cpu": (16, 32), "gpu": (16, 32, 64, 128)}
 _OVERLAYS = ("prior/", "trainer/", "logger/")
 _SAMPLE = 200  # pictures whose size and colour are looked at
+_FEWER = 20  # of HEIC pictures only every 20th of these, since they have to be decoded
 _FEW = 100
 _MINUTES = 30.0
 # Share of the time for training steps; the rest is for validation, sample grids and saving.
@@ -209,9 +211,12 @@ class _Pictures(NamedTuple):
 def _look_at(listing: FolderListing) -> _Pictures:
     """Look at some pictures, evenly spread over the folder."""
     sides, modes = [], set()
-    for file in listing.files[:: max(1, len(listing.files) // _SAMPLE)]:
+    for number, file in enumerate(listing.files[:: max(1, len(listing.files) // _SAMPLE)]):
+        path = listing.root / file.name
+        if path.suffix.lower() in SUFFIXES and number % _FEWER:
+            continue
         try:
-            with open_image(listing.root / file.name) as image:
+            with open_image(path) as image:
                 sides.append(min(image.size))
                 modes.add(image.mode)
         except Exception:  # a damaged file is reported when it is decoded

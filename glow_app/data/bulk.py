@@ -125,7 +125,7 @@ def _read_files(listing: FolderListing, read: Callable[[Path], T], indices: rang
             chunk.values.append(read(listing.root / name))
         except Exception as error:  # Pillow's plugins raise SyntaxError, struct.error and more for broken files
             reason = str(error).replace(str(listing.root / name), name)
-            chunk.skipped.append((name, f"{type(error).__name__}: {reason}"))
+            chunk.skipped.append((name, reason or type(error).__name__))
         else:
             chunk.names.append(name)
     return chunk

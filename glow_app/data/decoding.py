@@ -9,6 +9,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps
 
+from glow_app.data import heif
 from glow_app.data.request import Resize
 from glow_app.data.resizing import image_to_array, resize_image
 
@@ -84,10 +85,12 @@ def _noted(
 
 
 def open_image(source: Path | bytes, formats: Sequence[str] | None = None) -> Image.Image:
-    """Open an image file, or its bytes, as one of the formats that are read, without decoding it."""
+    """Open an image file, or its bytes, as one of the formats that are read; of these, only HEIC is decoded at once."""
     if isinstance(source, Path):
         file: Path | IO[bytes] = source
         suffix = source.suffix.lower()
+        if suffix in heif.SUFFIXES and formats is None:
+            return heif.read_heif(source)
     else:
         file = io.BytesIO(source)
         suffix = next((suffix for start, suffix in _STARTS.items() if source.startswith(start)), "")
@@ -104,7 +107,7 @@ def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Ima
     if image.format == "TIFF" and any(part[0] == "libtiff" for part in image.tile):  # type: ignore[attr-defined]
         # Which takes whatever the file says of its parts: one that stands for all, or one larger than the picture.
         raise ValueError("it is a compressed TIFF, which is not read; save it without compression, or as PNG")
-    if any(part[0] == "bmp_rle" for part in image.tile):  # type: ignore[attr-defined]
+    if any(part[0] == "bmp_rle" for part in getattr(image, "tile", ())):
         raise ValueError("it is a run-length encoded BMP, which is not read; save it without compression, or as PNG")
     image.load()
     lying = image.size

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from glow_app.data import heif
 from glow_app.data.decoding import readable_formats
 from glow_app.data.request import SPLIT_OF, Split, own_splits
 
@@ -74,14 +75,13 @@ def list_images(root: Path) -> FolderListing:
     unread: Counter[str] = Counter()
     files = tuple(sorted(_walk(root, unread), key=lambda file: file.name))
     kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in unread.most_common())
+    remedy = "convert them to JPEG or PNG" + (f", or {heif.INSTALL}" if heif.SUFFIXES & unread.keys() else "")
     if not files:
         known = "png, jpg, webp, gif, bmp, tif"
-        others = f"; it holds {kinds}, which are not read" if unread else ""
+        others = f"; it holds {kinds}, which are not read; {remedy}" if unread else ""
         raise ValueError(f"no image files in {root}; expected files such as {known} in it or its subfolders{others}")
     if unread:
-        warnings.warn(
-            f"{root} also holds images of kinds that are not read: {kinds}; convert them to JPEG or PNG", stacklevel=2
-        )
+        warnings.warn(f"{root} also holds images of kinds that are not read: {kinds}; {remedy}", stacklevel=2)
     return FolderListing(root, files)
 
 
@@ -100,7 +100,7 @@ def all_class_names(parts: Mapping[Split, FolderListing]) -> tuple[str, ...]:
 
 def _walk(root: Path, unread: Counter[str]) -> Iterator[ImageFile]:
     """Yield the image files; count the suffixes of those that cannot be read."""
-    suffixes = readable_formats()
+    suffixes = {*readable_formats(), *(heif.SUFFIXES if heif.can_read_heif() else ())}
     # Each pending directory carries the real paths above it: one that appears among its own parents is a circle.
     pending: list[tuple[str, frozenset[str]]] = [(str(root), frozenset())]
     ways: Counter[str] = Counter()

@@ -131,7 +131,7 @@ def test_decompression_bomb_is_skipped(tmp_path: Path, make_images: Make, monkey
     root = make_images(tmp_path / "some", 10)
     Image.new("L", (100, 100)).save(root / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.warns(UserWarning, match=r"1 of 11 files .*bomb.png \(DecompressionBombError"):
+    with pytest.warns(UserWarning, match=r"1 of 11 files .*bomb.png \(Image size "):
         assert len(load(root, validation_fraction=0, test_fraction=0)) == 10
 
 
@@ -139,7 +139,7 @@ def test_nothing_readable(tmp_path: Path) -> None:
     root = tmp_path / "broken"
     root.mkdir()
     (root / "a.png").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"no readable image: 1 of 1 files in .*a.png \(UnidentifiedImageError"):
+    with pytest.raises(ValueError, match=r"no readable image: 1 of 1 files in .*a.png \(cannot identify"):
         load(root)
     assert not any((tmp_path / "glow-cache").iterdir())
 

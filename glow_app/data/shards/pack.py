@@ -14,8 +14,9 @@ from typing import get_args
 
 import numpy as np
 
+from glow_app.data import heif
 from glow_app.data.bulk import read_listing
-from glow_app.data.decoding import decode_image, readable_formats
+from glow_app.data.decoding import decode_image, open_image, readable_formats
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
 from glow_app.data.request import Resize, Split, check_cut
 from glow_app.data.resizing import array_to_image
@@ -155,14 +156,15 @@ def _images(
 
 
 def _read(path: Path, image_shape: tuple[int, int, int] | None, resize: Resize) -> tuple[str, bytes]:
-    """Return what goes into the shard: the file as it is, if it can be decoded, or a PNG of the wanted shape."""
-    if image_shape is None:
+    """Return what goes into the shard: the file as it is, if it can be decoded, or a PNG: for HEIC, or to resize."""
+    if image_shape is None and path.suffix.lower() not in heif.SUFFIXES:
         content = path.read_bytes()
         decode_image(content, (3, 8, 8), "stretch")
         suffix = path.suffix.lower()
         return suffix if suffix in readable_formats() else ".img", content
     file = io.BytesIO()
-    array_to_image(decode_image(path, image_shape, resize)).save(file, format="PNG")
+    image = open_image(path) if image_shape is None else array_to_image(decode_image(path, image_shape, resize))
+    image.save(file, format="PNG")
     return ".png", file.getvalue()
 
 
