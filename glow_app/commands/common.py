@@ -3,12 +3,14 @@
 import argparse
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app.files import atomic_file
-from glow_app.messages import printable
+from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
 from glow_app.storage.places import DEFAULT_MODEL
 
@@ -31,11 +33,17 @@ __all__ = [
     "picture_files",
     "read_image",
     "refuse_existing",
+    "require_folder",
     "stored_model",
+    "tell_changes",
     "tell_lost_bits",
     "tell_origin",
     "write_json",
 ]
+
+
+FILES = {".csv", ".gif", ".jpeg", ".jpg", ".json", ".mp4", ".onnx", ".png", ".pt2", ".safetensors", ".tar", ".webp"}
+Changes = list[tuple[str, str]]  # a picture, and what was changed of its size and colour
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,11 +137,18 @@ def output_folder(arguments: argparse.Namespace) -> Path:
     return folder
 
 
+def require_folder(folder: Path) -> None:
+    """Raise FileExistsError if a file is in the place of a folder, and UsageError if it is named as one."""
+    if folder.is_file():
+        raise FileExistsError(f"{folder} is a file; expected a folder for the results")
+    if folder.suffix.lower() in FILES and not folder.exists():
+        raise UsageError(f"{folder} is the name of a file; expected a folder for the results")
+
+
 def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "another --output") -> None:
     """Raise FileExistsError if a file to be written exists, unless ``overwrite``, or where its folder should be."""
     for folder in {path.parent for path in paths}:
-        if folder.is_file():
-            raise FileExistsError(f"{folder} is a file; expected a folder for the results")
+        require_folder(folder)
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
@@ -162,7 +177,7 @@ def picture_batches(
 ) -> "Iterator[tuple[list[str], Tensor]]":
     """Yield names and images, uint8 (B, C, H, W) in the model's shape, of picture files and of folders, in order.
 
-    Prints what of size and colour is changed, and which files of folders cannot be read and are left out. With
+    Prints how many are changed in size and colour, and which files of folders cannot be read and are left out. With
     ``doing``, there is a progress bar.
 
     Raises:
@@ -181,11 +196,12 @@ def _read_batches(
 
     names: list[str] = []
     images: list[Tensor] = []
+    changes: Changes = []
     for place, files in listed:
         read = 0
         for file in files:
             try:
-                images.append(read_image(model, file))
+                images.append(read_image(model, file, changes))
             except ValueError as error:
                 if not place.is_dir():
                     raise
@@ -200,15 +216,26 @@ def _read_batches(
             raise ValueError(f"none of the {len(files)} files in {place} could be read as a picture")
     if images:
         yield names, torch.stack(images)
+    tell_changes(changes)
 
 
-def read_image(model: "ImageModel", path: str) -> "Tensor":
-    """Return a picture file as uint8 (C, H, W) in the model's shape; prints what of size and colour is changed."""
+def tell_changes(changes: Changes) -> None:
+    """Print what :func:`read_image` has changed: of one picture the whole note, of several how many each is of."""
+    if len(changes) == 1:
+        print(printable(": ".join(changes[0])))
+        return
+    parts = (re.sub(r"^\d+x\d+ ", "", part) for _, note in changes for part in note.split(", "))
+    for part, count in Counter(parts).items():
+        print(f"{pluralise(count, 'picture')}: {part}")
+
+
+def read_image(model: "ImageModel", path: str, changes: Changes) -> "Tensor":
+    """Return a picture file as uint8 (C, H, W) in the model's shape; note in ``changes`` what of it is changed."""
     import torch
 
     from glow_app.pictures.inputs import read_picture
 
     array, note = read_picture(path, model.flow.image_shape)
     if note is not None:
-        print(printable(f"{path}: {note}"))
+        changes.append((path, note))
     return torch.from_numpy(array.copy())

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glow_app.commands.common import require_folder
 from glow_app.commands.parser import fitting, number, positive_int, seed_number
 from glow_app.messages import pluralise, printable
 
@@ -60,6 +61,7 @@ def _pack(arguments: argparse.Namespace) -> None:
 
     if arguments.grey and arguments.size is None:
         raise ValueError("--grey needs --size: without it the files are packed as they are")
+    require_folder(Path(arguments.output))
     packing = Packing(
         image_shape=None if arguments.size is None else (1 if arguments.grey else 3, *arguments.size),
         resize=arguments.resize,
@@ -102,6 +104,7 @@ def _render(arguments: argparse.Namespace) -> None:
     from glow_app.data.faces.written import TABLE_NAME, write_faces
 
     folder = Path(arguments.output)
+    require_folder(folder)
     write_faces(folder, arguments.seed, arguments.count, arguments.size, arguments.overwrite)
     print(f"{pluralise(arguments.count, 'face')} in {folder}, attributes in {folder / TABLE_NAME}")
     print(f"train on them: --data.root {folder}")

@@ -19,6 +19,7 @@ from glow_app.commands.common import (
     read_image,
     refuse_existing,
     stored_model,
+    tell_changes,
 )
 from glow_app.commands.parser import number, positive_int
 from glow_app.messages import UsageError, pluralise
@@ -177,8 +178,10 @@ def _of_a_table(
 ) -> "Iterator[tuple[Tensor, Tensor, Tensor | None]]":
     import torch
 
+    changes: list[tuple[str, str]] = []
     starts = range(0, len(files), arguments.batch_size)
     for start in tracked(starts, len(starts), "learning"):
         part = slice(start, start + arguments.batch_size)
-        images = torch.stack([read_image(model, file) for file in files[part]])
+        images = torch.stack([read_image(model, file, changes) for file in files[part]])
         yield images, values[part], classes.of(images, files[part])
+    tell_changes(changes)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.common import add_model_arguments, device_of, load, stored_model, tell_origin
+from glow_app.commands.common import add_model_arguments, device_of, load, require_folder, stored_model, tell_origin
 from glow_app.messages import UsageError
 
 FORMATS = ("safetensors", "torch-export", "onnx")
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the export."""
+    require_folder(Path(arguments.output))
     if arguments.format == "safetensors":
         _write_weights(arguments)
     else:

@@ -200,6 +200,15 @@ def test_a_file_in_the_place_of_a_folder(trained: Path, pictures: list[Path], re
         assert command[0] == "edit" or message == f"error: {pictures[0]} is a file; expected a folder for the results"
 
 
+def test_the_name_of_a_file_for_a_folder(trained: Path, pictures: list[Path], refused: Refused) -> None:
+    model, picture = ["--checkpoint", trained], pictures[0]
+    for command in (["sample", *model], ["score", picture, *model], ["reconstruct", picture, *model]):
+        message = refused(*command, "--output", "out.png", code=2)
+        assert message == "error: out.png is the name of a file; expected a folder for the results"
+    for other in (["export", *model], ["data", "render", "faces"], ["data", "pack", picture.parent]):
+        assert "out.png is the name of a file" in refused(*other, "--output", "out.png", code=2)
+
+
 def test_bad_pictures_for_info(tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG and no more")
     Image.new("L", (8, 8)).save(tmp_path / "mute.png")

@@ -71,9 +71,13 @@ def test_lost_bits_and_other_sizes_are_said(trained: Path, tmp_path: Path, glow:
     files = [tmp_path / f"{name}.png" for name in ("bits", "large", "red")]
     result = glow("reconstruct", *files, "--checkpoint", trained)
     assert result.code == 0, result
-    assert f"{tmp_path / 'large.png'}: 13x9 resized and cropped to 8x8 (width x height)\n" in result.output
-    assert f"{tmp_path / 'red.png'}: colours made grey\n" in result.output
-    assert "bits.png" not in result.output
+    assert "1 picture: resized and cropped to 8x8 (width x height)\n1 picture: colours made grey\n" in result.output
+    assert ".png:" not in result.output
+    Image.new("L", (9, 9)).save(tmp_path / "other.png")
+    more = glow("reconstruct", *files[:2], tmp_path / "other.png", "--checkpoint", trained, "--output", "more")
+    assert "2 pictures: resized and cropped to 8x8 (width x height)\n" in more.output
+    single = glow("reconstruct", files[1], "--checkpoint", trained, "--output", "single")
+    assert f"{files[1]}: 13x9 resized and cropped to 8x8 (width x height)\n" in single.output
     assert "largest pixel error 0 of 255" in result.output
     lost = np.abs((eight_bits >> 4) * 17 - eight_bits.astype(int)).max()
     assert f"keeps 4 of 8 bits, which changed a pixel by up to {lost} beforehand" in result.output
