@@ -15,6 +15,7 @@ from glow_app.bijections import (
     Bijection,
     Chain,
     ConditionalAffine,
+    ContextDifference,
     ContinuousFlow,
     DiagonalAffine,
     Inverse,
@@ -27,7 +28,7 @@ from glow_app.bijections import (
     Squeeze,
     Whitening,
 )
-from glow_app.flows import Glow, Level, Runner
+from glow_app.flows import Context, Glow, Level, Runner
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import Conditioner, ConvConditioner, ConvVelocity, GatedResidualConditioner, MLPVelocity, Velocity
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
@@ -99,9 +100,18 @@ def tiny_glow(
     """Return an initialised Glow."""
     torch.manual_seed(seed)
     flow = Glow(image_shape, num_levels, num_steps, hidden_channels, **arguments).to(dtype)  # type: ignore[arg-type]
-    labels = None if flow.num_classes is None else torch.arange(16) % flow.num_classes
-    flow.initialize(torch.rand(16, *image_shape, dtype=dtype) - 0.5, flow.embed(labels))
+    flow.initialize(torch.rand(16, *image_shape, dtype=dtype) - 0.5, tiny_context(flow, 16))
     return perturb(flow, seed, perturbation) if perturbation else flow
+
+
+def tiny_context(flow: Glow, num: int) -> Context:
+    """Return the context of classes in turn and of random conditions, as the flow takes them."""
+    labels = None if flow.num_classes is None else torch.arange(num) % flow.num_classes
+    if flow.encoder is None:
+        return flow.embed(labels)
+    generator = torch.Generator().manual_seed(num)
+    condition = torch.rand(num, flow.condition_channels, *flow.image_shape[1:], generator=generator) - 0.5
+    return flow.context(labels, condition.to(next(flow.parameters())))
 
 
 def tiny_model(num_bits: int = 8, **arguments: object) -> ImageModel:
@@ -164,6 +174,8 @@ REGISTRY: dict[str, Case] = {
     "AdditiveCoupling, conv, context": Case(lambda: AdditiveCoupling(4, _conv(4, 1, 3)), (4, 1, 2), (3,)),
     "AdditiveCoupling, residual": Case(lambda: AdditiveCoupling(4, _residual(4, 1)), (4, 2, 1)),
     "AdditiveCoupling, residual, context": Case(lambda: AdditiveCoupling(4, _residual(4, 1, 3)), (4, 2, 2), (3,)),
+    "AffineCoupling, conv, map": Case(lambda: AffineCoupling(4, _conv(4, 2, 3)), (4, 2, 1), (3, 2, 1)),
+    "AffineCoupling, residual, map": Case(lambda: AffineCoupling(4, _residual(4, 2, 3)), (4, 2, 2), (3, 2, 2)),
     "Squeeze": Case(Squeeze, (1, 4, 2), bad_shape=(1, 3, 2)),
     "Squeeze, three channels": Case(Squeeze, (3, 4, 2), bad_shape=(3, 4, 1)),
     "DiagonalAffine, a channel": Case(lambda: DiagonalAffine((4, 1, 1)), (4, 2, 2)),
@@ -171,6 +183,7 @@ REGISTRY: dict[str, Case] = {
     "ConditionalAffine, map": Case(lambda: ConditionalAffine(2, 3), (2, 2, 3), (3, 2, 3)),
     "ConditionalAffine, vector": Case(lambda: ConditionalAffine(2, 3, kernel_size=1), (2, 2, 2), (3,)),
     "ConditionalAffine, tight bound": Case(lambda: ConditionalAffine(2, 3, max_log_scale=0.5), (2, 2, 2), (3, 2, 2)),
+    "ContextDifference": Case(lambda: ContextDifference(2), (2, 1, 3), (2, 1, 3)),
     "Reshape": Case(lambda: Reshape((4, 2, 1), (8,)), (4, 2, 1), bad_latent_shape=(7,)),
     "MaskedAutoregressive": Case(lambda: MaskedAutoregressive(4, 9), (4,)),
     "MaskedAutoregressive, context, reversed": Case(
@@ -222,6 +235,7 @@ REGISTRY: dict[str, Case] = {
     "Inverse of ContinuousFlow": Case(lambda: Inverse(_dopri5(2)), (3,), (2,), tolerance=1e-6, row_tolerance=1e-6),
     "GaussianPrior": Case(lambda: GaussianPrior((4, 2, 2)), (4, 2, 2)),
     "GaussianPrior, context": Case(lambda: GaussianPrior((4, 2, 1), 3), (4, 2, 1), (3,)),
+    "GaussianPrior, map": Case(lambda: GaussianPrior((4, 2, 1), 3), (4, 2, 1), (3, 2, 1)),
     "HeadPrior": Case(lambda: HeadPrior((2, 2, 1), 0, [Planar(4)], {}), (2, 2, 1)),
     "PlanarPrior": Case(lambda: PlanarPrior((4, 1, 2), num_layers=2), (4, 1, 2)),
     "PlanarPrior, context": Case(
@@ -233,6 +247,7 @@ REGISTRY: dict[str, Case] = {
         (2, 2, 1),
         (3,),
     ),
+    "MAFPrior, map": Case(lambda: MAFPrior((2, 2, 1), 3, hidden_features=8), (2, 2, 1), (3, 2, 1)),
     "IAFPrior": Case(lambda: IAFPrior((4, 1, 2), hidden_features=10), (4, 1, 2)),
     "IAFPrior, context": Case(lambda: IAFPrior((2, 2, 1), 3, hidden_features=8), (2, 2, 1), (3,)),
     "CNFPrior": Case(
@@ -248,6 +263,7 @@ REGISTRY: dict[str, Case] = {
     "Level, plain": Case(lambda: Level(Squeeze(), _step(4)), (1, 2, 4)),
     "Level, fused, from one channel": Case(lambda: _run_by(run_fused, _step(4), _step(4)), (1, 2, 4)),
     "Level, fused, context": Case(lambda: _run_by(run_fused, _step(8, 3), _step(8)), (2, 2, 2), (3,)),
+    "Level, fused, map": Case(lambda: _run_by(run_fused, _step(4, 2), _step(4)), (1, 4, 2), (2, 2, 1)),
     "Inverse of coupling": Case(lambda: Inverse(AffineCoupling(4, _conv(4, 2, 3))), (4, 2, 2), (3,)),
     "Inverse of a Glow step": Case(lambda: Inverse(_step(4)), (4, 2, 2)),
     "Inverse of squeeze": Case(lambda: Inverse(Squeeze()), (4, 2, 2), bad_latent_shape=(1, 3, 4)),

@@ -1,7 +1,7 @@
 """Invertible maps with log-determinants: data to latent forward, latent to data backward."""
 
 from glow_app.bijections.actnorm import ActNorm
-from glow_app.bijections.affine import ConditionalAffine, DiagonalAffine
+from glow_app.bijections.affine import ConditionalAffine, ContextDifference, DiagonalAffine
 from glow_app.bijections.autoregressive import MaskedAutoregressive
 from glow_app.bijections.base import Bijection, Chain, Inverse
 from glow_app.bijections.continuous import (
@@ -31,6 +31,7 @@ __all__ = [
     "Bijection",
     "Chain",
     "ConditionalAffine",
+    "ContextDifference",
     "ContinuousFlow",
     "DiagonalAffine",
     "ElementwiseMap",

@@ -11,7 +11,7 @@ from glow_app.bijections.precision import full_precision
 from glow_app.nn import ZeroConv2d
 from glow_app.nn.shape_checks import require_image
 
-__all__ = ["ConditionalAffine", "DiagonalAffine"]
+__all__ = ["ConditionalAffine", "ContextDifference", "DiagonalAffine"]
 
 
 class DiagonalAffine(Bijection):
@@ -107,3 +107,40 @@ class ConditionalAffine(Bijection):
         with full_precision(x.device):
             mean, raw = self.projection(context.to(x.dtype)).chunk(2, dim=1)
             return mean, self.max_log_scale * torch.tanh(raw / self.max_log_scale)
+
+
+class ContextDifference(Bijection):
+    r"""The difference from the first channels of the context: :math:`z = x - h_{1 \ldots C}`, with log-determinant 0.
+
+    A flow given a damaged picture then starts from what is missing in it.
+
+    Args:
+        num_channels: Channels :math:`C` of the input.
+    Shape:
+        x, z: (B, C, H, W); context: (B, E, H, W) with :math:`E \ge C`; log_det: (B,), zeros.
+    Raises:
+        ValueError: If the input has other channels, or the context is missing or of another shape.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.num_channels = num_channels
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Subtract the context."""
+        return x - self._base(x, context), x.new_zeros(x.shape[0])
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Add the context."""
+        return z + self._base(z, context), z.new_zeros(z.shape[0])
+
+    def _base(self, x: Tensor, context: Tensor | None) -> Tensor:
+        require_image("ContextDifference", x, self.num_channels)
+        base = None if context is None else context[:, : self.num_channels]
+        if base is None or base.shape != x.shape:
+            got = None if context is None else tuple(context.shape)
+            raise ValueError(
+                f"ContextDifference expects a context of shape (B, C, H, W) with C from {self.num_channels}"
+                f" and H, W of the input {tuple(x.shape)}, got {got}"
+            )
+        return base.to(x.dtype)

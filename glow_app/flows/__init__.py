@@ -3,6 +3,6 @@
 from glow_app.flows.class_embedding import ClassEmbedding
 from glow_app.flows.glow import Glow
 from glow_app.flows.level import Level, Runner
-from glow_app.flows.multiscale import MultiscaleFlow
+from glow_app.flows.multiscale import Context, MultiscaleFlow
 
-__all__ = ["ClassEmbedding", "Glow", "Level", "MultiscaleFlow", "Runner"]
+__all__ = ["ClassEmbedding", "Context", "Glow", "Level", "MultiscaleFlow", "Runner"]

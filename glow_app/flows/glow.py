@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pixel_unshuffle
 
 from glow_app.bijections import (
     ActNorm,
@@ -12,13 +14,14 @@ from glow_app.bijections import (
     Bijection,
     Chain,
     ConditionalAffine,
+    ContextDifference,
     InvertibleConv1x1,
     PixelwiseChain,
     Whitening,
 )
 from glow_app.flows.class_embedding import ClassEmbedding
-from glow_app.flows.multiscale import MultiscaleFlow, level_shapes
-from glow_app.nn import Conditioner, ConvConditioner
+from glow_app.flows.multiscale import Context, MultiscaleFlow, level_shapes
+from glow_app.nn import ConditionEncoder, Conditioner, ConvConditioner
 from glow_app.nn.class_path import Part, describe_part
 from glow_app.priors import GaussianPrior
 
@@ -49,11 +52,17 @@ class Glow(MultiscaleFlow):
         num_classes: Number of classes of a class-conditional model: a label is embedded into a context, which shifts
             the priors and is an input of the conditioners.
         embedding_features: Size E of the embedding.
+        condition_channels: Channels of a picture that conditions the flow, such as a damaged copy of the image; 0 for
+            none. A :class:`~glow_app.nn.ConditionEncoder` computes feature maps of it, which shift the priors and are
+            inputs of the conditioners, and the flow models the difference of the image from the picture's first
+            channels (from its first channel, if it has fewer than the image).
+        condition_features: Channels F of each feature map.
         init: Initialisation of the first actnorm and 1x1 convolution of each level: ``"whiten"``, the
             :class:`~glow_app.bijections.Whitening` of the first batch, or ``"rotation"``, as in the other steps and in
             the paper.
     Shape:
-        x: (B, C, H, W); labels: (B,), int64, from 0 to ``num_classes - 1``; see :class:`MultiscaleFlow`.
+        x: (B, C, H, W); labels: (B,), int64, from 0 to ``num_classes - 1``; condition: (B, condition_channels, H, W),
+        real; see :class:`MultiscaleFlow`.
     Raises:
         ValueError: If a size does not fit; the message names the largest valid ``num_levels``.
     References:
@@ -71,6 +80,8 @@ class Glow(MultiscaleFlow):
         prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
         num_classes: int | None = None,
         embedding_features: int = 32,
+        condition_channels: int = 0,
+        condition_features: int = 32,
         init: Literal["whiten", "rotation"] = "whiten",
     ) -> None:
         shapes = level_shapes(image_shape, num_levels)
@@ -78,30 +89,45 @@ class Glow(MultiscaleFlow):
         _require_positive(hidden_channels=hidden_channels)
         if num_classes is not None:
             _require_positive(num_classes=num_classes, embedding_features=embedding_features)
-        features = embedding_features if num_classes is not None else 0
+        features = [embedding_features if num_classes is not None else 0] * num_levels
+        if condition_channels:
+            _require_positive(condition_channels=condition_channels, condition_features=condition_features)
+            features = [condition_features + number for number in features]
+            features[0] += shapes[0][0]  # the squeezed picture itself
         if coupling not in COUPLINGS:
             raise ValueError(f"coupling is {coupling!r}; expected one of {', '.join(COUPLINGS)}")
         if init not in ("whiten", "rotation"):
             raise ValueError(f"init is {init!r}; expected whiten or rotation")
         coupling_class, parameters_per_channel = COUPLINGS[coupling]
 
-        def step(channels: int, whitens: bool) -> Bijection:
+        def step(channels: int, context_features: int, whitens: bool) -> Bijection:
             half = channels // 2
-            network = conditioner(half, parameters_per_channel * half, hidden_channels, features)
+            network = conditioner(half, parameters_per_channel * half, hidden_channels, context_features)
             mixing = Whitening(channels) if whitens else PixelwiseChain(ActNorm(channels), InvertibleConv1x1(channels))
             return Chain(mixing, coupling_class(channels, network))
 
+        steps = [
+            [step(c, e, init == "whiten" and number == 0) for number in range(k)]
+            for (c, _, _), e, k in zip(shapes, features, steps_of_level, strict=True)
+        ]
+        if condition_channels:
+            steps[0].insert(0, ContextDifference(shapes[0][0]))
+        last_prior = prior(shapes[-1], features[-1])
         super().__init__(
             image_shape,
-            steps=[
-                [step(c, init == "whiten" and number == 0) for number in range(k)]
-                for (c, _, _), k in zip(shapes, steps_of_level, strict=True)
+            steps,
+            split_priors=[
+                ConditionalAffine(c // 2, c // 2 + e) for (c, _, _), e in zip(shapes[:-1], features[:-1], strict=True)
             ],
-            split_priors=[ConditionalAffine(c // 2, c // 2 + features) for c, _, _ in shapes[:-1]],
-            prior=prior(shapes[-1], features),
+            prior=last_prior,
+            any_size=isinstance(last_prior, GaussianPrior),
         )
         self.num_classes, self.hidden_channels = num_classes, hidden_channels
-        self.embedding = ClassEmbedding(num_classes, features) if num_classes is not None else None
+        self.embedding = ClassEmbedding(num_classes, embedding_features) if num_classes is not None else None
+        self.condition_channels = condition_channels
+        self.encoder = (
+            ConditionEncoder(condition_channels, num_levels, condition_features) if condition_channels else None
+        )
         self._arguments: dict[str, object] = {
             "image_shape": list(self.image_shape),
             "num_levels": num_levels,
@@ -111,6 +137,8 @@ class Glow(MultiscaleFlow):
             "num_classes": num_classes,
             "embedding_features": embedding_features,
         }
+        if condition_channels:
+            self._arguments |= {"condition_channels": condition_channels, "condition_features": condition_features}
 
     @property
     def config(self) -> dict[str, object]:
@@ -139,6 +167,43 @@ class Glow(MultiscaleFlow):
         if any(factor != 1 for factor in (guidance if isinstance(guidance, Sequence) else [guidance])):
             raise ValueError("this model has no classes; leave guidance out")
         return None
+
+    def context(
+        self, labels: Tensor | None, condition: Tensor | None = None, guidance: float | Sequence[float] = 1.0
+    ) -> Context:
+        """Return the context of labels and condition: :meth:`embed` of the labels, or feature maps, one per level.
+
+        Each feature map has the channels of the encoder's and then, at every pixel, the class embedding; that of the
+        first level begins with the squeezed picture.
+
+        Args:
+            labels: (B,), int64.
+            condition: (B, condition_channels, H, W), real, of the height and width of the images.
+            guidance: As for :meth:`embed`.
+        Raises:
+            ValueError: As :meth:`embed`; if there is a condition and the flow takes none, if there is none and it
+                needs one, or if it has another number of channels.
+        """
+        embedded = self.embed(labels, guidance)
+        if self.encoder is None:
+            if condition is not None:
+                raise ValueError("this model takes no condition; leave it out, or use a model trained to restore")
+            return embedded
+        if condition is None or condition.ndim != 4 or condition.shape[1] != self.condition_channels:
+            got = "none" if condition is None else f"shape {tuple(condition.shape)}"
+            raise ValueError(f"this model needs a condition of shape (B, {self.condition_channels}, H, W), got {got}")
+        maps = self.encoder(condition)
+        maps[0] = torch.cat([pixel_unshuffle(_base(condition, self.image_shape[0]), 2), maps[0]], dim=1)
+        if embedded is None:
+            return maps
+        return [torch.cat([m, embedded[:, :, None, None].expand(-1, -1, *m.shape[2:])], dim=1) for m in maps]
+
+
+def _base(condition: Tensor, num_channels: int) -> Tensor:
+    """Return the part of a condition that looks like the image, or its first channel in all channels."""
+    if condition.shape[1] >= num_channels:
+        return condition[:, :num_channels]
+    return condition[:, :1].expand(-1, num_channels, -1, -1)
 
 
 def _steps_of_level(num_steps: int | Sequence[int], num_levels: int) -> list[int]:

@@ -10,7 +10,9 @@ from glow_app.bijections import Bijection, Squeeze, without_log_det
 from glow_app.flows.level import Level
 from glow_app.likelihood import standard_normal_log_density
 
-__all__ = ["MultiscaleFlow", "level_shapes"]
+__all__ = ["Context", "MultiscaleFlow", "level_shapes"]
+
+Context = Tensor | Sequence[Tensor] | None
 
 
 def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int, int, int]]:
@@ -54,9 +56,12 @@ class MultiscaleFlow(nn.Module):
         steps: The bijections of each level, on the shapes of :func:`level_shapes`.
         split_priors: A bijection per level but the last, on half its channels, given a context of (B, C/2 + E, H, W).
         prior: Bijection of the last latent onto N(0, I).
+        any_size: Whether the prior takes latents of any height and width, and so the flow images whose sides are
+            divisible by ``2**num_levels``.
     Shape:
-        x: (B, C, H, W), real; latents: a list of (B, C_l, H_l, W_l), see ``latent_shapes``; context: (B, E) or None;
-        log_det, log_prob: (B,), nats.
+        x: (B, C, H, W), real; latents: a list of (B, C_l, H_l, W_l), see :meth:`latent_shapes_at`; context: (B, E) for
+        all levels, or a sequence of feature maps (B, E_l, H_l, W_l), one per level, or None; log_det, log_prob: (B,),
+        nats.
     Raises:
         ValueError: If the shape does not allow that many levels, or an input has another shape.
     References:
@@ -69,59 +74,81 @@ class MultiscaleFlow(nn.Module):
         steps: Sequence[Sequence[Bijection]],
         split_priors: Sequence[Bijection],
         prior: Bijection,
+        any_size: bool = False,
     ) -> None:
         super().__init__()
-        shapes = level_shapes(image_shape, len(steps))
+        level_shapes(image_shape, len(steps))  # checks the shape
         assert len(split_priors) == len(steps) - 1, "one split prior between two levels"
         channels, height, width = image_shape
         self.image_shape = (channels, height, width)
-        self.latent_shapes = [(c // 2, h, w) for c, h, w in shapes[:-1]] + shapes[-1:]
+        self.any_size = any_size
         self.levels = nn.ModuleList(Level(Squeeze(), *bijections) for bijections in steps)
         self.split_priors = nn.ModuleList(split_priors)
         self.prior = prior
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+    @property
+    def latent_shapes(self) -> list[tuple[int, int, int]]:
+        """Shape of each latent of an image of ``image_shape``, the finest first."""
+        return self.latent_shapes_at(*self.image_shape[1:])
+
+    def latent_shapes_at(self, height: int, width: int) -> list[tuple[int, int, int]]:
+        """Return the shape of each latent of an image of this height and width, the finest first.
+
+        Raises:
+            ValueError: If the flow has no latents for images of this size.
+        """
+        channels, *sides = self.image_shape
+        if [height, width] != sides and not self.any_size:
+            raise ValueError(
+                f"this flow is for images of shape (B, {_commas(self.image_shape)}), got height {height} "
+                f"and width {width}; with a Gaussian prior it would take other sizes"
+            )
+        shapes = level_shapes((channels, height, width), len(self.levels))
+        return [(c // 2, h, w) for c, h, w in shapes[:-1]] + shapes[-1:]
+
+    def forward(self, x: Tensor, context: Context = None) -> tuple[list[Tensor], Tensor]:
         """Map images to latents; return ``(latents, log_det)``."""
         latents, log_dets = self._to_latents(x, context, initialize=False)
         return latents, sum(log_dets[1:], log_dets[0])
 
     @torch.no_grad()
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+    def initialize(self, x: Tensor, context: Context = None) -> None:
         """Initialise every data-dependent parameter from the batch ``x``, layer by layer."""
         self._to_latents(x, context, initialize=True)
 
-    def inverse(self, latents: Sequence[Tensor], context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, latents: Sequence[Tensor], context: Context = None) -> tuple[Tensor, Tensor]:
         """Map latents to images; return ``(x, log_det)``, the log-determinant of this direction."""
         self._check_latents(latents)
-        x, log_det = self.prior.inverse(latents[-1], context)
+        contexts = self._per_level(context)
+        x, log_det = self.prior.inverse(latents[-1], contexts[-1])
         for index, level in reversed(list(enumerate(self.levels))):
             assert isinstance(level, Level)
-            x, term = level.inverse(x, context)
+            x, term = level.inverse(x, contexts[index])
             log_det = log_det + term
             if index > 0:
                 split_prior = self.split_priors[index - 1]
                 assert isinstance(split_prior, Bijection)
-                half, term = split_prior.inverse(latents[index - 1], _join(x, context))
+                half, term = split_prior.inverse(latents[index - 1], _join(x, contexts[index - 1]))
                 log_det = log_det + term
                 x = torch.cat([x, half], dim=1)
         return x, log_det
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> list[Tensor]:
+    def encode(self, x: Tensor, context: Context = None) -> list[Tensor]:
         """Return the whitened latents of ``x``, one per level."""
         with without_log_det():
             return self(x, context)[0]
 
-    def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
+    def decode(self, latents: Sequence[Tensor], context: Context = None) -> Tensor:
         """Return the image of ``latents``; the exact inverse of :meth:`encode`."""
         with without_log_det():
             return self.inverse(latents, context)[0]
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def log_prob(self, x: Tensor, context: Context = None) -> Tensor:
         """Return the log-density of ``x`` in nats, (B,)."""
         latents, log_det = self(x, context)
         return standard_normal_log_density(latents) + log_det
 
-    def level_log_probs(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def level_log_probs(self, x: Tensor, context: Context = None) -> Tensor:
         r"""Return the log-density per level, (B, L), nats, the finest first; the sum is the log-density.
 
         .. math:: \log \mathcal N(z_l; 0, I) + \log|\det J_l|
@@ -132,38 +159,52 @@ class MultiscaleFlow(nn.Module):
         terms = [standard_normal_log_density([z]) + term for z, term in zip(latents, log_dets, strict=True)]
         return torch.stack(terms, dim=1)
 
-    def _to_latents(self, x: Tensor, context: Tensor | None, initialize: bool) -> tuple[list[Tensor], list[Tensor]]:
-        if x.ndim != 4 or tuple(x.shape[1:]) != self.image_shape:
+    def _to_latents(self, x: Tensor, context: Context, initialize: bool) -> tuple[list[Tensor], list[Tensor]]:
+        if x.ndim != 4 or x.shape[1] != self.image_shape[0]:
             raise ValueError(f"this flow is for images of shape (B, {_commas(self.image_shape)}), got {tuple(x.shape)}")
+        self.latent_shapes_at(*x.shape[2:])  # checks the size
 
         def run(bijection: nn.Module, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
             assert isinstance(bijection, Bijection)
             return bijection.initialize(x, context) if initialize else bijection(x, context)
 
         latents, log_dets = [], []
-        for level, split_prior in zip(self.levels, [*self.split_priors, None], strict=True):
-            x, log_det = run(level, x, context)
+        parts = zip(self.levels, [*self.split_priors, None], self._per_level(context), strict=True)
+        for level, split_prior, of_level in parts:
+            x, log_det = run(level, x, of_level)
             if split_prior is None:
-                latent, term = run(self.prior, x, context)
+                latent, term = run(self.prior, x, of_level)
             else:
                 x, half = x.chunk(2, dim=1)
-                latent, term = run(split_prior, half, _join(x, context))
+                latent, term = run(split_prior, half, _join(x, of_level))
             latents.append(latent)
             log_dets.append(log_det + term)
         return latents, log_dets
 
     def _check_latents(self, latents: Sequence[Tensor]) -> None:
         shapes = [tuple(latent.shape[1:]) for latent in latents]
-        if shapes != self.latent_shapes or any(a.shape[0] != b.shape[0] for a, b in pairwise(latents)):
-            raise ValueError(f"this flow has latents of shapes {self.latent_shapes} (without the batch), got {shapes}")
+        expected = self.latent_shapes
+        if self.any_size and shapes and len(shapes[-1]) == 3:
+            height, width = shapes[-1][1:]
+            expected = self.latent_shapes_at(height * 2 ** len(self.levels), width * 2 ** len(self.levels))
+        if shapes != expected or any(a.shape[0] != b.shape[0] for a, b in pairwise(latents)):
+            raise ValueError(f"this flow has latents of shapes {expected} (without the batch), got {shapes}")
+
+    def _per_level(self, context: Context) -> Sequence[Tensor | None]:
+        if context is None or isinstance(context, Tensor):
+            return [context] * len(self.levels)
+        if len(context) != len(self.levels):
+            raise ValueError(f"there are {len(context)} feature maps; expected {len(self.levels)}, one per level")
+        return context
 
 
 def _join(kept: Tensor, context: Tensor | None) -> Tensor:
-    """Return the context of a split prior: the kept half, and the class context at every pixel."""
+    """Return the context of a split prior: the kept half, and the context, a vector at every pixel."""
     if context is None:
         return kept
-    height, width = kept.shape[2:]
-    return torch.cat([kept, context[:, :, None, None].expand(-1, -1, height, width).to(kept.dtype)], dim=1)
+    if context.ndim == 2:
+        context = context[:, :, None, None].expand(-1, -1, *kept.shape[2:])
+    return torch.cat([kept, context.to(kept.dtype)], dim=1)
 
 
 def _commas(shape: Sequence[int]) -> str:

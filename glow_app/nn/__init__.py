@@ -1,6 +1,8 @@
 """Networks inside bijections."""
 
 from glow_app.nn.base import Conditioner
+from glow_app.nn.condition_encoder import ConditionEncoder
+from glow_app.nn.context_shift import ContextShift
 from glow_app.nn.conv_conditioner import ConvConditioner
 from glow_app.nn.convolutions import ActNormConv2d, ZeroConv2d
 from glow_app.nn.data_dependent import DataDependentAffine
@@ -12,7 +14,9 @@ from glow_app.nn.velocity import ConvVelocity, MLPVelocity, Velocity
 __all__ = [
     "MADE",
     "ActNormConv2d",
+    "ConditionEncoder",
     "Conditioner",
+    "ContextShift",
     "ConvConditioner",
     "ConvVelocity",
     "DataDependentAffine",

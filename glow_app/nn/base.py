@@ -14,7 +14,7 @@ class Conditioner(nn.Module, ABC):
     close to the identity.
 
     Shape:
-        x: (B, in_channels, H, W); context: (B, E) or None; output: (B, out_channels, H, W).
+        x: (B, in_channels, H, W); context: (B, E), (B, E, H, W) or None; output: (B, out_channels, H, W).
     """
 
     @abstractmethod

@@ -1,9 +1,10 @@
 """The conditioner of the Glow paper: three convolutions."""
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from glow_app.nn.base import Conditioner
+from glow_app.nn.context_shift import ContextShift
 from glow_app.nn.convolutions import ActNormConv2d, ZeroConv2d
 
 __all__ = ["ConvConditioner"]
@@ -18,7 +19,7 @@ class ConvConditioner(Conditioner):
         hidden_channels: Width; 512 in the paper.
         context_features: Size :math:`E` of the context, added to the first layer through a linear map; 0 for none.
     Shape:
-        x: (B, in_channels, H, W); context: (B, E) or None; output: (B, out_channels, H, W).
+        x: (B, in_channels, H, W); context: (B, E), (B, E, H, W) or None; output: (B, out_channels, H, W).
     References:
         Glow, arXiv:1807.03039, section 5.
     """
@@ -26,7 +27,7 @@ class ConvConditioner(Conditioner):
     def __init__(self, in_channels: int, out_channels: int, hidden_channels: int, context_features: int = 0) -> None:
         super().__init__()
         self.first = ActNormConv2d(in_channels, hidden_channels, kernel_size=3)
-        self.from_context = nn.Linear(context_features, hidden_channels, bias=False) if context_features else None
+        self.from_context = ContextShift(context_features, hidden_channels) if context_features else None
         self.second = ActNormConv2d(hidden_channels, hidden_channels, kernel_size=1)
         self.last = ZeroConv2d(hidden_channels, out_channels, kernel_size=3)
 
@@ -36,7 +37,7 @@ class ConvConditioner(Conditioner):
         return self.last(F.relu_(self.second(h)))
 
     def context_shift(self, context: Tensor | None) -> Tensor | None:
-        """Return the shift of the first convolution's output, (B, hidden_channels), or None without a context."""
+        """Return the shift of the first convolution's output, or None without a context."""
         if self.from_context is None:
             return None
         assert context is not None, "a conditional conditioner needs its context"
@@ -49,4 +50,4 @@ class ConvConditioner(Conditioner):
 
     def _activate(self, h: Tensor, context: Tensor | None) -> Tensor:
         shift = self.context_shift(context)
-        return F.relu_(h if shift is None else h + shift[:, :, None, None])
+        return F.relu_(h if shift is None else h + shift)

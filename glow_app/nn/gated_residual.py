@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glow_app.nn.base import Conditioner
+from glow_app.nn.context_shift import ContextShift
 from glow_app.nn.convolutions import ActNormConv2d, ZeroConv2d
 
 __all__ = ["GatedResidualConditioner"]
@@ -35,7 +36,7 @@ class GatedResidualConditioner(Conditioner):
         context_features: Size :math:`E` of the context, added before the blocks through a linear map; 0 for none.
         num_blocks: Residual blocks.
     Shape:
-        x: (B, in_channels, H, W); context: (B, E) or None; output: (B, out_channels, H, W).
+        x: (B, in_channels, H, W); context: (B, E), (B, E, H, W) or None; output: (B, out_channels, H, W).
     References:
         Neural Spline Flows, Durkan et al. 2019, arXiv:1906.04032, appendix B.2: with such a net the affine baseline
         reached 3.41 bits/dim on CIFAR-10 with 11M parameters. Gates after Flow++, arXiv:1902.00275.
@@ -53,7 +54,7 @@ class GatedResidualConditioner(Conditioner):
         if num_blocks < 1:
             raise ValueError(f"num_blocks is {num_blocks}; a residual conditioner needs at least 1")
         self.first = ActNormConv2d(in_channels, hidden_channels, kernel_size=3)
-        self.from_context = nn.Linear(context_features, hidden_channels, bias=False) if context_features else None
+        self.from_context = ContextShift(context_features, hidden_channels) if context_features else None
         self.blocks = nn.ModuleList(_Block(hidden_channels) for _ in range(num_blocks))
         self.last = ZeroConv2d(hidden_channels, out_channels, kernel_size=3)
 
@@ -81,4 +82,4 @@ class GatedResidualConditioner(Conditioner):
         if self.from_context is None:
             return h
         assert context is not None, "a conditional conditioner needs its context"
-        return h + self.from_context(context)[:, :, None, None]
+        return h + self.from_context(context)

@@ -6,7 +6,7 @@ __all__ = ["require_context", "require_image", "require_vector"]
 
 
 def require_context(name: str, context: Tensor | None, num: int, context_features: int) -> Tensor:
-    """Return the context if its shape is (B, E).
+    """Return the context as (B, E): of a feature map (B, E, H, W), the mean over its pixels.
 
     Args:
         name: The caller, for the message.
@@ -15,13 +15,13 @@ def require_context(name: str, context: Tensor | None, num: int, context_feature
         context_features: Size E.
 
     Raises:
-        ValueError: If ``context`` is not (B, E).
+        ValueError: If ``context`` is neither (B, E) nor (B, E, H, W).
     """
     expected = (num, context_features)
     shape = None if context is None else tuple(context.shape)
-    if context is None or shape != expected:
+    if context is None or context.ndim not in (2, 4) or context.shape[:2] != expected:
         raise ValueError(f"{name} expects a context of shape {expected}, got {shape}")
-    return context
+    return context if context.ndim == 2 else context.mean((2, 3))
 
 
 def require_image(name: str, x: Tensor, num_channels: int | None = None) -> None:

@@ -41,10 +41,10 @@ def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, 
         x, term = bijection(x, context)
         log_det = log_det + term
     require_image(type(chain).__name__, x, steps[0].norm.num_channels)
-    weights = step_weights(steps, x, context)
+    weights = step_weights(steps, x)
     num_pixels = x.shape[2:].numel()
     for step, of_step in zip(steps, weights, strict=True):
-        x, term = step_pass(x, of_step, step.coupling.min_scale)
+        x, term = step_pass(x, of_step, step.conditioner.context_shift(context), step.coupling.min_scale)
         log_det = log_det + term
     return x, log_det + num_pixels * torch.stack([of_step.log_abs_det for of_step in weights]).sum()
 
@@ -70,7 +70,7 @@ def _parts(step: nn.Module) -> StepParts | None:
     return StepParts(*parts, coupling, conditioner)  # type: ignore[call-arg, arg-type]
 
 
-def step_pass(x: Tensor, weights: StepWeights, min_scale: float) -> tuple[Tensor, Tensor]:
+def step_pass(x: Tensor, weights: StepWeights, shift: Tensor | None, min_scale: float) -> tuple[Tensor, Tensor]:
     r"""Return the output of a step, and the log-determinant of its coupling, (B,).
 
     .. math:: y = A x + c, \qquad (t, r) = \theta(y_a), \qquad s = \varepsilon + (1 - \varepsilon)\,\sigma(r + 2),
@@ -82,10 +82,11 @@ def step_pass(x: Tensor, weights: StepWeights, min_scale: float) -> tuple[Tensor
     Args:
         x: (B, C, H, W).
         weights: Of :func:`~glow_app.running.fused_weights.step_weights`.
+        shift: Of the first convolution's output, (B, width, 1, 1) or (B, width, H, W), or None.
         min_scale: The coupling's bound :math:`\varepsilon`.
     """
     with full_precision(x.device):
-        return _StepPass.apply(x, weights.matrix, weights.offset, weights.shift, min_scale, *weights.convolutions)
+        return _StepPass.apply(x, weights.matrix, weights.offset, shift, min_scale, *weights.convolutions)
 
 
 def condition(y_a: Tensor, convolutions: Sequence[Tensor], shift: Tensor | None) -> tuple[Tensor, ...]:
@@ -94,7 +95,7 @@ def condition(y_a: Tensor, convolutions: Sequence[Tensor], shift: Tensor | None)
     Args:
         y_a: (B, C/2, H, W).
         convolutions: Weight and bias of each convolution, in the dtype of the computation.
-        shift: Added to the output of the first convolution, (B, width), or None.
+        shift: Added to the output of the first convolution, (B, width, 1, 1) or (B, width, H, W), or None.
     Returns:
         Its input in that dtype, both hidden layers, and its output (B, C, H, W), contiguous, in the dtype of ``y_a``.
     """
@@ -103,7 +104,7 @@ def condition(y_a: Tensor, convolutions: Sequence[Tensor], shift: Tensor | None)
     narrow_a = y_a.to(w1.dtype, memory_format=torch.channels_last)
     h1 = F.conv2d(narrow_a, w1, b1, padding=1)
     if shift is not None:
-        h1 += shift.to(w1.dtype)[:, :, None, None]
+        h1 += shift.to(w1.dtype)
     h2 = F.conv2d(h1.relu_(), w2, b2).relu_()
     theta = F.conv2d(h2, w3, b3, padding=1)
     return narrow_a, h1, h2, theta.to(y_a.dtype, memory_format=torch.contiguous_format)
@@ -133,14 +134,15 @@ class _StepPass(Function):
         scale = scale_minus_one + 1.0
         y_b.add_(t).mul_(scale)
         ctx.save_for_backward(x, matrix, z, scale, narrow_a, h1, h2, *convolutions[::2])
-        ctx.min_scale, ctx.is_shifted = min_scale, shift is not None
+        ctx.min_scale = min_scale
+        ctx.shift = None if shift is None else (shift.shape, shift.dtype)
         return z, scale_minus_one.log1p_().flatten(1).sum(1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> tuple[Any, ...]:
         x, matrix, z, scale, narrow_a, h1, h2, w1, w2, w3 = ctx.saved_tensors
-        half, e, wide = scale.shape[1], ctx.min_scale, x.dtype
+        half, e = scale.shape[1], ctx.min_scale
         # With u = y_b + t: dz/du = s and u dz/ds = z / s, so the gradient of log s is g z + g_log_det, and that of r is
         # that times (s - e)(1 - s) / ((1 - e) s).
         # No in-place writes into new memory and no changes of layout, which torch.func could not batch.
@@ -151,7 +153,7 @@ class _StepPass(Function):
         grad, grad_w3, grad_b3 = _convolution_backward(grad, h2, w3)
         grad, grad_w2, grad_b2 = _convolution_backward(_relu_backward(grad, h2), h1, w2)
         grad = _relu_backward(grad, h1)
-        grad_shift = grad.sum((2, 3), dtype=wide) if ctx.is_shifted else None
+        grad_shift = None if ctx.shift is None else _of_shape(grad, *ctx.shift)
         grad_a, grad_w1, grad_b1 = _convolution_backward(grad, narrow_a, w1)
         flat = torch.cat([grad_z[:, :half] + grad_a, grad_u], dim=1).view(*x.shape[:2], -1)
         grad_matrix = torch.bmm(flat, x.flatten(2).mT).sum(0)
@@ -171,3 +173,8 @@ def _convolution_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tens
 def _relu_backward(grad: Tensor, y: Tensor) -> Tensor:
     """Return the gradient of a ReLU's input, given its output."""
     return torch.ops.aten.threshold_backward.default(grad, y, 0)
+
+
+def _of_shape(grad: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """Return the gradient of a shift from that of the feature maps to which it was broadcast."""
+    return grad.to(dtype) if shape[2:] == grad.shape[2:] else grad.sum((2, 3), keepdim=True, dtype=dtype)

@@ -33,17 +33,15 @@ class StepWeights(NamedTuple):
         offset: Offset of both, (C,).
         log_abs_det: Log-determinant of both, a scalar, nats per pixel.
         convolutions: Weight and bias of each convolution of the conditioner, in its dtype.
-        shift: Shift of the first convolution's output by the context, (B, width), or None.
     """
 
     matrix: Tensor
     offset: Tensor
     log_abs_det: Tensor
     convolutions: list[Tensor]
-    shift: Tensor | None
 
 
-def step_weights(steps: Sequence[StepParts], x: Tensor, context: Tensor | None) -> list[StepWeights]:
+def step_weights(steps: Sequence[StepParts], x: Tensor) -> list[StepWeights]:
     r"""Return the weights of steps of one shape.
 
     .. math:: A = W\,\mathrm{diag}(e^s), \qquad c = A b, \qquad w' = w\, e^{g s'}, \qquad b' = b\, e^{g s'}
@@ -51,7 +49,6 @@ def step_weights(steps: Sequence[StepParts], x: Tensor, context: Tensor | None) 
     Args:
         steps: Steps with equal numbers of channels and conditioners of one width.
         x: Input of the steps; with the autocast state it determines the dtype of the conditioners.
-        context: (B, E) or None.
     """
     dtype = conditioner_dtype(x)
     with full_precision(steps[0].mixing.lower.device):
@@ -66,8 +63,7 @@ def step_weights(steps: Sequence[StepParts], x: Tensor, context: Tensor | None) 
         offsets = (matrices @ torch.stack(biases)[:, :, None])[:, :, 0]
         log_abs_dets = log_abs.sum(1) + log_scale.sum(1)
         convolutions = _convolutions([step.conditioner for step in steps], dtype)
-        shifts = [step.conditioner.context_shift(context) for step in steps]
-    parts = (matrices.unbind(), offsets.unbind(), log_abs_dets.unbind(), convolutions, shifts)
+    parts = (matrices.unbind(), offsets.unbind(), log_abs_dets.unbind(), convolutions)
     return [StepWeights(*one) for one in zip(*parts, strict=True)]
 
 

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from registry import tiny_glow
+from registry import tiny_context, tiny_glow
 from torch import Tensor
 
 from glow_app.bijections import DiagonalAffine
-from glow_app.flows import Glow, MultiscaleFlow
+from glow_app.flows import Context, Glow, MultiscaleFlow
 from glow_app.flows.multiscale import level_shapes
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
+from glow_app.priors import MAFPrior
+from glow_app.running import Memory, choose_runners
 
 CONFIGURATIONS: dict[str, Mapping[str, object]] = {
     "one channel": {"image_shape": (1, 8, 8), "num_levels": 3, "num_steps": [1, 2, 1]},
@@ -35,17 +37,39 @@ CONFIGURATIONS: dict[str, Mapping[str, object]] = {
         "conditioner": GatedResidualConditioner,
     },
     "classes, additive": {"image_shape": (1, 8, 8), "num_levels": 3, "num_classes": 2, "coupling": "additive"},
+    "condition": {"image_shape": (2, 4, 8), "num_levels": 2, "condition_channels": 3, "condition_features": 2},
+    "grey condition, classes": {
+        "image_shape": (2, 4, 4),
+        "num_levels": 2,
+        "num_classes": 2,
+        "embedding_features": 2,
+        "condition_channels": 1,
+        "condition_features": 3,
+    },
+    "condition, additive, residual": {
+        "image_shape": (1, 4, 4),
+        "num_levels": 1,
+        "condition_channels": 1,
+        "condition_features": 2,
+        "coupling": "additive",
+        "conditioner": GatedResidualConditioner,
+    },
 }
 
 configurations = pytest.mark.parametrize("arguments", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
 
 
-def built(arguments: Mapping[str, object], batch_size: int = 3) -> tuple[Glow, Tensor, Tensor | None]:
+def built(arguments: Mapping[str, object], batch_size: int = 3) -> tuple[Glow, Tensor, Context]:
     flow = tiny_glow(**{"hidden_channels": 6, "perturbation": 0.05, "dtype": torch.float64, **arguments})  # type: ignore[arg-type]
     x = torch.rand(batch_size, *flow.image_shape, dtype=torch.float64) - 0.5
-    labels = None if flow.num_classes is None else torch.arange(batch_size) % flow.num_classes
-    context = flow.embed(labels)
-    return flow, x, None if context is None else context.detach()
+    with torch.no_grad():
+        return flow, x, tiny_context(flow, batch_size)
+
+
+def rows_of(context: Context, rows: slice) -> Context:
+    if context is None or isinstance(context, Tensor):
+        return None if context is None else context[rows]
+    return [feature_map[rows] for feature_map in context]
 
 
 @configurations
@@ -87,8 +111,7 @@ def test_the_log_det_equals_the_jacobians(arguments: Mapping[str, object]) -> No
 @configurations
 def test_every_parameter_learns(arguments: Mapping[str, object]) -> None:
     flow, x, _ = built(arguments, 16)  # of fewer images none may reach a unit
-    labels = None if flow.num_classes is None else torch.arange(len(x)) % flow.num_classes
-    flow.log_prob(x, flow.embed(labels)).sum().backward()
+    flow.log_prob(x, tiny_context(flow, len(x))).sum().backward()
     for name, parameter in flow.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
@@ -99,15 +122,14 @@ def test_images_of_a_batch_do_not_see_each_other(arguments: Mapping[str, object]
     flow, x, context = built(arguments)
     together = flow.log_prob(x, context)
     for index in range(len(x)):
-        alone = flow.log_prob(x[index : index + 1], None if context is None else context[index : index + 1])
+        alone = flow.log_prob(x[index : index + 1], rows_of(context, slice(index, index + 1)))
         torch.testing.assert_close(alone[0], together[index])
 
 
 @configurations
 def test_noise_comes_back_from_the_images_of_a_fresh_model(arguments: Mapping[str, object]) -> None:
     flow = tiny_glow(**{"hidden_channels": 6, **arguments})  # type: ignore[arg-type]
-    labels = None if flow.num_classes is None else torch.zeros(64, dtype=torch.long)
-    context = flow.embed(labels)
+    context = tiny_context(flow, 64)
     noise = [torch.randn(64, *shape) for shape in flow.latent_shapes]
     for found, expected in zip(flow.encode(flow.decode(noise, context), context), noise, strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
@@ -157,6 +179,69 @@ def test_labels_missing_or_out_of_range_are_refused() -> None:
     context = flow.embed(torch.tensor([0, 2]))
     assert context is not None
     assert context.shape == (2, 32)
+
+
+@pytest.mark.parametrize("memory", ["store", "checkpoint", "reversible"])
+@configurations
+def test_gradients_are_those_of_the_plain_chain(arguments: Mapping[str, object], memory: Memory) -> None:
+    flow, x, _ = built(arguments)
+    gradients = []
+    for mode in (None, memory):
+        if mode is not None:
+            choose_runners(flow, mode)
+        flow.zero_grad()
+        flow.log_prob(x, tiny_context(flow, len(x))).sum().backward()
+        gradients.append([parameter.grad for parameter in flow.parameters()])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-6, atol=1e-8)
+
+
+def test_a_condition_changes_the_density_and_the_samples() -> None:
+    flow = tiny_glow((3, 8, 8), perturbation=0.1, condition_channels=3)
+    x, noise = torch.rand(2, 3, 8, 8) - 0.5, [torch.randn(2, *shape) for shape in flow.latent_shapes]
+    conditions = torch.rand(2, 2, 3, 8, 8) - 0.5
+    densities, images = zip(
+        *[
+            (flow.log_prob(x, context), flow.decode(noise, context))
+            for context in (flow.context(None, condition) for condition in conditions)
+        ],
+        strict=True,
+    )
+    assert (densities[0] - densities[1]).abs().min() > 0.1
+    assert (images[0] - images[1]).abs().amax((1, 2, 3)).min() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "condition", "message"),
+    [
+        ({}, torch.zeros(2, 3, 8, 8), "takes no condition"),
+        ({"condition_channels": 3}, None, "needs a condition of shape (B, 3, H, W), got none"),
+        ({"condition_channels": 3}, torch.zeros(2, 1, 8, 8), "got shape (2, 1, 8, 8)"),
+        ({"condition_channels": 3}, torch.zeros(2, 3, 16, 8), "expects a context of shape"),
+    ],
+)
+def test_a_wrong_condition_is_refused(arguments: dict[str, object], condition: Tensor | None, message: str) -> None:
+    flow = tiny_glow((3, 8, 8), **arguments)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        flow.log_prob(torch.zeros(2, 3, 8, 8), flow.context(None, condition))
+
+
+@pytest.mark.parametrize("channels", [0, 1, 3])
+def test_images_of_other_sizes_are_coded_exactly(channels: int) -> None:
+    flow = tiny_glow((3, 8, 8), dtype=torch.float64, perturbation=0.05, condition_channels=channels)
+    x = torch.rand(2, 3, 12, 20, dtype=torch.float64) - 0.5
+    context = flow.context(None, x[:, :channels].flip(0)) if channels else None
+    latents, log_det = flow(x, context)
+    assert [tuple(latent.shape[1:]) for latent in latents] == flow.latent_shapes_at(12, 20)
+    back, inverse_log_det = flow.inverse(latents, context)
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-9)
+    torch.testing.assert_close(inverse_log_det, -log_det, rtol=0, atol=1e-8)
+
+
+def test_other_sizes_need_a_prior_without_a_size_and_sides_that_can_be_halved() -> None:
+    with pytest.raises(ValueError, match="with a Gaussian prior"):
+        tiny_glow((3, 8, 8), prior=MAFPrior).latent_shapes_at(16, 8)
+    with pytest.raises(ValueError, match="can be halved 1 time"):
+        tiny_glow((3, 8, 8)).latent_shapes_at(10, 8)
 
 
 def test_guidance_extrapolates_from_the_mean_of_all_classes() -> None:
@@ -211,9 +296,9 @@ def test_bad_arguments_are_refused(arguments: dict[str, object], message: str) -
 
 
 def test_images_and_latents_of_other_shapes_are_refused() -> None:
-    flow = tiny_glow((3, 8, 8))
+    flow = tiny_glow((3, 8, 8), prior=MAFPrior)
     for shape in ((2, 3, 8, 4), (2, 1, 8, 8), (3, 8, 8)):
-        with pytest.raises(ValueError, match=re.escape(f"images of shape (B, 3, 8, 8), got {shape}")):
+        with pytest.raises(ValueError, match=re.escape("images of shape (B, 3, 8, 8), got ")):
             flow(torch.zeros(shape))
     good = [torch.zeros(2, *shape) for shape in flow.latent_shapes]
     for bad in (good[:1], good[::-1], [], [good[0], good[1][:, :, :1]], [good[0], good[1][:1]]):
