@@ -1,0 +1,10 @@
+"""Tasks of restoration: how clean pictures are damaged, and what the damaged ones determine."""
+
+from glow_app.tasks.base import RestorationTask
+from glow_app.tasks.colourise import Colourise
+from glow_app.tasks.deblock import Deblock
+from glow_app.tasks.denoise import Denoise
+from glow_app.tasks.fill import Fill
+from glow_app.tasks.upscale import Upscale
+
+__all__ = ["Colourise", "Deblock", "Denoise", "Fill", "RestorationTask", "Upscale"]

@@ -1,0 +1,58 @@
+"""The contract of a task: a damage that a model conditioned on the damaged picture learns to undo."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from glow_app.seeding import draw_rows
+
+__all__ = ["RestorationTask", "draw_seeds"]
+
+
+class RestorationTask(ABC):
+    r"""How clean images are damaged, and what a damaged picture tells of its original.
+
+    A model with a task learns :math:`p(x \mid c(d(x)))`, where d is :meth:`damage` and c is :meth:`condition`. To add a
+    task, write :meth:`damage`, and the other methods where the defaults do not fit.
+
+    Shape:
+        images: clean, uint8 (B, C, H, W); damaged: uint8 (B, D, h, w), with the height and width of the images unless
+        the task says otherwise; condition: uint8 (B, E, H, W), where E is :meth:`condition_channels`.
+    """
+
+    factor: int = 1  # sides of the restored picture, relative to those of the damaged one
+
+    @abstractmethod
+    def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return damaged copies of clean images; random numbers come from ``generator`` by ``draw_rows`` alone."""
+
+    def condition_channels(self, num_channels: int) -> int:
+        """Return the number of channels of the condition of images with ``num_channels``."""
+        return num_channels
+
+    def condition(self, damaged: Tensor) -> Tensor:
+        """Return the picture that the flow sees, of the height and width of the restored one.
+
+        Its first channels look like the restored picture; the flow models the difference from them.
+        """
+        return damaged
+
+    def known(self, restored: Tensor, damaged: Tensor) -> Tensor:
+        """Return the restored pictures changed as little as makes them agree with what the damaged ones determine."""
+        return restored
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Constructor arguments as plain types, for exported models."""
+        return {}
+
+
+def draw_seeds(num: int, generator: torch.Generator | None) -> list[int]:
+    """Return a seed per image, for damage that is drawn image by image."""
+
+    def draw(shape: list[int], generator: torch.Generator | None) -> Tensor:
+        device = "cpu" if generator is None else generator.device
+        return torch.randint(2**31, tuple(shape), generator=generator, device=device)
+
+    return draw_rows(draw, (num,), generator).tolist()  # type: ignore[arg-type]

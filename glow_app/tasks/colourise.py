@@ -1,0 +1,52 @@
+"""Colouring grey pictures."""
+
+import torch
+from torch import Tensor
+
+from glow_app.tasks.base import RestorationTask
+
+__all__ = ["Colourise", "luma"]
+
+# Pillow's weights of red, green and blue in grey (ITU-R 601-2), 16 binary digits.
+_WEIGHTS = (19595, 38470, 7471)
+_CORRECTIONS = 256
+
+
+class Colourise(RestorationTask):
+    """Colour grey pictures; a coloured picture, made grey again by Pillow, is exactly the grey one.
+
+    Shape:
+        images: uint8 (B, 3, H, W); damaged, condition: uint8 (B, 1, H, W).
+    Raises:
+        ValueError: If the images have no colours.
+    """
+
+    def condition_channels(self, num_channels: int) -> int:
+        """Return 1.
+
+        Raises:
+            ValueError: If ``num_channels`` is not 3.
+        """
+        if num_channels != 3:
+            raise ValueError(f"images to colour have {num_channels} channels; expected 3")
+        return 1
+
+    def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return the grey images; nothing is random."""
+        return luma(images)
+
+    def known(self, restored: Tensor, damaged: Tensor) -> Tensor:
+        """Return the pictures with all three channels shifted alike until the grey values are those given."""
+        colours, grey = restored.int(), damaged.int()
+        for _ in range(_CORRECTIONS):
+            error = grey - luma(colours)
+            if not error.any():
+                return colours.to(torch.uint8)
+            colours = (colours + error).clamp(0, 255)
+        return torch.where(luma(colours) == grey, colours, grey).to(torch.uint8)
+
+
+def luma(images: Tensor) -> Tensor:
+    """Return the grey values of images, (B, 1, H, W), as Pillow's mode L rounds them, in the dtype of ``images``."""
+    weights = torch.tensor(_WEIGHTS, dtype=torch.int32, device=images.device)[:, None, None]
+    return ((images.int() * weights).sum(1, keepdim=True, dtype=torch.int32) + 0x8000 >> 16).to(images.dtype)

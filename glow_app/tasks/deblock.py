@@ -1,0 +1,52 @@
+"""Removing the blocks of JPEG."""
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from glow_app.tasks.base import RestorationTask, draw_seeds
+
+__all__ = ["Deblock"]
+
+
+class Deblock(RestorationTask):
+    """Remove the blocks and rings of JPEG compression, with quality uniform in ``[min_quality, max_quality]``.
+
+    Args:
+        min_quality: Least quality in training, as Pillow and libjpeg count it.
+        max_quality: Largest quality in training.
+    Shape:
+        images, damaged, condition: uint8 (B, C, H, W), C being 1 or 3.
+    Raises:
+        ValueError: If a quality is out of range.
+    """
+
+    def __init__(self, min_quality: int = 10, max_quality: int = 60) -> None:
+        if not 1 <= min_quality <= max_quality <= 95:
+            raise ValueError(
+                f"min_quality is {min_quality}, max_quality {max_quality}; expected 1 to 95, in this order"
+            )
+        self.min_quality, self.max_quality = min_quality, max_quality
+
+    @property
+    def config(self) -> dict[str, object]:
+        """The qualities."""
+        return {"min_quality": self.min_quality, "max_quality": self.max_quality}
+
+    def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return the images after compression."""
+        span = self.max_quality - self.min_quality + 1
+        qualities = [self.min_quality + seed % span for seed in draw_seeds(len(images), generator)]
+        damaged = [_compressed(image, quality) for image, quality in zip(images.cpu(), qualities, strict=True)]
+        return torch.stack(damaged).to(images.device)
+
+
+def _compressed(image: Tensor, quality: int) -> Tensor:
+    array = image.permute(1, 2, 0).numpy()
+    file = io.BytesIO()
+    Image.fromarray(array if array.shape[2] == 3 else array[:, :, 0]).save(file, "JPEG", quality=quality)
+    with Image.open(file) as compressed:
+        return torch.from_numpy(np.array(compressed).reshape(array.shape)).permute(2, 0, 1)

@@ -1,0 +1,107 @@
+"""Filling parts of a picture."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from glow_app.tasks.base import RestorationTask, draw_seeds
+
+__all__ = ["Fill", "random_mask", "smooth_fill"]
+
+
+class Fill(RestorationTask):
+    """Fill missing parts of pictures; the pixels outside them are returned exactly.
+
+    The flow sees the picture with the missing parts filled smoothly, and the mask. In training the mask of each image
+    is drawn at random: boxes, strokes or margins.
+
+    Shape:
+        images: uint8 (B, C, H, W); damaged, condition: uint8 (B, C + 1, H, W), the last channel being the mask, 255
+        where the picture is missing and 0 elsewhere.
+    """
+
+    def condition_channels(self, num_channels: int) -> int:
+        """Return the channels of the picture, and one for the mask."""
+        return num_channels + 1
+
+    def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return the images with random parts missing, and the masks."""
+        masks = [random_mask(images.shape[2], images.shape[3], seed) for seed in draw_seeds(len(images), generator)]
+        return self.with_mask(images, torch.from_numpy(np.stack(masks))[:, None].to(images.device))
+
+    def with_mask(self, pictures: Tensor, mask: Tensor) -> Tensor:
+        """Return pictures without what the mask covers, filled smoothly, and the mask as the last channel.
+
+        Args:
+            pictures: uint8 (B, C, H, W).
+            mask: uint8 (B, 1, H, W), 128 or more where the picture is missing.
+        """
+        missing = mask >= 128
+        filled = smooth_fill(pictures, missing)
+        return torch.cat([filled, missing.to(torch.uint8) * 255], dim=1)
+
+    def known(self, restored: Tensor, damaged: Tensor) -> Tensor:
+        """Return the restored pixels where the picture was missing, and the given ones elsewhere."""
+        return torch.where(damaged[:, -1:] >= 128, restored, damaged[:, :-1])
+
+
+def smooth_fill(pictures: Tensor, missing: Tensor) -> Tensor:
+    """Return the pictures with the missing pixels interpolated from the others; grey where none is known.
+
+    Args:
+        pictures: uint8 (B, C, H, W).
+        missing: Boolean (B, 1, H, W).
+    References:
+        The push-pull method: The Lumigraph, Gortler et al. 1996, doi:10.1145/237170.237200, section 3.4.
+    """
+    known = (~missing).float()
+    filled = _pushed_and_pulled(torch.where(missing, 0.0, pictures.float()), known)
+    return torch.where(missing, filled.round().clamp(0, 255).to(torch.uint8), pictures)
+
+
+def _pushed_and_pulled(values: Tensor, weight: Tensor) -> Tensor:
+    """Return ``values``, which are 0 where their ``weight`` is 0, with the gaps filled from halved copies."""
+    height, width = values.shape[2:]
+    if min(height, width) == 1:
+        total = weight.sum((2, 3), keepdim=True)
+        mean = torch.where(total > 0, values.sum((2, 3), keepdim=True) / total.clamp_min(1e-6), 127.5)
+        return values + (1 - weight) * mean
+    pooled = F.avg_pool2d(weight, 2, ceil_mode=True, count_include_pad=False)
+    coarse = F.avg_pool2d(values, 2, ceil_mode=True, count_include_pad=False)
+    coarse_weight = (4 * pooled).clamp(max=1)
+    coarse = coarse / pooled.clamp_min(1e-6) * coarse_weight
+    coarse = _pushed_and_pulled(coarse, coarse_weight)
+    enlarged = F.interpolate(coarse, size=(height, width), mode="bilinear")
+    return values + (1 - weight) * enlarged
+
+
+def random_mask(height: int, width: int, seed: int) -> np.ndarray:
+    """Return a mask of missing pixels, uint8 (H, W), 255 where missing: one to four boxes, strokes, or a margin."""
+    generator = np.random.default_rng(seed)
+    mask = Image.new("L", (width, height))
+    draw = ImageDraw.Draw(mask)
+    kind = generator.integers(3)
+    if kind == 0:
+        for _ in range(generator.integers(1, 5)):
+            sides = generator.uniform(0.1, 0.5, 2) * (width, height)
+            corner = generator.uniform(0, 1, 2) * ((width, height) - sides)
+            draw.rectangle([*corner, *(corner + sides)], fill=255)
+    elif kind == 1:
+        for _ in range(generator.integers(1, 5)):
+            thickness = max(1, round(min(height, width) * generator.uniform(0.03, 0.12)))
+            steps = generator.normal(0, 0.25, (generator.integers(2, 8), 2)).cumsum(0)
+            points = (generator.uniform(0, 1, 2) + steps) * (width, height)
+            draw.line([tuple(point) for point in points], fill=255, width=thickness, joint="curve")
+    else:
+        share = generator.uniform(0.1, 0.5)
+        side = generator.integers(4)
+        ends = [
+            (0, 0, share * width, height),
+            ((1 - share) * width, 0, width, height),
+            (0, 0, width, share * height),
+            (0, (1 - share) * height, width, height),
+        ]
+        draw.rectangle(ends[side], fill=255)
+    return np.asarray(mask)

@@ -1,0 +1,185 @@
+"""Every task: what a model and a user may expect of it."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from registry import random_images
+from torch import Tensor
+
+from glow_app.seeding import Share, image_generators, step_generator
+from glow_app.tasks import Colourise, Deblock, Denoise, Fill, RestorationTask, Upscale
+from glow_app.tasks.colourise import luma
+from glow_app.tasks.denoise import estimated_sigma
+from glow_app.tasks.fill import random_mask, smooth_fill
+
+TASKS: dict[str, Callable[[], RestorationTask]] = {
+    "upscale 2": lambda: Upscale(2),
+    "upscale 4": lambda: Upscale(4),
+    "denoise": Denoise,
+    "denoise, poisson": lambda: Denoise(kind="poisson"),
+    "deblock": Deblock,
+    "colourise": Colourise,
+    "fill": Fill,
+}
+tasks = pytest.mark.parametrize("build", TASKS.values(), ids=TASKS.keys())
+
+
+def smooth_images(num: int = 4, height: int = 16, width: int = 24, seed: int = 0) -> Tensor:
+    """Return pictures with edges and gradients, and black and white next to each other, uint8 (num, 3, H, W)."""
+    generator = torch.Generator().manual_seed(seed)
+    rough = torch.rand(num, 3, height // 4, width // 4, generator=generator)
+    large = torch.nn.functional.interpolate(rough, size=(height, width), mode="bicubic")
+    return (400 * large - 70).clamp(0, 255).to(torch.uint8)
+
+
+@tasks
+def test_shapes_and_types(build: Callable[[], RestorationTask]) -> None:
+    task, images = build(), smooth_images()
+    damaged = task.damage(images)
+    condition = task.condition(damaged)
+    assert damaged.dtype == condition.dtype == torch.uint8
+    assert condition.shape == (4, task.condition_channels(3), 16, 24)
+    assert tuple(damaged.shape[2:]) == (16 // task.factor, 24 // task.factor)
+    restored = task.known(random_images(4, (3, 16, 24)), damaged)
+    assert restored.dtype == torch.uint8
+    assert restored.shape == images.shape
+    assert type(task)(**task.config).config == task.config
+
+
+@tasks
+def test_damage_is_a_function_of_the_seed(build: Callable[[], RestorationTask]) -> None:
+    task, images = build(), smooth_images()
+    first, again, other = (task.damage(images, step_generator(seed, 3, "cpu", "train")) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert torch.equal(first, other) == isinstance(task, (Upscale, Colourise))
+    assert torch.equal(images, smooth_images()), "the images are not changed"
+
+
+@tasks
+def test_each_rank_damages_its_images_as_a_single_one_would(build: Callable[[], RestorationTask]) -> None:
+    task, images = build(), smooth_images(6)
+    whole = task.damage(images, step_generator(0, 3, "cpu", "train"))
+    for rank in range(2):
+        share = task.damage(images[rank::2], step_generator(0, 3, "cpu", "train", Share(rank, 2)))
+        assert torch.equal(share, whole[rank::2])
+
+
+@tasks
+def test_an_image_with_a_seed_of_its_own_is_damaged_alike_in_every_batch(build: Callable[[], RestorationTask]) -> None:
+    task, images = build(), smooth_images()
+    together = task.damage(images, image_generators([5, 6, 7, 8]))
+    assert torch.equal(task.damage(images[2:3], image_generators([7])), together[2:3])
+
+
+@tasks
+def test_what_is_known_of_the_original_keeps_the_original(build: Callable[[], RestorationTask]) -> None:
+    task, images = build(), smooth_images()
+    restored = task.known(images, task.damage(images, step_generator(0, 0, "cpu", "train")))
+    assert (restored.int() - images.int()).abs().max() <= (1 if isinstance(task, Upscale) else 0)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_an_enlarged_picture_reduced_again_is_the_small_one(factor: int) -> None:
+    task = Upscale(factor)
+    small = task.damage(smooth_images(4, 8 * factor, 16 * factor))
+    for start in (random_images(4, (3, 8 * factor, 16 * factor)), torch.zeros(4, 3, 8 * factor, 16 * factor).byte()):
+        again = task.damage(task.known(start, small))
+        assert (again.int() - small.int()).abs().max() <= 1
+
+
+def test_colours_keep_every_grey_value() -> None:
+    grey, start = random_images(3, (1, 32, 32), 1), random_images(3, (3, 32, 32), 2)
+    coloured = Colourise().known(start, grey)
+    for picture, expected in zip(coloured, grey, strict=True):
+        as_pillow = Image.fromarray(picture.permute(1, 2, 0).numpy()).convert("L")
+        assert np.array_equal(np.asarray(as_pillow), expected[0].numpy())
+    assert (coloured.amax(1) != coloured.amin(1)).float().mean() > 0.5, "they are coloured"
+
+
+def test_grey_values_are_those_of_pillow() -> None:
+    images = random_images(2, (3, 20, 20))
+    for image, grey in zip(images, luma(images), strict=True):
+        assert np.array_equal(np.asarray(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L")), grey[0].numpy())
+
+
+def test_filling_returns_the_given_pixels_and_no_others() -> None:
+    images, restored = random_images(8, (3, 16, 24), 1), random_images(8, (3, 16, 24), 2)
+    damaged = Fill().damage(images, step_generator(0, 0, "cpu", "train"))
+    missing = damaged[:, -1:].expand_as(images) == 255
+    result = Fill().known(restored, damaged)
+    assert torch.equal(result[missing], restored[missing])
+    assert torch.equal(result[~missing], images[~missing])
+    assert not torch.equal(damaged[:, :-1][missing], images[missing])
+
+
+def test_masks_are_of_all_kinds_and_leave_something() -> None:
+    shares = np.array([(random_mask(32, 48, seed) == 255).mean() for seed in range(200)])
+    assert 0 < shares.max() < 1
+    assert 0.05 < np.median(shares) < 0.5
+    assert (shares > 0).mean() > 0.95
+    assert all(set(np.unique(random_mask(5, 3, seed))) <= {0, 255} for seed in range(30))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 2), (16, 24), (33, 31)])
+def test_a_smooth_fill_continues_a_constant_and_is_grey_where_nothing_is_known(shape: tuple[int, int]) -> None:
+    pictures = torch.full((2, 3, *shape), 77, dtype=torch.uint8)
+    missing = torch.rand(2, 1, *shape, generator=torch.Generator().manual_seed(0)) < 0.6
+    missing[1] = True
+    missing[0, 0, 0, 0] = False
+    filled = smooth_fill(pictures, missing)
+    assert (filled[0].int() - 77).abs().max() <= 1
+    assert (filled[1].int() - 128).abs().max() <= 1
+
+
+def test_a_smooth_fill_follows_a_gradient() -> None:
+    ramp = torch.arange(0, 256, 4, dtype=torch.uint8).expand(1, 1, 64, 64)
+    missing = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
+    missing[..., 24:40, 24:40] = True
+    assert (smooth_fill(ramp, missing).int() - ramp.int()).abs().max() < 24
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "poisson"])
+@pytest.mark.parametrize("sigma", [8.0, 25.0])
+def test_noise_has_its_level(kind: str, sigma: float) -> None:
+    task = Denoise(sigma, sigma, kind)  # type: ignore[arg-type]
+    grey = torch.full((2, 3, 64, 64), 100, dtype=torch.uint8)
+    damaged = task.damage(grey, image_generators([1, 2]))
+    assert (damaged[:, -1] == sigma).all()
+    expected = sigma if kind == "gaussian" else sigma * math.sqrt(100 / 255)
+    assert damaged[:, :-1].float().std() == pytest.approx(expected, rel=0.05)
+    assert damaged[:, :-1].float().mean() == pytest.approx(100, abs=1)
+
+
+@pytest.mark.parametrize("sigma", [5.0, 15.0, 40.0])
+def test_the_level_of_noise_is_estimated(sigma: float) -> None:
+    noisy = Denoise(sigma, sigma).damage(smooth_images(4, 64, 64) // 2 + 64)[:, :-1]
+    assert estimated_sigma(noisy).flatten() == pytest.approx(torch.full((4,), sigma), rel=0.2)
+    assert torch.equal(Denoise().with_level(noisy)[:, :-1], noisy)
+
+
+def test_less_quality_is_more_damage() -> None:
+    images = smooth_images()
+    errors = [(Deblock(q, q).damage(images).float() - images.float()).abs().mean() for q in (5, 30, 90)]
+    assert errors[0] > errors[1] > errors[2] > 0
+    grey = images[:, :1]
+    assert Deblock().damage(grey).shape == grey.shape
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Upscale(3), "factor is 3; expected 2, 4 or 8"),
+        (lambda: Upscale(2).damage(random_images(1, (3, 9, 8))), "expected sides divisible by 2"),
+        (lambda: Denoise(10, 5), "min_sigma is 10 and max_sigma 5"),
+        (lambda: Denoise(kind="pink"), "kind is 'pink'; expected gaussian or poisson"),  # type: ignore[arg-type]
+        (lambda: Deblock(50, 10), "min_quality is 50, max_quality 10"),
+        (lambda: Colourise().condition_channels(1), "have 1 channels; expected 3"),
+    ],
+)
+def test_wrong_arguments_are_refused(build: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
