@@ -176,6 +176,10 @@ REGISTRY: dict[str, Case] = {
     "AdditiveCoupling, residual, context": Case(lambda: AdditiveCoupling(4, _residual(4, 1, 3)), (4, 2, 2), (3,)),
     "AffineCoupling, conv, map": Case(lambda: AffineCoupling(4, _conv(4, 2, 3)), (4, 2, 1), (3, 2, 1)),
     "AffineCoupling, residual, map": Case(lambda: AffineCoupling(4, _residual(4, 2, 3)), (4, 2, 2), (3, 2, 2)),
+    "AffineCoupling, conv, bounded input": Case(lambda: AffineCoupling(4, _conv(4, 2), max_input=0.8), (4, 2, 2)),
+    "AdditiveCoupling, residual, bounded input": Case(
+        lambda: AdditiveCoupling(4, _residual(4, 1), max_input=0.8), (4, 2, 2)
+    ),
     "Squeeze": Case(Squeeze, (1, 4, 2), bad_shape=(1, 3, 2)),
     "Squeeze, three channels": Case(Squeeze, (3, 4, 2), bad_shape=(3, 4, 1)),
     "DiagonalAffine, a channel": Case(lambda: DiagonalAffine((4, 1, 1)), (4, 2, 2)),

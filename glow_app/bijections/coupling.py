@@ -22,18 +22,20 @@ class Coupling(Bijection):
     Args:
         num_channels: Channels :math:`C` of the input; even.
         conditioner: Network of the first half.
+        max_input: Bound of the conditioner's input; none if None.
     Shape:
         x, z: (B, C, H, W); context: (B, E) or None, for the conditioner; log_det: (B,), nats.
     Raises:
         ValueError: If ``num_channels`` is odd, or the input has other channels.
     """
 
-    def __init__(self, num_channels: int, conditioner: Conditioner) -> None:
+    def __init__(self, num_channels: int, conditioner: Conditioner, max_input: float | None = None) -> None:
         super().__init__()
         if num_channels < 2 or num_channels % 2:
             raise ValueError(f"a coupling needs an even number of channels to halve, got {num_channels}; squeeze first")
         self.num_channels = num_channels
         self.conditioner = conditioner
+        self.max_input = max_input
 
     @abstractmethod
     def _interpret(self, output: Tensor) -> tuple[Tensor, ...]:
@@ -61,7 +63,7 @@ class Coupling(Bijection):
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Initialise the conditioner on the first half of ``x`` and return ``forward(x, context)``."""
-        self.conditioner.initialize(self.halves(x)[0], context)
+        self.conditioner.initialize(bounded(self.halves(x)[0], self.max_input), context)
         return self.forward(x, context)
 
     def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,8 +75,13 @@ class Coupling(Bijection):
     def parameters_of(self, x_a: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
         r"""Return :math:`\theta(x_a)`."""
         # The conditioner may run in bfloat16 under autocast; everything after it has the dtype of the data.
-        output = self.conditioner(x_a, context)
+        output = self.conditioner(bounded(x_a, self.max_input), context)
         return self._interpret(output.to(x_a.dtype, memory_format=torch.contiguous_format))
+
+
+def bounded(x: Tensor, bound: float | None) -> Tensor:
+    r"""Return :math:`m \tanh(x / m)`, or ``x`` itself without a bound."""
+    return x if bound is None else bound * torch.tanh(x / bound)
 
 
 class AdditiveCoupling(Coupling):
@@ -85,6 +92,9 @@ class AdditiveCoupling(Coupling):
     Args:
         num_channels: Channels :math:`C` of the input; even.
         conditioner: From (B, C/2, H, W) to the shift :math:`t` (B, C/2, H, W).
+        max_input: If given, a bound m: the conditioner sees :math:`m \tanh(x_a / m)` instead of :math:`x_a`. Samples
+            then stay near the values of training; without it, a value beyond these can get an extreme shift or scale,
+            which moves the next step's input still further, until the sample explodes.
     Shape:
         x, z: (B, C, H, W); context: (B, E) or None, for the conditioner; log_det: (B,), zeros.
     Raises:
@@ -125,6 +135,7 @@ class AffineCoupling(Coupling):
         num_channels: Channels :math:`C` of the input; even.
         conditioner: From (B, C/2, H, W) to (B, C, H, W): the shift, then the raw scale.
         min_scale: The bound :math:`\varepsilon`, in (0, 1).
+        max_input: Bound of the conditioner's input, as in :class:`AdditiveCoupling`; none if None.
     Shape:
         x, z: (B, C, H, W); context: (B, E) or None, for the conditioner; log_det: (B,), nats.
     Raises:
@@ -134,8 +145,14 @@ class AffineCoupling(Coupling):
         The lower bound is ours.
     """
 
-    def __init__(self, num_channels: int, conditioner: Conditioner, min_scale: float = 0.1) -> None:
-        super().__init__(num_channels, conditioner)
+    def __init__(
+        self,
+        num_channels: int,
+        conditioner: Conditioner,
+        min_scale: float = 0.1,
+        max_input: float | None = None,
+    ) -> None:
+        super().__init__(num_channels, conditioner, max_input)
         if not 0.0 < min_scale < 1.0:
             raise ValueError(f"min_scale is {min_scale}; expected a number between 0 and 1, both excluded")
         self.min_scale = min_scale

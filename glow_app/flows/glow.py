@@ -28,10 +28,13 @@ from glow_app.priors import GaussianPrior
 __all__ = ["Glow"]
 
 # The bijection, and the number of conditioner outputs per value that it changes.
-COUPLINGS: dict[str, tuple[Callable[[int, Conditioner], Bijection], int]] = {
+COUPLINGS: dict[str, tuple[Callable[..., Bijection], int]] = {
     "affine": (AffineCoupling, 2),
     "additive": (AdditiveCoupling, 1),
 }
+
+# Bound of the conditioners' inputs with a condition; the inputs have about unit variance, and 99.9 % are below it.
+MAX_INPUT = 3.0
 
 
 class Glow(MultiscaleFlow):
@@ -100,11 +103,13 @@ class Glow(MultiscaleFlow):
             raise ValueError(f"init is {init!r}; expected whiten or rotation")
         coupling_class, parameters_per_channel = COUPLINGS[coupling]
 
+        max_input = MAX_INPUT if condition_channels else None
+
         def step(channels: int, context_features: int, whitens: bool) -> Bijection:
             half = channels // 2
             network = conditioner(half, parameters_per_channel * half, hidden_channels, context_features)
             mixing = Whitening(channels) if whitens else PixelwiseChain(ActNorm(channels), InvertibleConv1x1(channels))
-            return Chain(mixing, coupling_class(channels, network))
+            return Chain(mixing, coupling_class(channels, network, max_input=max_input))
 
         steps = [
             [step(c, e, init == "whiten" and number == 0) for number in range(k)]

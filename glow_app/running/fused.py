@@ -16,6 +16,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from glow_app.bijections import ActNorm, AffineCoupling, Chain, InvertibleConv1x1, PixelwiseChain, full_precision
+from glow_app.bijections.coupling import bounded
 from glow_app.bijections.pixelwise import mix
 from glow_app.nn import ConvConditioner
 from glow_app.nn.shape_checks import require_image
@@ -44,7 +45,7 @@ def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, 
     weights = step_weights(steps, x)
     num_pixels = x.shape[2:].numel()
     for step, of_step in zip(steps, weights, strict=True):
-        x, term = step_pass(x, of_step, step.conditioner.context_shift(context), step.coupling.min_scale)
+        x, term = step_pass(x, of_step, step.conditioner.context_shift(context), step.coupling)
         log_det = log_det + term
     return x, log_det + num_pixels * torch.stack([of_step.log_abs_det for of_step in weights]).sum()
 
@@ -70,7 +71,7 @@ def _parts(step: nn.Module) -> StepParts | None:
     return StepParts(*parts, coupling, conditioner)  # type: ignore[call-arg, arg-type]
 
 
-def step_pass(x: Tensor, weights: StepWeights, shift: Tensor | None, min_scale: float) -> tuple[Tensor, Tensor]:
+def step_pass(x: Tensor, weights: StepWeights, shift: Tensor | None, coupling: AffineCoupling) -> tuple[Tensor, Tensor]:
     r"""Return the output of a step, and the log-determinant of its coupling, (B,).
 
     .. math:: y = A x + c, \qquad (t, r) = \theta(y_a), \qquad s = \varepsilon + (1 - \varepsilon)\,\sigma(r + 2),
@@ -83,25 +84,29 @@ def step_pass(x: Tensor, weights: StepWeights, shift: Tensor | None, min_scale: 
         x: (B, C, H, W).
         weights: Of :func:`~glow_app.running.fused_weights.step_weights`.
         shift: Of the first convolution's output, (B, width, 1, 1) or (B, width, H, W), or None.
-        min_scale: The coupling's bound :math:`\varepsilon`.
+        coupling: For its bounds, of the scale :math:`\varepsilon` and of the conditioner's input.
     """
     with full_precision(x.device):
-        return _StepPass.apply(x, weights.matrix, weights.offset, shift, min_scale, *weights.convolutions)
+        bounds = coupling.min_scale, coupling.max_input
+        return _StepPass.apply(x, weights.matrix, weights.offset, shift, bounds, *weights.convolutions)
 
 
-def condition(y_a: Tensor, convolutions: Sequence[Tensor], shift: Tensor | None) -> tuple[Tensor, ...]:
+def condition(
+    y_a: Tensor, convolutions: Sequence[Tensor], shift: Tensor | None, max_input: float | None
+) -> tuple[Tensor, ...]:
     """Return the conditioner's output for the first half, after its input and hidden layers.
 
     Args:
         y_a: (B, C/2, H, W).
         convolutions: Weight and bias of each convolution, in the dtype of the computation.
         shift: Added to the output of the first convolution, (B, width, 1, 1) or (B, width, H, W), or None.
+        max_input: Bound of the conditioner's input, or None.
     Returns:
         Its input in that dtype, both hidden layers, and its output (B, C, H, W), contiguous, in the dtype of ``y_a``.
     """
     w1, b1, w2, b2, w3, b3 = convolutions
     # CPU convolutions are up to six times as fast in channels_last.
-    narrow_a = y_a.to(w1.dtype, memory_format=torch.channels_last)
+    narrow_a = bounded(y_a, max_input).to(w1.dtype, memory_format=torch.channels_last)
     h1 = F.conv2d(narrow_a, w1, b1, padding=1)
     if shift is not None:
         h1 += shift.to(w1.dtype)
@@ -124,17 +129,18 @@ class _StepPass(Function):
         matrix: Tensor,
         offset: Tensor,
         shift: Tensor | None,
-        min_scale: float,
+        bounds: tuple[float, float | None],
         *convolutions: Tensor,
     ) -> tuple[Tensor, Tensor]:
+        min_scale, max_input = bounds
         z = mix(x, matrix, offset)
         y_a, y_b = z.chunk(2, dim=1)
-        narrow_a, h1, h2, theta = condition(y_a, convolutions, shift)
+        narrow_a, h1, h2, theta = condition(y_a, convolutions, shift, max_input)
         t, scale_minus_one = shift_and_scale_minus_one(theta, min_scale)
         scale = scale_minus_one + 1.0
         y_b.add_(t).mul_(scale)
         ctx.save_for_backward(x, matrix, z, scale, narrow_a, h1, h2, *convolutions[::2])
-        ctx.min_scale = min_scale
+        ctx.bounds = bounds
         ctx.shift = None if shift is None else (shift.shape, shift.dtype)
         return z, scale_minus_one.log1p_().flatten(1).sum(1)
 
@@ -142,7 +148,7 @@ class _StepPass(Function):
     @once_differentiable
     def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> tuple[Any, ...]:
         x, matrix, z, scale, narrow_a, h1, h2, w1, w2, w3 = ctx.saved_tensors
-        half, e = scale.shape[1], ctx.min_scale
+        half, (e, max_input) = scale.shape[1], ctx.bounds
         # With u = y_b + t: dz/du = s and u dz/ds = z / s, so the gradient of log s is g z + g_log_det, and that of r is
         # that times (s - e)(1 - s) / ((1 - e) s).
         # No in-place writes into new memory and no changes of layout, which torch.func could not batch.
@@ -155,6 +161,8 @@ class _StepPass(Function):
         grad = _relu_backward(grad, h1)
         grad_shift = None if ctx.shift is None else _of_shape(grad, *ctx.shift)
         grad_a, grad_w1, grad_b1 = _convolution_backward(grad, narrow_a, w1)
+        if max_input is not None:  # the derivative of the bounded input, by its value
+            grad_a = grad_a * (1 - (narrow_a / max_input).square())
         flat = torch.cat([grad_z[:, :half] + grad_a, grad_u], dim=1).view(*x.shape[:2], -1)
         grad_matrix = torch.bmm(flat, x.flatten(2).mT).sum(0)
         grad_x = torch.bmm(matrix.mT.expand(len(x), -1, -1), flat).view(x.shape)
