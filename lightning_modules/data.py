@@ -22,8 +22,8 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
     epoch. Images stay uint8 until the model has them.
 
     Args:
-        source: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "shards", "faces" (rendered), or "hf://NAME" of
-            a data set on the Hugging Face hub.
+        source: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "photos" (many crops of each), "shards",
+            "faces" (rendered), or "hf://NAME" of a data set on the Hugging Face hub.
         image_shape: (C, H, W) of the images; C is 1 (grey) or 3 (RGB).
         root: The image folder, the folder or address of the shards, or where the data set's files lie.
         batch_size: Training images per step and rank.

@@ -68,7 +68,7 @@ def decoded_folder(
     }
     decoded = kept_images(entry, image_shape, len(listing.files), facts, _decoded, listing, image_shape, resize)
     if decoded.skipped:  # also from the cache: a broken file stays broken
-        warnings.warn(_skipped_message(listing, decoded.skipped), stacklevel=2)
+        warnings.warn(skipped_message(listing, decoded.skipped), stacklevel=2)
     return decoded
 
 
@@ -207,10 +207,11 @@ def _decoded(listing: FolderListing, image_shape: _Shape, resize: Resize) -> Ite
         skipped += chunk.skipped
         yield chunk
     if len(skipped) == len(listing.files):
-        raise ValueError(f"no readable image: {_skipped_message(listing, skipped)}")
+        raise ValueError(f"no readable image: {skipped_message(listing, skipped)}")
 
 
-def _skipped_message(listing: FolderListing, skipped: Sequence[tuple[str, str]]) -> str:
+def skipped_message(listing: FolderListing, skipped: Sequence[tuple[str, str]]) -> str:
+    """Return a line that counts the files that cannot be read, and names the first of them."""
     first = "; ".join(f"{name} ({reason})" for name, reason in skipped[:3])
     more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
     total = len(listing.files)

@@ -49,6 +49,26 @@ def decode_image(source: Path | bytes, image_shape: tuple[int, int, int], resize
         return _fitted(_upright(image, image_shape)[0], image_shape, resize)
 
 
+def decode_photo(source: Path | bytes, num_channels: int, short_side: int | None = None) -> np.ndarray:
+    """Read an image file as :func:`decode_image` does, in its own aspect ratio.
+
+    Args:
+        source: Image file, or its bytes.
+        num_channels: 1 (grey) or 3 (RGB).
+        short_side: Largest short side, to which the image is reduced; its own size if None.
+    Shape:
+        uint8, (num_channels, H, W).
+    Raises:
+        Exception: Whatever Pillow raises for a file it cannot read.
+    """
+    side = _LONGEST_SIDE if short_side is None else short_side
+    with open_image(source) as image:
+        plain, _ = _upright(image, (num_channels, side, side))
+        scale = min(1.0, side / min(plain.size))
+        width, height = (max(1, round(scale * length)) for length in plain.size)
+        return _fitted(plain, (num_channels, height, width), "stretch")
+
+
 def decode_noted(
     source: Path | bytes, image_shape: tuple[int, int, int], formats: Sequence[str] | None = None
 ) -> tuple[np.ndarray, str | None]:

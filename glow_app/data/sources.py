@@ -10,6 +10,7 @@ from glow_app.data.digits import load_digits_split
 from glow_app.data.faces.rendered import load_faces
 from glow_app.data.folder import load_folder
 from glow_app.data.hub import load_hub
+from glow_app.data.photos import load_photos
 from glow_app.data.request import Resize, Split, SplitRequest
 from glow_app.data.shards.places import is_address
 from glow_app.data.shards.source import load_shards
@@ -30,6 +31,7 @@ SOURCES: dict[str, Callable[[SplitRequest], ImageSet]] = {
     "mnist": partial(_load_by_torchvision, "mnist"),
     "cifar10": partial(_load_by_torchvision, "cifar10"),
     "folder": load_folder,
+    "photos": load_photos,
     "shards": load_shards,
     "faces": load_faces,
 }
@@ -37,7 +39,7 @@ SOURCES: dict[str, Callable[[SplitRequest], ImageSet]] = {
 
 def is_prepared(source: str) -> bool:
     """Return whether the first who loads a source leaves something on the disk that others only have to read."""
-    return source in ("folder", "shards", "faces") or source.startswith(HUB)
+    return source in ("folder", "photos", "shards", "faces") or source.startswith(HUB)
 
 
 def load_split(
@@ -63,7 +65,8 @@ def load_split(
     everything and are the same in every run. Images that already have the wanted shape keep their bytes.
 
     Args:
-        source: One of ``SOURCES``: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "shards", "faces"; or
+        source: One of ``SOURCES``: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "photos", "shards",
+            "faces"; or
             "hf://NAME[:CONFIGURATION][@REVISION]", a data set of images on the Hugging Face hub.
         split: "train", "validation" or "test".
         image_shape: Wanted (C, H, W), C being 1 (grey) or 3 (RGB).

@@ -1,0 +1,97 @@
+"""Photographs as a source of crops."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from glow_app.data import ImageSet, load_split
+from glow_app.data.decoding import decode_photo
+
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of 20 photographs, each with values of its own."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(20):
+        array = np.full((48, 40 + number, 3), 10 * number, np.uint8)
+        array[::2, :, 0] += number + 1
+        Image.fromarray(array).save(folder / f"{number:02d}.png")
+    return folder
+
+
+def load(folder: Path, split: str = "train", size: int = 16, **options: object) -> ImageSet:
+    options = {"root": folder, "cache_dir": folder.parent / "cache", **options}
+    return load_split("photos", split, (3, size, size), **options)  # type: ignore[arg-type]
+
+
+def numbers(crops: ImageSet) -> set[int]:
+    """Return the numbers of the photographs that crops come from."""
+    return set((np.unique(crops.images[:, 2]) // 10).tolist())
+
+
+def test_a_photograph_gives_many_crops_and_belongs_to_one_split(photos: Path) -> None:
+    splits = [load(photos, split) for split in SPLITS]
+    assert all(crops.image_shape == (3, 16, 16) for crops in splits)
+    assert [len(numbers(crops)) for crops in splits] == [16, 2, 2]
+    assert len(set.union(*map(numbers, splits))) == 20
+    assert len(splits[0]) > 16 * 10
+    assert len({crop.tobytes() for crop in splits[0].images}) == 2 * 16, "at odd and at even rows"
+
+
+def test_crops_are_the_same_in_every_run_and_shuffled(photos: Path) -> None:
+    first, again = load(photos), load(photos, cache_dir=photos.parent / "another")
+    assert np.array_equal(first.images, again.images)
+    assert len(set(first.images[:10, 2, 0, 0].tolist())) > 3
+    assert torch.equal(first.labels, torch.zeros(len(first), dtype=torch.int64))
+    assert len(load(photos, limit=7)) == 7
+
+
+def test_a_large_photograph_is_reduced_and_grey_on_request(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 1024, 3), dtype=np.uint8))
+    picture.save(tmp_path / "large.png")
+    assert decode_photo(tmp_path / "large.png", 3, 512).shape == (3, 512, 749)
+    assert decode_photo(tmp_path / "large.png", 1).shape == (1, 700, 1024)
+    assert decode_photo(tmp_path / "large.png", 3, 800).shape == (3, 700, 1024)
+
+
+def test_a_photograph_is_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(tmp_path / "lying.jpg", exif=exif)
+    assert decode_photo(tmp_path / "lying.jpg", 3).shape == (3, 40, 20)
+
+
+def test_small_and_broken_files_are_named(photos: Path) -> None:
+    Image.new("RGB", (10, 60)).save(photos / "narrow.png")
+    (photos / "broken.jpg").write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="2 of 22 files .* are left out: broken.jpg .*narrow.png .*expected at least"):
+        load(photos)
+
+
+def test_photographs_that_are_all_too_small_are_refused(photos: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"no readable photograph: 20 of 20 files .* is 40x48; expected at least 64x64"
+    ):
+        load(photos, size=64)
+
+
+def test_a_split_without_a_large_photograph_is_refused(photos: Path) -> None:
+    Image.new("RGB", (64, 64)).save(photos / "99.png")
+    with (
+        pytest.warns(UserWarning, match="20 of 21 files"),
+        pytest.raises(ValueError, match=r"split in .* at least 64x64"),
+    ):
+        _ = [load(photos, split, 64) for split in SPLITS]
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs the folder's path"):
+        load_split("photos", "train", (3, 16, 16))
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "nothing")
