@@ -20,6 +20,7 @@ __all__ = [
     "draw_rows",
     "image_generator",
     "image_generators",
+    "one_seed_each",
     "random_seed",
     "step_generator",
 ]
@@ -124,3 +125,19 @@ def image_generator(seed: int) -> torch.Generator:
 def random_seed(count: int) -> int:
     """Return a random first seed that leaves room for ``count`` seeds."""
     return random.SystemRandom().randrange(LARGEST_SEED - count)
+
+
+def one_seed_each(num: int, seeds: int | Sequence[int] | None) -> list[int]:
+    """Return a seed per image: from a first one on, from a random one if None, or as given.
+
+    Raises:
+        ValueError: If ``num`` is below 1 or there are not as many seeds.
+    """
+    if num < 1:
+        raise ValueError(f"num is {num}; expected at least 1")
+    if seeds is None:
+        seeds = random_seed(num)
+    each = list(range(seeds, seeds + num)) if isinstance(seeds, int) else list(seeds)
+    if len(each) != num:
+        raise ValueError(f"there are {len(each)} seeds for {num} images")
+    return each

@@ -10,6 +10,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.running import Memory
 from glow_app.running.compiled import check_compiler
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
+from glow_app.tasks import RestorationTask
 from lightning_modules.data import ImageDataModule
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.schedules import LinearWarmupCosine
@@ -34,6 +35,7 @@ class DensityModule(LikelihoodModule):
             "reversible" the input and output of each level; see :func:`~glow_app.running.choose_runners`.
         compile: Whether to compile the training pass of the levels by ``torch.compile``. Compilation takes about a
             minute; on a CPU it needs a C++ compiler.
+        task: For a flow with a condition: how its images are damaged.
     Shape:
         A batch is images, uint8 (B, C, H, W), and labels, int64 (B,), which an unconditional flow ignores.
     """
@@ -51,8 +53,9 @@ class DensityModule(LikelihoodModule):
         num_draws: int = 1,
         memory: Memory = "store",
         compile: bool = False,
+        task: RestorationTask | None = None,
     ) -> None:
-        super().__init__(ImageModel(flow, num_bits), optimizer, lr_scheduler, seed)
+        super().__init__(ImageModel(flow, num_bits, task), optimizer, lr_scheduler, seed)
         self.save_hyperparameters()
         self.num_draws = num_draws
         self.model.set_runners(memory, compile)
@@ -77,22 +80,31 @@ class DensityModule(LikelihoodModule):
             )
         self.model.class_names = data.class_names
 
-    def forward(self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        condition: Tensor | None = None,
+    ) -> Tensor:
         """Return bits/dim of each image, (B,)."""
-        return self.model(images, labels, generator)
+        return self.model(images, labels, generator, condition)
 
     def initialize(self, batch: Batch, generator: torch.Generator) -> None:
         """Set the actnorms."""
-        self.model.initialize(*batch, generator)
+        images, labels = batch
+        self.model.initialize(images, labels, generator, self.model.condition(images, generator))
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Return bits/dim of one draw."""
-        return self(*batch, generator)
+        images, labels = batch
+        return self(images, labels, generator, self.model.condition(images, generator))
 
     def evaluate(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Return bits/dim of ``num_draws`` draws; without ``knows_labels``, of the marginal over classes."""
         images, labels = batch
-        return self.model.bits_per_dim(images, labels if self.knows_labels else None, self.num_draws, generator)
+        known, condition = labels if self.knows_labels else None, self.model.condition(images, generator)
+        return self.model.bits_per_dim(images, known, self.num_draws, generator, condition)
 
     @property
     def knows_labels(self) -> bool:

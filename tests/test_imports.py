@@ -54,8 +54,9 @@ def test_a_model_is_rebuilt_without_the_compiler_of_torch() -> None:
         "from glow_app.storage.model_config import ALLOWED_CLASSES\n"
         "with torch.device('meta'):\n"
         "    for name, part in ALLOWED_CLASSES.items():\n"
-        "        kind = 'prior' if name.endswith('Prior') else 'conditioner'\n"
-        "        Glow((3, 8, 8), 2, 1, 4, num_classes=3, **{kind: part})\n"
+        "        kind = {'glow_app.priors': 'prior', 'glow_app.nn': 'conditioner'}.get(name.rpartition('.')[0])\n"
+        "        parts = {kind: part} if kind else {}\n"
+        "        Glow((3, 8, 8), 2, 1, 4, num_classes=3, condition_channels=4, **parts)\n"
         "assert 'torch._dynamo' not in sys.modules\n"
     )
 

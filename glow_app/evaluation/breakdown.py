@@ -40,7 +40,8 @@ def breakdown(
 
         handles.append(layer.register_forward_hook(watch_layer))
     try:
-        of_level = model.level_bits(images, labels, generator).mean(0)
+        condition = model.condition(images, generator)
+        of_level = model.level_bits(images, labels, generator, condition).mean(0)
     finally:
         for handle in handles:
             handle.remove()

@@ -23,6 +23,7 @@ from glow_app.flows.class_embedding import ClassEmbedding
 from glow_app.flows.multiscale import Context, MultiscaleFlow, level_shapes
 from glow_app.nn import ConditionEncoder, Conditioner, ConvConditioner
 from glow_app.nn.class_path import Part, describe_part
+from glow_app.nn.condition_encoder import base_picture
 from glow_app.priors import GaussianPrior
 
 __all__ = ["Glow"]
@@ -198,17 +199,10 @@ class Glow(MultiscaleFlow):
             got = "none" if condition is None else f"shape {tuple(condition.shape)}"
             raise ValueError(f"this model needs a condition of shape (B, {self.condition_channels}, H, W), got {got}")
         maps = self.encoder(condition)
-        maps[0] = torch.cat([pixel_unshuffle(_base(condition, self.image_shape[0]), 2), maps[0]], dim=1)
+        maps[0] = torch.cat([pixel_unshuffle(base_picture(condition, self.image_shape[0]), 2), maps[0]], dim=1)
         if embedded is None:
             return maps
         return [torch.cat([m, embedded[:, :, None, None].expand(-1, -1, *m.shape[2:])], dim=1) for m in maps]
-
-
-def _base(condition: Tensor, num_channels: int) -> Tensor:
-    """Return the part of a condition that looks like the image, or its first channel in all channels."""
-    if condition.shape[1] >= num_channels:
-        return condition[:, :num_channels]
-    return condition[:, :1].expand(-1, num_channels, -1, -1)
 
 
 def _steps_of_level(num_steps: int | Sequence[int], num_levels: int) -> list[int]:

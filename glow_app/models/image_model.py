@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from itertools import repeat
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from glow_app.bijections import full_precision, held_noise
-from glow_app.flows import Glow
+from glow_app.flows import Context, Glow
 from glow_app.likelihood import (
     bin_centres,
     bits_per_dim,
@@ -21,9 +20,11 @@ from glow_app.likelihood import (
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.class_labels import Labels, as_labels
 from glow_app.models.sampled_model import SampledModel
+from glow_app.nn.class_path import describe_part
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.running import Memory, choose_runners, fold_flow, images_at_a_time
+from glow_app.tasks import RestorationTask
 
 __all__ = ["ImageModel"]
 
@@ -34,18 +35,27 @@ class ImageModel(SampledModel):
     Args:
         flow: The flow on real images in :math:`[-1/2, 1/2)`.
         num_bits: High bits of each value that are modelled, 1 to 8.
+        task: For a flow with a condition: the damage that the model learns to undo.
     Shape:
-        images: (B, C, H, W), uint8; labels: (B,), int64, or None; latents: a list of (B, C_l, H_l, W_l).
+        images: (B, C, H, W), uint8; labels: (B,), int64, or None; condition: (B, E, H, W), uint8, of a model with a
+        task, which takes images of any size, or None; latents: a list of (B, C_l, H_l, W_l).
     Raises:
-        ValueError: If ``num_bits`` is not 1 to 8, or images have the wrong type or shape.
+        ValueError: If ``num_bits`` is not 1 to 8, the flow does not take the condition of the task, or images have the
+            wrong type or shape.
     """
 
     unit = "bits/dim"
     things = "images"
 
-    def __init__(self, flow: Glow, num_bits: int = 8) -> None:
+    def __init__(self, flow: Glow, num_bits: int = 8, task: RestorationTask | None = None) -> None:
         super().__init__()
-        self.flow = flow
+        expected = 0 if task is None else task.condition_channels(flow.image_shape[0])
+        if flow.condition_channels != expected:
+            whose = "without a task" if task is None else f"for {type(task).__name__}"
+            raise ValueError(
+                f"condition_channels of the flow is {flow.condition_channels}; expected {expected} {whose}"
+            )
+        self.flow, self.task = flow, task
         self.set_runners()
         self._folded: list[Glow] = []  # a list, so that it is not registered as a submodule
         self.num_bits = check_num_bits(num_bits)
@@ -60,7 +70,8 @@ class ImageModel(SampledModel):
     @property
     def config(self) -> dict[str, object]:
         """Constructor arguments as plain types, from which the model is rebuilt."""
-        return {"num_bits": self.num_bits, "flow": self.flow.config}
+        config: dict[str, object] = {"num_bits": self.num_bits, "flow": self.flow.config}
+        return config if self.task is None else config | {"task": describe_part(self.task)}
 
     def set_runners(self, memory: Memory = "store", compiled: bool = False) -> None:
         """Select how training evaluates the levels; see :func:`~glow_app.running.choose_runners`."""
@@ -83,15 +94,30 @@ class ImageModel(SampledModel):
         return self._folded[0] if self._folded and not torch.is_grad_enabled() else self.flow
 
     def initialize(
-        self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        condition: Tensor | None = None,
     ) -> None:
         """Initialise the data-dependent parameters from one batch; does nothing in an initialised model."""
-        self.flow.initialize(self.dequantised(images, generator), self._context(images, labels))
+        context = self._context(images, labels, condition=condition)
+        self.flow.initialize(self.dequantised(images, generator), context)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        condition: Tensor | None = None,
+    ) -> Tensor:
         """Return bits/dim of one dequantisation draw, (B,): the loss, in ``forward`` as DDP needs it."""
-        log_density = self.fastest_flow.log_prob(self.dequantised(images, generator), self._context(images, labels))
-        return bits_per_dim(log_density, self.num_dims, self.num_bits)
+        y, context = self.dequantised(images, generator), self._context(images, labels, condition=condition)
+        return bits_per_dim(self.fastest_flow.log_prob(y, context), y[0].numel(), self.num_bits)
+
+    def condition(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
+        """Return the condition of clean images, damaged at random by the task, (B, E, H, W); None without a task."""
+        return None if self.task is None else self.task.condition(self.task.damage(images, generator))
 
     @torch.no_grad()
     def bits_per_dim(
@@ -100,6 +126,7 @@ class ImageModel(SampledModel):
         labels: Labels | None = None,
         num_draws: int = 1,
         generator: torch.Generator | None = None,
+        condition: Tensor | None = None,
     ) -> Tensor:
         r"""Return bits per dimension of each image, (B,).
 
@@ -116,11 +143,12 @@ class ImageModel(SampledModel):
                 model; averaged over all classes if omitted.
             num_draws: Number K of dequantisation draws.
             generator: Generator of the dequantisation noise, on the images' device.
+            condition: For a model with a task: the result is :math:`-\log_2 p(y \mid c) / D` of the condition c.
 
         Raises:
             ValueError: If ``num_draws`` is below 1.
         """
-        return self.bits_table(images, labels, num_draws, generator).bits_per_dim
+        return self.bits_table(images, labels, num_draws, generator, condition).bits_per_dim
 
     @torch.no_grad()
     def bits_table(
@@ -129,6 +157,7 @@ class ImageModel(SampledModel):
         labels: Labels | None = None,
         num_draws: int = 1,
         generator: torch.Generator | None = None,
+        condition: Tensor | None = None,
     ) -> BitsTable:
         """Return the bits per draw, class and level; with labels, for those classes alone.
 
@@ -143,13 +172,17 @@ class ImageModel(SampledModel):
                 y, classes = self.dequantised(images, generator), []
                 for chosen in self.label_choices(len(images), labels):
                     rewind()
-                    classes.append(self.dequantised_level_bits(y, chosen))
+                    classes.append(self.dequantised_level_bits(y, chosen, condition))
                 draws.append(torch.stack(classes))
-        return BitsTable(torch.stack(draws), self.num_dims)
+        return BitsTable(torch.stack(draws), images[0].numel())
 
     @torch.no_grad()
     def level_bits(
-        self, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        condition: Tensor | None = None,
     ) -> Tensor:
         r"""Return the bits/dim of one draw per level, (B, L), the finest first; their sum is the bits/dim.
 
@@ -159,15 +192,18 @@ class ImageModel(SampledModel):
             images: uint8.
             labels: For a class-conditional model.
             generator: Generator of the dequantisation noise, on the images' device.
+            condition: For a model with a task.
         """
-        return self.dequantised_level_bits(self.dequantised(images, generator), labels)
+        return self.dequantised_level_bits(self.dequantised(images, generator), labels, condition)
 
     @torch.no_grad()
-    def dequantised_level_bits(self, y: Tensor, labels: Tensor | None) -> Tensor:
+    def dequantised_level_bits(self, y: Tensor, labels: Tensor | None, condition: Tensor | None = None) -> Tensor:
         """Return :meth:`level_bits` of images from :meth:`dequantised`."""
-        log_probs = self.fastest_flow.level_log_probs(y, self._context(y, labels))
-        sizes = torch.tensor([math.prod(shape) for shape in self.flow.latent_shapes]).to(log_probs)
-        return self.num_bits * sizes / self.num_dims - log_probs / (self.num_dims * math.log(2))
+        log_probs = self.fastest_flow.level_log_probs(y, self._context(y, labels, condition=condition))
+        num_dims = y[0].numel()
+        shapes = self.flow.latent_shapes_at(*y.shape[2:])
+        sizes = torch.tensor([math.prod(shape) for shape in shapes]).to(log_probs)
+        return self.num_bits * sizes / num_dims - log_probs / (num_dims * math.log(2))
 
     def label_choices(self, num: int, labels: Labels | None) -> list[Tensor | None]:
         """Return the labels that :meth:`bits_table` scores ``num`` images by: those given, or each class in turn."""
@@ -177,10 +213,10 @@ class ImageModel(SampledModel):
 
     def dequantised(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return the images as the flow sees them, with dequantisation noise."""
-        return dequantise(quantise(images, self.num_bits), self.num_bits, self.dtype, generator)
+        return dequantise(self._levels(images), self.num_bits, self.dtype, generator)
 
     @torch.no_grad()
-    def encode(self, images: Pictures, labels: Labels | None = None) -> list[Tensor]:
+    def encode(self, images: Pictures, labels: Labels | None = None, condition: Tensor | None = None) -> list[Tensor]:
         """Return the whitened latents of the images' bin centres, one tensor per level.
 
         Images and labels are as of :meth:`bits_per_dim`; a class-conditional model needs labels.
@@ -189,32 +225,40 @@ class ImageModel(SampledModel):
         two directions, which bfloat16 conditioners may round to another value, and later steps amplify that.
         """
         images = as_images(images, self.flow.image_shape).to(self.device)
-        levels = quantise(images, self.num_bits)
+        y = bin_centres(self._levels(images), self.num_bits, self.dtype)
         with full_precision(self.device):
-            return self.fastest_flow.encode(
-                bin_centres(levels, self.num_bits, self.dtype), self._context(images, labels)
-            )
+            return self.fastest_flow.encode(y, self._context(images, labels, condition=condition))
 
     @torch.no_grad()
-    def decode(self, latents: Sequence[Tensor], labels: Labels | None = None, context: Tensor | None = None) -> Images:
+    def decode(
+        self,
+        latents: Sequence[Tensor],
+        labels: Labels | None = None,
+        context: Context = None,
+        condition: Tensor | None = None,
+    ) -> Images:
         """Return the uint8 images of ``latents``; ``decode(encode(images))`` equals the (quantised) images.
 
         Args:
             latents: One tensor per level.
             labels: For a class-conditional model.
-            context: Instead of labels: the result of :meth:`Glow.embed <glow_app.flows.Glow.embed>`, or a mixture.
+            context: Instead of labels and condition: the result of :meth:`Glow.context
+                <glow_app.flows.Glow.context>`, or a mixture.
+            condition: For a model with a task.
         Raises:
             FloatingPointError: If an image is not finite.
         """
-        if context is None:
-            context = self._context(latents[0], labels)
-        size = len(latents[0])
-        if self.device.type == "cpu":
-            size = images_at_a_time(self.flow.hidden_channels, self.flow.image_shape)
-        parts = zip(*(level.split(size) for level in latents), strict=True)
-        contexts = repeat(None) if context is None else context.split(size)
+        num, size = len(latents[0]), len(latents[0])
         with full_precision(self.device):
-            images = torch.cat([self.fastest_flow.decode(part, c) for part, c in zip(parts, contexts, strict=False)])
+            if context is None:
+                context = self._context(latents[0], labels, condition=condition)
+            if self.device.type == "cpu":
+                _, _, height, width = latents[0].shape
+                size = images_at_a_time(self.flow.hidden_channels, (1, 2 * height, 2 * width))
+            parts = [slice(start, start + size) for start in range(0, num, size)]
+            images = torch.cat(
+                [self.fastest_flow.decode([level[rows] for level in latents], _rows(context, rows)) for rows in parts]
+            )
         # Converted to uint8 they would be black, and look like samples of the model.
         if not images.isfinite().all():
             broken = int((~images.isfinite()).flatten(1).any(1).sum())
@@ -228,6 +272,14 @@ class ImageModel(SampledModel):
         """Return the uint8 images reduced to ``num_bits`` bits, as :meth:`decode` returns them."""
         return to_uint8(bin_centres(quantise(images, self.num_bits), self.num_bits), self.num_bits)
 
+    def _levels(self, images: Tensor) -> Tensor:
+        """Return the quantised images; without a task, only of the flow's own size."""
+        levels = quantise(images, self.num_bits)
+        if self.task is None and levels.shape[1:] != self.flow.image_shape:
+            shape = ", ".join(map(str, self.flow.image_shape))
+            raise ValueError(f"this model is for images of shape (B, {shape}), got {tuple(levels.shape)}")
+        return levels
+
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         self._folded = []
         return super()._apply(fn, recurse)
@@ -235,3 +287,9 @@ class ImageModel(SampledModel):
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         self._folded = []
         super()._load_from_state_dict(*arguments, **options)
+
+
+def _rows(context: Context, rows: slice) -> Context:
+    if context is None or isinstance(context, Tensor):
+        return None if context is None else context[rows]
+    return [feature_map[rows] for feature_map in context]

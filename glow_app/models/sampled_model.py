@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from glow_app.flows import Context
+from glow_app.likelihood import bin_centres, quantise
 from glow_app.models.class_labels import Labels, as_labels, class_facts, labels_of_seeds
 from glow_app.models.described import DescribedModel
 from glow_app.pictures.image_batch import Images
-from glow_app.seeding import image_generator, random_seed
+from glow_app.seeding import image_generator, one_seed_each
 
 __all__ = ["SampledModel"]
 
@@ -19,7 +21,7 @@ class SampledModel(DescribedModel):
     """A described model whose :meth:`decode` makes images of noise."""
 
     @abstractmethod
-    def decode(self, latents: Sequence[Tensor], labels: Labels | None = None, context: Tensor | None = None) -> Images:
+    def decode(self, latents: Sequence[Tensor], labels: Labels | None = None, context: Context = None) -> Images:
         """Return the images of latents."""
 
     def sample(
@@ -29,6 +31,8 @@ class SampledModel(DescribedModel):
         seeds: int | Sequence[int] | None = None,
         labels: Labels | None = None,
         guidance: float | None = None,
+        size: tuple[int, int] | None = None,
+        condition: Tensor | None = None,
     ) -> Images:
         """Return ``num`` uint8 images, by default as ``glow sample`` draws them.
 
@@ -43,29 +47,30 @@ class SampledModel(DescribedModel):
                 classes take turns: the image of seed s has class s modulo their number.
             guidance: Factor on the class embedding, see :meth:`Glow.embed <glow_app.flows.Glow.embed>`; the model's
                 recommendation if None.
+            size: Height and width, for textures, of a model whose prior has no size of its own; the model's if None.
+            condition: For a model with a task: uint8 (num, E, H, W), or (1, E, H, W) for all; decides the size.
 
         Raises:
             ValueError: If a temperature or the guidance is out of range, there are not ``num`` seeds or labels, a class
                 does not exist, or there is guidance and the model has no classes.
         """
-        if num < 1:
-            raise ValueError(f"num is {num}; expected at least 1")
-        if seeds is None:
-            seeds = random_seed(num)
-        seeds = list(range(seeds, seeds + num)) if isinstance(seeds, int) else list(seeds)
-        if len(seeds) != num:
-            raise ValueError(f"there are {len(seeds)} seeds for {num} images")
+        seeds = one_seed_each(num, seeds)
         settings = self.generation.override(temperature, guidance)
-        noise = self.base_noise(seeds, settings.temperature)
+        if condition is not None:
+            size = condition.shape[2], condition.shape[3]
+            condition = condition.expand(num, -1, -1, -1)
+        noise = self.base_noise(seeds, settings.temperature, size)
         classes = labels_of_seeds(self, seeds, None) if labels is None else as_labels(self, labels, num)
-        images = self.decode(noise, context=self._context(noise[0], classes, settings.guidance))
+        images = self.decode(noise, context=self._context(noise[0], classes, settings.guidance, condition))
         facts = [{"seed": seed, **settings.facts} for seed in seeds]
         numbers = [] if classes is None or self.flow.num_classes is None else classes.tolist()
         for fact, number in zip(facts, numbers, strict=False):
             fact |= class_facts(self, number)
         return Images(images, facts)
 
-    def base_noise(self, seeds: Sequence[int], temperature: float | Sequence[float] = 1.0) -> list[Tensor]:
+    def base_noise(
+        self, seeds: Sequence[int], temperature: float | Sequence[float] = 1.0, size: tuple[int, int] | None = None
+    ) -> list[Tensor]:
         """Return noise in the shape of the latents, N(0, T²) for each level's temperature T.
 
         Each image has its own CPU generator, so a seed means the same on every device.
@@ -73,14 +78,16 @@ class SampledModel(DescribedModel):
         Args:
             seeds: One per image.
             temperature: One for all levels or one per level, the finest first.
+            size: Height and width of the images; the model's if None.
 
         Raises:
-            ValueError: If a temperature is negative or not finite.
+            ValueError: If a temperature is negative or not finite, or the model has no latents for this size.
         """
+        shapes = self.flow.latent_shapes_at(*(size or self.flow.image_shape[1:]))
         generators = [image_generator(seed) for seed in seeds]
         first = next(self.parameters())  # once, because the search takes longer than drawing the noise of a small image
         noise = []
-        for shape, factor in zip(self.flow.latent_shapes, self.level_temperatures(temperature), strict=True):
+        for shape, factor in zip(shapes, self.level_temperatures(temperature), strict=True):
             level = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
             noise.append(factor * level.to(first.device, first.dtype))
         return noise
@@ -100,8 +107,15 @@ class SampledModel(DescribedModel):
                 raise ValueError(f"temperature is {value}; expected a finite number from 0 (0.7 is usual)")
         return values
 
-    def _context(self, images: Tensor, labels: Labels | None, guidance: float = 1.0) -> Tensor | None:
+    def _context(
+        self, images: Tensor, labels: Labels | None, guidance: float = 1.0, condition: Tensor | None = None
+    ) -> Context:
         labels = as_labels(self, labels, len(images))
         if labels is not None and len(labels) != len(images):
             raise ValueError(f"there are {len(labels)} labels for {len(images)} images")
-        return self.flow.embed(None if labels is None else labels.to(self.device), guidance)
+        labels = None if labels is None else labels.to(self.device)
+        if condition is not None:
+            condition = bin_centres(quantise(condition.to(self.device), 8), 8, self.dtype)
+            if len(condition) != len(images):
+                raise ValueError(f"there are {len(condition)} conditions for {len(images)} images")
+        return self.flow.context(labels, condition, guidance)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ConditionEncoder"]
+__all__ = ["ConditionEncoder", "base_picture"]
 
 
 class _Block(nn.Module):
@@ -60,3 +60,10 @@ class ConditionEncoder(nn.Module):
             h = stage(F.avg_pool2d(h, 2) if number else h)
             maps.append(h.tanh())
         return maps
+
+
+def base_picture(condition: Tensor, num_channels: int) -> Tensor:
+    """Return the channels of a condition that look like the image, or its first channel in all channels."""
+    if condition.shape[1] >= num_channels:
+        return condition[:, :num_channels]
+    return condition[:, :1].expand(-1, num_channels, -1, -1)

@@ -13,6 +13,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.models.vector_model import VectorModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
+from glow_app.tasks import Colourise, Deblock, Denoise, Fill, Upscale
 
 __all__ = ["ALLOWED_CLASSES", "UnknownClassError", "build_model"]
 
@@ -25,6 +26,11 @@ ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
     "glow_app.priors.IAFPrior": IAFPrior,
     "glow_app.priors.MAFPrior": MAFPrior,
     "glow_app.priors.PlanarPrior": PlanarPrior,
+    "glow_app.tasks.Colourise": Colourise,
+    "glow_app.tasks.Deblock": Deblock,
+    "glow_app.tasks.Denoise": Denoise,
+    "glow_app.tasks.Fill": Fill,
+    "glow_app.tasks.Upscale": Upscale,
 }
 
 
@@ -95,7 +101,8 @@ def _image_model(config: Mapping[str, Any], limit: int) -> ImageModel:
     _require_parts(limit, *counts, flow["conditioner"]["init_args"].get("num_blocks", 1))
     for part in ("conditioner", "prior"):
         flow[part] = _factory(flow[part], limit)
-    return ImageModel(Glow(**flow), num_bits=config["num_bits"])
+    task = None if config.get("task") is None else _factory(config["task"], limit)()
+    return ImageModel(Glow(**flow), config["num_bits"], task)
 
 
 def _require_parts(limit: int, *counts: int) -> None:

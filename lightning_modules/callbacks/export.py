@@ -47,7 +47,9 @@ class ExportBest(Callback):
             model = load_density(path)
             save_pretrained(model, run_dir / "model", StoredModel(path).facts, overwrite=True)
             data = getattr(trainer, "datamodule", None)
-            if isinstance(model, ImageModel) and isinstance(data, ImageDataModule) and trainer.limit_val_batches:
+            is_scored = isinstance(model, ImageModel) and model.task is None
+            if is_scored and isinstance(data, ImageDataModule) and trainer.limit_val_batches:
+                assert isinstance(model, ImageModel)
                 try:
                     self._save_reference(model.to(pl_module.device), data, run_dir / "model")
                 except (torch.OutOfMemoryError, SolverError, ValueError) as error:

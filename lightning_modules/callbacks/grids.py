@@ -3,9 +3,15 @@
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
+from torch import Tensor
 
-from glow_app.pictures.images import save_png
+from glow_app.models.image_model import ImageModel
+from glow_app.nn.condition_encoder import base_picture
+from glow_app.pictures.images import grid, save_png
+from glow_app.seeding import image_generators
+from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 from lightning_modules.runs.run_loggers import RunLogger
 from lightning_modules.sharding import is_sharded
@@ -15,6 +21,9 @@ __all__ = ["SampleGrids"]
 
 class SampleGrids(Callback):
     """Writes a grid of samples at each temperature into the run's ``samples/``, from the same noise every time.
+
+    With a task, the columns are validation images, and the rows the original, the picture that the flow sees, and
+    draws.
 
     Belongs before the averaging callback in the list, whose weights it then sees.
 
@@ -47,16 +56,19 @@ class SampleGrids(Callback):
         assert isinstance(pl_module, DensityModule)
         folder = Path(trainer.default_root_dir) / "samples"
         folder.mkdir(parents=True, exist_ok=True)
-        model = pl_module.model
+        model, condition, above = pl_module.model, None, None
+        if model.task is not None:
+            condition, above = _damaged(trainer, model, self.num_images // 4, self.seed)
         for temperature in self.temperatures:
             try:
-                images = model.sample(self.num_images, temperature, self.seed)
+                num_images = self.num_images if condition is None else len(condition)
+                images = model.sample(num_images, temperature, self.seed, condition=condition)
             except FloatingPointError as error:  # early weights may draw such, and are trained on
                 pl.utilities.rank_zero_warn(f"no sample grid at temperature {temperature:g}: {error}")
                 continue
             if not trainer.is_global_zero:
                 continue
-            picture = images.grid()
+            picture = images.grid() if above is None else grid(torch.cat([above, images.cpu()]), len(above) // 2)
             try:
                 save_png(picture, folder / f"epoch{epoch:05d}_t{temperature:.2f}.png")
             except OSError as error:  # training is worth more than a picture
@@ -64,3 +76,13 @@ class SampleGrids(Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, RunLogger):
                     logger.log_picture(f"samples/t{temperature:.2f}", picture, trainer.global_step)
+
+
+def _damaged(trainer: pl.Trainer, model: ImageModel, num: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the conditions of validation images, two for each, and these images above what the flow sees of them."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(data, ImageDataModule)
+    images = torch.from_numpy(data.images("validation", num))
+    condition = model.condition(images, image_generators(range(seed, seed + len(images))))
+    assert condition is not None
+    return torch.cat([condition, condition]), torch.cat([images, base_picture(condition, images.shape[1])])

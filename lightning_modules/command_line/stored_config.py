@@ -197,6 +197,7 @@ class _Taker:
                 self._class, allowed=(flow,), checks=self._parameters(Glow) | {"conditioner": part, "prior": part}
             ),
             "prior": part,
+            "task": lambda value, at: value if value is None else part(value, at),
             "optimizer": partial(self._class, allowed=OPTIMIZERS),
             "lr_scheduler": partial(self._class, allowed=SCHEDULES),
         }
@@ -204,7 +205,9 @@ class _Taker:
         if model is None:
             return taken
         if kind.name == "images":
-            return taken | {"num_bits": model["num_bits"], "flow": {"class_path": flow, "init_args": model["flow"]}}
+            task = {"task": model["task"]} if "task" in model else {}
+            flow_config = {"class_path": flow, "init_args": model["flow"]}
+            return taken | {"num_bits": model["num_bits"], "flow": flow_config} | task
         return taken | dict(model)
 
     def _class(

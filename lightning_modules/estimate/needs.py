@@ -179,7 +179,7 @@ def _step(model: ImageModel, size: int, context: Context) -> None:
     images = torch.randint(0, 256, (size, *model.flow.image_shape), dtype=torch.uint8, device=model.device)
     labels = torch.randint(0, model.flow.num_classes or 1, (size,), device=model.device)
     with context():
-        loss = model(images, labels).mean()
+        loss = model(images, labels, condition=model.condition(images)).mean()
     loss.backward()
 
 

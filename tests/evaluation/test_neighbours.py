@@ -68,6 +68,7 @@ def test_copies_are_found_by_features_and_by_pixels() -> None:
         3,
         8,
     )
+    assert found.by_features is not None
     assert found.by_features.indices[:2, 0].tolist() == [20, 7]
     assert found.by_pixels.indices[[0, 2], 0].tolist() == [20, 3]
     assert found.by_features.distances[:2, 0].tolist() == pytest.approx([0, 0], abs=1e-4)

@@ -50,8 +50,8 @@ def test_values_that_are_not_given_back_are_counted(model: ImageModel, images: I
     decode = model.decode
 
     class Wrong(ImageModel):
-        def decode(self, latents: Sequence[torch.Tensor], labels: Any = None, context: Any = None) -> Images:
-            back = decode(latents, labels, context)
+        def decode(self, latents: Sequence[torch.Tensor], *given: Any, **named: Any) -> Images:
+            back = decode(latents, *given, **named)
             back[0, 0, 0, 0] ^= 255
             back[0, 1, 2, 3] ^= 255
             return back

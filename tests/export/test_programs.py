@@ -162,8 +162,8 @@ def test_rounding_is_told_from_a_difference(tmp_path: Path, monkeypatch: pytest.
 class _Chaotic(ImageModel):
     """A model that draws something else in float64, for the first of each batch."""
 
-    def decode(self, latents: Sequence[Tensor], labels: Any = None, context: Any = None) -> Images:
-        images = super().decode(latents, labels, context)
+    def decode(self, latents: Sequence[Tensor], *given: Any, **named: Any) -> Images:
+        images = super().decode(latents, *given, **named)
         if self.dtype == torch.float64:
             images[:1].bitwise_xor_(128)
         return images

@@ -12,7 +12,7 @@ from registry import random_images, tiny_glow, tiny_model
 from torch import Tensor, nn
 
 from glow_app.bijections import DiagonalAffine
-from glow_app.flows import MultiscaleFlow
+from glow_app.flows import Context, MultiscaleFlow
 from glow_app.generation import sample_batches
 from glow_app.likelihood import bin_centres, quantise
 from glow_app.models.generation_settings import GenerationSettings
@@ -27,24 +27,25 @@ class KnownFlow(MultiscaleFlow):
     """A Gaussian with a standard deviation of ours for every value: no steps, one prior."""
 
     num_classes = None
+    condition_channels = 0
 
     def __init__(self, image_shape: Sequence[int] = (1, 2, 2), std: float = 1.0) -> None:
         super().__init__(image_shape, [[]], [], DiagonalAffine((1, 1, 1)))
         nn.init.constant_(self.prior.log_scale, math.log(std))  # type: ignore[arg-type]
         self.double()
 
-    def embed(self, labels: Tensor | None, guidance: float = 1.0) -> None:
+    def context(self, labels: Tensor | None, condition: Tensor | None = None, guidance: float = 1.0) -> None:
         return None
 
 
 class UniformFlow(KnownFlow):
     """The uniform density on the cube that images are scaled to."""
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def log_prob(self, x: Tensor, context: Context = None) -> Tensor:
         inside = ((x >= -0.5) & (x < 0.5)).flatten(1).all(1)
         return torch.where(inside, 0.0, -math.inf).to(x.dtype)
 
-    def level_log_probs(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def level_log_probs(self, x: Tensor, context: Context = None) -> Tensor:
         return self.log_prob(x)[:, None]
 
 

@@ -1,0 +1,119 @@
+"""An image model with a task: a density of images given a damaged copy."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from registry import perturb, random_images
+
+from glow_app.flows import Glow
+from glow_app.models.image_model import ImageModel
+from glow_app.seeding import image_generators, step_generator
+from glow_app.storage.model_config import build_model
+from glow_app.storage.pretrained import model_hash, save_pretrained
+from glow_app.storage.stored_model import load_model
+from glow_app.tasks import Colourise, Denoise, Fill, RestorationTask, Upscale
+
+TASKS: dict[str, Callable[[], RestorationTask]] = {
+    "upscale": Upscale, "denoise": Denoise, "colourise": Colourise, "fill": Fill,
+}  # fmt: skip
+tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
+
+
+def built(task: RestorationTask, num_classes: int | None = None, dtype: torch.dtype = torch.float32) -> ImageModel:
+    torch.manual_seed(0)
+    flow = Glow((3, 8, 8), 2, 2, 8, num_classes=num_classes, condition_channels=task.condition_channels(3))
+    model = ImageModel(flow, task=task).to(dtype)
+    images, generator = random_images(16), step_generator(0, 0, "cpu", "initialize")
+    labels = None if num_classes is None else torch.arange(16) % num_classes
+    model.initialize(images, labels, generator, model.condition(images, generator))
+    return perturb(model, 1, 0.05).eval()
+
+
+@tasks
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_images_come_back_exactly_in_any_size(task: Callable[[], RestorationTask], num_classes: int | None) -> None:
+    model = built(task(), num_classes)
+    labels = None if num_classes is None else torch.tensor([0, 2])
+    for sides in ((8, 8), (12, 20)):
+        images = random_images(2, (3, *sides))
+        condition = model.condition(images)
+        latents = model.encode(images, labels, condition)
+        assert torch.equal(model.decode(latents, labels, condition=condition), images)
+        assert sum(latent[0].numel() for latent in latents) == images[0].numel()
+
+
+@tasks
+def test_frozen_and_saved_it_is_the_same(task: Callable[[], RestorationTask], tmp_path: Path) -> None:
+    model = built(task())
+    save_pretrained(model, tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    assert again.config == model.config
+    assert model_hash(again) == model_hash(model)
+    images = random_images(3, (3, 8, 12))
+    condition = model.condition(images, image_generators([1, 2, 3]))
+    samples = [one.sample(3, 0.8, 5, condition=condition) for one in (model, again, again.freeze())]
+    assert all(torch.equal(one, samples[0]) for one in samples[1:])
+    bits = [one.bits_per_dim(images, None, 2, image_generators([1, 2, 3]), condition) for one in (model, again)]
+    assert torch.equal(*bits)
+
+
+def test_bits_per_dim_are_those_of_the_flow() -> None:
+    model = built(Upscale(), dtype=torch.float64)
+    images = random_images(2, (3, 8, 12))
+    condition = model.condition(images)
+    assert condition is not None
+    table = model.bits_table(images, None, 1, image_generators([1, 2]), condition)
+    y = model.dequantised(images, image_generators([1, 2]))
+    log_prob = model.flow.log_prob(y, model.flow.context(None, (condition.double() + 0.5) / 256 - 0.5))
+    expected = 8 - log_prob / (images[0].numel() * torch.tensor(2.0, dtype=torch.float64).log())
+    torch.testing.assert_close(table.bits_per_dim, expected.detach())
+    torch.testing.assert_close(model(images, None, image_generators([1, 2]), condition), expected)
+
+
+def test_one_condition_serves_all_draws_and_decides_their_size() -> None:
+    model = built(Upscale())
+    condition = model.condition(random_images(1, (3, 16, 8)))
+    draws = model.sample(3, seeds=4, condition=condition)
+    assert draws.shape == (3, 3, 16, 8)
+    assert draws.seeds == [4, 5, 6]
+    assert not torch.equal(draws[0], draws[1])
+
+
+def test_textures_of_another_size() -> None:
+    torch.manual_seed(0)
+    model = ImageModel(Glow((3, 8, 8), 2, 1, 4))
+    model.initialize(random_images(16))
+    assert model.sample(2, seeds=1, size=(16, 24)).shape == (2, 3, 16, 24)
+    with pytest.raises(ValueError, match="can be halved 1 time"):
+        model.sample(2, size=(16, 22))
+    with pytest.raises(ValueError, match=re.escape("images of shape (B, 3, 8, 8)")):
+        model.bits_per_dim(random_images(2, (3, 16, 16)))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.sample(2), "needs a condition of shape (B, 3, H, W), got none"),
+        (lambda m: m.encode(random_images(2)), "got none"),
+        (lambda m: m.bits_per_dim(random_images(2), condition=random_images(2, (1, 8, 8))), "got shape (2, 1, 8, 8)"),
+        (lambda m: m.encode(random_images(2), condition=random_images(3)), "there are 3 conditions for 2 images"),
+        (lambda m: m.encode(random_images(2), condition=random_images(2).float()), "expected uint8"),
+        (lambda m: m.bits_per_dim(random_images(2), condition=random_images(2, (3, 16, 8))), "expects a context"),
+        (lambda m: ImageModel(m.flow), "condition_channels of the flow is 3; expected 0 without a task"),
+        (lambda m: ImageModel(m.flow, task=Fill()), "condition_channels of the flow is 3; expected 4 for Fill"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call: Callable[[ImageModel], object], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call(built(Upscale()))
+
+
+@pytest.mark.parametrize("name", ["os.system", "glow_app.nn.ConvConditioner", "glow_app.priors.GaussianPrior"])
+def test_a_file_names_no_other_class_as_its_task(name: str) -> None:
+    model = built(Upscale())
+    config = {**model.config, "task": {"class_path": name, "init_args": {}}}
+    with pytest.raises(ValueError, match=r"names the class|damaged"):
+        build_model(config, model.state_dict())
