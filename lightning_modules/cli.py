@@ -18,6 +18,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from glow_app.messages import UsageError
+from glow_app.models.image_model import ImageModel
 from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.callbacks import (
     BestCheckpoint,
@@ -262,4 +263,7 @@ def _print_end(cli: GlowCLI, first_step: int) -> None:
         print(nothing_left(trainer))
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():
-        print(f"next: glow {cli.kind.next_command} --checkpoint {shlex.quote(str(run_dir))}")
+        model = cli.model.model
+        restores = isinstance(model, ImageModel) and model.task is not None
+        command = "restore PICTURE" if restores else cli.kind.next_command
+        print(f"next: glow {command} --checkpoint {shlex.quote(str(run_dir))}")

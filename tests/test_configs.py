@@ -17,6 +17,7 @@ from pytorch_lightning.cli import LightningCLI
 
 from glow_app.messages import UsageError
 from glow_app.models.vector_model import VectorModel
+from glow_app.nn.class_path import describe_part
 from glow_app.running import Memory
 from lightning_modules.cli import BASE_CONFIG, GlowCLI
 from lightning_modules.command_line.arguments import configs_first
@@ -28,7 +29,8 @@ REPOSITORY = Path(__file__).parents[1]
 CONFIGS = REPOSITORY / "configs"
 EXPERIMENTS = sorted(CONFIGS.glob("*.yaml"))
 TOYS = sorted(CONFIGS.glob("toy/*.yaml"))
-OVERLAYS = sorted(set(CONFIGS.rglob("*.yaml")) - {*EXPERIMENTS, *TOYS})
+RESTORERS = sorted(CONFIGS.glob("restore/*.yaml"))
+OVERLAYS = sorted(set(CONFIGS.rglob("*.yaml")) - {*EXPERIMENTS, *TOYS, *RESTORERS})
 
 
 RECORDED = json.loads((REPOSITORY / "benchmarks" / "results" / "presets.json").read_text())["results"]
@@ -111,6 +113,19 @@ def test_a_toy_is_built(path: Path, tmp_path: Path) -> None:
     assert cli.trainer.checkpoint_callbacks[0].monitor == "val/nats"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("path", RESTORERS, ids=name_of)
+def test_a_restorer_is_built(path: Path, tmp_path: Path) -> None:
+    cli = build(tmp_path, *configs_first(command_of(path)[2:]))
+    asked = yaml.safe_load(path.read_text(encoding="utf-8"))
+    model = cli.model.model
+    assert describe_part(model.task)["class_path"] == asked["model"]["task"]["class_path"]
+    assert asked["model"]["task"].get("init_args", {}).items() <= model.task.config.items()
+    assert model.flow.condition_channels == asked["model"]["flow"]["init_args"]["condition_channels"]
+    assert model.flow.any_size, "it restores pictures of other sizes"
+    assert cli.config.fit.name == asked["name"] == path.stem
+    assert cli.datamodule.hparams["source"] == "photos"
+
+
 @pytest.mark.parametrize("path", [p for p in OVERLAYS if p.parent.name == "prior"], ids=name_of)
 @pytest.mark.parametrize("experiment", ["digits.yaml", "cifar10.yaml"])
 def test_a_prior_fits_any_experiment(path: Path, experiment: str, tmp_path: Path) -> None:
@@ -162,11 +177,13 @@ def test_all_configurations_come_with_the_package() -> None:
     assert packed >= {BASE_CONFIG, *(PACKED / path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml"))}
 
 
-@pytest.mark.parametrize("path", [*EXPERIMENTS, *OVERLAYS], ids=name_of)
+@pytest.mark.parametrize("path", [*EXPERIMENTS, *RESTORERS, *OVERLAYS], ids=name_of)
 def test_a_header_says_the_command_and_what_to_expect(path: Path, tmp_path: Path) -> None:
     text, command = header(path), command_of(path)
     configs = [word for previous, word in pairwise(command) if previous == "--config"]
     assert configs[-1] == Path(name_of(path)).with_suffix("").as_posix()
+    if path in RESTORERS:
+        assert sum(word in text for word in (" Measured.", " Not measured.")) == 1
     if path in EXPERIMENTS:
         says = [" Measured.", " Not measured.", "not measured here"]
         assert sum(word in text for word in says) == 1

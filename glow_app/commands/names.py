@@ -13,6 +13,7 @@ COMMANDS = {
     "sample": "draw images at a temperature",
     "interpolate": "interpolate between images",
     "edit": "learn attributes from examples, and change pictures",
+    "restore": "enlarge, denoise, deblock, colour or fill pictures",
     "reconstruct": "encode and decode images, and report the error",
     "score": "score how likely and how unusual images are",
     "evaluate": "evaluate a model: likelihood, FID, copies, exactness",

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -67,6 +68,36 @@ def decode_photo(source: Path | bytes, num_channels: int, short_side: int | None
         scale = min(1.0, side / min(plain.size))
         width, height = (max(1, round(scale * length)) for length in plain.size)
         return _fitted(plain, (num_channels, height, width), "stretch")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture in its own size.
+
+    Args:
+        pixels: uint8 (C, H, W).
+        icc_profile: Its colour profile, if it has one for pictures of C channels.
+    """
+
+    pixels: np.ndarray
+    icc_profile: bytes | None
+
+
+def read_photo(source: Path, num_channels: int) -> Photo:
+    """Read an image file as :func:`decode_photo` does in its own size, with its colour profile.
+
+    Raises:
+        ValueError: If it has 16 bits per value.
+        Exception: Whatever Pillow raises for a file it cannot read.
+    """
+    with open_image(source) as image:
+        raw_modes = [str(part[-1]) for part in getattr(image, "tile", ())]
+        if image.mode.startswith("I") or any(";16" in mode for mode in raw_modes):
+            raise ValueError("it has 16 bits per value; expected 8: save it with 8 bits")
+        profile = image.info.get("icc_profile")
+    space = {1: b"GRAY", 3: b"RGB "}[num_channels]
+    fits = isinstance(profile, bytes) and profile[16:20] == space
+    return Photo(decode_photo(source, num_channels), profile if fits else None)
 
 
 def decode_noted(

@@ -6,6 +6,7 @@ from glow_app.generation.edit import Direction, edit, learn_directions, load_dir
 from glow_app.generation.grid import class_caption, num_shown, sample_grid, turn_length
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
+from glow_app.generation.restore import Restoration, restore
 from glow_app.generation.sample import sample_batches, sweep, walk
 from glow_app.generation.score import (
     ODDITIES,
@@ -38,6 +39,7 @@ __all__ = [
     "Measures",
     "Reconstruction",
     "Reference",
+    "Restoration",
     "Typical",
     "Verdict",
     "blend",
@@ -64,6 +66,7 @@ __all__ = [
     "num_shown",
     "oddities",
     "reconstruct",
+    "restore",
     "sample_batches",
     "sample_grid",
     "save_direction",

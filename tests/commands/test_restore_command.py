@@ -1,0 +1,164 @@
+"""`glow restore`, and the way to a model for it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+from registry import perturb, random_images
+from run_files import pixels
+
+from glow_app.flows import Glow as Flow
+from glow_app.models.image_model import ImageModel
+from glow_app.storage.pretrained import save_pretrained
+from glow_app.storage.stored_model import load_model
+from glow_app.tasks import Colourise, Denoise, Fill, RestorationTask, Upscale
+
+Glow = Callable[..., Any]
+TASKS: dict[str, RestorationTask] = {
+    "upscale": Upscale(), "denoise": Denoise(), "colourise": Colourise(), "fill": Fill(),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of exported models, one per task."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, task in TASKS.items():
+        torch.manual_seed(0)
+        model = ImageModel(Flow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3)), task=task)
+        images = random_images(16) // 2 + 64
+        model.initialize(images, condition=model.condition(images))
+        save_pretrained(perturb(model, 1, 0.01), folder / name)
+    return folder
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    array = random_images(1, (3, 9, 14))[0].permute(1, 2, 0).numpy() // 2 + 64
+    Image.fromarray(array).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_draws_mean_spread_and_comparison(models: Path, photo: Path, glow: Glow) -> None:
+    result = glow("restore", photo, "--checkpoint", models / "upscale", "--count", 2, "--seed", 7)
+    assert result.code == 0, result
+    assert "1 picture, 2 draws each, with mean and spread, in restored" in result.output
+    draws = [pixels(Path(f"restored/photo_seed{seed}.png")) for seed in (7, 8)]
+    assert all(draw.shape == (18, 28, 3) for draw in draws)
+    mean = np.mean([draw.astype(float) for draw in draws], axis=0)
+    assert np.abs(pixels(Path("restored/photo_mean.png")) - mean).max() <= 0.5
+    assert pixels(Path("restored/photo_spread.png")).shape == (18, 28)
+    assert pixels(Path("restored/photo_comparison.png")).shape == (18, 4 * 28, 3)
+    record = json.loads(Path("restored/run.json").read_text())
+    assert record["files"][0]["size"] == [28, 18]
+    assert record["files"][0]["seed"] == 7
+    with Image.open("restored/photo_seed8.png") as picture:
+        assert picture.text["seed"] == "8"  # type: ignore[attr-defined]
+
+
+def test_a_folder_with_a_broken_file(models: Path, photo: Path, glow: Glow) -> None:
+    (photo.parent / "broken.png").write_bytes(b"x")
+    result = glow("restore", photo.parent, "--checkpoint", models / "denoise", "--count", 1, "--output", "out")
+    assert result.code == 0, result
+    assert "skipped: " in result.output
+    assert "1 picture, 1 draw each" in result.output
+    assert json.loads(Path("out/run.json").read_text())["files"][0]["sigma"] > 1
+    assert "exists already" in " ".join(
+        glow("restore", photo, "--checkpoint", models / "denoise", "--output", "out").errors
+    )
+
+
+def test_what_a_mask_leaves_is_kept(models: Path, photo: Path, glow: Glow, tmp_path: Path) -> None:
+    mask = np.zeros((9, 14), np.uint8)
+    mask[2:5, 3:9] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    result = glow("restore", photo, "--checkpoint", models / "fill", "--mask", "mask.png", "--count", 1)
+    assert result.code == 0, result
+    assert np.array_equal(pixels(Path("restored/photo_seed0.png"))[mask == 0], pixels(photo)[mask == 0])
+
+
+def test_a_coloured_picture_keeps_its_grey_values_and_its_place(models: Path, tmp_path: Path, glow: Glow) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    grey = Image.fromarray(random_images(1, (1, 10, 16))[0, 0].numpy())
+    grey.save(tmp_path / "lying.png", exif=exif)
+    assert glow("restore", "lying.png", "--checkpoint", models / "colourise", "--count", 1).code == 0
+    with Image.open("restored/lying_seed0.png") as coloured:
+        assert coloured.mode == "RGB"
+        assert np.array_equal(np.asarray(coloured.convert("L")), np.asarray(grey.transpose(Image.Transpose.ROTATE_270)))
+
+
+def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    with Image.open(photo) as picture:
+        picture.save(photo, icc_profile=profile)
+    assert glow("restore", photo, "--checkpoint", models / "upscale", "--count", 1).code == 0
+    with Image.open("restored/photo_seed0.png") as restored:
+        assert restored.info["icc_profile"] == profile
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "code", "message"),
+    [
+        ("upscale", ["--mask", "photo.png"], 2, "--mask is for a model that fills; this one has the task Upscale"),
+        ("upscale", ["--sigma", 5], 2, "--sigma is for a model that denoises; this one has the task Upscale"),
+        ("fill", [], 2, "give --mask MASK.png"),
+        ("fill", ["--mask", "nothing.png"], 1, "there is no file nothing.png"),
+        ("fill", ["--mask", "black.png"], 1, "the mask black.png is black everywhere"),
+        ("fill", ["--mask", "small.png"], 1, "the mask small.png is 3x3; expected 14x9, the size of the picture"),
+        ("upscale", ["nothing.png"], 1, "skipped: there is no file nothing.png"),
+        ("upscale", ["deep.png"], 1, "it has 16 bits per value; expected 8"),
+        ("upscale", ["other/photo.png"], 2, "two pictures are called photo"),
+        ("upscale", ["--temperature", -1], 1, "temperature is"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(
+    task: str, options: list[Any], code: int, message: str, models: Path, photo: Path, glow: Glow
+) -> None:
+    Image.new("L", (14, 9)).save("black.png")
+    Image.new("L", (3, 3), 255).save("small.png")
+    Image.fromarray(np.zeros((9, 14), np.uint16)).save("deep.png")
+    result = glow("restore", photo, *options, "--checkpoint", models / task, "--count", 1)
+    skipped = "nothing.png" in options[:1] or "deep.png" in options[:1]
+    assert result.code == (0 if skipped else code), result
+    assert message in (result.output if skipped else " ".join(result.errors))
+    assert skipped or not Path("restored").exists()
+
+
+def test_other_commands_say_what_to_use(models: Path, photo: Path, glow: Glow) -> None:
+    for command in (["sample"], ["score", photo], ["reconstruct", photo]):
+        result = glow(*command, "--checkpoint", models / "upscale")
+        assert result.code == 1
+        assert "restores damaged pictures (Upscale); use glow restore" in " ".join(result.errors)
+    result = glow("restore", photo)
+    assert result.code == 1
+    assert "faces restores nothing; train a model with, for example, --config restore/upscale2" in " ".join(
+        result.errors
+    )
+
+
+def test_from_photographs_to_a_model_that_restores(tmp_path: Path, photo: Path, glow: Glow) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, image in enumerate(random_images(12, (3, 40, 48))):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
+    tiny = ["--model.flow.num_steps=1", "--model.flow.hidden_channels=4", "--data.limit=40", "--trainer.max_epochs=1"]
+    tiny += ["--trainer.accelerator=cpu", "--data.batch_size=20", "--run_dir=run", "--data.cache_dir=cache"]
+    result = glow("fit", "--config", "restore/upscale2", "--data.root", folder, *tiny)
+    assert result.code == 0, result
+    assert "next: glow restore PICTURE --checkpoint run" in result.output
+    assert list(Path("run/samples").glob("epoch00001_t*.png"))
+    model = load_model("run")
+    assert isinstance(model, ImageModel)
+    assert model.task is not None
+    assert model.task.config == {"factor": 2}
+    assert glow("restore", photo, "--checkpoint", "run").code == 0
+    result = glow("validate", "--checkpoint", "run")
+    assert result.code == 0, result
+    result = glow("fit", "--resume", "run", "--trainer.max_epochs=2", "--run_dir=run")
+    assert result.code == 0, result

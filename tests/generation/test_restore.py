@@ -1,0 +1,86 @@
+"""Restoring pictures of any size, in tiles."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from registry import perturb, random_images
+
+from glow_app.flows import Glow
+from glow_app.generation import restore
+from glow_app.models.image_model import ImageModel
+from glow_app.tasks import Colourise, Fill, RestorationTask, Upscale
+from glow_app.tasks.colourise import luma
+
+restore_module = __import__("glow_app.generation.restore", fromlist=["TILE"])
+
+
+def built(task: RestorationTask, size: float = 0.02) -> ImageModel:
+    torch.manual_seed(0)
+    flow = Glow((3, 8, 8), 2, 2, 8, condition_channels=task.condition_channels(3))
+    model = ImageModel(flow, task=task)
+    images = random_images(64) // 8 + 112
+    model.initialize(images, condition=model.condition(images))
+    return perturb(model, 1, size).eval()
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (3, 2), (8, 8), (13, 30)])
+def test_a_picture_of_any_size_is_enlarged(sides: tuple[int, int]) -> None:
+    damaged = random_images(1, (3, *sides))[0] // 2 + 64
+    result = restore(built(Upscale()), damaged, 3, 0.7, seeds=5)
+    expected = (3, 2 * sides[0], 2 * sides[1])
+    assert result.draws.shape == (3, *expected)
+    assert result.given.shape == result.mean.shape == expected
+    assert result.spread.shape == result.shown_spread.shape == (1, *expected[1:])
+    assert result.draws.seeds == [5, 6, 7]
+    assert result.draws.facts[0]["temperature"] == 0.7
+    assert torch.equal(restore(built(Upscale()), damaged, 1, 0.7, seeds=6).draws[0], result.draws[1])
+
+
+def test_mean_and_spread_are_those_of_the_draws() -> None:
+    result = restore(built(Upscale()), random_images(1)[0], 4, 1.0, seeds=0)
+    draws = result.draws.float()
+    torch.testing.assert_close(result.mean.float(), draws.mean(0), rtol=0, atol=0.5)
+    torch.testing.assert_close(result.spread, draws.std(0, correction=0).mean(0, keepdim=True))
+    assert restore(built(Upscale()), random_images(1)[0], 1, seeds=0).spread.max() == 0
+
+
+def test_known_values_are_returned_exactly() -> None:
+    original = random_images(1, (3, 21, 10))
+    grey = Colourise().damage(original)[0]
+    assert (luma(restore(built(Colourise()), grey, 3, seeds=0).draws) == grey).all()
+    mask = torch.zeros(1, 1, 21, 10, dtype=torch.uint8)
+    mask[..., 5:12, 2:9] = 255
+    draws = restore(built(Fill()), Fill().with_mask(original, mask)[0], 3, seeds=0).draws
+    assert torch.equal(draws[:, :, mask[0, 0] == 0], original.expand(3, -1, -1, -1)[:, :, mask[0, 0] == 0])
+    small = Upscale().damage(original[..., :20, :])[0]
+    again = Upscale().damage(restore(built(Upscale()), small, 3, seeds=0).draws)
+    assert (again.int() - small.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("picture", ["gradient", "noise"])
+def test_seams_of_tiles_cannot_be_seen(picture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    height, width = 40, 248
+    ramp = torch.linspace(60, 200, width).expand(1, height, width).to(torch.uint8)
+    damaged = ramp if picture == "gradient" else random_images(1, (1, height, width))[0] // 4 + 96
+    model = built(Colourise(), 0.05)
+    whole = restore(model, damaged, 2, 0.7, seeds=3).draws.int()
+    monkeypatch.setattr(restore_module, "TILE", 128)
+    tiled = restore(model, damaged, 2, 0.7, seeds=3).draws.int()
+    assert (tiled - whole).abs().max() <= 1
+    # Steps between columns, at the edges of the tiles and elsewhere.
+    steps = tiled.diff(dim=3).abs().float().mean((0, 1, 2))
+    edges = torch.tensor([63, 127, 191])
+    others = torch.ones(len(steps), dtype=torch.bool).index_fill(0, edges, False)
+    assert steps[edges].max() <= 1.2 * steps[others].max()
+
+
+def test_a_model_without_a_task_restores_nothing() -> None:
+    model = SimpleNamespace(task=None)
+    with pytest.raises(ValueError, match="restores nothing"):
+        restore(model, random_images(1)[0])  # type: ignore[arg-type]
+
+
+def test_a_picture_of_other_channels_is_refused() -> None:
+    with pytest.raises(ValueError, match="has 1 channels; expected 3"):
+        restore(built(Upscale()), random_images(1, (1, 8, 8))[0])
