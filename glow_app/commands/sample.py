@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed_number, default=None, help=first)
     turns = "classes to draw in turn (default: all); the seed also picks the class: seed mod their number"
     add_label_argument(parser, turns, several=True)
+    other = "size of the images in pixels, for textures (default: the model's); for models with a Gaussian prior"
+    parser.add_argument("--size", type=image_size, default=None, help=other, metavar="WIDTHxHEIGHT")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
     devices = "GPUs, or processes on a CPU, to share the work; 'all' for all GPUs"
     parser.add_argument("--devices", type=number_of_devices, default=1, help=devices, metavar="N")
@@ -89,6 +92,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.walk and len(arguments.label or []) > 1:
         raise UsageError(f"--walk stays in one class, and --label names {len(arguments.label)}; give one")
     model = load(arguments)
+    if arguments.size is not None:
+        if arguments.sweep or arguments.walk:
+            raise UsageError("--sweep and --walk are of the model's own size; leave --size out")
+        model.flow.latent_shapes_at(*arguments.size)  # refuses sizes that do not fit before anything is written
     settings = model.generation.override(arguments.temperature, arguments.guidance)
     settings.check(len(model.flow.latent_shapes), model.flow.num_classes is not None)
     label = arguments.label[0] if len(arguments.label or []) == 1 else arguments.label
@@ -168,7 +175,7 @@ def _batches(drawing: _Drawing, arguments: argparse.Namespace) -> "Iterator[tupl
     from glow_app.generation import sample_batches
 
     settings, seeds = drawing.settings, drawing.folder.seeds
-    options = (drawing.label, arguments.batch_size, settings.guidance)
+    options = (drawing.label, arguments.batch_size, settings.guidance, arguments.size)
     devices = devices_for(arguments.devices, device_of(arguments))
     if len(devices) == 1:
         return sample_batches(drawing.model, len(seeds), settings.temperature, seeds.start, *options)
@@ -236,3 +243,11 @@ def stops(text: str) -> int:
     """Return a number of images to walk by, for argparse."""
     message = f"is not a number of images to walk through; expected 2 to {LARGEST_WALK}"
     return fitting(text, int, lambda value: 2 <= value <= LARGEST_WALK, message)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Return height and width from a size such as 256x128, for argparse."""
+    sides = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
+    if sides is None or "0" in sides.groups():
+        raise argparse.ArgumentTypeError(f"{text} is not a size; expected WIDTHxHEIGHT in pixels, such as 256x128")
+    return int(sides[2]), int(sides[1])

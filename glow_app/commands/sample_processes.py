@@ -50,6 +50,7 @@ def sample_on_devices(
     label: int | Sequence[int] | None = None,
     batch_size: int = 16,
     guidance: float = 1.0,
+    size: tuple[int, int] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield what :func:`~glow_app.generation.sample_batches` does, in the same order and drawn in the same batches.
 
@@ -65,15 +66,15 @@ def sample_on_devices(
     for device in devices:
         free.put(device)
     threads = max(1, torch.get_num_threads() // len(devices))
-    size = BATCHES * batch_size
-    starts = iter(range(seed, seed + num, size))
+    num_part = BATCHES * batch_size
+    starts = iter(range(seed, seed + num, num_part))
     waiting: deque[tuple[int, Future[np.ndarray]]] = deque()
     with ProcessPoolExecutor(len(devices), context, _begin, (place, free, threads)) as processes:
         try:
             while True:
                 while len(waiting) < 2 * len(devices) and (start := next(starts, None)) is not None:
-                    part = min(size, seed + num - start)
-                    drawn = processes.submit(_draw, part, temperature, start, label, batch_size, guidance)
+                    part = min(num_part, seed + num - start)
+                    drawn = processes.submit(_draw, part, temperature, start, label, batch_size, guidance, size)
                     waiting.append((start, drawn))
                 if not waiting:
                     return

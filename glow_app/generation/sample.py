@@ -30,6 +30,7 @@ def sample_batches(
     label: int | Sequence[int] | None = None,
     batch_size: int = 16,
     guidance: float = 1.0,
+    size: tuple[int, int] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield ``(seed, image)`` for each of ``num`` images, the image a uint8 tensor (C, H, W).
 
@@ -45,10 +46,11 @@ def sample_batches(
             all classes. Whose turn it is depends on the image's seed.
         batch_size: Images at a time, at most.
         guidance: As of :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
+        size: Height and width of the images, as of ``sample``.
     Raises:
         ValueError: If there is a label or guidance and the model has no classes, or not this one.
     """
-    for seeds, images in seeded_batches(model, num, temperature, seed, label, batch_size, guidance):
+    for seeds, images in seeded_batches(model, num, temperature, seed, label, batch_size, guidance, size):
         yield from zip(seeds, images, strict=True)
 
 
@@ -60,12 +62,13 @@ def seeded_batches(
     label: int | Sequence[int] | None,
     batch_size: int,
     guidance: float = 1.0,
+    size: tuple[int, int] | None = None,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Yield what :func:`sample_batches` does a batch at a time: seeds, and images (B, C, H, W)."""
     for start in range(seed, seed + num, batch_size):
         count = min(batch_size, seed + num - start)
         seeds = list(range(start, start + (batch_size if batch_size <= ALWAYS_FULL else count)))
-        images = model.sample(len(seeds), temperature, seeds, labels_of_seeds(model, seeds, label), guidance)
+        images = model.sample(len(seeds), temperature, seeds, labels_of_seeds(model, seeds, label), guidance, size)
         yield seeds[:count], images[:count]
 
 

@@ -486,3 +486,33 @@ def test_more_devices_than_there_are(trained: Path, tmp_path: Path, refused: Cal
     message = refused("sample", "--checkpoint", trained, "--devices", 10_000, "--device", "cpu")
     assert re.search(r"--devices 10000: there are \d+ processor cores", message)
     assert not (tmp_path / "samples").exists()
+
+
+def test_another_size_for_textures(trained: Path, glow: Glow) -> None:
+    result = glow("sample", "--checkpoint", trained, "--count", 3, "--seed", 1, "--size", "16x24", "--temperature", 0.7)
+    assert result.code == 0, result
+    pictures = [pixels(path) for path in sorted(Path("samples").glob("seed*.png"))]
+    assert [picture.shape for picture in pictures] == [(24, 16)] * 3
+    shared = glow(
+        "sample", "--checkpoint", trained, "--count", 3, "--seed", 1, "--size", "16x24", "--temperature", 0.7,
+        "--devices", 2, "--output", "shared",
+    )  # fmt: skip
+    assert shared.code == 0, shared
+    others = [pixels(path) for path in sorted(Path("shared").glob("seed*.png"))]
+    assert all(np.array_equal(one, other) for one, other in zip(pictures, others, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--size", "16"], 2, "16 is not a size; expected WIDTHxHEIGHT in pixels, such as 256x128"),
+        (["--size", "0x8"], 2, "0x8 is not a size"),
+        (["--size", "10x8"], 1, "can be halved 1 time"),
+        (["--size", "16x16", "--walk", 3], 2, "leave --size out"),
+    ],
+)
+def test_a_size_that_does_not_fit_is_refused(
+    options: list[object], code: int, message: str, trained: Path, refused: Callable[..., str]
+) -> None:
+    assert message in refused("sample", "--checkpoint", trained, *options, code=code)
+    assert not Path("samples").exists()
