@@ -117,7 +117,7 @@ class ContextDifference(Bijection):
     Args:
         num_channels: Channels :math:`C` of the input.
     Shape:
-        x, z: (B, C, H, W); context: (B, E, H, W) with :math:`E \ge C`; log_det: (B,), zeros.
+        x, z: (B, C, H, W); context: (B, E, H, W) or (1, E, H, W) with :math:`E \ge C`; log_det: (B,), zeros.
     Raises:
         ValueError: If the input has other channels, or the context is missing or of another shape.
     """
@@ -137,7 +137,7 @@ class ContextDifference(Bijection):
     def _base(self, x: Tensor, context: Tensor | None) -> Tensor:
         require_image("ContextDifference", x, self.num_channels)
         base = None if context is None else context[:, : self.num_channels]
-        if base is None or base.shape != x.shape:
+        if base is None or base.shape not in (x.shape, (1, *x.shape[1:])):
             got = None if context is None else tuple(context.shape)
             raise ValueError(
                 f"ContextDifference expects a context of shape (B, C, H, W) with C from {self.num_channels}"

@@ -184,7 +184,8 @@ class Glow(MultiscaleFlow):
 
         Args:
             labels: (B,), int64.
-            condition: (B, condition_channels, H, W), real, of the height and width of the images.
+            condition: (B, condition_channels, H, W), real, of the height and width of the images; or one for all
+                labels, (1, condition_channels, H, W).
             guidance: As for :meth:`embed`.
         Raises:
             ValueError: As :meth:`embed`; if there is a condition and the flow takes none, if there is none and it
@@ -199,10 +200,16 @@ class Glow(MultiscaleFlow):
             got = "none" if condition is None else f"shape {tuple(condition.shape)}"
             raise ValueError(f"this model needs a condition of shape (B, {self.condition_channels}, H, W), got {got}")
         maps = self.encoder(condition)
-        maps[0] = torch.cat([pixel_unshuffle(base_picture(condition, self.image_shape[0]), 2), maps[0]], dim=1)
+        base = pixel_unshuffle(base_picture(condition, self.image_shape[0]), 2)
+        # Convolutions of each step are faster in channels_last.
+        maps[0] = torch.cat([base, maps[0]], dim=1).contiguous(memory_format=torch.channels_last)
         if embedded is None:
             return maps
-        return [torch.cat([m, embedded[:, :, None, None].expand(-1, -1, *m.shape[2:])], dim=1) for m in maps]
+        num = len(embedded)
+        return [
+            torch.cat([m.expand(num, -1, -1, -1), embedded[:, :, None, None].expand(-1, -1, *m.shape[2:])], dim=1)
+            for m in maps
+        ]
 
 
 def _steps_of_level(num_steps: int | Sequence[int], num_levels: int) -> list[int]:

@@ -60,8 +60,8 @@ class MultiscaleFlow(nn.Module):
             divisible by ``2**num_levels``.
     Shape:
         x: (B, C, H, W), real; latents: a list of (B, C_l, H_l, W_l), see :meth:`latent_shapes_at`; context: (B, E) for
-        all levels, or a sequence of feature maps (B, E_l, H_l, W_l), one per level, or None; log_det, log_prob: (B,),
-        nats.
+        all levels, or a sequence of feature maps, one per level, (B, E_l, H_l, W_l), or (1, E_l, H_l, W_l) for all
+        images, or None; log_det, log_prob: (B,), nats.
     Raises:
         ValueError: If the shape does not allow that many levels, or an input has another shape.
     References:
@@ -120,7 +120,7 @@ class MultiscaleFlow(nn.Module):
         """Map latents to images; return ``(x, log_det)``, the log-determinant of this direction."""
         self._check_latents(latents)
         contexts = self._per_level(context)
-        x, log_det = self.prior.inverse(latents[-1], contexts[-1])
+        x, log_det = self.prior.inverse(latents[-1], _for_each(contexts[-1], latents[-1]))
         for index, level in reversed(list(enumerate(self.levels))):
             assert isinstance(level, Level)
             x, term = level.inverse(x, contexts[index])
@@ -173,7 +173,7 @@ class MultiscaleFlow(nn.Module):
         for level, split_prior, of_level in parts:
             x, log_det = run(level, x, of_level)
             if split_prior is None:
-                latent, term = run(self.prior, x, of_level)
+                latent, term = run(self.prior, x, _for_each(of_level, x))
             else:
                 x, half = x.chunk(2, dim=1)
                 latent, term = run(split_prior, half, _join(x, of_level))
@@ -198,13 +198,18 @@ class MultiscaleFlow(nn.Module):
         return context
 
 
+def _for_each(context: Tensor | None, x: Tensor) -> Tensor | None:
+    """Return the context with a row for each of ``x``; a feature map of one row is for all."""
+    return context if context is None or context.ndim == 2 else context.expand(len(x), -1, -1, -1)
+
+
 def _join(kept: Tensor, context: Tensor | None) -> Tensor:
     """Return the context of a split prior: the kept half, and the context, a vector at every pixel."""
     if context is None:
         return kept
     if context.ndim == 2:
         context = context[:, :, None, None].expand(-1, -1, *kept.shape[2:])
-    return torch.cat([kept, context.to(kept.dtype)], dim=1)
+    return torch.cat([kept, context.to(kept.dtype).expand(len(kept), -1, -1, -1)], dim=1)
 
 
 def _commas(shape: Sequence[int]) -> str:

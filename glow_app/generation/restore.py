@@ -110,9 +110,9 @@ def _decode_in_tiles(model: ImageModel, noise: Sequence[Tensor], labels: Tensor 
                 level[:, :, _scaled(rows, 2 << number), _scaled(columns, 2 << number)]
                 for number, level in enumerate(noise)
             ]
-            tile = condition[:, :, rows, columns].expand(num, -1, -1, -1)
+            tile = model.decode(levels, labels, condition=condition[:, :, rows, columns]).cpu()
             weight = torch.outer(_ramp(top, bottom, height), _ramp(left, right, width))
-            total[:, :, rows, columns] += weight * model.decode(levels, labels, condition=tile).cpu()
+            total[:, :, rows, columns] += weight * tile
             weights[:, :, rows, columns] += weight
     return (total / weights).round().to(torch.uint8)
 

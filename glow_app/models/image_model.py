@@ -38,7 +38,8 @@ class ImageModel(SampledModel):
         task: For a flow with a condition: the damage that the model learns to undo.
     Shape:
         images: (B, C, H, W), uint8; labels: (B,), int64, or None; condition: (B, E, H, W), uint8, of a model with a
-        task, which takes images of any size, or None; latents: a list of (B, C_l, H_l, W_l).
+        task, which takes images of any size, or (1, E, H, W), one for all images, or None; latents: a list of
+        (B, C_l, H_l, W_l).
     Raises:
         ValueError: If ``num_bits`` is not 1 to 8, the flow does not take the condition of the task, or images have the
             wrong type or shape.
@@ -292,4 +293,4 @@ class ImageModel(SampledModel):
 def _rows(context: Context, rows: slice) -> Context:
     if context is None or isinstance(context, Tensor):
         return None if context is None else context[rows]
-    return [feature_map[rows] for feature_map in context]
+    return [feature_map if len(feature_map) == 1 else feature_map[rows] for feature_map in context]

@@ -58,7 +58,6 @@ class SampledModel(DescribedModel):
         settings = self.generation.override(temperature, guidance)
         if condition is not None:
             size = condition.shape[2], condition.shape[3]
-            condition = condition.expand(num, -1, -1, -1)
         noise = self.base_noise(seeds, settings.temperature, size)
         classes = labels_of_seeds(self, seeds, None) if labels is None else as_labels(self, labels, num)
         images = self.decode(noise, context=self._context(noise[0], classes, settings.guidance, condition))
@@ -116,6 +115,6 @@ class SampledModel(DescribedModel):
         labels = None if labels is None else labels.to(self.device)
         if condition is not None:
             condition = bin_centres(quantise(condition.to(self.device), 8), 8, self.dtype)
-            if len(condition) != len(images):
+            if len(condition) not in (1, len(images)):
                 raise ValueError(f"there are {len(condition)} conditions for {len(images)} images")
         return self.flow.context(labels, condition, guidance)

@@ -73,10 +73,13 @@ def test_bits_per_dim_are_those_of_the_flow() -> None:
     torch.testing.assert_close(model(images, None, image_generators([1, 2]), condition), expected)
 
 
-def test_one_condition_serves_all_draws_and_decides_their_size() -> None:
-    model = built(Upscale())
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_one_condition_serves_all_draws_and_decides_their_size(num_classes: int | None) -> None:
+    model = built(Upscale(), num_classes)
     condition = model.condition(random_images(1, (3, 16, 8)))
+    assert condition is not None
     draws = model.sample(3, seeds=4, condition=condition)
+    assert torch.equal(draws, model.sample(3, seeds=4, condition=condition.expand(3, -1, -1, -1)))
     assert draws.shape == (3, 3, 16, 8)
     assert draws.seeds == [4, 5, 6]
     assert not torch.equal(draws[0], draws[1])
