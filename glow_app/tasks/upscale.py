@@ -58,9 +58,11 @@ class Upscale(RestorationTask):
         small, large = damaged.float(), restored.float()
         for _ in range(_PROJECTIONS):
             error = small - self._reduced(large).clamp(0, 255)
-            if error.abs().max() <= _TOLERANCE:
+            # Picture by picture, so that none depends on the others of its batch.
+            pending = error.abs().amax((1, 2, 3), keepdim=True) > _TOLERANCE
+            if not pending.any():
                 break
-            large = (large + _STEP * self._enlarged(error)).clamp(0, 255)
+            large = torch.where(pending, (large + _STEP * self._enlarged(error)).clamp(0, 255), large)
         return _to_uint8(large)
 
     def _reduced(self, images: Tensor) -> Tensor:

@@ -91,6 +91,13 @@ def test_an_enlarged_picture_reduced_again_is_the_small_one(factor: int) -> None
         assert (again.int() - small.int()).abs().max() <= 1
 
 
+@tasks
+def test_known_values_of_a_picture_do_not_depend_on_its_batch(build: Callable[[], RestorationTask]) -> None:
+    task, images = build(), random_images(6, (3, 16, 24))
+    damaged = task.damage(smooth_images(6), step_generator(0, 0, "cpu", "train"))
+    assert torch.equal(task.known(images[:1], damaged[:1]), task.known(images, damaged)[:1])
+
+
 def test_colours_keep_every_grey_value() -> None:
     grey, start = random_images(3, (1, 32, 32), 1), random_images(3, (3, 32, 32), 2)
     coloured = Colourise().known(start, grey)
