@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glow_app.likelihood import to_uint8
 from glow_app.models.class_labels import Labels, as_labels, labels_of_seeds
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.condition_encoder import base_picture
@@ -27,10 +28,13 @@ class Restoration:
     Args:
         draws: uint8 (N, C, H, W); known values are those of the damaged picture.
         given: What the flow saw, such as the bicubic enlargement, uint8 (C, H, W).
+        overshoot: How far the values of each draw reached beyond black and white before they were clipped, grey levels,
+            (N,). Tens are usual next to black and white; more than the whole range means that the draw has exploded.
     """
 
     draws: Images
     given: Tensor
+    overshoot: Tensor
 
     @property
     def mean(self) -> Tensor:
@@ -86,10 +90,11 @@ def restore(
     classes = labels_of_seeds(model, seeds, None) if labels is None else as_labels(model, labels, count)
     padded = _padded(condition, 2 ** len(model.flow.levels))
     noise = model.base_noise(seeds, settings.temperature, (padded.shape[2], padded.shape[3]))
-    draws = _decode_in_tiles(model, noise, classes, padded)[..., : condition.shape[2], : condition.shape[3]]
+    draws, overshoot = _decode_in_tiles(model, noise, classes, padded)
+    draws = draws[..., : condition.shape[2], : condition.shape[3]]
     known = model.task.known(draws, damaged.expand(count, -1, -1, -1))
     facts = [{"seed": seed, **settings.facts} for seed in seeds]
-    return Restoration(Images(known, facts), base_picture(condition, known.shape[1])[0])
+    return Restoration(Images(known, facts), base_picture(condition, known.shape[1])[0], overshoot)
 
 
 def _padded(condition: Tensor, multiple: int) -> Tensor:
@@ -98,11 +103,13 @@ def _padded(condition: Tensor, multiple: int) -> Tensor:
     return F.pad(condition.float(), (0, -width % multiple, 0, -height % multiple), "replicate").to(torch.uint8)
 
 
-def _decode_in_tiles(model: ImageModel, noise: Sequence[Tensor], labels: Tensor | None, condition: Tensor) -> Tensor:
-    """Return the images of noise given a condition, uint8 (N, C, H, W) on the CPU, tile by tile."""
+def _decode_in_tiles(
+    model: ImageModel, noise: Sequence[Tensor], labels: Tensor | None, condition: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the images of noise given a condition, uint8 (N, C, H, W) on the CPU, in tiles, and their overshoot."""
     num, height, width = len(noise[0]), *condition.shape[2:]
     total = torch.zeros(num, model.flow.image_shape[0], height, width)
-    weights = torch.zeros(1, 1, height, width)
+    weights, overshoot = torch.zeros(1, 1, height, width), torch.zeros(num)
     for top, bottom in _spans(height):
         for left, right in _spans(width):
             rows, columns = slice(top, bottom), slice(left, right)
@@ -110,11 +117,12 @@ def _decode_in_tiles(model: ImageModel, noise: Sequence[Tensor], labels: Tensor 
                 level[:, :, _scaled(rows, 2 << number), _scaled(columns, 2 << number)]
                 for number, level in enumerate(noise)
             ]
-            tile = model.decode(levels, labels, condition=condition[:, :, rows, columns]).cpu()
             weight = torch.outer(_ramp(top, bottom, height), _ramp(left, right, width))
-            total[:, :, rows, columns] += weight * tile
+            values = model.decode_values(levels, labels, None, condition[:, :, rows, columns]).float().cpu()
+            total[:, :, rows, columns] += weight * to_uint8(values, model.num_bits)
+            overshoot = torch.maximum(overshoot, 256 * (values.abs().flatten(1).amax(1) - 0.5))
             weights[:, :, rows, columns] += weight
-    return (total / weights).round().to(torch.uint8)
+    return (total / weights).round().to(torch.uint8), overshoot
 
 
 def _spans(length: int) -> list[tuple[int, int]]:

@@ -230,7 +230,6 @@ class ImageModel(SampledModel):
         with full_precision(self.device):
             return self.fastest_flow.encode(y, self._context(images, labels, condition=condition))
 
-    @torch.no_grad()
     def decode(
         self,
         latents: Sequence[Tensor],
@@ -249,6 +248,13 @@ class ImageModel(SampledModel):
         Raises:
             FloatingPointError: If an image is not finite.
         """
+        return Images(to_uint8(self.decode_values(latents, labels, context, condition), self.num_bits))
+
+    @torch.no_grad()
+    def decode_values(
+        self, latents: Sequence[Tensor], labels: Labels | None, context: Context, condition: Tensor | None
+    ) -> Tensor:
+        """Return the images of :meth:`decode` before clipping and rounding; [-1/2, 1/2) are black to white."""
         num, size = len(latents[0]), len(latents[0])
         with full_precision(self.device):
             if context is None:
@@ -261,13 +267,12 @@ class ImageModel(SampledModel):
                 [self.fastest_flow.decode([level[rows] for level in latents], _rows(context, rows)) for rows in parts]
             )
         # Converted to uint8 they would be black, and look like samples of the model.
-        if not images.isfinite().all():
-            broken = int((~images.isfinite()).flatten(1).any(1).sum())
+        if broken := int((~images.isfinite()).flatten(1).any(1).sum()):
             raise FloatingPointError(
                 f"{broken} of {len(images)} images are not finite; lower the temperature or the strength, or use "
                 "another checkpoint"
             )
-        return Images(to_uint8(images, self.num_bits))
+        return images
 
     def quantised(self, images: Tensor) -> Tensor:
         """Return the uint8 images reduced to ``num_bits`` bits, as :meth:`decode` returns them."""

@@ -45,6 +45,17 @@ def test_mean_and_spread_are_those_of_the_draws() -> None:
     assert restore(built(Upscale()), random_images(1)[0], 1, seeds=0).spread.max() == 0
 
 
+def test_how_far_draws_reach_beyond_black_and_white() -> None:
+    model, damaged = built(Upscale()), random_images(1, (3, 8, 8))[0] // 2 + 64
+    values = model.decode_values(
+        model.base_noise([5, 6], 40.0, (16, 16)), None, None, Upscale().condition(damaged[None]).expand(2, -1, -1, -1)
+    )
+    expected = 256 * (values.flatten(1).abs().amax(1) - 0.5)
+    assert (expected > 20).all()
+    torch.testing.assert_close(restore(model, damaged, 2, 40.0, seeds=5).overshoot, expected)
+    assert restore(model, damaged, 1, 0.0, seeds=5).overshoot == 0
+
+
 def test_known_values_are_returned_exactly() -> None:
     original = random_images(1, (3, 21, 10))
     grey = Colourise().damage(original)[0]
