@@ -42,6 +42,10 @@ class RestorationTask(ABC):
         """Return the restored pictures changed as little as makes them agree with what the damaged ones determine."""
         return restored
 
+    def agrees(self, restored: Tensor, damaged: Tensor) -> Tensor | None:
+        """Return which restored pictures have what the damaged ones determine, (B,); None if that is nothing."""
+        return None
+
     @property
     def config(self) -> dict[str, object]:
         """Constructor arguments as plain types, for exported models."""

@@ -45,6 +45,10 @@ class Colourise(RestorationTask):
             colours = (colours + error).clamp(0, 255)
         return torch.where(luma(colours) == grey, colours, grey).to(torch.uint8)
 
+    def agrees(self, restored: Tensor, damaged: Tensor) -> Tensor:
+        """Return which pictures have the given grey values, (B,)."""
+        return (luma(restored) == damaged).flatten(1).all(1)
+
 
 def luma(images: Tensor) -> Tensor:
     """Return the grey values of images, (B, 1, H, W), as Pillow's mode L rounds them, in the dtype of ``images``."""

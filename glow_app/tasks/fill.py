@@ -46,6 +46,10 @@ class Fill(RestorationTask):
         """Return the restored pixels where the picture was missing, and the given ones elsewhere."""
         return torch.where(damaged[:, -1:] >= 128, restored, damaged[:, :-1])
 
+    def agrees(self, restored: Tensor, damaged: Tensor) -> Tensor:
+        """Return which pictures have the given pixels outside the masks, (B,)."""
+        return (self.known(restored, damaged) == restored).flatten(1).all(1)
+
 
 def smooth_fill(pictures: Tensor, missing: Tensor) -> Tensor:
     """Return the pictures with the missing pixels interpolated from the others; grey where none is known.

@@ -65,6 +65,10 @@ class Upscale(RestorationTask):
             large = torch.where(pending, (large + _STEP * self._enlarged(error)).clamp(0, 255), large)
         return _to_uint8(large)
 
+    def agrees(self, restored: Tensor, damaged: Tensor) -> Tensor:
+        """Return which pictures, reduced again, equal the small ones within one grey level, (B,)."""
+        return ((self.damage(restored).int() - damaged.int()).abs() <= 1).flatten(1).all(1)
+
     def _reduced(self, images: Tensor) -> Tensor:
         size = [side // self.factor for side in images.shape[2:]]
         return F.interpolate(images, size=size, mode="bicubic", antialias=True)

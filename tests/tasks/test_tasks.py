@@ -82,6 +82,16 @@ def test_what_is_known_of_the_original_keeps_the_original(build: Callable[[], Re
     assert (restored.int() - images.int()).abs().max() <= (1 if isinstance(task, Upscale) else 0)
 
 
+@tasks
+def test_restored_pictures_agree_with_what_is_known(build: Callable[[], RestorationTask]) -> None:
+    task, images = build(), smooth_images()
+    damaged = task.damage(images, step_generator(0, 0, "cpu", "train"))
+    other = random_images(4, (3, 16, 24))
+    agrees = task.agrees(torch.cat([task.known(other[:2], damaged[:2]), other[2:]]), damaged)
+    assert (agrees is None) == isinstance(task, (Denoise, Deblock))
+    assert agrees is None or agrees.tolist() == [True, True, False, False]
+
+
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_an_enlarged_picture_reduced_again_is_the_small_one(factor: int) -> None:
     task = Upscale(factor)
