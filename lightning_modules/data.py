@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from glow_app.data import ImageSet, Resize, Split, is_prepared, load_split
-from glow_app.data.folder import is_same_folder, whole_folder
+from glow_app.data.folder import is_other_folder, whole_folder
 from glow_app.seeding import Share, draw_rows, step_generator
 from lightning_modules.base_data import SPLITS, ResumableDataModule
 
@@ -84,8 +84,8 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
             limit: Most images of another folder.
         """
         root = self.hparams["root"]
-        trained_on = recorded.get("root") if recorded.get("source") == "folder" else None
-        if self.hparams["source"] == "folder" and root is not None and not is_same_folder(root, trained_on):
+        trained_on = recorded.get("root") if recorded.get("source") == self.hparams["source"] else None
+        if is_other_folder(self.hparams["source"], root, trained_on):
             self.other_root, self._other_limit = root, limit
             self.hparams.update({"root": trained_on, "limit": recorded.get("limit")})
         self.is_as_in_training = all(self.hparams[name] == recorded.get(name) for name in SPLIT_BY)
@@ -122,7 +122,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         """Return what the images of a split are taken from, in words."""
         if self.other_root is None:
             return f"{self.hparams['source']}, {split} split"
-        if whole_folder(self.other_root, split)["split"] == split:
+        if whole_folder(self.hparams["source"], self.other_root, split)["split"] == split:
             return f"{self.other_root}, {split} split"
         amount = "measured whole" if self._other_limit is None else "the most that data.limit allows"
         return f"{self.other_root}, {amount}"
@@ -145,5 +145,5 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         )  # fmt: skip
         options = {"split": split, **{name: self.hparams[name] for name in names}}
         if self.other_root is not None and split != "train":
-            options |= whole_folder(self.other_root, split) | {"limit": self._other_limit}
+            options |= whole_folder(self.hparams["source"], self.other_root, split) | {"limit": self._other_limit}
         return load_split(self.hparams["source"], image_shape=self.hparams["image_shape"], **options)

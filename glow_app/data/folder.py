@@ -37,13 +37,15 @@ def load_folder(request: SplitRequest) -> ImageSet:
     return choose(ImageSet(decoded.images, labels, class_names if part.class_names else ()), request, parts)
 
 
-def is_same_folder(root: str, other: str | None) -> bool:
-    """Return whether two paths lead to one folder."""
-    return other is not None and Path(root).expanduser().resolve() == Path(other).expanduser().resolve()
+def is_other_folder(source: str, root: str | None, trained_on: str | None) -> bool:
+    """Return whether ``root`` is a folder of pictures other than that of the training."""
+    if source not in ("folder", "photos") or root is None:
+        return False
+    return trained_on is None or Path(root).expanduser().resolve() != Path(trained_on).expanduser().resolve()
 
 
-def whole_folder(root: str, split: Split) -> dict[str, Any]:
+def whole_folder(source: str, root: str, split: Split) -> dict[str, Any]:
     """Return arguments of ``load_split`` for all images of a folder, or for its split where it has directories."""
-    if [*split_layout(list_images(Path(root).expanduser()))] != ["train"]:
+    if source == "folder" and [*split_layout(list_images(Path(root).expanduser()))] != ["train"]:
         return {"root": root, "split": split}
     return {"root": root, "split": "train", "validation_fraction": 0.0, "test_fraction": 0.0}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glow_app.data import ImageSet, Split, load_split
-from glow_app.data.folder import is_same_folder, whole_folder
+from glow_app.data.folder import is_other_folder, whole_folder
 from glow_app.evaluation.batches import fingerprint
 from glow_app.models.image_model import ImageModel
 
@@ -53,7 +53,7 @@ def evaluation_data(
         training: Place of the images of the training; the recorded place if None.
         split: "test" or "validation".
         limit: Most held-out images.
-        train_limit: Most training images.
+        train_limit: Most training images; 0 reads none.
     Raises:
         ValueError: If neither says which source, it needs a place and has none, or has more or fewer
             classes than the model. Where only their names differ there is a warning.
@@ -65,17 +65,17 @@ def evaluation_data(
     known = source == recorded.get("source")
     chosen: dict[str, Any] = dict(recorded) if known else {"source": source}
     chosen |= {} if training is None else {"root": training}
-    is_other = source == "folder" and root is not None and not is_same_folder(root, chosen.get("root"))
+    is_other = is_other_folder(source, root, chosen.get("root"))
     chosen |= {} if root is None or is_other else {"root": root}
-    if source in ("folder", "shards") and chosen.get("root") is None and root is None:
+    if source in ("folder", "photos", "shards") and chosen.get("root") is None and root is None:
         raise ValueError(
             f"source {source} needs --root, with images to measure on, or --training, with those of the training"
         )
     limits = [number for number in (chosen.pop("limit", None), train_limit) if number is not None]
     shape = model.flow.image_shape
-    cut: dict[str, Any] = {"split": split, **chosen} | (whole_folder(str(root), split) if is_other else {})
+    cut: dict[str, Any] = {"split": split, **chosen} | (whole_folder(source, str(root), split) if is_other else {})
     held_out = load_split(image_shape=shape, limit=limit, **cut)
-    is_known = not is_other or chosen.get("root") is not None
+    is_known = train_limit != 0 and (not is_other or chosen.get("root") is not None)
     train = (
         load_split(split="train", image_shape=shape, limit=min(limits, default=None), **chosen) if is_known else None
     )

@@ -78,3 +78,20 @@ def test_as_many_classes_need_not_be_the_same_ones() -> None:
     model.class_names = ["0", *(f"cat {number}" for number in range(1, 10))]
     with pytest.warns(UserWarning, match="other classes than digits, such as 'cat 1' where the images have '1'"):
         evaluation_data(model, {}, source="digits")
+
+
+def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path) -> None:
+    model = tiny_model(image_shape=(1, 8, 8))
+    for name in ("mine", "others/test", "others/train"):
+        (tmp_path / name).mkdir(parents=True)
+        for number in range(12):
+            Image.new("L", (8, 8), number).save(tmp_path / name / f"{number}.png")
+    recorded = {"source": "photos", "seed": 4, "root": str(tmp_path / "mine"), "cache_dir": str(tmp_path / "cache")}
+    own = evaluation_data(model, recorded, train_limit=0)
+    assert (own.train, own.facts["as_in_training"], own.facts["split"]) == (None, True, "test")
+    other = evaluation_data(model, recorded, root=str(tmp_path / "others"))
+    assert other.train is not None
+    assert (other.facts["as_in_training"], other.facts["split"]) == (False, "whole")
+    assert len(other.held_out) == 24 * len(own.held_out)
+    with pytest.raises(ValueError, match="source photos needs --root"):
+        evaluation_data(model, {}, source="photos")

@@ -231,3 +231,18 @@ def test_another_split_than_that_of_the_training_is_known(changed: dict[str, Any
     data.compare(recorded | changed, None)
     assert not data.is_as_in_training
     assert data.num_images("test") == 5
+
+
+def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path) -> None:
+    for name, count in (("mine", 10), ("others", 8)):
+        (tmp_path / name).mkdir()
+        for index in range(count):
+            Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / name / f"{index}.png")
+    recorded = {"source": "photos", "root": str(tmp_path / "mine")}
+    data = ImageDataModule("photos", (3, 8, 8), root=str(tmp_path / "others"))
+    data.compare(recorded, None)
+    assert (data.num_images("test"), data.num_images("train")) == (16, 16)
+    assert data.part("test") == f"{tmp_path / 'others'}, measured whole"
+    same = ImageDataModule("photos", (3, 8, 8), root=str(tmp_path / "mine"))
+    same.compare(recorded, None)
+    assert same.num_images("test") == 2
