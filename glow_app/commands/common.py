@@ -70,11 +70,11 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
 
 
-def load(arguments: argparse.Namespace, tell_own: bool = False, restores: bool = False) -> "ImageModel":
+def load(arguments: argparse.Namespace, tell_own: bool = False, restores: bool | None = False) -> "ImageModel":
     """Return the image model of ``--checkpoint`` on ``--device``; a name in ``--label`` becomes the class's number.
 
     Raises:
-        ValueError: If the model has a task and not ``restores``, or the other way round.
+        ValueError: If the model has a task and not ``restores``, or the other way round; None takes either.
     """
     from glow_app.generation import class_number
 
@@ -82,7 +82,7 @@ def load(arguments: argparse.Namespace, tell_own: bool = False, restores: bool =
     model = stored.load_images(device_of(arguments)).freeze()
     if restores and model.task is None:
         raise ValueError(f"{stored.place} restores nothing; train a model with, for example, --config restore/upscale2")
-    if model.task is not None and not restores:
+    if model.task is not None and restores is False:
         raise ValueError(f"{stored.place} restores damaged pictures ({type(model.task).__name__}); use glow restore")
     tell_origin(stored, tell_own)
     label = getattr(arguments, "label", None)

@@ -1,4 +1,7 @@
-"""Measure a model: bits/dim, FID, KID, precision and recall, copies of training images, exactness of its inverse."""
+"""Measure a model: bits/dim, FID, KID, precision and recall, copies of training images, exactness of its inverse.
+
+A model that restores is measured by its restorations instead: PSNR, SSIM, and how often its draws hold the truth.
+"""
 
 import argparse
 import math
@@ -17,6 +20,7 @@ from glow_app.commands.common import (
     stored_model,
     write_json,
 )
+from glow_app.commands.evaluate_restoration import RESTORED, measured_restorations, prepare_restorations
 from glow_app.commands.evaluate_samples import measured_samples, row
 from glow_app.commands.parser import positive_int, seed_number
 from glow_app.commands.sample import guidance, temperatures
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from glow_app.evaluation import EvaluationData, FeatureExtractor
     from glow_app.models.image_model import ImageModel
 
+LIMIT = 2000  # held-out images
 LEAST = 8  # images, for a comparison of features to mean anything at all
 SENT = 32  # images through the round trips
 REFERENCE_IMAGES = 10_000  # at most, in the PNG: they are all in memory
@@ -45,13 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training = "folder of the images of the training, if it has moved or is not recorded"
     parser.add_argument("--training", default=None, help=training, metavar="FOLDER")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="held-out split")
-    parser.add_argument("--limit", type=positive_int, default=2000, help="most held-out images to measure on")
+    most = f"most held-out images to measure on (default: {LIMIT}; {RESTORED} for a model that restores)"
+    parser.add_argument("--limit", type=positive_int, default=None, help=most)
     among = "most training images to search for nearest neighbours"
     parser.add_argument("--train-limit", type=positive_int, default=60_000, help=among)
-    parser.add_argument(
-        "--count", type=positive_int, default=None, help="number of samples (default: as many as held-out images)"
+    samples = "number of samples (default: as many as held-out images); of a model that restores, draws in a mean (8)"
+    parser.add_argument("--count", type=positive_int, default=None, help=samples)
+    drawn = (
+        "temperature of the samples, or one per level (default: 1, the model's own distribution; for a model that "
+        "restores, that of glow restore)"
     )
-    drawn = "temperature of the samples, or one per level (default: 1, the model's own distribution)"
     parser.add_argument("--temperature", type=temperatures, default=None, help=drawn)
     parser.add_argument("--guidance", type=guidance, default=None, help="guidance of the samples (default: 1)")
     tune = "search the temperature and guidance of the lowest FID, and store them with an exported model; nothing else"
@@ -72,44 +80,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure or tune, print, and write evaluation.json and, of a measurement, neighbours.png."""
+    """Measure or tune, print, and write evaluation.json and, of a measurement, a picture."""
     from glow_app.commands.evaluate_tune import tuned
     from glow_app.evaluation import verdict
 
-    for name in ("limit", "count"):
-        if (value := getattr(arguments, name)) is not None and value < LEAST:
-            raise UsageError(f"--{name} is {value}; expected at least {LEAST}, of which features tell anything at all")
-    for name in ("temperature", "guidance") if arguments.tune else ():
-        if getattr(arguments, name) is not None:
-            raise UsageError(f"--tune tries values of its own; leave --{name} out")
+    _check_usage(arguments)
     path = Path(arguments.output) / "evaluation.json"
-    refuse_existing([path] if arguments.tune else [path, path.with_name(PICTURE)], arguments.overwrite)
-    model = load(arguments)
-    extract = _features(model, arguments)
+    refuse_existing([path], arguments.overwrite)
+    model = load(arguments, restores=None)
+    if model.task is None:
+        _check_enough(arguments, "count")
+        refuse_existing([] if arguments.tune else [path.with_name(PICTURE)], arguments.overwrite)
+        arguments.limit = arguments.limit or LIMIT
+    else:
+        prepare_restorations(model.task, arguments)
+    extract = None if model.task is not None else _features(model, arguments)
     data = _data(model, arguments)
     count = arguments.count or len(data.held_out)
     if len(data.held_out) < LEAST:
         raise ValueError(f"there are {len(data.held_out)} images to measure on; at least {LEAST} are needed")
     if count + arguments.seed > LARGEST_SEED:
         raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
-    record = {
+    record: dict[str, Any] = {
         "version": __version__,
         "model": stored_model(arguments).hash,
         "num_bits": model.num_bits,
         "data": data.facts,
     }
     record |= {"dtype": str(model.dtype)[6:], "seed": arguments.seed, "batch_size": arguments.batch_size}
-    sentences = []
-    if arguments.tune:
+    if model.task is not None:
+        record |= measured_restorations(model, data, arguments)
+    elif arguments.tune:
         assert extract is not None
         record |= tuned(model, data, extract, count, arguments)
     else:
         record |= _measured(model, data, extract, count, arguments)
-        record["verdict"] = sentences = verdict(record)
+        record["verdict"] = verdict(record)
     write_json(output_folder(arguments) / path.name, _finite(record))
     print(f"all figures: {path}")
-    for sentence in sentences:
+    for sentence in record.get("verdict", ()):
         print(sentence)
+
+
+def _check_usage(arguments: argparse.Namespace) -> None:
+    _check_enough(arguments, "limit")
+    for name in ("temperature", "guidance") if arguments.tune else ():
+        if getattr(arguments, name) is not None:
+            raise UsageError(f"--tune tries values of its own; leave --{name} out")
+
+
+def _check_enough(arguments: argparse.Namespace, name: str) -> None:
+    if (value := getattr(arguments, name)) is not None and value < LEAST:
+        raise UsageError(f"--{name} is {value}; expected at least {LEAST}, of which features tell anything at all")
 
 
 def _features(model: "ImageModel", arguments: argparse.Namespace) -> "FeatureExtractor | None":

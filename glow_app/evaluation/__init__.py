@@ -14,27 +14,49 @@ from glow_app.evaluation.comparison import (
 from glow_app.evaluation.features import FeatureExtractor, feature_facts, load_features
 from glow_app.evaluation.measured_images import EvaluationData, evaluation_data
 from glow_app.evaluation.neighbours import Nearness, Neighbours, TrainingNeighbours, nearness
+from glow_app.evaluation.restoration import (
+    CALIBRATION_DRAWS,
+    CLASSICAL,
+    GIVEN,
+    INTERVALS,
+    Mean,
+    Quality,
+    RestorationFigures,
+    classical_restoration,
+    measure_restorations,
+    psnr,
+    ssim,
+    true_positions,
+)
 from glow_app.evaluation.stability import Exactness, RoundTrip, exactness, round_trips
 from glow_app.evaluation.tuning import LEAST_RECALL, Trial, Tuning, tune
-from glow_app.evaluation.verdict import verdict
+from glow_app.evaluation.verdict import restoration_verdict, verdict
 from glow_app.pictures.panels import neighbour_picture
 
 __all__ = [
+    "CALIBRATION_DRAWS",
+    "CLASSICAL",
+    "GIVEN",
+    "INTERVALS",
     "LEAST_RECALL",
     "Comparison",
     "EvaluationData",
     "Exactness",
     "FeatureExtractor",
     "KernelDistance",
+    "Mean",
     "MeanBits",
     "Nearness",
     "Neighbours",
     "PrecisionRecall",
+    "Quality",
+    "RestorationFigures",
     "RoundTrip",
     "TrainingNeighbours",
     "Trial",
     "Tuning",
     "batches",
+    "classical_restoration",
     "compare",
     "draw_features",
     "evaluation_data",
@@ -46,10 +68,15 @@ __all__ = [
     "kernel_distance",
     "load_features",
     "mean_bits",
+    "measure_restorations",
     "nearness",
     "neighbour_picture",
     "precision_recall",
+    "psnr",
+    "restoration_verdict",
     "round_trips",
+    "ssim",
+    "true_positions",
     "tune",
     "verdict",
 ]

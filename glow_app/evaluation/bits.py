@@ -42,7 +42,7 @@ def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int
     The first of the K draws of an image equals its single draw, so that the two figures differ by the bound alone.
 
     Args:
-        model: The model; a class-conditional one gets the labels of the images.
+        model: The model; a class-conditional one gets the labels of the images, one with a task damaged copies of them.
         images: At least 2.
         num_draws: The number K.
         seed: Seed of the noise of the first image; image i uses seed + i.
@@ -54,8 +54,10 @@ def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int
     first = seed
     for part, labels in batches(images, batch_size, "bits/dim"):
         seeds = range(first, first + len(part))
+        part, generator = part.to(model.device), image_generators(seeds)
+        condition = model.condition(part, generator)
         with record_solves(image_generators(seeds)):
-            parts.append(model.bits_per_dim(part.to(model.device), labels, num_draws, image_generators(seeds)).cpu())
+            parts.append(model.bits_per_dim(part, labels, num_draws, generator, condition).cpu())
         first += len(part)
     bits = torch.cat(parts).double()
     return MeanBits(float(bits.mean()), float(bits.std() / math.sqrt(len(bits))), num_draws)

@@ -5,11 +5,13 @@ from typing import Any
 
 from glow_app.messages import pluralise
 
-__all__ = ["verdict"]
+__all__ = ["restoration_verdict", "verdict"]
 
 LEARNT = 0.9  # bits/dim as a share of those of a PNG
 COPIES = 0.6  # how often samples are nearer to training images than held-out images are; 0.5 is ideal
 TOLD_APART = 3.0  # FID as a multiple of that of real images
+HELD = (0.8, 0.97)  # share of true values in 90 % intervals of draws
+NEARER = 0.3  # dB above the damaged picture
 # From which share of the figure of real images on, and what to say.
 LOOKS = ((0.95, "resemble real images"), (0.8, "mostly resemble real images"), (0.0, "often resemble none"))
 VARIETY = ((0.9, "vary as much"), (0.7, "vary less"), (0.0, "vary much less"))
@@ -29,6 +31,46 @@ def verdict(record: Mapping[str, Any]) -> list[str]:
     else:
         learnt = f"The model has not learnt much of {images} yet: {figures}."
     return [learnt, _samples(record), f"{_copies(record)}; {_inverse(record)}.", f"Next: {_next(record)}."]
+
+
+def restoration_verdict(record: Mapping[str, Any]) -> list[str]:
+    """Return three sentences for people: how near restorations are, whether draws hold the truth, what to do next.
+
+    Args:
+        record: What ``glow evaluate`` writes to ``evaluation.json`` for a model that restores.
+    """
+    kinds, temperature = record["restorations"], record["samples"]["temperature"]
+    given = kinds["given"]["name"]
+    is_cool = min([temperature] if isinstance(temperature, (int, float)) else temperature) < 1
+    gains = {kind: kinds[kind]["gain"]["mean"] for kind in ("mean", "zero")}
+    near = (
+        f"The {kinds['mean']['name']} is {_decibels(gains['mean'])} the {given}, a draw at temperature 0 "
+        f"{_decibels(gains['zero'])}"
+    )
+    if "classical" in kinds:
+        near += f"; {kinds['classical']['name']} is {_decibels(kinds['classical']['gain']['mean'])}"
+    share, (least, most) = record["within"][-1], HELD
+    words = "too narrow" if share < least else "too wide" if share > most else "honest"
+    honest = f"The intervals of draws are {words}: those of 90% hold {share:.0%} of the true values"
+    if share < least and is_cool:
+        honest += ", as is usual below temperature 1; --temperature 1 measures the model's own distribution"
+    if record["exploded"]:
+        honest += f"; {pluralise(record['exploded'], 'draw')} of {record['samples']['all']:,} exploded"
+    return [f"{near}.", f"{honest}.", f"Next: {_next_restoration(record, max(gains.values()), is_cool)}."]
+
+
+def _decibels(gain: float) -> str:
+    return f"{abs(gain):.1f} dB {'above' if gain > 0 else 'below'}"
+
+
+def _next_restoration(record: Mapping[str, Any], gain: float, is_cool: bool) -> str:
+    if record["exploded"]:
+        return "draw at a lower --temperature"
+    if record["agree"] is not None and record["agree"] < 1:
+        return f"do not rely on what is known of the pictures: {1 - record['agree']:.2%} of draws change it"
+    if gain < NEARER or (not is_cool and record["within"][-1] < HELD[0]):
+        return "train longer, on more pictures, or a larger model"
+    return "use it (glow restore), or share it (glow export)"
 
 
 def _bits(record: Mapping[str, Any]) -> tuple[float, float]:

@@ -242,8 +242,7 @@ class ImageModel(SampledModel):
         Args:
             latents: One tensor per level.
             labels: For a class-conditional model.
-            context: Instead of labels and condition: the result of :meth:`Glow.context
-                <glow_app.flows.Glow.context>`, or a mixture.
+            context: Instead of labels and condition: :meth:`Glow.context <glow_app.flows.Glow.context>`, or a mixture.
             condition: For a model with a task.
         Raises:
             FloatingPointError: If an image is not finite.

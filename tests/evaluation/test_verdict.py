@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from glow_app.evaluation import verdict
+from glow_app.evaluation import restoration_verdict, verdict
 
 
 def compared(precision: float, recall: float, fid: float) -> dict[str, Any]:
@@ -78,3 +78,48 @@ def test_what_changes_with_the_figures(changes: dict[str, Any], words: dict[int,
     assert len(found) == len(WORDS)
     for number, text in words.items():
         assert text in found[number]
+
+
+def restored(mean: float, zero: float, **others: Any) -> dict[str, Any]:
+    kinds = {"given": ("bicubic enlargement", 0.0), "zero": ("draw at temperature 0", zero)}
+    kinds |= {"mean": ("mean of 8 draws", mean), **others}
+    return {
+        "restorations": {kind: {"name": name, "gain": {"mean": gain}} for kind, (name, gain) in kinds.items()},
+        "samples": {"temperature": 1.0, "all": 3200},
+        "within": [0.5, 0.88],
+        "agree": 1.0,
+        "exploded": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (
+            restored(1.37, 1.52),
+            [
+                "The mean of 8 draws is 1.4 dB above the bicubic enlargement, a draw at temperature 0 1.5 dB above.",
+                "The intervals of draws are honest: those of 90% hold 88% of the true values.",
+                "Next: use it (glow restore), or share it (glow export).",
+            ],
+        ),
+        (
+            restored(-0.5, 0.1, classical=("non-local means", 2.0)),
+            ["is 0.5 dB below the bicubic enlargement, a draw at temperature 0 0.1 dB above; non-local means is", "",
+             "train longer"],
+        ),
+        (restored(1.0, 1.0) | {"agree": 0.875}, ["", "", "do not rely on what is known of the pictures: 12.50% of"]),
+        (restored(1.0, 1.0) | {"exploded": 3}, ["", "; 3 draws of 3,200 exploded.", "a lower --temperature"]),
+        (restored(1.0, 1.0) | {"within": [0.3, 0.7]}, ["", "too narrow: those of 90% hold 70%", "train longer"]),
+        (
+            restored(1.0, 1.0) | {"within": [0.3, 0.7], "samples": {"temperature": (0.7, 1.0), "all": 3200}},
+            ["", "--temperature 1 measures the model's own distribution.", "use it"],
+        ),
+        (restored(1.0, 1.0) | {"within": [0.8, 0.99]}, ["", "too wide: those of 90% hold 99%", "use it"]),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_restorations(record: dict[str, Any], words: list[str]) -> None:
+    found = restoration_verdict(record)
+    assert len(found) == len(words)
+    for sentence, text in zip(found, words, strict=True):
+        assert text in sentence

@@ -1,0 +1,95 @@
+"""What `glow evaluate` measures of a model that restores: held-out pictures, damaged and restored."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glow_app.commands.common import output_folder, refuse_existing, stored_model
+from glow_app.commands.evaluate_samples import row
+from glow_app.messages import UsageError, pluralise
+
+if TYPE_CHECKING:
+    from glow_app.evaluation import EvaluationData, RestorationFigures
+    from glow_app.models.image_model import ImageModel
+    from glow_app.tasks import RestorationTask
+
+__all__ = ["RESTORED", "measured_restorations", "prepare_restorations"]
+
+RESTORED, COUNT = 500, 8  # held-out pictures, and draws in a mean
+PICTURE = "comparison.png"
+# Options that mean nothing for such a model, with their defaults.
+OTHERS = {
+    "tune": False, "guidance": None, "draws": 16, "features": "small", "trust_features": False, "train_limit": 60_000,
+}  # fmt: skip
+
+
+def prepare_restorations(task: "RestorationTask", arguments: argparse.Namespace) -> None:
+    """Raise UsageError at an option that means nothing for a model that restores; set the defaults of such a model."""
+    for name, default in OTHERS.items():
+        if getattr(arguments, name) != default:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} means nothing for a model that restores ({type(task).__name__}); leave it out")
+    refuse_existing([Path(arguments.output) / PICTURE], arguments.overwrite)
+    arguments.train_limit = 0  # the images of the training are not needed
+    arguments.limit = arguments.limit or RESTORED
+    arguments.count = arguments.count or COUNT
+
+
+def measured_restorations(model: "ImageModel", data: "EvaluationData", arguments: argparse.Namespace) -> dict[str, Any]:
+    """Print all figures of restorations, and return them; write the picture of the first ones."""
+    from glow_app.evaluation import INTERVALS, mean_bits, measure_restorations, neighbour_picture, restoration_verdict
+    from glow_app.pictures.images import save_png
+
+    assert model.task is not None
+    count, seed = arguments.count, arguments.seed
+    temperature = model.generation.override(arguments.temperature, None).temperature
+    bits = mean_bits(model, data.held_out, 1, seed, arguments.batch_size)
+    print(row("bits/dim", f"{bits.mean:.4f} ± {bits.standard_error:.4f}", "given the damaged picture, one draw"))
+    found = measure_restorations(model, data.held_out, count, temperature, seed)
+    record = {
+        "bits_per_dim": {"one_draw": asdict(bits)},
+        "task": {"name": type(model.task).__name__, **model.task.config},
+        "samples": {"temperature": temperature, "count": count, "all": found.draws},
+        "restorations": _named(found, type(model.task).__name__, pluralise(count, "draw")),
+        "intervals": list(INTERVALS),
+        **{name: getattr(found, name) for name in ("within", "agree", "exploded")},
+    }
+    _print(record)
+    path = output_folder(arguments) / PICTURE
+    picture = neighbour_picture({title: images[:, None] for title, images in found.shown.items()})
+    save_png(picture, path, {"model": stored_model(arguments).hash, "seed": seed})
+    print(f"the first pictures: {path}")
+    return record | {"verdict": restoration_verdict(record)}
+
+
+def _named(found: "RestorationFigures", task: str, draws: str) -> dict[str, Any]:
+    """Return the figures of each kind of picture with its name."""
+    from glow_app.evaluation import CLASSICAL, GIVEN
+
+    names = {"given": GIVEN.get(task, "damaged picture"), "classical": CLASSICAL.get(task), "draw": "single draw"}
+    names |= {"zero": "draw at temperature 0", "mean": f"mean of {draws}"}
+    return {kind: {"name": names[kind], **asdict(quality)} for kind, quality in found.qualities.items()}
+
+
+def _print(record: dict[str, Any]) -> None:
+    """Print the figures that :func:`measured_restorations` returns."""
+    from glow_app.evaluation import CALIBRATION_DRAWS, CLASSICAL, INTERVALS
+
+    kinds, given, task = record["restorations"], record["restorations"]["given"]["name"], record["task"]["name"]
+    samples = record["samples"]
+    where = "PSNR, missing pixels" if task == "Fill" else "PSNR"
+    print(row(f"T = {json.dumps(samples['temperature'])}", where, f"above the {given}", "SSIM"))
+    for kind, figures in kinds.items():
+        psnr, gain, ssim = (figures[name] for name in ("psnr", "gain", "ssim"))
+        above = "" if kind == "given" else f"{gain['mean']:+.2f} ± {gain['standard_error']:.2f} dB"
+        error = psnr["standard_error"]
+        print(row(figures["name"], f"{psnr['mean']:.2f} ± {error:.2f} dB", above, f"{ssim['mean']:.4f}"))
+    if task in CLASSICAL and "classical" not in kinds:
+        print(row(CLASSICAL[task], "not measured; pip install scikit-image"))
+    for share, within in zip(INTERVALS, record["within"], strict=True):
+        print(row(f"within {share:.0%} intervals", f"{within:.1%} of true values", f"of {CALIBRATION_DRAWS} draws"))
+    if record["agree"] is not None:
+        print(row("agree with what is known", f"{record['agree']:.2%} of draws"))
+    print(row("exploded", f"{record['exploded']:,} of {samples['all']:,} draws"))

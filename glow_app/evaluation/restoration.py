@@ -1,0 +1,259 @@
+"""How well a model restores: errors of its draws and of their mean, how often draws hold the truth, exploded draws."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glow_app.data import ImageSet
+from glow_app.evaluation.batches import batches
+from glow_app.generation import Restoration, restore
+from glow_app.generation.sample import Temperature
+from glow_app.models.image_model import ImageModel
+from glow_app.seeding import image_generator
+from glow_app.tasks import Fill, RestorationTask
+
+__all__ = [
+    "CALIBRATION_DRAWS",
+    "CLASSICAL",
+    "GIVEN",
+    "INTERVALS",
+    "Mean",
+    "Quality",
+    "RestorationFigures",
+    "classical_restoration",
+    "measure_restorations",
+    "psnr",
+    "ssim",
+    "true_positions",
+]
+
+CALIBRATION_DRAWS, INTERVALS = 32, (0.5, 0.9)
+WHOLE_RANGE = 256  # grey levels
+ROUNDING = 1 / 12  # mean squared error of rounding, below which differences mean nothing
+# By the name of the task: what the flow sees, and what it is compared with besides.
+GIVEN = {
+    "Upscale": "bicubic enlargement", "Denoise": "noisy picture", "Deblock": "JPEG picture",
+    "Colourise": "grey picture", "Fill": "smooth fill",
+}  # fmt: skip
+CLASSICAL = {"Denoise": "non-local means", "Fill": "biharmonic filling"}
+SHOWN = ("truth", "damaged", "draw", "mean", "spread")
+LEAST_SIDE = 6  # of pictures that the window of SSIM fits, pixels
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over pictures, and its standard error."""
+
+    mean: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How near pictures are to the true ones.
+
+    Args:
+        psnr: See :func:`psnr`.
+        gain: The same minus that of the given pictures, picture by picture.
+        ssim: See :func:`ssim`.
+    """
+
+    psnr: Mean
+    gain: Mean
+    ssim: Mean
+
+
+@dataclass(frozen=True)
+class RestorationFigures:
+    """What was measured of the restorations of pictures.
+
+    Args:
+        qualities: Of "given", what the flow sees; "classical", if measured; "zero", a draw at temperature 0; "draw";
+            and "mean".
+        within: For each of ``INTERVALS`` the share of true values in this central interval of the draws.
+        agree: Share of draws with all values that the damaged picture determines; None if there are none.
+        exploded: Number of draws that, before clipping, reach farther beyond black or white than the whole range.
+        draws: Number of all draws.
+        shown: The first pictures, by what they show, uint8 (n, C, H, W).
+    """
+
+    qualities: dict[str, Quality]
+    within: list[float]
+    agree: float | None
+    exploded: int
+    draws: int
+    shown: dict[str, Tensor]
+
+
+def measure_restorations(
+    model: ImageModel,
+    images: ImageSet,
+    count: int = 8,
+    temperature: Temperature | None = None,
+    seed: int = 0,
+    num_shown: int = 6,
+) -> RestorationFigures:
+    """Damage pictures by the model's task, restore them, and return how near the results are to the truth.
+
+    Args:
+        model: A model with a task; a class-conditional one gets the labels of the images.
+        images: True pictures, at least 2.
+        count: Number of draws in a mean; at least ``CALIBRATION_DRAWS`` are made of each picture.
+        temperature: As for :func:`~glow_app.generation.restore`.
+        seed: Picture i is damaged by seed + i; the seeds of the draws follow.
+        num_shown: Number of pictures to return.
+    """
+    draws, first = max(count, CALIBRATION_DRAWS), seed + len(images)
+    task, rows, shown = _task(model), [], []
+    for number, (truth, label) in enumerate(batches(images, 1, "restoring")):
+        generator = image_generator(seed + number)
+        damaged = task.damage(truth, generator)
+        labels = None if model.flow.num_classes is None else int(label)
+        restoration = restore(model, damaged[0], draws, temperature, first + number * draws, labels)
+        zero = restore(model, damaged[0], 1, 0.0, 0, labels).draws
+        pictures = _pictures(task, damaged, restoration, zero, count)
+        rows.append(_values(model, truth, damaged, restoration, pictures, generator))
+        if number < num_shown:
+            spread = restoration.shown_spread.expand_as(truth[0])
+            shown.append((truth[0], restoration.given, restoration.draws[0], pictures["mean"][0], spread))
+    values = {name: torch.stack([row[name] for row in rows]).double() for name in rows[0]}
+    return RestorationFigures(
+        {name: _quality(values, name) for name in pictures},
+        (values["within"].sum(0) / values["counted"].sum()).tolist(),
+        float(values["agree"].mean()) if "agree" in values else None,
+        int(values["exploded"].sum()),
+        draws * len(images),
+        dict(zip(SHOWN, map(torch.stack, zip(*shown, strict=True)), strict=True)),
+    )
+
+
+def psnr(pictures: Tensor, truth: Tensor, missing: Tensor | None = None) -> Tensor:
+    r"""Return the peak signal-to-noise ratio of pictures, (B,), decibels.
+
+    .. math:: 10 \log_{10} \frac{255^2}{\max(\text{MSE}, 1/12)}
+
+    1/12 is the error of rounding, so an exact picture has 58.9 dB.
+
+    Args:
+        pictures: uint8 (B, C, H, W).
+        truth: Of the same shape.
+        missing: Boolean (B, 1, H, W): count these pixels alone, outside of which the pictures are true; NaN if none is.
+    """
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    ratio = peak_signal_noise_ratio(pictures.float(), truth.float(), 255.0, reduction="none", dim=(1, 2, 3))
+    share = 1.0 if missing is None else missing.float().mean((1, 2, 3))
+    return (ratio + 10 * torch.as_tensor(share).log10()).clamp(max=10 * math.log10(255**2 / ROUNDING))
+
+
+def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
+    """Return the structural similarity of pictures, uint8 (B, C, H, W), to the true ones, (B,), 1 if they are equal.
+
+    NaN for pictures too small for its window.
+
+    References:
+        Wang et al. 2004, doi:10.1109/TIP.2003.819861.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    if min(truth.shape[2:]) < LEAST_SIDE:
+        return torch.full((len(truth),), math.nan)
+    value = structural_similarity_index_measure(pictures.float(), truth.float(), data_range=255.0, reduction="none")
+    return torch.as_tensor(value).reshape(len(truth))
+
+
+def true_positions(draws: Tensor, truth: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    r"""Return the position of each true value among its draws, (C, H, W), 0 below all and 1 above all.
+
+    .. math:: u = \frac{\#\{x_n < x\} + v\,(1 + \#\{x_n = x\})}{N + 1}, \qquad v \sim U(0, 1)
+
+    It is uniform if truth and draws have one distribution, and so lies within s / 2 of 1/2 with probability s: then the
+    truth is within the central interval of this share of the draws.
+
+    Args:
+        draws: (N, C, H, W).
+        truth: (C, H, W).
+        generator: Generator of v, on the CPU.
+    References:
+        The randomised probability integral transform: Czado et al. 2009, doi:10.1111/j.1541-0420.2009.01191.x.
+    """
+    below, equal = ((draws < truth).sum(0), (draws == truth).sum(0))
+    return (below + torch.rand(truth.shape, generator=generator) * (1 + equal)) / (len(draws) + 1)
+
+
+def classical_restoration(task: RestorationTask, damaged: Tensor) -> Tensor | None:
+    """Return the restoration by a method of scikit-image, uint8 (1, C, H, W): one of ``CLASSICAL``.
+
+    None if scikit-image is not installed, or the task has no such method.
+
+    Args:
+        task: The task.
+        damaged: A single picture as the task damages it, uint8 (1, D, H, W).
+    """
+    if type(task).__name__ not in CLASSICAL:
+        return None
+    try:
+        from skimage.restoration import denoise_nl_means, inpaint_biharmonic
+    except ImportError:
+        return None
+    picture, last = damaged[0, :-1].permute(1, 2, 0).numpy() / 255, damaged[0, -1].numpy()
+    if isinstance(task, Fill):
+        result = inpaint_biharmonic(picture, last >= 128, channel_axis=-1)
+    else:
+        sigma = float(last[0, 0]) / 255
+        result = denoise_nl_means(picture, 5, 6, h=0.8 * sigma, sigma=sigma, channel_axis=-1)
+    return torch.from_numpy(255 * result).permute(2, 0, 1)[None].round().clamp(0, 255).to(torch.uint8)
+
+
+def _pictures(
+    task: RestorationTask, damaged: Tensor, restoration: Restoration, zero: Tensor, count: int
+) -> dict[str, Tensor]:
+    """Return the pictures whose nearness to the truth is measured, each uint8 (n, C, H, W)."""
+    draws, classical = restoration.draws[:count], classical_restoration(task, damaged)
+    pictures = {"given": restoration.given[None]} | ({} if classical is None else {"classical": classical})
+    mean = draws.float().mean(0, keepdim=True).round().to(torch.uint8)
+    return pictures | {"zero": zero, "draw": draws, "mean": mean}
+
+
+def _values(
+    model: ImageModel,
+    truth: Tensor,
+    damaged: Tensor,
+    restoration: Restoration,
+    pictures: dict[str, Tensor],
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Return all values that are measured of one picture."""
+    task = _task(model)
+    missing = damaged[:, -1:] >= 128 if isinstance(task, Fill) else None
+    values = {}
+    for name, images in pictures.items():
+        expected = truth.expand_as(images)
+        values[f"{name} psnr"] = psnr(images, expected, missing).mean()
+        values[f"{name} ssim"] = ssim(images, expected).mean()
+    positions = true_positions(restoration.draws[:CALIBRATION_DRAWS], model.quantised(truth[0]), generator)
+    counted = positions if missing is None else positions[missing[0].expand_as(positions)]
+    within = [((counted - 0.5).abs() <= share / 2).sum() for share in INTERVALS]
+    values |= {"within": torch.stack(within), "counted": torch.tensor(counted.numel())}
+    values["exploded"] = (restoration.overshoot > WHOLE_RANGE).sum()
+    agree = task.agrees(restoration.draws, damaged)
+    return values if agree is None else values | {"agree": agree.float().mean()}
+
+
+def _quality(values: dict[str, Tensor], name: str) -> Quality:
+    ratio = values[f"{name} psnr"]
+    return Quality(_mean(ratio), _mean(ratio - values["given psnr"]), _mean(values[f"{name} ssim"]))
+
+
+def _mean(values: Tensor) -> Mean:
+    known = values[~values.isnan()]
+    error = float(known.std()) / math.sqrt(len(known)) if len(known) > 1 else math.nan
+    return Mean(float(known.mean()), error)
+
+
+def _task(model: ImageModel) -> RestorationTask:
+    if model.task is None:
+        raise ValueError("this model restores nothing; expected one that was trained with a task")
+    return model.task

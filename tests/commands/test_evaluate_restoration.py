@@ -1,0 +1,111 @@
+"""`glow evaluate` of models that restore."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from registry import perturb, random_images
+
+from glow_app.evaluation import evaluation_data, mean_bits, measure_restorations
+from glow_app.flows import Glow as Flow
+from glow_app.models.image_model import ImageModel
+from glow_app.storage.pretrained import model_hash, save_pretrained
+from glow_app.storage.stored_model import load_model
+from glow_app.tasks import Fill, RestorationTask, Upscale
+
+Glow = Callable[..., Any]
+TASKS: dict[str, RestorationTask] = {"upscale": Upscale(), "fill": Fill()}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of an exported model per task, and of held-out pictures."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, task in TASKS.items():
+        torch.manual_seed(0)
+        flow = Flow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3))
+        model = ImageModel(flow, task=task)
+        images = random_images(16) // 2 + 64
+        model.initialize(images, condition=model.condition(images))
+        save_pretrained(perturb(model, 1, 0.01), folder / name)
+    (folder / "pictures").mkdir()
+    for number, image in enumerate(random_images(12, (3, 8, 8), 4)):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"pictures/{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_all_figures_of_restorations(task: str, models: Path, tmp_path: Path, glow: Glow) -> None:
+    options = ["--source", "folder", "--root", models / "pictures", "--count", 3, "--seed", 5, "--limit", 9]
+    result = glow("evaluate", "--checkpoint", models / task, *options)
+    assert (result.code, result.errors) == (0, []), result
+    record = json.loads((tmp_path / "evaluation/evaluation.json").read_text())
+    model = load_model(models / task)
+    assert isinstance(model, ImageModel)
+    assert (record["model"], record["task"]["name"]) == (model_hash(model), type(TASKS[task]).__name__)
+    assert (record["data"]["images"], record["data"]["training_images"]) == (9, None)
+    held_out = evaluation_data(model, {}, source="folder", root=str(models / "pictures"), limit=9).held_out
+    bits = mean_bits(model, held_out, 1, 5)
+    assert record["bits_per_dim"]["one_draw"]["mean"] == pytest.approx(bits.mean)
+    found = measure_restorations(model, held_out, 3, None, 5)
+    assert record["samples"] == {"temperature": 0.7, "count": 3, "all": 9 * 32}
+    assert record["within"] == pytest.approx(found.within)
+    assert (record["agree"], record["exploded"]) == (1.0, 0)
+    for kind, quality in found.qualities.items():
+        assert record["restorations"][kind]["psnr"]["mean"] == pytest.approx(quality.psnr.mean)
+        assert f"{quality.psnr.mean:.2f} ± {quality.psnr.standard_error:.2f} dB" in result.output
+    assert record["restorations"]["mean"]["name"] == "mean of 3 draws"
+    for text in (f"{bits.mean:.4f} ± {bits.standard_error:.4f}", "T = 0.7", "0 of 288 draws", "100.00% of draws"):
+        assert text in result.output
+    assert ("PSNR, missing pixels" in result.output) == (task == "fill")
+    assert result.output.endswith("\n".join(record["verdict"]) + "\n")
+    with Image.open(tmp_path / "evaluation/comparison.png") as picture:
+        assert picture.height > 6 * 64
+        assert picture.info["model"] == record["model"]
+
+
+def test_photographs_are_measured_by_crops(models: Path, tmp_path: Path, glow: Glow) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
+    for number in range(2):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(array + number).save(tmp_path / f"photos/{number}.png")
+    options = ["--source", "photos", "--root", tmp_path / "photos", "--limit", 10, "--count", 1, "--temperature", 0]
+    result = glow("evaluate", "--checkpoint", models / "upscale", *options)
+    assert (result.code, result.errors) == (0, []), result
+    assert "data: photos, 10 images of" in result.output
+    record = json.loads(Path("evaluation/evaluation.json").read_text())
+    kinds = record["restorations"]
+    assert kinds["draw"]["psnr"] == kinds["zero"]["psnr"] == kinds["mean"]["psnr"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--tune"], 2, "--tune means nothing for a model that restores (Upscale); leave it out"),
+        (["--features", "inception.pth"], 2, "--features means nothing for a model that restores (Upscale)"),
+        (["--trust-features"], 2, "--trust-features means nothing"),
+        (["--guidance", 1.5], 2, "--guidance means nothing"),
+        (["--draws", 2], 2, "--draws means nothing"),
+        (["--train-limit", 5], 2, "--train-limit means nothing"),
+        (["--limit", 3], 2, "--limit is 3; expected at least 8"),
+        (["--temperature", "0.5,0.6,0.7"], 1, "there are 3 temperatures; expected 1, or 2, one per level"),
+        (["--temperature", 1000], 1, "temperature is 1000.0; expected a number from 0 to 100"),
+    ],
+)
+def test_what_means_nothing_for_such_a_model_is_refused(
+    options: list[Any], code: int, message: str, models: Path, refused: Callable[..., str]
+) -> None:
+    here = ["evaluate", "--checkpoint", models / "upscale", "--source", "folder", "--root", models / "pictures"]
+    assert message in refused(*here, *options, code=code)
+    assert not Path("evaluation").exists()
+
+
+def test_a_picture_that_is_there_already_is_not_replaced(models: Path, tmp_path: Path, refused: Glow) -> None:
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation/comparison.png").touch()
+    assert "comparison.png exists already" in refused("evaluate", "--checkpoint", models / "fill")

@@ -1,0 +1,173 @@
+"""Figures of restorations."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from registry import perturb, random_images
+from torch import Tensor
+
+from glow_app.data import ImageSet
+from glow_app.evaluation import (
+    CLASSICAL,
+    INTERVALS,
+    classical_restoration,
+    mean_bits,
+    measure_restorations,
+    psnr,
+    ssim,
+    true_positions,
+)
+from glow_app.flows import Glow
+from glow_app.generation import restore
+from glow_app.models.image_model import ImageModel
+from glow_app.seeding import image_generator, image_generators
+from glow_app.tasks import Colourise, Denoise, Fill, RestorationTask, Upscale
+
+
+def built(task: RestorationTask) -> ImageModel:
+    torch.manual_seed(0)
+    model = ImageModel(Glow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3)), task=task)
+    images = random_images(64) // 8 + 112
+    model.initialize(images, condition=model.condition(images))
+    return perturb(model, 1, 0.01).eval()
+
+
+def held_out(num: int = 5) -> ImageSet:
+    images = random_images(num, seed=3) // 4 + 96
+    return ImageSet(images.numpy(), torch.zeros(num, dtype=torch.int64), ())
+
+
+def test_psnr_of_known_errors() -> None:
+    truth = torch.full((3, 3, 8, 8), 100, dtype=torch.uint8)
+    pictures = truth.clone()
+    pictures[0] += 5
+    pictures[1, :, :4] += 10
+    exact = 10 * math.log10(12 * 255**2)
+    expected = [20 * math.log10(255 / 5), 20 * math.log10(255 / 10) + 10 * math.log10(2), exact]
+    assert psnr(pictures, truth).tolist() == pytest.approx(expected)
+    missing = torch.zeros(3, 1, 8, 8, dtype=torch.bool)
+    missing[1, :, :4] = True
+    of_missing = psnr(pictures, truth, missing)
+    assert float(of_missing[1]) == pytest.approx(20 * math.log10(255 / 10))
+    assert of_missing[2].isnan()
+
+
+def test_ssim_falls_with_the_error_and_needs_room() -> None:
+    truth = random_images(3, (3, 16, 16))
+    noisier = torch.stack([truth[0], truth[1] // 2 + 64, random_images(1, (3, 16, 16), 9)[0]])
+    same, duller, other = ssim(noisier, truth).tolist()
+    assert same == pytest.approx(1)
+    assert 1 > duller > other
+    assert ssim(truth[..., :5, :5], truth[..., :5, :5]).isnan().all()
+
+
+@pytest.mark.parametrize("deviation", [0.3, 3.0, 30.0])
+def test_intervals_of_draws_from_the_distribution_of_the_truth_hold_their_share(deviation: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(num: int, width: float = 1.0) -> Tensor:
+        return (128 + width * deviation * torch.randn(num, 3, 64, 64, generator=generator)).round().clamp(0, 255)
+
+    def shares(draws: Tensor, truth: Tensor) -> list[float]:
+        positions = true_positions(draws, truth, generator)
+        return [float(((positions - 0.5).abs() <= share / 2).float().mean()) for share in INTERVALS]
+
+    draws, truth = draw(32), draw(1)[0]
+    assert shares(draws, truth) == pytest.approx([0.5, 0.9], abs=0.015)
+    within_half, within_most = shares(draw(32, 0.5), truth)
+    assert within_half < 0.48
+    assert within_most < 0.85
+    assert shares(draw(32, 2.0), truth)[1] > 0.91
+
+
+def test_figures_are_those_of_the_draws() -> None:
+    model, images = built(Upscale()), held_out()
+    found = measure_restorations(model, images, 3, 0.7, seed=10, num_shown=2)
+    given, mean, draw = [], [], []
+    for number in range(5):
+        truth = torch.from_numpy(images.images[number])[None]
+        small = Upscale().damage(truth)
+        restoration = restore(model, small[0], 3, 0.7, seeds=15 + 32 * number)
+        given.append(psnr(Upscale().condition(small), truth))
+        mean.append(psnr(restoration.mean[None], truth))
+        draw.append(psnr(restoration.draws, truth.expand(3, -1, -1, -1)).mean()[None])
+    for name, values in (("given", given), ("mean", mean), ("draw", draw)):
+        ratios = torch.cat(values).double()
+        quality = found.qualities[name]
+        assert quality.psnr.mean == pytest.approx(float(ratios.mean()))
+        assert quality.psnr.standard_error == pytest.approx(float(ratios.std()) / math.sqrt(5))
+        assert quality.gain.mean == pytest.approx(float((ratios - torch.cat(given)).mean()), abs=1e-6)
+    assert list(found.qualities) == ["given", "zero", "draw", "mean"]
+    assert (found.agree, found.exploded, found.draws) == (1.0, 0, 160)
+    assert [*found.shown] == ["truth", "damaged", "draw", "mean", "spread"]
+    assert all(pictures.shape == (2, 3, 8, 8) for pictures in found.shown.values())
+    assert np.array_equal(found.shown["truth"], images.images[:2])
+
+
+def test_wild_draws_are_counted() -> None:
+    found = measure_restorations(built(Colourise()), held_out(2), 1, 100.0)
+    assert found.exploded == found.draws == 64
+    assert found.agree == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_pictures_too_small_for_ssim_have_none() -> None:
+    flow = Glow((1, 4, 4), 1, 1, 4, condition_channels=2)
+    model, images = ImageModel(flow, task=Fill()), random_images(16, (1, 4, 4))
+    model.initialize(images, condition=model.condition(images))
+    small = ImageSet(images.numpy(), torch.zeros(16, dtype=torch.int64), ())
+    similarity = measure_restorations(model, small, 2).qualities["mean"].ssim
+    assert math.isnan(similarity.mean)
+    assert math.isnan(similarity.standard_error)
+
+
+def test_of_a_filled_picture_the_missing_pixels_count() -> None:
+    model, images = built(Fill()), held_out()
+    found = measure_restorations(model, images, 40, 1.0, seed=2)
+    ratios = []
+    for number in range(5):
+        truth = torch.from_numpy(images.images[number])[None]
+        damaged = Fill().damage(truth, image_generator(2 + number))
+        missing = (damaged[:, -1:] >= 128).expand_as(truth)
+        error = (damaged[:, :-1].float() - truth.float())[missing].square().mean()
+        ratios.append(10 * math.log10(255**2 / float(error)))
+    assert found.qualities["given"].psnr.mean == pytest.approx(float(np.mean(ratios)))
+    assert found.draws == 5 * 40
+
+
+def test_bits_are_those_given_the_damaged_picture() -> None:
+    model, images = built(Denoise()), held_out()
+    pictures, generator = torch.from_numpy(images.images), image_generators(range(4, 9))
+    condition = model.condition(pictures, generator)
+    expected = model.bits_per_dim(pictures, generator=generator, condition=condition)
+    assert mean_bits(model, images, seed=4, batch_size=2).mean == pytest.approx(float(expected.double().mean()))
+
+
+def test_a_model_without_a_task_is_refused() -> None:
+    with pytest.raises(ValueError, match="this model restores nothing"):
+        measure_restorations(ImageModel(Glow((3, 8, 8), 2, 1, 4)), held_out())
+
+
+def damaged_ramps() -> Iterator[tuple[RestorationTask, Tensor, Tensor]]:
+    """Yield a smooth picture, damaged by each task with a classical method."""
+    ramp = torch.linspace(40, 200, 32).expand(1, 3, 32, 32).to(torch.uint8)
+    for task in (Denoise(25, 25), Fill()):
+        yield task, ramp, task.damage(ramp, image_generator(1))
+
+
+def test_classical_methods_come_nearer_to_a_smooth_picture() -> None:
+    pytest.importorskip("skimage")
+    for task, ramp, damaged in damaged_ramps():
+        assert type(task).__name__ in CLASSICAL
+        result = classical_restoration(task, damaged)
+        assert result is not None
+        assert psnr(result, ramp) > psnr(damaged[:, :-1], ramp) + 3
+    assert classical_restoration(Upscale(), ramp) is None
+
+
+def test_without_scikit_image_there_is_no_classical_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "skimage.restoration", None)
+    assert [classical_restoration(task, damaged) for task, _, damaged in damaged_ramps()] == [None, None]
