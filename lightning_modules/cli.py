@@ -201,6 +201,8 @@ class GlowCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         run_dir = self.config[subcommand].run_dir
+        if subcommand == "fit" and self.trainer.is_global_zero:
+            print(f"writes to   {run_dir}" + (", sample grids to samples/" if "samples" in self.kind.callbacks else ""))
         with ends_as_asked(self.trainer, None if run_dir is None else Path(run_dir)), flushed_denormals():
             super()._run_subcommand(subcommand)
 

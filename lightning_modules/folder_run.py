@@ -121,7 +121,7 @@ def _planned(arguments: list[str]) -> list[str]:
         config_path(name)  # refuses an unknown one
     if options.device not in (None, "cpu"):
         device_of(options)  # refused before anything else
-    listing = list_images(Path(options.folder))
+    listing = list_images(Path(options.folder).absolute())
     parts = split_layout(listing)
     pictures = _look_at(listing)
     device = options.device or _usual_device()
@@ -167,12 +167,15 @@ def _length(
     from lightning_modules.estimate.command import measured_step
 
     seconds, steps_in_epoch = measured_step(arguments, parts)
-    steps = max(1, round(options.minutes * 60 * _TRAINING / seconds))
+    steps = options.minutes * 60 * _TRAINING / seconds
+    # Whole intervals, whatever the length of an epoch: the last validation follows the last step.
+    interval = max(1, round(steps / max(1, min(_VALIDATIONS, 5 * options.minutes))))
+    steps = interval * max(1, round(steps / interval))
     epochs = -(-steps // steps_in_epoch)
     words = [f"--trainer.max_steps={steps}", f"--trainer.max_epochs={epochs}"]
-    words += [f"--trainer.check_val_every_n_epoch={max(1, epochs // _VALIDATIONS)}"]
-    text = f"{options.minutes:g} minutes, which are {steps:,} steps of {seconds:.2f} s, {pluralise(epochs, 'epoch')}"
-    return words, text
+    words += [f"--trainer.val_check_interval={interval}", "--trainer.check_val_every_n_epoch=null"]
+    length = f"{pluralise(steps, 'step')} of {seconds:.2f} s, {pluralise(epochs, 'epoch')}"
+    return words, f"{options.minutes:g} minutes: {length}"
 
 
 def options_parser() -> argparse.ArgumentParser:

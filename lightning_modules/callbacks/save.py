@@ -140,7 +140,8 @@ class SaveProgress(Checkpoint):
     @staticmethod
     def _validates_now(trainer: pl.Trainer, batch_idx: int) -> bool:
         every = trainer.val_check_batch
-        return trainer.is_last_batch or (every not in (None, float("inf")) and (batch_idx + 1) % every == 0)
+        number = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+        return trainer.is_last_batch or (every not in (None, float("inf")) and (number + 1) % every == 0)
 
     def _save(self, trainer: pl.Trainer) -> None:
         guards = [one for one in trainer.callbacks if isinstance(one, NonFiniteGuard)]  # type: ignore[attr-defined]

@@ -602,6 +602,13 @@ class TestThroughput:
         return [str(one.message) for one in recwarn if "something else is running" in str(one.message)]
 
 
+@pytest.mark.parametrize(("every_n_epochs", "index", "validates"), [(1, 2, True), (None, 2, False), (None, 1, True)])
+def test_a_validation_is_expected_where_it_comes(every_n_epochs: int | None, index: int, validates: bool) -> None:
+    trainer = MagicMock(is_last_batch=False, val_check_batch=3, check_val_every_n_epoch=every_n_epochs)
+    trainer.fit_loop.total_batch_idx = 10 + index  # after an epoch of ten
+    assert SaveProgress._validates_now(trainer, index) is validates
+
+
 class TestBreakdown:
     def test_the_parts_are_logged_at_every_validation(self, tmp_path: Path) -> None:
         trainer = tiny_trainer(tmp_path, [Breakdown()], max_epochs=1)

@@ -1,3 +1,4 @@
+import csv
 import os
 from pathlib import Path
 
@@ -137,7 +138,16 @@ def test_minutes_become_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     options, said = planned(capsys, pictures(tmp_path / "a", 150), "--minutes", 0.05, *TINY)
     steps, epochs = int(options["trainer.max_steps"]), int(options["trainer.max_epochs"])
     assert epochs == -(-steps // (120 // 32))
-    assert f"0.05 minutes, which are {steps:,} step" in said
+    assert f"0.05 minutes: {steps:,} step" in said
+
+
+@pytest.mark.parametrize(("minutes", "last"), [(0.02, 0), (0.12, 8)])  # an epoch has 7 steps
+def test_the_last_step_is_validated(minutes: float, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_modules.estimate.command.measured_step", lambda arguments, parts: (0.7, 7))
+    run, options = tmp_path / "run", ["--data.batch_size=16", "--samples.num_images=1", *TINY]
+    assert main(["fit", str(pictures(tmp_path / "a", 140)), f"--minutes={minutes}", f"--run_dir={run}", *options]) == 0
+    with (run / "metrics.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file) if row["val/bpd"]][-1] == str(last)
 
 
 def test_further_ranks_train_as_the_first_has_chosen(
