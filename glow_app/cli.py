@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     _wait_politely()
     _heed_sigterm()
     warnings.formatwarning = format_warning
+    # Of Pillow, for pictures that it decodes nevertheless; it names no file.
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     if debug:

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 __all__ = ["UsageError", "closest", "format_warning", "pluralise", "printable", "size_text"]
 
 
+_printed: set[str] = set()  # warnings; Python itself forgets them when a filter is added, as libraries do
+
+
 class UsageError(Exception):
     """Wrong usage of a command; shown as one line, with exit code 2."""
 
@@ -41,5 +44,9 @@ def size_text(width: int, height: int) -> str:
 
 
 def format_warning(message: Warning | str, *_: object, **__: object) -> str:
-    """Return a warning as one line, without the source location."""
-    return f"warning: {printable(' '.join(str(message).split()))}\n"
+    """Return a warning as one line, without the source location; nothing if the process has printed it before."""
+    line = f"warning: {printable(' '.join(str(message).split()))}\n"
+    if line in _printed:
+        return ""
+    _printed.add(line)
+    return line

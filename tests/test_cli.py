@@ -11,11 +11,12 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from glow_app import __version__, cli
 from glow_app.cli import COMMANDS, TRAINING, main
 from glow_app.commands.parser import Parser
-from glow_app.messages import closest, pluralise, size_text
+from glow_app.messages import closest, format_warning, pluralise, size_text
 
 
 @pytest.fixture
@@ -31,6 +32,20 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> object:
         return errors
 
     return run
+
+
+def test_a_large_picture_is_read_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    Image.new("RGB", (40, 40)).save(tmp_path / "large.png")
+    assert main(["encode", str(tmp_path / "large.png"), "--output", str(tmp_path / "latents.safetensors")]) == 0
+    assert not recwarn.list
+
+
+def test_a_warning_is_printed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glow_app.messages._printed", set())
+    assert [format_warning(text) for text in ("a", "b", "a")] == ["warning: a\n", "warning: b\n", ""]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"], []])

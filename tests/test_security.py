@@ -497,7 +497,8 @@ def test_latents_without_names_are_one_line(tmp_path: Path) -> None:
 
 def test_a_terminal_is_not_commanded() -> None:
     assert printable("a\x1b]0;owned\x07b\u202ec é 日") == "a\\x1b]0;owned\\x07b\\u202ec é 日"
-    assert "\x1b" not in format_warning("file \x1b[2J.png")
+    assert "\x1b" not in (shown := format_warning("file \x1b[2J.png"))
+    assert shown
 
 
 def test_info_and_errors_escape_what_files_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
