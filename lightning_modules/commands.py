@@ -13,36 +13,45 @@ _EVALUATION = """usage: glow {command} --checkpoint PATH [OPTIONS]
 Bits/dim of a checkpoint on the {split} images, beside two simple references.
 
 options:
-  --checkpoint PATH      a .ckpt file, or a run folder (its best checkpoint); data and settings come from it
-  --training DIR         folder of the images of the training, if it has moved
-  --data.root DIR        another folder of images to measure on, as a whole
-  --data.limit N         use at most N images
-  --model.num_draws N    dequantisation draws; 1 gives the number of the literature
-  --trust-data           read the folders and addresses named by a checkpoint of somebody else
+  --checkpoint PATH    a .ckpt file, or a run folder (its best checkpoint), from
+                       which data and settings are taken
+  --training DIR       folder of the training images, if it has moved
+  --data.root DIR      another folder of images, measured whole
+  --data.limit N       use at most N images
+  --model.num_draws N  dequantisation draws (default: 1, as in the literature)
+  --trust-data         read the folders and addresses in a checkpoint of another
+                       origin
 
-Any other option of glow fit overrides that of the checkpoint. For an exported model, use glow evaluate."""
+Other options of glow fit override those in the checkpoint. For an exported
+model, use glow evaluate."""
 
 _HELP = {
     "fit": """usage: glow fit FOLDER [--minutes N] [OPTIONS]         (glow fit FOLDER --help)
        glow fit --config NAME [--config OVERLAY] [OPTIONS]
        glow fit --resume PATH [OPTIONS]
 
-Train a model: of the pictures in a folder, by a preset, or further. Common options:
-  --config NAME          a preset (see glow presets) or a file; overlays follow, each with --config
-  --data.root DIR        folder of pictures, with --config folder
-  --name NAME            name of the run; its folder is runs/NAME/TIME, or that of --run_dir DIR
-  --trainer.max_epochs N
-  --resume PATH          continue a run: its folder, a .ckpt file, or auto with --run_dir (starts it if it is new)
-  --trust-data           with --resume: read the folders and addresses named by a checkpoint of somebody else
-  --print_config         print the configuration and exit
-  --help-all             list all options""",
+Train a model on a folder of pictures or with a preset, or continue a run.
+
+common options:
+  --config NAME           a preset (see glow presets) or a file, then overlays,
+                          each with --config
+  --data.root DIR         folder of pictures, with --config folder
+  --name NAME             name of the run (default: that of the preset)
+  --run_dir DIR           folder of the run (default: runs/NAME/TIME)
+  --trainer.max_epochs N  passes over the images (default: that of the preset)
+  --resume PATH           continue a run: its folder, a .ckpt file, or auto with
+                          --run_dir, which starts the run if there is none
+  --trust-data            with --resume: read the folders and addresses in a
+                          checkpoint of another origin
+  --print_config          print the configuration and exit
+  --help-all              list all options""",
     "estimate": """usage: glow estimate --config NAME [OPTIONS]
 
-Parameters, memory in the three modes and time of a training, measured before it starts.
+Parameters, memory in the three modes, and time of a training before it starts.
 
 options:
-  --config NAME          as for glow fit, whose other options apply too, except --resume
-  --batch-size N         short for --data.batch_size N""",
+  --config NAME   as for glow fit, whose other options except --resume work too
+  --batch-size N  short for --data.batch_size N""",
     "validate": _EVALUATION.format(command="validate", split="validation"),
     "test": _EVALUATION.format(command="test", split="test"),
 }

@@ -26,18 +26,20 @@ __all__ = ["main", "options_parser", "train"]
 
 _HELP = """usage: glow fit FOLDER [--minutes N] [--size N] [--no-classes] [OPTIONS]
 
-Train a model of the pictures in a folder. Subfolders are classes. The preset, the size and the number of steps follow
-from the pictures, the device and the time; what was chosen is printed.
+Train a model on a folder of pictures. Subfolders are classes. Pictures, device
+and time decide preset, size and number of steps, which are printed.
 
 options:
-  --minutes N            time of the training (default: 30)
-  --epochs N             passes over the pictures, instead of --minutes
-  --size N               height and width to resize to, a multiple of 16 (default: from the pictures and the device)
-  --no-classes           ignore subfolders
-  --device NAME          cpu, gpu or mps (default: gpu if there is one)
-  --seed N               seed of the whole run (default: 0)
-  --config NAME          another preset (see glow presets)
-  --name NAME            name of the run (default: that of the folder)
+  --minutes N    training time (default: 30)
+  --epochs N     passes over the pictures, instead of --minutes
+  --size N       height and width to resize to, a multiple of 16 (default: by
+                 pictures and device)
+  --no-classes   ignore subfolders
+  --device NAME  cpu, gpu or mps (default: gpu if there is one)
+  --seed N       seed of the whole run (default: 0)
+  --config NAME  another preset (see glow presets)
+  --name NAME    name of the run (default: that of the folder)
+  --run_dir DIR  folder of the run (default: runs/NAME/TIME)
 
 Other options of glow fit work too: glow fit --help-all lists them."""
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from textwrap import fill
 
 import yaml
 
@@ -20,13 +21,15 @@ _GROUPS = {
     "logger": "overlays for logging",
     "toy": "experiments on vectors",
 }
-_ROW = "{:<19} {:<10} {:<5} {:<11} {:<22} {}"
+_ROW = "{:<18} {:<9} {:<4} {:<6} {}"
 
 _HELP = """usage: glow presets [show NAME]
 
-List the configurations that come with the package, for glow fit --config NAME; show prints one.
+List the configurations that come with the package, for glow fit --config NAME;
+show prints one.
 
-A preset is a whole experiment. An overlay changes a part of it: glow fit --config folder32 --config prior/maf"""
+A preset is a whole experiment. An overlay changes a part of it:
+glow fit --config folder32 --config prior/maf"""
 
 
 def preset_names() -> list[str]:
@@ -81,7 +84,7 @@ def main(command: str, arguments: list[str]) -> None:
         UsageError: If the arguments are others, or there is no such preset.
     """
     match arguments:
-        case ["-h" | "--help", *_]:
+        case _ if not {"-h", "--help"}.isdisjoint(arguments):
             print(_HELP)
         case []:
             _print_list()
@@ -92,7 +95,7 @@ def main(command: str, arguments: list[str]) -> None:
 
 
 def _print_list() -> None:
-    print(_ROW.format("preset", "image", "bits", "parameters", "expected bits/dim", "source"))
+    print(_ROW.format("preset", "image", "bits", "params", "expected bits/dim, source"))
     overlays: dict[str, list[str]] = {}
     for name in preset_names():
         path = CONFIGS / f"{name}.yaml"
@@ -102,14 +105,17 @@ def _print_list() -> None:
             continue
         print(_ROW.format(name, *_facts(path)))
     for group, names in overlays.items():
-        print(f"\n{_GROUPS[group]}:\n  {'  '.join(names)}")
+        print(f"\n{_GROUPS[group]}:\n{fill('  '.join(names), 80, initial_indent='  ', subsequent_indent='  ')}")
     print("\nTrain one: glow fit --config NAME. Print one: glow presets show NAME.")
 
 
 def _facts(path: Path) -> tuple[str, ...]:
-    """Return image, bits, parameters, expected bits/dim and source of a preset."""
+    """Return image, bits, parameters, and expected bits/dim with its source, of a preset."""
     model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
     channels, height, width = model["flow"]["init_args"]["image_shape"]
     parameters = re.search(r"([\d.]+M) parameters", header(path))
     assert parameters is not None, path
-    return f"{height}x{width}x{channels}", str(model["num_bits"]), parameters[1], *expected(path)
+    figure, source = expected(path)
+    text = figure if source == "not measured" else f"{figure}, {source.removeprefix('published by ')}"
+    text = re.sub(r" for ([\w ]+)", r" (\1)", text)
+    return f"{height}x{width}x{channels}", str(model["num_bits"]), parameters[1], text

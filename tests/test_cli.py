@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -46,6 +47,20 @@ def test_a_large_picture_is_read_without_a_word(
 def test_a_warning_is_printed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("glow_app.messages._printed", set())
     assert [format_warning(text) for text in ("a", "b", "a")] == ["warning: a\n", "warning: b\n", ""]
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["fit", "FOLDER"], ["presets", "show"], *([name] for name in (*TRAINING, *COMMANDS))]
+)
+def test_help_fits_80_columns(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with suppress(SystemExit):
+        main([*command, "--help"])
+    output = capsys.readouterr().out
+    assert output.startswith("usage: glow")
+    assert max(map(len, output.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"], []])

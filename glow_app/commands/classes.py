@@ -56,7 +56,7 @@ class PictureClasses:
         from glow_app.generation import class_text
 
         if self._by_folder:
-            self._print_counts("by the names of their folders", self._by_folder)
+            self._print_counts("from the names of their folders", self._by_folder)
         if len(self._inferred) <= LISTED:
             for name, number, probability in self._inferred:
                 text = class_text(self._model, number)
@@ -67,5 +67,7 @@ class PictureClasses:
     def _print_counts(self, how: str, counts: Counter[int]) -> None:
         from glow_app.generation import class_text
 
-        texts = ", ".join(f"{count} of {class_text(self._model, number)}" for number, count in sorted(counts.items()))
+        texts = ", ".join(
+            f"{count} of class {class_text(self._model, number)}" for number, count in sorted(counts.items())
+        )
         print(f"classes of {pluralise(counts.total(), 'picture')}, {how}: {texts}")

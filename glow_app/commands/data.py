@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     render = actions.add_parser("render", help="write a folder of rendered faces", description=_render.__doc__)
     render.add_argument("what", choices=["faces"], help="cartoon faces with attributes")
     render.add_argument(
-        "--count", type=positive_int, default=1000, help="number of faces; a larger one keeps the first"
+        "--count", type=positive_int, default=1000, help="number of faces; the first ones are the same for any"
     )
     render.add_argument("--size", type=_face_side, default=64, help="height and width in pixels", metavar="N")
     render.add_argument("--seed", type=seed_number, default=0, help="seed; a face depends on it and on its number")
@@ -107,7 +108,7 @@ def _render(arguments: argparse.Namespace) -> None:
     require_folder(folder)
     write_faces(folder, arguments.seed, arguments.count, arguments.size, arguments.overwrite)
     print(f"{pluralise(arguments.count, 'face')} in {folder}, attributes in {folder / TABLE_NAME}")
-    print(f"train on them: --data.root {folder}")
+    print(f"train on them: glow fit {shlex.quote(str(folder))}")
 
 
 def _tell(manifest: "Manifest") -> None:

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     apply.set_defaults(act=_apply)
     for action in (learn, apply):
         add_model_arguments(action)
-        add_label_argument(action, "class of all pictures (default: as the folder of each is named, or inferred)")
+        add_label_argument(action, "class of all pictures (default: from their folders' names, or inferred)")
         action.add_argument(
             "--directions",
             default=None,

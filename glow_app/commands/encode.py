@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow encode``."""
     parser.add_argument("images", nargs="+", help="picture files, or folders of them", metavar="PICTURE")
     add_model_arguments(parser)
-    add_label_argument(parser, "class of all pictures (default: as the folder of each is named, or inferred)")
+    add_label_argument(parser, "class of all pictures (default: from their folders' names, or inferred)")
     parser.add_argument("--output", default="latents.safetensors", help="output file", metavar="FILE")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")

@@ -45,14 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_arguments(parser, "evaluation")
     source = "source of the images, such as digits or folder (default: as in training, if recorded)"
     parser.add_argument("--source", default=None, help=source)
-    root = "images to measure on: a folder other than that of the training is measured whole"
+    root = "folder of images; another than that of the training is measured whole"
     parser.add_argument("--root", default=None, help=root, metavar="FOLDER")
-    training = "folder of the images of the training, if it has moved or is not recorded"
+    training = "folder of the training images, if it has moved or is not recorded"
     parser.add_argument("--training", default=None, help=training, metavar="FOLDER")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="held-out split")
-    most = f"most held-out images to measure on (default: {LIMIT}; {RESTORED} for a model that restores)"
+    most = f"largest number of held-out images (default: {LIMIT}; {RESTORED} for a model that restores)"
     parser.add_argument("--limit", type=positive_int, default=None, help=most)
-    among = "most training images to search for nearest neighbours"
+    among = "largest number of training images to search for nearest neighbours"
     parser.add_argument("--train-limit", type=positive_int, default=60_000, help=among)
     samples = "number of samples (default: as many as held-out images); of a model that restores, draws in a mean (8)"
     parser.add_argument("--count", type=positive_int, default=None, help=samples)
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--temperature", type=temperatures, default=None, help=drawn)
     parser.add_argument("--guidance", type=guidance, default=None, help="guidance of the samples (default: 1)")
-    tune = "search the temperature and guidance of the lowest FID, and store them with an exported model; nothing else"
+    tune = "only search for temperature and guidance with the lowest FID, and store them with an exported model"
     parser.add_argument("--tune", action="store_true", help=tune)
     parser.add_argument(
         "--draws", type=positive_int, default=16, help="dequantisation draws of the importance-weighted bits/dim"
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", default="small", help=features, metavar="small|FILE")
     trust = "run the TorchScript module of --features, which is code"
     parser.add_argument("--trust-features", action="store_true", help=trust)
-    places = "read the folders and addresses named by a checkpoint of somebody else"
+    places = "read the folders and addresses in a checkpoint of another origin"
     parser.add_argument("--trust-data", action="store_true", help=places)
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of all noise; image i uses seed + i")
     parser.add_argument("--batch-size", type=positive_int, default=64, help="images per batch")

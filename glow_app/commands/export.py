@@ -1,4 +1,4 @@
-"""Write a model as weights, or the way to its images as a program that needs nothing of this package."""
+"""Write the weights of a model, or its sampler as a program that runs without this package."""
 
 import argparse
 from pathlib import Path

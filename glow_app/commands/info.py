@@ -1,4 +1,4 @@
-"""Print what a checkpoint, a model, a run's folder, latents, a direction, a program or a PNG says about itself."""
+"""Print what a model, checkpoint, run, sampled PNG, or file of latents, a direction or a program records."""
 
 import argparse
 import zipfile

@@ -28,7 +28,7 @@ USUAL_FRAMES = 9
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow interpolate``."""
-    parser.add_argument("images", nargs="+", help="two pictures or more", metavar="PICTURE")
+    parser.add_argument("images", nargs="+", help="two or more picture files", metavar="PICTURE")
     add_model_arguments(parser)
     frames = f"frames from each picture to the next, both included (default: {USUAL_FRAMES})"
     parser.add_argument("--frames", type=whole_number, default=None, help=frames)
@@ -39,12 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mix", action="store_true", help="exchange the levels one by one: structure of A, texture of B"
     )
-    add_label_argument(parser, "class of each (default: as its folder is named, or inferred)", several=True)
+    add_label_argument(parser, "class of each picture (default: from its folder's name, or inferred)", several=True)
     parser.add_argument(
         "--output",
         default="interpolation.png",
-        help="a strip (.png) or an animation there and back (.gif, .webp, .mp4); .png and .webp keep every pixel, .gif "
-        "those of grey pictures",
+        help="a strip (.png) or an animation there and back (.gif, .webp, .mp4); .png and .webp are lossless, "
+        ".gif of grey pictures too",
         metavar="FILE",
     )
     parser.add_argument("--seconds", type=number, default=3.0, help="duration of an animation, there and back")

@@ -3,10 +3,10 @@
 __all__ = ["COMMANDS", "TRAINING"]
 
 TRAINING = {
-    "fit": "train a model: glow fit FOLDER, or glow fit --config digits",
+    "fit": "train a model: glow fit FOLDER, or glow fit --config NAME",
     "validate": "bits/dim of a checkpoint on the validation images",
-    "test": "bits/dim of a checkpoint on the test images, beside simple references",
-    "estimate": "parameters, memory and time of a training before it starts",
+    "test": "bits/dim of a checkpoint on the test images",
+    "estimate": "parameters, memory and time of a training, before it starts",
     "presets": "list the configurations for glow fit --config, or show one",
 }
 COMMANDS = {
@@ -20,9 +20,9 @@ COMMANDS = {
     "encode": "write the latents of images to a file",
     "decode": "decode latents to images",
     "serve": "serve a model: HTTP API and web page",
-    "data": "pack folders of images into shards, and check shards",
-    "export": "export the weights, or a sampler as a torch.export or ONNX program",
-    "models": "list the models of the package and of the hub's cache",
-    "info": "show what a model, a checkpoint or a picture records",
+    "data": "pack images into shards, check shards, render faces",
+    "export": "export the weights, or a sampler as torch.export or ONNX program",
+    "models": "list the bundled models and those in the hub's cache",
+    "info": "show what a model, a checkpoint or a sample records",
     "completion": "print a script that completes commands and options in a shell",
 }

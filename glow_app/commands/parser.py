@@ -16,7 +16,9 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Adds defaults to the help where they say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        return (
+            action.help if action.default in (None, []) or action.default is False else super()._get_help_string(action)
+        )
 
 
 class Parser(argparse.ArgumentParser):

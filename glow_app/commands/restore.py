@@ -17,7 +17,7 @@ from glow_app.commands.common import (
     stored_model,
     write_json,
 )
-from glow_app.commands.parser import positive_int
+from glow_app.commands.parser import number, positive_int, seed_number
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
 
@@ -31,15 +31,17 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow restore``."""
-    parser.add_argument("images", nargs="+", help="damaged picture files of any size, or folders of them")
+    parser.add_argument("images", nargs="+", help="damaged picture files, or folders of them", metavar="PICTURE")
     add_model_arguments(parser)
     add_output_arguments(parser, "restored")
-    parser.add_argument("--count", type=positive_int, default=4, help="draws per picture (default: %(default)s)")
-    parser.add_argument("--temperature", type=float, default=None, help="temperature; the model's own if left out")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first draw (default: %(default)s)")
-    parser.add_argument("--mask", default=None, help="for fill: picture that is white where pixels are missing")
+    parser.add_argument("--count", type=positive_int, default=4, help="draws per picture")
     parser.add_argument(
-        "--sigma", type=float, default=None, help="for denoise: standard deviation of the noise, grey levels; estimated"
+        "--temperature", type=number, default=None, help="temperature (default: the model's recommendation)"
+    )
+    parser.add_argument("--seed", type=seed_number, default=0, help="seed of the first draw")
+    parser.add_argument("--mask", default=None, help="fill: picture that is white where pixels are missing")
+    parser.add_argument(
+        "--sigma", type=number, default=None, help="denoise: standard deviation in grey levels (default: estimated)"
     )
     add_label_argument(parser, "class of the pictures")
 

@@ -45,22 +45,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_arguments(parser, "samples")
     factor = "factor on the base noise, or one per level: 0.7,0.9,1.0 (default: the model's recommendation)"
     parser.add_argument("--temperature", type=temperatures, default=None, help=factor)
-    beyond = "factor on the class: 1 is the model itself, 1.25 clearer (default: the model's recommendation)"
+    beyond = "strength of the class: 1 is the model's own, more is clearer (default: the model's recommendation)"
     parser.add_argument("--guidance", type=guidance, default=None, help=beyond)
-    count = f"number of images (default: {USUAL_COUNT}, or a few more for whole turns of the classes)"
+    count = f"number of images (default: {USUAL_COUNT}, or the next multiple of the number of classes)"
     parser.add_argument("--count", type=positive_int, default=None, help=count)
     first = "seed of the first image; image i uses seed + i (default: random, and printed)"
     parser.add_argument("--seed", type=seed_number, default=None, help=first)
-    turns = "classes to draw in turn (default: all); the seed also picks the class: seed mod their number"
+    turns = "class, or of several to draw in turn (default: all); the seed also picks the class: seed mod their number"
     add_label_argument(parser, turns, several=True)
     other = "size of the images in pixels, for textures (default: the model's); for models with a Gaussian prior"
     parser.add_argument("--size", type=image_size, default=None, help=other, metavar="WIDTHxHEIGHT")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
     devices = "GPUs, or processes on a CPU, to share the work; 'all' for all GPUs"
     parser.add_argument("--devices", type=number_of_devices, default=1, help=devices, metavar="N")
-    sweep = "also draw the same noise at these temperatures"
+    sweep = "also write a grid of the same noise at these temperatures"
     parser.add_argument("--sweep", type=temperatures, default=None, help=sweep, metavar="T,T,...")
-    walk = "also a GIF that passes through N of the images, in one class"
+    walk = "also write a GIF that interpolates through N images of one class"
     parser.add_argument("--walk", type=stops, default=None, help=walk, metavar="N")
 
 

@@ -49,10 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     saved = "store the statistics of --reference with the exported model, for later scores and glow serve"
     parser.add_argument("--save-reference", action="store_true", help=saved)
     parser.add_argument(
-        "--outliers", default=None, help="folder of odd pictures: how well are they detected?", metavar="FOLDER"
+        "--outliers",
+        default=None,
+        help="folder of odd pictures, to measure how well scores detect them",
+        metavar="FOLDER",
     )
-    add_label_argument(parser, "class of all pictures; of all classes together if left out")
-    parser.add_argument("--draws", type=positive_int, default=1, help="dequantisation draws of the bits/dim")
+    add_label_argument(parser, "class of all pictures (default: averaged over all classes)")
+    parser.add_argument("--draws", type=positive_int, default=1, help="dequantisation draws for bits/dim")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the noise; picture i uses seed + i")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
 

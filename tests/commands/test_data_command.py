@@ -96,7 +96,7 @@ def test_faces_are_rendered_into_a_folder_with_a_table(glow: Glow) -> None:
     assert result.code == 0, result
     assert result.output.splitlines() == [
         "12 faces in my_faces, attributes in my_faces/attributes.csv",
-        "train on them: --data.root my_faces",
+        "train on them: glow fit my_faces",
     ]
     names = [f"{index:06d}.png" for index in range(12)]
     assert sorted(path.name for path in Path("my_faces").iterdir()) == [*names, "attributes.csv"]

@@ -87,7 +87,7 @@ def test_classes_are_inferred(
     result = glow("edit", "learn", "bright", "--with", "bright", "--without", "dark", *model)
     first, *_ = result.output.splitlines()
     assert first.startswith("classes of 24 pictures, inferred: ")
-    counts = re.findall(r"(\d+) of \d \(Kind [A-J]\)", first)
+    counts = re.findall(r"(\d+) of class \d \(Kind [A-J]\)", first)
     assert sum(map(int, counts)) == 24
     assert "inferred with probability" not in result.output
     result = glow("edit", "apply", *pictures, "--direction", "bright", "--strength", 0, *model)

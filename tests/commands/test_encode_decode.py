@@ -72,7 +72,7 @@ def test_a_folder_with_a_classs_name_gives_the_class(conditional: Path, pictures
         path.rename(here / kind / path.name)
     encode = ["encode", here, "--checkpoint", conditional]
     output = glow(*encode).output
-    expected = "classes of 2 pictures, by the names of their folders: 1 of 1 (Kind B), 1 of 8 (Kind I)\n"
+    expected = "classes of 2 pictures, from the names of their folders: 1 of class 1 (Kind B), 1 of class 8 (Kind I)\n"
     assert output.startswith(f"{expected}{here}/Kind ?/c.png: class ")
     assert load_file("latents.safetensors")["labels"].tolist()[1:] == [1, 8]
     given = glow(*encode, "--label", 3, "--overwrite")
