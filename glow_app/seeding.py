@@ -6,7 +6,8 @@ one. On several ranks, each takes its rows of the noise of the whole batch.
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import index
 from typing import NamedTuple
 
 import torch
@@ -131,13 +132,17 @@ def one_seed_each(num: int, seeds: int | Sequence[int] | None) -> list[int]:
     """Return a seed per image: from a first one on, from a random one if None, or as given.
 
     Raises:
-        ValueError: If ``num`` is below 1 or there are not as many seeds.
+        ValueError: If ``num`` is below 1, a seed is no whole number, or there are not as many seeds.
     """
     if num < 1:
         raise ValueError(f"num is {num}; expected at least 1")
     if seeds is None:
         seeds = random_seed(num)
-    each = list(range(seeds, seeds + num)) if isinstance(seeds, int) else list(seeds)
+    try:
+        first = seeds if isinstance(seeds, Iterable) else range(index(seeds), index(seeds) + num)
+        each = [index(seed) for seed in first]
+    except TypeError as error:
+        raise ValueError(f"seeds is {seeds!r}; expected a whole number, or one per image") from error
     if len(each) != num:
         raise ValueError(f"there are {len(each)} seeds for {num} images")
     return each

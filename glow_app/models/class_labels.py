@@ -1,6 +1,6 @@
 """Classes of an image model: their names and numbers, and the class of each seed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ def as_labels(model: DescribedModel, labels: Labels | None, num: int) -> Tensor 
     """
     if labels is None or isinstance(labels, Tensor):
         return labels
-    each = [labels] * num if isinstance(labels, (int, str)) else labels
+    each = labels if isinstance(labels, Iterable) and not isinstance(labels, str) else [labels] * num
     return torch.tensor([class_number(model, str(label)) for label in each], dtype=torch.long)
 
 

@@ -26,7 +26,8 @@ def as_images(pictures: Pictures, image_shape: tuple[int, int, int]) -> Tensor:
 
     Args:
         pictures: One picture, or several: file names, Pillow images, uint8 arrays (H, W, C), (C, H, W) or (H, W), and
-            tensors (C, H, W); or an array or a tensor with one more dimension.
+            tensors (C, H, W); or an array or a tensor with one more dimension. An array (B, H, W) and (C, H, W) has to
+            be of the model's size.
         image_shape: The model's (C, H, W), C being 1 or 3 unless all are tensors.
     Shape:
         uint8, (B, C, H, W).
@@ -61,8 +62,8 @@ def read_picture(path: str | Path, image_shape: tuple[int, int, int]) -> tuple[n
 def _listed(pictures: np.ndarray | Image.Image | str | Path | Sequence[Picture], image_shape: Sequence[int]) -> Any:
     is_one = isinstance(pictures, str) or not isinstance(pictures, Iterable)
     if isinstance(pictures, np.ndarray) and pictures.ndim < 4:
-        has_channels = pictures.shape == image_shape or pictures.shape[-1] in (1, 3, 4)
-        is_one = pictures.ndim < 3 or has_channels
+        is_batch = pictures.shape[1:] == image_shape[1:] and pictures.shape != image_shape
+        is_one = pictures.ndim < 3 or not is_batch
     return [pictures] if is_one else pictures
 
 

@@ -308,6 +308,7 @@ def test_classes_by_name_and_number(labels: Any, numbers: list[int]) -> None:
     [
         ("dogg", "there is no class dogg; expected 0 to 2, or one of cat, dog, owl; did you mean dog?"),
         ([0, 3], "there is no class 3"),
+        (1.0, "there is no class 1.0"),
         (["cat"], "there are 1 labels for 2 images"),
         ([], "there are 0 labels for 2 images"),
     ],
@@ -360,6 +361,8 @@ def test_the_settings_to_draw_with_have_to_fit_the_model() -> None:
         (2, {"temperature": [1.0, 1.0, 1.0]}, "there are 3 temperatures"),
         (2, {"seeds": [1, 2, 3]}, "there are 3 seeds for 2 images"),
         (2, {"seeds": []}, "there are 0 seeds for 2 images"),
+        (2, {"seeds": 1.5}, "seeds is 1.5; expected a whole number, or one per image"),
+        (2, {"seeds": [1, 2.0]}, "seeds is [1, 2.0]; expected a whole number"),
         (2, {"labels": torch.zeros(3, dtype=torch.long)}, "there are 3 labels for 2 images"),
     ],
 )
