@@ -185,6 +185,7 @@ def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], model_hash: st
 
     rows = _oddest([row for row in rows if Path(row["file"]).is_file()])  # a pipe cannot be read again
     if not rows:
+        path.unlink(missing_ok=True)  # of an earlier run
         return
     arrays = [decode_image(Path(row["file"]), model.flow.image_shape, "crop") for row in rows]
     captions = [(f"{row['bits_per_dim']:.2f} bits/dim", Path(row["file"]).name) for row in rows]

@@ -12,6 +12,7 @@ from typing import IO
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from glow_app.commands.common import require_folder
 from lightning_modules.runs.launchers import common_name
 from lightning_modules.runs.recovery import LAST
 
@@ -48,11 +49,13 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
         begin_anew: Whether a run that left no checkpoint may begin again; its log is kept beside the new one.
 
     Raises:
-        FileExistsError: If it holds another run, or another process is training there.
+        FileExistsError: If it holds another run, another process is training there, or it is a file.
+        UsageError: If it is named as a file.
         ValueError: If a link lies in it.
     """
     if getattr(rank_zero_only, "rank", 0):
         return
+    require_folder(run_dir)
     _refuse_links(run_dir)
     _lock(run_dir)
     goes_on = resumed is not None and resumed.parent.resolve() == run_dir.resolve()

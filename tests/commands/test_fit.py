@@ -87,6 +87,12 @@ def test_a_run_that_does_not_begin_leaves_no_folder(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_in_the_place_of_the_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").touch()
+    assert main(["fit", *TINY_FIT, f"--run_dir={tmp_path / 'mine'}"]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path / 'mine'} is a file; expected a folder for the results\n"
+
+
 def test_a_failed_run_leaves_a_folder_that_was_there(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     assert main(["fit", *TINY_FIT, "--data.limit=0", f"--run_dir={tmp_path / 'mine'}"]) == 1

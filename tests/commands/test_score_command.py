@@ -87,10 +87,12 @@ def test_progress_on_a_terminal_leaves_the_output_alone(
 
 
 def test_a_pipe_is_scored_without_a_sheet(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores/oddest.png").touch()  # of an earlier run
     os.mkfifo("pipe.png")
     writer = threading.Thread(target=lambda: Path("pipe.png").write_bytes(pictures[0].read_bytes()))
     writer.start()
-    result = glow("score", "pipe.png", "--checkpoint", trained)
+    result = glow("score", "pipe.png", "--overwrite", "--checkpoint", trained)
     writer.join()
     assert result.code == 0, result
     assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == ["scores.csv", "scores.json"]

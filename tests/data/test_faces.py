@@ -42,6 +42,17 @@ def load(
     return load_split("faces", split, shape, count=count, **more)  # type: ignore[arg-type]
 
 
+def test_many_faces_are_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rendered, "_WORTH_PROGRESS", 9)
+    for _ in range(2):
+        load(count=10, cache_dir=tmp_path)
+    assert capsys.readouterr().err.splitlines() == [
+        f"rendering 10 faces of {SIDE}x{SIDE} pixels once, to keep them in {tmp_path}"
+    ]
+
+
 def test_seed_and_index_decide_a_face() -> None:
     assert draw_face(3, 5) == draw_face(3, 5)
     assert len({draw_face(seed, index) for seed in range(5) for index in range(20)}) == 100

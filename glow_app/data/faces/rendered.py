@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -66,6 +67,8 @@ def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> 
         if entry is not None and len(entry.images) >= count:
             return entry.images
         smaller = smaller if entry is None else folder / f"{stem}-{number}"
+    if count > _WORTH_PROGRESS:
+        print(f"rendering {count:,} faces of {side}x{side} pixels once, to keep them in {folder}", file=sys.stderr)
     new = folder / f"{stem}-{count}"
     return kept_images(new, shape, count, {"seed": seed}, _continued, smaller, seed, count, side).images
 
