@@ -16,6 +16,7 @@ from glow_app.commands.common import (
     add_output_arguments,
     device_of,
     load,
+    require_folder,
     stored_model,
 )
 from glow_app.commands.parser import fitting, positive_int, seed_number
@@ -91,6 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.walk and len(arguments.label or []) > 1:
         raise UsageError(f"--walk stays in one class, and --label names {len(arguments.label)}; give one")
+    require_folder(Path(arguments.output))
     model = load(arguments)
     if arguments.size is not None:
         if arguments.sweep or arguments.walk:

@@ -207,6 +207,7 @@ def test_the_name_of_a_file_for_a_folder(trained: Path, pictures: list[Path], re
         assert message == "error: out.png is the name of a file; expected a folder for the results"
     for other in (["export", *model], ["data", "render", "faces"], ["data", "pack", picture.parent]):
         assert "out.png is the name of a file" in refused(*other, "--output", "out.png", code=2)
+    assert "is the name of a file" in refused("sample", "--checkpoint", "none", "--output", "out.png", code=2)
 
 
 def test_bad_pictures_for_info(tmp_path: Path, refused: Refused) -> None:
