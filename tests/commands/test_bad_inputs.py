@@ -282,7 +282,7 @@ def test_bad_configurations(tmp_path: Path, refused: Refused) -> None:
     refused("fit", "--config", tmp_path / "broken.yaml", code=2)
     (tmp_path / "typo.yaml").write_text("model:\n  num_bit: 3\n")
     assert "num_bit" in refused("fit", "--config", tmp_path / "typo.yaml", code=2)
-    assert "model.flow" in refused("fit", code=2)
+    assert "needs a folder of pictures or --config NAME" in refused("fit", code=2)
 
 
 def test_an_earlier_run_is_not_mixed_with_another(trained: Path, refused: Refused, tiny_run: list[str]) -> None:
