@@ -55,14 +55,17 @@ class Upscale(RestorationTask):
         References:
             Iterative back-projection, Irani & Peleg 1991, doi:10.1016/1049-9652(91)90045-L.
         """
-        small, large = damaged.float(), restored.float()
+        # Plane by plane, so that no draw depends on others, and large pictures do not take more memory.
+        planes = zip(restored.flatten(0, 1), damaged.flatten(0, 1), strict=True)
+        agreed = [self._agreed(large[None, None].float(), small[None, None].float()) for large, small in planes]
+        return torch.cat(agreed).view(restored.shape)
+
+    def _agreed(self, large: Tensor, small: Tensor) -> Tensor:
         for _ in range(_PROJECTIONS):
-            error = small - self._reduced(large).clamp(0, 255)
-            # Picture by picture, so that none depends on the others of its batch.
-            pending = error.abs().amax((1, 2, 3), keepdim=True) > _TOLERANCE
-            if not pending.any():
+            error = small - self._reduced(large).clamp_(0, 255)
+            if error.abs().max() <= _TOLERANCE:
                 break
-            large = torch.where(pending, (large + _STEP * self._enlarged(error)).clamp(0, 255), large)
+            large.add_(self._enlarged(error), alpha=_STEP).clamp_(0, 255)
         return _to_uint8(large)
 
     def agrees(self, restored: Tensor, damaged: Tensor) -> Tensor:
@@ -78,4 +81,4 @@ class Upscale(RestorationTask):
 
 
 def _to_uint8(images: Tensor) -> Tensor:
-    return images.round().clamp(0, 255).to(torch.uint8)
+    return images.round_().clamp_(0, 255).to(torch.uint8)

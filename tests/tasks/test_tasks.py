@@ -200,3 +200,11 @@ def test_less_quality_is_more_damage() -> None:
 def test_wrong_arguments_are_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_an_enlarged_picture_does_not_depend_on_the_others() -> None:
+    black_and_white = torch.where(random_images(2, (3, 16, 16)) < 128, 0, 255).to(torch.uint8)
+    small = Upscale().damage(black_and_white[:1])
+    draws = torch.cat([black_and_white[1:], torch.full_like(black_and_white[1:], 128)])
+    together = Upscale().known(draws, small.expand(2, -1, -1, -1))
+    assert torch.equal(together[1:], Upscale().known(draws[1:], small))
