@@ -1,7 +1,10 @@
 """Enlarge, denoise, deblock, colour or fill pictures of any size, by a model that was trained to."""
 
 import argparse
-from collections.abc import Iterator
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +20,9 @@ from glow_app.commands.common import (
     stored_model,
     write_json,
 )
-from glow_app.commands.parser import number, positive_int, seed_number
+from glow_app.commands.parser import fitting, number, positive_int, seed_number
 from glow_app.messages import UsageError, pluralise, printable
+from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.progress import tracked
 
 if TYPE_CHECKING:
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from glow_app.data.decoding import Photo
     from glow_app.generation import Restoration
     from glow_app.models.image_model import ImageModel
+
+LARGEST_COMPARED = 1 << 22  # pixels of each part of the side-by-side
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,69 +47,103 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the first draw")
     parser.add_argument("--mask", default=None, help="fill: picture that is white where pixels are missing")
     parser.add_argument(
-        "--sigma", type=number, default=None, help="denoise: standard deviation in grey levels (default: estimated)"
+        "--sigma", type=_sigma, default=None, help="denoise: standard deviation in grey levels (default: estimated)"
     )
     add_label_argument(parser, "class of the pictures")
 
 
+def _sigma(text: str) -> float:
+    return fitting(text, float, lambda value: 1 <= value <= 255, "must be a number of grey levels from 1 to 255")
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Write draws, their mean and spread, and a comparison, for each picture."""
+    if arguments.seed + arguments.count > LARGEST_SEED:
+        raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
     model = load(arguments, restores=True)
-    files = picture_files(arguments.images)
+    model.generation.override(arguments.temperature, None)  # refused before any work
+    _require_options(model, arguments)
+    named = _names(arguments.images)
     folder = Path(arguments.output)
-    names = [Path(file).stem for file in files]
-    if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"two pictures are called {repeated}; restore them into different folders with --output")
-    refuse_existing([folder / f"{name}_mean.png" for name in names], arguments.overwrite)
+    refuse_existing([folder / file for name in named for file in _outputs(name, arguments)], arguments.overwrite)
     records: list[dict[str, Any]] = []
     skipped: list[str] = []
-    for file in tracked(files, len(files), "restoring"):
-        try:
-            records.append(_restore_file(model, file, arguments))
-        except (ValueError, OSError) as error:
-            if len(files) == 1 or isinstance(error, UsageError):
-                raise
-            skipped.append(str(error))
+    try:
+        for name, file in tracked(named.items(), len(named), "restoring"):
+            try:
+                records.append(_restore_file(model, file, name, arguments, "restoring" if len(named) == 1 else None))
+            except (ValueError, FloatingPointError) as error:  # not OSError: the next could not be written either
+                if len(named) == 1:
+                    raise
+                skipped.append(f"{file}: {error}" if file not in str(error) else str(error))
+    finally:  # also after Ctrl-C
+        if records:
+            record = {"model": stored_model(arguments).hash, "version": __version__, "files": records}
+            write_json(folder / "run.json", record)
     for line in skipped:
         print(printable(f"skipped: {line}"))
     if not records:
-        raise ValueError(f"none of the {len(files)} pictures could be restored")
-    write_json(folder / "run.json", {"model": stored_model(arguments).hash, "version": __version__, "files": records})
+        raise ValueError(f"none of the {len(named)} pictures could be restored")
     noun = f"{pluralise(len(records), 'picture')}, {pluralise(arguments.count, 'draw')} each"
-    example = folder / f"{Path(records[0]['file']).stem}_comparison.png"
-    print(f"{noun}, with mean and spread, in {folder}; side by side: {example}")
+    example = folder / f"{records[0]['name']}_comparison.png"
+    print(printable(f"{noun}, with mean and spread, in {folder}; side by side: {example}"))
 
 
-def _restore_file(model: "ImageModel", file: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def _names(places: list[str]) -> dict[str, str]:
+    """Return the picture files by what their results are called: their paths in a folder, without the suffix.
+
+    Where two would be called the same, their suffixes are kept.
+    """
+    paths = [(file, Path(file).relative_to(place)) for place in places for file in picture_files([place])]
+    paths = [(file, path if path.name else Path(Path(file).name)) for file, path in paths]
+    times = Counter(str(path.with_suffix("")) for _, path in paths)
+    named: dict[str, str] = {}
+    for file, path in paths:
+        name = str(path.with_suffix(""))
+        name = name if times[name] == 1 else str(path)
+        if name in named:
+            raise UsageError(f"two pictures are called {name}; restore them into different folders with --output")
+        named[name] = file
+    return named
+
+
+def _outputs(name: str, arguments: argparse.Namespace) -> list[str]:
+    """Return the names of the files that are written for a picture."""
+    seeds = range(arguments.seed, arguments.seed + arguments.count)
+    return [f"{name}_{kind}.png" for kind in (*(f"seed{seed}" for seed in seeds), "mean", "spread", "comparison")]
+
+
+def _restore_file(
+    model: "ImageModel", file: str, name: str, arguments: argparse.Namespace, doing: str | None
+) -> dict[str, Any]:
     import torch
 
-    from glow_app.generation import restore
+    from glow_app.generation.restore import require_size, restore
     from glow_app.tasks import Colourise
 
     num_channels = 1 if isinstance(model.task, Colourise) else model.flow.image_shape[0]
-    photo = _read(file, num_channels)
+    photo = _read(file, num_channels, partial(require_size, model, arguments.count))
     damaged, facts = _damaged(model, torch.from_numpy(photo.pixels.copy()), arguments)
-    restoration = restore(model, damaged, arguments.count, arguments.temperature, arguments.seed, arguments.label)
-    _write(restoration, Path(file).stem, photo, arguments)
-    height, width = restoration.mean.shape[1:]
-    return {"file": file, "size": [width, height], **facts, **restoration.draws.facts[0]}
+    restoration = restore(
+        model, damaged, arguments.count, arguments.temperature, arguments.seed, arguments.label, doing
+    )
+    _write(restoration, name, photo, arguments)
+    height, width = restoration.draws.shape[2:]
+    return {"file": file, "name": name, "size": [width, height], **facts, **restoration.draws.facts[0]}
 
 
-def _read(file: str, num_channels: int) -> "Photo":
+def _read(file: str, num_channels: int, require_size: "Callable[[int, int], None]") -> "Photo":
     from glow_app.data.decoding import read_photo
 
     try:
-        return read_photo(Path(file), num_channels)
+        return read_photo(Path(file), num_channels, require_size)
     except FileNotFoundError as error:
         raise ValueError(f"there is no file {file}") from error
     except Exception as error:  # Pillow's plugins share no narrower type
-        raise ValueError(f"{file} cannot be read as a picture: {error}") from error
+        raise ValueError(f"{file} cannot be used: {error}") from error
 
 
-def _damaged(model: "ImageModel", pixels: "Tensor", arguments: argparse.Namespace) -> "tuple[Tensor, dict[str, Any]]":
-    """Return the damaged picture with what the task needs beside it, and what to record of that."""
-    import torch
-
+def _require_options(model: "ImageModel", arguments: argparse.Namespace) -> None:
     from glow_app.tasks import Denoise, Fill
 
     task = model.task
@@ -115,8 +155,18 @@ def _damaged(model: "ImageModel", pixels: "Tensor", arguments: argparse.Namespac
         )
     if arguments.sigma is not None and not isinstance(task, Denoise):
         raise UsageError(f"--sigma is for a model that denoises; this one has the task {type(task).__name__}")
+
+
+def _damaged(model: "ImageModel", pixels: "Tensor", arguments: argparse.Namespace) -> "tuple[Tensor, dict[str, Any]]":
+    """Return the damaged picture with what the task needs beside it, and what to record of that."""
+    import torch
+
+    from glow_app.generation.restore import require_size
+    from glow_app.tasks import Denoise, Fill
+
+    task = model.task
     if isinstance(task, Fill):
-        mask = torch.from_numpy(_read(arguments.mask, 1).pixels.copy())
+        mask = torch.from_numpy(_read(arguments.mask, 1, partial(require_size, model, 1)).pixels.copy())
         if mask.shape[1:] != pixels.shape[1:]:
             sizes = [f"{shape[2]}x{shape[1]}" for shape in (mask.shape, pixels.shape)]
             raise ValueError(f"the mask {arguments.mask} is {sizes[0]}; expected {sizes[1]}, the size of the picture")
@@ -129,25 +179,27 @@ def _damaged(model: "ImageModel", pixels: "Tensor", arguments: argparse.Namespac
     return pixels, {}
 
 
-def _write(restoration: "Restoration", stem: str, photo: "Photo", arguments: argparse.Namespace) -> None:
+def _write(restoration: "Restoration", name: str, photo: "Photo", arguments: argparse.Namespace) -> None:
     from glow_app.pictures.images import save_png, to_pil
 
-    folder = output_folder(arguments)
-    for name, picture, facts in _pictures(restoration):
+    path = output_folder(arguments) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for kind, picture, facts in _pictures(restoration):
         image = to_pil(picture)
         image.info["icc_profile"] = photo.icc_profile
-        save_png(image, folder / f"{stem}_{name}.png", facts)
+        save_png(image, path.with_name(f"{path.name}_{kind}.png"), facts)
 
 
 def _pictures(restoration: "Restoration") -> "Iterator[tuple[str, Tensor, dict[str, Any]]]":
     """Yield the name of each picture, itself, and what it says of itself."""
     import torch
 
-    draws, spread = restoration.draws, restoration.shown_spread
+    draws, mean, spread = restoration.draws, restoration.mean, restoration.shown_spread
     for image, facts in zip(draws, draws.facts, strict=True):
         yield f"seed{facts['seed']}", image, facts
-    yield "mean", restoration.mean, {}
+    yield "mean", mean, {}
     yield "spread", spread, {}
-    channels = draws.shape[1]
-    row = [restoration.given, draws[0], restoration.mean, spread.expand(channels, -1, -1)]
-    yield "comparison", torch.cat(row, dim=2), {}
+    # Side by side, large pictures would be more than viewers open.
+    step = math.ceil(math.sqrt(spread.numel() / LARGEST_COMPARED))
+    row = [restoration.given, draws[0], mean, spread.expand(draws.shape[1], -1, -1)]
+    yield "comparison", torch.cat([picture[:, ::step, ::step] for picture in row], dim=2), {}

@@ -1,7 +1,7 @@
 """One image file of any mode to an array of the wanted shape."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,12 +62,15 @@ def decode_photo(source: Path | bytes, num_channels: int, short_side: int | None
     Raises:
         Exception: Whatever Pillow raises for a file it cannot read.
     """
-    side = _LONGEST_SIDE if short_side is None else short_side
     with open_image(source) as image:
-        plain, _ = _upright(image, (num_channels, side, side))
-        scale = min(1.0, side / min(plain.size))
-        width, height = (max(1, round(scale * length)) for length in plain.size)
-        return _fitted(plain, (num_channels, height, width), "stretch")
+        return _reduced(image, num_channels, _LONGEST_SIDE if short_side is None else short_side)
+
+
+def _reduced(image: Image.Image, num_channels: int, side: int) -> np.ndarray:
+    plain, _ = _upright(image, (num_channels, side, side))
+    scale = min(1.0, side / min(plain.size))
+    width, height = (max(1, round(scale * length)) for length in plain.size)
+    return _fitted(plain, (num_channels, height, width), "stretch")
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,15 @@ class Photo:
     icc_profile: bytes | None
 
 
-def read_photo(source: Path, num_channels: int) -> Photo:
+def read_photo(
+    source: Path, num_channels: int, require_size: Callable[[int, int], None] = lambda height, width: None
+) -> Photo:
     """Read an image file as :func:`decode_photo` does in its own size, with its colour profile.
 
+    Args:
+        source: Image file.
+        num_channels: 1 (grey) or 3 (RGB).
+        require_size: Called with height and width before the picture is decoded; raises if they do not fit.
     Raises:
         ValueError: If it has 16 bits per value.
         Exception: Whatever Pillow raises for a file it cannot read.
@@ -94,10 +103,12 @@ def read_photo(source: Path, num_channels: int) -> Photo:
         raw_modes = [str(part[-1]) for part in getattr(image, "tile", ())]
         if image.mode.startswith("I") or any(";16" in mode for mode in raw_modes):
             raise ValueError("it has 16 bits per value; expected 8: save it with 8 bits")
+        require_size(image.height, image.width)
         profile = image.info.get("icc_profile")
+        pixels = _reduced(image, num_channels, _LONGEST_SIDE)
     space = {1: b"GRAY", 3: b"RGB "}[num_channels]
     fits = isinstance(profile, bytes) and profile[16:20] == space
-    return Photo(decode_photo(source, num_channels), profile if fits else None)
+    return Photo(pixels, profile if fits else None)
 
 
 def decode_noted(

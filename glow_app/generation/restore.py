@@ -1,10 +1,9 @@
 """Restoring damaged pictures of any size by a model with a task."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.likelihood import to_uint8
@@ -12,13 +11,20 @@ from glow_app.models.class_labels import Labels, as_labels, labels_of_seeds
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.condition_encoder import base_picture
 from glow_app.pictures.image_batch import Images
+from glow_app.progress import tracked
 from glow_app.seeding import one_seed_each
 
-__all__ = ["Restoration", "restore"]
+__all__ = ["Restoration", "require_size", "restore"]
 
 # Side of a tile, width of the overlap of two, and of the margins in it that are not used, pixels. The convolutions see
 # zeros beyond a tile, of which less than a grey level is left behind the margin.
 TILE, OVERLAP, MARGIN = 512, 64, 16
+
+# Restored pixels that are worked on at a time: draws of small pictures together, of large ones one by one.
+_PIXELS_AT_A_TIME = 1 << 22
+
+# Pixels of a restored picture, and bytes of its draws; the work takes some 30 bytes per pixel more.
+_MOST_PIXELS, _MOST_BYTES = 1 << 26, 1 << 31
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Restoration:
     @property
     def mean(self) -> Tensor:
         """Mean of the draws per pixel, uint8 (C, H, W)."""
-        return self.draws.float().mean(0).round().to(torch.uint8)
+        return self._by_rows(lambda draws: draws.mean(0).round().to(torch.uint8))
 
     @property
     def spread(self) -> Tensor:
@@ -47,12 +53,17 @@ class Restoration:
 
         What the model does not know: 0 where all draws agree.
         """
-        return self.draws.float().std(0, correction=0).mean(0, keepdim=True)
+        return self._by_rows(lambda draws: draws.std(0, correction=0).mean(0, keepdim=True))
 
     @property
     def shown_spread(self) -> Tensor:
         """The spread as a picture, uint8 (1, H, W): black where all draws agree, white from 32 grey levels on."""
         return (8 * self.spread).clamp(max=255).round().to(torch.uint8)
+
+    def _by_rows(self, reduced: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the draws reduced to one picture, a few rows at a time: as floats they take four times the memory."""
+        rows = max(1, 4 * _PIXELS_AT_A_TIME // self.draws[:, :, :1].numel())
+        return torch.cat([reduced(part.float()) for part in self.draws.split(rows, dim=2)], dim=1)
 
 
 @torch.no_grad()
@@ -63,6 +74,7 @@ def restore(
     temperature: float | Sequence[float] | None = None,
     seeds: int | Sequence[int] | None = None,
     labels: Labels | None = None,
+    doing: str | None = None,
 ) -> Restoration:
     """Return draws of the original of a damaged picture of any size.
 
@@ -76,12 +88,15 @@ def restore(
         temperature: As for :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
         seeds: As for ``sample``.
         labels: As for ``sample``.
+        doing: Description for a progress bar of draws and tiles; none if omitted.
     Raises:
-        ValueError: If the model has no task, or the picture has other channels than the task's.
+        ValueError: If the model has no task, or the picture has other channels than the task's, or is too large.
     """
-    if model.task is None:
+    task = model.task
+    if task is None:
         raise ValueError("this model restores nothing; expected one that was trained with a task")
-    condition = model.task.condition(damaged[None])
+    require_size(model, count, damaged.shape[1], damaged.shape[2])
+    condition = task.condition(damaged[None])
     expected = model.flow.condition_channels
     if condition.shape[1] != expected:
         raise ValueError(f"the damaged picture has {condition.shape[1]} channels; expected {expected}")
@@ -89,53 +104,95 @@ def restore(
     settings = model.generation.override(temperature, None)
     classes = labels_of_seeds(model, seeds, None) if labels is None else as_labels(model, labels, count)
     padded = _padded(condition, 2 ** len(model.flow.levels))
-    noise = model.base_noise(seeds, settings.temperature, (padded.shape[2], padded.shape[3]))
-    draws, overshoot = _decode_in_tiles(model, noise, classes, padded)
-    draws = draws[..., : condition.shape[2], : condition.shape[3]]
-    known = model.task.known(draws, damaged.expand(count, -1, -1, -1))
+    height, width = condition.shape[2:]
+    draws, overshoot = torch.empty(count, model.flow.image_shape[0], height, width, dtype=torch.uint8), torch.zeros(count)
+    size, at_a_time = (padded.shape[2], padded.shape[3]), max(1, _PIXELS_AT_A_TIME // (height * width))
+    parts = [slice(first, first + at_a_time) for first in range(0, count, at_a_time)]
+
+    def work() -> Iterator[None]:
+        for part in parts:
+            images = torch.empty(len(seeds[part]), draws.shape[1], *size, dtype=torch.uint8)
+            noise = model.base_noise(seeds[part], settings.temperature, size)
+            of_part = None if classes is None else classes[part]
+            tiles = _decode_in_tiles(model, noise, of_part, padded, images, overshoot[part])
+            del noise  # which the tiles hold until they are done
+            yield from tiles
+            draws[part] = task.known(images[..., :height, :width], damaged.expand(len(images), -1, -1, -1))
+
+    total = len(parts) * len(_spans(size[0])) * len(_spans(size[1]))
+    for _ in work() if doing is None else tracked(work(), total, doing):
+        pass
     facts = [{"seed": seed, **settings.facts} for seed in seeds]
-    return Restoration(Images(known, facts), base_picture(condition, known.shape[1])[0], overshoot)
+    return Restoration(Images(draws, facts), base_picture(condition, draws.shape[1])[0], overshoot)
+
+
+def require_size(model: ImageModel, count: int, height: int, width: int) -> None:
+    """Raise ValueError if so many draws of a damaged picture of this size would take too much memory."""
+    factor = 1 if model.task is None else model.task.factor
+    pixels = factor**2 * height * width
+    if pixels > _MOST_PIXELS:
+        raise ValueError(
+            f"restored, it would have {factor * width:,}x{factor * height:,} pixels; expected at most "
+            f"{_MOST_PIXELS / 1e6:.0f} million: reduce it or cut it into parts"
+        )
+    most = _MOST_BYTES // (pixels * model.flow.image_shape[0])
+    if count > most:
+        raise ValueError(
+            f"{count:,} draws of {factor * width:,}x{factor * height:,} pixels do not fit into "
+            f"{_MOST_BYTES / 1e9:.1f} GB; expected at most {most:,}"
+        )
 
 
 def _padded(condition: Tensor, multiple: int) -> Tensor:
     """Return a condition with its last rows and columns repeated until its sides are multiples."""
-    height, width = condition.shape[2:]
-    return F.pad(condition.float(), (0, -width % multiple, 0, -height % multiple), "replicate").to(torch.uint8)
+    for dim in (2, 3):
+        length = condition.shape[dim]
+        if missing := -length % multiple:
+            last = condition.narrow(dim, length - 1, 1)
+            condition = torch.cat([condition, *[last] * missing], dim)
+    return condition
 
 
 def _decode_in_tiles(
-    model: ImageModel, noise: Sequence[Tensor], labels: Tensor | None, condition: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the images of noise given a condition, uint8 (N, C, H, W) on the CPU, in tiles, and their overshoot."""
-    num, height, width = len(noise[0]), *condition.shape[2:]
-    total = torch.zeros(num, model.flow.image_shape[0], height, width)
-    weights, overshoot = torch.zeros(1, 1, height, width), torch.zeros(num)
-    for top, bottom in _spans(height):
-        for left, right in _spans(width):
-            rows, columns = slice(top, bottom), slice(left, right)
+    model: ImageModel,
+    noise: Sequence[Tensor],
+    labels: Tensor | None,
+    condition: Tensor,
+    images: Tensor,
+    overshoot: Tensor,
+) -> Iterator[None]:
+    """Write the images of noise given a condition, uint8 (N, C, H, W), and their overshoot, (N,), a tile per step."""
+    height, width = images.shape[2:]
+    for rows in _spans(height):
+        strip = torch.empty_like(images[:, :, rows])
+        for columns in _spans(width):
             levels = [
                 level[:, :, _scaled(rows, 2 << number), _scaled(columns, 2 << number)]
                 for number, level in enumerate(noise)
             ]
-            weight = torch.outer(_ramp(top, bottom, height), _ramp(left, right, width))
             values = model.decode_values(levels, labels, None, condition[:, :, rows, columns]).float().cpu()
-            total[:, :, rows, columns] += weight * to_uint8(values, model.num_bits)
-            overshoot = torch.maximum(overshoot, 256 * (values.abs().flatten(1).amax(1) - 0.5))
-            weights[:, :, rows, columns] += weight
-    return (total / weights).round().to(torch.uint8), overshoot
+            overshoot.copy_(torch.maximum(overshoot, 256 * (values.abs().flatten(1).amax(1) - 0.5)))
+            _lay(strip, to_uint8(values, model.num_bits), columns.start, dim=3)
+            if columns.stop == width:
+                _lay(images, strip, rows.start, dim=2)
+            yield
 
 
-def _spans(length: int) -> list[tuple[int, int]]:
-    """Return the beginnings and ends of the tiles along a side."""
+def _spans(length: int) -> list[slice]:
+    """Return the parts of a side that the tiles take."""
     starts = range(0, max(1, length - OVERLAP), TILE - OVERLAP)
-    return [(start, min(start + TILE, length)) for start in starts]
+    return [slice(start, min(start + TILE, length)) for start in starts]
 
 
-def _ramp(start: int, end: int, length: int) -> Tensor:
-    """Return the weights of a tile along a side, which rise and fall in its overlaps, (end - start,)."""
-    rise = ((torch.arange(end - start) - MARGIN + 0.5) / (OVERLAP - 2 * MARGIN)).clamp(0, 1)
-    ones = torch.ones(end - start)
-    return (ones if start == 0 else rise) * (ones if end == length else rise.flip(0))
+def _lay(canvas: Tensor, part: Tensor, start: int, dim: int) -> None:
+    """Write a part into a canvas at ``start``, blended with what the part before it has left in their overlap."""
+    place, overlap = canvas.narrow(dim, start, part.shape[dim]), OVERLAP if start else 0
+    if overlap:
+        rise = ((torch.arange(overlap) - MARGIN + 0.5) / (overlap - 2 * MARGIN)).clamp(0, 1)
+        before, after = place.narrow(dim, 0, overlap), part.narrow(dim, 0, overlap)
+        before.copy_(before.float().lerp(after.float(), rise.unflatten(0, (-1, *[1] * (3 - dim)))).round())
+    rest = part.shape[dim] - overlap
+    place.narrow(dim, overlap, rest).copy_(part.narrow(dim, overlap, rest))
 
 
 def _scaled(part: slice, factor: int) -> slice:

@@ -1,6 +1,8 @@
 """`glow restore`, and the way to a model for it."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,7 +70,7 @@ def test_a_folder_with_a_broken_file(models: Path, photo: Path, glow: Glow) -> N
     assert "skipped: " in result.output
     assert "1 picture, 1 draw each" in result.output
     assert json.loads(Path("out/run.json").read_text())["files"][0]["sigma"] > 1
-    assert "exists already" in " ".join(
+    assert "exist already" in " ".join(
         glow("restore", photo, "--checkpoint", models / "denoise", "--output", "out").errors
     )
 
@@ -113,8 +115,12 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
         ("fill", ["--mask", "small.png"], 1, "the mask small.png is 3x3; expected 14x9, the size of the picture"),
         ("upscale", ["nothing.png"], 1, "skipped: there is no file nothing.png"),
         ("upscale", ["deep.png"], 1, "it has 16 bits per value; expected 8"),
-        ("upscale", ["other/photo.png"], 2, "two pictures are called photo"),
+        ("upscale", ["other/photo.png"], 2, "two pictures are called photo.png"),
         ("upscale", ["--temperature", -1], 1, "temperature is"),
+        ("upscale", ["--seed", -1], 2, "-1 is not a seed"),
+        ("upscale", ["--seed", 2**31 - 1], 2, "--seed plus --count must stay below"),
+        ("denoise", ["--sigma", "nan"], 2, "nan must be a number of grey levels from 1 to 255"),
+        ("denoise", ["--sigma", -4], 2, "-4 must be a number of grey levels from 1 to 255"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(
@@ -128,6 +134,69 @@ def test_what_does_not_fit_is_refused_in_one_line(
     assert result.code == (0 if skipped else code), result
     assert message in (result.output if skipped else " ".join(result.errors))
     assert skipped or not Path("restored").exists()
+
+
+def test_a_folder_keeps_its_subfolders_and_suffixes_tell_namesakes_apart(
+    models: Path, photo: Path, glow: Glow, tmp_path: Path
+) -> None:
+    for name in ("in/a/p.png", "in/b/p.png", "in/p.png", "in/p.bmp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.open(photo).save(tmp_path / name)
+    result = glow("restore", "in", "--checkpoint", models / "denoise", "--count", 1, "--output", "out")
+    assert result.code == 0, result
+    means = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*_mean.png"))
+    assert means == ["a/p_mean.png", "b/p_mean.png", "p.bmp_mean.png", "p.png_mean.png"]
+    assert f"side by side: out{os.sep}a{os.sep}p_comparison.png" in result.output
+
+
+def test_no_existing_file_is_replaced(models: Path, photo: Path, glow: Glow) -> None:
+    own = photo.with_name("photo_seed1.png")
+    own.write_bytes(b"mine")
+    arguments = ["restore", photo, "--checkpoint", models / "denoise", "--count", 2, "--output", photo.parent]
+    assert "photo_seed1.png exists already" in " ".join(glow(*arguments).errors)
+    assert own.read_bytes() == b"mine"
+    assert glow(*arguments, "--overwrite").code == 0
+
+
+def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(
+    models: Path, photo: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["glow_app.generation.restore"], "_MOST_PIXELS", 100)
+    photo.write_bytes(photo.read_bytes()[:60])  # little more than the header
+    result = glow("restore", photo, "--checkpoint", models / "upscale")
+    assert "restored, it would have 28x18 pixels; expected at most" in " ".join(result.errors)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device", "p")])
+def test_what_was_complete_at_an_interruption_is_recorded(
+    error: BaseException, models: Path, photo: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from glow_app.pictures import images
+
+    for name in ("photo2.png", "photo3.png"):
+        Image.open(photo).save(photo.with_name(name))
+    save = images.save_png
+
+    def save_some(image: Image.Image, path: Path, facts: dict[str, Any]) -> None:
+        if path.name.startswith("photo2_mean"):
+            raise error
+        save(image, path, facts)
+
+    monkeypatch.setattr(images, "save_png", save_some)
+    arguments = ["restore", photo.parent, "--checkpoint", models / "denoise", "--count", 1, "--output", "out"]
+    result = glow(*arguments)
+    assert result.code == (1 if isinstance(error, OSError) else 130)
+    record = json.loads(Path("out/run.json").read_text())
+    assert [Path(file["file"]).name for file in record["files"]] == ["photo.png"]
+    assert not list(Path("out").glob("photo3*"))
+
+
+def test_large_pictures_are_small_side_by_side(
+    models: Path, photo: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glow_app.commands.restore.LARGEST_COMPARED", 14 * 9)
+    assert glow("restore", photo, "--checkpoint", models / "upscale", "--count", 1).code == 0
+    assert pixels(Path("restored/photo_comparison.png")).shape == (9, 4 * 14, 3)
 
 
 def test_other_commands_say_what_to_use(models: Path, photo: Path, glow: Glow) -> None:

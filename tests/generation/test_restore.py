@@ -1,6 +1,8 @@
 """Restoring pictures of any size, in tiles."""
 
+from collections.abc import Iterable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -95,3 +97,42 @@ def test_a_model_without_a_task_restores_nothing() -> None:
 def test_a_picture_of_other_channels_is_refused() -> None:
     with pytest.raises(ValueError, match="has 1 channels; expected 3"):
         restore(built(Upscale()), random_images(1, (1, 8, 8))[0])
+
+
+def test_large_pictures_are_drawn_one_by_one_and_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, damaged = built(Upscale()), random_images(1, (3, 9, 12))[0]
+    together = restore(model, damaged, 3, 1.0, seeds=2)
+    monkeypatch.setattr(restore_module, "_PIXELS_AT_A_TIME", 1)
+    base_noise, at_a_time = model.base_noise, []
+
+    def noted(seeds: list[int], *rest: Any) -> list[torch.Tensor]:
+        at_a_time.append(len(seeds))
+        return base_noise(seeds, *rest)
+
+    monkeypatch.setattr(model, "base_noise", noted)
+    alone = restore(model, damaged, 3, 1.0, seeds=2)
+    assert at_a_time == [1, 1, 1]
+    assert torch.equal(alone.draws, together.draws)
+    assert torch.equal(alone.mean, together.mean)
+    torch.testing.assert_close(alone.spread, together.spread)
+
+
+def test_progress_counts_draws_and_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def tracked(items: Iterable[None], total: int, doing: str) -> Iterable[None]:
+        seen.append((sum(1 for _ in items), total, doing))
+        return ()
+
+    monkeypatch.setattr(restore_module, "tracked", tracked)
+    monkeypatch.setattr(restore_module, "TILE", 128)
+    monkeypatch.setattr(restore_module, "_PIXELS_AT_A_TIME", 1)
+    restore(built(Colourise()), random_images(1, (1, 8, 200))[0], 2, seeds=0, doing="restoring")
+    assert seen == [(2 * 3, 2 * 3, "restoring")]
+
+
+@pytest.mark.parametrize(("count", "side", "message"), [(1, 5000, "10,000x10,000 pixels"), (1000, 500, "at most 715")])
+def test_what_does_not_fit_into_memory_is_refused(count: int, side: int, message: str) -> None:
+    damaged = torch.zeros(3, 1, 1, dtype=torch.uint8).expand(3, side, side)
+    with pytest.raises(ValueError, match=message):
+        restore(built(Upscale()), damaged, count)
