@@ -90,11 +90,13 @@ def restore(
         labels: As for ``sample``.
         doing: Description for a progress bar of draws and tiles; none if omitted.
     Raises:
-        ValueError: If the model has no task, or the picture has other channels than the task's, or is too large.
+        ValueError: If the model has no task, or ``damaged`` has another type or shape, or is too large.
     """
     task = model.task
     if task is None:
         raise ValueError("this model restores nothing; expected one that was trained with a task")
+    if damaged.dtype != torch.uint8 or damaged.ndim != 3 or not damaged.numel():
+        raise ValueError(f"damaged is {damaged.dtype} of shape {tuple(damaged.shape)}; expected torch.uint8, (D, h, w)")
     require_size(model, count, damaged.shape[1], damaged.shape[2])
     condition = task.condition(damaged[None])
     expected = model.flow.condition_channels

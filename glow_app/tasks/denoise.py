@@ -72,9 +72,13 @@ class Denoise(RestorationTask):
         Args:
             pictures: uint8 (B, C, H, W).
             sigma: One for all or (B, 1, 1, 1); estimated by :func:`estimated_sigma` if omitted.
+        Raises:
+            ValueError: If ``sigma`` is a number and not from 1 to 255.
         """
         if sigma is None:
             sigma = estimated_sigma(pictures)
+        elif not isinstance(sigma, Tensor) and not 1 <= sigma <= 255:
+            raise ValueError(f"sigma is {sigma}; expected 1 to 255 grey levels")
         level = torch.as_tensor(sigma, device=pictures.device).round().clamp(1, 255)
         channel = level.to(torch.uint8).expand(len(pictures), 1, *pictures.shape[2:])
         return torch.cat([pictures, channel], dim=1)
@@ -86,7 +90,8 @@ def estimated_sigma(pictures: Tensor) -> Tensor:
     .. math:: \sigma = \sqrt{\pi / 2}\; \frac{1}{6 N} \sum |x * m|, \qquad
               m = \begin{pmatrix} 1 & -2 & 1 \\ -2 & 4 & -2 \\ 1 & -2 & 1 \end{pmatrix}
 
-    The mask m ignores constant and linear parts; fine textures count as noise.
+    The mask m ignores constant and linear parts; fine textures count as noise. Sides below 3 are taken as 3, by
+    repeating the last pixel.
 
     References:
         Fast Noise Variance Estimation, Immerkaer 1996, doi:10.1006/cviu.1996.0060.
@@ -94,5 +99,7 @@ def estimated_sigma(pictures: Tensor) -> Tensor:
     row = torch.tensor([1.0, -2.0, 1.0], device=pictures.device)
     channels = pictures.shape[1]
     mask = torch.outer(row, row).expand(channels, 1, 3, 3)
-    residual = F.conv2d(pictures.float(), mask, groups=channels)
+    short = [max(0, 3 - side) for side in pictures.shape[2:]]
+    large_enough = F.pad(pictures.float(), (0, short[1], 0, short[0]), "replicate")
+    residual = F.conv2d(large_enough, mask, groups=channels)
     return math.sqrt(math.pi / 2) / 6 * residual.abs().mean((1, 2, 3), keepdim=True)

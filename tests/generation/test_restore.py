@@ -94,9 +94,18 @@ def test_a_model_without_a_task_restores_nothing() -> None:
         restore(model, random_images(1)[0])  # type: ignore[arg-type]
 
 
-def test_a_picture_of_other_channels_is_refused() -> None:
-    with pytest.raises(ValueError, match="has 1 channels; expected 3"):
-        restore(built(Upscale()), random_images(1, (1, 8, 8))[0])
+@pytest.mark.parametrize(
+    ("damaged", "message"),
+    [
+        (random_images(1, (1, 8, 8))[0], "has 1 channels; expected 3"),
+        (random_images(1), "of shape \\(1, 3, 8, 8\\); expected torch.uint8, \\(D, h, w\\)"),
+        (random_images(1)[0].float(), "is torch.float32"),
+        (random_images(1)[0, :, :0], "of shape \\(3, 0, 8\\)"),
+    ],
+)
+def test_a_picture_of_another_type_or_shape_is_refused(damaged: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        restore(built(Upscale()), damaged)
 
 
 def test_large_pictures_are_drawn_one_by_one_and_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,3 +208,16 @@ def test_an_enlarged_picture_does_not_depend_on_the_others() -> None:
     draws = torch.cat([black_and_white[1:], torch.full_like(black_and_white[1:], 128)])
     together = Upscale().known(draws, small.expand(2, -1, -1, -1))
     assert torch.equal(together[1:], Upscale().known(draws[1:], small))
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (1, 9), (2, 2)])
+def test_the_noise_of_a_tiny_picture_is_estimated(sides: tuple[int, int]) -> None:
+    damaged = Denoise().with_level(random_images(2, (3, *sides)))
+    assert damaged.shape == (2, 4, *sides)
+    assert (damaged[:, -1] >= 1).all()
+
+
+@pytest.mark.parametrize("sigma", [float("nan"), -4, 0, 256])
+def test_an_impossible_level_of_noise_is_refused(sigma: float) -> None:
+    with pytest.raises(ValueError, match="expected 1 to 255"):
+        Denoise().with_level(random_images(1), sigma)
