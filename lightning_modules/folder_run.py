@@ -120,7 +120,11 @@ def _planned(arguments: list[str]) -> list[str]:
     if options.size is not None and options.size % 16:
         raise UsageError(f"glow fit: --size {options.size} is not a multiple of 16")
     for name in options.config:
-        config_path(name)  # refuses an unknown one
+        if Path(config_path(name)).parent.name == "restore":  # refuses an unknown one
+            raise UsageError(
+                f"glow fit: {name} trains on crops of photographs, not on whole pictures; use "
+                f"glow fit --config {name} --data.root {options.folder}"
+            )
     if options.device not in (None, "cpu"):
         device_of(options)  # refused before anything else
     listing = list_images(Path(options.folder).absolute())

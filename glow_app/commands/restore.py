@@ -170,8 +170,11 @@ def _damaged(model: "ImageModel", pixels: "Tensor", arguments: argparse.Namespac
         if mask.shape[1:] != pixels.shape[1:]:
             sizes = [f"{shape[2]}x{shape[1]}" for shape in (mask.shape, pixels.shape)]
             raise ValueError(f"the mask {arguments.mask} is {sizes[0]}; expected {sizes[1]}, the size of the picture")
-        if not (mask >= 128).any():
+        missing = mask >= 128
+        if not missing.any():
             raise ValueError(f"the mask {arguments.mask} is black everywhere; expected white where pixels are missing")
+        if missing.all():  # as one painted in white on nothing is
+            raise ValueError(f"the mask {arguments.mask} is white everywhere; expected black where pixels are kept")
         return task.with_mask(pixels[None], mask[None])[0], {"mask": arguments.mask}
     if isinstance(task, Denoise):
         damaged = task.with_level(pixels[None], arguments.sigma)[0]

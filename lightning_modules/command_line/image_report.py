@@ -26,10 +26,11 @@ def print_image_report(module: DensityModule, data: ImageDataModule, split: Spli
     draws = f"{pluralise(module.num_draws, 'draw')} of uniform dequantisation noise"
     estimated = estimated_trace_note(module.model, math.prod(module.model.flow.latent_shapes[-1]))
     classes = "" if module.knows_labels else f", class unknown: averaged over {module.model.flow.num_classes} classes"
-    print(
-        f"{value:.4f} bits/dim  ({data.part(split)}, {pluralise(num_images, 'image')} of "
-        f"{size_text(width, height)}, {pluralise(channels, 'channel')}, {num_bits}-bit, {draws}{estimated}{classes})"
-    )
+    task = module.model.task
+    given = "" if task is None else f", given the images damaged by {type(task).__name__}"
+    size = f"{pluralise(num_images, 'image')} of {size_text(width, height)}, {pluralise(channels, 'channel')}"
+    details = f"{num_bits}-bit, {draws}{estimated}{classes}{given}"
+    print(f"{value:.4f} bits/dim  ({data.part(split)}, {size}, {details})")
     if classes:
         print("labels             the images have none of the model's classes, so all classes are taken together")
     if not data.is_as_in_training or data.other_root is not None:

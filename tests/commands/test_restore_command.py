@@ -112,6 +112,7 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
         ("fill", [], 2, "give --mask MASK.png"),
         ("fill", ["--mask", "nothing.png"], 1, "there is no file nothing.png"),
         ("fill", ["--mask", "black.png"], 1, "the mask black.png is black everywhere"),
+        ("fill", ["--mask", "white.png"], 1, "the mask white.png is white everywhere"),
         ("fill", ["--mask", "small.png"], 1, "the mask small.png is 3x3; expected 14x9, the size of the picture"),
         ("upscale", ["nothing.png"], 1, "skipped: there is no file nothing.png"),
         ("upscale", ["deep.png"], 1, "it has 16 bits per value; expected 8"),
@@ -128,6 +129,7 @@ def test_what_does_not_fit_is_refused_in_one_line(
 ) -> None:
     Image.new("L", (14, 9)).save("black.png")
     Image.new("L", (3, 3), 255).save("small.png")
+    Image.new("L", (14, 9), 255).save("white.png")
     Image.fromarray(np.zeros((9, 14), np.uint16)).save("deep.png")
     result = glow("restore", photo, *options, "--checkpoint", models / task, "--count", 1)
     skipped = "nothing.png" in options[:1] or "deep.png" in options[:1]
@@ -211,6 +213,12 @@ def test_other_commands_say_what_to_use(models: Path, photo: Path, glow: Glow) -
     )
 
 
+def test_a_folder_without_an_option_is_not_resized_for_a_restorer(photo: Path, glow: Glow) -> None:
+    result = glow("fit", photo.parent, "--config", "restore/upscale2", "--epochs", 1)
+    assert result.code == 2
+    assert f"use glow fit --config restore/upscale2 --data.root {photo.parent}" in " ".join(result.errors)
+
+
 def test_from_photographs_to_a_model_that_restores(tmp_path: Path, photo: Path, glow: Glow) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -229,5 +237,6 @@ def test_from_photographs_to_a_model_that_restores(tmp_path: Path, photo: Path, 
     assert glow("restore", photo, "--checkpoint", "run").code == 0
     result = glow("validate", "--checkpoint", "run")
     assert result.code == 0, result
+    assert "given the images damaged by Upscale)" in result.output
     result = glow("fit", "--resume", "run", "--trainer.max_epochs=2", "--run_dir=run")
     assert result.code == 0, result
