@@ -26,6 +26,11 @@ def built(task: RestorationTask, size: float = 0.02) -> ImageModel:
     return perturb(model, 1, size).eval()
 
 
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TILE": 128, "OVERLAP": 64, "MARGIN": 16}.items():
+        monkeypatch.setattr(restore_module, name, value)
+
+
 @pytest.mark.parametrize("sides", [(1, 1), (3, 2), (8, 8), (13, 30)])
 def test_a_picture_of_any_size_is_enlarged(sides: tuple[int, int]) -> None:
     damaged = random_images(1, (3, *sides))[0] // 2 + 64
@@ -78,7 +83,7 @@ def test_seams_of_tiles_cannot_be_seen(picture: str, monkeypatch: pytest.MonkeyP
     damaged = ramp if picture == "gradient" else random_images(1, (1, height, width))[0] // 4 + 96
     model = built(Colourise(), 0.05)
     whole = restore(model, damaged, 2, 0.7, seeds=3).draws.int()
-    monkeypatch.setattr(restore_module, "TILE", 128)
+    small_tiles(monkeypatch)
     tiled = restore(model, damaged, 2, 0.7, seeds=3).draws.int()
     assert (tiled - whole).abs().max() <= 1
     # Steps between columns, at the edges of the tiles and elsewhere.
@@ -86,6 +91,13 @@ def test_seams_of_tiles_cannot_be_seen(picture: str, monkeypatch: pytest.MonkeyP
     edges = torch.tensor([63, 127, 191])
     others = torch.ones(len(steps), dtype=torch.bool).index_fill(0, edges, False)
     assert steps[edges].max() <= 1.2 * steps[others].max()
+
+
+def test_the_edge_of_a_tile_does_not_reach_beyond_its_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, damaged = built(Colourise(), 0.1), random_images(1, (1, 16, 400))[0]
+    whole = restore(model, damaged, 1, 1.0, seeds=3).draws.int()
+    monkeypatch.setattr(restore_module, "TILE", 256)
+    assert (restore(model, damaged, 1, 1.0, seeds=3).draws.int() - whole).abs().max() <= 1
 
 
 def test_a_model_without_a_task_restores_nothing() -> None:
@@ -134,7 +146,7 @@ def test_progress_counts_draws_and_tiles(monkeypatch: pytest.MonkeyPatch) -> Non
         return ()
 
     monkeypatch.setattr(restore_module, "tracked", tracked)
-    monkeypatch.setattr(restore_module, "TILE", 128)
+    small_tiles(monkeypatch)
     monkeypatch.setattr(restore_module, "_PIXELS_AT_A_TIME", 1)
     restore(built(Colourise()), random_images(1, (1, 8, 200))[0], 2, seeds=0, doing="restoring")
     assert seen == [(2 * 3, 2 * 3, "restoring")]
