@@ -107,7 +107,8 @@ def restore(
     classes = labels_of_seeds(model, seeds, None) if labels is None else as_labels(model, labels, count)
     padded = _padded(condition, 2 ** len(model.flow.levels))
     height, width = condition.shape[2:]
-    draws, overshoot = torch.empty(count, model.flow.image_shape[0], height, width, dtype=torch.uint8), torch.zeros(count)
+    draws = torch.empty(count, model.flow.image_shape[0], height, width, dtype=torch.uint8)
+    overshoot = torch.zeros(count)
     size, at_a_time = (padded.shape[2], padded.shape[3]), max(1, _PIXELS_AT_A_TIME // (height * width))
     parts = [slice(first, first + at_a_time) for first in range(0, count, at_a_time)]
 

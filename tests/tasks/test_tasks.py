@@ -202,14 +202,6 @@ def test_wrong_arguments_are_refused(build: Callable[[], object], message: str) 
         build()
 
 
-def test_an_enlarged_picture_does_not_depend_on_the_others() -> None:
-    black_and_white = torch.where(random_images(2, (3, 16, 16)) < 128, 0, 255).to(torch.uint8)
-    small = Upscale().damage(black_and_white[:1])
-    draws = torch.cat([black_and_white[1:], torch.full_like(black_and_white[1:], 128)])
-    together = Upscale().known(draws, small.expand(2, -1, -1, -1))
-    assert torch.equal(together[1:], Upscale().known(draws[1:], small))
-
-
 @pytest.mark.parametrize("sides", [(1, 1), (1, 9), (2, 2)])
 def test_the_noise_of_a_tiny_picture_is_estimated(sides: tuple[int, int]) -> None:
     damaged = Denoise().with_level(random_images(2, (3, *sides)))
