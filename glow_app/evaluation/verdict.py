@@ -55,7 +55,10 @@ def restoration_verdict(record: Mapping[str, Any]) -> list[str]:
     if share < least and is_cool:
         honest += ", as is usual below temperature 1; --temperature 1 measures the model's own distribution"
     if record["exploded"]:
-        honest += f"; {pluralise(record['exploded'], 'draw')} of {record['samples']['all']:,} exploded"
+        honest += (
+            f"; {pluralise(record['exploded'], 'draw')} of {record['samples']['all']:,} exploded in places, which were"
+        )
+        honest += " drawn again with less noise"
     return [f"{near}.", f"{honest}.", f"Next: {_next_restoration(record, max(gains.values()), is_cool)}."]
 
 
@@ -64,8 +67,6 @@ def _decibels(gain: float) -> str:
 
 
 def _next_restoration(record: Mapping[str, Any], gain: float, is_cool: bool) -> str:
-    if record["exploded"]:
-        return "draw at a lower --temperature"
     if record["agree"] is not None and record["agree"] < 1:
         return f"do not rely on what is known of the pictures: {1 - record['agree']:.2%} of draws change it"
     if gain < NEARER or (not is_cool and record["within"][-1] < HELD[0]):

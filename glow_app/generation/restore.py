@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.likelihood import to_uint8
@@ -20,6 +21,10 @@ __all__ = ["Restoration", "require_size", "restore"]
 # zeros beyond a tile. Behind a margin of 16, trained models still drew other textures, behind one of 48 the same.
 TILE, OVERLAP, MARGIN = 640, 128, 48
 
+# Grey levels beyond black or white above which a part of a draw is drawn again with half the noise, at most so many
+# times. Values of sound draws overshoot by tens.
+_WILD, _MOST_TIMES = 64, 6
+
 # Restored pixels that are worked on at a time: draws of small pictures together, of large ones one by one.
 _PIXELS_AT_A_TIME = 1 << 22
 
@@ -35,7 +40,7 @@ class Restoration:
         draws: uint8 (N, C, H, W); known values are those of the damaged picture.
         given: What the flow saw, such as the bicubic enlargement, uint8 (C, H, W).
         overshoot: How far the values of each draw reached beyond black and white before they were clipped, grey levels,
-            (N,). Tens are usual next to black and white; more than the whole range means that the draw has exploded.
+            (N,). Tens are usual next to black and white; parts with more than 64 were drawn again with less noise.
     """
 
     draws: Images
@@ -173,12 +178,41 @@ def _decode_in_tiles(
                 level[:, :, _scaled(rows, 2 << number), _scaled(columns, 2 << number)]
                 for number, level in enumerate(noise)
             ]
-            values = model.decode_values(levels, labels, None, condition[:, :, rows, columns]).float().cpu()
-            overshoot.copy_(torch.maximum(overshoot, 256 * (values.abs().flatten(1).amax(1) - 0.5)))
+            values, most = _tame_values(model, levels, labels, condition[:, :, rows, columns])
+            overshoot.copy_(torch.maximum(overshoot, most))
             _lay(strip, to_uint8(values, model.num_bits), columns.start, dim=3)
             if columns.stop == width:
                 _lay(images, strip, rows.start, dim=2)
             yield
+
+
+def _tame_values(
+    model: ImageModel, levels: Sequence[Tensor], labels: Tensor | None, condition: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the values of a tile, and their overshoot at first, (N,); the noise is halved, in place, where it is wild.
+
+    With the conditioners' inputs bounded such places are few, and without noise there are none.
+    """
+    values = model.decode_values(levels, labels, None, condition).float().cpu()
+    overshoot = _overshoot(values)
+    most = overshoot.flatten(1).amax(1)
+    for _ in range(_MOST_TIMES):
+        draws = overshoot.flatten(1).amax(1).gt(_WILD).nonzero()[:, 0]
+        if not len(draws):
+            break
+        wild = overshoot[draws].gt(_WILD).float()
+        for number, level in enumerate(levels):
+            cells = F.max_pool2d(F.max_pool2d(wild, 2 << number), 3, stride=1, padding=1)
+            level[draws] *= 1 - cells.to(level) / 2
+        some = None if labels is None else labels[draws]
+        values[draws] = model.decode_values([level[draws] for level in levels], some, None, condition).float().cpu()
+        overshoot = _overshoot(values)
+    return values, most
+
+
+def _overshoot(values: Tensor) -> Tensor:
+    """Return how far the values of each pixel reach beyond black and white, grey levels, (N, 1, H, W)."""
+    return 256 * (values.abs().amax(1, keepdim=True) - 0.5)
 
 
 def _spans(length: int) -> list[slice]:
