@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow restore``."""
     parser.add_argument("images", nargs="+", help="damaged picture files, or folders of them", metavar="PICTURE")
     add_model_arguments(parser)
+    parser.set_defaults(checkpoint=None)  # no bundled model restores
     add_output_arguments(parser, "restored")
     parser.add_argument("--count", type=positive_int, default=4, help="draws per picture")
     parser.add_argument(
@@ -58,6 +59,8 @@ def _sigma(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write draws, their mean and spread, and a comparison, for each picture."""
+    if arguments.checkpoint is None:
+        raise UsageError("glow restore needs --checkpoint; train a model with, for example, --config restore/upscale2")
     if arguments.seed + arguments.count > LARGEST_SEED:
         raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
     model = load(arguments, restores=True)
