@@ -308,6 +308,7 @@ def test_control_c_during_the_imports_is_answered_by_the_command() -> None:
     # A module that interrupts the process when it is imported stands for the time that imports take.
     code = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in what a shell runs in the background
         "class Finder:\n"
         "    @staticmethod\n"
         "    def find_spec(name, *_):\n"

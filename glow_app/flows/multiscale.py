@@ -200,7 +200,8 @@ class MultiscaleFlow(nn.Module):
 
 def _for_each(context: Tensor | None, x: Tensor) -> Tensor | None:
     """Return the context with a row for each of ``x``; a feature map of one row is for all."""
-    return context if context is None or context.ndim == 2 else context.expand(len(x), -1, -1, -1)
+    # x.shape[0], not len(x), which torch.export would make a constant.
+    return context if context is None or context.ndim == 2 else context.expand(x.shape[0], -1, -1, -1)
 
 
 def _join(kept: Tensor, context: Tensor | None) -> Tensor:
@@ -209,7 +210,7 @@ def _join(kept: Tensor, context: Tensor | None) -> Tensor:
         return kept
     if context.ndim == 2:
         context = context[:, :, None, None].expand(-1, -1, *kept.shape[2:])
-    return torch.cat([kept, context.to(kept.dtype).expand(len(kept), -1, -1, -1)], dim=1)
+    return torch.cat([kept, context.to(kept.dtype).expand(kept.shape[0], -1, -1, -1)], dim=1)
 
 
 def _commas(shape: Sequence[int]) -> str:

@@ -83,7 +83,7 @@ def test_a_key_that_no_client_could_send_is_refused(
 def test_wrong_options_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     for option, message in {
         "--port=70000": "70000 is not a port; expected 0 to 65535",
-        "--batch-size=65": "65 is not a batch size; expected 1 to 64",
+        "--batch-size=65": "65 is not a batch size; expected 1 to 64, since smaller batches are filled up to it",
         "--port=http": "http is not a port; expected 0 to 65535",
         "--max-body-bytes=1e6": "1e6 must be a whole number, at least 1",
         "--allowed-hosts=http://x/": "http://x/ is not a host name; expected a name such as glow.example.com, without "

@@ -25,7 +25,7 @@ def test_unknown_source_is_answered_with_the_nearest() -> None:
         load("cifar")
     with pytest.raises(ValueError, match="unknown source 'xyz'; known: digits, fashion_mnist"):
         load("xyz")
-    assert set(SOURCES) == {"digits", "fashion_mnist", "mnist", "cifar10", "folder", "shards", "faces"}
+    assert set(SOURCES) == {"digits", "fashion_mnist", "mnist", "cifar10", "folder", "photos", "shards", "faces"}
 
 
 class TestDigits:

@@ -86,9 +86,9 @@ def test_training_noise_differs_in_every_step_and_epoch(tmp_path: Path, monkeypa
     module, drawn = tiny_module(), []
     forward = DensityModule.forward
 
-    def spy(self: DensityModule, images: Any, labels: Any = None, generator: Any = None) -> Any:
+    def spy(self: DensityModule, images: Any, labels: Any, generator: Any, condition: Any) -> Any:
         drawn.append(generator.initial_seed())
-        return forward(self, images, labels, generator)
+        return forward(self, images, labels, generator, condition)
 
     monkeypatch.setattr(DensityModule, "forward", spy)
     tiny_trainer(tmp_path, max_epochs=2, limit_val_batches=0).fit(module, datamodule=tiny_data())

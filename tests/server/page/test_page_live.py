@@ -57,7 +57,7 @@ def test_guidance_begins_where_the_model_recommends_and_is_part_of_links(page: P
 
 def test_a_link_without_guidance_is_of_the_model_itself(page: Page, guided_site: Site) -> None:
     visit(page, f"{guided_site.address}/#sample?count=2&seed=4&temperature=0.7")
-    expected = guided_site.model.sample(2, temperature=0.7, seeds=4, labels=torch.tensor([1, 2]))
+    expected = guided_site.model.sample(2, temperature=0.7, seeds=4, labels=torch.tensor([1, 2]), guidance=1)
     assert torch.equal(gallery(page), expected)
     expect(page.get_by_label("Guidance", exact=True)).to_have_value("1")
 
