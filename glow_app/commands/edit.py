@@ -148,12 +148,12 @@ def _apply(arguments: argparse.Namespace) -> None:
         label = classes.of(image, files)
         name = next(name for source, name in planned if source == files[0])  # past those that cannot be read
         picture, strip = output_folder(arguments) / f"{name}.png", folder / f"{name}_strip.png"
-        told = facts | ({} if label is None else class_facts(model, int(label)))
+        described = facts | ({} if label is None else class_facts(model, int(label)))
         strengths = (arguments.strength, *STRENGTHS)
         changed: list[Tensor] = [edit(model, image, [(direction, s)], label)[0] for s in strengths]
-        save_png(to_pil(changed[0]), picture, {**told, "strength": arguments.strength})
+        save_png(to_pil(changed[0]), picture, {**described, "strength": arguments.strength})
         shown = grid(torch.stack(changed[1:]), columns=len(STRENGTHS), above=texts)
-        save_png(shown, strip, {**told, "strength": ", ".join(texts)})
+        save_png(shown, strip, {**described, "strength": ", ".join(texts)})
         if len(sources) <= LISTED:
             print(f"{picture}, {strip}")
         count += 1

@@ -85,20 +85,22 @@ def _shares(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _figures(record: Mapping[str, Any], images: str) -> dict[str, float]:
-    found = record["comparisons"].get(images)
-    return {} if found is None else {**found["precision_recall"], "fid": found["fid"]}
+    comparison = record["comparisons"].get(images)
+    return {} if comparison is None else {**comparison["precision_recall"], "fid": comparison["fid"]}
 
 
 def _samples(record: Mapping[str, Any]) -> str:
     if record["comparisons"] is None:
         return "Whether samples look real was not measured: look at them."
     drawn, real, shares = _figures(record, "drawn"), _figures(record, "training_images"), _shares(record)
-    told = [f"{name} {drawn[name]:.2f}" + (f" of {real[name]:.2f}" if real else "") for name in ("precision", "recall")]
+    figures = [
+        f"{name} {drawn[name]:.2f}" + (f" of {real[name]:.2f}" if real else "") for name in ("precision", "recall")
+    ]
     looks, variety = (
         next(words for least, words in choices if share >= least)
         for choices, share in zip((LOOKS, VARIETY), shares.values(), strict=True)
     )
-    text = f"By their features, samples {looks} ({told[0]}) and {variety} ({told[1]})"
+    text = f"By their features, samples {looks} ({figures[0]}) and {variety} ({figures[1]})"
     if real and drawn["fid"] > TOLD_APART * max(real["fid"], 0.0):
         text += f"; their FID of {drawn['fid']:.2f}, for real images {real['fid']:.2f}, still tells them apart"
     return f"{text}."
@@ -120,10 +122,10 @@ def _copies(record: Mapping[str, Any]) -> str:
 
 
 def _inverse(record: Mapping[str, Any]) -> str:
-    found = record["inverse"]["reconstruction"]
-    if found["exact_images"] == 1:
+    reconstruction = record["inverse"]["reconstruction"]
+    if reconstruction["exact_images"] == 1:
         return "the inverse is exact: every image came back in every pixel"
-    share, error = 1 - found["exact_images"], found["max_pixel_error"]
+    share, error = 1 - reconstruction["exact_images"], reconstruction["max_pixel_error"]
     return f"the inverse is not exact: {share:.1%} of images came back changed, by up to {error} of 255"
 
 
