@@ -122,17 +122,24 @@ def _restore_file(
     import torch
 
     from glow_app.generation.restore import require_size, restore
-    from glow_app.tasks import Colourise
 
-    num_channels = 1 if isinstance(model.task, Colourise) else model.flow.image_shape[0]
+    task = model.task
+    assert task is not None
+    num_channels = task.picture_channels(model.flow.image_shape[0])
     photo = _read(file, num_channels, partial(require_size, model, arguments.count))
-    damaged, facts = _damaged(model, torch.from_numpy(photo.pixels.copy()), arguments)
+    mask = None
+    if arguments.mask is not None:
+        mask = torch.from_numpy(_read(arguments.mask, 1, partial(require_size, model, 1)).pixels.copy())
+    damaged = task.prepare(torch.from_numpy(photo.pixels.copy()), mask, arguments.sigma)
     restoration = restore(
         model, damaged, arguments.count, arguments.temperature, arguments.seed, arguments.label, doing
     )
     _write(restoration, name, photo, arguments)
     height, width = restoration.draws.shape[2:]
-    return {"file": file, "name": name, "size": [width, height], **facts, **restoration.draws.facts[0]}
+    beside: dict[str, Any] = {} if arguments.mask is None else {"mask": arguments.mask}
+    if "sigma" in task.takes:
+        beside = {"sigma": int(damaged[-1, 0, 0])}
+    return {"file": file, "name": name, "size": [width, height], **beside, **restoration.draws.facts[0]}
 
 
 def _read(file: str, num_channels: int, require_size: "Callable[[int, int], None]") -> "Photo":
@@ -147,42 +154,13 @@ def _read(file: str, num_channels: int, require_size: "Callable[[int, int], None
 
 
 def _require_options(model: "ImageModel", arguments: argparse.Namespace) -> None:
-    from glow_app.tasks import Denoise, Fill
-
     task = model.task
-    if (arguments.mask is not None) != isinstance(task, Fill):
-        raise UsageError(
-            f"--mask is for a model that fills; this one has the task {type(task).__name__}"
-            if arguments.mask is not None
-            else "this model fills missing parts: give --mask MASK.png, white where the picture is missing"
-        )
-    if arguments.sigma is not None and not isinstance(task, Denoise):
-        raise UsageError(f"--sigma is for a model that denoises; this one has the task {type(task).__name__}")
-
-
-def _damaged(model: "ImageModel", pixels: "Tensor", arguments: argparse.Namespace) -> "tuple[Tensor, dict[str, Any]]":
-    """Return the damaged picture with what the task needs beside it, and what to record of that."""
-    import torch
-
-    from glow_app.generation.restore import require_size
-    from glow_app.tasks import Denoise, Fill
-
-    task = model.task
-    if isinstance(task, Fill):
-        mask = torch.from_numpy(_read(arguments.mask, 1, partial(require_size, model, 1)).pixels.copy())
-        if mask.shape[1:] != pixels.shape[1:]:
-            sizes = [f"{shape[2]}x{shape[1]}" for shape in (mask.shape, pixels.shape)]
-            raise ValueError(f"the mask {arguments.mask} is {sizes[0]}; expected {sizes[1]}, the size of the picture")
-        missing = mask >= 128
-        if not missing.any():
-            raise ValueError(f"the mask {arguments.mask} is black everywhere; expected white where pixels are missing")
-        if missing.all():  # as one painted in white on nothing is
-            raise ValueError(f"the mask {arguments.mask} is white everywhere; expected black where pixels are kept")
-        return task.with_mask(pixels[None], mask[None])[0], {"mask": arguments.mask}
-    if isinstance(task, Denoise):
-        damaged = task.with_level(pixels[None], arguments.sigma)[0]
-        return damaged, {"sigma": int(damaged[-1, 0, 0])}
-    return pixels, {}
+    assert task is not None
+    for name in ("mask", "sigma"):
+        if getattr(arguments, name) is not None and name not in task.takes:
+            raise UsageError(f"--{name} is not for this model, which has the task {type(task).__name__}; leave it out")
+    if "mask" in task.takes and arguments.mask is None:
+        raise UsageError("this model fills missing parts: give --mask MASK.png, white where the picture is missing")
 
 
 def _write(restoration: "Restoration", name: str, photo: "Photo", arguments: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """The contract of a task: a damage that a model conditioned on the damaged picture learns to undo."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,10 +23,30 @@ class RestorationTask(ABC):
     """
 
     factor: int = 1  # sides of the restored picture, relative to those of the damaged one
+    takes: Sequence[str] = ()  # what :meth:`prepare` takes beside the picture: "mask", "sigma"
 
     @abstractmethod
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return damaged copies of clean images; random numbers come from ``generator`` by ``draw_rows`` alone."""
+
+    def picture_channels(self, num_channels: int) -> int:
+        """Return the number of channels of a picture from which one with ``num_channels`` is restored."""
+        return num_channels
+
+    def prepare(self, picture: Tensor, mask: Tensor | None = None, sigma: float | None = None) -> Tensor:
+        """Return a picture that somebody wants restored, as :meth:`damage` returns a damaged copy.
+
+        Args:
+            picture: uint8 (C, h, w), C being :meth:`picture_channels`.
+            mask: What is missing, uint8 (1, h, w), 128 or more where it is; for tasks that take a mask.
+            sigma: Standard deviation of its noise, grey levels; for tasks that take one.
+        Raises:
+            ValueError: If the task does not take what is given, or it does not fit the picture.
+        """
+        for name, value in (("mask", mask), ("sigma", sigma)):
+            if value is not None and name not in self.takes:
+                raise ValueError(f"{name}: the task {type(self).__name__} takes none; leave it out")
+        return picture
 
     def condition_channels(self, num_channels: int) -> int:
         """Return the number of channels of the condition of images with ``num_channels``."""

@@ -21,6 +21,10 @@ class Colourise(RestorationTask):
         ValueError: If the images have no colours.
     """
 
+    def picture_channels(self, num_channels: int) -> int:
+        """Return 1."""
+        return 1
+
     def condition_channels(self, num_channels: int) -> int:
         """Return 1.
 

@@ -32,6 +32,8 @@ class Denoise(RestorationTask):
         ValueError: If a level is out of range or the kind unknown.
     """
 
+    takes = ("sigma",)
+
     def __init__(
         self, min_sigma: float = 5.0, max_sigma: float = 50.0, kind: Literal["gaussian", "poisson"] = "gaussian"
     ) -> None:
@@ -64,24 +66,24 @@ class Denoise(RestorationTask):
             rates = zip((clean / gain).cpu(), draw_seeds(len(images), generator), strict=True)
             counts = torch.stack([torch.poisson(rate, image_generator(seed)) for rate, seed in rates])
             noisy = gain * counts.to(device)
-        return self.with_level(noisy.round().clamp(0, 255).to(images), sigma.to(images.device))
+        return _with_level(noisy.round().clamp(0, 255).to(images), sigma.to(images.device))
 
-    def with_level(self, pictures: Tensor, sigma: Tensor | float | None = None) -> Tensor:
-        """Return noisy pictures with their level as a channel.
+    def prepare(self, picture: Tensor, mask: Tensor | None = None, sigma: float | None = None) -> Tensor:
+        """Return the noisy picture with its level as a channel, estimated by :func:`estimated_sigma` if omitted.
 
-        Args:
-            pictures: uint8 (B, C, H, W).
-            sigma: One for all or (B, 1, 1, 1); estimated by :func:`estimated_sigma` if omitted.
         Raises:
-            ValueError: If ``sigma`` is a number and not from 1 to 255.
+            ValueError: If ``sigma`` is not from 1 to 255, or there is a mask.
         """
-        if sigma is None:
-            sigma = estimated_sigma(pictures)
-        elif not isinstance(sigma, Tensor) and not 1 <= sigma <= 255:
-            raise ValueError(f"sigma is {sigma}; expected 1 to 255 grey levels")
-        level = torch.as_tensor(sigma, device=pictures.device).round().clamp(1, 255)
-        channel = level.to(torch.uint8).expand(len(pictures), 1, *pictures.shape[2:])
-        return torch.cat([pictures, channel], dim=1)
+        super().prepare(picture, mask, sigma)
+        if sigma is not None and not 1 <= sigma <= 255:
+            raise ValueError(f"sigma: it is {sigma}; expected 1 to 255 grey levels")
+        level = estimated_sigma(picture[None]) if sigma is None else torch.full((1, 1, 1, 1), sigma)
+        return _with_level(picture[None], level.to(picture.device))[0]
+
+
+def _with_level(pictures: Tensor, sigma: Tensor) -> Tensor:
+    level = sigma.round().clamp(1, 255).to(torch.uint8).expand(-1, 1, *pictures.shape[2:])
+    return torch.cat([pictures, level], dim=1)
 
 
 def estimated_sigma(pictures: Tensor) -> Tensor:

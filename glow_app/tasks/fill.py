@@ -22,6 +22,27 @@ class Fill(RestorationTask):
         where the picture is missing and 0 elsewhere.
     """
 
+    takes = ("mask",)
+
+    def prepare(self, picture: Tensor, mask: Tensor | None = None, sigma: float | None = None) -> Tensor:
+        """Return the picture without what the mask covers, filled smoothly, and the mask as the last channel.
+
+        Raises:
+            ValueError: If there is no mask, or it is of another size than the picture, or covers nothing or all of it.
+        """
+        super().prepare(picture, mask, sigma)
+        if mask is None:
+            raise ValueError("mask: the task Fill needs one; expected a picture, white where pixels are missing")
+        if mask.shape[1:] != picture.shape[1:]:
+            sizes = [f"{shape[2]}x{shape[1]}" for shape in (mask.shape, picture.shape)]
+            raise ValueError(f"mask: it is {sizes[0]}; expected {sizes[1]}, the size of the picture")
+        missing = mask >= 128
+        if not missing.any():
+            raise ValueError("mask: it is black everywhere; expected white where pixels are missing")
+        if missing.all():  # as one painted in white on nothing is
+            raise ValueError("mask: it is white everywhere; expected black where pixels are kept")
+        return _without(picture[None], missing[None])[0]
+
     def condition_channels(self, num_channels: int) -> int:
         """Return the channels of the picture, and one for the mask."""
         return num_channels + 1
@@ -29,18 +50,7 @@ class Fill(RestorationTask):
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the images with random parts missing, and the masks."""
         masks = [random_mask(images.shape[2], images.shape[3], seed) for seed in draw_seeds(len(images), generator)]
-        return self.with_mask(images, torch.from_numpy(np.stack(masks))[:, None].to(images.device))
-
-    def with_mask(self, pictures: Tensor, mask: Tensor) -> Tensor:
-        """Return pictures without what the mask covers, filled smoothly, and the mask as the last channel.
-
-        Args:
-            pictures: uint8 (B, C, H, W).
-            mask: uint8 (B, 1, H, W), 128 or more where the picture is missing.
-        """
-        missing = mask >= 128
-        filled = smooth_fill(pictures, missing)
-        return torch.cat([filled, missing.to(torch.uint8) * 255], dim=1)
+        return _without(images, torch.from_numpy(np.stack(masks))[:, None].to(images.device) >= 128)
 
     def known(self, restored: Tensor, damaged: Tensor) -> Tensor:
         """Return the restored pixels where the picture was missing, and the given ones elsewhere."""
@@ -49,6 +59,10 @@ class Fill(RestorationTask):
     def agrees(self, restored: Tensor, damaged: Tensor) -> Tensor:
         """Return which pictures have the given pixels outside the masks, (B,)."""
         return (self.known(restored, damaged) == restored).flatten(1).all(1)
+
+
+def _without(pictures: Tensor, missing: Tensor) -> Tensor:
+    return torch.cat([smooth_fill(pictures, missing), missing.to(torch.uint8) * 255], dim=1)
 
 
 def smooth_fill(pictures: Tensor, missing: Tensor) -> Tensor:

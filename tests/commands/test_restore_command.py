@@ -107,13 +107,13 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
 @pytest.mark.parametrize(
     ("task", "options", "code", "message"),
     [
-        ("upscale", ["--mask", "photo.png"], 2, "--mask is for a model that fills; this one has the task Upscale"),
-        ("upscale", ["--sigma", 5], 2, "--sigma is for a model that denoises; this one has the task Upscale"),
+        ("upscale", ["--mask", "photo.png"], 2, "--mask is not for this model, which has the task Upscale"),
+        ("upscale", ["--sigma", 5], 2, "--sigma is not for this model, which has the task Upscale"),
         ("fill", [], 2, "give --mask MASK.png"),
         ("fill", ["--mask", "nothing.png"], 1, "there is no file nothing.png"),
-        ("fill", ["--mask", "black.png"], 1, "the mask black.png is black everywhere"),
-        ("fill", ["--mask", "white.png"], 1, "the mask white.png is white everywhere"),
-        ("fill", ["--mask", "small.png"], 1, "the mask small.png is 3x3; expected 14x9, the size of the picture"),
+        ("fill", ["--mask", "black.png"], 1, "mask: it is black everywhere"),
+        ("fill", ["--mask", "white.png"], 1, "mask: it is white everywhere"),
+        ("fill", ["--mask", "small.png"], 1, "mask: it is 3x3; expected 14x9, the size of the picture"),
         ("upscale", ["nothing.png"], 1, "skipped: there is no file nothing.png"),
         ("upscale", ["deep.png"], 1, "it has 16 bits per value; expected 8"),
         ("upscale", ["other/photo.png"], 2, "two pictures are called photo.png"),

@@ -70,7 +70,7 @@ def test_known_values_are_returned_exactly() -> None:
     assert (luma(restore(built(Colourise()), grey, 3, seeds=0).draws) == grey).all()
     mask = torch.zeros(1, 1, 21, 10, dtype=torch.uint8)
     mask[..., 5:12, 2:9] = 255
-    draws = restore(built(Fill()), Fill().with_mask(original, mask)[0], 3, seeds=0).draws
+    draws = restore(built(Fill()), Fill().prepare(original[0], mask[0]), 3, seeds=0).draws
     assert torch.equal(draws[:, :, mask[0, 0] == 0], original.expand(3, -1, -1, -1)[:, :, mask[0, 0] == 0])
     small = Upscale().damage(original[..., :20, :])[0]
     again = Upscale().damage(restore(built(Upscale()), small, 3, seeds=0).draws)

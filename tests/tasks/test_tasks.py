@@ -175,7 +175,7 @@ def test_noise_has_its_level(kind: str, sigma: float) -> None:
 def test_the_level_of_noise_is_estimated(sigma: float) -> None:
     noisy = Denoise(sigma, sigma).damage(smooth_images(4, 64, 64) // 2 + 64)[:, :-1]
     assert estimated_sigma(noisy).flatten() == pytest.approx(torch.full((4,), sigma), rel=0.2)
-    assert torch.equal(Denoise().with_level(noisy)[:, :-1], noisy)
+    assert torch.equal(Denoise().prepare(noisy[0])[:-1], noisy[0])
 
 
 def test_less_quality_is_more_damage() -> None:
@@ -204,12 +204,23 @@ def test_wrong_arguments_are_refused(build: Callable[[], object], message: str) 
 
 @pytest.mark.parametrize("sides", [(1, 1), (1, 9), (2, 2)])
 def test_the_noise_of_a_tiny_picture_is_estimated(sides: tuple[int, int]) -> None:
-    damaged = Denoise().with_level(random_images(2, (3, *sides)))
-    assert damaged.shape == (2, 4, *sides)
-    assert (damaged[:, -1] >= 1).all()
+    prepared = Denoise().prepare(random_images(1, (3, *sides))[0])
+    assert prepared.shape == (4, *sides)
+    assert (prepared[-1] >= 1).all()
 
 
-@pytest.mark.parametrize("sigma", [float("nan"), -4, 0, 256])
-def test_an_impossible_level_of_noise_is_refused(sigma: float) -> None:
-    with pytest.raises(ValueError, match="expected 1 to 255"):
-        Denoise().with_level(random_images(1), sigma)
+@pytest.mark.parametrize(
+    ("task", "beside", "message"),
+    [
+        *[(Denoise(), {"sigma": sigma}, "sigma: it is .*; expected 1 to 255") for sigma in (math.nan, -4, 0, 256)],
+        (Denoise(), {"mask": torch.zeros(1, 4, 4)}, "mask: the task Denoise takes none"),
+        (Upscale(), {"sigma": 5}, "sigma: the task Upscale takes none"),
+        (Fill(), {}, "mask: the task Fill needs one"),
+        (Fill(), {"mask": torch.zeros(1, 3, 3)}, "mask: it is 3x3; expected 4x4"),
+        (Fill(), {"mask": torch.zeros(1, 4, 4)}, "mask: it is black everywhere"),
+        (Fill(), {"mask": torch.full((1, 4, 4), 255)}, "mask: it is white everywhere"),
+    ],
+)
+def test_what_does_not_belong_beside_a_picture_is_refused(task: RestorationTask, beside: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        task.prepare(random_images(1, (3, 4, 4))[0], **beside)
