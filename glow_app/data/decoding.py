@@ -73,6 +73,10 @@ def _reduced(image: Image.Image, num_channels: int, side: int) -> np.ndarray:
     return _fitted(plain, (num_channels, height, width), "stretch")
 
 
+class DeepPictureError(ValueError):
+    """A picture has more than 8 bits per value, which would be lost."""
+
+
 @dataclass(frozen=True)
 class Photo:
     """A picture in its own size.
@@ -87,22 +91,26 @@ class Photo:
 
 
 def read_photo(
-    source: Path, num_channels: int, require_size: Callable[[int, int], None] = lambda height, width: None
+    source: Path | bytes,
+    num_channels: int,
+    require_size: Callable[[int, int], None] = lambda height, width: None,
+    formats: Sequence[str] | None = None,
 ) -> Photo:
     """Read an image file as :func:`decode_photo` does in its own size, with its colour profile.
 
     Args:
-        source: Image file.
+        source: Image file, or its bytes.
         num_channels: 1 (grey) or 3 (RGB).
         require_size: Called with height and width before the picture is decoded; raises if they do not fit.
+        formats: As for :func:`decode_noted`.
     Raises:
-        ValueError: If it has 16 bits per value.
+        DeepPictureError: If it has 16 bits per value.
         Exception: Whatever Pillow raises for a file it cannot read.
     """
-    with open_image(source) as image:
+    with open_image(source, formats) as image:
         raw_modes = [str(part[-1]) for part in getattr(image, "tile", ())]
         if image.mode.startswith("I") or any(";16" in mode for mode in raw_modes):
-            raise ValueError("it has 16 bits per value; expected 8: save it with 8 bits")
+            raise DeepPictureError("it has 16 bits per value; expected 8: save it with 8 bits")
         require_size(image.height, image.width)
         profile = image.info.get("icc_profile")
         pixels = _reduced(image, num_channels, _LONGEST_SIDE)

@@ -25,8 +25,9 @@ TILE, OVERLAP, MARGIN = 640, 128, 48
 # times. Values of sound draws overshoot by tens.
 _WILD, _MOST_TIMES = 64, 6
 
-# Restored pixels that are worked on at a time: draws of small pictures together, of large ones one by one.
-_PIXELS_AT_A_TIME = 1 << 22
+# Restored pixels that are worked on at a time: draws of small pictures together, of larger ones one by one. On a CPU
+# more at a time are not faster, and a server answers others in between.
+_PIXELS_AT_A_TIME, _PIXELS_ON_GPU = 1 << 16, 1 << 22
 
 # Pixels of a restored picture, and bytes of its draws; the work takes some 30 bytes per pixel more.
 _MOST_PIXELS, _MOST_BYTES = 1 << 26, 1 << 31
@@ -114,7 +115,8 @@ def restore(
     height, width = condition.shape[2:]
     draws = torch.empty(count, model.flow.image_shape[0], height, width, dtype=torch.uint8)
     overshoot = torch.zeros(count)
-    size, at_a_time = (padded.shape[2], padded.shape[3]), max(1, _PIXELS_AT_A_TIME // (height * width))
+    size = padded.shape[2], padded.shape[3]
+    at_a_time = max(1, (_PIXELS_AT_A_TIME if model.device.type == "cpu" else _PIXELS_ON_GPU) // (height * width))
     parts = [slice(first, first + at_a_time) for first in range(0, count, at_a_time)]
 
     def work() -> Iterator[None]:

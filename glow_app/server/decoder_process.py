@@ -16,9 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from glow_app.data.decoding import decode_noted
+from glow_app.data.decoding import DeepPictureError, decode_noted, read_photo
 
 __all__ = ["FORMATS", "decode"]
 
@@ -38,17 +39,18 @@ class _Refused(Exception):
 def decode(text: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Return what to answer, and the pixels, (C, H, W), uint8, or nothing where the picture is refused.
 
-    The job has the ``shape`` wanted, and the largest ``pixels`` and ``side`` of a file, which comes in base64.
+    The job has the ``shape`` wanted, (C, H, W), or (C,) for a picture in its own size, and the largest ``pixels`` and
+    ``side`` of a file, which comes in base64.
     """
     try:
         pixels, note = _pixels(text, job)
     except _Refused as refused:
         status, code, message = refused.args
         return {"status": status, "code": code, "message": message}, b""
-    return {"status": 200, "note": note}, pixels
+    return {"status": 200, "note": note, "shape": pixels.shape}, pixels.tobytes()
 
 
-def _pixels(text: bytes, job: dict[str, Any]) -> tuple[bytes, str | None]:
+def _pixels(text: bytes, job: dict[str, Any]) -> tuple[np.ndarray, str | None]:
     try:
         content = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -65,10 +67,13 @@ def _pixels(text: bytes, job: dict[str, Any]) -> tuple[bytes, str | None]:
     if scans > _SCANS:
         raise _Refused(413, "image_too_large", f"a JPEG of {scans} scans; at most {_SCANS} are accepted")
     try:
-        array, note = decode_noted(content, tuple(job["shape"]), FORMATS)
+        if len(job["shape"]) == 1:
+            return read_photo(content, job["shape"][0], formats=FORMATS).pixels, None
+        return decode_noted(content, tuple(job["shape"]), FORMATS)
+    except DeepPictureError as error:
+        raise _Refused(422, "deep_image", str(error)) from error
     except Exception as error:
         raise _Refused(422, "damaged_image", "truncated or damaged") from error
-    return array.tobytes(), note
 
 
 def _too_large(job: dict[str, Any]) -> _Refused:

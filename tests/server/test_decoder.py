@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -59,6 +59,20 @@ def test_pictures_come_as_they_are_and_what_is_refused_says_why() -> None:
                 await decoder.read(text, SHAPE, "a")
             assert raised.value.status == status
         assert torch.equal((await decoder.read(as_base64(image), SHAPE, "a"))[0], image)
+
+    with_decoder(work)
+
+
+def test_a_picture_in_its_own_size() -> None:
+    async def work(decoder: Decoder) -> None:
+        (image,) = random_images(1, (3, 5, 7))
+        assert torch.equal((await decoder.read(as_base64(image), (3,), "a"))[0], image)
+        assert torch.equal((await decoder.read(as_base64(image), (3,), "a", 35))[0], image)
+        with pytest.raises(ApiError, match="too large; at most 34 pixels") as raised:
+            await decoder.read(as_base64(image), (3,), "a", 34)
+        assert raised.value.status == 413
+        with pytest.raises(ApiError, match="at most 100,000,000 pixels"):
+            await decoder.read(as_base64(png(10_001, 9_999)), (3,), "a", 10**9)
 
     with_decoder(work)
 
@@ -191,10 +205,10 @@ def test_the_pictures_of_a_request_are_not_each_behind_another_clients() -> None
     async def work(decoder: Decoder) -> None:
         order: list[str] = []
 
-        async def decoded(text: bytes, image_shape: tuple[int, int, int]) -> tuple[torch.Tensor, None]:
+        async def decoded(text: bytes, shape: Sequence[int], most: int | None) -> tuple[torch.Tensor, None]:
             order.append(text.decode())
             await asyncio.sleep(0.01)
-            return torch.zeros(image_shape, dtype=torch.uint8), None
+            return torch.zeros(*shape, dtype=torch.uint8), None
 
         decoder._decoded = decoded  # type: ignore[method-assign]
         decoder._turns.use.add("busy", 9.0)

@@ -83,6 +83,38 @@ def test_a_picture_that_inflates_as_text_is_refused() -> None:
     assert decode(as_base64(text_bomb()).encode(), JOB)[0]["status"] in (415, 422)
 
 
+OWN_SIZE = {**JOB, "shape": (1,)}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_pictures_are_refused_in_their_own_size_too(name: str) -> None:
+    content, status, code = BAD[name]
+    answer, pixels = decode(as_base64(content).encode(), OWN_SIZE)
+    assert (answer["status"], answer["code"], pixels) == (status, code, b"")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_in_its_own_size_is_upright(channels: int) -> None:
+    picture = Image.new("RGB", (5, 3), (200, 0, 0))
+    picture.putpixel((0, 0), (0, 0, 200))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", exif=exif)
+    answer, pixels = decode(as_base64(buffer.getvalue()).encode(), {**JOB, "shape": (channels,)})
+    assert answer == {"status": 200, "note": None, "shape": (channels, 5, 3)}
+    turned = picture.transpose(Image.Transpose.ROTATE_270).convert("L" if channels == 1 else "RGB")
+    assert pixels == b"".join(band.tobytes() for band in turned.split())
+
+
+def test_more_than_8_bits_per_value_would_be_lost() -> None:
+    text = as_base64(saved(Image.new("I;16", (8, 8)), "PNG")).encode()
+    assert decode(text, JOB)[0]["status"] == 200
+    answer, _ = decode(text, OWN_SIZE)
+    message = "it has 16 bits per value; expected 8: save it with 8 bits"
+    assert answer == {"status": 422, "code": "deep_image", "message": message}
+
+
 @pytest.mark.parametrize("text", ["no base64!", "AAA", "AAAA\n", "é", "data:image/png;base64,AAAA"])
 def test_other_text_is_no_base64(text: str) -> None:
     answer, _ = decode(text.encode(), JOB)
@@ -93,6 +125,6 @@ def test_other_text_is_no_base64(text: str) -> None:
 def test_usual_formats_are_read(kind: str) -> None:
     text = as_base64(saved(Image.new("RGB", (8, 8), (200, 200, 200)), kind)).encode()
     answer, pixels = decode(text, {**JOB, "shape": (3, 8, 8)})
-    assert answer == {"status": 200, "note": None}
+    assert answer == {"status": 200, "note": None, "shape": (3, 8, 8)}
     assert len(pixels) == 3 * 8 * 8
     assert all(abs(value - 200) < 4 for value in pixels)
