@@ -34,6 +34,7 @@ from glow_app.nn import Conditioner, ConvConditioner, ConvVelocity, GatedResidua
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.running.folded import FoldedAffine
 from glow_app.running.fused import run_fused
+from glow_app.tasks import RestorationTask
 
 HIDDEN = 6
 
@@ -117,6 +118,17 @@ def tiny_context(flow: Glow, num: int) -> Context:
 def tiny_model(num_bits: int = 8, **arguments: object) -> ImageModel:
     """Return an initialised, perturbed model in evaluation mode."""
     return ImageModel(tiny_glow(**{"perturbation": 0.05, **arguments}), num_bits=num_bits).eval()  # type: ignore[arg-type]
+
+
+def tiny_restorer(task: RestorationTask, size: float = 0.02, **arguments: object) -> ImageModel:
+    """Return an initialised, perturbed model with a task, in evaluation mode."""
+    torch.manual_seed(0)
+    flow = Glow((3, 8, 8), 2, 2, 8, condition_channels=task.condition_channels(3), **arguments)  # type: ignore[arg-type]
+    model = ImageModel(flow, task=task)
+    images = random_images(64) // 8 + 112
+    labels = None if flow.num_classes is None else torch.arange(64) % flow.num_classes
+    model.initialize(images, labels, condition=model.condition(images))
+    return perturb(model, 1, size).eval()
 
 
 def random_images(num: int, image_shape: Sequence[int] = (3, 8, 8), seed: int = 0) -> Tensor:

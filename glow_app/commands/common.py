@@ -28,6 +28,7 @@ __all__ = [
     "device_of",
     "directions_folders",
     "load",
+    "load_stored",
     "output_folder",
     "picture_batches",
     "picture_files",
@@ -78,17 +79,27 @@ def load(arguments: argparse.Namespace, tell_own: bool = False, restores: bool |
     """
     from glow_app.generation import class_number
 
-    stored = stored_model(arguments)
-    model = stored.load_images(device_of(arguments)).freeze()
-    if restores and model.task is None:
-        raise ValueError(f"{stored.place} restores nothing; train a model with, for example, --config restore/upscale2")
-    if model.task is not None and restores is False:
-        raise ValueError(f"{stored.place} restores damaged pictures ({type(model.task).__name__}); use glow restore")
-    tell_origin(stored, tell_own)
+    model = load_stored(stored_model(arguments), device_of(arguments), tell_own, restores)
     label = getattr(arguments, "label", None)
     if label is not None:
         several = isinstance(label, list)
         arguments.label = [class_number(model, one) for one in label] if several else class_number(model, label)
+    return model
+
+
+def load_stored(
+    stored: "StoredModel", device: "torch.device", tell_own: bool = False, restores: bool | None = False
+) -> "ImageModel":
+    """Return the image model at a place; see :func:`load`."""
+    model = stored.load_images(device).freeze()
+    if restores and model.task is None:
+        raise ValueError(f"{stored.place} restores nothing; train a model with, for example, --config restore/upscale2")
+    if model.task is not None and restores is False:
+        raise ValueError(
+            f"{stored.place} restores damaged pictures ({type(model.task).__name__}); use glow restore, or "
+            f"glow serve --restorers {stored.place}"
+        )
+    tell_origin(stored, tell_own)
     return model
 
 

@@ -7,13 +7,26 @@ import re
 import signal
 import warnings
 from dataclasses import fields
+from itertools import count
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from glow_app.commands.common import add_model_arguments, device_of, directions_folders, load, stored_model
+from glow_app.commands.common import (
+    add_model_arguments,
+    device_of,
+    directions_folders,
+    load,
+    load_stored,
+    stored_model,
+)
 from glow_app.commands.parser import fitting, positive_int
-from glow_app.messages import UsageError
+from glow_app.messages import UsageError, printable
 from glow_app.server.limits import LARGEST_BATCH, Limits, LogFormat, checked_key
+from glow_app.storage.places import IN_RUN, bundled_models, find_folder
+
+if TYPE_CHECKING:
+    from glow_app.models.image_model import ImageModel
+    from glow_app.storage.stored_model import StoredModel
 
 KEY = "GLOW_API_KEY"
 
@@ -32,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-level", choices=levels, default="info", help="lowest level that is logged")
     directions = "folder of directions (default: directions/ beside the model)"
     parser.add_argument("--directions", default=None, help=directions, metavar="FOLDER")
+    restorers = (
+        "models that restore pictures, also served; none if no PATH follows (default: those that come with a bundled "
+        "--checkpoint)"
+    )
+    parser.add_argument("--restorers", nargs="*", default=None, help=restorers, metavar="PATH")
     shared = f"images per batch, shared by all requests: 1 to {LARGEST_BATCH}"
     parser.add_argument("--batch-size", type=batch_size, default=16, help=shared)
     limits = parser.add_argument_group("limits")
@@ -79,7 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _served(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the model, its directions and the facts of its training, as they are on disk now."""
+    """Return the model, its directions, the facts of its training, and restorers, as they are on disk now."""
     from glow_app.generation import load_directions
 
     vars(arguments).pop("stored", None)  # what is there now
@@ -88,7 +106,37 @@ def _served(arguments: argparse.Namespace) -> dict[str, Any]:
         "model": model,
         "directions": load_directions(model, *directions_folders(arguments)),
         "training": stored_model(arguments).facts,
+        "restorers": _restorers(arguments),
     }
+
+
+def _restorers(arguments: argparse.Namespace) -> "dict[str, ImageModel]":
+    """Return the models of ``--restorers`` by their names in the API."""
+    from glow_app.storage.stored_model import StoredModel
+
+    places, name = arguments.restorers, arguments.checkpoint
+    if places is None:
+        is_bundled = find_folder(name) in bundled_models().values()
+        places = [other for other in bundled_models() if is_bundled and other.startswith(f"{name}-")]
+    models: dict[str, ImageModel] = {}
+    for place in places:
+        stored = StoredModel(place)
+        name = _name_of(stored)
+        names = (f"{name}-{number}" if number > 1 else name for number in count(1))
+        name = next(free for free in names if free not in models)
+        models[name] = load_stored(stored, device_of(arguments), tell_own=True, restores=True)
+        print(printable(f"restorer {name}: {type(models[name].task).__name__}"))
+    return models
+
+
+def _name_of(stored: "StoredModel") -> str:
+    """Return the name of a model: that of the run, of the model on the hub, or else of the folder or file."""
+    if not stored.is_own:
+        return str(stored.place).rpartition("/")[2].partition("@")[0]
+    path = Path(stored.place).absolute()
+    while path.name in IN_RUN or re.fullmatch(r"[\d-]+", path.name):  # in a run's folder, runs/NAME/TIME
+        path = path.parent
+    return path.name.removesuffix(".ckpt")
 
 
 def _keys(arguments: argparse.Namespace) -> list[str]:

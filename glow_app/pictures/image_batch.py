@@ -50,6 +50,20 @@ class Images(Tensor):
         """The class of each drawn image; None if there are no classes."""
         return [fact["label"] for fact in self.facts] if self.facts and "label" in self.facts[0] else None
 
+    @property
+    def common_facts(self) -> dict[str, Any]:
+        """What all images share, and their seeds."""
+        if len(self.facts) < 2:
+            return self.facts[0] if self.facts else {}
+        first, seeds = self.facts[0], self.seeds
+        follow = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+        head = {"seed": seeds[0], "count": len(seeds)} if follow else {"seed": ", ".join(map(str, seeds))}
+        return head | {
+            name: value
+            for name, value in first.items()
+            if name != "seed" and all(fact.get(name) == value for fact in self.facts)
+        }
+
     def pil(self) -> "list[Image.Image]":
         """Return each image as a Pillow image.
 
@@ -95,7 +109,7 @@ class Images(Tensor):
             raise ValueError(f"{path} is not a .png file; expected a name with .png, or a folder")
         (path.parent if is_file else path).mkdir(parents=True, exist_ok=True)
         if is_file:
-            save_png(self.grid() if self.ndim == 4 else to_pil(self), path, self._common_facts())
+            save_png(self.grid() if self.ndim == 4 else to_pil(self), path, self.common_facts)
             return path
         facts = self.facts or [{}] * len(self._batch())
         for number, (image, fact) in enumerate(zip(self._batch(), facts, strict=True)):
@@ -125,7 +139,7 @@ class Images(Tensor):
         return (self[number] for number in range(len(self)))
 
     def __repr__(self) -> str:  # type: ignore[override]
-        facts = {name: value for name, value in self._common_facts().items() if name != "count"}
+        facts = {name: value for name, value in self.common_facts.items() if name != "count"}
         size = f"{pluralise(len(self._batch()), 'image')} of {'x'.join(map(str, self.shape[-3:]))}"
         return ", ".join([size, *(f"{name} {value}" for name, value in facts.items())])
 
@@ -144,16 +158,3 @@ class Images(Tensor):
 
         named = [(str(fact["label"]), str(fact.get("class", "?"))) for fact in self.facts if "label" in fact]
         return [label if "?" in drawable(name) else name for label, name in named]
-
-    def _common_facts(self) -> dict[str, Any]:
-        """Return what all images share, and their seeds."""
-        if len(self.facts) < 2:
-            return self.facts[0] if self.facts else {}
-        first, seeds = self.facts[0], self.seeds
-        follow = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
-        head = {"seed": seeds[0], "count": len(seeds)} if follow else {"seed": ", ".join(map(str, seeds))}
-        return head | {
-            name: value
-            for name, value in first.items()
-            if name != "seed" and all(fact.get(name) == value for fact in self.facts)
-        }

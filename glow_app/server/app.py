@@ -14,7 +14,7 @@ from glow_app.generation import Direction
 from glow_app.models.image_model import ImageModel
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import handle_errors
-from glow_app.server.examples import edit_examples
+from glow_app.server.examples import edit_examples, restore_examples
 from glow_app.server.gate import Gate
 from glow_app.server.health import HEALTH
 from glow_app.server.limits import Limits, checked_key
@@ -38,12 +38,13 @@ def create_app(
     hosts: Sequence[str] = (),
     directions: Mapping[str, Direction] | None = None,
     training: Mapping[str, Any] | None = None,
+    restorers: Mapping[str, ImageModel] | None = None,
     batch_size: int = 16,
 ) -> FastAPI:
     """Return the application that serves a model.
 
-    Its ``state`` has what the endpoints use, and ``replace``, a function of ``model``, ``directions`` and ``training``
-    that serves another model without losing a request.
+    Its ``state`` has what the endpoints use, and ``replace``, a function of ``model``, ``directions``, ``training``
+    and ``restorers`` that serves other models without losing a request.
 
     Args:
         model: To serve, on its device.
@@ -52,6 +53,7 @@ def create_app(
         hosts: Names by which clients may call the server, besides addresses and ``localhost``; ``*`` for any.
         directions: For edits, by name.
         training: Facts of its training, for ``/v1/info``.
+        restorers: Models with a task, by name.
         batch_size: Images drawn at a time; that of ``glow sample`` gives its images to the last bit.
     Raises:
         ValueError: If no client could send a key, see :func:`~glow_app.server.limits.checked_key`; or if the reference
@@ -65,11 +67,14 @@ def create_app(
     state = app.state
 
     def serve(
-        model: ImageModel, directions: Mapping[str, Direction] | None, training: Mapping[str, Any] | None
+        model: ImageModel,
+        directions: Mapping[str, Direction] | None,
+        training: Mapping[str, Any] | None,
+        restorers: Mapping[str, ImageModel] | None = None,
     ) -> None:
         worker = ModelWorker(model, batch_size, metrics.batches.observe, metrics.wait.observe)
         try:
-            service = Service(worker, decoder, limits, directions or {}, training or {})
+            service = Service(worker, decoder, limits, directions or {}, training or {}, restorers or {})
         except BaseException:
             worker.close()
             raise
@@ -81,7 +86,7 @@ def create_app(
             timer.daemon = True
             timer.start()
 
-    serve(model, directions, training)
+    serve(model, directions, training, restorers)
     state.replace, state.decoder, state.metrics = serve, decoder, metrics
     state.animations = FairTurns()  # one at a time: those of many clients would leave the model's thread no processor
     handle_errors(app)
@@ -126,6 +131,7 @@ def _described(app: FastAPI, has_key: bool) -> dict[str, Any]:
         ("ReconstructRequest", "images"): {"maxItems": limits.count},
         ("ScoreRequest", "images"): {"maxItems": limits.count},
         ("ScoreRequest", "draws"): {"maximum": limits.draws},
+        ("RestoreRequest", "count"): {"maximum": limits.count},
     }
     for (schema, field), bound in bounds.items():
         schemas[schema]["properties"][field] |= bound
@@ -142,8 +148,13 @@ def _described(app: FastAPI, has_key: bool) -> dict[str, Any]:
         if num_classes is not None:
             label["anyOf"].append({"type": "integer", "minimum": 0, "maximum": num_classes - 1})
             label["anyOf"].append({"type": "string", "maxLength": 200})
-    edit = described["paths"]["/v1/edit"]["post"]["requestBody"]["content"]["application/json"]
-    edit["examples"] = edit_examples(service.directions)
+    restorer = schemas["RestoreRequest"]["properties"]["restorer"]
+    restorer["anyOf"][0] |= {"enum": list(service.restorers)} if service.restorers else {}
+    for path, examples in {
+        "/v1/edit": edit_examples(service.directions),
+        "/v1/restore": restore_examples(service.info.restorers),
+    }.items():
+        described["paths"][path]["post"]["requestBody"]["content"]["application/json"]["examples"] = examples
     guarded = [
         one for path, methods in described["paths"].items() if path.startswith("/v1/") for one in methods.values()
     ]

@@ -34,11 +34,13 @@ class Batch:
             result per row.
         key: Equal for calls that may share a batch. Calls of different functions never do.
         must_fill: Whether results may depend, in their last bit, on the size of the batch, and must not.
+        work: Of a row, relative to others of the same function.
     """
 
     run: Run
     key: Hashable = None
     must_fill: bool = False
+    work: float = 1.0
 
 
 @dataclass
@@ -54,7 +56,7 @@ class Call:
     submitted: float = 0.0
     due: float = 0.0
     taken: int = 0
-    is_alone: bool = False  # since a batch with others failed
+    is_alone: bool = False  # shares no batch, for example since one with others failed
 
     @property
     def is_over(self) -> bool:

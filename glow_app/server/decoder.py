@@ -36,7 +36,7 @@ class Decoder:
         self._turns = FairTurns()
 
     async def read(
-        self, text: str, shape: Sequence[int], client: str, pixels: int | None = None
+        self, text: str, shape: Sequence[int], client: str, pixels: int | None = None, bound: str = ""
     ) -> tuple[Tensor, str | None]:
         """Return a client's picture in base64 as a uint8 tensor, (C, H, W), and how it was changed for that.
 
@@ -45,6 +45,7 @@ class Decoder:
             shape: (C, H, W), or (C,) for a picture in its own size.
             client: Whose turn it is.
             pixels: Most pixels of the file, if below the limit of the server.
+            bound: What bounds them, to end a message.
         Raises:
             ApiError: 422 for what is no base64 or is damaged, 415 for another format, 413 for too many pixels or too
                 much work, 503 once it is closed. The message goes on after the picture's name.
@@ -52,7 +53,7 @@ class Decoder:
         async with self._turns.take(client, len(text)):
             begun = time.monotonic()
             try:
-                return await self._decoded(text.encode(), shape, pixels)
+                return await self._decoded(text.encode(), shape, pixels, bound)
             finally:
                 self._on_picture(time.monotonic() - begun)
 
@@ -73,10 +74,13 @@ class Decoder:
             await self._process.wait()
             self._process = None
 
-    async def _decoded(self, text: bytes, shape: Sequence[int], most: int | None) -> tuple[Tensor, str | None]:
+    async def _decoded(
+        self, text: bytes, shape: Sequence[int], most: int | None, bound: str
+    ) -> tuple[Tensor, str | None]:
         limits = self._limits
-        most = limits.pixels if most is None else min(limits.pixels, most)
-        job = {"size": len(text), "shape": shape, "pixels": most, "side": limits.side}
+        if most is None or most > limits.pixels:
+            most, bound = limits.pixels, ""
+        job = {"size": len(text), "shape": shape, "pixels": most, "side": limits.side, "bound": bound}
         process = await self._running()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -87,10 +91,10 @@ class Decoder:
             answer = json.loads(await process.stdout.readline())
             pixels = b""
             if answer["status"] == 200:
-                bound, shape = math.prod(shape) if len(shape) == 3 else shape[0] * most, answer["shape"]
-                if math.prod(shape) > bound:
+                num_values = math.prod(answer["shape"])
+                if num_values > (math.prod(shape) if len(shape) == 3 else shape[0] * most):
                     raise ValueError("a picture that is larger than its file said")
-                pixels = await process.stdout.readexactly(math.prod(shape))
+                pixels = await process.stdout.readexactly(num_values)
             is_whole = not answer["is_last"]
         except (OSError, ValueError, RuntimeError, asyncio.IncompleteReadError) as error:
             message = f"takes more than {limits.decode_seconds} s to decode, or too much memory; send it as a plain PNG"
@@ -102,7 +106,7 @@ class Decoder:
                     await self._running()  # which the next picture need not wait for
         if answer["status"] != 200:
             raise ApiError(answer["status"], answer["code"], answer["message"])
-        return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(*shape), answer["note"]
+        return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(*answer["shape"]), answer["note"]
 
     async def _running(self) -> asyncio.subprocess.Process:
         if self._is_closed:

@@ -40,7 +40,7 @@ def decode(text: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Return what to answer, and the pixels, (C, H, W), uint8, or nothing where the picture is refused.
 
     The job has the ``shape`` wanted, (C, H, W), or (C,) for a picture in its own size, and the largest ``pixels`` and
-    ``side`` of a file, which comes in base64.
+    ``side`` of a file, which comes in base64, and what says why they are the largest, its ``bound``.
     """
     try:
         pixels, note = _pixels(text, job)
@@ -77,7 +77,7 @@ def _pixels(text: bytes, job: dict[str, Any]) -> tuple[np.ndarray, str | None]:
 
 
 def _too_large(job: dict[str, Any]) -> _Refused:
-    message = f"too large; at most {job['pixels']:,} pixels and {job['side']:,} a side are accepted"
+    message = f"too large; at most {job['pixels']:,} pixels and {job['side']:,} a side are accepted{job['bound']}"
     return _Refused(413, "image_too_large", message)
 
 

@@ -7,11 +7,13 @@ import torch
 from fastapi.openapi.models import Example
 
 from glow_app.server.pictures import encode_png
+from glow_app.server.schemas import RestorerInfo
 
-__all__ = ["EXAMPLES", "edit_examples"]
+__all__ = ["EXAMPLES", "edit_examples", "restore_examples"]
 
 _GREY = torch.arange(0, 256, 4, dtype=torch.uint8).reshape(1, 8, 8)
 _PICTURE, _OTHER = (encode_png(image) for image in (_GREY, _GREY.flip(1)))
+_MASK = encode_png(torch.zeros(1, 8, 8, dtype=torch.uint8).index_fill(1, torch.tensor([3, 4]), 255))
 
 
 def _example(summary: str, value: dict[str, Any]) -> Example:
@@ -39,3 +41,14 @@ def edit_examples(directions: Iterable[str]) -> dict[str, Example]:
     summary = "A step along a direction." if known else "This server has no directions; glow edit learn adds them."
     edits = [{"direction": known or "smile", "strength": 1}]
     return {"one": _example(summary, {"image": _PICTURE, "edits": edits})}
+
+
+def restore_examples(restorers: Iterable[RestorerInfo]) -> dict[str, Example]:
+    """Return an example for each restorer of this server."""
+    examples = {}
+    for restorer in restorers:
+        beside = {name: value for name, value in {"mask": _MASK, "sigma": 20}.items() if name in restorer.takes}
+        value = {"image": _PICTURE, "restorer": restorer.name, "seed": 0, **beside}
+        examples[restorer.name] = _example(f"Four draws ({restorer.task}).", value)
+    none = "This server has no restorers; glow serve --restorers adds them."
+    return examples or {"none": _example(none, {"image": _PICTURE})}

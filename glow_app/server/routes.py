@@ -15,10 +15,12 @@ from torch import Tensor
 
 from glow_app import __version__, generation
 from glow_app.models.image_model import ImageModel
+from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import grid, strip, to_pil
 from glow_app.server.errors import ErrorAnswer
 from glow_app.server.examples import EXAMPLES
 from glow_app.server.pictures import ANIMATIONS, PNG, encode_pngs, respond, sampled_picture
+from glow_app.server.restoring import Restorer
 from glow_app.server.schemas import (
     EditAnswer,
     EditRequest,
@@ -27,6 +29,8 @@ from glow_app.server.schemas import (
     InterpolateRequest,
     ReconstructAnswer,
     ReconstructRequest,
+    RestoreAnswer,
+    RestoreRequest,
     SampleAnswer,
     Sampled,
     SampleRequest,
@@ -45,7 +49,7 @@ _PARSER = ThreadPoolExecutor(1, thread_name_prefix="parser")
 
 _WORDS = {
     401: "The key is missing or wrong.",
-    404: "There is no such direction.",
+    404: "There is no such direction or restorer.",
     405: "The path accepts another method.",
     408: "The body arrived too slowly.",
     413: "The body is too large, or a picture has too many pixels or takes too long to decode.",
@@ -59,13 +63,14 @@ _WORDS = {
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": text} for status, text in _WORDS.items()
 }
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: ERRORS.pop(404)}  # of /v1/edit only
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: ERRORS.pop(404)}  # of /v1/edit and /v1/restore only
 
 
 SampleBody = Annotated[SampleRequest, Body(openapi_examples=EXAMPLES["sample"])]
 InterpolateBody = Annotated[InterpolateRequest, Body(openapi_examples=EXAMPLES["interpolate"])]
 ReconstructBody = Annotated[ReconstructRequest, Body(openapi_examples=EXAMPLES["reconstruct"])]
 EditBody = Annotated[EditRequest, Body()]
+RestoreBody = Annotated[RestoreRequest, Body()]
 ScoreBody = Annotated[ScoreRequest, Body(openapi_examples=EXAMPLES["score"])]
 
 
@@ -232,7 +237,39 @@ async def score(body: ScoreBody, request: Request, service: Served) -> ScoreAnsw
     return ScoreAnswer(scores=scores, draws=body.draws, usual=service.usual)
 
 
-def _facts(service: Service, labels: Sequence[int] | None) -> dict[str, Any]:
+@API.post("/restore", response_model=RestoreAnswer, responses=_pictured("the draw, or a grid of several") | NOT_FOUND)
+async def restore(body: RestoreBody, request: Request, service: Served) -> Response:
+    """Restore a damaged picture of any size: draws of what it could have been, their mean and their spread."""
+    restorer = service.restorer(body.restorer)
+    restored = await service.restore(restorer, body)
+    labels, beside = restored.labels, {"restorer": restorer.name}
+    if restored.sigma is not None:
+        beside["sigma"] = str(restored.sigma)
+    texts = [
+        {**facts, **beside, **_facts(restorer, labels and [labels[number]])}
+        for number, facts in enumerate(restored.draws.facts)
+    ]
+    draws = Images(restored.draws, texts)
+    pngs = await encode_pngs([*draws, restored.mean, restored.given, restored.spread], [*texts, *[beside] * 3])
+    answer = RestoreAnswer(
+        images=[
+            Sampled(image=png, seed=text["seed"], label=text.get("label"))
+            for png, text in zip(pngs, texts, strict=False)
+        ],
+        mean=pngs[-3],
+        given=pngs[-2],
+        spread=pngs[-1],
+        overshoot=restored.overshoot,
+        sigma=restored.sigma,
+        temperature=service.temperatures(texts[0]["temperature"], restorer.model),
+        restorer=restorer.name,
+        model=restorer.info.model,
+    )
+    picture = partial(to_pil, draws[0]) if len(draws) == 1 else draws.grid
+    return await respond(request, answer, len(draws), draws.common_facts, picture)
+
+
+def _facts(service: Service | Restorer, labels: Sequence[int] | None) -> dict[str, Any]:
     """Return the facts of classes and model for the text of a picture."""
     return {
         **generation.class_facts(service.model, *(labels or ())),

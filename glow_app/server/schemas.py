@@ -16,8 +16,12 @@ __all__ = [
     "InterpolateRequest",
     "ReconstructAnswer",
     "ReconstructRequest",
+    "RestoreAnswer",
+    "RestoreRequest",
+    "RestorerInfo",
     "SampleAnswer",
     "SampleRequest",
+    "Sampled",
     "ScoreAnswer",
     "ScoreRequest",
     "Scores",
@@ -179,6 +183,67 @@ class ScoreAnswer(BaseModel):
     usual: str = Field(description="Which images are the ordinary ones.")
 
 
+class RestoreRequest(_Request):
+    """What to restore, and by which restorer."""
+
+    image: ImageFile = Field(description="The damaged picture, of any size: a PNG, JPEG, WebP, GIF or BMP in base64.")
+    restorer: Annotated[str, Field(max_length=200)] | None = Field(
+        None, description="Name of a restorer, as listed by /v1/info; may be omitted if there is only one."
+    )
+    mask: ImageFile | None = Field(
+        None, description="For restorers that take one: a picture of the same size, white where pixels are missing."
+    )
+    sigma: Annotated[Finite, Field(ge=1, le=255)] | None = Field(
+        None,
+        description="For restorers that take one: standard deviation of the noise, grey levels; estimated if omitted.",
+    )
+    count: int = Field(4, ge=1, description="Number of draws; `limits.restored_pixels` bounds their pixels together.")
+    temperature: Temperature | list[Temperature] | None = Field(
+        None,
+        description="Factor on the base noise: one for all levels of the restorer, or one per level, the finest first. "
+        "The restorer's recommendation if omitted.",
+    )
+    seed: Seed | None = Field(
+        None, description="Seed of the first draw; draw i uses seed + i. Random if omitted.", examples=[0]
+    )
+    label: Label | None = Field(
+        None,
+        description="Class of all draws, by number or name; all classes of the restorer in turn if omitted.",
+    )
+
+
+class RestoreAnswer(BaseModel):
+    """Draws of what the picture could have been, and what they have in common."""
+
+    images: list[Sampled]
+    mean: Png = Field(description="Mean of the draws.")
+    spread: Png = Field(description="Grey: black where all draws agree, white from 32 grey levels of deviation on.")
+    given: Png = Field(description="What the flow saw, such as the bicubic enlargement.")
+    overshoot: list[float] = Field(
+        description="How far the values of each draw reached beyond black and white before they were clipped, in grey "
+        "levels; tens are usual, and parts with more than 64 were drawn again with less noise."
+    )
+    sigma: int | None = Field(description="Standard deviation of the noise that was used, given or estimated.")
+    temperature: list[float] = Field(description="Of each level, the finest first.")
+    restorer: str
+    model: str = Field(description="SHA-256 of the restorer.")
+
+
+class RestorerInfo(BaseModel):
+    """A model that restores pictures."""
+
+    name: str
+    task: str = Field(description="What it undoes: Upscale, Denoise, Deblock, Colourise or Fill.")
+    factor: int = Field(description="Sides of the restored picture, relative to those of the picture that is sent.")
+    channels: int = Field(description="Of the picture that is sent: 1, to which colours are made grey, or 3.")
+    takes: list[str] = Field(description="What is sent beside the picture: mask, sigma.")
+    image_shape: list[int] = Field(description="C, H, W of the crops in its training.")
+    model: str = Field(description="SHA-256 of architecture and weights.")
+    num_classes: int | None
+    classes: list[str] | None
+    temperature: float | list[float] = Field(description="The recommended one, used where a request gives none.")
+
+
 class Generation(BaseModel):
     """The settings that the model recommends, used where a request gives none."""
 
@@ -198,6 +263,7 @@ class Info(BaseModel):
     num_classes: int | None
     classes: list[str] | None = Field(description="Their names, where the model knows them.")
     directions: list[str]
+    restorers: list[RestorerInfo]
     generation: Generation
     training: dict[str, Any]
     limits: dict[str, int | float]

@@ -1,10 +1,11 @@
-"""The service of one model: it checks requests, reads their pictures, calls the worker and returns the results."""
+"""The service of one model and restorers: it checks requests, reads their pictures, and calls the worker."""
 
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import torch
@@ -22,9 +23,10 @@ from glow_app.server.decoder import Decoder
 from glow_app.server.errors import ApiError, invalid, model_ended
 from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.limits import Limits
-from glow_app.server.schemas import Generation, Info
+from glow_app.server.restoring import Restored, Restorer
+from glow_app.server.schemas import Generation, Info, RestoreRequest
 from glow_app.server.shared import SharedModel, sample_call
-from glow_app.server.use import CLIENT
+from glow_app.server.use import CLIENT, FairTurns
 from glow_app.server.worker import ModelEndedError, ModelWorker
 from glow_app.storage.pretrained import REFERENCE_KEY, model_hash
 
@@ -32,11 +34,13 @@ __all__ = ["Service"]
 
 T = TypeVar("T")
 
+_RESTORATIONS = 4  # at a time; each takes some 40 bytes per restored pixel
+
 _NOT_TOLD = ("classes", "reference", "bpd_level/", "log_det/")  # returned elsewhere, or of interest to a training only
 
 
 class Service:
-    """What the endpoints do with one model; methods raise :class:`ApiError` for requests that do not fit it.
+    """What the endpoints do with a model and restorers; methods raise :class:`ApiError` for requests that do not fit.
 
     Args:
         worker: Runs the model.
@@ -45,6 +49,7 @@ class Service:
         directions: Directions of edits by name.
         training: Facts of the model's training, for ``/v1/info``. If they include a reference of ordinary images,
             scores use it, otherwise one measured on samples of the model.
+        restorers: Models with a task, by name.
     Raises:
         ValueError: If the reference among the facts is damaged.
     """
@@ -56,8 +61,11 @@ class Service:
         limits: Limits,
         directions: Mapping[str, Direction],
         training: Mapping[str, Any],
+        restorers: Mapping[str, ImageModel],
     ) -> None:
         self.model, self.worker, self.limits, self.directions = worker.model, worker, limits, directions
+        self.restorers = {name: Restorer(name, model) for name, model in restorers.items()}
+        self._restoring = FairTurns(_RESTORATIONS)
         self.info = _info(self, training)
         self._decoder = decoder
         # These threads mostly wait for the worker.
@@ -78,38 +86,65 @@ class Service:
             place: Their place in the request, with a field for the number, for messages.
         """
         self.check_count(len(texts), "images")
-        for number, text in enumerate(texts):
+        shape = self.model.flow.image_shape
+        read = await self._read([(place.format(number), text, shape) for number, text in enumerate(texts)])
+        return torch.stack([image for image, _ in read]), [note for _, note in read]
+
+    async def _read(
+        self, asked: Sequence[tuple[str, str, Sequence[int]]], *bounds: Any
+    ) -> list[tuple[Tensor, str | None]]:
+        """Return what the decoder makes of each: its place in the request, the file in base64, and the shape."""
+        for place, text, _ in asked:
             if not text.isascii():  # it would take up to four times its bytes in memory
-                raise ApiError(422, "not_base64", f"{place.format(number)}: no base64; expected a file in base64")
+                raise ApiError(422, "not_base64", f"{place}: no base64; expected a file in base64")
         # All at once: one after another, every turn in between would go to another client.
-        reads = (self._decoder.read(text, self.model.flow.image_shape, CLIENT.get()) for text in texts)
+        reads = (self._decoder.read(text, shape, CLIENT.get(), *bounds) for _, text, shape in asked)
+        read = []
         answers = await asyncio.gather(*reads, return_exceptions=True)
-        images, notes = [], []
-        for number, answer in enumerate(answers):
+        for (place, *_), answer in zip(asked, answers, strict=True):
             if isinstance(answer, ApiError):
-                raise ApiError(answer.status, answer.code, f"{place.format(number)}: {answer.message}") from answer
+                raise ApiError(answer.status, answer.code, f"{place}: {answer.message}") from answer
             if isinstance(answer, BaseException):
                 raise answer
-            images.append(answer[0])
-            notes.append(answer[1])
-        return torch.stack(images), notes
+            read.append(answer)
+        return read
 
     async def sample(
         self, count: int, settings: GenerationSettings, seed: int | None, label: int | None
     ) -> tuple[int, list[Tensor], list[int] | None]:
         """Return the seed of the first image, the images, and the class of each: those of ``glow sample``."""
-        self.check_count(count, "count")
-        if seed is None:
-            seed = random_seed(count)
-        if seed + count - 1 > LARGEST_SEED:
-            raise invalid(f"seed: with count {count} at most {LARGEST_SEED - count + 1}")
-        seeds = range(seed, seed + count)
+        seeds = self._seeds(count, seed)
         labels = generation.classes_of_seeds(self.model, seeds, label)
         async with self._turn() as turn:
             call = sample_call(seeds, self.temperatures(settings.temperature), labels, turn, settings.guidance)
             self.worker.submit(call)
             images = await asyncio.wrap_future(call.future)
-        return seed, images, labels
+        return seeds[0], images, labels
+
+    async def restore(self, restorer: Restorer, body: RestoreRequest) -> Restored:
+        """Return draws of the original of a damaged picture: those of ``glow restore``."""
+        seeds, model = self._seeds(body.count, body.seed), restorer.model
+        if body.temperature is not None:
+            self.temperatures(body.temperature, model)
+        label = None if body.label is None else self.label(body.label, model=model)
+        labels = generation.classes_of_seeds(model, seeds, label)
+        asked = [("image", body.image, (restorer.channels,)), ("mask", body.mask or "", (1,))]
+        scale = body.count * restorer.task.factor**2
+        bound = f" for {pluralise(body.count, 'draw')} of {restorer.task.factor} times the width and height"
+        # Before it is read: the pictures of requests that wait would take more memory than their files.
+        async with self._restoring.take(CLIENT.get(), scale * len(body.image)), self._turn() as turn:
+            read = await self._read(asked[: 1 if body.mask is None else 2], self.limits.restored_pixels // scale, bound)
+            work = partial(restorer.restore, self.worker, turn, *(picture for picture, _ in read))
+            work = partial(work, sigma=body.sigma, temperature=body.temperature, seeds=seeds, labels=labels)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _seeds(self, count: int, seed: int | None) -> range:
+        self.check_count(count, "count")
+        if seed is None:
+            seed = random_seed(count)
+        if seed + count - 1 > LARGEST_SEED:
+            raise invalid(f"seed: with count {count} at most {LARGEST_SEED - count + 1}")
+        return range(seed, seed + count)
 
     async def run(self, work: Callable[[ImageModel], T]) -> T:
         """Return the result of a function of the model, run on a thread."""
@@ -141,16 +176,17 @@ class Service:
             raise invalid(f"labels: {len(labels)} for {pluralise(len(images), 'image')}; give one for each")
         return torch.tensor([self.label(label, f"labels[{number}]") for number, label in enumerate(labels)])
 
-    def label(self, label: int | str, place: str = "label") -> int:
-        """Return the number of a class, given by number or name at a place in the request."""
-        num_classes = self.model.flow.num_classes
+    def label(self, label: int | str, place: str = "label", model: ImageModel | None = None) -> int:
+        """Return the number of a class of a model, given by number or name at a place in the request."""
+        model = model or self.model
+        num_classes = model.flow.num_classes
         if num_classes is None:
             name = place.partition("[")[0]
             raise invalid(f"{name}: this model has no classes; leave it out")
         try:
-            return generation.class_number(self.model, str(label))
+            return generation.class_number(model, str(label))
         except ValueError as error:
-            named = f", or {', '.join(self.model.class_names)}" if self.model.class_names else ""
+            named = f", or {', '.join(model.class_names)}" if model.class_names else ""
             raise invalid(f"{place}: this model has the classes 0 to {num_classes - 1}{named}") from error
 
     def settings(self, temperature: float | Sequence[float] | None, guidance: float | None) -> GenerationSettings:
@@ -161,12 +197,14 @@ class Service:
         self.temperatures(recommended.temperature if temperature is None else temperature)
         return recommended.override(temperature, guidance)
 
-    def temperatures(self, temperature: float | Sequence[float]) -> list[float]:
-        """Return the temperature of each level."""
+    def temperatures(self, temperature: float | Sequence[float], model: ImageModel | None = None) -> list[float]:
+        """Return the temperature of each level of a model."""
+        model = model or self.model
         try:
-            return self.model.level_temperatures(temperature)
+            return model.level_temperatures(temperature)
         except ValueError as error:
-            raise invalid(f"temperature: expected one, or {self.info.num_levels}, one for each level") from error
+            num_levels = len(model.flow.latent_shapes)
+            raise invalid(f"temperature: expected one, or {num_levels}, one for each level") from error
 
     def places(self, places: Sequence[Sequence[float]], num_images: int) -> Tensor:
         """Return the weights of :func:`generation.blend <glow_app.generation.blend>` for places between images."""
@@ -186,6 +224,17 @@ class Service:
             known = ", ".join(self.directions) or "none"
             raise ApiError(404, "unknown_direction", f"there is no such direction; known: {known}")
         return self.directions[name]
+
+    def restorer(self, name: str | None) -> Restorer:
+        """Return the restorer of a name; without one, the only one."""
+        known = ", ".join(self.restorers) or "none"
+        if name is None and len(self.restorers) == 1:
+            return next(iter(self.restorers.values()))
+        if name is None and self.restorers:
+            raise invalid(f"restorer: there are several; expected one of {known}")
+        if name is None or name not in self.restorers:
+            raise ApiError(404, "unknown_restorer", f"there is no such restorer; known: {known}")
+        return self.restorers[name]
 
     def check_count(self, count: int, name: str, largest: int | None = None) -> None:
         """Refuse a request for too many of something."""
@@ -230,6 +279,7 @@ def _info(service: Service, training: Mapping[str, Any]) -> Info:
         num_classes=model.flow.num_classes,
         classes=list(model.class_names) or None,
         directions=list(service.directions),
+        restorers=[restorer.info for restorer in service.restorers.values()],
         generation=Generation(**model.generation.to_plain()),
         training={name: value for name, value in training.items() if not name.startswith(_NOT_TOLD)},
         limits=vars(service.limits),

@@ -35,20 +35,22 @@ class RecentUse:
 
 
 class FairTurns:
-    """Turns at a resource that serves one request at a time.
+    """Turns at a resource that serves one request at a time, or ``places`` requests.
 
     The client with the least recent use is next, with its smallest request: large or slow requests delay their sender.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, places: int = 1) -> None:
         self.use = RecentUse()
-        self._is_taken = False
+        self._free = places
         self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
 
     @asynccontextmanager
     async def take(self, client: str, size: int) -> AsyncIterator[None]:
         """Wait for the client's turn, and hold it within the context; ``size`` orders requests of the same client."""
-        if self._is_taken:
+        if self._free:
+            self._free -= 1
+        else:
             freed = asyncio.get_running_loop().create_future()
             self._waiting.append((client, size, freed))
             try:
@@ -57,7 +59,6 @@ class FairTurns:
                 if freed.done() and not freed.cancelled():
                     self._pass_on()  # cancelled after the turn was granted
                 raise
-        self._is_taken = True
         begun = time.monotonic()
         try:
             yield
@@ -68,7 +69,7 @@ class FairTurns:
     def _pass_on(self) -> None:
         self._waiting = [turn for turn in self._waiting if not turn[2].done()]
         if not self._waiting:
-            self._is_taken = False
+            self._free += 1
             return
         following = min(self._waiting, key=lambda turn: (int(self.use.of(turn[0])), turn[1]))
         self._waiting.remove(following)

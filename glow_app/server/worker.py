@@ -59,7 +59,7 @@ class ModelWorker:
         self._calls: list[Call] = []
         self._changed = threading.Condition()
         self._first_rate = seconds_per_image(model)
-        self._rates: dict[Run, float] = {}  # seconds per row
+        self._rates: dict[Run, float] = {}  # seconds per row, or per unit of work where rows differ
         self._last: dict[Run, tuple[int, float, float]] = {}  # calls served by the last batch, its seconds and its end
         self._use = RecentUse()
         self._is_closing = False
@@ -111,9 +111,9 @@ class ModelWorker:
             self._is_closing = True
             self._changed.notify()
 
-    def _rate(self, run: Run) -> float:
-        """Return the seconds per row of a function, or those of decoding an image if it has not run yet."""
-        return self._measured_rate(run) or self._first_rate
+    def seconds(self, batch: Batch) -> float:
+        """Return the estimated seconds per row; if it has not run yet, those of decoding as many images as its work."""
+        return batch.work * (self._measured_rate(batch.run) or self._first_rate)
 
     def _measured_rate(self, run: Run) -> float | None:
         return self._rates.get(run)
@@ -123,7 +123,7 @@ class ModelWorker:
         return call.due + _PATIENCE * self._use.of(call.turn.client)
 
     def _seconds(self, call: Call, rows: int) -> float:
-        return rows * self._rate(call.batch.run)
+        return rows * self.seconds(call.batch)
 
     def _run(self) -> None:
         try:
@@ -170,6 +170,7 @@ class ModelWorker:
         wanted = _MOST * (served + sum(call.submitted < ended for call in mates))
         while (
             self._is_shared
+            and not first.is_alone
             and 0 < len(mates) < wanted
             and _waiting(mates) < self._largest(mates)
             and (left := ended + seconds - time.monotonic()) > 0
@@ -196,11 +197,11 @@ class ModelWorker:
         return min(self._largest(mates), max(small, (_waiting(mates) + small // 2) // small * small))
 
     def _largest(self, mates: Sequence[Call]) -> int:
-        run = mates[0].batch.run
-        most = max(1, int(_SECONDS / self._rate(run)))
+        batch = mates[0].batch
+        most = max(1, int(_SECONDS / self.seconds(batch)))
         if any(call.batch.must_fill for call in mates):
             return next((size for size in reversed(self.sizes) if size <= most), self.sizes[0])
-        if self._measured_rate(run) is None or not self._is_shared:  # a score may take much longer than decoding
+        if self._measured_rate(batch.run) is None or not self._is_shared:  # a score may take much longer than decoding
             return 1
         return min(LARGEST_BATCH, most)
 
@@ -237,7 +238,7 @@ class ModelWorker:
 
     def _learn(self, batch: Batch, served: int, size: int, seconds: float) -> None:
         with self._changed:
-            rate = seconds / size
+            rate = seconds / (size * batch.work)
             known = self._rates.get(batch.run)
             self._rates[batch.run] = rate if known is None else known + 0.2 * (rate - known)
             self._last[batch.run] = (served, seconds, time.monotonic())

@@ -7,24 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from registry import perturb, random_images
+from registry import random_images, tiny_restorer
 
-from glow_app.flows import Glow
 from glow_app.generation import restore
-from glow_app.models.image_model import ImageModel
-from glow_app.tasks import Colourise, Fill, RestorationTask, Upscale
+from glow_app.tasks import Colourise, Fill, Upscale
 from glow_app.tasks.colourise import luma
 
 restore_module = __import__("glow_app.generation.restore", fromlist=["TILE"])
-
-
-def built(task: RestorationTask, size: float = 0.02) -> ImageModel:
-    torch.manual_seed(0)
-    flow = Glow((3, 8, 8), 2, 2, 8, condition_channels=task.condition_channels(3))
-    model = ImageModel(flow, task=task)
-    images = random_images(64) // 8 + 112
-    model.initialize(images, condition=model.condition(images))
-    return perturb(model, 1, size).eval()
 
 
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,26 +24,26 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("sides", [(1, 1), (3, 2), (8, 8), (13, 30)])
 def test_a_picture_of_any_size_is_enlarged(sides: tuple[int, int]) -> None:
     damaged = random_images(1, (3, *sides))[0] // 2 + 64
-    result = restore(built(Upscale()), damaged, 3, 0.7, seeds=5)
+    result = restore(tiny_restorer(Upscale()), damaged, 3, 0.7, seeds=5)
     expected = (3, 2 * sides[0], 2 * sides[1])
     assert result.draws.shape == (3, *expected)
     assert result.given.shape == result.mean.shape == expected
     assert result.spread.shape == result.shown_spread.shape == (1, *expected[1:])
     assert result.draws.seeds == [5, 6, 7]
     assert result.draws.facts[0]["temperature"] == 0.7
-    assert torch.equal(restore(built(Upscale()), damaged, 1, 0.7, seeds=6).draws[0], result.draws[1])
+    assert torch.equal(restore(tiny_restorer(Upscale()), damaged, 1, 0.7, seeds=6).draws[0], result.draws[1])
 
 
 def test_mean_and_spread_are_those_of_the_draws() -> None:
-    result = restore(built(Upscale()), random_images(1)[0], 4, 1.0, seeds=0)
+    result = restore(tiny_restorer(Upscale()), random_images(1)[0], 4, 1.0, seeds=0)
     draws = result.draws.float()
     torch.testing.assert_close(result.mean.float(), draws.mean(0), rtol=0, atol=0.5)
     torch.testing.assert_close(result.spread, draws.std(0, correction=0).mean(0, keepdim=True))
-    assert restore(built(Upscale()), random_images(1)[0], 1, seeds=0).spread.max() == 0
+    assert restore(tiny_restorer(Upscale()), random_images(1)[0], 1, seeds=0).spread.max() == 0
 
 
 def test_how_far_draws_reach_beyond_black_and_white() -> None:
-    model, damaged = built(Upscale()), random_images(1, (3, 8, 8))[0] // 2 + 64
+    model, damaged = tiny_restorer(Upscale()), random_images(1, (3, 8, 8))[0] // 2 + 64
     values = model.decode_values(
         model.base_noise([5, 6], 40.0, (16, 16)), None, None, Upscale().condition(damaged[None]).expand(2, -1, -1, -1)
     )
@@ -67,13 +56,13 @@ def test_how_far_draws_reach_beyond_black_and_white() -> None:
 def test_known_values_are_returned_exactly() -> None:
     original = random_images(1, (3, 21, 10))
     grey = Colourise().damage(original)[0]
-    assert (luma(restore(built(Colourise()), grey, 3, seeds=0).draws) == grey).all()
+    assert (luma(restore(tiny_restorer(Colourise()), grey, 3, seeds=0).draws) == grey).all()
     mask = torch.zeros(1, 1, 21, 10, dtype=torch.uint8)
     mask[..., 5:12, 2:9] = 255
-    draws = restore(built(Fill()), Fill().prepare(original[0], mask[0]), 3, seeds=0).draws
+    draws = restore(tiny_restorer(Fill()), Fill().prepare(original[0], mask[0]), 3, seeds=0).draws
     assert torch.equal(draws[:, :, mask[0, 0] == 0], original.expand(3, -1, -1, -1)[:, :, mask[0, 0] == 0])
     small = Upscale().damage(original[..., :20, :])[0]
-    again = Upscale().damage(restore(built(Upscale()), small, 3, seeds=0).draws)
+    again = Upscale().damage(restore(tiny_restorer(Upscale()), small, 3, seeds=0).draws)
     assert (again.int() - small.int()).abs().max() <= 1
 
 
@@ -82,7 +71,7 @@ def test_seams_of_tiles_cannot_be_seen(picture: str, monkeypatch: pytest.MonkeyP
     height, width = 40, 248
     ramp = torch.linspace(60, 200, width).expand(1, height, width).to(torch.uint8)
     damaged = ramp if picture == "gradient" else random_images(1, (1, height, width))[0] // 4 + 96
-    model = built(Colourise(), 0.05)
+    model = tiny_restorer(Colourise(), 0.05)
     monkeypatch.setattr(restore_module, "_WILD", math.inf)  # these models explode, and in each tile differently
     whole = restore(model, damaged, 2, 0.7, seeds=3).draws.int()
     small_tiles(monkeypatch)
@@ -96,7 +85,7 @@ def test_seams_of_tiles_cannot_be_seen(picture: str, monkeypatch: pytest.MonkeyP
 
 
 def test_the_edge_of_a_tile_does_not_reach_beyond_its_margin(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, damaged = built(Colourise(), 0.1), random_images(1, (1, 16, 400))[0]
+    model, damaged = tiny_restorer(Colourise(), 0.1), random_images(1, (1, 16, 400))[0]
     monkeypatch.setattr(restore_module, "_WILD", math.inf)
     whole = restore(model, damaged, 1, 1.0, seeds=3).draws.int()
     monkeypatch.setattr(restore_module, "TILE", 256)
@@ -120,11 +109,11 @@ def test_a_model_without_a_task_restores_nothing() -> None:
 )
 def test_a_picture_of_another_type_or_shape_is_refused(damaged: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        restore(built(Upscale()), damaged)
+        restore(tiny_restorer(Upscale()), damaged)
 
 
 def test_large_pictures_are_drawn_one_by_one_and_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, damaged = built(Upscale()), random_images(1, (3, 9, 12))[0]
+    model, damaged = tiny_restorer(Upscale()), random_images(1, (3, 9, 12))[0]
     together = restore(model, damaged, 3, 1.0, seeds=2)
     monkeypatch.setattr(restore_module, "_PIXELS_AT_A_TIME", 1)
     base_noise, at_a_time = model.base_noise, []
@@ -151,7 +140,7 @@ def test_progress_counts_draws_and_tiles(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(restore_module, "tracked", tracked)
     small_tiles(monkeypatch)
     monkeypatch.setattr(restore_module, "_PIXELS_AT_A_TIME", 1)
-    restore(built(Colourise()), random_images(1, (1, 8, 200))[0], 2, seeds=0, doing="restoring")
+    restore(tiny_restorer(Colourise()), random_images(1, (1, 8, 200))[0], 2, seeds=0, doing="restoring")
     assert seen == [(2 * 3, 2 * 3, "restoring")]
 
 
@@ -159,11 +148,11 @@ def test_progress_counts_draws_and_tiles(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_what_does_not_fit_into_memory_is_refused(count: int, side: int, message: str) -> None:
     damaged = torch.zeros(3, 1, 1, dtype=torch.uint8).expand(3, side, side)
     with pytest.raises(ValueError, match=message):
-        restore(built(Upscale()), damaged, count)
+        restore(tiny_restorer(Upscale()), damaged, count)
 
 
 def test_where_a_draw_explodes_it_is_drawn_again_with_less_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, damaged = built(Colourise()), random_images(1, (1, 32, 64))[0] // 4 + 96
+    model, damaged = tiny_restorer(Colourise()), random_images(1, (1, 32, 64))[0] // 4 + 96
     usual = restore(model, damaged, 3, 0.7, seeds=0)
     decode_values = model.decode_values
     noises: list[torch.Tensor] = []

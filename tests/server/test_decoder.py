@@ -68,8 +68,8 @@ def test_a_picture_in_its_own_size() -> None:
         (image,) = random_images(1, (3, 5, 7))
         assert torch.equal((await decoder.read(as_base64(image), (3,), "a"))[0], image)
         assert torch.equal((await decoder.read(as_base64(image), (3,), "a", 35))[0], image)
-        with pytest.raises(ApiError, match="too large; at most 34 pixels") as raised:
-            await decoder.read(as_base64(image), (3,), "a", 34)
+        with pytest.raises(ApiError, match=r"too large; at most 34 pixels and .* are accepted for 2 draws") as raised:
+            await decoder.read(as_base64(image), (3,), "a", 34, " for 2 draws")
         assert raised.value.status == 413
         with pytest.raises(ApiError, match="at most 100,000,000 pixels"):
             await decoder.read(as_base64(png(10_001, 9_999)), (3,), "a", 10**9)
@@ -205,14 +205,14 @@ def test_the_pictures_of_a_request_are_not_each_behind_another_clients() -> None
     async def work(decoder: Decoder) -> None:
         order: list[str] = []
 
-        async def decoded(text: bytes, shape: Sequence[int], most: int | None) -> tuple[torch.Tensor, None]:
+        async def decoded(text: bytes, shape: Sequence[int], *_: object) -> tuple[torch.Tensor, None]:
             order.append(text.decode())
             await asyncio.sleep(0.01)
             return torch.zeros(*shape, dtype=torch.uint8), None
 
-        decoder._decoded = decoded  # type: ignore[method-assign]
+        decoder._decoded = decoded  # type: ignore[method-assign, assignment]
         decoder._turns.use.add("busy", 9.0)
-        service = Service(ModelWorker(tiny_model(), 4), decoder, Limits(), {}, {})
+        service = Service(ModelWorker(tiny_model(), 4), decoder, Limits(), {}, {}, {})
 
         CLIENT.set("busy")
         busy = [asyncio.create_task(service.read(["busy"])) for _ in range(3)]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from glow_app.server.decoder_process import decode
 
-JOB = {"shape": (1, 8, 8), "pixels": 1_000_000, "side": 2_000}
+JOB = {"shape": (1, 8, 8), "pixels": 1_000_000, "side": 2_000, "bound": ""}
 
 
 @pytest.fixture(autouse=True)

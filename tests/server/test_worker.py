@@ -196,7 +196,7 @@ def test_a_model_is_timed_before_its_first_request(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(model, "sample", slow)
     worker = ModelWorker(model, 4)
-    assert worker._rate(lambda model, rows, size: rows) >= 0.1
+    assert worker.seconds(Batch(lambda model, rows, size: rows, work=3)) >= 0.3
     worker.close()
 
 
@@ -213,7 +213,7 @@ def test_the_first_batch_is_one_row_and_tells_how_fast_the_model_is(model: Image
     worker.submit(call)
     call.future.result(10)
     assert sizes == [1, 1, 1]
-    assert worker._rate(slow) >= 0.6
+    assert worker.seconds(call.batch) >= 0.6
     worker.close()
 
 

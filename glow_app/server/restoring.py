@@ -1,0 +1,137 @@
+"""Restorers: models that restore pictures, which the thread of the main model uses too."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from glow_app import generation
+from glow_app.models.class_labels import Labels
+from glow_app.models.image_model import ImageModel
+from glow_app.pictures.image_batch import Images
+from glow_app.server.calls import Batch, Call, Turn
+from glow_app.server.errors import invalid
+from glow_app.server.schemas import RestorerInfo
+from glow_app.server.worker import ModelWorker
+from glow_app.storage.pretrained import model_hash
+
+__all__ = ["Restored", "Restorer", "SharedRestorer"]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A restoration, with its mean and spread as pictures, the class of each draw, and the level of noise, if any."""
+
+    draws: Images
+    mean: Tensor
+    spread: Tensor
+    given: Tensor
+    overshoot: list[float]
+    labels: list[int] | None
+    sigma: int | None
+
+
+class Restorer:
+    """A model with a task, and what ``/v1/info`` says of it.
+
+    Args:
+        name: In the API.
+        model: With a task.
+    """
+
+    def __init__(self, name: str, model: ImageModel) -> None:
+        assert model.task is not None
+        self.name, self.model, self.task = name, model, model.task
+        self.channels = self.task.picture_channels(model.flow.image_shape[0])
+        self.info = RestorerInfo(
+            name=name,
+            task=type(self.task).__name__,
+            factor=self.task.factor,
+            channels=self.channels,
+            takes=list(self.task.takes),
+            image_shape=list(model.flow.image_shape),
+            model=model_hash(model),
+            num_classes=model.flow.num_classes,
+            classes=list(model.class_names) or None,
+            temperature=model.generation.to_plain()["temperature"],
+        )
+
+    def restore(
+        self,
+        worker: ModelWorker,
+        turn: Turn,
+        picture: Tensor,
+        mask: Tensor | None = None,
+        *,
+        sigma: float | None,
+        temperature: float | Sequence[float] | None,
+        seeds: Sequence[int],
+        labels: list[int] | None,
+    ) -> Restored:
+        """Return draws of the original of a damaged picture, one per seed; the worker does the work of the model.
+
+        Raises:
+            ApiError: 422 if mask or sigma do not fit.
+        """
+        try:
+            damaged = self.task.prepare(picture, mask, sigma)
+        except ValueError as error:  # whose message is the task's own
+            raise invalid(str(error)) from error
+        shared = cast(ImageModel, SharedRestorer(self, worker, turn, len(seeds) * damaged[0].numel()))
+        classes = None if labels is None else torch.tensor(labels)
+        restored = generation.restore(shared, damaged, len(seeds), temperature, seeds, classes)
+        return Restored(
+            draws=restored.draws,
+            mean=restored.mean,
+            spread=restored.shown_spread,
+            given=restored.given,
+            overshoot=restored.overshoot.tolist(),
+            labels=labels,
+            sigma=int(damaged[-1, 0, 0]) if "sigma" in self.info.takes else None,
+        )
+
+    def decode_values(self, _: ImageModel, rows: list[Any], __: int) -> list[Tensor]:
+        """Return the values of each row, the arguments of :meth:`ImageModel.decode_values`: a run of :class:`Batch`."""
+        return [self.model.decode_values(*row) for row in rows]
+
+
+class SharedRestorer:
+    """Stands in for a restorer in :func:`generation.restore <glow_app.generation.restore>`, on a thread of its own.
+
+    :meth:`decode_values`, which decodes a tile, waits for the worker, which serves short calls of others in between.
+
+    Args:
+        restorer: To use.
+        worker: Uses it.
+        turn: Of the request.
+        pixels: Of the damaged picture, once per draw. All tiles are due as one call with their whole work would be, so
+            that of two long requests one is finished before the other, and a short one before both.
+    """
+
+    def __init__(self, restorer: Restorer, worker: ModelWorker, turn: Turn, pixels: int) -> None:
+        self._restorer, self._worker, self._turn = restorer, worker, turn
+        self._whole = self._batch(pixels * restorer.task.factor**2)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._restorer.model, name)
+
+    def decode_values(
+        self, latents: Sequence[Tensor], labels: Labels | None, context: Tensor | None, condition: Tensor
+    ) -> Tensor:
+        """See :meth:`ImageModel.decode_values <glow_app.models.image_model.ImageModel.decode_values>`."""
+        call = Call(
+            self._batch(len(latents[0]) * condition[0, 0].numel()),
+            [(latents, labels, context, condition)],
+            self._turn,
+            is_alone=True,
+        )
+        self._turn.seconds = self._worker.seconds(self._whole)
+        self._worker.submit(call)
+        values: Tensor = call.future.result()[0]
+        return values
+
+    def _batch(self, pixels: int) -> Batch:
+        return Batch(self._restorer.decode_values, work=pixels / math.prod(self._worker.model.flow.image_shape[1:]))
