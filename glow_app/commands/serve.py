@@ -22,7 +22,7 @@ from glow_app.commands.common import (
 from glow_app.commands.parser import fitting, positive_int
 from glow_app.messages import UsageError, printable
 from glow_app.server.limits import LARGEST_BATCH, Limits, LogFormat, checked_key
-from glow_app.storage.places import IN_RUN, bundled_models, find_folder
+from glow_app.storage.places import IN_RUN, bundled_models
 
 if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
@@ -114,10 +114,10 @@ def _restorers(arguments: argparse.Namespace) -> "dict[str, ImageModel]":
     """Return the models of ``--restorers`` by their names in the API."""
     from glow_app.storage.stored_model import StoredModel
 
-    places, name = arguments.restorers, arguments.checkpoint
+    places, main = arguments.restorers, stored_model(arguments).path
     if places is None:
-        is_bundled = find_folder(name) in bundled_models().values()
-        places = [other for other in bundled_models() if is_bundled and other.startswith(f"{name}-")]
+        bundled = bundled_models()
+        places = [name for name in bundled if bundled.get(main.name) == main and name.startswith(f"{main.name}-")]
     models: dict[str, ImageModel] = {}
     for place in places:
         stored = StoredModel(place)

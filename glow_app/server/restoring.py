@@ -40,10 +40,16 @@ class Restorer:
     Args:
         name: In the API.
         model: With a task.
+    Raises:
+        ValueError: If the model takes pictures of one size only.
     """
 
     def __init__(self, name: str, model: ImageModel) -> None:
         assert model.task is not None
+        if not model.flow.any_size:
+            raise ValueError(
+                f"the restorer {name} takes pictures of one size only; expected a model with a Gaussian prior"
+            )
         self.name, self.model, self.task = name, model, model.task
         self.channels = self.task.picture_channels(model.flow.image_shape[0])
         self.info = RestorerInfo(
@@ -107,8 +113,8 @@ class SharedRestorer:
         restorer: To use.
         worker: Uses it.
         turn: Of the request.
-        pixels: Of the damaged picture, once per draw. All tiles are due as one call with their whole work would be, so
-            that of two long requests one is finished before the other, and a short one before both.
+        pixels: Of the damaged picture, once per draw. Each tile is due as a call with the work of all would be, so that
+            short requests overtake long ones, and many long ones do not delay the first of them to the deadline.
     """
 
     def __init__(self, restorer: Restorer, worker: ModelWorker, turn: Turn, pixels: int) -> None:

@@ -3,16 +3,19 @@
 import io
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from registry import tiny_model
+from registry import tiny_model, tiny_restorer
 from serving_process import served
 
 from glow_app.cli import main
 from glow_app.generation import Direction, save_direction
+from glow_app.storage import places
 from glow_app.storage.pretrained import save_pretrained
+from glow_app.tasks import Denoise, Upscale
 
 
 @pytest.fixture(scope="module")
@@ -118,19 +121,59 @@ def test_an_address_that_cannot_be_had_is_told(capsys: pytest.CaptureFixture[str
         assert refusal(capsys, "--host=192.0.2.1", "--port=0") == (1, absent.format("192.0.2.1"))
 
 
-def test_a_direction_of_another_model_is_left_out(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    offered = []
-
-    def served(*_: object, directions: dict[str, Direction], **__: object) -> None:
-        offered.append(directions)
-
-    monkeypatch.setattr("glow_app.server.create_app", served)
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is served, one item per server; none is started."""
+    served: list[dict[str, Any]] = []
+    monkeypatch.setattr("glow_app.server.create_app", lambda **options: served.append(options))
     monkeypatch.setattr("glow_app.server.run_server", lambda *_, **__: None)
+    return served
+
+
+def test_restorers_are_called_as_their_runs_are(
+    exported: Path, tmp_path: Path, offered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in ("runs/larger/20251127-120000/model", "clean", "other/clean"):
+        save_pretrained(tiny_restorer(Denoise() if "clean" in place else Upscale()), tmp_path / place)
+    places = ["runs/larger", "runs/larger/20251127-120000", "clean", "other/clean/"]
+    with pytest.warns(UserWarning, match="the newest is taken"):
+        assert main([
+            "serve", "--port=0", f"--checkpoint={exported}", "--restorers", *(str(tmp_path / place) for place in places)
+        ]) == 0  # fmt: skip
+    assert list(offered[0]["restorers"]) == ["larger", "larger-2", "clean", "clean-2"]
+    assert "restorer larger-2: Upscale\n" in capsys.readouterr().out
+
+
+def test_bundled_restorers_are_served_with_their_model(
+    exported: Path, tmp_path: Path, offered: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundled = dict(places.bundled_models())
+    bundled["faces-larger"] = save_pretrained(tiny_restorer(Upscale()), tmp_path / "faces-larger")
+    monkeypatch.setattr("glow_app.commands.serve.bundled_models", lambda: bundled)
+    monkeypatch.setattr("glow_app.storage.places.bundled_models", lambda: bundled)
+    for options in ([], ["--restorers"], ["--checkpoint=fashion-mnist"], [f"--checkpoint={exported}"]):
+        assert main(["serve", "--port=0", *options]) == 0
+    assert [list(served["restorers"]) for served in offered] == [["faces-larger"], [], [], []]
+
+
+def test_restorers_and_other_models_are_told_apart(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    restorer = save_pretrained(tiny_restorer(Upscale()), tmp_path / "larger")
+    code, line = refusal(capsys, f"--checkpoint={restorer}", "--port=0")
+    assert code == 1
+    assert line.endswith(f"use glow restore, or glow serve --restorers {restorer}")
+    code, line = refusal(capsys, f"--checkpoint={exported}", "--port=0", "--restorers", str(exported))
+    assert code == 1
+    assert "restores nothing" in line
+
+
+def test_a_direction_of_another_model_is_left_out(
+    exported: Path, tmp_path: Path, offered: list[dict[str, Any]]
+) -> None:
     other = tiny_model(num_classes=3)
     levels = [torch.zeros(shape) for shape in other.flow.latent_shapes]
     save_direction(Direction(levels, 3), "smile", other, tmp_path)
     with pytest.warns(UserWarning, match="of another model"):
         assert main(["serve", f"--checkpoint={exported}", f"--directions={tmp_path}", "--port=0"]) == 0
-    assert offered == [{}]
+    assert offered[0]["directions"] == {}

@@ -20,7 +20,7 @@ from glow_app.server import Limits
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import ApiError
 from glow_app.server.service import Service
-from glow_app.server.use import CLIENT
+from glow_app.server.use import CLIENT, FairTurns
 from glow_app.server.worker import ModelWorker
 
 SHAPE = (3, 8, 8)
@@ -197,6 +197,28 @@ def test_who_used_least_is_next_and_of_ones_own_the_shortest() -> None:
             await asyncio.sleep(0)
         await asyncio.gather(*tasks)
         assert order == ["calm, short", "calm, long", "busy, short", "busy, long"]
+
+    with_decoder(work)
+
+
+def test_several_may_have_a_turn_at_a_time() -> None:
+    async def work(_: Decoder) -> None:
+        turns, running, most = FairTurns(2), 0, []
+
+        async def hold() -> None:
+            nonlocal running
+            async with turns.take("a", 0):
+                running += 1
+                most.append(running)
+                await asyncio.sleep(0)
+                running -= 1
+
+        tasks = [asyncio.create_task(hold()) for _ in range(5)]
+        await asyncio.sleep(0)
+        tasks[3].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(hold(), hold(), hold())
+        assert (max(most), len(most)) == (2, 7)
 
     with_decoder(work)
 

@@ -217,6 +217,42 @@ def test_the_first_batch_is_one_row_and_tells_how_fast_the_model_is(model: Image
     worker.close()
 
 
+def test_rows_of_other_work_take_other_times(build: Build) -> None:
+    worker = build()
+
+    def slow(_: ImageModel, rows: list[Any], size: int) -> list[Any]:
+        time.sleep(0.3)
+        return rows
+
+    call = Call(Batch(slow, work=30), [None], Turn())
+    worker.submit(call)
+    call.future.result(10)
+    assert worker.seconds(Batch(slow, work=30)) >= 0.3
+    assert worker.seconds(Batch(slow, work=1)) <= 0.03 + 0.2 / 30, "a late return is divided too"
+    held, waiting = Held(worker), Call(Batch(slow, work=2), [None] * 100, Turn())
+    worker.submit(waiting)
+    assert worker._largest([waiting]) == int(1.0 / worker.seconds(waiting.batch))
+    worker.abandon(waiting.turn)
+    held.let_go()
+
+
+def test_a_call_that_shares_no_batch_is_not_kept_waiting_for_others(build: Build) -> None:
+    worker = build()
+
+    def slow(_: ImageModel, rows: list[Any], size: int) -> list[Any]:
+        time.sleep(1.0 if len(ran) == 0 else 0)
+        ran.append(time.monotonic())
+        return rows
+
+    ran: list[float] = []
+    calls = [Call(Batch(slow, work=work), [None], Turn(), is_alone=True) for work in (100, 1)]
+    for call in calls:  # the second while the first is served
+        worker.submit(call)
+    for call in calls:
+        call.future.result(10)
+    assert ran[1] - ran[0] < 0.5
+
+
 def test_calls_of_a_batch_that_failed_wait_their_turn_alone(build: Build) -> None:
     worker, ran = build(), []
     held, left = Held(worker), Turn()

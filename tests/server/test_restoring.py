@@ -1,0 +1,263 @@
+"""Restoring over HTTP: the draws are those of Python, and others are answered in between."""
+
+import io
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from app_client import as_base64, error_of, from_base64, running, wait_until
+from PIL import Image
+from registry import random_images, tiny_model, tiny_restorer
+from test_pictures import png, saved
+
+from glow_app import generation
+from glow_app.models.generation_settings import GenerationSettings
+from glow_app.models.image_model import ImageModel
+from glow_app.priors import MAFPrior
+from glow_app.server import Limits, create_app
+from glow_app.server.calls import Call, Turn
+from glow_app.server.restoring import Restorer, SharedRestorer
+from glow_app.server.worker import ModelWorker
+from glow_app.storage.pretrained import model_hash
+from glow_app.tasks import Colourise, Denoise, Fill, Upscale
+
+restore_module = __import__("glow_app.generation.restore", fromlist=["TILE"])
+
+LIMITS = Limits(count=8, restored_pixels=20_000, seconds=20)
+MODELS = {
+    "larger": tiny_restorer(Upscale()),
+    "clean": tiny_restorer(Denoise()),
+    "colour": tiny_restorer(Colourise()),
+    "whole": tiny_restorer(Fill()),
+    "classes": tiny_restorer(Upscale(), num_classes=3),
+}
+MODELS["classes"].class_names = ("ant", "bee", "cat")
+MODELS["clean"].generation = GenerationSettings((0.5, 0.8))
+PICTURE = random_images(1, (3, 9, 13))[0] // 2 + 64
+MASK = torch.zeros(1, 9, 13, dtype=torch.uint8).index_fill(1, torch.tensor([2, 3]), 200)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    with running(create_app(tiny_model(), LIMITS, restorers=MODELS)) as client:
+        yield client
+
+
+@pytest.fixture
+def tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TILE": 128, "OVERLAP": 64, "MARGIN": 16, "_PIXELS_AT_A_TIME": 1}.items():
+        monkeypatch.setattr(restore_module, name, value)
+
+
+CASES: dict[str, tuple[dict[str, Any], torch.Tensor, dict[str, Any]]] = {
+    "larger": ({}, PICTURE, {}),
+    "clean": ({"sigma": 12.4}, Denoise().prepare(PICTURE, sigma=12.4), {"sigma": 12, "temperature": [0.5, 0.8]}),
+    "colour": ({}, PICTURE[:1], {}),
+    "whole": ({"mask": as_base64(MASK)}, Fill().prepare(PICTURE, MASK), {}),
+    "classes": ({"label": "bee", "temperature": [0.3, 0.9]}, PICTURE, {"temperature": [0.3, 0.9]}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_draws_are_those_of_python(name: str, client: httpx.Client) -> None:
+    beside, damaged, facts = CASES[name]
+    sent = PICTURE[:1] if name == "colour" else PICTURE
+    body = {"image": as_base64(sent), "restorer": name, "count": 3, "seed": 7, **beside}
+    answer = client.post("/v1/restore", json=body).json()
+    label = 1 if name == "classes" else None
+    expected = generation.restore(MODELS[name], damaged, 3, beside.get("temperature"), 7, label)
+    assert [one["seed"] for one in answer["images"]] == [7, 8, 9]
+    assert [one["label"] for one in answer["images"]] == [label] * 3
+    assert torch.equal(torch.stack([from_base64(one["image"]) for one in answer["images"]]), expected.draws)
+    for kind in ("mean", "given"):
+        assert torch.equal(from_base64(answer[kind]), getattr(expected, kind))
+    assert torch.equal(from_base64(answer["spread"]), expected.shown_spread)
+    assert answer["overshoot"] == expected.overshoot.tolist()
+    plain = {"sigma": None, "temperature": [0.7, 0.7], "restorer": name, "model": model_hash(MODELS[name])}
+    assert {key: answer[key] for key in plain} == plain | facts
+
+
+def test_a_large_picture_is_restored_in_the_same_tiles(client: httpx.Client, tiles: None) -> None:
+    wide = random_images(1, (1, 20, 400))[0] // 2 + 64
+    body = {"image": as_base64(wide), "restorer": "colour", "count": 2, "seed": 3, "temperature": 40}
+    answer = client.post("/v1/restore", json=body).json()
+    expected = generation.restore(MODELS["colour"], wide, 2, 40.0, 3)
+    assert (expected.overshoot > 64).all(), "parts are drawn again"
+    assert torch.equal(torch.stack([from_base64(one["image"]) for one in answer["images"]]), expected.draws)
+
+
+def test_what_is_not_given_is_chosen(client: httpx.Client) -> None:
+    body = {"image": as_base64(PICTURE), "restorer": "clean"}
+    answer = client.post("/v1/restore", json=body).json()
+    assert answer["sigma"] == int(Denoise().prepare(PICTURE)[-1, 0, 0])
+    assert len(answer["images"]) == 4
+    again = client.post("/v1/restore", json={**body, "seed": answer["images"][0]["seed"]}).json()
+    assert again == answer
+    body = {"image": as_base64(PICTURE), "restorer": "classes", "seed": 4}
+    images = client.post("/v1/restore", json=body).json()["images"]
+    assert [image["label"] for image in images] == [1, 2, 0, 1]
+
+
+def test_pictures_are_made_grey_and_turned_upright(client: httpx.Client) -> None:
+    coloured = Image.fromarray(PICTURE.permute(1, 2, 0).numpy())
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    buffer = io.BytesIO()
+    coloured.save(buffer, "PNG", exif=exif)
+    body = {"image": as_base64(buffer.getvalue()), "restorer": "colour", "count": 1}
+    given = from_base64(client.post("/v1/restore", json=body).json()["given"])
+    grey = coloured.transpose(Image.Transpose.ROTATE_270).convert("L")
+    assert given[:1].numpy().tobytes() == grey.tobytes()
+
+
+def test_a_picture_where_one_is_asked_for(client: httpx.Client) -> None:
+    body = {"image": as_base64(PICTURE), "restorer": "classes", "count": 1, "seed": 7, "label": 2}
+    answer = client.post("/v1/restore", json=body, headers={"accept": "image/png"})
+    expected = generation.restore(MODELS["classes"], PICTURE, 1, None, 7, 2)
+    assert torch.equal(from_base64(as_base64(answer.content)), expected.draws[0])
+    facts = {"seed": "7", "temperature": "0.7", "restorer": "classes", "label": "2", "class": "cat"}
+    with Image.open(io.BytesIO(answer.content)) as picture:
+        assert picture.info.items() >= facts.items()
+    for name, value in facts.items():
+        assert answer.headers[f"x-glow-{name}"] == value
+    several = client.post("/v1/restore", json={**body, "count": 4}, headers={"accept": "image/png"})
+    assert several.headers["x-glow-count"] == "4"
+    with Image.open(io.BytesIO(several.content)) as grid:
+        assert grid.height > 2 * 18
+
+
+def refused(client: httpx.Client, **body: Any) -> tuple[int, str, str]:
+    """Return status, code and message of a request for two draws."""
+    response = client.post("/v1/restore", json={"image": as_base64(PICTURE), "count": 2, **body})
+    error = error_of(response)
+    return response.status_code, error["code"], error["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"restorer": "larger", "mask": as_base64(MASK)}, "mask: the task Upscale takes none; leave it out"),
+        ({"restorer": "whole", "sigma": 5}, "sigma: the task Fill takes none; leave it out"),
+        ({"restorer": "whole"}, "mask: the task Fill needs one; "),
+        ({"restorer": "whole", "mask": as_base64(MASK[:, :, :5])}, "mask: it is 5x9; expected 13x9, "),
+        ({"restorer": "whole", "mask": as_base64(0 * MASK)}, "mask: it is black everywhere; "),
+        ({"restorer": "whole", "mask": as_base64(saved(Image.new("I;16", (13, 9)), "PNG"))}, "mask: it has 16 bits"),
+        ({"restorer": "larger", "image": as_base64(saved(Image.new("I;16", (9, 9)), "PNG"))}, "image: it has 16 bits"),
+        ({"restorer": "whole", "mask": "\u00e4"}, "mask: no base64"),
+        ({"restorer": "clean", "sigma": 0.5}, "sigma: "),
+        ({"restorer": "larger", "temperature": [0.5]}, "temperature: expected one, or 2, one for each level"),
+        ({"restorer": "larger", "temperature": []}, "temperature: expected one, or 2, one for each level"),
+        ({"restorer": "larger", "label": 1}, "label: this model has no classes"),
+        ({"restorer": "classes", "label": "dog"}, "label: this model has the classes 0 to 2, or ant, bee, cat"),
+        ({"restorer": "larger", "count": 0}, "count: "),
+        ({"restorer": "larger", "count": 9}, "count: 9 are too many; at most 8"),
+        ({"restorer": "larger", "seed": 2**31 - 1}, "seed: with count 2 at most "),
+        ({}, "restorer: there are several; expected one of larger, clean, "),
+    ],
+)
+def test_what_does_not_fit_is_refused(body: dict[str, Any], message: str, client: httpx.Client) -> None:
+    status, _, found = refused(client, **body)
+    assert (status, found[: len(message)]) == (422, message)
+
+
+def test_pictures_that_are_too_large_restored_are_not_decoded(client: httpx.Client) -> None:
+    assert client.get("/v1/info").json()["limits"]["restored_pixels"] == 20_000
+    largest, larger = (as_base64(png(50, height, b"")) for height in (50, 51))  # without any pixels inside
+    assert refused(client, restorer="larger", image=largest)[:2] == (422, "damaged_image")
+    status, code, message = refused(client, restorer="larger", image=larger)
+    assert (status, code) == (413, "image_too_large")
+    assert message.startswith("image: too large; at most 2,500 pixels and 10,000 a side are accepted for 2 draws of 2")
+    mask = as_base64(png(101, 100, b""))
+    assert refused(client, restorer="whole", mask=mask)[2].startswith("mask: too large; at most 10,000 pixels")
+    assert refused(client, restorer="larger", image=as_base64(b"no picture"))[:2] == (415, "unknown_format")
+
+
+def test_restorers_are_listed_and_replaced() -> None:
+    app = create_app(tiny_model(), LIMITS, restorers={"clean": MODELS["clean"]})
+    with running(app) as client:
+        (info,) = client.get("/v1/info").json()["restorers"]
+        assert info == {
+            "name": "clean", "task": "Denoise", "factor": 1, "channels": 3, "takes": ["sigma"],
+            "image_shape": [3, 8, 8], "model": model_hash(MODELS["clean"]), "num_classes": None, "classes": None,
+            "temperature": [0.5, 0.8],
+        }  # fmt: skip
+        body = {"image": as_base64(PICTURE), "count": 1}
+        assert client.post("/v1/restore", json=body).json()["restorer"] == "clean", "the only one need not be named"
+        assert refused(client, restorer="x") == (404, "unknown_restorer", "there is no such restorer; known: clean")
+        app.state.replace(tiny_model(), None, None, {"colour": MODELS["colour"]})
+        (info,) = client.get("/v1/info").json()["restorers"]
+        assert (info["name"], info["channels"], info["takes"]) == ("colour", 1, [])
+        assert client.post("/v1/restore", json=body).json()["restorer"] == "colour"
+        app.state.replace(tiny_model(), None, None)
+        assert refused(client) == (404, "unknown_restorer", "there is no such restorer; known: none")
+
+
+def test_a_restorer_that_takes_one_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="the restorer maf takes pictures of one size only"):
+        create_app(tiny_model(), restorers={"maf": tiny_restorer(Upscale(), prior=MAFPrior)})
+
+
+class Gated:
+    """Lets a model decode one tile at a time."""
+
+    def __init__(self, model: ImageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.allowed = 0, threading.Semaphore(0)
+        self._decode_values = model.decode_values
+        monkeypatch.setattr(model, "decode_values", self._decode)
+
+    def _decode(self, *arguments: Any) -> torch.Tensor:
+        self.begun += 1
+        assert self.allowed.acquire(timeout=30)
+        return self._decode_values(*arguments)
+
+
+def test_others_are_answered_between_tiles(client: httpx.Client, tiles: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    gated = Gated(MODELS["colour"], monkeypatch)
+    body = {"image": as_base64(torch.full((1, 8, 300), 99, dtype=torch.uint8)), "restorer": "colour", "count": 1}
+    with ThreadPoolExecutor(2) as pool:
+        restored = pool.submit(client.post, "/v1/restore", json=body)
+        wait_until(lambda: gated.begun == 1)
+        sampled = pool.submit(client.post, "/v1/sample", json={})
+        wait_until(lambda: "glow_queue_depth 2.0" in client.get("/metrics").text)
+        gated.allowed.release()
+        assert sampled.result().status_code == 200
+        assert not restored.done()
+        gated.allowed.release(10)
+        assert restored.result().status_code == 200
+    assert gated.begun == 4
+
+
+def test_each_tile_is_due_as_the_whole_work_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, turn = ModelWorker(tiny_model(), 4), Turn()
+    restorer, calls = Restorer("colour", MODELS["colour"]), []
+    submit = worker.submit
+
+    def noted(call: Call) -> None:
+        submit(call)
+        calls.append(call.due - turn.arrived)
+
+    monkeypatch.setattr(worker, "submit", noted)
+    worker._rates[restorer.decode_values] = 0.5
+    shared, condition = SharedRestorer(restorer, worker, turn, 10 * 64), torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    for _ in range(2):
+        shared.decode_values([torch.zeros(1, 6, 4, 4), torch.zeros(1, 24, 2, 2)], None, None, condition)
+        worker._rates[restorer.decode_values] = 0.5
+    worker.close()
+    assert calls == pytest.approx([55.0, 55.0])
+
+
+def test_the_work_of_a_client_that_left_stops(
+    client: httpx.Client, tiles: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated = Gated(MODELS["colour"], monkeypatch)
+    body = {"image": as_base64(torch.full((1, 8, 300), 99, dtype=torch.uint8)), "restorer": "colour", "count": 1}
+    with pytest.raises(httpx.ReadTimeout):
+        client.post("/v1/restore", json=body, timeout=0.5)
+    wait_until(lambda: "glow_queue_depth 0.0" in client.get("/metrics").text)
+    gated.allowed.release(10)
+    assert client.post("/v1/sample", json={}).status_code == 200
+    assert gated.begun == 1
