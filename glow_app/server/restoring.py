@@ -86,7 +86,7 @@ class Restorer:
             damaged = self.task.prepare(picture, mask, sigma)
         except ValueError as error:  # whose message is the task's own
             raise invalid(str(error)) from error
-        shared = cast(ImageModel, SharedRestorer(self, worker, turn, len(seeds) * damaged[0].numel()))
+        shared = cast(ImageModel, SharedRestorer(self, worker, turn))
         classes = None if labels is None else torch.tensor(labels)
         restored = generation.restore(shared, damaged, len(seeds), temperature, seeds, classes)
         return Restored(
@@ -113,13 +113,10 @@ class SharedRestorer:
         restorer: To use.
         worker: Uses it.
         turn: Of the request.
-        pixels: Of the damaged picture, once per draw. Each tile is due as a call with the work of all would be, so that
-            short requests overtake long ones, and many long ones do not delay the first of them to the deadline.
     """
 
-    def __init__(self, restorer: Restorer, worker: ModelWorker, turn: Turn, pixels: int) -> None:
+    def __init__(self, restorer: Restorer, worker: ModelWorker, turn: Turn) -> None:
         self._restorer, self._worker, self._turn = restorer, worker, turn
-        self._whole = self._batch(pixels * restorer.task.factor**2)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._restorer.model, name)
@@ -128,16 +125,9 @@ class SharedRestorer:
         self, latents: Sequence[Tensor], labels: Labels | None, context: Tensor | None, condition: Tensor
     ) -> Tensor:
         """See :meth:`ImageModel.decode_values <glow_app.models.image_model.ImageModel.decode_values>`."""
-        call = Call(
-            self._batch(len(latents[0]) * condition[0, 0].numel()),
-            [(latents, labels, context, condition)],
-            self._turn,
-            is_alone=True,
-        )
-        self._turn.seconds = self._worker.seconds(self._whole)
+        work = len(latents[0]) * condition[0, 0].numel() / math.prod(self._worker.model.flow.image_shape[1:])
+        rows = [(latents, labels, context, condition)]
+        call = Call(Batch(self._restorer.decode_values, work=work), rows, self._turn, is_alone=True)
         self._worker.submit(call)
         values: Tensor = call.future.result()[0]
         return values
-
-    def _batch(self, pixels: int) -> Batch:
-        return Batch(self._restorer.decode_values, work=pixels / math.prod(self._worker.model.flow.image_shape[1:]))

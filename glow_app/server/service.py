@@ -34,7 +34,6 @@ __all__ = ["Service"]
 
 T = TypeVar("T")
 
-_RESTORATIONS = 4  # at a time; each takes some 40 bytes per restored pixel
 
 _NOT_TOLD = ("classes", "reference", "bpd_level/", "log_det/")  # returned elsewhere, or of interest to a training only
 
@@ -65,7 +64,8 @@ class Service:
     ) -> None:
         self.model, self.worker, self.limits, self.directions = worker.model, worker, limits, directions
         self.restorers = {name: Restorer(name, model) for name, model in restorers.items()}
-        self._restoring = FairTurns(_RESTORATIONS)
+        # Long ones one at a time: together they would all be late, and take some 40 bytes per restored pixel each.
+        self._long, self._short = FairTurns(), FairTurns(4)
         self.info = _info(self, training)
         self._decoder = decoder
         # These threads mostly wait for the worker.
@@ -131,9 +131,10 @@ class Service:
         asked = [("image", body.image, (restorer.channels,)), ("mask", body.mask or "", (1,))]
         scale = body.count * restorer.task.factor**2
         bound = f" for {pluralise(body.count, 'draw')} of {restorer.task.factor} times the width and height"
-        # Before it is read: the pictures of requests that wait would take more memory than their files.
-        async with self._restoring.take(CLIENT.get(), scale * len(body.image)), self._turn() as turn:
-            read = await self._read(asked[: 1 if body.mask is None else 2], self.limits.restored_pixels // scale, bound)
+        read = await self._read(asked[: 1 if body.mask is None else 2], self.limits.restored_pixels // scale, bound)
+        pixels = scale * read[0][0][0].numel()
+        turns = self._long if pixels > self.limits.restored_pixels // 8 else self._short
+        async with turns.take(CLIENT.get(), pixels), self._turn() as turn:
             work = partial(restorer.restore, self.worker, turn, *(picture for picture, _ in read))
             work = partial(work, sigma=body.sigma, temperature=body.temperature, seeds=seeds, labels=labels)
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)

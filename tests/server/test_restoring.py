@@ -19,9 +19,6 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.priors import MAFPrior
 from glow_app.server import Limits, create_app
-from glow_app.server.calls import Call, Turn
-from glow_app.server.restoring import Restorer, SharedRestorer
-from glow_app.server.worker import ModelWorker
 from glow_app.storage.pretrained import model_hash
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
@@ -231,23 +228,20 @@ def test_others_are_answered_between_tiles(client: httpx.Client, tiles: None, mo
     assert gated.begun == 4
 
 
-def test_each_tile_is_due_as_the_whole_work_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    worker, turn = ModelWorker(tiny_model(), 4), Turn()
-    restorer, calls = Restorer("colour", MODELS["colour"]), []
-    submit = worker.submit
-
-    def noted(call: Call) -> None:
-        submit(call)
-        calls.append(call.due - turn.arrived)
-
-    monkeypatch.setattr(worker, "submit", noted)
-    worker._rates[restorer.decode_values] = 0.5
-    shared, condition = SharedRestorer(restorer, worker, turn, 10 * 64), torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
-    for _ in range(2):
-        shared.decode_values([torch.zeros(1, 6, 4, 4), torch.zeros(1, 24, 2, 2)], None, None, condition)
-        worker._rates[restorer.decode_values] = 0.5
-    worker.close()
-    assert calls == pytest.approx([55.0, 55.0])
+def test_long_restorations_wait_for_each_other_and_short_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    gated = Gated(MODELS["colour"], monkeypatch)
+    app = create_app(tiny_model(), LIMITS, restorers={"colour": MODELS["colour"]})
+    service = app.state.service
+    long, short = (
+        {"image": as_base64(torch.full((1, 10, width), 99, dtype=torch.uint8)), "count": 1} for width in (251, 250)
+    )
+    with running(app) as client, ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(client.post, "/v1/restore", json=long) for _ in range(2)]
+        wait_until(lambda: gated.begun == 1 and len(service._long._waiting) == 1)
+        asked += [pool.submit(client.post, "/v1/restore", json=short) for _ in range(2)]
+        wait_until(lambda: len(service.worker._calls) == 3)  # with that of the first
+        gated.allowed.release(4)
+        assert [one.result().status_code for one in asked] == [200] * 4
 
 
 def test_the_work_of_a_client_that_left_stops(
