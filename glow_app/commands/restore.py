@@ -170,7 +170,8 @@ def _write(restoration: "Restoration", name: str, photo: "Photo", arguments: arg
     path.parent.mkdir(parents=True, exist_ok=True)
     for kind, picture, facts in _pictures(restoration):
         image = to_pil(picture)
-        image.info["icc_profile"] = photo.icc_profile
+        if len(picture) == len(photo.pixels):  # a profile is for grey or for colours
+            image.info["icc_profile"] = photo.icc_profile
         save_png(image, path.with_name(f"{path.name}_{kind}.png"), facts)
 
 

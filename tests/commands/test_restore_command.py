@@ -102,6 +102,8 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
     assert glow("restore", photo, "--checkpoint", models / "upscale", "--count", 1).code == 0
     with Image.open("restored/photo_seed0.png") as restored:
         assert restored.info["icc_profile"] == profile
+    with Image.open("restored/photo_spread.png") as spread:
+        assert "icc_profile" not in spread.info, "it is one for colours"
 
 
 @pytest.mark.parametrize(
