@@ -132,9 +132,9 @@ def _restorers(arguments: argparse.Namespace) -> "dict[str, ImageModel]":
 def _name_of(stored: "StoredModel") -> str:
     """Return the name of a model: that of the run, of the model on the hub, or else of the folder or file."""
     if not stored.is_own:
-        return str(stored.place).rpartition("/")[2].partition("@")[0]
+        return str(stored.place).partition("@")[0].rpartition("/")[2]
     path = Path(stored.place).absolute()
-    while path.name in IN_RUN or re.fullmatch(r"[\d-]+", path.name):  # in a run's folder, runs/NAME/TIME
+    while path.name in IN_RUN or re.fullmatch(r"\d{8}-\d{6}|slurm-\d+", path.name):  # of runs/NAME/TIME
         path = path.parent
     return path.name.removesuffix(".ckpt")
 

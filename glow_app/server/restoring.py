@@ -94,7 +94,7 @@ class Restorer:
             mean=restored.mean,
             spread=restored.shown_spread,
             given=restored.given,
-            overshoot=restored.overshoot.tolist(),
+            overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
             labels=labels,
             sigma=int(damaged[-1, 0, 0]) if "sigma" in self.info.takes else None,
         )

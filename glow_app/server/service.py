@@ -34,7 +34,6 @@ __all__ = ["Service"]
 
 T = TypeVar("T")
 
-
 _NOT_TOLD = ("classes", "reference", "bpd_level/", "log_det/")  # returned elsewhere, or of interest to a training only
 
 
@@ -130,13 +129,22 @@ class Service:
         labels = generation.classes_of_seeds(model, seeds, label)
         asked = [("image", body.image, (restorer.channels,)), ("mask", body.mask or "", (1,))]
         scale = body.count * restorer.task.factor**2
-        bound = f" for {pluralise(body.count, 'draw')} of {restorer.task.factor} times the width and height"
+        larger = "" if restorer.task.factor == 1 else f" of {restorer.task.factor} times the width and height"
+        bound = f" for {pluralise(body.count, 'draw')}{larger}"
         read = await self._read(asked[: 1 if body.mask is None else 2], self.limits.restored_pixels // scale, bound)
         pixels = scale * read[0][0][0].numel()
         turns = self._long if pixels > self.limits.restored_pixels // 8 else self._short
         async with turns.take(CLIENT.get(), pixels), self._turn() as turn:
-            work = partial(restorer.restore, self.worker, turn, *(picture for picture, _ in read))
-            work = partial(work, sigma=body.sigma, temperature=body.temperature, seeds=seeds, labels=labels)
+            work = partial(
+                restorer.restore,
+                self.worker,
+                turn,
+                *(picture for picture, _ in read),
+                sigma=body.sigma,
+                temperature=body.temperature,
+                seeds=seeds,
+                labels=labels,
+            )
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _seeds(self, count: int, seed: int | None) -> range:

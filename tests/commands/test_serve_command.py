@@ -3,6 +3,7 @@
 import io
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from registry import tiny_model, tiny_restorer
 from serving_process import served
 
 from glow_app.cli import main
+from glow_app.commands.serve import _name_of
 from glow_app.generation import Direction, save_direction
 from glow_app.storage import places
 from glow_app.storage.pretrained import save_pretrained
@@ -141,6 +143,7 @@ def test_restorers_are_called_as_their_runs_are(
             "serve", "--port=0", f"--checkpoint={exported}", "--restorers", *(str(tmp_path / place) for place in places)
         ]) == 0  # fmt: skip
     assert list(offered[0]["restorers"]) == ["larger", "larger-2", "clean", "clean-2"]
+    assert _name_of(SimpleNamespace(place="hf://me/larger@refs/pr/1", is_own=False)) == "larger"  # type: ignore[arg-type]
     assert "restorer larger-2: Upscale\n" in capsys.readouterr().out
 
 

@@ -87,6 +87,14 @@ def test_a_large_picture_is_restored_in_the_same_tiles(client: httpx.Client, til
     assert torch.equal(torch.stack([from_base64(one["image"]) for one in answer["images"]]), expected.draws)
 
 
+def test_an_overshoot_beyond_all_numbers_is_one(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = MODELS["colour"]
+    decode_values = model.decode_values
+    monkeypatch.setattr(model, "decode_values", lambda *arguments: 0 * decode_values(*arguments) + 3e38)
+    body = {"image": as_base64(PICTURE), "restorer": "colour", "count": 1}
+    assert client.post("/v1/restore", json=body).json()["overshoot"] == [torch.finfo(torch.float32).max]
+
+
 def test_what_is_not_given_is_chosen(client: httpx.Client) -> None:
     body = {"image": as_base64(PICTURE), "restorer": "clean"}
     answer = client.post("/v1/restore", json=body).json()
@@ -169,7 +177,8 @@ def test_pictures_that_are_too_large_restored_are_not_decoded(client: httpx.Clie
     assert (status, code) == (413, "image_too_large")
     assert message.startswith("image: too large; at most 2,500 pixels and 10,000 a side are accepted for 2 draws of 2")
     mask = as_base64(png(101, 100, b""))
-    assert refused(client, restorer="whole", mask=mask)[2].startswith("mask: too large; at most 10,000 pixels")
+    message = "mask: too large; at most 10,000 pixels and 10,000 a side are accepted for 2 draws"
+    assert refused(client, restorer="whole", mask=mask)[2] == message
     assert refused(client, restorer="larger", image=as_base64(b"no picture"))[:2] == (415, "unknown_format")
 
 
