@@ -12,6 +12,9 @@ __all__ = ["Upscale"]
 # value is clipped, hundreds next to black and white. Larger steps than 1 converge faster there.
 _TOLERANCE, _PROJECTIONS, _STEP = 0.5, 400, 1.5
 
+# Side of a block of the small picture, and width of its surroundings, pixels. Few blocks need hundreds of projections.
+_BLOCK, _AROUND = 64, 8
+
 
 class Upscale(RestorationTask):
     """Enlarge a picture; the damage is a bicubic reduction with antialiasing.
@@ -57,16 +60,32 @@ class Upscale(RestorationTask):
         """
         # Plane by plane, so that no draw depends on others, and large pictures do not take more memory.
         planes = zip(restored.flatten(0, 1), damaged.flatten(0, 1), strict=True)
-        agreed = [self._agreed(large[None, None].float(), small[None, None].float()) for large, small in planes]
+        agreed = []
+        for large, small in planes:
+            values, target = large[None, None].float(), small[None, None].float()
+            values = self._agreed_by_blocks(values, target)
+            agreed.append(_to_uint8(self._agreed(values, target)))  # where blocks meet
         return torch.cat(agreed).view(restored.shape)
 
+    def _agreed_by_blocks(self, large: Tensor, small: Tensor) -> Tensor:
+        agreed, scale = torch.empty_like(large), self.factor
+        for top, first, last, bottom in _blocks(small.shape[2]):
+            for left, start, stop, right in _blocks(small.shape[3]):
+                part = large[..., scale * top : scale * bottom, scale * left : scale * right].clone()
+                part = self._agreed(part, small[..., top:bottom, left:right])
+                part = part[..., scale * (first - top) :, scale * (start - left) :]
+                place = agreed[..., scale * first : scale * last, scale * start : scale * stop]
+                place.copy_(part[..., : place.shape[2], : place.shape[3]])
+        return agreed
+
     def _agreed(self, large: Tensor, small: Tensor) -> Tensor:
+        """Move the values of a picture, in place, until its reduction is the small one."""
         for _ in range(_PROJECTIONS):
             error = small - self._reduced(large).clamp_(0, 255)
             if error.abs().max() <= _TOLERANCE:
                 break
             large.add_(self._enlarged(error), alpha=_STEP).clamp_(0, 255)
-        return _to_uint8(large)
+        return large
 
     def agrees(self, restored: Tensor, damaged: Tensor) -> Tensor:
         """Return which pictures, reduced again, equal the small ones within one grey level, (B,)."""
@@ -78,6 +97,13 @@ class Upscale(RestorationTask):
 
     def _enlarged(self, images: Tensor) -> Tensor:
         return F.interpolate(images, scale_factor=self.factor, mode="bicubic")
+
+
+def _blocks(length: int) -> list[tuple[int, int, int, int]]:
+    """Return where the blocks of a side and their surroundings are: from the first to the last, ends in the middle."""
+    starts = range(0, length, _BLOCK)
+    ends = [(start, min(length, start + _BLOCK)) for start in starts]
+    return [(max(0, start - _AROUND), start, stop, min(length, stop + _AROUND)) for start, stop in ends]
 
 
 def _to_uint8(images: Tensor) -> Tensor:

@@ -101,6 +101,17 @@ def test_an_enlarged_picture_reduced_again_is_the_small_one(factor: int) -> None
         assert (again.int() - small.int()).abs().max() <= 1
 
 
+def test_blocks_of_an_enlarged_picture_are_moved_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, images = Upscale(), smooth_images(1, 280, 300)
+    small, start = task.damage(images), (images.int() + random_images(1, images.shape[1:]) // 16 - 8).clamp(0, 255)
+    by_blocks = task.known(start, small)
+    assert task.agrees(by_blocks, small).all()
+    monkeypatch.setattr("glow_app.tasks.upscale._BLOCK", 1000)
+    difference = (by_blocks.int() - task.known(start, small).int()).abs().float()
+    assert difference.max() <= 2
+    assert difference.mean() <= 0.03
+
+
 @tasks
 def test_known_values_of_a_picture_do_not_depend_on_its_batch(build: Callable[[], RestorationTask]) -> None:
     task, images = build(), random_images(6, (3, 16, 24))
