@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from glow_app import generation
+from glow_app.generation.restore import require_size
 from glow_app.models.class_labels import Labels
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
@@ -80,11 +81,12 @@ class Restorer:
         """Return draws of the original of a damaged picture, one per seed; the worker does the work of the model.
 
         Raises:
-            ApiError: 422 if mask or sigma do not fit.
+            ApiError: 422 if mask or sigma do not fit, or the picture would be larger than can be restored at all.
         """
         try:
+            require_size(self.model, len(seeds), *picture.shape[1:])
             damaged = self.task.prepare(picture, mask, sigma)
-        except ValueError as error:  # whose message is the task's own
+        except ValueError as error:  # whose message is ours
             raise invalid(str(error)) from error
         shared = cast(ImageModel, SharedRestorer(self, worker, turn))
         classes = None if labels is None else torch.tensor(labels)

@@ -182,6 +182,14 @@ def test_pictures_that_are_too_large_restored_are_not_decoded(client: httpx.Clie
     assert refused(client, restorer="larger", image=as_base64(b"no picture"))[:2] == (415, "unknown_format")
 
 
+def test_pictures_that_are_too_large_for_any_limit_are_refused(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore_module, "_MOST_PIXELS", 400)
+    status, _, message = refused(client, restorer="larger")
+    assert (status, message[:42]) == (422, "restored, it would have 26x18 pixels; expe")
+
+
 def test_restorers_are_listed_and_replaced() -> None:
     app = create_app(tiny_model(), LIMITS, restorers={"clean": MODELS["clean"]})
     with running(app) as client:
