@@ -45,7 +45,7 @@ class Decoder:
             shape: (C, H, W), or (C,) for a picture in its own size.
             client: Whose turn it is.
             pixels: Most pixels of the file, if below the limit of the server.
-            bound: What bounds them, to end a message.
+            bound: End of the message for more pixels.
         Raises:
             ApiError: 422 for what is no base64 or is damaged, 415 for another format, 413 for too many pixels or too
                 much work, 503 once it is closed. The message goes on after the picture's name.

@@ -39,8 +39,8 @@ class _Refused(Exception):
 def decode(text: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Return what to answer, and the pixels, (C, H, W), uint8, or nothing where the picture is refused.
 
-    The job has the ``shape`` wanted, (C, H, W), or (C,) for a picture in its own size, and the largest ``pixels`` and
-    ``side`` of a file, which comes in base64, and what says why they are the largest, its ``bound``.
+    The job has the ``shape`` wanted, (C, H, W), or (C,) for a picture in its own size; the largest ``pixels`` and
+    ``side`` of a file, which comes in base64; and ``bound``, the end of the message for larger ones.
     """
     try:
         pixels, note = _pixels(text, job)

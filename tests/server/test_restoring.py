@@ -87,7 +87,7 @@ def test_a_large_picture_is_restored_in_the_same_tiles(client: httpx.Client, til
     assert torch.equal(torch.stack([from_base64(one["image"]) for one in answer["images"]]), expected.draws)
 
 
-def test_an_overshoot_beyond_all_numbers_is_one(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_infinite_overshoot_is_the_largest_number(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     model = MODELS["colour"]
     decode_values = model.decode_values
     monkeypatch.setattr(model, "decode_values", lambda *arguments: 0 * decode_values(*arguments) + 3e38)
