@@ -111,7 +111,7 @@ class ModelWorker:
             self._is_closing = True
             self._changed.notify()
 
-    def seconds(self, batch: Batch) -> float:
+    def _rate(self, batch: Batch) -> float:
         """Return the estimated seconds per row; if it has not run yet, those of decoding as many images as its work."""
         return batch.work * (self._measured_rate(batch.run) or self._first_rate)
 
@@ -123,7 +123,7 @@ class ModelWorker:
         return call.due + _PATIENCE * self._use.of(call.turn.client)
 
     def _seconds(self, call: Call, rows: int) -> float:
-        return rows * self.seconds(call.batch)
+        return rows * self._rate(call.batch)
 
     def _run(self) -> None:
         try:
@@ -198,7 +198,7 @@ class ModelWorker:
 
     def _largest(self, mates: Sequence[Call]) -> int:
         batch = mates[0].batch
-        most = max(1, int(_SECONDS / self.seconds(batch)))
+        most = max(1, int(_SECONDS / self._rate(batch)))
         if any(call.batch.must_fill for call in mates):
             return next((size for size in reversed(self.sizes) if size <= most), self.sizes[0])
         if self._measured_rate(batch.run) is None or not self._is_shared:  # a score may take much longer than decoding

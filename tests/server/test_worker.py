@@ -196,7 +196,7 @@ def test_a_model_is_timed_before_its_first_request(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(model, "sample", slow)
     worker = ModelWorker(model, 4)
-    assert worker.seconds(Batch(lambda model, rows, size: rows, work=3)) >= 0.3
+    assert worker._rate(Batch(lambda model, rows, size: rows, work=3)) >= 0.3
     worker.close()
 
 
@@ -213,7 +213,7 @@ def test_the_first_batch_is_one_row_and_tells_how_fast_the_model_is(model: Image
     worker.submit(call)
     call.future.result(10)
     assert sizes == [1, 1, 1]
-    assert worker.seconds(call.batch) >= 0.6
+    assert worker._rate(call.batch) >= 0.6
     worker.close()
 
 
@@ -227,11 +227,11 @@ def test_rows_of_other_work_take_other_times(build: Build) -> None:
     call = Call(Batch(slow, work=30), [None], Turn())
     worker.submit(call)
     call.future.result(10)
-    assert worker.seconds(Batch(slow, work=30)) >= 0.3
-    assert worker.seconds(Batch(slow, work=1)) <= 0.03 + 0.2 / 30, "a late return is divided too"
+    assert worker._rate(Batch(slow, work=30)) >= 0.3
+    assert worker._rate(Batch(slow, work=1)) <= 0.03 + 0.2 / 30, "a late return is divided too"
     held, waiting = Held(worker), Call(Batch(slow, work=2), [None] * 100, Turn())
     worker.submit(waiting)
-    assert worker._largest([waiting]) == int(1.0 / worker.seconds(waiting.batch))
+    assert worker._largest([waiting]) == int(1.0 / worker._rate(waiting.batch))
     worker.abandon(waiting.turn)
     held.let_go()
 
