@@ -8,6 +8,10 @@ import { fromPng } from "./pictures.js";
 import { temperatureText } from "./temperature.js";
 
 export const LARGEST_SEED = 2 ** 31 - 1;
+const NEW_SEEDS = 1_000_000;  // as many as anyone draws, and short enough to be read and told
+
+/** Return a random seed. */
+export const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % NEW_SEEDS;
 
 /** Return a drawn image with what made it: with these settings it is drawn again, whatever its place was. */
 export function pictureOf(drawn, { temperature, guidance, label }, info) {

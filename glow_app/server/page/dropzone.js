@@ -22,8 +22,9 @@ export class DropZone {
    * @param {object} info of the model
    * @param {boolean} many whether several are taken at a time; they are handed on and not shown
    * @param {function(object[])} onpictures is given what was dropped or chosen
+   * @param {function(File): object} open returns the picture in a file, by default one that is sent in the model's size
    */
-  constructor({ id, label, info, many = false, onpictures }) {
+  constructor({ id, label, info, many = false, onpictures, open = (file) => fromFile(file, info.image_shape) }) {
     this.#label = label;
     this.#info = info;
     const errorId = `${id}-error`;
@@ -33,14 +34,14 @@ export class DropZone {
     this.#body = h("span", { className: "drop-body" });
     const name = h("span", { className: "drop-label", "aria-hidden": "true" }, label);
     const zone = h("label", { className: "drop", for: id }, this.#input, name, this.#body);
-    const open = () => new CropDialog(this.#picture, info).open(() => onpictures([this.#picture]));
-    this.#crop = h("button", { type: "button", hidden: true, onclick: open }, icon("crop"), "Crop");
+    const crop = () => new CropDialog(this.#picture, info).open(() => onpictures([this.#picture]));
+    this.#crop = h("button", { type: "button", hidden: true, onclick: crop }, icon("crop"), "Crop");
     this.element = h("div", { className: "field" }, zone, this.#error, this.#crop);
     this.show(null, many);
 
     const take = (files) => {
       this.setError(null);
-      const pictures = [...files].slice(0, many ? undefined : 1).map((file) => fromFile(file, info.image_shape));
+      const pictures = [...files].slice(0, many ? undefined : 1).map(open);
       if (pictures.length) onpictures(pictures);
     };
     this.#input.addEventListener("change", () => {

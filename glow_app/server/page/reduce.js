@@ -15,22 +15,52 @@ const ENOUGH = 512;  // pixels a side, beyond which less margin does
  * @throws {DOMException} if the file was changed or deleted since it was chosen
  */
 export async function reducedPicture(file, [, height, width], crop) {
+  const { content, bitmap, size } = await opened(file);
+  if (bitmap === null) return unchanged(content, null);
+  const margin = Math.min(MARGIN, Math.max(2, ENOUGH / Math.max(width, height)));
+  const isSmall = size[0] <= margin * width && size[1] <= margin * height;
+  if (isSmall && crop === null) return unchanged(content, size);
+  const box = cropBox(size, [width, height], crop);
+  const canvas = halved(bitmap, box, [margin * width, margin * height]);
+  bitmap.close();
+  return { ...(await changed(canvas, size, crop === null ? "reduced" : "cropped and reduced")), size };
+}
+
+/**
+ * Return a file's picture as base64, in its own proportions, reduced to at most so many pixels.
+ * @param {Blob} file
+ * @param {number} mostPixels
+ * @returns {Promise<object>} as of reducedPicture, but size is that of what is sent; and content, the file in memory
+ * @throws {DOMException} if the file was changed or deleted since it was chosen
+ */
+export async function boundedPicture(file, mostPixels) {
+  const { content, bitmap, size } = await opened(file);
+  const scale = bitmap === null ? 1 : Math.sqrt(mostPixels / (size[0] * size[1]));
+  if (scale >= 1) return { ...(await unchanged(content, size)), content };
+  const [width, height] = size.map((side) => Math.max(1, Math.floor(side * scale)));
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  const box = { left: 0, top: 0, width: size[0], height: size[1] };
+  context.drawImage(halved(bitmap, box, [width, height]), 0, 0, width, height);
+  bitmap.close();
+  return { ...(await changed(canvas, size, "reduced")), size: [width, height], content };
+}
+
+/** Read a file and its picture, null where the browser knows no such picture. */
+async function opened(file) {
   const content = new Blob([await file.arrayBuffer()], { type: file.type });  // read once: it may be gone the next time
   // Without colour profiles, which the server does not use either.
   const options = { imageOrientation: "from-image", colorSpaceConversion: "none" };
   const bitmap = await createImageBitmap(content, options).catch(() => null);
-  if (bitmap === null) return { base64: await base64Of(content), type: file.type, size: null, note: null };
-  const size = [bitmap.width, bitmap.height];
-  const margin = Math.min(MARGIN, Math.max(2, ENOUGH / Math.max(width, height)));
-  const isSmall = size[0] <= margin * width && size[1] <= margin * height;
-  if (isSmall && crop === null) return { base64: await base64Of(content), type: file.type, size, note: null };
-  const box = cropBox(size, [width, height], crop);
-  const canvas = halved(bitmap, box, [margin * width, margin * height]);
-  const png = await canvas.convertToBlob({ type: "image/png" });
-  bitmap.close();
-  const how = crop === null ? "reduced" : "cropped and reduced";
+  return { content, bitmap, size: bitmap && [bitmap.width, bitmap.height] };
+}
+
+const unchanged = async (content, size) => ({ base64: await base64Of(content), type: content.type, size, note: null });
+
+async function changed(canvas, size, how) {
   const note = `${size.join("x")} ${how} to ${canvas.width}x${canvas.height} by the browser`;
-  return { base64: await base64Of(png), type: "image/png", size, note };
+  return { base64: await base64Of(await canvas.convertToBlob({ type: "image/png" })), type: "image/png", note };
 }
 
 /**
@@ -50,7 +80,7 @@ export function cropBox(size, wanted, crop) {
  * Return a canvas of part of a picture, halved while it stays at least as large as asked for. Each half is an average of
  * four pixels; the last step, of any other ratio, is left to the server's filter.
  */
-function halved(picture, { left, top, width, height }, [leastWidth, leastHeight]) {
+export function halved(picture, { left, top, width, height }, [leastWidth, leastHeight]) {
   let canvas = null;
   do {
     const part = width >= 2 * leastWidth && height >= 2 * leastHeight ? 2 : 1;

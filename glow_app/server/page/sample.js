@@ -4,7 +4,7 @@ import { keepSettings } from "./address.js";
 import { ask } from "./api.js";
 import { editsLink, editsOf } from "./attributes.js";
 import { byId } from "./dom.js";
-import { LARGEST_SEED, guidanceLink, guidanceOf, labelOf, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
+import { LARGEST_SEED, guidanceLink, guidanceOf, labelOf, newSeed, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
 import { chosenClass, fillClasses, focusFirstError, numberField } from "./fields.js";
 import { Batch } from "./gallery.js";
 import { guidanceControl } from "./guidance.js";
@@ -13,12 +13,10 @@ import { Task } from "./task.js";
 import { temperatureControl } from "./temperature.js";
 import { startViewer } from "./viewer.js";
 
-const NEW_SEEDS = 1_000_000;  // as many as anyone draws, and short enough to be read and told
-
 /**
  * Start the tab.
  * @param {object} info of the model
- * @param {object} uses what else a picture may be used for, functions by name: interpolate, edit, score
+ * @param {object} uses what else a picture may be used for, functions by name: interpolate, edit, restore, score
  * @param {function(object[])} ondraw is given the newest batch
  * @returns {{open: function(), restore: function(URLSearchParams)}} open draws where nothing is drawn yet
  */
@@ -31,7 +29,6 @@ export function startSample(info, uses, ondraw) {
   count.max = info.limits.count;
   count.value = Math.min(8, info.limits.count);
   const [counted, seeded] = [numberField(count), numberField(seed, { optional: true })];
-  const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % NEW_SEEDS;
   let batch = null;  // the newest
 
   const reuse = (settings) => {
