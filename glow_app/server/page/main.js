@@ -8,6 +8,7 @@ import { ignoreOtherDrops } from "./dropzone.js";
 import { startEdit } from "./edit.js";
 import { setError } from "./fields.js";
 import { startInterpolate } from "./interpolate.js";
+import { startRestore } from "./restore.js";
 import { startSample } from "./sample.js";
 import { startScore } from "./score.js";
 import { Shelf } from "./shelf.js";
@@ -22,14 +23,17 @@ function start(info) {
   // Pictures go from tab to tab: the gallery hands them to the others.
   const interpolate = startInterpolate(info);
   const edit = startEdit(info);
+  const restore = info.restorers.length ? startRestore(info) : null;
+  if (restore === null) for (const id of ["tab-restore", "panel-restore"]) byId(id).remove();
   const score = startScore(info);
   const take = { interpolate: interpolate.take, edit: edit.setPicture, score: (picture) => score.add([picture]) };
+  if (restore !== null) take.restore = restore.take;
   const shelves = Object.entries(take).map(([tab, use]) => new Shelf(byId(`${tab}-samples`), use));
   const open = ([tab, use]) => [tab, (...picture) => (use(...picture), openTab(tab))];
   const uses = Object.fromEntries(Object.entries(take).map(open));
   const sample = startSample(info, uses, (pictures) => shelves.forEach((shelf) => shelf.show(pictures)));
   byId("main").hidden = false;
-  const panels = { sample, interpolate, edit };
+  const panels = { sample, interpolate, edit, ...(restore && { restore }) };
   // A link is followed before its tab is shown, which else begins with pictures of its own.
   function follow() {
     const { tab, settings } = readAddress();

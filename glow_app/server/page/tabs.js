@@ -42,7 +42,7 @@ export function startTabs(list, onshow) {
 
 const nameOf = (tab) => tab.id.replace("tab-", "");
 
-/** Show a tab: "sample", "interpolate", "edit" or "score". */
+/** Show a tab: "sample", "interpolate", "edit", "restore" or "score". */
 export function openTab(name) {
   if (readAddress().tab !== name) goTo(name);
   showOfAddress();  // the event comes later, and the next key may come before it

@@ -19,6 +19,7 @@ export function startViewer(info, uses, onshow) {
   const button = (act) => dialog.querySelector(`[data-act=${act}]`);
   const task = new Task(byId("viewer-task"));
   const attributes = new Attributes("viewer", info, follow);
+  button("restore").hidden = info.restorers.length === 0;
   byId("viewer-edits").hidden = info.directions.length === 0;
   let batch = [];
   let place = 0;
@@ -68,6 +69,7 @@ export function startViewer(info, uses, onshow) {
     reuse: () => uses.reuse(shown.settings),
     interpolate: () => uses.interpolate(shown),
     edit: () => uses.edit(batch[place], attributes.edits),
+    restore: () => uses.restore(shown),
     score: () => uses.score(shown),
   };
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from playwright.sync_api import Browser, FilePayload, Locator, Page, Request, expect, sync_playwright
-from registry import tiny_model
+from registry import tiny_model, tiny_restorer
 from server.app_client import from_base64, running
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.server import Limits, create_app
 from glow_app.server.calls import Batch, Call, Turn
 from glow_app.storage.stored_model import StoredModel, load_model
+from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
 expect.set_options(timeout=20_000)  # other work may be on the machine
 
@@ -39,6 +40,7 @@ class Site:
     app: Any
     model: ImageModel
     directions: dict[str, Direction]
+    restorers: dict[str, ImageModel]
 
     @contextmanager
     def busy(self) -> Iterator[threading.Event]:
@@ -73,7 +75,7 @@ class Site:
 def served(model: ImageModel, limits: Limits | None = None, **arguments: Any) -> Iterator[Site]:
     app = create_app(model, limits, **arguments)
     with running(app) as client:
-        yield Site(str(client.base_url), app, model, arguments.get("directions", {}))
+        yield Site(str(client.base_url), app, model, arguments.get("directions", {}), arguments.get("restorers", {}))
 
 
 def directions_of(model: ImageModel, names: list[str]) -> dict[str, Direction]:
@@ -113,6 +115,24 @@ def real_site() -> Iterator[Site]:
 def plain_site() -> Iterator[Site]:
     """A model of colour images that are not square, without classes and directions, with one level."""
     with served(tiny_model(image_shape=(3, 4, 6), num_levels=1)) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def restorers() -> dict[str, ImageModel]:
+    """Restorers of colour pictures, one for each task that the tab treats in its own way."""
+    return {
+        "enlarge": tiny_restorer(Upscale()),
+        "denoise": tiny_restorer(Denoise()),
+        "fill": tiny_restorer(Fill()),
+        "colour": tiny_restorer(Colourise()),
+    }
+
+
+@pytest.fixture(scope="session")
+def restoring_site(restorers: dict[str, ImageModel]) -> Iterator[Site]:
+    """A model of colour images, and restorers beside it."""
+    with served(tiny_model(), restorers=restorers) as site:
         yield site
 
 

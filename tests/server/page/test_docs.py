@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from server.page.conftest import Site, Watch
 
+from glow_app.models.image_model import ImageModel
 from glow_app.server import Limits
 
 pytestmark = pytest.mark.slow
@@ -54,8 +55,10 @@ def test_bounds_and_defaults_are_this_servers(page: Page, serve: Callable[..., S
 
 
 @pytest.mark.parametrize("key", [None, "sesame"])
-def test_the_examples_are_answered(page: Page, serve: Callable[..., Site], key: str | None) -> None:
-    site = serve(keys=[key] if key else [])
+def test_the_examples_are_answered(
+    page: Page, serve: Callable[..., Site], restorers: dict[str, ImageModel], key: str | None
+) -> None:
+    site = serve(keys=[key] if key else [], restorers=restorers)
     open_docs(page, site)
     expect(page.locator("#about-the-api")).to_contain_text("need a key" if key else "asks for no key")
     commands = page.locator("pre code").all_inner_texts()

@@ -74,6 +74,26 @@ def test_axe_finds_nothing(page: Page, site: Site, watch: Watch) -> None:
         page.keyboard.press("Escape")
 
 
+def paint(page: Page, site: Site) -> None:
+    """Bring each part of the tab Restore into sight."""
+    page.goto(f"{site.address}/#restore?restorer=fill")
+    expect(page.locator(".choices")).to_be_visible()
+    page.get_by_text("A rectangle by numbers").click()
+    page.get_by_role("button", name="Cover it").click()
+    expect(page.locator("#brush-error")).not_to_be_empty()
+
+
+def test_axe_finds_nothing_while_restoring(page: Page, restoring_site: Site) -> None:
+    paint(page, restoring_site)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        check(page)
+    page.get_by_label("Task", exact=True).select_option(label="Remove noise")
+    page.get_by_role("switch", name="Estimate the noise").uncheck()
+    expect(page.locator(".choices")).to_be_visible()
+    check(page)
+
+
 def test_axe_finds_nothing_where_a_key_is_asked_for(page: Page, serve: Callable[..., Site], watch: Watch) -> None:
     watch.expected_statuses.add(401)
     page.goto(serve(keys=["sesame"]).address)
@@ -108,6 +128,17 @@ def test_nothing_is_wider_than_the_screen(page: Page, site: Site, watch: Watch, 
     parts = "[...document.querySelectorAll('dialog *')]"
     right = page.evaluate(f"Math.max(...{parts}.map((part) => part.getBoundingClientRect().right))")
     assert right <= width
+
+
+@pytest.mark.parametrize("width", [320, 390, 820])
+def test_nothing_is_wider_than_the_screen_while_restoring(page: Page, restoring_site: Site, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 740})
+    paint(page, restoring_site)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    ends = page.evaluate(
+        "['[role=tablist]', '#tab-score'].map((part) => document.querySelector(part).getBoundingClientRect().right)"
+    )
+    assert ends[1] <= ends[0]  # five tabs fit
 
 
 def test_a_table_stays_one_for_a_screen_reader_on_a_phone(page: Page, site: Site) -> None:

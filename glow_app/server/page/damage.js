@@ -1,0 +1,54 @@
+// Samples, damaged much as a restorer saw it in training, so that there is something to restore.
+
+import { h } from "./dom.js";
+import { halved } from "./reduce.js";
+
+const SIGMA = 25;  // of the noise, grey levels
+const QUALITY = 20;  // of the JPEG, percent
+
+/** By task: returns the address of a damaged picture, and what was done. */
+const DAMAGE = {
+  Upscale: (canvas, { factor }) => {
+    const { width, height } = canvas;
+    const small = h("canvas", { width: Math.round(width / factor), height: Math.round(height / factor) });
+    const box = { left: 0, top: 0, width, height };
+    small.getContext("2d").drawImage(halved(canvas, box, [width / factor, height / factor]), 0, 0, small.width, small.height);
+    return [small.toDataURL(), `reduced to ${small.width}x${small.height}`];
+  },
+  Denoise: (canvas, _, seed) => {
+    const context = canvas.getContext("2d");
+    const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+    const noise = gaussian(seed);
+    pixels.data.forEach((value, place) => place % 4 < 3 && (pixels.data[place] = value + SIGMA * noise()));
+    context.putImageData(pixels, 0, 0);
+    return [canvas.toDataURL(), `with noise of ${SIGMA} grey levels`];
+  },
+  Deblock: (canvas) => [canvas.toDataURL("image/jpeg", QUALITY / 100), `as a JPEG of quality ${QUALITY}`],
+  Colourise: (canvas) => [canvas.toDataURL(), "in grey"],
+};
+
+/**
+ * Return a sample as a restorer takes it.
+ * @param {object} picture that was drawn
+ * @param {object} restorer of /v1/info
+ * @returns {Promise<{base64: string, type: string, size: number[], note: ?string}>}
+ */
+export async function damaged(picture, restorer) {
+  const image = h("img", { src: picture.url });
+  await image.decode();
+  const canvas = h("canvas", { width: image.naturalWidth, height: image.naturalHeight });
+  canvas.getContext("2d").drawImage(image, 0, 0);
+  const [url, how] = DAMAGE[restorer.task]?.(canvas, restorer, picture.settings.seed) ?? [picture.url, null];
+  const [type, base64] = url.slice("data:".length).split(";base64,");
+  return { base64, type, size: [canvas.width, canvas.height], note: how && `The sample, ${how}.` };
+}
+
+/** Return a generator of Gaussian noise, the same for the same seed. */
+function gaussian(seed) {
+  let state = seed + 1;
+  const uniform = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;  // Numerical Recipes
+    return (state + 0.5) / 2 ** 32;
+  };
+  return () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
+}

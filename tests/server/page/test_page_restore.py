@@ -1,0 +1,254 @@
+"""The tab Restore: draws beside the picture, the brush, and what is sent."""
+
+import base64
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from playwright.sync_api import Locator, Page, expect
+from registry import random_images, tiny_restorer
+from server.app_client import from_base64
+from server.page.conftest import Site, Watch, expect_image, png_file, saved, sent_to, shown_image, visit
+
+from glow_app import generation
+from glow_app.models.generation_settings import GenerationSettings
+from glow_app.models.image_model import ImageModel
+from glow_app.server import Limits
+from glow_app.tasks import Denoise, Fill, Upscale
+from glow_app.tasks.colourise import luma
+
+pytestmark = pytest.mark.slow
+
+
+def choose(page: Page, words: str) -> None:
+    page.get_by_label("Task", exact=True).select_option(label=words)
+
+
+def after(page: Page) -> Locator:
+    return page.locator(".compare img.after")
+
+
+def expect_draws(page: Page, result: generation.Restoration) -> None:
+    """Wait until the page shows a restoration, draw by draw."""
+    thumbnails = page.locator(".choices img")
+    for place, draw in enumerate(result.draws):
+        expect_image(page, thumbnails.nth(place), draw)
+    expect_image(page, page.locator(".compare img").first, result.given)
+    if len(result.draws) > 1:
+        expect_image(page, thumbnails.nth(len(result.draws)), result.mean)
+        expect_image(page, thumbnails.nth(len(result.draws) + 1), result.shown_spread)
+
+
+def test_a_sample_is_damaged_and_restored_at_the_first_visit(page: Page, restoring_site: Site) -> None:
+    model = restoring_site.restorers["enlarge"]
+    page.goto(f"{restoring_site.address}/#restore")
+    expect(page.locator("#restore-note")).to_have_text("The sample, reduced to 4x4.")
+    small = shown_image(page.locator("#restore-picture img"))[:3]  # canvases have an alpha channel
+    sample = restoring_site.model.sample(1, temperature=0.7, seeds=0)[0]
+    assert (small - F.avg_pool2d(sample.float(), 2)).abs().max() <= 1
+    result = generation.restore(model, small, 4, seeds=0)
+    expect_draws(page, result)
+    captions = ["seed 0", "seed 1", "seed 2", "seed 3", "mean", "spread", "original"]
+    expect(page.locator(".choices button")).to_have_text(captions)
+    expect_image(page, page.locator(".choices img").last, sample)
+    page.get_by_role("button", name="seed 2").click()
+    expect(page.get_by_role("button", name="seed 2")).to_have_attribute("aria-pressed", "true")
+    expect_image(page, after(page), result.draws[2])
+    name, content = saved(page, page.get_by_role("button", name="Download"))
+    assert name == "seed000000_t0.70_seed2.png"
+    assert torch.equal(from_base64(base64.b64encode(content).decode()), result.draws[2])
+    page.locator("#restore-temperature input").fill("0.2")
+    expect(page.locator("#restore-result .notes")).to_contain_text("temperature 0.20")
+    expect_image(page, after(page), generation.restore(model, small, 4, 0.2, seeds=0).draws[2])
+    page.locator("#restore-draws").fill("1")
+    page.locator("#restore-draws").press("Enter")
+    expect(page.locator(".choices button")).to_have_text(["seed 0", "original"])
+    page.wait_for_url("**/#restore?restorer=enlarge&picture=0_0.7_&draws=1&seed=0&temperature=0.2")
+    link = page.url
+    page.goto("about:blank")
+    page.goto(link)
+    expect_draws(page, generation.restore(model, small, 1, 0.2, seeds=0))
+
+
+def test_the_divider_is_moved_by_pointer_and_by_keyboard(page: Page, restoring_site: Site) -> None:
+    page.goto(f"{restoring_site.address}/#restore")
+    divider = page.get_by_label("Before and after")
+    expect(divider).to_have_attribute("aria-valuetext", "50 % before")
+    divider.press("ArrowRight")
+    expect(divider).to_have_value("51")
+    box = page.locator(".compare").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 9)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 9)
+    page.mouse.up()
+    expect(divider).to_have_value("25")
+    expect(divider).to_be_focused()
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('.compare img.after')).clipPath")
+        == "inset(0px 0px 0px 25%)"
+    )
+    page.get_by_label("Seed", exact=True).last.fill("9")
+    page.get_by_label("Seed", exact=True).last.press("Enter")
+    expect(page.get_by_role("button", name="seed 9")).to_be_visible()
+    expect(divider).to_have_value("25")
+
+
+def test_a_file_is_sent_whole_in_its_own_proportions(page: Page, restoring_site: Site) -> None:
+    picture = random_images(1, (3, 5, 11))[0]
+    page.goto(f"{restoring_site.address}/#restore")
+    expect(page.locator(".choices")).to_be_visible()
+    bodies = sent_to(page, "restore")
+    page.locator("#restore-file").set_input_files(png_file(picture, "mine.png"))
+    expect_draws(page, generation.restore(restoring_site.restorers["enlarge"], picture, 4, seeds=0))
+    assert bodies[-1]["image"] == base64.b64encode(png_file(picture)["buffer"]).decode()
+    expect(page.locator("#restore-note")).to_be_empty()
+    assert saved(page, page.get_by_role("button", name="Download"))[0] == "mine_seed0.png"
+    page.wait_for_url("**/#restore?restorer=enlarge&draws=4&seed=0")
+
+
+def test_a_large_file_is_reduced_to_what_the_server_takes(
+    page: Page, serve: Callable[..., Site], restorers: dict[str, ImageModel]
+) -> None:
+    site = serve(Limits(restored_pixels=4 * 4 * 30 * 20), restorers={"enlarge": restorers["enlarge"]})
+    page.goto(f"{site.address}/#restore")
+    expect(page.locator(".choices")).to_be_visible()
+    expect(page.get_by_label("Task", exact=True)).to_be_hidden()
+    bodies = sent_to(page, "restore")
+    page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 40, 60))[0]))
+    note = page.locator("#restore-note")
+    expect(note).to_have_text("60x40 reduced to 30x20 by the browser; fewer draws keep more of it")
+    expect(page.locator(".choices button")).to_have_count(6)
+    page.locator("#restore-draws").fill("1")
+    page.locator("#restore-draws").press("Enter")
+    expect(note).to_be_empty()
+    expect(page.locator(".choices button")).to_have_count(1)
+    assert [from_base64(bodies[place]["image"])[:3].shape for place in (0, -1)] == [(3, 20, 30), (3, 40, 60)]
+
+
+def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
+    model, picture = restoring_site.restorers["fill"], random_images(1, (3, 20, 30))[0]
+    page.goto(f"{restoring_site.address}/#restore?restorer=fill")
+    expect(page.locator(".choices")).to_be_visible()  # of the sample, with a hole in its middle
+    bodies = sent_to(page, "restore")
+    page.locator("#restore-file").set_input_files(png_file(picture))
+    expect(page.locator(".choices")).to_have_count(0)
+    page.get_by_role("button", name="Restore", exact=True).click()
+    expect(page.locator("#brush-error")).to_have_text("Cover some of the picture, and not all of it.")
+    assert bodies == []
+
+    box = page.locator(".brush canvas").bounding_box()
+    assert box is not None
+    page.locator("#brush-size").fill("20")  # of 30 pixels: 6
+    page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 2 * box["width"] / 3, box["y"] + box["height"] / 2, steps=3)
+    page.mouse.up()
+    expect(page.locator(".choices button")).to_have_count(6)
+    mask = from_base64(bodies[0]["mask"])
+    assert mask.shape[1:] == (20, 30)
+    missing = mask[:1] >= 128
+    assert missing[0, 8:12, 10:20].all()
+    assert not missing[0, :6].any()
+    assert not missing[0, :, :6].any()
+    expect_draws(page, generation.restore(model, Fill().prepare(picture, mask[:1]), 4, seeds=0))
+
+    page.get_by_label("Erase").check()
+    with page.expect_request("**/v1/restore"):
+        page.mouse.click(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
+    assert (from_base64(bodies[1]["mask"])[0, 8:12, 8:12] < 128).all()
+    with page.expect_request("**/v1/restore"):
+        page.get_by_role("button", name="Undo").click()
+    assert torch.equal(from_base64(bodies[2]["mask"]), mask)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".choices")).to_have_count(0)
+
+    page.get_by_text("A rectangle by numbers").click()
+    cover = page.get_by_role("button", name="Cover it")
+    cover.click()
+    expect(page.locator("#brush-error")).to_have_text("Whole numbers, please; the picture has 30x20 pixels.")
+    for name, number in {"Left": 3, "Top": 5, "Width": 4, "Height": 2}.items():
+        page.get_by_label(name, exact=True).fill(str(number))
+    cover.click()
+    expect(page.locator(".choices button")).to_have_count(6)
+    expect(page.locator("#brush-error")).to_be_empty()
+    expected = torch.zeros(20, 30, dtype=torch.uint8)
+    expected[5:7, 3:7] = 255
+    assert torch.equal(from_base64(bodies[-1]["mask"])[0], expected)
+
+
+def test_noise_is_estimated_or_given(page: Page, restoring_site: Site) -> None:
+    page.goto(f"{restoring_site.address}/#restore?restorer=denoise")
+    notes = page.locator("#restore-result .notes")
+    expect(notes).to_contain_text("estimated")
+    bodies = sent_to(page, "restore")
+    page.get_by_role("switch", name="Estimate the noise").uncheck()
+    page.get_by_label("Noise level").fill("40")
+    expect(notes).to_contain_text("noise level 40")
+    expect(notes).not_to_contain_text("estimated")
+    model = restoring_site.restorers["denoise"]
+    expected = generation.restore(model, Denoise().prepare(from_base64(bodies[-1]["image"])[:3], None, 40), 4, seeds=0)
+    expect_draws(page, expected)
+
+
+def test_a_picture_to_colour_is_shown_in_grey(page: Page, restoring_site: Site) -> None:
+    picture = random_images(1, (3, 8, 8))[0]
+    page.goto(f"{restoring_site.address}/#restore?restorer=colour")
+    expect(page.locator("#restore-note")).to_have_text("The sample, in grey.")
+    page.locator("#restore-file").set_input_files(png_file(picture))
+    expect_draws(page, generation.restore(restoring_site.restorers["colour"], luma(picture[None])[0], 4, seeds=0))
+    thumbnail = "getComputedStyle(document.querySelector('#restore-picture img')).filter"
+    assert page.evaluate(thumbnail) == "grayscale(1)"
+    choose(page, "Enlarge 2 times")
+    assert page.evaluate(thumbnail) == "none"
+
+
+def test_a_restorer_with_classes_and_a_temperature_per_level(page: Page, serve: Callable[..., Site]) -> None:
+    model = tiny_restorer(Upscale(), num_classes=2)
+    model.class_names = ["<i>dog</i>", "cat"]
+    model.generation = GenerationSettings((0.4, 0.9), 1.0)
+    page.goto(f"{serve(restorers={'kinds': model}).address}/#restore")
+    notes = page.locator("#restore-result .notes")
+    expect(notes).to_have_text("temperature 0.40, 0.90")
+    picture = random_images(1, (3, 6, 4))[0]
+    page.locator("#restore-file").set_input_files(png_file(picture))
+    expect_draws(page, generation.restore(model, picture, 4, seeds=0))
+    page.locator("#restore-label").select_option(label="cat")
+    expect_draws(page, generation.restore(model, picture, 4, seeds=0, labels=1))
+    page.locator("#restore-temperature input").fill("1")
+    expect(notes).to_have_text(re.compile(r"^temperature 1\.00\b"))
+    page.wait_for_url("**/#restore?restorer=kinds&draws=4&seed=0&temperature=1&class=1")
+
+
+def test_samples_are_restored_from_the_viewer_and_the_shelf(page: Page, restoring_site: Site) -> None:
+    visit(page, restoring_site.address)
+    page.locator(".card .picture").nth(3).click()
+    page.get_by_role("dialog").get_by_role("button", name="Restore").click()
+    samples = restoring_site.model.sample(8, temperature=0.7, seeds=0)
+    expect_image(page, page.locator(".choices img").last, samples[3])
+    page.locator("#restore-samples .picture").nth(5).click()
+    expect_image(page, page.locator(".choices img").last, samples[5])
+
+
+def test_what_is_no_picture_is_named_beside_its_field(page: Page, restoring_site: Site, watch: Watch) -> None:
+    watch.expected_statuses.update({413, 415, 422})
+    page.goto(f"{restoring_site.address}/#restore")
+    expect(page.locator(".choices")).to_be_visible()
+    page.locator("#restore-file").set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"picture"})
+    expect(page.locator("#restore-file-error")).to_contain_text("no.png: ")
+    expect(page.locator(".choices")).to_have_count(0)
+    choose(page, "Fill in")
+    expect(page.locator("#restore-file-error")).to_contain_text("no.png: this browser cannot show it")
+    expect(page.locator(".brush")).to_be_hidden()
+    page.locator("#restore-draws").fill("1000")
+    page.locator("#restore-draws").press("Enter")
+    expect(page.locator("#restore-draws-error")).to_have_text("A whole number from 1 to 64, please.")
+
+
+def test_without_restorers_there_is_no_such_tab(page: Page, plain_site: Site) -> None:
+    visit(page, f"{plain_site.address}/#restore")
+    expect(page.get_by_role("tab")).to_have_text(["Sample", "Interpolate", "Edit", "Score"])
+    page.locator(".card .picture").first.click()
+    expect(page.get_by_role("dialog").get_by_role("button", name="Restore")).to_be_hidden()
