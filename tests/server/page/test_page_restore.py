@@ -41,6 +41,14 @@ def expect_draws(page: Page, result: generation.Restoration) -> None:
         expect_image(page, thumbnails.nth(len(result.draws) + 1), result.shown_spread)
 
 
+def cover(page: Page, sides: dict[str, int]) -> None:
+    """Cover a rectangle by its numbers."""
+    page.locator(".brush details").evaluate("(details) => (details.open = true)")
+    for name, number in sides.items():
+        page.get_by_label(name, exact=True).fill(str(number))
+    page.get_by_role("button", name="Cover it").click()
+
+
 def test_a_sample_is_damaged_and_restored_at_the_first_visit(page: Page, restoring_site: Site) -> None:
     model = restoring_site.restorers["enlarge"]
     page.goto(f"{restoring_site.address}/#restore")
@@ -166,17 +174,34 @@ def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
     expect(page.locator(".choices")).to_have_count(0)
 
     page.get_by_text("A rectangle by numbers").click()
-    cover = page.get_by_role("button", name="Cover it")
-    cover.click()
+    page.get_by_role("button", name="Cover it").click()
     expect(page.locator("#brush-error")).to_have_text("Whole numbers, please; the picture has 30x20 pixels.")
-    for name, number in {"Left": 3, "Top": 5, "Width": 4, "Height": 2}.items():
-        page.get_by_label(name, exact=True).fill(str(number))
-    cover.click()
+    cover(page, {"Left": 3, "Top": 5, "Width": 4, "Height": 2})
     expect(page.locator(".choices button")).to_have_count(6)
     expect(page.locator("#brush-error")).to_be_empty()
     expected = torch.zeros(20, 30, dtype=torch.uint8)
     expected[5:7, 3:7] = 255
     assert torch.equal(from_base64(bodies[-1]["mask"])[0], expected)
+
+
+def test_what_is_painted_stays_where_it_is_as_the_picture_is_reduced_less(
+    page: Page, serve: Callable[..., Site], restorers: dict[str, ImageModel]
+) -> None:
+    site = serve(Limits(restored_pixels=4 * 30 * 20), restorers={"fill": restorers["fill"]})
+    page.goto(f"{site.address}/#restore")
+    expect(page.locator(".choices")).to_be_visible()
+    page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 40, 60))[0]))
+    expect(page.locator("#restore-note")).to_contain_text("60x40 reduced to 30x20")
+    bodies = sent_to(page, "restore")
+    cover(page, {"Left": 3, "Top": 5, "Width": 4, "Height": 2})
+    expect(page.locator(".choices button")).to_have_count(6)
+    page.locator("#restore-draws").fill("1")
+    page.locator("#restore-draws").press("Enter")
+    expect(page.locator(".choices button")).to_have_count(1)
+    for body, scale in ((bodies[0], 1), (bodies[-1], 2)):
+        expected = torch.zeros(20 * scale, 30 * scale, dtype=torch.uint8)
+        expected[5 * scale : 7 * scale, 3 * scale : 7 * scale] = 255
+        assert torch.equal(from_base64(body["mask"])[0], expected)
 
 
 def test_noise_is_estimated_or_given(page: Page, restoring_site: Site) -> None:
