@@ -54,7 +54,9 @@ class DiagonalAffine(Bijection):
 
 
 class ConditionalAffine(Bijection):
-    r"""A diagonal Gaussian whose mean and scale depend on the context; the prior of a split half given the kept half.
+    r"""A diagonal Gaussian whose mean and scale depend on the context.
+
+    The prior of a split half given the kept half, and of all channels given the features of a picture.
 
     .. math:: z = (x - \mu(h)) \odot e^{-s(h)}, \qquad \log|\det J| = -\sum s(h), \qquad
               s = m \tanh(r / m)
@@ -68,11 +70,13 @@ class ConditionalAffine(Bijection):
         kernel_size: Side of the convolution's kernel: 3 for feature maps, 1 for vectors.
         max_log_scale: The bound :math:`m`, nats.
     Shape:
-        x, z: (B, num_channels, H, W); context: (B, E, H, W), or (B, E) with ``kernel_size=1``; log_det: (B,), nats.
+        x, z: (B, num_channels, H, W); context: (B, E, H, W), or (B, E) with ``kernel_size=1``, or (1, E, H, W) for all
+        of the batch; log_det: (B,), nats.
     Raises:
         ValueError: If the input has other channels, or the context is missing or of another shape.
     References:
-        Glow, arXiv:1807.03039: the published code's ``split2d_prior``. The bound is ours.
+        Glow, arXiv:1807.03039: the published code's ``split2d_prior``; SRFlow, arXiv:2006.14200: its affine injector.
+        The bound is ours.
     """
 
     def __init__(
@@ -100,7 +104,7 @@ class ConditionalAffine(Bijection):
         vector = (x.shape[0], self.context_features)
         expected = vector if self.kernel_size == 1 else (*vector, *x.shape[2:])
         shape = None if context is None else tuple(context.shape)
-        if context is None or shape not in (expected, (*vector, *x.shape[2:])):
+        if context is None or shape not in (expected, (*vector, *x.shape[2:]), (1, *vector[1:], *x.shape[2:])):
             raise ValueError(f"ConditionalAffine expects a context of shape {expected}, got {shape}")
         if context.ndim == 2:
             context = context[:, :, None, None]

@@ -58,9 +58,11 @@ class Glow(MultiscaleFlow):
         embedding_features: Size E of the embedding.
         condition_channels: Channels of a picture that conditions the flow, such as a damaged copy of the image; 0 for
             none. A :class:`~glow_app.nn.ConditionEncoder` computes feature maps of it, which shift the priors and are
-            inputs of the conditioners, and the flow models the difference of the image from the picture's first
-            channels (from its first channel, if it has fewer than the image).
+            inputs of the conditioners; after the first step of each level they shift and scale all channels. The flow
+            models the difference of the image from the picture's first channels (from its first channel, if it has
+            fewer than the image).
         condition_features: Channels F of each feature map.
+        condition_blocks: Residual blocks of the encoder's first level.
         init: Initialisation of the first actnorm and 1x1 convolution of each level: ``"whiten"``, the
             :class:`~glow_app.bijections.Whitening` of the first batch, or ``"rotation"``, as in the other steps and in
             the paper.
@@ -70,7 +72,8 @@ class Glow(MultiscaleFlow):
     Raises:
         ValueError: If a size does not fit; the message names the largest valid ``num_levels``.
     References:
-        Glow: Generative Flow with Invertible 1x1 Convolutions, Kingma & Dhariwal 2018, arXiv:1807.03039.
+        Glow: Generative Flow with Invertible 1x1 Convolutions, Kingma & Dhariwal 2018, arXiv:1807.03039. Conditioning
+        on a picture: SRFlow, Lugmayr et al. 2020, arXiv:2006.14200, section 3.3.
     """
 
     def __init__(
@@ -85,7 +88,8 @@ class Glow(MultiscaleFlow):
         num_classes: int | None = None,
         embedding_features: int = 32,
         condition_channels: int = 0,
-        condition_features: int = 32,
+        condition_features: int = 48,
+        condition_blocks: int = 4,
         init: Literal["whiten", "rotation"] = "whiten",
     ) -> None:
         shapes = level_shapes(image_shape, num_levels)
@@ -95,7 +99,8 @@ class Glow(MultiscaleFlow):
             _require_positive(num_classes=num_classes, embedding_features=embedding_features)
         features = [embedding_features if num_classes is not None else 0] * num_levels
         if condition_channels:
-            _require_positive(condition_channels=condition_channels, condition_features=condition_features)
+            encoder = {"condition_features": condition_features, "condition_blocks": condition_blocks}
+            _require_positive(condition_channels=condition_channels, **encoder)
             features = [condition_features + number for number in features]
             features[0] += shapes[0][0]  # the squeezed picture itself
         if coupling not in COUPLINGS:
@@ -117,6 +122,8 @@ class Glow(MultiscaleFlow):
             for (c, _, _), e, k in zip(shapes, features, steps_of_level, strict=True)
         ]
         if condition_channels:
+            for level, (c, _, _), e in zip(steps, shapes, features, strict=True):
+                level.insert(1, ConditionalAffine(c, e))
             steps[0].insert(0, ContextDifference(shapes[0][0]))
         last_prior = prior(shapes[-1], features[-1])
         super().__init__(
@@ -132,7 +139,9 @@ class Glow(MultiscaleFlow):
         self.embedding = ClassEmbedding(num_classes, embedding_features) if num_classes is not None else None
         self.condition_channels = condition_channels
         self.encoder = (
-            ConditionEncoder(condition_channels, num_levels, condition_features) if condition_channels else None
+            ConditionEncoder(condition_channels, num_levels, condition_features, condition_blocks)
+            if condition_channels
+            else None
         )
         self._arguments: dict[str, object] = {
             "image_shape": list(self.image_shape),
@@ -144,7 +153,7 @@ class Glow(MultiscaleFlow):
             "embedding_features": embedding_features,
         }
         if condition_channels:
-            self._arguments |= {"condition_channels": condition_channels, "condition_features": condition_features}
+            self._arguments |= {"condition_channels": condition_channels, **encoder}
 
     @property
     def config(self) -> dict[str, object]:
@@ -201,7 +210,7 @@ class Glow(MultiscaleFlow):
             raise ValueError(f"this model needs a condition of shape (B, {self.condition_channels}, H, W), got {got}")
         maps = self.encoder(condition)
         base = pixel_unshuffle(base_picture(condition, self.image_shape[0]), 2)
-        # Convolutions of each step are faster in channels_last.
+        # Convolutions are faster in channels_last.
         maps[0] = torch.cat([base, maps[0]], dim=1).contiguous(memory_format=torch.channels_last)
         if embedded is None:
             return maps

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ class ConditionEncoder(nn.Module):
         condition_channels: Channels of the picture.
         num_levels: Levels of the flow.
         features: Channels of each feature map.
-        num_blocks: Residual blocks per level.
+        num_blocks: Residual blocks of the first level; the others have two each.
     Shape:
         condition: (B, condition_channels, H, W), H and W divisible by ``2**num_levels``; output: a list of
         (B, features, H_l, W_l), H_l and W_l half of H and W in the first level, a quarter in the second, and so on.
@@ -42,19 +43,21 @@ class ConditionEncoder(nn.Module):
         SRFlow, Lugmayr et al. 2020, arXiv:2006.14200, whose encoder of the low-resolution picture has the same task.
     """
 
-    def __init__(self, condition_channels: int, num_levels: int, features: int, num_blocks: int = 2) -> None:
+    def __init__(self, condition_channels: int, num_levels: int, features: int, num_blocks: int) -> None:
         super().__init__()
         widths = [4 * condition_channels, *[features] * num_levels]
+        blocks = [num_blocks, *[2] * (num_levels - 1)]
         self.stages = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(width, features, kernel_size=3, padding=1), *(_Block(features) for _ in range(num_blocks))
+                nn.Conv2d(width, features, kernel_size=3, padding=1), *(_Block(features) for _ in range(number))
             )
-            for width, features in pairwise(widths)
+            for (width, features), number in zip(pairwise(widths), blocks, strict=True)
         )
 
     def forward(self, condition: Tensor) -> list[Tensor]:
         """Return the feature maps, the finest first."""
-        h = F.pixel_unshuffle(condition, 2)
+        # Convolutions are faster in channels_last.
+        h = F.pixel_unshuffle(condition, 2).contiguous(memory_format=torch.channels_last)
         maps = []
         for number, stage in enumerate(self.stages):
             h = stage(F.avg_pool2d(h, 2) if number else h)
