@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from glow_app.generation import Restoration
     from glow_app.models.image_model import ImageModel
 
-LARGEST_COMPARED = 1 << 22  # pixels of each part of the side-by-side
+LARGEST_COMPARED, DRAWS_COMPARED = 1 << 22, 4  # pixels of each part of the side-by-side, and draws in it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", default=None, help="fill: picture that is white where pixels are missing")
     parser.add_argument(
         "--sigma", type=_sigma, default=None, help="denoise: standard deviation in grey levels (default: estimated)"
+    )
+    parser.add_argument(
+        "--damage",
+        action="store_true",
+        help="damage the pictures first, at random as in training: to try a model on undamaged pictures",
     )
     add_label_argument(parser, "class of the pictures")
 
@@ -122,19 +127,25 @@ def _restore_file(
     import torch
 
     from glow_app.generation.restore import require_size, restore
+    from glow_app.seeding import image_generator
 
-    task = model.task
+    task, num_channels = model.task, model.flow.image_shape[0]
     assert task is not None
-    num_channels = task.picture_channels(model.flow.image_shape[0])
+    num_channels = num_channels if arguments.damage else task.picture_channels(num_channels)
     photo = _read(file, num_channels, partial(require_size, model, arguments.count))
-    mask = None
-    if arguments.mask is not None:
-        mask = torch.from_numpy(_read(arguments.mask, 1, partial(require_size, model, 1)).pixels.copy())
-    damaged = task.prepare(torch.from_numpy(photo.pixels.copy()), mask, arguments.sigma)
+    pixels, original, mask = torch.from_numpy(photo.pixels.copy()), None, None
+    if arguments.damage:
+        height, width = (side // task.factor * task.factor for side in pixels.shape[1:])
+        original = pixels[:, :height, :width]
+        damaged = task.damage(original[None], image_generator(arguments.seed))[0]
+    else:
+        if arguments.mask is not None:
+            mask = torch.from_numpy(_read(arguments.mask, 1, partial(require_size, model, 1)).pixels.copy())
+        damaged = task.prepare(pixels, mask, arguments.sigma)
     restoration = restore(
         model, damaged, arguments.count, arguments.temperature, arguments.seed, arguments.label, doing
     )
-    _write(restoration, name, photo, arguments)
+    _write(restoration, name, photo, original, arguments)
     height, width = restoration.draws.shape[2:]
     beside: dict[str, Any] = {} if arguments.mask is None else {"mask": arguments.mask}
     if "sigma" in task.takes:
@@ -159,23 +170,27 @@ def _require_options(model: "ImageModel", arguments: argparse.Namespace) -> None
     for name in ("mask", "sigma"):
         if getattr(arguments, name) is not None and name not in task.takes:
             raise UsageError(f"--{name} is not for this model, which has the task {type(task).__name__}; leave it out")
-    if "mask" in task.takes and arguments.mask is None:
+        if getattr(arguments, name) is not None and arguments.damage:
+            raise UsageError(f"--{name} says how a picture is damaged, and --damage damages it; leave one of them out")
+    if "mask" in task.takes and arguments.mask is None and not arguments.damage:
         raise UsageError("this model fills missing parts: give --mask MASK.png, white where the picture is missing")
 
 
-def _write(restoration: "Restoration", name: str, photo: "Photo", arguments: argparse.Namespace) -> None:
+def _write(
+    restoration: "Restoration", name: str, photo: "Photo", original: "Tensor | None", arguments: argparse.Namespace
+) -> None:
     from glow_app.pictures.images import save_png, to_pil
 
     path = output_folder(arguments) / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    for kind, picture, facts in _pictures(restoration):
+    for kind, picture, facts in _pictures(restoration, original):
         image = to_pil(picture)
         if len(picture) == len(photo.pixels):  # a profile is for grey or for colours
             image.info["icc_profile"] = photo.icc_profile
         save_png(image, path.with_name(f"{path.name}_{kind}.png"), facts)
 
 
-def _pictures(restoration: "Restoration") -> "Iterator[tuple[str, Tensor, dict[str, Any]]]":
+def _pictures(restoration: "Restoration", original: "Tensor | None") -> "Iterator[tuple[str, Tensor, dict[str, Any]]]":
     """Yield the name of each picture, itself, and what it says of itself."""
     import torch
 
@@ -186,5 +201,6 @@ def _pictures(restoration: "Restoration") -> "Iterator[tuple[str, Tensor, dict[s
     yield "spread", spread, {}
     # Side by side, large pictures would be more than viewers open.
     step = math.ceil(math.sqrt(spread.numel() / LARGEST_COMPARED))
-    row = [restoration.given, draws[0], mean, spread.expand(draws.shape[1], -1, -1)]
+    row = [restoration.given, *draws[:DRAWS_COMPARED], mean, spread.expand(draws.shape[1], -1, -1)]
+    row += [] if original is None else [original]
     yield "comparison", torch.cat([picture[:, ::step, ::step] for picture in row], dim=2), {}

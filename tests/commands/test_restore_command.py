@@ -55,12 +55,26 @@ def test_draws_mean_spread_and_comparison(models: Path, photo: Path, glow: Glow)
     mean = np.mean([draw.astype(float) for draw in draws], axis=0)
     assert np.abs(pixels(Path("restored/photo_mean.png")) - mean).max() <= 0.5
     assert pixels(Path("restored/photo_spread.png")).shape == (18, 28)
-    assert pixels(Path("restored/photo_comparison.png")).shape == (18, 4 * 28, 3)
+    assert pixels(Path("restored/photo_comparison.png")).shape == (18, 5 * 28, 3)
     record = json.loads(Path("restored/run.json").read_text())
     assert record["files"][0]["size"] == [28, 18]
     assert record["files"][0]["seed"] == 7
     with Image.open("restored/photo_seed8.png") as picture:
         assert picture.text["seed"] == "8"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("task", "sides"), [("upscale", (8, 14)), ("fill", (9, 14)), ("denoise", (9, 14))])
+def test_undamaged_pictures_are_damaged_first(
+    models: Path, photo: Path, glow: Glow, task: str, sides: tuple[int, int]
+) -> None:
+    result = glow("restore", photo, "--checkpoint", models / task, "--damage", "--count", 6)
+    assert result.code == 0, result
+    height, width = sides  # cropped until it can be halved
+    assert pixels(Path("restored/photo_seed0.png")).shape == (height, width, 3)
+    row = pixels(Path("restored/photo_comparison.png"))
+    assert row.shape == (height, 8 * width, 3)  # what was damaged, four draws, mean, spread, and the original
+    assert np.array_equal(row[:, -width:], pixels(photo)[:height])
+    assert not np.array_equal(row[:, :width], row[:, -width:])
 
 
 def test_a_folder_with_a_broken_file(models: Path, photo: Path, glow: Glow) -> None:
@@ -112,6 +126,7 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
         ("upscale", ["--mask", "photo.png"], 2, "--mask is not for this model, which has the task Upscale"),
         ("upscale", ["--sigma", 5], 2, "--sigma is not for this model, which has the task Upscale"),
         ("fill", [], 2, "give --mask MASK.png"),
+        ("denoise", ["--sigma", 5, "--damage"], 2, "--sigma says how a picture is damaged"),
         ("fill", ["--mask", "nothing.png"], 1, "there is no file nothing.png"),
         ("fill", ["--mask", "black.png"], 1, "mask: it is black everywhere"),
         ("fill", ["--mask", "white.png"], 1, "mask: it is white everywhere"),
