@@ -101,6 +101,18 @@ def test_an_enlarged_picture_reduced_again_is_the_small_one(factor: int) -> None
         assert (again.int() - small.int()).abs().max() <= 1
 
 
+def test_a_picture_that_is_no_reduction_is_approached_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, small = Upscale(), random_images(1, (1, 32, 32))
+    projections: list[Tensor] = []
+    enlarged = task._enlarged
+    monkeypatch.setattr(task, "_enlarged", lambda error: (projections.append(error), enlarged(error))[1])
+    restored = task.known(enlarged(small.float()).clamp(0, 255).to(torch.uint8), small)
+    errors = [(error[..., 4:-4, 4:-4].abs() > 0.5).float().mean() for error in (projections[0], projections[-1])]
+    assert len(projections) < 200
+    assert errors[1] < 0.8 * errors[0]
+    assert not task.agrees(restored, small).any()
+
+
 def test_blocks_of_an_enlarged_picture_are_moved_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     task, images = Upscale(), smooth_images(1, 280, 300)
     small, start = task.damage(images), (images.int() + random_images(1, images.shape[1:]) // 16 - 8).clamp(0, 255)
