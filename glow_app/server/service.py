@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -127,25 +127,26 @@ class Service:
             self.temperatures(body.temperature, model)
         label = None if body.label is None else self.label(body.label, model=model)
         labels = generation.classes_of_seeds(model, seeds, label)
-        asked = [("image", body.image, (restorer.channels,)), ("mask", body.mask or "", (1,))]
+        asked = [("image", body.image, (restorer.channels,))]
+        if body.mask is not None:
+            asked.append(("mask", body.mask, (1,)))
         scale = body.count * restorer.task.factor**2
         larger = "" if restorer.task.factor == 1 else f" of {restorer.task.factor} times the width and height"
         bound = f" for {pluralise(body.count, 'draw')}{larger}"
-        read = await self._read(asked[: 1 if body.mask is None else 2], self.limits.restored_pixels // scale, bound)
-        pixels = scale * read[0][0][0].numel()
+        pictures = [image for image, _ in await self._read(asked, self.limits.restored_pixels // scale, bound)]
+        pixels = scale * pictures[0][0].numel()
         turns = self._long if pixels > self.limits.restored_pixels // 8 else self._short
-        async with turns.take(CLIENT.get(), pixels), self._turn() as turn:
-            work = partial(
-                restorer.restore,
-                self.worker,
-                turn,
-                *(picture for picture, _ in read),
-                sigma=body.sigma,
-                temperature=body.temperature,
-                seeds=seeds,
-                labels=labels,
-            )
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        end, loop = await turns.begin(CLIENT.get(), pixels), asyncio.get_running_loop()
+
+        def ended(_: "Future[Restored]") -> None:
+            with suppress(RuntimeError):  # the server has ended before
+                loop.call_soon_threadsafe(end)
+
+        async with self._turn() as turn:
+            work = partial(restorer.restore, self.worker, turn, *pictures, sigma=body.sigma, labels=labels)
+            running = self._threads.submit(work, temperature=body.temperature, seeds=seeds)
+            running.add_done_callback(ended)  # a cancelled request's thread takes processor and memory for a while
+            return await asyncio.wrap_future(running)
 
     def _seeds(self, count: int, seed: int | None) -> range:
         self.check_count(count, "count")

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
@@ -48,6 +48,14 @@ class FairTurns:
     @asynccontextmanager
     async def take(self, client: str, size: int) -> AsyncIterator[None]:
         """Wait for the client's turn, and hold it within the context; ``size`` orders requests of the same client."""
+        end = await self.begin(client, size)
+        try:
+            yield
+        finally:
+            end()
+
+    async def begin(self, client: str, size: int) -> Callable[[], None]:
+        """Wait for the client's turn, and return the function that ends it, for work that outlasts its request."""
         if self._free:
             self._free -= 1
         else:
@@ -60,11 +68,12 @@ class FairTurns:
                     self._pass_on()  # cancelled after the turn was granted
                 raise
         begun = time.monotonic()
-        try:
-            yield
-        finally:
+
+        def end() -> None:
             self.use.add(client, time.monotonic() - begun)
             self._pass_on()
+
+        return end
 
     def _pass_on(self) -> None:
         self._waiting = [turn for turn in self._waiting if not turn[2].done()]

@@ -1,6 +1,7 @@
 """Restoring over HTTP: the draws are those of Python, and others are answered in between."""
 
 import io
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from app_client import as_base64, error_of, from_base64, running, wait_until
+from app_client import as_base64, connected, error_of, from_base64, running, wait_until
 from PIL import Image
 from registry import random_images, tiny_model, tiny_restorer
 from test_pictures import png, saved
@@ -272,3 +273,27 @@ def test_the_work_of_a_client_that_left_stops(
     gated.allowed.release(10)
     assert client.post("/v1/sample", json={}).status_code == 200
     assert gated.begun == 1
+
+
+def test_a_turn_lasts_as_long_as_the_thread_of_a_client_that_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, allowed = threading.Event(), threading.Event()
+
+    def known(_: Colourise, restored: torch.Tensor, __: torch.Tensor) -> torch.Tensor:
+        begun.set()
+        assert allowed.wait(30)
+        return restored
+
+    monkeypatch.setattr(Colourise, "known", known)
+    app = create_app(tiny_model(), LIMITS, restorers={"colour": MODELS["colour"]})
+    turns, body = app.state.service._short, json.dumps({"image": as_base64(PICTURE), "count": 1})
+    head = (
+        f"POST /v1/restore HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    )
+    with running(app) as client:
+        connection = connected(client, f"{head}\r\n\r\n{body}".encode())
+        assert begun.wait(30)
+        connection.close()
+        wait_until(lambda: "glow_queue_depth 0.0" in client.get("/metrics").text)
+        assert turns._free == 3
+        allowed.set()
+        wait_until(lambda: turns._free == 4)
