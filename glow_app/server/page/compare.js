@@ -42,6 +42,7 @@ export class Compare {
       this.#set((100 * (event.clientX - left)) / width);
     };
     element.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;  // a menu may take the end of it
       event.preventDefault();  // the focus goes to the input
       element.setPointerCapture(event.pointerId);
       this.#input.focus({ preventScroll: true });

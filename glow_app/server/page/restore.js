@@ -50,7 +50,7 @@ export function startRestore(info) {
 
   const restorer = () => info.restorers[select.selectedIndex];
   const takes = (what) => restorer().takes.includes(what);
-  const mostPixels = () => Math.floor(info.limits.restored_pixels / draws.valueAsNumber / restorer().factor ** 2);
+  const mostPixels = () => Math.min(info.limits.pixels, Math.floor(info.limits.restored_pixels / draws.valueAsNumber / restorer().factor ** 2));
   /** Return whether a result takes so little time that it follows the settings. */
   const isQuick = () => Boolean(sent?.size) && draws.valueAsNumber * restorer().factor ** 2 * sent.size[0] * sent.size[1] <= QUICK;
 
@@ -95,7 +95,7 @@ export function startRestore(info) {
     const isNews = sent === null || sent.note !== made.note;
     sent = { ...made, most, url: `data:${made.type};base64,${made.base64}` };
     if (isNews) zone.show({ ...picture, url: sent.url });
-    const fewer = picture.file && made.note && draws.valueAsNumber > 1 ? "; fewer draws keep more of it" : "";
+    const fewer = picture.file && draws.valueAsNumber > 1 && most < info.limits.pixels ? "; fewer draws keep more of it" : "";
     note.textContent = made.note && `${made.note}${fewer}`;
     large.hidden = isQuick();
     brush.element.hidden = !takes("mask") || sent.size === null;

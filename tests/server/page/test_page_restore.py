@@ -94,6 +94,10 @@ def test_the_divider_is_moved_by_pointer_and_by_keyboard(page: Page, restoring_s
     page.mouse.up()
     expect(divider).to_have_value("25")
     expect(divider).to_be_focused()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 9)
+    page.mouse.down(button="right")
+    page.mouse.up(button="right")
+    expect(divider).to_have_value("25")
     assert (
         page.evaluate("getComputedStyle(document.querySelector('.compare img.after')).clipPath")
         == "inset(0px 0px 0px 25%)"
@@ -117,23 +121,37 @@ def test_a_file_is_sent_whole_in_its_own_proportions(page: Page, restoring_site:
     page.wait_for_url("**/#restore?restorer=enlarge&draws=4&seed=0")
 
 
+@pytest.mark.parametrize(
+    ("pixels", "hint", "last", "shape"),
+    [
+        (20_000_000, "; fewer draws keep more of it", "", (3, 40, 60)),
+        (30 * 20, "", "60x40 reduced to 30x20 by the browser", (3, 20, 30)),
+    ],
+)
 def test_a_large_file_is_reduced_to_what_the_server_takes(
-    page: Page, serve: Callable[..., Site], restorers: dict[str, ImageModel]
+    pixels: int,
+    hint: str,
+    last: str,
+    shape: tuple[int, ...],
+    page: Page,
+    serve: Callable[..., Site],
+    restorers: dict[str, ImageModel],
 ) -> None:
-    site = serve(Limits(restored_pixels=4 * 4 * 30 * 20), restorers={"enlarge": restorers["enlarge"]})
+    limits = Limits(restored_pixels=4 * 4 * 30 * 20, pixels=pixels)
+    site = serve(limits, restorers={"enlarge": restorers["enlarge"]})
     page.goto(f"{site.address}/#restore")
     expect(page.locator(".choices")).to_be_visible()
     expect(page.get_by_label("Task", exact=True)).to_be_hidden()
     bodies = sent_to(page, "restore")
     page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 40, 60))[0]))
     note = page.locator("#restore-note")
-    expect(note).to_have_text("60x40 reduced to 30x20 by the browser; fewer draws keep more of it")
+    expect(note).to_have_text(f"60x40 reduced to 30x20 by the browser{hint}")
     expect(page.locator(".choices button")).to_have_count(6)
     page.locator("#restore-draws").fill("1")
     page.locator("#restore-draws").press("Enter")
-    expect(note).to_be_empty()
     expect(page.locator(".choices button")).to_have_count(1)
-    assert [from_base64(bodies[place]["image"])[:3].shape for place in (0, -1)] == [(3, 20, 30), (3, 40, 60)]
+    expect(note).to_have_text(last)
+    assert [from_base64(bodies[place]["image"])[:3].shape for place in (0, -1)] == [(3, 20, 30), shape]
 
 
 def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
