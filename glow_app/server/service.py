@@ -19,6 +19,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.seeding import random_seed
 from glow_app.server.calls import Turn
+from glow_app.server.daemon_thread import on_daemon_thread
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import ApiError, invalid, model_ended
 from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
@@ -128,8 +129,7 @@ class Service:
         label = None if body.label is None else self.label(body.label, model=model)
         labels = generation.classes_of_seeds(model, seeds, label)
         asked = [("image", body.image, (restorer.channels,))]
-        if body.mask is not None:
-            asked.append(("mask", body.mask, (1,)))
+        asked += [] if body.mask is None else [("mask", body.mask, (1,))]
         scale = body.count * restorer.task.factor**2
         larger = "" if restorer.task.factor == 1 else f" of {restorer.task.factor} times the width and height"
         bound = f" for {pluralise(body.count, 'draw')}{larger}"
@@ -143,8 +143,17 @@ class Service:
                 loop.call_soon_threadsafe(end)
 
         async with self._turn() as turn:
-            work = partial(restorer.restore, self.worker, turn, *pictures, sigma=body.sigma, labels=labels)
-            running = self._threads.submit(work, temperature=body.temperature, seeds=seeds)
+            work = partial(
+                restorer.restore,
+                self.worker,
+                turn,
+                *pictures,
+                sigma=body.sigma,
+                temperature=body.temperature,
+                seeds=seeds,
+                labels=labels,
+            )
+            running = on_daemon_thread("restoration", work)
             running.add_done_callback(ended)  # a cancelled request's thread takes processor and memory for a while
             return await asyncio.wrap_future(running)
 
@@ -259,17 +268,12 @@ class Service:
         with self._measuring:
             if self._measured is None or (self._measured.done() and self._measured.exception()):
                 # Outside of requests, so that no deadline or client's use ends or delays it for all.
-                self._measured = Future()
-                threading.Thread(target=self._measure, args=(self._measured,), name="reference", daemon=True).start()
+                self._measured = on_daemon_thread("reference", self._measure)
             measured = self._measured
         return measured.result()
 
-    def _measure(self, measured: "Future[Reference]") -> None:
-        shared = cast(ImageModel, SharedModel(self.worker, Turn()))
-        try:
-            measured.set_result(Reference.of(generation.measure_samples(shared)))
-        except BaseException as error:
-            measured.set_exception(error)
+    def _measure(self) -> Reference:
+        return Reference.of(generation.measure_samples(cast(ImageModel, SharedModel(self.worker, Turn()))))
 
     def close(self) -> None:
         """End the model's thread after its queued calls, and the threads of requests."""

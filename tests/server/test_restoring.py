@@ -279,6 +279,7 @@ def test_a_turn_lasts_as_long_as_the_thread_of_a_client_that_left(monkeypatch: p
     begun, allowed = threading.Event(), threading.Event()
 
     def known(_: Colourise, restored: torch.Tensor, __: torch.Tensor) -> torch.Tensor:
+        assert threading.current_thread().daemon, "the server would not end before it"
         begun.set()
         assert allowed.wait(30)
         return restored
