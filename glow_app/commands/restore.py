@@ -24,6 +24,7 @@ from glow_app.commands.parser import fitting, number, positive_int, seed_number
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.progress import tracked
+from glow_app.storage.places import DEFAULT_MODEL, bundled_models
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow restore``."""
     parser.add_argument("images", nargs="+", help="damaged picture files, or folders of them", metavar="PICTURE")
     add_model_arguments(parser)
-    parser.set_defaults(checkpoint=None)  # no bundled model restores
+    parser.set_defaults(checkpoint=None)  # no bundled model restores all kinds of pictures
     add_output_arguments(parser, "restored")
     parser.add_argument("--count", type=positive_int, default=4, help="draws per picture")
     parser.add_argument(
@@ -65,7 +66,11 @@ def _sigma(text: str) -> float:
 def run(arguments: argparse.Namespace) -> None:
     """Write draws, their mean and spread, and a comparison, for each picture."""
     if arguments.checkpoint is None:
-        raise UsageError("glow restore needs --checkpoint; train a model with, for example, --config restore/upscale2")
+        names = ", ".join(name for name in bundled_models() if name.startswith(f"{DEFAULT_MODEL}-"))
+        raise UsageError(
+            "glow restore needs --checkpoint: a model trained with, for example, --config restore/upscale2, or, for "
+            f"pictures like those of the model {DEFAULT_MODEL}, one of {names}"
+        )
     if arguments.seed + arguments.count > LARGEST_SEED:
         raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
     model = load(arguments, restores=True)
@@ -77,9 +82,10 @@ def run(arguments: argparse.Namespace) -> None:
     records: list[dict[str, Any]] = []
     skipped: list[str] = []
     try:
-        for name, file in tracked(named.items(), len(named), "restoring"):
+        doing = "restoring" if len(named) == 1 else None
+        for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
             try:
-                records.append(_restore_file(model, file, name, arguments, "restoring" if len(named) == 1 else None))
+                records.append(_restore_file(model, file, name, number, arguments, doing))
             except (ValueError, FloatingPointError) as error:  # not OSError: the next could not be written either
                 if len(named) == 1:
                     raise
@@ -122,7 +128,7 @@ def _outputs(name: str, arguments: argparse.Namespace) -> list[str]:
 
 
 def _restore_file(
-    model: "ImageModel", file: str, name: str, arguments: argparse.Namespace, doing: str | None
+    model: "ImageModel", file: str, name: str, number: int, arguments: argparse.Namespace, doing: str | None
 ) -> dict[str, Any]:
     import torch
 
@@ -137,7 +143,7 @@ def _restore_file(
     if arguments.damage:
         height, width = (side // task.factor * task.factor for side in pixels.shape[1:])
         original = pixels[:, :height, :width]
-        damaged = task.damage(original[None], image_generator(arguments.seed))[0]
+        damaged = task.damage(original[None], image_generator(arguments.seed + number))[0]
     else:
         if arguments.mask is not None:
             mask = torch.from_numpy(_read(arguments.mask, 1, partial(require_size, model, 1)).pixels.copy())
@@ -197,10 +203,10 @@ def _pictures(restoration: "Restoration", original: "Tensor | None") -> "Iterato
     draws, mean, spread = restoration.draws, restoration.mean, restoration.shown_spread
     for image, facts in zip(draws, draws.facts, strict=True):
         yield f"seed{facts['seed']}", image, facts
-    yield "mean", mean, {}
-    yield "spread", spread, {}
+    yield "mean", mean, draws.common_facts
+    yield "spread", spread, draws.common_facts
     # Side by side, large pictures would be more than viewers open.
     step = math.ceil(math.sqrt(spread.numel() / LARGEST_COMPARED))
     row = [restoration.given, *draws[:DRAWS_COMPARED], mean, spread.expand(draws.shape[1], -1, -1)]
     row += [] if original is None else [original]
-    yield "comparison", torch.cat([picture[:, ::step, ::step] for picture in row], dim=2), {}
+    yield "comparison", torch.cat([picture[:, ::step, ::step] for picture in row], dim=2), draws.common_facts
