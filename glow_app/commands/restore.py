@@ -4,7 +4,6 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,16 +136,24 @@ def _restore_file(
 
     task, num_channels = model.task, model.flow.image_shape[0]
     assert task is not None
-    num_channels = num_channels if arguments.damage else task.picture_channels(num_channels)
-    photo = _read(file, num_channels, partial(require_size, model, arguments.count))
+    num_channels, factor = (num_channels, task.factor) if arguments.damage else (task.picture_channels(num_channels), 1)
+
+    def fits(height: int, width: int) -> None:
+        if min(height, width) < factor:
+            raise ValueError(
+                f"it is {width}x{height}; expected at least {factor}x{factor}, to be reduced {factor} times"
+            )
+        require_size(model, arguments.count, height // factor, width // factor)
+
+    photo = _read(file, num_channels, fits)
     pixels, original, mask = torch.from_numpy(photo.pixels.copy()), None, None
     if arguments.damage:
-        height, width = (side // task.factor * task.factor for side in pixels.shape[1:])
+        height, width = (side // factor * factor for side in pixels.shape[1:])
         original = pixels[:, :height, :width]
         damaged = task.damage(original[None], image_generator(arguments.seed + number))[0]
     else:
         if arguments.mask is not None:
-            mask = torch.from_numpy(_read(arguments.mask, 1, partial(require_size, model, 1)).pixels.copy())
+            mask = torch.from_numpy(_read(arguments.mask, 1, fits).pixels.copy())
         damaged = task.prepare(pixels, mask, arguments.sigma)
     restoration = restore(
         model, damaged, arguments.count, arguments.temperature, arguments.seed, arguments.label, doing

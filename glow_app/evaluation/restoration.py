@@ -9,6 +9,7 @@ from torch import Tensor
 from glow_app.data import ImageSet
 from glow_app.evaluation.batches import batches
 from glow_app.generation import Restoration, restore
+from glow_app.generation.restore import require_task
 from glow_app.generation.sample import Temperature
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generator
@@ -106,7 +107,7 @@ def measure_restorations(
         num_shown: Number of pictures to return.
     """
     draws, first = max(count, CALIBRATION_DRAWS), seed + len(images)
-    task, rows, shown = _task(model), [], []
+    task, rows, shown = require_task(model), [], []
     for number, (truth, label) in enumerate(batches(images, 1, "restoring")):
         generator = image_generator(seed + number)
         damaged = task.damage(truth, generator)
@@ -226,7 +227,7 @@ def _values(
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """Return all values that are measured of one picture."""
-    task = _task(model)
+    task = require_task(model)
     missing = damaged[:, -1:] >= 128 if isinstance(task, Fill) else None
     values = {}
     for name, images in pictures.items():
@@ -251,9 +252,3 @@ def _mean(values: Tensor) -> Mean:
     known = values[~values.isnan()]
     error = float(known.std()) / math.sqrt(len(known)) if len(known) > 1 else math.nan
     return Mean(float(known.mean()), error)
-
-
-def _task(model: ImageModel) -> RestorationTask:
-    if model.task is None:
-        raise ValueError("this model restores nothing; expected one that was trained with a task")
-    return model.task

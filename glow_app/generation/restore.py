@@ -14,8 +14,9 @@ from glow_app.nn.condition_encoder import base_picture
 from glow_app.pictures.image_batch import Images
 from glow_app.progress import tracked
 from glow_app.seeding import one_seed_each
+from glow_app.tasks import RestorationTask
 
-__all__ = ["Restoration", "require_size", "restore"]
+__all__ = ["Restoration", "require_size", "require_task", "restore"]
 
 # Side of a tile, width of the overlap of two, and of the margins in it that are not used, pixels. The convolutions see
 # zeros beyond a tile. Behind a margin of 16, trained models still drew other textures, behind one of 48 the same.
@@ -98,9 +99,7 @@ def restore(
     Raises:
         ValueError: If the model has no task, or ``damaged`` has another type or shape, or is too large.
     """
-    task = model.task
-    if task is None:
-        raise ValueError("this model restores nothing; expected one that was trained with a task")
+    task = require_task(model)
     if damaged.dtype != torch.uint8 or damaged.ndim != 3 or not damaged.numel():
         raise ValueError(f"damaged is {damaged.dtype} of shape {tuple(damaged.shape)}; expected torch.uint8, (D, h, w)")
     require_size(model, count, damaged.shape[1], damaged.shape[2])
@@ -134,6 +133,13 @@ def restore(
         pass
     facts = [{"seed": seed, **settings.facts} for seed in seeds]
     return Restoration(Images(draws, facts), base_picture(condition, draws.shape[1])[0], overshoot)
+
+
+def require_task(model: ImageModel) -> RestorationTask:
+    """Return the task of a model; raise ValueError if it has none."""
+    if model.task is None:
+        raise ValueError("this model restores nothing; expected one that was trained with a task")
+    return model.task
 
 
 def require_size(model: ImageModel, count: int, height: int, width: int) -> None:

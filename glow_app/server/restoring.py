@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from glow_app import generation
-from glow_app.generation.restore import require_size
+from glow_app.generation.restore import require_size, require_task
 from glow_app.models.class_labels import Labels
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
@@ -42,16 +42,16 @@ class Restorer:
         name: In the API.
         model: With a task.
     Raises:
-        ValueError: If the model takes pictures of one size only.
+        ValueError: If the model has no task, or takes pictures of one size only.
     """
 
     def __init__(self, name: str, model: ImageModel) -> None:
-        assert model.task is not None
+        task = require_task(model)
         if not model.flow.any_size:
             raise ValueError(
                 f"the restorer {name} takes pictures of one size only; expected a model with a Gaussian prior"
             )
-        self.name, self.model, self.task = name, model, model.task
+        self.name, self.model, self.task = name, model, task
         self.channels = self.task.picture_channels(model.flow.image_shape[0])
         self.info = RestorerInfo(
             name=name,

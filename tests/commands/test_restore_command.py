@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,17 @@ def test_undamaged_pictures_are_damaged_first(
     assert row.shape == (height, 8 * width, 3)  # what was damaged, four draws, mean, spread, and the original
     assert np.array_equal(row[:, -width:], pixels(photo)[:height])
     assert not np.array_equal(row[:, :width], row[:, -width:])
+
+
+def test_what_is_damaged_may_be_large_but_not_tiny(
+    models: Path, photo: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (1, 9)).save("thin.png")
+    result = glow("restore", "thin.png", "--checkpoint", models / "upscale", "--damage")
+    assert "it is 1x9; expected at least 2x2, to be reduced 2 times" in " ".join(result.errors)
+    monkeypatch.setattr(import_module("glow_app.generation.restore"), "_MOST_PIXELS", 14 * 9)
+    assert glow("restore", photo, "--checkpoint", models / "upscale", "--damage").code == 0
+    assert glow("restore", photo, "--checkpoint", models / "upscale", "--output", "large").code == 1
 
 
 def test_a_folder_with_a_broken_file(models: Path, photo: Path, glow: Glow) -> None:
