@@ -6,14 +6,14 @@ import { halved } from "./reduce.js";
 const SIGMA = 25;  // of the noise, grey levels
 const QUALITY = 20;  // of the JPEG, percent
 
-/** By task: returns the address of a damaged picture, and what was done. */
+/** By task: returns the address of a damaged picture, what was done, and its size where it is another. */
 const DAMAGE = {
   Upscale: (canvas, { factor }) => {
     const { width, height } = canvas;
     const small = h("canvas", { width: Math.round(width / factor), height: Math.round(height / factor) });
     const box = { left: 0, top: 0, width, height };
     small.getContext("2d").drawImage(halved(canvas, box, [width / factor, height / factor]), 0, 0, small.width, small.height);
-    return [small.toDataURL(), `reduced to ${small.width}x${small.height}`];
+    return [small.toDataURL(), `reduced to ${small.width}x${small.height}`, [small.width, small.height]];
   },
   Denoise: (canvas, _, seed) => {
     const context = canvas.getContext("2d");
@@ -38,9 +38,10 @@ export async function damaged(picture, restorer) {
   await image.decode();
   const canvas = h("canvas", { width: image.naturalWidth, height: image.naturalHeight });
   canvas.getContext("2d").drawImage(image, 0, 0);
-  const [url, how] = DAMAGE[restorer.task]?.(canvas, restorer, picture.settings.seed) ?? [picture.url, null];
+  const whole = [canvas.width, canvas.height];
+  const [url, how, size = whole] = DAMAGE[restorer.task]?.(canvas, restorer, picture.settings.seed) ?? [picture.url, null];
   const [type, base64] = url.slice("data:".length).split(";base64,");
-  return { base64, type, size: [canvas.width, canvas.height], note: how && `The sample, ${how}.` };
+  return { base64, type, size, note: how && `The sample, ${how}.` };
 }
 
 /** Return a generator of Gaussian noise, the same for the same seed. */

@@ -16,6 +16,7 @@ from glow_app import generation
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.server import Limits
+from glow_app.server.pictures import encode_png
 from glow_app.tasks import Denoise, Fill, Upscale
 from glow_app.tasks.colourise import luma
 
@@ -78,6 +79,16 @@ def test_a_sample_is_damaged_and_restored_at_the_first_visit(page: Page, restori
     page.goto("about:blank")
     page.goto(link)
     expect_draws(page, generation.restore(model, small, 1, 0.2, seeds=0))
+
+
+def test_a_damaged_sample_has_the_size_of_what_is_sent(page: Page, restoring_site: Site) -> None:
+    page.goto(f"{restoring_site.address}/#restore")
+    damaged = """async (url) => {
+      const { damaged } = await import(new URL("damage.js", location));
+      return (await damaged({ url, settings: { seed: 0 } }, { task: "Upscale", factor: 2 })).size;
+    }"""
+    url = f"data:image/png;base64,{encode_png(random_images(1)[0])}"
+    assert page.evaluate(damaged, url) == [4, 4]
 
 
 def test_the_divider_is_moved_by_pointer_and_by_keyboard(page: Page, restoring_site: Site) -> None:
