@@ -16,7 +16,8 @@ $(BIN)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
-# Small faces: samples, a blend and an edit with the model just trained, and the same with the bundled model.
+# Small faces: samples, a blend and an edit with the model just trained, and the same with the bundled model, of which
+# one picture is reduced and enlarged again.
 # Images this small gain nothing from more threads, and lose much if the machine has other work.
 demo: export OMP_NUM_THREADS ?= 1
 demo: $(BIN)/.installed
@@ -28,7 +29,8 @@ demo: $(BIN)/.installed
 	$(BIN)/glow edit learn --attributes $(DEMO)/faces/attributes.csv --checkpoint $(DEMO)
 	$(call pictures,mine,--checkpoint $(DEMO))
 	$(call pictures,bundled,)
-	@echo "pictures: $(DEMO)/pictures/mine/grid.png, blend.png, edited/; bundled/ has the same; comparison.png"
+	$(BIN)/glow restore $(DEMO)/pictures/bundled/seed000003_*.png --damage --checkpoint faces-upscale4 --output $(DEMO)/pictures/restored
+	@echo "pictures: $(DEMO)/pictures/mine/grid.png, blend.png, edited/; bundled/ has the same; comparison.png, restored/"
 
 # Pictures of a model: $(1) is the folder, $(2) the model.
 define pictures

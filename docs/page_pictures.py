@@ -28,8 +28,8 @@ Scheme = Literal["light", "dark"]
 
 # By the end of the file's name: the size, and the colour scheme of each tab, so that both are seen.
 LOOKS: dict[str, tuple[tuple[int, int], tuple[Scheme, ...]]] = {
-    "": ((1280, 860), ("light", "dark", "light", "dark", "light")),
-    "-phone": ((390, 844), ("dark", "light", "dark", "light", "dark")),
+    "": ((1280, 860), ("light", "dark", "light", "dark", "light", "dark")),
+    "-phone": ((390, 844), ("dark", "light", "dark", "light", "dark", "light")),
 }
 ATTRIBUTE = "smiling"
 COLOURS = 256  # of the files: a third of the bytes, and no value is wrong by more than 6 of 255
@@ -103,6 +103,14 @@ def edit(page: Page) -> None:
         page.locator("figcaption", has_text="+1.0").wait_for()
 
 
+def restore(page: Page) -> None:
+    """Enlarge the sample that the tab begins with."""
+    page.get_by_role("tab", name="Restore").click()
+    page.locator("#restored .compare img").first.wait_for()
+    page.locator("#restore-task:empty").wait_for(state="attached")
+    page.locator("#restored .compare").scroll_into_view_if_needed()
+
+
 def score(page: Page) -> None:
     """Score faces that the model has not seen, and pictures that are none."""
     page.get_by_role("tab", name="Score").click()
@@ -114,7 +122,7 @@ def score(page: Page) -> None:
     page.get_by_role("row").nth(7).wait_for()
 
 
-TABS = {"sample": draw, "viewer": view, "interpolate": interpolate, "edit": edit, "score": score}
+TABS = {"sample": draw, "viewer": view, "interpolate": interpolate, "edit": edit, "score": score, "restore": restore}
 
 
 def keep(page: Page, path: Path) -> None:

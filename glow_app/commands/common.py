@@ -52,8 +52,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         default=DEFAULT_MODEL,
-        help="model: a .ckpt file, an exported folder, a run folder, hf://USER/NAME, or a bundled model: faces, "
-        "fashion-mnist",
+        help="model: a .ckpt file, an exported folder, a run folder, hf://USER/NAME, or a name that glow models lists",
         metavar="PATH",
     )
     parser.add_argument("--device", default="auto", help="device: auto, cpu, gpu, cuda:1 or mps")

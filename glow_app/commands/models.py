@@ -9,7 +9,7 @@ from glow_app.storage.exported_config import WEIGHTS_NAME, read_config
 from glow_app.storage.hub_models import cached_models
 from glow_app.storage.places import DEFAULT_MODEL, bundled_models
 
-_ROW = "{:<24} {:<10} {:>4} {:>8} {:>9} {:>9}"
+_ROW = "{:<18} {:<9} {:<10} {:>4} {:>7} {:>8} {:>8}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print a table."""
-    print(_ROW.format("model", "image", "bits", "classes", "bits/dim", "size"))
+    print(_ROW.format("model", "image", "task", "bits", "classes", "bits/dim", "size"))
     for name, folder in (bundled_models() | cached_models()).items():
         print(printable(_ROW.format(name, *_row(folder)) + (" default" if name == DEFAULT_MODEL else "")))
     print("\nA run's folder, a .ckpt file, an exported folder or hf://USER/NAME works too. Details: glow info NAME.")
@@ -30,10 +30,11 @@ def _row(folder: Path) -> tuple[object, ...]:
     try:
         model, training = config["model"], config.get("training", {})
         channels, height, width = model["flow"]["image_shape"]
-        classes = model["flow"]["num_classes"] or "none"
-        return f"{height}x{width}x{channels}", str(model["num_bits"]), str(classes), _bits(training), megabytes
-    except (KeyError, TypeError, ValueError):  # of vectors, or a damaged file
-        return "", "", "", "", megabytes
+        task = model["task"]["class_path"].rpartition(".")[2].lower() if "task" in model else "none"
+        size, bits = f"{height}x{width}x{channels}", str(model["num_bits"])
+        return size, task, bits, str(model["flow"]["num_classes"] or "none"), _bits(training), megabytes
+    except (AttributeError, KeyError, TypeError, ValueError):  # of vectors, or a damaged file
+        return "", "", "", "", "", megabytes
 
 
 def _bits(training: dict[str, Any]) -> str:

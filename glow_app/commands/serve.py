@@ -118,6 +118,7 @@ def _restorers(arguments: argparse.Namespace) -> "dict[str, ImageModel]":
     if places is None:
         bundled = bundled_models()
         places = [name for name in bundled if bundled.get(main.name) == main and name.startswith(f"{main.name}-")]
+        places.reverse()  # the page opens with the first, and enlarging shows most
     models: dict[str, ImageModel] = {}
     for place in places:
         stored = StoredModel(place)

@@ -47,7 +47,7 @@ def test_zsh_has_a_script_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "zsh"]) == 0
     output = capsys.readouterr().out
     assert output.startswith("#compdef glow\n")
-    assert "_glow_models_files() { compadd faces fashion-mnist; _files; }" in output
+    assert f"_glow_models_files() {{ compadd {' '.join(bundled_models())}; _files; }}" in output
 
 
 def test_other_shells_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,11 +14,13 @@ Glow = Callable[..., Any]
 def test_bundled_models_are_listed(glow: Glow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
     lines = glow("models").output.splitlines()
-    assert lines[0].split() == ["model", "image", "bits", "classes", "bits/dim", "size"]
-    assert [line.split()[0] for line in lines[1:3]] == ["faces", "fashion-mnist"]
-    assert lines[1].split()[1:4] == ["64x64x3", "5", "none"]
+    assert lines[0].split() == ["model", "image", "task", "bits", "classes", "bits/dim", "size"]
+    restorers = [f"faces-{task}" for task in ("colourise", "upscale4")]
+    assert [line.split()[0] for line in lines[1:5]] == ["faces", *restorers, "fashion-mnist"]
+    assert lines[1].split()[1:5] == ["64x64x3", "none", "5", "none"]
     assert lines[1].endswith("default")
-    assert lines[2].split()[1:4] == ["28x28x1", "8", "10"]
+    assert [line.split()[2] for line in lines[2:4]] == ["colourise", "upscale"]
+    assert lines[4].split()[1:5] == ["28x28x1", "none", "8", "10"]
 
 
 def test_models_in_the_hubs_cache_are_listed_and_others_are_not(
@@ -41,4 +43,4 @@ def test_models_in_the_hubs_cache_are_listed_and_others_are_not(
     rows = [line.split() for line in glow("models").output.splitlines() if line.startswith("hf://")]
     assert [row[0] for row in rows] == [f"hf://someone/{name}@{'0' * 12}" for name in ("damaged", "ours")]
     assert "28x28x1" not in rows[0]
-    assert rows[1][1:4] == ["28x28x1", "8", "10"]
+    assert rows[1][1:5] == ["28x28x1", "none", "8", "10"]

@@ -15,7 +15,6 @@ from serving_process import served
 from glow_app.cli import main
 from glow_app.commands.serve import _name_of
 from glow_app.generation import Direction, save_direction
-from glow_app.storage import places
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.tasks import Denoise, Upscale
 
@@ -147,16 +146,10 @@ def test_restorers_are_called_as_their_runs_are(
     assert "restorer larger-2: Upscale\n" in capsys.readouterr().out
 
 
-def test_bundled_restorers_are_served_with_their_model(
-    exported: Path, tmp_path: Path, offered: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundled = dict(places.bundled_models())
-    bundled["faces-larger"] = save_pretrained(tiny_restorer(Upscale()), tmp_path / "faces-larger")
-    monkeypatch.setattr("glow_app.commands.serve.bundled_models", lambda: bundled)
-    monkeypatch.setattr("glow_app.storage.places.bundled_models", lambda: bundled)
+def test_bundled_restorers_are_served_with_their_model(exported: Path, offered: list[dict[str, Any]]) -> None:
     for options in ([], ["--restorers"], ["--checkpoint=fashion-mnist"], [f"--checkpoint={exported}"]):
         assert main(["serve", "--port=0", *options]) == 0
-    assert [list(served["restorers"]) for served in offered] == [["faces-larger"], [], [], []]
+    assert [list(served["restorers"]) for served in offered] == [["faces-upscale4", "faces-colourise"], [], [], []]
 
 
 def test_restorers_and_other_models_are_told_apart(

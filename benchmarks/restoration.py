@@ -1,0 +1,78 @@
+"""How well the presets of restore/ restore held-out CIFAR-10: the table of docs/restore.md.
+
+    python benchmarks/restoration.py FOLDER
+    python benchmarks/restoration.py FOLDER --only denoise fill --steps 3000
+
+FOLDER is a folder of 32x32 pictures, one file each. Every preset is trained on them by `glow fit` on one thread and
+measured by `glow evaluate` at temperature 1. scikit-image, where it is installed, gives the classical methods. The
+figures of other presets are kept.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from common import RESULTS, write_result, write_table
+
+PRESETS = ("upscale2", "upscale4", "denoise", "deblock", "colourise", "fill")
+# The level of noise that figures of other methods are for; in the box it is any from 5 to 50.
+OPTIONS = {"denoise": ["--model.task.init_args.min_sigma=25", "--model.task.init_args.max_sigma=25"]}
+SMALL = ["--model.flow.init_args.image_shape=[3,32,32]", "--data.source=folder"]
+
+
+def measure(preset: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train a preset and return its figures."""
+    glow = [sys.executable, "-m", "glow_app"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.monotonic()
+        fit = [*glow, "fit", "--config", f"restore/{preset}", "--run_dir", f"{folder}/run", *SMALL]
+        fit += [f"--data.root={arguments.root}", f"--trainer.max_steps={arguments.steps}", *OPTIONS.get(preset, [])]
+        subprocess.run(fit, env=environment, check=True)
+        seconds = time.monotonic() - begun
+        evaluate = [*glow, "evaluate", "--checkpoint", f"{folder}/run", "--output", f"{folder}/out", "--count", "16"]
+        evaluate += ["--temperature", "1", "--limit", str(arguments.limit)]
+        subprocess.run(evaluate, env=environment, check=True)
+        figures = json.loads(Path(f"{folder}/out/evaluation.json").read_text())
+    return {"seconds": round(seconds), "steps": arguments.steps, **figures}
+
+
+def row(preset: str, figures: dict[str, Any]) -> list[str]:
+    """Return the line of the table."""
+    kinds = figures["restorations"]
+
+    def ratio(kind: str) -> str:
+        return f"{kinds[kind]['psnr']['mean']:.2f}" if kind in kinds else "-"
+
+    given = f"{ratio('given')} ({kinds['given']['name']})"
+    classical = f"{ratio('classical')} ({kinds['classical']['name']})" if "classical" in kinds else "-"
+    bits = f"{figures['bits_per_dim']['one_draw']['mean']:.3f}"
+    within = f"{figures['within'][1]:.0%}"
+    return [preset, str(figures["seconds"]), bits, given, classical, *map(ratio, ("draw", "zero", "mean")), within]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root")
+    parser.add_argument("--only", nargs="+", choices=PRESETS, default=PRESETS)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--limit", type=int, default=200, help="held-out pictures")
+    arguments = parser.parse_args()
+    path = RESULTS / "restoration.json"
+    for preset in arguments.only:
+        figures = measure(preset, arguments)
+        kept = json.loads(path.read_text())["presets"] if path.exists() else {}
+        found = {name: (kept | {preset: figures})[name] for name in PRESETS if name in kept or name == preset}
+        write_result("restoration", {"presets": found})
+    head = ["preset", "seconds", "bits/dim", "damaged", "classical", "draw", "T = 0", "mean of 16", "within 90 %"]
+    write_table("restoration", head, [row(*item) for item in found.items()], "restore.md")
+
+
+if __name__ == "__main__":
+    main()

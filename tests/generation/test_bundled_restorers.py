@@ -1,0 +1,56 @@
+"""The bundled models that restore faces: small, and nearer to the truth than what they see."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from glow_app import load_model
+from glow_app.data.faces.drawing import render_face
+from glow_app.data.faces.face import draw_face
+from glow_app.evaluation.restoration import psnr
+from glow_app.generation import Restoration, restore
+from glow_app.storage.places import DEFAULT_MODEL, bundled_models
+from glow_app.tasks.colourise import luma
+
+RESTORERS = {name: folder for name, folder in bundled_models().items() if name.startswith(f"{DEFAULT_MODEL}-")}
+MOST_BYTES = 8_000_000
+
+
+def test_they_are_small_together() -> None:
+    sizes = [path.stat().st_size for folder in RESTORERS.values() for path in folder.iterdir()]
+    assert sum(sizes) <= MOST_BYTES
+
+
+@pytest.fixture
+def faces() -> Tensor:
+    """Faces that no model was trained on."""
+    return torch.from_numpy(np.stack([render_face(draw_face(123, number), 64) for number in range(6)]))
+
+
+def restored(name: str, faces: Tensor, temperature: float, count: int = 1) -> list[Restoration]:
+    model = load_model(name).freeze()
+    assert model.task is not None
+    return [restore(model, damaged, count, temperature, seeds=0) for damaged in model.task.damage(faces)]
+
+
+def test_enlarged_faces_are_nearer_to_the_truth_than_bicubic_ones(faces: Tensor) -> None:
+    restorations = restored("faces-upscale4", faces, 0.0)
+    near = psnr(torch.stack([restoration.draws[0] for restoration in restorations]), faces)
+    before = psnr(torch.stack([restoration.given for restoration in restorations]), faces)
+    assert (near - before).mean() >= 5
+
+
+def test_draws_of_a_mouth_differ(faces: Tensor) -> None:
+    (restoration,) = restored("faces-upscale4", faces[:1], 0.7, 8)
+    assert restoration.spread.max() > 16 * restoration.spread.median()
+
+
+def test_coloured_faces_are_as_colourful_as_the_true_ones_and_differ(faces: Tensor) -> None:
+    def colourfulness(images: Tensor) -> float:
+        return float((images.float() - luma(images).float()).abs().mean())
+
+    for face, restoration in zip(faces, restored("faces-colourise", faces, 0.7, 4), strict=True):
+        assert torch.equal(luma(restoration.draws), luma(face[None]).expand(4, -1, -1, -1))
+        assert 0.4 <= colourfulness(restoration.draws) / colourfulness(face[None]) <= 2.5
+        assert restoration.spread.mean() > 5
