@@ -23,7 +23,7 @@ from glow_app.commands.parser import fitting, number, positive_int, seed_number
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.progress import tracked
-from glow_app.storage.places import DEFAULT_MODEL, bundled_models
+from glow_app.storage.places import DEFAULT_MODEL, bundled_restorers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,10 +65,9 @@ def _sigma(text: str) -> float:
 def run(arguments: argparse.Namespace) -> None:
     """Write draws, their mean and spread, and a comparison, for each picture."""
     if arguments.checkpoint is None:
-        names = ", ".join(name for name in bundled_models() if name.startswith(f"{DEFAULT_MODEL}-"))
         raise UsageError(
             "glow restore needs --checkpoint: a model trained with, for example, --config restore/upscale2, or, for "
-            f"pictures like those of the model {DEFAULT_MODEL}, one of {names}"
+            f"pictures like those of the model {DEFAULT_MODEL}, one of {', '.join(bundled_restorers(DEFAULT_MODEL))}"
         )
     if arguments.seed + arguments.count > LARGEST_SEED:
         raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")

@@ -22,7 +22,7 @@ from glow_app.commands.common import (
 from glow_app.commands.parser import fitting, positive_int
 from glow_app.messages import UsageError, printable
 from glow_app.server.limits import LARGEST_BATCH, Limits, LogFormat, checked_key
-from glow_app.storage.places import IN_RUN, bundled_models
+from glow_app.storage.places import IN_RUN, bundled_models, bundled_restorers
 
 if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
@@ -116,8 +116,7 @@ def _restorers(arguments: argparse.Namespace) -> "dict[str, ImageModel]":
 
     places, main = arguments.restorers, stored_model(arguments).path
     if places is None:
-        bundled = bundled_models()
-        places = [name for name in bundled if bundled.get(main.name) == main and name.startswith(f"{main.name}-")]
+        places = bundled_restorers(main.name) if bundled_models().get(main.name) == main else []
         places.reverse()  # the page opens with the first, and enlarging shows most
     models: dict[str, ImageModel] = {}
     for place in places:

@@ -144,7 +144,7 @@ def require_task(model: ImageModel) -> RestorationTask:
 
 def require_size(model: ImageModel, count: int, height: int, width: int) -> None:
     """Raise ValueError if so many draws of a damaged picture of this size would take too much memory."""
-    factor = 1 if model.task is None else model.task.factor
+    factor = require_task(model).factor
     pixels = factor**2 * height * width
     if pixels > _MOST_PIXELS:
         raise ValueError(

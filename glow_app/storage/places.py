@@ -7,7 +7,7 @@ from glow_app.files import HUB
 from glow_app.messages import closest
 from glow_app.storage.hub_models import fetch_model
 
-__all__ = ["DEFAULT_MODEL", "IN_RUN", "bundled_models", "find_folder", "hint", "origin"]
+__all__ = ["DEFAULT_MODEL", "IN_RUN", "bundled_models", "bundled_restorers", "find_folder", "hint", "origin"]
 
 DEFAULT_MODEL = "faces"  # comes with the package
 
@@ -20,6 +20,11 @@ _MODELS = Path(__file__).parents[1] / "bundled"
 def bundled_models() -> dict[str, Path]:
     """Return the models that come with the package: names and folders."""
     return {folder.name: folder for folder in sorted(_MODELS.iterdir()) if folder.is_dir()}
+
+
+def bundled_restorers(name: str) -> list[str]:
+    """Return the names of the bundled models that restore pictures like those of a bundled model."""
+    return [other for other in bundled_models() if other.startswith(f"{name}-")]
 
 
 def find_folder(place: str | Path) -> Path | None:

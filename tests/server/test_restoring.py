@@ -166,8 +166,8 @@ def refused(client: httpx.Client, **body: Any) -> tuple[int, str, str]:
     ],
 )
 def test_what_does_not_fit_is_refused(body: dict[str, Any], message: str, client: httpx.Client) -> None:
-    status, _, found = refused(client, **body)
-    assert (status, found[: len(message)]) == (422, message)
+    status, _, text = refused(client, **body)
+    assert (status, text[: len(message)]) == (422, message)
 
 
 def test_pictures_that_are_too_large_restored_are_not_decoded(client: httpx.Client) -> None:

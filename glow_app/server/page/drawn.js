@@ -8,7 +8,7 @@ import { fromPng } from "./pictures.js";
 import { temperatureText } from "./temperature.js";
 
 export const LARGEST_SEED = 2 ** 31 - 1;
-const NEW_SEEDS = 1_000_000;  // as many as anyone draws, and short enough to be read and told
+const NEW_SEEDS = 1_000_000;  // as many as anyone draws, and short enough to read out
 
 /** Return a random seed. */
 export const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % NEW_SEEDS;
