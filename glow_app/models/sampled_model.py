@@ -1,28 +1,107 @@
-"""A model that draws images, from seeds, temperatures and classes."""
+"""A model that draws images, from latents or from seeds, temperatures and classes."""
 
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from glow_app.flows import Context
-from glow_app.likelihood import bin_centres, quantise
+from glow_app.bijections import full_precision
+from glow_app.flows import Context, Glow
+from glow_app.likelihood import bin_centres, quantise, to_uint8
 from glow_app.models.class_labels import Labels, as_labels, class_facts, labels_of_seeds
 from glow_app.models.described import DescribedModel
 from glow_app.pictures.image_batch import Images
+from glow_app.pictures.inputs import Pictures, as_images
+from glow_app.running import fold_flow, images_at_a_time
 from glow_app.seeding import image_generator, one_seed_each
 
 __all__ = ["SampledModel"]
 
 
 class SampledModel(DescribedModel):
-    """A described model whose :meth:`decode` makes images of noise."""
+    """A described model that maps images to latents and back, and so makes images of noise."""
 
-    @abstractmethod
-    def decode(self, latents: Sequence[Tensor], labels: Labels | None = None, context: Context = None) -> Images:
-        """Return the images of latents."""
+    num_bits: int
+    _folded: Sequence[Glow] = ()  # a sequence, so that it is not registered as a submodule
+
+    def freeze(self) -> Self:
+        """Precompute quantities that depend on the weights alone, such as inverse matrices, and return the model.
+
+        Results are the same to the last bit, in less time, and the model cannot be trained. Loading or moving the
+        weights ends it; they must not be changed in any other way.
+        """
+        self.eval().requires_grad_(False)
+        self._folded = [fold_flow(self.flow)]
+        return self
+
+    @property
+    def fastest_flow(self) -> Glow:
+        """The flow in use: with folded weights after :meth:`freeze` if gradients are disabled."""
+        return self._folded[0] if self._folded and not torch.is_grad_enabled() else self.flow
+
+    @torch.no_grad()
+    def encode(self, images: Pictures, labels: Labels | None = None, condition: Tensor | None = None) -> list[Tensor]:
+        """Return the whitened latents of the images' bin centres, one tensor per level.
+
+        Images and labels are as of :meth:`bits_per_dim`; a class-conditional model needs labels.
+
+        In full precision, whatever the autocast state, as :meth:`decode`: a state differs in its last bit between the
+        two directions, which bfloat16 conditioners may round to another value, and later steps amplify that.
+        """
+        images = as_images(images, self.flow.image_shape).to(self.device)
+        y = bin_centres(self._levels(images), self.num_bits, self.dtype)
+        with full_precision(self.device):
+            return self.fastest_flow.encode(y, self._context(images, labels, condition=condition))
+
+    def decode(
+        self,
+        latents: Sequence[Tensor],
+        labels: Labels | None = None,
+        context: Context = None,
+        condition: Tensor | None = None,
+    ) -> Images:
+        """Return the uint8 images of ``latents``; ``decode(encode(images))`` equals the (quantised) images.
+
+        Args:
+            latents: One tensor per level.
+            labels: For a class-conditional model.
+            context: Instead of labels and condition: :meth:`Glow.context <glow_app.flows.Glow.context>`, or a mixture.
+            condition: For a model with a task.
+        Raises:
+            FloatingPointError: If an image is not finite.
+        """
+        return Images(to_uint8(self.decode_values(latents, labels, context, condition), self.num_bits))
+
+    @torch.no_grad()
+    def decode_values(
+        self, latents: Sequence[Tensor], labels: Labels | None, context: Context, condition: Tensor | None
+    ) -> Tensor:
+        """Return the images of :meth:`decode` before clipping and rounding; [-1/2, 1/2) are black to white."""
+        num, size = len(latents[0]), len(latents[0])
+        with full_precision(self.device):
+            if context is None:
+                context = self._context(latents[0], labels, condition=condition)
+            if self.device.type == "cpu":
+                _, _, height, width = latents[0].shape
+                size = images_at_a_time(self.flow.hidden_channels, (1, 2 * height, 2 * width))
+            parts = [slice(start, start + size) for start in range(0, num, size)]
+            images = torch.cat(
+                [self.fastest_flow.decode([level[rows] for level in latents], _rows(context, rows)) for rows in parts]
+            )
+        # Converted to uint8 they would be black, and look like samples of the model.
+        if broken := int((~images.isfinite()).flatten(1).any(1).sum()):
+            raise FloatingPointError(
+                f"{broken} of {len(images)} images are not finite; lower the temperature or the strength, or use "
+                "another checkpoint"
+            )
+        return images
+
+    def quantised(self, images: Tensor) -> Tensor:
+        """Return the uint8 images reduced to ``num_bits`` bits, as :meth:`decode` returns them."""
+        return to_uint8(bin_centres(quantise(images, self.num_bits), self.num_bits), self.num_bits)
 
     def sample(
         self,
@@ -106,6 +185,10 @@ class SampledModel(DescribedModel):
                 raise ValueError(f"temperature is {value}; expected a finite number from 0 (0.7 is usual)")
         return values
 
+    @abstractmethod
+    def _levels(self, images: Tensor) -> Tensor:
+        """Return the quantised images, if the model takes images of their size."""
+
     def _context(
         self, images: Tensor, labels: Labels | None, guidance: float = 1.0, condition: Tensor | None = None
     ) -> Context:
@@ -118,3 +201,17 @@ class SampledModel(DescribedModel):
             if len(condition) not in (1, len(images)):
                 raise ValueError(f"there are {len(condition)} conditions for {len(images)} images")
         return self.flow.context(labels, condition, guidance)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self._folded = ()
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+        self._folded = ()
+        super()._load_from_state_dict(*arguments, **options)
+
+
+def _rows(context: Context, rows: slice) -> Context:
+    if context is None or isinstance(context, Tensor):
+        return None if context is None else context[rows]
+    return [feature_map if len(feature_map) == 1 else feature_map[rows] for feature_map in context]
