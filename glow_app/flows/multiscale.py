@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections import Bijection, Squeeze, without_log_det
+from glow_app.flows.context import Context, for_each, join, per_level
 from glow_app.flows.level import Level
 from glow_app.likelihood import standard_normal_log_density
 
 __all__ = ["Context", "MultiscaleFlow", "level_shapes"]
-
-Context = Tensor | Sequence[Tensor] | None
 
 
 def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int, int, int]]:
@@ -119,8 +118,8 @@ class MultiscaleFlow(nn.Module):
     def inverse(self, latents: Sequence[Tensor], context: Context = None) -> tuple[Tensor, Tensor]:
         """Map latents to images; return ``(x, log_det)``, the log-determinant of this direction."""
         self._check_latents(latents)
-        contexts = self._per_level(context)
-        x, log_det = self.prior.inverse(latents[-1], _for_each(contexts[-1], latents[-1]))
+        contexts = per_level(context, len(self.levels))
+        x, log_det = self.prior.inverse(latents[-1], for_each(contexts[-1], latents[-1]))
         for index, level in reversed(list(enumerate(self.levels))):
             assert isinstance(level, Level)
             x, term = level.inverse(x, contexts[index])
@@ -128,7 +127,7 @@ class MultiscaleFlow(nn.Module):
             if index > 0:
                 split_prior = self.split_priors[index - 1]
                 assert isinstance(split_prior, Bijection)
-                half, term = split_prior.inverse(latents[index - 1], _join(x, contexts[index - 1]))
+                half, term = split_prior.inverse(latents[index - 1], join(x, contexts[index - 1]))
                 log_det = log_det + term
                 x = torch.cat([x, half], dim=1)
         return x, log_det
@@ -169,14 +168,14 @@ class MultiscaleFlow(nn.Module):
             return bijection.initialize(x, context) if initialize else bijection(x, context)
 
         latents, log_dets = [], []
-        parts = zip(self.levels, [*self.split_priors, None], self._per_level(context), strict=True)
+        parts = zip(self.levels, [*self.split_priors, None], per_level(context, len(self.levels)), strict=True)
         for level, split_prior, of_level in parts:
             x, log_det = run(level, x, of_level)
             if split_prior is None:
-                latent, term = run(self.prior, x, _for_each(of_level, x))
+                latent, term = run(self.prior, x, for_each(of_level, x))
             else:
                 x, half = x.chunk(2, dim=1)
-                latent, term = run(split_prior, half, _join(x, of_level))
+                latent, term = run(split_prior, half, join(x, of_level))
             latents.append(latent)
             log_dets.append(log_det + term)
         return latents, log_dets
@@ -189,28 +188,6 @@ class MultiscaleFlow(nn.Module):
             expected = self.latent_shapes_at(height * 2 ** len(self.levels), width * 2 ** len(self.levels))
         if shapes != expected or any(a.shape[0] != b.shape[0] for a, b in pairwise(latents)):
             raise ValueError(f"this flow has latents of shapes {expected} (without the batch), got {shapes}")
-
-    def _per_level(self, context: Context) -> Sequence[Tensor | None]:
-        if context is None or isinstance(context, Tensor):
-            return [context] * len(self.levels)
-        if len(context) != len(self.levels):
-            raise ValueError(f"there are {len(context)} feature maps; expected {len(self.levels)}, one per level")
-        return context
-
-
-def _for_each(context: Tensor | None, x: Tensor) -> Tensor | None:
-    """Return the context with a row for each of ``x``; a feature map of one row is for all."""
-    # x.shape[0], not len(x), which torch.export would make a constant.
-    return context if context is None or context.ndim == 2 else context.expand(x.shape[0], -1, -1, -1)
-
-
-def _join(kept: Tensor, context: Tensor | None) -> Tensor:
-    """Return the context of a split prior: the kept half, and the context, a vector at every pixel."""
-    if context is None:
-        return kept
-    if context.ndim == 2:
-        context = context[:, :, None, None].expand(-1, -1, *kept.shape[2:])
-    return torch.cat([kept, context.to(kept.dtype).expand(kept.shape[0], -1, -1, -1)], dim=1)
 
 
 def _commas(shape: Sequence[int]) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from glow_app.bijections import full_precision
 from glow_app.flows import Context, Glow
+from glow_app.flows.context import rows_of
 from glow_app.likelihood import bin_centres, quantise, to_uint8
 from glow_app.models.class_labels import Labels, as_labels, class_facts, labels_of_seeds
 from glow_app.models.described import DescribedModel
@@ -89,7 +90,7 @@ class SampledModel(DescribedModel):
                 size = images_at_a_time(self.flow.hidden_channels, (1, 2 * height, 2 * width))
             parts = [slice(start, start + size) for start in range(0, num, size)]
             images = torch.cat(
-                [self.fastest_flow.decode([level[rows] for level in latents], _rows(context, rows)) for rows in parts]
+                [self.fastest_flow.decode([level[rows] for level in latents], rows_of(context, rows)) for rows in parts]
             )
         # Converted to uint8 they would be black, and look like samples of the model.
         if broken := int((~images.isfinite()).flatten(1).any(1).sum()):
@@ -209,9 +210,3 @@ class SampledModel(DescribedModel):
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         self._folded = ()
         super()._load_from_state_dict(*arguments, **options)
-
-
-def _rows(context: Context, rows: slice) -> Context:
-    if context is None or isinstance(context, Tensor):
-        return None if context is None else context[rows]
-    return [feature_map if len(feature_map) == 1 else feature_map[rows] for feature_map in context]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from glow_app.bijections import DiagonalAffine
 from glow_app.flows import Context, Glow, MultiscaleFlow
+from glow_app.flows.context import rows_of
 from glow_app.flows.multiscale import level_shapes
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
@@ -64,12 +65,6 @@ def built(arguments: Mapping[str, object], batch_size: int = 3) -> tuple[Glow, T
     x = torch.rand(batch_size, *flow.image_shape, dtype=torch.float64) - 0.5
     with torch.no_grad():
         return flow, x, tiny_context(flow, batch_size)
-
-
-def rows_of(context: Context, rows: slice) -> Context:
-    if context is None or isinstance(context, Tensor):
-        return None if context is None else context[rows]
-    return [feature_map[rows] for feature_map in context]
 
 
 @configurations

@@ -1,0 +1,45 @@
+"""The context of a flow: of its levels, its split priors and single images."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["Context", "for_each", "join", "per_level", "rows_of"]
+
+Context = Tensor | Sequence[Tensor] | None
+
+
+def per_level(context: Context, num_levels: int) -> Sequence[Tensor | None]:
+    """Return the context of each level.
+
+    Raises:
+        ValueError: If the number of feature maps is not that of levels.
+    """
+    if context is None or isinstance(context, Tensor):
+        return [context] * num_levels
+    if len(context) != num_levels:
+        raise ValueError(f"there are {len(context)} feature maps; expected {num_levels}, one per level")
+    return context
+
+
+def for_each(context: Tensor | None, x: Tensor) -> Tensor | None:
+    """Return the context with a row for each of ``x``; a feature map of one row is for all."""
+    # x.shape[0], not len(x), which torch.export would make a constant.
+    return context if context is None or context.ndim == 2 else context.expand(x.shape[0], -1, -1, -1)
+
+
+def join(kept: Tensor, context: Tensor | None) -> Tensor:
+    """Return the context of a split prior: the kept half, and the context, a vector at every pixel."""
+    if context is None:
+        return kept
+    if context.ndim == 2:
+        context = context[:, :, None, None].expand(-1, -1, *kept.shape[2:])
+    return torch.cat([kept, context.to(kept.dtype).expand(kept.shape[0], -1, -1, -1)], dim=1)
+
+
+def rows_of(context: Context, rows: slice) -> Context:
+    """Return the context of some of the images."""
+    if context is None or isinstance(context, Tensor):
+        return None if context is None else context[rows]
+    return [feature_map if len(feature_map) == 1 else feature_map[rows] for feature_map in context]
