@@ -1,6 +1,5 @@
 """Selects the runner of each level."""
 
-from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -13,7 +12,7 @@ from glow_app.running.compiled import check_compilation, run_compiled
 from glow_app.running.fused import run_fused
 from glow_app.running.reversible import ReversibleRunner
 
-__all__ = ["Memory", "TrainingRunner", "choose_runners", "fall_back_together", "images_at_a_time"]
+__all__ = ["Memory", "TrainingRunner", "choose_runners", "images_at_a_time"]
 
 Memory = Literal["store", "checkpoint", "reversible"]
 
@@ -62,19 +61,6 @@ def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: boo
             level.runner = TrainingRunner(run_compiled if compiled else run_fused)
         else:
             level.runner = TrainingRunner(run_checkpointed if memory == "checkpoint" else ReversibleRunner())
-
-
-def fall_back_together(flow: MultiscaleFlow, any_rank: Callable[[bool], bool]) -> None:
-    """Make all ranks fall back from reversible backpropagation when one does.
-
-    Args:
-        flow: The flow whose parameters the ranks share.
-        any_rank: Returns whether its argument is true on any rank.
-    """
-    for level in flow.levels:
-        runner = level.runner
-        if isinstance(runner, TrainingRunner) and isinstance(runner.training, ReversibleRunner):
-            runner.training.any_rank = any_rank
 
 
 def images_at_a_time(hidden_channels: int, image_shape: tuple[int, int, int]) -> int:
