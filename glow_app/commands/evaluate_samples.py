@@ -72,9 +72,9 @@ def measured_samples(
     return record, picture
 
 
-def row(name: str, *cells: str) -> str:
-    """Return a line of the printed table."""
-    return f"{name:<{WIDTH}}" + "".join(f"{cell:<35} " for cell in cells).rstrip()
+def row(name: str, *cells: str, width: int = 35) -> str:
+    """Return a line of the printed table, with so many characters for each cell after the name."""
+    return f"{name:<{WIDTH}}" + "".join(f"{cell:<{width}} " for cell in cells).rstrip()
 
 
 def _comparisons(

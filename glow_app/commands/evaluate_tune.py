@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.common import stored_model
+from glow_app.commands.evaluate_samples import row
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +41,7 @@ def tuned(
 
     real = features_of((part for part, _ in batches(data.held_out, size)), extract)
     print(f"features: {extract.name} ({real.shape[1]} of them), sha256 {extract.sha256}; {count} drawn each")
-    print(_row(*COLUMNS))
+    print(row(*COLUMNS, width=11))
     found = tune(draw, real, len(model.flow.latent_shapes), has_classes, _print_trial)
     print(f"chosen: {found.best.settings} (lowest FID with recall at least {LEAST_RECALL:g} of the first line's)")
     _keep(found.best.settings, stored_model(arguments))
@@ -75,13 +76,9 @@ def _print_trial(trial: "Trial") -> None:
     temperature = plain["temperature"]
     several = ", ".join(map(str, temperature)) if isinstance(temperature, list) else str(temperature)
     figures = (f"{value:.3f}" for value in (trial.fid, trial.precision, trial.recall))
-    print(_row(several, f"{trial.settings.guidance:g}", *figures), flush=True)
+    print(row(several, f"{trial.settings.guidance:g}", *figures, width=11), flush=True)
 
 
 def _plain(trial: "Trial") -> dict[str, Any]:
     figures = {"fid": trial.fid, "precision": trial.precision, "recall": trial.recall}
     return {**trial.settings.to_plain(), **figures}
-
-
-def _row(*cells: str) -> str:
-    return f"{cells[0]:<28}" + "".join(f"{cell:<12}" for cell in cells[1:]).rstrip()

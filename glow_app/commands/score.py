@@ -3,7 +3,6 @@
 import argparse
 import csv
 import io
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ from glow_app.commands.common import (
     load,
     output_folder,
     picture_batches,
-    picture_files,
     refuse_existing,
     stored_model,
     write_json,
@@ -24,7 +22,6 @@ from glow_app.commands.common import (
 from glow_app.commands.parser import positive_int, seed_number
 from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise
-from glow_app.progress import tracked
 
 if TYPE_CHECKING:
     from glow_app.generation import Measures, Reference
@@ -143,8 +140,7 @@ def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespa
 
     files: list[str] = []
     parts = []
-    batches = picture_batches(model, places, arguments.batch_size)
-    for names, images in tracked(batches, math.ceil(len(picture_files(places)) / arguments.batch_size), "scoring"):
+    for names, images in picture_batches(model, places, arguments.batch_size, "scoring"):
         first = arguments.seed + len(files)
         labels, seeds = given_labels(arguments.label, len(images)), range(first, first + len(images))
         parts.append(measure(model, images, labels, num_draws=arguments.draws, seeds=seeds))
