@@ -7,7 +7,6 @@ import sys
 import traceback
 import warnings
 from importlib import import_module
-from types import FrameType
 from typing import Any
 
 from glow_app.commands.allocator import begin_with_huge_pages
@@ -91,11 +90,7 @@ def _heed_sigterm() -> None:
     # The first process of a container has no default action for SIGTERM: until a command sets a handler of its own, it
     # would be ignored, and the container killed some seconds later.
     if os.getpid() == 1:
-        signal.signal(signal.SIGTERM, _exit)
-
-
-def _exit(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def _dispatch(arguments: list[str]) -> int:

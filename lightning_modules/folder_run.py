@@ -133,7 +133,8 @@ def _planned(arguments: list[str]) -> list[str]:
     device = options.device or _usual_device()
     size = options.size or _nearest_size(pictures.side, device)
     presets = [name for name in options.config if not name.startswith(_OVERLAYS)]
-    preset = presets[-1] if presets else _preset(size, device)
+    usual = "folder_cpu" if device == "cpu" else next(name for most, name in _PRESETS.items() if size <= most)
+    preset = presets[-1] if presets else usual
     classes = () if options.no_classes else all_class_names(parts)
     classes = classes if len(classes) > 1 else ()
     config = [f"--config={name}" for name in dict.fromkeys([preset, *options.config])]
@@ -242,10 +243,6 @@ def _usual_device() -> str:
     import torch
 
     return "gpu" if torch.cuda.is_available() else "cpu"
-
-
-def _preset(size: int, device: str) -> str:
-    return "folder_cpu" if device == "cpu" else next(name for most, name in _PRESETS.items() if size <= most)
 
 
 def _slug(folder: str) -> str:

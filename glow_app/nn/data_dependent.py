@@ -59,7 +59,7 @@ class DataDependentAffine(nn.Module):
         mean = sum_over_ranks(values.sum(1)) / (total := sum_over_ranks(count))
         variance = sum_over_ranks((values - mean[:, None]).square().sum(1)) / total
         std = variance.sqrt()
-        largest = _largest_over_ranks(values.abs().amax(1))
+        largest = _over_ranks(values.abs().amax(1), dist.ReduceOp.MAX)
         std = torch.where(std > MIN_STD * largest, std, torch.ones_like(std))
         self.bias.copy_(-mean)
         self.log_scale.copy_(-std.log())
@@ -87,10 +87,6 @@ def _forget_initialized(module: nn.Module, incompatible_keys: object) -> None:
 def sum_over_ranks(values: Tensor) -> Tensor:
     """Return the sum over all processes, the same on each to the last bit."""
     return _over_ranks(values, dist.ReduceOp.SUM)
-
-
-def _largest_over_ranks(values: Tensor) -> Tensor:
-    return _over_ranks(values, dist.ReduceOp.MAX)
 
 
 def _over_ranks(values: Tensor, operation: Any) -> Tensor:

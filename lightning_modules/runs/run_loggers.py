@@ -202,18 +202,8 @@ def _commit() -> str | None:
     repository = Path(__file__).parents[2]
     if not (repository / ".git").exists() or not (repository / "pyproject.toml").exists():
         return None
-    command = [
-        "git",
-        "-C",
-        str(repository),
-        "-c",
-        "core.fsmonitor=false",
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-    ]
+    command = ["git", "-c", "core.fsmonitor=false", "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -90,11 +90,7 @@ def face_chunks(seed: int, start: int, stop: int, side: int) -> Iterator[Chunk[n
 
 def _render(seed: int, start: int, side: int, numbers: range) -> Chunk[np.ndarray]:
     indices = [start + number for number in numbers]
-    return Chunk([render_face(draw_face(seed, index), side) for index in indices], [_face_name(i) for i in indices])
-
-
-def _face_name(index: int) -> str:
-    return f"{index:06d}.png"
+    return Chunk([render_face(draw_face(seed, index), side) for index in indices], [f"{i:06d}.png" for i in indices])
 
 
 def _key(seed: int, side: int) -> str:
