@@ -19,7 +19,7 @@ from glow_app.data import load_split
 from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.pretrained import model_hash, save_reference
-from glow_app.storage.stored_model import find_checkpoint, load_model
+from glow_app.storage.stored_model import StoredModel, load_model
 
 MODEL = "fashion-mnist"
 SHAPE = (1, 28, 28)
@@ -71,7 +71,7 @@ def main() -> None:
         measured(model, load_split("fashion_mnist", "validation", SHAPE, limit=MANY_ORDINARY).images)
     )
     if arguments.save:
-        save_reference(find_checkpoint(MODEL), reference.to_plain())
+        save_reference(StoredModel(MODEL).path, reference.to_plain())
     test = load_split("fashion_mnist", "test", SHAPE, limit=MANY_ORDINARY + NUM_ODD).images
     kinds = {"clothes, held out": test[:MANY_ORDINARY], **odd_images(test[MANY_ORDINARY:])}
     shares, reasons, rows = {}, {}, []

@@ -98,6 +98,6 @@ def _refuse_plain_mistakes(command: str, arguments: list[str]) -> None:
         folder = "a folder of pictures or " if command == "fit" else ""
         raise UsageError(f"glow {command} needs {folder}--config NAME, such as folder32 (see glow presets)")
     if checkpoint not in (None, "auto") and not Path(checkpoint).exists():
-        from glow_app.storage.stored_model import find_checkpoint
+        from glow_app.storage.stored_model import StoredModel
 
-        find_checkpoint(checkpoint)  # says what is wrong with it, unless it is a model's name
+        StoredModel(checkpoint)  # says what is wrong with it, unless it is a model's name

@@ -16,7 +16,7 @@ from glow_app.storage.places import IN_RUN, find_folder, hint, origin
 from glow_app.storage.pretrained import DIRECTIONS_NAME, load_pretrained, model_hash
 from glow_app.storage.seal import SEAL_KEY, places_of, strange_places
 
-__all__ = ["StoredModel", "checkpoint_data", "find_checkpoint", "load_density", "load_model"]
+__all__ = ["StoredModel", "checkpoint_data", "load_density", "load_model"]
 
 # Where Lightning leaves the arguments of the data module; of these, what decides which images a split holds.
 DATA_KEY = "datamodule_hyper_parameters"
@@ -158,19 +158,6 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageMod
 def load_density(path: str | Path, device: str | torch.device = "cpu") -> Density:
     """Return the model at ``path``, of images or of vectors; otherwise as :func:`load_model`."""
     return StoredModel(path).load(device)
-
-
-def find_checkpoint(path: str | Path, in_run: Sequence[str] = IN_RUN) -> Path:
-    """Return the checkpoint file or exported folder that ``path`` means.
-
-    Args:
-        path: As of :class:`StoredModel`.
-        in_run: What to take of a run's folder, the first that is there.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    return find_folder(path) or _own_path(_run_in(path, in_run), in_run)
 
 
 def _own_path(place: str | Path, in_run: Sequence[str]) -> Path:

@@ -9,7 +9,7 @@ import yaml
 from glow_app.messages import UsageError
 from glow_app.storage.checkpoint import density_of, read_checkpoint
 from glow_app.storage.model_config import UnknownClassError
-from glow_app.storage.stored_model import DATA_PLACES, checkpoint_data, find_checkpoint
+from glow_app.storage.stored_model import DATA_PLACES, StoredModel, checkpoint_data
 from lightning_modules.command_line.arguments import given_options, take_option
 from lightning_modules.command_line.stored_config import safe_config, trusted_places
 from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
@@ -61,7 +61,7 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
         checkpoint, begin_anew = (str(newest), False) if newest else (None, True)
     if checkpoint is None:
         return Start(arguments, None, begin_anew, 0)
-    path = find_checkpoint(checkpoint, (LAST, PREVIOUS) if fits else (BEST, LAST))
+    path = StoredModel(checkpoint, (LAST, PREVIOUS) if fits else (BEST, LAST)).path
     if path.is_dir():
         remedy = "" if fits else "; glow evaluate measures an exported model"
         raise ValueError(

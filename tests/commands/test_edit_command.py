@@ -17,11 +17,11 @@ from glow_app.cli import main
 from glow_app.generation import edit, load_direction, sample_batches
 from glow_app.pictures.images import grid, read_png_text, save_png, to_pil
 from glow_app.storage.pretrained import model_hash, save_pretrained
-from glow_app.storage.stored_model import find_checkpoint, load_model
+from glow_app.storage.stored_model import StoredModel, load_model
 
 Glow = Callable[..., Any]
 
-DIRECTIONS = find_checkpoint("fashion-mnist") / "directions"
+DIRECTIONS = StoredModel("fashion-mnist").path / "directions"
 CLOTHES = ("--checkpoint", "fashion-mnist")
 
 

@@ -18,7 +18,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.pretrained import model_hash, save_pretrained
 from glow_app.storage.seal import places_of, seals
-from glow_app.storage.stored_model import StoredModel, find_checkpoint, load_model
+from glow_app.storage.stored_model import StoredModel, load_model
 
 
 class RunsCode:
@@ -81,14 +81,14 @@ def test_an_export_and_its_checkpoint_are_the_same_model(model: ImageModel, tmp_
 
 def test_a_runs_folder_means_its_export_else_its_best_else_its_last(model: ImageModel, tmp_path: Path) -> None:
     checkpoint(model, tmp_path / "last.ckpt")
-    assert find_checkpoint(tmp_path) == tmp_path / "last.ckpt"
+    assert StoredModel(tmp_path).path == tmp_path / "last.ckpt"
     best = checkpoint(tiny_model(seed=1), tmp_path / "best.ckpt")
-    assert find_checkpoint(str(tmp_path)) == best
+    assert StoredModel(str(tmp_path)).path == best
     assert model_hash(load_model(tmp_path)) == model_hash(tiny_model(seed=1))
     export = save_pretrained(tiny_model(seed=2), tmp_path / "model")
-    assert find_checkpoint(tmp_path) == export
+    assert StoredModel(tmp_path).path == export
     assert model_hash(load_model(tmp_path)) == model_hash(tiny_model(seed=2))
-    assert find_checkpoint(export) == export
+    assert StoredModel(export).path == export
 
 
 def test_what_is_known_of_the_training(model: ImageModel, tmp_path: Path) -> None:

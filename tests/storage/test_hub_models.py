@@ -14,7 +14,7 @@ from registry import tiny_model
 
 from glow_app.storage.hub_models import fetch_model
 from glow_app.storage.pretrained import load_pretrained, model_hash, save_pretrained
-from glow_app.storage.stored_model import StoredModel, find_checkpoint, load_model
+from glow_app.storage.stored_model import StoredModel, load_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Download = Callable[..., str]
@@ -55,7 +55,7 @@ def test_a_model_is_read_from_the_cache(snapshot: Path, address: str, caplog: py
         assert model_hash(load_pretrained(address)) == model_hash(tiny_model())
     assert caplog.messages == [f"{address}: revision {COMMIT}, model.safetensors has the SHA-256 {sha256}"]
     assert model_hash(load_model(address)) == model_hash(tiny_model())
-    assert find_checkpoint(address) == snapshot
+    assert StoredModel(address).path == snapshot
     origin = {"hub": address, "revision": COMMIT, "sha256 of model.safetensors": sha256}
     assert StoredModel(address).facts == {"epoch": 3} | origin
 

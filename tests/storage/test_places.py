@@ -5,7 +5,7 @@ from registry import tiny_model
 
 from glow_app.storage import places
 from glow_app.storage.pretrained import load_pretrained, model_hash, save_pretrained
-from glow_app.storage.stored_model import StoredModel, find_checkpoint, load_model
+from glow_app.storage.stored_model import StoredModel, load_model
 
 MEGABYTE = 2**20
 
@@ -20,7 +20,7 @@ def test_every_bundled_model_is_whole_small_and_described() -> None:
     for name in places.bundled_models():
         model = load_model(name)
         assert model_hash(load_pretrained(name)) == model_hash(model)
-        folder = find_checkpoint(name)
+        folder = StoredModel(name).path
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         assert [file.name for file in files if file.parent == folder] == [
             "README.md",
@@ -37,11 +37,11 @@ def test_every_bundled_model_is_whole_small_and_described() -> None:
 
 
 def test_a_folder_of_ones_own_goes_before_a_bundled_model_of_its_name() -> None:
-    bundled = find_checkpoint(places.DEFAULT_MODEL)
+    bundled = StoredModel(places.DEFAULT_MODEL).path
     Path(places.DEFAULT_MODEL).mkdir()
-    assert find_checkpoint(places.DEFAULT_MODEL) == bundled  # a folder of pictures is no model
+    assert StoredModel(places.DEFAULT_MODEL).path == bundled  # a folder of pictures is no model
     mine = save_pretrained(tiny_model(), places.DEFAULT_MODEL, overwrite=True)
-    assert find_checkpoint(places.DEFAULT_MODEL) == mine
+    assert StoredModel(places.DEFAULT_MODEL).path == mine
     for load in (load_model, load_pretrained):
         assert model_hash(load(places.DEFAULT_MODEL)) == model_hash(tiny_model())
 
