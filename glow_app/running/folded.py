@@ -63,16 +63,9 @@ class FoldedAffine(PixelwiseAffine):
     def __init__(self, bijection: PixelwiseAffine) -> None:
         super().__init__(bijection.num_channels)
         with full_precision(next(iter(bijection.state_dict().values())).device):
-            matrix, offset, log_abs_det = bijection.affine()
-            inverse_matrix, inverse_offset, _ = bijection.inverse_affine()
-        constants = {
-            "matrix": matrix,
-            "offset": offset,
-            "log_abs_det": log_abs_det,
-            "inverse_matrix": inverse_matrix,
-            "inverse_offset": inverse_offset,
-        }
-        for name, value in constants.items():
+            constants = (*bijection.affine(), *bijection.inverse_affine()[:2])
+        names = ("matrix", "offset", "log_abs_det", "inverse_matrix", "inverse_offset")
+        for name, value in zip(names, constants, strict=True):
             self.register_buffer(name, value.clone())
 
     def affine(self) -> tuple[Tensor, Tensor, Tensor]:
