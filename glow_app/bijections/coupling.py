@@ -146,11 +146,7 @@ class AffineCoupling(Coupling):
     """
 
     def __init__(
-        self,
-        num_channels: int,
-        conditioner: Conditioner,
-        min_scale: float = 0.1,
-        max_input: float | None = None,
+        self, num_channels: int, conditioner: Conditioner, min_scale: float = 0.1, max_input: float | None = None
     ) -> None:
         super().__init__(num_channels, conditioner, max_input)
         if not 0.0 < min_scale < 1.0:

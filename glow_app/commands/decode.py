@@ -3,13 +3,7 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.common import (
-    add_model_arguments,
-    add_output_arguments,
-    load,
-    output_folder,
-    refuse_existing,
-)
+from glow_app.commands.common import add_model_arguments, add_output_arguments, load, output_folder, refuse_existing
 from glow_app.commands.parser import positive_int
 from glow_app.messages import pluralise
 from glow_app.progress import tracked

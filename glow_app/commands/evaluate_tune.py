@@ -20,11 +20,7 @@ COLUMNS = ("temperature", "guidance", "FID", "precision", "recall")
 
 
 def tuned(
-    model: "ImageModel",
-    data: "EvaluationData",
-    extract: "FeatureExtractor",
-    count: int,
-    arguments: argparse.Namespace,
+    model: "ImageModel", data: "EvaluationData", extract: "FeatureExtractor", count: int, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """Print the figures of each trial, keep the best settings, and return all that decides them."""
     from glow_app.evaluation import LEAST_RECALL, batches, draw_features, feature_facts, features_of, tune

@@ -50,11 +50,7 @@ SAMPLER_FORMATS: Mapping[str, _Format] = {
 
 
 def save_sampler(
-    model: ImageModel,
-    folder: str | Path,
-    kind: str,
-    training: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
+    model: ImageModel, folder: str | Path, kind: str, training: Mapping[str, Any] | None = None, overwrite: bool = False
 ) -> Parity:
     """Write the model's way from latents to images as a program, checked against the model, with a description.
 

@@ -39,9 +39,7 @@ class VectorModel(Density):
     things = "vectors"
 
     def __init__(
-        self,
-        num_features: int,
-        prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
+        self, num_features: int, prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior
     ) -> None:
         super().__init__()
         if num_features < 1:

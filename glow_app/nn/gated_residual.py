@@ -43,12 +43,7 @@ class GatedResidualConditioner(Conditioner):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        hidden_channels: int,
-        context_features: int = 0,
-        num_blocks: int = 2,
+        self, in_channels: int, out_channels: int, hidden_channels: int, context_features: int = 0, num_blocks: int = 2
     ) -> None:
         super().__init__()
         if num_blocks < 1:

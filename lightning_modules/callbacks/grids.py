@@ -35,11 +35,7 @@ class SampleGrids(Callback):
     """
 
     def __init__(
-        self,
-        temperatures: list[float] | None = None,
-        num_images: int = 40,
-        every_n_epochs: int = 1,
-        seed: int = 0,
+        self, temperatures: list[float] | None = None, num_images: int = 40, every_n_epochs: int = 1, seed: int = 0
     ) -> None:
         self.temperatures = temperatures or [0.5, 0.7, 1.0]
         self.num_images = num_images

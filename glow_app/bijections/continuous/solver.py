@@ -60,11 +60,7 @@ class Method:
         # The last step ends exactly at the end: the velocity is not trained beyond [0, 1], and `Dynamics.finish` relies
         # on it. (torchdiffeq negates times, and the adjoint goes back to the start.) The first step tries the whole
         # span; for the zero velocity with which training starts, torchdiffeq's own guess is a millionth.
-        adaptive = {
-            "step_t": torch.cat([times, -times]).unique(),
-            "norm": _norm,
-            "first_step": abs(span[1] - span[0]),
-        }
+        adaptive = {"step_t": torch.cat([times, -times]).unique(), "norm": _norm, "first_step": abs(span[1] - span[0])}
         options = adaptive if self.adaptive else {"grid_constructor": self._grid}
         arguments = {"method": self.solver, "atol": self.atol, "rtol": self.rtol, "options": options}
         if self.adjoint:

@@ -15,13 +15,7 @@ from glow_app.data.shards.source import read_manifest
 
 __all__ = ["damaged_files", "index_folder"]
 
-_SPLITS: dict[str, Split] = {
-    **SPLIT_OF,
-    "training": "train",
-    "dev": "validation",
-    "testing": "test",
-    "eval": "test",
-}
+_SPLITS: dict[str, Split] = {**SPLIT_OF, "training": "train", "dev": "validation", "testing": "test", "eval": "test"}
 
 
 def index_folder(folder: Path) -> Manifest:
