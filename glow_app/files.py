@@ -64,7 +64,6 @@ def atomic_folder(
         names: Names of the files that may be replaced; a folder with other files is refused.
         is_ours: Called with an existing folder; whether its files were written by this project.
         overwrite: Whether an existing folder may be replaced.
-
     Raises:
         FileExistsError: If the folder exists, unless ``overwrite`` is set and all its files are this project's.
     """

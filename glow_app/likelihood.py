@@ -45,10 +45,8 @@ def quantise(images: Tensor, num_bits: int) -> Tensor:
     Args:
         images: uint8, any shape.
         num_bits: 1 to 8.
-
     Returns:
         Levels from 0 to ``2**num_bits - 1``, uint8.
-
     Raises:
         ValueError: If ``images`` is not uint8.
     """
@@ -100,7 +98,6 @@ def standard_normal_log_density(latents: Sequence[Tensor]) -> Tensor:
 
     Args:
         latents: Tensors (B, ...), one per level.
-
     Returns:
         (B,), nats.
     """

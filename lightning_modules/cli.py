@@ -219,7 +219,6 @@ def main(command: str, arguments: list[str]) -> None:
         arguments: The rest of the command line. ``--checkpoint`` (``--resume`` for fit) takes the configuration from
             inside the checkpoint; later options override it. ``--resume auto`` goes on with the newest good checkpoint
             of ``--run_dir``, or begins the run where there is none.
-
     Raises:
         UsageError: If an option is unknown or has no valid value.
     """

@@ -46,7 +46,6 @@ class TrainingModule(pl.LightningModule):
     Args:
         optimizer: Called with the parameters.
         lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
-
     Attributes:
         failure: Message of a failed solve in the current step; None if there was none.
     """

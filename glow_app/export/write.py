@@ -60,10 +60,8 @@ def save_sampler(
         kind: One of :data:`SAMPLER_FORMATS`.
         training: Facts worth keeping, of plain types.
         overwrite: Replace an existing folder.
-
     Returns:
         How the program compares with the model.
-
     Raises:
         FileExistsError: If the folder exists, unless ``overwrite``.
         ValueError: If the model has no such program, or the program differs from the model by more than rounding; or an

@@ -20,7 +20,6 @@ def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int,
     Args:
         image_shape: (C, H, W) of the image, any C from 1, H and W independent.
         num_levels: Number of squeezes.
-
     Raises:
         ValueError: If the shape is not that of an image or its sides cannot be halved ``num_levels`` times; the message
             names the largest valid ``num_levels``.

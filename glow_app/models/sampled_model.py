@@ -129,7 +129,6 @@ class SampledModel(DescribedModel):
                 recommendation if None.
             size: Height and width, for textures, of a model whose prior has no size of its own; the model's if None.
             condition: For a model with a task: uint8 (num, E, H, W), or (1, E, H, W) for all; decides the size.
-
         Raises:
             ValueError: If a temperature or the guidance is out of range, there are not ``num`` seeds or labels, a class
                 does not exist, or there is guidance and the model has no classes.
@@ -158,7 +157,6 @@ class SampledModel(DescribedModel):
             seeds: One per image.
             temperature: One for all levels or one per level, the finest first.
             size: Height and width of the images; the model's if None.
-
         Raises:
             ValueError: If a temperature is negative or not finite, or the model has no latents for this size.
         """

@@ -47,7 +47,6 @@ class ScoredModel(SampledModel):
             num_draws: Number K of dequantisation draws.
             generator: Generator of the dequantisation noise, on the images' device.
             condition: For a model with a task: the result is :math:`-\log_2 p(y \mid c) / D` of the condition c.
-
         Raises:
             ValueError: If ``num_draws`` is below 1.
         """

@@ -93,7 +93,6 @@ class VectorModel(Density):
             num: How many.
             temperature: Factor on the base noise.
             seed: Of the base noise.
-
         Raises:
             ValueError: If ``num`` is below 1, or the temperature is negative or not finite.
         """

@@ -13,7 +13,6 @@ def require_context(name: str, context: Tensor | None, num: int, context_feature
         context: The context to check.
         num: Batch size B.
         context_features: Size E.
-
     Raises:
         ValueError: If ``context`` is neither (B, E) nor (B, E, H, W).
     """
@@ -31,7 +30,6 @@ def require_image(name: str, x: Tensor, num_channels: int | None = None) -> None
         name: The bijection, for the message.
         x: Its input.
         num_channels: Expected channels; any if None.
-
     Raises:
         ValueError: If ``x`` is not (B, C, H, W) with the right C.
     """
@@ -47,7 +45,6 @@ def require_vector(name: str, x: Tensor, num_features: int) -> None:
         name: The bijection, for the message.
         x: Its input.
         num_features: Expected values per row.
-
     Raises:
         ValueError: If ``x`` is not (B, num_features).
     """

@@ -46,7 +46,6 @@ def check_archive(file: IO[bytes]) -> None:
 
     Args:
         file: Open for reading; left at an undefined place.
-
     Raises:
         ArchiveError: If entries are compressed, overlap, share a name or do not fill the file, if a check sum is wrong,
             or if the pickle names anything but tensors and plain containers.

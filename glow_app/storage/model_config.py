@@ -47,7 +47,6 @@ def build_model(
         config: Plain types.
         weights: The model's state dict, whose tensors are taken over without a copy.
         facts: Among them its own :attr:`facts <glow_app.models.base.Density.facts>`.
-
     Raises:
         UnknownClassError: If the configuration names a class outside the allow-list.
         ValueError: If it does not describe a model or does not fit the weights, or if a weight is not finite.

@@ -51,10 +51,8 @@ def save_pretrained(
         training: Facts worth keeping, of plain types: bits/dim, epochs, data; beside the model's own.
         overwrite: Replace an existing folder; directions of edits that lie in it stay.
         directions: Files of directions to put beside the model.
-
     Returns:
         The folder.
-
     Raises:
         FileExistsError: If the folder exists, unless ``overwrite``, or its directions are a link.
     """
@@ -135,7 +133,6 @@ def load_pretrained(place: str | Path) -> Density:
     Args:
         place: Its folder; the name of a model that comes with the package, "fashion-mnist"; or "hf://USER/NAME", with
             or without "@REVISION", of the Hugging Face hub, which nothing else asks.
-
     Raises:
         FileNotFoundError: If there is no such model, or a file is missing.
         ValueError: If a file is damaged, foreign, or does not fit the other, or the hub cannot be reached.

@@ -147,7 +147,6 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageMod
     Args:
         path: A place, as of :class:`StoredModel`.
         device: Where to put it.
-
     Raises:
         FileNotFoundError: If there is nothing at ``path``.
         ValueError: If what is there is damaged, foreign, a pickle that would run code, or a density of vectors.

@@ -86,7 +86,6 @@ def kind_of(arguments: Sequence[str]) -> Kind:
 
     Args:
         arguments: The command line. Counts what comes last: ``--kind``, or ``kind`` in the file of a ``--config``.
-
     Raises:
         UsageError: If it is none that there is.
     """

@@ -83,7 +83,6 @@ def safe_config(
         given: Options that the person has given, see :func:`~lightning_modules.command_line.arguments.given_options`.
         model: The model's own configuration, which fits the weights, and is taken in place of what the text says of
             sizes; None where a part of it is given.
-
     Raises:
         ValueError: If it names anything else, or is damaged.
     """
@@ -105,7 +104,6 @@ def trusted_places(
         path: Where that is, for messages.
         given: As of :func:`safe_config`.
         trust: Whether the person trusts it.
-
     Raises:
         ValueError: If there are places of a stranger's that nobody has given.
     """

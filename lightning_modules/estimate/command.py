@@ -39,7 +39,6 @@ def main(command: str, arguments: list[str]) -> None:
     Args:
         command: "estimate".
         arguments: The rest of the command line; ``--batch-size N`` is short for ``--data.batch_size N``.
-
     Raises:
         UsageError: If it is wrong, or the run is one on vectors.
     """

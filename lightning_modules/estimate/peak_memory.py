@@ -18,7 +18,6 @@ def peak_memory(run: Callable[[], object], device: torch.device | str = "cpu") -
     Args:
         run: What to run; its result is dropped.
         device: Where its tensors are, a CPU or a CUDA device.
-
     Raises:
         ValueError: If the device is of another type.
     """

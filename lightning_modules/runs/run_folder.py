@@ -47,7 +47,6 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
         run_dir: The folder.
         resumed: The checkpoint that is loaded, if any.
         begin_anew: Whether a run that left no checkpoint may begin again; its log is kept beside the new one.
-
     Raises:
         FileExistsError: If it holds another run, another process is training there, or it is a file.
         UsageError: If it is named as a file.

@@ -88,7 +88,6 @@ def record_solves(generator: torch.Generator | None = None) -> Iterator[SolveRec
 
     Args:
         generator: Draws the noise of trace estimates, on its own device, so that a step can be repeated exactly.
-
     Yields:
         The record, filled as solves finish.
     """
