@@ -26,17 +26,13 @@ def roll_back(trainer: pl.Trainer, module: LikelihoodModule, path: Path) -> None
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, EMA):
             callback.on_load_checkpoint(trainer, module, checkpoint)
-    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
     for optimizer, state in zip(trainer.optimizers, checkpoint["optimizer_states"], strict=True):
-        groups = optimizer.param_groups
-        halved: list[dict[str, float]] = [
-            {key: rate / 2 for key, rate in group.items() if key in _RATES} for group in groups
-        ]
+        halved = [{key: rate / 2 for key, rate in group.items() if key in _RATES} for group in optimizer.param_groups]
         optimizer.load_state_dict(state)
         for group, values in zip(optimizer.param_groups, halved, strict=True):
             group.update(values)
-    for scheduler in schedulers:
-        _halve(scheduler)
+    for config in trainer.lr_scheduler_configs:
+        _halve(config.scheduler)
 
 
 def _halve(scheduler: Any) -> None:
