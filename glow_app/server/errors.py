@@ -10,7 +10,17 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-__all__ = ["ApiError", "ErrorAnswer", "error_answer", "handle_errors", "invalid", "model_ended", "stopping"]
+__all__ = [
+    "ERRORS",
+    "NOT_FOUND",
+    "ApiError",
+    "ErrorAnswer",
+    "error_answer",
+    "handle_errors",
+    "invalid",
+    "model_ended",
+    "stopping",
+]
 
 
 class ErrorDetails(BaseModel):
@@ -25,6 +35,26 @@ class ErrorAnswer(BaseModel):
     """The body of every answer that is an error."""
 
     error: ErrorDetails
+
+
+_WORDS = {
+    401: "The key is missing or wrong.",
+    404: "There is no such direction or restorer.",
+    405: "The path accepts another method.",
+    408: "The body arrived too slowly.",
+    413: "The body is too large, or a picture has too many pixels or takes too long to decode.",
+    415: "The Content-Type is not application/json, or a picture has an unknown format.",
+    421: "The Host header names another server.",
+    422: "The body is not JSON, holds too many values, a value is out of range, or a picture is damaged.",
+    500: "The server failed.",
+    503: "The queue is full or the server is stopping; retry after Retry-After seconds.",
+    504: "The deadline has passed.",
+}
+# Of the OpenAPI document.
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer, "description": text} for status, text in _WORDS.items()
+}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: ERRORS.pop(404)}  # of /v1/edit and /v1/restore only
 
 
 class ApiError(Exception):

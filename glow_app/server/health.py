@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from glow_app.server.errors import model_ended, stopping
-from glow_app.server.routes import ERRORS, Served
+from glow_app.server.errors import ERRORS, model_ended, stopping
+from glow_app.server.routes import Served
 
 __all__ = ["HEALTH"]
 

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -54,19 +54,22 @@ def sampled_picture(model: ImageModel, images: Sequence[Tensor], seed: int, labe
 
 async def respond(
     request: Request,
-    answer: BaseModel,
+    answer: Callable[[], Awaitable[BaseModel]],
     count: int,
     text: Mapping[str, Any],
     picture: Callable[[], Image.Image],
     frames: Tensor | None = None,
 ) -> Response:
-    """Return an answer with ``count`` images as JSON, as a picture or as an animation, whichever Accept prefers."""
+    """Return an answer with ``count`` images as JSON, as a picture or as an animation, whichever Accept prefers.
+
+    Only that one is made, as encoding takes time.
+    """
     state = request.app.state
     state.metrics.images.labels(request.url.path).inc(count)
     kinds = [PNG] if frames is None else [PNG, *ANIMATIONS]
     kind = _preferred(",".join(request.headers.getlist("accept")), kinds)
     if kind is None:
-        return Response(answer.model_dump_json(), media_type=JSON)
+        return Response((await answer()).model_dump_json(), media_type=JSON)
     if kind == PNG or frames is None:
         content = await run_in_threadpool(lambda: png_bytes(picture(), text))
     else:

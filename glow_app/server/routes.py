@@ -17,7 +17,7 @@ from glow_app import __version__, generation
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import grid, strip, to_pil
-from glow_app.server.errors import ErrorAnswer
+from glow_app.server.errors import ERRORS, NOT_FOUND
 from glow_app.server.examples import EXAMPLES
 from glow_app.server.pictures import ANIMATIONS, PNG, encode_pngs, respond, sampled_picture
 from glow_app.server.restoring import Restorer
@@ -40,31 +40,12 @@ from glow_app.server.schemas import (
 )
 from glow_app.server.service import Service
 
-__all__ = ["API", "ERRORS", "Served"]
+__all__ = ["API", "Served"]
 
 T = TypeVar("T")
 
 _LARGE = 2**16  # bytes; parsing smaller bodies takes less time than starting a thread
 _PARSER = ThreadPoolExecutor(1, thread_name_prefix="parser")
-
-_WORDS = {
-    401: "The key is missing or wrong.",
-    404: "There is no such direction or restorer.",
-    405: "The path accepts another method.",
-    408: "The body arrived too slowly.",
-    413: "The body is too large, or a picture has too many pixels or takes too long to decode.",
-    415: "The Content-Type is not application/json, or a picture has an unknown format.",
-    421: "The Host header names another server.",
-    422: "The body is not JSON, holds too many values, a value is out of range, or a picture is damaged.",
-    500: "The server failed.",
-    503: "The queue is full or the server is stopping; retry after Retry-After seconds.",
-    504: "The deadline has passed.",
-}
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer, "description": text} for status, text in _WORDS.items()
-}
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: ERRORS.pop(404)}  # of /v1/edit and /v1/restore only
-
 
 SampleBody = Annotated[SampleRequest, Body(openapi_examples=EXAMPLES["sample"])]
 InterpolateBody = Annotated[InterpolateRequest, Body(openapi_examples=EXAMPLES["interpolate"])]
@@ -132,20 +113,19 @@ async def sample(body: SampleBody, request: Request, service: Served) -> Respons
         {"seed": seed + number, **settings.facts, **_facts(service, labels and [labels[number]])}
         for number in range(len(images))
     ]
-    drawn = [
-        Sampled(image=png, seed=text["seed"], label=text.get("label"))
-        for png, text in zip(await encode_pngs(images, texts), texts, strict=True)
-    ]
+
+    async def answer() -> SampleAnswer:
+        return SampleAnswer(
+            images=_sampled(await encode_pngs(images, texts), texts),
+            temperature=service.temperatures(settings.temperature),
+            guidance=settings.guidance,
+            model=service.info.model,
+        )
+
     shared = texts[0]
     if len(texts) > 1:
         asked = None if label is None else [label]
         shared = {"seed": seed, "count": len(texts), **settings.facts, **_facts(service, asked)}
-    answer = SampleAnswer(
-        images=drawn,
-        temperature=service.temperatures(settings.temperature),
-        guidance=settings.guidance,
-        model=service.info.model,
-    )
     picture = partial(sampled_picture, service.model, images, seed, label)
     return await respond(request, answer, len(images), shared, picture)
 
@@ -165,7 +145,10 @@ async def interpolate(body: InterpolateBody, request: Request, service: Served) 
         return generation.blend(model, images, places, labels, spherical=body.spherical)
 
     frames, labels = await _labelled(service, images, given, work)
-    answer = InterpolateAnswer(frames=await encode_pngs(frames), labels=labels, notes=notes)
+
+    async def answer() -> InterpolateAnswer:
+        return InterpolateAnswer(frames=await encode_pngs(frames), labels=labels, notes=notes)
+
     text = {"frames": len(frames), "way": "arc" if body.spherical else "line", **_facts(service, labels)}
     if len(frames) == 1:
         return await respond(request, answer, 1, text, partial(to_pil, frames[0]))
@@ -186,7 +169,10 @@ async def edit(body: EditBody, request: Request, service: Served) -> Response:
     one_each = {name: values[0] if len(values) == 1 else json.dumps(values) for name, values in made.items()}
     text = {**one_each, **_facts(service, labels)}
     label = None if labels is None else labels[0]
-    answer = EditAnswer(image=(await encode_pngs(changed, [text]))[0], label=label, note=notes[0])
+
+    async def answer() -> EditAnswer:
+        return EditAnswer(image=(await encode_pngs(changed, [text]))[0], label=label, note=notes[0])
+
     return await respond(request, answer, 1, text, partial(to_pil, changed[0]))
 
 
@@ -199,9 +185,11 @@ async def reconstruct(body: ReconstructBody, request: Request, service: Served) 
         service, images, given, lambda model, labels: generation.reconstruct(model, images, labels)
     )
     errors = {"max_pixel_error": result.max_pixel_error, "max_quantisation": result.max_quantisation}
-    pngs = await encode_pngs(result.images)
-    answer = ReconstructAnswer(images=pngs, labels=labels, notes=notes, **errors)
     images = result.images
+
+    async def answer() -> ReconstructAnswer:
+        return ReconstructAnswer(images=await encode_pngs(images), labels=labels, notes=notes, **errors)
+
     picture = partial(to_pil, images[0]) if len(images) == 1 else partial(grid, images)
     return await respond(request, answer, len(images), {**errors, **_facts(service, None)}, picture)
 
@@ -250,23 +238,30 @@ async def restore(body: RestoreBody, request: Request, service: Served) -> Respo
         for number, facts in enumerate(restored.draws.facts)
     ]
     draws = Images(restored.draws, texts)
-    pngs = await encode_pngs([*draws, restored.mean, restored.given, restored.spread], [*texts, *[beside] * 3])
-    answer = RestoreAnswer(
-        images=[
-            Sampled(image=png, seed=text["seed"], label=text.get("label"))
-            for png, text in zip(pngs, texts, strict=False)
-        ],
-        mean=pngs[-3],
-        given=pngs[-2],
-        spread=pngs[-1],
-        overshoot=restored.overshoot,
-        sigma=restored.sigma,
-        temperature=service.temperatures(texts[0]["temperature"], restorer.model),
-        restorer=restorer.name,
-        model=restorer.info.model,
-    )
+
+    async def answer() -> RestoreAnswer:
+        pictures = [*draws, restored.mean, restored.given, restored.spread]
+        *pngs, mean, given, spread = await encode_pngs(pictures, [*texts, *[beside] * 3])
+        return RestoreAnswer(
+            images=_sampled(pngs, texts),
+            mean=mean,
+            given=given,
+            spread=spread,
+            overshoot=restored.overshoot,
+            sigma=restored.sigma,
+            temperature=service.temperatures(texts[0]["temperature"], restorer.model),
+            restorer=restorer.name,
+            model=restorer.info.model,
+        )
+
     picture = partial(to_pil, draws[0]) if len(draws) == 1 else draws.grid
     return await respond(request, answer, len(draws), draws.common_facts, picture)
+
+
+def _sampled(pngs: Sequence[str], texts: Sequence[dict[str, Any]]) -> list[Sampled]:
+    return [
+        Sampled(image=png, seed=text["seed"], label=text.get("label")) for png, text in zip(pngs, texts, strict=True)
+    ]
 
 
 def _facts(service: Service | Restorer, labels: Sequence[int] | None) -> dict[str, Any]:

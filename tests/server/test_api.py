@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import unquote
 
 import httpx
@@ -28,7 +29,7 @@ from glow_app.generation import Direction
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.animations import animation_bytes
-from glow_app.pictures.images import strip, to_pil
+from glow_app.pictures.images import png_bytes, strip, to_pil
 from glow_app.server import Limits, create_app
 from glow_app.server.shared import _decode
 from glow_app.storage.pretrained import model_hash
@@ -168,6 +169,21 @@ def test_frames_are_an_animation_where_one_is_asked_for(
         assert (picture.format, picture.n_frames) == (name, 6)  # type: ignore[attr-defined]
     # Other endpoints have no animation to give.
     assert client.post("/v1/sample", json={"seed": 1}, headers={"accept": kind}).headers["content-type"] == JSON
+
+
+def test_only_what_is_sent_is_encoded(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = Mock(wraps=png_bytes)
+    monkeypatch.setattr("glow_app.server.pictures.png_bytes", encode)
+    images = [as_base64(image) for image in random_images(2)]
+    for path, body in {
+        "sample": {"count": 3},
+        "interpolate": {"images": images, "frames": 3},
+        "edit": {"image": images[0], "edits": [{"direction": "smile"}]},
+        "reconstruct": {"images": images},
+    }.items():
+        encode.reset_mock()
+        client.post(f"/v1/{path}", json=body, headers={"accept": "image/png"}).raise_for_status()
+        assert encode.call_count == 1, path
 
 
 def pixels_of(content: bytes) -> bytes:
