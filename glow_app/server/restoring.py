@@ -10,16 +10,19 @@ from torch import Tensor
 
 from glow_app import generation
 from glow_app.generation.restore import require_size, require_task
+from glow_app.messages import pluralise
 from glow_app.models.class_labels import Labels
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.server.calls import Batch, Call, Turn
 from glow_app.server.errors import invalid
-from glow_app.server.schemas import RestorerInfo
+from glow_app.server.schemas import RestoreRequest, RestorerInfo
 from glow_app.server.worker import ModelWorker
 from glow_app.storage.pretrained import model_hash
 
 __all__ = ["Restored", "Restorer", "SharedRestorer"]
+
+_HALF_MISSING = torch.tensor([[[0, 255]]], dtype=torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -66,31 +69,55 @@ class Restorer:
             temperature=model.generation.to_plain()["temperature"],
         )
 
+    def scale(self, count: int) -> tuple[int, str]:
+        """Return the pixels of so many draws per pixel of a picture, and words for them, to end a message with."""
+        factor = self.task.factor
+        larger = "" if factor == 1 else f" of {factor} times the width and height"
+        return count * factor**2, f" for {pluralise(count, 'draw')}{larger}"
+
+    def require_options(self, body: RestoreRequest) -> None:
+        """Refuse a mask or sigma that the task does not take, or needs, before pictures are decoded.
+
+        Raises:
+            ApiError: 422.
+        """
+        # The task itself says so, of any picture.
+        picture = torch.zeros(self.channels, 1, 2, dtype=torch.uint8)
+        try:
+            self.task.prepare(picture, None if body.mask is None else _HALF_MISSING, body.sigma)
+        except ValueError as error:  # whose message is ours
+            raise invalid(str(error)) from error
+
     def restore(
         self,
         worker: ModelWorker,
         turn: Turn,
-        picture: Tensor,
-        mask: Tensor | None = None,
-        *,
-        sigma: float | None,
-        temperature: float | Sequence[float] | None,
+        body: RestoreRequest,
+        pictures: Sequence[Tensor],
         seeds: Sequence[int],
         labels: list[int] | None,
     ) -> Restored:
-        """Return draws of the original of a damaged picture, one per seed; the worker does the work of the model.
+        """Return draws of the original of a damaged picture; the worker does the work of the model.
 
+        Args:
+            worker: Of the main model.
+            turn: Of the request.
+            body: Of the request.
+            pictures: The damaged picture and, if the request has one, the mask.
+            seeds: Of the draws.
+            labels: Of the draws.
         Raises:
-            ApiError: 422 if mask or sigma do not fit, or the picture would be larger than can be restored at all.
+            ApiError: 422 if the mask does not fit, or the picture would be larger than can be restored at all.
         """
+        picture, mask = pictures[0], pictures[1] if len(pictures) == 2 else None
         try:
             require_size(self.model, len(seeds), *picture.shape[1:])
-            damaged = self.task.prepare(picture, mask, sigma)
+            damaged = self.task.prepare(picture, mask, body.sigma)
         except ValueError as error:  # whose message is ours
             raise invalid(str(error)) from error
         shared = cast(ImageModel, SharedRestorer(self, worker, turn))
         classes = None if labels is None else torch.tensor(labels)
-        restored = generation.restore(shared, damaged, len(seeds), temperature, seeds, classes)
+        restored = generation.restore(shared, damaged, len(seeds), body.temperature, seeds, classes)
         return Restored(
             draws=restored.draws,
             mean=restored.mean,

@@ -128,11 +128,10 @@ class Service:
             self.temperatures(body.temperature, model)
         label = None if body.label is None else self.label(body.label, model=model)
         labels = generation.classes_of_seeds(model, seeds, label)
+        restorer.require_options(body)
         asked = [("image", body.image, (restorer.channels,))]
         asked += [] if body.mask is None else [("mask", body.mask, (1,))]
-        scale = body.count * restorer.task.factor**2
-        larger = "" if restorer.task.factor == 1 else f" of {restorer.task.factor} times the width and height"
-        bound = f" for {pluralise(body.count, 'draw')}{larger}"
+        scale, bound = restorer.scale(body.count)
         pictures = [image for image, _ in await self._read(asked, self.limits.restored_pixels // scale, bound)]
         pixels = scale * pictures[0][0].numel()
         turns = self._long if pixels > self.limits.restored_pixels // 8 else self._short
@@ -143,16 +142,7 @@ class Service:
                 loop.call_soon_threadsafe(end)
 
         async with self._turn() as turn:
-            work = partial(
-                restorer.restore,
-                self.worker,
-                turn,
-                *pictures,
-                sigma=body.sigma,
-                temperature=body.temperature,
-                seeds=seeds,
-                labels=labels,
-            )
+            work = partial(restorer.restore, self.worker, turn, body, pictures, seeds, labels)
             running = on_daemon_thread("restoration", work)
             running.add_done_callback(ended)  # a cancelled request's thread takes processor and memory for a while
             return await asyncio.wrap_future(running)

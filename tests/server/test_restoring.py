@@ -147,9 +147,6 @@ def refused(client: httpx.Client, **body: Any) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"restorer": "larger", "mask": as_base64(MASK)}, "mask: the task Upscale takes none; leave it out"),
-        ({"restorer": "whole", "sigma": 5}, "sigma: the task Fill takes none; leave it out"),
-        ({"restorer": "whole"}, "mask: the task Fill needs one; "),
         ({"restorer": "whole", "mask": as_base64(MASK[:, :, :5])}, "mask: it is 5x9; expected 13x9, "),
         ({"restorer": "whole", "mask": as_base64(0 * MASK)}, "mask: it is black everywhere; "),
         ({"restorer": "whole", "mask": as_base64(saved(Image.new("I;16", (13, 9)), "PNG"))}, "mask: it has 16 bits"),
@@ -168,6 +165,22 @@ def refused(client: httpx.Client, **body: Any) -> tuple[int, str, str]:
 )
 def test_what_does_not_fit_is_refused(body: dict[str, Any], message: str, client: httpx.Client) -> None:
     status, _, text = refused(client, **body)
+    assert (status, text[: len(message)]) == (422, message)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"restorer": "larger", "mask": as_base64(MASK)}, "mask: the task Upscale takes none; leave it out"),
+        ({"restorer": "clean", "mask": as_base64(MASK)}, "mask: the task Denoise takes none; leave it out"),
+        ({"restorer": "whole"}, "mask: the task Fill needs one; "),
+        ({"restorer": "whole", "mask": as_base64(MASK), "sigma": 5}, "sigma: the task Fill takes none; leave it out"),
+    ],
+)
+def test_options_of_other_tasks_are_refused_before_pictures_are_decoded(
+    body: dict[str, Any], message: str, client: httpx.Client
+) -> None:
+    status, _, text = refused(client, image=as_base64(b"no picture"), **body)
     assert (status, text[: len(message)]) == (422, message)
 
 
