@@ -191,14 +191,12 @@ def _require_options(model: "ImageModel", arguments: argparse.Namespace) -> None
 def _write(
     restoration: "Restoration", name: str, photo: "Photo", original: "Tensor | None", arguments: argparse.Namespace
 ) -> None:
-    from glow_app.pictures.images import save_png, to_pil
+    from glow_app.pictures.images import save_png, to_pil, with_profile
 
     path = output_folder(arguments) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     for kind, picture, facts in _pictures(restoration, original):
-        image = to_pil(picture)
-        if len(picture) == len(photo.pixels):  # a profile is for grey or for colours
-            image.info["icc_profile"] = photo.icc_profile
+        image = with_profile(to_pil(picture), photo.icc_profile)
         save_png(image, path.with_name(f"{path.name}_{kind}.png"), facts)
 
 

@@ -114,9 +114,12 @@ def read_photo(
         require_size(image.height, image.width)
         profile = image.info.get("icc_profile")
         pixels = _reduced(image, num_channels, _LONGEST_SIDE)
-    space = {1: b"GRAY", 3: b"RGB "}[num_channels]
-    fits = isinstance(profile, bytes) and profile[16:20] == space
-    return Photo(pixels, profile if fits else None)
+    return Photo(pixels, profile if isinstance(profile, bytes) and is_profile_for(profile, num_channels) else None)
+
+
+def is_profile_for(icc_profile: bytes, num_channels: int) -> bool:
+    """Return whether a colour profile is one for pictures of 1 (grey) or 3 (RGB) channels."""
+    return icc_profile[16:20] == {1: b"GRAY", 3: b"RGB "}[num_channels]
 
 
 def decode_noted(

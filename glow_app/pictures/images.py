@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from glow_app.data.decoding import is_profile_for
 from glow_app.data.resizing import array_to_image
 from glow_app.files import atomic_file
 from glow_app.pictures.captions import captioned
@@ -25,6 +26,7 @@ __all__ = [
     "save_png",
     "strip",
     "to_pil",
+    "with_profile",
 ]
 
 LONGEST_ROW = 12  # frames of a strip
@@ -40,6 +42,13 @@ def to_pil(image: Tensor) -> Image.Image:
     if image.shape[0] not in (1, 3):
         raise ValueError(f"an image has {image.shape[0]} channels; pictures can be written of 1 (grey) or 3 (RGB)")
     return array_to_image(image.cpu().numpy())
+
+
+def with_profile(picture: Image.Image, icc_profile: bytes | None) -> Image.Image:
+    """Return a grey or RGB picture with a colour profile, which its files keep, if it is one for its channels."""
+    if icc_profile is not None and is_profile_for(icc_profile, len(picture.getbands())):
+        picture.info["icc_profile"] = icc_profile
+    return picture
 
 
 def enlarged(images: Tensor, factor: int) -> Tensor:

@@ -7,15 +7,24 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from glow_app.server.errors import ApiError, stopping
-from glow_app.server.limits import Limits
+from glow_app.server.limits import LARGEST_PROFILE, Limits
 from glow_app.server.use import FairTurns
 
-__all__ = ["Decoder"]
+__all__ = ["Decoded", "Decoder"]
+
+
+class Decoded(NamedTuple):
+    """A picture, uint8 (C, H, W), how it was changed for that, and its colour profile if it keeps its size."""
+
+    image: Tensor
+    note: str | None
+    icc_profile: bytes | None
 
 
 class Decoder:
@@ -37,8 +46,8 @@ class Decoder:
 
     async def read(
         self, text: str, shape: Sequence[int], client: str, pixels: int | None = None, bound: str = ""
-    ) -> tuple[Tensor, str | None]:
-        """Return a client's picture in base64 as a uint8 tensor, (C, H, W), and how it was changed for that.
+    ) -> Decoded:
+        """Return a client's picture in base64.
 
         Args:
             text: The file in base64.
@@ -74,9 +83,7 @@ class Decoder:
             await self._process.wait()
             self._process = None
 
-    async def _decoded(
-        self, text: bytes, shape: Sequence[int], most: int | None, bound: str
-    ) -> tuple[Tensor, str | None]:
+    async def _decoded(self, text: bytes, shape: Sequence[int], most: int | None, bound: str) -> Decoded:
         limits = self._limits
         if most is None or most > limits.pixels:
             most, bound = limits.pixels, ""
@@ -89,12 +96,14 @@ class Decoder:
             process.stdin.write(json.dumps({**job, "seconds": limits.decode_seconds}).encode() + b"\n" + text)
             await process.stdin.drain()
             answer = json.loads(await process.stdout.readline())
-            pixels = b""
+            pixels = profile = b""
             if answer["status"] == 200:
                 num_values = math.prod(answer["shape"])
-                if num_values > (math.prod(shape) if len(shape) == 3 else shape[0] * most):
+                largest = math.prod(shape) if len(shape) == 3 else shape[0] * most
+                if num_values > largest or answer["profile"] > LARGEST_PROFILE:
                     raise ValueError("a picture that is larger than its file said")
                 pixels = await process.stdout.readexactly(num_values)
+                profile = await process.stdout.readexactly(answer["profile"])
             is_whole = not answer["is_last"]
         except (OSError, ValueError, RuntimeError, asyncio.IncompleteReadError) as error:
             message = f"takes more than {limits.decode_seconds} s to decode, or too much memory; send it as a plain PNG"
@@ -106,7 +115,8 @@ class Decoder:
                     await self._running()  # which the next picture need not wait for
         if answer["status"] != 200:
             raise ApiError(answer["status"], answer["code"], answer["message"])
-        return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(*answer["shape"]), answer["note"]
+        image = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(*answer["shape"])
+        return Decoded(image, answer["note"], profile or None)
 
     async def _running(self) -> asyncio.subprocess.Process:
         if self._is_closed:

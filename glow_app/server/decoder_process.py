@@ -1,7 +1,7 @@
 """The process that decodes pictures of strangers: it may be killed at any moment, and can neither write nor grow.
 
 Run as ``python -m glow_app.server.decoder_process PIXELS``. On standard input, a line of JSON and a picture for each
-job; on standard output, a line of JSON and, where the picture could be read, its pixels.
+job; on standard output, a line of JSON and, where the picture could be read, its pixels and its colour profile.
 """
 
 import base64
@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from glow_app.data.decoding import DeepPictureError, decode_noted, read_photo
+from glow_app.server.limits import LARGEST_PROFILE
 
 __all__ = ["FORMATS", "decode"]
 
@@ -37,20 +38,21 @@ class _Refused(Exception):
 
 
 def decode(text: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """Return what to answer, and the pixels, (C, H, W), uint8, or nothing where the picture is refused.
+    """Return what to answer, and the pixels, (C, H, W), uint8, and its colour profile; nothing if it is refused.
 
-    The job has the ``shape`` wanted, (C, H, W), or (C,) for a picture in its own size; the largest ``pixels`` and
-    ``side`` of a file, which comes in base64; and ``bound``, the end of the message for larger ones.
+    The job has the ``shape`` wanted, (C, H, W), or (C,) for a picture in its own size, with its profile; the largest
+    ``pixels`` and ``side`` of a file, which comes in base64; and ``bound``, the end of the message for larger ones.
     """
     try:
-        pixels, note = _pixels(text, job)
+        pixels, note, profile = _pixels(text, job)
     except _Refused as refused:
         status, code, message = refused.args
         return {"status": status, "code": code, "message": message}, b""
-    return {"status": 200, "note": note, "shape": pixels.shape}, pixels.tobytes()
+    answer = {"status": 200, "note": note, "shape": pixels.shape, "profile": len(profile)}
+    return answer, pixels.tobytes() + profile
 
 
-def _pixels(text: bytes, job: dict[str, Any]) -> tuple[np.ndarray, str | None]:
+def _pixels(text: bytes, job: dict[str, Any]) -> tuple[np.ndarray, str | None, bytes]:
     try:
         content = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -68,8 +70,10 @@ def _pixels(text: bytes, job: dict[str, Any]) -> tuple[np.ndarray, str | None]:
         raise _Refused(413, "image_too_large", f"a JPEG of {scans} scans; at most {_SCANS} are accepted")
     try:
         if len(job["shape"]) == 1:
-            return read_photo(content, job["shape"][0], formats=FORMATS).pixels, None
-        return decode_noted(content, tuple(job["shape"]), FORMATS)
+            photo = read_photo(content, job["shape"][0], formats=FORMATS)
+            profile = photo.icc_profile or b""
+            return photo.pixels, None, profile if len(profile) <= LARGEST_PROFILE else b""
+        return *decode_noted(content, tuple(job["shape"]), FORMATS), b""
     except DeepPictureError as error:
         raise _Refused(422, "deep_image", str(error)) from error
     except Exception as error:

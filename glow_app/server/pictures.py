@@ -19,7 +19,7 @@ from torch import Tensor
 from glow_app.generation import sample_grid
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.animations import animation_bytes
-from glow_app.pictures.images import png_bytes, to_pil
+from glow_app.pictures.images import png_bytes, to_pil, with_profile
 from glow_app.server.use import CLIENT
 
 __all__ = ["ANIMATIONS", "PNG", "encode_png", "encode_pngs", "respond", "sampled_picture"]
@@ -31,16 +31,21 @@ _ASCII = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 _QUICK_VALUES = 2**14  # pixel values that are encoded as PNG in a fraction of a millisecond
 
 
-def encode_png(image: Tensor, text: Mapping[str, Any] | None = None) -> str:
+def encode_png(image: Tensor, text: Mapping[str, Any] | None = None, icc_profile: bytes | None = None) -> str:
     """Return a uint8 image (C, H, W) as the base64 of a PNG."""
-    return base64.b64encode(png_bytes(to_pil(image), text)).decode()
+    return base64.b64encode(png_bytes(with_profile(to_pil(image), icc_profile), text)).decode()
 
 
-async def encode_pngs(images: Sequence[Tensor] | Tensor, texts: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
+async def encode_pngs(
+    images: Sequence[Tensor] | Tensor,
+    texts: Sequence[Mapping[str, Any]] | None = None,
+    icc_profile: bytes | None = None,
+) -> list[str]:
     """Return PNGs in base64, without blocking the event loop."""
 
     def encode() -> list[str]:
-        return [encode_png(image, None if texts is None else texts[number]) for number, image in enumerate(images)]
+        each = [{}] * len(images) if texts is None else texts
+        return [encode_png(image, text, icc_profile) for image, text in zip(images, each, strict=True)]
 
     # Less work than starting a thread.
     is_quick = len(images) * images[0].numel() <= _QUICK_VALUES

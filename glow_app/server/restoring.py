@@ -15,6 +15,7 @@ from glow_app.models.class_labels import Labels
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.server.calls import Batch, Call, Turn
+from glow_app.server.decoder import Decoded
 from glow_app.server.errors import invalid
 from glow_app.server.schemas import RestoreRequest, RestorerInfo
 from glow_app.server.worker import ModelWorker
@@ -27,7 +28,10 @@ _HALF_MISSING = torch.tensor([[[0, 255]]], dtype=torch.uint8)
 
 @dataclass(frozen=True)
 class Restored:
-    """A restoration, with its mean and spread as pictures, the class of each draw, and the level of noise, if any."""
+    """A restoration, with its mean and spread as pictures, the class of each draw, and the level of noise, if any.
+
+    The colour profile is that of the damaged picture, if it has one.
+    """
 
     draws: Images
     mean: Tensor
@@ -36,6 +40,7 @@ class Restored:
     overshoot: list[float]
     labels: list[int] | None
     sigma: int | None
+    icc_profile: bytes | None
 
 
 class Restorer:
@@ -93,7 +98,7 @@ class Restorer:
         worker: ModelWorker,
         turn: Turn,
         body: RestoreRequest,
-        pictures: Sequence[Tensor],
+        pictures: Sequence[Decoded],
         seeds: Sequence[int],
         labels: list[int] | None,
     ) -> Restored:
@@ -109,7 +114,7 @@ class Restorer:
         Raises:
             ApiError: 422 if the mask does not fit, or the picture would be larger than can be restored at all.
         """
-        picture, mask = pictures[0], pictures[1] if len(pictures) == 2 else None
+        picture, mask = pictures[0].image, pictures[1].image if len(pictures) == 2 else None
         try:
             require_size(self.model, len(seeds), *picture.shape[1:])
             damaged = self.task.prepare(picture, mask, body.sigma)
@@ -126,6 +131,7 @@ class Restorer:
             overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
             labels=labels,
             sigma=int(damaged[-1, 0, 0]) if "sigma" in self.info.takes else None,
+            icc_profile=pictures[0].icc_profile,
         )
 
     def decode_values(self, _: ImageModel, rows: list[Any], __: int) -> list[Tensor]:

@@ -11,12 +11,13 @@ import torch
 from fastapi import APIRouter, Body, Depends, Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
+from PIL.Image import Image as PILImage
 from torch import Tensor
 
 from glow_app import __version__, generation
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
-from glow_app.pictures.images import grid, strip, to_pil
+from glow_app.pictures.images import grid, strip, to_pil, with_profile
 from glow_app.server.errors import ERRORS, NOT_FOUND
 from glow_app.server.examples import EXAMPLES
 from glow_app.server.pictures import ANIMATIONS, PNG, encode_pngs, respond, sampled_picture
@@ -241,7 +242,7 @@ async def restore(body: RestoreBody, request: Request, service: Served) -> Respo
 
     async def answer() -> RestoreAnswer:
         pictures = [*draws, restored.mean, restored.given, restored.spread]
-        *pngs, mean, given, spread = await encode_pngs(pictures, [*texts, *[beside] * 3])
+        *pngs, mean, given, spread = await encode_pngs(pictures, [*texts, *[beside] * 3], restored.icc_profile)
         return RestoreAnswer(
             images=_sampled(pngs, texts),
             mean=mean,
@@ -254,7 +255,9 @@ async def restore(body: RestoreBody, request: Request, service: Served) -> Respo
             model=restorer.info.model,
         )
 
-    picture = partial(to_pil, draws[0]) if len(draws) == 1 else draws.grid
+    def picture() -> PILImage:
+        return with_profile(to_pil(draws[0]) if len(draws) == 1 else draws.grid(), restored.icc_profile)
+
     return await respond(request, answer, len(draws), draws.common_facts, picture)
 
 

@@ -20,7 +20,7 @@ from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.seeding import random_seed
 from glow_app.server.calls import Turn
 from glow_app.server.daemon_thread import on_daemon_thread
-from glow_app.server.decoder import Decoder
+from glow_app.server.decoder import Decoded, Decoder
 from glow_app.server.errors import ApiError, invalid, model_ended
 from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.limits import Limits
@@ -88,11 +88,9 @@ class Service:
         self.check_count(len(texts), "images")
         shape = self.model.flow.image_shape
         read = await self._read([(place.format(number), text, shape) for number, text in enumerate(texts)])
-        return torch.stack([image for image, _ in read]), [note for _, note in read]
+        return torch.stack([picture.image for picture in read]), [picture.note for picture in read]
 
-    async def _read(
-        self, asked: Sequence[tuple[str, str, Sequence[int]]], *bounds: Any
-    ) -> list[tuple[Tensor, str | None]]:
+    async def _read(self, asked: Sequence[tuple[str, str, Sequence[int]]], *bounds: Any) -> list[Decoded]:
         """Return what the decoder makes of each: its place in the request, the file in base64, and the shape."""
         for place, text, _ in asked:
             if not text.isascii():  # it would take up to four times its bytes in memory
@@ -132,8 +130,8 @@ class Service:
         asked = [("image", body.image, (restorer.channels,))]
         asked += [] if body.mask is None else [("mask", body.mask, (1,))]
         scale, bound = restorer.scale(body.count)
-        pictures = [image for image, _ in await self._read(asked, self.limits.restored_pixels // scale, bound)]
-        pixels = scale * pictures[0][0].numel()
+        pictures = await self._read(asked, self.limits.restored_pixels // scale, bound)
+        pixels = scale * pictures[0].image[0].numel()
         turns = self._long if pixels > self.limits.restored_pixels // 8 else self._short
         end, loop = await turns.begin(CLIENT.get(), pixels), asyncio.get_running_loop()
 

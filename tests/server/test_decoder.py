@@ -17,7 +17,7 @@ from registry import random_images, tiny_model
 from test_pictures import png, saved, scans
 
 from glow_app.server import Limits
-from glow_app.server.decoder import Decoder
+from glow_app.server.decoder import Decoded, Decoder
 from glow_app.server.errors import ApiError
 from glow_app.server.service import Service
 from glow_app.server.use import CLIENT, FairTurns
@@ -51,7 +51,7 @@ def slow() -> str:
 def test_pictures_come_as_they_are_and_what_is_refused_says_why() -> None:
     async def work(decoder: Decoder) -> None:
         (image,) = random_images(1)
-        read, note = await decoder.read(as_base64(image), SHAPE, "a")
+        read, note, _ = await decoder.read(as_base64(image), SHAPE, "a")
         assert torch.equal(read, image)
         assert note is None
         for text, status in (("?", 422), (as_base64(b"no picture"), 415), (as_base64(png(9, 99_999)), 413)):
@@ -227,10 +227,10 @@ def test_the_pictures_of_a_request_are_not_each_behind_another_clients() -> None
     async def work(decoder: Decoder) -> None:
         order: list[str] = []
 
-        async def decoded(text: bytes, shape: Sequence[int], *_: object) -> tuple[torch.Tensor, None]:
+        async def decoded(text: bytes, shape: Sequence[int], *_: object) -> Decoded:
             order.append(text.decode())
             await asyncio.sleep(0.01)
-            return torch.zeros(*shape, dtype=torch.uint8), None
+            return Decoded(torch.zeros(*shape, dtype=torch.uint8), None, None)
 
         decoder._decoded = decoded  # type: ignore[method-assign, assignment]
         decoder._turns.use.add("busy", 9.0)

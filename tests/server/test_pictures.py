@@ -102,7 +102,7 @@ def test_a_picture_in_its_own_size_is_upright(channels: int) -> None:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", exif=exif)
     answer, pixels = decode(as_base64(buffer.getvalue()).encode(), {**JOB, "shape": (channels,)})
-    assert answer == {"status": 200, "note": None, "shape": (channels, 5, 3)}
+    assert answer == {"status": 200, "note": None, "shape": (channels, 5, 3), "profile": 0}
     turned = picture.transpose(Image.Transpose.ROTATE_270).convert("L" if channels == 1 else "RGB")
     assert pixels == b"".join(band.tobytes() for band in turned.split())
 
@@ -125,6 +125,6 @@ def test_other_text_is_no_base64(text: str) -> None:
 def test_usual_formats_are_read(kind: str) -> None:
     text = as_base64(saved(Image.new("RGB", (8, 8), (200, 200, 200)), kind)).encode()
     answer, pixels = decode(text, {**JOB, "shape": (3, 8, 8)})
-    assert answer == {"status": 200, "note": None, "shape": (3, 8, 8)}
+    assert answer == {"status": 200, "note": None, "shape": (3, 8, 8), "profile": 0}
     assert len(pixels) == 3 * 8 * 8
     assert all(abs(value - 200) < 4 for value in pixels)

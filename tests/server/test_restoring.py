@@ -1,5 +1,6 @@
 """Restoring over HTTP: the draws are those of Python, and others are answered in between."""
 
+import base64
 import io
 import json
 import threading
@@ -18,6 +19,7 @@ from test_pictures import png, saved
 from glow_app import generation
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
+from glow_app.pictures.images import to_pil
 from glow_app.priors import MAFPrior
 from glow_app.server import Limits, create_app
 from glow_app.storage.pretrained import model_hash
@@ -118,6 +120,41 @@ def test_pictures_are_made_grey_and_turned_upright(client: httpx.Client) -> None
     given = from_base64(client.post("/v1/restore", json=body).json()["given"])
     grey = coloured.transpose(Image.Transpose.ROTATE_270).convert("L")
     assert given[:1].numpy().tobytes() == grey.tobytes()
+
+
+def profiled(space: bytes, size: int) -> tuple[str, bytes]:
+    """Return the picture with a colour profile, and the profile."""
+    profile, buffer = bytes(16) + space + bytes(size - 20), io.BytesIO()
+    to_pil(PICTURE).save(buffer, "PNG", icc_profile=profile)
+    return as_base64(buffer.getvalue()), profile
+
+
+def profile_of(content: bytes) -> bytes | None:
+    with Image.open(io.BytesIO(content)) as picture:
+        return picture.info.get("icc_profile")
+
+
+def test_the_colour_profile_is_kept(client: httpx.Client) -> None:
+    image, profile = profiled(b"RGB ", 2**16)
+    body = {"image": image, "restorer": "larger", "count": 2}
+    answer = client.post("/v1/restore", json=body).json()
+    pictures = [*(one["image"] for one in answer["images"]), answer["mean"], answer["given"]]
+    assert [profile_of(base64.b64decode(picture)) for picture in pictures] == [profile] * 4
+    assert profile_of(base64.b64decode(answer["spread"])) is None, "it is one for colours"
+    for count in (1, 2):
+        response = client.post("/v1/restore", json={**body, "count": count}, headers={"accept": "image/png"})
+        assert profile_of(response.content) == profile
+
+
+@pytest.mark.parametrize(
+    ("space", "size", "restorer"), [(b"RGB ", 2**16 + 1, "larger"), (b"GRAY", 128, "larger"), (b"GRAY", 128, "colour")]
+)
+def test_a_profile_that_is_large_or_of_other_channels_is_dropped(
+    space: bytes, size: int, restorer: str, client: httpx.Client
+) -> None:
+    body = {"image": profiled(space, size)[0], "restorer": restorer, "count": 1}
+    response = client.post("/v1/restore", json=body, headers={"accept": "image/png"})
+    assert profile_of(response.content) is None
 
 
 def test_a_picture_where_one_is_asked_for(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
