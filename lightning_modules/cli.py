@@ -264,7 +264,16 @@ def _print_end(cli: GlowCLI, first_step: int) -> None:
         print(nothing_left(trainer))
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():
-        model = cli.model.model
-        restores = isinstance(model, ImageModel) and model.task is not None
-        command = "restore PICTURE" if restores else cli.kind.next_command
-        print(f"next: glow {command} --checkpoint {shlex.quote(str(run_dir))}")
+        command, note = _next_command(cli)
+        print(f"next: glow {command} --checkpoint {shlex.quote(str(run_dir))}{note}")
+
+
+def _next_command(cli: GlowCLI) -> tuple[str, str]:
+    """Return what one does next with the run, and a note on it."""
+    model = cli.model.model
+    if not isinstance(model, ImageModel) or model.task is None:
+        return cli.kind.next_command, ""
+    if model.flow.any_size:
+        return "restore PICTURE", ""
+    height, width = (side // model.task.factor for side in model.flow.image_shape[1:])
+    return "restore PICTURE", f" (pictures of {width}x{height}; models with a Gaussian prior take any size)"

@@ -258,10 +258,11 @@ def test_from_photographs_to_a_model_that_restores(tmp_path: Path, photo: Path, 
     for number, image in enumerate(random_images(12, (3, 40, 48))):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
     tiny = ["--model.flow.num_steps=1", "--model.flow.hidden_channels=4", "--data.limit=40", "--trainer.max_epochs=1"]
-    tiny += ["--trainer.accelerator=cpu", "--data.batch_size=20", "--run_dir=run", "--data.cache_dir=cache"]
-    result = glow("fit", "--config", "restore/upscale2", "--data.root", folder, *tiny)
+    tiny += ["--trainer.accelerator=cpu", "--data.batch_size=20", "--data.cache_dir=cache"]
+    fit = ["fit", "--config", "restore/upscale2", "--data.root", folder, *tiny]
+    result = glow(*fit, "--run_dir=run")
     assert result.code == 0, result
-    assert "next: glow restore PICTURE --checkpoint run" in result.output
+    assert "next: glow restore PICTURE --checkpoint run\n" in result.output
     assert list(Path("run/samples").glob("epoch00001_t*.png"))
     model = load_model("run")
     assert isinstance(model, ImageModel)
@@ -273,3 +274,8 @@ def test_from_photographs_to_a_model_that_restores(tmp_path: Path, photo: Path, 
     assert "given the images damaged by Upscale)" in result.output
     result = glow("fit", "--resume", "run", "--trainer.max_epochs=2", "--run_dir=run")
     assert result.code == 0, result
+    result = glow(*fit, "--config", "prior/maf", "--model.flow.image_shape=[3,8,16]", "--run_dir=maf")
+    assert result.code == 0, result
+    assert "next: glow restore PICTURE --checkpoint maf (pictures of 8x4; models with a Gaussian" in result.output
+    Image.open(photo).resize((8, 4)).save("small.png")
+    assert glow("restore", "small.png", "--checkpoint", "maf", "--count", 1).code == 0
