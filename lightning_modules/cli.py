@@ -29,7 +29,13 @@ from lightning_modules.callbacks import (
     Throughput,
 )
 from lightning_modules.callbacks.status import nothing_left
-from lightning_modules.command_line.arguments import configs_first, innermost, require_total_steps, suggestion
+from lightning_modules.command_line.arguments import (
+    configs_first,
+    innermost,
+    require_intervals,
+    require_total_steps,
+    suggestion,
+)
 from lightning_modules.command_line.kinds import KindName, kind_of, other_kind
 from lightning_modules.command_line.quiet import quiet
 from lightning_modules.command_line.resumption import Start, start_of
@@ -121,6 +127,7 @@ class GlowCLI(LightningCLI):
             if config.name in ("", ".", "..") or not {"/", "\0"}.isdisjoint(config.name):
                 raise UsageError(f"glow {self.command}: --name is {config.name!r}; expected a plain name, without /")
             require_total_steps(config.model.lr_scheduler.class_path)
+            require_intervals(config.trainer)
             self._warn_of_what_stays(config)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
             resumed = None if config.ckpt_path is None else Path(config.ckpt_path)

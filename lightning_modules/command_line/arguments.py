@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ __all__ = [
     "given_options",
     "innermost",
     "read_config",
+    "require_intervals",
     "require_total_steps",
     "suggestion",
     "take_option",
@@ -153,6 +154,18 @@ def _plain_types(message: str) -> str:
     ]
     where = re.sub(r'Parser key "([\w.]+)": $', r"\1 ", message[: match.start()])
     return f"{where}is {match['value']}; expected {' or '.join(words)}"
+
+
+def require_intervals(trainer: Mapping[str, Any]) -> None:
+    """Refuse options of the trainer by which Lightning divides, and which it does not check.
+
+    Raises:
+        UsageError: If one is 0 or negative.
+    """
+    for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
+        value = trainer[name]
+        if isinstance(value, int | float) and value <= 0:
+            raise UsageError(f"--trainer.{name} is {value}; expected a number above 0: leave it out for the default")
 
 
 def require_total_steps(class_path: str) -> None:

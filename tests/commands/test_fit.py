@@ -61,6 +61,9 @@ def test_the_learning_rate_warms_up_then_falls(trained: Path) -> None:
         (["--name=.."], 2, "glow fit: --name is '..'; expected a plain name, without /"),
         (["--data.batch_size=1000"], 1, "batch_size is 1000, but with 128 training images it must be from 1 to 128"),
         (["--trainer.gradient_clip_algorithm=x"], 2, "glow fit: `gradient_clip_algorithm` x is invalid"),
+        (["--trainer.accumulate_grad_batches=0"], 2, "--trainer.accumulate_grad_batches is 0; expected a number above"),
+        (["--trainer.check_val_every_n_epoch=0"], 2, "--trainer.check_val_every_n_epoch is 0; expected a number above"),
+        (["--trainer.val_check_interval=0"], 2, "--trainer.val_check_interval is 0; expected a number above 0: leave"),
         (
             ["--config=logger/tensorboard"],
             1,
