@@ -1,6 +1,7 @@
 """What several commands share: options, the output folder, and images from files."""
 
 import argparse
+import itertools
 import json
 import math
 import re
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     from glow_app.storage.stored_model import StoredModel
 
 __all__ = [
+    "RECORD",
     "add_label_argument",
     "add_model_arguments",
     "add_output_arguments",
     "device_of",
     "directions_folders",
+    "free_folder",
     "load",
     "load_stored",
     "output_folder",
@@ -43,6 +46,7 @@ __all__ = [
 ]
 
 
+RECORD = "run.json"  # in a folder of results, of the run that wrote them
 FILES = {".csv", ".gif", ".jpeg", ".jpg", ".json", ".mp4", ".onnx", ".png", ".pt2", ".safetensors", ".tar", ".webp"}
 Changes = list[tuple[str, str]]  # a picture, and what was changed of its size and colour
 
@@ -153,6 +157,13 @@ def output_folder(arguments: argparse.Namespace) -> Path:
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def free_folder(folder: Path) -> Path:
+    """Return the first path beside a folder that is free, of its name with 2, 3, and so on."""
+    folder = folder if folder.name else folder.resolve()  # "." has no name
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(path for path in numbered if not path.exists())
 
 
 def require_folder(folder: Path) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from glow_app import __version__
 from glow_app.commands.common import (
+    RECORD,
     add_label_argument,
     add_model_arguments,
     add_output_arguments,
+    free_folder,
     load,
     output_folder,
     picture_files,
@@ -75,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
     model.generation.override(arguments.temperature, None)  # refused before any work
     _require_options(model, arguments)
     named = _names(arguments.images)
-    folder = Path(arguments.output)
+    folder = _choose_folder(arguments)
     refuse_existing([folder / file for name in named for file in _outputs(name, arguments)], arguments.overwrite)
     records: list[dict[str, Any]] = []
     skipped: list[str] = []
@@ -91,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
     finally:  # also after Ctrl-C
         if records:
             record = {"model": stored_model(arguments).hash, "version": __version__, "files": records}
-            write_json(folder / "run.json", record)
+            write_json(folder / RECORD, record)
     for line in skipped:
         print(printable(f"skipped: {line}"))
     if not records:
@@ -99,6 +101,16 @@ def run(arguments: argparse.Namespace) -> None:
     noun = f"{pluralise(len(records), 'picture')}, {pluralise(arguments.count, 'draw')} each"
     example = folder / f"{records[0]['name']}_comparison.png"
     print(printable(f"{noun}, with mean and spread, in {folder}; side by side: {example}"))
+
+
+def _choose_folder(arguments: argparse.Namespace) -> Path:
+    """Return the folder for the results: ``--output``, or where a run has written there, the next free one."""
+    folder = Path(arguments.output)
+    if (folder / RECORD).exists() and not arguments.overwrite:
+        folder = free_folder(folder)
+        print(printable(f"{arguments.output} holds results already; these go to {folder} (--overwrite replaces)"))
+        arguments.output = str(folder)
+    return folder
 
 
 def _names(places: list[str]) -> dict[str, str]:

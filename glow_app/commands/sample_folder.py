@@ -4,16 +4,14 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from glow_app.commands.common import refuse_existing
+from glow_app.commands.common import RECORD, free_folder, refuse_existing
 from glow_app.files import atomic_file
 
 __all__ = ["SampleFolder"]
 
-RECORD = "run.json"
 OURS = re.compile(r"(seed\d+_t[\d.-]+(_g[\d.]+)?\.png|grid\.png|sweep\.png|walk\.gif)")
 
 
@@ -39,8 +37,7 @@ class SampleFolder:
         refuse_existing([self.path / RECORD], overwrite=True)
         if overwrite or not self._has_samples():
             return self
-        numbered = (replace(self, path=self.path.with_name(f"{self.path.name}-{number}")) for number in count(2))
-        return next(folder for folder in numbered if not folder.path.exists())
+        return replace(self, path=free_folder(self.path))
 
     def _has_samples(self) -> bool:
         files = self.path.iterdir() if self.path.is_dir() else ()

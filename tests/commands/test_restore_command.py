@@ -97,9 +97,6 @@ def test_a_folder_with_a_broken_file(models: Path, photo: Path, glow: Glow) -> N
     assert "skipped: " in result.output
     assert "1 picture, 1 draw each" in result.output
     assert json.loads(Path("out/run.json").read_text())["files"][0]["sigma"] > 1
-    assert "exist already" in " ".join(
-        glow("restore", photo, "--checkpoint", models / "denoise", "--output", "out").errors
-    )
 
 
 def test_what_a_mask_leaves_is_kept(models: Path, photo: Path, glow: Glow, tmp_path: Path) -> None:
@@ -179,6 +176,26 @@ def test_a_folder_keeps_its_subfolders_and_suffixes_tell_namesakes_apart(
     means = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*_mean.png"))
     assert means == ["a/p_mean.png", "b/p_mean.png", "p.bmp_mean.png", "p.png_mean.png"]
     assert f"side by side: out{os.sep}a{os.sep}p_comparison.png" in result.output
+
+
+def test_another_run_goes_to_the_next_free_folder(
+    models: Path, photo: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.open(photo).save("other.png")
+    arguments = ["--checkpoint", models / "denoise", "--count", 1, "--output"]
+    assert glow("restore", photo, *arguments, "out").code == 0
+    record = Path("out/run.json").read_bytes()
+    result = glow("restore", "other.png", *arguments, "out")
+    assert "out holds results already; these go to out-2 (--overwrite replaces)" in result.output
+    assert Path("out/run.json").read_bytes() == record
+    assert not list(Path("out").glob("other*"))
+    assert json.loads(Path("out-2/run.json").read_text())["files"][0]["name"] == "other"
+    assert glow("restore", "other.png", *arguments, "out", "--overwrite").code == 0
+    assert Path("out/run.json").read_bytes() != record
+    other = Path("other.png").resolve()
+    monkeypatch.chdir("out")
+    assert glow("restore", other, *arguments, ".").code == 0
+    assert Path("../out-3/other_seed0.png").exists()
 
 
 def test_no_existing_file_is_replaced(models: Path, photo: Path, glow: Glow) -> None:
