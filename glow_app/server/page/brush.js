@@ -15,7 +15,7 @@ export class Brush {
   #size = slider({ id: "brush-size", label: "Size of the brush", min: 2, max: 40, step: 1, value: 12, digits: 0 });
   #undo = h("button", { type: "button", onclick: () => this.#change(this.#strokes.slice(0, -1)) }, "Undo");
   #clear = h("button", { type: "button", onclick: () => this.#change([]) }, "Clear");
-  #numbers = SIDES.map((name) => h("input", { type: "number", id: `brush-${name}`, min: 0, step: 1, inputMode: "numeric", "aria-describedby": "brush-error" }));
+  #numbers = SIDES.map((name) => h("input", { type: "number", id: `brush-${name}`, step: 1, inputMode: "numeric", "aria-describedby": "brush-error" }));
   #onchange;
 
   /** @param {function()} onchange is called when a visitor has painted, erased or taken something back */
@@ -43,7 +43,10 @@ export class Brush {
     this.#image.src = url;
     Object.assign(this.#canvas, { width, height });
     this.#canvas.parentElement.style.setProperty("--aspect", width / height);
-    this.#numbers.forEach((input, side) => (input.max = [width, height][side % 2]));
+    this.#numbers.forEach((input, side) => {
+      const first = side < 2 ? 0 : 1;  // a place, or a length
+      Object.assign(input, { min: first, max: [width, height][side % 2] - 1 + first });
+    });
     this.strokes = this.#strokes;
   }
 
@@ -95,7 +98,7 @@ export class Brush {
     const wrong = this.#numbers.filter((input) => input.value === "" || !input.validity.valid);
     this.#numbers.forEach((input) => setError(input, null));
     const { width, height } = this.#canvas;
-    wrong.forEach((input) => setError(input, `Whole numbers, please; the picture has ${width}x${height} pixels.`));
+    wrong.forEach((input) => setError(input, `Whole numbers, please, from 0, width and height from 1; the picture has ${width}x${height} pixels.`));
     if (wrong.length) wrong[0].focus();
     else this.#change([...this.#strokes, { box: this.#numbers.map((input, side) => input.valueAsNumber / [width, height][side % 2]) }]);
   }

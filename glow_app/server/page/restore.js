@@ -50,7 +50,7 @@ export function startRestore(info) {
 
   const restorer = () => info.restorers[select.selectedIndex];
   const takes = (what) => restorer().takes.includes(what);
-  const mostPixels = () => Math.min(info.limits.pixels, Math.floor(info.limits.restored_pixels / draws.valueAsNumber / restorer().factor ** 2));
+  const mostPixels = (count) => Math.min(info.limits.pixels, Math.floor(info.limits.restored_pixels / count / restorer().factor ** 2));
   /** Return whether a result takes so little time that it follows the settings. */
   const isQuick = () => Boolean(sent?.size) && draws.valueAsNumber * restorer().factor ** 2 * sent.size[0] * sent.size[1] <= QUICK;
 
@@ -86,8 +86,8 @@ export function startRestore(info) {
   }
 
   /** Read the picture as it is sent: a sample damaged, a file no larger than the server takes. */
-  async function prepare(signal) {
-    const [picture, most] = [source, mostPixels()];
+  async function prepare(count, signal) {
+    const [picture, most] = [source, mostPixels(count)];
     if (sent?.most === most) return sent.base64;
     const made = await (picture.file ? boundedPicture(picture.file, most) : damaged(picture, restorer()));
     signal.throwIfAborted();
@@ -95,7 +95,7 @@ export function startRestore(info) {
     const isNews = sent === null || sent.note !== made.note;
     sent = { ...made, most, url: `data:${made.type};base64,${made.base64}` };
     if (isNews) zone.show({ ...picture, url: sent.url });
-    const fewer = picture.file && draws.valueAsNumber > 1 && most < info.limits.pixels ? "; fewer draws keep more of it" : "";
+    const fewer = picture.file && count > 1 && most < info.limits.pixels ? "; fewer draws keep more of it" : "";
     note.textContent = made.note && `${made.note}${fewer}`;
     large.hidden = isQuick();
     brush.element.hidden = !takes("mask") || sent.size === null;
@@ -103,10 +103,12 @@ export function startRestore(info) {
     return sent.base64;
   }
 
-  /** Restore the picture as the settings are now. */
+  /** Restore the picture as the settings are now; return undefined if a number has become wrong since the change. */
   async function restored(signal) {
-    const [image] = await readAll([{ read: () => prepare(signal) }], info.limits);
-    const body = { image, restorer: restorer().name, count: draws.valueAsNumber, seed: seeded.read(), label: chosenClass(label) };
+    const [count, first] = [counted.read(), seeded.read()];
+    if ([count, first].includes(undefined)) return undefined;
+    const [image] = await readAll([{ read: () => prepare(count, signal) }], info.limits);
+    const body = { image, restorer: restorer().name, count, seed: first, label: chosenClass(label) };
     body.temperature = isRecommended ? null : temperature.value;
     if (takes("sigma")) body.sigma = estimate.checked ? null : sigma.value;
     if (takes("mask")) body.mask = brush.mask();
@@ -130,6 +132,7 @@ export function startRestore(info) {
   }
 
   function show(result, isAsked) {
+    if (result === undefined) return "A number is missing or out of range";
     if (result === null) {
       view = null;
       stage.replaceChildren(...empty);

@@ -204,7 +204,14 @@ def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
 
     page.get_by_text("A rectangle by numbers").click()
     page.get_by_role("button", name="Cover it").click()
-    expect(page.locator("#brush-error")).to_have_text("Whole numbers, please; the picture has 30x20 pixels.")
+    wrong = "Whole numbers, please, from 0, width and height from 1; the picture has 30x20 pixels."
+    expect(page.locator("#brush-error")).to_have_text(wrong)
+    sides = {"Left": 3, "Top": 5, "Width": 4, "Height": 2}
+    for outside in ({"Width": 0}, {"Height": 0}, {"Left": 30}, {"Top": 20}):
+        cover(page, sides | outside)
+        expect(page.locator("[aria-invalid=true]")).to_have_id(f"brush-{next(iter(outside))}")
+        expect(page.locator("#brush-error")).to_have_text(wrong)
+    expect(page.get_by_role("button", name="Undo")).to_be_disabled()
     cover(page, {"Left": 3, "Top": 5, "Width": 4, "Height": 2})
     expect(page.locator(".choices button")).to_have_count(6)
     expect(page.locator("#brush-error")).to_be_empty()
@@ -245,6 +252,27 @@ def test_noise_is_estimated_or_given(page: Page, restoring_site: Site) -> None:
     model = restoring_site.restorers["denoise"]
     expected = generation.restore(model, Denoise().prepare(from_base64(bodies[-1]["image"])[:3], None, 40), 4, seeds=0)
     expect_draws(page, expected)
+
+
+@pytest.mark.parametrize("field", ["draws", "seed"])
+def test_a_number_that_goes_while_a_change_waits_is_not_sent(field: str, page: Page, restoring_site: Site) -> None:
+    page.goto(f"{restoring_site.address}/#restore")
+    expect(page.locator(".choices")).to_be_visible()
+    bodies = sent_to(page, "restore")
+    temperature, number = page.locator("#restore-temperature input"), page.locator(f"#restore-{field}")
+    with restoring_site.busy():
+        temperature.fill("0.2")
+        restoring_site.expect_depth(page, 2)
+        temperature.fill("0.3")  # waits for the answer
+        number.fill({"draws": "", "seed": "-1"}[field])
+    expect(page.locator(f"#restore-{field}-error")).to_contain_text("A whole number from ")
+    expect(page.locator("#restore-task")).to_be_empty()
+    assert [(body["count"], body["seed"]) for body in bodies] == [(4, 0)]
+    number.fill("2")
+    number.press("Enter")
+    expect(page.locator(f"#restore-{field}-error")).to_be_empty()
+    expect(page.locator("#restore-result .notes")).to_contain_text("temperature 0.30")
+    assert (bodies[-1]["count"], bodies[-1]["seed"]) == {"draws": (2, 0), "seed": (4, 2)}[field]
 
 
 def test_a_picture_to_colour_is_shown_in_grey(page: Page, restoring_site: Site) -> None:
