@@ -1,0 +1,112 @@
+// The settings of the tab Restore: the restorer, and how it restores.
+
+import { byId } from "./dom.js";
+import { LARGEST_SEED, labelOf, newSeed, wholeNumber } from "./drawn.js";
+import { chosenClass, fillClasses, numberField, slider } from "./fields.js";
+
+const WORDS = {
+  Upscale: ({ factor }) => `Enlarge ${factor} times`,
+  Denoise: () => "Remove noise",
+  Deblock: () => "Remove JPEG blocks",
+  Colourise: () => "Colour",
+  Fill: () => "Fill in",
+};
+
+export class RestoreSettings {
+  #info;
+  #select = byId("restore-restorer");
+  #label = byId("restore-label");
+  #draws = byId("restore-draws");
+  #seed = byId("restore-seed");
+  #estimate = byId("restore-estimate");
+  #counted = numberField(this.#draws);
+  #seeded = numberField(this.#seed, { optional: true });
+  #temperature;
+  #sigma;
+  #isRecommended = true;  // the temperature, which may differ by level
+
+  /**
+   * @param {object} info of a server with restorers
+   * @param {{onchange: function(), onrestorer: function(), onseed: function()}} handlers called when a setting, the
+   *   restorer or, by the button for it, the seed is changed
+   */
+  constructor(info, { onchange, onrestorer, onseed }) {
+    this.#info = info;
+    const warm = () => ((this.#isRecommended = false), onchange());
+    const range = { min: 0, max: 1.5, step: 0.05, value: 1, digits: 2 };
+    this.#temperature = slider({ id: "restore-temperature-all", label: "Temperature", ...range, oninput: warm });
+    const levels = { min: 1, max: 100, step: 1, value: 25, digits: 0 };
+    this.#sigma = slider({ id: "restore-sigma-level", label: "Noise level", ...levels, oninput: onchange });
+    byId("restore-temperature").append(this.#temperature.element);
+    byId("restore-sigma").append(this.#sigma.element);
+    this.#select.append(...info.restorers.map((one) => new Option(wordsOf(one, info.restorers), one.name)));
+    this.#select.closest(".field").hidden = info.restorers.length === 1;
+    this.#draws.max = info.limits.count;
+    this.#draws.value = Math.min(4, info.limits.count);
+    this.#estimateNoise(true);
+    this.#choose(0);
+    this.#select.addEventListener("change", () => (this.#choose(this.#select.selectedIndex), onrestorer()));
+    this.#estimate.addEventListener("change", () => (this.#estimateNoise(this.#estimate.checked), onchange()));
+    for (const input of [this.#label, this.#draws, this.#seed]) input.addEventListener("change", onchange);
+    byId("restore-new-seed").addEventListener("click", () => ((this.#seed.value = newSeed()), onseed()));
+  }
+
+  get restorer() {
+    return this.#info.restorers[this.#select.selectedIndex];
+  }
+
+  /** Return whether the restorer takes a mask or a sigma. */
+  takes(what) {
+    return this.restorer.takes.includes(what);
+  }
+
+  /** Show the level of noise that the server has estimated. */
+  set sigma(level) {
+    this.#sigma.value = level;
+  }
+
+  /** Return the settings as a request has them; null where a number is wrong, as its field says until it is corrected. */
+  read() {
+    const count = this.#counted.read();
+    this.#seed.max = LARGEST_SEED - (count ?? 1) + 1;
+    const seed = this.#seeded.read();
+    if (count === undefined || seed === undefined) return null;
+    const temperature = this.#isRecommended ? null : this.#temperature.value;
+    const settings = { restorer: this.restorer.name, count, seed, temperature, label: chosenClass(this.#label) };
+    return this.takes("sigma") ? { ...settings, sigma: this.#estimate.checked ? null : this.#sigma.value } : settings;
+  }
+
+  /** Take the settings of a link. */
+  restore(link) {
+    const number = this.#info.restorers.findIndex(({ name }) => name === link.get("restorer"));
+    const [warmth, level] = ["temperature", "sigma"].map((name) => (link.has(name) ? Number(link.get(name)) : null));
+    this.#choose(Math.max(0, number), warmth >= 0 ? warmth : null);
+    this.#draws.value = wholeNumber(link.get("draws"), this.#info.limits.count, 1) ?? this.#draws.value;
+    this.#seed.value = wholeNumber(link.get("seed"), LARGEST_SEED) ?? this.#seed.value;
+    this.#label.value = labelOf(link.get("class"), this.restorer) ?? "";
+    this.#estimateNoise(!(level >= 1));
+    if (level >= 1) this.sigma = level;
+  }
+
+  #choose(number, temperature = null) {
+    this.#select.selectedIndex = number;
+    this.#isRecommended = temperature === null;
+    const recommended = [this.restorer.temperature].flat();
+    this.#temperature.value = temperature ?? recommended.reduce((sum, value) => sum + value, 0) / recommended.length;
+    byId("restore-sigma").hidden = !this.takes("sigma");
+    this.#label.replaceChildren();
+    byId("restore-label-field").hidden = true;
+    fillClasses(this.#label, this.restorer, "All in turn");
+  }
+
+  #estimateNoise(isEstimated) {
+    this.#estimate.checked = this.#sigma.element.hidden = isEstimated;
+  }
+}
+
+/** Return what a restorer does, with its name where another does the same. */
+function wordsOf(restorer, all) {
+  const words = (one) => WORDS[one.task]?.(one) ?? one.task;
+  const isAlone = all.filter((one) => words(one) === words(restorer)).length === 1;
+  return isAlone ? words(restorer) : `${words(restorer)} (${restorer.name})`;
+}
