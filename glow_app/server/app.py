@@ -2,11 +2,11 @@
 
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, Response
 
 from glow_app import __version__
@@ -14,11 +14,11 @@ from glow_app.generation import Direction
 from glow_app.models.image_model import ImageModel
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import handle_errors
-from glow_app.server.examples import edit_examples, restore_examples
 from glow_app.server.gate import Gate
 from glow_app.server.health import HEALTH
 from glow_app.server.limits import Limits, checked_key
 from glow_app.server.metrics import Metrics
+from glow_app.server.openapi import described
 from glow_app.server.routes import API
 from glow_app.server.service import Service
 from glow_app.server.use import FairTurns
@@ -61,38 +61,17 @@ def create_app(
     """
     limits = limits or Limits()
     metrics = Metrics(limits.queue)
-    decoder = Decoder(limits, metrics.decode.observe)
     # FastAPI's own pages of documentation load from elsewhere; a redirect would go wherever the header Host says.
     app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     state = app.state
-
-    def serve(
-        model: ImageModel,
-        directions: Mapping[str, Direction] | None,
-        training: Mapping[str, Any] | None,
-        restorers: Mapping[str, ImageModel] | None = None,
-    ) -> None:
-        worker = ModelWorker(model, batch_size, metrics.batches.observe, metrics.wait.observe)
-        try:
-            service = Service(worker, decoder, limits, directions or {}, training or {}, restorers or {})
-        except BaseException:
-            worker.close()
-            raise
-        metrics.model.info({"sha256": service.info.model})
-        before = getattr(state, "service", None)
-        state.service, app.openapi_schema = service, None
-        if before is not None:  # requests that have it keep it until they are answered
-            timer = threading.Timer(limits.seconds + 5, before.close)
-            timer.daemon = True
-            timer.start()
-
-    serve(model, directions, training, restorers)
-    state.replace, state.decoder, state.metrics = serve, decoder, metrics
+    state.metrics, state.decoder = metrics, Decoder(limits, metrics.decode.observe)
     state.animations = FairTurns()  # one at a time: those of many clients would leave the model's thread no processor
+    state.replace = partial(_serve, app, limits, batch_size)
+    state.replace(model, directions, training, restorers)
     handle_errors(app)
     app.include_router(API)
     app.include_router(HEALTH)
-    app.openapi = lambda: _described(app, bool(keys))  # type: ignore[method-assign]
+    app.openapi = lambda: described(app, bool(keys))  # type: ignore[method-assign]
     for file in PAGE.iterdir():
         app.add_route(ADDRESSES.get(file.name, f"/{file.name}"), _static(file), include_in_schema=False)
     gate = state.gate = Gate(
@@ -108,62 +87,35 @@ def create_app(
     return app
 
 
+def _serve(
+    app: FastAPI,
+    limits: Limits,
+    batch_size: int,
+    model: ImageModel,
+    directions: Mapping[str, Direction] | None,
+    training: Mapping[str, Any] | None,
+    restorers: Mapping[str, ImageModel] | None = None,
+) -> None:
+    """Serve models in the place of those before, if any."""
+    state, metrics = app.state, app.state.metrics
+    worker = ModelWorker(model, batch_size, metrics.batches.observe, metrics.wait.observe)
+    try:
+        service = Service(worker, state.decoder, limits, directions or {}, training or {}, restorers or {})
+    except BaseException:
+        worker.close()
+        raise
+    metrics.model.info({"sha256": service.info.model})
+    before = getattr(state, "service", None)
+    state.service, app.openapi_schema = service, None
+    if before is not None:  # requests that have it keep it until they are answered
+        timer = threading.Timer(limits.seconds + 5, before.close)
+        timer.daemon = True
+        timer.start()
+
+
 def _static(path: Path) -> Callable[[Request], Awaitable[Response]]:
     # A route a file, and not a folder of them, which would answer 404 for a known path with another method.
     async def give(_: Request) -> Response:
         return FileResponse(path, headers={"Cache-Control": "no-cache"})
 
     return give
-
-
-def _described(app: FastAPI, has_key: bool) -> dict[str, Any]:
-    """Return the OpenAPI document, with the bounds of this server and this model."""
-    if app.openapi_schema is not None:
-        return app.openapi_schema
-    described = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    service, schemas = app.state.service, described["components"]["schemas"]
-    limits, flow = service.limits, service.model.flow
-    num_levels, num_classes = len(flow.latent_shapes), flow.num_classes
-    bounds: dict[tuple[str, str], dict[str, Any]] = {
-        ("SampleRequest", "count"): {"maximum": limits.count},
-        ("InterpolateRequest", "frames"): {"maximum": limits.count},
-        ("InterpolateRequest", "images"): {"maxItems": limits.count},
-        ("ReconstructRequest", "images"): {"maxItems": limits.count},
-        ("ScoreRequest", "images"): {"maxItems": limits.count},
-        ("ScoreRequest", "draws"): {"maximum": limits.draws},
-        ("RestoreRequest", "count"): {"maximum": limits.count},
-    }
-    for (schema, field), bound in bounds.items():
-        schemas[schema]["properties"][field] |= bound
-    schemas["InterpolateRequest"]["properties"]["at"]["anyOf"][0] |= {"maxItems": limits.count}
-    sample = schemas["SampleRequest"]["properties"]
-    sample["temperature"]["anyOf"][1] |= {"minItems": num_levels, "maxItems": num_levels}
-    if num_classes is None:
-        sample["guidance"]["anyOf"] = [{"type": "null"}]
-    for name, value in service.model.generation.to_plain().items():
-        sample[name]["default"] = value
-    for schema in ("SampleRequest", "EditRequest"):
-        label = schemas[schema]["properties"]["label"]
-        label["anyOf"] = [{"type": "null"}]
-        if num_classes is not None:
-            label["anyOf"].append({"type": "integer", "minimum": 0, "maximum": num_classes - 1})
-            label["anyOf"].append({"type": "string", "maxLength": 200})
-    restorer = schemas["RestoreRequest"]["properties"]["restorer"]
-    restorer["anyOf"][0] |= {"enum": list(service.restorers)} if service.restorers else {}
-    for path, examples in {
-        "/v1/edit": edit_examples(service.directions),
-        "/v1/restore": restore_examples(service.info.restorers),
-    }.items():
-        described["paths"][path]["post"]["requestBody"]["content"]["application/json"]["examples"] = examples
-    guarded = [
-        one for path, methods in described["paths"].items() if path.startswith("/v1/") for one in methods.values()
-    ]
-    for operation in guarded:
-        if not has_key:
-            del operation["responses"]["401"]
-        else:
-            operation["security"] = [{"key": []}]
-    if has_key:
-        described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    app.openapi_schema = described
-    return described
