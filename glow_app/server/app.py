@@ -102,7 +102,7 @@ def _serve(
     try:
         service = Service(worker, state.decoder, limits, directions or {}, training or {}, restorers or {})
     except BaseException:
-        worker.close()
+        worker.close(wait=True)  # its thread, still running, would abort a process that ends for this error
         raise
     metrics.model.info({"sha256": service.info.model})
     before = getattr(state, "service", None)

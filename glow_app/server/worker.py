@@ -105,11 +105,13 @@ class ModelWorker:
         for call in dropped:
             _settle(call.future, error=ModelEndedError())
 
-    def close(self) -> None:
-        """End the thread after its queued calls."""
+    def close(self, wait: bool = False) -> None:
+        """End the thread after its queued calls; ``wait`` until it has ended."""
         with self._changed:
             self._is_closing = True
             self._changed.notify()
+        if wait:
+            self._thread.join()
 
     def _rate(self, batch: Batch) -> float:
         """Return the estimated seconds per row; if it has not run yet, those of decoding as many images as its work."""

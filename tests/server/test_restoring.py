@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,6 +23,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import to_pil
 from glow_app.priors import MAFPrior
 from glow_app.server import Limits, create_app
+from glow_app.server.worker import ModelWorker
 from glow_app.storage.pretrained import model_hash
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
@@ -262,9 +264,17 @@ def test_restorers_are_listed_and_replaced() -> None:
         assert refused(client) == (404, "unknown_restorer", "there is no such restorer; known: none")
 
 
-def test_a_restorer_that_takes_one_size_is_refused() -> None:
+def test_a_restorer_that_takes_one_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, threads = ModelWorker._run, set(threading.enumerate())
+
+    def slow_to_end(worker: ModelWorker) -> None:
+        run(worker)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(ModelWorker, "_run", slow_to_end)
     with pytest.raises(ValueError, match="the restorer maf takes pictures of one size only"):
         create_app(tiny_model(), restorers={"maf": tiny_restorer(Upscale(), prior=MAFPrior)})
+    assert set(threading.enumerate()) <= threads, "a thread in the model's code would abort a process that ends"
 
 
 class Gated:
