@@ -161,7 +161,7 @@ def output_folder(arguments: argparse.Namespace) -> Path:
 
 def free_folder(folder: Path) -> Path:
     """Return the first path beside a folder that is free, of its name with 2, 3, and so on."""
-    folder = folder if folder.name else folder.resolve()  # "." has no name
+    folder = folder.resolve() if folder.name in ("", "..") else folder
     numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
     return next(path for path in numbered if not path.exists())
 

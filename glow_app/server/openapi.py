@@ -24,7 +24,8 @@ def described(app: FastAPI, has_key: bool) -> dict[str, Any]:
         "/v1/restore": restore_examples(service.info.restorers),
     }.items():
         paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"] = examples
-    for operation in (one for path, methods in paths.items() if path.startswith("/v1/") for one in methods.values()):
+    guarded = [methods for path, methods in paths.items() if path.startswith("/v1/")]
+    for operation in (operation for methods in guarded for operation in methods.values()):
         if has_key:
             operation["security"] = [{"key": []}]
         else:

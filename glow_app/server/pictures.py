@@ -47,8 +47,8 @@ async def encode_pngs(
         each = [{}] * len(images) if texts is None else texts
         return [encode_png(image, text, icc_profile) for image, text in zip(images, each, strict=True)]
 
-    # Less work than starting a thread.
-    is_quick = len(images) * images[0].numel() <= _QUICK_VALUES
+    # Less work than starting a thread; a profile is compressed in each picture.
+    is_quick = icc_profile is None and len(images) * images[0].numel() <= _QUICK_VALUES
     return encode() if is_quick else await run_in_threadpool(encode)
 
 

@@ -105,12 +105,12 @@ class Restorer:
         """Return draws of the original of a damaged picture; the worker does the work of the model.
 
         Args:
-            worker: Of the main model.
-            turn: Of the request.
-            body: Of the request.
+            worker: Thread of the main model.
+            turn: Turn of the request.
+            body: The request.
             pictures: The damaged picture and, if the request has one, the mask.
-            seeds: Of the draws.
-            labels: Of the draws.
+            seeds: One per draw.
+            labels: One per draw, for a class-conditional model.
         Raises:
             ApiError: 422 if the mask does not fit, or the picture would be larger than can be restored at all.
         """

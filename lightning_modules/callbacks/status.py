@@ -82,7 +82,7 @@ class Status:
 
     def _seconds_left(self) -> float | None:
         done, total = self._trainer.global_step - self._first_step, self.total_steps
-        timers = [one for one in getattr(self._trainer, "callbacks", []) if isinstance(one, Timer)]  # of max_time
+        timers = [timer for timer in getattr(self._trainer, "callbacks", []) if isinstance(timer, Timer)]  # of max_time
         known = [left for timer in timers if (left := timer.time_remaining()) is not None]
         if done and total != float("inf"):
             known.append((time.monotonic() - self._start) / done * max(0.0, total - self._trainer.global_step))

@@ -165,7 +165,7 @@ def require_intervals(trainer: Mapping[str, Any]) -> None:
     for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
         value = trainer[name]
         if isinstance(value, int | float) and value <= 0:
-            raise UsageError(f"--trainer.{name} is {value}; expected a number above 0: leave it out for the default")
+            raise UsageError(f"--trainer.{name} is {value}; expected a number above 0; leave it out for the default")
 
 
 def require_total_steps(class_path: str) -> None:

@@ -63,7 +63,7 @@ def test_the_learning_rate_warms_up_then_falls(trained: Path) -> None:
         (["--trainer.gradient_clip_algorithm=x"], 2, "glow fit: `gradient_clip_algorithm` x is invalid"),
         (["--trainer.accumulate_grad_batches=0"], 2, "--trainer.accumulate_grad_batches is 0; expected a number above"),
         (["--trainer.check_val_every_n_epoch=0"], 2, "--trainer.check_val_every_n_epoch is 0; expected a number above"),
-        (["--trainer.val_check_interval=0"], 2, "--trainer.val_check_interval is 0; expected a number above 0: leave"),
+        (["--trainer.val_check_interval=0"], 2, "--trainer.val_check_interval is 0; expected a number above 0; leave"),
         (
             ["--config=logger/tensorboard"],
             1,

@@ -98,7 +98,7 @@ export class Brush {
     const wrong = this.#numbers.filter((input) => input.value === "" || !input.validity.valid);
     this.#numbers.forEach((input) => setError(input, null));
     const { width, height } = this.#canvas;
-    wrong.forEach((input) => setError(input, `Whole numbers, please, from 0, width and height from 1; the picture has ${width}x${height} pixels.`));
+    wrong.forEach((input) => setError(input, `Whole numbers within the picture of ${width}x${height} pixels, please; width and height from 1.`));
     if (wrong.length) wrong[0].focus();
     else this.#change([...this.#strokes, { box: this.#numbers.map((input, side) => input.valueAsNumber / [width, height][side % 2]) }]);
   }

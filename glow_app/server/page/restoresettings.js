@@ -39,7 +39,7 @@ export class RestoreSettings {
     this.#sigma = slider({ id: "restore-sigma-level", label: "Noise level", ...levels, oninput: onchange });
     byId("restore-temperature").append(this.#temperature.element);
     byId("restore-sigma").append(this.#sigma.element);
-    this.#select.append(...info.restorers.map((one) => new Option(wordsOf(one, info.restorers), one.name)));
+    this.#select.append(...info.restorers.map((restorer) => new Option(wordsOf(restorer, info.restorers), restorer.name)));
     this.#select.closest(".field").hidden = info.restorers.length === 1;
     this.#draws.max = info.limits.count;
     this.#draws.value = Math.min(4, info.limits.count);
@@ -106,7 +106,7 @@ export class RestoreSettings {
 
 /** Return what a restorer does, with its name where another does the same. */
 function wordsOf(restorer, all) {
-  const words = (one) => WORDS[one.task]?.(one) ?? one.task;
-  const isAlone = all.filter((one) => words(one) === words(restorer)).length === 1;
+  const words = (other) => WORDS[other.task]?.(other) ?? other.task;
+  const isAlone = all.filter((other) => words(other) === words(restorer)).length === 1;
   return isAlone ? words(restorer) : `${words(restorer)} (${restorer.name})`;
 }

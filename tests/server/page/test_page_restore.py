@@ -204,7 +204,7 @@ def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
 
     page.get_by_text("A rectangle by numbers").click()
     page.get_by_role("button", name="Cover it").click()
-    wrong = "Whole numbers, please, from 0, width and height from 1; the picture has 30x20 pixels."
+    wrong = "Whole numbers within the picture of 30x20 pixels, please; width and height from 1."
     expect(page.locator("#brush-error")).to_have_text(wrong)
     sides = {"Left": 3, "Top": 5, "Width": 4, "Height": 2}
     for outside in ({"Width": 0}, {"Height": 0}, {"Left": 30}, {"Top": 20}):
