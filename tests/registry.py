@@ -34,7 +34,7 @@ from glow_app.nn import Conditioner, ConvConditioner, ConvVelocity, GatedResidua
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.running.folded import FoldedAffine
 from glow_app.running.fused import run_fused
-from glow_app.tasks import RestorationTask
+from glow_app.tasks import Fill, RestorationTask
 
 HIDDEN = 6
 
@@ -123,7 +123,9 @@ def tiny_model(num_bits: int = 8, **arguments: object) -> ImageModel:
 def tiny_restorer(task: RestorationTask, size: float = 0.02, **arguments: object) -> ImageModel:
     """Return an initialised, perturbed model with a task, in evaluation mode."""
     torch.manual_seed(0)
-    flow = Glow((3, 8, 8), 2, 2, 8, condition_channels=task.condition_channels(3), **arguments)  # type: ignore[arg-type]
+    sizes = {"condition_channels": task.condition_channels(3), "condition_features": 8, "condition_blocks": 2}
+    options = {**sizes, "condition_mask": isinstance(task, Fill), **arguments}
+    flow = Glow((3, 8, 8), 2, 2, 8, **options)  # type: ignore[arg-type]
     model = ImageModel(flow, task=task)
     images = random_images(64) // 8 + 112
     labels = None if flow.num_classes is None else torch.arange(64) % flow.num_classes
@@ -200,6 +202,7 @@ REGISTRY: dict[str, Case] = {
     "ConditionalAffine, vector": Case(lambda: ConditionalAffine(2, 3, kernel_size=1), (2, 2, 2), (3,)),
     "ConditionalAffine, tight bound": Case(lambda: ConditionalAffine(2, 3, max_log_scale=0.5), (2, 2, 2), (3, 2, 2)),
     "ContextDifference": Case(lambda: ContextDifference(2), (2, 1, 3), (2, 1, 3)),
+    "ContextDifference, mask": Case(lambda: ContextDifference(4, has_mask=True), (4, 1, 3), (8, 1, 3)),
     "Reshape": Case(lambda: Reshape((4, 2, 1), (8,)), (4, 2, 1), bad_latent_shape=(7,)),
     "MaskedAutoregressive": Case(lambda: MaskedAutoregressive(4, 9), (4,)),
     "MaskedAutoregressive, context, reversed": Case(

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
-import torch
 from torch import Tensor
-from torch.nn.functional import pixel_unshuffle
 
 from glow_app.bijections import (
     ActNorm,
@@ -20,10 +18,10 @@ from glow_app.bijections import (
     Whitening,
 )
 from glow_app.flows.class_embedding import ClassEmbedding
-from glow_app.flows.multiscale import Context, MultiscaleFlow, level_shapes
+from glow_app.flows.context import Context, join
+from glow_app.flows.multiscale import MultiscaleFlow, level_shapes
 from glow_app.nn import ConditionEncoder, Conditioner, ConvConditioner
 from glow_app.nn.class_path import Part, describe_part
-from glow_app.nn.condition_encoder import base_picture
 from glow_app.priors import GaussianPrior
 
 __all__ = ["Glow"]
@@ -60,9 +58,12 @@ class Glow(MultiscaleFlow):
             none. A :class:`~glow_app.nn.ConditionEncoder` computes feature maps of it, which shift the priors and are
             inputs of the conditioners; after the first step of each level they shift and scale all channels. The flow
             models the difference of the image from the picture's first channels (from its first channel, if it has
-            fewer than the image).
+            fewer than the image). The encoder also estimates this difference, in
+            further channels of the first feature map.
+        condition_mask: Whether the last channel of the condition is a mask, positive where the image is missing and
+            negative where it is known; known differences, which are small, are then magnified to the size of others.
         condition_features: Channels F of each feature map.
-        condition_blocks: Residual blocks of the encoder's first level.
+        condition_blocks: Residual blocks of each level of the encoder.
         init: Initialisation of the first actnorm and 1x1 convolution of each level: ``"whiten"``, the
             :class:`~glow_app.bijections.Whitening` of the first batch, or ``"rotation"``, as in the other steps and in
             the paper.
@@ -88,8 +89,9 @@ class Glow(MultiscaleFlow):
         num_classes: int | None = None,
         embedding_features: int = 32,
         condition_channels: int = 0,
-        condition_features: int = 48,
-        condition_blocks: int = 4,
+        condition_mask: bool = False,
+        condition_features: int = 64,
+        condition_blocks: int = 6,
         init: Literal["whiten", "rotation"] = "whiten",
     ) -> None:
         shapes = level_shapes(image_shape, num_levels)
@@ -98,11 +100,16 @@ class Glow(MultiscaleFlow):
         if num_classes is not None:
             _require_positive(num_classes=num_classes, embedding_features=embedding_features)
         features = [embedding_features if num_classes is not None else 0] * num_levels
+        encoder = None
+        if condition_mask and condition_channels < 2:
+            raise ValueError(f"condition_channels is {condition_channels}; expected a picture's and one for the mask")
         if condition_channels:
-            encoder = {"condition_features": condition_features, "condition_blocks": condition_blocks}
-            _require_positive(condition_channels=condition_channels, **encoder)
-            features = [condition_features + number for number in features]
-            features[0] += shapes[0][0]  # the squeezed picture itself
+            sizes = {"condition_features": condition_features, "condition_blocks": condition_blocks}
+            _require_positive(condition_channels=condition_channels, **sizes)
+            encoder = ConditionEncoder(
+                condition_channels, image_shape[0], num_levels, condition_features, condition_blocks, condition_mask
+            )
+            features = [own + number for own, number in zip(encoder.num_features, features, strict=True)]
         if coupling not in COUPLINGS:
             raise ValueError(f"coupling is {coupling!r}; expected one of {', '.join(COUPLINGS)}")
         if init not in ("whiten", "rotation"):
@@ -124,7 +131,7 @@ class Glow(MultiscaleFlow):
         if condition_channels:
             for level, (c, _, _), e in zip(steps, shapes, features, strict=True):
                 level.insert(1, ConditionalAffine(c, e))
-            steps[0].insert(0, ContextDifference(shapes[0][0]))
+            steps[0].insert(0, ContextDifference(shapes[0][0], has_mask=condition_mask))
         last_prior = prior(shapes[-1], features[-1])
         super().__init__(
             image_shape,
@@ -137,12 +144,7 @@ class Glow(MultiscaleFlow):
         )
         self.num_classes, self.hidden_channels = num_classes, hidden_channels
         self.embedding = ClassEmbedding(num_classes, embedding_features) if num_classes is not None else None
-        self.condition_channels = condition_channels
-        self.encoder = (
-            ConditionEncoder(condition_channels, num_levels, condition_features, condition_blocks)
-            if condition_channels
-            else None
-        )
+        self.condition_channels, self.condition_mask, self.encoder = condition_channels, condition_mask, encoder
         self._arguments: dict[str, object] = {
             "image_shape": list(self.image_shape),
             "num_levels": num_levels,
@@ -153,7 +155,8 @@ class Glow(MultiscaleFlow):
             "embedding_features": embedding_features,
         }
         if condition_channels:
-            self._arguments |= {"condition_channels": condition_channels, **encoder}
+            mask = {"condition_mask": True} if condition_mask else {}
+            self._arguments |= {"condition_channels": condition_channels, **mask, **sizes}
 
     @property
     def config(self) -> dict[str, object]:
@@ -188,8 +191,7 @@ class Glow(MultiscaleFlow):
     ) -> Context:
         """Return the context of labels and condition: :meth:`embed` of the labels, or feature maps, one per level.
 
-        Each feature map has the channels of the encoder's and then, at every pixel, the class embedding; that of the
-        first level begins with the squeezed picture.
+        Each feature map is the encoder's and then, at every pixel, the class embedding.
 
         Args:
             labels: (B,), int64.
@@ -208,17 +210,8 @@ class Glow(MultiscaleFlow):
         if condition is None or condition.ndim != 4 or condition.shape[1] != self.condition_channels:
             got = "none" if condition is None else f"shape {tuple(condition.shape)}"
             raise ValueError(f"this model needs a condition of shape (B, {self.condition_channels}, H, W), got {got}")
-        maps = self.encoder(condition)
-        base = pixel_unshuffle(base_picture(condition, self.image_shape[0]), 2)
-        # Convolutions are faster in channels_last.
-        maps[0] = torch.cat([base, maps[0]], dim=1).contiguous(memory_format=torch.channels_last)
-        if embedded is None:
-            return maps
-        num = len(embedded)
-        return [
-            torch.cat([m.expand(num, -1, -1, -1), embedded[:, :, None, None].expand(-1, -1, *m.shape[2:])], dim=1)
-            for m in maps
-        ]
+        maps: list[Tensor] = self.encoder(condition)
+        return maps if embedded is None else [join(m.expand(len(embedded), -1, -1, -1), embedded) for m in maps]
 
 
 def _steps_of_level(num_steps: int | Sequence[int], num_levels: int) -> list[int]:

@@ -1,5 +1,6 @@
 """An image model with a task: a density of images given a damaged copy."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from registry import perturb, random_images
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from glow_app.bijections import ContextDifference
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators, step_generator
@@ -24,12 +27,22 @@ tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
 
 def built(task: RestorationTask, num_classes: int | None = None, dtype: torch.dtype = torch.float32) -> ImageModel:
     torch.manual_seed(0)
-    flow = Glow((3, 8, 8), 2, 2, 8, num_classes=num_classes, condition_channels=task.condition_channels(3))
+    flow = Glow(
+        (3, 8, 8),
+        2,
+        2,
+        8,
+        num_classes=num_classes,
+        condition_channels=task.condition_channels(3),
+        condition_mask=isinstance(task, Fill),
+        condition_features=8,
+        condition_blocks=2,
+    )
     model = ImageModel(flow, task=task).to(dtype)
     images, generator = random_images(16), step_generator(0, 0, "cpu", "initialize")
     labels = None if num_classes is None else torch.arange(16) % num_classes
     model.initialize(images, labels, generator, model.condition(images, generator))
-    return perturb(model, 1, 0.05).eval()
+    return perturb(model, 1, 0.03).eval()  # latents reach thousands at 0.05
 
 
 @tasks
@@ -58,6 +71,44 @@ def test_frozen_and_saved_it_is_the_same(task: Callable[[], RestorationTask], tm
     assert all(torch.equal(one, samples[0]) for one in samples[1:])
     bits = [one.bits_per_dim(images, None, 2, image_generators([1, 2, 3]), condition) for one in (model, again)]
     assert torch.equal(*bits)
+
+
+@tasks
+def test_training_also_brings_the_estimate_of_the_encoder_closer(task: Callable[[], RestorationTask]) -> None:
+    model = built(task(), dtype=torch.float64)
+    images = random_images(4, (3, 8, 8))
+    condition = model.condition(images, image_generators([1, 2, 3, 4]))
+    y, context = (
+        model.dequantised(images, image_generators([1, 2, 3, 4])),
+        model._context(images, None, condition=condition),
+    )
+    assert isinstance(context, list)
+    assert model.flow.encoder is not None
+    error = (y - model.flow.encoder.estimate(context)).square().flatten(1).mean(1).log2().sum() / 2
+    weight = model.flow.encoder.correction.weight
+    of_estimate = torch.autograd.grad(error, weight)[0]
+    gradients, bits = [], []
+    for is_training in (False, True):
+        model.train(is_training)
+        bits.append(model(images, None, image_generators([1, 2, 3, 4]), condition))
+        gradients.append(torch.autograd.grad(bits[-1].sum(), weight)[0])
+    assert torch.equal(*bits)
+    torch.testing.assert_close(gradients[1] - gradients[0], of_estimate, rtol=1e-5, atol=1e-9)
+
+
+def test_known_values_are_magnified_to_the_size_of_missing_ones() -> None:
+    flow = Glow((1, 4, 4), 1, 1, 4, condition_channels=2, condition_mask=True)
+    difference = flow.levels[0].bijections[1]  # type: ignore[index]
+    assert isinstance(difference, ContextDifference)
+    mask = torch.zeros(1, 1, 4, 4) - 0.5
+    mask[..., :2, 1:] = 0.5
+    picture = torch.rand(1, 1, 4, 4) - 0.5
+    x = torch.rand(1, 1, 4, 4) - 0.5
+    context = flow.context(None, torch.cat([picture, mask], dim=1))
+    assert isinstance(context, list)
+    z, log_det = difference(pixel_unshuffle(x, 2), context[0])
+    torch.testing.assert_close(pixel_shuffle(z, 2), (x - picture) * torch.where(mask < 0, 24.0, 1.0))
+    torch.testing.assert_close(log_det, torch.tensor([10 * math.log(24)]))
 
 
 def test_bits_per_dim_are_those_of_the_flow() -> None:
@@ -108,6 +159,15 @@ def test_textures_of_another_size() -> None:
         (lambda m: m.bits_per_dim(random_images(2), condition=random_images(2, (3, 16, 8))), "expects a context"),
         (lambda m: ImageModel(m.flow), "condition_channels of the flow is 3; expected 0 without a task"),
         (lambda m: ImageModel(m.flow, task=Fill()), "condition_channels of the flow is 3; expected 4 for Fill"),
+        (
+            lambda m: ImageModel(Glow((3, 8, 8), 1, 1, 4, condition_channels=4), task=Fill()),
+            "condition_mask of the flow is False; expected True for Fill",
+        ),
+        (
+            lambda m: Glow((3, 8, 8), 1, 1, 4, condition_channels=1, condition_mask=True),
+            "condition_channels is 1; expected a picture's and one for the mask",
+        ),
+        (lambda m: ContextDifference(6, has_mask=True), "num_channels is 6; expected a multiple of 4"),
     ],
 )
 def test_what_does_not_fit_is_refused(call: Callable[[ImageModel], object], message: str) -> None:

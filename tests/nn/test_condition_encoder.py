@@ -1,21 +1,57 @@
 """The encoder of a picture that conditions a flow."""
 
 import torch
+from torch.nn.functional import pixel_unshuffle
 
 from glow_app.nn import ConditionEncoder
 
 
 def test_there_is_a_bounded_feature_map_per_level() -> None:
-    encoder = ConditionEncoder(3, num_levels=3, features=5, num_blocks=2)
+    encoder = ConditionEncoder(3, 3, num_levels=3, features=5, num_blocks=2)
     maps = encoder(100 * torch.randn(2, 3, 16, 24))
-    assert [tuple(feature_map.shape) for feature_map in maps] == [(2, 5, 8, 12), (2, 5, 4, 6), (2, 5, 2, 3)]
-    assert all(feature_map.abs().max() <= 1 for feature_map in maps)
+    assert [tuple(feature_map.shape) for feature_map in maps] == [(2, 5 + 24, 8, 12), (2, 5, 4, 6), (2, 5, 2, 3)]
+    assert [feature_map.shape[1] for feature_map in maps] == encoder.num_features
+    assert all(feature_map[:, -5:].abs().max() <= 1 for feature_map in maps)
 
 
-def test_blocks_deepen_the_first_level_alone() -> None:
+def test_the_first_map_begins_with_the_picture_and_its_mask() -> None:
+    encoder = ConditionEncoder(2, 1, num_levels=1, features=3, num_blocks=1, has_mask=True)
+    condition = torch.rand(2, 2, 4, 8) - 0.5
+    (first,) = encoder(condition)
+    assert torch.equal(first[:, :8], pixel_unshuffle(condition, 2))
+    assert [first.shape[1]] == encoder.num_features
+
+
+def test_the_estimate_is_the_picture_with_a_correction() -> None:
+    encoder = ConditionEncoder(4, 3, num_levels=2, features=6, num_blocks=1, has_mask=True)
+    condition = torch.rand(2, 4, 8, 12) - 0.5
+    assert torch.equal(encoder.estimate(encoder(condition)), condition[:, :3])  # as it starts
+    with torch.no_grad():
+        encoder.correction.bias.fill_(1.6)
+    condition[:, 3] = 0.5
+    torch.testing.assert_close(encoder.estimate(encoder(condition)), condition[:, :3] + 0.1)
+
+
+def test_what_is_known_is_not_corrected() -> None:
+    encoder = ConditionEncoder(2, 1, num_levels=1, features=3, num_blocks=1, has_mask=True)
+    with torch.no_grad():
+        encoder.correction.bias.fill_(1.6)
+    condition = torch.rand(2, 2, 4, 8) - 0.5
+    expected = condition[:, :1] + torch.where(condition[:, 1:] > 0, 0.1, 0.0)
+    torch.testing.assert_close(encoder.estimate(encoder(condition)), expected)
+
+
+def test_coarse_levels_reach_the_finest_map() -> None:
+    encoder = ConditionEncoder(1, 1, num_levels=3, features=4, num_blocks=2)
+    pictures = torch.zeros(2, 1, 16, 16)
+    pictures[1, :, :2, :2] = 0.5
+    far = [maps[:, :, -1, -1] for maps in encoder(pictures)]
+    assert not torch.equal(far[0][0], far[0][1])
+
+
+def test_every_level_has_as_many_blocks() -> None:
     sizes = [
-        [sum(parameter.numel() for parameter in stage.parameters()) for stage in encoder.stages]
-        for encoder in (ConditionEncoder(1, 2, 4, num_blocks) for num_blocks in (1, 3))
+        sum(parameter.numel() for parameter in ConditionEncoder(1, 1, 3, 4, num_blocks).parameters())
+        for num_blocks in (2, 5)
     ]
-    assert sizes[0][1] == sizes[1][1]
-    assert sizes[1][0] - sizes[0][0] == 2 * 2 * (4 * 4 * 9 + 4)
+    assert sizes[1] - sizes[0] == 3 * 3 * 2 * (4 * 4 * 9 + 4)
