@@ -58,10 +58,11 @@ class Glow(MultiscaleFlow):
             none. A :class:`~glow_app.nn.ConditionEncoder` computes feature maps of it, which shift the priors and are
             inputs of the conditioners; after the first step of each level they shift and scale all channels. The flow
             models the difference of the image from the picture's first channels (from its first channel, if it has
-            fewer than the image). The encoder also estimates this difference, in
-            further channels of the first feature map.
+            fewer than the image). With
+            ``condition_estimate``, the encoder also estimates this difference, in further channels of the first map.
         condition_mask: Whether the last channel of the condition is a mask, positive where the image is missing and
             negative where it is known; known differences, which are small, are then magnified to the size of others.
+        condition_estimate: Whether the encoder estimates the difference. Denoising trains worse with it.
         condition_features: Channels F of each feature map.
         condition_blocks: Residual blocks of each level of the encoder.
         init: Initialisation of the first actnorm and 1x1 convolution of each level: ``"whiten"``, the
@@ -90,6 +91,7 @@ class Glow(MultiscaleFlow):
         embedding_features: int = 32,
         condition_channels: int = 0,
         condition_mask: bool = False,
+        condition_estimate: bool = True,
         condition_features: int = 64,
         condition_blocks: int = 6,
         init: Literal["whiten", "rotation"] = "whiten",
@@ -106,16 +108,14 @@ class Glow(MultiscaleFlow):
         if condition_channels:
             sizes = {"condition_features": condition_features, "condition_blocks": condition_blocks}
             _require_positive(condition_channels=condition_channels, **sizes)
-            encoder = ConditionEncoder(
-                condition_channels, image_shape[0], num_levels, condition_features, condition_blocks, condition_mask
-            )
+            shape = (condition_channels, image_shape[0], num_levels, condition_features, condition_blocks)
+            encoder = ConditionEncoder(*shape, has_mask=condition_mask, estimates=condition_estimate)
             features = [own + number for own, number in zip(encoder.num_features, features, strict=True)]
         if coupling not in COUPLINGS:
             raise ValueError(f"coupling is {coupling!r}; expected one of {', '.join(COUPLINGS)}")
         if init not in ("whiten", "rotation"):
             raise ValueError(f"init is {init!r}; expected whiten or rotation")
         coupling_class, parameters_per_channel = COUPLINGS[coupling]
-
         max_input = MAX_INPUT if condition_channels else None
 
         def step(channels: int, context_features: int, whitens: bool) -> Bijection:
@@ -155,8 +155,8 @@ class Glow(MultiscaleFlow):
             "embedding_features": embedding_features,
         }
         if condition_channels:
-            mask = {"condition_mask": True} if condition_mask else {}
-            self._arguments |= {"condition_channels": condition_channels, **mask, **sizes}
+            options = {"condition_mask": condition_mask, "condition_estimate": condition_estimate}
+            self._arguments |= {"condition_channels": condition_channels, **options, **sizes}
 
     @property
     def config(self) -> dict[str, object]:

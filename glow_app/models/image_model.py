@@ -87,17 +87,17 @@ class ImageModel(ScoredModel):
     ) -> Tensor:
         r"""Return bits/dim of one dequantisation draw, (B,): the loss, in ``forward`` as DDP needs it.
 
-        With a condition, the gradient in training is that of the bits/dim plus
-        :math:`\frac{1}{2} \log_2 \overline{(y - e)^2}`, the bits/dim of a Gaussian around the encoder's estimate e with
-        the mean squared error as its variance, up to a constant. It brings the estimate close in few steps.
+        With a condition, the gradient in training is that of the bits/dim for a fixed estimate e by the encoder, plus
+        that of :math:`\frac{1}{2} \log_2 \overline{(y - e)^2}`, up to a constant the bits/dim of a Gaussian around e.
         """
         y, context = self.dequantised(images, generator), self._context(images, labels, condition=condition)
+        of_estimate = None
+        if self.training and self.flow.encoder is not None and self.flow.encoder.correction is not None:
+            assert isinstance(context, list)
+            of_estimate = (y - self.flow.encoder.estimate(context)).square().flatten(1).mean(1).log2() / 2
+            context = self.flow.encoder.for_flow(context)
         bits = bits_per_dim(self.fastest_flow.log_prob(y, context), y[0].numel(), self.num_bits)
-        if self.flow.encoder is None or not self.training:
-            return bits
-        assert isinstance(context, list)
-        of_estimate = (y - self.flow.encoder.estimate(context)).square().flatten(1).mean(1).log2() / 2
-        return bits + (of_estimate - of_estimate.detach())
+        return bits if of_estimate is None else bits + (of_estimate - of_estimate.detach())
 
     def condition(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
         """Return the condition of clean images, damaged at random by the task, (B, E, H, W); None without a task."""

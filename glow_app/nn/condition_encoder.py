@@ -62,9 +62,9 @@ class ConditionEncoder(nn.Module):
         features: Channels :math:`F` of each feature map, without those that the first begins with.
         num_blocks: Residual blocks of each level.
         has_mask: Whether the last channel of the condition is a mask.
+        estimates: Whether there is a correction.
     Attributes:
-        num_features: Channels of the feature map of each level: :math:`F + 8C`, or :math:`F + 8C + 4` with a mask, in
-            the first, and :math:`F` in the others.
+        num_features: Channels of the feature map of each level.
     Shape:
         condition: (B, condition_channels, H, W), H and W divisible by ``2**num_levels``; output: a list of
         (B, E_l, H_l, W_l), H_l and W_l half of H and W in the first level, a quarter in the second, and so on.
@@ -81,6 +81,7 @@ class ConditionEncoder(nn.Module):
         features: int,
         num_blocks: int,
         has_mask: bool = False,
+        estimates: bool = True,
     ) -> None:
         super().__init__()
         widths = [4 * condition_channels, *[features] * num_levels]
@@ -93,9 +94,11 @@ class ConditionEncoder(nn.Module):
             for (width, features), later in zip(pairwise(widths), after, strict=True)
         )
         self.up = nn.ModuleList(_Up(features, later) for later in after[:-1])
-        self.correction = ZeroConv2d(features, 4 * num_channels, kernel_size=3)
+        self.correction = ZeroConv2d(features, 4 * num_channels, kernel_size=3) if estimates else None
         self.num_channels, self.has_mask = num_channels, has_mask
-        self.num_features = [features + 8 * num_channels + 4 * has_mask, *[features] * (num_levels - 1)]
+        # Of picture, mask and correction.
+        self._sizes = [4 * num_channels, 4 * has_mask, 4 * num_channels * estimates]
+        self.num_features = [sum(self._sizes) + features, *[features] * (num_levels - 1)]
 
     def forward(self, condition: Tensor) -> list[Tensor]:
         """Return the feature maps, the finest first."""
@@ -106,20 +109,30 @@ class ConditionEncoder(nn.Module):
             levels.append(down(F.avg_pool2d(levels[-1], 2) if levels else h))
         for number in reversed(range(len(self.up))):
             levels[number] = self.up[number](levels[number], levels[number + 1])
-        correction, picture = self.correction(levels[0]), base_picture(condition, self.num_channels)
-        parts = [F.pixel_unshuffle(picture, 2), correction, levels[0].tanh()]
+        parts = [F.pixel_unshuffle(base_picture(condition, self.num_channels), 2)]
         if self.has_mask:
-            mask = F.pixel_unshuffle(condition[:, -1:], 2)
-            parts[1] = correction * (mask > 0).repeat(1, self.num_channels, 1, 1)
-            parts.insert(1, mask)
-        maps = [torch.cat(parts, dim=1), *[h.tanh() for h in levels[1:]]]
+            parts.append(F.pixel_unshuffle(condition[:, -1:], 2))
+        if self.correction is not None:
+            correction = self.correction(levels[0])
+            is_missing = (parts[1] > 0).repeat(1, self.num_channels, 1, 1) if self.has_mask else 1
+            parts.append(correction * is_missing)
+        maps = [torch.cat([*parts, levels[0].tanh()], dim=1), *[h.tanh() for h in levels[1:]]]
         return [each.contiguous(memory_format=torch.channels_last) for each in maps]
 
     def estimate(self, maps: Sequence[Tensor]) -> Tensor:
         """Return the estimate of the image, (B, C, H, W), from the feature maps: the picture with its correction."""
-        sizes = [4 * self.num_channels, 4 * self.has_mask, 4 * self.num_channels]
-        picture, _, correction = maps[0][:, : sum(sizes)].split(sizes, dim=1)
+        picture, _, correction = maps[0][:, : sum(self._sizes)].split(self._sizes, dim=1)
         return F.pixel_shuffle(picture + _CORRECTION * correction, 2)
+
+    def for_flow(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Return the feature maps with the correction detached.
+
+        The gradient of the flow, which is large where the flow is certain, would move the correction in steps larger
+        than its error.
+        """
+        start, end = sum(self._sizes[:2]), sum(self._sizes)
+        parts = [maps[0][:, :start], maps[0][:, start:end].detach(), maps[0][:, end:]]
+        return [torch.cat(parts, dim=1), *maps[1:]]
 
 
 def base_picture(condition: Tensor, num_channels: int) -> Tensor:

@@ -39,6 +39,13 @@ CONFIGURATIONS: dict[str, Mapping[str, object]] = {
     },
     "classes, additive": {"image_shape": (1, 8, 8), "num_levels": 3, "num_classes": 2, "coupling": "additive"},
     "condition": {"image_shape": (2, 4, 8), "num_levels": 2, "condition_channels": 3, "condition_features": 2},
+    "condition without an estimate": {
+        "image_shape": (1, 4, 4),
+        "num_levels": 1,
+        "condition_channels": 1,
+        "condition_estimate": False,
+        "condition_features": 2,
+    },
     "condition with a mask": {
         "image_shape": (1, 4, 8),
         "num_levels": 1,

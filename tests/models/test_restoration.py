@@ -84,16 +84,14 @@ def test_training_also_brings_the_estimate_of_the_encoder_closer(task: Callable[
     )
     assert isinstance(context, list)
     assert model.flow.encoder is not None
+    assert model.flow.encoder.correction is not None
     error = (y - model.flow.encoder.estimate(context)).square().flatten(1).mean(1).log2().sum() / 2
     weight = model.flow.encoder.correction.weight
     of_estimate = torch.autograd.grad(error, weight)[0]
-    gradients, bits = [], []
-    for is_training in (False, True):
-        model.train(is_training)
-        bits.append(model(images, None, image_generators([1, 2, 3, 4]), condition))
-        gradients.append(torch.autograd.grad(bits[-1].sum(), weight)[0])
+    bits = [model.train(mode)(images, None, image_generators([1, 2, 3, 4]), condition) for mode in (False, True)]
     assert torch.equal(*bits)
-    torch.testing.assert_close(gradients[1] - gradients[0], of_estimate, rtol=1e-5, atol=1e-9)
+    # The gradient of the flow's own bits/dim does not reach the estimate.
+    torch.testing.assert_close(torch.autograd.grad(bits[1].sum(), weight)[0], of_estimate, rtol=1e-9, atol=1e-12)
 
 
 def test_known_values_are_magnified_to_the_size_of_missing_ones() -> None:

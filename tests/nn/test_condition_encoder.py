@@ -26,14 +26,24 @@ def test_the_estimate_is_the_picture_with_a_correction() -> None:
     encoder = ConditionEncoder(4, 3, num_levels=2, features=6, num_blocks=1, has_mask=True)
     condition = torch.rand(2, 4, 8, 12) - 0.5
     assert torch.equal(encoder.estimate(encoder(condition)), condition[:, :3])  # as it starts
+    assert encoder.correction is not None
     with torch.no_grad():
         encoder.correction.bias.fill_(1.6)
     condition[:, 3] = 0.5
     torch.testing.assert_close(encoder.estimate(encoder(condition)), condition[:, :3] + 0.1)
 
 
+def test_without_an_estimate_there_is_no_correction() -> None:
+    encoder = ConditionEncoder(3, 3, num_levels=2, features=5, num_blocks=2, estimates=False)
+    condition = torch.rand(2, 3, 8, 12) - 0.5
+    first, _ = encoder(condition)
+    assert first.shape[1] == encoder.num_features[0] == 12 + 5
+    assert torch.equal(first[:, :12], pixel_unshuffle(condition, 2))
+
+
 def test_what_is_known_is_not_corrected() -> None:
     encoder = ConditionEncoder(2, 1, num_levels=1, features=3, num_blocks=1, has_mask=True)
+    assert encoder.correction is not None
     with torch.no_grad():
         encoder.correction.bias.fill_(1.6)
     condition = torch.rand(2, 2, 4, 8) - 0.5
