@@ -28,7 +28,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for name, task in TASKS.items():
         torch.manual_seed(0)
-        flow = Flow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3))
+        flow = Flow(
+            (3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3), condition_mask=isinstance(task, Fill)
+        )
         model = ImageModel(flow, task=task)
         images = random_images(16) // 2 + 64
         model.initialize(images, condition=model.condition(images))

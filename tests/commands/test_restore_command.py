@@ -33,7 +33,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for name, task in TASKS.items():
         torch.manual_seed(0)
-        model = ImageModel(Flow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3)), task=task)
+        has_mask = isinstance(task, Fill)
+        flow = Flow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3), condition_mask=has_mask)
+        model = ImageModel(flow, task=task)
         images = random_images(16) // 2 + 64
         model.initialize(images, condition=model.condition(images))
         save_pretrained(perturb(model, 1, 0.01), folder / name)

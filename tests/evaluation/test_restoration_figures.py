@@ -29,7 +29,9 @@ from glow_app.tasks import Colourise, Denoise, Fill, RestorationTask, Upscale
 
 def built(task: RestorationTask) -> ImageModel:
     torch.manual_seed(0)
-    model = ImageModel(Glow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3)), task=task)
+    has_mask = isinstance(task, Fill)
+    flow = Glow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3), condition_mask=has_mask)
+    model = ImageModel(flow, task=task)
     images = random_images(64) // 8 + 112
     model.initialize(images, condition=model.condition(images))
     return perturb(model, 1, 0.01).eval()
@@ -115,7 +117,7 @@ def test_wild_draws_are_counted() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_pictures_too_small_for_ssim_have_none() -> None:
-    flow = Glow((1, 4, 4), 1, 1, 4, condition_channels=2)
+    flow = Glow((1, 4, 4), 1, 1, 4, condition_channels=2, condition_mask=True)
     model, images = ImageModel(flow, task=Fill()), random_images(16, (1, 4, 4))
     model.initialize(images, condition=model.condition(images))
     small = ImageSet(images.numpy(), torch.zeros(16, dtype=torch.int64), ())

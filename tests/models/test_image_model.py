@@ -28,6 +28,8 @@ class KnownFlow(MultiscaleFlow):
 
     num_classes = None
     condition_channels = 0
+    condition_mask = False
+    encoder = None
 
     def __init__(self, image_shape: Sequence[int] = (1, 2, 2), std: float = 1.0) -> None:
         super().__init__(image_shape, [[]], [], DiagonalAffine((1, 1, 1)))
