@@ -30,7 +30,7 @@ def for_each(context: Tensor | None, x: Tensor) -> Tensor | None:
 
 
 def join(kept: Tensor, context: Tensor | None) -> Tensor:
-    """Return the context of a split prior: the kept half, and the context, a vector at every pixel."""
+    """Return feature maps, such as the kept half, joined with a context, a vector at every pixel."""
     if context is None:
         return kept
     if context.ndim == 2:

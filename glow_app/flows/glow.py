@@ -58,8 +58,8 @@ class Glow(MultiscaleFlow):
             none. A :class:`~glow_app.nn.ConditionEncoder` computes feature maps of it, which shift the priors and are
             inputs of the conditioners; after the first step of each level they shift and scale all channels. The flow
             models the difference of the image from the picture's first channels (from its first channel, if it has
-            fewer than the image). With
-            ``condition_estimate``, the encoder also estimates this difference, in further channels of the first map.
+            fewer than the image). With ``condition_estimate``, the encoder also estimates this difference, in further
+            channels of the first map.
         condition_mask: Whether the last channel of the condition is a mask, positive where the image is missing and
             negative where it is known; known differences, which are small, are then magnified to the size of others.
         condition_estimate: Whether the encoder estimates the difference. Denoising trains worse with it.

@@ -48,8 +48,8 @@ class ConditionEncoder(nn.Module):
 
     The picture is squeezed to half its sides, as by the first level; each further level averages 2x2 pixels. On the way
     back, each level adds the features of the next coarser one, enlarged; half of its residual blocks come before that,
-    half after. Features are bounded, :math:`\tanh`, so that a picture unlike those of training does not
-    move couplings further than training did.
+    half after. Features are bounded, :math:`\tanh`, so that a picture unlike those of training does not move couplings
+    further than training did.
 
     The first feature map begins with the squeezed :func:`base_picture`, the squeezed mask if there is one, and a
     correction of the picture, which is a zero-initialised convolution of the level's last block and 0 where the mask
@@ -114,8 +114,9 @@ class ConditionEncoder(nn.Module):
             parts.append(F.pixel_unshuffle(condition[:, -1:], 2))
         if self.correction is not None:
             correction = self.correction(levels[0])
-            is_missing = (parts[1] > 0).repeat(1, self.num_channels, 1, 1) if self.has_mask else 1
-            parts.append(correction * is_missing)
+            if self.has_mask:
+                correction = correction * (parts[1] > 0).repeat(1, self.num_channels, 1, 1)
+            parts.append(correction)
         maps = [torch.cat([*parts, levels[0].tanh()], dim=1), *[h.tanh() for h in levels[1:]]]
         return [each.contiguous(memory_format=torch.channels_last) for each in maps]
 
