@@ -315,6 +315,19 @@ def test_a_packed_idx_file_is_not_unpacked_without_measure(tmp_path: Path, monke
         read_idx_pair(tmp_path / "images.gz", tmp_path / "labels.gz")
 
 
+def test_a_small_idx_file_takes_little_memory(tmp_path: Path) -> None:
+    files = {"images.gz": bytes([0, 0, 8, 3, *[0, 0, 0, 1] * 3, 7]), "labels.gz": bytes([0, 0, 8, 1, 0, 0, 0, 1, 2])}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(gzip.compress(content))
+    tracemalloc.start()
+    try:
+        pixels, labels = read_idx_pair(tmp_path / "images.gz", tmp_path / "labels.gz")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert (pixels.tolist(), labels.tolist()) == ([[[7]]], [2])
+
+
 def test_a_name_in_a_tar_file_is_short(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as tar:
         member = tarfile.TarInfo("a" * 5000 + ".png")

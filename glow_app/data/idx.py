@@ -8,6 +8,7 @@ import numpy as np
 
 MOST_UNPACKED = 1 << 30  # bytes; the largest of the family has 550 MB
 MOST_LABELS = 1 << 24  # each of which becomes eight bytes
+_PIECE = 1 << 20
 
 
 def find_idx(folder: Path, name: str) -> Path | None:
@@ -31,8 +32,11 @@ def read_idx_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _read(path: Path, num_dimensions: int, most: int) -> np.ndarray:
     try:
+        content = bytearray()
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(most + 1)
+            # In pieces: read(n) takes memory for n bytes at once, however few there are.
+            while len(content) <= most and (piece := file.read(_PIECE)):
+                content += piece
         if len(content) > most:
             raise ValueError(f"it holds more than {most:,} bytes")
         magic, *shape = np.frombuffer(content, ">u4", 1 + num_dimensions).tolist()

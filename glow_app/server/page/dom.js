@@ -35,9 +35,13 @@ export function breakable(name) {
   return name.split(/(?<=[_.-])(?=\p{L})/u).flatMap((part, place) => (place ? [h("wbr"), part] : [part]));
 }
 
-/** Tell a screen reader something, at its next pause. */
-export function announce(text) {
-  byId("live").textContent = text;
+/**
+ * Tell a screen reader something, at its next pause.
+ * @param {string} text
+ * @param {?HTMLElement} source what it is about; nothing is said while its tab is hidden: the listener is at another one
+ */
+export function announce(text, source = null) {
+  if (!source?.closest("[hidden]")) byId("live").textContent = text;
 }
 
 /** Scroll to where results are, where they would stay out of sight: on a phone they are below the settings. */

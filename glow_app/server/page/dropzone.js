@@ -72,13 +72,13 @@ export class DropZone {
     }
     this.#body.replaceChildren(thumbnail(picture), h("span", { className: "drop-name" }, ...breakable(picture.name)));
     this.#input.setAttribute("aria-label", `${this.#label}: ${picture.name}; choose another`);
-    announce(`${this.#label}: ${picture.name}`);
+    announce(`${this.#label}: ${picture.name}`, this.element);
   }
 
   /** Say what is wrong with what was chosen; null for nothing. */
   setError(text) {
     this.#error.textContent = text ?? "";
-    if (text) announce(text);
+    if (text) announce(text, this.element);
     if (text) this.#input.setAttribute("aria-invalid", "true");
     else this.#input.removeAttribute("aria-invalid");
   }

@@ -45,7 +45,7 @@ export class Task {
       view.stop();
       this.#place.replaceChildren();
       const text = use(result);
-      if (this.#next === null) this.#announce(text);
+      if (this.#next === null) announce(text, this.#place);
     } catch (error) {
       if (this.#controller !== controller) return;  // something else has the place now
       if (controller.signal.aborted) this.#say("Cancelled.");
@@ -83,12 +83,7 @@ export class Task {
   /** Say something in place of progress. */
   #say(text) {
     this.#place.replaceChildren(h("p", { className: "hint" }, text));
-    this.#announce(text);
-  }
-
-  /** Say how the work goes, unless its tab is hidden: whoever listens is at another one. */
-  #announce(text) {
-    if (!this.#place.closest("[hidden]")) announce(text);
+    announce(text, this.#place);
   }
 
   #progress(what, controller) {
@@ -103,7 +98,7 @@ export class Task {
     };
     const show = setTimeout(() => {
       this.#place.replaceChildren(line);
-      this.#announce(`${what}…`);
+      announce(`${what}…`, this.#place);
     }, QUIET_MS);
     const timer = setInterval(tick, 100);
     return {

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 from registry import random_images
 from server.page.conftest import Site, Watch, png_file, visit
 
@@ -150,6 +150,21 @@ def test_a_table_stays_one_for_a_screen_reader_on_a_phone(page: Page, site: Site
     page.get_by_role("switch", name="All scores").check()
     expect(row.get_by_role("cell")).to_have_count(6)
     expect(row.get_by_role("rowheader")).to_contain_text("one.png")
+
+
+def test_nothing_is_said_of_a_tab_that_is_hidden(page: Page, site: Site) -> None:
+    held: list[Route] = []
+    visit(page, site.address)
+    page.route("**/v1/interpolate", lambda route: held.append(route))
+    with page.expect_request("**/v1/interpolate"):
+        page.get_by_role("tab", name="Interpolate").click()
+    page.get_by_role("tab", name="Sample").click()
+    page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.get_by_role("status")).to_have_text("8 images drawn")
+    for route in held:
+        route.continue_()
+    expect(page.locator(".strip img")).to_have_count(9)
+    expect(page.get_by_role("status")).to_have_text("8 images drawn")
 
 
 def test_by_keyboard_alone(page: Page, site: Site) -> None:
