@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from glow_app.flows import Glow
+from glow_app.tasks import Upscale
 from lightning_modules.callbacks import InitializeActNorm
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
@@ -33,6 +34,13 @@ def tiny_module(
     """Return the same untrained module every time."""
     torch.manual_seed(0)
     return cls(Glow((1, 8, 8), 2, 1, 8, num_classes=num_classes), **{"num_bits": 4, "seed": 5, **options})
+
+
+def tiny_restoration_module(**options: Any) -> DensityModule:
+    """Return the same untrained module with a condition every time."""
+    torch.manual_seed(0)
+    flow = Glow((1, 8, 8), 2, 1, 8, condition_channels=1, condition_features=4, condition_blocks=2)
+    return DensityModule(flow, seed=5, task=Upscale(), **options)
 
 
 def tiny_data(**options: Any) -> ImageDataModule:

@@ -56,13 +56,11 @@ class Glow(MultiscaleFlow):
         embedding_features: Size E of the embedding.
         condition_channels: Channels of a picture that conditions the flow, such as a damaged copy of the image; 0 for
             none. A :class:`~glow_app.nn.ConditionEncoder` computes feature maps of it, which shift the priors and are
-            inputs of the conditioners; after the first step of each level they shift and scale all channels. The flow
-            models the difference of the image from the picture's first channels (from its first channel, if it has
-            fewer than the image). With ``condition_estimate``, the encoder also estimates this difference, in further
-            channels of the first map.
+            inputs of the conditioners; after the first step of each level they shift and scale all channels. The
+            encoder also estimates the image, and the flow models the difference from this estimate, which is trained
+            first, by :meth:`estimate`.
         condition_mask: Whether the last channel of the condition is a mask, positive where the image is missing and
             negative where it is known; known differences, which are small, are then magnified to the size of others.
-        condition_estimate: Whether the encoder estimates the difference. Denoising trains worse with it.
         condition_features: Channels F of each feature map.
         condition_blocks: Residual blocks of each level of the encoder.
         init: Initialisation of the first actnorm and 1x1 convolution of each level: ``"whiten"``, the
@@ -91,7 +89,6 @@ class Glow(MultiscaleFlow):
         embedding_features: int = 32,
         condition_channels: int = 0,
         condition_mask: bool = False,
-        condition_estimate: bool = True,
         condition_features: int = 64,
         condition_blocks: int = 6,
         init: Literal["whiten", "rotation"] = "whiten",
@@ -109,7 +106,7 @@ class Glow(MultiscaleFlow):
             sizes = {"condition_features": condition_features, "condition_blocks": condition_blocks}
             _require_positive(condition_channels=condition_channels, **sizes)
             shape = (condition_channels, image_shape[0], num_levels, condition_features, condition_blocks)
-            encoder = ConditionEncoder(*shape, has_mask=condition_mask, estimates=condition_estimate)
+            encoder = ConditionEncoder(*shape, has_mask=condition_mask)
             features = [own + number for own, number in zip(encoder.num_features, features, strict=True)]
         if coupling not in COUPLINGS:
             raise ValueError(f"coupling is {coupling!r}; expected one of {', '.join(COUPLINGS)}")
@@ -155,8 +152,8 @@ class Glow(MultiscaleFlow):
             "embedding_features": embedding_features,
         }
         if condition_channels:
-            options = {"condition_mask": condition_mask, "condition_estimate": condition_estimate}
-            self._arguments |= {"condition_channels": condition_channels, **options, **sizes}
+            channels = {"condition_channels": condition_channels, "condition_mask": condition_mask}
+            self._arguments |= channels | sizes
 
     @property
     def config(self) -> dict[str, object]:
@@ -207,11 +204,23 @@ class Glow(MultiscaleFlow):
             if condition is not None:
                 raise ValueError("this model takes no condition; leave it out, or use a model trained to restore")
             return embedded
+        maps: list[Tensor] = self.encoder(self._checked(condition))
+        return maps if embedded is None else [join(m.expand(len(embedded), -1, -1, -1), embedded) for m in maps]
+
+    def estimate(self, condition: Tensor | None) -> Tensor:
+        """Return the encoder's estimate of the images, (B, C, H, W), of a flow with a condition as in :meth:`context`.
+
+        Raises:
+            ValueError: If the condition is missing or has another number of channels.
+        """
+        assert self.encoder is not None
+        return self.encoder.estimate(self._checked(condition))
+
+    def _checked(self, condition: Tensor | None) -> Tensor:
         if condition is None or condition.ndim != 4 or condition.shape[1] != self.condition_channels:
             got = "none" if condition is None else f"shape {tuple(condition.shape)}"
             raise ValueError(f"this model needs a condition of shape (B, {self.condition_channels}, H, W), got {got}")
-        maps: list[Tensor] = self.encoder(condition)
-        return maps if embedded is None else [join(m.expand(len(embedded), -1, -1, -1), embedded) for m in maps]
+        return condition
 
 
 def _steps_of_level(num_steps: int | Sequence[int], num_levels: int) -> list[int]:

@@ -9,6 +9,7 @@ from glow_app.flows import Glow
 from glow_app.likelihood import bits_per_dim, check_num_bits, dequantise, quantise
 from glow_app.models.scored_model import ScoredModel
 from glow_app.nn.class_path import describe_part
+from glow_app.nn.data_dependent import DataDependentAffine
 from glow_app.running import Memory, choose_runners
 from glow_app.tasks import RestorationTask
 
@@ -87,17 +88,23 @@ class ImageModel(ScoredModel):
     ) -> Tensor:
         r"""Return bits/dim of one dequantisation draw, (B,): the loss, in ``forward`` as DDP needs it.
 
-        With a condition, the gradient in training is that of the bits/dim for a fixed estimate e by the encoder, plus
-        that of :math:`\frac{1}{2} \log_2 \overline{(y - e)^2}`, up to a constant the bits/dim of a Gaussian around e.
+        With a condition, the encoder is trained first, on those of a Gaussian around its estimate e, with the variance
+        of each image's own error: :math:`n + \frac{1}{2} \log_2 (2 \pi e\, \overline{(y - e)^2})`.
         """
-        y, context = self.dequantised(images, generator), self._context(images, labels, condition=condition)
-        of_estimate = None
-        if self.training and self.flow.encoder is not None and self.flow.encoder.correction is not None:
-            assert isinstance(context, list)
-            of_estimate = (y - self.flow.encoder.estimate(context)).square().flatten(1).mean(1).log2() / 2
-            context = self.flow.encoder.for_flow(context)
-        bits = bits_per_dim(self.fastest_flow.log_prob(y, context), y[0].numel(), self.num_bits)
-        return bits if of_estimate is None else bits + (of_estimate - of_estimate.detach())
+        y = self.dequantised(images, generator)
+        if self.training and self.flow.encoder is not None and not self.flow.encoder.trained:
+            error = (y - self.flow.estimate(self._centred(condition))).square().flatten(1).mean(1)
+            return self.num_bits + (2 * math.pi * math.e * error).log2() / 2
+        context = self._context(images, labels, condition=condition)
+        return bits_per_dim(self.fastest_flow.log_prob(y, context), y[0].numel(), self.num_bits)
+
+    def start_flow(self) -> None:
+        """Hold the encoder of a condition fixed, and let :meth:`initialize` set the flow's parameters once more."""
+        assert self.flow.encoder is not None
+        self.flow.encoder.trained.fill_(True)
+        for part in self.modules():
+            if isinstance(part, DataDependentAffine):
+                part.forget()
 
     def condition(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
         """Return the condition of clean images, damaged at random by the task, (B, E, H, W); None without a task."""

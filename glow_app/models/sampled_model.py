@@ -195,11 +195,13 @@ class SampledModel(DescribedModel):
         if labels is not None and len(labels) != len(images):
             raise ValueError(f"there are {len(labels)} labels for {len(images)} images")
         labels = None if labels is None else labels.to(self.device)
-        if condition is not None:
-            condition = bin_centres(quantise(condition.to(self.device), 8), 8, self.dtype)
-            if len(condition) not in (1, len(images)):
-                raise ValueError(f"there are {len(condition)} conditions for {len(images)} images")
-        return self.flow.context(labels, condition, guidance)
+        if condition is not None and len(condition) not in (1, len(images)):
+            raise ValueError(f"there are {len(condition)} conditions for {len(images)} images")
+        return self.flow.context(labels, self._centred(condition), guidance)
+
+    def _centred(self, condition: Tensor | None) -> Tensor | None:
+        """Return a condition as the flow sees it."""
+        return None if condition is None else bin_centres(quantise(condition.to(self.device), 8), 8, self.dtype)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         self._folded = ()

@@ -65,6 +65,11 @@ class DataDependentAffine(nn.Module):
         self.log_scale.copy_(-std.log())
         self.initialized.fill_(True)
 
+    def forget(self) -> None:
+        """Let the next :meth:`initialize_parameters` set the parameters once more."""
+        self.initialized.fill_(False)
+        self._seen_initialized = False
+
     def require_initialized(self) -> None:
         """Refuse to run before initialisation.
 

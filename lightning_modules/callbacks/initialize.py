@@ -1,10 +1,13 @@
 """Initialisation of data-dependent parameters before the first step."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from glow_app.data import first_examples
 from glow_app.seeding import Share, step_generator
+from lightning_modules.callbacks.ema import EMA
 from lightning_modules.likelihood_module import LikelihoodModule
 
 __all__ = ["InitializeActNorm"]
@@ -20,8 +23,21 @@ class InitializeActNorm(Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Initialise from :func:`~glow_app.data.first_examples`."""
         assert isinstance(pl_module, LikelihoodModule)
-        if pl_module.model.initialized:
-            return
+        if not pl_module.model.initialized:
+            self._initialize(trainer, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Initialise the flow of a restorer once more when its encoder is trained, and begin new averages."""
+        assert isinstance(pl_module, LikelihoodModule)
+        if pl_module.starts_flow():
+            self._initialize(trainer, pl_module)
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, EMA):
+                    callback.setup(trainer, pl_module, "fit")
+
+    def _initialize(self, trainer: pl.Trainer, pl_module: LikelihoodModule) -> None:
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         if datamodule is None:
             raise ValueError("the actnorms need a first batch: train on a data module, or call model.initialize")

@@ -162,7 +162,7 @@ def _step_time(
             group["lr"] = 0.0  # nothing is to be learnt from noise
         total = passes * batch_size / size + _seconds(update.step, model.device)
         model.zero_grad()
-        return total
+        return total if model.flow.encoder is None else total / 2  # of two steps, each for a part of the parameters
 
     extrapolated = _at_full_depth(model, lambda: seconds(min(batch_size, _measured_images(model))))
     if not fits or extrapolated > PATIENCE:
@@ -178,9 +178,13 @@ def _measured_images(model: ImageModel) -> int:
 def _step(model: ImageModel, size: int, context: Context) -> None:
     images = torch.randint(0, 256, (size, *model.flow.image_shape), dtype=torch.uint8, device=model.device)
     labels = torch.randint(0, model.flow.num_classes or 1, (size,), device=model.device)
-    with context():
-        loss = model(images, labels, condition=model.condition(images)).mean()
-    loss.backward()
+    condition, encoder = model.condition(images), model.flow.encoder
+    for trained in (False,) if encoder is None else (False, True):  # both parts of the training of a restorer
+        if encoder is not None:
+            encoder.trained.fill_(trained)
+        with context():
+            loss = model(images, labels, condition=condition).mean()
+        loss.backward()
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:

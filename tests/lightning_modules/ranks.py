@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback
 
 from glow_app.flows import Glow
 from glow_app.running import Memory
+from glow_app.tasks import RestorationTask, Upscale
 from lightning_modules.callbacks import EMA, InitializeActNorm, NonFiniteGuard
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
@@ -47,10 +48,12 @@ def train(
     callbacks: Sequence[Callback] = (),
     hidden_channels: int = 8,
     gradient_clip_val: float = 100.0,
+    task: RestorationTask | None = None,
 ) -> dict[str, Any]:
     torch.manual_seed(0)
-    flow = Glow((1, 8, 8), 2, 2, hidden_channels, num_classes=10)
-    module = cls(flow, num_bits=4, seed=5, memory=memory)
+    sizes = {} if task is None else {"condition_channels": 1, "condition_features": 4, "condition_blocks": 2}
+    flow = Glow((1, 8, 8), 2, 2, hidden_channels, num_classes=10, **sizes)  # type: ignore[arg-type]
+    module = cls(flow, num_bits=4, seed=5, memory=memory, task=task)
     # An odd number of validation images: the second of two ranks has one less, and the last batches are partial.
     data = ImageDataModule(
         batch_size=GLOBAL_BATCH // world_size // accumulate,
@@ -103,6 +106,8 @@ def main() -> None:
     for memory, precision in itertools.product(get_args(Memory), ("32-true", "64-true", "bf16-mixed")):
         for accumulate in (1, 2) if precision == "32-true" else (1,):
             found[memory, precision, accumulate] = train(memory, precision, accumulate, world_size, folder)
+    for memory in get_args(Memory):
+        found[memory, "restorer"] = train(memory, "32-true", 1, world_size, folder, task=Upscale())
     if world_size > 1:
         found["poisoned"] = train("store", "32-true", 1, world_size, folder, PoisonsOneRank)
     torch.save(found, folder / f"rank{rank}of{world_size}.pt")

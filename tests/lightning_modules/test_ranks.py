@@ -72,6 +72,17 @@ def test_two_ranks_train_what_one_does(runs: Runs, memory: Memory, precision: st
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("memory", get_args(Memory))
+def test_two_ranks_train_a_restorer_as_one_does(runs: Runs, memory: Memory) -> None:
+    alone, first, second = (run[memory, "restorer"] for run in runs)
+    for part in ("encoder", "levels"):
+        initial, learnt = ({n: w for n, w in alone[of].items() if f".{part}." in n} for of in ("initial", "weights"))
+        assert distance(initial, learnt) > 5e-3
+    assert distance(alone["weights"], first["weights"]) < 1e-5
+    assert distance(first["weights"], second["weights"]) == 0
+
+
+@pytest.mark.slow
 def test_a_bad_gradient_on_one_rank_is_skipped_by_all(runs: Runs) -> None:
     _, first, second = (run.get("poisoned", {}) for run in runs)
     assert distance(first["weights"], second["weights"]) == 0
