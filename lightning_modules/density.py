@@ -3,10 +3,7 @@
 from typing import Any
 
 import torch
-from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, SequentialLR
 
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
@@ -15,7 +12,7 @@ from glow_app.running.compiled import check_compiler
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.tasks import RestorationTask
 from lightning_modules.data import ImageDataModule
-from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.encoder_first import EncoderFirst
 from lightning_modules.schedules import LinearWarmupCosine
 from lightning_modules.training_module import OptimizerFactory, ScheduleFactory
 
@@ -24,7 +21,7 @@ __all__ = ["DensityModule"]
 Batch = tuple[Tensor, Tensor]
 
 
-class DensityModule(LikelihoodModule):
+class DensityModule(EncoderFirst):
     r"""Maximum likelihood on images: minimises the bits/dim of one dequantisation draw.
 
     Args:
@@ -40,7 +37,7 @@ class DensityModule(LikelihoodModule):
             minute; on a CPU it needs a C++ compiler.
         task: For a flow with a condition: how its images are damaged.
         estimate_steps: Steps, at most half of the run, that train the encoder of a condition alone; the others train
-            the flow alone. Each part has its own course of the learning rate.
+            the flow alone. Each part has a schedule of its own.
     Shape:
         A batch is images, uint8 (B, C, H, W), and labels, int64 (B,), which an unconditional flow ignores.
     """
@@ -76,9 +73,6 @@ class DensityModule(LikelihoodModule):
         super().setup(stage)
         if self.model.compiled:
             check_compiler(self.device)
-        if self.model.flow.encoder is not None and isinstance(strategy := self.trainer.strategy, DDPStrategy):
-            # Each part of the run leaves the parameters of the other one without gradients.
-            strategy._ddp_kwargs["find_unused_parameters"] = True
         data, expected = getattr(self.trainer, "datamodule", None), self.model.flow.num_classes
         if stage != "fit" or expected is None or not isinstance(data, ImageDataModule):
             return
@@ -114,27 +108,6 @@ class DensityModule(LikelihoodModule):
         images, labels = batch
         known, condition = labels if self.knows_labels else None, self.model.condition(images, generator)
         return self.model.bits_per_dim(images, known, self.num_draws, generator, condition)
-
-    def schedule(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
-        """Return the schedule; of a flow with a condition, one for each of the two parts of the run."""
-        if not (first := self._estimate_steps()):
-            return super().schedule(optimizer, total_steps)
-        parts = [self.lr_scheduler(optimizer, steps) for steps in (first, total_steps - first)]
-        return SequentialLR(optimizer, parts, [first])
-
-    def starts_flow(self) -> bool:
-        """Return whether the encoder of a condition is trained just now; it is held fixed from here on."""
-        encoder = self.model.flow.encoder
-        if encoder is None or encoder.trained or self.global_step < self._estimate_steps():
-            return False
-        self.model.start_flow()
-        return True
-
-    def _estimate_steps(self) -> int:
-        """Return the number of steps that train the encoder of a condition alone."""
-        if self.model.flow.encoder is None or not self.estimate_steps:
-            return 0
-        return max(1, int(min(self.estimate_steps, self.trainer.estimated_stepping_batches / 2)))
 
     @property
     def knows_labels(self) -> bool:

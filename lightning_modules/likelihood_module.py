@@ -8,8 +8,6 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn import ModuleDict
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from glow_app import __version__
@@ -59,10 +57,6 @@ class LikelihoodModule(TrainingModule, ABC):
     def evaluate(self, batch: Any, generator: torch.Generator) -> Tensor:
         """Return the figure that validation and test report, for each example, (B,)."""
 
-    def starts_flow(self) -> bool:
-        """Return whether the model's data-dependent parameters are to be set once more before the next step."""
-        return False
-
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the mean negative log-likelihood of the batch plus the regularisation of ODE solves."""
         generator = self._generator(batch_idx, f"train-{self.current_epoch}")
@@ -88,16 +82,6 @@ class LikelihoodModule(TrainingModule, ABC):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Log the figure of the batch."""
         self._evaluate(batch, batch_idx, "test", self.trainer.test_dataloaders)
-
-    def configure_optimizers(self) -> Any:
-        """Return the optimiser and its schedule, counted in steps."""
-        optimizer = self.optimizer(self.parameters())
-        schedule = self.schedule(optimizer, self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
-
-    def schedule(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
-        """Return the schedule of the learning rate."""
-        return self.lr_scheduler(optimizer, total_steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the configuration that ``--checkpoint`` needs to rebuild the model, as plain types only."""

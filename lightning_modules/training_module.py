@@ -1,4 +1,4 @@
-"""Base Lightning module: checks of the trainer, failed ODE solves, gradient clipping, copying for weight averages."""
+"""Base Lightning module: optimiser, checks of the trainer, failed solves, clipping, copying for weight averages."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -70,6 +70,16 @@ class TrainingModule(pl.LightningModule):
                 "alone, and not around its inverse or its initialisation; use --config trainer/fsdp"
             )
         check_precision(str(self.trainer.precision))
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser and its schedule, counted in steps."""
+        optimizer = self.optimizer(self.parameters())
+        schedule = self.schedule(optimizer, self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
+
+    def schedule(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
+        """Return the schedule of the learning rate."""
+        return self.lr_scheduler(optimizer, total_steps)
 
     def failed_loss(self, error: SolverError) -> Tensor:
         """Return the loss of a step whose forward pass failed: NaN, with the graph of all parameters."""

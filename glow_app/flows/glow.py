@@ -57,8 +57,7 @@ class Glow(MultiscaleFlow):
         condition_channels: Channels of a picture that conditions the flow, such as a damaged copy of the image; 0 for
             none. A :class:`~glow_app.nn.ConditionEncoder` computes feature maps of it, which shift the priors and are
             inputs of the conditioners; after the first step of each level they shift and scale all channels. The
-            encoder also estimates the image, and the flow models the difference from this estimate, which is trained
-            first, by :meth:`estimate`.
+            encoder also estimates the image, which it is trained to first, and the flow models the difference.
         condition_mask: Whether the last channel of the condition is a mask, positive where the image is missing and
             negative where it is known; known differences, which are small, are then magnified to the size of others.
         condition_features: Channels F of each feature map.
@@ -204,23 +203,8 @@ class Glow(MultiscaleFlow):
             if condition is not None:
                 raise ValueError("this model takes no condition; leave it out, or use a model trained to restore")
             return embedded
-        maps: list[Tensor] = self.encoder(self._checked(condition))
+        maps: list[Tensor] = self.encoder(condition)
         return maps if embedded is None else [join(m.expand(len(embedded), -1, -1, -1), embedded) for m in maps]
-
-    def estimate(self, condition: Tensor | None) -> Tensor:
-        """Return the encoder's estimate of the images, (B, C, H, W), of a flow with a condition as in :meth:`context`.
-
-        Raises:
-            ValueError: If the condition is missing or has another number of channels.
-        """
-        assert self.encoder is not None
-        return self.encoder.estimate(self._checked(condition))
-
-    def _checked(self, condition: Tensor | None) -> Tensor:
-        if condition is None or condition.ndim != 4 or condition.shape[1] != self.condition_channels:
-            got = "none" if condition is None else f"shape {tuple(condition.shape)}"
-            raise ValueError(f"this model needs a condition of shape (B, {self.condition_channels}, H, W), got {got}")
-        return condition
 
 
 def _steps_of_level(num_steps: int | Sequence[int], num_levels: int) -> list[int]:

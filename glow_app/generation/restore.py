@@ -137,9 +137,11 @@ def restore(
 
 
 def require_task(model: ImageModel) -> RestorationTask:
-    """Return the task of a model; raise ValueError if it has none."""
+    """Return the task of a model; raise ValueError if it has none, or its training has not come to the flow."""
     if model.task is None:
         raise ValueError("this model restores nothing; expected one that was trained with a task")
+    if model.flow.encoder is not None and not model.flow.encoder.trained:
+        raise ValueError("this model's training ended before that of its flow began; go on with glow fit --resume")
     return model.task
 
 

@@ -9,7 +9,6 @@ from glow_app.flows import Glow
 from glow_app.likelihood import bits_per_dim, check_num_bits, dequantise, quantise
 from glow_app.models.scored_model import ScoredModel
 from glow_app.nn.class_path import describe_part
-from glow_app.nn.data_dependent import DataDependentAffine
 from glow_app.running import Memory, choose_runners
 from glow_app.tasks import RestorationTask
 
@@ -93,18 +92,10 @@ class ImageModel(ScoredModel):
         """
         y = self.dequantised(images, generator)
         if self.training and self.flow.encoder is not None and not self.flow.encoder.trained:
-            error = (y - self.flow.estimate(self._centred(condition))).square().flatten(1).mean(1)
+            error = (y - self.flow.encoder.estimate(self._centred(condition))).square().flatten(1).mean(1)
             return self.num_bits + (2 * math.pi * math.e * error).log2() / 2
         context = self._context(images, labels, condition=condition)
         return bits_per_dim(self.fastest_flow.log_prob(y, context), y[0].numel(), self.num_bits)
-
-    def start_flow(self) -> None:
-        """Hold the encoder of a condition fixed, and let :meth:`initialize` set the flow's parameters once more."""
-        assert self.flow.encoder is not None
-        self.flow.encoder.trained.fill_(True)
-        for part in self.modules():
-            if isinstance(part, DataDependentAffine):
-                part.forget()
 
     def condition(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
         """Return the condition of clean images, damaged at random by the task, (B, E, H, W); None without a task."""

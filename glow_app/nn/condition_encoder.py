@@ -70,6 +70,8 @@ class ConditionEncoder(nn.Module):
     Shape:
         condition: (B, condition_channels, H, W), H and W divisible by ``2**num_levels``; output: a list of
         (B, E_l, H_l, W_l), H_l and W_l half of H and W in the first level, a quarter in the second, and so on.
+    Raises:
+        ValueError: If the condition is missing or has another number of channels.
     References:
         The task: SRFlow, Lugmayr et al. 2020, arXiv:2006.14200. Its shape: U-Net, Ronneberger et al. 2015,
         arXiv:1505.04597.
@@ -98,13 +100,14 @@ class ConditionEncoder(nn.Module):
         )
         self.up = nn.ModuleList(_Up(features, later) for later in after[:-1])
         self.correction = ZeroConv2d(features, 4 * num_channels, kernel_size=3)
-        self.num_channels, self.has_mask = num_channels, has_mask
+        self.condition_channels, self.num_channels, self.has_mask = condition_channels, num_channels, has_mask
         self.num_features = [4 * num_channels + 4 * has_mask + features, *[features] * (num_levels - 1)]
         self.heads = nn.ModuleList(_Block(features) for _ in range(num_levels))
         self.register_buffer("trained", torch.tensor(False))
 
-    def forward(self, condition: Tensor) -> list[Tensor]:
+    def forward(self, condition: Tensor | None) -> list[Tensor]:
         """Return the feature maps, the finest first."""
+        condition = self._checked(condition)
         with torch.no_grad():
             levels, estimate = self._levels(condition)
         maps = [head(h).tanh() for head, h in zip(self.heads, levels, strict=True)]
@@ -112,9 +115,15 @@ class ConditionEncoder(nn.Module):
         maps[0] = torch.cat([estimate, *mask, maps[0]], dim=1)
         return [each.contiguous(memory_format=torch.channels_last) for each in maps]
 
-    def estimate(self, condition: Tensor) -> Tensor:
+    def estimate(self, condition: Tensor | None) -> Tensor:
         """Return the estimate of the image, (B, C, H, W)."""
-        return F.pixel_shuffle(self._levels(condition)[1], 2)
+        return F.pixel_shuffle(self._levels(self._checked(condition))[1], 2)
+
+    def _checked(self, condition: Tensor | None) -> Tensor:
+        if condition is None or condition.ndim != 4 or condition.shape[1] != self.condition_channels:
+            got = "none" if condition is None else f"shape {tuple(condition.shape)}"
+            raise ValueError(f"this model needs a condition of shape (B, {self.condition_channels}, H, W), got {got}")
+        return condition
 
     def _levels(self, condition: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the features of each level, and the squeezed estimate."""

@@ -8,6 +8,7 @@ from pytorch_lightning.callbacks import Callback
 from glow_app.data import first_examples
 from glow_app.seeding import Share, step_generator
 from lightning_modules.callbacks.ema import EMA
+from lightning_modules.encoder_first import EncoderFirst
 from lightning_modules.likelihood_module import LikelihoodModule
 
 __all__ = ["InitializeActNorm"]
@@ -30,8 +31,7 @@ class InitializeActNorm(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Initialise the flow of a restorer once more when its encoder is trained, and begin new averages."""
-        assert isinstance(pl_module, LikelihoodModule)
-        if pl_module.starts_flow():
+        if isinstance(pl_module, EncoderFirst) and pl_module.starts_flow():
             self._initialize(trainer, pl_module)
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, EMA):

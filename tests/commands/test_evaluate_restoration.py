@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from registry import perturb, random_images
+from registry import mark_trained, perturb, random_images
 
 from glow_app.evaluation import evaluation_data, mean_bits, measure_restorations
 from glow_app.flows import Glow as Flow
@@ -31,7 +31,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         flow = Flow(
             (3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3), condition_mask=isinstance(task, Fill)
         )
-        model = ImageModel(flow, task=task)
+        model = mark_trained(ImageModel(flow, task=task))
         images = random_images(16) // 2 + 64
         model.initialize(images, condition=model.condition(images))
         save_pretrained(perturb(model, 1, 0.01), folder / name)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
-from registry import perturb, random_images
+from registry import mark_trained, perturb, random_images
 from run_files import pixels
 
 from glow_app.flows import Glow as Flow
@@ -35,7 +35,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         has_mask = isinstance(task, Fill)
         flow = Flow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3), condition_mask=has_mask)
-        model = ImageModel(flow, task=task)
+        model = mark_trained(ImageModel(flow, task=task))
         images = random_images(16) // 2 + 64
         model.initialize(images, condition=model.condition(images))
         save_pretrained(perturb(model, 1, 0.01), folder / name)
@@ -277,10 +277,11 @@ def test_from_photographs_to_a_model_that_restores(tmp_path: Path, photo: Path, 
     for number, image in enumerate(random_images(12, (3, 40, 48))):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
     tiny = ["--model.flow.num_steps=1", "--model.flow.hidden_channels=4", "--data.limit=40", "--trainer.max_epochs=1"]
-    tiny += ["--trainer.accelerator=cpu", "--data.batch_size=20", "--data.cache_dir=cache"]
+    tiny += ["--trainer.accelerator=cpu", "--data.batch_size=10", "--data.cache_dir=cache"]
     fit = ["fit", "--config", "restore/upscale2", "--data.root", folder, *tiny]
     result = glow(*fit, "--run_dir=run")
     assert result.code == 0, result
+    assert ", 3 steps, the first 1 steps for the encoder, 32-true on cpu\n" in result.output
     assert "next: glow restore PICTURE --checkpoint run\n" in result.output
     assert list(Path("run/samples").glob("epoch00001_t*.png"))
     model = load_model("run")

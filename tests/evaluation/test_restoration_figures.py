@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from registry import perturb, random_images
+from registry import mark_trained, perturb, random_images
 from torch import Tensor
 
 from glow_app.data import ImageSet
@@ -31,7 +31,7 @@ def built(task: RestorationTask) -> ImageModel:
     torch.manual_seed(0)
     has_mask = isinstance(task, Fill)
     flow = Glow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3), condition_mask=has_mask)
-    model = ImageModel(flow, task=task)
+    model = mark_trained(ImageModel(flow, task=task))
     images = random_images(64) // 8 + 112
     model.initialize(images, condition=model.condition(images))
     return perturb(model, 1, 0.01).eval()
@@ -118,7 +118,7 @@ def test_wild_draws_are_counted() -> None:
 @pytest.mark.filterwarnings("error")
 def test_pictures_too_small_for_ssim_have_none() -> None:
     flow = Glow((1, 4, 4), 1, 1, 4, condition_channels=2, condition_mask=True)
-    model, images = ImageModel(flow, task=Fill()), random_images(16, (1, 4, 4))
+    model, images = mark_trained(ImageModel(flow, task=Fill())), random_images(16, (1, 4, 4))
     model.initialize(images, condition=model.condition(images))
     small = ImageSet(images.numpy(), torch.zeros(16, dtype=torch.int64), ())
     similarity = measure_restorations(model, small, 2).qualities["mean"].ssim

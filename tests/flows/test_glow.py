@@ -116,7 +116,7 @@ def test_every_parameter_learns(arguments: Mapping[str, object]) -> None:
     flow.log_prob(x, tiny_context(flow, len(x))).sum().backward()
     if flow.encoder is not None:  # which learns from its estimate alone
         condition = torch.rand(16, flow.condition_channels, *flow.image_shape[1:], dtype=x.dtype) - 0.5
-        (x - flow.estimate(condition)).square().sum().backward()
+        (x - flow.encoder.estimate(condition)).square().sum().backward()
     for name, parameter in flow.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name

@@ -94,6 +94,11 @@ def test_the_edge_of_a_tile_does_not_reach_beyond_its_margin(monkeypatch: pytest
 
 def test_a_model_without_a_task_restores_nothing() -> None:
     model = SimpleNamespace(task=None)
+    unready = tiny_restorer(Upscale())
+    assert unready.flow.encoder is not None
+    unready.flow.encoder.trained.fill_(False)
+    with pytest.raises(ValueError, match="ended before that of its flow began"):
+        restore(unready, random_images(1)[0])
     with pytest.raises(ValueError, match="restores nothing"):
         restore(model, random_images(1)[0])  # type: ignore[arg-type]
 
