@@ -38,7 +38,7 @@ def join(kept: Tensor, context: Tensor | None) -> Tensor:
     return torch.cat([kept, context.to(kept.dtype).expand(kept.shape[0], -1, -1, -1)], dim=1)
 
 
-def rows_of(context: Context, rows: slice) -> Context:
+def rows_of(context: Context, rows: slice | Tensor) -> Context:
     """Return the context of some of the images."""
     if context is None or isinstance(context, Tensor):
         return None if context is None else context[rows]

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glow_app.flows.context import Context, rows_of
 from glow_app.likelihood import to_uint8
 from glow_app.models.class_labels import Labels, as_labels, labels_of_seeds
 from glow_app.models.image_model import ImageModel
@@ -30,6 +31,9 @@ _WILD, _MOST_TIMES = 64, 6
 # Restored pixels that are worked on at a time: draws of small pictures together, of larger ones one by one. On a CPU
 # more at a time are not faster, and a server answers others in between.
 _PIXELS_AT_A_TIME, _PIXELS_ON_GPU = 1 << 16, 1 << 22
+
+# Values of draws that are worked on together, which share the feature maps; the noise of each takes 4 bytes.
+_VALUES_TOGETHER = 1 << 25
 
 # Pixels of a restored picture, and bytes of its draws; the work takes some 30 bytes per pixel more.
 _MOST_PIXELS, _MOST_BYTES = 1 << 26, 1 << 31
@@ -117,19 +121,23 @@ def restore(
     overshoot = torch.zeros(count)
     size = padded.shape[2], padded.shape[3]
     at_a_time = max(1, (_PIXELS_AT_A_TIME if model.device.type == "cpu" else _PIXELS_ON_GPU) // (height * width))
-    parts = [slice(first, first + at_a_time) for first in range(0, count, at_a_time)]
+    # Feature maps of classes are of one draw each, which would take much memory.
+    together = at_a_time if classes is not None else max(at_a_time, _VALUES_TOGETHER // draws[0].numel())
+    groups = _slices(count, together)
 
     def work() -> Iterator[None]:
-        for part in parts:
-            images = torch.empty(len(seeds[part]), draws.shape[1], *size, dtype=torch.uint8)
-            noise = model.base_noise(seeds[part], settings.temperature, size)
-            of_part = None if classes is None else classes[part]
-            tiles = _decode_in_tiles(model, noise, of_part, padded, images, overshoot[part])
+        for group in groups:
+            images = torch.empty(len(seeds[group]), draws.shape[1], *size, dtype=torch.uint8)
+            noise = model.base_noise(seeds[group], settings.temperature, size)
+            of_group = None if classes is None else classes[group]
+            tiles = _decode_in_tiles(model, noise, of_group, padded, images, overshoot[group], at_a_time)
             del noise  # which the tiles hold until they are done
             yield from tiles
-            draws[part] = task.known(images[..., :height, :width], damaged.expand(len(images), -1, -1, -1))
+            for draw, image in zip(draws[group], images, strict=True):
+                draw.copy_(task.known(image[None, :, :height, :width], damaged[None])[0])
 
-    total = len(parts) * len(_spans(size[0])) * len(_spans(size[1]))
+    parts = sum(len(_slices(len(seeds[group]), at_a_time)) for group in groups)
+    total = parts * len(_spans(size[0])) * len(_spans(size[1]))
     for _ in work() if doing is None else tracked(work(), total, doing):
         pass
     facts = [{"seed": seed, **settings.facts} for seed in seeds]
@@ -179,8 +187,12 @@ def _decode_in_tiles(
     condition: Tensor,
     images: Tensor,
     overshoot: Tensor,
+    at_a_time: int,
 ) -> Iterator[None]:
-    """Write the images of noise given a condition, uint8 (N, C, H, W), and their overshoot, (N,), a tile per step."""
+    """Write the images of noise given a condition, uint8 (N, C, H, W), and their overshoot, (N,).
+
+    A step is a tile of ``at_a_time`` images. All images share its feature maps, which take longer than a draw.
+    """
     height, width = images.shape[2:]
     for rows in _spans(height):
         strip = torch.empty_like(images[:, :, rows])
@@ -189,22 +201,22 @@ def _decode_in_tiles(
                 level[:, :, _scaled(rows, 2 << number), _scaled(columns, 2 << number)]
                 for number, level in enumerate(noise)
             ]
-            values, most = _tame_values(model, levels, labels, condition[:, :, rows, columns])
-            overshoot.copy_(torch.maximum(overshoot, most))
-            _lay(strip, to_uint8(values, model.num_bits), columns.start, dim=3)
-            if columns.stop == width:
-                _lay(images, strip, rows.start, dim=2)
-            yield
+            context = model.context(len(images), labels, condition[:, :, rows, columns])
+            for part in _slices(len(images), at_a_time):
+                values, most = _tame_values(model, [level[part] for level in levels], rows_of(context, part))
+                overshoot[part] = torch.maximum(overshoot[part], most)
+                _lay(strip[part], to_uint8(values, model.num_bits), columns.start, dim=3)
+                if columns.stop == width:
+                    _lay(images[part], strip[part], rows.start, dim=2)
+                yield
 
 
-def _tame_values(
-    model: ImageModel, levels: Sequence[Tensor], labels: Tensor | None, condition: Tensor
-) -> tuple[Tensor, Tensor]:
+def _tame_values(model: ImageModel, levels: Sequence[Tensor], context: Context) -> tuple[Tensor, Tensor]:
     """Return the values of a tile, and their overshoot at first, (N,); the noise is halved, in place, where it is wild.
 
     With the conditioners' inputs bounded such places are few, and without noise there are none.
     """
-    values = model.decode_values(levels, labels, None, condition).float().cpu()
+    values = model.decode_values(levels, context).float().cpu()
     overshoot = _overshoot(values)
     most = overshoot.flatten(1).amax(1)
     for _ in range(_MOST_TIMES):
@@ -215,8 +227,8 @@ def _tame_values(
         for number, level in enumerate(levels):
             cells = F.max_pool2d(F.max_pool2d(wild, 2 << number), 3, stride=1, padding=1)
             level[draws] *= 1 - cells.to(level) / 2
-        some = None if labels is None else labels[draws]
-        values[draws] = model.decode_values([level[draws] for level in levels], some, None, condition).float().cpu()
+        some = [level[draws] for level in levels]
+        values[draws] = model.decode_values(some, rows_of(context, draws)).float().cpu()
         overshoot = _overshoot(values)
     return values, most
 
@@ -224,6 +236,10 @@ def _tame_values(
 def _overshoot(values: Tensor) -> Tensor:
     """Return how far the values of each pixel reach beyond black and white, grey levels, (N, 1, H, W)."""
     return 256 * (values.abs().amax(1, keepdim=True) - 0.5)
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(first, first + size) for first in range(0, count, size)]
 
 
 def _spans(length: int) -> list[slice]:

@@ -75,7 +75,7 @@ class ImageModel(ScoredModel):
         condition: Tensor | None = None,
     ) -> None:
         """Initialise the data-dependent parameters from one batch; does nothing in an initialised model."""
-        context = self._context(images, labels, condition=condition)
+        context = self._context(len(images), labels, condition=condition)
         self.flow.initialize(self.dequantised(images, generator), context)
 
     def forward(
@@ -94,7 +94,7 @@ class ImageModel(ScoredModel):
         if self.training and self.flow.encoder is not None and not self.flow.encoder.trained:
             error = (y - self.flow.encoder.estimate(self._centred(condition))).square().flatten(1).mean(1)
             return self.num_bits + (2 * math.pi * math.e * error).log2() / 2
-        context = self._context(images, labels, condition=condition)
+        context = self._context(len(images), labels, condition=condition)
         return bits_per_dim(self.fastest_flow.log_prob(y, context), y[0].numel(), self.num_bits)
 
     def condition(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor | None:

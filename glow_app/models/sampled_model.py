@@ -55,7 +55,7 @@ class SampledModel(DescribedModel):
         images = as_images(images, self.flow.image_shape).to(self.device)
         y = bin_centres(self._levels(images), self.num_bits, self.dtype)
         with full_precision(self.device):
-            return self.fastest_flow.encode(y, self._context(images, labels, condition=condition))
+            return self.fastest_flow.encode(y, self._context(len(images), labels, condition=condition))
 
     def decode(
         self,
@@ -74,17 +74,23 @@ class SampledModel(DescribedModel):
         Raises:
             FloatingPointError: If an image is not finite.
         """
-        return Images(to_uint8(self.decode_values(latents, labels, context, condition), self.num_bits))
+        if context is None:
+            context = self.context(len(latents[0]), labels, condition)
+        return Images(to_uint8(self.decode_values(latents, context), self.num_bits))
 
     @torch.no_grad()
-    def decode_values(
-        self, latents: Sequence[Tensor], labels: Labels | None, context: Context, condition: Tensor | None
-    ) -> Tensor:
+    def context(
+        self, num: int, labels: Labels | None = None, condition: Tensor | None = None, guidance: float = 1.0
+    ) -> Context:
+        """Return what :meth:`decode_values` needs to know of the labels and the condition of ``num`` images."""
+        with full_precision(self.device):
+            return self._context(num, labels, guidance, condition)
+
+    @torch.no_grad()
+    def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
         """Return the images of :meth:`decode` before clipping and rounding; [-1/2, 1/2) are black to white."""
         num, size = len(latents[0]), len(latents[0])
         with full_precision(self.device):
-            if context is None:
-                context = self._context(latents[0], labels, condition=condition)
             if self.device.type == "cpu":
                 _, _, height, width = latents[0].shape
                 size = images_at_a_time(self.flow.hidden_channels, (1, 2 * height, 2 * width))
@@ -139,7 +145,7 @@ class SampledModel(DescribedModel):
             size = condition.shape[2], condition.shape[3]
         noise = self.base_noise(seeds, settings.temperature, size)
         classes = labels_of_seeds(self, seeds, None) if labels is None else as_labels(self, labels, num)
-        images = self.decode(noise, context=self._context(noise[0], classes, settings.guidance, condition))
+        images = self.decode(noise, context=self.context(num, classes, condition, settings.guidance))
         facts = [{"seed": seed, **settings.facts} for seed in seeds]
         numbers = [] if classes is None or self.flow.num_classes is None else classes.tolist()
         for fact, number in zip(facts, numbers, strict=False):
@@ -189,14 +195,14 @@ class SampledModel(DescribedModel):
         """Return the quantised images, if the model takes images of their size."""
 
     def _context(
-        self, images: Tensor, labels: Labels | None, guidance: float = 1.0, condition: Tensor | None = None
+        self, num: int, labels: Labels | None, guidance: float = 1.0, condition: Tensor | None = None
     ) -> Context:
-        labels = as_labels(self, labels, len(images))
-        if labels is not None and len(labels) != len(images):
-            raise ValueError(f"there are {len(labels)} labels for {len(images)} images")
+        labels = as_labels(self, labels, num)
+        if labels is not None and len(labels) != num:
+            raise ValueError(f"there are {len(labels)} labels for {num} images")
         labels = None if labels is None else labels.to(self.device)
-        if condition is not None and len(condition) not in (1, len(images)):
-            raise ValueError(f"there are {len(condition)} conditions for {len(images)} images")
+        if condition is not None and len(condition) not in (1, num):
+            raise ValueError(f"there are {len(condition)} conditions for {num} images")
         return self.flow.context(labels, self._centred(condition), guidance)
 
     def _centred(self, condition: Tensor | None) -> Tensor | None:

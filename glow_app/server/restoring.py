@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from glow_app import generation
+from glow_app.flows.context import Context
 from glow_app.generation.restore import require_size, require_task
 from glow_app.messages import pluralise
 from glow_app.models.class_labels import Labels
@@ -134,15 +135,15 @@ class Restorer:
             icc_profile=pictures[0].icc_profile,
         )
 
-    def decode_values(self, _: ImageModel, rows: list[Any], __: int) -> list[Tensor]:
-        """Return the values of each row, the arguments of :meth:`ImageModel.decode_values`: a run of :class:`Batch`."""
-        return [self.model.decode_values(*row) for row in rows]
+    def run(self, _: ImageModel, rows: list[Any], __: int) -> list[Any]:
+        """Return what methods of the model give, each row being a name and its arguments: a run of :class:`Batch`."""
+        return [getattr(self.model, name)(*arguments) for name, *arguments in rows]
 
 
 class SharedRestorer:
     """Stands in for a restorer in :func:`generation.restore <glow_app.generation.restore>`, on a thread of its own.
 
-    :meth:`decode_values`, which decodes a tile, waits for the worker, which serves short calls of others in between.
+    The methods that compute a tile wait for the worker, which serves short calls of others in between.
 
     Args:
         restorer: To use.
@@ -156,13 +157,18 @@ class SharedRestorer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._restorer.model, name)
 
-    def decode_values(
-        self, latents: Sequence[Tensor], labels: Labels | None, context: Tensor | None, condition: Tensor
-    ) -> Tensor:
+    def context(self, num: int, labels: Labels | None, condition: Tensor) -> Context:
+        """See :meth:`ImageModel.context <glow_app.models.image_model.ImageModel.context>`."""
+        context: Context = self._wait_for(condition[0, 0].numel(), "context", num, labels, condition)
+        return context
+
+    def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
         """See :meth:`ImageModel.decode_values <glow_app.models.image_model.ImageModel.decode_values>`."""
-        work = len(latents[0]) * condition[0, 0].numel() / math.prod(self._worker.model.flow.image_shape[1:])
-        rows = [(latents, labels, context, condition)]
-        call = Call(Batch(self._restorer.decode_values, work=work), rows, self._turn, is_alone=True)
-        self._worker.submit(call)
-        values: Tensor = call.future.result()[0]
+        values: Tensor = self._wait_for(4 * latents[0][:, 0].numel(), "decode_values", latents, context)
         return values
+
+    def _wait_for(self, pixels: int, *row: Any) -> Any:
+        work = pixels / math.prod(self._worker.model.flow.image_shape[1:])
+        call = Call(Batch(self._restorer.run, work=work), [row], self._turn, is_alone=True)
+        self._worker.submit(call)
+        return call.future.result()[0]

@@ -44,9 +44,8 @@ def test_mean_and_spread_are_those_of_the_draws() -> None:
 
 def test_how_far_draws_reach_beyond_black_and_white() -> None:
     model, damaged = tiny_restorer(Upscale()), random_images(1, (3, 8, 8))[0] // 2 + 64
-    values = model.decode_values(
-        model.base_noise([5, 6], 40.0, (16, 16)), None, None, Upscale().condition(damaged[None]).expand(2, -1, -1, -1)
-    )
+    context = model.context(2, condition=Upscale().condition(damaged[None]))
+    values = model.decode_values(model.base_noise([5, 6], 40.0, (16, 16)), context)
     expected = 256 * (values.flatten(1).abs().amax(1) - 0.5)
     assert (expected > 20).all()
     torch.testing.assert_close(restore(model, damaged, 2, 40.0, seeds=5).overshoot, expected)
@@ -121,13 +120,13 @@ def test_large_pictures_are_drawn_one_by_one_and_the_same(monkeypatch: pytest.Mo
     model, damaged = tiny_restorer(Upscale()), random_images(1, (3, 9, 12))[0]
     together = restore(model, damaged, 3, 1.0, seeds=2)
     monkeypatch.setattr(restore_module, "_PIXELS_AT_A_TIME", 1)
-    base_noise, at_a_time = model.base_noise, []
+    decode_values, at_a_time = model.decode_values, []
 
-    def noted(seeds: list[int], *rest: Any) -> list[torch.Tensor]:
-        at_a_time.append(len(seeds))
-        return base_noise(seeds, *rest)
+    def noted(latents: list[torch.Tensor], *rest: Any) -> torch.Tensor:
+        at_a_time.append(len(latents[0]))
+        return decode_values(latents, *rest)
 
-    monkeypatch.setattr(model, "base_noise", noted)
+    monkeypatch.setattr(model, "decode_values", noted)
     alone = restore(model, damaged, 3, 1.0, seeds=2)
     assert at_a_time == [1, 1, 1]
     assert torch.equal(alone.draws, together.draws)
@@ -176,3 +175,17 @@ def test_where_a_draw_explodes_it_is_drawn_again_with_less_noise(monkeypatch: py
     assert torch.equal(again.draws[:2], usual.draws[:2])
     assert torch.equal(noises[-1][0, :, :, 16:], noises[0][2, :, :, 16:]), "elsewhere it is the same noise"
     assert (again.draws[2].int() - usual.draws[2].int())[..., 56:].abs().max() <= 1
+
+
+def test_draws_of_a_tile_share_its_feature_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, damaged = tiny_restorer(Colourise()), random_images(1, (1, 16, 248))[0] // 4 + 96
+    small_tiles(monkeypatch)
+    monkeypatch.setattr(restore_module, "_PIXELS_AT_A_TIME", 1)
+    assert model.flow.encoder is not None
+    widths: list[int] = []
+    model.flow.encoder.register_forward_hook(lambda _, arguments, __: widths.append(arguments[0].shape[3]))
+    draws = restore(model, damaged, 3, seeds=0).draws
+    assert widths == [128, 128, 120]
+    monkeypatch.setattr(restore_module, "_VALUES_TOGETHER", 2 * draws[0].numel())
+    assert torch.equal(restore(model, damaged, 3, seeds=0).draws, draws)
+    assert len(widths) == 3 + 2 * 3
