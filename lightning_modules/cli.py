@@ -280,6 +280,8 @@ def _next_command(cli: GlowCLI) -> tuple[str, str]:
     model = cli.model.model
     if not isinstance(model, ImageModel) or model.task is None:
         return cli.kind.next_command, ""
+    if not model.trains_flow:
+        return "fit --resume RUN --trainer.max_steps STEPS", " (its flow is not trained yet)"
     if model.flow.any_size:
         return "restore PICTURE", ""
     height, width = (side // model.task.factor for side in model.flow.image_shape[1:])

@@ -36,10 +36,12 @@ class DensityModule(EncoderFirst):
         compile: Whether to compile the training pass of the levels by ``torch.compile``. Compilation takes about a
             minute; on a CPU it needs a C++ compiler.
         task: For a flow with a condition: how its images are damaged.
-        estimate_steps: Steps, at most half of the run, that train the encoder of a condition alone; the others train
-            the flow alone. Each part has a schedule of its own.
+        estimate_steps: For a flow with a condition: steps that train its encoder before the flow, at most half of the
+            run; 0 if it is trained. If None, half of the run, but at most 5,000, or 1,000 where time alone bounds it.
     Shape:
         A batch is images, uint8 (B, C, H, W), and labels, int64 (B,), which an unconditional flow ignores.
+    Raises:
+        ValueError: If ``estimate_steps`` is negative.
     """
 
     metric = "bpd"
@@ -56,9 +58,11 @@ class DensityModule(EncoderFirst):
         memory: Memory = "store",
         compile: bool = False,
         task: RestorationTask | None = None,
-        estimate_steps: int = 5000,
+        estimate_steps: int | None = None,
     ) -> None:
         super().__init__(ImageModel(flow, num_bits, task), optimizer, lr_scheduler, seed)
+        if estimate_steps is not None and estimate_steps < 0:
+            raise ValueError(f"estimate_steps is {estimate_steps}; expected 0 or more")
         self.save_hyperparameters()
         self.num_draws, self.estimate_steps = num_draws, estimate_steps
         self.model.set_runners(memory, compile)
@@ -107,6 +111,8 @@ class DensityModule(EncoderFirst):
         """Return bits/dim of ``num_draws`` draws; without ``knows_labels``, of the marginal over classes."""
         images, labels = batch
         known, condition = labels if self.knows_labels else None, self.model.condition(images, generator)
+        if not self.model.trains_flow:
+            return self(images, known, generator, condition)
         return self.model.bits_per_dim(images, known, self.num_draws, generator, condition)
 
     @property
@@ -120,5 +126,6 @@ class DensityModule(EncoderFirst):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the class names from the checkpoint if the data did not provide them."""
+        super().on_load_checkpoint(checkpoint)
         if not self.model.class_names:
             self.model.class_names = checkpoint[CHECKPOINT_KEY]["training"].get("classes", ())

@@ -1,6 +1,8 @@
 """The two parts of the training of a flow with a condition: its encoder, then the flow."""
 
+import math
 from abc import ABC
+from typing import Any
 
 from pytorch_lightning.strategies import DDPStrategy
 from torch.optim import Optimizer
@@ -12,21 +14,33 @@ from lightning_modules.likelihood_module import LikelihoodModule
 
 __all__ = ["EncoderFirst"]
 
+_MOST_STEPS, _STEPS_OF_ENDLESS = 5000, 1000
+
 
 class EncoderFirst(LikelihoodModule, ABC):
-    """A module of image models; those with a condition train its encoder first and then hold it fixed.
+    """A module of image models; those with a condition train its encoder first, and then hold it fixed.
+
+    Each part of the training has a schedule of its own. A run that is continued keeps the length of its first part,
+    also if the run becomes longer.
 
     Attributes:
-        estimate_steps: Steps that train the encoder alone, at most half of the run.
+        estimate_steps: Steps that train the encoder; see :class:`~lightning_modules.density.DensityModule`.
     """
 
     model: ImageModel
-    estimate_steps: int
+    estimate_steps: int | None
+    _continued: int | None = None  # length of the first part of the run that is continued
 
     def setup(self, stage: str) -> None:
-        """Prepare several processes for parameters without gradients, which each part of the training has."""
+        """Prepare several processes for parameters without gradients, which each part of the training has.
+
+        Raises:
+            ValueError: If the strategy relies on gradients of the same parameters in all steps.
+        """
         super().setup(stage)
         if self.model.flow.encoder is not None and isinstance(strategy := self.trainer.strategy, DDPStrategy):
+            if strategy._ddp_kwargs.get("static_graph"):
+                raise ValueError("static_graph: a restorer trains its encoder first and then its flow; leave it out")
             strategy._ddp_kwargs["find_unused_parameters"] = True
 
     def schedule(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
@@ -36,13 +50,13 @@ class EncoderFirst(LikelihoodModule, ABC):
         parts = [self.lr_scheduler(optimizer, steps) for steps in (first, total_steps - first)]
         return SequentialLR(optimizer, parts, [first])
 
-    def starts_flow(self) -> bool:
-        """Hold the encoder fixed if it is trained by now, and return whether that is new.
+    def begin_flow(self) -> bool:
+        """Hold the encoder fixed if its part is over, and return whether that is new.
 
         The flow is then to be initialised again, on differences from what the encoder estimates.
         """
         encoder = self.model.flow.encoder
-        if encoder is None or encoder.trained or self.global_step < self.encoder_steps:
+        if encoder is None or self.global_step < self.encoder_steps or encoder.trained:
             return False
         encoder.trained.fill_(True)
         for part in self.model.modules():
@@ -50,9 +64,19 @@ class EncoderFirst(LikelihoodModule, ABC):
                 part.forget()
         return True
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the length of the first part of the run that is continued."""
+        for schedule in checkpoint.get("lr_schedulers", []):
+            self._continued = schedule.get("_milestones", [None])[0]
+
     @property
     def encoder_steps(self) -> int:
         """Steps of the run that train the encoder of a condition alone; 0 without a condition."""
-        if self.model.flow.encoder is None or not self.estimate_steps:
+        if self.model.flow.encoder is None or self.estimate_steps == 0:
             return 0
-        return max(1, int(min(self.estimate_steps, self.trainer.estimated_stepping_batches / 2)))
+        if self._continued is not None:
+            return self._continued
+        total = self.trainer.estimated_stepping_batches
+        total = total if total > 0 else math.inf  # Lightning's number is -1 for an endless set
+        wanted = self.estimate_steps or (_STEPS_OF_ENDLESS if math.isinf(total) else _MOST_STEPS)
+        return max(1, int(min(wanted, total / 2)))

@@ -120,9 +120,9 @@ class ConditionalAffine(Bijection):
 class ContextDifference(Bijection):
     r"""The difference from the first channels of the context: :math:`z = (x - h_{1 \ldots C})\, k`.
 
-    A flow given a damaged picture then starts from what is missing in it. With a mask m in the next four channels of
-    the context, of squeezed images, k is 24 where m is negative, which means that x is known up to dequantisation
-    noise, and 1 elsewhere. Known and missing values then have about one size. Without a mask, k is 1.
+    A flow given an estimate of the image then starts from what the estimate leaves open. With a mask m in the next four
+    channels of the context, of squeezed images, k is 24 where m is negative, which means that x is known up to
+    dequantisation noise, and 1 elsewhere. Known and missing values then have about one size. Without a mask, k is 1.
 
     .. math:: \log|\det J| = \sum \log k
 

@@ -145,11 +145,13 @@ def restore(
 
 
 def require_task(model: ImageModel) -> RestorationTask:
-    """Return the task of a model; raise ValueError if it has none, or its training has not come to the flow."""
+    """Return the task of a model; raise ValueError if it has none, or its flow is not trained yet."""
     if model.task is None:
         raise ValueError("this model restores nothing; expected one that was trained with a task")
-    if model.flow.encoder is not None and not model.flow.encoder.trained:
-        raise ValueError("this model's training ended before that of its flow began; go on with glow fit --resume")
+    if not model.trains_flow:
+        raise ValueError(
+            "the flow of this model is not trained yet: its run ended before; go on with glow fit --resume"
+        )
     return model.task
 
 

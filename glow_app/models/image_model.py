@@ -87,15 +87,21 @@ class ImageModel(ScoredModel):
     ) -> Tensor:
         r"""Return bits/dim of one dequantisation draw, (B,): the loss, in ``forward`` as DDP needs it.
 
-        With a condition, the encoder is trained first, on those of a Gaussian around its estimate e, with the variance
-        of each image's own error: :math:`n + \frac{1}{2} \log_2 (2 \pi e\, \overline{(y - e)^2})`.
+        While the encoder of a condition is not trained, they are those of a Gaussian around its estimate e, with the
+        variance of each image's own error: :math:`n + \frac{1}{2} \log_2 (2 \pi e\, \overline{(y - e)^2})`.
         """
         y = self.dequantised(images, generator)
-        if self.training and self.flow.encoder is not None and not self.flow.encoder.trained:
-            error = (y - self.flow.encoder.estimate(self._centred(condition))).square().flatten(1).mean(1)
+        if not self.trains_flow:
+            assert self.flow.encoder is not None
+            error = (y - self.flow.encoder.estimate(self._centred(condition, len(y)))).square().flatten(1).mean(1)
             return self.num_bits + (2 * math.pi * math.e * error).log2() / 2
         context = self._context(len(images), labels, condition=condition)
         return bits_per_dim(self.fastest_flow.log_prob(y, context), y[0].numel(), self.num_bits)
+
+    @property
+    def trains_flow(self) -> bool:
+        """Whether ``forward`` is that of the flow, and not of an encoder that is still to be trained."""
+        return self.flow.encoder is None or bool(self.flow.encoder.trained)
 
     def condition(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
         """Return the condition of clean images, damaged at random by the task, (B, E, H, W); None without a task."""

@@ -201,12 +201,12 @@ class SampledModel(DescribedModel):
         if labels is not None and len(labels) != num:
             raise ValueError(f"there are {len(labels)} labels for {num} images")
         labels = None if labels is None else labels.to(self.device)
+        return self.flow.context(labels, self._centred(condition, num), guidance)
+
+    def _centred(self, condition: Tensor | None, num: int) -> Tensor | None:
+        """Return the condition of ``num`` images as the flow sees it."""
         if condition is not None and len(condition) not in (1, num):
             raise ValueError(f"there are {len(condition)} conditions for {num} images")
-        return self.flow.context(labels, self._centred(condition), guidance)
-
-    def _centred(self, condition: Tensor | None) -> Tensor | None:
-        """Return a condition as the flow sees it."""
         return None if condition is None else bin_centres(quantise(condition.to(self.device), 8), 8, self.dtype)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:

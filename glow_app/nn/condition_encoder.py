@@ -15,8 +15,16 @@ __all__ = ["ConditionEncoder", "base_picture"]
 _CORRECTION = 1 / 16
 
 
+def _normalised(h: Tensor) -> Tensor:
+    """Return features with mean 0 and variance 1 at each pixel, so that no other pixel, and no tile, matters."""
+    return F.layer_norm(h.permute(0, 2, 3, 1), h.shape[1:2]).permute(0, 3, 1, 2)
+
+
 class _Block(nn.Module):
-    r"""Residual block: :math:`h + w_2 * a(w_1 * a(h))`, a being a leaky ReLU; the identity at initialisation."""
+    r"""Residual block: :math:`h + w_2 * a(w_1 * n(h))`, a being a leaky ReLU and n :func:`_normalised`.
+
+    The identity at initialisation. Without n, features grow until nothing is learnt.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -27,7 +35,7 @@ class _Block(nn.Module):
         nn.init.zeros_(self.second.bias)
 
     def forward(self, h: Tensor) -> Tensor:
-        return h + self.second(F.leaky_relu_(self.first(F.leaky_relu(h, 0.2)), 0.2))
+        return h + self.second(F.leaky_relu_(self.first(_normalised(h)), 0.2))
 
 
 class _Up(nn.Module):
@@ -39,7 +47,7 @@ class _Up(nn.Module):
         self.blocks = nn.Sequential(*(_Block(channels) for _ in range(num_blocks)))
 
     def forward(self, h: Tensor, coarser: Tensor) -> Tensor:
-        return self.blocks(h + F.interpolate(self.coarse(coarser), scale_factor=2.0))
+        return self.blocks(h + F.interpolate(self.coarse(_normalised(coarser)), scale_factor=2.0))
 
 
 class ConditionEncoder(nn.Module):
@@ -74,7 +82,8 @@ class ConditionEncoder(nn.Module):
         ValueError: If the condition is missing or has another number of channels.
     References:
         The task: SRFlow, Lugmayr et al. 2020, arXiv:2006.14200. Its shape: U-Net, Ronneberger et al. 2015,
-        arXiv:1505.04597.
+        arXiv:1505.04597; its blocks: Xiong et al. 2020, On Layer Normalization in the Transformer Architecture,
+        arXiv:2002.04745.
     """
 
     trained: Tensor
@@ -110,7 +119,7 @@ class ConditionEncoder(nn.Module):
         condition = self._checked(condition)
         with torch.no_grad():
             levels, estimate = self._levels(condition)
-        maps = [head(h).tanh() for head, h in zip(self.heads, levels, strict=True)]
+        maps = [head(_normalised(h)).tanh() for head, h in zip(self.heads, levels, strict=True)]
         mask = [F.pixel_unshuffle(condition[:, -1:], 2)] * self.has_mask
         maps[0] = torch.cat([estimate, *mask, maps[0]], dim=1)
         return [each.contiguous(memory_format=torch.channels_last) for each in maps]
@@ -134,8 +143,7 @@ class ConditionEncoder(nn.Module):
             levels.append(down(F.avg_pool2d(levels[-1], 2) if levels else h))
         for number in reversed(range(len(self.up))):
             levels[number] = self.up[number](levels[number], levels[number + 1])
-        # Of unbounded features, the estimate learns worse, by half a decibel.
-        correction = _CORRECTION * self.correction(levels[0].tanh())
+        correction = _CORRECTION * self.correction(_normalised(levels[0]))
         if self.has_mask:
             missing = F.pixel_unshuffle(condition[:, -1:], 2) > 0
             correction = correction * missing.repeat(1, self.num_channels, 1, 1)

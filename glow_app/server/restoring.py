@@ -15,7 +15,7 @@ from glow_app.messages import pluralise
 from glow_app.models.class_labels import Labels
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
-from glow_app.server.calls import Batch, Call, Turn
+from glow_app.server.calls import Batch, Call, Run, Turn
 from glow_app.server.decoder import Decoded
 from glow_app.server.errors import invalid
 from glow_app.server.schemas import RestoreRequest, RestorerInfo
@@ -135,9 +135,13 @@ class Restorer:
             icc_profile=pictures[0].icc_profile,
         )
 
-    def run(self, _: ImageModel, rows: list[Any], __: int) -> list[Any]:
-        """Return what methods of the model give, each row being a name and its arguments: a run of :class:`Batch`."""
-        return [getattr(self.model, name)(*arguments) for name, *arguments in rows]
+    def contexts(self, _: ImageModel, rows: list[Any], __: int) -> list[Context]:
+        """Return the context of each row, the arguments of :meth:`ImageModel.context`: a run of :class:`Batch`."""
+        return [self.model.context(*row) for row in rows]
+
+    def decode_values(self, _: ImageModel, rows: list[Any], __: int) -> list[Tensor]:
+        """Return the values of each row, the arguments of :meth:`ImageModel.decode_values`: a run of :class:`Batch`."""
+        return [self.model.decode_values(*row) for row in rows]
 
 
 class SharedRestorer:
@@ -159,16 +163,17 @@ class SharedRestorer:
 
     def context(self, num: int, labels: Labels | None, condition: Tensor) -> Context:
         """See :meth:`ImageModel.context <glow_app.models.image_model.ImageModel.context>`."""
-        context: Context = self._wait_for(condition[0, 0].numel(), "context", num, labels, condition)
+        context: Context = self._wait_for(self._restorer.contexts, condition[0, 0].numel(), num, labels, condition)
         return context
 
     def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
         """See :meth:`ImageModel.decode_values <glow_app.models.image_model.ImageModel.decode_values>`."""
-        values: Tensor = self._wait_for(4 * latents[0][:, 0].numel(), "decode_values", latents, context)
+        pixels = 4 * latents[0][:, 0].numel()
+        values: Tensor = self._wait_for(self._restorer.decode_values, pixels, latents, context)
         return values
 
-    def _wait_for(self, pixels: int, *row: Any) -> Any:
+    def _wait_for(self, run: Run, pixels: int, *row: Any) -> Any:
         work = pixels / math.prod(self._worker.model.flow.image_shape[1:])
-        call = Call(Batch(self._restorer.run, work=work), [row], self._turn, is_alone=True)
+        call = Call(Batch(run, work=work), [row], self._turn, is_alone=True)
         self._worker.submit(call)
         return call.future.result()[0]

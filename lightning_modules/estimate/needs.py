@@ -54,7 +54,7 @@ class Needs:
 
 
 def estimate(module: DensityModule, batch_size: int, device: torch.device, context: Context) -> Needs:
-    """Measure training steps of one process on random images; the actnorms count as initialised afterwards."""
+    """Measure training steps of one process on random images; the model counts as initialised afterwards."""
     model = module.to(device if device.type == "cuda" else "cpu").model  # no other device counts its memory
     memory = step_memory(model, batch_size, context)
     fixed = 3 * sum(parameter.nbytes for parameter in model.parameters()) + _state_bytes(module.optimizer, model)
@@ -65,7 +65,7 @@ def estimate(module: DensityModule, batch_size: int, device: torch.device, conte
 
 
 def step_seconds(module: DensityModule, batch_size: int, context: Context) -> float:
-    """Return the time of a step; the actnorms count as initialised afterwards."""
+    """Return the time of a step; the model counts as initialised afterwards."""
     _count_as_initialized(module.model)
     return _step_time(module.model, module.optimizer, batch_size, context, fits=True)[0]
 
@@ -73,7 +73,7 @@ def step_seconds(module: DensityModule, batch_size: int, context: Context) -> fl
 def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Memory, tuple[int, int]]:
     """Return, for each mode, the bytes of a step beyond weights, gradients and optimiser, and what another image adds.
 
-    Large batches are extrapolated, not run. Afterwards the actnorms count as initialised, and there are no gradients.
+    Large batches are extrapolated, not run. Afterwards the model counts as initialised, and there are no gradients.
     """
     chosen, many = (model.memory, model.compiled), _measured_images(model)
 
@@ -83,7 +83,7 @@ def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Me
                 parameter.grad = torch.zeros_like(parameter)  # there from the start, as when batches are accumulated
             return peak_memory(lambda: _step(model, size, context), model.device)
 
-        return _at_full_depth(model, measure)
+        return _of_largest_part(model, lambda: _at_full_depth(model, measure))
 
     _count_as_initialized(model)
     peak(1)  # the first step of a process allocates what no later step does
@@ -162,12 +162,13 @@ def _step_time(
             group["lr"] = 0.0  # nothing is to be learnt from noise
         total = passes * batch_size / size + _seconds(update.step, model.device)
         model.zero_grad()
-        return total if model.flow.encoder is None else total / 2  # of two steps, each for a part of the parameters
+        return total
 
-    extrapolated = _at_full_depth(model, lambda: seconds(min(batch_size, _measured_images(model))))
+    few = min(batch_size, _measured_images(model))
+    extrapolated = _of_largest_part(model, lambda: _at_full_depth(model, lambda: seconds(few)))
     if not fits or extrapolated > PATIENCE:
         return extrapolated, False
-    return seconds(batch_size), True
+    return _of_largest_part(model, lambda: seconds(batch_size)), True
 
 
 def _measured_images(model: ImageModel) -> int:
@@ -178,13 +179,20 @@ def _measured_images(model: ImageModel) -> int:
 def _step(model: ImageModel, size: int, context: Context) -> None:
     images = torch.randint(0, 256, (size, *model.flow.image_shape), dtype=torch.uint8, device=model.device)
     labels = torch.randint(0, model.flow.num_classes or 1, (size,), device=model.device)
-    condition, encoder = model.condition(images), model.flow.encoder
-    for trained in (False,) if encoder is None else (False, True):  # both parts of the training of a restorer
-        if encoder is not None:
-            encoder.trained.fill_(trained)
-        with context():
-            loss = model(images, labels, condition=condition).mean()
-        loss.backward()
+    with context():
+        loss = model(images, labels, condition=model.condition(images)).mean()
+    loss.backward()
+
+
+def _of_largest_part(model: ImageModel, measure: Callable[[], float]) -> float:
+    """Return a figure; of a restorer that of the larger part of its training, of which it is in the second then."""
+    if model.flow.encoder is None:
+        return measure()
+    figures = []
+    for trained in (False, True):
+        model.flow.encoder.trained.fill_(trained)
+        figures.append(measure())
+    return max(figures)
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from registry import perturb, random_images
+from registry import mark_trained, perturb, random_images
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from glow_app.bijections import ContextDifference
@@ -38,7 +38,7 @@ def built(task: RestorationTask, num_classes: int | None = None, dtype: torch.dt
         condition_features=8,
         condition_blocks=2,
     )
-    model = ImageModel(flow, task=task).to(dtype)
+    model = mark_trained(ImageModel(flow, task=task).to(dtype))
     images, generator = random_images(16), step_generator(0, 0, "cpu", "initialize")
     labels = None if num_classes is None else torch.arange(16) % num_classes
     model.initialize(images, labels, generator, model.condition(images, generator))
@@ -76,6 +76,8 @@ def test_frozen_and_saved_it_is_the_same(task: Callable[[], RestorationTask], tm
 @tasks
 def test_training_begins_with_the_encoder_and_then_holds_it_fixed(task: Callable[[], RestorationTask]) -> None:
     model = built(task(), dtype=torch.float64).train()
+    assert model.flow.encoder is not None
+    model.flow.encoder.trained.fill_(False)
     images = random_images(4, (3, 8, 8))
     condition = model.condition(images, image_generators([1, 2, 3, 4]))
     assert condition is not None
@@ -87,13 +89,12 @@ def test_training_begins_with_the_encoder_and_then_holds_it_fixed(task: Callable
         return {parameter for parameter in model.parameters() if parameter.grad is not None}
 
     y = model.dequantised(images, image_generators([1, 2, 3, 4]))
-    assert model.flow.encoder is not None
     error = y - model.flow.encoder.estimate((condition.double() + 0.5) / 256 - 0.5)
     gaussian = torch.distributions.Normal(0.0, error.square().mean((1, 2, 3), keepdim=True).sqrt())
     expected = 8 - gaussian.log_prob(error).mean((1, 2, 3)) / math.log(2)
     torch.testing.assert_close(model(images, None, image_generators([1, 2, 3, 4]), condition), expected)
     assert trained() == set(model.parameters()) - of_flow
-    model.flow.encoder.trained.fill_(True)
+    mark_trained(model)
     bits = model(images, None, image_generators([1, 2, 3, 4]), condition)
     assert torch.equal(bits, model.eval()(images, None, image_generators([1, 2, 3, 4]), condition))
     assert trained() == of_flow
