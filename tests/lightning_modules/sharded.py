@@ -16,6 +16,7 @@ from ranks import NUM_STEPS, PoisonsOneRank, train
 from several_ranks import distance
 
 from glow_app.running import Memory, reversible
+from glow_app.tasks import Upscale
 from lightning_modules.callbacks import EMA
 from lightning_modules.callbacks.rollback import roll_back
 from lightning_modules.fsdp import FullyShardedStrategy
@@ -103,6 +104,7 @@ def main() -> None:
         first = setting == RUNS[0]
         run(setting, *setting, callbacks=[counter, *([SaveHalfway(half[world_size])] if first else [])])
         found[setting]["counts"] = counter.counts
+    run("restorer", *RUNS[0], task=Upscale())
     if world_size > 1:
         for name, path in half.items():
             run(f"resumed from {name}", *RUNS[0], ckpt_path=path)

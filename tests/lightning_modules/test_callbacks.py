@@ -3,19 +3,17 @@ import io
 import math
 import re
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from PIL import Image
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from rich.console import Console
-from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_module, tiny_restoration_module, tiny_trainer
+from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_module, tiny_trainer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
     CyclicLR,
@@ -175,31 +173,6 @@ class TestInitializeActNorm:
             tiny_module(), datamodule=tiny_data(), ckpt_path=tmp_path / "now.ckpt"
         )
         assert same(recorder.before[0], checkpoint["state_dict"])
-
-    def test_a_flow_starts_where_its_encoder_is_trained(self, tmp_path: Path) -> None:
-        class Keep(Callback):
-            def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-                trainer.save_checkpoint(tmp_path / f"{trainer.global_step}.ckpt")
-
-        def fit(*callbacks: Callback, **options: Any) -> list[State]:
-            recorder = Recorder()
-            trainer = tiny_trainer(tmp_path, [*callbacks, recorder])
-            trainer.fit(tiny_restoration_module(), datamodule=tiny_data(), **options)
-            return [state for states in zip(recorder.before, recorder.after, strict=True) for state in states]
-
-        average = EMA()
-        states = fit(average, Keep())
-        of_encoder = {name for name in states[0] if re.search(r"\.encoder\.(up|down|correction)\.", name)}
-        changes = [{n for n, w in a.items() if not torch.equal(w, b[n])} for a, b in pairwise(states)]
-        assert all(changed and changed <= of_encoder for changed in changes[:7:2])
-        assert all(changed and not changed & of_encoder for changed in changes[8::2])
-        assert not any(changes[1:6:2] + changes[9::2])
-        # Between the two parts, the flow is initialised on differences from what the encoder now estimates.
-        assert {"model.flow.encoder.trained"} < changes[7] <= changes[7] - of_encoder
-        averaged = average.average.state_dict()
-        assert all(torch.equal(averaged[f"module.{name}"], states[-1][name]) for name in of_encoder)
-        for step in (2, 4, 6):
-            assert same(fit(EMA(), ckpt_path=tmp_path / f"{step}.ckpt")[-1], states[-1])
 
     def test_needs_images(self, tmp_path: Path) -> None:
         data = tiny_data()

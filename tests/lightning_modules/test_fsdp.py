@@ -78,6 +78,13 @@ def test_two_ranks_train_what_one_does(runs: Any, setting: tuple[Memory, str, in
 
 
 @pytest.mark.slow
+def test_two_ranks_train_a_restorer_as_one_does(runs: Any) -> None:
+    alone, first, _ = (run["restorer"] for run in runs)
+    assert distance(alone["weights"], first["weights"]) < 1e-5
+    assert abs(alone["bpd"] - first["bpd"]) < 1e-6
+
+
+@pytest.mark.slow
 def test_each_process_holds_half_of_the_kernels(runs: Any) -> None:
     alone, *both = (run[PLAIN]["counts"] for run in runs)
     model = DensityModule(Glow((1, 8, 8), 2, 2, 7, num_classes=10)).model

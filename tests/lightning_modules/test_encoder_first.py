@@ -1,0 +1,156 @@
+"""A run of a restorer: its encoder is trained first, then its flow."""
+
+import re
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies import DDPStrategy
+from tiny_training import Recorder, State, same, tiny_data, tiny_restoration_module, tiny_trainer
+from torch.optim import SGD
+
+from lightning_modules.callbacks import EMA
+from lightning_modules.callbacks.rollback import roll_back
+from lightning_modules.density import DensityModule
+from lightning_modules.schedules import LinearWarmupCosine
+
+
+class Keep(Callback):
+    """Saves a checkpoint after each step; an epoch of the data has four."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / f"{trainer.global_step}.ckpt")
+
+
+class Rates(Callback):
+    """Keeps the learning rate of each step, and whether the flow was trained in it."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, bool]] = []
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
+        self.seen.append((optimizer.param_groups[0]["lr"], pl_module.model.trains_flow))
+
+
+def restorer(**options: Any) -> DensityModule:
+    schedule = partial(LinearWarmupCosine, warmup_steps=2)
+    return tiny_restoration_module(optimizer=partial(SGD, lr=1.0), lr_scheduler=schedule, **options)
+
+
+def expected_rates(num_steps: int) -> list[float]:
+    """Return the rates of a part of a run."""
+    schedule = LinearWarmupCosine(SGD([torch.zeros(1)], lr=1.0), num_steps, 2)
+    return [schedule.lr_lambdas[0](step) for step in range(num_steps)]
+
+
+def fit(folder: Path, *callbacks: Callback, module: DensityModule | None = None, **options: Any) -> list[State]:
+    """Return the weights before and after each step."""
+    recorder, ckpt_path = Recorder(), options.pop("ckpt_path", None)
+    trainer = tiny_trainer(folder, [*callbacks, recorder], **options)
+    trainer.fit(module or tiny_restoration_module(), datamodule=tiny_data(), ckpt_path=ckpt_path)
+    return [state for states in zip(recorder.before, recorder.after, strict=True) for state in states]
+
+
+def test_a_flow_begins_where_its_encoder_is_trained(tmp_path: Path) -> None:
+    average = EMA()
+    states = fit(tmp_path, average, Keep())
+    of_encoder = {name for name in states[0] if re.search(r"\.encoder\.(up|down|correction)\.", name)}
+    changes = [{n for n, w in a.items() if not torch.equal(w, b[n])} for a, b in pairwise(states)]
+    assert all(changed and changed <= of_encoder for changed in changes[:7:2])
+    assert all(changed and not changed & of_encoder for changed in changes[8::2])
+    assert not any(changes[1:6:2] + changes[9::2])
+    # Between the two parts, the flow is initialised on differences from what the encoder now estimates.
+    assert {"model.flow.encoder.trained"} < changes[7] <= changes[7] - of_encoder
+    averaged = average.average.state_dict()
+    assert all(torch.equal(averaged[f"module.{name}"], states[-1][name]) for name in of_encoder)
+    for step in (2, 4, 6):
+        assert same(fit(tmp_path, EMA(), ckpt_path=tmp_path / f"{step}.ckpt")[-1], states[-1])
+
+
+def test_each_part_has_its_schedule_also_in_a_longer_run(tmp_path: Path) -> None:
+    def rates(**options: Any) -> list[tuple[float, bool]]:
+        kept = Rates()
+        fit(tmp_path, kept, module=restorer(), **options)
+        return kept.seen
+
+    def parts(*lengths: int) -> list[tuple[Any, bool]]:
+        return [(pytest.approx(rate), bool(n)) for n, length in enumerate(lengths) for rate in expected_rates(length)]
+
+    whole = Rates()
+    fit(tmp_path, Keep(), whole, module=restorer())
+    assert whole.seen == parts(4, 4)
+    assert rates(max_epochs=4) == parts(8, 8)
+    assert rates(max_epochs=4, ckpt_path=tmp_path / "2.ckpt") == parts(4, 12)[2:]
+    # The first step still has the rate of the checkpoint, as with any schedule.
+    assert rates(max_epochs=4, ckpt_path=tmp_path / "8.ckpt")[1:] == parts(4, 12)[9:]
+
+
+def test_accumulated_gradients_begin_a_flow_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, begin_flow = [], DensityModule.begin_flow
+
+    def noted(module: DensityModule) -> bool:
+        begins = begin_flow(module)
+        begun.append(begins)
+        return begins
+
+    monkeypatch.setattr(DensityModule, "begin_flow", noted)
+    fit(tmp_path, EMA(), accumulate_grad_batches=2)
+    assert begun == [False] * 4 + [True] + [False] * 3
+
+
+def test_going_back_to_the_first_part_begins_the_flow_once_more(tmp_path: Path) -> None:
+    class GoBack(Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+            if trainer.global_step == 6:
+                roll_back(trainer, pl_module, tmp_path / "3.ckpt")
+
+    states = fit(tmp_path, EMA(), Keep(), GoBack())
+    assert not states[11]["model.flow.encoder.trained"]
+    assert states[12]["model.flow.encoder.trained"]
+    bias = "model.flow.levels.0.bijections.2.bijections.0.bijections.0.norm.bias"
+    assert not torch.equal(states[12][bias], states[5][bias])
+
+
+def test_validation_of_the_first_part_is_of_the_estimate(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tmp_path, max_steps=1)
+    module = tiny_restoration_module()
+    trainer.fit(module, datamodule=tiny_data())
+    (metrics,) = trainer.validate(module, datamodule=tiny_data(), verbose=False)
+    data, values = tiny_data(), []
+    data.setup("validate")
+    for images, _ in data.val_dataloader():
+        condition = module.model.condition(images)
+        assert condition is not None
+        assert module.model.flow.encoder is not None
+        estimate = module.model.flow.encoder.estimate((condition.float() + 0.5) / 256 - 0.5)
+        values.append(((images + 0.5) / 256 - 0.5 - estimate).square().mean((1, 2, 3)))
+    # Without dequantisation noise, which has a variance of 1/12 of a grey level.
+    error = torch.cat(values) + 1 / 12 / 256**2
+    expected = 8 + (2 * torch.pi * torch.e * error).log2().mean() / 2
+    assert metrics["val/bpd"] == pytest.approx(float(expected), abs=0.02)
+
+
+def test_needs_a_data_module_for_the_second_part(tmp_path: Path) -> None:
+    data, module = tiny_data(), tiny_restoration_module()
+    data.setup("fit")
+    images = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
+    module.model.initialize(images, condition=module.model.condition(images))
+    with pytest.raises(ValueError, match="first batch"):
+        tiny_trainer(tmp_path).fit(module, train_dataloaders=data.train_dataloader())
+
+
+def test_a_strategy_for_the_same_gradients_in_all_steps_is_refused() -> None:
+    module = tiny_restoration_module()
+    module.trainer = pl.Trainer(strategy=DDPStrategy(static_graph=True), accelerator="cpu", logger=False)
+    with pytest.raises(ValueError, match="static_graph"):
+        module.setup("fit")
+
+
+def test_a_negative_number_of_steps_is_refused() -> None:
+    with pytest.raises(ValueError, match="estimate_steps is -1"):
+        tiny_restoration_module(estimate_steps=-1)
