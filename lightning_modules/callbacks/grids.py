@@ -1,5 +1,6 @@
 """Sample grids while training."""
 
+import math
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -32,12 +33,19 @@ class SampleGrids(Callback):
         num_images: Images a grid.
         every_n_epochs: Not more often than validation.
         seed: Of the fixed noise.
+    Raises:
+        ValueError: If a temperature is negative or not finite, or a number is below 1: here and not after an epoch.
     """
 
     def __init__(
         self, temperatures: list[float] | None = None, num_images: int = 40, every_n_epochs: int = 1, seed: int = 0
     ) -> None:
         self.temperatures = temperatures or [0.5, 0.7, 1.0]
+        if not all(0 <= temperature < math.inf for temperature in self.temperatures):
+            raise ValueError(f"samples.temperatures is {self.temperatures}; expected finite numbers from 0")
+        for name, value in {"num_images": num_images, "every_n_epochs": every_n_epochs}.items():
+            if value < 1:
+                raise ValueError(f"samples.{name} is {value}; expected at least 1")
         self.num_images = num_images
         self.every_n_epochs = every_n_epochs
         self.seed = seed
