@@ -78,5 +78,6 @@ class EncoderFirst(LikelihoodModule, ABC):
             return self._continued
         total = self.trainer.estimated_stepping_batches
         total = total if total > 0 else math.inf  # Lightning's number is -1 for an endless set
-        wanted = self.estimate_steps or (_STEPS_OF_ENDLESS if math.isinf(total) else _MOST_STEPS)
-        return max(1, int(min(wanted, total / 2)))
+        if self.estimate_steps is not None:
+            return int(max(1, min(self.estimate_steps, total - 1)))
+        return _STEPS_OF_ENDLESS if math.isinf(total) else int(max(1, min(_MOST_STEPS, total / 2)))

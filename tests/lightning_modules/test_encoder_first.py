@@ -75,12 +75,13 @@ def test_a_flow_begins_where_its_encoder_is_trained(tmp_path: Path) -> None:
 def test_each_part_has_its_schedule_also_in_a_longer_run(tmp_path: Path) -> None:
     def rates(**options: Any) -> list[tuple[float, bool]]:
         kept = Rates()
-        fit(tmp_path, kept, module=restorer(), **options)
+        fit(tmp_path, kept, module=restorer(estimate_steps=options.pop("estimate_steps", None)), **options)
         return kept.seen
 
     def parts(*lengths: int) -> list[tuple[Any, bool]]:
         return [(pytest.approx(rate), bool(n)) for n, length in enumerate(lengths) for rate in expected_rates(length)]
 
+    assert rates(max_steps=4, estimate_steps=3) == parts(3, 1)
     whole = Rates()
     fit(tmp_path, Keep(), whole, module=restorer())
     assert whole.seen == parts(4, 4)
