@@ -15,12 +15,12 @@ def test_bundled_models_are_listed(glow: Glow, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
     lines = glow("models").output.splitlines()
     assert lines[0].split() == ["model", "image", "task", "bits", "classes", "bits/dim", "size"]
-    restorers = [f"faces-{task}" for task in ("colourise", "upscale4")]
-    assert [line.split()[0] for line in lines[1:5]] == ["faces", *restorers, "fashion-mnist"]
+    restorers = [f"faces-{task}" for task in ("colourise", "fill", "upscale4")]
+    assert [line.split()[0] for line in lines[1:6]] == ["faces", *restorers, "fashion-mnist"]
     assert lines[1].split()[1:5] == ["64x64x3", "none", "5", "none"]
     assert lines[1].endswith("default")
-    assert [line.split()[2] for line in lines[2:4]] == ["colourise", "upscale"]
-    assert lines[4].split()[1:5] == ["28x28x1", "none", "8", "10"]
+    assert [line.split()[2] for line in lines[2:5]] == ["colourise", "fill", "upscale"]
+    assert lines[5].split()[1:5] == ["28x28x1", "none", "8", "10"]
 
 
 def test_models_in_the_hubs_cache_are_listed_and_others_are_not(

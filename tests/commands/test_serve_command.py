@@ -149,7 +149,8 @@ def test_restorers_are_called_as_their_runs_are(
 def test_bundled_restorers_are_served_with_their_model(exported: Path, offered: list[dict[str, Any]]) -> None:
     for options in ([], ["--restorers"], ["--checkpoint=fashion-mnist"], [f"--checkpoint={exported}"]):
         assert main(["serve", "--port=0", *options]) == 0
-    assert [list(served["restorers"]) for served in offered] == [["faces-upscale4", "faces-colourise"], [], [], []]
+    bundled = ["faces-upscale4", "faces-fill", "faces-colourise"]
+    assert [list(served["restorers"]) for served in offered] == [bundled, [], [], []]
 
 
 def test_restorers_and_other_models_are_told_apart(
