@@ -91,9 +91,8 @@ class ImageModel(ScoredModel):
         variance of each image's own error: :math:`n + \frac{1}{2} \log_2 (2 \pi e\, \overline{(y - e)^2})`.
         """
         y = self.dequantised(images, generator)
-        if not self.trains_flow:
-            assert self.flow.encoder is not None
-            error = (y - self.flow.encoder.estimate(self._centred(condition, len(y)))).square().flatten(1).mean(1)
+        if (encoder := self.flow.encoder) is not None and not encoder.trained:
+            error = (y - encoder.estimate(self._centred(condition, len(y)))).square().flatten(1).mean(1)
             return self.num_bits + (2 * math.pi * math.e * error).log2() / 2
         context = self._context(len(images), labels, condition=condition)
         return bits_per_dim(self.fastest_flow.log_prob(y, context), y[0].numel(), self.num_bits)
