@@ -77,7 +77,7 @@ def test_two_ranks_train_a_restorer_as_one_does(runs: Runs, memory: Memory) -> N
     alone, first, second = (run[memory, "restorer"] for run in runs)
     for part in ("encoder.down", "encoder.heads", "conditioner.last"):  # not what the second initialisation changes
         initial, learnt = ({n: w for n, w in alone[of].items() if f".{part}." in n} for of in ("initial", "weights"))
-        assert distance(initial, learnt) > 5e-3, part
+        assert distance(initial, learnt) > 1e-3, part
     assert distance(alone["weights"], first["weights"]) < 1e-5
     assert distance(first["weights"], second["weights"]) == 0
 
