@@ -271,18 +271,18 @@ def _print_end(cli: GlowCLI, first_step: int) -> None:
         print(nothing_left(trainer))
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():
-        command, note = _next_command(cli)
-        print(f"next: glow {command} --checkpoint {shlex.quote(str(run_dir))}{note}")
+        print(f"next: glow {_next_command(cli, shlex.quote(str(run_dir)))}")
 
 
-def _next_command(cli: GlowCLI) -> tuple[str, str]:
-    """Return what one does next with the run, and a note on it."""
+def _next_command(cli: GlowCLI, run: str) -> str:
+    """Return what one does next with the run, with a note on it if there is one."""
     model = cli.model.model
     if not isinstance(model, ImageModel) or model.task is None:
-        return cli.kind.next_command, ""
+        return f"{cli.kind.next_command} --checkpoint {run}"
     if not model.trains_flow:
-        return "fit --resume RUN --trainer.max_steps STEPS", " (its flow is not trained yet)"
+        return f"fit --resume {run} --trainer.max_steps STEPS (its flow is not trained yet)"
+    command = f"restore PICTURE --checkpoint {run}"
     if model.flow.any_size:
-        return "restore PICTURE", ""
+        return command
     height, width = (side // model.task.factor for side in model.flow.image_shape[1:])
-    return "restore PICTURE", f" (pictures of {width}x{height}; models with a Gaussian prior take any size)"
+    return f"{command} (pictures of {width}x{height}; models with a Gaussian prior take any size)"

@@ -55,10 +55,10 @@ class EncoderFirst(LikelihoodModule, ABC):
 
         The flow is then to be initialised again, on differences from what the encoder estimates.
         """
-        encoder = self.model.flow.encoder
-        if encoder is None or self.global_step < self.encoder_steps or encoder.trained:
+        if self.model.trains_flow or self.global_step < self.encoder_steps:
             return False
-        encoder.trained.fill_(True)
+        assert self.model.flow.encoder is not None
+        self.model.flow.encoder.trained.fill_(True)
         for part in self.model.modules():
             if isinstance(part, DataDependentAffine):
                 part.forget()
