@@ -18,7 +18,8 @@ __all__ = ["BestCheckpoint", "SaveProgress"]
 class BestCheckpoint(ModelCheckpoint):
     """Keeps ``best.ckpt`` in the run's folder.
 
-    Lightning forgets what was best when a folder was moved, and then replaces it by the next one, however bad.
+    Lightning forgets what was best when a folder was moved, and then replaces it by the next one, however bad. Nor does
+    it validate the last of ``max_steps`` inside an epoch, which is often the best: the learning rate has decayed.
 
     Args:
         run_dir: The run's folder.
@@ -36,6 +37,14 @@ class BestCheckpoint(ModelCheckpoint):
             self.best_model_path = self.kth_best_model_path = str(path)
             self.best_model_score = self.kth_value = torch.as_tensor(state_dict["best_model_score"])
             self.best_k_models = {str(path): self.kth_value}
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop after the last step: Lightning validates where it is asked to stop."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if 0 <= trainer.max_steps <= trainer.global_step:
+            trainer.should_stop = True
 
 
 class SaveProgress(Checkpoint):
@@ -141,7 +150,8 @@ class SaveProgress(Checkpoint):
     def _validates_now(trainer: pl.Trainer, batch_idx: int) -> bool:
         every = trainer.val_check_batch
         number = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
-        return trainer.is_last_batch or (every not in (None, float("inf")) and (number + 1) % every == 0)
+        in_turn = every not in (None, float("inf")) and (number + 1) % every == 0
+        return trainer.is_last_batch or trainer.should_stop or in_turn
 
     def _save(self, trainer: pl.Trainer) -> None:
         guards = [one for one in trainer.callbacks if isinstance(one, NonFiniteGuard)]  # type: ignore[attr-defined]

@@ -214,6 +214,12 @@ def test_a_signal_in_the_last_step_before_a_validation_costs_no_validation(
     assert found["global_step"] == expected["global_step"]
 
 
+def test_the_last_step_inside_an_epoch_is_validated(tmp_path: Path) -> None:
+    assert fit("--data.batch_size=32", "--trainer.max_steps=6", f"--run_dir={tmp_path}") == 0
+    assert [step for step, _ in validations(tmp_path)] == ["3", "5"]
+    assert read_checkpoint(tmp_path / "best.ckpt")["global_step"] == 6
+
+
 def test_what_is_resumed_is_looked_at_and_stays_what_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, moved = tmp_path / "run", tmp_path / "moved"
     assert fit(f"--run_dir={run}") == 0
