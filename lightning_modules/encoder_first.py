@@ -80,4 +80,4 @@ class EncoderFirst(LikelihoodModule, ABC):
         total = total if total > 0 else math.inf  # Lightning's number is -1 for an endless set
         if self.estimate_steps is not None:
             return int(max(1, min(self.estimate_steps, total - 1)))
-        return _STEPS_OF_ENDLESS if math.isinf(total) else int(max(1, min(_MOST_STEPS, total / 2)))
+        return _STEPS_OF_ENDLESS if math.isinf(total) else int(max(1, min(_MOST_STEPS, total * 2 / 3)))

@@ -61,14 +61,14 @@ def test_a_flow_begins_where_its_encoder_is_trained(tmp_path: Path) -> None:
     states = fit(tmp_path, average, Keep())
     of_encoder = {name for name in states[0] if re.search(r"\.encoder\.(up|down|correction)\.", name)}
     changes = [{n for n, w in a.items() if not torch.equal(w, b[n])} for a, b in pairwise(states)]
-    assert all(changed and changed <= of_encoder for changed in changes[:7:2])
-    assert all(changed and not changed & of_encoder for changed in changes[8::2])
-    assert not any(changes[1:6:2] + changes[9::2])
+    assert all(changed and changed <= of_encoder for changed in changes[:9:2])
+    assert all(changed and not changed & of_encoder for changed in changes[10::2])
+    assert not any(changes[1:8:2] + changes[11::2])
     # Between the two parts, the flow is initialised on differences from what the encoder now estimates.
-    assert {"model.flow.encoder.trained"} < changes[7] <= changes[7] - of_encoder
+    assert {"model.flow.encoder.trained"} < changes[9] <= changes[9] - of_encoder
     averaged = average.average.state_dict()
     assert all(torch.equal(averaged[f"module.{name}"], states[-1][name]) for name in of_encoder)
-    for step in (2, 4, 6):
+    for step in (2, 5, 6):
         assert same(fit(tmp_path, EMA(), ckpt_path=tmp_path / f"{step}.ckpt")[-1], states[-1])
 
 
@@ -84,11 +84,11 @@ def test_each_part_has_its_schedule_also_in_a_longer_run(tmp_path: Path) -> None
     assert rates(max_steps=4, estimate_steps=3) == parts(3, 1)
     whole = Rates()
     fit(tmp_path, Keep(), whole, module=restorer())
-    assert whole.seen == parts(4, 4)
-    assert rates(max_epochs=4) == parts(8, 8)
-    assert rates(max_epochs=4, ckpt_path=tmp_path / "2.ckpt") == parts(4, 12)[2:]
+    assert whole.seen == parts(5, 3)
+    assert rates(max_epochs=4) == parts(10, 6)
+    assert rates(max_epochs=4, ckpt_path=tmp_path / "2.ckpt") == parts(5, 11)[2:]
     # The first step still has the rate of the checkpoint, as with any schedule.
-    assert rates(max_epochs=4, ckpt_path=tmp_path / "8.ckpt")[1:] == parts(4, 12)[9:]
+    assert rates(max_epochs=4, ckpt_path=tmp_path / "8.ckpt")[1:] == parts(5, 11)[9:]
 
 
 def test_accumulated_gradients_begin_a_flow_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
