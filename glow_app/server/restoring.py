@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from glow_app import generation
+from glow_app import __version__, generation
 from glow_app.flows.context import Context
 from glow_app.generation.restore import require_size, require_task
 from glow_app.messages import pluralise
@@ -22,26 +22,9 @@ from glow_app.server.schemas import RestoreRequest, RestorerInfo
 from glow_app.server.worker import ModelWorker
 from glow_app.storage.pretrained import model_hash
 
-__all__ = ["Restored", "Restorer", "SharedRestorer"]
+__all__ = ["Restorer", "SharedRestorer"]
 
 _HALF_MISSING = torch.tensor([[[0, 255]]], dtype=torch.uint8)
-
-
-@dataclass(frozen=True)
-class Restored:
-    """A restoration, with its mean and spread as pictures, the class of each draw, and the level of noise, if any.
-
-    The colour profile is that of the damaged picture, if it has one.
-    """
-
-    draws: Images
-    mean: Tensor
-    spread: Tensor
-    given: Tensor
-    overshoot: list[float]
-    labels: list[int] | None
-    sigma: int | None
-    icc_profile: bytes | None
 
 
 class Restorer:
@@ -102,8 +85,8 @@ class Restorer:
         pictures: Sequence[Decoded],
         seeds: Sequence[int],
         labels: list[int] | None,
-    ) -> Restored:
-        """Return draws of the original of a damaged picture; the worker does the work of the model.
+    ) -> generation.Restoration:
+        """Return draws of the original of a damaged picture, with all facts; the worker does the work of the model.
 
         Args:
             worker: Thread of the main model.
@@ -124,16 +107,12 @@ class Restorer:
         shared = cast(ImageModel, SharedRestorer(self, worker, turn))
         classes = None if labels is None else torch.tensor(labels)
         restored = generation.restore(shared, damaged, len(seeds), body.temperature, seeds, classes)
-        return Restored(
-            draws=restored.draws,
-            mean=restored.mean,
-            spread=restored.shown_spread,
-            given=restored.given,
-            overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
-            labels=labels,
-            sigma=int(damaged[-1, 0, 0]) if "sigma" in self.info.takes else None,
-            icc_profile=pictures[0].icc_profile,
-        )
+        beside = {"restorer": self.name} | ({"sigma": int(damaged[-1, 0, 0])} if "sigma" in self.info.takes else {})
+        made = {"model": self.info.model, "version": __version__}
+        facts = [{**one, **beside} for one in restored.draws.facts]
+        for one, label in zip(facts, labels or (), strict=False):
+            one |= generation.class_facts(self.model, label)
+        return replace(restored, draws=Images(restored.draws, [{**one, **made} for one in facts]))
 
     def contexts(self, _: ImageModel, rows: list[Any], __: int) -> list[Context]:
         """Return the context of each row, the arguments of :meth:`ImageModel.context`: a run of :class:`Batch`."""

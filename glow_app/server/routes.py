@@ -12,16 +12,15 @@ from fastapi import APIRouter, Body, Depends, Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from PIL.Image import Image as PILImage
+from starlette.concurrency import run_in_threadpool
 from torch import Tensor
 
 from glow_app import __version__, generation
 from glow_app.models.image_model import ImageModel
-from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import grid, strip, to_pil, with_profile
 from glow_app.server.errors import ERRORS, NOT_FOUND
 from glow_app.server.examples import EXAMPLES
 from glow_app.server.pictures import ANIMATIONS, PNG, encode_pngs, respond, sampled_picture
-from glow_app.server.restoring import Restorer
 from glow_app.server.schemas import (
     EditAnswer,
     EditRequest,
@@ -230,33 +229,27 @@ async def score(body: ScoreBody, request: Request, service: Served) -> ScoreAnsw
 async def restore(body: RestoreBody, request: Request, service: Served) -> Response:
     """Restore a damaged picture of any size: draws of what it could have been, their mean and their spread."""
     restorer = service.restorer(body.restorer)
-    restored = await service.restore(restorer, body)
-    labels, beside = restored.labels, {"restorer": restorer.name}
-    if restored.sigma is not None:
-        beside["sigma"] = str(restored.sigma)
-    texts = [
-        {**facts, **beside, **_facts(restorer, labels and [labels[number]])}
-        for number, facts in enumerate(restored.draws.facts)
-    ]
-    draws = Images(restored.draws, texts)
+    restored, icc_profile = await service.restore(restorer, body)
+    draws, texts = restored.draws, restored.draws.facts
+    beside: dict[str, Any] = {name: texts[0][name] for name in ("restorer", "sigma") if name in texts[0]}
 
     async def answer() -> RestoreAnswer:
-        pictures = [*draws, restored.mean, restored.given, restored.spread]
-        *pngs, mean, given, spread = await encode_pngs(pictures, [*texts, *[beside] * 3], restored.icc_profile)
+        pictures = await run_in_threadpool(lambda: [*draws, restored.mean, restored.given, restored.shown_spread])
+        *pngs, mean, given, spread = await encode_pngs(pictures, [*texts, *[beside] * 3], icc_profile)
         return RestoreAnswer(
             images=_sampled(pngs, texts),
             mean=mean,
             given=given,
             spread=spread,
-            overshoot=restored.overshoot,
-            sigma=restored.sigma,
+            overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
+            sigma=beside.get("sigma"),
             temperature=service.temperatures(texts[0]["temperature"], restorer.model),
             restorer=restorer.name,
             model=restorer.info.model,
         )
 
     def picture() -> PILImage:
-        return with_profile(to_pil(draws[0]) if len(draws) == 1 else draws.grid(), restored.icc_profile)
+        return with_profile(to_pil(draws[0]) if len(draws) == 1 else draws.grid(), icc_profile)
 
     return await respond(request, answer, len(draws), draws.common_facts, picture)
 
@@ -267,7 +260,7 @@ def _sampled(pngs: Sequence[str], texts: Sequence[dict[str, Any]]) -> list[Sampl
     ]
 
 
-def _facts(service: Service | Restorer, labels: Sequence[int] | None) -> dict[str, Any]:
+def _facts(service: Service, labels: Sequence[int] | None) -> dict[str, Any]:
     """Return the facts of classes and model for the text of a picture."""
     return {
         **generation.class_facts(service.model, *(labels or ())),

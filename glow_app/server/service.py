@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from glow_app import __version__, generation
-from glow_app.generation import Direction, Reference
+from glow_app.generation import Direction, Reference, Restoration
 from glow_app.messages import pluralise
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
@@ -24,7 +24,7 @@ from glow_app.server.decoder import Decoded, Decoder
 from glow_app.server.errors import ApiError, invalid, model_ended
 from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
 from glow_app.server.limits import Limits
-from glow_app.server.restoring import Restored, Restorer
+from glow_app.server.restoring import Restorer
 from glow_app.server.schemas import Generation, Info, RestoreRequest
 from glow_app.server.shared import SharedModel, sample_call
 from glow_app.server.use import CLIENT, FairTurns
@@ -119,8 +119,8 @@ class Service:
             images = await asyncio.wrap_future(call.future)
         return seeds[0], images, labels
 
-    async def restore(self, restorer: Restorer, body: RestoreRequest) -> Restored:
-        """Return draws of the original of a damaged picture: those of ``glow restore``."""
+    async def restore(self, restorer: Restorer, body: RestoreRequest) -> tuple[Restoration, bytes | None]:
+        """Return draws of the original of a damaged picture, those of ``glow restore``, and its colour profile."""
         seeds, model = self._seeds(body.count, body.seed), restorer.model
         if body.temperature is not None:
             self.temperatures(body.temperature, model)
@@ -135,7 +135,7 @@ class Service:
         turns = self._long if pixels > self.limits.restored_pixels // 8 else self._short
         end, loop = await turns.begin(CLIENT.get(), pixels), asyncio.get_running_loop()
 
-        def ended(_: "Future[Restored]") -> None:
+        def ended(_: "Future[Restoration]") -> None:
             with suppress(RuntimeError):  # the server has ended before
                 loop.call_soon_threadsafe(end)
 
@@ -143,7 +143,7 @@ class Service:
             work = partial(restorer.restore, self.worker, turn, body, pictures, seeds, labels)
             running = on_daemon_thread("restoration", work)
             running.add_done_callback(ended)  # a cancelled request's thread takes processor and memory for a while
-            return await asyncio.wrap_future(running)
+            return await asyncio.wrap_future(running), pictures[0].icc_profile
 
     def _seeds(self, count: int, seed: int | None) -> range:
         self.check_count(count, "count")
