@@ -1,9 +1,9 @@
 """A CSV log that survives a resume."""
 
+import codecs
 import csv
-import io
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,24 +32,17 @@ class AppendingCSVLogger(CSVLogger):
 
     def __init__(self, folder: str) -> None:
         super().__init__(folder, name="", version="")
-        self._continues = (Path(folder) / _Writer.NAME_METRICS_FILE).exists()
+        self._experiment = self._writer = _Writer(self.log_dir)
+        self._continues = bool(self._writer.metrics_keys)
 
     def log_hyperparams(self, params: Any = None) -> None:
         """Do nothing: the run's ``config.yaml`` holds them all."""
-
-    @property
-    def experiment(self) -> "_Writer":
-        """The writer; created on first use."""
-        if self._experiment is None:
-            self._experiment = _Writer(self.log_dir)
-        assert isinstance(self._experiment, _Writer)
-        return self._experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Log a row; before the first one, drop the rows of its step and later ones."""
         if self._continues and step is not None:
-            self.experiment.rewrite(lambda row: _step(row) < step)
+            self._writer.rewrite(lambda row: _step(row) < step)
             self._continues = False
         super().log_metrics(metrics, step)
 
@@ -60,15 +53,20 @@ class _Writer(ExperimentWriter):
     def __init__(self, log_dir: str) -> None:
         super().__init__(log_dir)
         self._path = Path(self.metrics_file_path)
-        if self._path.exists():
-            self.metrics_keys = self._header()
+        with suppress(FileNotFoundError), self._path.open(newline="") as file:
+            self.metrics_keys = next(csv.reader([file.readline(MOST_HEADER)]), [])
+        if len(self.metrics_keys) > MOST_COLUMNS:
+            raise ValueError(
+                f"{self._path} has {len(self.metrics_keys):,} columns; expected at most {MOST_COLUMNS:,}: no run of "
+                "glow fit wrote it; move it away and resume again"
+            )
 
     def rewrite(self, keep: Callable[[dict[str, str]], bool], names: Sequence[str] | None = None) -> None:
         """Replace the file by those rows of it that are complete and to be kept, under the given columns."""
-        with self._path.open(newline="") as file, _text(self._path) as new:
+        with self._path.open(newline="") as file, atomic_file(self._path) as new:
             rows = csv.reader(file)
             columns = next(rows, [])
-            writer = csv.DictWriter(new, names or columns)
+            writer = csv.DictWriter(codecs.getwriter("utf-8")(new), names or columns)
             writer.writeheader()
             for values in rows:
                 row = dict(zip(columns, values, strict=False))
@@ -80,25 +78,6 @@ class _Writer(ExperimentWriter):
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         self.rewrite(lambda _: True, fieldnames)
-
-    def _header(self) -> list[str]:
-        with self._path.open(newline="") as file:
-            names = next(csv.reader([file.readline(MOST_HEADER)]), [])
-        if len(names) > MOST_COLUMNS:
-            raise ValueError(
-                f"{self._path} has {len(names):,} columns; expected at most {MOST_COLUMNS:,}: no run of glow fit wrote "
-                "it; move it away and resume again"
-            )
-        return names
-
-
-@contextmanager
-def _text(path: Path) -> Iterator[io.TextIOWrapper]:
-    with atomic_file(path) as file:
-        text = io.TextIOWrapper(file, newline="")
-        yield text
-        text.flush()
-        text.detach()
 
 
 def _step(row: dict[str, str]) -> int:
