@@ -65,7 +65,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def add_label_argument(parser: argparse.ArgumentParser, text: str, several: bool = False) -> None:
     """Add ``--label``, which :func:`load` makes numbers of; ``text`` says what the class is of, and the default."""
     nargs = "+" if several else None
-    parser.add_argument("--label", nargs=nargs, default=None, help=f"number or name of the {text}", metavar="CLASS")
+    parser.add_argument("--label", nargs=nargs, help=f"number or name of the {text}", metavar="CLASS")
 
 
 def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pack = actions.add_parser("pack", help="write a folder of images as shards", description=_pack.__doc__)
     pack.add_argument("folder", help="images: flat, a subfolder per class, or train/ and test/", metavar="FOLDER")
     pack.add_argument("--output", required=True, help="folder for the shards; must not exist", metavar="FOLDER")
-    pack.add_argument("--size", type=_size, default=None, help="resize images to HxW, or to NxN", metavar="N")
+    pack.add_argument("--size", type=_size, help="resize images to HxW, or to NxN", metavar="N")
     pack.add_argument("--grey", action="store_true", help="convert to grey; needs --size")
     pack.add_argument(
         "--resize", choices=["crop", "stretch", "pad"], default="crop", help="how images are resized to --size"

@@ -42,12 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     learn.add_argument("--with", dest="present", help="folder of pictures with the attribute", metavar="FOLDER")
     learn.add_argument("--without", dest="absent", help="folder of pictures without it", metavar="FOLDER")
     learn.add_argument("--attributes", help="CSV of files and attributes, instead of two folders", metavar="FILE")
-    learn.add_argument(
-        "--folder", default=None, help="folder of the files (default: that of the CSV)", metavar="FOLDER"
-    )
-    learn.add_argument(
-        "--columns", nargs="+", default=None, help="columns of the CSV to learn (default: all)", metavar="NAME"
-    )
+    learn.add_argument("--folder", help="folder of the files (default: that of the CSV)", metavar="FOLDER")
+    learn.add_argument("--columns", nargs="+", help="columns of the CSV to learn (default: all)", metavar="NAME")
     learn.add_argument("--overwrite", action="store_true", help="replace directions of the same name")
     learn.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
     learn.set_defaults(act=_learn)
@@ -61,10 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_model_arguments(action)
         add_label_argument(action, "class of all pictures (default: from their folders' names, or inferred)")
         action.add_argument(
-            "--directions",
-            default=None,
-            help="folder of directions (default: directions/ beside the model)",
-            metavar="FOLDER",
+            "--directions", help="folder of directions (default: directions/ beside the model)", metavar="FOLDER"
         )
 
 

@@ -44,24 +44,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_output_arguments(parser, "evaluation")
     source = "source of the images, such as digits or folder (default: as in training, if recorded)"
-    parser.add_argument("--source", default=None, help=source)
+    parser.add_argument("--source", help=source)
     root = "folder of images; another than that of the training is measured whole"
-    parser.add_argument("--root", default=None, help=root, metavar="FOLDER")
+    parser.add_argument("--root", help=root, metavar="FOLDER")
     training = "folder of the training images, if it has moved or is not recorded"
-    parser.add_argument("--training", default=None, help=training, metavar="FOLDER")
+    parser.add_argument("--training", help=training, metavar="FOLDER")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="held-out split")
     most = f"largest number of held-out images (default: {LIMIT}; {RESTORED} for a model that restores)"
-    parser.add_argument("--limit", type=positive_int, default=None, help=most)
+    parser.add_argument("--limit", type=positive_int, help=most)
     among = "largest number of training images to search for nearest neighbours"
     parser.add_argument("--train-limit", type=positive_int, default=60_000, help=among)
     samples = "number of samples (default: as many as held-out images); of a model that restores, draws in a mean (8)"
-    parser.add_argument("--count", type=positive_int, default=None, help=samples)
+    parser.add_argument("--count", type=positive_int, help=samples)
     drawn = (
         "temperature of the samples, or one per level (default: 1, the model's own distribution; for a model that "
         "restores, that of glow restore)"
     )
-    parser.add_argument("--temperature", type=temperatures, default=None, help=drawn)
-    parser.add_argument("--guidance", type=guidance, default=None, help="guidance of the samples (default: 1)")
+    parser.add_argument("--temperature", type=temperatures, help=drawn)
+    parser.add_argument("--guidance", type=guidance, help="guidance of the samples (default: 1)")
     tune = "only search for temperature and guidance with the lowest FID, and store them with an exported model"
     parser.add_argument("--tune", action="store_true", help=tune)
     parser.add_argument(

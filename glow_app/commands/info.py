@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow info``."""
     what = "a model, as for --checkpoint; a PNG of glow sample, latents, a direction, or an exported program"
     parser.add_argument("path", nargs="?", help=what)
-    parser.add_argument("--checkpoint", default=None, help="same as PATH, as in other commands", metavar="PATH")
+    parser.add_argument("--checkpoint", help="same as PATH, as in other commands", metavar="PATH")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -31,11 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", help="two or more picture files", metavar="PICTURE")
     add_model_arguments(parser)
     frames = f"frames from each picture to the next, both included (default: {USUAL_FRAMES})"
-    parser.add_argument("--frames", type=whole_number, default=None, help=frames)
+    parser.add_argument("--frames", type=whole_number, help=frames)
     spherical = "interpolate along arcs, which keep the norm of the latents, or along lines"
-    parser.add_argument(
-        "--spherical", action=argparse.BooleanOptionalAction, default=None, help=f"{spherical} (default: arcs)"
-    )
+    parser.add_argument("--spherical", action=argparse.BooleanOptionalAction, help=f"{spherical} (default: arcs)")
     parser.add_argument(
         "--mix", action="store_true", help="exchange the levels one by one: structure of A, texture of B"
     )

@@ -33,8 +33,8 @@ SHOWN = 64  # originals and reconstructions
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow reconstruct``."""
     parser.add_argument("images", nargs="*", help="picture files, or folders of them", metavar="PICTURE")
-    parser.add_argument("--source", default=None, help="test images of a source, such as digits, instead of files")
-    parser.add_argument("--root", default=None, help="folder of the source's files", metavar="FOLDER")
+    parser.add_argument("--source", help="test images of a source, such as digits, instead of files")
+    parser.add_argument("--root", help="folder of the source's files", metavar="FOLDER")
     parser.add_argument("--count", type=positive_int, default=64, help="number of images of the source")
     add_model_arguments(parser)
     add_output_arguments(parser, "reconstructions")

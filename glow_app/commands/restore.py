@@ -44,14 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(checkpoint=None)  # no bundled model restores all kinds of pictures
     add_output_arguments(parser, "restored")
     parser.add_argument("--count", type=positive_int, default=4, help="draws per picture")
-    parser.add_argument(
-        "--temperature", type=number, default=None, help="temperature (default: the model's recommendation)"
-    )
+    parser.add_argument("--temperature", type=number, help="temperature (default: the model's recommendation)")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the first draw")
-    parser.add_argument("--mask", default=None, help="fill: picture that is white where pixels are missing")
-    parser.add_argument(
-        "--sigma", type=_sigma, default=None, help="denoise: standard deviation in grey levels (default: estimated)"
-    )
+    parser.add_argument("--mask", help="fill: picture that is white where pixels are missing")
+    parser.add_argument("--sigma", type=_sigma, help="denoise: standard deviation in grey levels (default: estimated)")
     parser.add_argument(
         "--damage",
         action="store_true",

@@ -45,24 +45,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_output_arguments(parser, "samples")
     factor = "factor on the base noise, or one per level: 0.7,0.9,1.0 (default: the model's recommendation)"
-    parser.add_argument("--temperature", type=temperatures, default=None, help=factor)
+    parser.add_argument("--temperature", type=temperatures, help=factor)
     beyond = "strength of the class: 1 is the model's own, more is clearer (default: the model's recommendation)"
-    parser.add_argument("--guidance", type=guidance, default=None, help=beyond)
+    parser.add_argument("--guidance", type=guidance, help=beyond)
     count = f"number of images (default: {USUAL_COUNT}, or the next multiple of the number of classes)"
-    parser.add_argument("--count", type=positive_int, default=None, help=count)
+    parser.add_argument("--count", type=positive_int, help=count)
     first = "seed of the first image; image i uses seed + i (default: random, and printed)"
-    parser.add_argument("--seed", type=seed_number, default=None, help=first)
+    parser.add_argument("--seed", type=seed_number, help=first)
     turns = "class, or of several to draw in turn (default: all); the seed also picks the class: seed mod their number"
     add_label_argument(parser, turns, several=True)
     other = "size of the images in pixels, for textures (default: the model's); for models with a Gaussian prior"
-    parser.add_argument("--size", type=image_size, default=None, help=other, metavar="WIDTHxHEIGHT")
+    parser.add_argument("--size", type=image_size, help=other, metavar="WIDTHxHEIGHT")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
     devices = "GPUs, or processes on a CPU, to share the work; 'all' for all GPUs"
     parser.add_argument("--devices", type=number_of_devices, default=1, help=devices, metavar="N")
     sweep = "also write a grid of the same noise at these temperatures"
-    parser.add_argument("--sweep", type=temperatures, default=None, help=sweep, metavar="T,T,...")
+    parser.add_argument("--sweep", type=temperatures, help=sweep, metavar="T,T,...")
     walk = "also write a GIF that interpolates through N images of one class"
-    parser.add_argument("--walk", type=stops, default=None, help=walk, metavar="N")
+    parser.add_argument("--walk", type=stops, help=walk, metavar="N")
 
 
 @dataclass

@@ -38,18 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_output_arguments(parser, "scores")
     parser.add_argument(
-        "--reference",
-        default=None,
-        help="folder of ordinary pictures (default: those known to the model)",
-        metavar="FOLDER",
+        "--reference", help="folder of ordinary pictures (default: those known to the model)", metavar="FOLDER"
     )
     saved = "store the statistics of --reference with the exported model, for later scores and glow serve"
     parser.add_argument("--save-reference", action="store_true", help=saved)
     parser.add_argument(
-        "--outliers",
-        default=None,
-        help="folder of odd pictures, to measure how well scores detect them",
-        metavar="FOLDER",
+        "--outliers", help="folder of odd pictures, to measure how well scores detect them", metavar="FOLDER"
     )
     add_label_argument(parser, "class of all pictures (default: averaged over all classes)")
     parser.add_argument("--draws", type=positive_int, default=1, help="dequantisation draws for bits/dim")

@@ -37,19 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all")
     parser.add_argument("--port", type=port, default=8000, help="port to listen on; 0 for any free port")
     key = f"file of API keys, one per line; clients send one of them (default: the environment variable {KEY})"
-    parser.add_argument("--api-key-file", default=None, help=key, metavar="FILE")
+    parser.add_argument("--api-key-file", help=key, metavar="FILE")
     hosts = "accepted Host names besides IP addresses, localhost and --host; *.example.com for subdomains, * for any"
     parser.add_argument("--allowed-hosts", nargs="+", default=[], help=hosts, metavar="NAME")
     parser.add_argument("--log-format", choices=get_args(LogFormat), default="text", help="format of the log's lines")
     levels = ["debug", "info", "warning", "error"]
     parser.add_argument("--log-level", choices=levels, default="info", help="lowest level that is logged")
     directions = "folder of directions (default: directions/ beside the model)"
-    parser.add_argument("--directions", default=None, help=directions, metavar="FOLDER")
+    parser.add_argument("--directions", help=directions, metavar="FOLDER")
     restorers = (
         "models that restore pictures, also served; none if no PATH follows (default: those that come with a bundled "
         "--checkpoint)"
     )
-    parser.add_argument("--restorers", nargs="*", default=None, help=restorers, metavar="PATH")
+    parser.add_argument("--restorers", nargs="*", help=restorers, metavar="PATH")
     shared = f"images per batch, shared by all requests: 1 to {LARGEST_BATCH}"
     parser.add_argument("--batch-size", type=batch_size, default=16, help=shared)
     limits = parser.add_argument_group("limits")
