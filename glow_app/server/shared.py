@@ -1,8 +1,8 @@
 """A model as one request sees it: its calls go to the worker, which batches them with those of other requests."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -103,22 +103,17 @@ def sample_call(
     guidance: float = 1.0,
 ) -> Call:
     """Return the call that draws uint8 images, (C, H, W) each, at a temperature per level, with a label per image."""
-    chosen = [None] * len(seeds) if labels is None else [_Class(label, guidance) for label in labels]
-    rows = [(_Noise(seed, temperatures), one) for seed, one in zip(seeds, chosen, strict=True)]
+    classes: Sequence[int | None] = labels or [None] * len(seeds)
+    rows = [_Draw(seed, temperatures, label, guidance) for seed, label in zip(seeds, classes, strict=True)]
     return Call(Batch(_decode, must_fill=True), rows, turn)
 
 
-class _Noise(NamedTuple):
-    """Latents that are drawn from a seed when their batch begins."""
+class _Draw(NamedTuple):
+    """Latents and context that are made of a seed and a class when their batch begins."""
 
     seed: int
     temperatures: Sequence[float]
-
-
-class _Class(NamedTuple):
-    """A context that is made of a class when its batch begins."""
-
-    label: int
+    label: int | None
     guidance: float
 
 
@@ -147,30 +142,21 @@ def _encode(model: ImageModel, rows: list[Any], _: int) -> list[tuple[Tensor, ..
 
 def _decode(model: ImageModel, rows: list[Any], size: int) -> list[Tensor]:
     filled = rows + [rows[-1]] * (size - len(rows))
-    drawn = iter(_noise(model, [latents for latents, _ in filled if isinstance(latents, _Noise)]))
-    latents = _columns([next(drawn) if isinstance(latents, _Noise) else latents for latents, _ in filled])
-    contexts = [context for _, context in filled]
-    embedded = iter(_embedded(model, [context for context in contexts if isinstance(context, _Class)]))
-    together = _together([next(embedded) if isinstance(context, _Class) else context for context in contexts])
-    return list(model.decode(latents, context=together).cpu()[: len(rows)].unbind())
+    drawn = _drawn(model, [row for row in filled if isinstance(row, _Draw)])
+    latents, contexts = zip(*(next(drawn) if isinstance(row, _Draw) else row for row in filled), strict=True)
+    return list(model.decode(_columns(latents), context=_together(contexts)).cpu()[: len(rows)].unbind())
 
 
-def _embedded(model: ImageModel, each: list[_Class]) -> Sequence[Tensor]:
-    """Return the context of each, as :meth:`Glow.embed` gives it."""
+def _drawn(model: ImageModel, each: list[_Draw]) -> Iterator[tuple[tuple[Tensor, ...], Tensor | None]]:
+    """Yield latents and context of each, as :meth:`ImageModel.base_noise` and :meth:`Glow.embed` give them."""
     if not each:
-        return []
-    labels, guidance = zip(*each, strict=True)
-    return cast(Tensor, model.flow.embed(torch.tensor(labels, device=model.device), guidance)).split(1)
-
-
-def _noise(model: ImageModel, each: list[_Noise]) -> list[tuple[Tensor, ...]]:
-    """Return the latents of each, one tensor per level, as :meth:`ImageModel.base_noise` gives them."""
-    if not each:
-        return []
-    levels = model.base_noise([one.seed for one in each])
-    factors = torch.tensor([one.temperatures for one in each]).to(levels[0])
+        return
+    seeds, temperatures, labels, guidance = zip(*each, strict=True)
+    levels = model.base_noise(seeds)
+    factors = torch.tensor(temperatures).to(levels[0])
     scaled = [factors[:, number, None, None, None] * level for number, level in enumerate(levels)]
-    return list(zip(*(level.split(1) for level in scaled), strict=True))
+    context = None if labels[0] is None else model.flow.embed(torch.tensor(labels, device=model.device), guidance)
+    yield from zip(zip(*(level.split(1) for level in scaled), strict=True), _each(context, len(each)), strict=True)
 
 
 def _level_bits(model: ImageModel, rows: list[Any], _: int) -> list[Tensor]:
