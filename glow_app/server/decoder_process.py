@@ -5,7 +5,6 @@ job; on standard output, a line of JSON and, where the picture could be read, it
 """
 
 import base64
-import binascii
 import io
 import json
 import os
@@ -16,7 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from glow_app.data.decoding import DeepPictureError, decode_noted, read_photo
@@ -33,10 +31,6 @@ _GROWTH = 2**26  # bytes of memory that a process may keep from one picture to t
 _NICE = 5  # others, such as the event loop, go first
 
 
-class _Refused(Exception):
-    """A picture that is not decoded: status, code and message of the answer."""
-
-
 def decode(text: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Return what to answer, and the pixels, (C, H, W), uint8, and its colour profile; nothing if it is refused.
 
@@ -44,45 +38,39 @@ def decode(text: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     ``pixels`` and ``side`` of a file, which comes in base64; and ``bound``, the end of the message for larger ones.
     """
     try:
-        pixels, note, profile = _pixels(text, job)
-    except _Refused as refused:
-        status, code, message = refused.args
-        return {"status": status, "code": code, "message": message}, b""
-    answer = {"status": 200, "note": note, "shape": pixels.shape, "profile": len(profile)}
-    return answer, pixels.tobytes() + profile
-
-
-def _pixels(text: bytes, job: dict[str, Any]) -> tuple[np.ndarray, str | None, bytes]:
-    try:
         content = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise _Refused(422, "not_base64", "no base64; expected the bytes of a file in base64") from error
+    except ValueError:
+        return _refused(422, "not_base64", "no base64; expected the bytes of a file in base64")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             width, height = picture.size
             scans = content.count(b"\xff\xda") if content.startswith(b"\xff\xd8") else 1  # also of a JPEG called MPO
-    except Exception as error:  # Pillow's plugins share no narrower type
-        expected = ", ".join(FORMATS)
-        raise _Refused(415, "unknown_format", f"of no known format, or damaged; expected {expected}") from error
+    except Exception:  # Pillow's plugins share no narrower type
+        return _refused(415, "unknown_format", f"of no known format, or damaged; expected {', '.join(FORMATS)}")
     if width * height > job["pixels"] or max(width, height) > job["side"]:
-        raise _too_large(job)
+        bounds = f"at most {job['pixels']:,} pixels and {job['side']:,} a side are accepted{job['bound']}"
+        return _refused(413, "image_too_large", f"too large; {bounds}")
     if scans > _SCANS:
-        raise _Refused(413, "image_too_large", f"a JPEG of {scans} scans; at most {_SCANS} are accepted")
+        return _refused(413, "image_too_large", f"a JPEG of {scans} scans; at most {_SCANS} are accepted")
+    note: str | None = None
+    profile = b""
     try:
         if len(job["shape"]) == 1:
             photo = read_photo(content, job["shape"][0], formats=FORMATS)
-            profile = photo.icc_profile or b""
-            return photo.pixels, None, profile if len(profile) <= LARGEST_PROFILE else b""
-        return *decode_noted(content, tuple(job["shape"]), FORMATS), b""
+            pixels, profile = photo.pixels, photo.icc_profile or b""
+        else:
+            pixels, note = decode_noted(content, tuple(job["shape"]), FORMATS)
     except DeepPictureError as error:
-        raise _Refused(422, "deep_image", str(error)) from error
-    except Exception as error:
-        raise _Refused(422, "damaged_image", "truncated or damaged") from error
+        return _refused(422, "deep_image", str(error))
+    except Exception:
+        return _refused(422, "damaged_image", "truncated or damaged")
+    profile = profile if len(profile) <= LARGEST_PROFILE else b""
+    answer = {"status": 200, "note": note, "shape": pixels.shape, "profile": len(profile)}
+    return answer, pixels.tobytes() + profile
 
 
-def _too_large(job: dict[str, Any]) -> _Refused:
-    message = f"too large; at most {job['pixels']:,} pixels and {job['side']:,} a side are accepted{job['bound']}"
-    return _Refused(413, "image_too_large", message)
+def _refused(status: int, code: str, message: str) -> tuple[dict[str, Any], bytes]:
+    return {"status": status, "code": code, "message": message}, b""
 
 
 def _restrict(pixels: int) -> None:
