@@ -9,20 +9,17 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-import torch
 from fastapi import Request, Response
 from PIL import Image
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from torch import Tensor
 
-from glow_app.generation import sample_grid
-from glow_app.models.image_model import ImageModel
 from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
 from glow_app.server.use import CLIENT
 
-__all__ = ["ANIMATIONS", "PNG", "encode_png", "encode_pngs", "respond", "sampled_picture"]
+__all__ = ["ANIMATIONS", "PNG", "encode_png", "encode_pngs", "respond"]
 
 JSON, PNG, ANIMATIONS = "application/json", "image/png", {"image/gif": ".gif", "image/webp": ".webp"}
 
@@ -50,11 +47,6 @@ async def encode_pngs(
     # Less work than starting a thread; a profile is compressed in each picture.
     is_quick = icc_profile is None and len(images) * images[0].numel() <= _QUICK_VALUES
     return encode() if is_quick else await run_in_threadpool(encode)
-
-
-def sampled_picture(model: ImageModel, images: Sequence[Tensor], seed: int, label: int | None) -> Image.Image:
-    """Return one drawn image as it is, or the grid that `glow sample` makes of several."""
-    return to_pil(images[0]) if len(images) == 1 else sample_grid(model, torch.stack(list(images)), seed, label)
 
 
 async def respond(

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from glow_app import __version__, generation
 from glow_app.models.image_model import ImageModel
+from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import grid, strip, to_pil, with_profile
 from glow_app.server.errors import ERRORS, NOT_FOUND
 from glow_app.server.examples import EXAMPLES
-from glow_app.server.pictures import ANIMATIONS, PNG, encode_pngs, respond, sampled_picture
+from glow_app.server.pictures import ANIMATIONS, PNG, encode_pngs, respond
 from glow_app.server.schemas import (
     EditAnswer,
     EditRequest,
@@ -122,12 +123,9 @@ async def sample(body: SampleBody, request: Request, service: Served) -> Respons
             model=service.info.model,
         )
 
-    shared = texts[0]
-    if len(texts) > 1:
-        asked = None if label is None else [label]
-        shared = {"seed": seed, "count": len(texts), **settings.facts, **_facts(service, asked)}
-    picture = partial(sampled_picture, service.model, images, seed, label)
-    return await respond(request, answer, len(images), shared, picture)
+    drawn = Images(torch.stack(images), texts)
+    picture = partial(to_pil, images[0]) if len(images) == 1 else partial(Images.grid, drawn)
+    return await respond(request, answer, len(images), drawn.common_facts, picture)
 
 
 @API.post("/interpolate", response_model=InterpolateAnswer, responses=_INTERPOLATED)
