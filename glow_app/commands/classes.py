@@ -12,16 +12,9 @@ if TYPE_CHECKING:
 
     from glow_app.models.image_model import ImageModel
 
-__all__ = ["PictureClasses", "given_labels"]
+__all__ = ["PictureClasses"]
 
 LISTED = 20  # pictures listed one by one; of more, the classes are counted
-
-
-def given_labels(label: int | Sequence[int] | None, count: int) -> "Tensor | None":
-    """Return ``--label``, one for all or one per picture, as a tensor for all pictures; None if omitted."""
-    import torch
-
-    return None if label is None else torch.full((count,), label) if isinstance(label, int) else torch.tensor(label)
 
 
 class PictureClasses:
@@ -37,8 +30,9 @@ class PictureClasses:
         import torch
 
         from glow_app.generation import class_probabilities
+        from glow_app.models.class_labels import as_labels
 
-        labels = given_labels(self._label, len(images))
+        labels = as_labels(self._model, self._label, len(images))
         if labels is not None or self._model.flow.num_classes is None:
             return labels
         numbers = {name: number for number, name in enumerate(self._model.class_names)}

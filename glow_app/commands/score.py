@@ -1,13 +1,12 @@
 """Score pictures: how likely and how odd each is, with a verdict; with outliers, how well these are told apart."""
 
 import argparse
+import codecs
 import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app import __version__
-from glow_app.commands.classes import given_labels
 from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
@@ -131,12 +130,13 @@ def _save_reference(arguments: argparse.Namespace) -> None:
 
 def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespace) -> "tuple[list[str], Measures]":
     from glow_app.generation import Measures, measure
+    from glow_app.models.class_labels import as_labels
 
     files: list[str] = []
     parts = []
     for names, images in picture_batches(model, places, arguments.batch_size, "scoring"):
         first = arguments.seed + len(files)
-        labels, seeds = given_labels(arguments.label, len(images)), range(first, first + len(images))
+        labels, seeds = as_labels(model, arguments.label, len(images)), range(first, first + len(images))
         parts.append(measure(model, images, labels, num_draws=arguments.draws, seeds=seeds))
         files += names
     return files, Measures.joined(parts)
@@ -195,12 +195,10 @@ def _labels_text(model: "ImageModel", arguments: argparse.Namespace) -> str:
 
 
 def _write(folder: Path, rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
     with atomic_file(folder / "scores.csv") as file:
-        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+        writer = csv.DictWriter(codecs.getwriter("utf-8")(file, "surrogateescape"), list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
     write_json(folder / "scores.json", {**facts, "images": rows})
 
 
