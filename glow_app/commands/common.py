@@ -186,9 +186,10 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "anot
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write a record in plain types."""
+    """Write a record in plain types, with null for numbers that are not finite, which JSON cannot represent."""
+    finite = json.loads(json.dumps(record), parse_constant=lambda _: None)
     with atomic_file(path) as file:
-        file.write((json.dumps(record, indent=1) + "\n").encode())
+        file.write((json.dumps(finite, indent=1) + "\n").encode())
 
 
 def picture_files(places: Sequence[str | Path]) -> list[str]:

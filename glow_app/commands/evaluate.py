@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         record |= _measured(model, data, extract, count, arguments)
         record["verdict"] = verdict(record)
-    write_json(output_folder(arguments) / path.name, _finite(record))
+    write_json(output_folder(arguments) / path.name, record)
     print(f"all figures: {path}")
     for sentence in record.get("verdict", ()):
         print(sentence)
@@ -227,12 +227,3 @@ def _inverse(model: "ImageModel", images: "ImageSet", arguments: argparse.Namesp
     for pair in zip(trips[:half], trips[half:], strict=True):
         print(row(f"  {pair[0].start}", *(f"{one.median:.1e}, {one.largest:.1e} {one.unit}" for one in pair)))
     return {"reconstruction": asdict(exact), "round_trips": [asdict(one) for one in trips], "sent": len(sent)}
-
-
-def _finite(value: Any) -> Any:
-    """Return plain types with None for numbers that are not finite, which JSON cannot represent."""
-    if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,7 +13,7 @@ from PIL import Image
 from registry import tiny_model
 from torch import Tensor, nn
 
-from glow_app.commands import evaluate
+from glow_app.commands.common import write_json
 from glow_app.data import load_split
 from glow_app.evaluation import compare, draw_features, evaluation_data, load_features, mean_bits
 from glow_app.generation.baselines import png_bits_per_dim
@@ -170,9 +170,9 @@ def test_tuning_a_checkpoint_keeps_nothing(
         assert message == f"error: --tune tries values of its own; leave --{name} out"
 
 
-def test_figures_that_are_not_finite_are_null() -> None:
-    record = {"a": [1.0, math.nan], "b": {"c": math.inf, "d": "x"}}
-    assert evaluate._finite(record) == {"a": [1.0, None], "b": {"c": None, "d": "x"}}
+def test_figures_that_are_not_finite_are_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "record.json", {"a": [1.0, math.nan], "b": {"c": -math.inf, "d": "x"}})
+    assert json.loads((tmp_path / "record.json").read_text()) == {"a": [1.0, None], "b": {"c": None, "d": "x"}}
 
 
 def test_weights_that_are_not_finite_are_not_evaluated(tmp_path: Path, refused: Callable[..., str]) -> None:
