@@ -88,12 +88,12 @@ class _Checker(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a class or function; refuse those that a checkpoint of tensors does not need."""
         known: dict[tuple[str, str], Any] = {
-            ("collections", "OrderedDict"): _ordered,
-            ("collections", "Counter"): _counter,
+            ("collections", "OrderedDict"): lambda: OrderedDict(),
+            ("collections", "Counter"): lambda counts: Counter(counts if type(counts) is dict else {}),
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
-            ("torch._utils", "_rebuild_parameter"): _first,
+            ("torch._utils", "_rebuild_parameter"): lambda value, *_: value,
             ("torch", "Size"): tuple,
-            ("torch", "device"): _first,
+            ("torch", "device"): lambda value, *_: value,
         }
         if (module, name) in known:
             return known[module, name]
@@ -151,15 +151,3 @@ class _Checker(pickle._Unpickler):
 
 def _is_key(value: Any) -> bool:
     return type(value) is str or (type(value) is int and abs(value) <= _LARGEST_KEY)
-
-
-def _ordered() -> "OrderedDict[Any, Any]":
-    return OrderedDict()
-
-
-def _counter(counts: Any) -> "Counter[Any]":
-    return Counter(counts if type(counts) is dict else {})
-
-
-def _first(value: Any, *_: object) -> Any:
-    return value
