@@ -1,12 +1,13 @@
 """Images to the wanted size and number of channels, for Pillow images and for arrays."""
 
+from collections.abc import Callable
+
 import numpy as np
 from PIL import Image, ImageOps
 
 from glow_app.data.request import Resize
 
 _FILTER = Image.Resampling.LANCZOS
-_CHUNK = 4096
 
 
 def resize_image(image: Image.Image, height: int, width: int, resize: Resize) -> Image.Image:
@@ -40,35 +41,23 @@ def convert_array(images: np.ndarray, image_shape: tuple[int, int, int], resize:
     """
     channels, height, width = image_shape
     if images.shape[1] == 3 and channels == 1:
-        images = _grey(images)
+        images = _each(images, (1, *images.shape[2:]), lambda image: image.convert("L"))
     if images.shape[2:] != (height, width):
         if resize == "pad" and images.shape[2] <= height and images.shape[3] <= width:
             rows, columns = height - images.shape[2], width - images.shape[3]
             border = (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
             images = np.pad(images, ((0, 0), (0, 0), *border))
         else:
-            images = _resize_each(images, height, width, resize)
+            shape = (images.shape[1], height, width)
+            images = _each(images, shape, lambda image: resize_image(image, height, width, resize))
     if images.shape[1] == 1 and channels == 3:
         images = np.repeat(images, 3, axis=1)
     return images
 
 
-def _grey(images: np.ndarray) -> np.ndarray:
-    """Convert in strips: Pillow turns a tall image of many pictures grey in one call."""
-    count, _, height, width = images.shape
-    grey = np.empty((count, 1, height, width), dtype=np.uint8)
-    for start in range(0, count, _CHUNK):
-        part = images[start : start + _CHUNK]
-        strip = np.ascontiguousarray(part.transpose(0, 2, 3, 1)).reshape(-1, width, 3)
-        grey[start : start + _CHUNK] = np.asarray(Image.fromarray(strip).convert("L")).reshape(-1, 1, height, width)
-    return grey
-
-
-def _resize_each(images: np.ndarray, height: int, width: int, resize: Resize) -> np.ndarray:
-    resized = np.empty((*images.shape[:2], height, width), dtype=np.uint8)
-    for index, image in enumerate(images):
-        resized[index] = image_to_array(resize_image(array_to_image(image), height, width, resize))
-    return resized
+def _each(images: np.ndarray, shape: tuple[int, ...], change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    changed = (image_to_array(change(array_to_image(image))) for image in images)
+    return np.fromiter(changed, np.dtype((np.uint8, shape)), len(images))
 
 
 def array_to_image(array: np.ndarray) -> Image.Image:
