@@ -1,19 +1,19 @@
 """Read or render many images, in order, with bounded memory."""
 
+import ctypes
 import multiprocessing
 import os
+import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from glow_app.data.decoding import decode_image
 from glow_app.data.listing import FolderListing
@@ -78,9 +78,11 @@ def in_chunks(
         doing: Shown with the progress on a terminal; None shows nothing.
     """
     workers = min(processes, len(os.sched_getaffinity(0))) if processes and _can_fork() else 0
-    chunks = DataLoader(
-        _Chunks(work, count, size),
+    parts: Any = [range(start, min(start + size, count)) for start in range(0, count, size)]
+    chunks: DataLoader[Chunk[T]] = DataLoader(
+        parts,
         batch_size=None,
+        collate_fn=cast(Any, work),  # called with each part, in the worker
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,
         worker_init_fn=_end_with_parent,
@@ -95,26 +97,8 @@ def _can_fork() -> bool:
 
 
 def _end_with_parent(_: int) -> None:
-    """End a worker when its parent is killed: otherwise it waits forever to hand over its chunk."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(2)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-class _Chunks(Dataset[Chunk[T]]):
-    def __init__(self, work: Callable[[range], Chunk[T]], count: int, size: int) -> None:
-        self.work, self.count, self.size = work, count, size
-
-    def __len__(self) -> int:
-        return -(-self.count // self.size)
-
-    def __getitem__(self, index: int) -> Chunk[T]:
-        return self.work(range(self.count)[index * self.size : (index + 1) * self.size])
+    """Let Linux end a worker when its parent is killed: otherwise it waits forever to hand over its chunk."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _read_files(listing: FolderListing, read: Callable[[Path], T], indices: range) -> Chunk[T]:
