@@ -78,7 +78,7 @@ def atomic_folder(
         beside = Path(scratch) / "new"
         beside.mkdir()
         yield beside
-        _exchange(beside, folder, Path(scratch) / "old")
+        _exchange(beside, folder, Path(scratch) / "old" if overwrite else None)
 
 
 def _require_replaceable(
@@ -95,13 +95,13 @@ def _require_replaceable(
         raise FileExistsError(f"{folder} holds files of another program; choose another place")
 
 
-def _exchange(new: Path, folder: Path, old: Path) -> None:
-    """Replace ``folder`` by ``new``, or leave it unchanged."""
-    if folder.exists():
+def _exchange(new: Path, folder: Path, old: Path | None) -> None:
+    """Replace ``folder`` by ``new``, or leave it unchanged; without ``old``, one that has come meanwhile stays."""
+    if old and folder.exists():
         os.replace(folder, old)
     try:
         os.replace(new, folder)
     except OSError:
-        if old.exists():
+        if old and old.exists():
             os.replace(old, folder)
         raise

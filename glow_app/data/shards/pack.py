@@ -1,10 +1,7 @@
 """A folder of images into shards."""
 
 import io
-import os
-import shutil
 import tarfile
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,7 +20,7 @@ from glow_app.data.resizing import array_to_image
 from glow_app.data.shards.manifest import Manifest, ShardEntry, SplitEntry
 from glow_app.data.shards.tar import index_tar
 from glow_app.data.splits import split_indices
-from glow_app.files import atomic_file, sha256_of
+from glow_app.files import atomic_file, atomic_folder, sha256_of
 
 __all__ = ["Packing", "Report", "pack_folder", "split_entry"]
 
@@ -79,19 +76,11 @@ def pack_folder(root: Path, output: Path, packing: Packing) -> Report:
     if output.exists():
         raise FileExistsError(f"{output} exists already; choose another --output or remove it")
     parts = split_layout(list_images(root))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    building = output.with_name(f".{output.name}-{uuid.uuid4().hex}")
-    building.mkdir()
-    try:
+    with atomic_folder(output, (), lambda _: False) as building:
         report = Report(Manifest({}, all_class_names(parts), packing.image_shape))
         splits = {split: _pack_split(split, part, packing, building, report) for split, part in _cut(parts, packing)}
         report.manifest = replace(report.manifest, splits=splits)
         report.manifest.write(building)
-        os.rename(building, output)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(output)) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return report
 
 

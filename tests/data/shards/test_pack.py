@@ -130,7 +130,7 @@ def test_a_packing_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
     code = f"from glow_app.cli import main; main(['data', 'pack', '{tmp_path}/many', '--output', '{tmp_path}/shards'])"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while not (workers := children.read_text().split()) or not list(tmp_path.glob(".shards-*/*.tar")):
+    while not (workers := children.read_text().split()) or not list(tmp_path.glob(".shards-*/new/*.tar")):
         assert process.poll() is None
     process.kill()
     process.wait()
