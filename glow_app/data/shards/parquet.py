@@ -1,7 +1,6 @@
 """Shards as Parquet files with a column of image files, as the Hugging Face hub keeps them."""
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ def write_records(file: str, column: str, path: Path) -> None:
 
     offsets = [0]
     with open_address(file) as source, path.open("wb") as target:
-        size = _size(source)
+        size = source.size
         most = max(_UNPACKED, _UNPACKED_TIMES * size)
         table = parquet.ParquetFile(source)
         if _unpacked_size(table.metadata, column) > most:
@@ -155,7 +154,7 @@ def _read_labels(file: str, features: "Features | None") -> tuple[_Columns, np.n
     from pyarrow import parquet, types
 
     with open_address(file) as source:
-        size = _size(source)
+        size = source.size
         found = parquet.ParquetFile(source)
         _check_rows(file, found.metadata.num_rows, size)
         named = features or Features.from_arrow_schema(found.schema_arrow)
@@ -190,13 +189,6 @@ def _too_large(file: str, most: int) -> ShardError:
 def _check_rows(file: str, rows: int, size: int) -> None:
     if rows > size:
         raise ShardError(f"{file} has {rows:,} rows and more in {size:,} bytes, which hold no images")
-
-
-def _size(source: Any) -> int:
-    """Return the bytes of an open file."""
-    size: int = source.seek(0, os.SEEK_END)
-    source.seek(0)
-    return size
 
 
 def _version(file: str) -> str:
