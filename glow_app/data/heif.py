@@ -1,14 +1,12 @@
-"""HEIC pictures, decoded in a process of their own: some keep libheif busy for minutes, which no exception can end.
+"""HEIC pictures, each decoded in a process of its own: some keep libheif busy for minutes, which no exception can end.
 
-Run as a program, this file is that process. It reads paths from standard input, each after its length, and answers each
-with width, height and RGB bytes, or with 0, the length of a message, and the message.
+Run as a program, this file is that process. It writes the width, height and RGB bytes of the picture at a path to
+standard output; or a message, with an exit code of its own.
 """
 
-import os
 import signal
 import subprocess
 import sys
-import threading
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,9 +18,7 @@ SUFFIXES = frozenset({".heic", ".heif"})
 INSTALL = "pip install 'glow-app[heic]'"
 SECONDS = 10  # for one picture; a phone's takes less than 2
 MEMORY = 4 << 30  # bytes of address space: 179 million pixels, the most that Pillow opens, and their copies
-
-# The process of each process and thread: one that was forked must not share the pipes of its parent.
-_processes: dict[tuple[int, int], "subprocess.Popen[bytes]"] = {}
+_REFUSED = 3  # unlike the exit codes of Python
 
 
 def can_read_heif() -> bool:
@@ -38,71 +34,45 @@ def read_heif(path: Path) -> Image.Image:
     """
     if not can_read_heif():
         raise ValueError(f"it is a HEIC picture; run: {INSTALL}")
-    key = os.getpid(), threading.get_ident()
-    if key not in _processes:
-        command = [sys.executable, "-P", __file__, str(SECONDS), str(MEMORY)]
-        pipe, silent = subprocess.PIPE, subprocess.DEVNULL
-        _processes[key] = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=silent)
-    try:
-        width, height, content = _asked(_processes[key], os.fsencode(path.absolute()))
-    except BaseException as error:  # the process has ended, or its answer would be taken for the next one's
-        process = _processes.pop(key)
-        process.kill()
-        process.communicate()
-        if isinstance(error, (EOFError, BrokenPipeError)):
-            raise ValueError(f"it is damaged or too large, or takes more than {SECONDS} s to decode") from error
-        raise
-    if not width:
-        raise ValueError(content.decode())
-    return Image.frombytes("RGB", (width, height), content)
+    command = [sys.executable, "-P", __file__, str(SECONDS), str(MEMORY), str(path.absolute())]
+    pipe, silent = subprocess.PIPE, subprocess.DEVNULL
+    done = subprocess.run(command, stdin=silent, stdout=pipe, stderr=silent, check=False)
+    if done.returncode == _REFUSED:
+        raise ValueError(done.stdout.decode(errors="replace"))
+    if done.returncode:
+        raise ValueError(f"it is damaged or too large, or takes more than {SECONDS} s to decode")
+    size = int.from_bytes(done.stdout[:4]), int.from_bytes(done.stdout[4:8])
+    return Image.frombytes("RGB", size, done.stdout[8:])
 
 
-def _asked(process: "subprocess.Popen[bytes]", name: bytes) -> tuple[int, int, bytes]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(len(name).to_bytes(4) + name)
-    process.stdin.flush()
-    head = process.stdout.read(8)
-    width, height = int.from_bytes(head[:4]), int.from_bytes(head[4:])
-    size = 3 * width * height if width else height
-    content = process.stdout.read(size)
-    if len(head) < 8 or len(content) < size:
-        raise EOFError
-    return width, height, content
-
-
-def _decoded(path: str) -> tuple[int, int, bytes]:
-    try:
-        with Image.open(path, formats=["HEIF"]) as image:
-            upright = ImageOps.exif_transpose(image)
-        if upright.has_transparency_data:
-            rgba = upright.convert("RGBA")
-            upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        return *upright.size, upright.convert("RGB").tobytes()
-    except Exception as error:  # pillow-heif and Pillow share no narrower type
-        message = (str(error) or type(error).__name__).encode(errors="replace")
-        return 0, len(message), message
+def _decoded(path: str) -> Image.Image:
+    with Image.open(path, formats=["HEIF"]) as image:
+        upright = ImageOps.exif_transpose(image)
+    if upright.has_transparency_data:
+        rgba = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return upright.convert("RGB")
 
 
 def main() -> None:
-    """Decode until there is no more; the system ends this process when a picture takes too long."""
+    """Decode; the system ends this process when it takes too long."""
     import resource
 
     import pillow_heif
 
-    seconds, memory = map(int, sys.argv[1:])
+    seconds, memory = map(int, sys.argv[1:3])
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end closes the pipe
     for limit, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(limit, (most, most))
     pillow_heif.register_heif_opener()
-    while size := int.from_bytes(sys.stdin.buffer.read(4)):
-        name = sys.stdin.buffer.read(size)
-        signal.alarm(seconds)
-        width, height, content = _decoded(os.fsdecode(name))
-        signal.alarm(0)
-        sys.stdout.buffer.write(width.to_bytes(4) + height.to_bytes(4) + content)
-        sys.stdout.buffer.flush()
+    signal.alarm(seconds)
+    try:
+        image = _decoded(sys.argv[3])
+    except Exception as error:  # pillow-heif and Pillow share no narrower type
+        sys.stdout.buffer.write((str(error) or type(error).__name__).encode(errors="replace"))
+        sys.exit(_REFUSED)
+    for part in (image.width.to_bytes(4), image.height.to_bytes(4), image.tobytes()):
+        sys.stdout.buffer.write(part)
 
 
 if __name__ == "__main__":
