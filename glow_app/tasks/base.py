@@ -69,8 +69,8 @@ class RestorationTask(ABC):
 
     @property
     def config(self) -> dict[str, object]:
-        """Constructor arguments as plain types, for exported models."""
-        return {}
+        """Constructor arguments as plain types, for exported models: by default all attributes of the instance."""
+        return dict(vars(self))
 
 
 def draw_seeds(num: int, generator: torch.Generator | None) -> list[int]:

@@ -31,11 +31,6 @@ class Deblock(RestorationTask):
             )
         self.min_quality, self.max_quality = min_quality, max_quality
 
-    @property
-    def config(self) -> dict[str, object]:
-        """The qualities."""
-        return {"min_quality": self.min_quality, "max_quality": self.max_quality}
-
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the images after compression."""
         span = self.max_quality - self.min_quality + 1

@@ -43,11 +43,6 @@ class Denoise(RestorationTask):
             raise ValueError(f"kind is {kind!r}; expected gaussian or poisson")
         self.min_sigma, self.max_sigma, self.kind = min_sigma, max_sigma, kind
 
-    @property
-    def config(self) -> dict[str, object]:
-        """The levels and the kind."""
-        return {"min_sigma": self.min_sigma, "max_sigma": self.max_sigma, "kind": self.kind}
-
     def condition_channels(self, num_channels: int) -> int:
         """Return the channels of the picture, and one for the level."""
         return num_channels + 1

@@ -41,11 +41,6 @@ class Upscale(RestorationTask):
             raise ValueError(f"factor is {factor}; expected 2, 4 or 8")
         self.factor = factor
 
-    @property
-    def config(self) -> dict[str, object]:
-        """The factor."""
-        return {"factor": self.factor}
-
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the reduced images; nothing is random."""
         if images.shape[2] % self.factor or images.shape[3] % self.factor:
