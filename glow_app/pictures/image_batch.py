@@ -3,16 +3,16 @@
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch._C import _disabled_torch_function_impl
 
 from glow_app.messages import pluralise
-
-if TYPE_CHECKING:
-    from PIL import Image
+from glow_app.pictures.captions import drawable
+from glow_app.pictures.images import columns_for, grid, png_bytes, save_png, to_pil
 
 __all__ = ["LARGEST_TURN", "Images"]
 
@@ -64,24 +64,20 @@ class Images(Tensor):
             if name != "seed" and all(fact.get(name) == value for fact in self.facts)
         }
 
-    def pil(self) -> "list[Image.Image]":
+    def pil(self) -> list[Image.Image]:
         """Return each image as a Pillow image.
 
         Raises:
             ValueError: If they have neither 1 nor 3 channels.
         """
-        from glow_app.pictures.images import to_pil
-
         return [to_pil(image) for image in self._batch()]
 
-    def grid(self) -> "Image.Image":
+    def grid(self) -> Image.Image:
         """Return all images as one picture; up to 12 classes have columns of their own below their names.
 
         Raises:
             ValueError: If they have neither 1 nor 3 channels.
         """
-        from glow_app.pictures.images import columns_for, grid
-
         names = self._class_names()
         turns = range(1, min(len(names), LARGEST_TURN) + 1)
         turn = next((turn for turn in turns if names[turn:] == names[:-turn]), 1)
@@ -99,10 +95,6 @@ class Images(Tensor):
         Raises:
             ValueError: If the name is that of another kind of picture, or they have neither 1 nor 3 channels.
         """
-        from PIL import Image
-
-        from glow_app.pictures.images import save_png, to_pil
-
         path = Path(path)
         is_file = path.suffix.lower() == ".png"
         if not is_file and path.suffix.lower() in Image.registered_extensions():
@@ -144,8 +136,6 @@ class Images(Tensor):
         return ", ".join([size, *(f"{name} {value}" for name, value in facts.items())])
 
     def _repr_png_(self) -> bytes | None:
-        from glow_app.pictures.images import png_bytes
-
         if self.shape[-3] not in (1, 3) or not len(self):
             return None
         return png_bytes(Images(self._batch()[:_SHOWN], self.facts[:_SHOWN]).grid())
@@ -154,7 +144,5 @@ class Images(Tensor):
         return self if self.ndim == 4 else self[None]
 
     def _class_names(self) -> list[str]:
-        from glow_app.pictures.captions import drawable
-
         named = [(str(fact["label"]), str(fact.get("class", "?"))) for fact in self.facts if "label" in fact]
         return [label if "?" in drawable(name) else name for label, name in named]
