@@ -1,13 +1,15 @@
 """The command ``glow estimate`` and what it prints."""
 
 import tempfile
+import time
 from collections.abc import Container, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 
-from glow_app.data import Split
+from glow_app.data import Split, TrainLoader
 from glow_app.data.faces.rendered import USUAL_COUNT
 from glow_app.data.listing import FolderListing, list_images, split_layout
 from glow_app.data.splits import split_indices
@@ -18,12 +20,14 @@ from lightning_modules.command_line.arguments import configs_first, take_option
 from lightning_modules.command_line.quiet import quiet
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
-from lightning_modules.estimate.loading import loading_speed
 from lightning_modules.estimate.needs import Needs, estimate, step_seconds
 from lightning_modules.runs.run_folder import release_run_dir
 from lightning_modules.training_module import check_precision
 
-__all__ = ["EstimateCLI", "bytes_text", "main", "measured_step"]
+__all__ = ["EstimateCLI", "bytes_text", "loading_speed", "main", "measured_step"]
+
+# Seconds for which loading is measured.
+ENOUGH = 3.0
 
 
 class EstimateCLI(GlowCLI):
@@ -150,14 +154,32 @@ def _print_time(needs: Needs, batch_size: int, trainer: pl.Trainer, num_images: 
 
 
 def _print_loading(data: ImageDataModule, training: float) -> None:
-    loading = loading_speed(data.train_dataloader())
-    if loading.images_per_second == float("inf"):
+    first_batch, rate = loading_speed(data.train_dataloader())
+    if rate == float("inf"):
         return  # one batch an epoch: nothing to compare
-    first = f"the first batch after {loading.first_batch:.1f} s" if loading.first_batch >= 0.1 else "at once"
-    speed = f"{loading.images_per_second:,.0f} images/s with data.num_workers {data.hparams['num_workers']}"
+    first = f"the first batch after {first_batch:.1f} s" if first_batch >= 0.1 else "at once"
+    speed = f"{rate:,.0f} images/s with data.num_workers {data.hparams['num_workers']}"
     print(f"loading              {speed}, {first}")
-    if loading.images_per_second < training:
+    if rate < training:
         print("                     slower than the training: raise data.num_workers, or see glow data pack --help")
+
+
+def loading_speed(loader: TrainLoader[Any]) -> tuple[float, float]:
+    """Return the seconds until the first batch, and images per second from then on: infinite without a second batch.
+
+    Measures a loader of one process for some seconds, or to the end of an epoch, with nobody training beside it.
+    """
+    begin = time.perf_counter()
+    batches = iter(loader)
+    next(batches)
+    start = now = time.perf_counter()
+    count = 0
+    for _ in batches:
+        now, count = time.perf_counter(), count + 1
+        if now - start > ENOUGH:
+            break
+    rate = count * (loader.batch_size or 1) / max(now - start, 1e-9) if count else float("inf")
+    return start - begin, rate
 
 
 def bytes_text(num_bytes: float) -> str:

@@ -21,7 +21,7 @@ from glow_app.priors import CNFPrior
 from glow_app.running import Memory
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate import estimate, step_memory
-from lightning_modules.estimate.loading import Loading, loading_speed
+from lightning_modules.estimate.command import loading_speed
 from lightning_modules.estimate.peak_memory import peak_memory
 from lightning_modules.optimizers import Muon
 
@@ -177,7 +177,7 @@ def test_the_command_prints_it_all_and_leaves_nothing(
 def test_a_loader_that_will_not_keep_up_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rate: float, is_slow: bool
 ) -> None:
-    monkeypatch.setattr("lightning_modules.estimate.command.loading_speed", lambda loader: Loading(2.0, rate))
+    monkeypatch.setattr("lightning_modules.estimate.command.loading_speed", lambda loader: (2.0, rate))
     assert main(["estimate", f"--config={REPOSITORY / 'configs/digits.yaml'}"]) == 0
     told = capsys.readouterr().out
     assert "the first batch after 2.0 s" in told
@@ -186,11 +186,11 @@ def test_a_loader_that_will_not_keep_up_is_told(
 
 def test_loading_is_timed_after_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 5.0, *(5.0 + step for step in range(1, 100))])
-    monkeypatch.setattr("lightning_modules.estimate.loading.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr("lightning_modules.estimate.command.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     images = ImageSet(np.zeros((100, 1, 2, 2), np.uint8), torch.zeros(100, dtype=torch.int64))
-    assert loading_speed(train_loader(images, 5)) == Loading(5.0, 5.0)
+    assert loading_speed(train_loader(images, 5)) == (5.0, 5.0)
     clock = iter([0.0, 5.0])
-    assert loading_speed(train_loader(images, 100)) == Loading(5.0, math.inf)
+    assert loading_speed(train_loader(images, 100)) == (5.0, math.inf)
 
 
 def test_data_that_is_not_there_yet_is_no_hindrance(
@@ -209,7 +209,7 @@ def test_data_that_is_not_there_yet_is_no_hindrance(
 def test_steps_of_several_batches_and_a_number_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lightning_modules.estimate.command.loading_speed", lambda loader: Loading(0.0, math.inf))
+    monkeypatch.setattr("lightning_modules.estimate.command.loading_speed", lambda loader: (0.0, math.inf))
     config = f"--config={REPOSITORY / 'configs/digits.yaml'}"
     assert main(["estimate", config, "--trainer.accumulate_grad_batches=4", "--trainer.max_steps=100"]) == 0
     told = capsys.readouterr().out
