@@ -24,25 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "options_parser", "train"]
 
-_HELP = """usage: glow fit FOLDER [--minutes N] [--size N] [--no-classes] [OPTIONS]
-
-Train a model on a folder of pictures. Subfolders are classes. Pictures, device
-and time decide preset, size and number of steps, which are printed.
-
-options:
-  --minutes N    training time (default: 30)
-  --epochs N     passes over the pictures, instead of --minutes
-  --size N       height and width to resize to, a multiple of 16 (default: by
-                 pictures and device)
-  --no-classes   ignore subfolders
-  --device NAME  cpu, gpu or mps (default: gpu if there is one)
-  --seed N       seed of the whole run (default: 0)
-  --config NAME  another preset (see glow presets)
-  --name NAME    name of the run (default: that of the folder)
-  --run_dir DIR  folder of the run (default: runs/NAME/TIME)
-
-Other options of glow fit work too: glow fit --help-all lists them."""
-
 # Presets of devices other than a CPU, by the largest size that they are for.
 _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256"}
 _SIZES = {"cpu": (16, 32), "gpu": (16, 32, 64, 128)}
@@ -50,7 +31,7 @@ _OVERLAYS = ("prior/", "trainer/", "logger/")
 _SAMPLE = 200  # pictures whose size and colour are looked at
 _FEWER = 20  # of HEIC pictures only every 20th of these, since they have to be decoded
 _FEW = 100
-_MINUTES = 30.0
+_MINUTES = 30
 # Share of the time for training steps; the rest is for validation, sample grids and saving.
 _TRAINING = 0.85
 _VALIDATIONS = 10
@@ -69,7 +50,7 @@ def main(command: str, arguments: list[str]) -> None:
         ValueError: If it holds no picture.
     """
     if not {"-h", "--help"}.isdisjoint(arguments):
-        print(_HELP)
+        options_parser().print_help()
         return
     is_further = "LOCAL_RANK" in os.environ and _SHARED in os.environ  # a further rank trains as the first has chosen
     planned = json.loads(os.environ[_SHARED]) if is_further else _planned(arguments)
@@ -187,17 +168,27 @@ def _length(
 
 def options_parser() -> argparse.ArgumentParser:
     """Return the parser of the options of ``glow fit FOLDER``."""
-    parser = Parser(prog="glow fit", add_help=False)
-    parser.add_argument("folder")
-    parser.add_argument("--size", type=positive_int, default=None)
+    parser = Parser(
+        prog="glow fit",
+        usage="glow fit FOLDER [--minutes N] [--size N] [--no-classes] [OPTIONS]",
+        description="Train a model on a folder of pictures. Subfolders are classes. Pictures, device and time decide "
+        "preset, size and number of steps, which are printed.",
+        epilog="Other options of glow fit work too, such as --run_dir DIR: glow fit --help-all lists them.",
+        add_help=False,
+    )
+    parser.add_argument("folder", help="folder of pictures", metavar="FOLDER")
+    size = "height and width to resize to, a multiple of 16 (default: by pictures and device)"
+    parser.add_argument("--size", type=positive_int, help=size, metavar="N")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=_minutes, default=_MINUTES)
-    length.add_argument("--epochs", type=positive_int, default=None)
-    parser.add_argument("--device", type=_device, default=None)
-    parser.add_argument("--seed", type=seed_number, default=0)
-    parser.add_argument("--no-classes", action="store_true")
-    parser.add_argument("--config", action="append", default=[])
-    parser.add_argument("--name", default=None)
+    length.add_argument("--minutes", type=_minutes, default=_MINUTES, help="training time", metavar="N")
+    passes = "passes over the pictures, instead of --minutes"
+    length.add_argument("--epochs", type=positive_int, help=passes, metavar="N")
+    parser.add_argument("--device", type=_device, help="cpu, gpu or mps (default: gpu if there is one)", metavar="NAME")
+    parser.add_argument("--seed", type=seed_number, default=0, help="seed of the whole run", metavar="N")
+    parser.add_argument("--no-classes", action="store_true", help="ignore subfolders")
+    preset = "another preset (see glow presets)"
+    parser.add_argument("--config", action="append", default=[], help=preset, metavar="NAME")
+    parser.add_argument("--name", help="name of the run (default: that of the folder)")
     return parser
 
 
