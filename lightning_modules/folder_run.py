@@ -7,7 +7,7 @@ import os
 import statistics
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.common import device_of
 from glow_app.commands.parser import Parser, fitting, positive_int, seed_number
@@ -110,9 +110,9 @@ def _planned(arguments: list[str]) -> list[str]:
         device_of(options)  # refused before anything else
     listing = list_images(Path(options.folder).absolute())
     parts = split_layout(listing)
-    pictures = _look_at(listing)
+    side, channels = _look_at(listing)
     device = options.device or _usual_device()
-    size = options.size or _nearest_size(pictures.side, device)
+    size = options.size or _nearest_size(side, device)
     presets = [name for name in options.config if not name.startswith(_OVERLAYS)]
     usual = "folder_cpu" if device == "cpu" else next(name for most, name in _PRESETS.items() if size <= most)
     preset = presets[-1] if presets else usual
@@ -126,7 +126,7 @@ def _planned(arguments: list[str]) -> list[str]:
     ]
     config += [f"--name={options.name or _slug(options.folder)}", f"--trainer.accelerator={device}"]
     if not presets or options.size is not None:
-        config += [f"--model.flow.init_args.image_shape=[{pictures.channels},{size},{size}]"]
+        config += [f"--model.flow.init_args.image_shape=[{channels},{size},{size}]"]
     if classes:
         config += [f"--model.flow.init_args.num_classes={len(classes)}"]
     count = len(parts["train"].files)
@@ -202,15 +202,8 @@ def _device(text: str) -> str:
     return text.replace("cuda", "gpu")
 
 
-class _Pictures(NamedTuple):
-    """Median of the shorter side, in pixels, and 1 channel if all pictures are grey, otherwise 3."""
-
-    side: float
-    channels: int
-
-
-def _look_at(listing: FolderListing) -> _Pictures:
-    """Look at some pictures, evenly spread over the folder."""
+def _look_at(listing: FolderListing) -> tuple[float, int]:
+    """Return the median shorter side of some pictures, evenly spread, and 1 channel if all are grey, otherwise 3."""
     sides, modes = [], set()
     for number, file in enumerate(listing.files[:: max(1, len(listing.files) // _SAMPLE)]):
         path = listing.root / file.name
@@ -223,7 +216,7 @@ def _look_at(listing: FolderListing) -> _Pictures:
         except Exception:  # a damaged file is reported when it is decoded
             continue
     is_grey = bool(modes) and modes <= {"1", "L", "LA", "I", "I;16"}
-    return _Pictures(statistics.median(sides) if sides else 32, 1 if is_grey else 3)
+    return statistics.median(sides) if sides else 32, 1 if is_grey else 3
 
 
 def _nearest_size(side: float, device: str) -> int:
