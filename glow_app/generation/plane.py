@@ -40,7 +40,7 @@ def density_picture(model: VectorModel, points: Tensor) -> Image.Image:
     grid = centre + radius * torch.stack([x, y], -1).reshape(-1, 2)
     with loose_solves(TOLERANCE):
         log_density = torch.cat([model.log_prob(part.to(model.device)).cpu() for part in grid.split(20_000)])
-    return _heat_map(_magnified(log_density.double().exp().reshape(num, num).numpy(), CELL))
+    return _heat_map(np.kron(log_density.double().exp().reshape(num, num).numpy(), np.ones((CELL, CELL))))
 
 
 def samples_picture(model: VectorModel, points: Tensor, seed: int = 0) -> Image.Image:
@@ -108,14 +108,8 @@ def _pixels(points: Tensor, centre: Tensor, radius: Tensor) -> tuple[np.ndarray,
 
 def _histogram(points: Tensor, centre: Tensor, radius: Tensor) -> np.ndarray:
     (rows, columns), _ = _pixels(points, centre, radius)
-    bins = SIDE // BIN
-    counts = np.zeros((bins, bins))
-    np.add.at(counts, (rows // BIN, columns // BIN), 1)
-    return _magnified(counts, BIN)
-
-
-def _magnified(values: np.ndarray, factor: int) -> np.ndarray:
-    return values.repeat(factor, axis=0).repeat(factor, axis=1)
+    counts, _, _ = np.histogram2d(rows, columns, SIDE // BIN, ((0, SIDE), (0, SIDE)))
+    return np.kron(counts, np.ones((BIN, BIN)))
 
 
 def _heat_map(values: np.ndarray) -> Image.Image:
