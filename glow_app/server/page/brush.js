@@ -1,6 +1,6 @@
 // A brush that covers parts of a picture: strokes by pointer or touch, rectangles by numbers.
 
-import { h } from "./dom.js";
+import { h, placeIn } from "./dom.js";
 import { setError, slider } from "./fields.js";
 
 const COLOUR = "#e6007e";
@@ -107,8 +107,7 @@ export class Brush {
     const canvas = this.#canvas;
     let stroke = null;
     const add = (event) => {
-      const { left, top, width, height } = canvas.getBoundingClientRect();
-      stroke.points.push([(event.clientX - left) / width, (event.clientY - top) / height]);
+      stroke.points.push(placeIn(canvas, event));
       this.#draw(stroke, Math.max(0, stroke.points.length - 2));
     };
     const end = () => {

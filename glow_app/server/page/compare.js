@@ -1,6 +1,6 @@
 // A picture before and after, one over the other: what divides them is dragged, or moved by the arrow keys.
 
-import { h } from "./dom.js";
+import { h, letDrag } from "./dom.js";
 
 const SMOOTH = 512;  // pixels a side, beyond which a picture is larger than it is shown
 
@@ -19,7 +19,7 @@ export class Compare {
       this.element.classList.toggle("smooth", Math.max(width, height) > SMOOTH);
     });
     this.#input.addEventListener("input", () => this.#set(Number(this.#input.value)));
-    this.#listen();
+    letDrag(this.element, this.#input, ([across]) => this.#set(100 * across));
     this.#set(50);
   }
 
@@ -33,21 +33,5 @@ export class Compare {
     this.#input.value = percent;
     this.#input.setAttribute("aria-valuetext", `${this.#input.value} % before`);
     this.element.style.setProperty("--at", `${this.#input.value}%`);
-  }
-
-  #listen() {
-    const { element } = this;
-    const drag = (event) => {
-      const { left, width } = element.getBoundingClientRect();
-      this.#set((100 * (event.clientX - left)) / width);
-    };
-    element.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;  // a menu may take the end of it
-      event.preventDefault();  // the focus goes to the input
-      element.setPointerCapture(event.pointerId);
-      this.#input.focus({ preventScroll: true });
-      drag(event);
-    });
-    element.addEventListener("pointermove", (event) => element.hasPointerCapture(event.pointerId) && drag(event));
   }
 }

@@ -44,6 +44,24 @@ export function announce(text, source = null) {
   if (!source?.closest("[hidden]")) byId("live").textContent = text;
 }
 
+/** Return where in an element a pointer is: how far across and how far down, from 0 to 1. */
+export function placeIn(element, { clientX, clientY }) {
+  const { left, top, width, height } = element.getBoundingClientRect();
+  return [(clientX - left) / width, (clientY - top) / height];
+}
+
+/** Call ondrag with the place in an element that is pressed, and with each to which it is dragged; an input gets the focus. */
+export function letDrag(element, input, ondrag) {
+  element.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;  // a menu may take the end of it
+    event.preventDefault();  // the focus goes to the input
+    element.setPointerCapture(event.pointerId);
+    input.focus({ preventScroll: true });
+    ondrag(placeIn(element, event));
+  });
+  element.addEventListener("pointermove", (event) => element.hasPointerCapture(event.pointerId) && ondrag(placeIn(element, event)));
+}
+
 /** Scroll to where results are, where they would stay out of sight: on a phone they are below the settings. */
 export function reveal(element) {
   if (element.getBoundingClientRect().top < window.innerHeight * 0.8) return;

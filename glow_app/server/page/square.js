@@ -1,6 +1,6 @@
 // The square between four pictures, and the picture at a place in it: the handle is dragged, or moved by the arrow keys.
 
-import { h, icon } from "./dom.js";
+import { h, icon, letDrag } from "./dom.js";
 import { download } from "./pictures.js";
 
 const STEP = 0.05;  // of an arrow key
@@ -75,18 +75,7 @@ export class Square {
 
   #listen() {
     const field = this.#field;
-    const drag = (event) => {
-      const { left, top, width, height } = field.getBoundingClientRect();
-      const parts = [(event.clientX - left) / width, (event.clientY - top) / height];
-      this.#move(parts.map((part) => (part * this.#side - 0.5) / (this.#side - 1)));
-    };
-    field.addEventListener("pointerdown", (event) => {
-      event.preventDefault();  // the focus goes to the handle
-      field.setPointerCapture(event.pointerId);
-      this.#inputs[0].focus({ preventScroll: true });
-      drag(event);
-    });
-    field.addEventListener("pointermove", (event) => field.hasPointerCapture(event.pointerId) && drag(event));
+    letDrag(field, this.#inputs[0], (parts) => this.#move(parts.map((part) => (part * this.#side - 0.5) / (this.#side - 1))));
     field.addEventListener("keydown", (event) => {
       const step = KEYS[event.key];
       if (step === undefined) return;
