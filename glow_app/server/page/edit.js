@@ -109,7 +109,6 @@ export function startEdit(info) {
     isClassOfPicture = false;
     follow();
   });
-  form.addEventListener("submit", (event) => event.preventDefault());
   const open = () => picture === null && directions.length > 0 && drawFirst(first);
   return { setPicture, open, restore };
 }

@@ -197,11 +197,7 @@ export function startInterpolate(info) {
     drawEnds(ENDS.map((name) => settings.get(name)));
   }
 
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    if (check()) follow(true);
-    else focusFirstError(form);
-  });
+  form.addEventListener("submit", () => (check() ? follow(true) : focusFirstError(form)));
   frames.addEventListener("change", () => follow());
   for (const input of form.elements.path) {
     input.addEventListener("change", () => {

@@ -55,8 +55,8 @@ document.addEventListener("glow:key-wanted", (event) => {
   setError(byId("key"), hasKey() ? "The server does not take this key." : null);
   byId("key").focus();
 });
-byId("key-form").addEventListener("submit", (event) => {
-  event.preventDefault();
+document.addEventListener("submit", (event) => event.preventDefault());  // no form is sent as a page
+byId("key-form").addEventListener("submit", () => {
   const key = byId("key").value.trim();
   // Other characters cannot be in a header; fetch would fail and blame the connection.
   const isSendable = /^[\x21-\x7e]+$/.test(key);

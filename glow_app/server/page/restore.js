@@ -153,9 +153,6 @@ export function startRestore(info) {
   byId("restore-picture").prepend(zone.element);
   byId("restore-brush").append(brush.element);
   begin();
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    follow(true);
-  });
+  form.addEventListener("submit", () => follow(true));
   return { take, open: () => source === null && drawFirst(firstSettings(0, info)), restore };
 }

@@ -122,9 +122,6 @@ export function startSample(info, uses, ondraw) {
     seed.value = newSeed();
     draw(true);
   });
-  byId("sample-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    draw(true);
-  });
+  byId("sample-form").addEventListener("submit", () => draw(true));
   return { open: () => batch === null && draw(false), restore };
 }

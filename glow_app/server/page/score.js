@@ -80,9 +80,6 @@ export function startScore(info) {
     }
   }
 
-  byId("score-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    start();
-  });
+  byId("score-form").addEventListener("submit", start);
   return { add };
 }
