@@ -1,6 +1,6 @@
 // Sliders of a model's attributes, and the edits that they stand for: [{direction, strength}], those of strength 0 left out.
 
-import { byId, h } from "./dom.js";
+import { byId } from "./dom.js";
 import { slider } from "./fields.js";
 
 const FURTHEST = 2;  // beyond it pictures fall apart

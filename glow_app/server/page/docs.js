@@ -107,19 +107,15 @@ function examplesOf(path, method, operation) {
 function answersOf(api, operation) {
   const answers = Object.entries(operation.responses);
   const [good, bad] = [answers.filter(([status]) => status < 400), answers.filter(([status]) => status >= 400)];
+  const errors = bad.flatMap(([status, { description }]) => [h("dt", {}, h("code", {}, status)), h("dd", {}, ...prose(description))]);
   return [
     h("h3", {}, "Answer"),
     ...good.flatMap(([status, answer]) => [
       h("p", {}, h("code", {}, status), " ", ...prose(answer.description)),
       ...fieldList(api, answer.content, false),
     ]),
-    ...(bad.length ? [h("h3", {}, "Errors")] : []),
-    h(
-      "dl",
-      { className: "errors" },
-      ...bad.flatMap(([status, { description }]) => [h("dt", {}, h("code", {}, status)), h("dd", {}, ...prose(description))]),
-    ),
-  ].filter((element) => element.tagName !== "DL" || element.childNodes.length);
+    ...(errors.length ? [h("h3", {}, "Errors"), h("dl", { className: "errors" }, ...errors)] : []),
+  ];
 }
 
 function section(api, path, method, operation) {

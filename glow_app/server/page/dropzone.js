@@ -2,6 +2,7 @@
 
 import { CropDialog } from "./crop.js";
 import { announce, breakable, h, icon } from "./dom.js";
+import { setError } from "./fields.js";
 import { fromFile, thumbnail } from "./pictures.js";
 
 const FORMATS = "image/png,image/jpeg,image/webp,image/gif,image/bmp";
@@ -10,7 +11,6 @@ const FORMATS = "image/png,image/jpeg,image/webp,image/gif,image/bmp";
 export class DropZone {
   #input;
   #body;
-  #error;
   #label;
   #info;
   #crop;
@@ -28,7 +28,6 @@ export class DropZone {
     this.#label = label;
     this.#info = info;
     const errorId = `${id}-error`;
-    this.#error = h("p", { id: errorId, className: "error" });
     const described = { "aria-describedby": errorId, "aria-label": label };
     this.#input = h("input", { type: "file", id, accept: FORMATS, multiple: many, className: "unseen", ...described });
     this.#body = h("span", { className: "drop-body" });
@@ -36,7 +35,7 @@ export class DropZone {
     const zone = h("label", { className: "drop", for: id }, this.#input, name, this.#body);
     const crop = () => new CropDialog(this.#picture, info).open(() => onpictures([this.#picture]));
     this.#crop = h("button", { type: "button", hidden: true, onclick: crop }, icon("crop"), "Crop");
-    this.element = h("div", { className: "field" }, zone, this.#error, this.#crop);
+    this.element = h("div", { className: "field" }, zone, h("p", { id: errorId, className: "error" }), this.#crop);
     this.show(null, many);
 
     const take = (files) => {
@@ -77,10 +76,8 @@ export class DropZone {
 
   /** Say what is wrong with what was chosen; null for nothing. */
   setError(text) {
-    this.#error.textContent = text ?? "";
+    setError(this.#input, text);
     if (text) announce(text, this.element);
-    if (text) this.#input.setAttribute("aria-invalid", "true");
-    else this.#input.removeAttribute("aria-invalid");
   }
 }
 
