@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from glow_app.bijections import Bijection, Chain
@@ -12,13 +13,13 @@ Runner = Callable[[Chain, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
 class Level(Chain):
-    """The chain of a squeeze and the steps after it, with a runner that evaluates the forward direction.
+    """The chain of a squeeze and the steps after it, with a runner that evaluates the forward direction in training.
 
     Args:
         bijections: In the order of the data-to-latent direction.
     Attributes:
-        runner: Called with the level, the input and the context; returns the same as :class:`Chain`, up to rounding.
-            ``Chain.forward`` by default; :mod:`glow_app.running` chooses others.
+        runner: Called, if gradients are enabled, with the level, the input and the context; returns the same as
+            :class:`Chain`, up to rounding. ``Chain.forward`` by default; :mod:`glow_app.running` chooses others.
     Shape:
         As the bijections.
     """
@@ -29,4 +30,5 @@ class Level(Chain):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Apply the bijections first to last."""
-        return self.runner(self, x, context)
+        run = self.runner if torch.is_grad_enabled() else Chain.forward
+        return run(self, x, context)

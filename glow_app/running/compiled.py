@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glow_app.bijections import Chain
 
-__all__ = ["check_compilation", "check_compiler", "run_compiled"]
+__all__ = ["check_compiler", "run_compiled"]
 
 
 def run_compiled(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -22,16 +22,6 @@ def run_compiled(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tenso
 def _compiled_chain() -> Callable[..., tuple[Tensor, Tensor]]:
     # The plain bijections, since the compiler fuses more than the fused runner. One graph per level.
     return torch.compile(Chain.forward, dynamic=False)
-
-
-def check_compilation(memory: str) -> None:
-    """Check that the memory mode allows compilation.
-
-    Raises:
-        ValueError: If ``memory`` is not "store".
-    """
-    if memory != "store":
-        raise ValueError(f"model.compile: needs model.memory store, got {memory}; leave one of the two out")
 
 
 def check_compiler(device: torch.device) -> None:

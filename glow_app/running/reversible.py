@@ -95,9 +95,8 @@ def fall_back_together(flow: MultiscaleFlow, any_rank: Callable[[bool], bool]) -
         any_rank: Returns whether its argument is true on any rank.
     """
     for level in flow.levels:
-        runner = getattr(level.runner, "training", None)
-        if isinstance(runner, ReversibleRunner):
-            runner.any_rank = any_rank
+        if isinstance(level.runner, ReversibleRunner):
+            level.runner.any_rank = any_rank
 
 
 @singledispatch

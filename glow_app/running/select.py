@@ -2,35 +2,19 @@
 
 from typing import Literal, get_args
 
-import torch
-from torch import Tensor
-
-from glow_app.bijections import Chain
-from glow_app.flows import Level, MultiscaleFlow, Runner
+from glow_app.flows import Level, MultiscaleFlow
 from glow_app.running.checkpointed import run_checkpointed
-from glow_app.running.compiled import check_compilation, run_compiled
+from glow_app.running.compiled import run_compiled
 from glow_app.running.fused import run_fused
 from glow_app.running.reversible import ReversibleRunner
 
-__all__ = ["Memory", "TrainingRunner", "choose_runners", "images_at_a_time"]
+__all__ = ["Memory", "choose_runners", "images_at_a_time"]
 
 Memory = Literal["store", "checkpoint", "reversible"]
 
 # Most images that a CPU decodes at a time, and most values of a hidden layer. Smaller batches cost more per image; in
 # larger ones the activations do not stay in the caches, and their memory is returned to the system.
 CPU_IMAGES, CPU_HIDDEN = 64, 2**21
-
-
-class TrainingRunner:
-    """Evaluates a level by ``training`` if gradients are enabled, and plainly otherwise."""
-
-    def __init__(self, training: Runner) -> None:
-        self.training = training
-
-    def __call__(self, chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Apply the bijections first to last."""
-        run = self.training if torch.is_grad_enabled() else Chain.forward
-        return run(chain, x, context)
 
 
 def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: bool = False) -> None:
@@ -53,14 +37,14 @@ def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: boo
     """
     if memory not in get_args(Memory):
         raise ValueError(f"memory is {memory!r}; expected one of {', '.join(get_args(Memory))}")
-    if compiled:
-        check_compilation(memory)
+    if compiled and memory != "store":
+        raise ValueError(f"model.compile: needs model.memory store, got {memory}; leave one of the two out")
     for level in flow.levels:
         assert isinstance(level, Level)
         if memory == "store":
-            level.runner = TrainingRunner(run_compiled if compiled else run_fused)
+            level.runner = run_compiled if compiled else run_fused
         else:
-            level.runner = TrainingRunner(run_checkpointed if memory == "checkpoint" else ReversibleRunner())
+            level.runner = run_checkpointed if memory == "checkpoint" else ReversibleRunner()
 
 
 def images_at_a_time(hidden_channels: int, image_shape: tuple[int, int, int]) -> int:

@@ -25,7 +25,6 @@ from glow_app.models.image_model import ImageModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
 from glow_app.running import Memory, choose_runners
 from glow_app.running.reversible import FIRST_REST, ReversibleRunner
-from glow_app.running.select import TrainingRunner
 
 MODES: list[Memory] = ["checkpoint", "reversible"]
 MODELS: dict[str, dict[str, Any]] = {
@@ -101,9 +100,8 @@ def test_bfloat16_conditioners_are_recomputed_in_bfloat16() -> None:
 
 
 def runner_of(level: Any) -> ReversibleRunner:
-    assert isinstance(level.runner, TrainingRunner)
-    assert isinstance(level.runner.training, ReversibleRunner)
-    return level.runner.training
+    assert isinstance(level.runner, ReversibleRunner)
+    return level.runner
 
 
 def level(memory: Memory = "store", num_steps: int = 3) -> Level:
