@@ -20,23 +20,11 @@ from glow_app.seeding import draw_rows
 __all__ = [
     "bin_centres",
     "bits_per_dim",
-    "check_num_bits",
     "dequantise",
     "quantise",
     "standard_normal_log_density",
     "to_uint8",
 ]
-
-
-def check_num_bits(num_bits: int) -> int:
-    """Return ``num_bits`` if it is 1 to 8.
-
-    Raises:
-        ValueError: Otherwise.
-    """
-    if not isinstance(num_bits, int) or not 1 <= num_bits <= 8:
-        raise ValueError(f"num_bits is {num_bits}; expected a whole number from 1 to 8")
-    return num_bits
 
 
 def quantise(images: Tensor, num_bits: int) -> Tensor:

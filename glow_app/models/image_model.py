@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from glow_app.flows import Glow
-from glow_app.likelihood import bits_per_dim, check_num_bits, dequantise, quantise
+from glow_app.likelihood import bits_per_dim, dequantise, quantise
 from glow_app.models.scored_model import ScoredModel
 from glow_app.nn.class_path import describe_part
 from glow_app.running import Memory, choose_runners
@@ -45,9 +45,10 @@ class ImageModel(ScoredModel):
         needs_mask = task is not None and "mask" in task.takes
         if flow.condition_mask != needs_mask:
             raise ValueError(f"condition_mask of the flow is {flow.condition_mask}; expected {needs_mask} {whose}")
-        self.flow, self.task = flow, task
+        if not isinstance(num_bits, int) or not 1 <= num_bits <= 8:
+            raise ValueError(f"num_bits is {num_bits}; expected a whole number from 1 to 8")
+        self.flow, self.num_bits, self.task = flow, num_bits, task
         self.set_runners()
-        self.num_bits = check_num_bits(num_bits)
         # CPU convolutions are up to six times as fast in channels_last.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

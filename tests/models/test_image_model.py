@@ -127,9 +127,9 @@ def test_no_draws_are_refused(trained: ImageModel, num_draws: int) -> None:
         trained.bits_per_dim(random_images(1), num_draws=num_draws)
 
 
-@pytest.mark.parametrize("num_bits", [0, 9, 2.5])
+@pytest.mark.parametrize("num_bits", [0, 9, -1, 2.5, 8.0, "8", None])
 def test_bad_numbers_of_bits_are_refused(num_bits: int) -> None:
-    with pytest.raises(ValueError, match="num_bits is"):
+    with pytest.raises(ValueError, match=re.escape(f"num_bits is {num_bits}; expected a whole number from 1 to 8")):
         ImageModel(tiny_glow((1, 4, 4)), num_bits)
 
 
