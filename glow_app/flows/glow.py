@@ -1,7 +1,7 @@
 """Glow."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, cast
+from typing import Literal
 
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from glow_app.flows.class_embedding import ClassEmbedding
 from glow_app.flows.context import Context, join
 from glow_app.flows.multiscale import MultiscaleFlow, level_shapes
 from glow_app.nn import ConditionEncoder, Conditioner, ConvConditioner
-from glow_app.nn.class_path import Part, describe_part
+from glow_app.nn.class_path import describe_part
 from glow_app.priors import GaussianPrior
 
 __all__ = ["Glow"]
@@ -161,10 +161,7 @@ class Glow(MultiscaleFlow):
         Without ``init``, which a model with weights no longer needs.
         """
         conditioner = next(module for module in self.modules() if isinstance(module, Conditioner))
-        return self._arguments | {
-            "conditioner": describe_part(conditioner),
-            "prior": describe_part(cast(Part, self.prior)),
-        }
+        return self._arguments | {"conditioner": describe_part(conditioner), "prior": describe_part(self.prior)}
 
     def embed(self, labels: Tensor | None, guidance: float | Sequence[float] = 1.0) -> Tensor | None:
         """Return the context of ``labels``, (B, E), or None for an unconditional model, which ignores them.

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -10,7 +9,7 @@ from torch import Tensor
 from glow_app.bijections import ActNorm, Bijection, Chain, Reshape, without_log_det
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.models.base import Density
-from glow_app.nn.class_path import Part, describe_part
+from glow_app.nn.class_path import describe_part
 from glow_app.nn.shape_checks import require_vector
 from glow_app.priors import GaussianPrior
 from glow_app.seeding import image_generator
@@ -54,7 +53,7 @@ class VectorModel(Density):
     @property
     def config(self) -> dict[str, object]:
         """Everything needed to rebuild the model without its weights, as plain types."""
-        return {"num_features": self.num_features, "prior": describe_part(cast(Part, self.flow.bijections[2]))}
+        return {"num_features": self.num_features, "prior": describe_part(self.flow.bijections[2])}
 
     def initialize(self, x: Tensor) -> None:
         """Set the standardisation from one batch; changes nothing in a model that is initialised."""

@@ -1,20 +1,16 @@
 """Conditioners and priors in a configuration: class path and arguments."""
 
-from typing import Protocol
+from typing import Any
 
-__all__ = ["Part", "describe_part"]
-
-
-class Part(Protocol):
-    """A module that knows its constructor arguments beyond those that its owner passes."""
-
-    @property
-    def config(self) -> dict[str, object]:
-        """The arguments, as plain types."""
+__all__ = ["describe_part"]
 
 
-def describe_part(part: Part) -> dict[str, object]:
-    """Return ``class_path`` and ``init_args``, as a configuration file names the part."""
+def describe_part(part: Any) -> dict[str, object]:
+    """Return ``class_path`` and ``init_args``, as a configuration file names the part.
+
+    Args:
+        part: Has a ``config``: its constructor arguments beyond those that its owner passes, as plain types.
+    """
     cls = type(part)
     # The public path, such as "glow_app.nn.ConvConditioner", which does not change when a class moves to another file.
     package = ".".join(cls.__module__.split(".")[:2]) if cls.__module__.startswith("glow_app.") else cls.__module__
