@@ -65,12 +65,7 @@ def dequantise(
         dtype: Dtype of the result.
         generator: Generator of the noise; the device's default if None.
     """
-
-    def uniform(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
-        device = levels.device if generator is None else generator.device
-        return torch.rand(shape, dtype=dtype, device=device, generator=generator)
-
-    noise = draw_rows(uniform, levels.shape, generator).to(levels.device)
+    noise = draw_rows(torch.rand, levels.shape, generator, levels.device, dtype=dtype).to(levels.device)
     # Float32 has steps of 2**-16 next to 255: a larger value would round up into the next bin.
     noise = noise.clamp(max=1 - 2**-16)
     return (levels + noise) / 2**num_bits - 0.5

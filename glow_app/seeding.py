@@ -7,8 +7,9 @@ one. On several ranks, each takes its rows of the noise of the whole batch.
 import hashlib
 import random
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import index
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,22 +92,27 @@ def step_generator(
 
 
 def draw_rows(
-    draw: Callable[[Sequence[int], torch.Generator | None], Tensor],
+    draw: Callable[..., Tensor],
     shape: Sequence[int],
     generator: torch.Generator | None,
+    device: torch.device | str = "cpu",
+    **options: Any,
 ) -> Tensor:
     """Return random numbers, one row per example; on several ranks, the rows of this rank.
 
     Args:
-        draw: Called with a shape and the generator to draw from.
+        draw: Such as ``torch.rand``: called with a shape, a ``generator``, a ``device`` and the options.
         shape: (B, ...).
         generator: An ordinary generator, or one of :func:`step_generator` or :func:`image_generators`.
+        device: Where to draw if there is no generator; a generator draws on its own device.
+        options: Such as ``dtype``.
     """
     num, *rest = shape
+    draw = partial(draw, device=device if generator is None else generator.device, **options)
     if isinstance(generator, ImageGenerators):
-        return torch.cat([draw((1, *rest), row_generator) for row_generator in generator.each])
+        return torch.cat([draw((1, *rest), generator=row_generator) for row_generator in generator.each])
     rank, num_ranks, num_rows = generator.share if isinstance(generator, SharedGenerator) else Share()
-    return draw((max(num, num_rows or 0) * num_ranks, *rest), generator)[rank::num_ranks][:num]
+    return draw((max(num, num_rows or 0) * num_ranks, *rest), generator=generator)[rank::num_ranks][:num]
 
 
 def image_generators(seeds: Sequence[int]) -> torch.Generator:

@@ -106,7 +106,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         share = Share(trainer.global_rank, trainer.world_size)
         number = trainer.fit_loop.total_batch_idx + 1
         generator = step_generator(self.hparams["seed"], number, "cpu", "horizontal_flip", share)
-        draws = draw_rows(lambda shape, one: torch.rand(shape, generator=one), (len(images),), generator)
+        draws = draw_rows(torch.rand, (len(images),), generator)
         mirrored = draws.lt(0.5).to(images.device)
         return torch.where(mirrored[:, None, None, None], images.flip(-1), images), labels
 

@@ -1,5 +1,3 @@
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -10,13 +8,9 @@ def draw(seed: int = 0, step: int = 0, stream: str = "noise") -> tuple[float, ..
     return tuple(torch.rand(8, generator=step_generator(seed, step, "cpu", stream)).tolist())
 
 
-def uniform(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
-    return torch.rand(shape, generator=generator)
-
-
 def rows(num: int, share: Share | None) -> Tensor:
     generator = step_generator(1, 2, "cpu", "noise", share)
-    return draw_rows(lambda shape, one: torch.randn(shape, generator=one), (num, 3, 2), generator)
+    return draw_rows(torch.randn, (num, 3, 2), generator)
 
 
 def test_a_draw_is_a_pure_function_of_its_names() -> None:
@@ -61,18 +55,18 @@ def test_a_partial_batch_has_the_noise_of_its_rows_in_a_full_one() -> None:
 
 
 def test_an_ordinary_generator_draws_every_row() -> None:
-    found = draw_rows(uniform, (4, 2), image_generator(3))
+    found = draw_rows(torch.rand, (4, 2), image_generator(3))
     assert torch.equal(found, torch.rand(4, 2, generator=image_generator(3)))
-    assert draw_rows(uniform, (4, 2), None).shape == (4, 2)
+    assert draw_rows(torch.rand, (4, 2), None).shape == (4, 2)
 
 
 def test_a_row_of_its_own_seed_depends_on_nothing_else() -> None:
     many, alone = image_generators([3, 4, 5]), image_generators([4])
     for _ in range(2):
-        found = draw_rows(uniform, (3, 2, 2), many)
-        assert torch.equal(found[1:2], draw_rows(uniform, (1, 2, 2), alone))
+        found = draw_rows(torch.rand, (3, 2, 2), many)
+        assert torch.equal(found[1:2], draw_rows(torch.rand, (1, 2, 2), alone))
     assert torch.equal(
-        draw_rows(uniform, (1, 5), image_generators([4])), torch.rand(1, 5, generator=image_generator(4))
+        draw_rows(torch.rand, (1, 5), image_generators([4])), torch.rand(1, 5, generator=image_generator(4))
     )
 
 
@@ -92,9 +86,9 @@ def test_an_image_generator_is_its_seed() -> None:
 
 def test_the_generators_of_images_can_begin_again() -> None:
     generator = image_generators([3, 5, 9])
-    uniform((2,), generator.each[0])  # type: ignore[attr-defined]
+    torch.rand(2, generator=generator.each[0])  # type: ignore[attr-defined]
     state = generator.get_state()
-    first = draw_rows(uniform, (3, 4), generator)
-    assert not torch.equal(draw_rows(uniform, (3, 4), generator), first)
+    first = draw_rows(torch.rand, (3, 4), generator)
+    assert not torch.equal(draw_rows(torch.rand, (3, 4), generator), first)
     generator.set_state(state)
-    assert torch.equal(draw_rows(uniform, (3, 4), generator), first)
+    assert torch.equal(draw_rows(torch.rand, (3, 4), generator), first)

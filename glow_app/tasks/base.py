@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -75,9 +76,4 @@ class RestorationTask(ABC):
 
 def draw_seeds(num: int, generator: torch.Generator | None) -> list[int]:
     """Return a seed per image, for damage that is drawn image by image."""
-
-    def draw(shape: list[int], generator: torch.Generator | None) -> Tensor:
-        device = "cpu" if generator is None else generator.device
-        return torch.randint(2**31, tuple(shape), generator=generator, device=device)
-
-    return draw_rows(draw, (num,), generator).tolist()  # type: ignore[arg-type]
+    return draw_rows(partial(torch.randint, 2**31), (num,), generator).tolist()

@@ -50,11 +50,11 @@ class Denoise(RestorationTask):
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return noisy images and their level."""
         device = images.device if generator is None else generator.device
-        uniform = draw_rows(lambda s, g: torch.rand(s, generator=g, device=device), (len(images), 1, 1, 1), generator)
+        uniform = draw_rows(torch.rand, (len(images), 1, 1, 1), generator, device)
         sigma = (self.min_sigma + (self.max_sigma - self.min_sigma) * uniform).round()
         clean = images.to(device, torch.float32)
         if self.kind == "gaussian":
-            noise = draw_rows(lambda s, g: torch.randn(s, generator=g, device=device), images.shape, generator)
+            noise = draw_rows(torch.randn, images.shape, generator, device)
             noisy = clean + sigma * noise
         else:
             gain = sigma.square() / 255

@@ -1,6 +1,7 @@
 """The divergence of a velocity, and the differential equation that carries it along."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,14 +21,9 @@ def draw_noise(kind: str, x: Tensor, generator: torch.Generator | None = None) -
         x: The tensor whose shape, dtype and device are taken.
         generator: Draws on its own device; the default generator of the device of ``x`` if None.
     """
-
-    def draw(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
-        device = x.device if generator is None else generator.device
-        if kind == "gaussian":
-            return torch.randn(shape, generator=generator, dtype=x.dtype, device=device)
-        return 2 * torch.randint(0, 2, shape, generator=generator, dtype=x.dtype, device=device) - 1
-
-    return draw_rows(draw, x.shape, generator).to(x.device)
+    if kind == "gaussian":
+        return draw_rows(torch.randn, x.shape, generator, x.device, dtype=x.dtype).to(x.device)
+    return 2 * draw_rows(partial(torch.randint, 0, 2), x.shape, generator, x.device, dtype=x.dtype).to(x.device) - 1
 
 
 def divergence(velocity: Tensor, x: Tensor, noise: Tensor | None, create_graph: bool) -> tuple[Tensor, Tensor]:
