@@ -1,6 +1,7 @@
 """The divergence of a velocity, and the differential equation that carries it along."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -57,6 +58,7 @@ def divergence(velocity: Tensor, x: Tensor, noise: Tensor | None, create_graph: 
     return torch.einsum("ibi->b", rows), rows
 
 
+@dataclass(eq=False)
 class Dynamics:
     r"""The right-hand side of a continuous flow's equation, as called by the solver.
 
@@ -74,29 +76,21 @@ class Dynamics:
             advance the time, or there are too many steps.
     """
 
-    def __init__(
-        self,
-        velocity: Callable[[Tensor, Tensor], Tensor],
-        noise: Tensor | None,
-        weights: tuple[float, float] | None,
-        span: tuple[float, float],
-        method: Method,
-    ) -> None:
-        self.velocity = velocity
-        self.noise = noise
-        self.weights = weights
-        self.span = span
-        self.method = method
-        self.num_evaluations = 0
-        self.num_steps = 0
-        self.last_states: tuple[Tensor, ...] = ()
+    velocity: Callable[[Tensor, Tensor], Tensor]
+    noise: Tensor | None
+    weights: tuple[float, float] | None
+    span: tuple[float, float]
+    method: Method
+    num_evaluations: int = field(default=0, init=False)
+    num_steps: int = field(default=0, init=False)
+    last_states: tuple[Tensor, ...] = field(default=(), init=False)
 
     def __call__(self, t: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the rates of the states."""
         self.num_evaluations += 1
-        if len(states) == 1:
-            return self._point_alone(t, states)
         self.last_states = tuple(state.detach() for state in states)
+        if len(states) == 1:
+            return self._point_alone(t, states[0])
         differentiable = torch.is_grad_enabled()
         # Here and not around the solve, because the adjoint method calls this in the backward pass too.
         with torch.enable_grad(), full_precision(states[0].device):
@@ -111,10 +105,9 @@ class Dynamics:
             raise self.method.error(_time(t), "the velocity or its divergence is not finite")
         return tuple(rates) if differentiable else tuple(rate.detach() for rate in rates)
 
-    def _point_alone(self, t: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        self.last_states = (states[0].detach(),)
-        with full_precision(states[0].device):
-            velocity = self.velocity(t, states[0])
+    def _point_alone(self, t: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+        with full_precision(x.device):
+            velocity = self.velocity(t, x)
         if not _finite([velocity]):
             raise self.method.error(_time(t), "the velocity is not finite")
         return (velocity,)
