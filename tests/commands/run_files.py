@@ -1,7 +1,6 @@
 """What commands leave behind, read for comparison."""
 
 import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,6 @@ from PIL import Image
 
 class Killed(Exception):
     """Ends a training in the middle."""
-
-
-class Terminal(io.StringIO):
-    """A stream that takes itself for a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def pixels(path: Path) -> np.ndarray:

@@ -14,10 +14,9 @@ import pytest
 import torch
 from PIL import Image
 from registry import tiny_model
-from run_files import Terminal, pixels
+from run_files import pixels
 
 from glow_app import __version__
-from glow_app.cli import main
 from glow_app.generation import sample_batches, sample_grid, sweep
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.images import grid, read_png_text
@@ -268,16 +267,6 @@ def test_a_grid_of_many_shows_the_first_hundred(
     images = torch.stack([image for _, image in sample_batches(load_model(trained), 100, 0.7, 0)])
     assert np.array_equal(pixels(tmp_path / "samples/grid.png"), np.asarray(grid(images)))
     assert read_png_text(tmp_path / "samples/grid.png")["count"] == "100"
-
-
-def test_progress_is_shown_on_a_terminal(trained: Path, tmp_path: Path, glow: Glow, monkeypatch: Any) -> None:
-    options = ["sample", "--checkpoint", str(trained), "--count", "2", "--seed", "0", "--output"]
-    assert glow(*options, "plain").errors == []
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    assert main([*options, "shown"]) == 0
-    assert "drawing" in terminal.getvalue()
-    assert contents(tmp_path / "plain") == contents(tmp_path / "shown")
 
 
 def test_a_seed_left_out_is_drawn_printed_and_saved(trained: Path, tmp_path: Path, glow: Glow) -> None:

@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from run_files import Terminal
 
-from glow_app.cli import main
 from glow_app.generation import ODDITIES, sample_batches
 from glow_app.pictures.images import save_png, to_pil
 from glow_app.seeding import image_generators
@@ -73,17 +71,6 @@ def test_a_row_a_picture(trained: Path, tmp_path: Path, pictures: list[Path], gl
     glow("score", pictures[2], "--checkpoint", trained, "--draws", 3, "--seed", 7, "--output", "alone")
     (alone,) = rows(tmp_path / "alone/scores.csv")
     assert float(alone["bits_per_dim"]) == pytest.approx(float(found[2]["bits_per_dim"]), rel=1e-5)
-
-
-def test_progress_on_a_terminal_leaves_the_output_alone(
-    trained: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Image.new("L", (9, 9)).save(pictures[1])
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    assert main(["score", str(pictures[0].parent), f"--checkpoint={trained}", "--batch-size=1"]) == 0
-    assert "scoring" in terminal.getvalue()
-    assert capsys.readouterr().out.startswith(f"{pictures[1]}: 9x9 resized and cropped to 8x8")
 
 
 def test_a_pipe_is_scored_without_a_sheet(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
