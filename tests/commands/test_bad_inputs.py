@@ -97,32 +97,6 @@ def test_damaged_exports(trained: Path, tmp_path: Path, refused: Refused, comman
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("temperature", ["nan", "-1", "-0.5", "inf", "-inf", "warm"])
-def test_bad_temperatures(trained: Path, tmp_path: Path, refused: Refused, temperature: str) -> None:
-    message = refused("sample", "--checkpoint", trained, f"--temperature={temperature}", code=2)
-    assert "temperature" in message
-    assert "_temperature value" not in message
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--count", 0],
-        ["--count", "many"],
-        ["--seed", -1],
-        ["--seed", 2**31],
-        ["--batch-size", 0],
-        ["--device", "abacus"],
-        ["--label", "three"],
-    ],
-    ids=str,
-)
-def test_bad_sample_options(trained: Path, tmp_path: Path, refused: Refused, options: list[object]) -> None:
-    refused("sample", "--checkpoint", trained, *options)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("command", ["sample", "reconstruct", "interpolate"])
 def test_a_label_for_a_model_without_classes(
     trained: Path, pictures: list[Path], refused: Refused, command: str
