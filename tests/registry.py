@@ -133,6 +133,16 @@ def tiny_restorer(task: RestorationTask, size: float = 0.02, **arguments: object
     return perturb(model, 1, size).eval()
 
 
+def small_restorer(task: RestorationTask, images: Tensor) -> ImageModel:
+    """Return a small, hardly perturbed model with a task, initialised on images, in evaluation mode."""
+    torch.manual_seed(0)
+    has_mask = isinstance(task, Fill)
+    flow = Glow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3), condition_mask=has_mask)
+    model = mark_trained(ImageModel(flow, task=task))
+    model.initialize(images, condition=model.condition(images))
+    return perturb(model, 1, 0.01).eval()
+
+
 def mark_trained(model: ImageModel) -> ImageModel:
     """Return a model with a task, whose encoder counts as trained."""
     assert model.flow.encoder is not None

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from registry import tiny_model
+from registry import random_images, small_restorer, tiny_model
 
 from glow_app.cli import main
 from glow_app.storage.pretrained import save_pretrained
+from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
 # Two levels of two steps on 4-bit digits, 8 training steps an epoch.
 TINY_RUN = [
@@ -90,6 +91,15 @@ def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=10)
     model.class_names = [f"Kind {letter}" for letter in "ABCDEFGHIJ"]
     return save_pretrained(model, tmp_path_factory.mktemp("conditional") / "model")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of exported models that restore colour pictures, one per task."""
+    folder = tmp_path_factory.mktemp("models")
+    for task in (Upscale(), Denoise(), Colourise(), Fill()):
+        save_pretrained(small_restorer(task, random_images(16) // 2 + 64), folder / type(task).__name__.lower())
+    return folder
 
 
 @pytest.fixture

@@ -10,36 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageCms
-from registry import mark_trained, perturb, random_images
+from registry import random_images
 from run_files import pixels
 
-from glow_app.flows import Glow as Flow
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
-from glow_app.tasks import Colourise, Denoise, Fill, RestorationTask, Upscale
 
 Glow = Callable[..., Any]
-TASKS: dict[str, RestorationTask] = {
-    "upscale": Upscale(), "denoise": Denoise(), "colourise": Colourise(), "fill": Fill(),
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of exported models, one per task."""
-    folder = tmp_path_factory.mktemp("models")
-    for name, task in TASKS.items():
-        torch.manual_seed(0)
-        has_mask = isinstance(task, Fill)
-        flow = Flow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3), condition_mask=has_mask)
-        model = mark_trained(ImageModel(flow, task=task))
-        images = random_images(16) // 2 + 64
-        model.initialize(images, condition=model.condition(images))
-        save_pretrained(perturb(model, 1, 0.01), folder / name)
-    return folder
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from registry import mark_trained, perturb, random_images
+from registry import mark_trained, random_images, small_restorer
 from torch import Tensor
 
 from glow_app.data import ImageSet
@@ -26,15 +26,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generator, image_generators
 from glow_app.tasks import Colourise, Denoise, Fill, RestorationTask, Upscale
 
-
-def built(task: RestorationTask) -> ImageModel:
-    torch.manual_seed(0)
-    has_mask = isinstance(task, Fill)
-    flow = Glow((3, 8, 8), 2, 1, 4, condition_channels=task.condition_channels(3), condition_mask=has_mask)
-    model = mark_trained(ImageModel(flow, task=task))
-    images = random_images(64) // 8 + 112
-    model.initialize(images, condition=model.condition(images))
-    return perturb(model, 1, 0.01).eval()
+NARROW = random_images(64) // 8 + 112
 
 
 def held_out(num: int = 5) -> ImageSet:
@@ -86,7 +78,7 @@ def test_intervals_of_draws_from_the_distribution_of_the_truth_hold_their_share(
 
 
 def test_figures_are_those_of_the_draws() -> None:
-    model, images = built(Upscale()), held_out()
+    model, images = small_restorer(Upscale(), NARROW), held_out()
     found = measure_restorations(model, images, 3, 0.7, seed=10, num_shown=2)
     given, mean, draw = [], [], []
     for number in range(5):
@@ -110,7 +102,7 @@ def test_figures_are_those_of_the_draws() -> None:
 
 
 def test_wild_draws_are_counted() -> None:
-    found = measure_restorations(built(Colourise()), held_out(2), 1, 100.0)
+    found = measure_restorations(small_restorer(Colourise(), NARROW), held_out(2), 1, 100.0)
     assert found.exploded == found.draws == 64
     assert found.agree == 1
 
@@ -127,7 +119,7 @@ def test_pictures_too_small_for_ssim_have_none() -> None:
 
 
 def test_of_a_filled_picture_the_missing_pixels_count() -> None:
-    model, images = built(Fill()), held_out()
+    model, images = small_restorer(Fill(), NARROW), held_out()
     found = measure_restorations(model, images, 40, 1.0, seed=2)
     ratios = []
     for number in range(5):
@@ -141,7 +133,7 @@ def test_of_a_filled_picture_the_missing_pixels_count() -> None:
 
 
 def test_bits_are_those_given_the_damaged_picture() -> None:
-    model, images = built(Denoise()), held_out()
+    model, images = small_restorer(Denoise(), NARROW), held_out()
     pictures, generator = torch.from_numpy(images.images), image_generators(range(4, 9))
     condition = model.condition(pictures, generator)
     expected = model.bits_per_dim(pictures, generator=generator, condition=condition)
