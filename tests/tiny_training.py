@@ -55,6 +55,21 @@ def tiny_trainer(folder: Path, callbacks: Sequence[Callback] = (), **options: An
     return pl.Trainer(**{**settings, **options}, callbacks=[InitializeActNorm(), *callbacks])
 
 
+def tiny_fit(
+    folder: Path,
+    callbacks: Sequence[Callback] = (),
+    module: Any = None,
+    data: Any = None,
+    ckpt_path: Path | None = None,
+    **options: Any,
+) -> pl.Trainer:
+    """Train a module, without one the tiny one, on its data; return the trainer."""
+    trainer = tiny_trainer(folder, callbacks, **options)
+    module = tiny_module() if module is None else module
+    trainer.fit(module, datamodule=tiny_data() if data is None else data, ckpt_path=ckpt_path)
+    return trainer
+
+
 def state_of(module: torch.nn.Module) -> State:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 

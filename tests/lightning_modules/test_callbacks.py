@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from rich.console import Console
-from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_module, tiny_trainer
+from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_fit, tiny_module, tiny_trainer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
     CyclicLR,
@@ -132,7 +132,7 @@ class TestInitializeActNorm:
         recorder = Recorder()
         module = tiny_module()
         assert not module.model.initialized
-        tiny_trainer(tmp_path, [recorder], max_epochs=1).fit(module, datamodule=tiny_data())
+        tiny_fit(tmp_path, [recorder], module, max_epochs=1)
         expected, data = tiny_module(), tiny_data()
         data.setup("fit")
         images, labels = (torch.cat(parts) for parts in zip(*data.train_dataloader(), strict=True))
@@ -155,23 +155,18 @@ class TestInitializeActNorm:
         ready = tiny_module()
         ready.model.initialize(torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8))
         for module, into in zip((tiny_module(), ready), seen, strict=True):
-            tiny_trainer(tmp_path, [Batches(into)]).fit(module, datamodule=tiny_data())
+            tiny_fit(tmp_path, [Batches(into)], module)
         assert len(seen[0]) == 8
         assert seen[0] == seen[1]
 
     def test_never_again_on_a_resume(self, tmp_path: Path) -> None:
-        first = tiny_module()
-        trainer = tiny_trainer(tmp_path, max_epochs=1)
-        trainer.fit(first, datamodule=tiny_data())
-        trainer.save_checkpoint(tmp_path / "now.ckpt")
+        tiny_fit(tmp_path, max_epochs=1).save_checkpoint(tmp_path / "now.ckpt")
         checkpoint = torch.load(tmp_path / "now.ckpt", weights_only=True)
         name = "model.flow.levels.0.bijections.1.bijections.0.bijections.0.norm.bias"
         checkpoint["state_dict"][name] += 7.0
         torch.save(checkpoint, tmp_path / "now.ckpt")
         recorder = Recorder()
-        tiny_trainer(tmp_path, [recorder], max_epochs=2).fit(
-            tiny_module(), datamodule=tiny_data(), ckpt_path=tmp_path / "now.ckpt"
-        )
+        tiny_fit(tmp_path, [recorder], ckpt_path=tmp_path / "now.ckpt", max_epochs=2)
         assert same(recorder.before[0], checkpoint["state_dict"])
 
     def test_needs_images(self, tmp_path: Path) -> None:
@@ -197,9 +192,7 @@ class TestNonFiniteGuard:
 
     def test_a_good_step_starts_the_count_anew(self, tmp_path: Path) -> None:
         with pytest.warns(UserWarning, match="step skipped"):
-            tiny_trainer(tmp_path, [NonFiniteGuard(patience=2)], max_epochs=1).fit(
-                poisoned([0, 2]), datamodule=tiny_data()
-            )
+            tiny_fit(tmp_path, [NonFiniteGuard(patience=2)], poisoned([0, 2]), max_epochs=1)
 
     def test_patience_ends(self, tmp_path: Path) -> None:
         recorder = Recorder()
@@ -216,7 +209,7 @@ class TestNonFiniteGuard:
         callbacks = [NonFiniteGuard(patience=2), SaveProgress(every_n_steps=3), recorder, moments, rates, EMA()]
         settings: dict[str, Any] = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "max_epochs": 3}
         with pytest.warns(UserWarning, match=r"2th bad step in a row; went back to .*last\.ckpt, and on with half"):
-            tiny_trainer(tmp_path, callbacks, **settings).fit(poisoned([5, 6]), datamodule=tiny_data())
+            tiny_fit(tmp_path, callbacks, poisoned([5, 6]), **settings)
         # Saved after step 4, the end of the epoch; step 4 was a good one and is taken back with the two bad ones.
         assert not same(recorder.after[4], recorder.after[3])
         assert same(recorder.after[6], recorder.after[3])
@@ -241,7 +234,7 @@ class TestNonFiniteGuard:
         module.lr_scheduler = schedule
         settings: dict[str, Any] = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "max_epochs": 3}
         with pytest.warns(UserWarning, match="on with half"):
-            tiny_trainer(tmp_path, callbacks, **settings).fit(module, datamodule=tiny_data())
+            tiny_fit(tmp_path, callbacks, module, **settings)
         optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1e-3)
         scheduler, whole = schedule(optimizer, 12), []
         for _ in range(12):
@@ -257,7 +250,7 @@ class TestNonFiniteGuard:
             pytest.warns(UserWarning, match="went back to"),
             pytest.raises(FloatingPointError, match="lower the learning rate"),
         ):
-            tiny_trainer(tmp_path, callbacks, **settings).fit(poisoned([2, 4, 6]), datamodule=tiny_data())
+            tiny_fit(tmp_path, callbacks, poisoned([2, 4, 6]), **settings)
 
     def test_a_checkpoint_that_was_saved_too_late_is_not_gone_back_to_twice(self, tmp_path: Path) -> None:
         class Breaks(Callback):
@@ -301,17 +294,18 @@ class TestNonFiniteGuard:
             def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
                 norms.append(float(trainer.callback_metrics["grad_norm"]))
 
-        trainer = tiny_trainer(tmp_path, [NonFiniteGuard(), Norms()], max_epochs=1, gradient_clip_val=1e-3)
-        trainer.fit(tiny_module(), datamodule=tiny_data())
+        tiny_fit(tmp_path, [NonFiniteGuard(), Norms()], max_epochs=1, gradient_clip_val=1e-3)
         assert min(expected) > 1e-2
         assert norms == pytest.approx(expected, rel=1e-4)
 
 
 class TestEMA:
-    def run(self, folder: Path, decay: float, **options: Any) -> tuple[Recorder, EMA]:
-        recorder, ema = Recorder(), EMA(decay)
-        tiny_trainer(folder, [ema, recorder], max_epochs=2, **options).fit(tiny_module(), datamodule=tiny_data())
-        return recorder, ema
+    @pytest.fixture(scope="class")
+    def averaged(self, tmp_path_factory: pytest.TempPathFactory) -> tuple[DensityModule, Recorder]:
+        """A module that was averaged, and its weights on the way."""
+        module, recorder = tiny_module(), Recorder()
+        tiny_fit(tmp_path_factory.mktemp("averaged"), [EMA(0.9), recorder], module)
+        return module, recorder
 
     @staticmethod
     def averages(weights: list[State], decay: float) -> list[dict[str, np.ndarray]]:
@@ -332,7 +326,8 @@ class TestEMA:
 
     @pytest.mark.parametrize("decay", [0.0, 0.3, 0.999])
     def test_validation_sees_the_average(self, tmp_path: Path, decay: float) -> None:
-        recorder, _ = self.run(tmp_path, decay)
+        recorder = Recorder()
+        tiny_fit(tmp_path, [EMA(decay), recorder])
         averages = self.averages(recorder.after, decay)
         parameters = {name for name, _ in tiny_module().named_parameters()}
         assert len(recorder.in_validation) == 2
@@ -341,17 +336,19 @@ class TestEMA:
                 np.testing.assert_allclose(state[name].numpy(), averages[step][name], rtol=1e-5, atol=1e-6)
             assert same(state, recorder.after[step]) == (decay == 0)
 
-    def test_training_goes_on_with_its_own_weights(self, tmp_path: Path) -> None:
-        recorder, _ = self.run(tmp_path, 0.9)
+    def test_training_goes_on_with_its_own_weights(
+        self, averaged: tuple[DensityModule, Recorder], tmp_path: Path
+    ) -> None:
+        _, recorder = averaged
         plain = Recorder()
-        tiny_trainer(tmp_path, [plain], max_epochs=2).fit(tiny_module(), datamodule=tiny_data())
+        tiny_fit(tmp_path, [plain])
         assert same(recorder.after_validation[0], recorder.after[3])
         assert same(recorder.before[4], recorder.after[3])
         for one, other in zip(recorder.after, plain.after, strict=True):
             assert same(one, other)
 
-    def test_buffers_are_copied_and_not_averaged(self, tmp_path: Path) -> None:
-        recorder, _ = self.run(tmp_path, 0.9)
+    def test_buffers_are_copied_and_not_averaged(self, averaged: tuple[DensityModule, Recorder]) -> None:
+        _, recorder = averaged
         names = [name for name, _ in tiny_module().named_buffers()]
         assert any("permutation" in name for name in names)
         for name in names:
@@ -360,9 +357,8 @@ class TestEMA:
                 permutation = recorder.in_validation[-1][name]
                 assert torch.equal(permutation.sort().values, torch.arange(len(permutation)))
 
-    def test_the_module_ends_with_the_average(self, tmp_path: Path) -> None:
-        module, recorder = tiny_module(), Recorder()
-        tiny_trainer(tmp_path, [EMA(0.9), recorder]).fit(module, datamodule=tiny_data())
+    def test_the_module_ends_with_the_average(self, averaged: tuple[DensityModule, Recorder]) -> None:
+        module, recorder = averaged
         assert same(state_of(module), recorder.in_validation[-1])
 
     @pytest.mark.parametrize("decay", [-0.1, 1.0, 2.0, float("nan")])
@@ -380,7 +376,7 @@ class TestSampleGrids:
     @pytest.mark.parametrize("num_classes", [None, 10])
     def test_the_noise_is_the_same_every_time(self, tmp_path: Path, num_classes: int | None) -> None:
         grids = SampleGrids([0.5, 1.0], num_images=4)
-        tiny_trainer(tmp_path, [grids]).fit(self.still(num_classes), datamodule=tiny_data())
+        tiny_fit(tmp_path, [grids], self.still(num_classes))
         files = {path.name: path.read_bytes() for path in (tmp_path / "samples").iterdir()}
         assert sorted(files) == [f"epoch{epoch:05d}_t{t}.png" for epoch in (1, 2) for t in ("0.50", "1.00")]
         for t in ("0.50", "1.00"):
@@ -423,15 +419,15 @@ class TestSampleGrids:
     def test_the_seed_decides(self, tmp_path: Path) -> None:
         for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
             grids = SampleGrids([1.0], num_images=4, seed=seed)
-            tiny_trainer(tmp_path / folder, [grids], max_epochs=1).fit(self.still(), datamodule=tiny_data())
+            tiny_fit(tmp_path / folder, [grids], self.still(), max_epochs=1)
         a, b, c = ((tmp_path / name / "samples" / "epoch00001_t1.00.png").read_bytes() for name in "abc")
         assert a == b != c
 
     def test_not_in_every_epoch_and_without_effect_on_training(self, tmp_path: Path) -> None:
         with_grids, without = Recorder(), Recorder()
         grids = SampleGrids([1.0], num_images=4, every_n_epochs=2)
-        tiny_trainer(tmp_path / "a", [grids, with_grids], max_epochs=3).fit(tiny_module(), datamodule=tiny_data())
-        tiny_trainer(tmp_path / "b", [without], max_epochs=3).fit(tiny_module(), datamodule=tiny_data())
+        tiny_fit(tmp_path / "a", [grids, with_grids], max_epochs=3)
+        tiny_fit(tmp_path / "b", [without], max_epochs=3)
         names = sorted(path.name for path in (tmp_path / "a" / "samples").iterdir())
         assert names == ["epoch00002_t1.00.png"]
         assert same(with_grids.after[-1], without.after[-1])
@@ -439,9 +435,8 @@ class TestSampleGrids:
     def test_the_averaged_weights_are_drawn(self, tmp_path: Path) -> None:
         # At decay 0 the average is the last step's weights: the same pictures as without averaging.
         for folder, callbacks in (("plain", []), ("same", [EMA(0.0)]), ("averaged", [EMA(0.999)])):
-            tiny_trainer(tmp_path / folder, [SampleGrids([1.0], num_images=4), *callbacks], max_epochs=1).fit(
-                tiny_module(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)), datamodule=tiny_data()
-            )
+            module = tiny_module(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1))
+            tiny_fit(tmp_path / folder, [SampleGrids([1.0], num_images=4), *callbacks], module, max_epochs=1)
         plain, unchanged, averaged = (
             (tmp_path / name / "samples" / "epoch00001_t1.00.png").read_bytes()
             for name in ("plain", "same", "averaged")
@@ -469,9 +464,7 @@ class TestExportBest:
         more = [ModelCheckpoint(tmp_path / name, "{step}", every_n_train_steps=1, save_top_k=-1) for name in others]
         checkpoint = ModelCheckpoint(tmp_path, "best", monitor="val/bpd", save_last=True, enable_version_counter=False)
         module = tiny_module(lr_scheduler=downhill_then_uphill)
-        tiny_trainer(tmp_path, [*more, checkpoint, ExportBest()], enable_checkpointing=True).fit(
-            module, datamodule=tiny_data()
-        )
+        tiny_fit(tmp_path, [*more, checkpoint, ExportBest()], module, enable_checkpointing=True)
         best, exported = (model_hash(load_model(tmp_path / name)) for name in ("best.ckpt", "model"))
         assert exported == best == read_config(tmp_path / "model")["sha256"]
         assert model_hash(module.model) != best
@@ -484,14 +477,12 @@ class TestExportBest:
 
     def test_the_last_where_nothing_was_validated(self, tmp_path: Path) -> None:
         checkpoint = ModelCheckpoint(tmp_path, "best", save_last=True)
-        tiny_trainer(tmp_path, [checkpoint, ExportBest()], enable_checkpointing=True, limit_val_batches=0).fit(
-            tiny_module(), datamodule=tiny_data()
-        )
+        tiny_fit(tmp_path, [checkpoint, ExportBest()], enable_checkpointing=True, limit_val_batches=0)
         assert model_hash(load_model(tmp_path / "model")) == model_hash(load_model(tmp_path / "last.ckpt"))
         assert "reference" not in read_config(tmp_path / "model")["training"]
 
     def test_nothing_without_a_checkpoint(self, tmp_path: Path) -> None:
-        tiny_trainer(tmp_path, [ExportBest()]).fit(tiny_module(), datamodule=tiny_data())
+        tiny_fit(tmp_path, [ExportBest()])
         assert not (tmp_path / "model").exists()
 
 
@@ -513,9 +504,7 @@ class TestThroughput:
 
         monkeypatch.setattr("lightning_modules.callbacks.throughput.time.perf_counter", tick)
         throughput = Throughput()
-        tiny_trainer(tmp_path, [throughput, Rates()], max_epochs=1, log_every_n_steps=2).fit(
-            tiny_module(), datamodule=tiny_data()
-        )
+        tiny_fit(tmp_path, [throughput, Rates()], max_epochs=1, log_every_n_steps=2)
         # Two batches of 16 between two readings of a clock that others may read too.
         assert len(rates) == 3
         assert all(0 < rate <= 16 for rate in rates)
@@ -542,7 +531,7 @@ class TestThroughput:
 
         monkeypatch.setattr("lightning_modules.callbacks.throughput.time.perf_counter", lambda: clock)
         callbacks = [Slow(), Throughput(), Shares()]
-        tiny_trainer(tmp_path, callbacks, max_epochs=2, log_every_n_steps=1).fit(tiny_module(), datamodule=tiny_data())
+        tiny_fit(tmp_path, callbacks, max_epochs=2, log_every_n_steps=1)
         assert shares == [pytest.approx(seconds / (1 + seconds))] * len(shares)
         told = [str(one.message) for one in recwarn if "bottleneck" in str(one.message)]
         assert len(told) == (1 if seconds else 0)
@@ -610,7 +599,7 @@ class TestThroughput:
         monkeypatch.setattr("lightning_modules.callbacks.throughput.torch.get_num_threads", lambda: threads)
         monkeypatch.setattr("lightning_modules.callbacks.throughput.time.perf_counter", lambda: clock)
         monkeypatch.setattr("lightning_modules.runs.processor.Crowding.waits", lambda _: waits(step))
-        tiny_trainer(folder, [Steps(), Throughput()], max_epochs=3).fit(tiny_module(), datamodule=tiny_data())
+        tiny_fit(folder, [Steps(), Throughput()], max_epochs=3)
         return [str(one.message) for one in recwarn if "something else is running" in str(one.message)]
 
 
@@ -623,8 +612,7 @@ def test_a_validation_is_expected_where_it_comes(every_n_epochs: int | None, ind
 
 class TestBreakdown:
     def test_the_parts_are_logged_at_every_validation(self, tmp_path: Path) -> None:
-        trainer = tiny_trainer(tmp_path, [Breakdown()], max_epochs=1)
-        trainer.fit(tiny_module(), datamodule=tiny_data())
+        trainer = tiny_fit(tmp_path, [Breakdown()], max_epochs=1)
         assert {"bpd_level/0", "bpd_level/1", "log_det/AffineCoupling"} <= trainer.callback_metrics.keys()
 
     def test_a_solve_that_fails_costs_the_parts_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -632,15 +620,14 @@ class TestBreakdown:
             raise SolverError("no step was small enough")
 
         monkeypatch.setattr("lightning_modules.callbacks.breakdown.breakdown", fails)
-        trainer = tiny_trainer(tmp_path, [Breakdown()], max_epochs=1)
-        trainer.fit(tiny_module(), datamodule=tiny_data())
+        trainer = tiny_fit(tmp_path, [Breakdown()], max_epochs=1)
         assert trainer.global_step == 4
         assert "val/bpd" in trainer.callback_metrics
 
 
 class TestPlainProgress:
     def test_one_line_an_epoch(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        tiny_trainer(tmp_path, [PlainProgress()]).fit(tiny_module(), datamodule=tiny_data())
+        tiny_fit(tmp_path, [PlainProgress()])
         headline, *lines = (
             line for line in capsys.readouterr().out.splitlines() if re.match("epoch|.*parameters", line)
         )
@@ -652,8 +639,7 @@ class TestPlainProgress:
         assert "0:00:00 left" in lines[-1]
 
     def test_a_long_epoch_has_lines_of_its_own(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        trainer = tiny_trainer(tmp_path, [PlainProgress(every_minutes=0)], max_epochs=1)
-        trainer.fit(tiny_module(), datamodule=tiny_data())
+        tiny_fit(tmp_path, [PlainProgress(every_minutes=0)], max_epochs=1)
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
         assert [line.split("  ")[1] for line in lines] == ["step 1", "step 2", "step 3", "step 4", "step 4"]
 
@@ -670,8 +656,7 @@ class TestLiveProgress:
         file = terminal()
         console = Console(file=file, force_terminal=True, width=150)
         monkeypatch.setattr("rich.progress.get_console", lambda: console)
-        trainer = tiny_trainer(tmp_path, [LiveProgress()], enable_progress_bar=True)
-        trainer.fit(tiny_module(), datamodule=tiny_data())
+        tiny_fit(tmp_path, [LiveProgress()], enable_progress_bar=True)
         screen = file.getvalue()
         assert "8 steps, 32-true on cpu" in screen
         assert "validation" in screen
@@ -683,7 +668,5 @@ def test_the_callbacks_run_together(tmp_path: Path) -> None:
     checkpoint = ModelCheckpoint(tmp_path, "best", monitor="val/bpd", save_last=True, enable_version_counter=False)
     callbacks = [Throughput(), checkpoint, ExportBest(), NonFiniteGuard(), SampleGrids([0.7], 4), EMA()]
     assert not any(isinstance(callback, InitializeActNorm) for callback in callbacks)
-    tiny_trainer(tmp_path, callbacks, enable_checkpointing=True, gradient_clip_val=1.0).fit(
-        tiny_module(), datamodule=tiny_data()
-    )
+    tiny_fit(tmp_path, callbacks, enable_checkpointing=True, gradient_clip_val=1.0)
     assert {path.name for path in tmp_path.iterdir()} == {"best.ckpt", "last.ckpt", "model", "samples"}

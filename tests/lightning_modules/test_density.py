@@ -7,7 +7,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger
-from tiny_training import Recorder, same, state_of, tiny_data, tiny_module, tiny_trainer
+from tiny_training import Recorder, same, state_of, tiny_data, tiny_fit, tiny_module, tiny_trainer
 
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import Conditioner
@@ -20,7 +20,7 @@ from lightning_modules.optimizers import Muon
 @pytest.fixture
 def trained(tmp_path: Path) -> DensityModule:
     module = tiny_module()
-    tiny_trainer(tmp_path, max_epochs=1, limit_val_batches=0).fit(module, datamodule=tiny_data())
+    tiny_fit(tmp_path, module=module, max_epochs=1, limit_val_batches=0)
     return module
 
 
@@ -41,29 +41,21 @@ def test_evaluation_is_deterministic_and_changes_nothing(trained: DensityModule,
 
 
 @torch.no_grad()
-def test_validation_is_the_mean_over_images_by_hand(trained: DensityModule, tmp_path: Path) -> None:
+def test_validation_is_the_mean_over_images_by_hand_and_by_the_model(trained: DensityModule, tmp_path: Path) -> None:
     data = tiny_data()
     data.setup("validate")
-    values = []
-    for step, (images, _) in enumerate(data.val_dataloader()):
+    by_hand, by_model = [], []
+    for step, (images, labels) in enumerate(data.val_dataloader()):
         noise = torch.rand(images.shape, generator=step_generator(5, step, "cpu", "val"))
         y = ((images >> 4) + noise) / 16 - 0.5
         latents, log_det = trained.model.flow(y)
         nats = 64 * math.log(16) - standard_normal_log_density(latents) - log_det
-        values.append(nats / (64 * math.log(2)))
-    assert len(values[-1]) < len(values[0])
-    assert validated(trained, tmp_path) == pytest.approx(float(torch.cat(values).mean()), rel=1e-6)
-
-
-def test_validation_is_the_models_own_number(trained: DensityModule, tmp_path: Path) -> None:
-    data = tiny_data()
-    data.setup("validate")
-    batches = enumerate(data.val_dataloader())
-    values = [
-        trained.model.bits_per_dim(images, labels, 1, step_generator(5, step, "cpu", "val"))
-        for step, (images, labels) in batches
-    ]
-    assert validated(trained, tmp_path) == pytest.approx(float(torch.cat(values).mean()), rel=1e-6)
+        by_hand.append(nats / (64 * math.log(2)))
+        by_model.append(trained.model.bits_per_dim(images, labels, 1, step_generator(5, step, "cpu", "val")))
+    assert len(by_hand[-1]) < len(by_hand[0])
+    figure = validated(trained, tmp_path)
+    assert figure == pytest.approx(float(torch.cat(by_hand).mean()), rel=1e-6)
+    assert figure == pytest.approx(float(torch.cat(by_model).mean()), rel=1e-6)
 
 
 def test_more_draws_are_passed_on(trained: DensityModule, tmp_path: Path) -> None:
@@ -76,7 +68,7 @@ def test_other_seeds_are_other_runs(tmp_path: Path) -> None:
     states = []
     for seed in (5, 5, 6):
         module = tiny_module(seed=seed)
-        tiny_trainer(tmp_path, max_epochs=1).fit(module, datamodule=tiny_data())
+        tiny_fit(tmp_path, module=module, max_epochs=1)
         states.append(state_of(module))
     assert same(states[0], states[1])
     assert not same(states[0], states[2])
@@ -91,14 +83,13 @@ def test_training_noise_differs_in_every_step_and_epoch(tmp_path: Path, monkeypa
         return forward(self, images, labels, generator, condition)
 
     monkeypatch.setattr(DensityModule, "forward", spy)
-    tiny_trainer(tmp_path, max_epochs=2, limit_val_batches=0).fit(module, datamodule=tiny_data())
+    tiny_fit(tmp_path, module=module, max_epochs=2, limit_val_batches=0)
     assert len(set(drawn)) == len(drawn) == 8
 
 
 def test_labels_reach_a_class_conditional_flow(tmp_path: Path) -> None:
     module, recorder = tiny_module(num_classes=10), Recorder()
-    trainer = tiny_trainer(tmp_path, [recorder], max_epochs=2)
-    trainer.fit(module, datamodule=tiny_data())
+    trainer = tiny_fit(tmp_path, [recorder], module=module, max_epochs=2)
     name = "model.flow.embedding.weight"
     assert not torch.equal(recorder.before[0][name], recorder.after[-1][name])
     trainer.save_checkpoint(tmp_path / "named.ckpt")
@@ -120,7 +111,7 @@ def test_optimiser_and_schedule_are_injected(tmp_path: Path) -> None:
             assert isinstance(trainer.optimizers[0], torch.optim.SGD)
 
     module = tiny_module(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-3), lr_scheduler=schedule)
-    tiny_trainer(tmp_path, [Rates()], max_epochs=2).fit(module, datamodule=tiny_data())
+    tiny_fit(tmp_path, [Rates()], module=module, max_epochs=2)
     assert totals == [8]
     assert rates == pytest.approx([1e-3 * 0.5**step for step in range(8)])
 
@@ -143,7 +134,7 @@ def test_only_conditioners_run_in_bfloat16(tmp_path: Path) -> None:
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
             conditioned.clear()
 
-    tiny_trainer(tmp_path, [AfterInitialisation()], precision="bf16-mixed").fit(module, datamodule=tiny_data())
+    tiny_fit(tmp_path, [AfterInitialisation()], module=module, precision="bf16-mixed")
     assert conditioned == {torch.bfloat16}
     assert states == {torch.float32}
     assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
@@ -159,8 +150,7 @@ def test_only_conditioners_run_in_bfloat16(tmp_path: Path) -> None:
 
 def test_double_precision(tmp_path: Path) -> None:
     module, recorder = tiny_module(), Recorder()
-    trainer = tiny_trainer(tmp_path, [recorder], precision="64-true")
-    trainer.fit(module, datamodule=tiny_data())
+    trainer = tiny_fit(tmp_path, [recorder], module=module, precision="64-true")
     assert {parameter.dtype for parameter in module.parameters()} == {torch.float64}
     assert math.isfinite(float(trainer.callback_metrics["val/bpd"]))
     assert not same(recorder.before[0], recorder.after[-1])
@@ -176,8 +166,7 @@ def test_a_checkpoint_of_a_module_built_in_python_holds_no_code(trained: Density
 def test_a_checkpoint_tells_of_the_model_and_not_of_rates(tmp_path: Path) -> None:
     # Muon's groups have a rate each.
     module = tiny_module(optimizer=Muon)
-    trainer = tiny_trainer(tmp_path, [LearningRateMonitor("step")], logger=CSVLogger(tmp_path), max_epochs=1)
-    trainer.fit(module, datamodule=tiny_data())
+    trainer = tiny_fit(tmp_path, [LearningRateMonitor("step")], module=module, logger=CSVLogger(tmp_path), max_epochs=1)
     assert "lr/pg1" in trainer.callback_metrics
     trainer.save_checkpoint(tmp_path / "now.ckpt")
     told = torch.load(tmp_path / "now.ckpt", weights_only=True)["glow_app"]["training"]
@@ -190,7 +179,7 @@ def test_what_cannot_be_compiled_is_refused(tmp_path: Path, monkeypatch: pytest.
         tiny_module(memory="reversible", compile=True)
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ValueError, match=r"there is no C\+\+ compiler no-such-compiler; install it"):
-        tiny_trainer(tmp_path).fit(tiny_module(compile=True), datamodule=tiny_data())
+        tiny_fit(tmp_path, module=tiny_module(compile=True))
 
 
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
@@ -210,8 +199,6 @@ def test_a_fused_optimiser_is_clipped_in_mixed_precision(tmp_path: Path, algorit
         "gradient_clip_val": 1e-3,
         "gradient_clip_algorithm": algorithm,
     }
-    tiny_trainer(tmp_path, [Largest()], max_epochs=1, limit_val_batches=0, **settings).fit(
-        module, datamodule=tiny_data()
-    )
+    tiny_fit(tmp_path, [Largest()], module=module, max_epochs=1, limit_val_batches=0, **settings)
     assert found
     assert max(found) == pytest.approx(1e-3, rel=1e-2)

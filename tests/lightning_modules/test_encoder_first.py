@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy
-from tiny_training import Recorder, State, same, tiny_data, tiny_restoration_module, tiny_trainer
+from tiny_training import Recorder, State, same, tiny_data, tiny_fit, tiny_restoration_module, tiny_trainer
 from torch.optim import SGD
 
 from lightning_modules.callbacks import EMA
@@ -51,8 +51,7 @@ def expected_rates(num_steps: int) -> list[float]:
 def fit(folder: Path, *callbacks: Callback, module: DensityModule | None = None, **options: Any) -> list[State]:
     """Return the weights before and after each step."""
     recorder, ckpt_path = Recorder(), options.pop("ckpt_path", None)
-    trainer = tiny_trainer(folder, [*callbacks, recorder], **options)
-    trainer.fit(module or tiny_restoration_module(), datamodule=tiny_data(), ckpt_path=ckpt_path)
+    tiny_fit(folder, [*callbacks, recorder], module=module or tiny_restoration_module(), ckpt_path=ckpt_path, **options)
     return [state for states in zip(recorder.before, recorder.after, strict=True) for state in states]
 
 

@@ -15,7 +15,7 @@ from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
 from ranks import train
 from several_ranks import REPOSITORY, distance, torchrun
 from sharded import OPTIONS, RUNS
-from tiny_training import state_of, tiny_data, tiny_module, tiny_trainer
+from tiny_training import state_of, tiny_data, tiny_fit, tiny_module
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from glow_app.flows import Glow
@@ -202,8 +202,7 @@ def test_one_process_holds_the_whole(memory: Memory, tmp_path: Path) -> None:
     ended = []
     for strategy in ("auto", FullyShardedStrategy()):
         module = tiny_module(memory=memory)
-        trainer = tiny_trainer(tmp_path, [NonFiniteGuard(), EMA()], strategy=strategy, gradient_clip_val=1.0)
-        trainer.fit(module, tiny_data())
+        tiny_fit(tmp_path, [NonFiniteGuard(), EMA()], module=module, strategy=strategy, gradient_clip_val=1.0)
         ended.append(module)
     assert [sharding.is_sharded(module) for module in ended] == [False, True]
     plain, sharded = (state_of(module) for module in ended)
@@ -213,7 +212,7 @@ def test_one_process_holds_the_whole(memory: Memory, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("alone")
 def test_what_cannot_be_sharded_is_refused(tmp_path: Path) -> None:
     def fit(module: Any, data: Any) -> None:
-        tiny_trainer(tmp_path, strategy=FullyShardedStrategy()).fit(module, data)
+        tiny_fit(tmp_path, module=module, data=data, strategy=FullyShardedStrategy())
 
     with pytest.raises(ValueError, match=r"no conditioner to shard; use --config trainer/ddp"):
         fit(VectorDensityModule(), VectorDataModule())

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from pytorch_lightning.callbacks import Callback
-from tiny_training import tiny_data, tiny_module, tiny_trainer
+from tiny_training import tiny_fit
 
 from glow_app.cli import main
 from lightning_modules.callbacks import Throughput
@@ -41,9 +41,7 @@ def test_a_fit_warns_of_bfloat16_in_vain(
     monkeypatch.setattr("lightning_modules.callbacks.throughput.has_bfloat16", lambda: has)
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        tiny_trainer(tmp_path, [Throughput()], max_epochs=1, precision=precision).fit(
-            tiny_module(), datamodule=tiny_data()
-        )
+        tiny_fit(tmp_path, [Throughput()], max_epochs=1, precision=precision)
     assert any("32-true" in str(one.message) for one in found) == (not has and precision == "bf16-mixed")
 
 

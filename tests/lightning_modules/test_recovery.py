@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import tiny_data, tiny_module, tiny_trainer
+from tiny_training import tiny_fit
 
 from lightning_modules.callbacks import EMA, SaveProgress
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
@@ -122,10 +122,7 @@ def saving(folder: Path, accumulate: int = 1, **options: Any) -> list[int]:
             steps.append(checkpoint["global_step"])
 
     callbacks = [SaveProgress(**options), EMA()]
-    trainer = tiny_trainer(
-        folder, callbacks, plugins=[Recording()], enable_checkpointing=True, accumulate_grad_batches=accumulate
-    )
-    trainer.fit(tiny_module(), tiny_data())
+    tiny_fit(folder, callbacks, plugins=[Recording()], enable_checkpointing=True, accumulate_grad_batches=accumulate)
     return steps
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning.callbacks import Callback
-from tiny_training import Recorder, same, state_of, tiny_trainer
+from tiny_training import Recorder, same, state_of, tiny_fit, tiny_trainer
 from torch import Tensor
 
 from glow_app.bijections import Bijection, SolverError, record_solves
@@ -113,8 +113,7 @@ def validated(module: VectorDensityModule, folder: Path, stage: str = "validate"
 def test_training_learns_from_a_standardised_start(tmp_path: Path, name: str) -> None:
     recorder, log = Recorder(), Log()
     module = vector_module(PRIORS[name])
-    trainer = tiny_trainer(tmp_path, [recorder, log], max_epochs=4)
-    trainer.fit(module, datamodule=vector_data())
+    trainer = tiny_fit(tmp_path, [recorder, log], module, vector_data(), max_epochs=4)
     data = vector_data()
     data.setup("fit")
     first = next(iter(data.train_dataloader()))
@@ -128,7 +127,7 @@ def test_training_learns_from_a_standardised_start(tmp_path: Path, name: str) ->
 @pytest.mark.parametrize("stage", ["validate", "test"])
 def test_the_figure_is_the_mean_over_vectors(tmp_path: Path, stage: str) -> None:
     module = vector_module(PRIORS["maf"])
-    tiny_trainer(tmp_path, max_epochs=1, limit_val_batches=0).fit(module, datamodule=vector_data())
+    tiny_fit(tmp_path, module=module, data=vector_data(), max_epochs=1, limit_val_batches=0)
     before = state_of(module)
     name = "val/nats" if stage == "validate" else "test/nats"
     found = validated(module, tmp_path, stage)[name]
@@ -141,26 +140,25 @@ def test_the_figure_is_the_mean_over_vectors(tmp_path: Path, stage: str) -> None
 
 
 @pytest.mark.parametrize("name", PRIORS)
-@pytest.mark.parametrize("step", [3, pytest.param(5, marks=pytest.mark.slow), 8])
-def test_a_run_goes_on_inside_an_epoch_bit_for_bit(tmp_path: Path, name: str, step: int) -> None:
-    path = tmp_path / "now.ckpt"
+def test_a_run_goes_on_inside_an_epoch_bit_for_bit(tmp_path: Path, name: str) -> None:
+    saved = {step: tmp_path / f"{step}.ckpt" for step in (3, 5, 8)}
     whole, log, recorder = vector_module(PRIORS[name]), Log(), Recorder()
-    first = tiny_trainer(tmp_path, [EMA(0.9), log, recorder, SaveAt(step, path)])
-    first.fit(whole, datamodule=vector_data())
-    torch.manual_seed(99)
-    rest, rest_log, rest_recorder = vector_module(PRIORS[name], seed=5), Log(), Recorder()
-    torch.manual_seed(98)
-    second = tiny_trainer(tmp_path, [EMA(0.9), rest_log, rest_recorder])
-    second.fit(rest, datamodule=vector_data(), ckpt_path=path)
+    savers = [SaveAt(step, path) for step, path in saved.items()]
+    first = tiny_fit(tmp_path, [EMA(0.9), log, recorder, *savers], whole, vector_data())
     assert len(log.steps) == 10
-    assert len(rest_log.steps) == 10 - step
-    for ours, theirs in zip(rest_recorder.after, recorder.after[step:], strict=True):
-        assert same(ours, theirs)
-    assert same(state_of(rest), state_of(whole))
-    assert [one["train/nats"] for one in rest_log.steps] == [one["train/nats"] for one in log.steps[step:]]
-    assert float(second.callback_metrics["val/nats"]) == float(first.callback_metrics["val/nats"])
-    moments = [trainer.optimizers[0].state_dict()["state"] for trainer in (first, second)]
-    torch.testing.assert_close(moments[0], moments[1], rtol=0, atol=0)
+    for step, path in saved.items():
+        torch.manual_seed(99)
+        rest, rest_log, rest_recorder = vector_module(PRIORS[name], seed=5), Log(), Recorder()
+        torch.manual_seed(98)
+        second = tiny_fit(tmp_path, [EMA(0.9), rest_log, rest_recorder], rest, vector_data(), ckpt_path=path)
+        assert len(rest_log.steps) == 10 - step
+        for ours, theirs in zip(rest_recorder.after, recorder.after[step:], strict=True):
+            assert same(ours, theirs)
+        assert same(state_of(rest), state_of(whole))
+        assert [one["train/nats"] for one in rest_log.steps] == [one["train/nats"] for one in log.steps[step:]]
+        assert float(second.callback_metrics["val/nats"]) == float(first.callback_metrics["val/nats"])
+        moments = [trainer.optimizers[0].state_dict()["state"] for trainer in (first, second)]
+        torch.testing.assert_close(moments[0], moments[1], rtol=0, atol=0)
 
 
 def test_trace_noise_is_a_function_of_seed_step_and_epoch(tmp_path: Path, noises: list[Tensor]) -> None:
@@ -169,7 +167,7 @@ def test_trace_noise_is_a_function_of_seed_step_and_epoch(tmp_path: Path, noises
         module = vector_module(hutchinson, seed=seed)
         module.model.initialize(vector_data().vectors("train"))
         noises.clear()
-        tiny_trainer(tmp_path, max_epochs=2, limit_val_batches=0).fit(module, datamodule=vector_data())
+        tiny_fit(tmp_path, module=module, data=vector_data(), max_epochs=2, limit_val_batches=0)
         runs.append((state_of(module), list(noises)))
         torch.rand(11)
     assert len(runs[0][1]) == 10
@@ -184,7 +182,7 @@ def test_validation_draws_the_same_noise_in_every_epoch(tmp_path: Path, noises: 
     module = vector_module(hutchinson)
     module.model.initialize(vector_data().vectors("train"))
     noises.clear()
-    tiny_trainer(tmp_path, max_epochs=2).fit(module, datamodule=vector_data())
+    tiny_fit(tmp_path, module=module, data=vector_data(), max_epochs=2)
     # Of five training and six validation batches an epoch.
     first, second = noises[5:11], noises[16:22]
     assert len(noises) == 22
@@ -199,8 +197,7 @@ def test_validation_draws_the_same_noise_in_every_epoch(tmp_path: Path, noises: 
 def test_evaluations_are_counted_where_an_equation_is_solved(tmp_path: Path, name: str) -> None:
     log = Log()
     module = vector_module(PRIORS[name])
-    trainer = tiny_trainer(tmp_path, [log], max_epochs=1)
-    trainer.fit(module, datamodule=vector_data())
+    trainer = tiny_fit(tmp_path, [log], module, vector_data(), max_epochs=1)
     metrics = {**log.steps[-1], **{key: float(value) for key, value in trainer.callback_metrics.items()}}
     metrics |= validated(module, tmp_path, "test")
     counted = {key: value for key, value in metrics.items() if key.endswith("/nfe")}
@@ -213,15 +210,18 @@ def test_evaluations_are_counted_where_an_equation_is_solved(tmp_path: Path, nam
     "weights", [{"kinetic_weight": 1.0}, {"jacobian_weight": 1.0}, {"kinetic_weight": 0.3, "jacobian_weight": 0.7}]
 )
 def test_penalties_change_the_gradient_and_not_the_logged_figure(tmp_path: Path, weights: dict[str, float]) -> None:
-    def start(**options: float) -> tuple[VectorDensityModule, dict[str, float], Gradients]:
+    recorder = Recorder()
+
+    def start(*callbacks: Callback, **options: float) -> tuple[VectorDensityModule, dict[str, float], Gradients]:
         module, log, gradients = vector_module(partial(tiny_cnf, **options)), Log(), Gradients()
         for number, parameter in enumerate(module.parameters()):
             parameter.data.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
-        tiny_trainer(tmp_path, [log, gradients], max_steps=1, limit_val_batches=0).fit(module, datamodule=vector_data())
+        callbacks = (log, gradients, *callbacks)
+        tiny_fit(tmp_path, callbacks, module, vector_data(), max_steps=1, limit_val_batches=0)
         return module, log.steps[0], gradients
 
     _, plain_log, plain = start()
-    _, log, penalised = start(**weights)
+    module, log, penalised = start(recorder, **weights)
     assert log["train/nats"] == plain_log["train/nats"]
     assert log["train/nfe"] == plain_log["train/nfe"]
     changed = {
@@ -231,11 +231,6 @@ def test_penalties_change_the_gradient_and_not_the_logged_figure(tmp_path: Path,
     }
     assert any("velocity" in name for name in changed)
     # By hand, in the state before the step.
-    recorder = Recorder()
-    module = vector_module(partial(tiny_cnf, **weights))
-    for number, parameter in enumerate(module.parameters()):
-        parameter.data.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
-    tiny_trainer(tmp_path, [recorder], max_steps=1, limit_val_batches=0).fit(module, datamodule=vector_data())
     module.load_state_dict(recorder.before[0])
     module.train()
     module.zero_grad()
@@ -274,8 +269,8 @@ def test_the_guard_skips_a_bad_step(tmp_path: Path) -> None:
 def test_validation_and_checkpoints_have_the_average(tmp_path: Path) -> None:
     recorder = Recorder()
     module = vector_module(PRIORS["maf"])
-    trainer = tiny_trainer(tmp_path, [EMA(0.9), recorder, SaveAt(10, tmp_path / "now.ckpt")], max_epochs=2)
-    trainer.fit(module, datamodule=vector_data())
+    callbacks = [EMA(0.9), recorder, SaveAt(10, tmp_path / "now.ckpt")]
+    tiny_fit(tmp_path, callbacks, module, vector_data(), max_epochs=2)
     name = "model.flow.bijections.2.bijections.0.whiten.mean"
     average = recorder.after[0][name]
     for number, state in enumerate(recorder.after[1:], start=1):
@@ -291,7 +286,7 @@ def test_validation_and_checkpoints_have_the_average(tmp_path: Path) -> None:
 def test_the_log_has_the_columns_of_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     callbacks = [Throughput(), NonFiniteGuard(), PlainProgress()]
     logger = AppendingCSVLogger(str(tmp_path / "run"))
-    tiny_trainer(tmp_path, callbacks, logger=logger).fit(vector_module(), datamodule=vector_data())
+    tiny_fit(tmp_path, callbacks, module=vector_module(), data=vector_data(), logger=logger)
     header, *rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     names = {"train/nats", "val/nats", "train/nfe", "val/nfe", "grad_norm", "vectors_per_second", "loading"}
     assert set(header.split(",")) == {*names, "epoch", "step"}
@@ -308,8 +303,7 @@ def test_the_log_has_the_columns_of_vectors(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize("name", PRIORS)
 def test_a_checkpoint_of_a_module_built_in_python_holds_no_code(tmp_path: Path, name: str) -> None:
     module = vector_module(PRIORS[name])
-    trainer = tiny_trainer(tmp_path, [ExportBest()], max_epochs=1)
-    trainer.fit(module, datamodule=vector_data())
+    trainer = tiny_fit(tmp_path, [ExportBest()], module, vector_data(), max_epochs=1)
     trainer.save_checkpoint(tmp_path / "now.ckpt")
     checkpoint = torch.load(tmp_path / "now.ckpt", weights_only=True)
     assert checkpoint["glow_app"]["model"] == module.model.config
@@ -328,49 +322,36 @@ def test_other_precisions(tmp_path: Path, name: str, precision: str) -> None:
     states: set[torch.dtype] = set()
     module = vector_module(PRIORS[name])
     module.model.flow.register_forward_hook(lambda part, x, results: states.update(one.dtype for one in results))
-    trainer = tiny_trainer(tmp_path, [EMA()], max_epochs=1, precision=precision)
-    trainer.fit(module, datamodule=vector_data())
+    trainer = tiny_fit(tmp_path, [EMA()], module, vector_data(), max_epochs=1, precision=precision)
     assert states == {torch.float64 if precision == "64-true" else torch.float32}
     assert math.isfinite(float(trainer.callback_metrics["val/nats"]))
 
 
 def test_data_of_another_width(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="two_moons has 2 columns, not num_features 3"):
-        tiny_trainer(tmp_path).fit(vector_module(num_features=3), datamodule=vector_data(num_features=3))
+        tiny_fit(tmp_path, module=vector_module(num_features=3), data=vector_data(num_features=3))
 
 
-def test_a_failed_solve_is_a_skipped_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = vector_module()
-    loss, failed = module.loss, list[int]()
+@pytest.mark.parametrize(
+    ("owner", "name", "step"), [(VectorDensityModule, "loss", 1), (Dynamics, "callback_step_adjoint", 2)]
+)
+def test_a_failed_solve_is_a_skipped_step(
+    owner: type, name: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = vector_module(partial(tiny_cnf, adjoint=owner is Dynamics))
+    work, failed = getattr(owner, name), list[int]()
 
-    def sometimes(batch: Tensor, generator: torch.Generator) -> Tensor:
-        if module.global_step == 1 and not failed:
+    def sometimes(*arguments: Any) -> Any:
+        if module.global_step == step and not failed:
             failed.append(1)
             raise SolverError("dopri5 failed at t = 0.5")
-        return loss(batch, generator)
+        return work(*arguments)
 
-    monkeypatch.setattr(module, "loss", sometimes)
-    with pytest.warns(UserWarning, match=r"step 1: dopri5 failed at t = 0.5; step skipped"):
-        tiny_trainer(tmp_path, [NonFiniteGuard()]).fit(module, vector_data())
+    monkeypatch.setattr(owner, name, sometimes)
+    with pytest.warns(UserWarning, match=rf"step {step}: dopri5 failed at t = 0.5; step skipped"):
+        tiny_fit(tmp_path, [NonFiniteGuard()], module, vector_data())
     assert failed
     assert module.failure is None
-    assert all(parameter.isfinite().all() for parameter in module.parameters())
-
-
-def test_a_failed_solve_of_the_adjoint_is_a_skipped_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = vector_module(partial(tiny_cnf, adjoint=True))
-    check, failed = Dynamics.callback_step_adjoint, list[int]()
-
-    def sometimes(dynamics: Dynamics, *arguments: Any) -> None:
-        if module.global_step == 2 and not failed:
-            failed.append(1)
-            raise SolverError("dopri5 failed at t = 0.5")
-        check(dynamics, *arguments)
-
-    monkeypatch.setattr(Dynamics, "callback_step_adjoint", sometimes)
-    with pytest.warns(UserWarning, match=r"step 2: dopri5 failed at t = 0.5; step skipped"):
-        tiny_trainer(tmp_path, [NonFiniteGuard()]).fit(module, vector_data())
-    assert failed
     assert all(parameter.isfinite().all() for parameter in module.parameters())
 
 
@@ -386,13 +367,13 @@ def test_weights_that_cannot_be_evaluated_are_not_the_best(tmp_path: Path, monke
     monkeypatch.setattr(module, "evaluate", failing)
     log = Log()
     with pytest.warns(UserWarning, match="validation in epoch 1: dopri5 failed"):
-        tiny_trainer(tmp_path, [log], max_epochs=3).fit(module, vector_data())
+        tiny_fit(tmp_path, [log], module, vector_data(), max_epochs=3)
     assert [math.isfinite(value) for value in log.validations] == [True, False, True]
 
 
 def test_a_test_of_weights_that_cannot_be_evaluated_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = vector_module()
-    tiny_trainer(tmp_path, max_epochs=1).fit(module, vector_data())
+    tiny_fit(tmp_path, module=module, data=vector_data(), max_epochs=1)
 
     def failing(batch: Tensor, generator: torch.Generator) -> Tensor:
         raise SolverError("dopri5 failed at t = 0.5")
@@ -405,4 +386,4 @@ def test_a_test_of_weights_that_cannot_be_evaluated_fails(tmp_path: Path, monkey
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
 def test_a_precision_that_does_not_invert_is_refused(tmp_path: Path, precision: str) -> None:
     with pytest.raises(ValueError, match=rf"trainer.precision is {precision}; expected one of 32-true, bf16-mixed, 64"):
-        tiny_trainer(tmp_path, precision=precision).fit(vector_module(), datamodule=vector_data())
+        tiny_fit(tmp_path, module=vector_module(), data=vector_data(), precision=precision)
