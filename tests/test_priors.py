@@ -1,7 +1,6 @@
 import inspect
 import json
 import re
-import tracemalloc
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +10,7 @@ import pytest
 import torch
 from registry import perturb, random_images, tiny_model
 from torch import Tensor, nn
+from traced_memory import memory_below
 
 from glow_app.bijections import Bijection
 from glow_app.likelihood import standard_normal_log_density
@@ -249,13 +249,10 @@ def test_a_wide_prior_is_refused_without_memory_for_it() -> None:
     config["flow"]["prior"]["init_args"]["hidden_features"] = 10**6
     vectors = {"num_features": 10**6, "prior": config["flow"]["prior"]}
     build_model(model.config, model.state_dict())  # what torch imports late is not counted
-    tracemalloc.start()
-    for wide in (config, vectors):
-        with pytest.raises(ValueError, match="do not match"), warnings.catch_warnings(action="ignore"):
-            build_model(wide, model.state_dict())
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2e6
+    with memory_below(2e6), warnings.catch_warnings(action="ignore"):
+        for wide in (config, vectors):
+            with pytest.raises(ValueError, match="do not match"):
+                build_model(wide, model.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -338,8 +335,7 @@ def test_an_iaf_on_a_large_latent_warns_and_says_what_to_do() -> None:
     ) as caught:
         IAFPrior((65, 4, 4), hidden_features=1040)
     assert [warning.filename for warning in caught] == [__file__]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         IAFPrior((64, 4, 4), hidden_features=1040)
         IAFPrior((65, 4, 4), hidden_features=64)
         MAFPrior((65, 4, 4), hidden_features=1040)

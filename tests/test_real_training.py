@@ -66,8 +66,7 @@ def test_gradients_without_stored_activations_are_right_for_trained_weights(trai
     def gradients(model: ImageModel, memory: Memory) -> torch.Tensor:
         model.set_runners(memory)
         model.zero_grad()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with warnings.catch_warnings(action="error"):
             model.flow.log_prob(noisy.to(model.dtype), model.flow.embed(labels)).mean().backward()
         return torch.cat([p.grad.double().flatten() for p in model.parameters() if p.grad is not None])
 

@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import tarfile
-import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from registry import tiny_model
+from traced_memory import memory_below
 
 from glow_app.commands.sample_folder import SampleFolder
 from glow_app.data import idx
@@ -246,13 +246,8 @@ def test_a_pickle_of_a_few_bytes_takes_no_more(name: str, tmp_path: Path) -> Non
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", PICKLES[name])
         archive.writestr("archive/version", "3\n")
-    tracemalloc.start()
-    try:
-        with pytest.raises(ValueError, match=r"damaged|another project"):
-            read_checkpoint(path)
-        assert tracemalloc.get_traced_memory()[1] < 50e6
-    finally:
-        tracemalloc.stop()
+    with memory_below(50e6), pytest.raises(ValueError, match=r"damaged|another project"):
+        read_checkpoint(path)
 
 
 def test_a_pipe_among_directions_or_in_a_run_is_left_alone(tmp_path: Path) -> None:
@@ -319,12 +314,8 @@ def test_a_small_idx_file_takes_little_memory(tmp_path: Path) -> None:
     files = {"images.gz": bytes([0, 0, 8, 3, *[0, 0, 0, 1] * 3, 7]), "labels.gz": bytes([0, 0, 8, 1, 0, 0, 0, 1, 2])}
     for name, content in files.items():
         (tmp_path / name).write_bytes(gzip.compress(content))
-    tracemalloc.start()
-    try:
+    with memory_below(16 << 20):
         pixels, labels = read_idx_pair(tmp_path / "images.gz", tmp_path / "labels.gz")
-        assert tracemalloc.get_traced_memory()[1] < 16 << 20
-    finally:
-        tracemalloc.stop()
     assert (pixels.tolist(), labels.tolist()) == ([[[7]]], [2])
 
 

@@ -61,8 +61,7 @@ def test_equal_sets_are_at_distance_0_also_where_covariances_are_singular() -> N
 
 
 def test_one_feature_needs_no_warning() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         narrow, wide = torch.arange(10.0)[:, None], 3 * torch.arange(10.0)[:, None]
         variance = float(torch.arange(10.0).var())
         assert frechet_distance(narrow, wide) == pytest.approx(9.0**2 + 4 * variance)

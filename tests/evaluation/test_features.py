@@ -40,8 +40,7 @@ class Summed(nn.Module):
 
 
 def scripted(module: nn.Module, path: Path) -> Path:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         torch.jit.script(module).save(str(path))
     return path
 

@@ -72,8 +72,7 @@ def test_images_that_cannot_be_meant_are_refused() -> None:
 def test_as_many_classes_need_not_be_the_same_ones() -> None:
     model = tiny_model(image_shape=(1, 8, 8), num_classes=10)
     model.class_names = [str(number) for number in range(10)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         assert evaluation_data(model, {}, source="digits", limit=20).facts["images"] == 20
     model.class_names = ["0", *(f"cat {number}" for number in range(1, 10))]
     with pytest.warns(UserWarning, match="other classes than digits, such as 'cat 1' where the images have '1'"):

@@ -146,8 +146,7 @@ def test_a_failure_in_the_middle_is_told_once(tmp_path: Path) -> None:
     logger = logger_of(Recording(fails=True), tmp_path)
     with pytest.warns(UserWarning, match="ConnectionError: the network is gone; training goes on"):
         logger.log_metrics({"val/bpd": 3.5}, 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         logger.log_metrics({"val/bpd": 3.5}, 1)
 
 

@@ -67,8 +67,7 @@ def test_gradients_agree_with_stored_activations(
 ) -> None:
     model = ImageModel(tiny_glow(dtype=dtype, perturbation=0.02, **MODELS[name]))
     expected = gradients(model, "store")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         found = gradients(model, memory)
         in_parts = gradients(model, memory, parts=2)
     if memory == "reversible":
@@ -200,8 +199,7 @@ def test_an_ill_conditioned_inverse_falls_back_with_a_message_and_right_gradient
     taken = []
     for _ in range(2 * FIRST_REST):
         before, runner.drift = runner.drift, None
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with warnings.catch_warnings(action="error"):
             z, log_det = chain(x, context)
             (z.sum() + log_det.sum()).backward()
         taken.append(runner.drift is not None)
@@ -213,8 +211,7 @@ def test_values_that_are_not_finite_say_nothing_about_the_inverse() -> None:
     chain, (x, context) = level("reversible"), inputs()
     poisoned = x.detach().clone()
     poisoned[0, 0, 0, 0] = torch.nan
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         z, log_det = chain(poisoned, context)
         (z.sum() + log_det.sum()).backward()
     assert any(not p.grad.isfinite().all() for p in chain.parameters() if p.grad is not None)
