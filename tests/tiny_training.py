@@ -104,6 +104,38 @@ class Recorder(Callback):
         self.after_validation.append(state_of(pl_module))
 
 
+class Fed(pl.LightningModule):
+    """Keeps what it is fed; its one weight depends on the order of the batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[Any] = []
+        self.validated: list[Any] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        # Vectors, or images and labels.
+        values = batch if isinstance(batch, Tensor) else batch[0]
+        assert values.dtype == (torch.float32 if values is batch else torch.uint8)
+        self.seen.append(values.flatten().tolist())
+        return (self.weight - values.float().mean()) ** 2
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.validated.append((batch if isinstance(batch, Tensor) else batch[0]).flatten().tolist())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+def fed(folder: Path, data: pl.LightningDataModule, ckpt_path: Path | None = None, **options: Any) -> Fed:
+    """Return what three epochs of some data fed."""
+    settings: dict[str, Any] = {"max_epochs": 3, "logger": False, "accelerator": "cpu", "enable_progress_bar": False}
+    settings |= {"enable_model_summary": False, "default_root_dir": folder, "enable_checkpointing": False}
+    model = Fed()
+    pl.Trainer(**settings | options).fit(model, datamodule=data, ckpt_path=ckpt_path)
+    return model
+
+
 def repeatable_rows(run: Path) -> list[dict[str, str]]:
     """Return the log of a run without what depends on the machine."""
     with (run / "metrics.csv").open() as file:

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint
+from tiny_training import fed
 from torch.utils.data import SequentialSampler
 
 from glow_app.data import sources
@@ -36,40 +36,6 @@ def numbered_source(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def numbers(**options: Any) -> ImageDataModule:
     return ImageDataModule("numbers", (1, 1, 2), **{"batch_size": 8, "seed": 3, **options})
-
-
-class Recorder(pl.LightningModule):
-    """Keeps what it is fed; its one weight depends on the order of the batches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.seen: list[Any] = []
-        self.validated: list[Any] = []
-
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        images, _ = batch
-        assert images.dtype == torch.uint8
-        self.seen.append(images.flatten().tolist())
-        return (self.weight - images.float().mean()) ** 2
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.validated.append(batch[0].flatten().tolist())
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.01)
-
-
-def trainer(folder: Path, **options: Any) -> pl.Trainer:
-    settings: dict[str, Any] = {"max_epochs": 3, "logger": False, "accelerator": "cpu", "enable_progress_bar": False}
-    settings |= {"enable_model_summary": False, "default_root_dir": folder, "enable_checkpointing": False}
-    return pl.Trainer(**settings | options)
-
-
-def run(folder: Path, data: ImageDataModule, ckpt_path: Path | None = None, **options: Any) -> Recorder:
-    model = Recorder()
-    trainer(folder, **options).fit(model, datamodule=data, ckpt_path=ckpt_path)
-    return model
 
 
 def test_batches() -> None:
@@ -113,7 +79,7 @@ def test_only_the_splits_of_the_stage_are_loaded() -> None:
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_epochs_in_the_trainer(tmp_path: Path, num_workers: int) -> None:
-    seen = run(tmp_path, numbers(num_workers=num_workers)).seen
+    seen = fed(tmp_path, numbers(num_workers=num_workers)).seen
     data = numbers()
     loader = data.train_dataloader()
     assert seen == [images.flatten().tolist() for _ in range(3) for images, _ in loader]
@@ -123,7 +89,7 @@ def test_epochs_in_the_trainer(tmp_path: Path, num_workers: int) -> None:
 
 def test_validation_is_whole_and_in_order(tmp_path: Path) -> None:
     data = numbers(validation_fraction=0.3, eval_batch_size=4)
-    model = run(tmp_path, data, max_epochs=1, num_sanity_val_steps=0)
+    model = fed(tmp_path, data, max_epochs=1, num_sanity_val_steps=0)
     assert list(chain(*model.validated)) == data._sets["validation"].images.ravel().tolist()
     assert [len(batch) // 2 for batch in model.validated] == [4, 4, 4, 3]
 
@@ -137,11 +103,11 @@ def test_a_run_stopped_by_steps_and_resumed_equals_an_uninterrupted_one(
         return numbers(num_workers=num_workers, horizontal_flip=True)
 
     steps: dict[str, Any] = {"max_epochs": -1, "max_steps": 13}
-    whole = run(tmp_path, data(), **steps)
+    whole = fed(tmp_path, data(), **steps)
     keep = ModelCheckpoint(tmp_path, filename="stop", save_last=True)
     settings: dict[str, Any] = {"enable_checkpointing": True, "callbacks": [keep]}
-    part = run(tmp_path, data(), **steps | settings | {"max_steps": stop})
-    rest = run(tmp_path, data(), tmp_path / "last.ckpt", **steps)
+    part = fed(tmp_path, data(), **steps | settings | {"max_steps": stop})
+    rest = fed(tmp_path, data(), tmp_path / "last.ckpt", **steps)
     assert part.seen + rest.seen == whole.seen
     assert torch.equal(rest.weight, whole.weight)
 
@@ -149,10 +115,10 @@ def test_a_run_stopped_by_steps_and_resumed_equals_an_uninterrupted_one(
 @pytest.mark.parametrize("every", [1, 3, 5])
 def test_resuming_from_any_step_of_a_longer_run(tmp_path: Path, every: int) -> None:
     keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=every, save_top_k=-1)
-    whole = run(tmp_path, numbers(horizontal_flip=True), enable_checkpointing=True, callbacks=[keep])
+    whole = fed(tmp_path, numbers(horizontal_flip=True), enable_checkpointing=True, callbacks=[keep])
     assert len(whole.seen) == 15
     for step in range(every, 15, every):
-        rest = run(tmp_path, numbers(horizontal_flip=True), tmp_path / f"step={step}.ckpt")
+        rest = fed(tmp_path, numbers(horizontal_flip=True), tmp_path / f"step={step}.ckpt")
         assert rest.seen == whole.seen[step:], f"resumed from step {step}"
         assert torch.equal(rest.weight, whole.weight)
 
@@ -162,8 +128,8 @@ def test_resuming_from_any_step_of_a_longer_run(tmp_path: Path, every: int) -> N
 def test_resuming_in_batches_of_another_size(tmp_path: Path, stop: int, batch_size: int) -> None:
     """As on another number of processes: at the end of an epoch (5) and inside one (7)."""
     keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
-    whole = run(tmp_path, numbers(), enable_checkpointing=True, callbacks=[keep])
-    rest = run(tmp_path, numbers(batch_size=batch_size), tmp_path / f"step={stop}.ckpt")
+    whole = fed(tmp_path, numbers(), enable_checkpointing=True, callbacks=[keep])
+    rest = fed(tmp_path, numbers(batch_size=batch_size), tmp_path / f"step={stop}.ckpt")
     # 40 images an epoch, of which a batch of 16 leaves 8 out.
     left_out = 40 % batch_size
     epochs = [list(chain(*whole.seen[first : first + 5]))[: 2 * (40 - left_out)] for first in (5, 10)]
@@ -175,13 +141,13 @@ def test_resuming_in_batches_of_another_size(tmp_path: Path, stop: int, batch_si
 def test_resuming_between_limited_epochs(tmp_path: Path) -> None:
     keep = ModelCheckpoint(tmp_path, filename="{epoch}", every_n_epochs=1, save_top_k=-1)
     limit: dict[str, Any] = {"limit_train_batches": 3}
-    whole = run(tmp_path, numbers(), enable_checkpointing=True, callbacks=[keep], **limit)
-    rest = run(tmp_path, numbers(), tmp_path / "epoch=0.ckpt", **limit)
+    whole = fed(tmp_path, numbers(), enable_checkpointing=True, callbacks=[keep], **limit)
+    rest = fed(tmp_path, numbers(), tmp_path / "epoch=0.ckpt", **limit)
     assert rest.seen == whole.seen[3:]
 
 
 def test_overfitting_on_some_batches(tmp_path: Path) -> None:
-    seen = run(tmp_path, numbers(), overfit_batches=2).seen
+    seen = fed(tmp_path, numbers(), overfit_batches=2).seen
     assert len(seen) == 6
     assert seen[:2] == seen[2:4] == seen[4:]
 
@@ -192,21 +158,21 @@ def flipped(batch: list[int]) -> list[bool]:
 
 
 def test_flips_are_deterministic_and_for_training_only(tmp_path: Path) -> None:
-    model = run(tmp_path, numbers(horizontal_flip=True))
+    model = fed(tmp_path, numbers(horizontal_flip=True))
     flips = [flipped(batch) for batch in model.seen]
     assert 30 < sum(map(sum, flips)) < 90
     assert len({tuple(flip) for flip in flips}) > 10
     assert not any(any(flipped(batch)) for batch in model.validated)
-    assert run(tmp_path, numbers(horizontal_flip=True)).seen == model.seen
-    assert not any(any(flipped(batch)) for batch in run(tmp_path, numbers()).seen)
-    plain = run(tmp_path, numbers()).seen
+    assert fed(tmp_path, numbers(horizontal_flip=True)).seen == model.seen
+    assert not any(any(flipped(batch)) for batch in fed(tmp_path, numbers()).seen)
+    plain = fed(tmp_path, numbers()).seen
     images = [sorted(pair) for batch in model.seen for pair in np.reshape(batch, (-1, 2)).tolist()]
     assert images == [pair for batch in plain for pair in np.reshape(batch, (-1, 2)).tolist()]
 
 
 def test_the_batches_of_one_accumulated_step_are_flipped_each_by_itself(tmp_path: Path) -> None:
-    whole = run(tmp_path, numbers(horizontal_flip=True))
-    assert run(tmp_path, numbers(horizontal_flip=True), accumulate_grad_batches=5).seen == whole.seen
+    whole = fed(tmp_path, numbers(horizontal_flip=True))
+    assert fed(tmp_path, numbers(horizontal_flip=True), accumulate_grad_batches=5).seen == whole.seen
 
 
 def test_prepare_data_builds_the_folder_cache(tmp_path: Path) -> None:
@@ -219,7 +185,7 @@ def test_prepare_data_builds_the_folder_cache(tmp_path: Path) -> None:
     data.setup("fit")
     assert isinstance(data._sets["train"]._storage, np.memmap)
     assert data.num_classes == 0
-    assert len(run(tmp_path, data, max_epochs=1).seen) == 4
+    assert len(fed(tmp_path, data, max_epochs=1).seen) == 4
 
 
 @pytest.mark.parametrize("changed", [{"seed": 4}, {"source": "digits"}, {"test_fraction": 0.2}])

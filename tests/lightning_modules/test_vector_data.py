@@ -1,45 +1,16 @@
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from tiny_training import fed
 from torch.utils.data import SequentialSampler
 
 from glow_app.data import TOYS
 from lightning_modules.vector_data import VectorDataModule
-
-
-class Recorder(pl.LightningModule):
-    """Keeps what it is fed; its one weight depends on the order of the batches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.seen: list[list[float]] = []
-
-    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
-        assert batch.dtype == torch.float32
-        self.seen.append(batch.flatten().tolist())
-        return (self.weight - batch.mean()) ** 2
-
-    def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
-        assert batch.shape[1] == 2
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.01)
-
-
-def run(folder: Path, ckpt_path: Path | None = None, **options: Any) -> Recorder:
-    settings: dict[str, Any] = {"max_epochs": 3, "logger": False, "accelerator": "cpu", "enable_progress_bar": False}
-    settings |= {"enable_model_summary": False, "default_root_dir": folder, "enable_checkpointing": False}
-    model = Recorder()
-    data = VectorDataModule("pinwheel", batch_size=8, num_samples=43, seed=3, limit=40)
-    pl.Trainer(**settings | options).fit(model, datamodule=data, ckpt_path=ckpt_path)
-    return model
 
 
 def table(folder: Path, width: int = 3) -> Path:
@@ -101,10 +72,11 @@ def test_batch_larger_than_the_set() -> None:
 
 def test_resuming_from_any_step(tmp_path: Path) -> None:
     keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
-    whole = run(tmp_path, enable_checkpointing=True, callbacks=[keep])
+    data = partial(VectorDataModule, "pinwheel", batch_size=8, num_samples=43, seed=3, limit=40)
+    whole = fed(tmp_path, data(), enable_checkpointing=True, callbacks=[keep])
     assert len(whole.seen) == 15
     assert whole.seen[:5] != whole.seen[5:10]
     for step in (2, 5, 8, 14):
-        rest = run(tmp_path, tmp_path / f"step={step}.ckpt")
+        rest = fed(tmp_path, data(), tmp_path / f"step={step}.ckpt")
         assert rest.seen == whole.seen[step:], f"resumed from step {step}"
         assert torch.equal(rest.weight, whole.weight)
