@@ -73,7 +73,3 @@ def test_the_unused_triangles_have_no_influence() -> None:
         conv.lower.add_(torch.ones(4, 4).triu())
         conv.upper.add_(torch.ones(4, 4).tril())
     assert torch.equal(conv(x)[0], expected)
-
-
-def test_the_default_dtype_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {p.dtype for p in InvertibleConv1x1(4).parameters()} == {torch.float32}

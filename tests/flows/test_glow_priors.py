@@ -148,7 +148,9 @@ def test_temperatures(prior: Callable[..., Bijection], num_classes: int | None) 
     assert torch.equal(cold, model.sample(3, 0.0, labels=labels))
     warm = model.sample(3, 1.0, 0, labels)
     assert len({image.numpy().tobytes() for image in [*warm, cold[0]]}) == 4
-    assert torch.equal(warm, model.sample(3, [1.0, 1.0], 0, labels))
+    assert torch.equal(warm, model.sample(3, 1, 0, labels))
+    for value in (1.0, 0.7):
+        assert torch.equal(model.sample(3, value, 0, labels), model.sample(3, [value, value], 0, labels))
     coarse, fine = ([1.0 * (level == hot) for level in range(2)] for hot in (1, 0))
     samples = [model.sample(3, value, 0, labels) for value in (coarse, fine)]
     noise = model.base_noise(range(3))

@@ -142,14 +142,6 @@ def test_bad_images_are_refused(trained: ImageModel) -> None:
                 method(torch.zeros(shape, dtype=torch.uint8))
 
 
-def test_training_reaches_every_parameter() -> None:
-    model = tiny_model(num_classes=3)
-    model(random_images(4), torch.tensor([0, 1, 2, 0])).mean().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().max() > 0, name
-
-
 def test_initialize_happens_once() -> None:
     torch.manual_seed(0)
     model = ImageModel(type(tiny_glow())(IMAGE_SHAPE, 2, 1, 4))
@@ -249,15 +241,6 @@ def test_temperature_zero_gives_one_image(trained: ImageModel) -> None:
     assert torch.equal(images, images[:1].expand_as(images))
     zeros = [torch.zeros(1, *shape) for shape in trained.flow.latent_shapes]
     assert torch.equal(trained.decode(zeros)[0], images[0])
-
-
-def test_a_temperature_for_each_level(trained: ImageModel) -> None:
-    assert torch.equal(trained.sample(3, [0.7, 0.7], seeds=1), trained.sample(3, 0.7, seeds=1))
-    coarse = trained.sample(3, temperature=[0.0, 1.0], seeds=5)
-    noise = trained.base_noise([5, 6, 7])
-    assert torch.equal(coarse, trained.decode([torch.zeros_like(noise[0]), noise[1]]))
-    assert not torch.equal(coarse, trained.sample(3, temperature=[1.0, 0.0], seeds=5))
-    assert torch.equal(trained.sample(3, temperature=1, seeds=1), trained.sample(3, 1.0, seeds=1))
 
 
 def test_labels_choose_the_samples() -> None:
