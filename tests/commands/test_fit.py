@@ -157,27 +157,27 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
         assert logged(folder, name) == logged(trained, name)
 
 
-@pytest.mark.parametrize("steps", [3, 8, 11])
 def test_a_run_goes_on_inside_an_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str], steps: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
 ) -> None:
-    whole, part = tmp_path / "whole", tmp_path / "part"
-    options = [*tiny_run, "--data.horizontal_flip", "true"]
-
-    def save_and_kill(module: DensityModule, *_: object) -> None:
-        if module.global_step == steps:
-            module.trainer.save_checkpoint(part / "now.ckpt")
-            raise Killed
-
+    whole, options = tmp_path / "whole", [*tiny_run, "--data.horizontal_flip", "true"]
     assert glow("fit", "--run_dir", whole, *options).code == 0
-    with monkeypatch.context() as patch:
-        patch.setattr(DensityModule, "on_train_batch_end", save_and_kill)
-        assert glow("fit", "--run_dir", part, *options).code == 1
-    result = glow("fit", "--resume", part / "now.ckpt")
-    assert result.code == 0, result
-    # Not counted from the machine's start, where the clock stood when an epoch was gone on with.
-    assert min(logged(part, "images_per_second")) > 10
-    assert_same_training(whole, part)
+    for steps in (3, 8, 11):
+        part = tmp_path / f"killed at {steps}"
+
+        def save_and_kill(module: DensityModule, *_: object, steps: int = steps, part: Path = part) -> None:
+            if module.global_step == steps:
+                module.trainer.save_checkpoint(part / "now.ckpt")
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(DensityModule, "on_train_batch_end", save_and_kill)
+            assert glow("fit", "--run_dir", part, *options).code == 1
+        result = glow("fit", "--resume", part / "now.ckpt")
+        assert result.code == 0, result
+        # Not counted from the machine's start, where the clock stood when an epoch was gone on with.
+        assert min(logged(part, "images_per_second")) > 10
+        assert_same_training(whole, part)
 
 
 def test_the_last_checkpoint_is_of_the_last_epoch(
