@@ -343,17 +343,6 @@ USAGE = {
 }
 
 
-@pytest.mark.parametrize("name", USAGE)
-def test_wrong_usage(tmp_path: Path, refused: Refused, name: str) -> None:
-    (tmp_path / "images.yaml").write_text("kind: images\n")
-    (tmp_path / "typo.yaml").write_text("kind: vektors\n")
-    options, words = USAGE[name]
-    before = sorted(tmp_path.rglob("*"))
-    config = ["--config", TOY_CONFIGS / "gaussian.yaml"]
-    assert words in refused("fit", *config, "--run_dir", tmp_path / "run", *TINY, *options, code=2)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
 TABLE = ["--data.source=table", "--data.path=table.csv"]
 VALUES = {
     "a toy of three features": (
@@ -365,7 +354,7 @@ VALUES = {
     "fewer than none": (["--model.num_features=-2"], "is -2; expected at least 1"),
     "NaN": ([TABLE[0], "--data.path=nan.csv", "--model.num_features=3"], "nan.csv has nan in row 2, column 'b'"),
     "a word": ([TABLE[0], "--data.path=word.csv", "--model.num_features=3"], "word.csv cannot be read as a table"),
-    "no file": ([TABLE[0], "--data.path=none.csv"], "none.csv is not there"),
+    "no table": ([TABLE[0], "--data.path=none.csv"], "none.csv is not there"),
     "no path": ([TABLE[0]], "needs path: a .csv, .tsv, .npy or .npz file"),
     "a path for a toy": ([TABLE[1]], "set source to 'table'"),
     "a typo in the source": (["--data.source=two_moon"], "did you mean two_moons?"),
@@ -375,14 +364,18 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize("name", VALUES)
-def test_bad_values(tmp_path: Path, refused: Refused, name: str) -> None:
+@pytest.mark.parametrize("name", [*USAGE, *VALUES])
+def test_wrong_usage_and_bad_values(tmp_path: Path, refused: Refused, name: str) -> None:
+    (tmp_path / "images.yaml").write_text("kind: images\n")
+    (tmp_path / "typo.yaml").write_text("kind: vektors\n")
     table(tmp_path)
     (tmp_path / "nan.csv").write_text("a,b,c\n1,2,3\n4,nan,6\n7,8,9\n")
     (tmp_path / "word.csv").write_text("a,b,c\n1,2,3\n4,five,6\n7,8,9\n")
-    options, words = VALUES[name]
+    options, words = {**USAGE, **VALUES}[name]
+    code, before = 2 if name in USAGE else 1, sorted(tmp_path.rglob("*"))
     config = ["--config", TOY_CONFIGS / "gaussian.yaml"]
-    assert words in refused("fit", *config, "--run_dir", tmp_path / "run", *TINY, *options, code=1)
+    assert words in refused("fit", *config, "--run_dir", tmp_path / "run", *TINY, *options, code=code)
+    assert code == 1 or sorted(tmp_path.rglob("*")) == before
     assert not list(tmp_path.rglob("*.ckpt"))
 
 

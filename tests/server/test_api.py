@@ -553,26 +553,17 @@ def test_a_slash_too_many_leads_nowhere(client: httpx.Client) -> None:
     assert (response.status_code, error_of(response)["code"]) == (404, "not_found")
 
 
-def test_a_failure_tells_nothing_of_itself(
-    model: ImageModel, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [(RuntimeError("/secret/path"), 500, "internal_error"), (FloatingPointError("not finite"), 422, "not_finite")],
+)
+def test_a_failure_tells_nothing_of_itself_and_no_finite_image_is_the_requests_fault(
+    error: Exception, status: int, code: str, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise RuntimeError("/secret/path")
-
-    monkeypatch.setattr(generation, "reconstruct", fails)
+    monkeypatch.setattr(generation, "reconstruct", Mock(side_effect=error))
     response = client.post("/v1/reconstruct", json={"images": [as_base64(random_images(1)[0])]})
-    assert response.status_code == 500
+    assert (response.status_code, error_of(response)["code"]) == (status, code)
     assert "secret" not in response.text
-    assert error_of(response)["code"] == "internal_error"
-
-
-def test_no_finite_image_is_the_requests_fault(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise FloatingPointError("not finite")
-
-    monkeypatch.setattr(generation, "reconstruct", fails)
-    response = client.post("/v1/reconstruct", json={"images": [as_base64(random_images(1)[0])]})
-    assert (response.status_code, error_of(response)["code"]) == (422, "not_finite")
 
 
 def test_metrics_and_health(client: httpx.Client) -> None:
