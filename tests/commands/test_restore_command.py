@@ -259,7 +259,7 @@ def test_from_photographs_to_a_model_that_restores(tmp_path: Path, photo: Path, 
     fit = ["fit", "--config", "restore/upscale2", "--data.root", folder, *tiny]
     result = glow(*fit, "--run_dir=run")
     assert result.code == 0, result
-    assert ", 3 steps, the first 1 steps for the encoder, 32-true on cpu\n" in result.output
+    assert ", 3 steps, the first 2 steps for the encoder, 32-true on cpu\n" in result.output
     assert "next: glow restore PICTURE --checkpoint run\n" in result.output
     assert list(Path("run/samples").glob("epoch00001_t*.png"))
     model = load_model("run")

@@ -605,9 +605,12 @@ class TestThroughput:
 
 @pytest.mark.parametrize(("every_n_epochs", "index", "validates"), [(1, 2, True), (None, 2, False), (None, 1, True)])
 def test_a_validation_is_expected_where_it_comes(every_n_epochs: int | None, index: int, validates: bool) -> None:
-    trainer = MagicMock(is_last_batch=False, val_check_batch=3, check_val_every_n_epoch=every_n_epochs)
+    settings = {"val_check_batch": 3, "check_val_every_n_epoch": every_n_epochs}
+    trainer = MagicMock(is_last_batch=False, should_stop=False, **settings)
     trainer.fit_loop.total_batch_idx = 10 + index  # after an epoch of ten
     assert SaveProgress._validates_now(trainer, index) is validates
+    trainer.should_stop = True
+    assert SaveProgress._validates_now(trainer, index)
 
 
 class TestBreakdown:
