@@ -115,11 +115,8 @@ def restore(
     seeds = one_seed_each(count, seeds)
     settings = model.generation.override(temperature, None)
     classes = labels_of_seeds(model, seeds, None) if labels is None else as_labels(model, labels, count)
+    padded = _padded(condition, 2 ** len(model.flow.levels))
     height, width = condition.shape[2:]
-    multiple = 2 ** len(model.flow.levels)
-    # The last row and column are repeated.
-    rows, columns = (torch.arange(side + -side % multiple).clamp(max=side - 1) for side in (height, width))
-    padded = condition[:, :, rows][..., columns]
     draws = torch.empty(count, model.flow.image_shape[0], height, width, dtype=torch.uint8)
     overshoot = torch.zeros(count)
     size = padded.shape[2], padded.shape[3]
@@ -173,6 +170,16 @@ def require_size(model: ImageModel, count: int, height: int, width: int) -> None
             f"{count:,} draws of {factor * width:,}x{factor * height:,} pixels do not fit into "
             f"{_MOST_BYTES / 1e9:.1f} GB; expected at most {most:,}"
         )
+
+
+def _padded(condition: Tensor, multiple: int) -> Tensor:
+    """Return a condition with its last rows and columns repeated until its sides are multiples."""
+    for dim in (2, 3):
+        length = condition.shape[dim]
+        if missing := -length % multiple:
+            last = condition.narrow(dim, length - 1, 1)
+            condition = torch.cat([condition, *[last] * missing], dim)
+    return condition
 
 
 def _decode_in_tiles(
