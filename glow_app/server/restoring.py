@@ -109,10 +109,12 @@ class Restorer:
         restored = generation.restore(shared, damaged, len(seeds), body.temperature, seeds, classes)
         beside = {"restorer": self.name} | ({"sigma": int(damaged[-1, 0, 0])} if "sigma" in self.info.takes else {})
         made = {"model": self.info.model, "version": __version__}
-        facts = [{**one, **beside} for one in restored.draws.facts]
-        for one, label in zip(facts, labels or (), strict=False):
-            one |= generation.class_facts(self.model, label)
-        return replace(restored, draws=Images(restored.draws, [{**one, **made} for one in facts]))
+        each = [[]] * len(seeds) if labels is None else [[label] for label in labels]
+        facts = [
+            {**one, **beside, **generation.class_facts(self.model, *label), **made}
+            for one, label in zip(restored.draws.facts, each, strict=True)
+        ]
+        return replace(restored, draws=Images(restored.draws, facts))
 
     def contexts(self, _: ImageModel, rows: list[Any], __: int) -> list[Context]:
         """Return the context of each row, the arguments of :meth:`ImageModel.context`: a run of :class:`Batch`."""
