@@ -55,16 +55,16 @@ def test_a_partial_batch_has_the_noise_of_its_rows_in_a_full_one() -> None:
 
 
 def test_an_ordinary_generator_draws_every_row() -> None:
-    found = draw_rows(torch.rand, (4, 2), image_generator(3))
-    assert torch.equal(found, torch.rand(4, 2, generator=image_generator(3)))
+    rows_drawn = draw_rows(torch.rand, (4, 2), image_generator(3))
+    assert torch.equal(rows_drawn, torch.rand(4, 2, generator=image_generator(3)))
     assert draw_rows(torch.rand, (4, 2), None).shape == (4, 2)
 
 
 def test_a_row_of_its_own_seed_depends_on_nothing_else() -> None:
     many, alone = image_generators([3, 4, 5]), image_generators([4])
     for _ in range(2):
-        found = draw_rows(torch.rand, (3, 2, 2), many)
-        assert torch.equal(found[1:2], draw_rows(torch.rand, (1, 2, 2), alone))
+        rows_drawn = draw_rows(torch.rand, (3, 2, 2), many)
+        assert torch.equal(rows_drawn[1:2], draw_rows(torch.rand, (1, 2, 2), alone))
     assert torch.equal(
         draw_rows(torch.rand, (1, 5), image_generators([4])), torch.rand(1, 5, generator=image_generator(4))
     )

@@ -102,9 +102,9 @@ def test_figures_are_those_of_the_draws() -> None:
 
 
 def test_wild_draws_are_counted() -> None:
-    found = measure_restorations(small_restorer(Colourise(), NARROW), held_out(2), 1, 100.0)
-    assert found.exploded == found.draws == 64
-    assert found.agree == 1
+    figures = measure_restorations(small_restorer(Colourise(), NARROW), held_out(2), 1, 100.0)
+    assert figures.exploded == figures.draws == 64
+    assert figures.agree == 1
 
 
 @pytest.mark.filterwarnings("error")

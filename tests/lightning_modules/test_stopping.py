@@ -167,10 +167,10 @@ def test_a_signal_inside_an_epoch_saves_that_step_and_nothing_is_lost(
         assert handlers == [signal.default_int_handler, signal.SIG_DFL]
         assert main(["fit", "--resume=auto", f"--run_dir={stopped}"]) == 0
         assert repeatable_rows(stopped) == repeatable_rows(whole)
-        found = read_checkpoint(stopped / "last.ckpt")
-        assert found["global_step"] == expected["global_step"] == 12
+        resumed = read_checkpoint(stopped / "last.ckpt")
+        assert resumed["global_step"] == expected["global_step"] == 12
         for key in ("state_dict", "current_model_state"):
-            assert all(torch.equal(found[key][name], value) for name, value in expected[key].items())
+            assert all(torch.equal(resumed[key][name], value) for name, value in expected[key].items())
 
 
 def test_a_loss_of_the_others_during_a_save_costs_no_row_of_the_log(
