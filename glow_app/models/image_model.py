@@ -3,16 +3,22 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.flows import Glow
-from glow_app.likelihood import bits_per_dim, dequantise, quantise
+from glow_app.flows.context import Context, for_each, rows_of
+from glow_app.likelihood import bits_per_dim, dequantise, quantise, standard_normal_log_density
 from glow_app.models.scored_model import ScoredModel
 from glow_app.nn.class_path import describe_part
 from glow_app.running import Memory, choose_runners
 from glow_app.tasks import RestorationTask
 
 __all__ = ["ImageModel"]
+
+# One of so many images of a training batch has its estimate centred. A draw at temperature 0 of a model that enlarges
+# CIFAR-10 twice is then 0.01 dB below the estimate, without it 0.2 dB; a step takes 6 % longer.
+_PER_CENTRED = 16
 
 
 class ImageModel(ScoredModel):
@@ -89,14 +95,32 @@ class ImageModel(ScoredModel):
         r"""Return bits/dim of one dequantisation draw, (B,): the loss, in ``forward`` as DDP needs it.
 
         While the encoder of a condition is not trained, they are those of a Gaussian around its estimate e, with the
-        variance of each image's own error: :math:`n + \frac{1}{2} \log_2 (2 \pi e\, \overline{(y - e)^2})`.
+        variance of each image's own error: :math:`n + \frac{1}{2} \log_2 (2 \pi e\, \overline{(y - e)^2})`. From then
+        on, in training mode, their gradient is also that of the mean of :math:`|F(e)|^2 / (2 D \log 2)` over one of 16
+        images, F being the flow: a draw at temperature 0, :math:`F^{-1}(0)`, stays near the estimate.
         """
         y = self.dequantised(images, generator)
         if (encoder := self.flow.encoder) is not None and not encoder.trained:
             error = (y - encoder.estimate(self._centred(condition, len(y)))).square().flatten(1).mean(1)
             return self.num_bits + (2 * math.pi * math.e * error).log2() / 2
         context = self._context(len(images), labels, condition=condition)
+        if encoder is not None and self.training:
+            return self._bits_and_centring(y, context)
         return bits_per_dim(self.fastest_flow.log_prob(y, context), y[0].numel(), self.num_bits)
+
+    def _bits_and_centring(self, y: Tensor, context: Context) -> Tensor:
+        """Return bits/dim of ``y`` whose gradient also moves the latents of some estimates towards 0."""
+        assert isinstance(context, list)
+        num, num_dims = len(y), y[0].numel()
+        # The first ones: on several ranks they are those of one rank with the same batch.
+        rows = torch.arange(num // _PER_CENTRED or 1, device=y.device)
+        estimates = for_each(context[0], y)[rows, : 4 * y.shape[1]]  # type: ignore[index]
+        images = torch.cat([y, F.pixel_shuffle(estimates, 2).to(y.dtype)])
+        latents, log_det = self.flow(images, rows_of(context, torch.cat([torch.arange(num, device=y.device), rows])))
+        log_density = standard_normal_log_density(latents)
+        bits = bits_per_dim(log_density[:num] + log_det[:num], num_dims, self.num_bits)
+        energy = bits_per_dim(log_density[num:], num_dims, 0).mean()
+        return bits + (energy - energy.detach())  # whose value is that of the images
 
     @property
     def trains_flow(self) -> bool:
