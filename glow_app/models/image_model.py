@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glow_app.flows import Glow
-from glow_app.flows.context import Context, for_each, rows_of
+from glow_app.flows.context import Context
 from glow_app.likelihood import bits_per_dim, dequantise, quantise, standard_normal_log_density
 from glow_app.models.scored_model import ScoredModel
 from glow_app.nn.class_path import describe_part
@@ -113,10 +113,10 @@ class ImageModel(ScoredModel):
         assert isinstance(context, list)
         num, num_dims = len(y), y[0].numel()
         # The first ones: on several ranks they are those of one rank with the same batch.
-        rows = torch.arange(num // _PER_CENTRED or 1, device=y.device)
-        estimates = for_each(context[0], y)[rows, : 4 * y.shape[1]]  # type: ignore[index]
-        images = torch.cat([y, F.pixel_shuffle(estimates, 2).to(y.dtype)])
-        latents, log_det = self.flow(images, rows_of(context, torch.cat([torch.arange(num, device=y.device), rows])))
+        num_centred = num // _PER_CENTRED or 1
+        maps = [torch.cat([each, each[:num_centred]]) for each in (level.expand(num, -1, -1, -1) for level in context)]
+        estimates = F.pixel_shuffle(maps[0][num:, : 4 * y.shape[1]], 2)
+        latents, log_det = self.flow(torch.cat([y, estimates.to(y.dtype)]), maps)
         log_density = standard_normal_log_density(latents)
         bits = bits_per_dim(log_density[:num] + log_det[:num], num_dims, self.num_bits)
         energy = bits_per_dim(log_density[num:], num_dims, 0).mean()
