@@ -34,7 +34,8 @@ export async function reducedPicture(file, [, height, width], crop) {
  * @throws {DOMException} if the file was changed or deleted since it was chosen
  */
 export async function boundedPicture(file, mostPixels) {
-  const { content, bitmap, size } = await opened(file);
+  // What is sent has no colour profile: its values are made sRGB. Of a file that is sent whole, the server keeps it.
+  const { content, bitmap, size } = await opened(file, "default");
   const scale = bitmap === null ? 1 : Math.sqrt(mostPixels / (size[0] * size[1]));
   if (scale >= 1) return { ...(await unchanged(content, size)), content };
   const [width, height] = size.map((side) => Math.max(1, Math.floor(side * scale)));
@@ -47,11 +48,13 @@ export async function boundedPicture(file, mostPixels) {
   return { ...(await changed(canvas, size, "reduced")), size: [width, height], content };
 }
 
-/** Read a file and its picture, null where the browser knows no such picture. */
-async function opened(file) {
+/**
+ * Read a file and its picture, null where the browser knows no such picture. Without conversion its values are those of
+ * the file, whatever its colour profile, as the server takes them.
+ */
+async function opened(file, colorSpaceConversion = "none") {
   const content = new Blob([await file.arrayBuffer()], { type: file.type });  // read once: it may be gone the next time
-  // Without colour profiles, which the server does not use either.
-  const options = { imageOrientation: "from-image", colorSpaceConversion: "none" };
+  const options = { imageOrientation: "from-image", colorSpaceConversion };
   const bitmap = await createImageBitmap(content, options).catch(() => null);
   return { content, bitmap, size: bitmap && [bitmap.width, bitmap.height] };
 }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import ImageCms
 from playwright.sync_api import Locator, Page, expect
 from registry import random_images, tiny_restorer
 from server.app_client import from_base64
@@ -15,6 +16,7 @@ from server.page.conftest import Site, Watch, expect_image, png_file, saved, sen
 from glow_app import generation
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
+from glow_app.pictures.images import png_bytes, to_pil, with_profile
 from glow_app.server import Limits
 from glow_app.server.pictures import encode_png
 from glow_app.tasks import Denoise, Fill, Upscale
@@ -163,6 +165,24 @@ def test_a_large_file_is_reduced_to_what_the_server_takes(
     expect(page.locator(".choices button")).to_have_count(1)
     expect(note).to_have_text(last)
     assert [from_base64(bodies[place]["image"])[:3].shape for place in (0, -1)] == [(3, 20, 30), shape]
+
+
+def test_a_reduced_file_keeps_the_look_of_its_colour_profile(
+    page: Page, serve: Callable[..., Site], restorers: dict[str, ImageModel]
+) -> None:
+    swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()  # red is shown as green
+    for old, new in ((b"rXYZ", b"...."), (b"gXYZ", b"rXYZ"), (b"....", b"gXYZ")):
+        swapped = swapped.replace(old, new)
+    red = torch.tensor([200, 40, 90], dtype=torch.uint8)[:, None, None].expand(3, 40, 60)
+    file = png_file(red) | {"buffer": png_bytes(with_profile(to_pil(red), swapped))}
+    site = serve(Limits(restored_pixels=4 * 4 * 30 * 20), restorers={"enlarge": restorers["enlarge"]})
+    page.goto(f"{site.address}/#restore")
+    expect(page.locator(".choices")).to_be_visible()
+    bodies = sent_to(page, "restore")
+    page.locator("#restore-file").set_input_files(file)
+    expect(page.locator("#restore-note")).to_contain_text("60x40 reduced to 30x20")
+    (sent,) = from_base64(bodies[-1]["image"])[:3].flatten(1).unique(dim=1).T
+    assert (sent.int() - torch.tensor([40, 200, 90])).abs().max() <= 3
 
 
 def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
