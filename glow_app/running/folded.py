@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from glow_app.bijections import AffineCoupling, Bijection, Chain, PixelwiseAffine, full_precision
 from glow_app.bijections.continuous.options import solve_options
-from glow_app.bijections.coupling import bounded
 from glow_app.bijections.pixelwise import mix
 from glow_app.bijections.precision import conditioner_dtype
 from glow_app.flows import Glow
@@ -94,11 +93,11 @@ class FoldedStep(Bijection):
         # Not registered as modules: for one image, look-ups and calls of modules would take a tenth of the time.
         self._affine, self._log_abs_det = (mixing.matrix, mixing.offset), mixing.log_abs_det
         self._inverse_affine = mixing.inverse_matrix, mixing.inverse_offset
-        self._parts, self._min_scale, self._max_input = (conditioner,), coupling.min_scale, coupling.max_input
-        self._convolutions: list[Any] = []
+        self._parts: tuple[AffineCoupling, ConvConditioner | None] = (coupling, None)
         if type(conditioner) is ConvConditioner:
             layers = conditioner.first, conditioner.second, conditioner.last
-            self._convolutions = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
+            self._parts = (coupling, conditioner)
+            self._convolutions: list[Any] = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Apply the map, then the coupling."""
@@ -119,17 +118,14 @@ class FoldedStep(Bijection):
             x = mix(y, *self._inverse_affine)
         return x, -self._log_det(scale_minus_one)
 
-    def _shift_and_scale_minus_one(self, x_a: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        (conditioner,) = self._parts
-        if isinstance(conditioner, ConvConditioner) and self._convolutions:
-            dtype = conditioner_dtype(x_a)
-            convolutions = [tensor.to(dtype) for tensor in self._convolutions]  # no copies if they have it already
-            output = condition(x_a, convolutions, conditioner.context_shift(context), self._max_input)[-1]
-        else:
-            output = conditioner(bounded(x_a, self._max_input), context).to(
-                x_a.dtype, memory_format=torch.contiguous_format
-            )
-        return shift_and_scale_minus_one(output, self._min_scale)
+    def _shift_and_scale_minus_one(self, x_a: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
+        coupling, conditioner = self._parts
+        if conditioner is None:
+            return coupling.parameters_of(x_a, context)
+        dtype = conditioner_dtype(x_a)
+        convolutions = [tensor.to(dtype) for tensor in self._convolutions]  # no copies if they have it already
+        output = condition(x_a, convolutions, conditioner.context_shift(context), coupling.max_input)[-1]
+        return shift_and_scale_minus_one(output, coupling.min_scale)
 
     def _log_det(self, scale_minus_one: Tensor) -> Tensor:
         """Return the log-determinant of the forward direction, (B,)."""
