@@ -114,18 +114,17 @@ class SplineMap(ElementwiseMap):
         """Evaluate the spline."""
         inside = x.abs() < self.tail_bound
         # Outside, any point with finite gradients will do, since they are multiplied by zero.
-        clamped = torch.where(inside, x, torch.zeros_like(x))
-        knots = self._knots(parameters)
-        left, width, bottom, height, d0, d1 = _bin(clamped, *knots, side=0)
+        clamped = torch.where(inside, x, 0.0)
+        left, width, bottom, height, d0, d1 = _bin(clamped, *self._knots(parameters), side=0)
         slope = height / width
         xi = (clamped - left) / width
         z = bottom + height * (slope * xi.square() + d0 * xi * (1 - xi)) / _denominator(xi, slope, d0, d1)
-        return torch.where(inside, z, x), _zero_unless(inside, _log_derivative(xi, slope, d0, d1))
+        return torch.where(inside, z, x), torch.where(inside, _log_derivative(xi, slope, d0, d1), 0.0)
 
     def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the inverse spline."""
         inside = z.abs() < self.tail_bound
-        clamped = torch.where(inside, z, torch.zeros_like(z))
+        clamped = torch.where(inside, z, 0.0)
         left, width, bottom, height, d0, d1 = _bin(clamped, *self._knots(parameters), side=1)
         slope = height / width
         rise = clamped - bottom
@@ -137,7 +136,8 @@ class SplineMap(ElementwiseMap):
         # The two forms of the root, each where it has no cancellation: a is positive where b is not.
         over, under = torch.where(b >= 0, -2 * c, root - b), torch.where(b >= 0, b + root, 2 * a)
         xi = (over / under).clamp(0, 1)
-        return torch.where(inside, left + xi * width, z), _zero_unless(inside, -_log_derivative(xi, slope, d0, d1))
+        x = torch.where(inside, left + xi * width, z)
+        return x, torch.where(inside, -_log_derivative(xi, slope, d0, d1), 0.0)
 
     def _knots(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the knots' x and z, and the slopes there, each (..., K + 1)."""
@@ -168,7 +168,3 @@ def _denominator(xi: Tensor, slope: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
 def _log_derivative(xi: Tensor, slope: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
     numerator = slope.square() * (d1 * xi.square() + 2 * slope * xi * (1 - xi) + d0 * (1 - xi).square())
     return numerator.log() - 2 * _denominator(xi, slope, d0, d1).log()
-
-
-def _zero_unless(inside: Tensor, values: Tensor) -> Tensor:
-    return torch.where(inside, values, torch.zeros_like(values))

@@ -60,7 +60,7 @@ class DataDependentAffine(nn.Module):
         variance = sum_over_ranks((values - mean[:, None]).square().sum(1)) / total
         std = variance.sqrt()
         largest = _over_ranks(values.abs().amax(1), dist.ReduceOp.MAX)
-        std = torch.where(std > MIN_STD * largest, std, torch.ones_like(std))
+        std = torch.where(std > MIN_STD * largest, std, 1.0)
         self.bias.copy_(-mean)
         self.log_scale.copy_(-std.log())
         self.initialized.fill_(True)
