@@ -54,10 +54,10 @@ def solve_monotone(
     )
 
 
-def _tolerance(newton: Tensor, x: Tensor) -> Tensor:
+def _tolerance(is_newton: Tensor, x: Tensor) -> Tensor:
     # Newton steps double the correct digits; to ask for more than two thirds of them would often hit the rounding of f.
     eps = torch.finfo(x.dtype).eps
-    return torch.where(newton, eps ** (2 / 3), 4 * eps) * x.abs()
+    return torch.where(is_newton, eps ** (2 / 3), 4 * eps) * x.abs()
 
 
 def _require_brackets(function: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Tensor, upper: Tensor) -> None:

@@ -101,7 +101,7 @@ class ImageModel(ScoredModel):
         """
         y = self.dequantised(images, generator)
         if (encoder := self.flow.encoder) is not None and not encoder.trained:
-            error = (y - encoder.estimate(self._centred(condition, len(y)))).square().flatten(1).mean(1)
+            error = (y - encoder.estimate(self._real_condition(condition, len(y)))).square().flatten(1).mean(1)
             return self.num_bits + (2 * math.pi * math.e * error).log2() / 2
         context = self._context(len(images), labels, condition=condition)
         if encoder is not None and self.training:

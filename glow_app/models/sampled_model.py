@@ -201,9 +201,9 @@ class SampledModel(DescribedModel):
         if labels is not None and len(labels) != num:
             raise ValueError(f"there are {len(labels)} labels for {num} images")
         labels = None if labels is None else labels.to(self.device)
-        return self.flow.context(labels, self._centred(condition, num), guidance)
+        return self.flow.context(labels, self._real_condition(condition, num), guidance)
 
-    def _centred(self, condition: Tensor | None, num: int) -> Tensor | None:
+    def _real_condition(self, condition: Tensor | None, num: int) -> Tensor | None:
         """Return the condition of ``num`` images as the flow sees it."""
         if condition is not None and len(condition) not in (1, num):
             raise ValueError(f"there are {len(condition)} conditions for {num} images")

@@ -64,7 +64,7 @@ def step_weights(steps: Sequence[StepParts], x: Tensor) -> list[StepWeights]:
         log_abs_dets = log_abs.sum(1) + log_scale.sum(1)
         convolutions = _convolutions([step.conditioner for step in steps], dtype)
     parts = (matrices.unbind(), offsets.unbind(), log_abs_dets.unbind(), convolutions)
-    return [StepWeights(*one) for one in zip(*parts, strict=True)]
+    return [StepWeights(*of_step) for of_step in zip(*parts, strict=True)]
 
 
 def _convolutions(conditioners: Sequence[ConvConditioner], dtype: torch.dtype) -> list[list[Tensor]]:
