@@ -71,7 +71,7 @@ class LikelihoodModule(TrainingModule, ABC):
         return loss + torch.as_tensor(solves.penalty).mean()
 
     def repeat(self, batch: Any, batch_idx: int) -> None:
-        """Repeat the forward pass of a training step with the same noise and the current weights."""
+        """Repeat the forward pass of a training step: its noise, but for trace estimates, and the current weights."""
         with self.trainer.precision_plugin.train_step_context():
             self.loss(batch, self._generator(batch_idx, f"train-{self.current_epoch}"))
 

@@ -24,7 +24,7 @@ class Coupling(Bijection):
         conditioner: Network of the first half.
         max_input: Bound of the conditioner's input; none if None.
     Shape:
-        x, z: (B, C, H, W); context: (B, E) or None, for the conditioner; log_det: (B,), nats.
+        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None, for the conditioner; log_det: (B,), nats.
     Raises:
         ValueError: If ``num_channels`` is odd, or the input has other channels.
     """
@@ -96,7 +96,7 @@ class AdditiveCoupling(Coupling):
             then stay near the values of training; without it, a value beyond these can get an extreme shift or scale,
             which moves the next step's input still further, until the sample explodes.
     Shape:
-        x, z: (B, C, H, W); context: (B, E) or None, for the conditioner; log_det: (B,), zeros.
+        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None, for the conditioner; log_det: (B,), zeros.
     Raises:
         ValueError: If ``num_channels`` is odd, or the input has other channels.
     References:
@@ -137,7 +137,7 @@ class AffineCoupling(Coupling):
         min_scale: The bound :math:`\varepsilon`, in (0, 1).
         max_input: Bound of the conditioner's input, as in :class:`AdditiveCoupling`; none if None.
     Shape:
-        x, z: (B, C, H, W); context: (B, E) or None, for the conditioner; log_det: (B,), nats.
+        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None, for the conditioner; log_det: (B,), nats.
     Raises:
         ValueError: If ``num_channels`` is odd, ``min_scale`` outside (0, 1), or the input has other channels.
     References:

@@ -94,9 +94,9 @@ class ImageModel(ScoredModel):
     ) -> Tensor:
         r"""Return bits/dim of one dequantisation draw, (B,): the loss, in ``forward`` as DDP needs it.
 
-        While the encoder of a condition is not trained, they are those of a Gaussian around its estimate e, with the
-        variance of each image's own error: :math:`n + \frac{1}{2} \log_2 (2 \pi e\, \overline{(y - e)^2})`. From then
-        on, in training mode, their gradient is also that of the mean of :math:`|F(e)|^2 / (2 D \log 2)` over one of 16
+        While the encoder of a condition is not trained, they are those of a Gaussian around its estimate m, with the
+        variance of each image's own error: :math:`n + \frac{1}{2} \log_2 (2 \pi e\, \overline{(y - m)^2})`. From then
+        on, in training mode, their gradient is also that of the mean of :math:`|F(m)|^2 / (2 D \log 2)` over one of 16
         images, F being the flow: a draw at temperature 0, :math:`F^{-1}(0)`, stays near the estimate.
         """
         y = self.dequantised(images, generator)

@@ -46,7 +46,7 @@ class ScoredModel(SampledModel):
                 model; averaged over all classes if omitted.
             num_draws: Number K of dequantisation draws.
             generator: Generator of the dequantisation noise, on the images' device.
-            condition: For a model with a task: the result is :math:`-\log_2 p(y \mid c) / D` of the condition c.
+            condition: For a model with a task: :math:`p` is the density given this condition.
         Raises:
             ValueError: If ``num_draws`` is below 1.
         """

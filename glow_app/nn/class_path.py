@@ -1,4 +1,4 @@
-"""Conditioners and priors in a configuration: class path and arguments."""
+"""Conditioners, priors and tasks in a configuration: class path and arguments."""
 
 from typing import Any
 

@@ -31,7 +31,7 @@ class Degrees:
 
     @property
     def num_distinct(self) -> int:
-        """Number of distinct degrees in use."""
+        """Most distinct degrees in use, :math:`m`; all that are available are in use if they are fewer."""
         return min(self.max_distinct or self.num_units, self.num_units)
 
     def of_units(self, device: torch.device | None = None) -> Tensor:

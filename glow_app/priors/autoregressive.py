@@ -33,7 +33,7 @@ class MAFPrior(HeadPrior):
         ordering: "reversed" in every other layer, or "random", a fixed permutation per layer.
         max_groups: Upper bound on the groups of values per layer; limited by the width alone if None.
     Shape:
-        x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats.
+        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     Raises:
         ValueError: If an argument is invalid.
     References:

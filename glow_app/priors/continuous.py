@@ -37,7 +37,7 @@ class CNFPrior(HeadPrior):
         kinetic_weight: Weight of RNODE's kinetic energy, in the unit of the loss per dimension.
         jacobian_weight: Weight of RNODE's Frobenius norm, in the unit of the loss per dimension.
     Shape:
-        x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats.
+        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     Raises:
         ValueError: If an argument is invalid.
         SolverError: In a solve, if it fails.

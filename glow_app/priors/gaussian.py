@@ -16,7 +16,7 @@ class GaussianPrior(Bijection):
         latent_shape: (C, H, W) of the last latent.
         context_features: Size :math:`E` of the context that moves the mean and the scale; 0 for none.
     Shape:
-        x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats.
+        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     References:
         Glow, Kingma & Dhariwal 2018, arXiv:1807.03039; the published code's ``prior`` with ``learntop`` and ``ycond``.
     """

@@ -22,11 +22,11 @@ class HeadPrior(Chain):
     Args:
         latent_shape: (C, H, W) of the last latent.
         context_features: Size :math:`E` of the context; 0 for none.
-        head: Bijections of the head, on (B, C*H*W) or (B, C, H, W).
+        head: Bijections of the head, on (B, C*H*W) or (B, C, H, W); they see the mean of a context (B, E, H, W).
         config: The subclass's own arguments.
         on_vectors: Whether the head takes flattened latents.
     Shape:
-        x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats.
+        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     """
 
     def __init__(

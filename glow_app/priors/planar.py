@@ -20,7 +20,7 @@ class PlanarPrior(HeadPrior):
         num_layers: Planar layers.
         nonlinearity: "tanh" or "leaky".
     Shape:
-        x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats.
+        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     Raises:
         ValueError: If there is no layer, or the nonlinearity is unknown.
     References:

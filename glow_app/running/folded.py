@@ -83,7 +83,7 @@ class FoldedStep(Bijection):
         mixing: Applied first.
         coupling: Applied to its result.
     Shape:
-        x, z: (B, C, H, W); context: (B, E) or None; log_det: (B,), nats, zeros inside
+        x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats, zeros inside
         :func:`~glow_app.bijections.without_log_det`.
     """
 

@@ -149,8 +149,8 @@ class _StepPass(Function):
     def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> tuple[Any, ...]:
         x, matrix, z, scale, narrow_a, h1, h2, w1, w2, w3 = ctx.saved_tensors
         half, (e, max_input) = scale.shape[1], ctx.bounds
-        # With u = y_b + t: dz/du = s and u dz/ds = z / s, so the gradient of log s is g z + g_log_det, and that of r is
-        # that times (s - e)(1 - s) / ((1 - e) s).
+        # With u = y_b + t: dz/du = s and dz/ds = u = z / s, so the gradient of log s is g z + g_log_det, and that of r
+        # is that times (s - e)(1 - s) / ((1 - e) s).
         # No in-place writes into new memory and no changes of layout, which torch.func could not batch.
         grad_u = grad_z[:, half:] * scale
         of_log_scale = torch.addcmul(grad_log_det[:, None, None, None], grad_z[:, half:], z[:, half:])
