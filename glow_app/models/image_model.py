@@ -82,7 +82,7 @@ class ImageModel(ScoredModel):
         condition: Tensor | None = None,
     ) -> None:
         """Initialise the data-dependent parameters from one batch; does nothing in an initialised model."""
-        context = self._context(len(images), labels, condition=condition)
+        context = self._context(len(images), labels, condition)
         self.flow.initialize(self.dequantised(images, generator), context)
 
     def forward(
@@ -103,7 +103,7 @@ class ImageModel(ScoredModel):
         if (encoder := self.flow.encoder) is not None and not encoder.trained:
             error = (y - encoder.estimate(self._real_condition(condition, len(y)))).square().flatten(1).mean(1)
             return self.num_bits + (2 * math.pi * math.e * error).log2() / 2
-        context = self._context(len(images), labels, condition=condition)
+        context = self._context(len(images), labels, condition)
         if encoder is not None and self.training:
             return self._bits_and_centring(y, context)
         return bits_per_dim(self.fastest_flow.log_prob(y, context), y[0].numel(), self.num_bits)

@@ -55,7 +55,7 @@ class SampledModel(DescribedModel):
         images = as_images(images, self.flow.image_shape).to(self.device)
         y = bin_centres(self._levels(images), self.num_bits, self.dtype)
         with full_precision(self.device):
-            return self.fastest_flow.encode(y, self._context(len(images), labels, condition=condition))
+            return self.fastest_flow.encode(y, self._context(len(images), labels, condition))
 
     def decode(
         self,
@@ -84,12 +84,12 @@ class SampledModel(DescribedModel):
     ) -> Context:
         """Return what :meth:`decode_values` needs to know of the labels and the condition of ``num`` images."""
         with full_precision(self.device):
-            return self._context(num, labels, guidance, condition)
+            return self._context(num, labels, condition, guidance)
 
     @torch.no_grad()
     def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
         """Return the images of :meth:`decode` before clipping and rounding; [-1/2, 1/2) are black to white."""
-        num, size = len(latents[0]), len(latents[0])
+        num = size = len(latents[0])
         with full_precision(self.device):
             if self.device.type == "cpu":
                 _, _, height, width = latents[0].shape
@@ -194,9 +194,7 @@ class SampledModel(DescribedModel):
     def _levels(self, images: Tensor) -> Tensor:
         """Return the quantised images, if the model takes images of their size."""
 
-    def _context(
-        self, num: int, labels: Labels | None, guidance: float = 1.0, condition: Tensor | None = None
-    ) -> Context:
+    def _context(self, num: int, labels: Labels | None, condition: Tensor | None, guidance: float = 1.0) -> Context:
         labels = as_labels(self, labels, num)
         if labels is not None and len(labels) != num:
             raise ValueError(f"there are {len(labels)} labels for {num} images")

@@ -101,7 +101,7 @@ class ScoredModel(SampledModel):
     @torch.no_grad()
     def dequantised_level_bits(self, y: Tensor, labels: Tensor | None, condition: Tensor | None = None) -> Tensor:
         """Return :meth:`level_bits` of images from :meth:`dequantised`."""
-        log_probs = self.fastest_flow.level_log_probs(y, self._context(len(y), labels, condition=condition))
+        log_probs = self.fastest_flow.level_log_probs(y, self._context(len(y), labels, condition))
         num_dims = y[0].numel()
         shapes = self.flow.latent_shapes_at(*y.shape[2:])
         sizes = torch.tensor([math.prod(shape) for shape in shapes]).to(log_probs)
