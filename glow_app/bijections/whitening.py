@@ -63,7 +63,7 @@ def _whitening(x: Tensor) -> Tensor | None:
     sums = sum_over_ranks(torch.cat([(values @ values.T).flatten(), values.new_tensor([float(count)])])).cpu()
     total = float(sums[-1])
     variances, vectors = torch.linalg.eigh(sums[:-1].view(channels, channels) / total)
-    if total < 2 * channels or variances[0] < MIN_VARIANCE * variances[-1]:
+    if total < 2 * channels or variances[0] <= MIN_VARIANCE * variances[-1]:
         return None
     # The largest first, and with a deterministic sign.
     vectors = vectors * vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()

@@ -75,7 +75,11 @@ def dependent(x: Tensor) -> Tensor:
     return x
 
 
-@pytest.mark.parametrize("x", [correlated(1)[..., :2, :1], dependent(correlated())], ids=["few pixels", "dependent"])
+@pytest.mark.parametrize(
+    "x",
+    [correlated(1)[..., :2, :1], dependent(correlated()), torch.ones_like(correlated())],
+    ids=["few pixels", "dependent", "constant"],
+)
 def test_the_rotation_stays_where_the_covariance_is_not_known(x: Tensor) -> None:
     torch.manual_seed(0)
     whitening = Whitening(6).double()
