@@ -29,7 +29,7 @@ def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, 
     """Apply the bijections first to last, with the steps at the end of the chain fused.
 
     Steps are fused if each is actnorm, 1x1 convolution and affine coupling with the paper's conditioner, all of one
-    width; otherwise the chain runs as it is. Hooks of fused bijections are not called.
+    width; the others run as they are. Hooks of fused bijections are not called.
 
     Raises:
         ValueError: If the input of the steps has other channels.
@@ -51,11 +51,13 @@ def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, 
 
 
 def _steps(chain: Chain) -> list[StepParts]:
-    """Return the parts of the steps, or an empty list if one is of another kind or width."""
-    parts = [_parts(bijection) for bijection in chain.bijections]
-    steps = [step for step in parts if step is not None]
-    num_widths = len({len(step.conditioner.second.weight) for step in steps})
-    return steps if num_widths == 1 and parts[-len(steps) :] == steps else []
+    """Return the parts of the steps at the end of the chain, or an empty list if their widths differ."""
+    steps: list[StepParts] = []
+    for bijection in reversed(chain.bijections):
+        if (step := _parts(bijection)) is None:
+            break
+        steps.insert(0, step)
+    return steps if len({len(step.conditioner.second.weight) for step in steps}) == 1 else []
 
 
 def _parts(step: nn.Module) -> StepParts | None:

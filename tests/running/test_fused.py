@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from registry import perturb
+from registry import perturb, tiny_context, tiny_glow
 from torch import Tensor
 
 from glow_app.bijections import (
@@ -98,6 +98,17 @@ def test_under_autocast_only_conditioners_are_narrow() -> None:
     assert float((narrow - plain).norm()) < 0.7 * float((narrow - exact).norm())
     (narrow.sum() + log_det.sum()).backward()
     assert all(parameter.grad.dtype == torch.float32 for parameter in chain.parameters())  # type: ignore[union-attr]
+
+
+def test_steps_of_a_level_with_a_condition_are_fused_after_the_first() -> None:
+    flow = tiny_glow(num_steps=3, condition_channels=4, condition_mask=True, perturbation=0.03, dtype=torch.float64)
+    choose_runners(flow)
+    x, context = torch.randn(2, 3, 8, 8, dtype=torch.float64), tiny_context(flow, 2)
+    with patch.object(fused, "step_pass", wraps=fused.step_pass) as used:
+        log_prob = flow.log_prob(x, context)
+    assert used.call_count == 4
+    with torch.no_grad():
+        torch.testing.assert_close(log_prob, flow.log_prob(x, context))
 
 
 @pytest.mark.parametrize(
