@@ -101,14 +101,14 @@ class LikelihoodModule(TrainingModule, ABC):
         with record_solves(self._generator(batch_idx, f"trace-{stage}", num_rows)) as solves:
             try:
                 values = self.evaluate(batch, generator)
+                if ends_in_repetition(loader, batch_idx):
+                    values = values[:-1]
             except SolverError as error:
                 if stage != "val":
                     raise
                 # Weights that cannot be evaluated are not the best ones; training may leave them again.
                 pl.utilities.rank_zero_warn(f"validation in epoch {self.current_epoch}: {error}")
                 values = torch.full((1,), math.inf, device=self.device)
-        if ends_in_repetition(loader, batch_idx):
-            values = values[:-1]
         # Lightning's own mean over ranks is wrong if the number of examples is not divisible by the number of ranks.
         mean = self.means[stage]
         assert isinstance(mean, MeanMetric)

@@ -17,6 +17,7 @@ from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarP
 from glow_app.seeding import step_generator
 from glow_app.storage.pretrained import model_hash
 from glow_app.storage.stored_model import load_density
+from lightning_modules import likelihood_module
 from lightning_modules.callbacks import EMA, ExportBest, NonFiniteGuard, PlainProgress, Throughput
 from lightning_modules.runs.csv_logger import AppendingCSVLogger
 from lightning_modules.vector_data import VectorDataModule
@@ -355,16 +356,21 @@ def test_a_failed_solve_is_a_skipped_step(
     assert all(parameter.isfinite().all() for parameter in module.parameters())
 
 
-def test_weights_that_cannot_be_evaluated_are_not_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = vector_module()
+@pytest.mark.parametrize("repeated", [False, True])
+def test_weights_that_cannot_be_evaluated_are_not_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeated: bool
+) -> None:
+    module, failures = vector_module(), list[int]()
     evaluate = module.evaluate
 
     def failing(batch: Tensor, generator: torch.Generator) -> Tensor:
-        if module.current_epoch == 1:
+        if module.current_epoch == 1 and not failures:
+            failures.append(1)
             raise SolverError("dopri5 failed at t = 0.5")
         return evaluate(batch, generator)
 
     monkeypatch.setattr(module, "evaluate", failing)
+    monkeypatch.setattr(likelihood_module, "ends_in_repetition", lambda *_: repeated)
     log = Log()
     with pytest.warns(UserWarning, match="validation in epoch 1: dopri5 failed"):
         tiny_fit(tmp_path, [log], module, vector_data(), max_epochs=3)
