@@ -18,10 +18,10 @@ from glow_app.bijections.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.bijections.elementwise import AffineMap, ElementwiseMap, SplineMap
 from glow_app.bijections.pixelwise import PixelwiseAffine, PixelwiseChain
 from glow_app.bijections.planar import Planar
-from glow_app.bijections.precision import full_precision
 from glow_app.bijections.reshape import Reshape
 from glow_app.bijections.squeeze import Squeeze
 from glow_app.bijections.whitening import Whitening
+from glow_app.nn.precision import full_precision
 
 __all__ = [
     "ActNorm",

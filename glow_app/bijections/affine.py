@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections.base import Bijection
-from glow_app.bijections.precision import full_precision
 from glow_app.nn import ZeroConv2d
+from glow_app.nn.precision import full_precision
 from glow_app.nn.shape_checks import require_image
 
 __all__ = ["ConditionalAffine", "ContextDifference", "DiagonalAffine"]

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from glow_app.bijections.base import Bijection
 from glow_app.bijections.elementwise import AffineMap, ElementwiseMap
-from glow_app.bijections.precision import full_precision
 from glow_app.nn import MADE
+from glow_app.nn.precision import full_precision
 from glow_app.nn.shape_checks import require_vector
 
 __all__ = ["MaskedAutoregressive", "Ordering"]

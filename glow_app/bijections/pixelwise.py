@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from glow_app.bijections.base import Bijection
-from glow_app.bijections.precision import full_precision
+from glow_app.nn.precision import full_precision
 from glow_app.nn.shape_checks import require_image
 
 __all__ = ["PixelwiseAffine", "PixelwiseChain", "mix"]

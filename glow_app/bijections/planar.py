@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glow_app.bijections.base import Bijection
-from glow_app.bijections.precision import full_precision, narrow, widen
 from glow_app.bijections.roots import solve_monotone
+from glow_app.nn.precision import full_precision, narrow, widen
 from glow_app.nn.shape_checks import require_context, require_vector
 
 __all__ = ["Planar"]

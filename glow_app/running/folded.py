@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from glow_app.bijections import AffineCoupling, Bijection, Chain, PixelwiseAffine, full_precision
 from glow_app.bijections.continuous.options import solve_options
 from glow_app.bijections.pixelwise import mix
-from glow_app.bijections.precision import conditioner_dtype
 from glow_app.flows import Glow
 from glow_app.nn import ActNormConv2d, ConvConditioner, MaskedLinear, ZeroConv2d
+from glow_app.nn.precision import conditioner_dtype
 from glow_app.running.fused import condition, shift_and_scale_minus_one
 
 __all__ = ["FoldedAffine", "FoldedStep", "fold", "fold_flow"]

@@ -10,8 +10,8 @@ from torch.autograd.function import once_differentiable
 
 from glow_app.bijections import ActNorm, AffineCoupling, InvertibleConv1x1, full_precision
 from glow_app.bijections.conv1x1 import lu_product
-from glow_app.bijections.precision import conditioner_dtype
 from glow_app.nn import ConvConditioner
+from glow_app.nn.precision import conditioner_dtype
 
 __all__ = ["StepParts", "StepWeights", "step_weights"]
 

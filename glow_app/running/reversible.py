@@ -12,8 +12,8 @@ from torch.autograd.function import once_differentiable
 
 from glow_app.bijections import Bijection, Chain
 from glow_app.bijections.coupling import Coupling
-from glow_app.bijections.precision import conditioner_dtype
 from glow_app.flows import MultiscaleFlow
+from glow_app.nn.precision import conditioner_dtype
 from glow_app.running.checkpointed import run_checkpointed
 
 __all__ = ["ReversibleRunner", "fall_back_together", "recompute"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections.continuous.solver import Method
-from glow_app.bijections.precision import full_precision
+from glow_app.nn.precision import full_precision
 from glow_app.seeding import draw_rows
 
 __all__ = ["Dynamics", "divergence", "draw_noise"]
