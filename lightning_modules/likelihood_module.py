@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 from glow_app import __version__
 from glow_app.bijections import SolveRecord, SolverError, record_solves
 from glow_app.models.base import Density
+from glow_app.nn.precision import widest_dtype
 from glow_app.seeding import Share, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from lightning_modules.base_data import ends_in_repetition
@@ -41,9 +42,14 @@ class LikelihoodModule(TrainingModule, ABC):
         self.model = model
         self.seed = seed
         # Not part of the state dict, because metric states are not persistent.
-        self.means = ModuleDict(
-            {stage: MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for stage in ("val", "test")}
-        )
+        self.means = ModuleDict({stage: MeanMetric(nan_strategy="disable") for stage in ("val", "test")})
+
+    def setup(self, stage: str) -> None:
+        """Check the trainer, as the base class does; let means be summed in the widest type of the device."""
+        super().setup(stage)
+        for mean in self.means.values():
+            assert isinstance(mean, MeanMetric)
+            mean.set_dtype(widest_dtype(self.trainer.strategy.root_device))
 
     @abstractmethod
     def initialize(self, batch: Any, generator: torch.Generator) -> None:

@@ -7,6 +7,7 @@ from glow_app.bijections.actnorm import ActNorm
 from glow_app.bijections.conv1x1 import InvertibleConv1x1
 from glow_app.bijections.pixelwise import PixelwiseChain
 from glow_app.nn.data_dependent import sum_over_ranks
+from glow_app.nn.precision import widen
 
 __all__ = ["Whitening"]
 
@@ -58,9 +59,9 @@ class Whitening(PixelwiseChain):
 
 def _whitening(x: Tensor) -> Tensor | None:
     """Return the matrix that whitens the channels of ``x`` over all ranks, (C, C), or None if there is none."""
-    values = x.to(torch.float64).transpose(0, 1).flatten(1)
+    values = widen(x).transpose(0, 1).flatten(1)
     channels, count = values.shape
-    sums = sum_over_ranks(torch.cat([(values @ values.T).flatten(), values.new_tensor([float(count)])])).cpu()
+    sums = sum_over_ranks(torch.cat([(values @ values.T).flatten(), values.new_tensor([float(count)])])).cpu().double()
     total = float(sums[-1])
     variances, vectors = torch.linalg.eigh(sums[:-1].view(channels, channels) / total)
     if total < 2 * channels or variances[0] <= MIN_VARIANCE * variances[-1]:

@@ -10,6 +10,7 @@ from glow_app.generation.reconstruct import low_bits, with_low_bits
 from glow_app.messages import pluralise
 from glow_app.models.class_labels import Labels, as_labels
 from glow_app.models.image_model import ImageModel
+from glow_app.nn.precision import widen
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 
@@ -167,8 +168,8 @@ def along_line(ends: Tensor, weights: Tensor) -> Tensor:
 
 def along_arc(ends: Tensor, weights: Tensor) -> Tensor:
     """Return points on the arc between two latents, as :func:`along_line`; on the line where no arc is unique."""
-    first, second = ends.double().flatten(1)
-    cosine = torch.dot(first, second) / (first.norm() * second.norm()).clamp(min=torch.finfo(torch.float64).tiny)
+    first, second = widen(ends).flatten(1)
+    cosine = torch.dot(first, second) / (first.norm() * second.norm()).clamp(min=torch.finfo(first.dtype).tiny)
     angle = torch.arccos(cosine.clamp(-1, 1)).to(ends.dtype)
     if not 1e-3 < angle < torch.pi - 1e-3:  # parallel or opposite
         return along_line(ends, weights)

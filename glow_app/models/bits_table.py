@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from glow_app.nn.precision import widen
+
 __all__ = ["BitsTable"]
 
 
@@ -50,4 +52,4 @@ class BitsTable:
         return self.bits[0, self.classes, rows]
 
     def _nats(self) -> Tensor:
-        return self.bits.sum(-1).double() * (self.num_dims * math.log(2))
+        return widen(self.bits.sum(-1)) * (self.num_dims * math.log(2))

@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from glow_app.nn.precision import widen
+
 __all__ = ["DataDependentAffine", "sum_over_ranks"]
 
 # Standard deviation, relative to the largest absolute value, below which a channel counts as constant on the batch. It
@@ -53,9 +55,9 @@ class DataDependentAffine(nn.Module):
         """
         if self.initialized:
             return
-        # float64, since sums over many pixels lose digits.
-        values = x.detach().to(torch.float64).transpose(0, 1).reshape(self.num_channels, -1)
-        count = torch.tensor([float(values.shape[1])], dtype=torch.float64, device=x.device)
+        # Sums over many pixels lose digits.
+        values = widen(x.detach()).transpose(0, 1).reshape(self.num_channels, -1)
+        count = values.new_tensor([float(values.shape[1])])
         mean = sum_over_ranks(values.sum(1)) / (total := sum_over_ranks(count))
         variance = sum_over_ranks((values - mean[:, None]).square().sum(1)) / total
         std = variance.sqrt()
@@ -96,7 +98,7 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
 def _over_ranks(values: Tensor, operation: Any) -> Tensor:
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        total = values.to(torch.float32 if values.device.type == "mps" else values.dtype)
+        total = values.clone()
         dist.all_reduce(total, operation)
         # Some reductions may differ in the last bit between ranks, so all take the result of rank 0.
         dist.broadcast(total, src=0)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["conditioner_dtype", "full_precision", "narrow", "widen"]
+__all__ = ["conditioner_dtype", "full_precision", "narrow", "widen", "widest_dtype"]
 
 
 @contextmanager
@@ -38,9 +38,14 @@ def conditioner_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
+def widest_dtype(device: torch.device) -> torch.dtype:
+    """Return float64, or float32 on MPS, which has nothing wider."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def widen(x: Tensor) -> Tensor:
-    """Return ``x`` in float64, or in float32 on MPS, which has nothing wider."""
-    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+    """Return ``x`` in the widest type of its device."""
+    return x.to(widest_dtype(x.device))
 
 
 def narrow(values: Tensor, like: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def _log_likelihood(model: VectorModel, points: Tensor, data: VectorDataModule) 
     total = 0.0
     for index, part in enumerate(parts):
         with record_solves(step_generator(data.hparams["seed"], index, model.device, "trace-test")):
-            total += float(model.log_prob(part).double().sum())
+            total += float(model.log_prob(part).cpu().double().sum())
     return total / len(points)
 
 

@@ -1,0 +1,41 @@
+"""Apple's GPUs have no float64: none is made on the device of the model."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from registry import random_images
+from tiny_training import tiny_fit
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from glow_app.flows import Glow
+from glow_app.generation.blend import along_arc
+from glow_app.nn import precision
+from lightning_modules import likelihood_module
+from lightning_modules.callbacks import EMA, NonFiniteGuard
+from lightning_modules.density import DensityModule
+
+
+class NoFloat64(TorchDispatchMode):
+    """Raises TypeError at an operation that returns float64, as on MPS."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if any(isinstance(leaf, torch.Tensor) and leaf.dtype == torch.float64 for leaf in tree_leaves(result)):
+            raise TypeError(f"{func} returned float64")
+        return result
+
+
+def test_a_model_is_trained_and_scored_without_float64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (precision, likelihood_module):
+        monkeypatch.setattr(module, "widest_dtype", lambda _: torch.float32)
+    # A whitening and the inverse of a 1x1 convolution use float64 on the CPU, wherever the model is.
+    flow = Glow((1, 8, 8), 2, 1, 8, num_classes=10, init="rotation")
+    trained = DensityModule(flow, num_bits=4, seed=5)
+    with NoFloat64():
+        trainer = tiny_fit(tmp_path, [EMA(), NonFiniteGuard()], trained)
+        assert trainer.callback_metrics["val/bpd"].isfinite()
+        assert trained.model.eval().bits_per_dim(random_images(2, (1, 8, 8))).isfinite().all()
+        assert along_arc(torch.randn(2, 4), torch.tensor([0.5])).isfinite().all()
