@@ -185,8 +185,10 @@ class MultiscaleFlow(nn.Module):
         if self.any_size and shapes and len(shapes[-1]) == 3:
             height, width = shapes[-1][1:]
             expected = self.latent_shapes_at(height * 2 ** len(self.levels), width * 2 ** len(self.levels))
-        if shapes != expected or any(a.shape[0] != b.shape[0] for a, b in pairwise(latents)):
+        if shapes != expected:
             raise ValueError(f"this flow has latents of shapes {expected} (without the batch), got {shapes}")
+        if any(a.shape[0] != b.shape[0] for a, b in pairwise(latents)):
+            raise ValueError(f"the latents are of {_commas([z.shape[0] for z in latents])} images; expected one number")
 
 
 def _commas(shape: Sequence[int]) -> str:
