@@ -11,9 +11,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy
+from registry import mark_trained, perturb, random_images
 from tiny_training import Recorder, State, same, tiny_data, tiny_fit, tiny_restoration_module, tiny_trainer
 from torch.optim import SGD
 
+from glow_app.seeding import step_generator
 from lightning_modules.callbacks import EMA
 from lightning_modules.callbacks.rollback import roll_back
 from lightning_modules.density import DensityModule
@@ -114,6 +116,34 @@ def test_going_back_to_the_first_part_begins_the_flow_once_more(tmp_path: Path) 
     assert states[12]["model.flow.encoder.trained"]
     bias = "model.flow.levels.0.bijections.2.bijections.0.bijections.0.norm.bias"
     assert not torch.equal(states[12][bias], states[5][bias])
+
+
+def test_draws_at_temperature_0_learn_in_one_of_eight_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tiny_restoration_module()
+    images = random_images(32, (1, 8, 8))
+    batch, learning = (images, torch.zeros(32).long()), [p for p in module.parameters() if p.requires_grad]
+    module.initialize(batch, step_generator(0, 0, "cpu", "initialize"))
+    perturb(mark_trained(module.model), 1, 0.03)
+
+    def gradients(value: torch.Tensor) -> torch.Tensor:
+        parts = torch.autograd.grad(value, learning, allow_unused=True, materialize_grads=True)
+        return torch.cat([part.flatten() for part in parts])
+
+    def loss(step: int) -> torch.Tensor:
+        monkeypatch.setattr(DensityModule, "global_step", step)
+        return module.loss(batch, step_generator(0, 0, "cpu", "train"))
+
+    generator = step_generator(0, 0, "cpu", "train")
+    condition = module.model.condition(images, generator)
+    assert condition is not None
+    bits = module(*batch, generator, condition)
+    error = module.model.zero_draw_bits(images[:2], None, generator, condition[:2]).mean()
+    assert torch.equal(loss(7), bits)
+    assert torch.equal(loss(8), bits)
+    plain, of_error = gradients(bits.mean()), gradients(error)
+    torch.testing.assert_close(gradients(loss(7).mean()), plain)
+    torch.testing.assert_close(gradients(loss(8).mean()), plain + of_error / 4)
+    assert of_error.abs().max() > 1e-3
 
 
 def test_validation_of_the_first_part_is_of_the_estimate(tmp_path: Path) -> None:
