@@ -1,5 +1,6 @@
 """Lightning module that trains an image model."""
 
+import math
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
 from glow_app.running import Memory
 from glow_app.running.compiled import check_compiler
+from glow_app.seeding import Share, SharedGenerator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.tasks import RestorationTask
 from lightning_modules.data import ImageDataModule
@@ -20,8 +22,8 @@ __all__ = ["DensityModule"]
 
 Batch = tuple[Tensor, Tensor]
 
-# How often, of how many images and by what weight draws at temperature 0 learn to be near the image.
-_ZERO_DRAW_EVERY, _ROWS_PER_ZERO_DRAW, _ZERO_DRAW_WEIGHT = 8, 16, 0.25
+# Draws at temperature 0 learn to be near the image: in which steps, one of how many images, and by what weight.
+_ZERO_DRAW_EVERY, _IMAGES_PER_ZERO_DRAW, _ZERO_DRAW_WEIGHT = 8, 16, 0.25
 
 
 class DensityModule(EncoderFirst):
@@ -108,18 +110,21 @@ class DensityModule(EncoderFirst):
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Return bits/dim of one draw.
 
-        Of a flow with a condition, the gradient in one of eight steps is also that of a quarter of
-        :meth:`~glow_app.models.image_model.ImageModel.zero_draw_bits`, of one in 16 images.
+        Every eighth step of a flow with a condition adds the gradient, not the value, of a quarter of
+        :meth:`~glow_app.models.image_model.ImageModel.zero_draw_bits` of a sixteenth of the images of all ranks.
         """
         images, labels = batch
         condition = self.model.condition(images, generator)
         bits = self(images, labels, generator, condition)
         if condition is None or not self.model.trains_flow or self.global_step % _ZERO_DRAW_EVERY:
             return bits
-        # The first ones: those of several ranks are those of a single rank with the same batch.
-        rows = slice(len(images) // _ROWS_PER_ZERO_DRAW or 1)
-        error = self.model.zero_draw_bits(images[rows], labels[rows], generator, condition[rows]).mean()
-        return bits + _ZERO_DRAW_WEIGHT * (error - error.detach())  # the values stay bits/dim
+        share = generator.share if isinstance(generator, SharedGenerator) else Share()
+        num = len(images) * share.num_ranks // _IMAGES_PER_ZERO_DRAW or 1
+        rows = slice(math.ceil(num / share.num_ranks))  # also where the rank has none, as sharded weights need it
+        own = slice(len(range(share.rank, num, share.num_ranks)))
+        errors = self.model.zero_draw_bits(images[rows], labels[rows], generator, condition[rows])[own]
+        error = errors.sum() * share.num_ranks / num
+        return bits + _ZERO_DRAW_WEIGHT * (error - error.detach())
 
     def evaluate(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Return bits/dim of ``num_draws`` draws; without ``knows_labels``, of the marginal over classes."""

@@ -45,11 +45,12 @@ class LikelihoodModule(TrainingModule, ABC):
         self.means = ModuleDict({stage: MeanMetric(nan_strategy="disable") for stage in ("val", "test")})
 
     def setup(self, stage: str) -> None:
-        """Check the trainer, as the base class does; let means be summed in the widest type of the device."""
+        """Check the trainer, as the base class does; let means be accumulated in the widest type of the device."""
         super().setup(stage)
         for mean in self.means.values():
             assert isinstance(mean, MeanMetric)
             mean.set_dtype(widest_dtype(self.trainer.strategy.root_device))
+            mean.reset()  # after a validation in inference mode, its sums could not be changed
 
     @abstractmethod
     def initialize(self, batch: Any, generator: torch.Generator) -> None:

@@ -15,9 +15,9 @@ class InvertibleConv1x1(PixelwiseAffine):
         W = P L \left(U + \mathrm{diag}(\mathrm{sign} \odot e^{a})\right), \qquad
         \log|\det J| = H W \sum_c a_c
 
-    P is a fixed permutation, L unit lower triangular, U strictly upper triangular, the signs fixed. No determinant
-    and no inverse is computed in training. The inverse direction solves two triangular systems of size C in float64
-    per call, not per pixel.
+    P is a fixed permutation, L unit lower triangular, U strictly upper triangular, the signs fixed. A likelihood
+    needs no determinant and no inverse. The inverse direction solves two triangular systems of size C in float64 per
+    call, not per pixel.
 
     Starts as a random rotation, so its log-determinant starts at 0.
 
@@ -66,7 +66,7 @@ class InvertibleConv1x1(PixelwiseAffine):
         # MPS has no float64; C is small, so the CPU will do.
         device = torch.device("cpu") if self.lower.device.type == "mps" else self.lower.device
         numbers = (self.lower, self.upper, self.log_abs, self.sign)
-        lower, upper = _factors(*(tensor.to(device=device, dtype=torch.float64) for tensor in numbers))
+        lower, upper = _factors(*(tensor.to(device).double() for tensor in numbers))
         identity = torch.eye(self.num_channels, dtype=torch.float64, device=device)
         half = torch.linalg.solve_triangular(lower, identity, upper=False, unitriangular=True)
         inverse = torch.linalg.solve_triangular(upper, half, upper=True)

@@ -188,7 +188,8 @@ class MultiscaleFlow(nn.Module):
         if shapes != expected:
             raise ValueError(f"this flow has latents of shapes {expected} (without the batch), got {shapes}")
         if any(a.shape[0] != b.shape[0] for a, b in pairwise(latents)):
-            raise ValueError(f"the latents are of {_commas([z.shape[0] for z in latents])} images; expected one number")
+            sizes = _commas([z.shape[0] for z in latents])
+            raise ValueError(f"the latents are of {sizes} images; expected the same number in each level")
 
 
 def _commas(shape: Sequence[int]) -> str:

@@ -309,7 +309,7 @@ def test_images_and_latents_of_other_shapes_are_refused() -> None:
     for bad in (good[:1], good[::-1], [], [good[0], good[1][:, :, :1]]):
         with pytest.raises(ValueError, match="this flow has latents of shapes"):
             flow.inverse(bad)
-    with pytest.raises(ValueError, match="the latents are of 2, 1 images; expected one number"):
+    with pytest.raises(ValueError, match="the latents are of 2, 1 images; expected the same number"):
         flow.inverse([good[0], good[1][:1]])
 
 

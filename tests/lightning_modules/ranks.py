@@ -49,7 +49,6 @@ def train(
     hidden_channels: int = 8,
     gradient_clip_val: float = 100.0,
     task: RestorationTask | None = None,
-    global_batch: int = GLOBAL_BATCH,
 ) -> dict[str, Any]:
     torch.manual_seed(0)
     sizes = {} if task is None else {"condition_channels": 1, "condition_features": 4, "condition_blocks": 2}
@@ -57,8 +56,8 @@ def train(
     module = cls(flow, num_bits=4, seed=5, memory=memory, task=task)
     # An odd number of validation images: the second of two ranks has one less, and the last batches are partial.
     data = ImageDataModule(
-        batch_size=global_batch // world_size // accumulate,
-        eval_batch_size=global_batch // world_size,
+        batch_size=GLOBAL_BATCH // world_size // accumulate,
+        eval_batch_size=GLOBAL_BATCH // world_size,
         limit=NUM_VALIDATION,
         seed=5,
     )
@@ -108,10 +107,7 @@ def main() -> None:
         for accumulate in (1, 2) if precision == "32-true" else (1,):
             found[memory, precision, accumulate] = train(memory, precision, accumulate, world_size, folder)
     for memory in get_args(Memory):
-        # The estimates of one image per 16 are centred, on each rank.
-        found[memory, "restorer"] = train(
-            memory, "32-true", 1, world_size, folder, task=Upscale(), global_batch=2 * GLOBAL_BATCH
-        )
+        found[memory, "restorer"] = train(memory, "32-true", 1, world_size, folder, task=Upscale())
     if world_size > 1:
         found["poisoned"] = train("store", "32-true", 1, world_size, folder, PoisonsOneRank)
     torch.save(found, folder / f"rank{rank}of{world_size}.pt")
