@@ -17,12 +17,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, write_result, write_table
+from common import RESULTS, describe_machine, write_result, write_table
 
 PRESETS = ("upscale2", "upscale4", "denoise", "deblock", "colourise", "fill")
 # The level of noise that figures of other methods are for; in the preset it is any from 5 to 50.
 OPTIONS = {"denoise": ["--model.task.init_args.min_sigma=25", "--model.task.init_args.max_sigma=25"]}
-SMALL = ["--model.flow.init_args.image_shape=[3,32,32]", "--data.source=folder", "--trainer.precision=bf16-mixed"]
+PRECISION = "bf16-mixed"
+SMALL = ["--model.flow.init_args.image_shape=[3,32,32]", "--data.source=folder", f"--trainer.precision={PRECISION}"]
 
 
 def measure(preset: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -41,7 +42,8 @@ def measure(preset: str, arguments: argparse.Namespace) -> dict[str, Any]:
         figures = json.loads(Path(f"{folder}/out/evaluation.json").read_text())
         del figures["data"]["root"]  # a place on this machine
     seconds = after.children_user + after.children_system - before.children_user - before.children_system
-    return {"seconds": round(seconds), "steps": arguments.steps, **figures}
+    facts = {"machine": describe_machine(), "precision": PRECISION, "steps": arguments.steps}
+    return {"seconds": round(seconds), **facts, **figures}
 
 
 def row(preset: str, figures: dict[str, Any]) -> list[str]:
