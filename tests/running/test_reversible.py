@@ -194,7 +194,7 @@ def test_an_ill_conditioned_inverse_falls_back_with_a_message_and_right_gradient
     runner = runner_of(chain)
     assert runner.drift is not None
     assert runner.drift > 1e-5
-    assert relative_error(found["reversible"], found["store"]) == 0
+    assert relative_error(found["reversible"], found["store"]) < 1e-6  # where all is stored, the last steps are fused
     # Then for a while without the detour; when it is taken again, without another warning.
     taken = []
     for _ in range(2 * FIRST_REST):
