@@ -24,6 +24,7 @@ __all__ = [
     "image_generators",
     "one_seed_each",
     "random_seed",
+    "share_of",
     "step_generator",
 ]
 
@@ -46,6 +47,11 @@ class SharedGenerator(torch.Generator):
     """A generator for :func:`draw_rows`; direct draws from it are the same on every rank."""
 
     share: Share
+
+
+def share_of(generator: torch.Generator | None) -> Share:
+    """Return the rows of this rank; all rows for an ordinary generator."""
+    return generator.share if isinstance(generator, SharedGenerator) else Share()
 
 
 class ImageGenerators(torch.Generator):
@@ -111,7 +117,7 @@ def draw_rows(
     draw = partial(draw, device=device if generator is None else generator.device, **options)
     if isinstance(generator, ImageGenerators):
         return torch.cat([draw((1, *rest), generator=row_generator) for row_generator in generator.each])
-    rank, num_ranks, num_rows = generator.share if isinstance(generator, SharedGenerator) else Share()
+    rank, num_ranks, num_rows = share_of(generator)
     return draw((max(num, num_rows or 0) * num_ranks, *rest), generator=generator)[rank::num_ranks][:num]
 
 

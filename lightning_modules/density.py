@@ -10,7 +10,7 @@ from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
 from glow_app.running import Memory
 from glow_app.running.compiled import check_compiler
-from glow_app.seeding import Share, SharedGenerator
+from glow_app.seeding import share_of
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.tasks import RestorationTask
 from lightning_modules.data import ImageDataModule
@@ -118,7 +118,7 @@ class DensityModule(EncoderFirst):
         bits = self(images, labels, generator, condition)
         if condition is None or not self.model.trains_flow or self.global_step % _ZERO_DRAW_EVERY:
             return bits
-        share = generator.share if isinstance(generator, SharedGenerator) else Share()
+        share = share_of(generator)
         num = len(images) * share.num_ranks // _IMAGES_PER_ZERO_DRAW or 1
         rows = slice(math.ceil(num / share.num_ranks))  # also where the rank has none, as sharded weights need it
         own = slice(len(range(share.rank, num, share.num_ranks)))
