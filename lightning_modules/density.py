@@ -22,8 +22,8 @@ __all__ = ["DensityModule"]
 
 Batch = tuple[Tensor, Tensor]
 
-# Draws at temperature 0 learn to be near the image: in which steps, one of how many images, and by what weight.
-_ZERO_DRAW_EVERY, _IMAGES_PER_ZERO_DRAW, _ZERO_DRAW_WEIGHT = 8, 16, 0.25
+# Draws at temperature 0 learn to be near the image: in which steps, and one of how many images.
+_ZERO_DRAW_EVERY, _IMAGES_PER_ZERO_DRAW = 8, 16
 
 
 class DensityModule(EncoderFirst):
@@ -110,7 +110,7 @@ class DensityModule(EncoderFirst):
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Return bits/dim of one draw.
 
-        Every eighth step of a flow with a condition adds the gradient, not the value, of a quarter of
+        Every eighth step of a flow with a condition adds the gradient, not the value, of
         :meth:`~glow_app.models.image_model.ImageModel.zero_draw_bits` of a sixteenth of the images of all ranks.
         """
         images, labels = batch
@@ -124,7 +124,7 @@ class DensityModule(EncoderFirst):
         own = slice(len(range(share.rank, num, share.num_ranks)))
         errors = self.model.zero_draw_bits(images[rows], labels[rows], generator, condition[rows])[own]
         error = errors.sum() * share.num_ranks / num
-        return bits + _ZERO_DRAW_WEIGHT * (error - error.detach())
+        return bits + (error - error.detach())
 
     def evaluate(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Return bits/dim of ``num_draws`` draws; without ``knows_labels``, of the marginal over classes."""
