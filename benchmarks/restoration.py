@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root")
     parser.add_argument("--only", nargs="+", choices=PRESETS, default=PRESETS)
-    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--steps", type=int, default=11_000)
     parser.add_argument("--limit", type=int, default=200, help="held-out pictures")
     arguments = parser.parse_args()
     path = RESULTS / "restoration.json"

@@ -42,7 +42,7 @@ class DensityModule(EncoderFirst):
             minute; on a CPU it needs a C++ compiler.
         task: For a flow with a condition: how its images are damaged.
         estimate_steps: For a flow with a condition: steps that train its encoder before the flow; 0 if it is trained.
-            If None, two thirds of the run, but at most 5,000, or 1,000 where time alone bounds it.
+            If None, two thirds of the run, or 1,000 where time alone bounds it.
     Shape:
         A batch is images, uint8 (B, C, H, W), and labels, int64 (B,), which an unconditional flow ignores.
     Raises:

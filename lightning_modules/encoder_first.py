@@ -14,7 +14,7 @@ from lightning_modules.likelihood_module import LikelihoodModule
 
 __all__ = ["EncoderFirst"]
 
-_MOST_STEPS, _STEPS_OF_ENDLESS = 5000, 1000
+_STEPS_OF_ENDLESS = 1000
 
 
 class EncoderFirst(LikelihoodModule, ABC):
@@ -78,6 +78,7 @@ class EncoderFirst(LikelihoodModule, ABC):
             return self._continued
         total = self.trainer.estimated_stepping_batches
         total = total if total > 0 else math.inf  # Lightning's number is -1 for an endless set
+        steps = _STEPS_OF_ENDLESS if math.isinf(total) else total * 2 / 3
         if self.estimate_steps is not None:
-            return int(max(1, min(self.estimate_steps, total - 1)))
-        return _STEPS_OF_ENDLESS if math.isinf(total) else int(max(1, min(_MOST_STEPS, total * 2 / 3)))
+            steps = self.estimate_steps
+        return int(max(1, min(steps, total - 1)))
