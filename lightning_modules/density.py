@@ -22,8 +22,7 @@ __all__ = ["DensityModule"]
 
 Batch = tuple[Tensor, Tensor]
 
-# Draws at temperature 0 learn to be near the image: in which steps, and one of how many images.
-_ZERO_DRAW_EVERY, _IMAGES_PER_ZERO_DRAW = 8, 16
+_IMAGES_PER_ZERO_DRAW = 4
 
 
 class DensityModule(EncoderFirst):
@@ -110,13 +109,13 @@ class DensityModule(EncoderFirst):
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Return bits/dim of one draw.
 
-        Every eighth step of a flow with a condition adds the gradient, not the value, of
-        :meth:`~glow_app.models.image_model.ImageModel.zero_draw_bits` of a sixteenth of the images of all ranks.
+        Where a flow with a condition :attr:`settles`, it adds the gradient, not the value, of
+        :meth:`~glow_app.models.image_model.ImageModel.zero_draw_bits` of a quarter of the images of all ranks.
         """
         images, labels = batch
         condition = self.model.condition(images, generator)
         bits = self(images, labels, generator, condition)
-        if condition is None or not self.model.trains_flow or self.global_step % _ZERO_DRAW_EVERY:
+        if condition is None or not self.settles:
             return bits
         share = share_of(generator)
         num = len(images) * share.num_ranks // _IMAGES_PER_ZERO_DRAW or 1

@@ -93,21 +93,27 @@ class ImageModel(ScoredModel):
         """
         y = self.dequantised(images, generator)
         if (encoder := self.flow.encoder) is not None and not encoder.trained:
-            return self._bits_around(encoder.estimate(self._real_condition(condition, len(y))), y)
+            return self._bits_of((y - encoder.estimate(self._real_condition(condition, len(y)))).square())
         context = self._context(len(images), labels, condition)
         return bits_per_dim(self.fastest_flow.log_prob(y, context), y[0].numel(), self.num_bits)
 
     def zero_draw_bits(
-        self, images: Tensor, labels: Tensor | None, generator: torch.Generator | None, condition: Tensor | None
+        self, images: Tensor, labels: Tensor | None, generator: torch.Generator | None, condition: Tensor
     ) -> Tensor:
-        """Return bits/dim of a Gaussian around the draw at temperature 0, as :meth:`forward` does of an estimate."""
-        y, context = self.dequantised(images, generator), self._context(len(images), labels, condition)
-        zeros = [y.new_zeros(len(y), *shape) for shape in self.flow.latent_shapes_at(*y.shape[2:])]
-        return self._bits_around(self.flow.decode(zeros, context), y)
+        r"""Return bits/dim of a Gaussian around the draw d at temperature 0, as :meth:`forward` does of an estimate.
 
-    def _bits_around(self, mean: Tensor, y: Tensor) -> Tensor:
-        error = (y - mean).square().flatten(1).mean(1)
-        return self.num_bits + (2 * math.pi * math.e * error).log2() / 2
+        The expected error of d, where the estimate m is the mean of y: :math:`(y - m)^2 + (d - m)^2`. Unlike
+        :math:`(y - d)^2`, it has no gradient where d is m, whatever y is.
+        """
+        y, context = self.dequantised(images, generator), self._context(len(images), labels, condition)
+        assert self.flow.encoder is not None
+        with torch.no_grad():
+            mean = self.flow.encoder.estimate(self._real_condition(condition, len(y)))
+        zeros = [y.new_zeros(len(y), *shape) for shape in self.flow.latent_shapes_at(*y.shape[2:])]
+        return self._bits_of((y - mean).square() + (self.flow.decode(zeros, context) - mean).square())
+
+    def _bits_of(self, squared_errors: Tensor) -> Tensor:
+        return self.num_bits + (2 * math.pi * math.e * squared_errors.flatten(1).mean(1)).log2() / 2
 
     @property
     def trains_flow(self) -> bool:

@@ -1,9 +1,11 @@
 """A run of a restorer: its encoder is trained first, then its flow."""
 
+import math
 import re
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,7 +125,7 @@ def test_going_back_to_the_first_part_begins_the_flow_once_more(tmp_path: Path) 
     assert not torch.equal(states[12][bias], states[5][bias])
 
 
-def test_draws_at_temperature_0_learn_in_one_of_eight_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_at_temperature_0_learn_while_the_flow_settles(monkeypatch: pytest.MonkeyPatch) -> None:
     module = tiny_restoration_module()
     images = random_images(32, (1, 8, 8))
     batch, learning = (images, torch.zeros(32).long()), [p for p in module.parameters() if p.requires_grad]
@@ -134,21 +136,32 @@ def test_draws_at_temperature_0_learn_in_one_of_eight_steps(monkeypatch: pytest.
         parts = torch.autograd.grad(value, learning, allow_unused=True, materialize_grads=True)
         return torch.cat([part.flatten() for part in parts])
 
-    def loss(step: int) -> torch.Tensor:
-        monkeypatch.setattr(DensityModule, "global_step", step)
+    def loss(settles: bool) -> torch.Tensor:
+        monkeypatch.setattr(DensityModule, "settles", settles)
         return module.loss(batch, step_generator(0, 0, "cpu", "train"))
 
     generator = step_generator(0, 0, "cpu", "train")
     condition = module.model.condition(images, generator)
     assert condition is not None
     bits = module(*batch, generator, condition)
-    error = module.model.zero_draw_bits(images[:2], None, generator, condition[:2]).mean()
-    assert torch.equal(loss(7), bits)
-    assert torch.equal(loss(8), bits)
+    error = module.model.zero_draw_bits(images[:8], None, generator, condition[:8]).mean()
+    assert torch.equal(loss(False), bits)
+    assert torch.equal(loss(True), bits)
     plain, of_error = gradients(bits.mean()), gradients(error)
-    torch.testing.assert_close(gradients(loss(7).mean()), plain)
-    torch.testing.assert_close(gradients(loss(8).mean()), plain + of_error)
+    torch.testing.assert_close(gradients(loss(False).mean()), plain)
+    torch.testing.assert_close(gradients(loss(True).mean()), plain + of_error)
     assert of_error.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("total", "settling"), [(34, [31, 32, 33]), (math.inf, []), (-1, [])])
+def test_a_flow_settles_in_the_last_tenth_of_its_steps(total: float, settling: list[int]) -> None:
+    module = tiny_restoration_module(estimate_steps=4)
+    steps = []
+    for step in range(34):
+        module._trainer = SimpleNamespace(estimated_stepping_batches=total, global_step=step)  # type: ignore[assignment]
+        module.begin_flow()
+        steps += [step] * module.settles
+    assert steps == settling
 
 
 def test_validation_of_the_first_part_is_of_the_estimate(tmp_path: Path) -> None:
