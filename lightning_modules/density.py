@@ -22,7 +22,7 @@ __all__ = ["DensityModule"]
 
 Batch = tuple[Tensor, Tensor]
 
-_IMAGES_PER_ZERO_DRAW = 4
+_IMAGES_PER_ZERO_DRAW = 16
 
 
 class DensityModule(EncoderFirst):
@@ -110,7 +110,7 @@ class DensityModule(EncoderFirst):
         """Return bits/dim of one draw.
 
         Where a flow with a condition :attr:`settles`, it adds the gradient, not the value, of
-        :meth:`~glow_app.models.image_model.ImageModel.zero_draw_bits` of a quarter of the images of all ranks.
+        :meth:`~glow_app.models.image_model.ImageModel.zero_draw_bits` of a sixteenth of the images of all ranks.
         """
         images, labels = batch
         condition = self.model.condition(images, generator)

@@ -83,7 +83,7 @@ class EncoderFirst(LikelihoodModule, ABC):
     def settles(self) -> bool:
         """Whether the flow is in the last tenth of its steps, which bring draws at temperature 0 to the estimate."""
         total = self._total_steps
-        return self.model.trains_flow and self.global_step >= total - _SETTLING * (total - self.encoder_steps)
+        return self.model.trains_flow and self.global_step >= total - max(1, _SETTLING * (total - self.encoder_steps))
 
     @property
     def encoder_steps(self) -> int:
