@@ -53,12 +53,15 @@ class EncoderFirst(LikelihoodModule, ABC):
         if not (first := self.encoder_steps):
             return super().schedule(optimizer, total_steps)
         rates = [group["lr"] for group in optimizer.param_groups]
-        parts: list[LRScheduler] = []
-        for steps, share in ((total_steps - first, 1.0), (first, _RATE_OF_ENCODER)):
+
+        def part(steps: float, share: float) -> LRScheduler:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = group["initial_lr"] = share * rate  # which a schedule keeps as its base
-            parts.insert(0, self.lr_scheduler(optimizer, steps))
-        return SequentialLR(optimizer, parts, [first])
+            return self.lr_scheduler(optimizer, steps)
+
+        flow = part(total_steps - first, 1.0)
+        encoder = part(first, _RATE_OF_ENCODER)  # the later one, since training begins at its rate
+        return SequentialLR(optimizer, [encoder, flow], [first])
 
     def begin_flow(self) -> bool:
         """Hold the encoder fixed if its part is over, and return whether that is new.
@@ -81,7 +84,9 @@ class EncoderFirst(LikelihoodModule, ABC):
 
     @property
     def settles(self) -> bool:
-        """Whether the flow is in the last tenth of its steps, which bring draws at temperature 0 to the estimate."""
+        """Whether the flow is in the last tenth of its steps, or the last one, to bring draws at temperature 0 near the
+        estimate; never where time alone bounds the run.
+        """
         total = self._total_steps
         return self.model.trains_flow and self.global_step >= total - max(1, _SETTLING * (total - self.encoder_steps))
 
