@@ -1,7 +1,7 @@
 """HEIC pictures, each decoded in a process of its own: some keep libheif busy for minutes, which no exception can end.
 
-Run as a program, this file is that process. It writes the width, height and RGB bytes of the picture at a path to
-standard output; or a message, with an exit code of its own.
+Run as a program, this file is that process. It writes the width and height of the picture at a path, the length of its
+colour profile, the profile and the RGB bytes to standard output; or a message, with an exit code of its own.
 """
 
 import signal
@@ -27,7 +27,7 @@ def can_read_heif() -> bool:
 
 
 def read_heif(path: Path) -> Image.Image:
-    """Return a HEIC picture, upright, in RGB.
+    """Return a HEIC picture, upright, in RGB, with its colour profile.
 
     Raises:
         ValueError: If it is damaged or too large, takes too long, or the extra ``heic`` is missing.
@@ -41,17 +41,23 @@ def read_heif(path: Path) -> Image.Image:
         raise ValueError(done.stdout.decode(errors="replace"))
     if done.returncode:
         raise ValueError(f"it is damaged or too large, or takes more than {SECONDS} s to decode")
-    size = int.from_bytes(done.stdout[:4]), int.from_bytes(done.stdout[4:8])
-    return Image.frombytes("RGB", size, done.stdout[8:])
+    width, height, length = (int.from_bytes(done.stdout[start : start + 4]) for start in (0, 4, 8))
+    image = Image.frombytes("RGB", (width, height), done.stdout[12 + length :])
+    if length:
+        image.info["icc_profile"] = done.stdout[12 : 12 + length]
+    return image
 
 
 def _decoded(path: str) -> Image.Image:
     with Image.open(path, formats=["HEIF"]) as image:
         upright = ImageOps.exif_transpose(image)
+    info = upright.info
     if upright.has_transparency_data:
         rgba = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return upright.convert("RGB")
+    upright = upright.convert("RGB")
+    upright.info = info
+    return upright
 
 
 def main() -> None:
@@ -71,7 +77,8 @@ def main() -> None:
     except Exception as error:  # pillow-heif and Pillow share no narrower type
         sys.stdout.buffer.write((str(error) or type(error).__name__).encode(errors="replace"))
         sys.exit(_REFUSED)
-    for part in (image.width.to_bytes(4), image.height.to_bytes(4), image.tobytes()):
+    profile = image.info.get("icc_profile") or b""
+    for part in (*(number.to_bytes(4) for number in (*image.size, len(profile))), profile, image.tobytes()):
         sys.stdout.buffer.write(part)
 
 

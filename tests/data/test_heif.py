@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from glow_app.data import heif
 from glow_app.data.bulk import decode_listing
-from glow_app.data.decoding import decode_image, open_image
+from glow_app.data.decoding import decode_image, open_image, read_photo
 from glow_app.data.listing import list_images
 from glow_app.data.shards.pack import Packing, pack_folder
 
@@ -136,6 +136,9 @@ def test_a_picture_of_a_phone(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its side
     picture.save(tmp_path / "a.jpg", exif=exif.tobytes(), quality=95)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture.info["icc_profile"] = profile
     pillow_heif.from_pillow(picture).save(tmp_path / "a.heic", exif=exif.tobytes(), quality=95)
+    assert read_photo(tmp_path / "a.heic", 3).icc_profile == profile
     expected = decode_image(tmp_path / "a.jpg", (3, 64, 48), "crop").astype(int)
     assert abs(decode_image(tmp_path / "a.heic", (3, 64, 48), "crop") - expected).max() < 24
