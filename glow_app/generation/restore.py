@@ -113,7 +113,7 @@ def restore(
     if condition.shape[1] != expected:
         raise ValueError(f"the damaged picture has {condition.shape[1]} channels; expected {expected}")
     seeds = one_seed_each(count, seeds)
-    settings = model.generation.override(temperature, None)
+    settings = model.generation.override(temperature, 1.0)  # without guidance
     classes = labels_of_seeds(model, seeds, None) if labels is None else as_labels(model, labels, count)
     padded = _padded(condition, 2 ** len(model.flow.levels))
     height, width = condition.shape[2:]
@@ -140,7 +140,7 @@ def restore(
     total = parts * len(_spans(size[0])) * len(_spans(size[1]))
     for _ in work() if doing is None else tracked(work(), total, doing):
         pass
-    facts = [{"seed": seed, **settings.facts} for seed in seeds]
+    facts = model.facts_of(seeds, settings, classes)
     return Restoration(Images(draws, facts), base_picture(condition, draws.shape[1])[0], overshoot)
 
 

@@ -14,6 +14,7 @@ from glow_app.flows.context import rows_of
 from glow_app.likelihood import bin_centres, quantise, to_uint8
 from glow_app.models.class_labels import Labels, as_labels, class_facts, labels_of_seeds
 from glow_app.models.described import DescribedModel
+from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.running import fold_flow, images_at_a_time
@@ -146,11 +147,16 @@ class SampledModel(DescribedModel):
         noise = self.base_noise(seeds, settings.temperature, size)
         classes = labels_of_seeds(self, seeds, None) if labels is None else as_labels(self, labels, num)
         images = self.decode(noise, context=self.context(num, classes, condition, settings.guidance))
+        return Images(images, self.facts_of(seeds, settings, classes))
+
+    def facts_of(
+        self, seeds: Sequence[int], settings: GenerationSettings, classes: Tensor | None
+    ) -> list[dict[str, Any]]:
+        """Return what each draw says of itself: its seed, the settings, and its class."""
         facts = [{"seed": seed, **settings.facts} for seed in seeds]
-        numbers = [] if classes is None or self.flow.num_classes is None else classes.tolist()
-        for fact, number in zip(facts, numbers, strict=False):
-            fact |= class_facts(self, number)
-        return Images(images, facts)
+        if classes is None or self.flow.num_classes is None:
+            return facts
+        return [fact | class_facts(self, number) for fact, number in zip(facts, classes.tolist(), strict=True)]
 
     def base_noise(
         self, seeds: Sequence[int], temperature: float | Sequence[float] = 1.0, size: tuple[int, int] | None = None

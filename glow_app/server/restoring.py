@@ -109,11 +109,7 @@ class Restorer:
         restored = generation.restore(shared, damaged, len(seeds), body.temperature, seeds, classes)
         beside = {"restorer": self.name} | ({"sigma": int(damaged[-1, 0, 0])} if "sigma" in self.info.takes else {})
         made = {"model": self.info.model, "version": __version__}
-        each = [[]] * len(seeds) if labels is None else [[label] for label in labels]
-        facts = [
-            {**one, **beside, **generation.class_facts(self.model, *label), **made}
-            for one, label in zip(restored.draws.facts, each, strict=True)
-        ]
+        facts = [{**drawn, **beside, **made} for drawn in restored.draws.facts]
         return replace(restored, draws=Images(restored.draws, facts))
 
     def contexts(self, _: ImageModel, rows: list[Any], __: int) -> list[Context]:
