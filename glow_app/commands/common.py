@@ -94,6 +94,8 @@ def load_stored(
     stored: "StoredModel", device: "torch.device", tell_own: bool = False, restores: bool | None = False
 ) -> "ImageModel":
     """Return the image model at a place; see :func:`load`."""
+    from glow_app.generation.restore import require_task
+
     model = stored.load_images(device).freeze()
     if restores and model.task is None:
         raise ValueError(f"{stored.place} restores nothing; train a model with, for example, --config restore/upscale2")
@@ -102,6 +104,8 @@ def load_stored(
             f"{stored.place} restores damaged pictures ({type(model.task).__name__}); use glow restore, or "
             f"glow serve --restorers {stored.place}"
         )
+    if model.task is not None:
+        require_task(model)  # whose flow is trained
     tell_origin(stored, tell_own)
     return model
 

@@ -4,6 +4,7 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from glow_app.data.decoding import Photo
     from glow_app.generation import Restoration
     from glow_app.models.image_model import ImageModel
+    from glow_app.tasks import RestorationTask
 
 LARGEST_COMPARED, DRAWS_COMPARED = 1 << 22, 4  # pixels of each part of the side-by-side, and draws in it
 
@@ -62,6 +64,8 @@ def _sigma(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write draws, their mean and spread, and a comparison, for each picture."""
+    from glow_app.generation.restore import require_task
+
     if arguments.checkpoint is None:
         raise UsageError(
             "glow restore needs --checkpoint: a model trained with, for example, --config restore/upscale2, or, for "
@@ -71,24 +75,32 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
     model = load(arguments, restores=True)
     model.generation.override(arguments.temperature, None)  # refused before any work
-    _require_options(model, arguments)
+    _require_options(require_task(model), arguments)
     named = _names(arguments.images)
     folder = _choose_folder(arguments)
     refuse_existing([folder / file for name in named for file in _outputs(name, arguments)], arguments.overwrite)
     records: list[dict[str, Any]] = []
+    record = {"model": stored_model(arguments).hash, "version": __version__, "files": records}
     skipped: list[str] = []
     try:
         doing = "restoring" if len(named) == 1 else None
         for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
             try:
-                records.append(_restore_file(model, file, name, number, arguments, doing))
+                restored = _restore_file(model, file, number, arguments, doing)
             except (ValueError, FloatingPointError) as error:  # not OSError: the next could not be written either
                 if len(named) == 1:
                     raise
                 skipped.append(f"{file}: {error}" if file not in str(error) else str(error))
+                continue
+            if not records:  # before any picture, so that a later run keeps off the folder even if this one is stopped
+                write_json(output_folder(arguments) / RECORD, record)
+            _write(restored, folder / name, {fact: record[fact] for fact in ("model", "version")} | restored.beside)
+            height, width = restored.restoration.draws.shape[2:]
+            mask = {} if arguments.mask is None else {"mask": arguments.mask}
+            entry = {"file": file, "name": name, "size": [width, height], **mask, **restored.beside}
+            records.append(entry | restored.restoration.draws.facts[0])
     finally:  # also after Ctrl-C
         if records:
-            record = {"model": stored_model(arguments).hash, "version": __version__, "files": records}
             write_json(folder / RECORD, record)
     for line in skipped:
         print(printable(f"skipped: {line}"))
@@ -112,9 +124,9 @@ def _choose_folder(arguments: argparse.Namespace) -> Path:
 def _names(places: list[str]) -> dict[str, str]:
     """Return the picture files by what their results are called: their paths in a folder, without the suffix.
 
-    Where two would be called the same, their suffixes are kept.
+    Where two would be called the same, their suffixes are kept. Folders of results inside a folder are left out.
     """
-    paths = [(file, Path(file).relative_to(place)) for place in places for file in picture_files([place])]
+    paths = [(file, Path(file).relative_to(place)) for place in places for file in _files(place)]
     paths = [(file, path if path.name else Path(Path(file).name)) for file, path in paths]
     times = Counter(str(path.with_suffix("")) for _, path in paths)
     named: dict[str, str] = {}
@@ -127,22 +139,38 @@ def _names(places: list[str]) -> dict[str, str]:
     return named
 
 
+def _files(place: str) -> list[str]:
+    results = [record.parent for record in Path(place).rglob(RECORD) if record.parent != Path(place)]
+    for folder in results:
+        print(printable(f"left out: {folder}, which holds results ({RECORD}); name it to restore them"))
+    return [file for file in picture_files([place]) if not any(Path(file).is_relative_to(one) for one in results)]
+
+
 def _outputs(name: str, arguments: argparse.Namespace) -> list[str]:
     """Return the names of the files that are written for a picture."""
     seeds = range(arguments.seed, arguments.seed + arguments.count)
     return [f"{name}_{kind}.png" for kind in (*(f"seed{seed}" for seed in seeds), "mean", "spread", "comparison")]
 
 
+@dataclass
+class _Restored:
+    """A restored picture, the photograph it was made of, the original if that was undamaged, and the noise level."""
+
+    restoration: "Restoration"
+    photo: "Photo"
+    original: "Tensor | None"
+    beside: dict[str, Any]
+
+
 def _restore_file(
-    model: "ImageModel", file: str, name: str, number: int, arguments: argparse.Namespace, doing: str | None
-) -> dict[str, Any]:
+    model: "ImageModel", file: str, number: int, arguments: argparse.Namespace, doing: str | None
+) -> _Restored:
     import torch
 
-    from glow_app.generation.restore import require_size, restore
-    from glow_app.seeding import image_generator
+    from glow_app.generation.restore import require_size, require_task, restore
+    from glow_app.seeding import step_generator
 
-    task, num_channels = model.task, model.flow.image_shape[0]
-    assert task is not None
+    task, num_channels = require_task(model), model.flow.image_shape[0]
     num_channels, factor = (num_channels, task.factor) if arguments.damage else (task.picture_channels(num_channels), 1)
 
     def fits(height: int, width: int) -> None:
@@ -157,7 +185,8 @@ def _restore_file(
     if arguments.damage:
         height, width = (side // factor * factor for side in pixels.shape[1:])
         original = pixels[:, :height, :width]
-        damaged = task.damage(original[None], image_generator(arguments.seed + number))[0]
+        # Of another stream than the draws: their noise would else be the noise that they are to remove.
+        damaged = task.damage(original[None], step_generator(arguments.seed, number, "cpu", "damage"))[0]
     else:
         if arguments.mask is not None:
             mask = torch.from_numpy(_read(arguments.mask, 1, fits).pixels.copy())
@@ -165,12 +194,8 @@ def _restore_file(
     restoration = restore(
         model, damaged, arguments.count, arguments.temperature, arguments.seed, arguments.label, doing
     )
-    _write(restoration, name, photo, original, arguments)
-    height, width = restoration.draws.shape[2:]
-    beside: dict[str, Any] = {} if arguments.mask is None else {"mask": arguments.mask}
-    if "sigma" in task.takes:
-        beside = {"sigma": int(damaged[-1, 0, 0])}
-    return {"file": file, "name": name, "size": [width, height], **beside, **restoration.draws.facts[0]}
+    beside = {"sigma": int(damaged[-1, 0, 0])} if "sigma" in task.takes else {}
+    return _Restored(restoration, photo, original, beside)
 
 
 def _read(file: str, num_channels: int, require_size: "Callable[[int, int], None]") -> "Photo":
@@ -184,9 +209,7 @@ def _read(file: str, num_channels: int, require_size: "Callable[[int, int], None
         raise ValueError(f"{file} cannot be used: {error}") from error
 
 
-def _require_options(model: "ImageModel", arguments: argparse.Namespace) -> None:
-    task = model.task
-    assert task is not None
+def _require_options(task: "RestorationTask", arguments: argparse.Namespace) -> None:
     for name in ("mask", "sigma"):
         if getattr(arguments, name) is not None and name not in task.takes:
             raise UsageError(f"--{name} is not for this model, which has the task {type(task).__name__}; leave it out")
@@ -196,16 +219,14 @@ def _require_options(model: "ImageModel", arguments: argparse.Namespace) -> None
         raise UsageError("this model fills missing parts: give --mask MASK.png, white where the picture is missing")
 
 
-def _write(
-    restoration: "Restoration", name: str, photo: "Photo", original: "Tensor | None", arguments: argparse.Namespace
-) -> None:
+def _write(restored: _Restored, path: Path, facts: dict[str, Any]) -> None:
+    """Write all pictures, with these facts and their own, by names that begin with those of a path."""
     from glow_app.pictures.images import save_png, to_pil, with_profile
 
-    path = output_folder(arguments) / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    for kind, picture, facts in _pictures(restoration, original):
-        image = with_profile(to_pil(picture), photo.icc_profile)
-        save_png(image, path.with_name(f"{path.name}_{kind}.png"), facts)
+    for kind, picture, own in _pictures(restored.restoration, restored.original):
+        image = with_profile(to_pil(picture), restored.photo.icc_profile)
+        save_png(image, path.with_name(f"{path.name}_{kind}.png"), own | facts)
 
 
 def _pictures(restoration: "Restoration", original: "Tensor | None") -> "Iterator[tuple[str, Tensor, dict[str, Any]]]":

@@ -11,7 +11,7 @@ from torch import Tensor
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.condition_encoder import base_picture
 from glow_app.pictures.images import grid, save_png
-from glow_app.seeding import image_generators
+from glow_app.seeding import step_generator
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 from lightning_modules.runs.run_loggers import RunLogger
@@ -87,6 +87,6 @@ def _damaged(trainer: pl.Trainer, model: ImageModel, num: int, seed: int) -> tup
     data = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, ImageDataModule)
     images = torch.from_numpy(data.images("validation", num))
-    condition = model.condition(images, image_generators(range(seed, seed + len(images))))
+    condition = model.condition(images, step_generator(seed, 0, "cpu", "damage"))
     assert condition is not None
     return torch.cat([condition, condition]), torch.cat([images, base_picture(condition, images.shape[1])])

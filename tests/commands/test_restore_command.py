@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageCms
-from registry import random_images
+from registry import random_images, small_restorer
 from run_files import pixels
 
 from glow_app.models.image_model import ImageModel
+from glow_app.seeding import image_generator
+from glow_app.storage.pretrained import save_pretrained
 from glow_app.storage.stored_model import load_model
+from glow_app.tasks import Denoise
 
 Glow = Callable[..., Any]
 
@@ -42,7 +46,8 @@ def test_draws_mean_spread_and_comparison(models: Path, photo: Path, glow: Glow)
     assert record["files"][0]["seed"] == 7
     for name, text in (("seed8", {"seed": "8"}), ("mean", {"seed": "7", "count": "2"})):
         with Image.open(f"restored/photo_{name}.png") as picture:
-            assert picture.text.items() >= text.items()  # type: ignore[attr-defined]
+            made = {"model": record["model"], "version": record["version"]}
+            assert picture.text.items() >= (text | made).items()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("task", "sides"), [("upscale", (8, 14)), ("fill", (9, 14)), ("denoise", (9, 14))])
@@ -218,6 +223,69 @@ def test_what_was_complete_at_an_interruption_is_recorded(
     record = json.loads(Path("out/run.json").read_text())
     assert [Path(file["file"]).name for file in record["files"]] == ["photo.png"]
     assert not list(Path("out").glob("photo3*"))
+
+
+def test_after_an_interruption_in_the_first_picture_the_next_run_takes_another_folder(
+    models: Path, photo: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from glow_app.pictures import images
+
+    save = images.save_png
+
+    def save_some(image: Image.Image, path: Path, facts: dict[str, Any]) -> None:
+        if path.name == "photo_mean.png":
+            raise KeyboardInterrupt
+        save(image, path, facts)
+
+    arguments = ["restore", photo, "--checkpoint", models / "denoise", "--count", 1]
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "save_png", save_some)
+        assert glow(*arguments).code == 130
+    assert json.loads(Path("restored/run.json").read_text())["files"] == []
+    result = glow(*arguments)
+    assert result.code == 0, result
+    assert "restored holds results already; these go to restored-2" in result.output
+
+
+def test_results_inside_a_folder_are_left_out(models: Path, photo: Path, glow: Glow) -> None:
+    os.chdir(photo.parent)
+    arguments = ["restore", ".", "--checkpoint", models / "denoise", "--count", 1]
+    assert glow(*arguments).code == 0
+    result = glow(*arguments)
+    assert "left out: restored, which holds results (run.json)" in result.output
+    assert "1 picture, 1 draw each" in result.output
+    result = glow("restore", "restored", *arguments[2:])
+    assert "4 pictures, 1 draw each" in result.output
+
+
+def test_noise_to_remove_is_not_that_of_a_draw(
+    models: Path, photo: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = []
+
+    def damage(self: Denoise, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        noise.append(torch.randn(images.shape, generator=generator))
+        return self.prepare(images[0], None, 25.0)[None]
+
+    monkeypatch.setattr(Denoise, "damage", damage)
+    assert glow("restore", photo, "--checkpoint", models / "denoise", "--damage", "--seed", 3).code == 0
+    draws = [torch.randn(noise[0].shape, generator=image_generator(seed)) for seed in range(3, 7)]
+    assert not any(torch.isin(noise[0], draw).any() for draw in draws)
+
+
+def test_a_run_whose_flow_is_not_trained_is_refused_at_once(
+    models: Path, tmp_path: Path, photo: Path, glow: Glow
+) -> None:
+    model = small_restorer(Denoise(), random_images(16))
+    assert model.flow.encoder is not None
+    model.flow.encoder.trained.fill_(False)
+    save_pretrained(model, tmp_path / "short")
+    for command in (["restore", photo], ["evaluate"]):
+        result = glow(*command, "--checkpoint", tmp_path / "short")
+        assert result.code == 1
+        assert result.errors == [
+            "error: the flow of this model is not trained yet: its run ended before; go on with glow fit --resume"
+        ], result
 
 
 def test_large_pictures_are_small_side_by_side(
