@@ -87,16 +87,16 @@ def estimated_sigma(pictures: Tensor) -> Tensor:
     .. math:: \sigma = \sqrt{\pi / 2}\; \frac{1}{6 N} \sum |x * m|, \qquad
               m = \begin{pmatrix} 1 & -2 & 1 \\ -2 & 4 & -2 \\ 1 & -2 & 1 \end{pmatrix}
 
-    The mask m ignores constant and linear parts; fine textures count as noise. Sides below 3 are taken as 3, by
-    repeating the last pixel.
+    The mask m ignores constant and linear parts; fine textures count as noise. Of pictures with a side below 3, m is
+    (1, -2, 1) along the other one, and its norm is in the place of 6; where both are below 3, the estimate is 0.
 
     References:
         Fast Noise Variance Estimation, Immerkaer 1996, doi:10.1006/cviu.1996.0060.
     """
-    row = torch.tensor([1.0, -2.0, 1.0], device=pictures.device)
-    channels = pictures.shape[1]
-    mask = torch.outer(row, row).expand(channels, 1, 3, 3)
-    short = [max(0, 3 - side) for side in pictures.shape[2:]]
-    large_enough = F.pad(pictures.float(), (0, short[1], 0, short[0]), "replicate")
-    residual = F.conv2d(large_enough, mask, groups=channels)
-    return math.sqrt(math.pi / 2) / 6 * residual.abs().mean((1, 2, 3), keepdim=True)
+    sides, channels = pictures.shape[2:], pictures.shape[1]
+    if max(sides) < 3:
+        return torch.zeros(len(pictures), 1, 1, 1, device=pictures.device)
+    rows = [torch.tensor([1.0, -2.0, 1.0] if side > 2 else [1.0], device=pictures.device) for side in sides]
+    mask = torch.outer(*rows)
+    residual = F.conv2d(pictures.float(), mask.expand(channels, 1, *mask.shape), groups=channels)
+    return math.sqrt(math.pi / 2) / mask.norm() * residual.abs().mean((1, 2, 3), keepdim=True)

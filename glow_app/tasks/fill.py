@@ -82,13 +82,13 @@ def smooth_fill(pictures: Tensor, missing: Tensor) -> Tensor:
 def _pushed_and_pulled(values: Tensor, weight: Tensor) -> Tensor:
     """Return ``values``, which are 0 where their ``weight`` is 0, with the gaps filled from halved copies."""
     height, width = values.shape[2:]
-    if min(height, width) == 1:
-        total = weight.sum((2, 3), keepdim=True)
-        mean = torch.where(total > 0, values.sum((2, 3), keepdim=True) / total.clamp_min(1e-6), 127.5)
+    if max(height, width) == 1:
+        mean = torch.where(weight > 0, values / weight.clamp_min(1e-6), 127.5)
         return values + (1 - weight) * mean
-    pooled = F.avg_pool2d(weight, 2, ceil_mode=True, count_include_pad=False)
-    coarse = F.avg_pool2d(values, 2, ceil_mode=True, count_include_pad=False)
-    coarse_weight = (4 * pooled).clamp(max=1)
+    half = min(2, height), min(2, width)
+    pooled = F.avg_pool2d(weight, half, ceil_mode=True, count_include_pad=False)
+    coarse = F.avg_pool2d(values, half, ceil_mode=True, count_include_pad=False)
+    coarse_weight = (half[0] * half[1] * pooled).clamp(max=1)
     coarse = coarse / pooled.clamp_min(1e-6) * coarse_weight
     coarse = _pushed_and_pulled(coarse, coarse_weight)
     enlarged = F.interpolate(coarse, size=(height, width), mode="bilinear")

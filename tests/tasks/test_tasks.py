@@ -187,6 +187,14 @@ def test_a_smooth_fill_follows_a_gradient() -> None:
     assert (smooth_fill(ramp, missing).int() - ramp.int()).abs().max() < 24
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 400), (16, 1024), (512, 3)])
+def test_a_smooth_fill_of_a_long_picture_is_of_what_is_near(height: int, width: int) -> None:
+    along = torch.linspace(0, 255, max(height, width))
+    ramp = (along if width > height else along[:, None]).expand(1, 1, height, width).to(torch.uint8)
+    missing = ((ramp > 180) & (ramp < 220)).expand_as(ramp)
+    assert (smooth_fill(ramp, missing).int() - ramp.int()).abs().max() < 40
+
+
 @pytest.mark.parametrize("kind", ["gaussian", "poisson"])
 @pytest.mark.parametrize("sigma", [8.0, 25.0])
 def test_noise_has_its_level(kind: str, sigma: float) -> None:
@@ -204,6 +212,13 @@ def test_the_level_of_noise_is_estimated(sigma: float) -> None:
     noisy = Denoise(sigma, sigma).damage(smooth_images(4, 64, 64) // 2 + 64)[:, :-1]
     assert estimated_sigma(noisy).flatten() == pytest.approx(torch.full((4,), sigma), rel=0.2)
     assert torch.equal(Denoise().prepare(noisy[0])[:-1], noisy[0])
+
+
+@pytest.mark.parametrize("sides", [(1, 2048), (2048, 2)])
+@pytest.mark.parametrize("sigma", [15.0, 40.0])
+def test_the_level_of_noise_of_a_line_is_estimated(sigma: float, sides: tuple[int, int]) -> None:
+    noisy = Denoise(sigma, sigma).damage(torch.full((4, 3, *sides), 128, dtype=torch.uint8))[:, :-1]
+    assert estimated_sigma(noisy).flatten() == pytest.approx(torch.full((4,), sigma), rel=0.1)
 
 
 def test_less_quality_is_more_damage() -> None:
