@@ -108,13 +108,17 @@ def read_photo(
         Exception: Whatever Pillow raises for a file it cannot read.
     """
     with open_image(source, formats) as image:
-        raw_modes = [str(part[-1]) for part in getattr(image, "tile", ())]
-        if image.mode.startswith("I") or any(";16" in mode for mode in raw_modes):
+        if image.mode.startswith("I") or any(_is_deep(part[0], part[-1]) for part in getattr(image, "tile", ())):
             raise DeepPictureError("it has 16 bits per value; expected 8: save it with 8 bits")
         require_size(image.height, image.width)
         profile = image.info.get("icc_profile")
         pixels = _reduced(image, num_channels, _LONGEST_SIDE)
     return Photo(pixels, profile if isinstance(profile, bytes) and is_profile_for(profile, num_channels) else None)
+
+
+def _is_deep(codec: str, options: object) -> bool:
+    is_ppm = codec.startswith("ppm") and isinstance(options, tuple)  # whose second number is that of white
+    return ";16" in str(options) or (is_ppm and options[1] > 255)  # type: ignore[index]
 
 
 def is_profile_for(icc_profile: bytes, num_channels: int) -> bool:

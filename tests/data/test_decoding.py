@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 from traced_memory import memory_below
 
-from glow_app.data.decoding import decode_image, decode_noted, readable_formats
+from glow_app.data.decoding import DeepPictureError, decode_image, decode_noted, read_photo, readable_formats
 
 
 def decode(path: Path, channels: int = 3, height: int = 4, width: int = 6) -> np.ndarray:
@@ -132,6 +132,17 @@ def test_a_run_length_encoded_bmp_is_not_read(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(ValueError, match="it is a run-length encoded BMP, which is not read"):
         decode(path)
+
+
+def test_photographs_of_more_than_8_bits_are_refused(tmp_path: Path) -> None:
+    heads = {"P6 2 1 65535\n": 12, "P3 2 1 1000\n0 0 0 9 9 9\n": 0, "P5 2 1 65535\n": 4}
+    for head, size in heads.items():
+        (tmp_path / "deep.ppm").write_bytes(head.encode() + bytes(size))
+        with pytest.raises(DeepPictureError, match="it has 16 bits per value; expected 8"):
+            read_photo(tmp_path / "deep.ppm", 3)
+    for head, size in {"P6 2 1 255\n": 6, "P3 2 1 255\n0 0 0 9 9 9\n": 0, "P1 2 1\n1 0\n": 0}.items():
+        (tmp_path / "plain.ppm").write_bytes(head.encode() + bytes(size))
+        assert read_photo(tmp_path / "plain.ppm", 3).pixels.shape == (3, 1, 2)
 
 
 @pytest.mark.parametrize("array", [np.full((4, 6), 0.5, np.float32), np.full((4, 6), 70000, np.int32)])
