@@ -105,23 +105,26 @@ export class Brush {
 
   #listen() {
     const canvas = this.#canvas;
-    let stroke = null;
+    let [stroke, pointer] = [null, null];  // a second finger paints nothing, and ends nothing
     const add = (event) => {
       stroke.points.push(placeIn(canvas, event));
       this.#draw(stroke, Math.max(0, stroke.points.length - 2));
     };
-    const end = () => {
-      if (stroke !== null) this.#change([...this.#strokes, stroke]);
+    const isPainting = (event) => stroke !== null && event.pointerId === pointer;
+    const end = (event) => {
+      if (!isPainting(event)) return;
+      this.#change([...this.#strokes, stroke]);
       stroke = null;
     };
     canvas.addEventListener("pointerdown", (event) => {
-      if (stroke !== null || event.button !== 0) return;  // a second finger
+      if (stroke !== null || event.button !== 0) return;
       event.preventDefault();
-      canvas.setPointerCapture(event.pointerId);
+      pointer = event.pointerId;
+      canvas.setPointerCapture(pointer);
       stroke = { points: [], size: this.#size.value / 100, isErasing: this.#erase.checked };
       add(event);
     });
-    canvas.addEventListener("pointermove", (event) => stroke !== null && canvas.hasPointerCapture(event.pointerId) && add(event));
+    canvas.addEventListener("pointermove", (event) => isPainting(event) && add(event));
     canvas.addEventListener("lostpointercapture", end);
   }
 }

@@ -15,11 +15,16 @@ const DAMAGE = {
     small.getContext("2d").drawImage(halved(canvas, box, [width / factor, height / factor]), 0, 0, small.width, small.height);
     return [small.toDataURL(), `reduced to ${small.width}x${small.height}`, [small.width, small.height]];
   },
-  Denoise: (canvas, _, seed) => {
+  Denoise: (canvas, { channels }, seed) => {
     const context = canvas.getContext("2d");
     const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
     const noise = gaussian(seed);
-    pixels.data.forEach((value, place) => place % 4 < 3 && (pixels.data[place] = value + SIGMA * noise()));
+    let error = 0;
+    pixels.data.forEach((value, place) => {
+      if (place % 4 === 3) return;
+      if (place % 4 === 0 || channels === 3) error = SIGMA * noise();  // made grey, that of three channels would be less
+      pixels.data[place] = value + error;
+    });
     context.putImageData(pixels, 0, 0);
     return [canvas.toDataURL(), `with noise of ${SIGMA} grey levels`];
   },

@@ -29,11 +29,12 @@ export function startRestore(info) {
   const open = (file) => ({ name: file.name, file, url: URL.createObjectURL(file) });
   const zone = new DropZone({ id: "restore-file", label: "Picture", info, open, onpictures: ([picture]) => take(picture) });
   const brush = new Brush(changed);
-  const onrestorer = () => (begin(), follow());
+  const onrestorer = () => (begin(), wanted === null ? follow() : drawFirst(wanted));
   const settings = new RestoreSettings(info, { onchange: changed, onrestorer, onseed: () => follow(true) });
   let source = null;  // the picture as it was chosen
   let sent = null;  // the same as it is sent
   let view = null;  // a Restored
+  let wanted = null;  // the settings of the sample that is drawn, to become the picture
 
   const pixelsPer = (count) => count * settings.restorer.factor ** 2;
   const mostPixels = (count) => Math.min(info.limits.pixels, Math.floor(info.limits.restored_pixels / pixelsPer(count)));
@@ -58,7 +59,7 @@ export function startRestore(info) {
   function take(picture) {
     if (picture !== source) release(source);
     clear();
-    source = picture;
+    [source, wanted] = [picture, null];
     zone.show(picture);
     brush.strokes = picture.settings ? HOLE : [];
     follow();
@@ -103,7 +104,7 @@ export function startRestore(info) {
     const asked = settings.read();
     if (asked === null) return;
     large.hidden = sent === null || isQuick(asked.count);
-    if (isQuick(asked.count)) follow();
+    if (sent === null || isQuick(asked.count)) follow();
   }
 
   function show(result, isAsked) {
@@ -138,15 +139,16 @@ export function startRestore(info) {
     keepSettings("restore", link);
   }
 
-  function drawFirst(wanted) {
+  function drawFirst(sample) {
+    wanted = sample;
     task.run("Drawing a picture", (signal) => draw(wanted, info, signal), (drawn) => (take(drawn), "A picture is drawn"));
   }
 
   function restore(link) {
     settings.restore(link);
     begin();
-    const wanted = settingsOf(link.get("picture"), info);
-    if (wanted !== null || source === null) drawFirst(wanted ?? firstSettings(0, info));
+    const named = settingsOf(link.get("picture"), info);
+    if (named !== null || source === null) drawFirst(named ?? firstSettings(0, info));
     else follow();
   }
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import ImageCms
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from registry import random_images, tiny_restorer
 from server.app_client import from_base64
 from server.page.conftest import Site, Watch, expect_image, png_file, saved, sent_to, shown_image, visit
@@ -81,6 +81,31 @@ def test_a_sample_is_damaged_and_restored_at_the_first_visit(page: Page, restori
     page.goto("about:blank")
     page.goto(link)
     expect_draws(page, generation.restore(model, small, 1, 0.2, seeds=0))
+
+
+def test_another_task_while_the_sample_is_drawn(page: Page, restoring_site: Site) -> None:
+    held: list[Route] = []
+    page.route("**/v1/sample", lambda route: held.append(route))
+    with page.expect_request("**/v1/sample"):
+        page.goto(f"{restoring_site.address}/#restore?restorer=enlarge")
+    choose(page, "Remove noise")
+    while len(held) < 2:
+        page.wait_for_timeout(10)
+    held[1].continue_()
+    expect(page.locator(".choices")).to_be_visible()
+    expect(page.locator("#restore-note")).to_have_text("The sample, with noise of 25 grey levels.")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_noise_of_a_sample_made_grey_is_as_loud(page: Page, restoring_site: Site, channels: int) -> None:
+    page.goto(f"{restoring_site.address}/#restore")
+    damaged = """async ([url, channels]) => {
+      const { damaged } = await import(new URL("damage.js", location));
+      return (await damaged({ url, settings: { seed: 0 } }, { task: "Denoise", channels })).base64;
+    }"""
+    url = f"data:image/png;base64,{encode_png(torch.full((3, 64, 64), 128, dtype=torch.uint8))}"
+    noisy = from_base64(page.evaluate(damaged, [url, channels]))[:3]
+    assert (luma(noisy[None]) if channels == 1 else noisy).float().std() == pytest.approx(25, rel=0.1)
 
 
 def test_a_damaged_sample_has_the_size_of_what_is_sent(page: Page, restoring_site: Site) -> None:
@@ -238,6 +263,47 @@ def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
     expected = torch.zeros(20, 30, dtype=torch.uint8)
     expected[5:7, 3:7] = 255
     assert torch.equal(from_base64(bodies[-1]["mask"])[0], expected)
+
+
+def test_a_number_that_was_wrong_as_the_picture_was_chosen_is_mended(page: Page, restoring_site: Site) -> None:
+    page.goto(f"{restoring_site.address}/#restore?restorer=enlarge")
+    expect(page.locator(".choices")).to_be_visible()
+    page.locator("#restore-draws").fill("0")
+    page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 20, 30))[0]))
+    expect(page.locator(".choices")).to_have_count(0)
+    page.locator("#restore-draws").fill("2")
+    page.locator("#restore-draws").press("Tab")
+    expect(page.locator(".choices button")).to_have_count(4)
+
+
+def test_a_second_finger_paints_nothing(page: Page, restoring_site: Site) -> None:
+    page.goto(f"{restoring_site.address}/#restore?restorer=fill")
+    expect(page.locator(".choices")).to_be_visible()
+    page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 20, 30))[0]))
+    expect(page.locator(".choices")).to_have_count(0)
+    canvas = page.locator(".brush canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    bodies, devtools = sent_to(page, "restore"), page.context.new_cdp_session(page)
+
+    def touch(kind: str, **fingers: tuple[float, float]) -> None:
+        points = [
+            {"id": number, "x": box["x"] + across * box["width"], "y": box["y"] + down * box["height"]}
+            for number, (across, down) in enumerate(fingers.values())
+        ]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", first=(0.2, 0.25))
+    touch("touchStart", first=(0.2, 0.25), second=(0.8, 0.9))
+    touch("touchMove", first=(0.4, 0.25), second=(0.9, 0.9))
+    touch("touchMove", first=(0.6, 0.25))  # the second one is lifted
+    touch("touchMove", first=(0.8, 0.25))
+    touch("touchEnd")
+    expect(page.locator(".choices button")).to_have_count(6)
+    missing = from_base64(bodies[-1]["mask"])[0] >= 128
+    assert missing[5, 7:23].all()
+    assert not missing[12:].any()
 
 
 def test_what_is_painted_stays_where_it_is_as_the_picture_is_reduced_less(
