@@ -174,12 +174,8 @@ def require_size(model: ImageModel, count: int, height: int, width: int) -> None
 
 def _padded(condition: Tensor, multiple: int) -> Tensor:
     """Return a condition with its last rows and columns repeated until its sides are multiples."""
-    for dim in (2, 3):
-        length = condition.shape[dim]
-        if missing := -length % multiple:
-            last = condition.narrow(dim, length - 1, 1)
-            condition = torch.cat([condition, *[last] * missing], dim)
-    return condition
+    rows, columns = (torch.arange(side + -side % multiple).clamp(max=side - 1) for side in condition.shape[2:])
+    return condition[:, :, rows][..., columns]
 
 
 def _decode_in_tiles(
