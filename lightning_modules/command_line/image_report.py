@@ -28,6 +28,8 @@ def print_image_report(module: DensityModule, data: ImageDataModule, split: Spli
     classes = "" if module.knows_labels else f", class unknown: averaged over {module.model.flow.num_classes} classes"
     task = module.model.task
     given = "" if task is None else f", given the images damaged by {type(task).__name__}"
+    if not module.model.trains_flow:
+        given += ", of a Gaussian around the encoder's estimate: the flow is not trained yet"
     size = f"{pluralise(num_images, 'image')} of {size_text(width, height)}, {pluralise(channels, 'channel')}"
     details = f"{num_bits}-bit, {draws}{estimated}{classes}{given}"
     print(f"{value:.4f} bits/dim  ({data.part(split)}, {size}, {details})")

@@ -340,6 +340,8 @@ def test_from_photographs_to_a_model_that_restores(tmp_path: Path, photo: Path, 
     assert "given the images damaged by Upscale)" in result.output
     result = glow(*fit, "--trainer.max_steps=1", "--run_dir=short")
     assert "next: glow fit --resume short --trainer.max_steps STEPS (its flow is not trained yet)" in result.output
+    result = glow("validate", "--checkpoint", "short")
+    assert "damaged by Upscale, of a Gaussian around the encoder's estimate: the flow is not" in result.output
     result = glow("fit", "--resume", "run", "--trainer.max_epochs=2", "--run_dir=run")
     assert result.code == 0, result
     result = glow(*fit, "--config", "prior/maf", "--model.flow.image_shape=[3,8,16]", "--run_dir=maf")
