@@ -31,7 +31,7 @@ class DensityModule(EncoderFirst):
     Args:
         flow: The flow to train.
         num_bits: High bits of the images that are modelled, 1 to 8.
-        optimizer: Called with the parameters. The encoder of a condition is trained with a tenth of its learning rate.
+        optimizer: Called with the parameters. The encoder of a condition is trained with 0.3 of its learning rate.
         lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
         seed: Of the dequantisation noise.
         num_draws: Dequantisation draws of ``validate`` and ``test``; 1 gives the number of the literature.

@@ -54,7 +54,7 @@ def train(
     torch.manual_seed(0)
     sizes = {} if task is None else {"condition_channels": 1, "condition_features": 4, "condition_blocks": 2}
     flow = Glow((1, 8, 8), 2, 2, hidden_channels, num_classes=10, **sizes)  # type: ignore[arg-type]
-    # Of a restorer's rate, its encoder has a tenth.
+    # Of a restorer's rate, its encoder has three tenths.
     optimizer = partial(torch.optim.Adam, lr=1e-3 if task is None else 3e-3)
     module = cls(flow, num_bits=4, optimizer=optimizer, seed=5, memory=memory, task=task)
     # An odd number of validation images: the second of two ranks has one less, and the last batches are partial.

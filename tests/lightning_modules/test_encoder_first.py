@@ -86,7 +86,7 @@ def test_each_part_has_its_schedule_also_in_a_longer_run(tmp_path: Path) -> None
         return kept.seen
 
     def parts(*lengths: int) -> list[tuple[Any, bool]]:
-        kinds = zip((0.1, 1.0), (False, True), lengths, strict=True)  # the encoder has a tenth of the learning rate
+        kinds = zip((0.3, 1.0), (False, True), lengths, strict=True)  # of the learning rate, the encoder's share first
         return [(pytest.approx(share * rate), flow) for share, flow, n in kinds for rate in expected_rates(n)]
 
     assert rates(max_steps=4, estimate_steps=3) == parts(3, 1)
