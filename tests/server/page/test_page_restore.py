@@ -88,8 +88,9 @@ def test_another_task_while_the_sample_is_drawn(page: Page, restoring_site: Site
     page.route("**/v1/sample", lambda route: held.append(route))
     with page.expect_request("**/v1/sample"):
         page.goto(f"{restoring_site.address}/#restore?restorer=enlarge")
-    choose(page, "Remove noise")
-    while len(held) < 2:
+    with page.expect_request("**/v1/sample"):
+        choose(page, "Remove noise")
+    while len(held) < 2:  # the request is there, and is about to be held
         page.wait_for_timeout(10)
     held[1].continue_()
     expect(page.locator(".choices")).to_be_visible()
