@@ -80,7 +80,8 @@ def run(arguments: argparse.Namespace) -> None:
     folder = _choose_folder(arguments)
     refuse_existing([folder / file for name in named for file in _outputs(name, arguments)], arguments.overwrite)
     records: list[dict[str, Any]] = []
-    record = {"model": stored_model(arguments).hash, "version": __version__, "files": records}
+    made = {"model": stored_model(arguments).hash, "version": __version__}
+    record = {**made, "files": records}
     skipped: list[str] = []
     try:
         doing = "restoring" if len(named) == 1 else None
@@ -94,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
                 continue
             if not records:  # before any picture, so that a later run keeps off the folder even if this one is stopped
                 write_json(output_folder(arguments) / RECORD, record)
-            _write(restored, folder / name, {fact: record[fact] for fact in ("model", "version")} | restored.beside)
+            _write(restored, folder / name, made | restored.beside)
             height, width = restored.restoration.draws.shape[2:]
             mask = {} if arguments.mask is None else {"mask": arguments.mask}
             entry = {"file": file, "name": name, "size": [width, height], **mask, **restored.beside}
@@ -140,10 +141,12 @@ def _names(places: list[str]) -> dict[str, str]:
 
 
 def _files(place: str) -> list[str]:
-    results = [record.parent for record in Path(place).rglob(RECORD) if record.parent != Path(place)]
+    files = picture_files([place])
+    inside = {folder for file in files for folder in Path(file).parents if Path(place) in folder.parents}
+    results = sorted(folder for folder in inside if (folder / RECORD).exists())
     for folder in results:
         print(printable(f"left out: {folder}, which holds results ({RECORD}); name it to restore them"))
-    return [file for file in picture_files([place]) if not any(Path(file).is_relative_to(one) for one in results)]
+    return [file for file in files if not any(Path(file).is_relative_to(folder) for folder in results)]
 
 
 def _outputs(name: str, arguments: argparse.Namespace) -> list[str]:

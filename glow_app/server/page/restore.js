@@ -141,7 +141,7 @@ export function startRestore(info) {
 
   function drawFirst(sample) {
     wanted = sample;
-    task.run("Drawing a picture", (signal) => draw(wanted, info, signal), (drawn) => (take(drawn), "A picture is drawn"));
+    task.run("Drawing a picture", (signal) => draw(sample, info, signal), (drawn) => (take(drawn), "A picture is drawn"));
   }
 
   function restore(link) {
