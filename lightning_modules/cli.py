@@ -200,7 +200,7 @@ class GlowCLI(LightningCLI):
             InitializeActNorm(),
             LearningRateMonitor("step"),
             Throughput(),
-            BestCheckpoint(config.run_dir, f"val/{self.kind.module.metric}"),
+            BestCheckpoint(config.run_dir, self.model.monitor),
             ExportBest(),
             *(callback() for callback in self.kind.more_callbacks),
             *(config[name] for name in self.kind.callbacks),
@@ -252,8 +252,8 @@ def main(command: str, arguments: list[str]) -> None:
         _print_end(cli, start.first_step)
     else:
         stage = "val" if command == "validate" else "test"
-        value = float(cli.trainer.callback_metrics[f"{stage}/{cli.kind.module.metric}"])
-        cli.kind.report(cli.model, cli.datamodule, "validation" if command == "validate" else "test", value)
+        figures = {name: float(cli.trainer.callback_metrics[f"{stage}/{name}"]) for name in cli.model.figures}
+        cli.kind.report(cli.model, cli.datamodule, "validation" if command == "validate" else "test", figures)
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -125,13 +125,27 @@ class DensityModule(EncoderFirst):
         error = errors.sum() * share.num_ranks / num
         return bits + (error - error.detach())
 
-    def evaluate(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Return bits/dim of ``num_draws`` draws; without ``knows_labels``, of the marginal over classes."""
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The names of what :meth:`evaluate` returns."""
+        return super().figures if self.model.task is None else (self.metric, "psnr", "loss")
+
+    def evaluate(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        r"""Return bits/dim of ``num_draws`` draws; without ``knows_labels``, of the marginal over classes.
+
+        With a condition, also the PSNR of draws at temperature 0, in dB, and the loss: bits/dim plus, up to a constant,
+        those of a Gaussian around these draws, :math:`\mathrm{bpd} - \mathrm{psnr} \log_2(10) / 20`.
+        """
         images, labels = batch
         known, condition = labels if self.knows_labels else None, self.model.condition(images, generator)
-        if not self.model.trains_flow:
-            return self(images, known, generator, condition)
-        return self.model.bits_per_dim(images, known, self.num_draws, generator, condition)
+        if self.model.trains_flow:
+            bits = self.model.bits_per_dim(images, known, self.num_draws, generator, condition)
+        else:
+            bits = self(images, known, generator, condition)
+        if condition is None:
+            return {self.metric: bits}
+        psnr = self.model.zero_draw_psnr(images, known, generator, condition)
+        return {self.metric: bits, "psnr": psnr, "loss": bits - psnr * math.log2(10) / 20}
 
     @property
     def knows_labels(self) -> bool:

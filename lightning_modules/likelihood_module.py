@@ -42,7 +42,8 @@ class LikelihoodModule(TrainingModule, ABC):
         self.model = model
         self.seed = seed
         # Not part of the state dict, because metric states are not persistent.
-        self.means = ModuleDict({stage: MeanMetric(nan_strategy="disable") for stage in ("val", "test")})
+        stages = ("val", "test")
+        self.means = ModuleDict({f"{s}_{f}": MeanMetric(nan_strategy="disable") for s in stages for f in self.figures})
 
     def setup(self, stage: str) -> None:
         """Check the trainer, as the base class does; let means be accumulated in the widest type of the device."""
@@ -51,6 +52,16 @@ class LikelihoodModule(TrainingModule, ABC):
             assert isinstance(mean, MeanMetric)
             mean.set_dtype(widest_dtype(self.trainer.strategy.root_device))
             mean.reset()  # after a validation in inference mode, its sums could not be changed
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The names of what :meth:`evaluate` returns."""
+        return (self.metric,)
+
+    @property
+    def monitor(self) -> str:
+        """The figure by which validation chooses the best checkpoint: the smaller, the better."""
+        return f"val/{self.figures[-1]}"
 
     @abstractmethod
     def initialize(self, batch: Any, generator: torch.Generator) -> None:
@@ -61,8 +72,8 @@ class LikelihoodModule(TrainingModule, ABC):
         """Return the negative log-likelihood of each example, (B,), through ``forward``."""
 
     @abstractmethod
-    def evaluate(self, batch: Any, generator: torch.Generator) -> Tensor:
-        """Return the figure that validation and test report, for each example, (B,)."""
+    def evaluate(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the figures that validation and test report, by name, for each example, (B,)."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the mean negative log-likelihood of the batch plus the regularisation of ODE solves."""
@@ -83,11 +94,11 @@ class LikelihoodModule(TrainingModule, ABC):
             self.loss(batch, self._generator(batch_idx, f"train-{self.current_epoch}"))
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Log the figure of the batch, with the same noise in every epoch."""
+        """Log the figures of the batch, with the same noise in every epoch."""
         self._evaluate(batch, batch_idx, "val", self.trainer.val_dataloaders)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Log the figure of the batch."""
+        """Log the figures of the batch."""
         self._evaluate(batch, batch_idx, "test", self.trainer.test_dataloaders)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -107,21 +118,22 @@ class LikelihoodModule(TrainingModule, ABC):
         generator = self._generator(batch_idx, stage, num_rows)
         with record_solves(self._generator(batch_idx, f"trace-{stage}", num_rows)) as solves:
             try:
-                values = self.evaluate(batch, generator)
+                figures = self.evaluate(batch, generator)
                 if ends_in_repetition(loader, batch_idx):
-                    values = values[:-1]
+                    figures = {name: values[:-1] for name, values in figures.items()}
             except SolverError as error:
                 if stage != "val":
                     raise
                 # Weights that cannot be evaluated are not the best ones; training may leave them again.
                 pl.utilities.rank_zero_warn(f"validation in epoch {self.current_epoch}: {error}")
-                values = torch.full((1,), math.inf, device=self.device)
+                figures = dict.fromkeys(self.figures, torch.full((1,), math.inf, device=self.device))
         # Lightning's own mean over ranks is wrong if the number of examples is not divisible by the number of ranks.
-        mean = self.means[stage]
-        assert isinstance(mean, MeanMetric)
-        mean.update(values)
-        self.log(f"{stage}/{self.metric}", mean, prog_bar=True, metric_attribute=f"means.{stage}")
-        self._log_evaluations(solves, stage, len(values))
+        for name, values in figures.items():
+            mean = self.means[key := f"{stage}_{name}"]
+            assert isinstance(mean, MeanMetric)
+            mean.update(values)
+            self.log(f"{stage}/{name}", mean, prog_bar=name == self.metric, metric_attribute=f"means.{key}")
+        self._log_evaluations(solves, stage, len(figures[self.metric]))
 
     def _log_evaluations(self, solves: SolveRecord, stage: str, batch_size: int) -> None:
         if solves.num_evaluations:

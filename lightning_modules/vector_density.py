@@ -54,6 +54,6 @@ class VectorDensityModule(LikelihoodModule):
         """Return the negative log-likelihood in nats."""
         return self(batch)
 
-    def evaluate(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+    def evaluate(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the negative log-likelihood in nats."""
-        return -self.model.log_prob(batch)
+        return {self.metric: -self.model.log_prob(batch)}

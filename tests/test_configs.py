@@ -122,6 +122,7 @@ def test_a_restorer_is_built(path: Path, tmp_path: Path) -> None:
     assert describe_part(model.task)["class_path"] == asked["model"]["task"]["class_path"]
     assert asked["model"]["task"].get("init_args", {}).items() <= model.task.config.items()
     assert model.flow.condition_channels == asked["model"]["flow"]["init_args"]["condition_channels"]
+    assert cli.trainer.checkpoint_callbacks[0].monitor == "val/loss"  # type: ignore[attr-defined]
     assert model.flow.any_size, "it restores pictures of other sizes"
     assert cli.config.fit.name == asked["name"] == path.stem
     assert cli.datamodule.hparams["source"] == "photos"

@@ -105,12 +105,30 @@ class ImageModel(ScoredModel):
         The expected error of d, where the estimate m is the mean of y: :math:`(y - m)^2 + (d - m)^2`. Unlike
         :math:`(y - d)^2`, it has no gradient where d is m, whatever y is.
         """
-        y, context = self.dequantised(images, generator), self._context(len(images), labels, condition)
+        y = self.dequantised(images, generator)
         assert self.flow.encoder is not None
         with torch.no_grad():
             mean = self.flow.encoder.estimate(self._real_condition(condition, len(y)))
+        return self._bits_of((y - mean).square() + (self._zero_draw(y, labels, condition) - mean).square())
+
+    def zero_draw_psnr(
+        self, images: Tensor, labels: Tensor | None, generator: torch.Generator | None, condition: Tensor
+    ) -> Tensor:
+        r"""Return the PSNR of the draw d at temperature 0 in dB, (B,): :math:`-10 \log_{10} \overline{(y - d)^2}`.
+
+        While the encoder of a condition is not trained, d is its estimate.
+        """
+        y = self.dequantised(images, generator)
+        assert self.flow.encoder is not None
+        if self.trains_flow:
+            draw = self._zero_draw(y, labels, condition)
+        else:
+            draw = self.flow.encoder.estimate(self._real_condition(condition, len(y)))
+        return -10 * (y - draw.clamp(-0.5, 0.5)).square().flatten(1).mean(1).log10()
+
+    def _zero_draw(self, y: Tensor, labels: Tensor | None, condition: Tensor) -> Tensor:
         zeros = [y.new_zeros(len(y), *shape) for shape in self.flow.latent_shapes_at(*y.shape[2:])]
-        return self._bits_of((y - mean).square() + (self.flow.decode(zeros, context) - mean).square())
+        return self.flow.decode(zeros, self._context(len(y), labels, condition))
 
     def _bits_of(self, squared_errors: Tensor) -> Tensor:
         return self.num_bits + (2 * math.pi * math.e * squared_errors.flatten(1).mean(1)).log2() / 2

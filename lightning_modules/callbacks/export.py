@@ -37,7 +37,7 @@ class ExportBest(Callback):
         checkpoints = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
         # Others may watch something else, or nothing.
         assert isinstance(pl_module, LikelihoodModule)
-        checkpoints.sort(key=lambda one: one.monitor != f"val/{pl_module.metric}")
+        checkpoints.sort(key=lambda one: one.monitor != pl_module.monitor)
         run_dir = Path(trainer.default_root_dir)
         known = checkpoints[0].best_model_path if checkpoints else ""
         best = Path(known or run_dir / LAST)

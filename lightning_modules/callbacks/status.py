@@ -65,6 +65,8 @@ class Status:
         yield from ((name, f"{name} {float(value):.3f}") for name, value in known)
         if known:
             yield "unit", self._module.model.unit
+        if (psnr := metrics.get("val/psnr")) is not None:
+            yield "psnr", f"{float(psnr):.2f} dB"
         things = self._module.model.things
         if (rate := metrics.get(f"{things}_per_second")) is not None:
             loading = float(metrics.get("loading", 0.0))
@@ -77,6 +79,8 @@ class Status:
 
     def _best(self) -> float | None:
         name = f"val/{self._module.metric}"
+        if self._module.monitor != name:
+            return None
         checkpoints = [one for one in self._trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
         known = [one.best_model_score for one in checkpoints if one.monitor == name]
         # The checkpoint of this validation comes after those who ask.

@@ -17,8 +17,8 @@ __all__ = ["print_image_report"]
 REFERENCE_IMAGES, COUNTED_IMAGES = 10_000, 60_000
 
 
-def print_image_report(module: DensityModule, data: ImageDataModule, split: Split, value: float) -> None:
-    """Print the bits/dim ``value`` of a split with everything that it depends on, beside two references."""
+def print_image_report(module: DensityModule, data: ImageDataModule, split: Split, figures: dict[str, float]) -> None:
+    """Print the bits/dim of a split with everything that it depends on, beside two references."""
     num_images = data.num_images(split)
     images = data.images(split, REFERENCE_IMAGES)
     num_bits = module.model.num_bits
@@ -32,7 +32,10 @@ def print_image_report(module: DensityModule, data: ImageDataModule, split: Spli
         given += ", of a Gaussian around the encoder's estimate: the flow is not trained yet"
     size = f"{pluralise(num_images, 'image')} of {size_text(width, height)}, {pluralise(channels, 'channel')}"
     details = f"{num_bits}-bit, {draws}{estimated}{classes}{given}"
-    print(f"{value:.4f} bits/dim  ({data.part(split)}, {size}, {details})")
+    print(f"{figures[module.metric]:.4f} bits/dim  ({data.part(split)}, {size}, {details})")
+    if task is not None:
+        draws = "draws at temperature 0" if module.model.trains_flow else "the encoder's estimate"
+        print(f"{figures['psnr']:.2f} dB            PSNR of {draws}")
     if classes:
         print("labels             the images have none of the model's classes, so all classes are taken together")
     if not data.is_as_in_training or data.other_root is not None:

@@ -38,7 +38,7 @@ class Kind:
         link: The option of the module that decides one of the data.
         callbacks: Callbacks with options of their own, in the order in which they run.
         more_callbacks: Callbacks without any, which run before those.
-        report: Prints the figure of a split, beside references.
+        report: Prints the figures of a split, beside references.
         finish: What is done with a finished run, if anything.
         next_command: What one does next with a run.
     """
@@ -49,7 +49,7 @@ class Kind:
     link: tuple[str, str]
     callbacks: Mapping[str, type[Callback]]
     more_callbacks: Sequence[type[Callback]]
-    report: Callable[[Any, Any, Split, float], None]
+    report: Callable[[Any, Any, Split, dict[str, float]], None]
     finish: Callable[[Path, Any], None] | None
     next_command: str
 

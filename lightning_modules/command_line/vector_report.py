@@ -39,9 +39,11 @@ def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
     print(f"pictures: {folder}/density.png, samples.png (data, model), flow.png (noise to data)")
 
 
-def print_vector_report(module: VectorDensityModule, data: VectorDataModule, split: Split, value: float) -> None:
-    """Print the log-likelihood of a split, given its negative ``value`` in nats, beside two references."""
-    _report(-value, module.model, data, split)
+def print_vector_report(
+    module: VectorDensityModule, data: VectorDataModule, split: Split, figures: dict[str, float]
+) -> None:
+    """Print the log-likelihood of a split, given its negative in nats, beside two references."""
+    _report(-figures[module.metric], module.model, data, split)
 
 
 def _report(log_likelihood: float, model: VectorModel, data: VectorDataModule, split: Split) -> None:

@@ -18,7 +18,7 @@ from tiny_training import Recorder, State, same, tiny_data, tiny_fit, tiny_resto
 from torch.optim import SGD
 
 from glow_app.seeding import step_generator
-from lightning_modules.callbacks import EMA
+from lightning_modules.callbacks import EMA, BestCheckpoint
 from lightning_modules.callbacks.rollback import roll_back
 from lightning_modules.density import DensityModule
 from lightning_modules.schedules import LinearWarmupCosine
@@ -181,6 +181,34 @@ def test_validation_of_the_first_part_is_of_the_estimate(tmp_path: Path) -> None
     error = torch.cat(values) + 1 / 12 / 256**2
     expected = 8 + (2 * torch.pi * torch.e * error).log2().mean() / 2
     assert metrics["val/bpd"] == pytest.approx(float(expected), abs=0.02)
+    assert metrics["val/psnr"] == pytest.approx(-10 * float(error.log10().mean()), abs=0.1)
+
+
+def test_validation_reports_the_psnr_of_draws_at_temperature_0(tmp_path: Path) -> None:
+    module, data = tiny_restoration_module(), tiny_data()
+    tiny_trainer(tmp_path, max_steps=1).fit(module, datamodule=data)
+    model = perturb(mark_trained(module.model), 1, 0.03)
+    (metrics,) = tiny_trainer(tmp_path).validate(module, datamodule=data, verbose=False)
+    psnr = []
+    for images, _ in data.val_dataloader():
+        draws = model.sample(len(images), 0.0, condition=model.condition(images))
+        psnr.append(-10 * ((draws.float() - images.float()).square().mean((1, 2, 3)) / 256**2).log10())
+    assert metrics["val/psnr"] == pytest.approx(float(torch.cat(psnr).mean()), abs=0.1)
+    assert metrics["val/loss"] == pytest.approx(metrics["val/bpd"] - metrics["val/psnr"] / 6.0206, abs=1e-4)
+
+
+def test_the_best_restorer_also_draws_well_at_temperature_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tiny_restoration_module()
+    bits, psnr = (torch.tensor(values) for values in ([2.0, 2.1, 2.2], [20.0, 26.0, 26.0]))
+    epoch_of = {"bpd": bits, "psnr": psnr, "loss": bits - psnr / 6.0206}
+    figures = module.figures
+    monkeypatch.setattr(
+        module, "evaluate", lambda *_: {name: epoch_of[name][[module.current_epoch]] for name in figures}
+    )
+    best = BestCheckpoint(str(tmp_path), module.monitor)
+    trainer = tiny_fit(tmp_path, [best], module, enable_checkpointing=True, max_epochs=3)
+    assert trainer.global_step == 12
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] == 8
 
 
 def test_needs_a_data_module_for_the_second_part(tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ def trainer() -> Any:
     )
 
 
-def status_of(trainer: Any) -> Status:
+def status_of(trainer: Any, monitor: str = "val/bpd") -> Status:
     model = SimpleNamespace(unit="bits/dim", things="images")
-    status = Status(trainer, SimpleNamespace(metric="bpd", model=model, device=torch.device("cpu")))  # type: ignore[arg-type]
+    module = SimpleNamespace(metric="bpd", monitor=monitor, model=model, device=torch.device("cpu"))
+    status = Status(trainer, module)  # type: ignore[arg-type]
     trainer.global_step = 100
     return status
 
@@ -42,6 +43,13 @@ def test_a_narrow_terminal_keeps_what_matters_most(trainer: Any) -> None:
         assert "val 1.250" in line
         assert line.endswith("left") or width == 100
     assert status.line(width=10**3) == whole
+
+
+def test_a_restorer_has_a_psnr_and_no_best_bits(trainer: Any) -> None:
+    trainer.callback_metrics["val/psnr"] = torch.tensor(28.346)
+    line = status_of(trainer, "val/loss").line()
+    assert "val 1.250  bits/dim  28.35 dB" in line
+    assert "best" not in line
 
 
 def test_time_left_knows_of_a_bound_of_time(trainer: Any) -> None:

@@ -363,7 +363,7 @@ def test_weights_that_cannot_be_evaluated_are_not_the_best(
     module, failures = vector_module(), list[int]()
     evaluate = module.evaluate
 
-    def failing(batch: Tensor, generator: torch.Generator) -> Tensor:
+    def failing(batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         if module.current_epoch == 1 and not failures:
             failures.append(1)
             raise SolverError("dopri5 failed at t = 0.5")
