@@ -1,16 +1,13 @@
 """The endpoints of the API."""
 
-import asyncio
 import json
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import torch
 from fastapi import APIRouter, Body, Depends, Request
 from fastapi.responses import Response
-from fastapi.routing import APIRoute
 from PIL.Image import Image as PILImage
 from starlette.concurrency import run_in_threadpool
 from torch import Tensor
@@ -45,9 +42,6 @@ __all__ = ["API", "Served"]
 
 T = TypeVar("T")
 
-_LARGE = 2**16  # bytes; parsing smaller bodies takes less time than starting a thread
-_PARSER = ThreadPoolExecutor(1, thread_name_prefix="parser")
-
 SampleBody = Annotated[SampleRequest, Body(openapi_examples=EXAMPLES["sample"])]
 InterpolateBody = Annotated[InterpolateRequest, Body(openapi_examples=EXAMPLES["interpolate"])]
 ReconstructBody = Annotated[ReconstructRequest, Body(openapi_examples=EXAMPLES["reconstruct"])]
@@ -67,27 +61,6 @@ _INTERPOLATED = _pictured(
 )
 
 
-class _ParsedRequest(Request):
-    async def json(self) -> Any:
-        body = await self.body()
-        if len(body) < _LARGE:
-            return json.loads(body)
-        return await asyncio.get_running_loop().run_in_executor(_PARSER, json.loads, body)
-
-
-class _ParsedRoute(APIRoute):
-    """A route whose bodies are parsed one at a time, and off the event loop where they are large."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler of FastAPI, for such requests."""
-        handle = super().get_route_handler()
-
-        async def parsed(request: Request) -> Response:
-            return await handle(_ParsedRequest(request.scope, request.receive))
-
-        return parsed
-
-
 async def served(request: Request) -> Service:
     """Return the service of the current model."""
     service: Service = request.app.state.service
@@ -95,7 +68,7 @@ async def served(request: Request) -> Service:
 
 
 Served = Annotated[Service, Depends(served)]
-API = APIRouter(prefix="/v1", route_class=_ParsedRoute)
+API = APIRouter(prefix="/v1")
 
 
 @API.get("/info", responses={status: ERRORS[status] for status in (401, 405, 421, 500)})
