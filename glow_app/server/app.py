@@ -66,6 +66,7 @@ def create_app(
     state = app.state
     state.metrics, state.decoder = metrics, Decoder(limits, metrics.decode.observe)
     state.animations = FairTurns()  # one at a time: those of many clients would leave the model's thread no processor
+    state.workers = []
     state.replace = partial(_serve, app, limits, batch_size)
     state.replace(model, directions, training, restorers)
     handle_errors(app)
@@ -99,10 +100,11 @@ def _serve(
     """Serve models in the place of those before, if any."""
     state, metrics = app.state, app.state.metrics
     worker = ModelWorker(model, batch_size, metrics.batches.observe, metrics.wait.observe)
+    state.workers = [*(one for one in state.workers if one.is_alive), worker]
     try:
         service = Service(worker, state.decoder, limits, directions or {}, training or {}, restorers or {})
     except BaseException:
-        worker.close(wait=True)  # its thread, still running, would abort a process that ends for this error
+        worker.stop(threading.TIMEOUT_MAX)  # its thread, still running, would abort a process that ends for this error
         raise
     metrics.model.info({"sha256": service.info.model})
     before = getattr(state, "service", None)

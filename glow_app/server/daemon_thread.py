@@ -1,13 +1,29 @@
 """Work on a thread of its own, which may outlast the request that began it, and ends with the process."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
+from weakref import WeakSet
 
-__all__ = ["on_daemon_thread"]
+__all__ = ["on_daemon_thread", "start_daemon_thread", "wait_for_daemon_threads"]
 
 T = TypeVar("T")
+
+_THREADS: WeakSet[threading.Thread] = WeakSet()
+
+
+def start_daemon_thread(name: str, run: Callable[[], None]) -> threading.Thread:
+    """Return a new thread, which runs.
+
+    Raises:
+        RuntimeError: If there are too many.
+    """
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    _THREADS.add(thread)
+    return thread
 
 
 def on_daemon_thread(name: str, work: Callable[[], T]) -> "Future[T]":
@@ -22,7 +38,14 @@ def on_daemon_thread(name: str, work: Callable[[], T]) -> "Future[T]":
             future.set_exception(error)
 
     try:
-        threading.Thread(target=run, name=name, daemon=True).start()
-    except RuntimeError as error:  # there are too many
+        start_daemon_thread(name, run)
+    except RuntimeError as error:
         future.set_exception(error)
     return future
+
+
+def wait_for_daemon_threads(seconds: float) -> None:
+    """Wait until all have ended: one that returns from torch to an interpreter that has ended aborts the process."""
+    end = time.monotonic() + seconds
+    for thread in list(_THREADS):
+        thread.join(max(0.0, end - time.monotonic()))

@@ -174,12 +174,14 @@ async def score(body: ScoreBody, request: Request, service: Served) -> ScoreAnsw
     given = service.labels(body.labels, images)
     seeds = range(body.seed, body.seed + len(images))
 
-    def work(model: ImageModel) -> tuple[dict[str, Tensor], list[generation.Verdict], Tensor | None]:
-        measures = generation.measure(model, images, given, num_draws=body.draws, seeds=seeds)
-        reference = service.reference()
-        return generation.oddities(measures, reference.typical), reference.judge(measures), measures.labels
+    def work(model: ImageModel) -> generation.Measures:
+        return generation.measure(model, images, given, num_draws=body.draws, seeds=seeds)
 
-    values, verdicts, labels = await service.run(work)
+    measures = await service.run(work)
+    # Awaited, not on a thread: measuring it may take longer than all threads have.
+    reference = await service.reference()
+    values, verdicts = generation.oddities(measures, reference.typical), reference.judge(measures)
+    labels = measures.labels
     request.app.state.metrics.images.labels(request.url.path).inc(len(images))
     scores = [
         Scores(

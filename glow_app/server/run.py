@@ -18,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.datastructures import State
 
+from glow_app.server.daemon_thread import wait_for_daemon_threads
 from glow_app.server.limits import LogFormat
 from glow_app.server.log import log_config
 from glow_app.server.protocol import PromptProtocol
@@ -34,6 +35,7 @@ _ACCEPTED = 8  # connections at a time
 _BACKLOG = 2048  # connections that wait for that
 _ANSWERED_BY = 3.5  # seconds after which what is not done is refused
 _REFUSED_BY = 0.3  # seconds more for these answers
+_LAST_BATCH = 5  # seconds for the model's last batch, of which most take one
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -120,7 +122,12 @@ def run_server(
     _allow_many_connections()
     # Existing objects stay: the collections that the gate triggers after large bodies need not visit them.
     gc.freeze()
-    _Server(configured(app, head_seconds, log_format, log_level), reload, hangups).run(list(sockets))
+    try:
+        _Server(configured(app, head_seconds, log_format, log_level), reload, hangups).run(list(sockets))
+    finally:
+        for worker in app.state.workers:
+            worker.stop(_LAST_BATCH)
+        wait_for_daemon_threads(_LAST_BATCH)
 
 
 def configured(

@@ -1,7 +1,6 @@
 """The service of one model and restorers: it checks requests, reads their pictures, and calls the worker."""
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -74,7 +73,6 @@ class Service:
         self._reference = None if known is None else Reference.from_plain(known, self.info.num_levels)
         held_out = self._reference and f"{self._reference.num_images:,} held-out images"
         self.usual = held_out or "samples of the model"
-        self._measuring = threading.Lock()
         self._measured: Future[Reference] | None = None
         self._cache = LatentsCache()
 
@@ -249,16 +247,15 @@ class Service:
         if count > largest:
             raise invalid(f"{name}: {count} are too many; at most {largest}")
 
-    def reference(self) -> Reference:
+    async def reference(self) -> Reference:
         """Return the reference of ordinary images, measured on samples of the model if none is known."""
         if self._reference is not None:
             return self._reference
-        with self._measuring:
-            if self._measured is None or (self._measured.done() and self._measured.exception()):
-                # Outside of requests, so that no deadline or client's use ends or delays it for all.
-                self._measured = on_daemon_thread("reference", self._measure)
-            measured = self._measured
-        return measured.result()
+        if self._measured is None or (self._measured.done() and self._measured.exception()):
+            # Outside of requests, so that no deadline or client's use ends or delays it for all.
+            self._measured = on_daemon_thread("reference", self._measure)
+        async with self._turn():  # for its errors
+            return await asyncio.wrap_future(self._measured)
 
     def _measure(self) -> Reference:
         return Reference.of(generation.measure_samples(cast(ImageModel, SharedModel(self.worker, Turn()))))

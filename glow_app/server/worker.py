@@ -10,6 +10,7 @@ from typing import Any
 from glow_app.bijections import ContinuousFlow
 from glow_app.models.image_model import ImageModel
 from glow_app.server.calls import Batch, Call, Run, Turn
+from glow_app.server.daemon_thread import start_daemon_thread
 from glow_app.server.limits import LARGEST_BATCH
 from glow_app.server.sizes import equal_sizes, seconds_per_image
 from glow_app.server.use import RecentUse
@@ -63,8 +64,7 @@ class ModelWorker:
         self._last: dict[Run, tuple[int, float, float]] = {}  # calls served by the last batch, its seconds and its end
         self._use = RecentUse()
         self._is_closing = False
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
-        self._thread.start()
+        self._thread = start_daemon_thread("model", self._run)
 
     @property
     def is_alive(self) -> bool:
@@ -105,13 +105,17 @@ class ModelWorker:
         for call in dropped:
             _settle(call.future, error=ModelEndedError())
 
-    def close(self, wait: bool = False) -> None:
-        """End the thread after its queued calls; ``wait`` until it has ended."""
+    def close(self) -> None:
+        """End the thread after its queued calls."""
         with self._changed:
             self._is_closing = True
             self._changed.notify()
-        if wait:
-            self._thread.join()
+
+    def stop(self, seconds: float) -> None:
+        """Drop all calls, and wait ``seconds`` at most for the thread to end, after its current batch."""
+        self.close()
+        self._drop()
+        self._thread.join(seconds)
 
     def _rate(self, batch: Batch) -> float:
         """Return the estimated seconds per row; if it has not run yet, those of decoding as many images as its work."""
@@ -132,10 +136,13 @@ class ModelWorker:
             while (parts := self._next()) is not None:
                 self._serve(parts)
         finally:  # whatever went wrong, no request waits forever
-            with self._changed:
-                calls, self._calls = self._calls, []
-            for call in calls:
-                _settle(call.future, error=ModelEndedError())
+            self._drop()
+
+    def _drop(self) -> None:
+        with self._changed:
+            calls, self._calls = self._calls, []
+        for call in calls:
+            _settle(call.future, error=ModelEndedError())
 
     def _next(self) -> list[tuple[Call, list[Any]]] | None:
         """Return the rows of the next batch by call; None if the worker is closed and the queue is empty."""

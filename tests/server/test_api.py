@@ -1,5 +1,6 @@
 """What the endpoints answer is what the Python functions give."""
 
+import asyncio
 import base64
 import io
 import json
@@ -31,6 +32,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.images import png_bytes, strip, to_pil
 from glow_app.server import Limits, create_app
+from glow_app.server.errors import ApiError
 from glow_app.server.shared import _decode
 from glow_app.storage.pretrained import model_hash
 
@@ -391,13 +393,33 @@ def test_the_reference_is_measured_once_and_by_no_request(model: ImageModel, mon
         return generation.measure(model, random_images(20))
 
     monkeypatch.setattr(generation, "measure_samples", measure)
-    with pytest.raises(FloatingPointError):
-        service.reference()
-    with ThreadPoolExecutor(3) as pool:
-        references = list(pool.map(lambda _: service.reference(), range(3)))
+
+    async def ask() -> list[Any]:
+        with pytest.raises(ApiError, match="no finite image"):
+            await service.reference()
+        return await asyncio.gather(*(service.reference() for _ in range(3)))
+
+    references = asyncio.run(ask())
     assert measured == ["reference", "reference"]
     assert len(set(map(id, references))) == 1
     service.close()
+
+
+def test_what_waits_for_the_reference_takes_no_thread(model: ImageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def measure(shared: Any) -> Any:
+        release.wait(30)
+        return generation.measure(model, random_images(20))
+
+    monkeypatch.setattr(generation, "measure_samples", measure)
+    image = as_base64(random_images(1)[0])
+    with running(create_app(model, Limits(queue=2, seconds=0.5))) as client:
+        for _ in range(3):
+            assert client.post("/v1/score", json={"images": [image]}).status_code == 504
+        answer = client.post("/v1/interpolate", json={"images": [image] * 2, "labels": [0, 0]})
+        release.set()
+    assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have one address of their own")

@@ -21,6 +21,8 @@ from serving_process import served, started
 from test_gate import HEAD
 from test_pictures import scans
 
+from glow_app.flows import Glow
+from glow_app.models.image_model import ImageModel
 from glow_app.server import create_app
 from glow_app.storage.pretrained import save_pretrained
 
@@ -107,6 +109,21 @@ def test_a_second_signal_ends_what_is_decoded(exported: Path) -> None:
             process.wait(20)
             assert answer.result().status_code == 503
             assert error_of(answer.result())["code"] == "stopping"
+
+
+@pytest.mark.slow
+def test_a_stop_while_the_model_works_is_no_crash(tmp_path: Path) -> None:
+    model = ImageModel(Glow((3, 32, 32), 2, 16, 128))
+    model.initialize(random_images(16, (3, 32, 32)))
+    folder = save_pretrained(model, tmp_path / "slow")
+    for _ in range(2):
+        with served(folder) as (process, client):
+            with suppress(httpx.ReadTimeout):
+                client.post("/v1/sample", json={"count": 64}, timeout=0.3)  # its client leaves while it is drawn
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+            assert process.stdout is not None
+            assert process.stdout.read().endswith("interrupted\n")
 
 
 @pytest.mark.slow

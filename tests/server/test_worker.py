@@ -217,6 +217,24 @@ def test_the_first_batch_is_one_row_and_tells_how_fast_the_model_is(model: Image
     worker.close()
 
 
+def test_a_stopped_worker_ends_with_its_batch(build: Build) -> None:
+    worker = build()
+    held = Held(worker)
+    waiting = drawn(worker, range(8), [0.7, 0.7], 0)
+    stopping = threading.Thread(target=worker.stop, args=[30])
+    stopping.start()
+    with pytest.raises(ModelEndedError):
+        waiting.future.result(10)
+    assert worker.is_alive
+    with pytest.raises(ModelEndedError):
+        held.let_go()
+    stopping.join(10)
+    assert not stopping.is_alive()
+    assert not worker.is_alive
+    with pytest.raises(ModelEndedError):
+        drawn(worker, range(1), [0.7, 0.7], 0)
+
+
 def test_rows_of_other_work_take_other_times(build: Build) -> None:
     worker = build()
 
