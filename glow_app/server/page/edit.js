@@ -4,7 +4,7 @@ import { keepSettings } from "./address.js";
 import { ask } from "./api.js";
 import { Attributes, editsLink, editsOf, editsText } from "./attributes.js";
 import { breakable, byId, h, icon } from "./dom.js";
-import { draw, firstSettings, linkOf, settingsOf } from "./drawn.js";
+import { draw, firstSettings, labelOf, linkOf, settingsOf } from "./drawn.js";
 import { DropZone } from "./dropzone.js";
 import { className, fillClasses } from "./fields.js";
 import { download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
@@ -94,14 +94,21 @@ export function startEdit(info) {
     keepSettings("edit", { picture: linkOf(picture), class: chosen === "" ? null : chosen, ...editsLink(edits) });
   }
 
-  function drawFirst(settings) {
-    task.run("Drawing a picture", (signal) => draw(settings, info, signal), (drawn) => (setPicture(drawn), "A picture is drawn"));
+  function drawFirst(settings, use = setPicture) {
+    task.run("Drawing a picture", (signal) => draw(settings, info, signal), (drawn) => (use(drawn), "A picture is drawn"));
   }
 
   function restore(settings) {
     attributes.edits = editsOf(settings, info);
     const wanted = settingsOf(settings.get("picture"), info);
-    if (wanted !== null || picture === null) drawFirst(wanted ?? first);
+    const chosen = labelOf(settings.get("class"), info) ?? "";
+    if (wanted !== null) {
+      drawFirst(wanted, (drawn) => {
+        setPicture(drawn);
+        label.value = chosen;
+        isClassOfPicture = chosen === drawn.label;
+      });
+    } else if (picture === null) drawFirst(first);
     else follow();
   }
 

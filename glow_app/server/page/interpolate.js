@@ -7,7 +7,7 @@ import { draw, firstSettings, linkOf, settingsOf, wholeNumber } from "./drawn.js
 import { DropZone } from "./dropzone.js";
 import { className, focusFirstError, numberField } from "./fields.js";
 import { Player } from "./player.js";
-import { download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
+import { Fault, download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
 import { MAP, Square } from "./square.js";
 import { Task } from "./task.js";
 
@@ -105,7 +105,12 @@ export function startInterpolate(info) {
     if (info.num_classes === null) return null;
     return Promise.all(
       chosen.map(async (picture, end) => {
-        picture.inferred ??= picture.label ?? (await ask("reconstruct", { images: [images[end]] }, signal)).labels[0];
+        try {
+          picture.inferred ??= picture.label ?? (await ask("reconstruct", { images: [images[end]] }, signal)).labels[0];
+        } catch (error) {
+          const fault = faultOf(error);
+          throw fault ? new Fault(end, fault.text) : error;  // the request had that picture alone
+        }
         return picture.inferred;
       }),
     );

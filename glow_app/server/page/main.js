@@ -15,7 +15,7 @@ import { Shelf } from "./shelf.js";
 import { openTab, startTabs } from "./tabs.js";
 import { Task } from "./task.js";
 
-const loading = new Task(byId("loading"));
+const loading = new Task(byId("loading"), false);
 let goOn = () => {};  // what waits for a key
 
 function start(info) {

@@ -4,7 +4,7 @@ import { h, icon } from "./dom.js";
 import { reducedPicture } from "./reduce.js";
 
 /** What is wrong with one of several pictures, by its place among them. */
-class Fault extends Error {
+export class Fault extends Error {
   constructor(place, text) {
     super(text);
     Object.assign(this, { place, text });

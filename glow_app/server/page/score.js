@@ -21,6 +21,7 @@ export function startScore(info) {
   byId("score-pictures").append(zone.element);
   const waiting = [];
   let scored = 0;
+  let isStarting = false;
   const table = new ScoreTable(byId("scores"), info, () => {
     task.cancel();
     waiting.splice(0).forEach(release);
@@ -37,9 +38,12 @@ export function startScore(info) {
     if (number === undefined) draws.focus();
     if (number === undefined || waiting.length === 0) return;
     const all = scored + waiting.length;
+    isStarting = true;
     task.run(
       waiting.length === 1 ? "Scoring 1 picture" : `Scoring ${waiting.length} pictures`,
       async (signal, note) => {
+        // Cancelled, and not overtaken by a run that goes on with them.
+        signal.addEventListener("abort", () => isStarting || waiting.splice(0).forEach(release));
         while (waiting.length) {
           if (all > AT_A_TIME) note(`${scored} of ${all} done`);
           const part = next(number);
@@ -52,6 +56,7 @@ export function startScore(info) {
       },
       () => `${scored} ${scored === 1 ? "picture is" : "pictures are"} scored`,
     );
+    isStarting = false;
   }
 
   /** Return the next pictures, as many as one request may have. */

@@ -43,7 +43,6 @@ export class ScoreTable {
     const isRising = this.#order.column === column && !this.#order.isRising;
     this.#order = { column, isRising };
     this.#draw();
-    this.#place.querySelector(`[data-column=${column}]`).focus();
   }
 
   #draw() {
@@ -61,14 +60,20 @@ export class ScoreTable {
     const legend = usual && h("p", { className: "hint" }, `The scale shows how many ordinary pictures (${usual}) are less odd; the mark is the picture’s. 95 % of them are called usual.`);
     const save = h("button", { type: "button", onclick: () => this.#save() }, icon("download"), "Download as CSV");
     const clear = h("button", { type: "button", onclick: () => this.#clear() }, "Clear");
+    // The control that has the focus keeps it: rows may come at any time.
+    const focused = this.#controls().indexOf(document.activeElement);
     this.#place.replaceChildren(...[this.#toggle(), table, legend, h("div", { className: "actions" }, save, clear)].filter(Boolean));
+    this.#controls()[focused]?.focus({ preventScroll: true });
+  }
+
+  #controls() {
+    return [...this.#place.querySelectorAll("input, button")];
   }
 
   #toggle() {
     const change = () => {
       this.#hasNumbers = !this.#hasNumbers;
       this.#draw();
-      this.#place.querySelector("[role=switch]").focus();
     };
     const input = h("input", { type: "checkbox", role: "switch", checked: this.#hasNumbers, onchange: change });
     return h("label", { className: "switch" }, input, "All scores");

@@ -19,9 +19,15 @@ export class Task {
   #isFollowing = false;
   #current = Promise.resolve();  // ends with the work that goes on
 
-  /** @param {HTMLElement} place where progress and errors are shown */
-  constructor(place) {
+  #canCancel;
+
+  /**
+   * @param {HTMLElement} place where progress and errors are shown
+   * @param {boolean} canCancel whether anything is left to do without its result
+   */
+  constructor(place, canCancel = true) {
     this.#place = place;
+    this.#canCancel = canCancel;
   }
 
   /**
@@ -90,8 +96,8 @@ export class Task {
     const begun = performance.now();
     let note = "";
     const text = h("p", {}, `${what}…`);
-    const stop = h("button", { type: "button", onclick: () => controller.abort() }, "Cancel");
-    const line = h("div", { className: "progress" }, h("span", { className: "spinner" }), text, stop);
+    const stop = this.#canCancel && h("button", { type: "button", onclick: () => controller.abort() }, "Cancel");
+    const line = h("div", { className: "progress" }, ...[h("span", { className: "spinner" }), text, stop].filter(Boolean));
     const tick = () => {
       const seconds = ((performance.now() - begun) / 1000).toFixed(1);
       text.textContent = `${what}${note && `, ${note}`}… ${seconds} s`;

@@ -23,6 +23,9 @@ export function startViewer(info, uses, onshow) {
   byId("viewer-edits").hidden = info.directions.length === 0;
   let batch = [];
   let place = 0;
+  const taking = ["download", "interpolate", "restore", "score"].map(button);
+  const allow = () => taking.forEach((one) => (one.disabled = false));
+  let changes = 0;
   let shown = null;  // the picture as it is seen, edited or not
 
   function show(picture) {
@@ -31,11 +34,13 @@ export function startViewer(info, uses, onshow) {
     onshow(batch, picture);
   }
 
-  /** Show the picture changed as the sliders say. */
+  /** Show the picture changed as the sliders say. What takes the picture that is shown waits for it. */
   function follow() {
+    const change = (changes += 1);
+    taking.forEach((one) => (one.disabled = true));
     task.follow(
       "Changing the picture",
-      (signal) => edited(batch[place], attributes.edits, signal),
+      (signal) => edited(batch[place], attributes.edits, signal).finally(() => change === changes && allow()),
       (picture) => (show(picture), "The picture is changed"),
     );
   }
@@ -48,6 +53,7 @@ export function startViewer(info, uses, onshow) {
     byId("viewer-title").textContent = [`Seed ${settings.seed}`, kind].filter(Boolean).join(" · ");
     button("back").disabled = place === 0;
     button("forth").disabled = place === batch.length - 1;
+    allow();
     show(batch[place]);
     if (edits.length) follow();
   }

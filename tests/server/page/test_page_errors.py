@@ -66,6 +66,65 @@ def test_cancel_lets_the_server_drop_the_work(page: Page, site: Site) -> None:
     expect(page.locator(".card")).to_have_count(16)
 
 
+def test_what_is_served_is_asked_for_until_it_is_known(page: Page, site: Site) -> None:
+    page.add_init_script(
+        "const [ask, gate] = [fetch, new Promise((go) => (window.go = go))];"
+        "window.fetch = (...request) => gate.then(() => ask(...request));"
+    )
+    page.goto(site.address)
+    expect(page.locator("#loading")).to_contain_text("Asking what is served")
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)  # nothing would be left on the page
+    page.evaluate("go()")
+    expect(page.locator(".card")).to_have_count(8)
+
+
+def test_cancelled_pictures_are_not_scored_with_later_ones(page: Page, site: Site) -> None:
+    page.goto(f"{site.address}/#score")
+    images = random_images(4, (1, 8, 8))
+    with site.busy():
+        page.locator("#score-files").set_input_files([png_file(image, f"{n}.png") for n, image in enumerate(images)])
+        expect(page.locator("#score-task")).to_contain_text("Scoring 4 pictures")
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#score-task")).to_have_text("Cancelled.")
+    page.locator("#score-files").set_input_files(png_file(images[0], "later.png"))
+    expect(page.locator("#scores tbody tr")).to_have_count(1)
+    expect(page.locator("#scores tbody")).to_contain_text("later.png")
+    expect(page.locator("#score-task")).to_be_empty()
+
+
+def test_pictures_that_come_while_others_are_scored_come_after_them(page: Page, site: Site) -> None:
+    page.goto(f"{site.address}/#score")
+    images = random_images(2, (1, 8, 8))
+    with site.busy():
+        for name, image in zip(("first.png", "second.png"), images, strict=True):
+            page.locator("#score-files").set_input_files(png_file(image, name))
+            expect(page.locator("#score-task")).to_contain_text("Scoring ")
+    expect(page.locator("#scores tbody tr")).to_have_count(2)
+    expect(page.locator("#scores tbody tr").first).to_contain_text("first.png")
+
+
+def test_rows_that_come_leave_the_focus_where_it_is(page: Page, site: Site) -> None:
+    page.goto(f"{site.address}/#score")
+    first, *others = random_images(3, (1, 8, 8))
+    page.locator("#score-files").set_input_files(png_file(first))
+    controls = [page.get_by_role("switch", name="All scores"), page.get_by_role("button", name="Clear")]
+    for number, (control, image) in enumerate(zip(controls, others, strict=True), 2):
+        control.focus()
+        page.locator("#score-files").set_input_files(png_file(image))
+        expect(page.locator("#scores tbody tr")).to_have_count(number)
+        expect(control).to_be_focused()
+
+
+def test_the_picture_at_fault_is_named_among_several_of_unknown_class(page: Page, site: Site, watch: Watch) -> None:
+    watch.expected_statuses.add(415)
+    page.goto(f"{site.address}/#interpolate")
+    page.get_by_role("radio", name="Four").check()
+    broken: FilePayload = {"name": "broken.png", "mimeType": "image/png", "buffer": b"text"}
+    page.locator("#interpolate-2").set_input_files(broken)
+    expect(page.locator("#interpolate-2-error")).to_contain_text("broken.png: of no known format")
+    expect(page.locator("#interpolate-0-error")).to_be_empty()
+
+
 def test_the_newest_edit_is_the_one_that_counts_and_the_overtaken_are_never_sent(page: Page, site: Site) -> None:
     image = random_images(1, (1, 8, 8))
     page.goto(f"{site.address}/#edit")

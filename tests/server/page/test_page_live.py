@@ -154,8 +154,31 @@ def test_a_link_brings_an_edit_of_a_drawn_picture_back(page: Page, site: Site) -
     assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), drawn[0])
     expected = generation.edit(site.model, drawn, [(site.directions[DIRECTIONS[0]], 1.2)], torch.tensor([1]))
     assert torch.equal(shown_image(page.locator("#edited figure").nth(1).get_by_role("img")), expected[0])
+    page.locator("#edit-label").select_option("2")
+    page.wait_for_url("**/#edit?picture=4_0.7_1&class=2&edit.bold=1.2")
+    url = page.url
+    page.goto("about:blank")
+    page.goto(url)
+    expect(page.locator("#edited .notes")).to_have_text(CLASSES[2])
+    expected = generation.edit(site.model, drawn, [(site.directions[DIRECTIONS[0]], 1.2)], torch.tensor([2]))
+    assert torch.equal(shown_image(page.locator("#edited figure").nth(1).get_by_role("img")), expected[0])
+    expect(page.locator("#edit-label")).to_have_value("2")
     page.locator("#edit-file").set_input_files(png_file(random_images(1, (1, 8, 8))[0]))
-    page.wait_for_url("**/#edit?edit.bold=1.2")  # a file is in no link
+    page.wait_for_url("**/#edit?class=2&edit.bold=1.2")  # a file is in no link
+    page.locator("#edit-label").select_option("")
+    page.wait_for_url("**/#edit?edit.bold=1.2")
+
+
+def test_an_edit_on_its_way_is_waited_for(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    page.locator(".picture").nth(4).click()
+    dialog = page.get_by_role("dialog")
+    with site.busy():
+        dialog.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+        for name in ("Interpolate", "Score", "Download"):
+            expect(dialog.get_by_role("button", name=name, exact=True)).to_be_disabled()
+    dialog.get_by_role("button", name="Score", exact=True).click()
+    expect(page.locator("#scores tbody")).to_contain_text("seed000004_t0.70_edited.png")
 
 
 def test_an_interpolation_keeps_the_classes_of_drawn_pictures_and_is_a_link(page: Page, site: Site) -> None:
