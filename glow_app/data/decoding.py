@@ -19,6 +19,7 @@ from glow_app.data.resizing import image_to_array, resize_image
 _DECODED = {"BMP", "DIB", "GIF", "ICO", "JPEG", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
 
 _LONGEST_SIDE = 1 << 18
+_UNCOMPRESSED = "save it without compression, or as PNG"
 
 # What the common formats begin with.
 _STARTS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp"}
@@ -73,7 +74,11 @@ def _reduced(image: Image.Image, num_channels: int, side: int) -> np.ndarray:
     return _fitted(plain, (num_channels, height, width), "stretch")
 
 
-class DeepPictureError(ValueError):
+class UnsupportedPictureError(ValueError):
+    """An intact picture of a kind that is not read."""
+
+
+class DeepPictureError(UnsupportedPictureError):
     """A picture has more than 8 bits per value, which would be lost."""
 
 
@@ -183,9 +188,9 @@ def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Ima
     image.draft(None, (2 * max(image_shape[1:]),) * 2)
     if image.format == "TIFF" and any(part[0] == "libtiff" for part in image.tile):  # type: ignore[attr-defined]
         # Which takes whatever the file says of its parts: one that stands for all, or one larger than the picture.
-        raise ValueError("it is a compressed TIFF, which is not read; save it without compression, or as PNG")
+        raise UnsupportedPictureError(f"it is a compressed TIFF, which is not read; {_UNCOMPRESSED}")
     if any(part[0] == "bmp_rle" for part in getattr(image, "tile", ())):
-        raise ValueError("it is a run-length encoded BMP, which is not read; save it without compression, or as PNG")
+        raise UnsupportedPictureError(f"it is a run-length encoded BMP, which is not read; {_UNCOMPRESSED}")
     image.load()
     lying = image.size
     # In place, and in _fitted only where needed: of small images, copies would be a third of the time.

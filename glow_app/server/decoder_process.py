@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image
 
-from glow_app.data.decoding import DeepPictureError, decode_noted, read_photo
+from glow_app.data.decoding import DeepPictureError, UnsupportedPictureError, decode_noted, read_photo
 from glow_app.server.limits import LARGEST_PROFILE
 
 __all__ = ["FORMATS", "decode"]
@@ -62,6 +62,8 @@ def decode(text: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
             pixels, note = decode_noted(content, tuple(job["shape"]), FORMATS)
     except DeepPictureError as error:
         return _refused(422, "deep_image", str(error))
+    except UnsupportedPictureError as error:
+        return _refused(415, "unknown_format", str(error))
     except Exception:
         return _refused(422, "damaged_image", "truncated or damaged")
     profile = profile if len(profile) <= LARGEST_PROFILE else b""

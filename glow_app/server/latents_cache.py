@@ -1,5 +1,6 @@
 """A cache of latents: each move of a slider edits the same picture again."""
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ __all__ = ["KEPT_SECONDS", "LatentsCache"]
 
 KEPT_SECONDS = 60.0  # after the last use
 _BYTES = 2**24  # of all latents together
+_OBJECT = 768  # bytes of a tensor besides its values, and of its part of an entry
 
 Row = tuple[Tensor, Tensor | None]  # an image, (1, C, H, W), and its class
 Encoded = tuple[Tensor, ...]  # one tensor per level
@@ -34,7 +36,8 @@ class LatentsCache:
             for row, levels in zip(rows, encoded, strict=True):
                 # A level may be a view of a whole batch, which must not be kept alive.
                 self._kept[_key(row)] = self._clock(), tuple(level.clone() for level in levels)
-            size = sum(level.nbytes for levels in encoded[:1] for level in levels)  # the same for all images of a model
+            # The same for all images of a model.
+            size = sum(_OBJECT + level.nbytes for levels in encoded[:1] for level in levels)
             while len(self._kept) * size > _BYTES:
                 del self._kept[next(iter(self._kept))]
 
@@ -53,5 +56,6 @@ class LatentsCache:
 
 
 def _key(row: Row) -> tuple[bytes, int | None]:
+    # A digest: pictures are not kept.
     image, label = row
-    return image.cpu().numpy().tobytes(), None if label is None else int(label)
+    return hashlib.sha256(image.cpu().numpy().tobytes()).digest(), None if label is None else int(label)

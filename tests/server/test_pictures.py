@@ -115,6 +115,14 @@ def test_more_than_8_bits_per_value_would_be_lost() -> None:
     assert answer == {"status": 422, "code": "deep_image", "message": message}
 
 
+def test_an_intact_picture_that_is_not_read_is_not_called_damaged() -> None:
+    content = bytearray(saved(Image.new("P", (8, 8)), "BMP"))
+    content[30] = 1  # the compression: by the length of runs
+    answer, _ = decode(as_base64(bytes(content)).encode(), JOB)
+    message = "it is a run-length encoded BMP, which is not read; save it without compression, or as PNG"
+    assert answer == {"status": 415, "code": "unknown_format", "message": message}
+
+
 @pytest.mark.parametrize("text", ["no base64!", "AAA", "AAAA\n", "é", "data:image/png;base64,AAAA"])
 def test_other_text_is_no_base64(text: str) -> None:
     answer, _ = decode(text.encode(), JOB)

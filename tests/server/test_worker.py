@@ -1,5 +1,6 @@
 """The worker: batches across requests, the order in which calls are served, and work that nobody waits for."""
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from glow_app.priors import CNFPrior, GaussianPrior
 from glow_app.seeding import image_generators
 from glow_app.server import shared
 from glow_app.server.calls import Batch, Call, Turn
-from glow_app.server.latents_cache import KEPT_SECONDS, LatentsCache
+from glow_app.server.latents_cache import _OBJECT, KEPT_SECONDS, LatentsCache
 from glow_app.server.shared import SharedModel, sample_call
 from glow_app.server.worker import ModelEndedError, ModelWorker
 
@@ -350,11 +351,12 @@ def test_pictures_that_were_encoded_are_not_encoded_again(
     assert sizes == [2, 1, 1]
     now[0] = KEPT_SECONDS + 1.5
     cache.expire()
-    assert cache._kept.keys() == {(images[0].numpy().tobytes(), 1)}  # used at 2 s, the others at 1 s
+    # Used at 2 s, the others at 1 s; and no picture is kept.
+    assert cache._kept.keys() == {(hashlib.sha256(images[0].numpy().tobytes()).digest(), 1)}
 
 
 def test_few_bytes_of_latents_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glow_app.server.latents_cache._BYTES", 3 * 16)
+    monkeypatch.setattr("glow_app.server.latents_cache._BYTES", 3 * (16 + _OBJECT))
     cache = LatentsCache()
     rows = [(torch.full((1, 1, 2, 2), number, dtype=torch.uint8), None) for number in range(5)]
     latents = torch.arange(20.0).reshape(5, 1, 2, 2)
