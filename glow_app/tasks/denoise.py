@@ -72,7 +72,12 @@ class Denoise(RestorationTask):
         super().prepare(picture, mask, sigma)
         if sigma is not None and not 1 <= sigma <= 255:
             raise ValueError(f"sigma: it is {sigma}; expected 1 to 255 grey levels")
-        level = estimated_sigma(picture[None]) if sigma is None else torch.full((1, 1, 1, 1), sigma)
+        if sigma is not None:
+            level = torch.full((1, 1, 1, 1), sigma)
+        elif self.kind == "gaussian":
+            level = estimated_sigma(picture[None])
+        else:  # at a value x, the noise is sqrt(x / 255) of that at white
+            level = estimated_sigma(picture[None]) / (picture / 255).sqrt().mean().clamp_min(1 / 16)
         return _with_level(picture[None], level.to(picture.device))[0]
 
 

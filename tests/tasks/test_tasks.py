@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -205,6 +206,15 @@ def test_noise_has_its_level(kind: str, sigma: float) -> None:
     expected = sigma if kind == "gaussian" else sigma * math.sqrt(100 / 255)
     assert damaged[:, :-1].float().std() == pytest.approx(expected, rel=0.05)
     assert damaged[:, :-1].float().mean() == pytest.approx(100, abs=1)
+
+
+@pytest.mark.parametrize("sigma", [10, 40])
+@pytest.mark.parametrize("kind", ["gaussian", "poisson"])
+def test_the_level_of_damage_is_estimated(kind: Literal["gaussian", "poisson"], sigma: float) -> None:
+    task = Denoise(sigma, sigma, kind)
+    ramp = torch.linspace(40, 215, 64).round().to(torch.uint8).expand(1, 3, 48, 64)
+    noisy = task.damage(ramp, torch.Generator().manual_seed(0))[0, :3]
+    assert float(task.prepare(noisy)[3].float().mean()) == pytest.approx(sigma, rel=0.1)
 
 
 @pytest.mark.parametrize("sigma", [5.0, 15.0, 40.0])
