@@ -76,7 +76,7 @@ export class CropDialog {
   #listen() {
     this.#window.addEventListener("pointerdown", (event) => this.#window.setPointerCapture(event.pointerId));
     this.#window.addEventListener("pointermove", (event) => {
-      if (!this.#window.hasPointerCapture(event.pointerId)) return;
+      if (!event.isPrimary || !this.#window.hasPointerCapture(event.pointerId)) return;
       const { size } = this.#picture;
       const box = cropBox(size, this.#wanted, this.#crop());
       const scale = box.width / this.#window.clientWidth;  // pixels of the picture for one of the screen

@@ -53,13 +53,16 @@ export function placeIn(element, { clientX, clientY }) {
 /** Call ondrag with the place in an element that is pressed, and with each to which it is dragged; an input gets the focus. */
 export function letDrag(element, input, ondrag) {
   element.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;  // a menu may take the end of it
+    if (event.button !== 0 || !event.isPrimary) return;  // a menu may take the end of it
     event.preventDefault();  // the focus goes to the input
     element.setPointerCapture(event.pointerId);
     input.focus({ preventScroll: true });
     ondrag(placeIn(element, event));
   });
-  element.addEventListener("pointermove", (event) => element.hasPointerCapture(event.pointerId) && ondrag(placeIn(element, event)));
+  element.addEventListener("pointermove", (event) => {
+    // Each finger is captured where it touches, also a second one.
+    if (event.isPrimary && element.hasPointerCapture(event.pointerId)) ondrag(placeIn(element, event));
+  });
 }
 
 /** Scroll to where results are, where they would stay out of sight: on a phone they are below the settings. */

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import ImageCms
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import FloatRect, Locator, Page, Route, expect
 from registry import random_images, tiny_restorer
 from server.app_client import from_base64
 from server.page.conftest import Site, Watch, expect_image, png_file, saved, sent_to, shown_image, visit
@@ -277,6 +277,35 @@ def test_a_number_that_was_wrong_as_the_picture_was_chosen_is_mended(page: Page,
     expect(page.locator(".choices button")).to_have_count(4)
 
 
+def touching(page: Page, box: FloatRect) -> Callable[..., None]:
+    """Return a function that moves fingers in a box, each at its place: right and down, from 0 to 1."""
+    devtools = page.context.new_cdp_session(page)
+
+    def touch(kind: str, **fingers: tuple[float, float]) -> None:
+        points = [
+            {"id": number, "x": box["x"] + across * box["width"], "y": box["y"] + down * box["height"]}
+            for number, (across, down) in enumerate(fingers.values())
+        ]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    return touch
+
+
+def test_a_second_finger_does_not_move_the_divider(page: Page, restoring_site: Site) -> None:
+    page.goto(f"{restoring_site.address}/#restore?restorer=enlarge")
+    divider = page.get_by_label("Before and after")
+    expect(divider).to_have_value("50")
+    box = page.locator(".compare").bounding_box()
+    assert box is not None
+    touch = touching(page, box)
+    touch("touchStart", first=(0.3, 0.5))
+    touch("touchStart", first=(0.3, 0.5), second=(0.9, 0.5))
+    touch("touchMove", first=(0.3, 0.5), second=(0.8, 0.5))
+    touch("touchEnd", first=(0.3, 0.5))
+    touch("touchEnd")
+    expect(divider).to_have_value("30")
+
+
 def test_a_second_finger_paints_nothing(page: Page, restoring_site: Site) -> None:
     page.goto(f"{restoring_site.address}/#restore?restorer=fill")
     expect(page.locator(".choices")).to_be_visible()
@@ -286,15 +315,7 @@ def test_a_second_finger_paints_nothing(page: Page, restoring_site: Site) -> Non
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     assert box is not None
-    bodies, devtools = sent_to(page, "restore"), page.context.new_cdp_session(page)
-
-    def touch(kind: str, **fingers: tuple[float, float]) -> None:
-        points = [
-            {"id": number, "x": box["x"] + across * box["width"], "y": box["y"] + down * box["height"]}
-            for number, (across, down) in enumerate(fingers.values())
-        ]
-        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-
+    bodies, touch = sent_to(page, "restore"), touching(page, box)
     touch("touchStart", first=(0.2, 0.25))
     touch("touchStart", first=(0.2, 0.25), second=(0.8, 0.9))
     touch("touchMove", first=(0.4, 0.25), second=(0.9, 0.9))
