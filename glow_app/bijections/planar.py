@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glow_app.bijections.base import Bijection
-from glow_app.bijections.roots import solve_monotone
 from glow_app.nn.precision import full_precision, narrow, widen
 from glow_app.nn.shape_checks import require_context, require_vector
 
 __all__ = ["Planar"]
 
 LEAK = 0.1
+# As many as float64 has bits, and ten for a bracket that is 1 / min_slope times as wide as the root is large.
+HALVINGS = 64
 
 
 @dataclass(frozen=True)
@@ -159,19 +160,24 @@ class Planar(Bijection):
 
 def _solve(h: _Nonlinearity, m: Tensor, target: Tensor) -> Tensor:
     """Return the root of a + m h(a) = target."""
-
-    def excess(a: Tensor) -> tuple[Tensor, Tensor]:
-        return a + m * h.value(a) - target, 1 + m * h.slope(a)
-
     with torch.no_grad():
         least = 1 + torch.minimum(m * h.slopes[0], m * h.slopes[1])
         # From the target to the root the left side changes by m h(target), at least at the smallest slope; with a
         # margin for rounding.
         rounding = math.sqrt(torch.finfo(target.dtype).eps) * (1 + target.abs())
         radius = 1.01 * (m * h.value(target)).abs() / least + rounding
-        root = solve_monotone(excess, target - radius, target + radius)
+        lower, upper = target - radius, target + radius
+        bad = ~(upper - lower).isfinite()
+        if bad.any():
+            raise FloatingPointError(
+                f"{int(bad.sum())} of {bad.numel()} latents have no finite inverse; look for NaN or infinity in the "
+                "latents and parameters, or raise a min_slope of 0"
+            )
+        for _ in range(HALVINGS):
+            root = lower / 2 + upper / 2
+            is_above = root + m * h.value(root) > target
+            lower, upper = torch.where(is_above, lower, root), torch.where(is_above, root, upper)
     # Newton steps from the root stay there and give its derivatives: one step the first, two the first three.
     for _ in range(2):
-        value, slope = excess(root)
-        root = root - value / slope
+        root = root - (root + m * h.value(root) - target) / (1 + m * h.slope(root))
     return root

@@ -225,8 +225,14 @@ def test_wrong_arguments_are_value_errors() -> None:
 def test_a_latent_that_is_not_finite_is_an_error(value: float) -> None:
     z = torch.zeros(3, 2)
     z[1, 0] = value
-    with pytest.raises(FloatingPointError, match="1 of 3 brackets hold no root"):
+    with pytest.raises(FloatingPointError, match="1 of 3 latents have no finite inverse; look for NaN") as error:
         perturb(Planar(2)).inverse(z)
+    assert "\n" not in str(error.value)
+
+
+def test_no_latents_have_no_inverses() -> None:
+    x, log_det = Planar(2).inverse(torch.zeros(0, 2))
+    assert (x.shape, log_det.shape) == ((0, 2), (0,))
 
 
 def test_narrow_inputs_give_wide_outputs() -> None:
