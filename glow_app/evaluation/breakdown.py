@@ -20,8 +20,9 @@ def breakdown(
     r"""Return the mean bits/dim of a batch in parts.
 
     ``bpd_level/l``, which add up to the bits/dim of the batch, are the means of
-    :meth:`ImageModel.level_bits <glow_app.models.image_model.ImageModel.level_bits>`; ``log_det/Kind`` are the
-    log-determinants of all layers of a kind over :math:`D \log 2`, which add up to that of the flow.
+    :meth:`ImageModel.dequantised_level_bits <glow_app.models.image_model.ImageModel.dequantised_level_bits>`;
+    ``log_det/Kind`` are the log-determinants of all layers of a kind over :math:`D \log 2`, which add up to that of the
+    flow.
 
     Args:
         model: An image model.
@@ -41,7 +42,7 @@ def breakdown(
         handles.append(layer.register_forward_hook(watch_layer))
     try:
         condition = model.condition(images, generator)
-        of_level = model.level_bits(images, labels, generator, condition).mean(0)
+        of_level = model.dequantised_level_bits(model.dequantised(images, generator), labels, condition).mean(0)
     finally:
         for handle in handles:
             handle.remove()

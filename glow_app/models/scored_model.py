@@ -79,28 +79,11 @@ class ScoredModel(SampledModel):
         return BitsTable(torch.stack(draws), images[0].numel())
 
     @torch.no_grad()
-    def level_bits(
-        self,
-        images: Tensor,
-        labels: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        condition: Tensor | None = None,
-    ) -> Tensor:
-        r"""Return the bits/dim of one draw per level, (B, L), the finest first; their sum is the bits/dim.
+    def dequantised_level_bits(self, y: Tensor, labels: Tensor | None, condition: Tensor | None = None) -> Tensor:
+        r"""Return the bits/dim per level of :meth:`dequantised` images, (B, L), finest first; the sum is the bits/dim.
 
         .. math:: b_l = \frac{n D_l}{D} - \frac{\log \mathcal N(z_l; 0, I) + \log|\det J_l|}{D \log 2}
-
-        Args:
-            images: uint8.
-            labels: For a class-conditional model.
-            generator: Generator of the dequantisation noise, on the images' device.
-            condition: For a model with a task.
         """
-        return self.dequantised_level_bits(self.dequantised(images, generator), labels, condition)
-
-    @torch.no_grad()
-    def dequantised_level_bits(self, y: Tensor, labels: Tensor | None, condition: Tensor | None = None) -> Tensor:
-        """Return :meth:`level_bits` of images from :meth:`dequantised`."""
         log_probs = self.fastest_flow.level_log_probs(y, self._context(len(y), labels, condition))
         num_dims = y[0].numel()
         shapes = self.flow.latent_shapes_at(*y.shape[2:])
