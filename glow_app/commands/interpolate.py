@@ -16,7 +16,6 @@ from glow_app.commands.common import (
 )
 from glow_app.commands.parser import number, whole_number
 from glow_app.messages import UsageError, pluralise
-from glow_app.progress import tracked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,10 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the strip or the animation."""
-    import torch
-
-    from glow_app.generation import mix_levels
-    from glow_app.generation.blend import interpolated_pairs
+    from glow_app.generation import interpolate, mix_levels
     from glow_app.pictures.animations import ANIMATIONS, SHORTEST, require_animation, save_animation
     from glow_app.pictures.images import save_png, strip
 
@@ -69,12 +65,11 @@ def run(arguments: argparse.Namespace) -> None:
     classes = PictureClasses(model, arguments.label)
     labels = classes.of(images, names)
     classes.tell()
-    frames: Tensor
     if arguments.mix:
         frames = mix_levels(model, images, labels)
     else:
-        pairs = interpolated_pairs(model, images, num_frames, labels, spherical=arguments.spherical is not False)
-        frames = torch.cat(list(tracked(pairs, len(images) - 1, "interpolating")))
+        spherical = arguments.spherical is not False
+        frames = interpolate(model, images, num_frames, labels, spherical=spherical, doing="interpolating")
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix.lower() == ".png":
         picture = strip(frames, len(frames) if arguments.mix else num_frames)

@@ -1,7 +1,6 @@
 """Between images: mixtures of their whitened latents, level by level."""
 
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,8 +12,9 @@ from glow_app.models.image_model import ImageModel
 from glow_app.nn.precision import widen
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
+from glow_app.progress import tracked
 
-__all__ = ["along_arc", "blend", "interpolate", "interpolated_pairs", "mix_levels"]
+__all__ = ["along_arc", "blend", "interpolate", "mix_levels"]
 
 
 @torch.no_grad()
@@ -90,6 +90,7 @@ def interpolate(
     *,
     spherical: bool = True,
     batch_size: int = 16,
+    doing: str | None = None,
 ) -> Images:
     """Return frames from the first image by way of all others to the last; see :func:`blend`.
 
@@ -100,25 +101,12 @@ def interpolate(
         labels: (K,), for a class-conditional model.
         spherical: Along arcs, which keep the norm of the latents; False for lines.
         batch_size: Frames at a time.
+        doing: Description for a progress bar of pairs; none if omitted.
     Shape:
         uint8, ((K - 1) * (num_frames - 1) + 1, C, H, W).
     Raises:
         ValueError: If there are too few images or frames.
     """
-    parts = interpolated_pairs(model, images, num_frames, labels, spherical=spherical, batch_size=batch_size)
-    return Images(torch.cat(list(parts)))
-
-
-def interpolated_pairs(
-    model: ImageModel,
-    images: Pictures,
-    num_frames: int,
-    labels: Labels | None = None,
-    *,
-    spherical: bool = True,
-    batch_size: int = 16,
-) -> Iterator[Images]:
-    """Yield the frames of :func:`interpolate` from each image to the next, as they are made."""
     if num_frames < 2:
         raise ValueError(f"num_frames is {num_frames}; expected at least 2, the two images themselves")
     images = as_images(images, model.flow.image_shape)
@@ -126,11 +114,14 @@ def interpolated_pairs(
     if len(images) < 2:
         raise ValueError(f"got {pluralise(len(images), 'image')} to interpolate; expected at least 2")
     weights = torch.linspace(0, 1, num_frames)[:, None].expand(-1, len(model.flow.latent_shapes))
-    for first, second in pairwise(range(len(images))):
-        pair = [first, second]
+    starts = range(len(images) - 1)
+    parts: list[Tensor] = []
+    for start in starts if doing is None else tracked(starts, len(starts), doing):
+        pair = slice(start, start + 2)
         chosen = None if labels is None else labels[pair]
         frames = blend(model, images[pair], weights, chosen, spherical=spherical, batch_size=batch_size)
-        yield frames[1:] if first else frames
+        parts.append(frames[1:] if start else frames)
+    return Images(torch.cat(parts))
 
 
 def mix_levels(model: ImageModel, images: Pictures, labels: Labels | None = None) -> Images:
