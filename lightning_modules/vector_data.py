@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from glow_app.data import TOYS, Split, VectorSet, load_vectors
+from glow_app.data import Split, VectorSet, load_vectors
 from lightning_modules.base_data import ResumableDataModule
 
 __all__ = ["VectorDataModule"]
@@ -54,17 +54,6 @@ class VectorDataModule(ResumableDataModule[VectorSet]):
     def vectors(self, split: Split) -> Tensor:
         """Return the vectors of a split, float32 (N, D). Loads the split if necessary."""
         return self._set(split).values
-
-    @property
-    def entropy(self) -> float | None:
-        """The source's differential entropy in nats, below which no model's loss can fall; None where not known."""
-        source = self.hparams["source"]
-        return TOYS[source].entropy if source in TOYS else None
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """Name of every column. Loads the training vectors if none are loaded yet."""
-        return self._set(next(iter(self._sets), "train")).column_names
 
     def _load(self, split: Split) -> VectorSet:
         names = ("path", "seed", "num_samples", "validation_fraction", "test_fraction", "limit")
