@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from glow_app.bijections import (
@@ -29,8 +30,10 @@ from glow_app.bijections import (
     Whitening,
 )
 from glow_app.flows import Context, Glow, Level, Runner
+from glow_app.models.class_labels import class_facts, classes_of_seeds
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import Conditioner, ConvConditioner, ConvVelocity, GatedResidualConditioner, MLPVelocity, Velocity
+from glow_app.pictures.image_batch import Images
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.running.folded import FoldedAffine
 from glow_app.running.fused import run_fused
@@ -154,6 +157,12 @@ def random_images(num: int, image_shape: Sequence[int] = (3, 8, 8), seed: int = 
     """Return uint8 images of independent values."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (num, *image_shape), generator=generator, dtype=torch.uint8)
+
+
+def class_grid(model: ImageModel, images: Tensor, seed: int, label: int | Sequence[int] | None = None) -> Image.Image:
+    """Return the grid of images of the seeds from ``seed`` on, with their classes."""
+    classes = classes_of_seeds(model, range(seed, seed + len(images)), label) or []
+    return Images(images, [class_facts(model, number) for number in classes]).grid()
 
 
 def _conv(channels: int, parameters: int, features: int = 0) -> Conditioner:

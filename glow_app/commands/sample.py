@@ -3,7 +3,7 @@
 import argparse
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +76,13 @@ class _Drawing:
     facts: dict[str, Any]  # of all pictures
     num_drawn: int = 0
 
+    def class_of(self, seed: int) -> dict[str, Any]:
+        """Return the facts of the class of a seed."""
+        from glow_app.generation import class_facts, class_turns
+
+        turns = class_turns(self.model, self.label)
+        return {} if turns is None else class_facts(self.model, turns[seed % len(turns)])
+
     def save(self, picture: "Image.Image", name: str, count: int, **text: Any) -> None:
         """Write a picture of several images, with their classes and the facts in its text."""
         from glow_app.generation import class_facts
@@ -88,7 +95,7 @@ class _Drawing:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the images, a grid and what made them."""
-    from glow_app.generation import class_facts, class_turns, turn_length
+    from glow_app.generation import turn_length
 
     if arguments.walk and len(arguments.label or []) > 1:
         raise UsageError(f"--walk stays in one class, and --label names {len(arguments.label)}; give one")
@@ -101,7 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
     settings = model.generation.override(arguments.temperature, arguments.guidance)
     settings.check(len(model.flow.latent_shapes), model.flow.num_classes is not None)
     label = arguments.label[0] if len(arguments.label or []) == 1 else arguments.label
-    turns, turn = class_turns(model, label), turn_length(model, label)
+    turn = turn_length(model, label)
     count = arguments.count or turn * math.ceil(USUAL_COUNT / turn)
     seeds = _seeds(arguments, count)
     more = [name for name, wanted in (("sweep.png", arguments.sweep), ("walk.gif", arguments.walk)) if wanted]
@@ -111,26 +118,23 @@ def run(arguments: argparse.Namespace) -> None:
     if folder.path != Path(arguments.output):
         print(f"{arguments.output} holds samples already; these go to {folder.path} (--overwrite replaces)")
 
-    def class_of(seed: int) -> dict[str, Any]:
-        return {} if turns is None else class_facts(model, turns[seed % len(turns)])
-
     facts = {**settings.facts, "model": stored_model(arguments).hash, "version": __version__}
     drawing = _Drawing(model, settings, folder, label, facts)
     record = {"seed": seeds.start, "count": count, **facts} | ({} if label is None else {"label": label})
     record |= {"checkpoint": str(arguments.checkpoint)} | ({} if settings.guidance == 1 else {"note": GUIDED})
     try:
-        num_shown = _draw(drawing, arguments, class_of)
+        num_shown = _draw(drawing, arguments)
     except BaseException:
         if drawing.num_drawn:
             partial = record | {"count": drawing.num_drawn, "asked": count}
             with suppress(OSError):  # the error on its way says more
-                folder.interrupted(drawing.num_drawn).finish(partial, class_of)
+                folder.interrupted(drawing.num_drawn).finish(partial, drawing.class_of)
         raise
     if arguments.sweep is not None:
         _write_sweep(drawing, arguments.sweep)
     if arguments.walk is not None:
         _write_walk(drawing, arguments.walk)
-    folder.finish(record, class_of)
+    folder.finish(record, drawing.class_of)
     part = "" if num_shown == count else f" (the first {num_shown})"
     at = f"at {settings}, seed {seeds.start}"
     print(f"{pluralise(count, 'image')} {at}: {folder.path / 'grid.png'}{part}")
@@ -149,24 +153,25 @@ def _seeds(arguments: argparse.Namespace, count: int) -> range:
     return range(first, first + count)
 
 
-def _draw(drawing: _Drawing, arguments: argparse.Namespace, class_of: Callable[[int], dict[str, Any]]) -> int:
+def _draw(drawing: _Drawing, arguments: argparse.Namespace) -> int:
     """Write the images, each as it is drawn, and a grid; return how many are in the grid: only these are kept."""
     import torch
 
-    from glow_app.generation import num_shown, sample_grid, turn_length
+    from glow_app.generation import num_shown, turn_length
+    from glow_app.pictures.image_batch import Images
     from glow_app.pictures.images import save_png, to_pil
 
-    model, folder = drawing.model, drawing.folder
-    most = num_shown(len(folder.seeds), turn_length(model, drawing.label))
+    folder = drawing.folder
+    most = num_shown(len(folder.seeds), turn_length(drawing.model, drawing.label))
     shown: list[torch.Tensor] = []
     for seed, image in tracked(_batches(drawing, arguments), len(folder.seeds), "drawing"):
-        text = {"seed": seed, **drawing.facts, **class_of(seed)}
+        text = {"seed": seed, **drawing.facts, **drawing.class_of(seed)}
         folder.path.mkdir(parents=True, exist_ok=True)
         save_png(to_pil(image), folder.path / folder.name(seed), text)
         drawing.num_drawn += 1
         if len(shown) < most:
             shown.append(image.cpu())
-    picture = sample_grid(model, torch.stack(shown), folder.seeds.start, drawing.label)
+    picture = Images(torch.stack(shown), [drawing.class_of(seed) for seed in folder.seeds[: len(shown)]]).grid()
     drawing.save(picture, "grid.png", len(shown))
     return len(shown)
 
@@ -185,7 +190,8 @@ def _batches(drawing: _Drawing, arguments: argparse.Namespace) -> "Iterator[tupl
 
 
 def _write_sweep(drawing: _Drawing, temperatures: float | list[float]) -> None:
-    from glow_app.generation import class_caption, labels_of_seeds, sweep, turn_length
+    from glow_app.generation import sweep, turn_length
+    from glow_app.pictures.image_batch import class_captions
     from glow_app.pictures.images import grid
 
     model, label = drawing.model, drawing.label
@@ -194,8 +200,7 @@ def _write_sweep(drawing: _Drawing, temperatures: float | list[float]) -> None:
     if len(seeds) > turn:
         seeds = seeds[: len(seeds) - len(seeds) % turn]
     images = sweep(model, values, seeds, label, drawing.settings.guidance).flatten(0, 1)
-    labels = None if isinstance(label, int) else labels_of_seeds(model, seeds, label)
-    names = [] if labels is None else [class_caption(model, number) for number in labels.tolist()]
+    names = [] if isinstance(label, int) else class_captions([drawing.class_of(seed) for seed in seeds])
     picture = grid(images, len(seeds), above=names, left=[f"T = {value:g}" for value in values])
     drawing.save(picture, "sweep.png", len(seeds), temperature=_text(values, "g", ", "))
 

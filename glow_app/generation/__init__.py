@@ -3,7 +3,7 @@
 from glow_app.generation.blend import blend, interpolate, mix_levels
 from glow_app.generation.classes import class_probabilities, infer_labels
 from glow_app.generation.edit import Direction, edit, learn_directions, load_direction, load_directions, save_direction
-from glow_app.generation.grid import class_caption, num_shown, sample_grid, turn_length
+from glow_app.generation.grid import num_shown, turn_length
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
 from glow_app.generation.restore import Restoration, restore
@@ -34,7 +34,6 @@ __all__ = [
     "Typical",
     "Verdict",
     "blend",
-    "class_caption",
     "class_facts",
     "class_name",
     "class_number",
@@ -59,7 +58,6 @@ __all__ = [
     "reconstruct",
     "restore",
     "sample_batches",
-    "sample_grid",
     "save_direction",
     "save_latents",
     "sweep",

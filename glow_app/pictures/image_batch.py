@@ -14,7 +14,7 @@ from glow_app.messages import pluralise
 from glow_app.pictures.captions import drawable
 from glow_app.pictures.images import columns_for, grid, png_bytes, save_png, to_pil
 
-__all__ = ["LARGEST_TURN", "Images"]
+__all__ = ["LARGEST_TURN", "Images", "class_captions"]
 
 LARGEST_TURN = 12  # classes beside each other; of more, names and images would be too small to see
 _SHOWN = 100  # images in a notebook
@@ -78,7 +78,7 @@ class Images(Tensor):
         Raises:
             ValueError: If they have neither 1 nor 3 channels.
         """
-        names = self._class_names()
+        names = class_captions(self.facts)
         turns = range(1, min(len(names), LARGEST_TURN) + 1)
         turn = next((turn for turn in turns if names[turn:] == names[:-turn]), 1)
         return grid(self._batch(), columns_for(len(self._batch()), turn), above=names if turn > 1 else ())
@@ -143,6 +143,8 @@ class Images(Tensor):
     def _batch(self) -> Tensor:
         return self if self.ndim == 4 else self[None]
 
-    def _class_names(self) -> list[str]:
-        named = [(str(fact["label"]), str(fact.get("class", "?"))) for fact in self.facts if "label" in fact]
-        return [label if "?" in drawable(name) else name for label, name in named]
+
+def class_captions(facts: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the name of each class among the facts of images, or its number where the name cannot be drawn."""
+    named = [(str(fact["label"]), str(fact.get("class", "?"))) for fact in facts if "label" in fact]
+    return [label if "?" in drawable(name) else name for label, name in named]

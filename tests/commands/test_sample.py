@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from registry import tiny_model
+from registry import class_grid, tiny_model
 from run_files import pixels
 
 from glow_app import __version__
-from glow_app.generation import sample_batches, sample_grid, sweep
+from glow_app.generation import sample_batches, sweep
 from glow_app.models.generation_settings import GenerationSettings
+from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import grid, read_png_text
 from glow_app.storage.pretrained import model_hash, save_pretrained
 from glow_app.storage.stored_model import load_model
@@ -216,7 +217,7 @@ def test_a_grid_has_whole_turns_of_the_classes_in_a_row(tmp_path: Path, glow: Gl
     assert glow("sample", "--checkpoint", tmp_path / "model", "--count", count, "--seed", 1).code == 0
     files = sorted((tmp_path / "samples").glob("seed*"))
     images = torch.stack([torch.from_numpy(pixels(path).copy())[None] for path in files])
-    assert np.array_equal(pixels(tmp_path / "samples/grid.png"), np.asarray(sample_grid(model, images, 1)))
+    assert np.array_equal(pixels(tmp_path / "samples/grid.png"), np.asarray(class_grid(model, images, 1)))
 
 
 @pytest.mark.parametrize(("num_classes", "options", "count"), [(3, [], 18), (3, ["--label", 1, 2], 16), (None, [], 16)])
@@ -240,13 +241,13 @@ def test_a_grid_of_many_shows_the_first_hundred(
 
     monkeypatch.setattr("glow_app.generation.sample_batches", watched)
 
-    def drawn_grid(*arguments: Any) -> Image.Image:
+    def drawn_grid(images: Images) -> Image.Image:
         gc.collect()
         assert len(kept) == 130
         assert sum(image() is not None for image in kept) == 101  # the last one, too
-        return sample_grid(*arguments)
+        return grid(images)
 
-    monkeypatch.setattr("glow_app.generation.sample_grid", drawn_grid)
+    monkeypatch.setattr(Images, "grid", drawn_grid)
     result = glow("sample", "--checkpoint", trained, "--count", 130, "--seed", 0)
     assert result.output.endswith(f"{Path('samples/grid.png')} (the first 100)\n")
     images = torch.stack([image for _, image in sample_batches(load_model(trained), 100, 0.7, 0)])

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from registry import class_grid
 from rich.console import Console
 from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_fit, tiny_module, tiny_trainer
 from torch.optim.lr_scheduler import (
@@ -25,7 +26,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from glow_app.bijections import SolverError
-from glow_app.generation import Reference, measure, sample_batches, sample_grid
+from glow_app.generation import Reference, measure, sample_batches
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import step_generator
 from glow_app.storage.checkpoint import read_checkpoint
@@ -414,7 +415,7 @@ class TestSampleGrids:
     def test_a_seed_is_of_the_class_that_glow_sample_takes(self, tmp_path: Path) -> None:
         model, picture = self.drawn(tmp_path, 3, num_images=9, seed=4)
         images = torch.stack([image for _, image in sample_batches(model, 9, 0.7, 4, batch_size=9)])
-        assert np.array_equal(picture, np.asarray(sample_grid(model, images, 4)))
+        assert np.array_equal(picture, np.asarray(class_grid(model, images, 4)))
 
     def test_the_seed_decides(self, tmp_path: Path) -> None:
         for folder, seed in (("a", 0), ("b", 0), ("c", 1)):

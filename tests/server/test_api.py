@@ -20,7 +20,7 @@ import pytest
 import torch
 from app_client import as_base64, error_of, from_base64, running, wait_until
 from PIL import Image
-from registry import random_images, tiny_model
+from registry import class_grid, random_images, tiny_model
 from test_pictures import scans
 from test_worker import Held
 from torch import Tensor
@@ -143,7 +143,7 @@ def test_several_are_the_grid_of_the_command(model: ImageModel, client: httpx.Cl
     body = {"count": 6, "seed": 7, "label": label}
     response = client.post("/v1/sample", json=body, headers={"accept": "image/png"})
     images = torch.stack([image for _, image in generation.sample_batches(model, 6, 0.7, 7, label)])
-    assert pixels_of(response.content) == generation.sample_grid(model, images, 7, label).tobytes()
+    assert pixels_of(response.content) == class_grid(model, images, 7, label).tobytes()
 
 
 def test_frames_are_the_strip_of_the_command(model: ImageModel, client: httpx.Client) -> None:
