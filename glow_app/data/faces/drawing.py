@@ -76,13 +76,9 @@ def render_face(face: Face, side: int) -> np.ndarray:
         side: Height and width in pixels.
     Shape:
         uint8 (3, side, side).
-    Raises:
-        ValueError: If ``python-avatars`` or ``resvg-py`` is not installed.
     """
-    try:
-        import resvg_py
-    except ImportError as error:
-        raise ValueError("source 'faces' needs resvg-py; run: pip install 'glow-app[faces]'") from error
+    import resvg_py
+
     png = resvg_py.svg_to_bytes(
         svg_string=face_svg(face), width=_TIMES * side, height=_TIMES * side, skip_system_fonts=True
     )

@@ -5,8 +5,7 @@ different parts the same name, and parses every file anew for every picture.
 """
 
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
+from importlib.metadata import distribution
 from xml.etree import ElementTree
 
 __all__ = ["COLOUR", "part"]
@@ -25,23 +24,15 @@ def part(kind: str, name: str) -> str:
     Args:
         kind: Folder of the drawings, such as "mouth" or "top/hair"; "styles" holds the body.
         name: Of the drawing, such as "smile".
-    Raises:
-        ValueError: If ``python-avatars`` is not installed.
     """
-    root = ElementTree.parse(_folder() / kind / f"{name}.svg").getroot()
+    file = distribution("python-avatars").locate_file(f"python_avatars/avatar_parts/{kind}/{name}.svg")
+    root = ElementTree.parse(str(file)).getroot()
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
         element.attrib = {key.rpartition("}")[2]: value for key, value in element.items()}
     shapes = {f"url(#{mask.get('id')})": use.get("href", "") for mask in root.iter("mask") for use in mask}
     prefix = f"{kind.replace('/', '-')}-{name}-"
     return "".join(_text(child, prefix, shapes) for child in root)
-
-
-def _folder() -> Path:
-    package = find_spec("python_avatars")
-    if package is None or package.origin is None:
-        raise ValueError("source 'faces' needs python-avatars and resvg-py; run: pip install 'glow-app[faces]'")
-    return Path(package.origin).parent / "avatar_parts"
 
 
 def _text(element: ElementTree.Element, prefix: str, shapes: dict[str, str]) -> str:
