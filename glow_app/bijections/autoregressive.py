@@ -1,6 +1,6 @@
 """Masked autoregressive flow; its inverse is the inverse autoregressive flow."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from glow_app.bijections.base import Bijection
 from glow_app.bijections.elementwise import AffineMap, ElementwiseMap
 from glow_app.nn import MADE
 from glow_app.nn.precision import full_precision
-from glow_app.nn.shape_checks import require_vector
+from glow_app.nn.shape_checks import require_choice, require_vector
 
 __all__ = ["MaskedAutoregressive", "Ordering"]
 
@@ -110,10 +110,8 @@ class MaskedAutoregressive(Bijection):
 
 
 def _order(num_features: int, ordering: Ordering) -> Tensor:
-    if ordering == "natural":
-        return torch.arange(num_features)
-    if ordering == "reversed":
-        return torch.arange(num_features).flip(0)
+    require_choice(get_args(Ordering), ordering=ordering)
     if ordering == "random":
         return torch.randperm(num_features)
-    raise ValueError(f"ordering is {ordering!r}; expected natural, reversed or random")
+    order = torch.arange(num_features)
+    return order.flip(0) if ordering == "reversed" else order

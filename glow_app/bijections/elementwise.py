@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glow_app.nn.shape_checks import require_positive
+
 __all__ = ["AffineMap", "ElementwiseMap", "SplineMap"]
 
 # Smallest bin of a spline, relative to its interval, and smallest slope: they keep it invertible in floating point.
@@ -51,8 +53,7 @@ class AffineMap(ElementwiseMap):
     max_log_scale: float = 4.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.max_log_scale) and self.max_log_scale > 0):
-            raise ValueError(f"max_log_scale is {self.max_log_scale}; expected a finite number above 0")
+        require_positive(max_log_scale=self.max_log_scale)
 
     @property
     def num_parameters(self) -> int:
@@ -102,8 +103,7 @@ class SplineMap(ElementwiseMap):
     def __post_init__(self) -> None:
         if not 1 <= self.num_bins < 1 / MIN_BIN:
             raise ValueError(f"num_bins is {self.num_bins}; expected 1 to {round(1 / MIN_BIN) - 1}")
-        if not (math.isfinite(self.tail_bound) and self.tail_bound > 0):
-            raise ValueError(f"tail_bound is {self.tail_bound}; expected a finite number above 0")
+        require_positive(tail_bound=self.tail_bound)
 
     @property
     def num_parameters(self) -> int:

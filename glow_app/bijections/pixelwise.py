@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from glow_app.bijections.base import Bijection
 from glow_app.nn.precision import full_precision
-from glow_app.nn.shape_checks import require_image
+from glow_app.nn.shape_checks import require_at_least, require_image
 
 __all__ = ["PixelwiseAffine", "PixelwiseChain", "mix"]
 
@@ -29,8 +29,7 @@ class PixelwiseAffine(Bijection):
 
     def __init__(self, num_channels: int) -> None:
         super().__init__()
-        if num_channels < 1:
-            raise ValueError(f"num_channels is {num_channels}; expected at least 1")
+        require_at_least(1, num_channels=num_channels)
         self.num_channels = num_channels
 
     @abstractmethod

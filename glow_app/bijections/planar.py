@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from glow_app.bijections.base import Bijection
 from glow_app.nn.precision import full_precision, narrow, widen
-from glow_app.nn.shape_checks import require_context, require_vector
+from glow_app.nn.shape_checks import require_choice, require_context, require_vector
 
 __all__ = ["Planar"]
 
@@ -97,8 +97,7 @@ class Planar(Bijection):
         min_slope: float = 1e-3,
     ) -> None:
         super().__init__()
-        if nonlinearity not in _NONLINEARITIES:
-            raise ValueError(f"nonlinearity is {nonlinearity!r}; expected {' or '.join(_NONLINEARITIES)}")
+        require_choice(_NONLINEARITIES, nonlinearity=nonlinearity)
         if not 0.0 <= min_slope < 1.0:
             raise ValueError(f"min_slope is {min_slope}; expected a number from 0 to 1, 1 excluded")
         self.num_features = num_features

@@ -22,6 +22,7 @@ from glow_app.flows.context import Context, join
 from glow_app.flows.multiscale import MultiscaleFlow, level_shapes
 from glow_app.nn import ConditionEncoder, Conditioner, ConvConditioner
 from glow_app.nn.class_path import describe_part
+from glow_app.nn.shape_checks import require_at_least, require_choice
 from glow_app.priors import GaussianPrior
 
 __all__ = ["Glow"]
@@ -94,23 +95,21 @@ class Glow(MultiscaleFlow):
     ) -> None:
         shapes = level_shapes(image_shape, num_levels)
         steps_of_level = _steps_of_level(num_steps, num_levels)
-        _require_positive(hidden_channels=hidden_channels)
+        require_at_least(1, hidden_channels=hidden_channels)
         if num_classes is not None:
-            _require_positive(num_classes=num_classes, embedding_features=embedding_features)
+            require_at_least(1, num_classes=num_classes, embedding_features=embedding_features)
         features = [embedding_features if num_classes is not None else 0] * num_levels
         encoder = None
         if condition_mask and condition_channels < 2:
             raise ValueError(f"condition_channels is {condition_channels}; expected a picture's and one for the mask")
         if condition_channels:
             sizes = {"condition_features": condition_features, "condition_blocks": condition_blocks}
-            _require_positive(condition_channels=condition_channels, **sizes)
+            require_at_least(1, condition_channels=condition_channels, **sizes)
             shape = (condition_channels, image_shape[0], num_levels, condition_features, condition_blocks)
             encoder = ConditionEncoder(*shape, has_mask=condition_mask)
             features = [own + number for own, number in zip(encoder.num_features, features, strict=True)]
-        if coupling not in COUPLINGS:
-            raise ValueError(f"coupling is {coupling!r}; expected one of {', '.join(COUPLINGS)}")
-        if init not in ("whiten", "rotation"):
-            raise ValueError(f"init is {init!r}; expected whiten or rotation")
+        require_choice(COUPLINGS, coupling=coupling)
+        require_choice(("whiten", "rotation"), init=init)
         coupling_class, parameters_per_channel = COUPLINGS[coupling]
         max_input = MAX_INPUT if condition_channels else None
 
@@ -211,9 +210,3 @@ def _steps_of_level(num_steps: int | Sequence[int], num_levels: int) -> list[int
             f"num_steps is {num_steps}; expected a number from 1, or a list of {num_levels}, one per level"
         )
     return steps
-
-
-def _require_positive(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} is {size}; expected at least 1")

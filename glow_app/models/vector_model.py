@@ -10,7 +10,7 @@ from glow_app.bijections import ActNorm, Bijection, Chain, Reshape, without_log_
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.models.base import Density
 from glow_app.nn.class_path import describe_part
-from glow_app.nn.shape_checks import require_vector
+from glow_app.nn.shape_checks import require_at_least, require_vector
 from glow_app.priors import GaussianPrior
 from glow_app.seeding import image_generator
 
@@ -41,8 +41,7 @@ class VectorModel(Density):
         self, num_features: int, prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior
     ) -> None:
         super().__init__()
-        if num_features < 1:
-            raise ValueError(f"num_features is {num_features}; expected at least 1")
+        require_at_least(1, num_features=num_features)
         self.num_features = num_features
         vector, shape = (num_features,), (num_features, 1, 1)
         # Not learned: gradients with respect to it would be in units of the data, and clipping those of a small column
@@ -95,8 +94,7 @@ class VectorModel(Density):
         Raises:
             ValueError: If ``num`` is below 1, or the temperature is negative or not finite.
         """
-        if num < 1:
-            raise ValueError(f"num is {num}; expected at least 1")
+        require_at_least(1, num=num)
         if not (math.isfinite(temperature) and temperature >= 0):
             raise ValueError(f"temperature is {temperature}; expected a finite number from 0 (1 samples the density)")
         return self.decode(temperature * torch.randn(num, self.num_features, generator=image_generator(seed)))

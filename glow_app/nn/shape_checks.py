@@ -1,8 +1,40 @@
-"""Shape checks of networks and bijections."""
+"""Checks of the shapes and other arguments of networks and bijections."""
+
+import math
+from collections.abc import Collection
 
 from torch import Tensor
 
-__all__ = ["require_context", "require_image", "require_vector"]
+__all__ = [
+    "require_at_least",
+    "require_choice",
+    "require_context",
+    "require_image",
+    "require_positive",
+    "require_vector",
+]
+
+
+def require_choice(choices: Collection[str], **arguments: object) -> None:
+    """Raise ValueError for an argument that is none of the choices."""
+    for name, value in arguments.items():
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
+
+
+def require_at_least(least: int, **arguments: float) -> None:
+    """Raise ValueError for an argument that is below the least, or not finite."""
+    for name, value in arguments.items():
+        if not least <= value < math.inf:
+            finite = "" if value < least else ", and finite"
+            raise ValueError(f"{name} is {value}; expected at least {least}{finite}")
+
+
+def require_positive(**arguments: float) -> None:
+    """Raise ValueError for an argument that is not above 0, or not finite."""
+    for name, value in arguments.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value}; expected a finite number above 0")
 
 
 def require_context(name: str, context: Tensor | None, num: int, context_features: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glow_app.nn.shape_checks import require_context, require_image, require_vector
+from glow_app.nn.shape_checks import require_at_least, require_context, require_image, require_vector
 
 __all__ = ["ConvVelocity", "MLPVelocity", "Velocity"]
 
@@ -60,10 +60,8 @@ class MLPVelocity(Velocity):
         num_frequencies: int = 0,
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"num_layers is {num_layers}; a velocity network needs at least 1 hidden layer")
-        if num_frequencies < 0:
-            raise ValueError(f"num_frequencies is {num_frequencies}; expected at least 0")
+        require_at_least(1, num_layers=num_layers)
+        require_at_least(0, num_frequencies=num_frequencies)
         _require_width(hidden_features)
         self.num_features = num_features
         self.context_features = context_features

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from glow_app.bijections import AffineMap, Bijection, Inverse, MaskedAutoregressive, SplineMap
-from glow_app.priors.head import HeadPrior, LatentShape, own_arguments, require_layers
+from glow_app.nn.shape_checks import require_at_least, require_choice
+from glow_app.priors.head import HeadPrior, LatentShape, own_arguments
 
 __all__ = ["IAFPrior", "MAFPrior"]
 
@@ -55,11 +56,9 @@ class MAFPrior(HeadPrior):
         max_groups: int | None = None,
     ) -> None:
         config = own_arguments(locals())
-        require_layers(num_layers)
-        if elementwise not in ("affine", "spline"):
-            raise ValueError(f"elementwise is {elementwise!r}; expected affine or spline")
-        if ordering not in ("reversed", "random"):
-            raise ValueError(f"ordering is {ordering!r}; expected reversed or random")
+        require_at_least(1, num_layers=num_layers)
+        require_choice(("affine", "spline"), elementwise=elementwise)
+        require_choice(("reversed", "random"), ordering=ordering)
         function = SplineMap(num_bins, tail_bound) if elementwise == "spline" else AffineMap()
         layers = [
             MaskedAutoregressive(

@@ -6,6 +6,7 @@ from typing import Literal
 
 from glow_app.bijections import ContinuousFlow
 from glow_app.nn import ConvVelocity, MLPVelocity, Velocity
+from glow_app.nn.shape_checks import require_choice
 from glow_app.priors.head import HeadPrior, LatentShape, own_arguments
 
 __all__ = ["CNFPrior"]
@@ -70,8 +71,7 @@ class CNFPrior(HeadPrior):
         jacobian_weight: float = 0.0,
     ) -> None:
         config = own_arguments(locals())
-        if velocity not in ("auto", "conv", "mlp"):
-            raise ValueError(f"velocity is {velocity!r}; expected auto, conv or mlp")
+        require_choice(("auto", "conv", "mlp"), velocity=velocity)
         channels, height, width = latent_shape
         on_vectors = velocity == "mlp" or (velocity == "auto" and height * width == 1)
         network: Velocity = (

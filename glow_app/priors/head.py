@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from glow_app.bijections import Bijection, Chain, Reshape
 from glow_app.priors.gaussian import GaussianPrior
 
-__all__ = ["HeadPrior", "LatentShape", "own_arguments", "require_layers"]
+__all__ = ["HeadPrior", "LatentShape", "own_arguments"]
 
 LatentShape = tuple[int, int, int]
 
@@ -52,13 +52,3 @@ class HeadPrior(Chain):
 def own_arguments(local_variables: dict[str, object]) -> dict[str, object]:
     """Return the arguments beyond those that Glow passes, from ``locals()`` at the start of a constructor."""
     return {name: value for name, value in local_variables.items() if name not in PASSED_BY_GLOW}
-
-
-def require_layers(num_layers: int) -> None:
-    """Refuse a head without layers.
-
-    Raises:
-        ValueError: If ``num_layers`` is below 1.
-    """
-    if num_layers < 1:
-        raise ValueError(f"num_layers is {num_layers}; expected at least 1")

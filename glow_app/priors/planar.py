@@ -4,7 +4,8 @@ import math
 from typing import Literal
 
 from glow_app.bijections import Planar
-from glow_app.priors.head import HeadPrior, LatentShape, require_layers
+from glow_app.nn.shape_checks import require_at_least
+from glow_app.priors.head import HeadPrior, LatentShape
 
 __all__ = ["PlanarPrior"]
 
@@ -34,7 +35,7 @@ class PlanarPrior(HeadPrior):
         num_layers: int = 8,
         nonlinearity: Literal["tanh", "leaky"] = "tanh",
     ) -> None:
-        require_layers(num_layers)
+        require_at_least(1, num_layers=num_layers)
         num_features = math.prod(latent_shape)
         head = [Planar(num_features, context_features, nonlinearity) for _ in range(num_layers)]
         super().__init__(latent_shape, context_features, head, {"num_layers": num_layers, "nonlinearity": nonlinearity})

@@ -3,6 +3,7 @@
 from typing import Literal, get_args
 
 from glow_app.flows import Level, MultiscaleFlow
+from glow_app.nn.shape_checks import require_choice
 from glow_app.running.checkpointed import run_checkpointed
 from glow_app.running.compiled import run_compiled
 from glow_app.running.fused import run_fused
@@ -35,8 +36,7 @@ def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: boo
     Raises:
         ValueError: If ``memory`` is unknown or does not allow compilation.
     """
-    if memory not in get_args(Memory):
-        raise ValueError(f"memory is {memory!r}; expected one of {', '.join(get_args(Memory))}")
+    require_choice(get_args(Memory), memory=memory)
     if compiled and memory != "store":
         raise ValueError(f"model.compile: needs model.memory store, got {memory}; leave one of the two out")
     for level in flow.levels:

@@ -42,7 +42,7 @@ def test_the_inverse_flow_draws_in_one_pass() -> None:
 
 
 def test_the_ordering_is_checked() -> None:
-    with pytest.raises(ValueError, match="ordering is 'raster'; expected natural, reversed or random"):
+    with pytest.raises(ValueError, match="ordering is 'raster'; expected one of natural, reversed, random"):
         MaskedAutoregressive(3, 4, ordering="raster")  # type: ignore[arg-type]
 
 

@@ -214,7 +214,7 @@ def test_a_wrong_context_is_a_value_error(shape: tuple[int, ...] | None) -> None
 
 
 def test_wrong_arguments_are_value_errors() -> None:
-    with pytest.raises(ValueError, match="nonlinearity is 'relu'; expected tanh or leaky"):
+    with pytest.raises(ValueError, match="nonlinearity is 'relu'; expected one of tanh, leaky"):
         Planar(2, nonlinearity="relu")  # type: ignore[arg-type]
     for min_slope in (-0.1, 1.0, math.nan):
         with pytest.raises(ValueError, match=f"min_slope is {min_slope}; expected a number from 0 to 1"):

@@ -15,6 +15,7 @@ from glow_app.bijections.continuous.options import SolveRecord, solve_options
 from glow_app.bijections.continuous.solver import Method, SolverError
 from glow_app.bijections.continuous.trace import Dynamics, draw_noise
 from glow_app.nn import Velocity
+from glow_app.nn.shape_checks import require_at_least, require_choice, require_positive
 
 __all__ = ["ContinuousFlow"]
 
@@ -107,15 +108,16 @@ class ContinuousFlow(Bijection):
         # Imported only in a solve, because it is slow; but a server must fail at its start, not in its first request.
         if find_spec("torchdiffeq") is None:
             raise ModuleNotFoundError("continuous flows need the package torchdiffeq", name="torchdiffeq")
-        _require_choices(solver=(solver, Solver), eval_solver=(eval_solver, Solver))
-        _require_choices(trace=(trace, Trace), noise=(noise, Noise))
+        require_choice(get_args(Solver), solver=solver, eval_solver=eval_solver)
+        require_choice(get_args(Trace), trace=trace)
+        require_choice(get_args(Noise), noise=noise)
         steps = {"num_steps": num_steps, "max_num_steps": max_num_steps, "eval_max_num_steps": eval_max_num_steps}
-        _require_at_least(1, **steps)
+        require_at_least(1, **steps)
         if max(steps.values()) > LARGEST_NUM_STEPS:
             raise ValueError(f"a solve has {max(steps.values()):,} steps; expected at most {LARGEST_NUM_STEPS:,}")
-        _require_at_least(0, max_exact_dims=max_exact_dims)
-        _require_at_least(0, kinetic_weight=kinetic_weight, jacobian_weight=jacobian_weight)
-        _require_positive(atol=atol, rtol=rtol, eval_atol=eval_atol, eval_rtol=eval_rtol)
+        require_at_least(0, max_exact_dims=max_exact_dims)
+        require_at_least(0, kinetic_weight=kinetic_weight, jacobian_weight=jacobian_weight)
+        require_positive(atol=atol, rtol=rtol, eval_atol=eval_atol, eval_rtol=eval_rtol)
         self.velocity = velocity
         self.solvers = (solver, eval_solver)
         self.num_steps = num_steps
@@ -210,21 +212,3 @@ def _outside_inference_mode() -> Iterator[None]:
         return
     with torch.inference_mode(False), torch.no_grad():
         yield
-
-
-def _require_choices(**arguments: tuple[str, object]) -> None:
-    for name, (value, choices) in arguments.items():
-        if value not in get_args(choices):
-            raise ValueError(f"{name} is {value!r}; expected one of {', '.join(get_args(choices))}")
-
-
-def _require_at_least(least: int, **arguments: float) -> None:
-    for name, value in arguments.items():
-        if not least <= value < math.inf:
-            raise ValueError(f"{name} is {value}; expected a finite number of at least {least}")
-
-
-def _require_positive(**arguments: float) -> None:
-    for name, value in arguments.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}; expected a finite number above 0")
