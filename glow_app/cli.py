@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -24,7 +25,13 @@ def start() -> int:
     _keep_current_folder_out()
     begin_with_huge_pages()
     _outlast_readers()
-    return main()
+    code = main()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:  # told already; Python would try again, and end with a traceback
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,16 +81,20 @@ class _Outlasting(io.FileIO):
 def _outlast_readers() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is not None and not stream.isatty():
+        if stream is None:
+            continue
+        if not stream.isatty():
             file = io.BufferedWriter(_Outlasting(stream.fileno(), "w", closefd=False))
-            setattr(sys, name, io.TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=True))
+            setattr(sys, name, io.TextIOWrapper(file, stream.encoding, line_buffering=True))
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # names of files may be no text
 
 
 def _keep_current_folder_out() -> None:
     # Python puts the current folder first in the module path of processes that it starts by -c or -m, as those of
     # multiprocessing are: modules in a folder from elsewhere would run there. `python -m` has it in the path already.
-    if not {"", os.getcwd()}.intersection(sys.path):
-        os.environ.setdefault("PYTHONSAFEPATH", "1")
+    with suppress(FileNotFoundError):  # it is gone, and nothing can be in it
+        if not {"", os.getcwd()}.intersection(sys.path):
+            os.environ.setdefault("PYTHONSAFEPATH", "1")
 
 
 def _heed_sigterm() -> None:

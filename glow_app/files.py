@@ -28,7 +28,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         path: The file to write; an existing file is replaced.
     """
     # An unpredictable name, and a new file: in a stranger's folder a known name could be a link.
-    beside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    beside = path.with_name(f".{path.name[-50:]}-{secrets.token_hex(8)}")  # no longer than a name may be
     with _errors_name(path, beside):
         opened = beside.open("xb")
         try:
@@ -97,11 +97,11 @@ def _require_replaceable(
 
 def _exchange(new: Path, folder: Path, old: Path | None) -> None:
     """Replace ``folder`` by ``new``, or leave it unchanged; without ``old``, one that has come meanwhile stays."""
-    if old and folder.exists():
-        os.replace(folder, old)
     try:
+        if old and folder.exists():
+            os.replace(folder, old)
         os.replace(new, folder)
-    except OSError:
-        if old and old.exists():
+    except BaseException:
+        if old and old.exists() and not folder.exists():
             os.replace(old, folder)
         raise

@@ -304,6 +304,24 @@ def test_work_goes_on_when_its_reader_has_gone(tmp_path: Path) -> None:
     assert done.exists()
 
 
+@pytest.mark.parametrize("ending", ["> /dev/full", "2>&- > /dev/null"])
+def test_odd_streams_and_folders_end_without_a_traceback(tmp_path: Path, ending: str) -> None:
+    (tmp_path / "folder").mkdir()
+    glow = f"{sys.executable} -m glow_app.cli models"
+    script = f"cd folder && rmdir ../folder && {glow} {ending}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == (1 if "full" in ending else 0), done.stderr
+
+
+def test_a_name_that_is_no_text_is_printed_escaped() -> None:
+    code = "import sys\nfrom glow_app import cli\ncli.main = lambda: print('a\\udcffb') or 0\nsys.exit(cli.start())"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (0, b"a\\udcffb\n"), done.stderr
+
+
 def test_control_c_during_the_imports_is_answered_by_the_command() -> None:
     # A module that interrupts the process when it is imported stands for the time that imports take.
     code = (

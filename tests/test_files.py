@@ -59,3 +59,35 @@ def test_links_that_lie_beside_a_file_are_not_written_through(tmp_path: Path) ->
     assert victim.read_bytes() == b"mine"
     assert (folder / "file").read_bytes() == b"theirs"
     assert not (folder / "file").is_symlink()
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    path = tmp_path / ("\u00e9" * 125 + ".png")
+    with atomic_file(path) as file:
+        file.write(b"content")
+    assert path.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupted_exchange_of_folders_loses_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    folder, replace = tmp_path / "result", os.replace
+    folder.mkdir()
+    (folder / "old").touch()
+
+    def interrupted(source: Path, target: Path) -> None:
+        monkeypatch.undo()
+        if when == "after":
+            replace(source, target)
+        raise KeyboardInterrupt
+
+    def exchange() -> None:
+        with atomic_folder(folder, ["old"], lambda _: True, overwrite=True) as new:
+            (new / "new").touch()
+            monkeypatch.setattr(os, "replace", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        exchange()
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+    assert [path.name for path in folder.iterdir()] == ["old"]

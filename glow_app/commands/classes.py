@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glow_app.messages import pluralise
+from glow_app.messages import pluralise, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,7 @@ class PictureClasses:
         if len(self._inferred) <= LISTED:
             for name, number, probability in self._inferred:
                 text = class_text(self._model, number)
-                print(f"{name}: class {text}, inferred with probability {probability:.2f}")
+                print(f"{printable(name)}: class {text}, inferred with probability {probability:.2f}")
             return
         self._print_counts("inferred", Counter(number for _, number, _ in self._inferred))
 

@@ -22,7 +22,7 @@ from glow_app.commands.common import (
     tell_changes,
 )
 from glow_app.commands.parser import number, positive_int
-from glow_app.messages import UsageError, pluralise
+from glow_app.messages import UsageError, pluralise, printable
 from glow_app.numeric_limits import check_strength
 from glow_app.progress import tracked
 
@@ -148,7 +148,7 @@ def _apply(arguments: argparse.Namespace) -> None:
         shown = grid(torch.stack(changed[1:]), columns=len(STRENGTHS), above=texts)
         save_png(shown, strip, {**described, "strength": ", ".join(texts)})
         if len(sources) <= LISTED:
-            print(f"{picture}, {strip}")
+            print(printable(f"{picture}, {strip}"))
         count += 1
     classes.tell()
     if len(sources) > LISTED:

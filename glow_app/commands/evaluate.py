@@ -90,6 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
     model = load(arguments, restores=None)
     if model.task is None:
         _check_enough(arguments, "count")
+        _check_enough(arguments, "train_limit")
         refuse_existing([] if arguments.tune else [path.with_name(PICTURE)], arguments.overwrite)
         arguments.limit = arguments.limit or LIMIT
     else:
@@ -131,7 +132,9 @@ def _check_usage(arguments: argparse.Namespace) -> None:
 
 def _check_enough(arguments: argparse.Namespace, name: str) -> None:
     if (value := getattr(arguments, name)) is not None and value < LEAST:
-        raise UsageError(f"--{name} is {value}; expected at least {LEAST}, of which features tell anything at all")
+        raise UsageError(
+            f"--{name.replace('_', '-')} is {value}; expected at least {LEAST}, of which features tell anything at all"
+        )
 
 
 def _features(model: "ImageModel", arguments: argparse.Namespace) -> "FeatureExtractor | None":
@@ -158,8 +161,9 @@ def _measured(
     bits = _bits(model, data.held_out, arguments)
     found, picture = measured_samples(model, data, extract, count, arguments)
     inverse = _inverse(model, data.held_out, arguments)
+    path = output_folder(arguments) / PICTURE
+    path.unlink(missing_ok=True)  # of an earlier model
     if picture is not None:
-        path = output_folder(arguments) / PICTURE
         save_png(picture, path, {"model": stored_model(arguments).hash, "seed": arguments.seed})
         print(f"nearest training images: {path}")
     return {"bits_per_dim": bits, **found, "inverse": inverse}

@@ -111,4 +111,4 @@ def _check(arguments: argparse.Namespace, is_known: bool) -> None:
     if not is_known:
         raise UsageError(f"--output {arguments.output} is of no known kind; expected .png, .gif, .webp or .mp4")
     if not 0 < arguments.seconds < 3600:
-        raise UsageError(f"--seconds is {arguments.seconds:g}; expected a number above 0")
+        raise UsageError(f"--seconds is {arguments.seconds:g}; expected a number above 0 and below 3600")

@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.images and arguments.source:
         raise UsageError("glow reconstruct got picture files and --source; give one of them, not both")
+    if arguments.source and arguments.label is not None:
+        raise UsageError("--label is the class of picture files; of a --source, the classes are known")
     if not (arguments.images or arguments.source):
         raise UsageError("glow reconstruct needs picture files or folders, or else --source")
     model = load(arguments)

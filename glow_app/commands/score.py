@@ -20,7 +20,7 @@ from glow_app.commands.common import (
 )
 from glow_app.commands.parser import positive_int, seed_number
 from glow_app.files import atomic_file
-from glow_app.messages import UsageError, pluralise
+from glow_app.messages import UsageError, pluralise, printable
 
 if TYPE_CHECKING:
     from glow_app.generation import Measures, Reference
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
     odd = [row for row in rows if row["verdict"] == "unusual"]
     print(f"unusual: {len(odd)} of {len(rows)}; of ordinary pictures, {100 - USUAL_PERCENT:g} % are")
     for row in _oddest(odd):
-        print(f"  {row['file']}: {row['reason']}")
+        print(f"  {printable(row['file'])}: {row['reason']}")
     _write_sheet(model, rows, stored_model(arguments).hash, folder / SHEET)
     print(f"scores: {folder / 'scores.csv'}, {folder / 'scores.json'}")
 
@@ -120,9 +120,13 @@ def _save_reference(arguments: argparse.Namespace) -> None:
     if not arguments.reference or arguments.images or arguments.outliers or arguments.label is not None:
         raise UsageError("--save-reference goes with --reference alone: a folder of held-out pictures of all classes")
     list_images(Path(arguments.reference))
-    folder = stored_model(arguments).path
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is a checkpoint; --save-reference needs an exported model (see glow export)")
+    stored = stored_model(arguments)
+    folder = stored.path
+    if not folder.is_dir() or not stored.is_own:
+        what = "not a folder of yours" if folder.is_dir() else "a checkpoint"
+        raise UsageError(
+            f"{stored.place} is {what}; --save-reference needs an exported model of your own (see glow export)"
+        )
     measures = _measure(load(arguments), [arguments.reference], arguments)[1]
     save_reference(folder, Reference.of(measures).to_plain())
     print(f"{folder}: the reference of its scores is {pluralise(len(measures), 'image')} of {arguments.reference}")

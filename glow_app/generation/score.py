@@ -13,6 +13,7 @@ from glow_app.generation.baselines import png_bits_per_dim
 from glow_app.generation.sample import seeded_batches
 from glow_app.models.class_labels import labels_of_seeds
 from glow_app.models.image_model import ImageModel
+from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.seeding import image_generators
 
 __all__ = ["ODDITIES", "Detection", "Measures", "Typical", "detect", "measure", "measure_samples", "oddities"]
@@ -61,7 +62,7 @@ class Measures:
 
 def measure(
     model: ImageModel,
-    images: Tensor,
+    images: Pictures,
     labels: Tensor | None = None,
     *,
     num_draws: int = 1,
@@ -71,7 +72,8 @@ def measure(
 
     Args:
         model: The model.
-        images: uint8, (B, C, H, W).
+        images: Pictures, as :meth:`ImageModel.bits_per_dim <glow_app.models.image_model.ImageModel.bits_per_dim>` takes
+            them.
         labels: For a class-conditional model; when omitted, its bits/dim are those of the marginal over all classes,
             and levels and latents are measured under the likeliest class of each image.
         num_draws: Dequantisation draws of the bits/dim.
@@ -79,10 +81,10 @@ def measure(
     Raises:
         ValueError: If there are not as many seeds as images, or an argument does not fit.
     """
+    images = as_images(images, model.flow.image_shape).to(model.device)
     seeds = list(range(len(images))) if seeds is None else list(seeds)
     if len(seeds) != len(images):
         raise ValueError(f"there are {len(seeds)} seeds for {len(images)} images")
-    images = images.to(model.device)
     with record_solves(image_generators(seeds)):
         draws = model.bits_table(images, labels, num_draws, image_generators(seeds))
     if model.flow.num_classes is not None and labels is None:

@@ -44,20 +44,24 @@ def class_number(model: DescribedModel, name: str) -> int:
 
     Args:
         model: A class-conditional model.
-        name: Number of the class as text, or its name in any case, if the model has names; a number has priority.
+        name: Number of the class as text, or its name, if the model has names, in any case where only one class has it;
+            a number has priority.
     Raises:
-        ValueError: If the model has no classes, or not this one.
+        ValueError: If the model has no classes, not this one, or several with this name in other cases.
     """
     num_classes = model.flow.num_classes
     if num_classes is None:
         raise ValueError("this model is not class-conditional; leave the label out")
-    known = {known_name.casefold(): number for number, known_name in enumerate(model.class_names)}
-    known |= {str(number): number for number in range(num_classes)}
-    if name.casefold() not in known:
-        names = f", or one of {', '.join(model.class_names)}" if model.class_names else ""
-        meant = closest(name, model.class_names)
-        raise ValueError(f"there is no class {name}; expected 0 to {num_classes - 1}{names}{meant}")
-    return known[name.casefold()]
+    numbers = {known: number for number, known in enumerate(model.class_names)}
+    numbers |= {str(number): number for number in range(num_classes)}
+    alike = [known for known in numbers if known.casefold() == name.casefold()]
+    if name in numbers or len(alike) == 1:
+        return numbers[name if name in numbers else alike[0]]
+    if alike:
+        raise ValueError(f"there are several classes {name}; expected one of {', '.join(alike)}")
+    names = f", or one of {', '.join(model.class_names)}" if model.class_names else ""
+    meant = closest(name, model.class_names)
+    raise ValueError(f"there is no class {name}; expected 0 to {num_classes - 1}{names}{meant}")
 
 
 def class_name(model: DescribedModel, number: int) -> str:

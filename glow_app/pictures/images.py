@@ -153,7 +153,7 @@ def png_bytes(picture: Image.Image, text: Mapping[str, Any] | None = None) -> by
     """Return what :func:`save_png` writes."""
     info = PngInfo()
     for key, value in (text or {}).items():
-        info.add_text(key, str(value))
+        info.add_text(key, str(value).encode("utf-8", "backslashreplace").decode())  # of file names that are not UTF-8
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", pnginfo=info)
     return buffer.getvalue()

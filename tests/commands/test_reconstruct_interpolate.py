@@ -93,6 +93,7 @@ def test_a_class_conditional_model(
     assert "error 0 of 255" in inferred
     assert "error 0 of 255" in glow("reconstruct", *pictures, *options, "--label", 3).output
     assert "inferred" not in glow("reconstruct", "--source", "digits", *options).output
+    assert "the classes are known" in refused("reconstruct", "--source", "digits", *options, "--label", 3, code=2)
     for split, path in zip(("train", "val", "test"), pictures, strict=True):
         (path.parent / split).mkdir()
         path.rename(path.parent / split / path.name)

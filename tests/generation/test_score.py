@@ -7,6 +7,7 @@ from registry import random_images, tiny_model
 from glow_app.generation import ODDITIES, Measures, Typical, detect, measure, oddities
 from glow_app.generation.baselines import png_bits_per_dim
 from glow_app.models.image_model import ImageModel
+from glow_app.pictures.images import to_pil
 from glow_app.seeding import image_generators
 
 
@@ -30,6 +31,11 @@ def test_what_is_measured(model: ImageModel) -> None:
     for number, level in enumerate(model.encode(images)):
         torch.testing.assert_close(found.level_norms[:, number], (level**2).mean((1, 2, 3)))
     assert float(found.png_bits_per_dim[2]) == pytest.approx(png_bits_per_dim(images[2:3].numpy(), 8))
+
+
+def test_pictures_of_any_kind_are_measured(model: ImageModel) -> None:
+    image = random_images(1, model.flow.image_shape)
+    torch.testing.assert_close(measure(model, to_pil(image[0])).level_norms, measure(model, image).level_norms)
 
 
 def test_an_image_is_measured_by_itself(model: ImageModel) -> None:

@@ -288,6 +288,15 @@ def test_classes_by_name_and_number(labels: Any, numbers: list[int]) -> None:
     assert torch.equal(images, model.sample(3, seeds=5, labels=torch.tensor(numbers)))
 
 
+def test_names_that_differ_in_case_alone_are_told_apart() -> None:
+    model = tiny_model(num_classes=3)
+    model.class_names = ["A", "b", "a"]
+    assert model.sample(4, labels=["A", "b", "a", "B"]).labels == [0, 1, 2, 1]
+    model.class_names = ["ab", "b", "AB"]
+    with pytest.raises(ValueError, match="there are several classes Ab; expected one of ab, AB"):
+        model.sample(1, labels="Ab")
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [

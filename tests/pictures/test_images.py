@@ -137,6 +137,11 @@ def test_the_same_picture_is_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
+def test_text_that_is_not_utf_8_is_escaped(tmp_path: Path) -> None:
+    save_png(to_pil(random_images(1)[0]), tmp_path / "a.png", {"pictures": os.fsdecode(b"\xff.png")})
+    assert read_png_text(tmp_path / "a.png") == {"pictures": "\\udcff.png"}
+
+
 def test_a_png_without_text(tmp_path: Path) -> None:
     save_png(to_pil(random_images(1)[0]), tmp_path / "a.png")
     assert read_png_text(tmp_path / "a.png") == {}
