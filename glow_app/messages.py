@@ -1,9 +1,10 @@
 """Messages: the error for wrong usage, and helpers for wording."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["UsageError", "closest", "format_warning", "pluralise", "printable", "size_text"]
+__all__ = ["UsageError", "closest", "format_warning", "is_line", "pluralise", "printable", "size_text"]
 
 
 _printed: set[str] = set()  # warnings; Python itself forgets them when a filter is added, as libraries do
@@ -24,6 +25,11 @@ def _alike(word: str, known: list[str]) -> list[str]:
     # Without the dashes, which make any two options similar.
     bare = {name.lstrip("-"): name for name in known}
     return [bare[name] for name in difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.7)]
+
+
+def is_line(text: str) -> bool:
+    """Return whether a text is one line, without control characters or bytes that are no text."""
+    return not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in text)
 
 
 def printable(text: object) -> str:

@@ -16,8 +16,9 @@ def load_folder(request: SplitRequest) -> ImageSet:
     """Load one split of an image folder.
 
     A tree whose images all lie in first-level directories is labelled by them; any other is unlabelled. Where
-    directories named ``train`` and ``test`` (and ``val``, ``valid`` or ``validation``) stand at the top, or nothing
-    beside such directories, they are the splits, each flat or by class; a split without one is cut from ``train``.
+    directories named ``train`` (or ``training``) and ``val``, ``valid``, ``validation``, ``dev``, ``test``, ``testing``
+    or ``eval`` stand at the top, in any case, they are the splits, each flat or by class, and what lies beside them is
+    left out; a split without one is cut from ``train``.
 
     Args:
         request: What to load; ``root`` is the folder.

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from glow_app.data import heif
 from glow_app.data.decoding import readable_formats
-from glow_app.data.request import SPLIT_OF, Split, own_splits
+from glow_app.data.request import Split, own_splits
+from glow_app.messages import is_line, pluralise
 
 _MOST_WAYS = 100  # to one folder, by links
 
@@ -86,15 +87,35 @@ def list_images(root: Path) -> FolderListing:
 
 
 def split_layout(listing: FolderListing) -> dict[Split, FolderListing]:
-    """Return the listing of every split that has a directory of its own; all as "train" when the folder is one pool."""
-    top = {file.class_name for file in listing.files}
-    if "train" not in top or not ("test" in top or top <= set(SPLIT_OF)):
+    """Return the listing of every split that has a directory of its own; all as "train" when the folder is one pool.
+
+    Directories of splits are named as in :data:`~glow_app.data.request.SPLIT_NAMES`, in any case. One for training may
+    stand alone, if nothing lies beside it. What is left out, or keeps directories from being classes, is reported.
+    """
+    folders = {file.class_name for file in listing.files if file.class_name is not None}
+    num_loose = sum(file.class_name is None for file in listing.files)
+    loose = [pluralise(num_loose, "picture")] if num_loose else []
+    splits = own_splits(folders)
+    others = sorted(folders.difference(splits.values()))
+    if "train" not in splits or (len(splits) == 1 and (loose or others)):
+        if loose and len(folders) > 1:
+            warnings.warn(f"{listing.root} has no classes: {loose[0]} beside its folders", stacklevel=2)
         return {"train": listing}
-    return {split: listing.below(name) for split, name in own_splits(top).items()}
+    if left := loose + others:
+        warnings.warn(f"{listing.root} has splits; left out beside them: {', '.join(left)}", stacklevel=2)
+    return {split: listing.below(name) for split, name in splits.items()}
 
 
 def all_class_names(parts: Mapping[Split, FolderListing]) -> tuple[str, ...]:
-    """Return the classes of all splits together."""
+    """Return the classes of all splits together.
+
+    Raises:
+        ValueError: If the name of one is no line of text.
+    """
+    for part in parts.values():
+        for name in part.class_names:
+            if not is_line(name):
+                raise ValueError(f"{part.root} has the class {name!r}; expected a line of text: rename the folder")
     return tuple(sorted({name for part in parts.values() for name in part.class_names}))
 
 

@@ -1,6 +1,6 @@
 """What is asked of a source: one checked value instead of a dozen arguments."""
 
-from collections.abc import Container
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -10,16 +10,17 @@ Resize = Literal["crop", "stretch", "pad"]
 
 # What each split is called by those who keep images in directories or files of their own for it.
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
-    "train": ("train",),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test",),
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval"),
 }
 SPLIT_OF: dict[str, Split] = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 
-def own_splits(present: Container[object]) -> dict[Split, str]:
-    """Return the splits that have a directory or file among those present, and its name."""
-    return {split: name for split, names in SPLIT_NAMES.items() for name in reversed(names) if name in present}
+def own_splits(present: Iterable[str]) -> dict[Split, str]:
+    """Return the splits that have a directory or file among those present, and its name, in any case."""
+    known = {name.casefold(): name for name in sorted(present)}
+    return {split: known[name] for split, names in SPLIT_NAMES.items() for name in reversed(names) if name in known}
 
 
 def check_cut(split: Split, validation_fraction: float, test_fraction: float, limit: int | None, noun: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from glow_app.flows import Glow
+from glow_app.messages import is_line
 from glow_app.models.base import Density
 from glow_app.models.generation_settings import GenerationSettings
 
@@ -32,9 +33,7 @@ class DescribedModel(Density):
     def class_names(self, names: Sequence[str]) -> None:
         if names and len(names) != self.flow.num_classes:
             raise ValueError(f"there are {len(names)} names for {self.flow.num_classes or 0} classes")
-        if not isinstance(names, (list, tuple)) or not all(
-            isinstance(name, str) and name.isprintable() for name in names
-        ):
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and is_line(name) for name in names):
             raise ValueError("the names of the classes are not a list of lines of text")
         self._class_names = tuple(names)
 

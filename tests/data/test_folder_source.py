@@ -66,6 +66,38 @@ def test_split_folders(tmp_path: Path, make_images: Make, validation_name: str) 
     assert test.labels.tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize(("train", "other", "split"), [("Train", "Test", "test"), ("training", "dev", "validation")])
+def test_split_folders_by_other_names(tmp_path: Path, make_images: Make, train: str, other: str, split: str) -> None:
+    root = tmp_path / "sets"
+    make_images(root / train / "cat", 12)
+    make_images(root / other / "cat", 3)
+    make_images(root / "masks", 2)
+    make_images(root, 1)
+    with pytest.warns(UserWarning, match=r"has splits; left out beside them: 1 picture, masks$"):
+        images = load(root, split)
+    assert len(images) == 3
+    assert images.class_names == ("cat",)
+
+
+def test_a_picture_beside_the_folders_of_classes_is_reported(tmp_path: Path, make_images: Make) -> None:
+    root = tmp_path / "pets"
+    make_images(root / "cat", 12)
+    make_images(root / "dog", 12)
+    make_images(root, 1)
+    with pytest.warns(UserWarning, match="has no classes: 1 picture beside its folders"):
+        assert load(root).class_names == ()
+
+
+def test_a_class_is_a_line_of_text(tmp_path: Path, make_images: Make) -> None:
+    root = tmp_path / "colours"
+    make_images(root / "\u82b1\u3000\u8d64", 12)
+    make_images(root / "b", 12)
+    assert load(root).class_names == ("b", "\u82b1\u3000\u8d64")
+    (root / "b").rename(root / "b\nc")
+    with pytest.raises(ValueError, match=r"has the class 'b\\nc'; expected a line of text: rename the folder"):
+        load(root)
+
+
 def test_missing_validation_is_cut_from_train(tmp_path: Path, make_images: Make) -> None:
     root = tmp_path / "sets"
     make_images(root / "train", 20)

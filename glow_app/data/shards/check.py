@@ -15,8 +15,6 @@ from glow_app.data.shards.source import read_manifest
 
 __all__ = ["damaged_files", "index_folder"]
 
-_SPLITS: dict[str, Split] = {**SPLIT_OF, "training": "train", "dev": "validation", "testing": "test", "eval": "test"}
-
 
 def index_folder(folder: Path) -> Manifest:
     """Write the manifest of the tar files of a folder, which are in the layout of WebDataset, and return it.
@@ -60,7 +58,7 @@ def damaged_files(folder: str | Path) -> Iterator[str]:
 
 def _split_of(path: Path) -> Split:
     words = re.findall("[a-z]+", str(path).lower())
-    return next((_SPLITS[word] for word in words if word in _SPLITS), "train")
+    return next((SPLIT_OF[word] for word in words if word in SPLIT_OF), "train")
 
 
 def _class_names(folder: Path, splits: dict[Split, SplitEntry]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from glow_app.data.request import Split
 from glow_app.data.sharded_images import ShardError
 from glow_app.files import atomic_file
+from glow_app.messages import is_line
 
 __all__ = ["INDEX", "MANIFEST", "Manifest", "ShardEntry", "SplitEntry"]
 
@@ -79,7 +80,7 @@ class Manifest:
                 raise ShardError(f"{place} is of version {content['version']}; update glow-app, which reads {_VERSION}")
             splits = {_known(split): _split(entry) for split, entry in content["splits"].items()}
             names, shape = content["class_names"], content["image_shape"]
-            if not all(isinstance(name, str) and name.isprintable() for name in names):
+            if not all(isinstance(name, str) and is_line(name) for name in names):
                 raise ValueError("class_names are not names")
             return cls(splits, tuple(names), None if shape is None else tuple(shape))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
