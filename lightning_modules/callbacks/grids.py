@@ -60,9 +60,11 @@ class SampleGrids(Callback):
         assert isinstance(pl_module, DensityModule)
         folder = Path(trainer.default_root_dir) / "samples"
         folder.mkdir(parents=True, exist_ok=True)
+        inside = trainer.check_val_every_n_epoch is None  # several in an epoch, or one in several
+        name = f"step{trainer.global_step:07d}" if inside else f"epoch{epoch:05d}"
         model, condition, above = pl_module.model, None, None
         if model.task is not None:
-            condition, above = _damaged(trainer, model, self.num_images // 4, self.seed)
+            condition, above = _damaged(trainer, model, max(1, self.num_images // 4), self.seed)
         for temperature in self.temperatures:
             try:
                 num_images = self.num_images if condition is None else len(condition)
@@ -74,7 +76,7 @@ class SampleGrids(Callback):
                 continue
             picture = images.grid() if above is None else grid(torch.cat([above, images.cpu()]), len(above) // 2)
             try:
-                save_png(picture, folder / f"epoch{epoch:05d}_t{temperature:.2f}.png")
+                save_png(picture, folder / f"{name}_t{temperature:.2f}.png")
             except OSError as error:  # training is worth more than a picture
                 pl.utilities.rank_zero_warn(f"no sample grid in {folder}: {error}")
             for logger in trainer.loggers:

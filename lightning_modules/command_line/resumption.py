@@ -70,6 +70,8 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     content = _whole(path) if fits else read_checkpoint(path)
     config = scratch / "config.yaml"
     given = given_options(arguments)
+    if not fits and (limits := given & {"trainer.limit_val_batches", "trainer.limit_test_batches"}):
+        raise UsageError(f"glow {command}: --{min(limits)} would measure a part; limit the images with --data.limit")
     moved = {} if training is None else {"root": training}
     known = given | {f"data.{name}" for name in moved}
     stored = _stored_config(fits, content, path, known, trust)
@@ -94,7 +96,9 @@ def _stored_config(fits: bool, checkpoint: dict[str, Any], path: Path, given: se
             ) from error
     config = safe_config(checkpoint, path, given, model)
     if not fits:
-        config.get("trainer", {}).pop("logger", None)  # an evaluation has none
+        # An evaluation has no logger, and takes the whole split.
+        for name in ("logger", "limit_val_batches", "limit_test_batches"):
+            config.get("trainer", {}).pop(name, None)
     return trusted_places(config, checkpoint, path, given, trust)
 
 

@@ -14,7 +14,17 @@ from PIL import Image
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from registry import class_grid
 from rich.console import Console
-from tiny_training import Recorder, State, same, state_of, tiny_data, tiny_fit, tiny_module, tiny_trainer
+from tiny_training import (
+    Recorder,
+    State,
+    same,
+    state_of,
+    tiny_data,
+    tiny_fit,
+    tiny_module,
+    tiny_restoration_module,
+    tiny_trainer,
+)
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
     CyclicLR,
@@ -432,6 +442,16 @@ class TestSampleGrids:
         names = sorted(path.name for path in (tmp_path / "a" / "samples").iterdir())
         assert names == ["epoch00002_t1.00.png"]
         assert same(with_grids.after[-1], without.after[-1])
+
+    def test_several_validations_of_an_epoch_have_grids_of_their_own(self, tmp_path: Path) -> None:
+        options: dict[str, Any] = {"max_epochs": 1, "val_check_interval": 2, "check_val_every_n_epoch": None}
+        tiny_fit(tmp_path, [SampleGrids([1.0], num_images=4)], **options)
+        names = sorted(path.name for path in (tmp_path / "samples").iterdir())
+        assert names == ["step0000002_t1.00.png", "step0000004_t1.00.png"]
+
+    def test_a_restorer_has_at_least_one_picture(self, tmp_path: Path) -> None:
+        tiny_fit(tmp_path, [SampleGrids([1.0], num_images=1)], tiny_restoration_module(), max_epochs=1)
+        assert (tmp_path / "samples" / "epoch00001_t1.00.png").exists()
 
     def test_the_averaged_weights_are_drawn(self, tmp_path: Path) -> None:
         # At decay 0 the average is the last step's weights: the same pictures as without averaging.
