@@ -192,7 +192,10 @@ class GlowCLI(LightningCLI):
             "plugins": [AtomicCheckpointIO(), *plugins],
             "logger": [AppendingCSVLogger(config.run_dir), *loggers],
         }
-        return self._instantiate_trainer({**config.trainer, **kwargs}, [])
+        trainer = self._instantiate_trainer({**config.trainer, **kwargs}, [])
+        # With max_steps, Lightning would count an epoch again whose end a resumed run has behind it.
+        trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+        return trainer
 
     def _fit_callbacks(self, config: Any, terminal: bool) -> list[Callback]:
         return [

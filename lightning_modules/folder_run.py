@@ -16,6 +16,7 @@ from glow_app.data.heif import SUFFIXES
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
 from glow_app.data.request import Split
 from glow_app.messages import UsageError, closest, pluralise
+from lightning_modules.command_line.arguments import take_option
 from lightning_modules.presets import config_path
 from lightning_modules.runs.launchers import launched_world
 
@@ -98,6 +99,17 @@ def _planned(arguments: list[str]) -> list[str]:
     for word in rest:
         if word.startswith("--") and "." not in word and (hint := closest(word, parser._option_string_actions)):
             raise UsageError(f"glow fit: unknown argument {word}{hint}")
+    resumed, rest = take_option("--resume", rest)
+    if resumed is not None:
+        from lightning_modules.runs.recovery import good_checkpoint
+
+        run_dir, _ = take_option("--run_dir", rest)
+        if resumed != "auto" or run_dir is None:
+            raise UsageError("glow fit: a folder begins a run; to go on with one: glow fit --resume RUN")
+        if good_checkpoint(Path(run_dir)) is not None:
+            print(f"goes on with {run_dir}, as it was planned", flush=True)
+            return ["--resume=auto", *rest]
+        rest = [*rest, "--resume=auto"]
     if options.size is not None and options.size % 16:
         raise UsageError(f"glow fit: --size {options.size} is not a multiple of 16")
     for name in options.config:

@@ -19,7 +19,8 @@ class BestCheckpoint(ModelCheckpoint):
     """Keeps ``best.ckpt`` in the run's folder.
 
     Lightning forgets what was best when a folder was moved, and then replaces it by the next one, however bad. Nor does
-    it validate the last of ``max_steps`` inside an epoch, which is often the best: the learning rate has decayed.
+    it validate the last step, which is often the best, as the learning rate has decayed, where that is inside an epoch
+    or at the end of one of which only every so many are validated.
 
     Args:
         run_dir: The run's folder.
@@ -41,10 +42,13 @@ class BestCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop after the last step: Lightning validates where it is asked to stop."""
+        """Let the last step be validated, as Lightning does where it is asked to stop."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        if 0 <= trainer.max_steps <= trainer.global_step:
+        if is_last := 0 <= trainer.max_steps <= trainer.global_step:
             trainer.should_stop = True
+        is_last |= trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
+        if is_last and trainer.check_val_every_n_epoch is not None:
+            trainer.check_val_every_n_epoch = 1
 
 
 class SaveProgress(Checkpoint):

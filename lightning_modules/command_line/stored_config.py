@@ -14,6 +14,7 @@ import yaml
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from glow_app.flows import Glow
+from glow_app.messages import is_line
 from glow_app.storage.archive import require_few
 from glow_app.storage.model_config import ALLOWED_CLASSES
 from glow_app.storage.seal import SEAL_KEY, places_of, strange_places
@@ -148,7 +149,7 @@ class _Taker:
         config.pop("ckpt_path", None)
         checks: dict[str, _Check] = {
             "seed_everything": self._plain,
-            "name": self._plain,
+            "name": lambda value, at: (self._plain if "/" in str(value) else self._text)(value, at),
             "trainer": self._trainer,
             "model": lambda value, _: self._model(value, kind, model),
             "data": partial(self._arguments, cls=kind.data, check=self._data_value),
@@ -267,7 +268,7 @@ class _Taker:
         """Take free text, where nothing else than text is read from it."""
         if isinstance(value, list):
             return [self._text(one, place) for one in value]
-        if isinstance(value, str) and len(value) <= 4096 and value.isprintable():
+        if isinstance(value, str) and len(value) <= 4096 and is_line(value):
             return value
         return self._plain(value, place)
 

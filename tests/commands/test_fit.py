@@ -157,6 +157,28 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
         assert logged(folder, name) == logged(trained, name)
 
 
+def test_a_run_of_so_many_steps_goes_on_after_an_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
+) -> None:
+    # With a name that is no word, which the run's checkpoint has to be trusted with.
+    options = [*tiny_run, "--trainer.max_steps=20", "--trainer.max_epochs=3", "--name=photos.v2 (cats+dogs)"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert glow("fit", "--run_dir", whole, *options).code == 0
+
+    def kill(module: DensityModule) -> None:
+        if module.current_epoch == 1:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DensityModule, "on_train_epoch_start", kill)
+        assert glow("fit", "--run_dir", killed, *options).code == 1
+    result = glow("fit", "--resume", killed)
+    assert result.code == 0, result
+    assert_same_training(whole, killed)
+    for name in ("step", "train/bpd", "val/bpd", "lr"):
+        assert logged(killed, name) == logged(whole, name)
+
+
 def test_a_run_goes_on_inside_an_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
 ) -> None:

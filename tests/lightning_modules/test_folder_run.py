@@ -150,6 +150,22 @@ def test_the_last_step_is_validated(minutes: float, last: int, tmp_path: Path, m
         assert [row["step"] for row in csv.DictReader(file) if row["val/bpd"]][-1] == str(last)
 
 
+def test_the_same_line_begins_a_run_and_goes_on_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lightning_modules.estimate.command.measured_step", lambda arguments, parts: (0.7, 7))
+    folder, run = str(pictures(tmp_path / "a", 140)), tmp_path / "run"
+    line = ["fit", folder, "--minutes=0.12", f"--run_dir={run}", "--samples.num_images=1", *TINY]
+    assert main([*line, "--resume", "auto"]) == 0
+    assert "goes on" not in capsys.readouterr().out
+    assert main([*line, "--resume", "auto"]) == 0
+    said = capsys.readouterr().out
+    assert f"goes on with {run}, as it was planned" in said
+    assert "nothing was left to train" in said
+    assert main([*line, "--resume", str(run)]) == 2
+    assert "to go on with one: glow fit --resume RUN" in capsys.readouterr().err
+
+
 def test_further_ranks_train_as_the_first_has_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

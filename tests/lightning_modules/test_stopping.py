@@ -16,8 +16,9 @@ from unittest.mock import MagicMock
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import SingleDeviceStrategy
-from tiny_training import TINY_FIT, repeatable_rows
+from tiny_training import TINY_FIT, repeatable_rows, tiny_fit
 
 from glow_app.cli import main
 from glow_app.storage.checkpoint import read_checkpoint
@@ -236,6 +237,19 @@ def test_what_is_resumed_is_looked_at_and_stays_what_it_was(tmp_path: Path, caps
     (run / "last.ckpt").write_bytes(content)
     assert main(["fit", f"--resume={run}", "--trainer.max_epochs=4"]) == 1
     assert re.search(r"error: .*last\.ckpt is truncated or damaged", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("end", [{"max_epochs": 5}, {"max_epochs": 9, "max_steps": 18}])
+def test_the_last_step_is_validated_also_between_the_epochs_that_are(tmp_path: Path, end: dict[str, Any]) -> None:
+    validated = []
+
+    class Note(Callback):
+        def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            validated.append(trainer.global_step)
+
+    best = BestCheckpoint(str(tmp_path), "val/bpd")
+    tiny_fit(tmp_path, [best, Note()], enable_checkpointing=True, check_val_every_n_epoch=2, **end)
+    assert validated == [8, 16, end.get("max_steps", 20)]
 
 
 def test_the_best_checkpoint_is_kept_where_a_folder_was_moved(tmp_path: Path) -> None:
