@@ -205,8 +205,8 @@ def test_text_in_the_place_of_a_number(one_line: object, command: str, option: s
 
 def test_a_number_that_does_not_fit(one_line: object) -> None:
     for option, words in {
-        "--temperature=nan": "nan is not a temperature; expected a finite number from 0 (0.7 is usual)",
-        "--temperature=0.7,inf": "inf is not a temperature; expected a finite number from 0 (0.7 is usual)",
+        "--temperature=nan": "nan is not a temperature; expected a number from 0 to 100 (0.7 is usual)",
+        "--temperature=0.7,inf": "inf is not a temperature; expected a number from 0 to 100 (0.7 is usual)",
         "--count=0": "0 must be a whole number, at least 1",
         "--seed=1.5": "1.5 is not a seed; expected 0 to 2147483647",
         "--seed=-1": "-1 is not a seed; expected 0 to 2147483647",

@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from glow_app.commands.common import (
 from glow_app.commands.parser import fitting, positive_int, seed_number
 from glow_app.commands.sample_folder import SampleFolder
 from glow_app.messages import UsageError, pluralise
-from glow_app.models.generation_settings import LARGEST_GUIDANCE
+from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.progress import tracked
 
@@ -75,6 +75,7 @@ class _Drawing:
     label: int | list[int] | None
     facts: dict[str, Any]  # of all pictures
     num_drawn: int = 0
+    pictures: list[str] = field(default_factory=list)  # the others that are written
 
     def class_of(self, seed: int) -> dict[str, Any]:
         """Return the facts of the class of a seed."""
@@ -91,6 +92,7 @@ class _Drawing:
         label = [self.label] if isinstance(self.label, int) else self.label or []
         head = {"seed": self.folder.seeds.start, "count": count}
         save_png(picture, self.folder.path / name, head | self.facts | class_facts(self.model, *label) | text)
+        self.pictures.append(name)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -124,16 +126,16 @@ def run(arguments: argparse.Namespace) -> None:
     record |= {"checkpoint": str(arguments.checkpoint)} | ({} if settings.guidance == 1 else {"note": GUIDED})
     try:
         num_shown = _draw(drawing, arguments)
+        if arguments.sweep is not None:
+            _write_sweep(drawing, arguments.sweep)
+        if arguments.walk is not None:
+            _write_walk(drawing, arguments.walk)
     except BaseException:
         if drawing.num_drawn:
             partial = record | {"count": drawing.num_drawn, "asked": count}
             with suppress(OSError):  # the error on its way says more
-                folder.interrupted(drawing.num_drawn).finish(partial, drawing.class_of)
+                folder.interrupted(drawing.num_drawn, drawing.pictures).finish(partial, drawing.class_of)
         raise
-    if arguments.sweep is not None:
-        _write_sweep(drawing, arguments.sweep)
-    if arguments.walk is not None:
-        _write_walk(drawing, arguments.walk)
     folder.finish(record, drawing.class_of)
     part = "" if num_shown == count else f" (the first {num_shown})"
     at = f"at {settings}, seed {seeds.start}"
@@ -186,7 +188,8 @@ def _batches(drawing: _Drawing, arguments: argparse.Namespace) -> "Iterator[tupl
     devices = devices_for(arguments.devices, device_of(arguments))
     if len(devices) == 1:
         return sample_batches(drawing.model, len(seeds), settings.temperature, seeds.start, *options)
-    return sample_on_devices(arguments.checkpoint, devices, len(seeds), settings.temperature, seeds.start, *options)
+    place = str(stored_model(arguments).path)  # by now another run may be the newest
+    return sample_on_devices(place, devices, len(seeds), settings.temperature, seeds.start, *options)
 
 
 def _write_sweep(drawing: _Drawing, temperatures: float | list[float]) -> None:
@@ -231,8 +234,8 @@ def temperatures(text: str) -> float | list[float]:
 
 def temperature(text: str) -> float:
     """Return a temperature, for argparse."""
-    message = "is not a temperature; expected a finite number from 0 (0.7 is usual)"
-    return fitting(text, float, lambda value: 0 <= value < math.inf, message)
+    message = f"is not a temperature; expected a number from 0 to {LARGEST_TEMPERATURE:g} (0.7 is usual)"
+    return fitting(text, float, lambda value: 0 <= value <= LARGEST_TEMPERATURE, message)
 
 
 def guidance(text: str) -> float:

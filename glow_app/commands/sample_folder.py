@@ -23,6 +23,7 @@ class SampleFolder:
     seeds: range
     ending: str  # of the pictures' names, after the seed
     pictures: Sequence[str]  # names of the other pictures
+    replaced: tuple[int, int] | None = None  # the file and the time of the record that lay there with --overwrite
 
     def name(self, seed: int) -> str:
         """Return the name of the picture of a seed."""
@@ -36,20 +37,23 @@ class SampleFolder:
         """
         refuse_existing([self.path / RECORD], overwrite=True)
         if overwrite or not self._has_samples():
-            return self
+            return replace(self, replaced=self._record())
         return replace(self, path=free_folder(self.path))
 
     def _has_samples(self) -> bool:
         files = self.path.iterdir() if self.path.is_dir() else ()
         return any(file.name == RECORD or self._is_written(file.name) or OURS.fullmatch(file.name) for file in files)
 
-    def interrupted(self, num_drawn: int) -> "SampleFolder":
-        """Return the folder as it is after so many images, without the other pictures."""
-        return replace(self, seeds=self.seeds[:num_drawn], pictures=[])
+    def interrupted(self, num_drawn: int, pictures: Sequence[str]) -> "SampleFolder":
+        """Return the folder as it is after so many images and some of the other pictures."""
+        return replace(self, seeds=self.seeds[:num_drawn], pictures=pictures)
 
     def finish(self, facts: Mapping[str, Any], facts_of: Callable[[int], Mapping[str, Any]]) -> None:
-        """Remove the files that the previous run's record lists, and write this run's facts and those of each seed."""
-        for name in self._listed():
+        """Remove the files that the previous run's record lists, and write this run's facts and those of each seed.
+
+        Those of a run that has ended meanwhile stay.
+        """
+        for name in self._listed() if self.replaced and self.replaced == self._record() else ():
             if not self._is_written(name):
                 (self.path / name).unlink(missing_ok=True)
         head = json.dumps({**facts, "pictures": list(self.pictures)}, indent=2).removesuffix("\n}")
@@ -59,6 +63,13 @@ class SampleFolder:
                 line = json.dumps({"file": self.name(seed), "seed": seed, **facts_of(seed)})
                 file.write(f"{',' if number else ''}\n    {line}".encode())
             file.write(b"\n  ]\n}\n")
+
+    def _record(self) -> tuple[int, int] | None:
+        try:
+            status = (self.path / RECORD).stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def _is_written(self, name: str) -> bool:
         if name in self.pictures:

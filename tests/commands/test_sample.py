@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from registry import class_grid, tiny_model
 from run_files import pixels
 
 from glow_app import __version__
+from glow_app.commands.sample_folder import SampleFolder
 from glow_app.generation import sample_batches, sweep
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.image_batch import Images
@@ -113,7 +115,7 @@ def test_a_temperature_for_each_level(trained: Path, tmp_path: Path, glow: Glow,
     assert read_png_text(tmp_path / "samples/seed000001_t0.00-0.70.png")["temperature"] == "[0.0, 0.7]"
     options = ["--checkpoint", trained, "--output", tmp_path / "other", "--temperature"]
     assert "3 temperatures; expected 1, or 2" in refused("sample", *options, "1,1,1")
-    assert "expected a finite number" in refused("sample", *options, "0.7,-1", code=2)
+    assert "expected a number from 0 to 100" in refused("sample", *options, "0.7,-1", code=2)
 
 
 def test_guidance_and_the_settings_that_the_model_recommends(
@@ -295,6 +297,29 @@ def test_overwriting_takes_the_place_of_the_run_before_and_of_nothing_else(
     assert glow(*options, 20, "--count", 1, "--temperature", 1).code == 0
     assert contents(sampled).keys() == {"grid.png", "run.json", "seed000020_t1.00.png", *others}
     assert (sampled / "seed000099_t0.70.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_two_runs_at_a_time_neither_removes_the_pictures_of_the_other(tmp_path: Path, overwrite: bool) -> None:
+    runs = [SampleFolder(tmp_path, range(n, n + 2), "_t0.70.png", []).free(overwrite) for n in (0, 100)]
+    for run in runs:
+        for seed in run.seeds:
+            (tmp_path / run.name(seed)).touch()
+        run.finish({}, lambda _: {})
+    assert {path.name for path in tmp_path.glob("*.png")} == {run.name(seed) for run in runs for seed in run.seeds}
+
+
+def test_an_interrupted_walk_leaves_a_record_of_what_is_there(
+    trained: Path, tmp_path: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glow_app.generation.walk", Mock(side_effect=KeyboardInterrupt))
+    options = ["sample", "--checkpoint", trained, "--seed", 1, "--count", 2]
+    assert glow(*options, "--sweep", 0.7, "--walk", 2).code == 130
+    record = json.loads((tmp_path / "samples/run.json").read_text())
+    assert [one["seed"] for one in record["files"]] == [1, 2]
+    assert record["pictures"] == ["grid.png", "sweep.png"]
+    names = {"seed000001_t0.70.png", "seed000002_t0.70.png", "grid.png", "sweep.png", "run.json"}
+    assert contents(tmp_path / "samples").keys() == names
 
 
 @pytest.mark.parametrize(
