@@ -38,7 +38,7 @@ from lightning_modules.command_line.arguments import (
 )
 from lightning_modules.command_line.kinds import KindName, kind_of, other_kind
 from lightning_modules.command_line.quiet import quiet
-from lightning_modules.command_line.resumption import Start, start_of
+from lightning_modules.command_line.resumption import WHOLE, Start, start_of
 from lightning_modules.command_line.stored_config import parsed_config
 from lightning_modules.data import ImageDataModule
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
@@ -174,7 +174,7 @@ class GlowCLI(LightningCLI):
         if self.subcommand != "fit":
             callbacks += [RichProgressBar()] if terminal else []
             kwargs |= {"callbacks": callbacks, "logger": False, "enable_checkpointing": False}
-            kwargs["plugins"] = [AtomicCheckpointIO()]
+            kwargs |= {"plugins": [AtomicCheckpointIO()], **WHOLE}
             return pl.Trainer(**{**config.trainer, **kwargs})
         os.makedirs(config.run_dir, exist_ok=True)
         loggers = config.trainer.logger

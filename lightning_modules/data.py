@@ -114,6 +114,11 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         """Return the first ``count`` images of a split, uint8 (n, C, H, W). Loads the split if necessary."""
         return self._set(split).head(count)
 
+    def labels(self, split: Split, count: int) -> list[int]:
+        """Return the labels of the first ``count`` images of a split."""
+        labels: list[int] = self._set(split).labels[:count].tolist()
+        return labels
+
     def num_images(self, split: Split) -> int:
         """Return the number of images in a split. Loads the split if necessary."""
         return len(self._set(split))

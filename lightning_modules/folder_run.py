@@ -100,6 +100,7 @@ def _planned(arguments: list[str]) -> list[str]:
         if word.startswith("--") and "." not in word and (hint := closest(word, parser._option_string_actions)):
             raise UsageError(f"glow fit: unknown argument {word}{hint}")
     resumed, rest = take_option("--resume", rest)
+    auto = []
     if resumed is not None:
         from lightning_modules.runs.recovery import good_checkpoint
 
@@ -109,7 +110,7 @@ def _planned(arguments: list[str]) -> list[str]:
         if good_checkpoint(Path(run_dir)) is not None:
             print(f"goes on with {run_dir}, as it was planned", flush=True)
             return ["--resume=auto", *rest]
-        rest = [*rest, "--resume=auto"]
+        auto = ["--resume=auto"]
     if options.size is not None and options.size % 16:
         raise UsageError(f"glow fit: --size {options.size} is not a multiple of 16")
     for name in options.config:
@@ -153,7 +154,7 @@ def _planned(arguments: list[str]) -> list[str]:
             f"warning     {count} pictures are few: the model will remember them, and samples will look like them"
         ]
     print(*lines, sep="\n", flush=True)
-    return [*config, *length, *rest]
+    return [*config, *length, *rest, *auto]
 
 
 def _length(

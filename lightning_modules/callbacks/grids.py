@@ -60,15 +60,16 @@ class SampleGrids(Callback):
         assert isinstance(pl_module, DensityModule)
         folder = Path(trainer.default_root_dir) / "samples"
         folder.mkdir(parents=True, exist_ok=True)
-        inside = trainer.check_val_every_n_epoch is None  # several in an epoch, or one in several
+        every = trainer.val_check_batch
+        inside = trainer.check_val_every_n_epoch is None or (every is not None and every < trainer.num_training_batches)
         name = f"step{trainer.global_step:07d}" if inside else f"epoch{epoch:05d}"
-        model, condition, above = pl_module.model, None, None
+        model, condition, labels, above = pl_module.model, None, None, None
         if model.task is not None:
-            condition, above = _damaged(trainer, model, max(1, self.num_images // 4), self.seed)
+            condition, labels, above = _damaged(trainer, model, max(1, self.num_images // 4), self.seed)
         for temperature in self.temperatures:
             try:
                 num_images = self.num_images if condition is None else len(condition)
-                images = model.sample(num_images, temperature, self.seed, condition=condition)
+                images = model.sample(num_images, temperature, self.seed, labels, condition=condition)
             except FloatingPointError as error:  # early weights may draw such, and are trained on
                 pl.utilities.rank_zero_warn(f"no sample grid at temperature {temperature:g}: {error}")
                 continue
@@ -84,11 +85,12 @@ class SampleGrids(Callback):
                     logger.log_picture(f"samples/t{temperature:.2f}", picture, trainer.global_step)
 
 
-def _damaged(trainer: pl.Trainer, model: ImageModel, num: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the conditions of validation images, two for each, and these images above what the flow sees of them."""
+def _damaged(trainer: pl.Trainer, model: ImageModel, num: int, seed: int) -> tuple[Tensor, list[int] | None, Tensor]:
+    """Return conditions and classes of validation images, each twice, and these images above what the flow sees."""
     data = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, ImageDataModule)
     images = torch.from_numpy(data.images("validation", num))
     condition = model.condition(images, step_generator(seed, 0, "cpu", "damage"))
     assert condition is not None
-    return torch.cat([condition, condition]), torch.cat([images, base_picture(condition, images.shape[1])])
+    labels = None if model.flow.num_classes is None else 2 * data.labels("validation", num)
+    return torch.cat([condition, condition]), labels, torch.cat([images, base_picture(condition, images.shape[1])])

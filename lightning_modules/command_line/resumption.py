@@ -14,9 +14,11 @@ from lightning_modules.command_line.arguments import given_options, take_option
 from lightning_modules.command_line.stored_config import safe_config, trusted_places
 from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
 
-__all__ = ["Start", "start_of"]
+__all__ = ["WHOLE", "Start", "start_of"]
 
 TRUST = "--trust-data"
+# Settings of the trainer with which an evaluation takes a whole split, whatever the training took.
+WHOLE = {"limit_val_batches": 1.0, "limit_test_batches": 1.0, "overfit_batches": 0.0, "fast_dev_run": False}
 # Options that name a part of the model by its class.
 PARTS = ("model.flow.prior", "model.flow.conditioner", "model.prior")
 
@@ -70,7 +72,7 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     content = _whole(path) if fits else read_checkpoint(path)
     config = scratch / "config.yaml"
     given = given_options(arguments)
-    if not fits and (limits := given & {"trainer.limit_val_batches", "trainer.limit_test_batches"}):
+    if not fits and (limits := given.intersection(f"trainer.{name}" for name in WHOLE)):
         raise UsageError(f"glow {command}: --{min(limits)} would measure a part; limit the images with --data.limit")
     moved = {} if training is None else {"root": training}
     known = given | {f"data.{name}" for name in moved}
@@ -96,9 +98,7 @@ def _stored_config(fits: bool, checkpoint: dict[str, Any], path: Path, given: se
             ) from error
     config = safe_config(checkpoint, path, given, model)
     if not fits:
-        # An evaluation has no logger, and takes the whole split.
-        for name in ("logger", "limit_val_batches", "limit_test_batches"):
-            config.get("trainer", {}).pop(name, None)
+        config.get("trainer", {}).pop("logger", None)  # an evaluation has none
     return trusted_places(config, checkpoint, path, given, trust)
 
 

@@ -66,12 +66,16 @@ def test_a_split_is_measured_whole(
     tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str], refused: Callable[..., str]
 ) -> None:
     run = tmp_path / "run"
-    assert glow("fit", "--run_dir", run, *tiny_run, "--trainer.limit_val_batches=1").code == 0
+    assert (
+        glow("fit", "--run_dir", run, *tiny_run, "--trainer.limit_val_batches=1", "--trainer.overfit_batches=1").code
+        == 0
+    )
     part, whole = (glow("validate", "--checkpoint", run, *limit).output for limit in (["--data.limit=32"], []))
     assert re.search(r"validation split, 32 images", part)
     assert part.split()[0] != whole.split()[0]
-    again = ["validate", "--checkpoint", run, "--trainer.limit_val_batches=1"]
-    assert "--trainer.limit_val_batches would measure a part; limit the images" in refused(*again, code=2)
+    for name in ("limit_val_batches", "overfit_batches"):
+        again = ["validate", "--checkpoint", run, f"--trainer.{name}=1"]
+        assert f"--trainer.{name} would measure a part; limit the images" in refused(*again, code=2)
 
 
 def test_evaluation_says_nothing_on_standard_error(trained: Path, glow: Callable[..., Any]) -> None:

@@ -413,6 +413,7 @@ class TestSampleGrids:
         trainer = MagicMock(
             is_global_zero=True, sanity_checking=False, current_epoch=0, default_root_dir=folder, loggers=[]
         )
+        trainer.val_check_batch = trainer.num_training_batches = 4
         SampleGrids([0.7], **options).on_validation_epoch_end(trainer, module)
         with Image.open(folder / "samples" / "epoch00001_t0.70.png") as picture:
             return module.model, np.asarray(picture)
@@ -443,9 +444,11 @@ class TestSampleGrids:
         assert names == ["epoch00002_t1.00.png"]
         assert same(with_grids.after[-1], without.after[-1])
 
-    def test_several_validations_of_an_epoch_have_grids_of_their_own(self, tmp_path: Path) -> None:
-        options: dict[str, Any] = {"max_epochs": 1, "val_check_interval": 2, "check_val_every_n_epoch": None}
-        tiny_fit(tmp_path, [SampleGrids([1.0], num_images=4)], **options)
+    @pytest.mark.parametrize("options", [{"check_val_every_n_epoch": None}, {}])
+    def test_several_validations_of_an_epoch_have_grids_of_their_own(
+        self, tmp_path: Path, options: dict[str, Any]
+    ) -> None:
+        tiny_fit(tmp_path, [SampleGrids([1.0], num_images=4)], max_epochs=1, val_check_interval=2, **options)
         names = sorted(path.name for path in (tmp_path / "samples").iterdir())
         assert names == ["step0000002_t1.00.png", "step0000004_t1.00.png"]
 

@@ -153,8 +153,10 @@ def test_the_last_step_is_validated(minutes: float, last: int, tmp_path: Path, m
 def test_the_same_line_begins_a_run_and_goes_on_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lightning_modules.estimate.command.measured_step", lambda arguments, parts: (0.7, 7))
     folder, run = str(pictures(tmp_path / "a", 140)), tmp_path / "run"
+    options, _ = planned(capsys, folder, "--minutes", 0.02, f"--run_dir={run}", "--resume=auto", *TINY)
+    assert options["resume"] == "auto"
+    monkeypatch.setattr("lightning_modules.estimate.command.measured_step", lambda arguments, parts: (0.7, 7))
     line = ["fit", folder, "--minutes=0.12", f"--run_dir={run}", "--samples.num_images=1", *TINY]
     assert main([*line, "--resume", "auto"]) == 0
     assert "goes on" not in capsys.readouterr().out
