@@ -1,5 +1,6 @@
 """Restoring damaged pictures of any size by a model with a task."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -200,8 +201,9 @@ def _decode_in_tiles(
                 for number, level in enumerate(noise)
             ]
             context = model.context(len(images), labels, condition[:, :, rows, columns])
+            laid = _laid(rows, height), _laid(columns, width)
             for part in _slices(len(images), at_a_time):
-                values, most = _tame_values(model, [level[part] for level in levels], rows_of(context, part))
+                values, most = _tame_values(model, [level[part] for level in levels], rows_of(context, part), laid)
                 overshoot[part] = torch.maximum(overshoot[part], most)
                 _lay(strip[part], to_uint8(values, model.num_bits), columns.start, dim=3)
                 if columns.stop == width:
@@ -209,13 +211,17 @@ def _decode_in_tiles(
                 yield
 
 
-def _tame_values(model: ImageModel, levels: Sequence[Tensor], context: Context) -> tuple[Tensor, Tensor]:
-    """Return the values of a tile, and their overshoot at first, (N,); the noise is halved, in place, where it is wild.
+def _tame_values(
+    model: ImageModel, levels: Sequence[Tensor], context: Context, laid: tuple[slice, slice]
+) -> tuple[Tensor, Tensor]:
+    """Return the values of a tile, and the overshoot, (N,), at first, of the part that is ``laid`` into the picture.
+
+    The noise is halved, in place, where it is wild.
 
     With the conditioners' inputs bounded such places are few, and without noise there are none.
     """
     values = model.decode_values(levels, context).float().cpu()
-    overshoot = _overshoot(values)
+    overshoot = _overshoot(values, laid)
     most = overshoot.flatten(1).amax(1)
     for _ in range(_MOST_TIMES):
         draws = overshoot.flatten(1).amax(1).gt(_WILD).nonzero()[:, 0]
@@ -227,13 +233,23 @@ def _tame_values(model: ImageModel, levels: Sequence[Tensor], context: Context) 
             level[draws] *= 1 - cells.to(level) / 2
         some = [level[draws] for level in levels]
         values[draws] = model.decode_values(some, rows_of(context, draws)).float().cpu()
-        overshoot = _overshoot(values)
+        overshoot = _overshoot(values, laid)
     return values, most
 
 
-def _overshoot(values: Tensor) -> Tensor:
-    """Return how far the values of each pixel reach beyond black and white, grey levels, (N, 1, H, W)."""
-    return 256 * (values.abs().amax(1, keepdim=True) - 0.5)
+def _overshoot(values: Tensor, laid: tuple[slice, slice]) -> Tensor:
+    """Return how far the values of each pixel reach beyond black and white, grey levels, (N, 1, H, W).
+
+    Those that are dropped do not count: at the edge of a tile they may be wild where the picture is not.
+    """
+    overshoot = torch.full_like(values[:, :1], -math.inf)
+    overshoot[..., *laid] = 256 * (values[..., *laid].abs().amax(1, keepdim=True) - 0.5)
+    return overshoot
+
+
+def _laid(part: slice, length: int) -> slice:
+    """Return what is laid into the picture, of a tile's side."""
+    return slice(MARGIN if part.start else 0, part.stop - part.start - (MARGIN if part.stop < length else 0))
 
 
 def _slices(count: int, size: int) -> list[slice]:

@@ -116,15 +116,16 @@ class ImageModel(ScoredModel):
     ) -> Tensor:
         r"""Return the PSNR of the draw d at temperature 0 in dB, (B,): :math:`-10 \log_{10} \overline{(y - d)^2}`.
 
-        While the encoder of a condition is not trained, d is its estimate.
+        The mean over classes, where none are given. While the encoder of a condition is not trained, d is its estimate.
         """
         y = self.dequantised(images, generator)
         assert self.flow.encoder is not None
         if self.trains_flow:
-            draw = self._zero_draw(y, labels, condition)
+            draws = [self._zero_draw(y, choice, condition) for choice in self.label_choices(len(y), labels)]
         else:
-            draw = self.flow.encoder.estimate(self._real_condition(condition, len(y)))
-        return -10 * (y - draw.clamp(-0.5, 0.5)).square().flatten(1).mean(1).log10()
+            draws = [self.flow.encoder.estimate(self._real_condition(condition, len(y)))]
+        errors = torch.stack([(y - draw.clamp(-0.5, 0.5)).square().flatten(1).mean(1) for draw in draws])
+        return -10 * errors.log10().mean(0)
 
     def _zero_draw(self, y: Tensor, labels: Tensor | None, condition: Tensor) -> Tensor:
         zeros = [y.new_zeros(len(y), *shape) for shape in self.flow.latent_shapes_at(*y.shape[2:])]

@@ -8,6 +8,7 @@ from pytorch_lightning.callbacks import Callback
 from glow_app.data import first_examples
 from glow_app.seeding import Share, step_generator
 from lightning_modules.callbacks.ema import EMA
+from lightning_modules.callbacks.save import BestCheckpoint
 from lightning_modules.encoder_first import EncoderFirst
 from lightning_modules.likelihood_module import LikelihoodModule
 
@@ -37,6 +38,8 @@ class InitializeActNorm(Callback):
         if isinstance(pl_module, EncoderFirst) and pl_module.begin_flow():
             self._initialize(trainer, pl_module)
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, BestCheckpoint):
+                    callback.forget()  # an encoder alone, which restores nothing
                 if isinstance(callback, EMA):
                     callback.average.n_averaged.zero_()  # type: ignore[operator] # the next update copies
 

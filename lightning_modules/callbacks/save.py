@@ -1,5 +1,6 @@
 """Checkpoints of a run: the best, and the last after every epoch, every so often, and when a signal stops it."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ class BestCheckpoint(ModelCheckpoint):
             self.best_model_path = self.kth_best_model_path = str(path)
             self.best_model_score = self.kth_value = torch.as_tensor(state_dict["best_model_score"])
             self.best_k_models = {str(path): self.kth_value}
+
+    def forget(self) -> None:
+        """Let the next validation be the best one, whatever was better before."""
+        self.best_model_path = self.kth_best_model_path = ""
+        self.best_model_score, self.kth_value, self.best_k_models = None, torch.tensor(math.inf), {}
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -201,3 +201,25 @@ def test_draws_of_a_tile_share_its_feature_maps(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(restore_module, "_VALUES_TOGETHER", 2 * draws[0].numel())
     assert torch.equal(restore(model, damaged, 3, seeds=0).draws, draws)
     assert len(widths) == 3 + 2 * 3
+
+
+def test_what_is_dropped_of_a_tile_is_not_wild() -> None:
+    values = torch.zeros(2, 3, 200, 200)
+    values[0, :, :60] = 5.0  # in the margin of a tile that is not the first
+    values[1, 0, 100, 100] = 1.0
+    laid = tuple(restore_module._laid(slice(start, start + 200), 648) for start in (448, 0))
+    assert laid == (slice(64, 200), slice(0, 136))
+    assert restore_module._overshoot(values, laid).flatten(1).amax(1).tolist() == [-128.0, 128.0]
+
+
+def test_without_classes_the_psnr_is_the_mean_over_them() -> None:
+    model, images = tiny_restorer(Upscale(), num_classes=3), random_images(4)
+    condition = model.condition(images)
+    assert condition is not None
+
+    def psnr(labels: torch.Tensor | None) -> torch.Tensor:
+        return model.zero_draw_psnr(images, labels, torch.Generator().manual_seed(0), condition)
+
+    each = torch.stack([psnr(torch.full((4,), number)) for number in range(3)])
+    assert not torch.equal(each[0], each[1])
+    torch.testing.assert_close(psnr(None), each.mean(0))

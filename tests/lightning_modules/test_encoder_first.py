@@ -197,8 +197,17 @@ def test_validation_reports_the_psnr_of_draws_at_temperature_0(tmp_path: Path) -
     assert metrics["val/loss"] == pytest.approx(metrics["val/bpd"] - metrics["val/psnr"] / 6.0206, abs=1e-4)
 
 
+def test_the_best_restorer_is_none_of_the_encoder_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tiny_restoration_module(estimate_steps=6)  # of which an epoch has four
+    worse = torch.arange(3.0)  # from epoch to epoch
+    monkeypatch.setattr(module, "evaluate", lambda *_: dict.fromkeys(module.figures, worse[[module.current_epoch]]))
+    best = BestCheckpoint(str(tmp_path), module.monitor)
+    tiny_fit(tmp_path, [best], module, enable_checkpointing=True, max_epochs=3)
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] == 8
+
+
 def test_the_best_restorer_also_draws_well_at_temperature_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = tiny_restoration_module()
+    module = tiny_restoration_module(estimate_steps=2)
     bits, psnr = (torch.tensor(values) for values in ([2.0, 2.1, 2.2], [20.0, 26.0, 26.0]))
     epoch_of = {"bpd": bits, "psnr": psnr, "loss": bits - psnr / 6.0206}
     figures = module.figures
