@@ -54,7 +54,7 @@ class PictureClasses:
         if len(self._inferred) <= LISTED:
             for name, number, probability in self._inferred:
                 text = class_text(self._model, number)
-                print(f"{printable(name)}: class {text}, inferred with probability {probability:.2f}")
+                print(printable(f"{name}: class {text}, inferred with probability {probability:.2f}"))
             return
         self._print_counts("inferred", Counter(number for _, number, _ in self._inferred))
 
@@ -64,4 +64,4 @@ class PictureClasses:
         texts = ", ".join(
             f"{count} of class {class_text(self._model, number)}" for number, count in sorted(counts.items())
         )
-        print(f"classes of {pluralise(counts.total(), 'picture')}, {how}: {texts}")
+        print(printable(f"classes of {pluralise(counts.total(), 'picture')}, {how}: {texts}"))

@@ -113,7 +113,7 @@ def _render(arguments: argparse.Namespace) -> None:
 
 def _tell(manifest: "Manifest") -> None:
     for split, entry in manifest.splits.items():
-        print(f"{split:<12} {entry.count:>10,} images in {len(entry.shards):,} shards")
+        print(f"{split:<12} {entry.count:>10,} images in {pluralise(len(entry.shards), 'shard')}")
     if manifest.class_names:
         print(f"{len(manifest.class_names)} classes")
 

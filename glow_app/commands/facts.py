@@ -103,8 +103,9 @@ def tensor_facts(path: Path) -> dict[str, object]:
 def program_facts(folder: Path) -> dict[str, object]:
     """Return what the description of a program that ``glow export`` wrote says."""
     from glow_app.export import DESCRIPTION_NAME
+    from glow_app.storage.pretrained import REFERENCE_KEY
 
-    path = folder / DESCRIPTION_NAME
+    path, known = folder / DESCRIPTION_NAME, {"classes", REFERENCE_KEY}
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
         inputs = ", ".join(f"{one['name']} {_shape(one['shape'])}" for one in said["inputs"])
@@ -116,7 +117,7 @@ def program_facts(folder: Path) -> dict[str, object]:
             "inputs": inputs,
             "images": f"{_shape(said['output']['shape'][1:])}, {said['num_bits']} bits",
             **({"classes": ", ".join(said["class_names"])} if said["class_names"] else {}),
-            **_training({name: value for name, value in said["training"].items() if name != "classes"}),
+            **_training({name: value for name, value in said["training"].items() if name not in known}),
             "use": said["use"],
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from glow_app.data import heif
 from glow_app.data.request import Resize
@@ -176,7 +176,10 @@ def open_image(source: Path | bytes, formats: Sequence[str] | None = None) -> Im
     else:
         file = io.BytesIO(source)
         suffix = next((suffix for start, suffix in _STARTS.items() if source.startswith(start)), "")
-    return Image.open(file, formats=tuple(formats or _formats(suffix)))
+    try:
+        return Image.open(file, formats=tuple(formats or _formats(suffix)))
+    except UnidentifiedImageError as error:
+        raise UnidentifiedImageError("cannot identify image file: of no known format, or damaged") from error
 
 
 def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Image.Image, tuple[int, int]]:

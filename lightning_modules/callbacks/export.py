@@ -10,8 +10,9 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from glow_app.bijections import SolverError
 from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
+from glow_app.models.base import Density
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.pretrained import save_pretrained, save_reference
+from glow_app.storage.pretrained import model_hash, save_pretrained, save_reference
 from glow_app.storage.stored_model import StoredModel, load_density
 from lightning_modules.data import ImageDataModule
 from lightning_modules.likelihood_module import LikelihoodModule
@@ -45,6 +46,8 @@ class ExportBest(Callback):
         path = best if best.exists() else run_dir / best.name
         if trainer.is_global_zero and path.exists():
             model = load_density(path)
+            if _holds(run_dir / "model", model):  # perhaps with settings and a reference of the user's own
+                return
             save_pretrained(model, run_dir / "model", StoredModel(path).facts, overwrite=True)
             data = getattr(trainer, "datamodule", None)
             is_scored = isinstance(model, ImageModel) and model.task is None
@@ -71,3 +74,11 @@ class ExportBest(Callback):
             if first + len(part) >= _FEWEST and time.monotonic() > end:
                 break
         save_reference(folder, Reference.of(Measures.joined(parts)).to_plain())
+
+
+def _holds(folder: Path, model: Density) -> bool:
+    """Return whether a model was exported to a folder before."""
+    try:
+        return StoredModel(folder).hash == model_hash(model)
+    except (OSError, ValueError):
+        return False

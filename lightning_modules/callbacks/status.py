@@ -105,12 +105,15 @@ class Status:
 def nothing_left(trainer: pl.Trainer) -> str:
     """Return why a fit has made no step: its limit was reached before."""
     epochs, steps = trainer.max_epochs, trainer.max_steps
+    limits = ["max_epochs"] if epochs is not None and epochs > 0 else []
+    limits += ["max_steps"] if steps >= 0 else []
     if 0 <= steps <= trainer.global_step:
-        reached, option = f"already at {trainer.global_step:,} of {steps:,} steps", "max_steps"
+        reached = f"already at {trainer.global_step:,} of {steps:,} steps"
     else:
         of = "" if epochs is None or epochs < 0 else f" of {epochs:,}"
-        reached, option = f"already at {trainer.current_epoch:,}{of} epochs", "max_epochs"
-    return f"nothing was left to train: {reached}; add --trainer.{option} N"
+        reached = f"already at {trainer.current_epoch:,}{of} epochs"
+    options = " and ".join(f"--trainer.{name} N" for name in limits or ["max_epochs"])
+    return f"nothing was left to train: {reached}; add {options}"
 
 
 def _duration(seconds: float) -> str:

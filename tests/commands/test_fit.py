@@ -1,6 +1,7 @@
 """What `glow fit` leaves behind, and how it goes on."""
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from tiny_training import TINY_FIT
 
 from glow_app.cli import main
 from glow_app.data import load_split
+from glow_app.models.generation_settings import GenerationSettings
 from glow_app.storage.exported_config import read_config
-from glow_app.storage.pretrained import load_pretrained, model_hash
+from glow_app.storage.pretrained import load_pretrained, model_hash, save_generation
 from glow_app.storage.stored_model import load_model
 from lightning_modules.density import DensityModule
 from lightning_modules.runs import run_loggers
@@ -223,6 +225,19 @@ def test_a_finished_run_is_left_as_it_is(trained: Path, tmp_path: Path, glow: Ca
     assert result.code == 0
     assert "nothing was left to train: already at 2 of 2 epochs; add --trainer.max_epochs N\n" in result.output
     assert rows(copy) == rows(trained)
+
+
+def test_a_finished_run_keeps_what_was_set_in_its_export(
+    trained: Path, tmp_path: Path, glow: Callable[..., Any]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    save_generation(copy / "model", GenerationSettings(0.9))
+    config = (copy / "model/config.json").read_bytes()
+    assert glow("fit", "--resume", copy).code == 0
+    assert (copy / "model/config.json").read_bytes() == config
+    limits = glow("fit", "--resume", copy, "--trainer.max_steps=16").output
+    assert "already at 16 of 16 steps; add --trainer.max_epochs N and --trainer.max_steps N\n" in limits
 
 
 def test_no_epoch_at_all_is_told(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:

@@ -79,7 +79,7 @@ def test_a_program(trained: Path, tmp_path: Path, glow: Glow, refused: Refused) 
         "class_names": ["shoe", "bag"],
         "num_bits": 4,
         "use": "session = ...",
-        "training": {"epoch": 1, "step": 16, "val/bpd": 3.0, "classes": ["shoe", "bag"]},
+        "training": {"epoch": 1, "step": 16, "val/bpd": 3.0, "classes": ["shoe", "bag"], "reference": {"images": 3}},
     }
     (tmp_path / "program").mkdir()
     (tmp_path / "program/sampler.json").write_text(json.dumps(description))
@@ -88,6 +88,7 @@ def test_a_program(trained: Path, tmp_path: Path, glow: Glow, refused: Refused) 
     assert said["kind"] == "a program that draws (onnx)"
     assert (said["sha256"], said["model"], said["inputs"]) == ("5ea", "c0de", "level0 batchx2x4x4")
     assert (said["classes"], said["trained for"]) == ("shoe, bag", "2 epochs, 16 steps")
+    assert "reference" not in said
     assert "part of a program: glow info program" in refused("info", "program/sampler.onnx")
     for damaged in ({}, {**description, "training": [1]}):
         (tmp_path / "program/sampler.json").write_text(json.dumps(damaged))
