@@ -46,7 +46,7 @@ def write_odd(folder: Path, clothes: np.ndarray) -> None:
 
 def write_shirts(folder: Path) -> None:
     """Write patterned T-shirts into one folder and plain ones into another: training images, told apart by edges."""
-    train = load_split("fashion_mnist", "train", SHAPE, limit=20_000)
+    train = load_split("fashion_mnist", "train", SHAPE, limit=20_000, download=True)
     shirts = train.images[train.labels.numpy() == train.class_names.index("T-shirt/top")]
     inside = shirts[:, 0, 6:24, 9:19].astype(float)
     edges = np.abs(np.diff(inside, axis=1)).mean((1, 2))
@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="to make")
     folder = parser.parse_args().folder
-    test = load_split("fashion_mnist", "test", SHAPE, limit=NUM_CLOTHES + NUM_ODD)
+    test = load_split("fashion_mnist", "test", SHAPE, limit=NUM_CLOTHES + NUM_ODD, download=True)
     kinds = [test.class_names[label].split("/")[0].lower().replace(" ", "-") for label in test.labels]
     write(folder / "clothes", test.images[:NUM_CLOTHES], kinds[:NUM_CLOTHES])
     write_odd(folder, test.images[NUM_CLOTHES:])
