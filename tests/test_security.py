@@ -373,11 +373,11 @@ def test_a_record_of_samples_removes_nothing_but_samples(tmp_path: Path) -> None
     names = ["../thesis.png", str(tmp_path / "thesis.png"), "seed1_t..png/../../thesis.png", "seed000009_t0.70.png"]
     record = {"files": [{"file": name} for name in names], "pictures": ["../thesis.png"]}
     (folder / "run.json").write_text(json.dumps(record))
-    SampleFolder(folder, range(1), "_t0.70.png", ["grid.png"]).finish({}, lambda _: {})
+    SampleFolder(folder, range(1), "_t0.70.png", ["grid.png"]).free(overwrite=True).finish({}, lambda _: {})
     assert (tmp_path / "thesis.png").exists()
     assert not (folder / "seed000009_t0.70.png").exists()
     (folder / "run.json").write_text("[" * 100_000)
-    SampleFolder(folder, range(1), "_t0.70.png", ["grid.png"]).finish({}, lambda _: {})
+    SampleFolder(folder, range(1), "_t0.70.png", ["grid.png"]).free(overwrite=True).finish({}, lambda _: {})
 
 
 @pytest.mark.parametrize("name", [".lock", "metrics.csv", "samples", "wandb_id"])

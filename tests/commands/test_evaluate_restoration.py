@@ -83,7 +83,7 @@ def test_photographs_are_measured_by_crops(models: Path, tmp_path: Path, glow: G
         (["--train-limit", 5], 2, "--train-limit means nothing"),
         (["--limit", 3], 2, "--limit is 3; expected at least 8"),
         (["--temperature", "0.5,0.6,0.7"], 1, "there are 3 temperatures; expected 1, or 2, one per level"),
-        (["--temperature", 1000], 1, "temperature is 1000.0; expected a number from 0 to 100"),
+        (["--temperature", 1000], 2, "1000 is not a temperature; expected a number from 0 to 100"),
     ],
 )
 def test_what_means_nothing_for_such_a_model_is_refused(

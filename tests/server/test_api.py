@@ -399,7 +399,8 @@ def test_the_reference_is_measured_once_and_by_no_request(model: ImageModel, mon
             await service.reference()
         return await asyncio.gather(*(service.reference() for _ in range(3)))
 
-    references = asyncio.run(ask())
+    with ThreadPoolExecutor(1) as pool:  # the thread of the tests may have an event loop of its own
+        references = pool.submit(asyncio.run, ask()).result()
     assert measured == ["reference", "reference"]
     assert len(set(map(id, references))) == 1
     service.close()
