@@ -29,7 +29,7 @@ def start() -> int:
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
-        except OSError:  # told already; Python would try again, and end with a traceback
+        except OSError:  # reported already; Python would try again, and end with a traceback
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return code
 

@@ -126,7 +126,7 @@ def run_server(
         _Server(configured(app, head_seconds, log_format, log_level), reload, hangups).run(list(sockets))
     finally:
         for worker in app.state.workers:
-            worker.stop(_LAST_BATCH)
+            worker.stop()
         wait_for_daemon_threads(_LAST_BATCH)
 
 

@@ -111,7 +111,7 @@ class ModelWorker:
             self._is_closing = True
             self._changed.notify()
 
-    def stop(self, seconds: float) -> None:
+    def stop(self, seconds: float = 0.0) -> None:
         """Drop all calls, and wait ``seconds`` at most for the thread to end, after its current batch."""
         self.close()
         self._drop()

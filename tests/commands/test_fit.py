@@ -132,10 +132,8 @@ def test_the_configuration_alone_repeats_the_run(trained: Path, tmp_path: Path, 
     assert_same_training(trained, again)
 
 
-def test_an_interrupted_run_goes_on_bit_for_bit(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
-) -> None:
-    folder = tmp_path / "run"
+def killed_after_an_epoch(glow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, *options: object) -> None:
+    """Begin a run that is killed as its second epoch begins."""
 
     def kill(module: DensityModule) -> None:
         if module.current_epoch == 1:
@@ -143,7 +141,14 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
 
     with monkeypatch.context() as patch:
         patch.setattr(DensityModule, "on_train_epoch_start", kill)
-        assert glow("fit", "--run_dir", folder, *tiny_run).code == 1
+        assert glow("fit", *options).code == 1
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glow: Callable[..., Any], tiny_run: list[str]
+) -> None:
+    folder = tmp_path / "run"
+    killed_after_an_epoch(glow, monkeypatch, "--run_dir", folder, *tiny_run)
     assert load(folder / "last.ckpt")["global_step"] == 8
     before = rows(folder)
     result = glow("fit", "--resume", folder / "last.ckpt")
@@ -166,14 +171,7 @@ def test_a_run_of_so_many_steps_goes_on_after_an_epoch(
     options = [*tiny_run, "--trainer.max_steps=20", "--trainer.max_epochs=3", "--name=photos.v2 (cats+dogs)"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert glow("fit", "--run_dir", whole, *options).code == 0
-
-    def kill(module: DensityModule) -> None:
-        if module.current_epoch == 1:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DensityModule, "on_train_epoch_start", kill)
-        assert glow("fit", "--run_dir", killed, *options).code == 1
+    killed_after_an_epoch(glow, monkeypatch, "--run_dir", killed, *options)
     result = glow("fit", "--resume", killed)
     assert result.code == 0, result
     assert_same_training(whole, killed)

@@ -18,10 +18,10 @@ def model() -> ImageModel:
 def test_classes_keep_to_their_columns_under_their_names(model: ImageModel) -> None:
     images = random_images(12)
     for seed, names in ((0, ["cat", "dog", "owl"]), (4, ["dog", "owl", "cat"])):
-        found = class_grid(model, images, seed)
-        assert np.array_equal(np.asarray(found), np.asarray(grid(images, 3, above=names)))
-    found = class_grid(model, images, 1, [2, 0])
-    assert np.array_equal(np.asarray(found), np.asarray(grid(images, 4, above=["cat", "owl", "cat", "owl"])))
+        picture = class_grid(model, images, seed)
+        assert np.array_equal(np.asarray(picture), np.asarray(grid(images, 3, above=names)))
+    picture = class_grid(model, images, 1, [2, 0])
+    assert np.array_equal(np.asarray(picture), np.asarray(grid(images, 4, above=["cat", "owl", "cat", "owl"])))
 
 
 def test_a_class_without_a_name_is_its_number() -> None:
@@ -41,8 +41,8 @@ def test_one_class_many_or_none_have_no_columns(model: ImageModel) -> None:
     assert np.array_equal(np.asarray(class_grid(model, images, 1, 2)), expected)
     assert np.array_equal(np.asarray(class_grid(tiny_model(), images, 1)), expected)
     many = random_images(14)
-    found = class_grid(tiny_model(num_classes=13), many, 1)
-    assert np.array_equal(np.asarray(found), np.asarray(grid(many)))
+    picture = class_grid(tiny_model(num_classes=13), many, 1)
+    assert np.array_equal(np.asarray(picture), np.asarray(grid(many)))
     with pytest.raises(ValueError, match="not class-conditional"):
         turn_length(tiny_model(), 2)
 
