@@ -89,8 +89,12 @@ class EncoderFirst(LikelihoodModule, ABC):
         """Whether the flow is in the last fifth of its steps, or the last one, to bring draws at temperature 0 near the
         estimate; never where time alone bounds the run.
         """
-        total = self._total_steps
-        return self.model.trains_flow and self.global_step >= total - max(1, _SETTLING * (total - self.encoder_steps))
+        return self.model.trains_flow and self.global_step >= self._total_steps - self.settling_steps
+
+    @property
+    def settling_steps(self) -> float:
+        """Steps in which the flow :attr:`settles`."""
+        return max(1, _SETTLING * (self._total_steps - self.encoder_steps))
 
     @property
     def encoder_steps(self) -> int:

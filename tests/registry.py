@@ -21,6 +21,7 @@ from glow_app.bijections import (
     DiagonalAffine,
     Inverse,
     InvertibleConv1x1,
+    LowRankWhitening,
     MaskedAutoregressive,
     PixelwiseChain,
     Planar,
@@ -42,6 +43,7 @@ from glow_app.tasks import Fill, RestorationTask
 HIDDEN = 6
 
 M = TypeVar("M", bound=nn.Module)
+B = TypeVar("B", bound=Bijection)
 
 
 class Sample(NamedTuple):
@@ -184,6 +186,14 @@ def _run_by(runner: Runner, *steps: Bijection) -> Level:
     return level
 
 
+def _fitted(bijection: B, shape: tuple[int, ...]) -> B:
+    """Return a bijection whose low-rank part is fitted to correlated values."""
+    part = next(part for part in bijection.modules() if isinstance(part, LowRankWhitening))
+    values = torch.randn(400, 1, *shape[1:], generator=torch.Generator().manual_seed(0))
+    part.double().fit((1 + torch.arange(shape[0]))[:, None, None] * values.double())
+    return bijection
+
+
 def _dopri5(features: int = 0, adjoint: bool = False) -> ContinuousFlow:
     velocity = MLPVelocity(3, 5, context_features=features)
     return ContinuousFlow(velocity, atol=1e-8, rtol=1e-8, eval_atol=1e-8, eval_rtol=1e-8, adjoint=adjoint)
@@ -205,6 +215,8 @@ REGISTRY: dict[str, Case] = {
     ),
     "Whitening": Case(lambda: Whitening(4), (4, 2, 3)),
     "FoldedAffine": Case(lambda: FoldedAffine(perturb(InvertibleConv1x1(4).double())), (4, 1, 3)),
+    "LowRankWhitening": Case(lambda: _fitted(LowRankWhitening((4, 2, 3), 3), (4, 2, 3)), (4, 2, 3)),
+    "LowRankWhitening, other size": Case(lambda: _fitted(LowRankWhitening((4, 2, 3), 3), (4, 2, 3)), (4, 1, 2)),
     "AffineCoupling, conv": Case(lambda: AffineCoupling(4, _conv(4, 2)), (4, 2, 2)),
     "AffineCoupling, conv, context": Case(lambda: AffineCoupling(4, _conv(4, 2, 3)), (4, 2, 1), (3,)),
     "AffineCoupling, residual": Case(lambda: AffineCoupling(4, _residual(4, 2)), (4, 1, 2)),
@@ -281,6 +293,9 @@ REGISTRY: dict[str, Case] = {
     "GaussianPrior": Case(lambda: GaussianPrior((4, 2, 2)), (4, 2, 2)),
     "GaussianPrior, context": Case(lambda: GaussianPrior((4, 2, 1), 3), (4, 2, 1), (3,)),
     "GaussianPrior, map": Case(lambda: GaussianPrior((4, 2, 1), 3), (4, 2, 1), (3, 2, 1)),
+    "GaussianPrior, low rank, map": Case(
+        lambda: _fitted(GaussianPrior((4, 2, 1), 3, 2), (4, 2, 1)), (4, 2, 1), (3, 2, 1)
+    ),
     "HeadPrior": Case(lambda: HeadPrior((2, 2, 1), 0, [Planar(4)], {}), (2, 2, 1)),
     "PlanarPrior": Case(lambda: PlanarPrior((4, 1, 2), num_layers=2), (4, 1, 2)),
     "PlanarPrior, context": Case(

@@ -10,7 +10,9 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from glow_app.bijections import Bijection
 from glow_app.flows import Glow
+from glow_app.priors import GaussianPrior
 from glow_app.tasks import Upscale
 from lightning_modules.callbacks import InitializeActNorm
 from lightning_modules.data import ImageDataModule
@@ -36,10 +38,10 @@ def tiny_module(
     return cls(Glow((1, 8, 8), 2, 1, 8, num_classes=num_classes), **{"num_bits": 4, "seed": 5, **options})
 
 
-def tiny_restoration_module(**options: Any) -> DensityModule:
+def tiny_restoration_module(prior: Callable[..., Bijection] = GaussianPrior, **options: Any) -> DensityModule:
     """Return the same untrained module with a condition every time."""
     torch.manual_seed(0)
-    flow = Glow((1, 8, 8), 2, 1, 8, condition_channels=1, condition_features=4, condition_blocks=2)
+    flow = Glow((1, 8, 8), 2, 1, 8, prior=prior, condition_channels=1, condition_features=4, condition_blocks=2)
     return DensityModule(flow, seed=5, task=Upscale(), **options)
 
 

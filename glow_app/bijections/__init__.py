@@ -16,6 +16,7 @@ from glow_app.bijections.continuous import (
 from glow_app.bijections.conv1x1 import InvertibleConv1x1
 from glow_app.bijections.coupling import AdditiveCoupling, AffineCoupling
 from glow_app.bijections.elementwise import AffineMap, ElementwiseMap, SplineMap
+from glow_app.bijections.low_rank import LowRankWhitening
 from glow_app.bijections.pixelwise import PixelwiseAffine, PixelwiseChain
 from glow_app.bijections.planar import Planar
 from glow_app.bijections.reshape import Reshape
@@ -37,6 +38,7 @@ __all__ = [
     "ElementwiseMap",
     "Inverse",
     "InvertibleConv1x1",
+    "LowRankWhitening",
     "MaskedAutoregressive",
     "PixelwiseAffine",
     "PixelwiseChain",

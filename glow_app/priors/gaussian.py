@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from glow_app.bijections import Bijection, ConditionalAffine, DiagonalAffine
+from glow_app.bijections import Bijection, ConditionalAffine, DiagonalAffine, LowRankWhitening
 
 __all__ = ["GaussianPrior"]
 
@@ -15,13 +15,15 @@ class GaussianPrior(Bijection):
     Args:
         latent_shape: (C, H, W) of the last latent.
         context_features: Size :math:`E` of the context that moves the mean and the scale; 0 for none.
+        rank: Directions of the whole latent that have a variance of their own; 0 for none. Training sets them; see
+            :class:`~glow_app.bijections.LowRankWhitening`.
     Shape:
         x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     References:
         Glow, Kingma & Dhariwal 2018, arXiv:1807.03039; the published code's ``prior`` with ``learntop`` and ``ycond``.
     """
 
-    def __init__(self, latent_shape: tuple[int, int, int], context_features: int = 0) -> None:
+    def __init__(self, latent_shape: tuple[int, int, int], context_features: int = 0, rank: int = 0) -> None:
         super().__init__()
         num_channels = latent_shape[0]
         self.whiten: Bijection = (
@@ -30,15 +32,25 @@ class GaussianPrior(Bijection):
             else DiagonalAffine((num_channels, 1, 1))
         )
 
+        self.low_rank = LowRankWhitening(latent_shape, rank) if rank else None
+
     @property
     def config(self) -> dict[str, object]:
-        """Constructor arguments beyond those that Glow passes: none."""
-        return {}
+        """Constructor arguments beyond those that Glow passes."""
+        return {} if self.low_rank is None else {"rank": self.low_rank.rank}
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Whiten ``x``."""
-        return self.whiten(x, context)
+        z, log_det = self.whiten(x, context)
+        if self.low_rank is None:
+            return z, log_det
+        z, term = self.low_rank(z)
+        return z, log_det + term
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Colour ``z``."""
-        return self.whiten.inverse(z, context)
+        if self.low_rank is None:
+            return self.whiten.inverse(z, context)
+        z, log_det = self.low_rank.inverse(z)
+        x, term = self.whiten.inverse(z, context)
+        return x, log_det + term

@@ -3,6 +3,7 @@
 from lightning_modules.callbacks.breakdown import Breakdown
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.callbacks.export import ExportBest
+from lightning_modules.callbacks.fit_prior import FitPrior
 from lightning_modules.callbacks.grids import SampleGrids
 from lightning_modules.callbacks.guard import NonFiniteGuard
 from lightning_modules.callbacks.initialize import InitializeActNorm
@@ -15,6 +16,7 @@ __all__ = [
     "BestCheckpoint",
     "Breakdown",
     "ExportBest",
+    "FitPrior",
     "InitializeActNorm",
     "LiveProgress",
     "NonFiniteGuard",

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 
 from glow_app.data import Split
 from glow_app.messages import UsageError
-from lightning_modules.callbacks import EMA, Breakdown, NonFiniteGuard, SampleGrids, SaveProgress
+from lightning_modules.callbacks import EMA, Breakdown, FitPrior, NonFiniteGuard, SampleGrids, SaveProgress
 from lightning_modules.command_line.arguments import read_config
 from lightning_modules.command_line.image_report import print_image_report
 from lightning_modules.command_line.vector_report import finish_vectors, print_vector_report
@@ -62,7 +62,7 @@ KINDS: dict[str, Kind] = {
         ("model.flow.init_args.image_shape", "data.image_shape"),
         # The grids come before the averaging: it gives its weights back when validation ends.
         {"guard": NonFiniteGuard, "saving": SaveProgress, "samples": SampleGrids, "ema": EMA},
-        (Breakdown,),
+        (Breakdown, FitPrior),
         print_image_report,
         None,  # the grids are there already
         "sample",

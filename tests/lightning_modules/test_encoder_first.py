@@ -14,11 +14,23 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy
 from registry import mark_trained, perturb, random_images
-from tiny_training import Recorder, State, same, tiny_data, tiny_fit, tiny_restoration_module, tiny_trainer
+from tiny_training import (
+    Recorder,
+    State,
+    same,
+    state_of,
+    tiny_data,
+    tiny_fit,
+    tiny_restoration_module,
+    tiny_trainer,
+)
 from torch.optim import SGD
 
+from glow_app.bijections import low_rank
+from glow_app.models.image_model import ImageModel
+from glow_app.priors import GaussianPrior
 from glow_app.seeding import step_generator
-from lightning_modules.callbacks import EMA, BestCheckpoint
+from lightning_modules.callbacks import EMA, BestCheckpoint, FitPrior
 from lightning_modules.callbacks.rollback import roll_back
 from lightning_modules.density import DensityModule
 from lightning_modules.schedules import LinearWarmupCosine
@@ -162,6 +174,41 @@ def test_a_flow_settles_in_the_last_fifth_of_its_steps(total: float, settling: l
         module.begin_flow()
         steps += [step] * module.settles
     assert steps == settling
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_the_prior_is_fitted_to_latents_of_the_weights_to_validate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, averaged: bool
+) -> None:
+    monkeypatch.setattr(low_rank, "_EXAMPLES_PER_DIRECTION", 4)
+    module = tiny_restoration_module(prior=partial(GaussianPrior, rank=3), estimate_steps=2)
+    encode, encoders = ImageModel.encode, []
+
+    def recorded(self: ImageModel, *arguments: Any) -> Any:
+        encoders.append((module.global_step, self))
+        return encode(self, *arguments)
+
+    monkeypatch.setattr(ImageModel, "encode", recorded)
+    ema = EMA()
+    tiny_fit(tmp_path, [*[ema] * averaged, FitPrior()], module=module)
+    others: list[Any] = [ema.average.module for _ in range(averaged)]
+    weights_to_validate: Any = [*others, module][0]
+    # Of 8 steps, 2 train the encoder, and the flow settles in the last of them.
+    assert encoders == [(8, weights_to_validate.model)]
+    prior: Any = module.model.flow.prior
+    directions = prior.low_rank.directions.flatten(1)
+    torch.testing.assert_close(directions @ directions.T, torch.eye(3))
+    assert (prior.low_rank.std != 1).all()
+    for other in others:
+        assert same(state_of(other.model.flow.prior.low_rank), state_of(prior.low_rank))
+
+
+def test_an_evaluation_does_not_fit_the_prior(tmp_path: Path) -> None:
+    module = tiny_restoration_module(prior=partial(GaussianPrior, rank=3))
+    trainer = tiny_fit(tmp_path, [FitPrior()], module=module)
+    before = state_of(module)
+    trainer.validate(module, datamodule=tiny_data(limit=140), verbose=False)
+    assert same(state_of(module), before)
 
 
 def test_validation_of_the_first_part_is_of_the_estimate(tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""Whitening along a few directions of the whole latent."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from glow_app.bijections import LowRankWhitening
+from glow_app.bijections.low_rank import _EXAMPLES_PER_DIRECTION
+
+SHAPE = (6, 4, 2)
+
+
+def examples(num: int, *deviations: float, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return white noise but for deviations along the first of some directions, and the directions."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(num, *shape, generator=generator).flatten(1)
+    basis = torch.linalg.qr(torch.randn(x.shape[1], len(deviations), generator=generator)).Q
+    x = x + (x @ basis * (torch.tensor(deviations) - 1)) @ basis.T
+    return x.unflatten(1, shape), basis.T
+
+
+def test_finds_the_directions_and_their_deviations() -> None:
+    x, directions = examples(8000, 4.0, 2.0)
+    whitening = LowRankWhitening(SHAPE, 5)
+    whitening.fit(x)
+    found = whitening.directions.flatten(1)
+    torch.testing.assert_close((found[:2] @ directions.T).abs(), torch.eye(2), rtol=0.0, atol=0.05)
+    torch.testing.assert_close(whitening.std, torch.tensor([4.0, 2.0, 1.0, 1.0, 1.0]), rtol=0.05, atol=0.0)
+    z, _ = whitening(x)
+    torch.testing.assert_close(torch.cov(z.flatten(1).T), torch.eye(48), rtol=0.0, atol=0.12)
+
+
+def test_its_draws_vary_as_the_examples() -> None:
+    x, directions = examples(4000, 5.0)
+    whitening = LowRankWhitening(SHAPE, 1)
+    whitening.fit(x)
+    white, _ = examples(4000, seed=1)
+    draws, _ = whitening.inverse(white)
+    assert (draws.flatten(1) @ directions[0]).std() == pytest.approx(5.0, rel=0.05)
+
+
+def test_makes_the_examples_likelier() -> None:
+    x, _ = examples(2000, 3.0)
+    whitening = LowRankWhitening(SHAPE, 4)
+
+    def log_density() -> float:
+        z, log_det = whitening(x)
+        return float((log_det - z.square().flatten(1).sum(1) / 2).mean())
+
+    before = log_density()
+    whitening.fit(x)
+    assert log_density() - before == pytest.approx((9 - 1) / 2 - torch.log(torch.tensor(3.0)).item(), rel=0.1)
+
+
+def test_chance_directions_keep_about_their_deviation() -> None:
+    x, _ = examples(1000, shape=(8, 8, 8))  # fewer examples of a half than values: the largest deviation is 2
+    whitening = LowRankWhitening((8, 8, 8), 10)
+    whitening.fit(x)
+    assert whitening.std.max() < 1.15
+
+
+def test_takes_a_direction_for_each_hundred_examples_at_most() -> None:
+    whitening = LowRankWhitening(SHAPE, 5)
+    for num, expected in ((_EXAMPLES_PER_DIRECTION * 3 + 10, 3), (_EXAMPLES_PER_DIRECTION - 1, 0)):
+        x, _ = examples(num, 3.0)
+        whitening.fit(x)  # forgets what it was fitted to before
+        assert int(whitening.directions.flatten(1).any(1).sum()) == expected
+        assert int((whitening.std != 1).sum()) == expected
+
+
+def test_leaves_inputs_of_another_size_as_they_are() -> None:
+    x, _ = examples(400, 3.0)
+    whitening = LowRankWhitening(SHAPE, 2)
+    whitening.fit(x)
+    larger = torch.randn(2, 6, 8, 4)
+    for run in (whitening.forward, whitening.inverse):
+        z, log_det = run(larger)
+        assert torch.equal(z, larger)
+        assert torch.equal(log_det, torch.zeros(2))
+
+
+def test_is_exact_under_autocast() -> None:
+    x, _ = examples(400, 3.0)
+    whitening = LowRankWhitening(SHAPE, 2)
+    whitening.fit(x)
+    expected, log_det = whitening(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        z, term = whitening(x)
+    assert torch.equal(z, expected)
+    assert torch.equal(log_det, term)
+
+
+def test_takes_no_more_directions_than_there_are_values() -> None:
+    assert LowRankWhitening((2, 1, 1), 5).rank == 2
+    with pytest.raises(ValueError, match="rank is 0; expected"):
+        LowRankWhitening((2, 1, 1), 0)
