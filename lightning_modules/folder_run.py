@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.common import device_of
-from glow_app.commands.parser import Parser, fitting, positive_int, seed_number
+from glow_app.commands.parser import Parser, number_type, positive_int, seed_number
 from glow_app.data.decoding import open_image
 from glow_app.data.heif import SUFFIXES
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
@@ -205,8 +205,7 @@ def options_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _minutes(text: str) -> float:
-    return fitting(text, float, lambda minutes: 0 < minutes < 1e6, "is not a number of minutes above 0")
+_minutes = number_type(float, "is not a number of minutes above 0", lambda minutes: 0 < minutes < 1e6)
 
 
 def _device(text: str) -> str:

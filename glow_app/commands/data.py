@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glow_app.commands.common import require_folder
-from glow_app.commands.parser import fitting, number, positive_int, seed_number
+from glow_app.commands.parser import number, number_type, positive_int, seed_number
 from glow_app.messages import pluralise, printable
 
 if TYPE_CHECKING:
@@ -118,9 +118,11 @@ def _tell(manifest: "Manifest") -> None:
         print(f"{len(manifest.class_names)} classes")
 
 
-def _face_side(text: str) -> int:
-    message = f"is not a size of faces, which are square; expected 1 to {LARGEST_FACE}, such as 64"
-    return fitting(text, int, lambda side: 1 <= side <= LARGEST_FACE, message)
+_face_side = number_type(
+    int,
+    f"is not a size of faces, which are square; expected 1 to {LARGEST_FACE}, such as 64",
+    lambda side: 1 <= side <= LARGEST_FACE,
+)
 
 
 def _size(text: str) -> tuple[int, int]:

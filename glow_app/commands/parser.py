@@ -2,12 +2,13 @@
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 from glow_app.messages import UsageError, closest
 from glow_app.numeric_limits import LARGEST_SEED
 
-__all__ = ["Parser", "fitting", "number", "positive_int", "seed_number", "whole_number"]
+__all__ = ["Parser", "number", "number_type", "positive_int", "seed_number", "whole_number"]
 
 Number = TypeVar("Number", int, float)
 
@@ -45,32 +46,21 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{self.prog}: {message}")
 
 
-def fitting(text: str, kind: Callable[[str], Number], fits: Callable[[Number], bool], message: str) -> Number:
-    """Return the number that a text is; raise the message, after the text, if it is no number or does not fit."""
-    try:
-        value = kind(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text} {message}") from error
-    if not fits(value):
+def number_type(
+    kind: Callable[[str], Number], message: str, fits: Callable[[Number], bool] = lambda _: True
+) -> Callable[[str], Number]:
+    """Return a type for argparse: numbers of a kind that fit; of others it raises the message, after the text."""
+
+    def read(text: str) -> Number:
+        with suppress(ValueError):
+            if fits(value := kind(text)):
+                return value
         raise argparse.ArgumentTypeError(f"{text} {message}")
-    return value
+
+    return read
 
 
-def whole_number(text: str) -> int:
-    """Return a whole number, for argparse."""
-    return fitting(text, int, lambda _: True, "is not a whole number")
-
-
-def number(text: str) -> float:
-    """Return a number, for argparse; NaN and infinities are numbers here."""
-    return fitting(text, float, lambda _: True, "is not a number")
-
-
-def positive_int(text: str) -> int:
-    """Return a whole number from 1, for argparse."""
-    return fitting(text, int, lambda value: value >= 1, "must be a whole number, at least 1")
-
-
-def seed_number(text: str) -> int:
-    """Return a seed, for argparse."""
-    return fitting(text, int, lambda value: 0 <= value <= LARGEST_SEED, f"is not a seed; expected 0 to {LARGEST_SEED}")
+whole_number = number_type(int, "is not a whole number")
+number = number_type(float, "is not a number")  # NaN and infinities too
+positive_int = number_type(int, "must be a whole number, at least 1", lambda value: value >= 1)
+seed_number = number_type(int, f"is not a seed; expected 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)

@@ -22,7 +22,7 @@ from glow_app.commands.common import (
     stored_model,
     write_json,
 )
-from glow_app.commands.parser import fitting, number, positive_int, seed_number
+from glow_app.commands.parser import number, number_type, positive_int, seed_number
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.progress import tracked
@@ -58,8 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_label_argument(parser, "class of the pictures")
 
 
-def _sigma(text: str) -> float:
-    return fitting(text, float, lambda value: 1 <= value <= 255, "must be a number of grey levels from 1 to 255")
+_sigma = number_type(float, "must be a number of grey levels from 1 to 255", lambda value: 1 <= value <= 255)
 
 
 def run(arguments: argparse.Namespace) -> None:

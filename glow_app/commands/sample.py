@@ -19,7 +19,7 @@ from glow_app.commands.common import (
     require_folder,
     stored_model,
 )
-from glow_app.commands.parser import fitting, positive_int, seed_number
+from glow_app.commands.parser import number_type, positive_int, seed_number
 from glow_app.commands.sample_folder import SampleFolder
 from glow_app.messages import UsageError, pluralise
 from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
@@ -232,27 +232,26 @@ def temperatures(text: str) -> float | list[float]:
     return values[0] if len(values) == 1 else values
 
 
-def temperature(text: str) -> float:
-    """Return a temperature, for argparse."""
-    message = f"is not a temperature; expected a number from 0 to {LARGEST_TEMPERATURE:g} (0.7 is usual)"
-    return fitting(text, float, lambda value: 0 <= value <= LARGEST_TEMPERATURE, message)
-
-
-def guidance(text: str) -> float:
-    """Return a guidance, for argparse."""
-    message = f"is not a guidance; expected a number from 0 to {LARGEST_GUIDANCE:g} (1 is the model itself)"
-    return fitting(text, float, lambda value: 0 <= value <= LARGEST_GUIDANCE, message)
+temperature = number_type(
+    float,
+    f"is not a temperature; expected a number from 0 to {LARGEST_TEMPERATURE:g} (0.7 is usual)",
+    lambda value: 0 <= value <= LARGEST_TEMPERATURE,
+)
+guidance = number_type(
+    float,
+    f"is not a guidance; expected a number from 0 to {LARGEST_GUIDANCE:g} (1 is the model itself)",
+    lambda value: 0 <= value <= LARGEST_GUIDANCE,
+)
+stops = number_type(
+    int,
+    f"is not a number of images to walk through; expected 2 to {LARGEST_WALK}",
+    lambda value: 2 <= value <= LARGEST_WALK,
+)
 
 
 def number_of_devices(text: str) -> int | None:
     """Return a number of devices, or None for all, for argparse."""
     return None if text == "all" else positive_int(text)
-
-
-def stops(text: str) -> int:
-    """Return a number of images to walk by, for argparse."""
-    message = f"is not a number of images to walk through; expected 2 to {LARGEST_WALK}"
-    return fitting(text, int, lambda value: 2 <= value <= LARGEST_WALK, message)
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from glow_app.commands.common import (
     load_stored,
     stored_model,
 )
-from glow_app.commands.parser import fitting, positive_int
+from glow_app.commands.parser import number_type, positive_int
 from glow_app.messages import UsageError, printable
 from glow_app.server.limits import LARGEST_BATCH, Limits, LogFormat, checked_key
 from glow_app.storage.places import IN_RUN, bundled_models, bundled_restorers
@@ -164,21 +164,15 @@ def _is_local(host: str) -> bool:
         return host == "localhost"
 
 
-def batch_size(text: str) -> int:
-    """Return a number of images drawn at a time, for argparse."""
-    fits = f"is not a batch size; expected 1 to {LARGEST_BATCH}, since smaller batches are filled up to it"
-    return fitting(text, int, lambda value: 1 <= value <= LARGEST_BATCH, fits)
-
-
-def port(text: str) -> int:
-    """Return a port, for argparse."""
-    return fitting(text, int, lambda value: 0 <= value <= 65535, "is not a port; expected 0 to 65535")
-
-
-def seconds(text: str) -> float:
-    """Return a number of seconds, for argparse."""
-    message = "is not a time to wait; expected above 0 and below 86400 seconds"
-    return fitting(text, float, lambda value: 0 < value < 86_400, message)
+batch_size = number_type(
+    int,
+    f"is not a batch size; expected 1 to {LARGEST_BATCH}, since smaller batches are filled up to it",
+    lambda value: 1 <= value <= LARGEST_BATCH,
+)
+port = number_type(int, "is not a port; expected 0 to 65535", lambda value: 0 <= value <= 65535)
+seconds = number_type(
+    float, "is not a time to wait; expected above 0 and below 86400 seconds", lambda value: 0 < value < 86_400
+)
 
 
 def _host_name(text: str) -> str:
