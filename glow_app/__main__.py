@@ -3,8 +3,6 @@
 import signal
 import sys
 
-__all__ = ["start"]
-
 
 def start() -> int:
     """Run the command line; Ctrl-C waits until :func:`glow_app.cli.main` answers it, also across its restart."""

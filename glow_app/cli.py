@@ -15,8 +15,6 @@ from glow_app.commands.names import COMMANDS, TRAINING
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError, closest, format_warning, printable
 
-__all__ = ["COMMANDS", "TRAINING", "main", "start"]
-
 OWN = ("glow_app", "lightning_modules")
 
 

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-__all__ = ["HUB", "atomic_file", "atomic_folder", "sha256_of"]
-
 HUB = "hf://"  # prefix of addresses of the Hugging Face hub
 
 

@@ -17,15 +17,6 @@ from torch import Tensor
 
 from glow_app.seeding import draw_rows
 
-__all__ = [
-    "bin_centres",
-    "bits_per_dim",
-    "dequantise",
-    "quantise",
-    "standard_normal_log_density",
-    "to_uint8",
-]
-
 
 def quantise(images: Tensor, num_bits: int) -> Tensor:
     """Keep the high bits of uint8 images.

@@ -4,9 +4,6 @@ import difflib
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["UsageError", "closest", "format_warning", "is_line", "pluralise", "printable", "size_text"]
-
-
 _printed: set[str] = set()  # warnings; Python itself forgets them when a filter is added, as libraries do
 
 

@@ -1,7 +1,5 @@
 """Bounds of numbers, shared by the command, the API and Python."""
 
-__all__ = ["LARGEST_SEED", "LARGEST_STRENGTH", "check_strength"]
-
 LARGEST_SEED = 2**31 - 1
 LARGEST_STRENGTH = 100.0  # pictures are unrecognisable from far smaller values on
 

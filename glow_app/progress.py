@@ -4,8 +4,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-__all__ = ["tracked"]
-
 T = TypeVar("T")
 
 

@@ -16,18 +16,6 @@ from torch import Tensor
 
 from glow_app.numeric_limits import LARGEST_SEED
 
-__all__ = [
-    "ImageGenerators",
-    "Share",
-    "draw_rows",
-    "image_generator",
-    "image_generators",
-    "one_seed_each",
-    "random_seed",
-    "share_of",
-    "step_generator",
-]
-
 
 class Share(NamedTuple):
     """The rows of a global batch that belong to a rank: ``rank``, ``rank + num_ranks``, ..., as ``DistributedSampler``.

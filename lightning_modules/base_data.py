@@ -11,8 +11,6 @@ from torch.utils.data.distributed import DistributedSampler
 from glow_app.data import Split, TrainLoader, train_loader
 from glow_app.data.batched import BatchedSet
 
-__all__ = ["SPLITS", "ResumableDataModule", "ends_in_repetition"]
-
 S = TypeVar("S", bound=BatchedSet[Any])
 
 SPLITS: dict[str | None, tuple[Split, ...]] = {

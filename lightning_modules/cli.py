@@ -51,8 +51,6 @@ from lightning_modules.runs.run_folder import SHARED, choose_run_dir, prepare_ru
 from lightning_modules.runs.run_loggers import RunLogger
 from lightning_modules.runs.stopping import ends_as_asked
 
-__all__ = ["GlowCLI", "main"]
-
 # Defaults of every experiment; in the package, so that they hold without the repository too.
 BASE_CONFIG = Path(__file__).with_name("base.yaml")
 

@@ -6,8 +6,6 @@ from glow_app.messages import UsageError
 from lightning_modules.command_line.arguments import take_option, take_options
 from lightning_modules.presets import config_path
 
-__all__ = ["main"]
-
 _EVALUATION = """usage: glow {command} --checkpoint PATH [OPTIONS]
 
 Bits/dim of a checkpoint on the {split} images, beside two simple references.

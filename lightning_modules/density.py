@@ -18,8 +18,6 @@ from lightning_modules.encoder_first import EncoderFirst
 from lightning_modules.schedules import LinearWarmupCosine
 from lightning_modules.training_module import OptimizerFactory, ScheduleFactory
 
-__all__ = ["DensityModule"]
-
 Batch = tuple[Tensor, Tensor]
 
 _IMAGES_PER_ZERO_DRAW = 16

@@ -12,8 +12,6 @@ from glow_app.models.image_model import ImageModel
 from glow_app.nn.data_dependent import DataDependentAffine
 from lightning_modules.likelihood_module import LikelihoodModule
 
-__all__ = ["EncoderFirst"]
-
 _STEPS_OF_ENDLESS = 1000
 # Of the flow's learning rate, at which the noise of the gradients hides what is left to learn: of colours of CIFAR-10,
 # 5,000 steps learnt less than 3,000 with 0.3 of it. A tenth is a little better there, but too slow for cartoon faces,

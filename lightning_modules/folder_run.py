@@ -23,8 +23,6 @@ from lightning_modules.runs.launchers import launched_world
 if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
 
-__all__ = ["main", "options_parser", "train"]
-
 # Presets of devices other than a CPU, by the largest size that they are for.
 _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256"}
 _SIZES = {"cpu": (16, 32), "gpu": (16, 32, 64, 128)}

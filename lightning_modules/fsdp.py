@@ -18,8 +18,6 @@ from glow_app.running import fall_back_together
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.sharding import is_sharded, parts_of, shard
 
-__all__ = ["FullyShardedStrategy"]
-
 # Update each value by itself, so that a part can be treated as the whole.
 ELEMENTWISE = (
     optim.Adadelta, optim.Adagrad, optim.Adam, optim.Adamax, optim.AdamW, optim.ASGD, optim.NAdam, optim.RAdam,

@@ -19,8 +19,6 @@ from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from lightning_modules.base_data import ends_in_repetition
 from lightning_modules.training_module import OptimizerFactory, ScheduleFactory, TrainingModule
 
-__all__ = ["LikelihoodModule"]
-
 
 class LikelihoodModule(TrainingModule, ABC):
     """Maximum likelihood: minimises the mean negative log-likelihood of a density.

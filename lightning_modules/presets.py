@@ -8,8 +8,6 @@ import yaml
 
 from glow_app.messages import UsageError, closest
 
-__all__ = ["CONFIGS", "config_path", "expected", "header", "main", "preset_names"]
-
 CONFIGS = Path(__file__).with_name("configs")
 if not CONFIGS.is_dir():  # a link in the repository, which not every system can check out
     CONFIGS = Path(__file__).parents[1] / "configs"

@@ -18,8 +18,6 @@ from torch.nn.utils import get_total_norm
 
 from glow_app.nn import Conditioner
 
-__all__ = ["Layout", "Sharded", "is_sharded", "num_parameters", "parts_of", "shard", "total_norm"]
-
 # torch 2.13 deprecates the older names of these collectives.
 _gather_into = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _reduce_scatter_into = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor

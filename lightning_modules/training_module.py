@@ -17,8 +17,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from glow_app.bijections import SolverError
 from lightning_modules.sharding import total_norm
 
-__all__ = ["OptimizerFactory", "ScheduleFactory", "TrainingModule", "check_precision"]
-
 OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
 ScheduleFactory = Callable[[Optimizer, float], LRScheduler]
 

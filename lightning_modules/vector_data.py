@@ -5,8 +5,6 @@ from torch import Tensor
 from glow_app.data import Split, VectorSet, load_vectors
 from lightning_modules.base_data import ResumableDataModule
 
-__all__ = ["VectorDataModule"]
-
 
 class VectorDataModule(ResumableDataModule[VectorSet]):
     """Train, validation and test loaders of a toy density or of a table.

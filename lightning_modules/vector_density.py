@@ -12,8 +12,6 @@ from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.schedules import LinearWarmupCosine
 from lightning_modules.training_module import OptimizerFactory, ScheduleFactory
 
-__all__ = ["VectorDensityModule"]
-
 
 class VectorDensityModule(LikelihoodModule):
     r"""Maximum likelihood on vectors: minimises the negative log-likelihood in nats of a prior without a Glow.

@@ -6,8 +6,6 @@ from torch import Tensor
 from glow_app.bijections.pixelwise import PixelwiseAffine
 from glow_app.nn import DataDependentAffine
 
-__all__ = ["ActNorm"]
-
 
 class ActNorm(PixelwiseAffine):
     r"""Scale and shift per channel, initialised so that the output of the first batch has zero mean and unit variance.

@@ -11,9 +11,6 @@ from glow_app.nn import ZeroConv2d
 from glow_app.nn.precision import full_precision
 from glow_app.nn.shape_checks import require_image
 
-__all__ = ["ConditionalAffine", "ContextDifference", "DiagonalAffine"]
-
-
 # The factor by which known differences are magnified: at 8 bits, noise of a standard deviation of 0.001 becomes 0.03.
 _KNOWN = 24.0
 

@@ -11,8 +11,6 @@ from glow_app.nn import MADE
 from glow_app.nn.precision import full_precision
 from glow_app.nn.shape_checks import require_choice, require_vector
 
-__all__ = ["MaskedAutoregressive", "Ordering"]
-
 Ordering = Literal["natural", "reversed", "random"]
 
 

@@ -6,8 +6,6 @@ from torch import Tensor, nn
 
 from glow_app.nn import DataDependentAffine
 
-__all__ = ["Bijection", "Chain", "Inverse"]
-
 
 class Bijection(nn.Module, ABC):
     r"""An invertible map from data to latent, with its log-determinant.

@@ -5,8 +5,6 @@ from torch import Tensor, nn
 
 from glow_app.bijections.pixelwise import PixelwiseAffine
 
-__all__ = ["InvertibleConv1x1", "lu_product"]
-
 
 class InvertibleConv1x1(PixelwiseAffine):
     r"""A learned mixing of the channels, a generalised permutation.

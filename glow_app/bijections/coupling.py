@@ -9,8 +9,6 @@ from glow_app.bijections.base import Bijection
 from glow_app.nn import Conditioner
 from glow_app.nn.shape_checks import require_image
 
-__all__ = ["AdditiveCoupling", "AffineCoupling"]
-
 
 class Coupling(Bijection):
     r"""Base of couplings: the second half changes by parameters that a conditioner computes from the first.

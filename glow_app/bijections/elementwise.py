@@ -10,8 +10,6 @@ from torch import Tensor
 
 from glow_app.nn.shape_checks import require_positive
 
-__all__ = ["AffineMap", "ElementwiseMap", "SplineMap"]
-
 # Smallest bin of a spline, relative to its interval, and smallest slope: they keep it invertible in floating point.
 MIN_BIN = 1e-3
 MIN_SLOPE = 1e-3

@@ -9,8 +9,6 @@ from glow_app.bijections.base import Bijection
 from glow_app.nn.precision import full_precision
 from glow_app.nn.shape_checks import require_at_least, require_image
 
-__all__ = ["LowRankWhitening"]
-
 _ITERATIONS = 10
 _EXAMPLES_PER_DIRECTION = 100
 

@@ -9,8 +9,6 @@ from glow_app.bijections.base import Bijection
 from glow_app.nn.precision import full_precision
 from glow_app.nn.shape_checks import require_at_least, require_image
 
-__all__ = ["PixelwiseAffine", "PixelwiseChain", "mix"]
-
 
 class PixelwiseAffine(Bijection):
     r"""A matrix and an offset applied to the channels of every pixel.

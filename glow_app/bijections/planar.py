@@ -13,8 +13,6 @@ from glow_app.bijections.base import Bijection
 from glow_app.nn.precision import full_precision, narrow, widen
 from glow_app.nn.shape_checks import require_choice, require_context, require_vector
 
-__all__ = ["Planar"]
-
 LEAK = 0.1
 # As many as float64 has bits, and ten for a bracket that is 1 / min_slope times as wide as the root is large.
 HALVINGS = 64

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from glow_app.bijections.base import Bijection
 
-__all__ = ["Reshape"]
-
 
 class Reshape(Bijection):
     r"""The same values in another shape, in row-major order; :math:`\log|\det J| = 0`.

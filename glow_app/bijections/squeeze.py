@@ -6,8 +6,6 @@ from torch import Tensor
 from glow_app.bijections.base import Bijection
 from glow_app.nn.shape_checks import require_image
 
-__all__ = ["Squeeze"]
-
 
 class Squeeze(Bijection):
     r"""Every 2x2 block of pixels becomes one pixel of four times the channels.

@@ -9,8 +9,6 @@ from glow_app.bijections.pixelwise import PixelwiseChain
 from glow_app.nn.data_dependent import sum_over_ranks
 from glow_app.nn.precision import widen
 
-__all__ = ["Whitening"]
-
 # Variance, relative to the largest, below which a direction counts as empty. For photographs, 8-bit dequantisation
 # noise has 2e-6.
 MIN_VARIANCE = 1e-9

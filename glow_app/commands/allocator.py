@@ -3,8 +3,6 @@
 import os
 import sys
 
-__all__ = ["begin_with_huge_pages"]
-
 # Pages of 2 MB where the system has them (from glibc 2.35 on), and memory that is freed is kept, up to 2 GB, in one
 # place for all threads: what is allocated next would else pay for every page anew.
 TUNABLES = {"hugetlb": 1, "mmap_threshold": 2**30 - 1, "trim_threshold": 2**31 - 1, "arena_max": 1}

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from glow_app.models.image_model import ImageModel
 
-__all__ = ["PictureClasses"]
-
 LISTED = 20  # pictures listed one by one; of more, the classes are counted
 
 

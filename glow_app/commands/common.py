@@ -22,29 +22,6 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
     from glow_app.storage.stored_model import StoredModel
 
-__all__ = [
-    "RECORD",
-    "add_label_argument",
-    "add_model_arguments",
-    "add_output_arguments",
-    "device_of",
-    "directions_folders",
-    "free_folder",
-    "load",
-    "load_stored",
-    "output_folder",
-    "picture_batches",
-    "picture_files",
-    "read_image",
-    "refuse_existing",
-    "require_folder",
-    "stored_model",
-    "tell_changes",
-    "tell_lost_bits",
-    "tell_origin",
-    "write_json",
-]
-
 
 RECORD = "run.json"  # in a folder of results, of the run that wrote them
 FILES = {".csv", ".gif", ".jpeg", ".jpg", ".json", ".mp4", ".onnx", ".png", ".pt2", ".safetensors", ".tar", ".webp"}

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
     from glow_app.tasks import RestorationTask
 
-__all__ = ["RESTORED", "measured_restorations", "prepare_restorations"]
-
 RESTORED, COUNT = 500, 8  # held-out pictures, and draws in a mean
 PICTURE = "comparison.png"
 # Options that mean nothing for such a model, with their defaults.

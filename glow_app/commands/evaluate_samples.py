@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from glow_app.evaluation import Comparison, EvaluationData, FeatureExtractor
     from glow_app.models.image_model import ImageModel
 
-__all__ = ["measured_samples", "row"]
-
 COMPARED = 256  # images of which the nearest training images are sought
 SHOWN, NEIGHBOURS = 8, 4  # rows of the picture, and neighbours of each kind
 WIDTH = 28  # of the first column

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
     from glow_app.storage.stored_model import StoredModel
 
-__all__ = ["tuned"]
-
 COLUMNS = ("temperature", "guidance", "FID", "precision", "recall")
 
 

@@ -10,8 +10,6 @@ from glow_app.messages import pluralise
 if TYPE_CHECKING:
     from glow_app.models.base import Density
 
-__all__ = ["model_facts", "part_of", "picture_facts", "program_facts", "tensor_facts"]
-
 FIGURES = {"bpd": "bits/dim", "nats": "nats", "nfe": "evaluations a solve"}
 SPLITS = {"val": "validation", "test": "test", "train": "training"}
 

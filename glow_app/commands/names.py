@@ -1,7 +1,5 @@
 """The commands of ``glow`` and their help."""
 
-__all__ = ["COMMANDS", "TRAINING"]
-
 TRAINING = {
     "fit": "train a model: glow fit FOLDER, or glow fit --config NAME",
     "validate": "bits/dim of a checkpoint on the validation images",

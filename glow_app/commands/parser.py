@@ -8,8 +8,6 @@ from typing import Any, NoReturn, TypeVar
 from glow_app.messages import UsageError, closest
 from glow_app.numeric_limits import LARGEST_SEED
 
-__all__ = ["Parser", "number", "number_type", "positive_int", "seed_number", "whole_number"]
-
 Number = TypeVar("Number", int, float)
 
 

@@ -10,8 +10,6 @@ from typing import Any
 from glow_app.commands.common import RECORD, free_folder, refuse_existing
 from glow_app.files import atomic_file
 
-__all__ = ["SampleFolder"]
-
 OURS = re.compile(r"(seed\d+_t[\d.-]+(_g[\d.]+)?\.png|grid\.png|sweep\.png|walk\.gif)")
 
 

@@ -18,8 +18,6 @@ from glow_app.generation.sample import Temperature
 if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
 
-__all__ = ["devices_for", "sample_on_devices"]
-
 BATCHES = 4  # drawn by a process before it is asked again
 
 _model: "ImageModel | None" = None  # of a process that draws

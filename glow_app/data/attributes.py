@@ -8,8 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["Attributes", "read_attributes"]
-
 MOST_ATTRIBUTES = 1000  # a regression on them takes the square of it
 
 

@@ -7,8 +7,6 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from torch.utils.data import Dataset
 
-__all__ = ["BatchedSet"]
-
 T = TypeVar("T")
 
 

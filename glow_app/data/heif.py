@@ -12,8 +12,6 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-__all__ = ["INSTALL", "SUFFIXES", "can_read_heif", "read_heif"]
-
 SUFFIXES = frozenset({".heic", ".heif"})
 INSTALL = "pip install 'glow-app[heic]'"
 SECONDS = 10  # for one picture; a phone's takes less than 2

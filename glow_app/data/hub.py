@@ -17,8 +17,6 @@ from glow_app.files import HUB
 if TYPE_CHECKING:
     from datasets import Features
 
-__all__ = ["load_hub"]
-
 # What a data set says of itself, which datasets follows: a README with YAML at its head, or the YAML alone.
 _DESCRIPTIONS = ("README.md", ".huggingface.yaml")
 _LONGEST = 1 << 20

@@ -7,8 +7,6 @@ from torch import Generator, Tensor
 
 from glow_app.data.toy_base import Toy, in_blocks, normal, on_circle
 
-__all__ = ["Pinwheel"]
-
 _BLADE = 2 * math.pi / 5
 
 

@@ -14,8 +14,6 @@ import numpy as np
 from glow_app.data.decoding import decode_image
 from glow_app.data.request import Resize
 
-__all__ = ["OPEN_SHARDS", "RecordFile", "Shard", "ShardError", "ShardedImages", "UnreadableImage"]
-
 # Shards that a shuffled order is in at a time.
 OPEN_SHARDS = 8
 

@@ -11,8 +11,6 @@ import numpy as np
 
 from glow_app.data.request import SPLIT_OF
 
-__all__ = ["Table", "check_columns", "read_table"]
-
 # Of a column, against its largest value: with less, float32 would leave few different numbers of it.
 MIN_SPREAD = 1e-5
 

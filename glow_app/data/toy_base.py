@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["Toy", "in_blocks", "log_mixture", "log_normal", "log_slab", "normal", "on_circle", "quadrature", "uniform"]
-
 
 class Toy(ABC):
     """A density in the plane that can be drawn from and evaluated.

@@ -16,8 +16,6 @@ from torch import Generator, Tensor
 from glow_app.data.pinwheel import Pinwheel
 from glow_app.data.toy_base import Toy, log_mixture, log_normal, log_slab, normal, on_circle, quadrature, uniform
 
-__all__ = ["TOYS", "Toy"]
-
 
 class EightGaussians(Toy):
     r"""Eight equal Gaussians on a circle of radius 4/1.414, each of standard deviation 0.5/1.414.

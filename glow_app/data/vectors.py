@@ -14,8 +14,6 @@ from glow_app.data.toys import TOYS
 from glow_app.messages import closest
 from glow_app.seeding import step_generator
 
-__all__ = ["VectorSet", "load_vectors"]
-
 _NUM_VALIDATION = 5_000
 _NUM_TEST = 20_000
 

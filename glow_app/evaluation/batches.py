@@ -12,8 +12,6 @@ from glow_app.generation.sample import Temperature, seeded_batches
 from glow_app.models.image_model import ImageModel
 from glow_app.progress import tracked
 
-__all__ = ["batches", "draw_features", "features_of", "fingerprint"]
-
 
 def batches(images: ImageSet, size: int, doing: str | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images, uint8 (B, C, H, W), and labels, (B,), in order; with ``doing``, progress is shown on a terminal."""

@@ -13,8 +13,6 @@ from glow_app.models.base import Density
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generators
 
-__all__ = ["MeanBits", "estimated_trace_note", "mean_bits"]
-
 
 @dataclass(frozen=True)
 class MeanBits:

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from glow_app.bijections import Bijection, Chain, PixelwiseChain
 from glow_app.models.image_model import ImageModel
 
-__all__ = ["breakdown"]
-
 
 @torch.no_grad()
 def breakdown(

@@ -8,16 +8,6 @@ from torch import Tensor
 
 from glow_app.evaluation.neighbours import Neighbours, distances
 
-__all__ = [
-    "Comparison",
-    "KernelDistance",
-    "PrecisionRecall",
-    "compare",
-    "frechet_distance",
-    "kernel_distance",
-    "precision_recall",
-]
-
 # Images for each feature below which the bias of the estimated covariances shows.
 IMAGES_A_FEATURE = 10
 PART = 1024  # rows at a time

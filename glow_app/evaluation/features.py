@@ -14,8 +14,6 @@ from glow_app.evaluation.small_features import SmallFeatures
 from glow_app.files import sha256_of
 from glow_app.storage.archive import ArchiveError, check_archive
 
-__all__ = ["FeatureExtractor", "InceptionFeatures", "TorchScriptFeatures", "feature_facts", "load_features"]
-
 SIDE = 299
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EXPECTED = "expected a TorchScript module, or a state dict of torchvision's inception_v3"

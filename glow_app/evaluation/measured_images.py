@@ -10,8 +10,6 @@ from glow_app.data.folder import is_other_folder, whole_folder
 from glow_app.evaluation.batches import fingerprint
 from glow_app.models.image_model import ImageModel
 
-__all__ = ["EvaluationData", "evaluation_data"]
-
 
 @dataclass(frozen=True)
 class EvaluationData:

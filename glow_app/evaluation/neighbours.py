@@ -9,8 +9,6 @@ from glow_app.data import ImageSet
 from glow_app.evaluation.batches import batches, features_of
 from glow_app.evaluation.features import FeatureExtractor
 
-__all__ = ["Nearness", "Neighbours", "TrainingNeighbours", "distances", "nearness"]
-
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
     """Return Euclidean distances, (N, M), float64; those of equal rows to rounding, about 1e-7 of their norm.

@@ -15,21 +15,6 @@ from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generator
 from glow_app.tasks import Fill, RestorationTask
 
-__all__ = [
-    "CALIBRATION_DRAWS",
-    "CLASSICAL",
-    "GIVEN",
-    "INTERVALS",
-    "Mean",
-    "Quality",
-    "RestorationFigures",
-    "classical_restoration",
-    "measure_restorations",
-    "psnr",
-    "ssim",
-    "true_positions",
-]
-
 CALIBRATION_DRAWS, INTERVALS = 32, (0.5, 0.9)
 WHOLE_RANGE = 256  # grey levels
 ROUNDING = 1 / 12  # mean squared error of rounding, below which differences mean nothing

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from glow_app.data.resizing import convert_array
 
-__all__ = ["WEIGHTS", "FashionCNN", "SmallFeatures"]
-
 WEIGHTS = Path(__file__).with_name("fashion_cnn_64.safetensors")
 SIDE = 28
 

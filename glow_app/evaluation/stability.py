@@ -14,8 +14,6 @@ from glow_app.generation import reconstruct
 from glow_app.likelihood import bin_centres, quantise
 from glow_app.models.image_model import ImageModel
 
-__all__ = ["Exactness", "RoundTrip", "exactness", "round_trips"]
-
 TEMPERATURES = (0.7, 1.0, 1.5, 2.0)
 FACTORS = (4.0, 16.0)
 

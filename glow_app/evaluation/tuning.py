@@ -8,8 +8,6 @@ from torch import Tensor
 from glow_app.evaluation.comparison import frechet_distance, precision_recall
 from glow_app.models.generation_settings import GenerationSettings
 
-__all__ = ["LEAST_RECALL", "Trial", "Tuning", "tune"]
-
 TEMPERATURES = (1.0, 0.9, 0.8, 0.7)
 GUIDANCES = (1.0, 1.25, 1.5)
 LEAST_RECALL = 0.9  # relative to the model's own distribution, since images that are all alike can have a low FID

@@ -5,8 +5,6 @@ from typing import Any
 
 from glow_app.messages import pluralise
 
-__all__ = ["restoration_verdict", "verdict"]
-
 LEARNT = 0.9  # bits/dim as a share of those of a PNG
 COPIES = 0.6  # how often samples are nearer to training images than held-out images are; 0.5 is ideal
 TOLD_APART = 3.0  # FID as a multiple of that of real images

@@ -12,8 +12,6 @@ from torch import Tensor
 from glow_app.export.program import Draw, quiet, trace
 from glow_app.export.sampler import Sampler
 
-__all__ = ["input_names", "load_onnx", "require_onnx", "save_onnx"]
-
 # A file of protocol buffers holds less than 2 GiB; what is left is for the graph.
 MAX_BYTES = 2**31 - 2**25
 

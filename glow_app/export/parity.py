@@ -12,8 +12,6 @@ from glow_app.likelihood import quantise
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
 
-__all__ = ["MAX_LEVELS", "MAX_SHARE", "Parity", "compare"]
-
 # Programs add the same numbers in another order, and a value beside the border of two levels may fall to either side:
 # 1 to 6 in 100,000 pixels of a Fashion-MNIST model through onnxruntime, never by more than one level. What is wrong
 # changes far more.

@@ -13,8 +13,6 @@ from torch.export import Dim, ExportedProgram
 
 from glow_app.export.sampler import Sampler
 
-__all__ = ["Draw", "load_program", "quiet", "save_program", "trace"]
-
 # From latents to images: of latents and None or, for classes, of latents, labels and guidance.
 Draw = Callable[..., Tensor]
 

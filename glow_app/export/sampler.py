@@ -10,8 +10,6 @@ from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel
 from glow_app.running import fold
 
-__all__ = ["MAX_STEPS", "Sampler"]
-
 # Of an autoregressive prior, all of which stand in the graph; these take minutes to export.
 MAX_STEPS = 256
 

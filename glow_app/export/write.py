@@ -17,8 +17,6 @@ from glow_app.files import atomic_folder, sha256_of
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.pretrained import model_hash
 
-__all__ = ["DESCRIPTION_NAME", "SAMPLER_FORMATS", "save_sampler"]
-
 DESCRIPTION_NAME = "sampler.json"
 FORMAT = "glow-sampler/1"
 GUIDED = "1 is the model itself; above 1 classes are clearer, and images are no longer samples of its distribution"

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ClassEmbedding", "extrapolate"]
-
 
 class ClassEmbedding(nn.Embedding):
     r"""A learned vector per class, extrapolated away from the mean of all classes by a guidance :math:`w`.

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["Context", "for_each", "join", "per_level", "rows_of"]
-
 Context = Tensor | Sequence[Tensor] | None
 
 

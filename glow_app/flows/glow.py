@@ -25,8 +25,6 @@ from glow_app.nn.class_path import describe_part
 from glow_app.nn.shape_checks import require_at_least, require_choice
 from glow_app.priors import GaussianPrior
 
-__all__ = ["Glow"]
-
 # The bijection, and the number of conditioner outputs per value that it changes.
 COUPLINGS: dict[str, tuple[Callable[..., Bijection], int]] = {
     "affine": (AffineCoupling, 2),

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from glow_app.bijections import Bijection, Chain
 
-__all__ = ["Level", "Runner"]
-
 Runner = Callable[[Chain, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 

@@ -11,8 +11,6 @@ from glow_app.flows.context import Context, for_each, join, per_level
 from glow_app.flows.level import Level
 from glow_app.likelihood import standard_normal_log_density
 
-__all__ = ["Context", "MultiscaleFlow", "level_shapes"]
-
 
 def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int, int, int]]:
     """Return (C, H, W) inside each level: after its squeeze, before its split.

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from glow_app.likelihood import quantise
 
-__all__ = ["histogram_bits_per_dim", "png_bits_per_dim"]
-
 
 def histogram_bits_per_dim(train: np.ndarray, test: np.ndarray, num_bits: int) -> float:
     r"""Return bits/dim of the test images under independent histograms, one for each pixel and channel.

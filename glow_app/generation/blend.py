@@ -14,8 +14,6 @@ from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.progress import tracked
 
-__all__ = ["along_arc", "blend", "interpolate", "mix_levels"]
-
 
 @torch.no_grad()
 def blend(

@@ -8,8 +8,6 @@ from torch.nn import functional
 
 from glow_app.models.image_model import ImageModel
 
-__all__ = ["Calibration"]
-
 FEW = 20  # fewest held-out images with and without an attribute for a meaningful median
 SIDE = 16  # height and width of the images that the regression sees
 STRIDE = 8  # one in this many images is held out

@@ -8,8 +8,6 @@ from glow_app.models.image_model import ImageModel
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.seeding import image_generators
 
-__all__ = ["class_probabilities", "infer_labels"]
-
 
 def class_probabilities(model: ImageModel, images: Pictures, *, seed: int = 0, batch_size: int = 16) -> Tensor:
     r"""Return the probability of each class given the image, all classes being equally frequent, (B, M), float64.

@@ -20,8 +20,6 @@ from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.storage.pretrained import model_hash
 
-__all__ = ["Direction", "check_name", "edit", "learn_directions", "load_direction", "load_directions", "save_direction"]
-
 FEW = 20  # images, of which the mean of what is not the attribute is still large beside it
 NOTHING = 1e-6  # of a latent whose standard deviation is 1: rounding
 

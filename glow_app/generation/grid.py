@@ -6,8 +6,6 @@ from glow_app.models.class_labels import class_turns
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import LARGEST_TURN
 
-__all__ = ["num_shown", "turn_length"]
-
 LARGEST_GRID = 100  # images
 
 

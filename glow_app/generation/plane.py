@@ -14,8 +14,6 @@ from glow_app.bijections import ActNorm, Bijection, Chain, ContinuousFlow, Resha
 from glow_app.models.vector_model import VectorModel
 from glow_app.priors import GaussianPrior
 
-__all__ = ["density_picture", "flow_picture", "samples_picture"]
-
 SIDE = 360  # pixels of a panel
 GAP = 4
 PANELS = 6

@@ -10,8 +10,6 @@ from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 
-__all__ = ["Reconstruction", "low_bits", "reconstruct", "with_low_bits"]
-
 
 @dataclass(frozen=True)
 class Reconstruction:

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from glow_app.generation.score import ODDITIES, Measures, Typical, oddities
 
-__all__ = ["MANY_ORDINARY", "USUAL_PERCENT", "Reference", "Verdict"]
-
 USUAL_PERCENT = 95.0  # of ordinary images, which are called usual
 MANY_ORDINARY = 1000  # images that make a good reference
 

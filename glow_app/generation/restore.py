@@ -18,8 +18,6 @@ from glow_app.progress import tracked
 from glow_app.seeding import one_seed_each
 from glow_app.tasks import RestorationTask
 
-__all__ = ["Restoration", "require_size", "require_task", "restore"]
-
 # Side of a tile, width of the overlap of two, and of the margins in it that are not used, pixels. The convolutions see
 # zeros beyond a tile. Behind a margin of 48, draws of trained models of three levels still differed by a grey level
 # from those of the whole picture, behind one of 64 by a fifth.

@@ -9,8 +9,6 @@ from glow_app.generation.blend import along_arc
 from glow_app.models.class_labels import labels_of_seeds
 from glow_app.models.image_model import ImageModel
 
-__all__ = ["Temperature", "sample_batches", "seeded_batches", "sweep", "walk"]
-
 Temperature = float | Sequence[float]
 
 ALWAYS_FULL = 16  # images of a batch that is filled up, whatever the count

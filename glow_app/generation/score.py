@@ -16,8 +16,6 @@ from glow_app.models.image_model import ImageModel
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.seeding import image_generators
 
-__all__ = ["ODDITIES", "Detection", "Measures", "Typical", "detect", "measure", "measure_samples", "oddities"]
-
 # The scores of oddity, by name; each is higher for an image that is odder in its way.
 ODDITIES = ("bits_per_dim", "typicality", "latent_norm", "png_ratio", "spectrum")
 

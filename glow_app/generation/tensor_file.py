@@ -15,18 +15,6 @@ from glow_app.files import atomic_file
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.pretrained import model_hash
 
-__all__ = [
-    "DIRECTION",
-    "LATENTS",
-    "Content",
-    "Latents",
-    "load_latents",
-    "read_content",
-    "read_tensors",
-    "save_latents",
-    "write_tensors",
-]
-
 LATENTS = "glow-latents/1"
 DIRECTION = "glow-direction/1"
 NOUNS = {LATENTS: "latents", DIRECTION: "a direction"}

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from glow_app.nn import DataDependentAffine
 
-__all__ = ["Density"]
-
 
 class Density(nn.Module, ABC):
     """A module whose ``forward`` is the negative log-likelihood of each example, in its ``unit``: the training loss."""

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from glow_app.nn.precision import widen
 
-__all__ = ["BitsTable"]
-
 
 @dataclass(frozen=True)
 class BitsTable:

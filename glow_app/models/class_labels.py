@@ -8,18 +8,6 @@ from torch import Tensor
 from glow_app.messages import closest
 from glow_app.models.described import DescribedModel
 
-__all__ = [
-    "Labels",
-    "as_labels",
-    "class_facts",
-    "class_name",
-    "class_number",
-    "class_text",
-    "class_turns",
-    "classes_of_seeds",
-    "labels_of_seeds",
-]
-
 Labels = Tensor | Sequence[int | str] | int | str
 
 

@@ -7,8 +7,6 @@ from glow_app.messages import is_line
 from glow_app.models.base import Density
 from glow_app.models.generation_settings import GenerationSettings
 
-__all__ = ["DescribedModel"]
-
 
 class DescribedModel(Density):
     """A density of images with names of its classes and recommended settings."""

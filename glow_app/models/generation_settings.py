@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-__all__ = ["LARGEST_GUIDANCE", "LARGEST_TEMPERATURE", "GenerationSettings"]
-
 LARGEST_TEMPERATURE = 100.0
 LARGEST_GUIDANCE = 10.0  # images fall to pieces beyond about 2
 

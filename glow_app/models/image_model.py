@@ -12,8 +12,6 @@ from glow_app.nn.class_path import describe_part
 from glow_app.running import Memory, choose_runners
 from glow_app.tasks import RestorationTask
 
-__all__ = ["ImageModel"]
-
 
 class ImageModel(ScoredModel):
     r"""A flow with quantisation and dequantisation: a probability for every uint8 image.

@@ -20,8 +20,6 @@ from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.running import fold_flow, images_at_a_time
 from glow_app.seeding import image_generator, one_seed_each
 
-__all__ = ["SampledModel"]
-
 
 class SampledModel(DescribedModel):
     """A described model that maps images to latents and back, and so makes images of noise."""

@@ -12,8 +12,6 @@ from glow_app.models.class_labels import Labels, as_labels
 from glow_app.models.sampled_model import SampledModel
 from glow_app.pictures.inputs import Pictures, as_images
 
-__all__ = ["ScoredModel"]
-
 
 class ScoredModel(SampledModel):
     """A sampled model that also gives the bits per dimension of images."""

@@ -14,8 +14,6 @@ from glow_app.nn.shape_checks import require_at_least, require_vector
 from glow_app.priors import GaussianPrior
 from glow_app.seeding import image_generator
 
-__all__ = ["VectorModel"]
-
 
 class VectorModel(Density):
     r"""One of Glow's priors, trained on vectors by itself.

@@ -4,8 +4,6 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-__all__ = ["Conditioner"]
-
 
 class Conditioner(nn.Module, ABC):
     r"""A network from one part of the data to the parameters of a bijection on the other part.

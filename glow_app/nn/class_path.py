@@ -2,8 +2,6 @@
 
 from typing import Any
 
-__all__ = ["describe_part"]
-
 
 def describe_part(part: Any) -> dict[str, object]:
     """Return ``class_path`` and ``init_args``, as a configuration file names the part.

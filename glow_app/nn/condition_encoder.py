@@ -8,9 +8,6 @@ from torch import Tensor, nn
 
 from glow_app.nn.convolutions import ZeroConv2d
 
-__all__ = ["ConditionEncoder", "base_picture"]
-
-
 # The unit of corrections, relative to the range of the image: they are then of about unit size.
 _CORRECTION = 1 / 16
 

@@ -3,8 +3,6 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ContextShift"]
-
 
 class ContextShift(nn.Linear):
     r"""A linear map of the context, to be added to feature maps: the same for all pixels, or one shift per pixel.

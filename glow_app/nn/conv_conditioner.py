@@ -7,8 +7,6 @@ from glow_app.nn.base import Conditioner
 from glow_app.nn.context_shift import ContextShift
 from glow_app.nn.convolutions import ActNormConv2d, ZeroConv2d
 
-__all__ = ["ConvConditioner"]
-
 
 class ConvConditioner(Conditioner):
     r"""The paper's network: 3x3, ReLU, 1x1, ReLU, zero-initialised 3x3, with actnorm after the first two convolutions.

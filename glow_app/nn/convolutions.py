@@ -6,8 +6,6 @@ from torch import Tensor, nn
 
 from glow_app.nn.data_dependent import DataDependentAffine
 
-__all__ = ["ActNormConv2d", "ZeroConv2d"]
-
 
 class ActNormConv2d(nn.Module):
     r"""Convolution followed by actnorm, computed as one convolution.

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from glow_app.nn.precision import widen
 
-__all__ = ["DataDependentAffine", "sum_over_ranks"]
-
 # Standard deviation, relative to the largest absolute value, below which a channel counts as constant on the batch. It
 # keeps scale 1, since dividing by its deviation would blow up the first value that differs.
 MIN_STD = 1e-6

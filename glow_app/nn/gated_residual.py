@@ -7,8 +7,6 @@ from glow_app.nn.base import Conditioner
 from glow_app.nn.context_shift import ContextShift
 from glow_app.nn.convolutions import ActNormConv2d, ZeroConv2d
 
-__all__ = ["GatedResidualConditioner"]
-
 
 class _Block(nn.Module):
     r"""Pre-activation residual block: :math:`h + a \odot \sigma(g)`, with (a, g) two convolutions from h."""

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from glow_app.nn.masked import Degrees, MaskedLinear
 from glow_app.nn.shape_checks import require_context
 
-__all__ = ["MADE"]
-
 
 class MADE(nn.Module):
     r"""A network whose outputs for feature i see only the features before i, and the context.

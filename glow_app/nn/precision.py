@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["conditioner_dtype", "full_precision", "narrow", "widen", "widest_dtype"]
-
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:

@@ -5,15 +5,6 @@ from collections.abc import Collection
 
 from torch import Tensor
 
-__all__ = [
-    "require_at_least",
-    "require_choice",
-    "require_context",
-    "require_image",
-    "require_positive",
-    "require_vector",
-]
-
 
 def require_choice(choices: Collection[str], **arguments: object) -> None:
     """Raise ValueError for an argument that is none of the choices."""

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from glow_app.nn.shape_checks import require_at_least, require_context, require_image, require_vector
 
-__all__ = ["ConvVelocity", "MLPVelocity", "Velocity"]
-
 
 class Velocity(nn.Module, ABC):
     r"""The right-hand side :math:`v(t, x, h)` of :math:`dx/dt = v`.

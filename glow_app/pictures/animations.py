@@ -13,8 +13,6 @@ from glow_app.files import atomic_file
 from glow_app.messages import pluralise
 from glow_app.pictures.images import enlarged, to_pil
 
-__all__ = ["ANIMATIONS", "SHORTEST", "animation_bytes", "require_animation", "save_animation"]
-
 SHORTEST = 0.02  # seconds of a frame; players show shorter ones for longer
 TICKS = {"GIF": 100, "WEBP": 1000}  # a second, in which a format tells the time of a frame
 

@@ -6,8 +6,6 @@ from functools import cache
 
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["INK", "PAPER", "captioned", "drawable", "font", "text_width"]
-
 PAPER, INK = "#ffffff", "#333333"
 SIZE, LEAST, SPACE = 13, 9, 5  # pixels: of letters at most and at least, and around a word
 

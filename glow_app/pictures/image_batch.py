@@ -14,8 +14,6 @@ from glow_app.messages import pluralise
 from glow_app.pictures.captions import drawable
 from glow_app.pictures.images import columns_for, grid, png_bytes, save_png, to_pil
 
-__all__ = ["LARGEST_TURN", "Images", "class_captions"]
-
 LARGEST_TURN = 12  # classes beside each other; of more, names and images would be too small to see
 _SHOWN = 100  # images in a notebook
 

@@ -16,19 +16,6 @@ from glow_app.data.resizing import array_to_image
 from glow_app.files import atomic_file
 from glow_app.pictures.captions import captioned
 
-__all__ = [
-    "columns_for",
-    "enlarged",
-    "grid",
-    "picture_of_rows",
-    "png_bytes",
-    "read_png_text",
-    "save_png",
-    "strip",
-    "to_pil",
-    "with_profile",
-]
-
 LONGEST_ROW = 12  # frames of a strip
 WHITE, LINE = 255, 128  # grey levels of the paper, and of the lines around images
 

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from glow_app.data.decoding import decode_noted, fit_noted
 
-__all__ = ["Picture", "Pictures", "as_images", "read_picture"]
-
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 Pictures = Picture | Sequence[Picture]
 

@@ -9,8 +9,6 @@ from torch import Tensor
 from glow_app.pictures.captions import INK, PAPER, captioned, drawable, font, text_width
 from glow_app.pictures.images import enlarged, grid
 
-__all__ = ["contact_sheet", "histogram_picture", "neighbour_picture"]
-
 WIDTH, HEIGHT, MARGIN, TITLE = 360, 160, 14, 34
 COLOURS = ((52, 101, 164), (206, 92, 0))
 NUM_BINS = 40

@@ -9,8 +9,6 @@ from glow_app.bijections import AffineMap, Bijection, Inverse, MaskedAutoregress
 from glow_app.nn.shape_checks import require_at_least, require_choice
 from glow_app.priors.head import HeadPrior, LatentShape, own_arguments
 
-__all__ = ["IAFPrior", "MAFPrior"]
-
 # With more steps per layer, an IAF prior takes most of the time of a training step of a small Glow.
 MANY_STEPS = 1024
 

@@ -9,8 +9,6 @@ from glow_app.nn import ConvVelocity, MLPVelocity, Velocity
 from glow_app.nn.shape_checks import require_choice
 from glow_app.priors.head import HeadPrior, LatentShape, own_arguments
 
-__all__ = ["CNFPrior"]
-
 
 class CNFPrior(HeadPrior):
     r"""A Gaussian and a :class:`~glow_app.bijections.ContinuousFlow`: both directions cost a solve.

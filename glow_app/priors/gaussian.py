@@ -4,8 +4,6 @@ from torch import Tensor
 
 from glow_app.bijections import Bijection, ConditionalAffine, DiagonalAffine, LowRankWhitening
 
-__all__ = ["GaussianPrior"]
-
 
 class GaussianPrior(Bijection):
     r"""A learned Gaussian per channel, shifted and scaled by the context if there is one: the prior of the Glow paper.

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from glow_app.bijections import Bijection, Chain, Reshape
 from glow_app.priors.gaussian import GaussianPrior
 
-__all__ = ["HeadPrior", "LatentShape", "own_arguments"]
-
 LatentShape = tuple[int, int, int]
 
 PASSED_BY_GLOW = {"self", "__class__", "latent_shape", "context_features"}

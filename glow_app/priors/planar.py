@@ -7,8 +7,6 @@ from glow_app.bijections import Planar
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.priors.head import HeadPrior, LatentShape
 
-__all__ = ["PlanarPrior"]
-
 
 class PlanarPrior(HeadPrior):
     r"""A Gaussian and a stack of :class:`~glow_app.bijections.Planar` layers on the flattened latent.

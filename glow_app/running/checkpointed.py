@@ -5,8 +5,6 @@ from torch.utils.checkpoint import checkpoint
 
 from glow_app.bijections import Chain
 
-__all__ = ["run_checkpointed"]
-
 
 def run_checkpointed(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
     """Apply the bijections first to last; gradients equal those of the plain chain to the last bit.

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from glow_app.bijections import Chain
 
-__all__ = ["check_compiler", "run_compiled"]
-
 
 def run_compiled(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
     """Apply the bijections first to last."""

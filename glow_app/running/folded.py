@@ -14,8 +14,6 @@ from glow_app.nn import ActNormConv2d, ConvConditioner, MaskedLinear, ZeroConv2d
 from glow_app.nn.precision import conditioner_dtype
 from glow_app.running.fused import condition, shift_and_scale_minus_one
 
-__all__ = ["FoldedAffine", "FoldedStep", "fold", "fold_flow"]
-
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 

@@ -22,8 +22,6 @@ from glow_app.nn import ConvConditioner
 from glow_app.nn.shape_checks import require_image
 from glow_app.running.fused_weights import StepParts, StepWeights, step_weights
 
-__all__ = ["condition", "run_fused", "shift_and_scale_minus_one", "step_pass"]
-
 
 def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
     """Apply the bijections first to last, with the steps at the end of the chain fused.

@@ -13,8 +13,6 @@ from glow_app.bijections.conv1x1 import lu_product
 from glow_app.nn import ConvConditioner
 from glow_app.nn.precision import conditioner_dtype
 
-__all__ = ["StepParts", "StepWeights", "step_weights"]
-
 
 class StepParts(NamedTuple):
     """The parts of a step that can be fused."""

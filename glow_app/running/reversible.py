@@ -16,8 +16,6 @@ from glow_app.flows import MultiscaleFlow
 from glow_app.nn.precision import conditioner_dtype
 from glow_app.running.checkpointed import run_checkpointed
 
-__all__ = ["ReversibleRunner", "fall_back_together", "recompute"]
-
 # Largest relative error of a recomputed input before a level falls back, by the narrowest dtype in use: about the error
 # of gradients by rounding.
 MAX_DRIFT = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 2e-2}

@@ -9,8 +9,6 @@ from glow_app.running.compiled import run_compiled
 from glow_app.running.fused import run_fused
 from glow_app.running.reversible import ReversibleRunner
 
-__all__ = ["Memory", "choose_runners", "images_at_a_time"]
-
 Memory = Literal["store", "checkpoint", "reversible"]
 
 # Most images that a CPU decodes at a time, and most values of a hidden layer. Smaller batches cost more per image; in

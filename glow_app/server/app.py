@@ -24,8 +24,6 @@ from glow_app.server.service import Service
 from glow_app.server.use import FairTurns
 from glow_app.server.worker import ModelWorker
 
-__all__ = ["create_app"]
-
 PAGE = Path(__file__).parent / "page"
 ADDRESSES = {"index.html": "/", "docs.html": "/docs"}
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from glow_app.models.image_model import ImageModel
 
-__all__ = ["Batch", "Call", "Run", "Turn"]
-
 
 @dataclass
 class Turn:

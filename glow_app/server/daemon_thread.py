@@ -7,8 +7,6 @@ from concurrent.futures import Future
 from typing import TypeVar
 from weakref import WeakSet
 
-__all__ = ["on_daemon_thread", "start_daemon_thread", "wait_for_daemon_threads"]
-
 T = TypeVar("T")
 
 _THREADS: WeakSet[threading.Thread] = WeakSet()

@@ -16,8 +16,6 @@ from glow_app.server.errors import ApiError, stopping
 from glow_app.server.limits import LARGEST_PROFILE, Limits
 from glow_app.server.use import FairTurns
 
-__all__ = ["Decoded", "Decoder"]
-
 
 class Decoded(NamedTuple):
     """A picture, uint8 (C, H, W), how it was changed for that, and its colour profile if it keeps its size."""

@@ -20,8 +20,6 @@ from PIL import Image
 from glow_app.data.decoding import DeepPictureError, UnsupportedPictureError, decode_noted, read_photo
 from glow_app.server.limits import LARGEST_PROFILE
 
-__all__ = ["FORMATS", "decode"]
-
 # What browsers show, all decoded by well-tried libraries; the others that Pillow knows stay closed to strangers.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 

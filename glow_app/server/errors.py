@@ -10,18 +10,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-__all__ = [
-    "ERRORS",
-    "NOT_FOUND",
-    "ApiError",
-    "ErrorAnswer",
-    "error_answer",
-    "handle_errors",
-    "invalid",
-    "model_ended",
-    "stopping",
-]
-
 
 class ErrorDetails(BaseModel):
     """What went wrong."""

@@ -9,8 +9,6 @@ from fastapi.openapi.models import Example
 from glow_app.server.pictures import encode_png
 from glow_app.server.schemas import RestorerInfo
 
-__all__ = ["EXAMPLES", "edit_examples", "restore_examples"]
-
 _GREY = torch.arange(0, 256, 4, dtype=torch.uint8).reshape(1, 8, 8)
 _PICTURE, _OTHER = (encode_png(image) for image in (_GREY, _GREY.flip(1)))
 _MASK = encode_png(torch.zeros(1, 8, 8, dtype=torch.uint8).index_fill(1, torch.tensor([3, 4]), 255))

@@ -24,8 +24,6 @@ from glow_app.server.log import log_request
 from glow_app.server.use import CLIENT
 from glow_app.server.visit import ClientLeftError, Visit
 
-__all__ = ["HEADERS", "Gate"]
-
 _LOG = logging.getLogger("glow_app.server")
 
 _LARGE = 2**20  # bytes of a body

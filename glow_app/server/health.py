@@ -8,8 +8,6 @@ from fastapi.responses import Response
 from glow_app.server.errors import ERRORS, model_ended, stopping
 from glow_app.server.routes import Served
 
-__all__ = ["HEALTH"]
-
 HEALTH = APIRouter()
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (421, 500, 503)}

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-__all__ = ["KEPT_SECONDS", "LatentsCache"]
-
 KEPT_SECONDS = 60.0  # after the last use
 _BYTES = 2**24  # of all latents together
 _OBJECT = 768  # bytes of a tensor besides its values, and of its part of an entry

@@ -4,8 +4,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["LARGEST_BATCH", "LARGEST_PROFILE", "Limits", "LogFormat", "checked_key"]
-
 LARGEST_BATCH = 64  # images drawn at a time; smaller batches are filled up
 LARGEST_PROFILE = 2**16  # bytes of a colour profile that is kept, in each picture of an answer
 

@@ -13,8 +13,6 @@ from starlette.types import Scope
 
 from glow_app.server.limits import LogFormat
 
-__all__ = ["log_config", "log_request"]
-
 _LOG = logging.getLogger("glow_app.access")
 _PROBES = ("/healthz", "/readyz", "/metrics")
 _LEFT = 499  # for logs alone: the client left before it had its answer

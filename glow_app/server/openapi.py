@@ -8,8 +8,6 @@ from fastapi.openapi.utils import get_openapi
 from glow_app.server.examples import edit_examples, restore_examples
 from glow_app.server.service import Service
 
-__all__ = ["described"]
-
 
 def described(app: FastAPI, has_key: bool) -> dict[str, Any]:
     """Return the OpenAPI document of an app, made once per service."""

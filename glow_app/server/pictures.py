@@ -19,8 +19,6 @@ from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
 from glow_app.server.use import CLIENT
 
-__all__ = ["ANIMATIONS", "PNG", "encode_png", "encode_pngs", "respond"]
-
 JSON, PNG, ANIMATIONS = "application/json", "image/png", {"image/gif": ".gif", "image/webp": ".webp"}
 
 _ANIMATOR = ThreadPoolExecutor(1, thread_name_prefix="animator")

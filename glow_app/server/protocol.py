@@ -8,8 +8,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from glow_app.server.gate import HEADERS
 
-__all__ = ["PromptProtocol"]
-
 _HEAD_BYTES = 2**15  # of a request's line and headers
 _HEADERS = 128
 # Pieces of a body: the first number, plus one per second number of bytes. A piece costs about as much as 500 bytes, so

@@ -22,8 +22,6 @@ from glow_app.server.schemas import RestoreRequest, RestorerInfo
 from glow_app.server.worker import ModelWorker
 from glow_app.storage.pretrained import model_hash
 
-__all__ = ["Restorer", "SharedRestorer"]
-
 _HALF_MISSING = torch.tensor([[[0, 255]]], dtype=torch.uint8)
 
 

@@ -38,8 +38,6 @@ from glow_app.server.schemas import (
 )
 from glow_app.server.service import Service
 
-__all__ = ["API", "Served"]
-
 T = TypeVar("T")
 
 SampleBody = Annotated[SampleRequest, Body(openapi_examples=EXAMPLES["sample"])]

@@ -23,8 +23,6 @@ from glow_app.server.limits import LogFormat
 from glow_app.server.log import log_config
 from glow_app.server.protocol import PromptProtocol
 
-__all__ = ["bind", "configured", "run_server"]
-
 _LOG = logging.getLogger("uvicorn.error")  # in one form with its lines of the start
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # a machine without IPv6 may have names with addresses of it
 

@@ -7,26 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
 from glow_app.numeric_limits import LARGEST_SEED, LARGEST_STRENGTH
 
-__all__ = [
-    "EditAnswer",
-    "EditRequest",
-    "Generation",
-    "Info",
-    "InterpolateAnswer",
-    "InterpolateRequest",
-    "ReconstructAnswer",
-    "ReconstructRequest",
-    "RestoreAnswer",
-    "RestoreRequest",
-    "RestorerInfo",
-    "SampleAnswer",
-    "SampleRequest",
-    "Sampled",
-    "ScoreAnswer",
-    "ScoreRequest",
-    "Scores",
-]
-
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Temperature = Annotated[Finite, Field(ge=0, le=LARGEST_TEMPERATURE)]
 Guidance = Annotated[Finite, Field(ge=0, le=LARGEST_GUIDANCE)]

@@ -30,8 +30,6 @@ from glow_app.server.use import CLIENT, FairTurns
 from glow_app.server.worker import ModelEndedError, ModelWorker
 from glow_app.storage.pretrained import REFERENCE_KEY, model_hash
 
-__all__ = ["Service"]
-
 T = TypeVar("T")
 
 _NOT_TOLD = ("classes", "reference", "bpd_level/", "log_det/")  # returned elsewhere, or of interest to a training only

@@ -16,8 +16,6 @@ from glow_app.server.calls import Batch, Call, Turn
 from glow_app.server.latents_cache import LatentsCache
 from glow_app.server.worker import ModelWorker
 
-__all__ = ["SharedModel", "sample_call"]
-
 _ROWS = 256  # of one call of scores
 
 

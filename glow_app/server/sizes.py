@@ -10,8 +10,6 @@ from glow_app.models.image_model import ImageModel
 from glow_app.running import images_at_a_time
 from glow_app.server.limits import LARGEST_BATCH
 
-__all__ = ["equal_sizes", "seconds_per_image"]
-
 
 @torch.no_grad()
 def equal_sizes(model: ImageModel, batch_size: int) -> list[int]:

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
-__all__ = ["CLIENT", "FairTurns", "RecentUse"]
-
 # The client address of the current request.
 CLIENT: ContextVar[str] = ContextVar("client", default="")
 

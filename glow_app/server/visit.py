@@ -4,8 +4,6 @@ import asyncio
 
 from starlette.types import Receive
 
-__all__ = ["ClientLeftError", "Visit"]
-
 
 class ClientLeftError(Exception):
     """The client closed the connection before the answer."""

@@ -15,8 +15,6 @@ from glow_app.server.limits import LARGEST_BATCH
 from glow_app.server.sizes import equal_sizes, seconds_per_image
 from glow_app.server.use import RecentUse
 
-__all__ = ["ModelEndedError", "ModelWorker"]
-
 # A call is due after this many times its own seconds of work: short calls overtake long ones, and none starves.
 _PATIENCE = 10.0
 

@@ -8,8 +8,6 @@ from typing import IO, Any
 
 from glow_app.storage.tensor_pickle import ArchiveError, check_pickle
 
-__all__ = ["ArchiveError", "check_archive", "require_few"]
-
 # A checkpoint of 384 steps and their averages and moments has 40,000 entries of less than 100 bytes in the directory.
 MAX_ENTRIES = 200_000
 MAX_DIRECTORY = 200 * MAX_ENTRIES

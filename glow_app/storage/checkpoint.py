@@ -11,8 +11,6 @@ from glow_app.models.base import Density
 from glow_app.storage.archive import ArchiveError, check_archive, require_few
 from glow_app.storage.model_config import build_model
 
-__all__ = ["CHECKPOINT_KEY", "density_of", "read_checkpoint"]
-
 # Where the training module leaves what is needed to rebuild its model, as plain types.
 CHECKPOINT_KEY = "glow_app"
 MODEL_PREFIX = "model."

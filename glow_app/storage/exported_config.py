@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CONFIG_NAME", "FORMAT", "WEIGHTS_NAME", "read_config"]
-
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 FORMAT = "glow-app/1"

@@ -10,8 +10,6 @@ from typing import NamedTuple
 from glow_app.files import HUB, sha256_of
 from glow_app.storage.exported_config import CONFIG_NAME, WEIGHTS_NAME, read_config
 
-__all__ = ["HubModel", "cached_models", "fetch_model"]
-
 _LOGGER = logging.getLogger(__name__)
 
 

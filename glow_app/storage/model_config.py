@@ -15,8 +15,6 @@ from glow_app.nn import ConvConditioner, GatedResidualConditioner
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.tasks import Colourise, Deblock, Denoise, Fill, Upscale
 
-__all__ = ["ALLOWED_CLASSES", "UnknownClassError", "build_model"]
-
 # What a file may name. Anything else could run code of the file's choosing.
 ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
     "glow_app.nn.ConvConditioner": ConvConditioner,

@@ -7,8 +7,6 @@ from glow_app.files import HUB
 from glow_app.messages import closest
 from glow_app.storage.hub_models import fetch_model
 
-__all__ = ["DEFAULT_MODEL", "IN_RUN", "bundled_models", "bundled_restorers", "find_folder", "hint", "origin"]
-
 DEFAULT_MODEL = "faces"  # comes with the package
 
 # Models in a run's folder; the first that exists is used.

@@ -20,17 +20,6 @@ from glow_app.storage.exported_config import CONFIG_NAME, FORMAT, WEIGHTS_NAME, 
 from glow_app.storage.model_config import build_model
 from glow_app.storage.places import find_folder, hint
 
-__all__ = [
-    "DIRECTIONS_NAME",
-    "GENERATION_KEY",
-    "REFERENCE_KEY",
-    "load_pretrained",
-    "model_hash",
-    "save_generation",
-    "save_pretrained",
-    "save_reference",
-]
-
 DIRECTIONS_NAME = "directions"  # of edits: a folder beside the model
 GENERATION_KEY = "generation"  # of the configuration: the settings to draw with
 REFERENCE_KEY = "reference"  # among the facts of the training: what ordinary images are like

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SEAL_KEY", "places_of", "seals", "strange_places"]
-
 SEAL_KEY = "glow_app_seals"  # in a checkpoint
 PLACES = ("source", "root", "path", "cache_dir", "download")
 

@@ -16,8 +16,6 @@ from glow_app.storage.places import IN_RUN, find_folder, hint, origin
 from glow_app.storage.pretrained import DIRECTIONS_NAME, load_pretrained, model_hash
 from glow_app.storage.seal import SEAL_KEY, places_of, strange_places
 
-__all__ = ["StoredModel", "checkpoint_data", "load_density", "load_model"]
-
 # Where Lightning leaves the arguments of the data module; of these, what decides which images a split holds.
 DATA_KEY = "datamodule_hyper_parameters"
 DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit", "count")

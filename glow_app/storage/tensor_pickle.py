@@ -10,8 +10,6 @@ from typing import Any, ClassVar
 
 import torch
 
-__all__ = ["ArchiveError", "check_pickle"]
-
 # Those that torch.save writes.
 _OPERATIONS = [getattr(pickle, name)[0] for name in (
     "PROTO", "MARK", "STOP", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from glow_app.seeding import draw_rows
 
-__all__ = ["RestorationTask", "draw_seeds"]
-
 
 class RestorationTask(ABC):
     r"""How clean images are damaged, and what a damaged picture tells of its original.

@@ -5,8 +5,6 @@ from torch import Tensor
 
 from glow_app.tasks.base import RestorationTask
 
-__all__ = ["Colourise", "luma"]
-
 # Pillow's weights of red, green and blue in grey (ITU-R 601-2), 16 binary digits.
 _WEIGHTS = (19595, 38470, 7471)
 _CORRECTIONS = 256

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from glow_app.tasks.base import RestorationTask, draw_seeds
 
-__all__ = ["Deblock"]
-
 
 class Deblock(RestorationTask):
     """Remove the blocks and rings of JPEG compression, with quality uniform in ``[min_quality, max_quality]``.

@@ -10,8 +10,6 @@ from torch import Tensor
 from glow_app.seeding import draw_rows, image_generator
 from glow_app.tasks.base import RestorationTask, draw_seeds
 
-__all__ = ["Denoise", "estimated_sigma"]
-
 
 class Denoise(RestorationTask):
     r"""Remove noise of a known or estimated level.

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from glow_app.tasks.base import RestorationTask, draw_seeds
 
-__all__ = ["Fill", "random_mask", "smooth_fill"]
-
 
 class Fill(RestorationTask):
     """Fill missing parts of pictures; the pixels outside them are returned exactly.

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from glow_app.tasks.base import RestorationTask
 
-__all__ = ["Upscale"]
-
 # Largest error of a reduced picture, grey levels, before rounding, and most projections to reach it: a few where no
 # value is clipped, hundreds next to black and white. Larger steps than 1 converge faster there.
 _TOLERANCE, _PROJECTIONS, _STEP = 0.5, 400, 1.5

@@ -11,8 +11,6 @@ from glow_app.seeding import step_generator
 from lightning_modules.density import DensityModule
 from lightning_modules.sharding import is_sharded
 
-__all__ = ["Breakdown"]
-
 
 class Breakdown(Callback):
     """Logs bits/dim of each level and log-determinants of each kind of layer, from the first validation batch.

@@ -8,8 +8,6 @@ import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor, nn
 
-__all__ = ["EMA"]
-
 
 class EMA(WeightAveraging):
     r"""Averaged weights for validation, sampling, checkpoints and export; training goes on with its own.

@@ -19,8 +19,6 @@ from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.runs.recovery import LAST
 from lightning_modules.runs.run_loggers import RunLogger
 
-__all__ = ["ExportBest"]
-
 _BATCH = 16
 _FEWEST = 40  # validation images for a reference
 _LONG_ENOUGH = 60.0  # seconds spent on a reference, after which fewer images have to do

@@ -18,8 +18,6 @@ from glow_app.seeding import Share, step_generator
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.density import DensityModule
 
-__all__ = ["FitPrior"]
-
 # Of the images that the flow settles on: cheap beside the steps, since no gradients are computed.
 _SHARE = 1 / 4
 _NUM_VALUES = 2**24  # of all latents together: 64 MiB

@@ -17,8 +17,6 @@ from lightning_modules.density import DensityModule
 from lightning_modules.runs.run_loggers import RunLogger
 from lightning_modules.sharding import is_sharded
 
-__all__ = ["SampleGrids"]
-
 
 class SampleGrids(Callback):
     """Writes a grid of samples at each temperature into the run's ``samples/``, from the same noise every time.

@@ -16,8 +16,6 @@ from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.runs.recovery import good_checkpoint
 from lightning_modules.sharding import total_norm
 
-__all__ = ["NonFiniteGuard"]
-
 
 class NonFiniteGuard(Callback):
     """Measures the gradient norm before clipping, logs it as ``grad_norm``, and skips a step where it is not finite.

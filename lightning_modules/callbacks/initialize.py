@@ -12,8 +12,6 @@ from lightning_modules.callbacks.save import BestCheckpoint
 from lightning_modules.encoder_first import EncoderFirst
 from lightning_modules.likelihood_module import LikelihoodModule
 
-__all__ = ["InitializeActNorm"]
-
 
 class InitializeActNorm(Callback):
     """Runs the first training examples through ``model.initialize`` at the start of a run that has no weights yet.

@@ -10,8 +10,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from lightning_modules.callbacks.status import Status
 from lightning_modules.likelihood_module import LikelihoodModule
 
-__all__ = ["LiveProgress", "PlainProgress"]
-
 # Columns of a terminal that are kept for the bar and its step numbers, and from which on there are step numbers.
 BAR, WIDE = 12, 120
 

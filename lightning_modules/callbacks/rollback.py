@@ -9,8 +9,6 @@ from lightning_modules.callbacks.ema import EMA
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.runs.recovery import read_whole
 
-__all__ = ["roll_back"]
-
 # What schedules keep in an optimiser's groups: the last two are OneCycleLR's.
 _RATES = ("lr", "initial_lr", "max_lr", "min_lr")
 

@@ -13,8 +13,6 @@ from lightning_modules.callbacks.guard import NonFiniteGuard
 from lightning_modules.runs.recovery import LAST, NEXT, take_place
 from lightning_modules.runs.stopping import RunStopped, StopSignals
 
-__all__ = ["BestCheckpoint", "SaveProgress"]
-
 
 class BestCheckpoint(ModelCheckpoint):
     """Keeps ``best.ckpt`` in the run's folder.

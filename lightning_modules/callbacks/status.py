@@ -13,8 +13,6 @@ from lightning_modules.encoder_first import EncoderFirst
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.sharding import num_parameters
 
-__all__ = ["Status", "nothing_left"]
-
 
 class Status:
     """What is worth knowing of a running fit, as short texts."""

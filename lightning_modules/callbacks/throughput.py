@@ -13,8 +13,6 @@ from glow_app.data import TrainLoader
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.runs.processor import Crowding, has_bfloat16
 
-__all__ = ["Throughput"]
-
 # A loader that costs more than this share of the time, so many times in a row, is worth a hint.
 _SHARE, _TIMES = 0.3, 3
 # So is a thread that waits for a processor for more than this share, so many times and for so many seconds in a row:

@@ -12,18 +12,6 @@ import yaml
 from glow_app.messages import UsageError, closest
 from lightning_modules.presets import config_path
 
-__all__ = [
-    "configs_first",
-    "given_options",
-    "innermost",
-    "read_config",
-    "require_intervals",
-    "require_total_steps",
-    "suggestion",
-    "take_option",
-    "take_options",
-]
-
 SHORT = {"--config": "-c"}
 
 # Options of other programs, and of glow fit FOLDER.

@@ -11,8 +11,6 @@ from glow_app.messages import pluralise, size_text
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 
-__all__ = ["print_image_report"]
-
 # The references take whole images into memory: of larger splits, only so many.
 REFERENCE_IMAGES, COUNTED_IMAGES = 10_000, 60_000
 

@@ -22,8 +22,6 @@ from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.vector_data import VectorDataModule
 from lightning_modules.vector_density import VectorDensityModule
 
-__all__ = ["Kind", "KindName", "kind_of", "other_kind"]
-
 KindName = Literal["images", "vectors"]
 
 

@@ -5,8 +5,6 @@ import warnings
 
 from glow_app.messages import format_warning
 
-__all__ = ["quiet"]
-
 # Warnings of Lightning for developers.
 UNWANTED = (
     "does not have many workers",

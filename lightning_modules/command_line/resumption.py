@@ -14,8 +14,6 @@ from lightning_modules.command_line.arguments import given_options, take_option
 from lightning_modules.command_line.stored_config import safe_config, trusted_places
 from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
 
-__all__ = ["WHOLE", "Start", "start_of"]
-
 TRUST = "--trust-data"
 # Settings of the trainer with which an evaluation takes a whole split, whatever the training took.
 WHOLE = {"limit_val_batches": 1.0, "limit_test_batches": 1.0, "overfit_batches": 0.0, "fast_dev_run": False}

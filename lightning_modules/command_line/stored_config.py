@@ -35,8 +35,6 @@ from lightning_modules.command_line.allowed_values import (
 from lightning_modules.command_line.kinds import KINDS, Kind
 from lightning_modules.runs.run_config import CONFIG_KEY
 
-__all__ = ["parsed_config", "safe_config", "trusted_places"]
-
 MAX_LENGTH = 100_000  # characters; a run's has 3,000
 MAX_VALUES = 10_000
 

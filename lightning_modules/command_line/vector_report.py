@@ -16,8 +16,6 @@ from glow_app.storage.stored_model import load_density
 from lightning_modules.vector_data import VectorDataModule
 from lightning_modules.vector_density import VectorDensityModule
 
-__all__ = ["finish_vectors", "print_vector_report"]
-
 
 def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
     """Print the test (or, without a test split, validation) log-likelihood of the run's model; write its pictures."""

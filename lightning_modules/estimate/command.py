@@ -24,8 +24,6 @@ from lightning_modules.estimate.needs import Needs, estimate, step_seconds
 from lightning_modules.runs.run_folder import release_run_dir
 from lightning_modules.training_module import check_precision
 
-__all__ = ["EstimateCLI", "bytes_text", "loading_speed", "main", "measured_step"]
-
 # Seconds for which loading is measured.
 ENOUGH = 3.0
 

@@ -20,8 +20,6 @@ from lightning_modules.density import DensityModule
 from lightning_modules.estimate.peak_memory import peak_memory
 from lightning_modules.training_module import OptimizerFactory
 
-__all__ = ["Needs", "estimate", "step_memory", "step_seconds"]
-
 # Pixels of a measured batch: enough for activations to outweigh the weights of a layer, and to keep a processor busy.
 PIXELS = 40 * 32 * 32
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-__all__ = ["peak_memory"]
-
 
 def peak_memory(run: Callable[[], object], device: torch.device | str = "cpu") -> int:
     """Run something and return the most bytes that tensors held during it, beyond what they held before.

@@ -11,8 +11,6 @@ from glow_app.files import atomic_file
 from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, non_finite
 
-__all__ = ["AtomicCheckpointIO"]
-
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the old file and then takes its place: a full disk or a crash leaves the one before it intact.

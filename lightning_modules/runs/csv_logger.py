@@ -13,8 +13,6 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from glow_app.files import atomic_file
 
-__all__ = ["AppendingCSVLogger"]
-
 # A file from elsewhere with more columns than any run has would make every row of the log as wide.
 MOST_COLUMNS = 1000
 MOST_HEADER = 2**20  # characters

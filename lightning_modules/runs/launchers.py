@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 from glow_app.messages import UsageError
 
-__all__ = ["World", "common_name", "launched_world"]
-
 
 class World(NamedTuple):
     """Processes on each machine, and machines."""

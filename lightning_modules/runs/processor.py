@@ -8,8 +8,6 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["Crowding", "flushed_denormals", "has_bfloat16"]
-
 TASKS = Path("/proc/self/task")
 CPUINFO = Path("/proc/cpuinfo")
 # As the kernel names them on x86, and on Arm.

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from glow_app.storage.checkpoint import read_checkpoint
 
-__all__ = ["BEST", "LAST", "NEXT", "PREVIOUS", "good_checkpoint", "non_finite", "read_whole", "take_place"]
-
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 NEXT = ".next.ckpt"

@@ -9,8 +9,6 @@ from pytorch_lightning.cli import SaveConfigCallback
 from glow_app.storage.seal import SEAL_KEY, places_of, seals
 from lightning_modules.runs.run_loggers import RunLogger
 
-__all__ = ["CONFIG_KEY", "SaveRunConfig"]
-
 CONFIG_KEY = "glow_app_config"  # of a checkpoint
 
 

@@ -16,8 +16,6 @@ from glow_app.commands.common import require_folder
 from lightning_modules.runs.launchers import common_name
 from lightning_modules.runs.recovery import LAST
 
-__all__ = ["choose_run_dir", "prepare_run_dir", "release_run_dir"]
-
 SHARED = "GLOW_RUN_DIR"
 METRICS = "metrics.csv"
 LOCK = ".lock"

@@ -20,8 +20,6 @@ from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from glow_app import __version__
 
-__all__ = ["RunLogger", "RunTensorBoardLogger", "RunWandbLogger"]
-
 
 class RunLogger(ABC):
     """What the command and the callbacks ask of a logger beyond numbers."""

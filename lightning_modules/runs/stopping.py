@@ -18,8 +18,6 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_modules.runs.recovery import LAST
 
-__all__ = ["RunStopped", "StopSignals", "ends_as_asked", "ends_together"]
-
 _AGAIN = 0.1  # seconds
 
 

@@ -17,8 +17,6 @@ from glow_app.bijections.continuous.trace import Dynamics, draw_noise
 from glow_app.nn import Velocity
 from glow_app.nn.shape_checks import require_at_least, require_choice, require_positive
 
-__all__ = ["ContinuousFlow"]
-
 Solver = Literal["dopri5", "euler", "midpoint", "rk4"]
 Trace = Literal["auto", "exact", "hutchinson"]
 Noise = Literal["rademacher", "gaussian"]

@@ -12,16 +12,6 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-__all__ = [
-    "SolveOptions",
-    "SolveRecord",
-    "held_noise",
-    "loose_solves",
-    "record_solves",
-    "solve_options",
-    "without_log_det",
-]
-
 
 @dataclass
 class SolveRecord:

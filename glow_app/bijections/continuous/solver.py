@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Method", "SolverError"]
-
 
 class SolverError(FloatingPointError):
     """A differential equation could not be solved: too stiff for the tolerance, or not finite."""

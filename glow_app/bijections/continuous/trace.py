@@ -11,8 +11,6 @@ from glow_app.bijections.continuous.solver import Method
 from glow_app.nn.precision import full_precision
 from glow_app.seeding import draw_rows
 
-__all__ = ["Dynamics", "divergence", "draw_noise"]
-
 
 def draw_noise(kind: str, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw noise with zero mean and unit covariance, of the shape, dtype and device of ``x``.

@@ -11,16 +11,6 @@ import numpy as np
 
 from glow_app.data.faces.face import Face
 
-__all__ = [
-    "background_colours",
-    "blazer_colours",
-    "clothes_colour",
-    "hair_colour",
-    "hat_colour",
-    "oklch",
-    "skin_colour",
-]
-
 # Chroma and hue by lightness, chosen by eye around the palettes of python-avatars: of skin, and of the warmest hair.
 _SKIN = ([0.36, 0.45, 0.60, 0.75, 0.90], [0.045, 0.065, 0.092, 0.085, 0.048], [48.0, 50.0, 54.0, 60.0, 66.0])
 _HAIR = ([0.20, 0.35, 0.50, 0.65, 0.86], [0.030, 0.085, 0.130, 0.135, 0.090], [45.0, 48.0, 53.0, 65.0, 86.0])

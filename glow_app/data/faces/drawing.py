@@ -17,8 +17,6 @@ from glow_app.data.faces.colours import (
 from glow_app.data.faces.face import Face
 from glow_app.data.faces.parts import COLOUR, part
 
-__all__ = ["DRAWING_VERSION", "face_svg", "render_face"]
-
 # Raise it when a face of the same seed and index looks different from before.
 DRAWING_VERSION = 1
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-__all__ = ["REAL_NAMES", "YES_NO_NAMES", "Face", "draw_face"]
-
 # How often each yes-or-no attribute is yes.
 _SHARES = {
     "smiling": 0.5,

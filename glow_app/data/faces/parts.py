@@ -8,8 +8,6 @@ from functools import cache
 from importlib.metadata import distribution
 from xml.etree import ElementTree
 
-__all__ = ["COLOUR", "part"]
-
 # Stands in a piece where a colour belongs.
 COLOUR = "{colour}"
 _COLOURED = {"Hair-Color", "Facial-Hair-Color", "Fabric-Color", "Skin-Color"}

@@ -20,8 +20,6 @@ from glow_app.data.faces.face import draw_face
 from glow_app.data.request import SplitRequest
 from glow_app.data.splits import choose
 
-__all__ = ["USUAL_COUNT", "face_chunks", "load_faces", "rendered_faces"]
-
 _PACKAGES = ("python-avatars", "resvg-py")
 _CHUNK = 32
 _WORTH_PROCESSES = 64

@@ -9,8 +9,6 @@ from glow_app.data.faces.rendered import face_chunks
 from glow_app.data.resizing import array_to_image
 from glow_app.files import atomic_folder
 
-__all__ = ["TABLE_NAME", "write_faces"]
-
 TABLE_NAME = "attributes.csv"
 _HEADER = ["file", *YES_NO_NAMES, *REAL_NAMES]
 

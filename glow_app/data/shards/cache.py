@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["ShardCache"]
-
 T = TypeVar("T")
 
 _NAME = re.compile("[0-9a-f]{64}")

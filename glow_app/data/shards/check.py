@@ -13,8 +13,6 @@ from glow_app.data.shards.pack import split_entry
 from glow_app.data.shards.places import fault_of, is_address
 from glow_app.data.shards.source import read_manifest
 
-__all__ = ["damaged_files", "index_folder"]
-
 
 def index_folder(folder: Path) -> Manifest:
     """Write the manifest of the tar files of a folder, which are in the layout of WebDataset, and return it.

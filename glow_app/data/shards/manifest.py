@@ -13,8 +13,6 @@ from glow_app.data.sharded_images import ShardError
 from glow_app.files import atomic_file
 from glow_app.messages import is_line
 
-__all__ = ["INDEX", "MANIFEST", "Manifest", "ShardEntry", "SplitEntry"]
-
 MANIFEST = "manifest.json"
 _FORMAT = "glow-shards"
 _VERSION = 1

@@ -22,8 +22,6 @@ from glow_app.data.shards.tar import index_tar
 from glow_app.data.splits import split_indices
 from glow_app.files import atomic_file, atomic_folder, sha256_of
 
-__all__ = ["Packing", "Report", "pack_folder", "split_entry"]
-
 _FILES_A_CHUNK = 64
 
 

@@ -17,8 +17,6 @@ from glow_app.data.shards.places import is_address, open_address, patiently
 if TYPE_CHECKING:
     from datasets import Features
 
-__all__ = ["ParquetShard", "Table", "read_table"]
-
 _ROWS = 8  # decoded at a time
 _THREADS = 16
 # Images hardly shrink further, but a file can hold one of them a million times.

@@ -13,8 +13,6 @@ import fsspec
 from glow_app.data.sharded_images import ShardError
 from glow_app.files import sha256_of
 
-__all__ = ["fault_of", "fetch", "fetch_verified", "is_address", "join", "open_address", "patiently", "read_text"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

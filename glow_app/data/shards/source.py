@@ -21,8 +21,6 @@ from glow_app.data.shards.places import fault_of, fetch_verified, is_address, jo
 from glow_app.data.shards.tar import TarShard, check_places
 from glow_app.data.splits import requested_rows
 
-__all__ = ["load_shards", "read_manifest", "shard_cache", "sharded_split"]
-
 # A limit is taken from shards that hold so many times as many images.
 _CHOICE = 10
 

@@ -15,8 +15,6 @@ from glow_app.data.shards.cache import ShardCache
 from glow_app.data.shards.manifest import INDEX, ShardEntry
 from glow_app.data.shards.places import fault_of, fetch_verified, is_address
 
-__all__ = ["TarShard", "check_places", "index_tar"]
-
 _MAX_CLASSES = 100_000
 _LONGEST_LABEL = 1 << 20  # bytes
 _LONGEST_NAME = 4096
