@@ -11,21 +11,22 @@ from glow_app.nn.shape_checks import require_at_least, require_image
 
 _ITERATIONS = 10
 _EXAMPLES_PER_DIRECTION = 100
+_MIN_STD = 0.1  # where examples do not vary
 
 
 class LowRankWhitening(Bijection):
-    r"""Scaling along a few directions in the space of all values, those in which the input varies most.
+    r"""Scaling along a few directions in the space of all values, the principal ones of the input.
 
     .. math:: z = x + Q\,(\mathrm{diag}(\sigma)^{-1} - I)\, Q^\top x, \qquad \log|\det J| = -\sum_i \log \sigma_i
 
-    Q has orthonormal columns. So x is a Gaussian with covariance :math:`I + Q\,(\mathrm{diag}(\sigma)^2 - I)\, Q^\top`.
-    Such a direction, for instance the colour of a whole picture, is worth few nats, and so convolutions hardly learn
-    it; but it decides how far draws differ. It is not trained: :meth:`fit` sets it. The identity before, and for inputs
-    of another height or width.
+    Q has orthonormal columns. So where z is N(0, I), x is Gaussian with mean 0 and covariance
+    :math:`I + Q\,(\mathrm{diag}(\sigma)^2 - I)\, Q^\top`. A direction such as the overall colour of a picture is worth
+    few nats, so convolutions hardly learn it, but it decides how far draws differ. Directions and deviations are not
+    trained, but set by :meth:`fit`; it is the identity until then, and for inputs of another height or width.
 
     Args:
         shape: (C, H, W) of the input.
-        rank: Number of directions; C H W where that is smaller.
+        rank: Most directions; at most C H W.
     Shape:
         x, z: (B, C, H, W); context: ignored; log_det: (B,), nats.
     Raises:
@@ -52,31 +53,38 @@ class LowRankWhitening(Bijection):
         """Multiply by the deviations."""
         return self._scale(z, self.std)
 
+    def reset(self) -> None:
+        """Become the identity."""
+        self.directions.zero_()
+        self.std.fill_(1)
+
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
         """Set directions and deviations from examples, (N, C, H, W), which are white but for a few directions.
 
         The directions are the principal ones of half the examples, one for each hundred at most. The deviations are
-        those of the other half: along directions that are chosen for them, deviations are too large.
+        those of the other half: along directions that are chosen for them, deviations are too large. Examples that are
+        not finite are left out.
         """
+        self.reset()
+        x = x[x.flatten(1).isfinite().all(1)]
         chosen, other = x.flatten(1)[::2], x.flatten(1)[1::2]
         rank = min(self.rank, len(x) // _EXAMPLES_PER_DIRECTION)
-        self.directions.zero_()
-        self.std.fill_(1)
         if rank == 0:
             return
         with full_precision(x.device):
             basis = chosen[:rank].T
             for _ in range(_ITERATIONS):  # of the power method, for a subspace
-                basis = torch.linalg.qr(chosen.T @ (chosen @ basis)).Q
+                # On the CPU, since MPS has no QR decomposition, or a slow one.
+                basis = torch.linalg.qr((chosen.T @ (chosen @ basis)).cpu()).Q.to(x)
             self.directions[:rank] = basis.T.unflatten(1, x.shape[1:])
-            self.std[:rank] = (other @ basis).square().mean(0).sqrt()
+            self.std[:rank] = (other @ basis).square().mean(0).sqrt().clamp(min=_MIN_STD)
 
     def _scale(self, x: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
         require_image("LowRankWhitening", x, self.directions.shape[1])
         if x.shape[1:] != self.directions.shape[1:]:
-            return x, x.new_zeros(len(x))
+            return x, x.new_zeros(x.shape[0])
         flat, rows = x.flatten(1), self.directions.flatten(1)
         with full_precision(x.device):
             change = ((flat @ rows.T) * (factors - 1)) @ rows
-        return x + change.view_as(x), factors.log().sum().expand(len(x))
+        return x + change.view_as(x), factors.log().sum().expand(x.shape[0])

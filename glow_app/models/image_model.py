@@ -9,6 +9,7 @@ from glow_app.flows import Glow
 from glow_app.likelihood import bits_per_dim, dequantise, quantise
 from glow_app.models.scored_model import ScoredModel
 from glow_app.nn.class_path import describe_part
+from glow_app.nn.precision import full_precision
 from glow_app.running import Memory, choose_runners
 from glow_app.tasks import RestorationTask
 
@@ -94,6 +95,15 @@ class ImageModel(ScoredModel):
             return self._bits_of((y - encoder.estimate(self._real_condition(condition, len(y)))).square())
         context = self._context(len(images), labels, condition)
         return bits_per_dim(self.fastest_flow.log_prob(y, context), y[0].numel(), self.num_bits)
+
+    @torch.no_grad()
+    def last_latent(
+        self, images: Tensor, labels: Tensor | None, generator: torch.Generator | None, condition: Tensor | None
+    ) -> Tensor:
+        """Return the last latent of one dequantisation draw, (B, C_L, H_L, W_L), in full precision."""
+        with full_precision(self.device):
+            context = self._context(len(images), labels, condition)
+            return self.flow.encode(self.dequantised(images, generator), context)[-1]
 
     def zero_draw_bits(
         self, images: Tensor, labels: Tensor | None, generator: torch.Generator | None, condition: Tensor

@@ -13,8 +13,8 @@ class GaussianPrior(Bijection):
     Args:
         latent_shape: (C, H, W) of the last latent.
         context_features: Size :math:`E` of the context that moves the mean and the scale; 0 for none.
-        rank: Directions of the whole latent that have a variance of their own; 0 for none. Training sets them; see
-            :class:`~glow_app.bijections.LowRankWhitening`.
+        rank: Most directions of the whole latent that have a variance of their own; 0 for none. The training of a
+            restorer fits them; see :class:`~glow_app.bijections.LowRankWhitening`.
     Shape:
         x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None; log_det: (B,), nats.
     References:

@@ -3,10 +3,9 @@
 from lightning_modules.callbacks.breakdown import Breakdown
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.callbacks.export import ExportBest
-from lightning_modules.callbacks.fit_prior import FitPrior
 from lightning_modules.callbacks.grids import SampleGrids
 from lightning_modules.callbacks.guard import NonFiniteGuard
-from lightning_modules.callbacks.initialize import InitializeActNorm
+from lightning_modules.callbacks.initialize import FitPrior, InitializeActNorm
 from lightning_modules.callbacks.progress import LiveProgress, PlainProgress
 from lightning_modules.callbacks.save import BestCheckpoint, SaveProgress
 from lightning_modules.callbacks.throughput import Throughput

@@ -1,5 +1,7 @@
 """Whitening along a few directions of the whole latent."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -66,6 +68,26 @@ def test_takes_a_direction_for_each_hundred_examples_at_most() -> None:
         whitening.fit(x)  # forgets what it was fitted to before
         assert int(whitening.directions.flatten(1).any(1).sum()) == expected
         assert int((whitening.std != 1).sum()) == expected
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_leaves_out_examples_that_are_not_finite(value: float) -> None:
+    x, _ = examples(402, 3.0)
+    finite, damaged = LowRankWhitening(SHAPE, 2), LowRankWhitening(SHAPE, 2)
+    finite.fit(x[2:])
+    x[:2, 0, 0, 0] = value
+    damaged.fit(x)
+    assert torch.equal(damaged.directions, finite.directions)
+    assert torch.equal(damaged.std, finite.std)
+
+
+def test_examples_that_do_not_vary_leave_it_invertible() -> None:
+    whitening = LowRankWhitening(SHAPE, 2)
+    whitening.fit(torch.zeros(400, *SHAPE))
+    x, _ = examples(3)
+    z, log_det = whitening(x)
+    assert log_det.isfinite().all()
+    torch.testing.assert_close(whitening.inverse(z)[0], x)
 
 
 def test_leaves_inputs_of_another_size_as_they_are() -> None:

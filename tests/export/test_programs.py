@@ -16,7 +16,7 @@ from glow_app.export import SAMPLER_FORMATS, Parity, compare, onnx_program, save
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import GatedResidualConditioner, ZeroConv2d
 from glow_app.pictures.image_batch import Images
-from glow_app.priors import IAFPrior, MAFPrior
+from glow_app.priors import GaussianPrior, IAFPrior, MAFPrior
 from glow_app.storage.pretrained import model_hash, save_pretrained
 
 SMALL: dict[str, Any] = {"image_shape": (1, 8, 4), "num_steps": 1}
@@ -32,6 +32,12 @@ CASES = [
     pytest.param("torch-export", SMALL, id="torch-export"),
     pytest.param("torch-export", RESIDUAL, id="torch-export, residual, additive, classes"),
     pytest.param("onnx", RESIDUAL, id="onnx, residual, additive, classes"),
+    pytest.param(
+        "torch-export",
+        {**SMALL, "prior": partial(GaussianPrior, rank=3)},
+        id="torch-export, low rank",
+        marks=pytest.mark.slow,
+    ),
     pytest.param(
         "torch-export",
         {**SMALL, "dtype": torch.float64, "prior": partial(MAFPrior, hidden_features=6, max_groups=3)},

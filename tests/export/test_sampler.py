@@ -12,7 +12,7 @@ from glow_app.export import Sampler, sampler
 from glow_app.export.program import trace
 from glow_app.models.image_model import ImageModel
 from glow_app.nn import GatedResidualConditioner
-from glow_app.priors import CNFPrior, IAFPrior, MAFPrior, PlanarPrior
+from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 
 MODELS: dict[str, dict[str, Any]] = {
     "conv, affine": {},
@@ -27,6 +27,7 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "conv, classes, one level": {"num_classes": 4, "num_levels": 1, "image_shape": (1, 6, 10)},
     "float64": {"dtype": torch.float64, "num_classes": 2},
+    "low rank": {"prior": partial(GaussianPrior, rank=3)},
     "IAF": {"prior": partial(IAFPrior, hidden_features=8), "num_classes": 3},
     "IAF, spline": {"prior": partial(IAFPrior, hidden_features=8, elementwise="spline", ordering="random")},
     "MAF": {"prior": partial(MAFPrior, hidden_features=8, max_groups=3, num_layers=1), "num_classes": 3},

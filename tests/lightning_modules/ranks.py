@@ -15,10 +15,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from glow_app.bijections import low_rank
 from glow_app.flows import Glow
+from glow_app.priors import GaussianPrior
 from glow_app.running import Memory
 from glow_app.tasks import RestorationTask, Upscale
-from lightning_modules.callbacks import EMA, InitializeActNorm, NonFiniteGuard
+from lightning_modules.callbacks import EMA, FitPrior, InitializeActNorm, NonFiniteGuard
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 
@@ -52,8 +54,12 @@ def train(
     task: RestorationTask | None = None,
 ) -> dict[str, Any]:
     torch.manual_seed(0)
-    sizes = {} if task is None else {"condition_channels": 1, "condition_features": 4, "condition_blocks": 2}
-    flow = Glow((1, 8, 8), 2, 2, hidden_channels, num_classes=10, **sizes)  # type: ignore[arg-type]
+    options: dict[str, Any] = {}
+    if task is not None:
+        options = {"condition_channels": 1, "condition_features": 4, "condition_blocks": 2}
+        options["prior"] = partial(GaussianPrior, rank=2)
+        low_rank._EXAMPLES_PER_DIRECTION = 4
+    flow = Glow((1, 8, 8), 2, 2, hidden_channels, num_classes=10, **options)
     # Of a restorer's rate, its encoder has three tenths.
     optimizer = partial(torch.optim.Adam, lr=1e-3 if task is None else 3e-3)
     module = cls(flow, num_bits=4, optimizer=optimizer, seed=5, memory=memory, task=task)
@@ -66,7 +72,7 @@ def train(
     )
     keep = KeepInitial()
     trainer = pl.Trainer(
-        max_steps=NUM_STEPS,
+        max_steps=NUM_STEPS if task is None else 24,  # a restorer to the end of an epoch, for its validation
         max_epochs=10,
         accelerator="cpu",
         devices=world_size,
@@ -80,7 +86,7 @@ def train(
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        callbacks=[InitializeActNorm(), NonFiniteGuard(), keep, EMA(), *callbacks],
+        callbacks=[InitializeActNorm(), FitPrior(), NonFiniteGuard(), keep, EMA(), *callbacks],
     )
     trainer.fit(module, data, ckpt_path=ckpt_path)
     (metrics,) = trainer.validate(module, data, verbose=False)

@@ -24,6 +24,7 @@ from tiny_training import (
     tiny_restoration_module,
     tiny_trainer,
 )
+from torch import Tensor
 from torch.optim import SGD
 
 from glow_app.bijections import low_rank
@@ -182,25 +183,45 @@ def test_the_prior_is_fitted_to_latents_of_the_weights_to_validate(
 ) -> None:
     monkeypatch.setattr(low_rank, "_EXAMPLES_PER_DIRECTION", 4)
     module = tiny_restoration_module(prior=partial(GaussianPrior, rank=3), estimate_steps=2)
-    encode, encoders = ImageModel.encode, []
+    last_latent, encoders = ImageModel.last_latent, []
 
-    def recorded(self: ImageModel, *arguments: Any) -> Any:
+    def recorded(self: ImageModel, *arguments: Any) -> Tensor:
         encoders.append((module.global_step, self))
-        return encode(self, *arguments)
+        return last_latent(self, *arguments)
 
-    monkeypatch.setattr(ImageModel, "encode", recorded)
-    ema = EMA()
-    tiny_fit(tmp_path, [*[ema] * averaged, FitPrior()], module=module)
-    others: list[Any] = [ema.average.module for _ in range(averaged)]
-    weights_to_validate: Any = [*others, module][0]
-    # Of 8 steps, 2 train the encoder, and the flow settles in the last of them.
-    assert encoders == [(8, weights_to_validate.model)]
-    prior: Any = module.model.flow.prior
-    directions = prior.low_rank.directions.flatten(1)
-    torch.testing.assert_close(directions @ directions.T, torch.eye(3))
-    assert (prior.low_rank.std != 1).all()
-    for other in others:
-        assert same(state_of(other.model.flow.prior.low_rank), state_of(prior.low_rank))
+    monkeypatch.setattr(ImageModel, "last_latent", recorded)
+    ema, recorder = EMA(), Recorder()
+    tiny_fit(
+        tmp_path, [*[ema] * averaged, FitPrior(), recorder], module=module, max_epochs=3, check_val_every_n_epoch=1
+    )
+    evaluated: Any = ema.average.module if averaged else module
+    # Of 12 steps, 2 train the encoder, and the flow settles in the last two.
+    assert encoders == [(12, evaluated.model)]
+    directions, std = (
+        recorder.in_validation[-1][f"model.flow.prior.low_rank.{name}"] for name in ("directions", "std")
+    )
+    torch.testing.assert_close(directions.flatten(1) @ directions.flatten(1).T, torch.eye(3))
+    assert (std != 1).all()
+    assert torch.equal(evaluated.model.flow.prior.low_rank.std, std)
+
+
+def test_a_restorer_is_trained_without_what_its_prior_was_fitted_to(tmp_path: Path) -> None:
+    module = tiny_restoration_module(prior=partial(GaussianPrior, rank=3), estimate_steps=2)
+    module.model.flow.prior.low_rank.std.fill_(2)  # type: ignore[union-attr, operator]
+    recorder = Recorder()
+    tiny_fit(tmp_path, [FitPrior(), recorder], module=module, max_epochs=1)
+    assert all((state["model.flow.prior.low_rank.std"] == 1).all() for state in recorder.after)
+
+
+def test_a_prior_with_a_rank_needs_a_data_module(tmp_path: Path) -> None:
+    module = tiny_restoration_module(prior=partial(GaussianPrior, rank=3))
+    data = tiny_data()
+    data.setup("fit")
+    module.initialize(next(iter(data.train_dataloader())), step_generator(0, 0, "cpu", "initialize"))
+    mark_trained(module.model)
+    trainer = tiny_trainer(tmp_path, [FitPrior()])
+    with pytest.raises(ValueError, match="leave the rank out"):
+        trainer.fit(module, data.train_dataloader())
 
 
 def test_an_evaluation_does_not_fit_the_prior(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def test_two_ranks_train_a_restorer_as_one_does(runs: Runs, memory: Memory) -> N
     for part in ("encoder.down", "encoder.heads", "conditioner.last"):  # not what the second initialisation changes
         initial, learnt = ({n: w for n, w in alone[of].items() if f".{part}." in n} for of in ("initial", "weights"))
         assert distance(initial, learnt) > 1e-3, part
+    assert (alone["weights"]["model.flow.prior.low_rank.std"] != 1).all(), "the prior was fitted"
     assert distance(alone["weights"], first["weights"]) < 1e-5
     assert distance(first["weights"], second["weights"]) == 0
 
