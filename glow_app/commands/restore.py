@@ -2,7 +2,6 @@
 
 import argparse
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from glow_app import __version__
 from glow_app.commands.common import (
-    RECORD,
     add_label_argument,
     add_model_arguments,
     add_output_arguments,
-    free_folder,
     load,
-    output_folder,
-    picture_files,
-    refuse_existing,
     stored_model,
-    write_json,
 )
 from glow_app.commands.parser import number, number_type, positive_int, seed_number
+from glow_app.commands.restore_folder import RestoreFolder, names_of_results, outputs_of
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.progress import tracked
@@ -63,7 +57,7 @@ _sigma = number_type(float, "must be a number of grey levels from 1 to 255", lam
 
 def run(arguments: argparse.Namespace) -> None:
     """Write draws, their mean and spread, and a comparison, for each picture."""
-    from glow_app.generation.restore import require_task
+    from glow_app.generation.restore import require_size, require_task
 
     if arguments.checkpoint is None:
         raise UsageError(
@@ -74,84 +68,41 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
     model = load(arguments, restores=True)
     model.generation.override(arguments.temperature, None)  # refused before any work
+    require_size(model, arguments.count, 1, 1)
     _require_options(require_task(model), arguments)
-    named = _names(arguments.images)
-    folder = _choose_folder(arguments)
-    refuse_existing([folder / file for name in named for file in _outputs(name, arguments)], arguments.overwrite)
-    records: list[dict[str, Any]] = []
+    if arguments.mask is not None:
+        _read(arguments.mask, 1)
+    named = names_of_results(arguments)
     made = {"model": stored_model(arguments).hash, "version": __version__}
-    record = {**made, "files": records}
+    folder = RestoreFolder(arguments, named, made)
     skipped: list[str] = []
+    restored: list[str] = []
     try:
         doing = "restoring" if len(named) == 1 else None
         for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
             try:
-                restored = _restore_file(model, file, number, arguments, doing)
+                result = _restore_file(model, file, number, arguments, doing)
             except (ValueError, FloatingPointError) as error:  # not OSError: the next could not be written either
                 if len(named) == 1:
                     raise
                 skipped.append(f"{file}: {error}" if file not in str(error) else str(error))
                 continue
-            if not records:  # before any picture, so that a later run keeps off the folder even if this one is stopped
-                write_json(output_folder(arguments) / RECORD, record)
-            _write(restored, folder / name, made | restored.beside)
-            height, width = restored.restoration.draws.shape[2:]
+            _write(result, folder.path / name, made | result.beside)
+            height, width = result.restoration.draws.shape[2:]
             mask = {} if arguments.mask is None else {"mask": arguments.mask}
-            entry = {"file": file, "name": name, "size": [width, height], **mask, **restored.beside}
-            records.append(entry | restored.restoration.draws.facts[0])
-    finally:  # also after Ctrl-C
-        if records:
-            write_json(folder / RECORD, record)
+            entry = {"file": file, "name": name, "size": [width, height], **mask, **result.beside}
+            entry |= {"count": arguments.count, **result.restoration.draws.common_facts}
+            folder.add(name, entry, outputs_of(name, arguments))
+            restored.append(name)
+    finally:
+        folder.close()
     for line in skipped:
         print(printable(f"skipped: {line}"))
-    if not records:
+    if not restored:
         raise ValueError(f"none of the {len(named)} pictures could be restored")
-    noun = f"{pluralise(len(records), 'picture')}, {pluralise(arguments.count, 'draw')} each"
-    example = folder / f"{records[0]['name']}_comparison.png"
-    print(printable(f"{noun}, with mean and spread, in {folder}; side by side: {example}"))
-
-
-def _choose_folder(arguments: argparse.Namespace) -> Path:
-    """Return the folder for the results: ``--output``, or where a run has written there, the next free one."""
-    folder = Path(arguments.output)
-    if (folder / RECORD).exists() and not arguments.overwrite:
-        folder = free_folder(folder)
-        print(printable(f"{arguments.output} holds results already; these go to {folder} (--overwrite replaces)"))
-        arguments.output = str(folder)
-    return folder
-
-
-def _names(places: list[str]) -> dict[str, str]:
-    """Return the picture files by what their results are called: their paths in a folder, without the suffix.
-
-    Where two would be called the same, their suffixes are kept. Folders of results inside a folder are left out.
-    """
-    paths = [(file, Path(file).relative_to(place)) for place in places for file in _files(place)]
-    paths = [(file, path if path.name else Path(Path(file).name)) for file, path in paths]
-    times = Counter(str(path.with_suffix("")) for _, path in paths)
-    named: dict[str, str] = {}
-    for file, path in paths:
-        name = str(path.with_suffix(""))
-        name = name if times[name] == 1 else str(path)
-        if name in named:
-            raise UsageError(f"two pictures are called {name}; restore them into different folders with --output")
-        named[name] = file
-    return named
-
-
-def _files(place: str) -> list[str]:
-    files = picture_files([place])
-    inside = {folder for file in files for folder in Path(file).parents if Path(place) in folder.parents}
-    results = sorted(folder for folder in inside if (folder / RECORD).exists())
-    for folder in results:
-        print(printable(f"left out: {folder}, which holds results ({RECORD}); name it to restore them"))
-    return [file for file in files if not any(Path(file).is_relative_to(folder) for folder in results)]
-
-
-def _outputs(name: str, arguments: argparse.Namespace) -> list[str]:
-    """Return the names of the files that are written for a picture."""
-    seeds = range(arguments.seed, arguments.seed + arguments.count)
-    return [f"{name}_{kind}.png" for kind in (*(f"seed{seed}" for seed in seeds), "mean", "spread", "comparison")]
+    noun = f"{pluralise(len(restored), 'picture')}, {pluralise(arguments.count, 'draw')} each"
+    example = folder.path / f"{restored[0]}_comparison.png"
+    print(printable(f"{noun}, with mean and spread, in {folder.path}; side by side: {example}"))
 
 
 @dataclass
@@ -200,7 +151,9 @@ def _restore_file(
     return _Restored(restoration, photo, original, beside)
 
 
-def _read(file: str, num_channels: int, require_size: "Callable[[int, int], None]") -> "Photo":
+def _read(
+    file: str, num_channels: int, require_size: "Callable[[int, int], None]" = lambda height, width: None
+) -> "Photo":
     from glow_app.data.decoding import read_photo
 
     try:

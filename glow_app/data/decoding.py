@@ -123,7 +123,8 @@ def read_photo(
 
 def _is_deep(codec: str, options: object) -> bool:
     is_ppm = codec.startswith("ppm") and isinstance(options, tuple)  # whose second number is that of white
-    return ";16" in str(options) or (is_ppm and options[1] > 255)  # type: ignore[index]
+    is_565 = "BGR;16" in str(options)  # bits of a pixel, and not of a value
+    return (";16" in str(options) and not is_565) or (is_ppm and options[1] > 255)  # type: ignore[index]
 
 
 def is_profile_for(icc_profile: bytes, num_channels: int) -> bool:

@@ -89,13 +89,14 @@ def picture_of_rows(
 
     Args:
         rows: (B, C, H, W), uint8, each; B may differ.
-        min_side: Pixels are enlarged by a whole factor until a row is at least so wide: small images are hard to see.
+        min_side: Pixels are enlarged by a whole factor until a row is at least so wide, but the picture not more than
+            four times as high: small images are hard to see.
         above: A caption for each column; see :func:`~glow_app.pictures.captions.captioned`.
         left: A caption for each row.
     """
     columns = max(map(len, rows))
     channels, height, width = rows[0].shape[1:]
-    factor = math.ceil(min_side / (columns * width))
+    factor = max(1, min(math.ceil(min_side / (columns * width)), 4 * min_side // (len(rows) * height)))
     gap = 1 if factor == 1 else 2
     cell_height, cell_width = height * factor + gap, width * factor + gap
     shape = (channels, len(rows) * cell_height + gap, columns * cell_width + gap)

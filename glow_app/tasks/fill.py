@@ -37,8 +37,8 @@ class Fill(RestorationTask):
         missing = mask >= 128
         if not missing.any():
             raise ValueError("mask: it is black everywhere; expected white where pixels are missing")
-        if missing.all():  # as one painted in white on nothing is
-            raise ValueError("mask: it is white everywhere; expected black where pixels are kept")
+        if missing.all():  # as one painted in white on nothing is, since transparent pixels become white
+            raise ValueError("mask: it is white everywhere; expected black, and not transparent, where pixels are kept")
         return _without(picture[None], missing[None])[0]
 
     def condition_channels(self, num_channels: int) -> int:
@@ -96,6 +96,12 @@ def _pushed_and_pulled(values: Tensor, weight: Tensor) -> Tensor:
 def random_mask(height: int, width: int, seed: int) -> np.ndarray:
     """Return a mask of missing pixels, uint8 (H, W), 255 where missing: one to four boxes, strokes, or a margin."""
     generator = np.random.default_rng(seed)
+    while not (mask := _drawn(height, width, generator)).any():  # strokes may be outside
+        pass
+    return mask
+
+
+def _drawn(height: int, width: int, generator: np.random.Generator) -> np.ndarray:
     mask = Image.new("L", (width, height))
     draw = ImageDraw.Draw(mask)
     kind = generator.integers(3)

@@ -1,8 +1,10 @@
 """`glow restore`, and the way to a model for it."""
 
+import argparse
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -16,6 +18,8 @@ from PIL import Image, ImageCms
 from registry import random_images, small_restorer
 from run_files import pixels
 
+from glow_app.commands import restore as restore_command
+from glow_app.commands.restore_folder import RestoreFolder
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import image_generator
 from glow_app.storage.pretrained import save_pretrained
@@ -246,6 +250,96 @@ def test_after_an_interruption_in_the_first_picture_the_next_run_takes_another_f
     result = glow(*arguments)
     assert result.code == 0, result
     assert "restored holds results already; these go to restored-2" in result.output
+
+
+def test_too_many_draws_are_refused_before_their_names_are_made(models: Path, photo: Path, glow: Glow) -> None:
+    result = glow("restore", photo, "--checkpoint", models / "denoise", "--count", 10**9)
+    assert result.code == 1
+    assert "expected at most" in " ".join(result.errors)
+
+
+def test_two_runs_at_once_take_two_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.chdir(tmp_path)
+    arguments = argparse.Namespace(output="out", overwrite=False, seed=0, count=1, mask=None)
+    folders = [RestoreFolder(arguments, {"photo": "photo.png"}, {"model": "m"}) for _ in range(2)]
+    assert [folder.path for folder in folders] == [Path("out"), Path("out-2")]
+    assert "these go to out-2" in capsys.readouterr().out
+    folders[1].close()
+    assert sorted(os.listdir()) == ["out"], "nothing is left of a run that has written nothing"
+
+
+def test_what_is_complete_is_recorded_before_the_next_picture(
+    models: Path, photo: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(photo, photo.with_name("second.png"))
+    listed = []
+
+    def restored(*arguments: Any) -> Any:
+        listed.append([entry["name"] for entry in json.loads(Path("restored/run.json").read_text())["files"]])
+        return restore_file(*arguments)
+
+    restore_file = restore_command._restore_file
+    monkeypatch.setattr(restore_command, "_restore_file", restored)
+    assert glow("restore", photo.parent, "--checkpoint", models / "denoise", "--count", 1).code == 0
+    assert listed == [[], ["photo"]]
+
+
+def test_overwriting_replaces_a_picture_as_a_whole_and_leaves_others(models: Path, photo: Path, glow: Glow) -> None:
+    shutil.copy(photo, photo.with_name("second.png"))
+    arguments = ["--checkpoint", models / "denoise", "--output", "out"]
+    assert glow("restore", photo.parent, *arguments, "--count", 3).code == 0
+    Path("out/photo_seed8_mine.png").touch()
+    assert glow("restore", photo, *arguments, "--count", 1, "--seed", 5, "--overwrite").code == 0
+    draws = {name: sorted(file.name for file in Path("out").glob(f"{name}_seed*")) for name in ("photo", "second")}
+    assert draws["photo"] == ["photo_seed5.png", "photo_seed8_mine.png"]
+    assert draws["second"] == [f"second_seed{seed}.png" for seed in range(3)]
+    entries = {entry["name"]: entry for entry in json.loads(Path("out/run.json").read_text())["files"]}
+    assert (entries["photo"]["seed"], entries["photo"]["count"]) == (5, 1)
+    assert (entries["second"]["seed"], entries["second"]["count"]) == (0, 3)
+
+
+def test_given_pictures_are_never_replaced(models: Path, photo: Path, glow: Glow) -> None:
+    mean = photo.with_name("photo_mean.png")
+    shutil.copy(photo, mean)
+    before = mean.read_bytes()
+    arguments = ["--checkpoint", models / "fill", "--output", photo.parent, "--overwrite", "--count", 1]
+    for given in ([photo, mean, "--damage"], [photo, "--mask", mean]):
+        result = glow("restore", *given, *arguments)
+        assert result.code == 2
+        assert f"a result would replace {mean}, which is given" in " ".join(result.errors)
+    assert mean.read_bytes() == before
+
+
+def test_a_folder_that_is_its_own_output_keeps_its_pictures_apart(models: Path, photo: Path, glow: Glow) -> None:
+    arguments = ["--checkpoint", models / "denoise", "--output", photo.parent, "--count", 1, "--overwrite"]
+    for _ in range(2):
+        result = glow("restore", photo.parent, *arguments)
+        assert "1 picture, 1 draw each" in result.output, result
+
+
+def test_the_mask_is_no_picture_to_restore(models: Path, photo: Path, glow: Glow) -> None:
+    mask = photo.with_name("mask.png")
+    Image.fromarray(np.pad(np.full((3, 3), 255, np.uint8), ((0, 6), (0, 11)))).save(mask)
+    result = glow("restore", photo.parent, "--checkpoint", models / "fill", "--mask", mask, "--count", 1)
+    assert "1 picture, 1 draw each" in result.output, result
+
+
+def test_results_of_another_command_are_kept(models: Path, photo: Path, glow: Glow) -> None:
+    Path("out").mkdir()
+    record = '{"model": "m", "version": "1", "pictures": [], "files": []}'
+    Path("out/run.json").write_text(record)
+    result = glow("restore", photo, "--checkpoint", models / "denoise", "--output", "out", "--overwrite")
+    assert "out holds results of another command" in " ".join(result.errors)
+    assert Path("out/run.json").read_text() == record
+
+
+@pytest.mark.parametrize("record", ["", "[1]", '{"files": 3}', '{"files": [1, {"name": 2}]}', "[" * 100_000])
+def test_a_damaged_record_is_overwritten(models: Path, photo: Path, glow: Glow, record: str) -> None:
+    Path("out").mkdir()
+    Path("out/run.json").write_text(record)
+    arguments = ["--checkpoint", models / "denoise", "--output", "out", "--overwrite", "--count", 1]
+    assert glow("restore", photo, *arguments).code == 0
+    assert [entry["name"] for entry in json.loads(Path("out/run.json").read_text())["files"]] == ["photo"]
 
 
 def test_results_inside_a_folder_are_left_out(models: Path, photo: Path, glow: Glow) -> None:

@@ -1,3 +1,4 @@
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,14 @@ def test_photographs_of_more_than_8_bits_are_refused(tmp_path: Path) -> None:
     for head, size in {"P6 2 1 255\n": 6, "P3 2 1 255\n0 0 0 9 9 9\n": 0, "P1 2 1\n1 0\n": 0}.items():
         (tmp_path / "plain.ppm").write_bytes(head.encode() + bytes(size))
         assert read_photo(tmp_path / "plain.ppm", 3).pixels.shape == (3, 1, 2)
+
+
+def test_a_bmp_of_16_bits_per_pixel_is_read(tmp_path: Path) -> None:
+    header = struct.pack(
+        "<2sIHHI IiiHHIIiiII 3I", b"BM", 70, 0, 0, 66, 40, 1, 1, 1, 16, 3, 4, 0, 0, 0, 0, 0xF800, 0x7E0, 0x1F
+    )
+    (tmp_path / "565.bmp").write_bytes(header + struct.pack("<HH", 0xF800, 0))
+    assert read_photo(tmp_path / "565.bmp", 3).pixels.flatten().tolist() == [255, 0, 0]
 
 
 @pytest.mark.parametrize("array", [np.full((4, 6), 0.5, np.float32), np.full((4, 6), 70000, np.int32)])

@@ -194,3 +194,8 @@ def test_text_of_what_is_no_png(tmp_path: Path) -> None:
             read_png_text(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         read_png_text(tmp_path / "c.png")
+
+
+def test_a_narrow_image_is_not_enlarged_beyond_measure() -> None:
+    assert picture_of_rows([random_images(2, (1, 10_000, 1))]).size == (5, 10_002)
+    assert picture_of_rows([random_images(2, (3, 64, 64))]).width >= 480

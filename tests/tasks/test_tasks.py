@@ -168,6 +168,7 @@ def test_masks_are_of_all_kinds_and_leave_something() -> None:
     assert 0.05 < np.median(shares) < 0.5
     assert (shares > 0).mean() > 0.95
     assert all(set(np.unique(random_mask(5, 3, seed))) <= {0, 255} for seed in range(30))
+    assert all(random_mask(32, 32, seed).any() for seed in range(500))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 2), (16, 24), (33, 31)])

@@ -1,0 +1,150 @@
+"""The folder of restored pictures, and which of its files are results."""
+
+import argparse
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from glow_app.commands.common import RECORD, free_folder, picture_files, refuse_existing, write_json
+from glow_app.messages import UsageError, printable
+
+_LARGEST_RECORD = 1 << 26
+_RESULT = re.compile(r"(.+)_(?:seed\d+|mean|spread|comparison)\.png", re.DOTALL)
+
+
+class RestoreFolder:
+    """The folder for the results, made and marked as taken: ``--output``, or the next free one where results are.
+
+    Args:
+        arguments: Of ``glow restore``.
+        named: The picture files by what their results are called.
+        facts: What the record says of the model.
+    Attributes:
+        path: The folder.
+    Raises:
+        FileExistsError: If a file to be written exists, without ``--overwrite``, or if another command's results do.
+        UsageError: If a picture that is to be restored would be replaced.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, named: dict[str, str], facts: dict[str, Any]) -> None:
+        self.path, self._overwrites = Path(arguments.output), arguments.overwrite
+        while True:
+            if (self.path / RECORD).exists() and not self._overwrites:
+                self.path = free_folder(self.path)
+            self._refuse(arguments, named)
+            self.path.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # of another run, a moment ago
+                (self.path / RECORD).open("a" if self._overwrites else "x").close()
+                break
+        if self.path != Path(arguments.output):
+            place = f"{arguments.output} holds results already; these go to {self.path} (--overwrite replaces)"
+            print(printable(place))
+        record = _record(self.path)
+        of_same_model = facts.items() <= record.items()
+        self._facts, self._entries = facts, {entry["name"]: entry for entry in _entries(record) if of_same_model}
+        if not self._overwrites:
+            self._write()
+
+    def _refuse(self, arguments: argparse.Namespace, named: dict[str, str]) -> None:
+        self._outputs = outputs = [self.path / file for name in named for file in outputs_of(name, arguments)]
+        inputs = {Path(file).resolve() for file in (*named.values(), *filter(None, [arguments.mask]))}
+        for output in outputs:
+            if output.resolve() in inputs:
+                raise UsageError(f"a result would replace {output}, which is given; choose another --output")
+        refuse_existing(outputs, self._overwrites)
+        if _record(self.path).keys() - {"model", "version", "files"}:
+            raise FileExistsError(f"{self.path} holds results of another command; choose another --output")
+
+    def add(self, name: str, entry: dict[str, Any], outputs: Iterable[str]) -> None:
+        """List a picture whose results are written, and remove other draws of it, of a run that is overwritten."""
+        others = {str(file.relative_to(self.path)) for file in (self.path / name).parent.glob("*_seed*.png")}
+        for file in others - set(outputs) if name in self._entries else ():
+            if _name_of_result(file) == name:
+                (self.path / file).unlink()
+        self._entries[name] = entry
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self.path / RECORD, {**self._facts, "files": list(self._entries.values())})
+
+    def close(self) -> None:
+        """Leave nothing if nothing was written."""
+        if not self._entries and not any(output.exists() for output in self._outputs):
+            (self.path / RECORD).unlink(missing_ok=True)
+            with suppress(OSError):  # it holds something else
+                self.path.rmdir()
+
+
+def outputs_of(name: str, arguments: argparse.Namespace) -> list[str]:
+    """Return the names of the files that are written for a picture."""
+    seeds = range(arguments.seed, arguments.seed + arguments.count)
+    return [f"{name}_{kind}.png" for kind in (*(f"seed{seed}" for seed in seeds), "mean", "spread", "comparison")]
+
+
+def names_of_results(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the picture files by what their results are called: their paths in a folder, without the suffix.
+
+    Where two would be called the same, their suffixes are kept. Results, and the mask, in a folder are left out.
+
+    Raises:
+        UsageError: If two pictures would have one name all the same, or none is left.
+    """
+    paths = [(file, Path(file).relative_to(place)) for place in arguments.images for file in _files(place, arguments)]
+    paths = [(file, path if path.name else Path(Path(file).name)) for file, path in paths]
+    times = Counter(str(path.with_suffix("")) for _, path in paths)
+    named: dict[str, str] = {}
+    for file, path in paths:
+        name = str(path.with_suffix(""))
+        name = name if times[name] == 1 and name not in named else str(path)
+        if name in named:
+            raise UsageError(f"two pictures are called {name}; restore them into different folders with --output")
+        named[name] = file
+    if not named:
+        raise UsageError(f"{', '.join(arguments.images)}: only results of earlier runs; name a folder of pictures")
+    return named
+
+
+def _files(place: str, arguments: argparse.Namespace) -> list[str]:
+    """Return a file, or those of a folder but for results and the mask."""
+    files, folder = picture_files([place]), Path(place)
+    if not folder.is_dir():
+        return files
+    inside = {parent for file in files for parent in Path(file).parents if folder in parent.parents}
+    results = sorted(path for path in inside if (path / RECORD).exists())
+    for path in results:
+        print(printable(f"left out: {path}, which holds results ({RECORD}); name it to restore them"))
+    is_replaced = arguments.overwrite and folder.resolve() == Path(arguments.output).resolve()
+    own = {entry["name"] for entry in _entries(_record(folder))} if is_replaced else ()
+    mask = None if arguments.mask is None else Path(arguments.mask).resolve()
+    return [
+        file
+        for file in files
+        if not any(Path(file).is_relative_to(path) for path in results)
+        and _name_of_result(str(Path(file).relative_to(folder))) not in own
+        and Path(file).resolve() != mask
+    ]
+
+
+def _name_of_result(file: str) -> str | None:
+    match = _RESULT.fullmatch(file)
+    return match and match[1]
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """Return the record in a folder, which may be anybody's; an empty one where there is none, or a damaged one."""
+    try:
+        path = folder / RECORD
+        record = json.loads(path.read_bytes()) if path.is_file() and path.stat().st_size < _LARGEST_RECORD else None
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _entries(record: dict[str, Any]) -> list[dict[str, Any]]:
+    files = record.get("files")
+    entries = [entry for entry in files if isinstance(entry, dict)] if isinstance(files, list) else []
+    return [entry for entry in entries if isinstance(entry.get("name"), str)]
