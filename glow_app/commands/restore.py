@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from glow_app import __version__
 from glow_app.commands.common import (
+    Changes,
     add_label_argument,
     add_model_arguments,
     add_output_arguments,
     load,
     stored_model,
+    tell_changes,
 )
 from glow_app.commands.parser import number, number_type, positive_int, seed_number
 from glow_app.commands.restore_folder import RestoreFolder, names_of_results, outputs_of
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
     from glow_app.tasks import RestorationTask
 
+_LONGEST_NAME = 255  # bytes, of a file, where Linux and macOS keep it
 LARGEST_COMPARED, DRAWS_COMPARED = 1 << 22, 4  # pixels of each part of the side-by-side, and draws in it
 
 
@@ -77,10 +81,13 @@ def run(arguments: argparse.Namespace) -> None:
     folder = RestoreFolder(arguments, named, made)
     skipped: list[str] = []
     restored: list[str] = []
+    changes: Changes = []
     try:
         doing = "restoring" if len(named) == 1 else None
         for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
             try:
+                if len(os.fsencode(Path(f"{name}_comparison.png").name)) > _LONGEST_NAME:
+                    raise ValueError(f"{file}: its name is too long for the names of results; rename it")
                 result = _restore_file(model, file, number, arguments, doing)
             except (ValueError, FloatingPointError) as error:  # not OSError: the next could not be written either
                 if len(named) == 1:
@@ -94,8 +101,10 @@ def run(arguments: argparse.Namespace) -> None:
             entry |= {"count": arguments.count, **result.restoration.draws.common_facts}
             folder.add(name, entry, outputs_of(name, arguments))
             restored.append(name)
+            changes += [(file, note)] if (note := result.photo.note) is not None else []
     finally:
         folder.close()
+    tell_changes(changes)
     for line in skipped:
         print(printable(f"skipped: {line}"))
     if not restored:

@@ -18,6 +18,7 @@ from glow_app.data.resizing import image_to_array, resize_image
 # AVIF and JPEG 2000: a small file of these may take minutes, and gigabytes.
 _DECODED = {"BMP", "DIB", "GIF", "ICO", "JPEG", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
 
+_SIDES_FOR_COLOUR = (256, 256)  # where it is looked for
 _LONGEST_SIDE = 1 << 18
 _UNCOMPRESSED = "save it without compression, or as PNG"
 
@@ -64,11 +65,11 @@ def decode_photo(source: Path | bytes, num_channels: int, short_side: int | None
         Exception: Whatever Pillow raises for a file it cannot read.
     """
     with open_image(source) as image:
-        return _reduced(image, num_channels, _LONGEST_SIDE if short_side is None else short_side)
+        side = _LONGEST_SIDE if short_side is None else short_side
+        return _within(_upright(image, (num_channels, side, side))[0], num_channels, side)
 
 
-def _reduced(image: Image.Image, num_channels: int, side: int) -> np.ndarray:
-    plain, _ = _upright(image, (num_channels, side, side))
+def _within(plain: Image.Image, num_channels: int, side: int) -> np.ndarray:
     scale = min(1.0, side / min(plain.size))
     width, height = (max(1, round(scale * length)) for length in plain.size)
     return _fitted(plain, (num_channels, height, width), "stretch")
@@ -89,10 +90,12 @@ class Photo:
     Args:
         pixels: uint8 (C, H, W).
         icc_profile: Its colour profile, if it has one for pictures of C channels.
+        note: For people, what of it is lost; None if nothing is.
     """
 
     pixels: np.ndarray
     icc_profile: bytes | None
+    note: str | None
 
 
 def read_photo(
@@ -117,8 +120,13 @@ def read_photo(
             raise DeepPictureError("it has 16 bits per value; expected 8: save it with 8 bits")
         require_size(image.height, image.width)
         profile = image.info.get("icc_profile")
-        pixels = _reduced(image, num_channels, _LONGEST_SIDE)
-    return Photo(pixels, profile if isinstance(profile, bytes) and is_profile_for(profile, num_channels) else None)
+        plain, _ = _upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
+        notes = ["transparency made white"] if _is_transparent(image) else []
+        if num_channels == 1 and _has_colour(plain, *_SIDES_FOR_COLOUR):
+            notes.append("colours made grey")
+        pixels = _within(plain, num_channels, _LONGEST_SIDE)
+    kept = profile if isinstance(profile, bytes) and is_profile_for(profile, num_channels) else None
+    return Photo(pixels, kept, ", ".join(notes) or None)
 
 
 def _is_deep(codec: str, options: object) -> bool:
@@ -223,6 +231,10 @@ def _formats(suffix: str) -> list[str]:
     """Return all formats that are read, the one that the file name promises first: it is nearly always right."""
     formats = readable_formats()
     return sorted(set(formats.values()), key=lambda name: (name != formats.get(suffix), name))
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.has_transparency_data and np.asarray(image.convert("RGBA").getchannel("A")).min() < 255
 
 
 def flatten(image: Image.Image) -> Image.Image:

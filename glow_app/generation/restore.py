@@ -13,6 +13,7 @@ from glow_app.likelihood import to_uint8
 from glow_app.models.class_labels import Labels, as_labels, labels_of_seeds
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.condition_encoder import base_picture
+from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
 from glow_app.progress import tracked
 from glow_app.seeding import one_seed_each
@@ -104,6 +105,7 @@ def restore(
         ValueError: If the model has no task, or ``damaged`` has another type or shape, or is too large.
     """
     task = require_task(model)
+    require_at_least(1, count=count)
     if damaged.dtype != torch.uint8 or damaged.ndim != 3 or not damaged.numel():
         raise ValueError(f"damaged is {damaged.dtype} of shape {tuple(damaged.shape)}; expected torch.uint8, (D, h, w)")
     require_size(model, count, damaged.shape[1], damaged.shape[2])
@@ -119,9 +121,11 @@ def restore(
     draws = torch.empty(count, model.flow.image_shape[0], height, width, dtype=torch.uint8)
     overshoot = torch.zeros(count)
     size = padded.shape[2], padded.shape[3]
-    at_a_time = max(1, (_PIXELS_AT_A_TIME if model.device.type == "cpu" else _PIXELS_ON_GPU) // (height * width))
+    at_a_time = max(1, (_PIXELS_AT_A_TIME if model.device.type == "cpu" else _PIXELS_ON_GPU) // math.prod(size))
     # Feature maps of classes are of one draw each, which would take much memory.
-    together = at_a_time if classes is not None else max(at_a_time, _VALUES_TOGETHER // draws[0].numel())
+    together = (
+        at_a_time if classes is not None else max(at_a_time, _VALUES_TOGETHER // (draws.shape[1] * math.prod(size)))
+    )
     groups = _slices(count, together)
 
     def work() -> Iterator[None]:
@@ -134,9 +138,10 @@ def restore(
             yield from tiles
             for draw, image in zip(draws[group], images, strict=True):
                 draw.copy_(task.known(image[None, :, :height, :width], damaged[None])[0])
+                yield  # since what is known of an enlarged picture can take seconds
 
     parts = sum(len(_slices(len(seeds[group]), at_a_time)) for group in groups)
-    total = parts * len(_spans(size[0])) * len(_spans(size[1]))
+    total = parts * len(_spans(size[0])) * len(_spans(size[1])) + count
     for _ in work() if doing is None else tracked(work(), total, doing):
         pass
     facts = model.facts_of(seeds, settings, classes)

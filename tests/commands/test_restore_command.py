@@ -324,6 +324,25 @@ def test_the_mask_is_no_picture_to_restore(models: Path, photo: Path, glow: Glow
     assert "1 picture, 1 draw each" in result.output, result
 
 
+def test_says_what_is_lost_of_a_picture(models: Path, photo: Path, glow: Glow) -> None:
+    transparent = Image.open(photo).convert("RGBA")
+    transparent.putpixel((0, 0), (0, 0, 0, 0))
+    transparent.save("transparent.png")
+    Image.open(photo).convert("RGBA").save("opaque.png")
+    for name, note in {"transparent.png": "transparent.png: transparency made white", "opaque.png": "made"}.items():
+        result = glow("restore", name, "--checkpoint", models / "denoise", "--count", 1)
+        assert (note in result.output) == (name == "transparent.png"), result
+    result = glow("restore", photo, "--checkpoint", models / "colourise", "--count", 1)
+    assert f"{photo}: colours made grey" in result.output
+
+
+def test_a_name_too_long_for_results_is_skipped(models: Path, photo: Path, glow: Glow) -> None:
+    shutil.copy(photo, photo.with_name("a" * 245 + ".png"))
+    result = glow("restore", photo.parent, "--checkpoint", models / "denoise", "--count", 1)
+    assert "its name is too long for the names of results" in result.output
+    assert "1 picture, 1 draw each" in result.output
+
+
 def test_results_of_another_command_are_kept(models: Path, photo: Path, glow: Glow) -> None:
     Path("out").mkdir()
     record = '{"model": "m", "version": "1", "pictures": [], "files": []}'

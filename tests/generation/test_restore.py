@@ -157,7 +157,8 @@ def test_progress_counts_draws_and_tiles(monkeypatch: pytest.MonkeyPatch) -> Non
     small_tiles(monkeypatch)
     monkeypatch.setattr(restore_module, "_PIXELS_AT_A_TIME", 1)
     restore(tiny_restorer(Colourise()), random_images(1, (1, 8, 200))[0], 2, seeds=0, doing="restoring")
-    assert seen == [(2 * 3, 2 * 3, "restoring")]
+    steps = 2 * 3 + 2  # of each draw its tiles, and what is known
+    assert seen == [(steps, steps, "restoring")]
 
 
 @pytest.mark.parametrize(("count", "side", "message"), [(1, 5000, "10,000x10,000 pixels"), (1000, 500, "at most 715")])
