@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -33,8 +34,8 @@ class RestoreFolder:
     def __init__(self, arguments: argparse.Namespace, named: dict[str, str], facts: dict[str, Any]) -> None:
         self.path, self._overwrites = Path(arguments.output), arguments.overwrite
         while True:
-            if (self.path / RECORD).exists() and not self._overwrites:
-                self.path = free_folder(self.path)
+            if os.path.lexists(self.path / RECORD) and not self._overwrites:
+                self.path = free_folder(Path(arguments.output))
             self._refuse(arguments, named)
             self.path.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):  # of another run, a moment ago
@@ -44,8 +45,9 @@ class RestoreFolder:
             place = f"{arguments.output} holds results already; these go to {self.path} (--overwrite replaces)"
             print(printable(place))
         record = _record(self.path)
-        of_same_model = facts.items() <= record.items()
-        self._facts, self._entries = facts, {entry["name"]: entry for entry in _entries(record) if of_same_model}
+        listed = {entry["name"]: entry for entry in _entries(record)}
+        self._facts, self._replaced = facts, frozenset(listed)
+        self._entries = listed if facts.items() <= record.items() else {}  # of another model
         if not self._overwrites:
             self._write()
 
@@ -62,7 +64,7 @@ class RestoreFolder:
     def add(self, name: str, entry: dict[str, Any], outputs: Iterable[str]) -> None:
         """List a picture whose results are written, and remove other draws of it, of a run that is overwritten."""
         others = {str(file.relative_to(self.path)) for file in (self.path / name).parent.glob("*_seed*.png")}
-        for file in others - set(outputs) if name in self._entries else ():
+        for file in others - set(outputs) if name in self._replaced else ():
             if _name_of_result(file) == name:
                 (self.path / file).unlink()
         self._entries[name] = entry

@@ -266,6 +266,10 @@ def test_two_runs_at_once_take_two_folders(tmp_path: Path, capsys: pytest.Captur
     assert "these go to out-2" in capsys.readouterr().out
     folders[1].close()
     assert sorted(os.listdir()) == ["out"], "nothing is left of a run that has written nothing"
+    Path("link").mkdir()
+    Path("link/run.json").symlink_to("nothing")
+    arguments.output = "link"
+    assert RestoreFolder(arguments, {"photo": "photo.png"}, {"model": "m"}).path == Path("link-2")
 
 
 def test_what_is_complete_is_recorded_before_the_next_picture(
