@@ -173,6 +173,22 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
         file.write((json.dumps(finite, indent=1) + "\n").encode())
 
 
+def read_record(folder: Path, largest: float = math.inf) -> dict[str, Any]:
+    """Return the record in a folder, which may be anybody's; an empty one for none, or one damaged or too large.
+
+    Args:
+        folder: Of results.
+        largest: Bytes of the record at most.
+    """
+    path = folder / RECORD
+    try:
+        # A device has no end.
+        record = json.loads(path.read_bytes()) if path.is_file() and path.stat().st_size < largest else None
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 def picture_files(places: Sequence[str | Path]) -> list[str]:
     """Return picture files, and the picture files of folders, in order; whether they are readable is not looked at."""
     from glow_app.data.listing import list_images

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from glow_app.progress import tracked
 from glow_app.storage.places import DEFAULT_MODEL, bundled_restorers
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from glow_app.data.decoding import Photo
@@ -74,8 +76,9 @@ def run(arguments: argparse.Namespace) -> None:
     model.generation.override(arguments.temperature, None)  # refused before any work
     require_size(model, arguments.count, 1, 1)
     _require_options(require_task(model), arguments)
+    mask = None
     if arguments.mask is not None:
-        _read(arguments.mask, 1)
+        mask = _read(arguments.mask, 1, partial(require_size, model, arguments.count)).pixels
     named = names_of_results(arguments)
     made = {"model": stored_model(arguments).hash, "version": __version__}
     folder = RestoreFolder(arguments, named, made)
@@ -88,7 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
             try:
                 if len(os.fsencode(Path(f"{name}_comparison.png").name)) > _LONGEST_NAME:
                     raise ValueError(f"{file}: its name is too long for the names of results; rename it")
-                result = _restore_file(model, file, number, arguments, doing)
+                result = _restore_file(model, file, mask, number, arguments, doing)
             except (ValueError, FloatingPointError) as error:  # not OSError: the next could not be written either
                 if len(named) == 1:
                     raise
@@ -96,12 +99,13 @@ def run(arguments: argparse.Namespace) -> None:
                 continue
             _write(result, folder.path / name, made | result.beside)
             height, width = result.restoration.draws.shape[2:]
-            mask = {} if arguments.mask is None else {"mask": arguments.mask}
-            entry = {"file": file, "name": name, "size": [width, height], **mask, **result.beside}
+            of_mask = {} if mask is None else {"mask": arguments.mask}
+            entry = {"file": file, "name": name, "size": [width, height], **of_mask, **result.beside}
             entry |= {"count": arguments.count, **result.restoration.draws.common_facts}
             folder.add(name, entry, outputs_of(name, arguments))
             restored.append(name)
-            changes += [(file, note)] if (note := result.photo.note) is not None else []
+            if result.photo.note is not None:
+                changes.append((file, result.photo.note))
     finally:
         folder.close()
     tell_changes(changes)
@@ -125,7 +129,12 @@ class _Restored:
 
 
 def _restore_file(
-    model: "ImageModel", file: str, number: int, arguments: argparse.Namespace, doing: str | None
+    model: "ImageModel",
+    file: str,
+    mask: "np.ndarray | None",
+    number: int,
+    arguments: argparse.Namespace,
+    doing: str | None,
 ) -> _Restored:
     import torch
 
@@ -143,16 +152,15 @@ def _restore_file(
         require_size(model, arguments.count, height // factor, width // factor)
 
     photo = _read(file, num_channels, fits)
-    pixels, original, mask = torch.from_numpy(photo.pixels.copy()), None, None
+    pixels, original = torch.from_numpy(photo.pixels.copy()), None
     if arguments.damage:
         height, width = (side // factor * factor for side in pixels.shape[1:])
         original = pixels[:, :height, :width]
         # Of another stream than the draws: their noise would else be the noise that they are to remove.
         damaged = task.damage(original[None], step_generator(arguments.seed, number, "cpu", "damage"))[0]
     else:
-        if arguments.mask is not None:
-            mask = torch.from_numpy(_read(arguments.mask, 1, fits).pixels.copy())
-        damaged = task.prepare(pixels, mask, arguments.sigma)
+        missing = None if mask is None else torch.from_numpy(mask.copy())
+        damaged = task.prepare(pixels, missing, arguments.sigma)
     restoration = restore(
         model, damaged, arguments.count, arguments.temperature, arguments.seed, arguments.label, doing
     )
@@ -160,9 +168,7 @@ def _restore_file(
     return _Restored(restoration, photo, original, beside)
 
 
-def _read(
-    file: str, num_channels: int, require_size: "Callable[[int, int], None]" = lambda height, width: None
-) -> "Photo":
+def _read(file: str, num_channels: int, require_size: "Callable[[int, int], None]") -> "Photo":
     from glow_app.data.decoding import read_photo
 
     try:

@@ -1,7 +1,6 @@
 """The folder of restored pictures, and which of its files are results."""
 
 import argparse
-import json
 import os
 import re
 from collections import Counter
@@ -10,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from glow_app.commands.common import RECORD, free_folder, picture_files, refuse_existing, write_json
+from glow_app.commands.common import RECORD, free_folder, picture_files, read_record, refuse_existing, write_json
 from glow_app.messages import UsageError, printable
 
 _LARGEST_RECORD = 1 << 26
@@ -44,7 +43,7 @@ class RestoreFolder:
         if self.path != Path(arguments.output):
             place = f"{arguments.output} holds results already; these go to {self.path} (--overwrite replaces)"
             print(printable(place))
-        record = _record(self.path)
+        record = read_record(self.path, _LARGEST_RECORD)
         listed = {entry["name"]: entry for entry in _entries(record)}
         self._facts, self._replaced = facts, frozenset(listed)
         self._entries = listed if facts.items() <= record.items() else {}  # of another model
@@ -58,7 +57,7 @@ class RestoreFolder:
             if output.resolve() in inputs:
                 raise UsageError(f"a result would replace {output}, which is given; choose another --output")
         refuse_existing(outputs, self._overwrites)
-        if _record(self.path).keys() - {"model", "version", "files"}:
+        if read_record(self.path, _LARGEST_RECORD).keys() - {"model", "version", "files"}:
             raise FileExistsError(f"{self.path} holds results of another command; choose another --output")
 
     def add(self, name: str, entry: dict[str, Any], outputs: Iterable[str]) -> None:
@@ -120,30 +119,20 @@ def _files(place: str, arguments: argparse.Namespace) -> list[str]:
     for path in results:
         print(printable(f"left out: {path}, which holds results ({RECORD}); name it to restore them"))
     is_replaced = arguments.overwrite and folder.resolve() == Path(arguments.output).resolve()
-    own = {entry["name"] for entry in _entries(_record(folder))} if is_replaced else ()
+    own = {entry["name"] for entry in _entries(read_record(folder, _LARGEST_RECORD))} if is_replaced else ()
     mask = None if arguments.mask is None else Path(arguments.mask).resolve()
     return [
         file
         for file in files
         if not any(Path(file).is_relative_to(path) for path in results)
         and _name_of_result(str(Path(file).relative_to(folder))) not in own
-        and Path(file).resolve() != mask
+        and (mask is None or Path(file).resolve() != mask)
     ]
 
 
 def _name_of_result(file: str) -> str | None:
     match = _RESULT.fullmatch(file)
     return match and match[1]
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    """Return the record in a folder, which may be anybody's; an empty one where there is none, or a damaged one."""
-    try:
-        path = folder / RECORD
-        record = json.loads(path.read_bytes()) if path.is_file() and path.stat().st_size < _LARGEST_RECORD else None
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _entries(record: dict[str, Any]) -> list[dict[str, Any]]:

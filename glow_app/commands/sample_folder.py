@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glow_app.commands.common import RECORD, free_folder, refuse_existing
+from glow_app.commands.common import RECORD, free_folder, read_record, refuse_existing
 from glow_app.files import atomic_file
 
 OURS = re.compile(r"(seed\d+_t[\d.-]+(_g[\d.]+)?\.png|grid\.png|sweep\.png|walk\.gif)")
@@ -77,11 +77,9 @@ class SampleFolder:
 
     def _listed(self) -> list[str]:
         """Return the files of the record that lies here, but for names that no run gives: it may be anybody's."""
-        if not (self.path / RECORD).is_file():  # a device has no end
-            return []
+        record = read_record(self.path)
         try:
-            record = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
             names = [*(one["file"] for one in record["files"]), *record["pictures"]]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (KeyError, TypeError):
             return []
         return [name for name in names if isinstance(name, str) and OURS.fullmatch(name)]

@@ -234,7 +234,10 @@ def _formats(suffix: str) -> list[str]:
 
 
 def _is_transparent(image: Image.Image) -> bool:
-    return image.has_transparency_data and np.asarray(image.convert("RGBA").getchannel("A")).min() < 255
+    if not image.has_transparency_data:
+        return False
+    plain = image if "A" in image.getbands() else image.convert("RGBA")
+    return bool(np.asarray(plain.getchannel("A")).min() < 255)
 
 
 def flatten(image: Image.Image) -> Image.Image:

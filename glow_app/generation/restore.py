@@ -121,11 +121,10 @@ def restore(
     draws = torch.empty(count, model.flow.image_shape[0], height, width, dtype=torch.uint8)
     overshoot = torch.zeros(count)
     size = padded.shape[2], padded.shape[3]
-    at_a_time = max(1, (_PIXELS_AT_A_TIME if model.device.type == "cpu" else _PIXELS_ON_GPU) // math.prod(size))
+    num_pixels = math.prod(size)
+    at_a_time = max(1, (_PIXELS_AT_A_TIME if model.device.type == "cpu" else _PIXELS_ON_GPU) // num_pixels)
     # Feature maps of classes are of one draw each, which would take much memory.
-    together = (
-        at_a_time if classes is not None else max(at_a_time, _VALUES_TOGETHER // (draws.shape[1] * math.prod(size)))
-    )
+    together = at_a_time if classes is not None else max(at_a_time, _VALUES_TOGETHER // (draws.shape[1] * num_pixels))
     groups = _slices(count, together)
 
     def work() -> Iterator[None]:
