@@ -18,6 +18,7 @@ from typing import Any
 from common import RESULTS, write_result, write_table
 
 from lightning_modules.command_line.quiet import quiet
+from lightning_modules.command_line.resumption import Start
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate import EstimateCLI, bytes_text, step_memory
 from lightning_modules.presets import CONFIGS, expected
@@ -28,7 +29,7 @@ PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
 def measure(path: Path) -> dict[str, Any]:
     """Return the figures of one preset."""
     with tempfile.TemporaryDirectory() as scratch:
-        module = EstimateCLI(["fit", f"--config={path}", f"--run_dir={scratch}"]).model
+        module = EstimateCLI("fit", Start([f"--config={path}", f"--run_dir={scratch}"])).model
     assert isinstance(module, DensityModule)
     model = module.model
     memory = step_memory(model, 1, nullcontext)

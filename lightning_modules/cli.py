@@ -58,9 +58,9 @@ BASE_CONFIG = Path(__file__).with_name("base.yaml")
 class GlowCLI(LightningCLI):
     """LightningCLI that gives each run its own folder and the callbacks of this project."""
 
-    def __init__(self, args: list[str], start: Start | None = None, command: str | None = None) -> None:
-        self.asked = args[0]
-        self.command = command or args[0]  # for messages
+    def __init__(self, asked: str, start: Start, command: str | None = None) -> None:
+        self.asked, args = asked, [asked, *configs_first(start.arguments)]
+        self.command = command or asked  # for messages
         self.kind = kind_of(args)
         self.start = start
         # Raise errors, which main reports in one line; no abbreviations, which a later option could make ambiguous.
@@ -129,8 +129,7 @@ class GlowCLI(LightningCLI):
             self._warn_of_what_stays(config)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
             resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
-            begin_anew = self.start is not None and self.start.begin_anew
-            prepare_run_dir(Path(config.run_dir), resumed, begin_anew)
+            prepare_run_dir(Path(config.run_dir), resumed, self.start.begin_anew)
         if (world := launched_world()) is not None:
             config.trainer.devices, config.trainer.num_nodes = world
         config.trainer.default_root_dir = config.run_dir
@@ -158,7 +157,12 @@ class GlowCLI(LightningCLI):
             raise UsageError(f"glow {self.command}: {error}") from error
         except ValueError as error:
             raise _first_cause(error) from error
-        if self.subcommand != "fit" and self.start is not None and isinstance(self.datamodule, ImageDataModule):
+        if self.start.weights is not None:
+            try:
+                self.model.model.load_state_dict(self.start.weights)
+            except RuntimeError as error:
+                raise _mismatch(self.start, error) from error
+        if self.subcommand != "fit" and isinstance(self.datamodule, ImageDataModule):
             limit = self.datamodule.hparams["limit"] if "data.limit" in self.start.given else None
             self.datamodule.compare(self.start.data, limit)
 
@@ -211,6 +215,8 @@ class GlowCLI(LightningCLI):
         run_dir = self.config[subcommand].run_dir
         if subcommand == "fit" and self.trainer.is_global_zero:
             print(f"writes to   {run_dir}" + (", sample grids to samples/" if "samples" in self.kind.callbacks else ""))
+            if self.start.weights is not None:
+                print(f"begins with the weights of {self.start.checkpoint}")
         with ends_as_asked(self.trainer, None if run_dir is None else Path(run_dir)), flushed_denormals():
             super()._run_subcommand(subcommand)
 
@@ -220,13 +226,14 @@ class GlowCLI(LightningCLI):
 
 
 def main(command: str, arguments: list[str]) -> None:
-    """Run ``glow fit``, ``glow validate`` or ``glow test``.
+    """Run a command.
 
     Args:
-        command: Which.
+        command: "fit", "validate" or "test".
         arguments: The rest of the command line. ``--checkpoint`` (``--resume`` for fit) takes the configuration from
             inside the checkpoint; later options override it. ``--resume auto`` goes on with the newest good checkpoint
-            of ``--run_dir``, or begins the run where there is none.
+            of ``--run_dir``, or begins the run where there is none. ``--init-from`` takes architecture and weights from
+            another model.
     Raises:
         UsageError: If an option is unknown or has no valid value.
     """
@@ -234,15 +241,12 @@ def main(command: str, arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         start, failed = start_of(command, arguments, Path(scratch)), True
         try:
-            cli = GlowCLI([command, *configs_first(start.arguments)], start)
+            cli = GlowCLI(command, start)
             failed = False
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise
-            raise ValueError(
-                f"{start.checkpoint} does not match the configuration, for example because another prior or width was "
-                f"given: {str(error).splitlines()[1].strip()[:200]}"
-            ) from error
+            raise _mismatch(start, error) from error
         finally:
             # Otherwise a later run of this process would use the same folder.
             if run_dir := os.environ.pop(SHARED, None):
@@ -255,6 +259,13 @@ def main(command: str, arguments: list[str]) -> None:
         stage = "val" if command == "validate" else "test"
         figures = {name: float(cli.trainer.callback_metrics[f"{stage}/{name}"]) for name in cli.model.figures}
         cli.kind.report(cli.model, cli.datamodule, "validation" if command == "validate" else "test", figures)
+
+
+def _mismatch(start: Start, error: RuntimeError) -> ValueError:
+    return ValueError(
+        f"{start.checkpoint} does not match the configuration, for example because another prior or width was given: "
+        f"{str(error).splitlines()[1].strip()[:200]}"
+    )
 
 
 def _first_cause(error: BaseException) -> BaseException:

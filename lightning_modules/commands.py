@@ -39,6 +39,9 @@ common options:
   --trainer.max_epochs N  passes over the images (default: that of the preset)
   --resume PATH           continue a run: its folder, a .ckpt file, or auto with
                           --run_dir, which starts the run if there is none
+  --init-from MODEL       begin with the weights of another model, and take its
+                          architecture: a run, a .ckpt file, an exported folder,
+                          a bundled model or hf://USER/NAME
   --trust-data            with --resume: read the folders and addresses in a
                           checkpoint of another origin
   --print_config          print the configuration and exit

@@ -16,7 +16,7 @@ from glow_app.data.heif import SUFFIXES
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
 from glow_app.data.request import Split
 from glow_app.messages import UsageError, closest, pluralise
-from lightning_modules.command_line.arguments import take_option
+from lightning_modules.command_line.arguments import INIT_FROM, take_option
 from lightning_modules.presets import config_path
 from lightning_modules.runs.launchers import launched_world
 
@@ -121,14 +121,19 @@ def _planned(arguments: list[str]) -> list[str]:
         device_of(options)  # refused before anything else
     listing = list_images(Path(options.folder).absolute())
     parts = split_layout(listing)
-    side, channels = _look_at(listing)
     device = options.device or _usual_device()
-    size = options.size or _nearest_size(side, device)
+    model = _initial_model(options, rest)
+    if model is None:
+        side, channels = _look_at(listing)
+        size = options.size or _nearest_size(side, device)
+    else:
+        channels, side, _ = model.flow.image_shape
+        size = options.size or side
     presets = [name for name in options.config if not name.startswith(_OVERLAYS)]
     usual = "folder_cpu" if device == "cpu" else next(name for most, name in _PRESETS.items() if size <= most)
     preset = presets[-1] if presets else usual
     classes = () if options.no_classes else all_class_names(parts)
-    classes = classes if len(classes) > 1 else ()
+    classes = classes if len(classes) > 1 and (model is None or model.flow.num_classes) else ()
     config = [f"--config={name}" for name in dict.fromkeys([preset, *options.config])]
     config += [
         "--data.source=folder",
@@ -136,9 +141,9 @@ def _planned(arguments: list[str]) -> list[str]:
         f"--seed_everything={options.seed}",
     ]
     config += [f"--name={options.name or _slug(options.folder)}", f"--trainer.accelerator={device}"]
-    if not presets or options.size is not None:
+    if (model is None and not presets) or options.size is not None:
         config += [f"--model.flow.init_args.image_shape=[{channels},{size},{size}]"]
-    if classes:
+    if classes and model is None:
         config += [f"--model.flow.init_args.num_classes={len(classes)}"]
     count = len(parts["train"].files)
     if count < _FEW:
@@ -153,6 +158,22 @@ def _planned(arguments: list[str]) -> list[str]:
         ]
     print(*lines, sep="\n", flush=True)
     return [*config, *length, *rest, *auto]
+
+
+def _initial_model(options: argparse.Namespace, rest: list[str]) -> "ImageModel | None":
+    """Return the model of ``--init-from``, which decides size, channels and architecture."""
+    place, _ = take_option(INIT_FROM, rest)
+    if place is None:
+        return None
+    from glow_app.storage.stored_model import load_model
+
+    model = load_model(place)
+    if model.task is not None:
+        command = f"glow fit --config restore/NAME {INIT_FROM} {place} --data.root {options.folder}"
+        raise UsageError(f"glow fit: {place} restores, and trains on crops of photographs; use {command}")
+    if model.flow.num_classes and options.no_classes:
+        raise UsageError(f"glow fit: {place} is a model of classes; leave out --no-classes")
+    return model
 
 
 def _length(

@@ -20,7 +20,7 @@ from glow_app.models.vector_model import VectorModel
 from glow_app.nn.class_path import describe_part
 from glow_app.running import Memory
 from lightning_modules.cli import BASE_CONFIG, GlowCLI
-from lightning_modules.command_line.arguments import configs_first
+from lightning_modules.command_line.resumption import Start
 from lightning_modules.estimate import step_memory
 from lightning_modules.presets import CONFIGS as PACKED
 from lightning_modules.presets import header
@@ -61,7 +61,7 @@ def wandb_init(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MagicMock:
 
 
 def build(tmp_path: Path, *arguments: str) -> GlowCLI:
-    return GlowCLI(["fit", "--run_dir", str(tmp_path / "run"), *arguments])
+    return GlowCLI("fit", Start(["--run_dir", str(tmp_path / "run"), *arguments]))
 
 
 def test_there_is_something_to_test() -> None:
@@ -76,7 +76,7 @@ def test_there_is_something_to_test() -> None:
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
 def test_an_experiment_is_built(path: Path, tmp_path: Path) -> None:
     # The command of the header as it stands, but for the folder of the run.
-    cli = build(tmp_path, *configs_first(command_of(path)[2:]))
+    cli = build(tmp_path, *command_of(path)[2:])
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))
     flow = asked["model"]["flow"]["init_args"]
     model = cli.model.model
@@ -116,7 +116,7 @@ def test_a_toy_is_built(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", RESTORERS, ids=name_of)
 def test_a_restorer_is_built(path: Path, tmp_path: Path) -> None:
-    cli = build(tmp_path, *configs_first(command_of(path)[2:]))
+    cli = build(tmp_path, *command_of(path)[2:])
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))
     model = cli.model.model
     assert describe_part(model.task)["class_path"] == asked["model"]["task"]["class_path"]

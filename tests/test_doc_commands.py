@@ -12,7 +12,8 @@ from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError
 from lightning_modules import folder_run
 from lightning_modules.cli import GlowCLI
-from lightning_modules.command_line.arguments import configs_first, take_option
+from lightning_modules.command_line.arguments import INIT_FROM, take_option
+from lightning_modules.command_line.resumption import Start
 
 
 class ParsedCLI(GlowCLI):
@@ -26,6 +27,11 @@ class ParsedCLI(GlowCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         return
+
+
+def new_run(arguments: list[str]) -> Start:
+    """Return the start of a run, without the weights of a model that nobody has."""
+    return Start(take_option(INIT_FROM, arguments)[1])
 
 
 def check(line: str) -> None:
@@ -46,12 +52,12 @@ def check(line: str) -> None:
             _, arguments = take_option("--batch-size", arguments)
         if command == "fit" and not arguments[0].startswith("-"):
             _, rest = folder_run.options_parser().parse_known_args(arguments)
-            ParsedCLI(["fit", *configs_first(["--config=folder_cpu", *rest])])
+            ParsedCLI("fit", new_run(["--config=folder_cpu", *rest]))
         elif command in ("fit", "estimate"):
             resumed, arguments = take_option("--resume", arguments)
             assert resumed != "auto" or "--run_dir" in arguments, line
             base = [] if resumed in (None, "auto") else ["--config", "digits"]
-            ParsedCLI(["fit", *configs_first([*base, *arguments])])
+            ParsedCLI("fit", new_run([*base, *arguments]))
         else:
             checkpoint, rest = take_option("--checkpoint", arguments)
             assert checkpoint, line

@@ -13,6 +13,7 @@ from glow_app.messages import UsageError, closest
 from lightning_modules.presets import config_path
 
 SHORT = {"--config": "-c"}
+INIT_FROM = "--init-from"
 
 # Options of other programs, and of glow fit FOLDER.
 MEANT = {

@@ -1,16 +1,18 @@
-"""The checkpoint that a command line names: read once, its configuration put before the options."""
+"""The checkpoint or model that a command line starts from: read once, its configuration put before the options."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from torch import Tensor
 
 from glow_app.messages import UsageError
+from glow_app.models.image_model import ImageModel
 from glow_app.storage.checkpoint import density_of, read_checkpoint
 from glow_app.storage.model_config import UnknownClassError
 from glow_app.storage.stored_model import DATA_PLACES, StoredModel, checkpoint_data
-from lightning_modules.command_line.arguments import given_options, take_option
+from lightning_modules.command_line.arguments import INIT_FROM, given_options, take_option
 from lightning_modules.command_line.stored_config import safe_config, trusted_places
 from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
 
@@ -26,19 +28,22 @@ class Start(NamedTuple):
 
     Args:
         arguments: The command line for the parser.
-        checkpoint: As it was given, or chosen by ``--resume auto``; None for a new run.
+        checkpoint: As it was given, or chosen by ``--resume auto``, or the model of ``--init-from``; None for a new run
+            without.
         begin_anew: Whether a run that left no checkpoint may begin again in its folder.
         first_step: Optimiser steps that the checkpoint has behind it.
         data: Which data the checkpoint was trained on, see :func:`~glow_app.storage.stored_model.checkpoint_data`.
         given: Options that the user has given, as of :func:`~lightning_modules.command_line.arguments.given_options`.
+        weights: With which a new run begins, by name; None for those of the architecture.
     """
 
     arguments: list[str]
-    checkpoint: str | None
-    begin_anew: bool
-    first_step: int
+    checkpoint: str | None = None
+    begin_anew: bool = False
+    first_step: int = 0
     data: Mapping[str, Any] = {}
     given: Collection[str] = ()
+    weights: Mapping[str, Tensor] | None = None
 
 
 def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
@@ -51,6 +56,9 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     fits = command == "fit"
     checkpoint, arguments = take_option("--resume" if fits else "--checkpoint", arguments)
     training, arguments = (None, arguments) if fits else take_option("--training", arguments)
+    place, arguments = take_option(INIT_FROM, arguments) if fits else (None, arguments)
+    if checkpoint not in (None, "auto") and place is not None:
+        raise UsageError(f"glow fit: {INIT_FROM} begins a run, and --resume goes on with one; give one")
     trust, arguments = TRUST in arguments, [word for word in arguments if word != TRUST]
     begin_anew = False
     if fits and checkpoint == "auto":
@@ -59,8 +67,13 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
             raise UsageError("glow fit --resume auto needs --run_dir: the folder of the run, to go on with or to begin")
         newest = good_checkpoint(Path(run_dir))
         checkpoint, begin_anew = (str(newest), False) if newest else (None, True)
+    config = scratch / "config.yaml"
     if checkpoint is None:
-        return Start(arguments, None, begin_anew, 0)
+        if place is None:
+            return Start(arguments, begin_anew=begin_anew)
+        model = StoredModel(place).load_images()
+        config.write_text(yaml.safe_dump({"model": config_of(model)}))
+        return Start([*arguments, f"--config={config}"], place, begin_anew, weights=model.state_dict())
     path = StoredModel(checkpoint, (LAST, PREVIOUS) if fits else (BEST, LAST)).path
     if path.is_dir():
         remedy = "" if fits else "; glow evaluate measures an exported model"
@@ -68,7 +81,6 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
             f"{checkpoint} is an exported model; glow {command} needs a .ckpt file or a run's folder{remedy}"
         )
     content = _whole(path) if fits else read_checkpoint(path)
-    config = scratch / "config.yaml"
     given = given_options(arguments)
     if not fits and (limits := given.intersection(f"trainer.{name}" for name in WHOLE)):
         raise UsageError(f"glow {command}: --{min(limits)} would measure a part; limit the images with --data.limit")
@@ -81,6 +93,16 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     data = checkpoint_data(content, path, trust, DATA_PLACES) | moved
     arguments = [f"--config={config}", f"--run_dir={path.parent}", *arguments, f"--ckpt_path={path}"]
     return Start(arguments, checkpoint, False, content.get("global_step", 0), data, given)
+
+
+def config_of(model: ImageModel) -> dict[str, Any]:
+    """Return what the configuration of a run says of its model, to train the weights of ``model`` further.
+
+    What the encoder of a condition estimates stays as it is if it is trained.
+    """
+    config = dict(model.config)
+    config["flow"] = {"class_path": "glow_app.flows.Glow", "init_args": config["flow"]}
+    return config | ({"estimate_steps": 0} if model.task is not None and model.trains_flow else {})
 
 
 def _stored_config(fits: bool, checkpoint: dict[str, Any], path: Path, given: set[str], trust: bool) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from glow_app.data.splits import split_indices
 from glow_app.messages import UsageError
 from glow_app.running import Memory
 from lightning_modules.cli import GlowCLI
-from lightning_modules.command_line.arguments import configs_first, take_option
+from lightning_modules.command_line.arguments import take_option
 from lightning_modules.command_line.quiet import quiet
+from lightning_modules.command_line.resumption import start_of
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 from lightning_modules.estimate.needs import Needs, estimate, step_seconds
@@ -82,8 +83,10 @@ def _built(arguments: list[str], command: str) -> tuple[DensityModule, ImageData
     """Return what ``glow fit`` with these options would train: the module in its precision, data and trainer."""
     quiet()
     with tempfile.TemporaryDirectory() as scratch:
-        cli = EstimateCLI(["fit", *configs_first(arguments), f"--run_dir={scratch}"], command=command)
-        release_run_dir(Path(scratch))
+        start, run_dir = start_of("fit", arguments, Path(scratch)), Path(scratch) / "run"
+        start = start._replace(arguments=[*start.arguments, f"--run_dir={run_dir}"])
+        cli = EstimateCLI("fit", start, command)
+        release_run_dir(run_dir)
     module, data, trainer = cli.model, cli.datamodule, cli.trainer
     if not isinstance(module, DensityModule) or not isinstance(data, ImageDataModule):
         raise UsageError(f"glow {command} is for runs on images; a density of vectors needs next to nothing")

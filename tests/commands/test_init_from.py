@@ -1,0 +1,105 @@
+"""`glow fit --init-from`: a run that begins with the weights of another model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from registry import tiny_restorer
+from tiny_training import TINY_FIT, same
+
+from glow_app.cli import main
+from glow_app.storage.pretrained import save_pretrained
+from glow_app.storage.stored_model import load_model
+from glow_app.tasks import Upscale
+
+DIGITS = TINY_FIT[0]
+STILL = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0", "--trainer.max_epochs=1", "--data.limit=128"]
+
+
+def pictures(folder: Path, count: int, side: int, mode: str) -> Path:
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    for number in range(count):
+        pixels = draw.integers(0, 256, (side, side, 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(folder / f"{number}.png")
+    return folder
+
+
+def test_architecture_and_weights_are_those_of_the_model(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert main(["fit", DIGITS, f"--init-from={trained}", *STILL, f"--run_dir={run}"]) == 0
+    source, begun = load_model(trained), load_model(run / "last.ckpt")
+    assert begun.config == source.config
+    assert same(begun.state_dict(), source.state_dict())
+    assert main(["fit", f"--resume={run}", "--trainer.max_epochs=2"]) == 0  # the checkpoint has all it needs
+
+
+def test_a_folder_is_fitted_in_the_size_of_the_model(trained: Path, tmp_path: Path) -> None:
+    folder, run = pictures(tmp_path / "few", 40, 20, "L"), tmp_path / "run"
+    assert main(["fit", str(folder), "--init-from", str(trained), "--epochs=1", f"--run_dir={run}"]) == 0
+    assert load_model(run).config == load_model(trained).config
+
+
+def test_the_estimate_of_a_restorer_stays(tmp_path: Path) -> None:
+    source, run = tiny_restorer(Upscale()), tmp_path / "run"
+    save_pretrained(source, tmp_path / "source")
+    photos = pictures(tmp_path / "photos", 20, 24, "RGB")
+    words = ["fit", "--config=restore/upscale2", f"--init-from={tmp_path / 'source'}", f"--data.root={photos}"]
+    words += ["--data.batch_size=8", "--trainer.max_steps=3", "--trainer.max_epochs=3", f"--run_dir={run}"]
+    assert main(words) == 0
+    before, after = source.state_dict(), load_model(run / "last.ckpt").state_dict()
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert any(name.startswith("flow.levels") for name in changed)
+    # The heads make maps of it, for the flow.
+    assert not [name for name in changed if name.startswith("flow.encoder") and ".heads." not in name]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (
+            ["--resume={trained}"],
+            2,
+            "glow fit: --init-from begins a run, and --resume goes on with one; give one",
+        ),
+        (["--model.flow.hidden_channels=8"], 1, "{trained} does not match the configuration, for example because"),
+        (["--init-from=nowhere"], 1, "no checkpoint nowhere; give a .ckpt file"),
+        (["--init-from"], 2, "--init-from needs a path"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused_in_one_line(
+    options: list[str],
+    code: int,
+    words: str,
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = [option.format(trained=trained) for option in options]
+    assert main(["fit", DIGITS, f"--init-from={trained}", *options]) == code
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {words.format(trained=trained)}")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_glow_estimate_takes_the_architecture_as_well(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["estimate", DIGITS, f"--init-from={trained}", "--data.limit=128"]
+    assert main(words) == 0
+    num_parameters = sum(parameter.numel() for parameter in load_model(trained).parameters())
+    assert f"parameters           {num_parameters:,}" in capsys.readouterr().out
+    assert main([*words, "--model.flow.hidden_channels=8"]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {trained} does not match the configuration, for example")
+
+
+def test_a_restorer_does_not_begin_a_folder_of_whole_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = pictures(tmp_path / "few", 20, 24, "RGB")
+    assert main(["fit", str(folder), "--init-from=faces-fill", "--epochs=1"]) == 2
+    assert "glow fit --config restore/NAME --init-from faces-fill --data.root" in capsys.readouterr().err
