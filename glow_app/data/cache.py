@@ -1,29 +1,28 @@
 """Decoded image folders kept on disk, so that no folder is decoded twice."""
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
-import shutil
-import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from glow_app.data.bulk import Chunk, decode_listing
 from glow_app.data.listing import FolderListing
 from glow_app.data.request import Resize
+from glow_app.files import atomic_file, atomic_folder
 
 logger = logging.getLogger(__name__)
 
 CACHE_VERSION = 1
 _Shape = tuple[int, int, int]
+_IMAGES, _MANIFEST = "images.bin", "manifest.json"
+_REPLACED = (_IMAGES, _MANIFEST, "images.npy")  # the last in entries of earlier versions
 _Read = Callable[..., Iterable[Chunk[np.ndarray]]]
 
 
@@ -66,7 +65,7 @@ def decoded_folder(
         "resize": resize,
         "class_names": list(listing.class_names),
     }
-    decoded = kept_images(entry, image_shape, len(listing.files), facts, _decoded, listing, image_shape, resize)
+    decoded = kept_images(entry, image_shape, facts, _decoded, listing, image_shape, resize)
     if decoded.skipped:  # also from the cache: a broken file stays broken
         warnings.warn(skipped_message(listing, decoded.skipped), stacklevel=2)
     return decoded
@@ -81,18 +80,16 @@ def cache_key(listing: FolderListing, image_shape: _Shape, resize: Resize) -> st
 
 
 def kept_images(
-    entry: Path, image_shape: _Shape, most: int, facts: Mapping[str, object], read: _Read, *arguments: object
+    entry: Path, image_shape: _Shape, facts: Mapping[str, object], read: _Read, *arguments: object
 ) -> DecodedFolder:
     """Return the images of an entry of the cache, building it first where it is missing or damaged.
 
-    An entry is ``images.npy`` beside ``manifest.json``. It is built in a directory of its own and renamed, so that a
-    reader never sees half an entry, and two builders do not disturb each other. Where the cache cannot be written,
-    the images stay in memory, with a warning.
+    An entry is ``images.bin``, the bytes of all images, beside ``manifest.json``; a reader never sees half an entry.
+    Where the cache cannot be written, the images stay in memory, with a warning.
 
     Args:
         entry: Its directory.
         image_shape: (C, H, W) of each image.
-        most: An upper bound of the number of images.
         facts: What else the manifest says.
         read: Yields the images of a new entry in chunks.
         arguments: For ``read``; hashable.
@@ -101,7 +98,7 @@ def kept_images(
     if kept is not None:
         return kept
     try:
-        return _build_entry(entry, image_shape, most, facts, read(*arguments))
+        return _build_entry(entry, image_shape, facts, read(*arguments))
     except OSError as error:  # decoding reports its own errors: this one is about the cache
         warnings.warn(
             f"cannot write the image cache ({error}); the images stay in memory, for this process only; "
@@ -113,16 +110,15 @@ def kept_images(
 
 def read_entry(entry: Path, image_shape: _Shape) -> DecodedFolder | None:
     """Return the images (C, H, W) of an entry of the cache; None if it is missing or damaged."""
-    if not entry.exists():
+    if not (entry / _IMAGES).exists():  # entries of earlier versions have none
         return None
     try:
-        manifest = json.loads((entry / "manifest.json").read_text("utf-8"))
-        images = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
+        manifest = json.loads((entry / _MANIFEST).read_text("utf-8"))
         names = tuple(manifest["files"])
         skipped = tuple((name, reason) for name, reason in manifest["skipped"])
-        whole = images.shape == (len(names), *image_shape) and images.dtype == np.uint8
-        if not whole or manifest["count"] != len(names):
-            raise ValueError(f"{images.dtype} {images.shape} where the manifest says {manifest['count']} images")
+        images = np.memmap(entry / _IMAGES, np.uint8, "r", shape=(len(names), *image_shape))
+        if images.nbytes != (entry / _IMAGES).stat().st_size:
+            raise ValueError(f"the manifest names {len(names)} images")
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         logger.warning("image cache entry %s is damaged (%s); building it anew", entry, error)
         return None
@@ -130,66 +126,26 @@ def read_entry(entry: Path, image_shape: _Shape) -> DecodedFolder | None:
 
 
 def _build_entry(
-    entry: Path, image_shape: _Shape, most: int, facts: Mapping[str, object], chunks: Iterable[Chunk[np.ndarray]]
+    entry: Path, image_shape: _Shape, facts: Mapping[str, object], chunks: Iterable[Chunk[np.ndarray]]
 ) -> DecodedFolder:
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile: its directories are closed to others, which would follow the entry into a shared cache.
-    building = entry.parent / f".building-{uuid.uuid4().hex}"
-    building.mkdir()
+    names: list[str] = []
+    skipped: list[tuple[str, str]] = []
     try:
-        names, skipped = _write_images(building / "images.npy", image_shape, most, chunks)
-        manifest = {**facts, "count": len(names), "files": names, "skipped": skipped}
-        (building / "manifest.json").write_text(json.dumps(manifest), "utf-8")
-        _publish(building, entry, image_shape)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        with atomic_folder(entry, _REPLACED, lambda _: True, overwrite=entry.exists()) as building:
+            with atomic_file(building / _IMAGES) as file:
+                for chunk in chunks:
+                    file.writelines(image.tobytes() for image in chunk.values)
+                    names += chunk.names
+                    skipped += chunk.skipped
+            manifest = {**facts, "files": names, "skipped": skipped}
+            (building / _MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    except OSError:
+        if read_entry(entry, image_shape) is None:  # else another process was first
+            raise
     built = read_entry(entry, image_shape)
     if built is None:
         raise OSError(f"{entry} cannot be read back")
     return built
-
-
-def _write_images(
-    path: Path, image_shape: _Shape, most: int, chunks: Iterable[Chunk[np.ndarray]]
-) -> tuple[list[str], list[tuple[str, str]]]:
-    """Write images as an array of NumPy while they come; return the names and what was skipped."""
-    names: list[str] = []
-    skipped: list[tuple[str, str]] = []
-    with open(path, "wb") as file:
-        start = _write_header(file, most, image_shape)
-        for chunk in chunks:
-            file.writelines(image.tobytes() for image in chunk.values)
-            names += chunk.names
-            skipped += chunk.skipped
-        file.seek(0)
-        # NumPy pads the header so that the first axis may change without moving the data.
-        if _write_header(file, len(names), image_shape) != start:
-            raise OSError(f"the header of {path} changed its length")
-        file.flush()
-        os.fsync(file.fileno())
-    return names, skipped
-
-
-def _write_header(file: BinaryIO, count: int, image_shape: _Shape) -> int:
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *image_shape)}
-    np.lib.format.write_array_header_1_0(file, header)
-    return file.tell()
-
-
-def _publish(building: Path, entry: Path, image_shape: _Shape) -> None:
-    for attempt in range(4):
-        try:
-            os.rename(building, entry)
-            return
-        except OSError:
-            if read_entry(entry, image_shape) is not None:
-                return  # another process was first
-            if attempt == 3 or not entry.exists():
-                raise
-        damaged = building.with_suffix(f".damaged{attempt}")
-        with contextlib.suppress(FileNotFoundError):  # another process is moving it away as well
-            os.rename(entry, damaged)
-        shutil.rmtree(damaged, ignore_errors=True)
 
 
 # Several splits ask for the same images; a changed folder has another listing.

@@ -22,7 +22,6 @@ from glow_app.data.splits import requested_rows
 # Photographs are reduced to this short side, or four crops if that is more: pixels of a camera are soft and noisy.
 _SHORT_SIDE = 512
 _MOST_CROPS = 256
-_MOST_IMAGES = 10**9  # has more digits than any set, so that the header of the cached array has room
 
 
 def load_photos(request: SplitRequest) -> ImageSet:
@@ -45,7 +44,7 @@ def load_photos(request: SplitRequest) -> ImageSet:
     key = hashlib.sha256(json.dumps(["photos", cache_key(listing, request.image_shape, "crop")]).encode()).hexdigest()
     facts = {"root": str(listing.root.resolve()), "image_shape": list(request.image_shape)}
     entry = cache_folder(request.cache_dir) / key
-    crops = kept_images(entry, request.image_shape, _MOST_IMAGES, facts, _read, listing, request.image_shape)
+    crops = kept_images(entry, request.image_shape, facts, _read, listing, request.image_shape)
     if crops.skipped:
         warnings.warn(skipped_message(listing, crops.skipped), stacklevel=2)
     rows = np.flatnonzero([name in chosen for name in crops.names])

@@ -171,7 +171,7 @@ def test_processes_render_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_damaged_entry_is_built_anew(tmp_path: Path) -> None:
     images = np.array(rendered_faces(0, 4, SIDE, None))
     (entry,) = (tmp_path / "glow-cache").iterdir()
-    (entry / "images.npy").write_bytes(b"nothing")
+    (entry / "images.bin").write_bytes(b"nothing")
     assert np.array_equal(rendered_faces(0, 4, SIDE, None), images)
     assert np.array_equal(rendered_faces(0, 6, SIDE, None)[:4], images)
 

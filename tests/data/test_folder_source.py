@@ -156,7 +156,7 @@ def test_broken_files_are_skipped_and_reported_once_a_start(tmp_path: Path, make
     content = json.loads(manifest.read_text())
     assert {name for name, _ in content["skipped"]} == broken
     assert all(reason for _, reason in content["skipped"])
-    assert content["count"] == len(content["files"]) == 20
+    assert len(content["files"]) == 20
 
 
 def test_decompression_bomb_is_skipped(tmp_path: Path, make_images: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> 
     if count > _WORTH_PROGRESS:
         print(f"rendering {count:,} faces of {side}x{side} pixels once, to keep them in {folder}", file=sys.stderr)
     new = folder / f"{stem}-{count}"
-    return kept_images(new, shape, count, {"seed": seed}, _continued, smaller, seed, count, side).images
+    return kept_images(new, shape, {"seed": seed}, _continued, smaller, seed, count, side).images
 
 
 def face_chunks(seed: int, start: int, stop: int, side: int) -> Iterator[Chunk[np.ndarray]]:
