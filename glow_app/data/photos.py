@@ -17,7 +17,6 @@ from glow_app.data.cache import cache_folder, cache_key, kept_images, skipped_me
 from glow_app.data.decoding import decode_photo
 from glow_app.data.listing import FolderListing, list_images
 from glow_app.data.request import SplitRequest
-from glow_app.data.splits import requested_rows
 
 # Photographs are reduced to this short side, or four crops if that is more: pixels of a camera are soft and noisy.
 _SHORT_SIDE = 512
@@ -40,7 +39,7 @@ def load_photos(request: SplitRequest) -> ImageSet:
     if request.root is None:
         raise ValueError("source 'photos' needs the folder's path; pass --data.root DIR")
     listing = list_images(request.root)
-    chosen = {listing.files[row].name for row in requested_rows(len(listing.files), request)}
+    chosen = {listing.files[row].name for row in request.rows(len(listing.files), request.split)}
     key = hashlib.sha256(json.dumps(["photos", cache_key(listing, request.image_shape, "crop")]).encode()).hexdigest()
     facts = {"root": str(listing.root.resolve()), "image_shape": list(request.image_shape)}
     entry = cache_folder(request.cache_dir) / key

@@ -1,9 +1,11 @@
 """What is asked of a source: one checked value instead of a dozen arguments."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
+
+import numpy as np
 
 Split = Literal["train", "validation", "test"]
 Resize = Literal["crop", "stretch", "pad"]
@@ -23,21 +25,79 @@ def own_splits(present: Iterable[str]) -> dict[Split, str]:
     return {split: known[name] for split, names in SPLIT_NAMES.items() for name in reversed(names) if name in known}
 
 
-def check_cut(split: Split, validation_fraction: float, test_fraction: float, limit: int | None, noun: str) -> None:
-    """Raise ValueError, saying what is accepted, unless the values cut a split out of a set of ``noun``."""
+def check_split(split: Split, limit: int | None) -> None:
+    """Raise ValueError, saying what is accepted, unless there are such a split and such a limit."""
     if split not in get_args(Split):
         raise ValueError(f"unknown split {split!r}; use one of {', '.join(get_args(Split))}")
-    for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
-        if not 0 <= fraction < 1:
-            raise ValueError(f"{name} is {fraction}; expected at least 0 and below 1")
-    if (total := validation_fraction + test_fraction) >= 1:
-        raise ValueError(f"validation_fraction + test_fraction is {total:g}; keep it below 1 so {noun} stay to train")
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; expected at least 1, or None for the whole split")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """Seeded division of a set's positions into train, validation and test.
+
+    Args:
+        seed: Seed of the permutation that is cut in three.
+        validation_fraction: Share held out for validation where the set has no split of its own for it.
+        test_fraction: Share held out for the test where the set has no split of its own for it.
+    Raises:
+        ValueError: If a fraction is out of range.
+    """
+
+    seed: int = 0
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, fraction in self._fractions.items():
+            if not 0 <= fraction < 1:
+                raise ValueError(f"{name}_fraction is {fraction}; expected at least 0 and below 1")
+        if (total := sum(self._fractions.values())) >= 1:
+            raise ValueError(
+                f"validation_fraction + test_fraction is {total:g}; keep it below 1, so some stay to train"
+            )
+
+    def rows(self, count: int, split: Split, official: Container[str] = (), noun: str = "images") -> np.ndarray:
+        """Return the positions of one split, in permuted order.
+
+        Only positions decide, never content. The three splits are disjoint and cover everything. An official split is
+        returned whole, permuted as well, so that a limit keeps a mixture of classes.
+
+        Args:
+            count: Number of examples to divide.
+            split: Which part to return.
+            official: Splits with examples of their own, so that nothing is held out for them.
+            noun: What the examples are called in messages.
+        Shape:
+            int64 (n,).
+        Raises:
+            ValueError: If a part that should have examples would have none.
+        """
+        order = np.random.default_rng(self.seed).permutation(count)
+        if split != "train" and split in official:
+            return order
+        fractions = {name: 0.0 if name in official else fraction for name, fraction in self._fractions.items()}
+        sizes = {name: round(count * fraction) for name, fraction in fractions.items()}
+        sizes["train"] = count - sum(sizes.values())
+        if split != "train" and not fractions[split]:
+            raise ValueError(f"there is no {split} split: {split}_fraction is 0; set it above 0, for example to 0.1")
+        for name, size in sizes.items():
+            if size < 1 and (name == "train" or fractions[name]):
+                asked = " and ".join(f"{name}_fraction {fraction:g}" for name, fraction in fractions.items())
+                raise ValueError(
+                    f"{count} {noun} are too few: {asked} leave none for {name}; add {noun} or change them"
+                )
+        test, validation, train = np.split(order, [sizes["test"], sizes["test"] + sizes["validation"]])
+        return {"train": train, "validation": validation, "test": test}[split]
+
+    @property
+    def _fractions(self) -> dict[str, float]:
+        return {"validation": self.validation_fraction, "test": self.test_fraction}
+
+
 @dataclass(frozen=True)
-class SplitRequest:
+class SplitRequest(Cut):
     """One split of one source at one image shape; the fields are the arguments of :func:`load_split`.
 
     What was given as its root stands in ``address`` where it is none on the local disk, such as https://host/shards.
@@ -51,9 +111,6 @@ class SplitRequest:
     root: Path | None = None
     address: str | None = None
     download: bool = False
-    seed: int = 0
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.1
     resize: Resize = "crop"
     cache_dir: Path | None = None
     cache_gb: float = 50.0
@@ -61,7 +118,8 @@ class SplitRequest:
     count: int | None = None
 
     def __post_init__(self) -> None:
-        check_cut(self.split, self.validation_fraction, self.test_fraction, self.limit, noun="images")
+        check_split(self.split, self.limit)
+        super().__post_init__()
         if self.resize not in get_args(Resize):
             raise ValueError(f"unknown resize {self.resize!r}; use one of {', '.join(get_args(Resize))}")
         if not self.cache_gb > 0:

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from glow_app.data.batched import BatchedSet
-from glow_app.data.request import Split, check_cut
-from glow_app.data.splits import split_indices
+from glow_app.data.request import Cut, Split, check_split
 from glow_app.data.tables import check_columns, read_table
 from glow_app.data.toys import TOYS
 from glow_app.messages import closest
@@ -84,7 +83,8 @@ def load_vectors(
             split is constant or all but constant.
         FileNotFoundError: If the file is not there.
     """
-    check_cut(split, validation_fraction, test_fraction, limit, noun="vectors")
+    check_split(split, limit)
+    cut = Cut(seed=seed, validation_fraction=validation_fraction, test_fraction=test_fraction)
     if source in TOYS:
         if path is not None:
             raise ValueError(f"path is {path}, but source {source!r} reads no file; set source to 'table'")
@@ -92,7 +92,7 @@ def load_vectors(
     elif source == "table":
         if path is None:
             raise ValueError("source 'table' needs path: a .csv, .tsv, .npy or .npz file")
-        vectors = _cut_table(Path(path).expanduser(), split, seed, validation_fraction, test_fraction)
+        vectors = _cut_table(Path(path).expanduser(), split, cut)
     else:
         known = [*TOYS, "table"]
         raise ValueError(f"unknown source {source!r}; known: {', '.join(known)}{closest(source, known)}")
@@ -110,12 +110,9 @@ def _sample_toy(source: str, split: Split, seed: int, num_samples: int) -> Vecto
     return VectorSet(TOYS[source].sample(count, generator), ("x0", "x1"))
 
 
-def _cut_table(path: Path, split: Split, seed: int, validation_fraction: float, test_fraction: float) -> VectorSet:
+def _cut_table(path: Path, split: Split, cut: Cut) -> VectorSet:
     table = read_table(path)
     if split in table.parts:
         return VectorSet(torch.from_numpy(table.parts[split]), table.column_names)
     rows = table.parts[None]
-    chosen = split_indices(
-        len(rows), split, seed=seed, validation_fraction=validation_fraction, test_fraction=test_fraction, noun="rows"
-    )
-    return VectorSet(torch.from_numpy(rows[chosen]), table.column_names)
+    return VectorSet(torch.from_numpy(rows[cut.rows(len(rows), split, noun="rows")]), table.column_names)

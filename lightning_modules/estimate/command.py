@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 from glow_app.data import Split, TrainLoader
 from glow_app.data.faces.rendered import USUAL_COUNT
 from glow_app.data.listing import FolderListing, list_images, split_layout
-from glow_app.data.splits import split_indices
+from glow_app.data.request import Cut
 from glow_app.messages import UsageError
 from glow_app.running import Memory
 from lightning_modules.cli import GlowCLI
@@ -122,8 +122,8 @@ def _num_images(data: ImageDataModule) -> int | None:
 
 
 def _to_train(data: ImageDataModule, count: int, official: Container[str] = ()) -> int:
-    cut = {name: data.hparams[name] for name in ("seed", "validation_fraction", "test_fraction")}
-    return len(split_indices(count, "train", **cut, official=official)[: data.hparams["limit"]])
+    cut = Cut(**{name: data.hparams[name] for name in ("seed", "validation_fraction", "test_fraction")})
+    return len(cut.rows(count, "train", official)[: data.hparams["limit"]])
 
 
 def _print(needs: Needs, batch_size: int, where: str, chosen: Memory) -> None:

@@ -3,17 +3,14 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from glow_app.data.request import Split, SplitRequest
-from glow_app.data.splits import split_indices
+from glow_app.data.request import Cut, Split, SplitRequest
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def parts(count: int, seed: int = 0, validation: float = 0.1, test: float = 0.2) -> dict[str, list[int]]:
-    return {
-        split: split_indices(count, split, seed=seed, validation_fraction=validation, test_fraction=test).tolist()
-        for split in SPLITS
-    }
+    cut = Cut(seed=seed, validation_fraction=validation, test_fraction=test)
+    return {split: cut.rows(count, split).tolist() for split in SPLITS}
 
 
 def test_disjoint_and_complete() -> None:
@@ -31,20 +28,20 @@ def test_stable_and_decided_by_the_seed() -> None:
 
 
 def test_no_fraction_holds_nothing_out() -> None:
-    assert len(split_indices(5, "train", seed=0, validation_fraction=0, test_fraction=0)) == 5
+    assert len(Cut(validation_fraction=0, test_fraction=0).rows(5, "train")) == 5
     with pytest.raises(ValueError, match="no validation split: validation_fraction is 0; set it above 0"):
-        split_indices(5, "validation", seed=0, validation_fraction=0, test_fraction=0.1)
+        Cut(validation_fraction=0).rows(5, "validation")
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_too_few_images(split: Split) -> None:
     with pytest.raises(ValueError, match=r"3 images are too few: .* leave none for validation"):
-        split_indices(3, split, seed=0, validation_fraction=0.1, test_fraction=0.4)
+        Cut(test_fraction=0.4).rows(3, split)
 
 
 def test_nothing_left_to_train() -> None:
     with pytest.raises(ValueError, match=r"2 images are too few: .* leave none for train"):
-        split_indices(2, "train", seed=0, validation_fraction=0.49, test_fraction=0.49)
+        Cut(validation_fraction=0.49, test_fraction=0.49).rows(2, "train")
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_the_training_loader_takes_vectors() -> None:
         ({"num_samples": 0}, "num_samples is 0; expected at least 1"),
         ({"limit": 0}, "limit is 0; expected at least 1"),
         ({"validation_fraction": 1.5}, "validation_fraction is 1.5; expected at least 0 and below 1"),
-        ({"validation_fraction": 0.5, "test_fraction": 0.5}, "keep it below 1 so vectors stay to train"),
+        ({"validation_fraction": 0.5, "test_fraction": 0.5}, "keep it below 1, so some stay to train"),
         ({"path": "a.csv"}, "path is a.csv, but source 'rings' reads no file; set source to 'table'"),
         ({"source": "table"}, "source 'table' needs path: a .csv, .tsv, .npy or .npz file"),
     ],

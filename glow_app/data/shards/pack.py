@@ -15,40 +15,28 @@ from glow_app.data import heif
 from glow_app.data.bulk import read_listing
 from glow_app.data.decoding import decode_image, open_image, readable_formats
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
-from glow_app.data.request import Resize, Split, check_cut
+from glow_app.data.request import Cut, Resize, Split
 from glow_app.data.resizing import array_to_image
 from glow_app.data.shards.manifest import Manifest, ShardEntry, SplitEntry
 from glow_app.data.shards.tar import index_tar
-from glow_app.data.splits import split_indices
 from glow_app.files import atomic_file, atomic_folder, sha256_of
 
 _FILES_A_CHUNK = 64
 
 
 @dataclass(frozen=True)
-class Packing:
-    """How a folder is packed.
+class Packing(Cut):
+    """How a folder is packed, and how it is cut into splits and ordered.
 
     Args:
         image_shape: (C, H, W) to bring every image to, kept as PNG; None leaves the files as they are.
         resize: As for :func:`~glow_app.data.resizing.resize_image`.
         shard_bytes: About how large a shard becomes.
-        seed: Decides splits and order.
-        validation_fraction: Share held out for validation where the folder has no directory for it.
-        test_fraction: Share held out for the test where the folder has no directory for it.
-    Raises:
-        ValueError: If a value is out of range.
     """
 
     image_shape: tuple[int, int, int] | None = None
     resize: Resize = "crop"
     shard_bytes: int = 128_000_000
-    seed: int = 0
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.1
-
-    def __post_init__(self) -> None:
-        check_cut("train", self.validation_fraction, self.test_fraction, None, noun="images")
 
 
 @dataclass
@@ -106,14 +94,7 @@ def _cut(parts: dict[Split, FolderListing], packing: Packing) -> Iterator[tuple[
         if split not in parts and not fractions[split]:
             continue
         part = parts.get(split, parts["train"])
-        order = split_indices(
-            len(part.files),
-            split,
-            seed=packing.seed,
-            validation_fraction=packing.validation_fraction,
-            test_fraction=packing.test_fraction,
-            official=parts,
-        )
+        order = packing.rows(len(part.files), split, parts)
         yield split, FolderListing(part.root, tuple(part.files[index] for index in order))
 
 

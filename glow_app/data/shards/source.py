@@ -19,7 +19,6 @@ from glow_app.data.shards.cache import ShardCache
 from glow_app.data.shards.manifest import INDEX, MANIFEST, Manifest, SplitEntry
 from glow_app.data.shards.places import fault_of, fetch_verified, is_address, join, read_text
 from glow_app.data.shards.tar import TarShard, check_places
-from glow_app.data.splits import requested_rows
 
 # A limit is taken from shards that hold so many times as many images.
 _CHOICE = 10
@@ -105,7 +104,7 @@ def sharded_split(
     if request.split != "train" and request.split in official:
         rows = np.arange(len(pool))
     else:
-        rows = requested_rows(len(pool), request, official)
+        rows = request.rows(len(pool), request.split, official)
     if request.limit is not None and request.limit < len(rows):
         rows = _limited(rows, images.shard_of(rows), request.limit, np.random.default_rng(request.seed))
     return pool.subset(np.sort(rows))
