@@ -49,13 +49,19 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
     def setup(self, stage: str | None = None) -> None:
         """Load the splits of a stage: "fit", "validate", "test", or all when None."""
         for split in SPLITS.get(stage, ()):
-            self._set(split)
+            self.examples(split)
+
+    def examples(self, split: Split) -> S:
+        """Return the examples of a split; load them if necessary."""
+        if split not in self._sets:
+            self._sets[split] = self._load(split)
+        return self._sets[split]
 
     def train_dataloader(self) -> TrainLoader[Any]:
         """Return full, shuffled batches of this rank."""
         trainer = self.trainer
         loader = train_loader(
-            self._set("train"),
+            self.examples("train"),
             self.hparams["batch_size"],
             seed=self.hparams["seed"],
             num_replicas=trainer.world_size if trainer else 1,
@@ -92,13 +98,8 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
         """Return this rank's part of the test split in order; the last batch may be smaller."""
         return self._eval_loader("test")
 
-    def _set(self, split: Split) -> S:
-        if split not in self._sets:
-            self._sets[split] = self._load(split)
-        return self._sets[split]
-
     def _eval_loader(self, split: Split) -> DataLoader[Any]:
-        examples, num_workers, trainer = self._set(split), self.hparams["num_workers"], self.trainer
+        examples, num_workers, trainer = self.examples(split), self.hparams["num_workers"], self.trainer
         sampler: Sampler[int] = SequentialSampler(examples)
         if trainer and trainer.world_size > 1:
             # Every rank the same number of examples: the last one may be a repetition, which the module leaves out.

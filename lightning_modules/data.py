@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-import numpy as np
 import torch
 
 from glow_app.data import ImageSet, Resize, Split, is_prepared, load_split
@@ -110,19 +109,6 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         mirrored = draws.lt(0.5).to(images.device)
         return torch.where(mirrored[:, None, None, None], images.flip(-1), images), labels
 
-    def images(self, split: Split, count: int) -> np.ndarray:
-        """Return the first ``count`` images of a split, uint8 (n, C, H, W). Loads the split if necessary."""
-        return self._set(split).head(count)
-
-    def labels(self, split: Split, count: int) -> list[int]:
-        """Return the labels of the first ``count`` images of a split."""
-        labels: list[int] = self._set(split).labels[:count].tolist()
-        return labels
-
-    def num_images(self, split: Split) -> int:
-        """Return the number of images in a split. Loads the split if necessary."""
-        return len(self._set(split))
-
     def part(self, split: Split) -> str:
         """Return what the images of a split are taken from, in words."""
         if self.other_root is None:
@@ -136,7 +122,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
     def class_names(self) -> tuple[str, ...]:
         """Name of every label; empty when unlabelled. Loads the training images if no split is loaded yet."""
         loaded = next(iter(self._sets.values()), None)
-        return (self._set("train") if loaded is None else loaded).class_names
+        return (self.examples("train") if loaded is None else loaded).class_names
 
     @property
     def num_classes(self) -> int:

@@ -1,7 +1,5 @@
 """Lightning's view of a source of vectors."""
 
-from torch import Tensor
-
 from glow_app.data import Split, VectorSet, load_vectors
 from lightning_modules.base_data import ResumableDataModule
 
@@ -48,10 +46,6 @@ class VectorDataModule(ResumableDataModule[VectorSet]):
         super().__init__()
         path = None if path is None else str(path)  # plain types only: these go into every checkpoint
         self.save_hyperparameters()
-
-    def vectors(self, split: Split) -> Tensor:
-        """Return the vectors of a split, float32 (N, D). Loads the split if necessary."""
-        return self._set(split).values
 
     def _load(self, split: Split) -> VectorSet:
         names = ("path", "seed", "num_samples", "validation_fraction", "test_fraction", "limit")

@@ -61,13 +61,12 @@ class ExportBest(Callback):
 
     @staticmethod
     def _save_reference(model: ImageModel, data: ImageDataModule, folder: Path) -> None:
-        count = min(MANY_ORDINARY, data.num_images("validation"))
-        if count < _FEWEST:
+        images = torch.from_numpy(data.examples("validation").head(MANY_ORDINARY).copy())
+        if len(images) < _FEWEST:
             return
-        images = torch.from_numpy(data.images("validation", count).copy())
         parts: list[Measures] = []
         end = time.monotonic() + _LONG_ENOUGH
-        for first, part in zip(range(0, count, _BATCH), images.split(_BATCH), strict=True):
+        for first, part in zip(range(0, len(images), _BATCH), images.split(_BATCH), strict=True):
             parts.append(measure(model, part, seeds=range(first, first + len(part))))
             if first + len(part) >= _FEWEST and time.monotonic() > end:
                 break

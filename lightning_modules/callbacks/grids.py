@@ -87,8 +87,9 @@ def _damaged(trainer: pl.Trainer, model: ImageModel, num: int, seed: int) -> tup
     """Return conditions and classes of validation images, each twice, and these images above what the flow sees."""
     data = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, ImageDataModule)
-    images = torch.from_numpy(data.images("validation", num))
+    examples = data.examples("validation")
+    images = torch.from_numpy(examples.head(num))
     condition = model.condition(images, step_generator(seed, 0, "cpu", "damage"))
     assert condition is not None
-    labels = None if model.flow.num_classes is None else 2 * data.labels("validation", num)
+    labels = None if model.flow.num_classes is None else 2 * examples.labels[:num].tolist()
     return torch.cat([condition, condition]), labels, torch.cat([images, base_picture(condition, images.shape[1])])

@@ -17,8 +17,8 @@ REFERENCE_IMAGES, COUNTED_IMAGES = 10_000, 60_000
 
 def print_image_report(module: DensityModule, data: ImageDataModule, split: Split, figures: dict[str, float]) -> None:
     """Print the bits/dim of a split with everything that it depends on, beside two references."""
-    num_images = data.num_images(split)
-    images = data.images(split, REFERENCE_IMAGES)
+    num_images = len(data.examples(split))
+    images = data.examples(split).head(REFERENCE_IMAGES)
     num_bits = module.model.num_bits
     channels, height, width = module.model.flow.image_shape
     draws = f"{pluralise(module.num_draws, 'draw')} of uniform dequantisation noise"
@@ -49,7 +49,7 @@ def _print_histogram(data: ImageDataModule, images: np.ndarray, num_bits: int) -
     reason = "this source, or this split of it, is not that of the training"
     if data.is_as_in_training:
         try:
-            train = data.images("train", COUNTED_IMAGES)
+            train = data.examples("train").head(COUNTED_IMAGES)
         except (FileNotFoundError, ValueError) as error:
             if data.other_root is None:
                 raise

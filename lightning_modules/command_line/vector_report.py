@@ -24,7 +24,7 @@ def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
     model = load_density(run_dir / "model")
     assert isinstance(model, VectorModel)
     split: Split = "test" if data.hparams["test_fraction"] > 0 else "validation"
-    points = data.vectors(split)
+    points = data.examples(split).values
     print(f"evaluating on {len(points)} {split} vectors", flush=True)
     _report(_log_likelihood(model, points, data), model, data, split)
     if model.num_features != 2:
@@ -45,7 +45,7 @@ def print_vector_report(
 
 
 def _report(log_likelihood: float, model: VectorModel, data: VectorDataModule, split: Split) -> None:
-    vectors = data.vectors(split)
+    vectors = data.examples(split).values
     source, count, width = data.hparams["source"], *vectors.shape
     described = f"{source}, {split} split, {count} vectors of {width}{estimated_trace_note(model, width)}"
     print(f"{log_likelihood:.4f} nats  log-likelihood ({described})")
@@ -53,7 +53,7 @@ def _report(log_likelihood: float, model: VectorModel, data: VectorDataModule, s
         # Of the same points, which leaves the luck of the draw out of the difference.
         exact = float(TOYS[source].log_density(vectors).mean())
         print(f"{exact:.4f} nats  the best there can be: the exact density, on average {-TOYS[source].entropy:.4f}")
-    if (gaussian := _gaussian(data.vectors("train"), vectors)) is not None:
+    if (gaussian := _gaussian(data.examples("train").values, vectors)) is not None:
         print(f"{gaussian:.4f} nats  reference: one Gaussian, fitted to the training split")
 
 

@@ -115,7 +115,7 @@ def _num_images(data: ImageDataModule) -> int | None:
             return _to_train(data, len(parts["train"].files), parts)
         if source == "faces":
             return _to_train(data, data.hparams["count"] or USUAL_COUNT)
-        return data.num_images("train")
+        return len(data.examples("train"))
     except (FileNotFoundError, ValueError) as error:
         print(f"images               not there yet: {error}")
         return None

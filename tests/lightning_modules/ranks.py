@@ -94,7 +94,7 @@ def train(
         "initial": keep.initial,
         "weights": module.state_dict(),
         "bpd": metrics["val/bpd"],
-        "num_validation": data.num_images("validation"),
+        "num_validation": len(data.examples("validation")),
     }
 
 

@@ -494,7 +494,7 @@ class TestExportBest:
         assert model_hash(module.model) != best
         training = read_config(tmp_path / "model")["training"]
         assert training["step"] == 4
-        held_out = torch.from_numpy(tiny_data().images("validation", 1000).copy())
+        held_out = torch.from_numpy(tiny_data().examples("validation").head(1000).copy())
         expected = Reference.of(measure(load_model(tmp_path / "best.ckpt"), held_out))
         assert training["reference"]["images"] == len(held_out)
         assert training["reference"]["mean"] == pytest.approx(expected.mean.tolist(), rel=1e-4)

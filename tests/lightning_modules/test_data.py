@@ -196,7 +196,7 @@ def test_another_split_than_that_of_the_training_is_known(changed: dict[str, Any
     assert data.is_as_in_training
     data.compare(recorded | changed, None)
     assert not data.is_as_in_training
-    assert data.num_images("test") == 5
+    assert len(data.examples("test")) == 5
 
 
 def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path) -> None:
@@ -207,8 +207,8 @@ def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path)
     recorded = {"source": "photos", "root": str(tmp_path / "mine")}
     data = ImageDataModule("photos", (3, 8, 8), root=str(tmp_path / "others"))
     data.compare(recorded, None)
-    assert (data.num_images("test"), data.num_images("train")) == (16, 16)
+    assert [len(data.examples(split)) for split in ("test", "train")] == [16, 16]
     assert data.part("test") == f"{tmp_path / 'others'}, measured whole"
     same = ImageDataModule("photos", (3, 8, 8), root=str(tmp_path / "mine"))
     same.compare(recorded, None)
-    assert same.num_images("test") == 2
+    assert len(same.examples("test")) == 2

@@ -27,13 +27,13 @@ def test_batches() -> None:
     assert [len(batch) for batch in data.val_dataloader()] == [4000, 1000]
     assert [len(batch) for batch in data.test_dataloader()] == [4000] * 5
     assert isinstance(data.test_dataloader().sampler, SequentialSampler)
-    assert torch.equal(torch.cat(list(data.test_dataloader())), data.vectors("test"))
+    assert torch.equal(torch.cat(list(data.test_dataloader())), data.examples("test").values)
     assert [len(batch) for batch in VectorDataModule(limit=600).val_dataloader()] == [512, 88]
 
 
 def test_every_toy() -> None:
     for name in TOYS:
-        assert VectorDataModule(name, limit=5).vectors("validation").shape == (5, 2)
+        assert VectorDataModule(name, limit=5).examples("validation").values.shape == (5, 2)
 
 
 def test_a_table(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_table(tmp_path: Path) -> None:
     data.setup("test")
     assert set(data._sets) == {"test"}
     data.setup("fit")
-    assert [len(data.vectors(split)) for split in ("train", "validation", "test")] == [80, 10, 10]
+    assert [len(data.examples(split)) for split in ("train", "validation", "test")] == [80, 10, 10]
 
 
 def test_hyperparameters_are_plain(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_the_figure_is_the_mean_over_vectors(tmp_path: Path, stage: str) -> None
     before = state_of(module)
     name = "val/nats" if stage == "validate" else "test/nats"
     found = validated(module, tmp_path, stage)[name]
-    points = vector_data().vectors("validation" if stage == "validate" else "test")
+    points = vector_data().examples("validation" if stage == "validate" else "test").values
     assert len(points) == 90
     assert found == pytest.approx(-float(module.model.log_prob(points).mean()), rel=1e-6)
     torch.rand(3)
@@ -166,7 +166,7 @@ def test_trace_noise_is_a_function_of_seed_step_and_epoch(tmp_path: Path, noises
     runs = []
     for seed in (5, 5, 6):
         module = vector_module(hutchinson, seed=seed)
-        module.model.initialize(vector_data().vectors("train"))
+        module.model.initialize(vector_data().examples("train").values)
         noises.clear()
         tiny_fit(tmp_path, module=module, data=vector_data(), max_epochs=2, limit_val_batches=0)
         runs.append((state_of(module), list(noises)))
@@ -181,7 +181,7 @@ def test_trace_noise_is_a_function_of_seed_step_and_epoch(tmp_path: Path, noises
 
 def test_validation_draws_the_same_noise_in_every_epoch(tmp_path: Path, noises: list[Tensor]) -> None:
     module = vector_module(hutchinson)
-    module.model.initialize(vector_data().vectors("train"))
+    module.model.initialize(vector_data().examples("train").values)
     noises.clear()
     tiny_fit(tmp_path, module=module, data=vector_data(), max_epochs=2)
     # Of five training and six validation batches an epoch.
@@ -309,7 +309,7 @@ def test_a_checkpoint_of_a_module_built_in_python_holds_no_code(tmp_path: Path, 
     checkpoint = torch.load(tmp_path / "now.ckpt", weights_only=True)
     assert checkpoint["glow_app"]["model"] == module.model.config
     assert checkpoint["glow_app"]["training"]["train/nats"] > 0
-    loaded, points = load_density(tmp_path / "now.ckpt"), vector_data().vectors("test")
+    loaded, points = load_density(tmp_path / "now.ckpt"), vector_data().examples("test").values
     assert model_hash(loaded) == model_hash(module.model)
     with record_solves(step_generator(0, 0, "cpu", "test")):
         expected = module.model.eval().log_prob(points)
