@@ -91,19 +91,14 @@ def tune(
             attempt([temperature] * num_levels, guidance)
     for temperature_step, guidance_step in STEPS:
         for level in range(num_levels):
-            middle, guidance = _temperatures(best().settings, num_levels), best().settings.guidance
+            middle, guidance = best().settings.temperatures(num_levels), best().settings.guidance
             for change in (-temperature_step, temperature_step):
                 attempt([*middle[:level], _moved(middle[level], change), *middle[level + 1 :]], guidance)
         if has_classes:
             settings = best().settings
             for change in (-guidance_step, guidance_step):
-                attempt(_temperatures(settings, num_levels), _moved(settings.guidance, change))
+                attempt(settings.temperatures(num_levels), _moved(settings.guidance, change))
     return Tuning(list(trials.values()), best())
-
-
-def _temperatures(settings: GenerationSettings, num_levels: int) -> list[float]:
-    values = settings.temperature
-    return list(values) if isinstance(values, tuple) else [values] * num_levels
 
 
 def _moved(value: float, change: float) -> float:

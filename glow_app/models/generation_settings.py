@@ -38,12 +38,20 @@ class GenerationSettings:
         Raises:
             ValueError: If there is not one temperature per level, or there are no classes to guide towards.
         """
-        if isinstance(self.temperature, tuple) and len(self.temperature) != num_levels:
-            raise ValueError(
-                f"there are {len(self.temperature)} temperatures; expected 1, or {num_levels}, one for each level"
-            )
+        self.temperatures(num_levels)
         if self.guidance != 1 and not has_classes:
             raise ValueError(f"guidance is {self.guidance:g}, and the model has no classes; leave it out")
+
+    def temperatures(self, num_levels: int) -> list[float]:
+        """Return the temperature of each level.
+
+        Raises:
+            ValueError: If there is not one for all levels, or one per level.
+        """
+        values = list(self.temperature) if isinstance(self.temperature, tuple) else [self.temperature] * num_levels
+        if len(values) != num_levels:
+            raise ValueError(f"there are {len(values)} temperatures; expected 1, or {num_levels}, one per level")
+        return values
 
     def __str__(self) -> str:
         values = self.temperature if isinstance(self.temperature, tuple) else [self.temperature]

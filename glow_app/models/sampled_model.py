@@ -1,6 +1,5 @@
 """A model that draws images, from latents or from seeds, temperatures and classes."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self
@@ -168,7 +167,7 @@ class SampledModel(DescribedModel):
             temperature: One for all levels or one per level, the finest first.
             size: Height and width of the images; the model's if None.
         Raises:
-            ValueError: If a temperature is negative or not finite, or the model has no latents for this size.
+            ValueError: If a temperature is not a number from 0 to 100, or the model has no latents for this size.
         """
         shapes = self.flow.latent_shapes_at(*(size or self.flow.image_shape[1:]))
         generators = [image_generator(seed) for seed in seeds]
@@ -183,16 +182,9 @@ class SampledModel(DescribedModel):
         """Return the temperature of each level, given one for all or one per level.
 
         Raises:
-            ValueError: If their number is wrong, or one is negative or not finite.
+            ValueError: If their number is wrong, or one is not a number from 0 to 100.
         """
-        num_levels = len(self.flow.latent_shapes)
-        values = [temperature] * num_levels if isinstance(temperature, (int, float)) else list(temperature)
-        if len(values) != num_levels:
-            raise ValueError(f"there are {len(values)} temperatures; expected 1, or {num_levels}, one per level")
-        for value in values:
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"temperature is {value}; expected a finite number from 0 (0.7 is usual)")
-        return values
+        return self.generation.override(temperature, None).temperatures(len(self.flow.latent_shapes))
 
     @abstractmethod
     def _levels(self, images: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Sample grids while training."""
 
-import math
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -8,6 +7,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from glow_app.models.generation_settings import LARGEST_TEMPERATURE
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.condition_encoder import base_picture
 from glow_app.pictures.images import grid, save_png
@@ -32,15 +32,16 @@ class SampleGrids(Callback):
         every_n_epochs: Not more often than validation.
         seed: Of the fixed noise.
     Raises:
-        ValueError: If a temperature is negative or not finite, or a number is below 1: here and not after an epoch.
+        ValueError: If a temperature is not from 0 to 100, or a number is below 1: here and not after an epoch.
     """
 
     def __init__(
         self, temperatures: list[float] | None = None, num_images: int = 40, every_n_epochs: int = 1, seed: int = 0
     ) -> None:
         self.temperatures = temperatures or [0.5, 0.7, 1.0]
-        if not all(0 <= temperature < math.inf for temperature in self.temperatures):
-            raise ValueError(f"samples.temperatures is {self.temperatures}; expected finite numbers from 0")
+        if not all(0 <= temperature <= LARGEST_TEMPERATURE for temperature in self.temperatures):
+            largest = f"{LARGEST_TEMPERATURE:g}"
+            raise ValueError(f"samples.temperatures is {self.temperatures}; expected numbers from 0 to {largest}")
         for name, value in {"num_images": num_images, "every_n_epochs": every_n_epochs}.items():
             if value < 1:
                 raise ValueError(f"samples.{name} is {value}; expected at least 1")

@@ -399,7 +399,8 @@ class TestSampleGrids:
         [
             ({"num_images": 0}, "samples.num_images is 0; expected at least 1"),
             ({"every_n_epochs": 0}, "samples.every_n_epochs is 0; expected at least 1"),
-            ({"temperatures": [0.7, math.nan]}, "samples.temperatures is [0.7, nan]; expected finite numbers from 0"),
+            ({"temperatures": [0.7, math.nan]}, "samples.temperatures is [0.7, nan]; expected numbers from 0 to 100"),
+            ({"temperatures": [101.0]}, "samples.temperatures is [101.0]; expected numbers from 0 to 100"),
         ],
     )
     def test_settings_are_checked_before_the_training(self, options: dict[str, Any], message: str) -> None:
