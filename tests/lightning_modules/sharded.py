@@ -18,7 +18,7 @@ from several_ranks import distance
 from glow_app.running import Memory, reversible
 from glow_app.tasks import Upscale
 from lightning_modules.callbacks import EMA
-from lightning_modules.callbacks.rollback import roll_back
+from lightning_modules.callbacks.guard import roll_back
 from lightning_modules.fsdp import FullyShardedStrategy
 from lightning_modules.runs.recovery import read_whole
 from lightning_modules.sharding import num_parameters
