@@ -86,10 +86,8 @@ class InterpolateAnswer(BaseModel):
     notes: list[str | None] = Field(description="Changes of each image's size and colour for the model.")
 
 
-class Edit(BaseModel):
+class Edit(_Request):
     """How far to go along a direction."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     direction: str = Field(max_length=200, description="Name of a direction, as listed by /v1/info.")
     strength: float = Field(
