@@ -1,5 +1,7 @@
 """Convolutions of the conditioners: normalised by the first batch, or initialised to zero."""
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +9,27 @@ from torch import Tensor, nn
 from glow_app.nn.data_dependent import DataDependentAffine
 
 
-class ActNormConv2d(nn.Module):
+class _ScaledConv2d(nn.Module, ABC):
+    r"""Convolution with a scale per output, :math:`e^{g s}`, folded into its weights; g is the ``gain``."""
+
+    gain: float
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scaled convolution of ``x``."""
+        return _convolve(x, *self.weight_and_bias())
+
+    def weight_and_bias(self) -> tuple[Tensor, Tensor]:
+        """Return weight and bias with the scale folded in."""
+        weight, bias, log_scale = self.weight_bias_and_log_scale()
+        scale = (self.gain * log_scale).exp()
+        return weight * scale[:, None, None, None], bias * scale
+
+    @abstractmethod
+    def weight_bias_and_log_scale(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return :math:`w`, :math:`b` and :math:`s`."""
+
+
+class ActNormConv2d(_ScaledConv2d):
     r"""Convolution followed by actnorm, computed as one convolution.
 
     .. math:: y = (w * x + b)\, e^{s} = (w\,e^{s}) * x + b\,e^{s}
@@ -19,8 +41,6 @@ class ActNormConv2d(nn.Module):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Odd side of the kernel; the output keeps the spatial size.
-    Attributes:
-        gain: Factor on the log-scale.
     Shape:
         x: (B, in_channels, H, W); output: (B, out_channels, H, W).
     References:
@@ -36,14 +56,6 @@ class ActNormConv2d(nn.Module):
             nn.init.normal_(self.weight, std=0.05)
         self.norm = DataDependentAffine(out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised convolution of ``x``."""
-        return _convolve(x, *self.weight_and_bias())
-
-    def weight_and_bias(self) -> tuple[Tensor, Tensor]:
-        """Return weight and bias with the scale folded in."""
-        return _scaled(*self.weight_bias_and_log_scale(), self.gain)
-
     def weight_bias_and_log_scale(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return :math:`w`, :math:`b` and :math:`s`."""
         self.norm.require_initialized()
@@ -55,7 +67,7 @@ class ActNormConv2d(nn.Module):
         return self(x)
 
 
-class ZeroConv2d(nn.Module):
+class ZeroConv2d(_ScaledConv2d):
     r"""Convolution that starts at zero, with a learned output gain.
 
     .. math:: y = (w * x + b)\, e^{3 s}, \qquad w = b = s = 0 \text{ at initialisation}
@@ -64,8 +76,6 @@ class ZeroConv2d(nn.Module):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Odd side of the kernel; the output keeps the spatial size.
-    Attributes:
-        gain: Factor on the log-scale.
     Shape:
         x: (B, in_channels, H, W); output: (B, out_channels, H, W).
     References:
@@ -80,14 +90,6 @@ class ZeroConv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.log_scale = nn.Parameter(torch.zeros(out_channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the scaled convolution of ``x``."""
-        return _convolve(x, *self.weight_and_bias())
-
-    def weight_and_bias(self) -> tuple[Tensor, Tensor]:
-        """Return weight and bias with the scale folded in."""
-        return _scaled(*self.weight_bias_and_log_scale(), self.gain)
-
     def weight_bias_and_log_scale(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return :math:`w`, :math:`b` and :math:`s`."""
         return self.weight, self.bias, self.log_scale
@@ -97,8 +99,3 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     # CPU convolutions are up to six times as fast in channels_last.
     x = x.contiguous(memory_format=torch.channels_last)
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
-
-
-def _scaled(weight: Tensor, bias: Tensor, log_scale: Tensor, gain: float) -> tuple[Tensor, Tensor]:
-    scale = (gain * log_scale).exp()
-    return weight * scale[:, None, None, None], bias * scale

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from glow_app.nn.base import Conditioner
 from glow_app.nn.context_shift import ContextShift
 from glow_app.nn.convolutions import ActNormConv2d, ZeroConv2d
+from glow_app.nn.shape_checks import require_at_least
 
 
 class _Block(nn.Module):
@@ -44,8 +45,7 @@ class GatedResidualConditioner(Conditioner):
         self, in_channels: int, out_channels: int, hidden_channels: int, context_features: int = 0, num_blocks: int = 2
     ) -> None:
         super().__init__()
-        if num_blocks < 1:
-            raise ValueError(f"num_blocks is {num_blocks}; a residual conditioner needs at least 1")
+        require_at_least(1, num_blocks=num_blocks)
         self.first = ActNormConv2d(in_channels, hidden_channels, kernel_size=3)
         self.from_context = ContextShift(context_features, hidden_channels) if context_features else None
         self.blocks = nn.ModuleList(_Block(hidden_channels) for _ in range(num_blocks))

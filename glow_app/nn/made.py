@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glow_app.nn.masked import Degrees, MaskedLinear
-from glow_app.nn.shape_checks import require_context
+from glow_app.nn.shape_checks import require_at_least, require_context
 
 
 class MADE(nn.Module):
@@ -49,11 +49,8 @@ class MADE(nn.Module):
         max_groups: int | None = None,
     ) -> None:
         super().__init__()
-        if min(num_features, hidden_features, num_parameters) < 1 or num_blocks < 0:
-            raise ValueError(
-                f"a masked network has at least 1 feature, hidden unit and parameter, and 0 blocks; got {num_features} "
-                f"features, {hidden_features} hidden units, {num_parameters} parameters, {num_blocks} blocks"
-            )
+        require_at_least(1, num_features=num_features, hidden_features=hidden_features, num_parameters=num_parameters)
+        require_at_least(0, num_blocks=num_blocks)
         if max_groups is not None and max_groups < 2:
             raise ValueError(f"max_groups is {max_groups}; expected at least 2: one group would see nothing")
         self.num_features = num_features

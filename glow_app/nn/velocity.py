@@ -58,9 +58,8 @@ class MLPVelocity(Velocity):
         num_frequencies: int = 0,
     ) -> None:
         super().__init__()
-        require_at_least(1, num_layers=num_layers)
+        require_at_least(1, hidden_features=hidden_features, num_layers=num_layers)
         require_at_least(0, num_frequencies=num_frequencies)
-        _require_width(hidden_features)
         self.num_features = num_features
         self.context_features = context_features
         self.num_frequencies = num_frequencies
@@ -95,7 +94,7 @@ class ConvVelocity(Velocity):
 
     def __init__(self, num_channels: int, hidden_channels: int = 32, context_features: int = 0) -> None:
         super().__init__()
-        _require_width(hidden_channels)
+        require_at_least(1, hidden_channels=hidden_channels)
         self.num_channels = num_channels
         self.context_features = context_features
         widths = pairwise([num_channels, hidden_channels, hidden_channels, num_channels])
@@ -139,11 +138,6 @@ class _ConcatSquash(nn.Module):
         sides = [1] * (x.ndim - 2)
         gate = torch.sigmoid(self.gate(condition)).unflatten(1, (-1, *sides))
         return self.layer(x) * gate + self.bias(condition).unflatten(1, (-1, *sides))
-
-
-def _require_width(width: int) -> None:
-    if width < 1:
-        raise ValueError(f"hidden layers of a velocity are {width} wide; expected at least 1")
 
 
 def _time_and_context(name: str, t: Tensor, x: Tensor, context: Tensor | None, context_features: int) -> Tensor:
