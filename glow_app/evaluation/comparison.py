@@ -89,6 +89,8 @@ def kernel_distance(
     References:
         Bińkowski et al. 2018, arXiv:1801.01401.
     """
+    from torchmetrics.image.kid import poly_mmd
+
     _check_features(real, drawn, 4)
     size = min(largest_subset, min(len(real), len(drawn)) // 2)
     generator = torch.Generator().manual_seed(seed)
@@ -96,7 +98,7 @@ def kernel_distance(
     def subset(features: Tensor) -> Tensor:
         return features[torch.randperm(len(features), generator=generator)[:size]].double()
 
-    values = torch.tensor([_discrepancy(subset(real), subset(drawn)) for _ in range(num_subsets)], dtype=torch.float64)
+    values = torch.stack([poly_mmd(subset(real), subset(drawn)) for _ in range(num_subsets)])
     return KernelDistance(float(values.mean()), float(values.std(correction=0)), num_subsets, size)
 
 
@@ -181,17 +183,6 @@ def _check_features(real: Tensor, drawn: Tensor, least: int) -> None:
             raise ValueError(f"features of {noun} images are not finite; the extractor does not suit them")
     if real.shape[1] != drawn.shape[1]:
         raise ValueError(f"features are {real.shape[1]} and {drawn.shape[1]} wide; expected one extractor for both")
-
-
-def _discrepancy(x: Tensor, y: Tensor) -> float:
-    size, width = x.shape
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (a @ b.T / width + 1) ** 3
-
-    inside = kernel(x, x) + kernel(y, y)
-    within = (inside.sum() - inside.trace()) / (size * (size - 1))
-    return float(within - 2 * kernel(x, y).mean())
 
 
 def _radii(features: Tensor, num_neighbours: int) -> Tensor:
