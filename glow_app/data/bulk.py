@@ -77,7 +77,9 @@ def in_chunks(
         processes: The most processes to fork, at most one per core; 0 for the caller's own.
         doing: Shown with the progress on a terminal; None shows nothing.
     """
-    workers = min(processes, len(os.sched_getaffinity(0))) if processes and _can_fork() else 0
+    # A daemonic process, such as a loader worker, may not have children.
+    can_fork = sys.platform == "linux" and not multiprocessing.current_process().daemon
+    workers = min(processes, len(os.sched_getaffinity(0))) if processes and can_fork else 0
     parts: Any = [range(start, min(start + size, count)) for start in range(0, count, size)]
     chunks: DataLoader[Chunk[T]] = DataLoader(
         parts,
@@ -89,11 +91,6 @@ def in_chunks(
         generator=torch.Generator(),  # the global one must not depend on whether the cache was there
     )
     yield from chunks if doing is None else tracked(chunks, len(chunks), doing)
-
-
-def _can_fork() -> bool:
-    # A daemonic process, such as a loader worker, may not have children.
-    return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 
 def _end_with_parent(_: int) -> None:

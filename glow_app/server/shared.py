@@ -33,7 +33,7 @@ class SharedModel:
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> list[Tensor]:
         """See :meth:`ImageModel.encode <glow_app.models.image_model.ImageModel.encode>`."""
-        rows = _rows(images, labels)
+        rows = list(zip(images.split(1), _each(labels, len(images)), strict=True))
         known = self._cache.get(rows)
         new = [row for row, latents in zip(rows, known, strict=True) if latents is None]
         results = self._results(Batch(_encode, labels is None), new) if new else []
@@ -113,10 +113,6 @@ class _Draw(NamedTuple):
     temperatures: Sequence[float]
     label: int | None
     guidance: float
-
-
-def _rows(images: Tensor, labels: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
-    return list(zip(images.split(1), _each(labels, len(images)), strict=True))
 
 
 def _each(values: Tensor | None, num: int) -> Sequence[Tensor | None]:
