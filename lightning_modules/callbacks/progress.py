@@ -115,18 +115,15 @@ class LiveProgress(ProgressBar):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar as it is."""
-        self._stop()
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave the bar as it is."""
-        self._stop()
+        self.on_train_end(trainer, pl_module)
 
     def _show(self, trainer: pl.Trainer) -> None:
         if self._progress is not None:
             text = self._status.line(width=self._progress.console.width - BAR)
             self._progress.update(self._steps, completed=trainer.global_step, description=text)
-
-    def _stop(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
