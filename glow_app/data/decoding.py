@@ -126,6 +126,8 @@ def read_photo(
             notes.append("colours made grey")
         pixels = _within(plain, num_channels, _LONGEST_SIDE)
     kept = profile if isinstance(profile, bytes) and is_profile_for(profile, num_channels) else None
+    if profile and kept is None:
+        notes.append("colour profile left out")
     return Photo(pixels, kept, ", ".join(notes) or None)
 
 

@@ -118,6 +118,8 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
         assert restored.info["icc_profile"] == profile
     with Image.open("restored/photo_spread.png") as spread:
         assert "icc_profile" not in spread.info, "it is one for colours"
+    result = glow("restore", photo, "--checkpoint", models / "colourise", "--count", 1, "--output", "coloured")
+    assert f"{photo}: colours made grey, colour profile left out" in result.output
 
 
 @pytest.mark.parametrize(
