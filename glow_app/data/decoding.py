@@ -112,12 +112,12 @@ def read_photo(
         require_size: Called with height and width before the picture is decoded; raises if they do not fit.
         formats: As for :func:`decode_noted`.
     Raises:
-        DeepPictureError: If it has 16 bits per value.
+        DeepPictureError: If it has more than 8 bits per value.
         Exception: Whatever Pillow raises for a file it cannot read.
     """
     with open_image(source, formats) as image:
-        if image.mode.startswith("I") or any(_is_deep(part[0], part[-1]) for part in getattr(image, "tile", ())):
-            raise DeepPictureError("it has 16 bits per value; expected 8: save it with 8 bits")
+        if image.mode.startswith(("I", "F")) or any(_is_deep(part[0], part[-1]) for part in getattr(image, "tile", ())):
+            raise DeepPictureError("it has more than 8 bits per value; expected 8: save it with 8 bits")
         require_size(image.height, image.width)
         profile = image.info.get("icc_profile")
         plain, _ = _upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
@@ -191,6 +191,9 @@ def open_image(source: Path | bytes, formats: Sequence[str] | None = None) -> Im
         return Image.open(file, formats=tuple(formats or _formats(suffix)))
     except UnidentifiedImageError as error:
         raise UnidentifiedImageError("cannot identify image file: of no known format, or damaged") from error
+    except Image.DecompressionBombError as error:  # whose message calls it an attack
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ValueError(f"it has more than {most:,} pixels; reduce it or cut it into parts") from error
 
 
 def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Image.Image, tuple[int, int]]:

@@ -134,7 +134,7 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
         ("fill", ["--mask", "white.png"], 1, "mask: it is white everywhere"),
         ("fill", ["--mask", "small.png"], 1, "mask: it is 3x3; expected 14x9, the size of the picture"),
         ("upscale", ["nothing.png"], 1, "skipped: there is no file nothing.png"),
-        ("upscale", ["deep.png"], 1, "it has 16 bits per value; expected 8"),
+        ("upscale", ["deep.png"], 1, "it has more than 8 bits per value; expected 8"),
         ("upscale", ["other/photo.png"], 2, "two pictures are called photo.png"),
         ("upscale", ["--temperature", -1], 1, "temperature is"),
         ("upscale", ["--seed", -1], 2, "-1 is not a seed"),

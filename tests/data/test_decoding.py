@@ -139,8 +139,11 @@ def test_photographs_of_more_than_8_bits_are_refused(tmp_path: Path) -> None:
     heads = {"P6 2 1 65535\n": 12, "P3 2 1 1000\n0 0 0 9 9 9\n": 0, "P5 2 1 65535\n": 4}
     for head, size in heads.items():
         (tmp_path / "deep.ppm").write_bytes(head.encode() + bytes(size))
-        with pytest.raises(DeepPictureError, match="it has 16 bits per value; expected 8"):
+        with pytest.raises(DeepPictureError, match="it has more than 8 bits per value; expected 8"):
             read_photo(tmp_path / "deep.ppm", 3)
+    for kind in (np.int32, np.float32):
+        with pytest.raises(DeepPictureError, match="it has more than 8 bits per value; expected 8"):
+            read_photo(save(Image.fromarray(np.zeros((4, 6), kind)), tmp_path / "deep.tif"), 3)
     for head, size in {"P6 2 1 255\n": 6, "P3 2 1 255\n0 0 0 9 9 9\n": 0, "P1 2 1\n1 0\n": 0}.items():
         (tmp_path / "plain.ppm").write_bytes(head.encode() + bytes(size))
         assert read_photo(tmp_path / "plain.ppm", 3).pixels.shape == (3, 1, 2)

@@ -111,7 +111,7 @@ def test_more_than_8_bits_per_value_would_be_lost() -> None:
     text = as_base64(saved(Image.new("I;16", (8, 8)), "PNG")).encode()
     assert decode(text, JOB)[0]["status"] == 200
     answer, _ = decode(text, OWN_SIZE)
-    message = "it has 16 bits per value; expected 8: save it with 8 bits"
+    message = "it has more than 8 bits per value; expected 8: save it with 8 bits"
     assert answer == {"status": 422, "code": "deep_image", "message": message}
 
 

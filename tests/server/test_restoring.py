@@ -189,8 +189,14 @@ def refused(client: httpx.Client, **body: Any) -> tuple[int, str, str]:
     [
         ({"restorer": "whole", "mask": as_base64(MASK[:, :, :5])}, "mask: it is 5x9; expected 13x9, "),
         ({"restorer": "whole", "mask": as_base64(0 * MASK)}, "mask: it is black everywhere; "),
-        ({"restorer": "whole", "mask": as_base64(saved(Image.new("I;16", (13, 9)), "PNG"))}, "mask: it has 16 bits"),
-        ({"restorer": "larger", "image": as_base64(saved(Image.new("I;16", (9, 9)), "PNG"))}, "image: it has 16 bits"),
+        (
+            {"restorer": "whole", "mask": as_base64(saved(Image.new("I;16", (13, 9)), "PNG"))},
+            "mask: it has more than 8 bits",
+        ),
+        (
+            {"restorer": "larger", "image": as_base64(saved(Image.new("I;16", (9, 9)), "PNG"))},
+            "image: it has more than 8 bits",
+        ),
         ({"restorer": "whole", "mask": "\u00e4"}, "mask: no base64"),
         ({"restorer": "clean", "sigma": 0.5}, "sigma: "),
         ({"restorer": "larger", "temperature": [0.5]}, "temperature: expected one, or 2, one for each level"),
