@@ -104,8 +104,8 @@ def run(arguments: argparse.Namespace) -> None:
             entry |= {"count": arguments.count, **result.restoration.draws.common_facts}
             folder.add(name, entry, outputs_of(name, arguments))
             restored.append(name)
-            if result.photo.note is not None:
-                changes.append((file, result.photo.note))
+            if result.note:
+                changes.append((file, result.note))
     finally:
         folder.close()
     tell_changes(changes)
@@ -120,12 +120,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 @dataclass
 class _Restored:
-    """A restored picture, the photograph it was made of, the original if that was undamaged, and the noise level."""
+    """A restored picture, its photograph, the original if that was undamaged, the noise level, and a note."""
 
     restoration: "Restoration"
     photo: "Photo"
     original: "Tensor | None"
     beside: dict[str, Any]
+    note: str
 
 
 def _restore_file(
@@ -165,7 +166,8 @@ def _restore_file(
         model, damaged, arguments.count, arguments.temperature, arguments.seed, arguments.label, doing
     )
     beside = {"sigma": int(damaged[-1, 0, 0])} if "sigma" in task.takes else {}
-    return _Restored(restoration, photo, original, beside)
+    note = ", ".join(filter(None, [photo.note, task.note(damaged)]))
+    return _Restored(restoration, photo, original, beside, note)
 
 
 def _read(file: str, num_channels: int, require_size: "Callable[[int, int], None]") -> "Photo":

@@ -47,6 +47,10 @@ class RestorationTask(ABC):
                 raise ValueError(f"{name}: the task {type(self).__name__} takes none; leave it out")
         return picture
 
+    def note(self, damaged: Tensor) -> str | None:
+        """Return, for people, how a picture that :meth:`prepare` returned differs from training; None if not known."""
+        return None
+
     def condition_channels(self, num_channels: int) -> int:
         """Return the number of channels of the condition of images with ``num_channels``."""
         return num_channels

@@ -78,6 +78,13 @@ class Denoise(RestorationTask):
             level = estimated_sigma(picture[None]) / (picture / 255).sqrt().mean().clamp_min(1 / 16)
         return _with_level(picture[None], level.to(picture.device))[0]
 
+    def note(self, damaged: Tensor) -> str | None:
+        """Return what the level is, and those of training, if it is not among them."""
+        sigma = int(damaged[-1, 0, 0])
+        if round(self.min_sigma) <= sigma <= round(self.max_sigma):
+            return None
+        return f"noise of sigma {sigma}; the model was trained for {self.min_sigma:g} to {self.max_sigma:g} grey levels"
+
 
 def _with_level(pictures: Tensor, sigma: Tensor) -> Tensor:
     level = sigma.round().clamp(1, 255).to(torch.uint8).expand(-1, 1, *pictures.shape[2:])

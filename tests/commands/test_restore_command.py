@@ -342,6 +342,17 @@ def test_says_what_is_lost_of_a_picture(models: Path, photo: Path, glow: Glow) -
     assert f"{photo}: colours made grey" in result.output
 
 
+@pytest.mark.parametrize("options", [["--sigma", 4], ["--sigma", 5], ["--damage"], []])
+def test_says_when_the_model_was_not_trained_for_the_noise(
+    models: Path, photo: Path, glow: Glow, options: list[Any]
+) -> None:
+    Image.new("RGB", (9, 9)).save(photo)  # without noise
+    result = glow("restore", photo, "--checkpoint", models / "denoise", "--count", 1, *options)
+    level = {(): 1, ("--sigma", 4): 4}.get(tuple(options))
+    note = f"{photo}: noise of sigma {level}; the model was trained for 5 to 50 grey levels\n"
+    assert (note in result.output) == ("was trained for" in result.output) == (level is not None), result
+
+
 def test_a_name_too_long_for_results_is_skipped(models: Path, photo: Path, glow: Glow) -> None:
     shutil.copy(photo, photo.with_name("a" * 245 + ".png"))
     result = glow("restore", photo.parent, "--checkpoint", models / "denoise", "--count", 1)
