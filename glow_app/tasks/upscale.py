@@ -9,14 +9,14 @@ from torch import Tensor
 from glow_app.tasks.base import RestorationTask
 
 # Largest error of a reduced picture, grey levels, before rounding, and most projections to reach it: a few where no
-# value is clipped, hundreds next to black and white. Larger steps than 1 converge faster there.
-_TOLERANCE, _PROJECTIONS, _STEP = 0.5, 400, 1.5
+# value is clipped, a hundred or more next to black and white, where momentum saves most of them.
+_TOLERANCE, _PROJECTIONS = 0.5, 400
 
 # The errors beyond the tolerance have to fall to this share within so many projections. Where no picture reduces to the
 # small one, as of noise or sharpened edges, they soon stay as they are.
 _FALL, _WITHIN = 0.95, 20
 
-# Side of a block of the small picture, and width of its surroundings, pixels. Few blocks need hundreds of projections.
+# Side of a block of the small picture, and width of its surroundings, pixels. Few blocks need many projections.
 _BLOCK, _AROUND = 64, 8
 
 
@@ -55,7 +55,8 @@ class Upscale(RestorationTask):
         """Return the pictures moved by enlarged errors of their reduction until these are below one grey level.
 
         References:
-            Iterative back-projection, Irani & Peleg 1991, doi:10.1016/1049-9652(91)90045-L.
+            Iterative back-projection, Irani & Peleg 1991, doi:10.1016/1049-9652(91)90045-L; the momentum is that of
+            FISTA, Beck & Teboulle 2009, doi:10.1137/080716542.
         """
         # Plane by plane, so that no draw depends on others, and large pictures do not take more memory.
         planes = zip(restored.flatten(0, 1), damaged.flatten(0, 1), strict=True)
@@ -79,7 +80,7 @@ class Upscale(RestorationTask):
 
     def _agreed(self, large: Tensor, small: Tensor) -> Tensor:
         """Move the values of a picture, in place, until its reduction is the small one, or comes no nearer to it."""
-        before = math.inf
+        before, last = math.inf, large
         for number in range(_PROJECTIONS):
             error = small - self._reduced(large).clamp_(0, 255)
             excess = float(F.softshrink(error, _TOLERANCE).abs().sum())
@@ -87,7 +88,9 @@ class Upscale(RestorationTask):
                 break
             if number % _WITHIN == 0:
                 before = excess
-            large.add_(self._enlarged(error), alpha=_STEP).clamp_(0, 255)
+            moved = self._enlarged(error).add_(large).clamp_(0, 255)
+            torch.lerp(last, moved, 1 + number / (number + 3), out=large).clamp_(0, 255)
+            last = moved
         return large
 
     def agrees(self, restored: Tensor, damaged: Tensor) -> Tensor:
