@@ -125,7 +125,7 @@ def image_generator(seed: int) -> torch.Generator:
 
 def random_seed(count: int) -> int:
     """Return a random first seed that leaves room for ``count`` seeds."""
-    return random.SystemRandom().randrange(LARGEST_SEED - count)
+    return random.SystemRandom().randrange(LARGEST_SEED - count + 2)
 
 
 def one_seed_each(num: int, seeds: int | Sequence[int] | None) -> list[int]:

@@ -22,10 +22,9 @@ from glow_app.commands.common import (
 )
 from glow_app.commands.evaluate_restoration import RESTORED, measured_restorations, prepare_restorations
 from glow_app.commands.evaluate_samples import measured_samples, row
-from glow_app.commands.parser import positive_int, seed_number
+from glow_app.commands.parser import positive_int, require_seeds, seed_number
 from glow_app.commands.sample import guidance, temperatures
 from glow_app.messages import UsageError, pluralise, size_text
-from glow_app.numeric_limits import LARGEST_SEED
 
 if TYPE_CHECKING:
     from glow_app.data import ImageSet
@@ -100,8 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
     count = arguments.count or len(data.held_out)
     if len(data.held_out) < LEAST:
         raise ValueError(f"there are {len(data.held_out)} images to measure on; at least {LEAST} are needed")
-    if count + arguments.seed > LARGEST_SEED:
-        raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
+    require_seeds(arguments.seed, count)
     record: dict[str, Any] = {
         "version": __version__,
         "model": stored_model(arguments).hash,

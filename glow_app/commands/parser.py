@@ -62,3 +62,10 @@ whole_number = number_type(int, "is not a whole number")
 number = number_type(float, "is not a number")  # NaN and infinities too
 positive_int = number_type(int, "must be a whole number, at least 1", lambda value: value >= 1)
 seed_number = number_type(int, f"is not a seed; expected 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)
+
+
+def require_seeds(first: int, count: int) -> None:
+    """Raise UsageError if the last of so many seeds would be above the largest."""
+    last = first + count - 1
+    if last > LARGEST_SEED:
+        raise UsageError(f"the last seed is {last}; expected at most {LARGEST_SEED}: lower --seed or --count")

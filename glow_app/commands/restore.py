@@ -19,10 +19,9 @@ from glow_app.commands.common import (
     stored_model,
     tell_changes,
 )
-from glow_app.commands.parser import number, number_type, positive_int, seed_number
+from glow_app.commands.parser import number, number_type, positive_int, require_seeds, seed_number
 from glow_app.commands.restore_folder import RestoreFolder, names_of_results, outputs_of
 from glow_app.messages import UsageError, pluralise, printable
-from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.progress import tracked
 from glow_app.storage.places import DEFAULT_MODEL, bundled_restorers
 
@@ -70,8 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
             "glow restore needs --checkpoint: a model trained with, for example, --config restore/upscale2, or, for "
             f"pictures like those of the model {DEFAULT_MODEL}, one of {', '.join(bundled_restorers(DEFAULT_MODEL))}"
         )
-    if arguments.seed + arguments.count > LARGEST_SEED:
-        raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
+    require_seeds(arguments.seed, arguments.count)
     model = load(arguments, restores=True)
     model.generation.override(arguments.temperature, None)  # refused before any work
     require_size(model, arguments.count, 1, 1)

@@ -19,11 +19,10 @@ from glow_app.commands.common import (
     require_folder,
     stored_model,
 )
-from glow_app.commands.parser import number_type, positive_int, seed_number
+from glow_app.commands.parser import number_type, positive_int, require_seeds, seed_number
 from glow_app.commands.sample_folder import SampleFolder
 from glow_app.messages import UsageError, pluralise
 from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
-from glow_app.numeric_limits import LARGEST_SEED
 from glow_app.progress import tracked
 
 if TYPE_CHECKING:
@@ -149,8 +148,7 @@ def _seeds(arguments: argparse.Namespace, count: int) -> range:
     from glow_app.seeding import random_seed
 
     most = max(count, arguments.walk or 0)
-    if most + (arguments.seed or 0) > LARGEST_SEED:
-        raise UsageError(f"--seed plus --count must stay below {LARGEST_SEED}, the largest seed")
+    require_seeds(arguments.seed or 0, most)
     first = random_seed(most) if arguments.seed is None else arguments.seed
     return range(first, first + count)
 

@@ -90,6 +90,14 @@ def test_an_image_depends_on_its_own_seed_alone(
     assert (tmp_path / "one" / name).read_bytes() == (sampled / name).read_bytes()
 
 
+def test_the_largest_seed_is_the_last(trained: Path, glow: Glow, refused: Callable[..., str]) -> None:
+    options = ["--checkpoint", trained, "--seed", 2**31 - 2, "--count"]
+    assert glow("sample", *options, 2).code == 0
+    assert Path("samples/seed2147483647_t0.70.png").exists()
+    for command in (["sample", *options, 3], ["sample", *options, 1, "--walk", 3]):
+        assert "the last seed is 2147483648; expected at most 2147483647" in refused(*command, code=2)
+
+
 def test_other_seeds_and_temperatures_differ(sampled: Path, trained: Path, tmp_path: Path, glow: Glow) -> None:
     glow("sample", "--checkpoint", trained, "--count", 1, "--seed", 7, "--temperature", 1, "--output", tmp_path / "one")
     assert not np.array_equal(
@@ -497,8 +505,8 @@ def test_another_size_for_textures(trained: Path, glow: Glow) -> None:
         (["--size", "16x16", "--walk", 3], 2, "leave --size out"),
         *((["--walk", n], 2, f"{n} is not a number of images to walk through; expected 2 to 100") for n in (0, 1, 101)),
         (["--guidance", 1.25], 1, "guidance is 1.25, and the model has no classes"),
-        (["--count", 10**12], 2, "--seed plus --count"),
-        (["--count", 10, "--seed", 2**31 - 5], 2, "--seed plus --count"),
+        (["--count", 10**12], 2, "lower --seed or --count"),
+        (["--count", 10, "--seed", 2**31 - 5], 2, "lower --seed or --count"),
         (["--devices", 10_000, "--device", "cpu"], 1, f"--devices 10000: there are {os.cpu_count()} processor cores"),
         *((["--count", count], 2, "count") for count in (0, "many")),
         *((["--seed", seed], 2, "is not a seed") for seed in (-1, 2**31)),
