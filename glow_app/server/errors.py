@@ -1,5 +1,6 @@
 """Errors as the API tells them: a status, a code for programs, a sentence for people, and never an exception's text."""
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -25,6 +26,7 @@ class ErrorAnswer(BaseModel):
     error: ErrorDetails
 
 
+_EXPECTED = "Input should be "  # with which messages of pydantic begin
 _WORDS = {
     401: "The key is missing or wrong.",
     404: "There is no such direction or restorer.",
@@ -106,18 +108,26 @@ def _not_json(cause: BaseException) -> str:
 
 
 def _where_and_what(error: RequestValidationError) -> str:
-    """Return the first mistake, without the value itself, which may be huge or not be for a log."""
+    """Return the first mistake; of the value no more than a number, as others may be huge or not be for a log."""
     errors = error.errors()
     first = errors[0]
     if first["type"] == "json_invalid":
         return f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][1] + 1}"
     # Where a field is of one of several types, there is an error for each: those that got furthest say what was meant.
-    placed = [(_path(one, error.body), one["msg"]) for one in errors if one["loc"][:2] == first["loc"][:2]]
+    placed = [(_path(one, error.body), one) for one in errors if one["loc"][:2] == first["loc"][:2]]
     furthest = max((path for path, _ in placed), key=len)
-    texts = dict.fromkeys(text for path, text in placed if path == furthest)
+    texts = dict.fromkeys(one["msg"] for path, one in placed if path == furthest)
     beginning, *others = texts
-    what = ", or ".join([beginning, *(text.removeprefix("Input should be ").lower() for text in others)])
-    return f"{''.join(furthest).removeprefix('.')[:100] or 'the body'}: {what[:200]}"
+    what = ", or ".join([beginning, *(text.removeprefix(_EXPECTED).lower() for text in others)])[:200]
+    if beginning.startswith(_EXPECTED):
+        what += f", not {_kind(next(one['input'] for path, one in placed if path == furthest))}"
+    return f"{''.join(furthest).removeprefix('.')[:100] or 'the body'}: {what}"
+
+
+def _kind(value: Any) -> str:
+    """Return a number, true, false or null as in JSON, and of other values what they are."""
+    kinds: dict[type, str] = {bytes: "bytes", str: "a string", list: "a list", dict: "an object"}
+    return kinds.get(type(value)) or json.dumps(value)[:20]
 
 
 def _path(error: Mapping[str, Any], body: Any) -> list[str]:

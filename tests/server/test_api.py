@@ -475,16 +475,18 @@ def test_info_tells_the_model_and_the_limits(model: ImageModel, client: httpx.Cl
 
 SAMPLE_ERRORS = {
     "count: 21 are too many; at most 20": {"count": 21},
-    "count: Input should be greater than or equal to 1": {"count": 0},
-    "count: Input should be a valid integer": {"count": "2"},
+    "count: Input should be greater than or equal to 1, not 0": {"count": 0},
+    "count: Input should be a valid integer, not a string": {"count": "2"},
+    "count: Input should be a valid integer, not 2.5": {"count": 2.5},
+    "count: Input should be a valid integer, not true": {"count": True},
     "label: this model has the classes 0 to 3, or a, b, c, d": {"label": 4},
     "temperature: expected one, or 2, one for each level": {"temperature": [0.1, 0.2, 0.3]},
     "seed: with count 2 at most 2147483646": {"count": 2, "seed": 2**31 - 1},
     "colour: Extra inputs are not permitted": {"colour": 1},
-    "temperature: Input should be less than or equal to 100, or a valid list": {"temperature": 101},
-    "temperature: Input should be a valid number, or a valid list": {"temperature": "hot"},
-    "temperature[1]: Input should be a valid number": {"temperature": [0.7, "hot", -1]},
-    "label: Input should be a valid integer, or a valid string": {"label": 1.5},
+    "temperature: Input should be less than or equal to 100, or a valid list, not 101": {"temperature": 101},
+    "temperature: Input should be a valid number, or a valid list, not a string": {"temperature": "hot"},
+    "temperature[1]: Input should be a valid number, not a string": {"temperature": [0.7, "hot", -1]},
+    "label: Input should be a valid integer, or a valid string, not 1.5": {"label": 1.5},
 }
 
 
@@ -496,8 +498,8 @@ def test_a_value_that_does_not_fit_is_told(message: str, client: httpx.Client) -
 
 
 NO_JSON = {
-    '{"temperature": NaN}': "temperature: Input should be a finite number, or a valid list",
-    '{"temperature": 1e999}': "temperature: Input should be a finite number, or a valid list",
+    '{"temperature": NaN}': "temperature: Input should be a finite number, or a valid list, not NaN",
+    '{"temperature": 1e999}': "temperature: Input should be a finite number, or a valid list, not Infinity",
     '{"seed": 1' + "0" * 6000 + "}": "the body is not JSON: a number has too many digits",
     "[" * 1100: "the body is not JSON: it is nested too deeply",
     '"\u00e4"': "the body is not JSON: it is not UTF-8",
@@ -532,8 +534,16 @@ def test_other_mistakes(client: httpx.Client, plain: httpx.Client) -> None:
             {"images": [image] * 2, "at": []},
             "at: List should have at least 1 item after validation, not 0",
         ),
-        ("interpolate", {"images": [image] * 2, "at": [[-1]]}, "at[0][0]: Input should be greater than or equal to 0"),
-        ("interpolate", {"images": [image] * 2, "at": [[2]]}, "at[0][0]: Input should be less than or equal to 1"),
+        (
+            "interpolate",
+            {"images": [image] * 2, "at": [[-1]]},
+            "at[0][0]: Input should be greater than or equal to 0, not -1",
+        ),
+        (
+            "interpolate",
+            {"images": [image] * 2, "at": [[2]]},
+            "at[0][0]: Input should be less than or equal to 1, not 2",
+        ),
         ("reconstruct", {"images": [image], "labels": [0]}, "labels: this model has no classes; leave it out"),
         ("score", {"images": [image], "draws": 65}, "draws: 65 are too many; at most 64"),
     ]
