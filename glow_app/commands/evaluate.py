@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> None:
     data = _data(model, arguments)
     count = arguments.count or len(data.held_out)
     if len(data.held_out) < LEAST:
-        raise ValueError(f"there are {len(data.held_out)} images to measure on; at least {LEAST} are needed")
+        raise ValueError(f"there are {len(data.held_out)} images to measure on; expected at least {LEAST}")
     require_seeds(arguments.seed, count)
     record: dict[str, Any] = {
         "version": __version__,
@@ -130,9 +130,7 @@ def _check_usage(arguments: argparse.Namespace) -> None:
 
 def _check_enough(arguments: argparse.Namespace, name: str) -> None:
     if (value := getattr(arguments, name)) is not None and value < LEAST:
-        raise UsageError(
-            f"--{name.replace('_', '-')} is {value}; expected at least {LEAST}, of which features tell anything at all"
-        )
+        raise UsageError(f"--{name.replace('_', '-')} is {value}; expected at least {LEAST}: fewer images tell nothing")
 
 
 def _features(model: "ImageModel", arguments: argparse.Namespace) -> "FeatureExtractor | None":

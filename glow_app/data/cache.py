@@ -167,8 +167,8 @@ def _decoded(listing: FolderListing, image_shape: _Shape, resize: Resize) -> Ite
 
 
 def skipped_message(listing: FolderListing, skipped: Sequence[tuple[str, str]]) -> str:
-    """Return a line that counts the files that cannot be read, and names the first of them."""
+    """Return a line that counts the files that are left out, and names the first of them."""
     first = "; ".join(f"{name} ({reason})" for name, reason in skipped[:3])
     more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
     total = len(listing.files)
-    return f"{len(skipped)} of {total} files in {listing.root} cannot be read and are left out: {first}{more}"
+    return f"{len(skipped)} of {total} files in {listing.root} are left out: {first}{more}"

@@ -62,7 +62,7 @@ def _read(listing: FolderListing, image_shape: tuple[int, int, int]) -> Iterator
         names = [name for name, crops in zip(chunk.names, chunk.values, strict=True) for _ in crops]
         yield Chunk([crop for crops in chunk.values for crop in crops], names, chunk.skipped)
     if len(skipped) == len(listing.files):
-        raise ValueError(f"no readable photograph: {skipped_message(listing, skipped)}")
+        raise ValueError(f"no usable photograph: {skipped_message(listing, skipped)}")
 
 
 def _crops(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:

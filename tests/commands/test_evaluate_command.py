@@ -216,7 +216,7 @@ def test_what_is_refused_before_anything_is_measured(
     assert "there is no file nothing.pt" in refused(*here, "--features", "nothing.pt")
     for option in ("--limit", "--count", "--train-limit"):
         message = refused(*here, option, 5, code=2)
-        assert message == f"error: {option} is 5; expected at least 8, of which features tell anything at all"
+        assert message == f"error: {option} is 5; expected at least 8: fewer images tell nothing"
     assert "source folder needs --root" in refused(*here, "--source", "folder")
     assert "invalid choice" in refused(*here, "--split", "train", code=2)
     assert not (tmp_path / "evaluation").exists()

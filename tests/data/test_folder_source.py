@@ -150,7 +150,7 @@ def test_broken_files_are_skipped_and_reported_once_a_start(tmp_path: Path, make
             warnings.simplefilter("default")  # as Python's: the same words of the same line once
             images = [value for split in ("train", "validation", "test") for value in values(load(root, split))]
         (message,) = [str(warning.message) for warning in seen]
-        assert re.match(r"4 of 24 files in .*some cannot be read .*empty.png \(.*; and 1 more", message)
+        assert re.match(r"4 of 24 files in .*some are left out: .*empty.png \(.*; and 1 more", message)
         assert sorted(images) == list(range(20))
     (manifest,) = (tmp_path / "glow-cache").glob("*/manifest.json")
     content = json.loads(manifest.read_text())
