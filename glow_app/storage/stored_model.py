@@ -174,7 +174,7 @@ def _own_path(place: str | Path, in_run: Sequence[str]) -> Path:
 
 
 def _run_in(place: str | Path, in_run: Sequence[str]) -> str | Path:
-    """Return the newest run, with a warning, for a folder of runs such as runs/mine; other places as they are."""
+    """Return the newest run in a folder such as runs/mine, with a warning if it has several; other places as is."""
     folder = Path(place)
     if str(place) == "" or not folder.is_dir() or any((folder / name).exists() for name in (CONFIG_NAME, *in_run)):
         return place
@@ -182,7 +182,9 @@ def _run_in(place: str | Path, in_run: Sequence[str]) -> str | Path:
         paths = [path for name in in_run for path in folder.glob(f"{pattern}/{name}")]
         if paths:
             run = max(paths, key=lambda path: path.stat().st_mtime).parent
-            warnings.warn(f"{folder} contains runs; the newest is taken: {run}", stacklevel=3)
+            count = len({path.parent for path in paths})
+            if count > 1:
+                warnings.warn(f"{folder} contains {count} runs; the newest is taken: {run}", stacklevel=3)
             return run
     return place
 

@@ -115,5 +115,7 @@ def test_of_a_folder_of_runs_the_newest_is_taken(trained: Path, tmp_path: Path, 
         os.utime(folder / "last.ckpt", (1e9 - age, 1e9 - age))
     for place in ("runs/mine", "runs"):
         result = glow("info", place)
-        assert f"{place} contains runs; the newest is taken: runs/mine/2" in "\n".join(result.errors)
+        assert f"{place} contains 3 runs; the newest is taken: runs/mine/2" in "\n".join(result.errors)
         assert "runs/mine/2/last.ckpt" in result.output
+    shutil.copytree(trained, tmp_path / "runs/single/1")  # as glow fit FOLDER --name single leaves it
+    assert glow("info", "runs/single").errors == []
