@@ -41,4 +41,10 @@ def _facts(place: str) -> dict[str, object]:
             f"{path} is not a file that glow info reads: models, latents, directions, PNGs of glow sample"
             f"{part_of(path)}"
         )
-    return model_facts(place)
+    try:
+        return model_facts(place)
+    except FileNotFoundError as error:
+        picture = min(path.glob("*.png"), default=None)
+        if picture is None:
+            raise
+        raise ValueError(f"{path} holds pictures and no model; name one of them: glow info {picture}") from error

@@ -105,6 +105,13 @@ def test_what_says_nothing_of_itself(trained: Path, tmp_path: Path, refused: Ref
         assert message.endswith(f"; it is a part of an exported model: glow info {trained / 'model'}")
     assert "holds tensors alone" in refused("sample", "--checkpoint", trained / "model/model.safetensors")
     assert "the path of the checkpoint is empty" in refused("sample", "--checkpoint", "")
+    (tmp_path / "samples").mkdir()
+    assert "samples holds neither config.json nor" in refused("info", "samples")
+    for name in ("b.png", "a.png"):
+        (tmp_path / "samples" / name).touch()
+    assert refused("info", "samples").endswith(
+        "samples holds pictures and no model; name one of them: glow info samples/a.png"
+    )
 
 
 def test_of_a_folder_of_runs_the_newest_is_taken(trained: Path, tmp_path: Path, glow: Glow) -> None:
