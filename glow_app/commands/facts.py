@@ -31,7 +31,7 @@ def model_facts(place: str) -> dict[str, object]:
         **({"drawn with": str(model.generation)} if isinstance(model, ImageModel) else {}),
         **({"classes": ", ".join(classes)} if classes else {}),
         **_training(training),
-        **({"reference of scores": f"{reference['images']:,} held-out images"} if reference else {}),
+        **({"reference of scores": f"{reference['images']:,} ordinary images"} if reference else {}),
     }
 
 

@@ -100,7 +100,7 @@ def _reference(model: "ImageModel", arguments: argparse.Namespace) -> "tuple[Ref
     known = stored_model(arguments).facts.get(REFERENCE_KEY)
     if known is not None and arguments.label is None:  # it is of all classes together
         reference = Reference.from_plain(known, len(model.flow.latent_shapes))
-        return reference, f"{reference.num_images:,} held-out images known to the model"
+        return reference, f"{reference.num_images:,} ordinary images known to the model"
     samples = measure_samples(
         model,
         arguments.label,

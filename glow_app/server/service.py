@@ -69,8 +69,8 @@ class Service:
         self._threads = ThreadPoolExecutor(limits.queue, thread_name_prefix="request")
         known = training.get(REFERENCE_KEY)
         self._reference = None if known is None else Reference.from_plain(known, self.info.num_levels)
-        held_out = self._reference and f"{self._reference.num_images:,} held-out images"
-        self.usual = held_out or "samples of the model"
+        ordinary = self._reference and f"{self._reference.num_images:,} ordinary images"
+        self.usual = ordinary or "samples of the model"
         self._measured: Future[Reference] | None = None
         self._cache = LatentsCache()
 

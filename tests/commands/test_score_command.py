@@ -55,7 +55,7 @@ def test_a_row_a_picture(trained: Path, tmp_path: Path, pictures: list[Path], gl
     expected = float(load_model(trained).bits_per_dim(image, None, 3, image_generators([7])))
     assert float(found[2]["bits_per_dim"]) == pytest.approx(expected, rel=1e-5)
     record = json.loads((tmp_path / "scores/scores.json").read_text())
-    assert record["usual"] == "180 held-out images known to the model"
+    assert record["usual"] == "180 ordinary images known to the model"
     for row, other in zip(record["images"], found, strict=True):
         assert {name: str(value) for name, value in row.items()} == other
         assert {*ODDITIES, "bits_level_0", "norm_level_1", "reason"} <= set(row)
@@ -125,9 +125,9 @@ def test_a_reference_is_kept_with_the_model(
     before = load_model(exported)
     assert "24 images of" in glow(*keep, exported).output
     assert model_hash(load_model(exported)) == model_hash(before)
-    assert "24 held-out images" in glow("info", exported).output
+    assert "24 ordinary images" in glow("info", exported).output
     found = glow("score", odd, "--checkpoint", exported)
-    assert "what is usual: 24 held-out images known to the model" in found.output
+    assert "what is usual: 24 ordinary images known to the model" in found.output
     assert "unusual: 12 of 12; of ordinary pictures, 5 % are" in found.output
     # An export of the export keeps it.
     assert glow("export", "--checkpoint", exported, "--output", tmp_path / "again").code == 0

@@ -373,7 +373,7 @@ def test_the_models_own_reference_tells_what_is_usual(model: ImageModel) -> None
     with running(create_app(model, training=facts)) as client:
         assert client.get("/v1/info").json()["training"] == {"val/bpd": 3.5, "step": 11802}
         answer = client.post("/v1/score", json={"images": [as_base64(image) for image in images[:20]]}).json()
-    assert answer["usual"] == "60 held-out images"
+    assert answer["usual"] == "60 ordinary images"
     assert [one["verdict"] for one in answer["scores"]].count("usual") >= 17
     damaged = {"reference": {**reference.to_plain(), "mean": []}}
     with pytest.raises(ValueError, match="the reference of the model's scores is damaged"):
