@@ -57,14 +57,23 @@ def load(arguments: argparse.Namespace, tell_own: bool = False, restores: bool |
     Raises:
         ValueError: If the model has a task and not ``restores``, or the other way round; None takes either.
     """
-    from glow_app.generation import class_number
-
     model = load_stored(stored_model(arguments), device_of(arguments), tell_own, restores)
     label = getattr(arguments, "label", None)
     if label is not None:
         several = isinstance(label, list)
-        arguments.label = [class_number(model, one) for one in label] if several else class_number(model, label)
+        arguments.label = [_class_number(model, one) for one in label] if several else _class_number(model, label)
     return model
+
+
+def _class_number(model: "ImageModel", label: str) -> int:
+    """Return the number of a class; print which it is if the label is the number of one and the name of another."""
+    from glow_app.generation import class_number
+
+    number, names = class_number(model, label), model.class_names
+    if label in names and names[number] != label:
+        own = f"the class named {label} has number {names.index(label)}"
+        print(printable(f"--label {label} is the number of the class named {names[number]}; {own}"))
+    return number
 
 
 def load_stored(

@@ -423,6 +423,17 @@ def test_a_class_by_its_name(conditional: Path, glow: Glow, refused: Callable[..
     assert facts["classes"].startswith("Kind A, Kind B, ")
 
 
+def test_says_which_class_it_is_whose_number_names_another(tmp_path: Path, glow: Glow) -> None:
+    model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=3)
+    model.class_names = ["1", "2", "3"]
+    save_pretrained(model, tmp_path / "model")
+    said = "--label 1 is the number of the class named 2; the class named 1 has number 0\n"
+    for label in range(4):
+        result = glow("sample", "--checkpoint", "model", "--count", 1, "--label", label, "--output", f"label{label}")
+        assert (said in result.output) == (label == 1), result
+        assert ("is the number of" in result.output) == (label in (1, 2))
+
+
 def test_labels_that_do_not_fit(trained: Path, conditional: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "class-conditional" in refused("sample", "--checkpoint", trained, "--label", 3)
     assert "0 to 9" in refused("sample", "--checkpoint", conditional, "--label", 10)
