@@ -161,10 +161,14 @@ class GlowCLI(LightningCLI):
             try:
                 self.model.model.load_state_dict(self.start.weights)
             except RuntimeError as error:
-                raise _mismatch(self.start, error) from error
-        if self.subcommand != "fit" and isinstance(self.datamodule, ImageDataModule):
+                raise self.start.mismatch(error) from error
+        if not isinstance(self.datamodule, ImageDataModule):
+            return
+        if self.subcommand != "fit":
             limit = self.datamodule.hparams["limit"] if "data.limit" in self.start.given else None
             self.datamodule.compare(self.start.data, limit)
+        elif self.start.data:
+            self.datamodule.continue_from(self.start.data)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer; a CSV log always, other loggers as configured."""
@@ -246,7 +250,7 @@ def main(command: str, arguments: list[str]) -> None:
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise
-            raise _mismatch(start, error) from error
+            raise start.mismatch(error) from error
         finally:
             # Otherwise a later run of this process would use the same folder.
             if run_dir := os.environ.pop(SHARED, None):
@@ -259,13 +263,6 @@ def main(command: str, arguments: list[str]) -> None:
         stage = "val" if command == "validate" else "test"
         figures = {name: float(cli.trainer.callback_metrics[f"{stage}/{name}"]) for name in cli.model.figures}
         cli.kind.report(cli.model, cli.datamodule, "validation" if command == "validate" else "test", figures)
-
-
-def _mismatch(start: Start, error: RuntimeError) -> ValueError:
-    return ValueError(
-        f"{start.checkpoint} does not match the configuration, for example because another prior or width was given: "
-        f"{str(error).splitlines()[1].strip()[:200]}"
-    )
 
 
 def _first_cause(error: BaseException) -> BaseException:

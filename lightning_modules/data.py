@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from glow_app.data import ImageSet, Resize, Split, is_prepared, load_split
 from glow_app.data.folder import is_other_folder, whole_folder
@@ -12,6 +13,8 @@ from lightning_modules.base_data import SPLITS, ResumableDataModule
 
 # What decides which images are held out from the training.
 SPLIT_BY = ("source", "seed", "validation_fraction", "test_fraction", "count")
+# In the place of a hash of file names: the run was continued on other images, or with another cut.
+_MIXED = "mixed"
 
 
 class ImageDataModule(ResumableDataModule[ImageSet]):
@@ -70,7 +73,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         root = None if root is None else str(root)
         cache_dir = None if cache_dir is None else str(cache_dir)
         self.save_hyperparameters()
-        self.is_as_in_training = True
+        self._recorded: Mapping[str, Any] | None = None
         self.other_root: str | None = None
 
     def compare(self, recorded: Mapping[str, Any], limit: int | None) -> None:
@@ -87,7 +90,34 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         if is_other_folder(self.hparams["source"], root, trained_on):
             self.other_root, self._other_limit = root, limit
             self.hparams.update({"root": trained_on, "limit": recorded.get("limit")})
-        self.is_as_in_training = all(self.hparams[name] == recorded.get(name) for name in SPLIT_BY)
+        self._recorded = recorded
+
+    def continue_from(self, recorded: Mapping[str, Any]) -> None:
+        """Let :meth:`setup` compare the data with that of the run so far, whose arguments are ``recorded``."""
+        self._recorded = recorded
+
+    @property
+    def is_as_in_training(self) -> bool:
+        """Whether the images are those of the training that is known, cut in the same way."""
+        if self._recorded is None:
+            return True
+        contents = self._recorded.get("contents")  # unknown in older checkpoints
+        is_same = all(self.hparams[name] == self._recorded.get(name) for name in SPLIT_BY)
+        return is_same and contents in (None, self.examples("train").contents)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the splits of a stage; before a training, compare them with those of the run so far."""
+        super().setup(stage)
+        if stage != "fit":
+            return
+        contents = self.examples("train").contents
+        if not self.is_as_in_training:
+            rank_zero_warn(
+                "these are not the images that the run began with, or they are divided in another way: some of those "
+                "held out now may have been trained on, so bits/dim of validation and test may be too low"
+            )
+            contents = _MIXED
+        self.hparams["contents"] = contents  # for the checkpoint
 
     def prepare_data(self) -> None:
         """Download, decode a folder, render faces or fetch an index, on one process before the others need it."""

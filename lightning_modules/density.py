@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from glow_app.flows import Glow
@@ -155,7 +156,11 @@ class DensityModule(EncoderFirst):
         return len(names) == expected and self.model.class_names in ((), names)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the class names from the checkpoint if the data did not provide them."""
+        """Restore the class names from the checkpoint if the data did not provide them; warn if these are others."""
         super().on_load_checkpoint(checkpoint)
+        names = tuple(checkpoint[CHECKPOINT_KEY]["training"].get("classes", ()))
         if not self.model.class_names:
-            self.model.class_names = checkpoint[CHECKPOINT_KEY]["training"].get("classes", ())
+            self.model.class_names = names
+        elif names and names != self.model.class_names:
+            first = next(pair for pair in zip(names, self.model.class_names, strict=True) if pair[0] != pair[1])
+            rank_zero_warn(f"the class {first[0]!r} of the run so far is now {first[1]!r}; labels go by their numbers")

@@ -32,6 +32,7 @@ class ImageSet(BatchedSet[Batch]):
         labels: int64 tensor, (N,); zeros when unlabelled.
         class_names: Name of every label; empty when unlabelled.
         indices: Rows that make up this set, in order; all when omitted.
+        contents: A hash of the names of the files that the splits are cut from; empty where they cannot change.
     Shape:
         One item is a uint8 (C, H, W) and an int64 scalar tensor; a batch is (B, C, H, W) and (B,).
     Raises:
@@ -46,6 +47,7 @@ class ImageSet(BatchedSet[Batch]):
         labels: Tensor,
         class_names: Sequence[str] = (),
         indices: np.ndarray | Sequence[int] | None = None,
+        contents: str = "",
     ) -> None:
         if images.dtype != np.uint8 or images.ndim != 4:
             raise ValueError(f"images are {images.dtype} {images.shape}; expected uint8 (N, C, H, W)")
@@ -54,7 +56,7 @@ class ImageSet(BatchedSet[Batch]):
         self._storage = images
         self._all_labels = labels
         self._indices = None if indices is None else np.asarray(indices, dtype=np.int64)
-        self.class_names = tuple(class_names)
+        self.class_names, self.contents = tuple(class_names), contents
 
     def __len__(self) -> int:
         return len(self._storage if self._indices is None else self._indices)
@@ -101,7 +103,7 @@ class ImageSet(BatchedSet[Batch]):
     def subset(self, indices: np.ndarray | Sequence[int]) -> "ImageSet":
         """Return the images at ``indices`` of this set, in that order, sharing the storage."""
         rows = self._rows(self._positions(indices))
-        return ImageSet(self._storage, self._all_labels, self.class_names, rows)
+        return ImageSet(self._storage, self._all_labels, self.class_names, rows, self.contents)
 
     def _positions(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         wanted = np.asarray(indices, dtype=np.int64)

@@ -35,7 +35,10 @@ def load_folder(request: SplitRequest) -> ImageSet:
     class_names = all_class_names(parts)
     decoded = decoded_folder(part, request.image_shape, request.resize, request.cache_dir)
     labels = torch.tensor(part.labels(decoded.names, class_names), dtype=torch.int64)
-    return choose(ImageSet(decoded.images, labels, class_names if part.class_names else ()), request, parts)
+    pool = ImageSet(
+        decoded.images, labels, class_names if part.class_names else (), contents=parts["train"].hash_of_names
+    )
+    return choose(pool, request, parts)
 
 
 def is_other_folder(source: str, root: str | None, trained_on: str | None) -> bool:

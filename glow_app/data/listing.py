@@ -1,5 +1,6 @@
 """Which image files a folder holds, in an order that is the same on every machine."""
 
+import hashlib
 import mimetypes
 import os
 import stat
@@ -44,6 +45,12 @@ class FolderListing:
         """First-level directories when all images lie in one; otherwise empty: the folder is unlabelled."""
         names = {file.class_name for file in self.files}
         return () if None in names else tuple(sorted(name for name in names if name is not None))
+
+    @property
+    def hash_of_names(self) -> str:
+        """SHA-256 of the relative names: positions in the folder mean the same images as long as it is the same."""
+        names = "\0".join(file.name for file in self.files)
+        return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
 
     def labels(self, names: Sequence[str], class_names: Sequence[str] | None = None) -> list[int]:
         """Return the label of each relative file name: its class's place in ``class_names``, 0 when unlabelled."""

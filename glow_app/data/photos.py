@@ -51,7 +51,7 @@ def load_photos(request: SplitRequest) -> ImageSet:
         height, width = request.image_shape[1:]
         raise ValueError(f"no photograph of the {request.split} split in {listing.root} is at least {width}x{height}")
     order = np.random.default_rng(request.seed).permutation(rows)[: request.limit]
-    return ImageSet(crops.images, torch.zeros(len(crops.images), dtype=torch.int64), (), order)
+    return ImageSet(crops.images, torch.zeros(len(crops.images), dtype=torch.int64), (), order, listing.hash_of_names)
 
 
 def _read(listing: FolderListing, image_shape: tuple[int, int, int]) -> Iterator[Chunk[np.ndarray]]:

@@ -17,4 +17,4 @@ def choose(pool: ImageSet, request: SplitRequest, official: Container[str] = ())
     if chosen.image_shape == request.image_shape:
         return chosen
     images = convert_array(chosen.images, request.image_shape, request.resize)
-    return ImageSet(images, chosen.labels, chosen.class_names)
+    return ImageSet(images, chosen.labels, chosen.class_names, contents=chosen.contents)

@@ -61,7 +61,9 @@ def evaluation_data(
     if source is None:
         raise ValueError("the model does not record what it was trained on; give --source, and --root if it needs one")
     known = source == recorded.get("source")
+    contents = recorded.get("contents")
     chosen: dict[str, Any] = dict(recorded) if known else {"source": source}
+    chosen.pop("contents", None)
     chosen |= {} if training is None else {"root": training}
     is_other = is_other_folder(source, root, chosen.get("root"))
     chosen |= {} if root is None or is_other else {"root": root}
@@ -80,7 +82,7 @@ def evaluation_data(
     _check_classes(model, source, held_out.class_names)
     is_whole = cut["split"] != split
     facts = {name: value for name, value in cut.items() if name != "cache_dir" and value is not None} | {
-        "as_in_training": known and not is_other,
+        "as_in_training": known and not is_other and contents in (None, held_out.contents),
         "split": "whole" if is_whole else split,
         "images": len(held_out),
         "image_shape": list(shape),

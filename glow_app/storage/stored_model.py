@@ -18,7 +18,7 @@ from glow_app.storage.seal import SEAL_KEY, places_of, strange_places
 
 # Where Lightning leaves the arguments of the data module; of these, what decides which images a split holds.
 DATA_KEY = "datamodule_hyper_parameters"
-DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit", "count")
+DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit", "count", "contents")
 DATA_PLACES = ("root", "cache_dir")
 _OF_CHECKPOINT = (CHECKPOINT_KEY, DATA_KEY, SEAL_KEY, "epoch", "global_step")
 

@@ -36,7 +36,7 @@ def print_image_report(module: DensityModule, data: ImageDataModule, split: Spli
         print(f"{figures['psnr']:.2f} dB            PSNR of {draws}")
     if classes:
         print("labels             the images have none of the model's classes, so all classes are taken together")
-    if not data.is_as_in_training or data.other_root is not None:
+    if data.other_root is not None or not data.is_as_in_training:
         print("held out           not recorded: some of these images may be among those of the training")
     _print_histogram(data, images, num_bits)
     same = "the same images" if len(images) == num_images else f"the first {len(images)} images"
@@ -47,15 +47,15 @@ def _print_histogram(data: ImageDataModule, images: np.ndarray, num_bits: int) -
     """Print the bits/dim by histograms of the training images, or why these are not known."""
     reference = "reference: a histogram for each pixel"
     reason = "this source, or this split of it, is not that of the training"
-    if data.is_as_in_training:
-        try:
-            train = data.examples("train").head(COUNTED_IMAGES)
-        except (FileNotFoundError, ValueError) as error:
-            if data.other_root is None:
-                raise
-            where = "their folder is not recorded" if data.hparams["root"] is None else str(error)
-            reason = f"{where}; give it with --training"
-        else:
+    try:
+        train = data.examples("train").head(COUNTED_IMAGES) if data.is_as_in_training else None
+    except (FileNotFoundError, ValueError) as error:
+        if data.other_root is None:
+            raise
+        where = "their folder is not recorded" if data.hparams["root"] is None else str(error)
+        reason = f"{where}; give it with --training"
+    else:
+        if train is not None:
             histogram = histogram_bits_per_dim(train, images, num_bits)
             print(f"{histogram:.4f} bits/dim  {reference}, counted on {len(train)} training images")
             return

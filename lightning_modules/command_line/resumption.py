@@ -45,6 +45,13 @@ class Start(NamedTuple):
     given: Collection[str] = ()
     weights: Mapping[str, Tensor] | None = None
 
+    def mismatch(self, error: RuntimeError) -> ValueError:
+        """Return an error of one line for that of ``load_state_dict``."""
+        return ValueError(
+            f"{self.checkpoint} does not match the configuration, for example because another prior or width was "
+            f"given: {str(error).splitlines()[1].strip()[:200]}"
+        )
+
 
 def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     """Return where ``glow fit``, ``validate`` or ``test`` starts; a checkpoint's configuration goes into ``scratch``.

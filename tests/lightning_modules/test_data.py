@@ -212,3 +212,31 @@ def test_photographs_other_than_the_trainings_are_measured_whole(tmp_path: Path)
     same = ImageDataModule("photos", (3, 8, 8), root=str(tmp_path / "mine"))
     same.compare(recorded, None)
     assert len(same.examples("test")) == 2
+
+
+@pytest.mark.parametrize("source", ["folder", "photos"])
+def test_images_that_came_after_the_training_are_known(source: str, tmp_path: Path) -> None:
+    for index in range(20):
+        Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / f"{index}.png")
+
+    def data() -> ImageDataModule:
+        return ImageDataModule(source, (3, 8, 8), root=str(tmp_path), batch_size=4)
+
+    trained = data()
+    trained.setup("fit")
+    recorded = dict(trained.hparams)
+    same = data()
+    same.compare(recorded, None)
+    assert same.is_as_in_training
+    Image.new("RGB", (8, 8)).save(tmp_path / "another.png")
+    grown = data()
+    grown.compare(recorded, None)
+    assert not grown.is_as_in_training
+    continued = data()
+    continued.continue_from(recorded)
+    with pytest.warns(UserWarning, match="these are not the images that the run began with"):
+        continued.setup("fit")
+    # Nor is it as in the training when that has gone on with them.
+    later = data()
+    later.compare(dict(continued.hparams), None)
+    assert not later.is_as_in_training
