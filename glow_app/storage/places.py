@@ -9,7 +9,7 @@ from glow_app.storage.hub_models import fetch_model
 
 DEFAULT_MODEL = "faces"  # comes with the package
 
-# Models in a run's folder; the first that exists is used.
+# Models in a run's folder; the first that exists is used, but no export that a resumed run has outdated.
 IN_RUN = ("model", "best.ckpt", "last.ckpt")
 
 _MODELS = Path(__file__).parents[1] / "bundled"

@@ -11,7 +11,7 @@ import torch
 from glow_app.models.base import Density
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.checkpoint import CHECKPOINT_KEY, density_of, read_checkpoint
-from glow_app.storage.exported_config import CONFIG_NAME, read_config
+from glow_app.storage.exported_config import CONFIG_NAME, WEIGHTS_NAME, read_config
 from glow_app.storage.places import IN_RUN, find_folder, hint, origin
 from glow_app.storage.pretrained import DIRECTIONS_NAME, load_pretrained, model_hash
 from glow_app.storage.seal import SEAL_KEY, places_of, strange_places
@@ -27,8 +27,9 @@ class StoredModel:
     """A model at a place, before it is loaded.
 
     Args:
-        place: A ``.ckpt`` file, an exported folder, or a run's folder (its exported model, else its best, else its last
-            checkpoint); a bundled model's name, such as "faces"; or "hf://USER/NAME[@REVISION]" of the hub.
+        place: A ``.ckpt`` file, an exported folder, or a run's folder (its exported model, unless the run was resumed
+            and has a later best checkpoint; else its best, else its last checkpoint); a bundled model's name, such as
+            "faces"; or "hf://USER/NAME[@REVISION]" of the hub.
         in_run: What to take of a run's folder, the first that is there.
     Attributes:
         place: As given; for a folder of runs, the newest run.
@@ -166,11 +167,34 @@ def _own_path(place: str | Path, in_run: Sequence[str]) -> Path:
             f"no checkpoint {path}; give a .ckpt file, an exported model or a run's folder{hint(path)}"
         )
     if path.is_dir() and not (path / CONFIG_NAME).exists():
-        for name in in_run:
-            if (path / name).exists():
-                return path / name
+        names = [name for name in in_run if (path / name).exists()]
+        if names[:2] == ["model", "best.ckpt"] and _is_outdated(path / "model", path / "best.ckpt"):
+            del names[0]
+        if names:
+            return path / names[0]
         raise FileNotFoundError(f"{path} holds neither {CONFIG_NAME} nor best.ckpt nor last.ckpt: not a model or a run")
     return path
+
+
+def _is_outdated(exported: Path, best: Path) -> bool:
+    """Return, with a warning, whether a run was resumed after its export and has a later best checkpoint."""
+    try:
+        # At the end of a run the export is the newer file: only a resumed or copied run has its checkpoint read.
+        if best.stat().st_mtime_ns <= (exported / WEIGHTS_NAME).stat().st_mtime_ns:
+            return False
+        training = read_config(exported).get("training")
+        step = training.get("step") if isinstance(training, dict) else None
+        later = StoredModel(best).facts["step"]
+    except (OSError, ValueError):  # what is wrong with the export shows when it is loaded
+        return False
+    if not (isinstance(step, int) and isinstance(later, int) and later > step):
+        return False
+    warnings.warn(
+        f"{best} (step {later:,}) is taken: {exported} (step {step:,}) is from before the run was resumed; its "
+        "recommended settings and its reference of scores are left out until the run ends and exports its model again",
+        stacklevel=4,
+    )
+    return True
 
 
 def _run_in(place: str | Path, in_run: Sequence[str]) -> str | Path:

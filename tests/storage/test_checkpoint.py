@@ -1,4 +1,5 @@
 import io
+import os
 import pickle
 import random
 from collections.abc import Callable
@@ -89,6 +90,37 @@ def test_a_runs_folder_means_its_export_else_its_best_else_its_last(model: Image
     assert StoredModel(tmp_path).path == export
     assert model_hash(load_model(tmp_path)) == model_hash(tiny_model(seed=2))
     assert StoredModel(export).path == export
+
+
+@pytest.mark.parametrize(
+    ("step", "age", "is_taken"),
+    [(40, -1, True), (70, -1, False), (90, -1, False), (None, -1, False), (40, 0, False), (40, 1, False)],
+)
+def test_a_resumed_run_means_its_best_checkpoint_until_it_exports_again(
+    model: ImageModel,
+    tmp_path: Path,
+    recwarn: pytest.WarningsRecorder,
+    step: int | None,
+    age: int,
+    is_taken: bool,
+) -> None:
+    export = save_pretrained(tiny_model(seed=2), tmp_path / "model", {"step": step})
+    best = checkpoint(model, tmp_path / "best.ckpt")  # of step 70
+    # A plain copy gives every file a new time; one that lost the times may have the same for all.
+    now = best.stat().st_mtime_ns
+    os.utime(export / "model.safetensors", ns=(now, now + age * 10**9))
+    assert StoredModel(tmp_path).path == (best if is_taken else export)
+    messages = [str(warning.message) for warning in recwarn]
+    assert len(messages) == is_taken
+    assert all(f"{best} (step 70) is taken: {export} (step 40) is from before" in message for message in messages)
+    assert StoredModel(export).path == export
+
+
+def test_an_export_beside_a_damaged_checkpoint_is_taken(tmp_path: Path) -> None:
+    export = save_pretrained(tiny_model(), tmp_path / "model", {"step": 1})
+    (tmp_path / "best.ckpt").write_bytes(b"damaged")
+    os.utime(export / "model.safetensors", ns=(0, 0))
+    assert StoredModel(tmp_path).path == export
 
 
 def test_what_is_known_of_the_training(model: ImageModel, tmp_path: Path) -> None:
