@@ -2,7 +2,10 @@
 
 import time
 import warnings
+from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -11,6 +14,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from glow_app.bijections import SolverError
 from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
 from glow_app.models.base import Density
+from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.pretrained import model_hash, save_pretrained, save_reference
 from glow_app.storage.stored_model import StoredModel, load_density
@@ -43,10 +47,16 @@ class ExportBest(Callback):
         # The run's folder may have been moved, where a path is remembered from before.
         path = best if best.exists() else run_dir / best.name
         if trainer.is_global_zero and path.exists():
-            model = load_density(path)
-            if _holds(run_dir / "model", model):  # perhaps with settings and a reference of the user's own
-                return
-            save_pretrained(model, run_dir / "model", StoredModel(path).facts, overwrite=True)
+            model, before = load_density(path), _exported(run_dir / "model")
+            if before is not None and model_hash(before) == model_hash(model):
+                return  # perhaps with settings and a reference of the user's own
+            _replace(run_dir / "model", model, StoredModel(path).facts)
+            if isinstance(before, ImageModel) and before.generation != GenerationSettings():
+                warnings.warn(
+                    f"{run_dir / 'model'} no longer recommends {before.generation}, tuned for its earlier weights; "
+                    "tune it again with glow evaluate --tune",
+                    stacklevel=1,
+                )
             data = getattr(trainer, "datamodule", None)
             is_scored = isinstance(model, ImageModel) and model.task is None
             if is_scored and isinstance(data, ImageDataModule) and trainer.limit_val_batches:
@@ -73,9 +83,25 @@ class ExportBest(Callback):
         save_reference(folder, Reference.of(Measures.joined(parts)).to_plain())
 
 
-def _holds(folder: Path, model: Density) -> bool:
-    """Return whether a model was exported to a folder before."""
+def _exported(folder: Path) -> Density | None:
+    """Return the model that was exported to a folder before, if there is one."""
     try:
-        return StoredModel(folder).hash == model_hash(model)
+        return load_density(folder)
     except (OSError, ValueError):
-        return False
+        return None
+
+
+def _replace(folder: Path, model: Density, facts: Mapping[str, Any]) -> None:
+    """Export a model, and move what is in its place aside if it may not be replaced.
+
+    At the end of a run there is nobody to ask: a file of a desktop or of the user beside the model, such as
+    ``.DS_Store``, is neither to end the run in an error nor to be lost.
+    """
+    try:
+        save_pretrained(model, folder, facts, overwrite=True)
+    except FileExistsError as error:
+        aside = next(free for number in count(1) if not (free := folder.with_name(f"{folder.name}-{number}")).exists())
+        folder.rename(aside)
+        reason = str(error).partition(";")[0]
+        warnings.warn(f"the earlier {folder} is now {aside}: {reason}", stacklevel=1)
+        save_pretrained(model, folder, facts)
