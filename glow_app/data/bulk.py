@@ -31,11 +31,16 @@ _MOST_PROCESSES = 16
 
 @dataclass(frozen=True)
 class Chunk(Generic[T]):
-    """Values of some consecutive files, the files' names, and pairs of file and reason for what cannot be read."""
+    """Values of some consecutive files, the files' names, and pairs of file and reason for what cannot be read.
+
+    ``unread`` holds the paths of those that the system did not read, for want of permission or by an error of a disk:
+    what is wrong is not in the file, and may pass.
+    """
 
     values: list[T] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
 
 def decode_listing(
@@ -107,6 +112,8 @@ def _read_files(listing: FolderListing, read: Callable[[Path], T], indices: rang
         except Exception as error:  # Pillow's plugins raise SyntaxError, struct.error and more for broken files
             reason = str(error).replace(str(listing.root / name), name)
             chunk.skipped.append((name, reason or type(error).__name__))
+            if isinstance(error, OSError) and error.errno:  # Pillow's own, of a damaged file, have no number
+                chunk.unread.append(str((listing.root / name).absolute()))
         else:
             chunk.names.append(name)
     return chunk

@@ -31,12 +31,14 @@ class DecodedFolder:
     """Images of one shape.
 
     ``images`` is uint8 (N, C, H, W), a memory map when it comes from the cache; ``names`` the N relative file names;
-    ``skipped`` pairs of file and reason for what could not be read.
+    ``skipped`` pairs of file and reason for what could not be read; ``unread`` as of
+    :class:`~glow_app.data.bulk.Chunk`.
     """
 
     images: np.ndarray
     names: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
+    unread: tuple[str, ...] = ()
 
 
 def cache_folder(cache_dir: Path | None) -> Path:
@@ -66,7 +68,7 @@ def decoded_folder(
         "class_names": list(listing.class_names),
     }
     decoded = kept_images(entry, image_shape, facts, _decoded, listing, image_shape, resize)
-    if decoded.skipped:  # also from the cache: a broken file stays broken
+    if decoded.skipped:  # also from the cache
         warnings.warn(skipped_message(listing, decoded.skipped), stacklevel=2)
     return decoded
 
@@ -82,10 +84,11 @@ def cache_key(listing: FolderListing, image_shape: _Shape, resize: Resize) -> st
 def kept_images(
     entry: Path, image_shape: _Shape, facts: Mapping[str, object], read: _Read, *arguments: object
 ) -> DecodedFolder:
-    """Return the images of an entry of the cache, building it first where it is missing or damaged.
+    """Return the images of an entry of the cache, building it first where it is missing, damaged or out of date.
 
     An entry is ``images.bin``, the bytes of all images, beside ``manifest.json``; a reader never sees half an entry.
-    Where the cache cannot be written, the images stay in memory, with a warning.
+    Once a file can be read that the system did not read before, it is out of date: the file's size and time, and so the
+    name of the entry, may be the same. Where the cache cannot be written, the images stay in memory, with a warning.
 
     Args:
         entry: Its directory.
@@ -95,7 +98,7 @@ def kept_images(
         arguments: For ``read``; hashable.
     """
     kept = read_entry(entry, image_shape)
-    if kept is not None:
+    if kept is not None and not any(map(_is_readable, kept.unread)):
         return kept
     try:
         return _build_entry(entry, image_shape, facts, read(*arguments))
@@ -116,13 +119,14 @@ def read_entry(entry: Path, image_shape: _Shape) -> DecodedFolder | None:
         manifest = json.loads((entry / _MANIFEST).read_text("utf-8"))
         names = tuple(manifest["files"])
         skipped = tuple((name, reason) for name, reason in manifest["skipped"])
+        unread = tuple(manifest.get("unread", ()))  # earlier versions have none
         images = np.memmap(entry / _IMAGES, np.uint8, "r", shape=(len(names), *image_shape))
         if images.nbytes != (entry / _IMAGES).stat().st_size:
             raise ValueError(f"the manifest names {len(names)} images")
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         logger.warning("image cache entry %s is damaged (%s); building it anew", entry, error)
         return None
-    return DecodedFolder(images, names, skipped)
+    return DecodedFolder(images, names, skipped, unread)
 
 
 def _build_entry(
@@ -130,6 +134,7 @@ def _build_entry(
 ) -> DecodedFolder:
     names: list[str] = []
     skipped: list[tuple[str, str]] = []
+    unread: list[str] = []
     try:
         with atomic_folder(entry, _REPLACED, lambda _: True, overwrite=entry.exists()) as building:
             with atomic_file(building / _IMAGES) as file:
@@ -137,7 +142,8 @@ def _build_entry(
                     file.writelines(image.tobytes() for image in chunk.values)
                     names += chunk.names
                     skipped += chunk.skipped
-            manifest = {**facts, "files": names, "skipped": skipped}
+                    unread += chunk.unread
+            manifest = {**facts, "files": names, "skipped": skipped, "unread": unread}
             (building / _MANIFEST).write_text(json.dumps(manifest), "utf-8")
     except OSError:
         if read_entry(entry, image_shape) is None:  # else another process was first
@@ -146,6 +152,13 @@ def _build_entry(
     if built is None:
         raise OSError(f"{entry} cannot be read back")
     return built
+
+
+def _is_readable(path: str) -> bool:
+    try:
+        return bool(Path(path).read_bytes())
+    except OSError:
+        return False
 
 
 # Several splits ask for the same images; a changed folder has another listing.

@@ -60,7 +60,7 @@ def _read(listing: FolderListing, image_shape: tuple[int, int, int]) -> Iterator
     for chunk in read_listing(listing, partial(_crops, image_shape=image_shape), 4, "cutting crops from"):
         skipped += chunk.skipped
         names = [name for name, crops in zip(chunk.names, chunk.values, strict=True) for _ in crops]
-        yield Chunk([crop for crops in chunk.values for crop in crops], names, chunk.skipped)
+        yield Chunk([crop for crops in chunk.values for crop in crops], names, chunk.skipped, chunk.unread)
     if len(skipped) == len(listing.files):
         raise ValueError(f"no usable photograph: {skipped_message(listing, skipped)}")
 

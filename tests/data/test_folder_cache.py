@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -162,6 +163,34 @@ def test_interrupted_build_leaves_nothing(root: Path, tmp_path: Path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         build(root)
     assert entries(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_a_file_that_was_not_read_is_taken_once_it_can_be(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    decode_image = bulk.decode_image
+
+    def refuse(path: Path, **options: Any) -> np.ndarray:
+        if path.name == "003.png":
+            raise OSError(number, os.strerror(number), str(path))
+        return decode_image(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "decode_image", refuse)
+        with pytest.warns(UserWarning, match=r"1 of 12 .* 003\.png"):
+            assert len(build(root).names) == 11
+    assert len(build(root).names) == 12
+
+
+def test_files_that_stay_broken_or_away_cost_no_second_decoding(root: Path, decoded: list[str]) -> None:
+    (root / "away.png").symlink_to("nowhere")
+    Image.effect_noise((40, 40), 50).save(root / "broken.png")
+    os.truncate(root / "broken.png", 500)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"2 of 14 .* away\.png .*; broken\.png"):
+            assert len(build(root).names) == 12
+    assert len(decoded) == 14
 
 
 def test_cache_dir_argument(root: Path, tmp_path: Path) -> None:
