@@ -45,9 +45,11 @@ class StopSignals:
         self._earlier: dict[int, Any] = {}
 
     def install(self) -> None:
-        """Begin to listen; main thread only."""
-        numbers = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if _job() else [])]
+        """Begin to listen; not in other threads than the main one, where Python allows no handler."""
         self.received = 0
+        if threading.current_thread() is not threading.main_thread():
+            return
+        numbers = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if _job() else [])]
         self._earlier = {number: signal.signal(number, self._note) for number in numbers}
 
     def restore(self) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -22,7 +23,7 @@ from tiny_training import TINY_FIT, repeatable_rows, tiny_fit
 
 from glow_app.cli import main
 from glow_app.storage.checkpoint import read_checkpoint
-from lightning_modules.callbacks import BestCheckpoint, Throughput
+from lightning_modules.callbacks import BestCheckpoint, SaveProgress, Throughput
 from lightning_modules.density import DensityModule
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.runs.recovery import read_whole
@@ -93,6 +94,15 @@ def test_once_the_trainer_has_a_handler_it_is_left_to_that() -> None:
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
     assert not trainer.strategy.launcher.kill.called
+
+
+def test_a_run_in_a_thread_is_trained_to_its_end(tmp_path: Path) -> None:
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    with ThreadPoolExecutor(1) as pool:  # as that of a page of Gradio or Streamlit
+        trainer = pool.submit(tiny_fit, tmp_path, [SaveProgress()], enable_checkpointing=True).result()
+    assert trainer.global_step == 8
+    assert (tmp_path / "last.ckpt").exists()
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
 @pytest.mark.slow
