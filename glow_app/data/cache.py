@@ -15,7 +15,8 @@ import numpy as np
 from glow_app.data.bulk import Chunk, decode_listing
 from glow_app.data.listing import FolderListing
 from glow_app.data.request import Resize
-from glow_app.files import atomic_file, atomic_folder
+from glow_app.data.unfinished import built_folder
+from glow_app.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ def _build_entry(
     skipped: list[tuple[str, str]] = []
     unread: list[str] = []
     try:
-        with atomic_folder(entry, _REPLACED, lambda _: True, overwrite=entry.exists()) as building:
+        with built_folder(entry, _REPLACED, lambda _: True, overwrite=entry.exists()) as building:
             with atomic_file(building / _IMAGES) as file:
                 for chunk in chunks:
                     file.writelines(image.tobytes() for image in chunk.values)

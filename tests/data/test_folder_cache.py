@@ -2,6 +2,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +165,19 @@ def test_interrupted_build_leaves_nothing(root: Path, tmp_path: Path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         build(root)
     assert entries(tmp_path) == []
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next(root: Path, tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from glow_app.data import bulk, cache; from glow_app.data.listing "
+        "import list_images; bulk.decode_image = lambda *_, **__: os.kill(os.getpid(), 9); "
+        f"cache.decoded_folder(list_images(Path(sys.argv[1])), {SHAPE}, 'crop', None)"
+    )
+    subprocess.run([sys.executable, "-c", code, root], check=False)
+    (left,) = entries(tmp_path)
+    build(root)
+    (entry,) = entries(tmp_path)
+    assert left.name.startswith(f".{entry.name}-")
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])

@@ -19,7 +19,8 @@ from glow_app.data.request import Cut, Resize, Split
 from glow_app.data.resizing import array_to_image
 from glow_app.data.shards.manifest import Manifest, ShardEntry, SplitEntry
 from glow_app.data.shards.tar import index_tar
-from glow_app.files import atomic_file, atomic_folder, sha256_of
+from glow_app.data.unfinished import built_folder
+from glow_app.files import atomic_file, sha256_of
 
 _FILES_A_CHUNK = 64
 
@@ -62,7 +63,7 @@ def pack_folder(root: Path, output: Path, packing: Packing) -> Report:
     if output.exists():
         raise FileExistsError(f"{output} exists already; choose another --output or remove it")
     parts = split_layout(list_images(root))
-    with atomic_folder(output, (), lambda _: False) as building:
+    with built_folder(output, (), lambda _: False) as building:
         report = Report(Manifest({}, all_class_names(parts), packing.image_shape))
         splits = {split: _pack_split(split, part, packing, building, report) for split, part in _cut(parts, packing)}
         report.manifest = replace(report.manifest, splits=splits)
