@@ -18,8 +18,8 @@ class BestCheckpoint(ModelCheckpoint):
     """Keeps ``best.ckpt`` in the run's folder.
 
     Lightning forgets what was best when a folder was moved, and then replaces it by the next one, however bad. Nor does
-    it validate the last step, which is often the best, as the learning rate has decayed, where that is inside an epoch
-    or at the end of one of which only every so many are validated.
+    it validate the last step, which is often the best, as the learning rate has decayed, where that is between two
+    validations. Here it does, whether epochs, steps or time end the run.
 
     Args:
         run_dir: The run's folder.
@@ -48,10 +48,11 @@ class BestCheckpoint(ModelCheckpoint):
     ) -> None:
         """Let the last step be validated, as Lightning does where it is asked to stop."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        if is_last := 0 <= trainer.max_steps <= trainer.global_step:
-            trainer.should_stop = True
+        is_last = 0 <= trainer.max_steps <= trainer.global_step
         is_last |= trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
-        if is_last and trainer.check_val_every_n_epoch is not None:
+        trainer.should_stop |= is_last
+        # Where the time is up, Lightning's timer has asked to stop.
+        if trainer.should_stop and trainer.check_val_every_n_epoch is not None:
             trainer.check_val_every_n_epoch = 1
 
 

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -17,7 +18,7 @@ from unittest.mock import MagicMock
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, Timer
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from tiny_training import TINY_FIT, repeatable_rows, tiny_fit
 
@@ -249,17 +250,71 @@ def test_what_is_resumed_is_looked_at_and_stays_what_it_was(tmp_path: Path, caps
     assert re.search(r"error: .*last\.ckpt is truncated or damaged", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("end", [{"max_epochs": 5}, {"max_epochs": 9, "max_steps": 18}])
-def test_the_last_step_is_validated_also_between_the_epochs_that_are(tmp_path: Path, end: dict[str, Any]) -> None:
-    validated = []
+def validated_steps(folder: Path, callbacks: Sequence[Callback] = (), **options: Any) -> list[int]:
+    """Train with epochs of four batches; return the steps after which there was a validation."""
+    steps = []
 
     class Note(Callback):
         def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            validated.append(trainer.global_step)
+            steps.append(trainer.global_step)
 
-    best = BestCheckpoint(str(tmp_path), "val/bpd")
-    tiny_fit(tmp_path, [best, Note()], enable_checkpointing=True, check_val_every_n_epoch=2, **end)
-    assert validated == [8, 16, end.get("max_steps", 20)]
+    best = BestCheckpoint(str(folder), "val/bpd")
+    tiny_fit(folder, [*callbacks, best, Note()], enable_checkpointing=True, **options)
+    assert read_checkpoint(folder / "best.ckpt")["global_step"] in steps
+    return steps
+
+
+class SixSeconds(Timer):
+    """Lets every step take a second."""
+
+    def __init__(self) -> None:
+        super().__init__(timedelta(seconds=6))
+        self._seconds = 0
+
+    def time_elapsed(self, stage: str = "train") -> float:
+        return self._seconds
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        self._seconds += 1
+        super().on_train_batch_end(trainer, *args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"max_epochs": 5}, [8, 16, 20]),
+        ({"max_epochs": 9, "max_steps": 18}, [8, 16, 18]),
+        ({"max_epochs": 4}, [8, 16]),
+        # Every seventh batch, whatever the length of an epoch, and limits that end the run before max_steps.
+        ({"max_epochs": 4, "val_check_interval": 7, "check_val_every_n_epoch": None}, [7, 14, 16]),
+        ({"max_epochs": 4, "val_check_interval": 8, "check_val_every_n_epoch": None}, [8, 16]),
+        ({"max_epochs": 3, "max_steps": 99, "val_check_interval": 7, "check_val_every_n_epoch": None}, [7, 12]),
+        ({"max_epochs": 3, "val_check_interval": 0.75, "check_val_every_n_epoch": 1}, [3, 7, 11, 12]),
+        # Three batches make a step, and the last one of an epoch another.
+        ({"max_epochs": 3, "accumulate_grad_batches": 3}, [4, 6]),
+        ({"max_epochs": 9, "max_steps": 5, "accumulate_grad_batches": 3}, [4, 5]),
+    ],
+    ids=str,
+)
+def test_the_last_step_is_validated_once(options: dict[str, Any], expected: list[int], tmp_path: Path) -> None:
+    assert validated_steps(tmp_path, **{"check_val_every_n_epoch": 2, **options}) == expected
+
+
+@pytest.mark.parametrize("every", [5, None])
+def test_the_last_step_before_the_time_is_up_is_validated(every: int | None, tmp_path: Path) -> None:
+    options = {"max_epochs": -1, "check_val_every_n_epoch": every, "val_check_interval": 4}
+    assert validated_steps(tmp_path, [SixSeconds()], **options) == ([6] if every else [4, 6])
+
+
+def test_a_run_that_ended_between_validations_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
+    options = ["--data.batch_size=32", "--trainer.val_check_interval=3", "--trainer.check_val_every_n_epoch=null"]
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    assert fit(*options, f"--run_dir={whole}") == 0
+    assert fit(*options, "--trainer.max_epochs=2", f"--run_dir={resumed}") == 0
+    assert [step for step, _ in validations(resumed)] == ["2", "5", "7"]
+    assert main(["fit", f"--resume={resumed}", "--trainer.max_epochs=3"]) == 0
+    assert [step for step, _ in validations(resumed)] == ["2", "5", "7", "8", "11"]
+    assert [step for step, _ in validations(whole)] == ["2", "5", "8", "11"]
 
 
 def test_the_best_checkpoint_is_kept_where_a_folder_was_moved(tmp_path: Path) -> None:
