@@ -192,7 +192,8 @@ def _length(
     interval = max(1, round(steps / max(1, min(_VALIDATIONS, 5 * options.minutes))))
     steps = interval * max(1, round(steps / interval))
     epochs = -(-steps // steps_in_epoch)
-    words = [f"--trainer.max_steps={steps}", f"--trainer.max_epochs={epochs}"]
+    # Without a limit of epochs: they are shorter than counted here if files cannot be read.
+    words = [f"--trainer.max_steps={steps}", "--trainer.max_epochs=-1"]
     words += [f"--trainer.val_check_interval={interval}", "--trainer.check_val_every_n_epoch=null"]
     length = f"{pluralise(steps, 'step')} of {seconds:.2f} s, {pluralise(epochs, 'epoch')}"
     return words, f"{options.minutes:g} minutes: {length}"

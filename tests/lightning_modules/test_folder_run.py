@@ -9,7 +9,7 @@ from PIL import Image
 
 import glow_app
 from glow_app.cli import main
-from glow_app.messages import UsageError
+from glow_app.messages import UsageError, pluralise
 from lightning_modules import folder_run
 
 TINY = ["--device", "cpu", "--model.flow.init_args.num_steps=1", "--model.flow.init_args.hidden_channels=4"]
@@ -136,16 +136,23 @@ def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_minutes_become_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options, said = planned(capsys, pictures(tmp_path / "a", 150), "--minutes", 0.05, *TINY)
-    steps, epochs = int(options["trainer.max_steps"]), int(options["trainer.max_epochs"])
-    assert epochs == -(-steps // (120 // 32))
+    steps = int(options["trainer.max_steps"])
+    assert options["trainer.max_epochs"] == "-1"
     assert f"0.05 minutes: {steps:,} step" in said
+    assert pluralise(-(-steps // (120 // 32)), "epoch") in said
 
 
-@pytest.mark.parametrize(("minutes", "last"), [(0.02, 0), (0.12, 8)])  # an epoch has 7 steps
-def test_the_last_step_is_validated(minutes: float, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("minutes", "num_broken", "last"), [(0.02, 0, 0), (0.12, 0, 8), (0.12, 60, 8)])
+def test_the_last_step_is_validated(
+    minutes: float, num_broken: int, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As long as if all pictures could be read, and seven steps made an epoch.
     monkeypatch.setattr("lightning_modules.estimate.command.measured_step", lambda arguments, parts: (0.7, 7))
-    run, options = tmp_path / "run", ["--data.batch_size=16", "--samples.num_images=1", *TINY]
-    assert main(["fit", str(pictures(tmp_path / "a", 140)), f"--minutes={minutes}", f"--run_dir={run}", *options]) == 0
+    folder, run = pictures(tmp_path / "a", 140), tmp_path / "run"
+    for number in range(num_broken):
+        (folder / f"{number}.png").write_bytes(b"broken")
+    options = ["--data.batch_size=16", "--samples.num_images=1", *TINY]
+    assert main(["fit", str(folder), f"--minutes={minutes}", f"--run_dir={run}", *options]) == 0
     with (run / "metrics.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file) if row["val/bpd"]][-1] == str(last)
 
