@@ -186,7 +186,7 @@ def _length(
         raise UsageError("glow fit: processes that are started together would time their steps apart; give --epochs")
     from lightning_modules.estimate.command import measured_step
 
-    seconds, steps_in_epoch = measured_step(arguments, parts)
+    seconds, batches_in_epoch, steps_in_epoch = measured_step(arguments, parts)
     steps = options.minutes * 60 * _TRAINING / seconds
     # Whole intervals, whatever the length of an epoch: the last validation follows the last step.
     interval = max(1, round(steps / max(1, min(_VALIDATIONS, 5 * options.minutes))))
@@ -194,7 +194,8 @@ def _length(
     epochs = -(-steps // steps_in_epoch)
     # Without a limit of epochs: they are shorter than counted here if files cannot be read.
     words = [f"--trainer.max_steps={steps}", "--trainer.max_epochs=-1"]
-    words += [f"--trainer.val_check_interval={interval}", "--trainer.check_val_every_n_epoch=null"]
+    num_batches = -(-interval * batches_in_epoch // steps_in_epoch)
+    words += [f"--trainer.val_check_interval={num_batches}", "--trainer.check_val_every_n_epoch=null"]
     length = f"{pluralise(steps, 'step')} of {seconds:.2f} s, {pluralise(epochs, 'epoch')}"
     return words, f"{options.minutes:g} minutes: {length}"
 

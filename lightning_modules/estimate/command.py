@@ -61,8 +61,8 @@ def main(command: str, arguments: list[str]) -> None:
         _print_loading(data, size / needs.step_seconds)
 
 
-def measured_step(arguments: list[str], parts: Mapping[Split, FolderListing]) -> tuple[float, int]:
-    """Return the seconds of an optimiser step of ``glow fit`` with these options, and the steps of an epoch.
+def measured_step(arguments: list[str], parts: Mapping[Split, FolderListing]) -> tuple[float, int, int]:
+    """Return the mean seconds of an optimiser step of ``glow fit`` with these options; batches and steps of an epoch.
 
     Args:
         arguments: The options.
@@ -76,7 +76,8 @@ def measured_step(arguments: list[str], parts: Mapping[Split, FolderListing]) ->
     _check_batch(size, num_images, trainer)
     module.to(trainer.strategy.root_device)
     seconds = step_seconds(module, size, trainer.precision_plugin.train_step_context)
-    return seconds * trainer.accumulate_grad_batches, _steps_in_epoch(size, num_images, trainer)
+    batches, steps = _epoch(size, num_images, trainer)
+    return seconds * batches / steps, batches, steps
 
 
 def _built(arguments: list[str], command: str) -> tuple[DensityModule, ImageDataModule, pl.Trainer]:
@@ -102,8 +103,10 @@ def _check_batch(size: int, num_images: int | None, trainer: pl.Trainer) -> None
         raise ValueError(f"data.batch_size is {size}, but there are {num_images} training images")
 
 
-def _steps_in_epoch(size: int, num_images: int, trainer: pl.Trainer) -> int:
-    return -(-(num_images // (size * trainer.world_size)) // trainer.accumulate_grad_batches)
+def _epoch(size: int, num_images: int, trainer: pl.Trainer) -> tuple[int, int]:
+    """Return the batches of each process, and the optimiser steps, of which the last may accumulate fewer batches."""
+    batches = num_images // (size * trainer.world_size)
+    return batches, -(-batches // trainer.accumulate_grad_batches)
 
 
 def _num_images(data: ImageDataModule) -> int | None:
@@ -143,7 +146,7 @@ def _print_time(needs: Needs, batch_size: int, trainer: pl.Trainer, num_images: 
     if num_images is None:
         return
     together = trainer.accumulate_grad_batches
-    batches, steps = num_images // (batch_size * trainer.world_size), _steps_in_epoch(batch_size, num_images, trainer)
+    batches, steps = _epoch(batch_size, num_images, trainer)
     processes = f" in {trainer.world_size} processes" if trainer.world_size > 1 else ""
     accumulated = f" of {together} batches" if together > 1 else ""
     epoch = timedelta(seconds=round(batches * seconds))

@@ -142,12 +142,24 @@ def test_minutes_become_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert pluralise(-(-steps // (120 // 32)), "epoch") in said
 
 
+def test_accumulated_batches_make_no_more_validations(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_modules.estimate.command.step_seconds", lambda *_: 0.2)
+    accumulate = "--trainer.accumulate_grad_batches=2"
+    options, said = planned(capsys, pictures(tmp_path / "a", 150), "--minutes", 1, accumulate, *TINY)
+    # Three batches in two steps make an epoch; five validations.
+    assert "170 steps of 0.30 s, 85 epochs" in said
+    assert int(options["trainer.max_steps"]) == 170
+    assert int(options["trainer.val_check_interval"]) == 170 / 5 * 3 / 2
+
+
 @pytest.mark.parametrize(("minutes", "num_broken", "last"), [(0.02, 0, 0), (0.12, 0, 8), (0.12, 60, 8)])
 def test_the_last_step_is_validated(
     minutes: float, num_broken: int, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As long as if all pictures could be read, and seven steps made an epoch.
-    monkeypatch.setattr("lightning_modules.estimate.command.measured_step", lambda arguments, parts: (0.7, 7))
+    monkeypatch.setattr("lightning_modules.estimate.command.measured_step", lambda arguments, parts: (0.7, 7, 7))
     folder, run = pictures(tmp_path / "a", 140), tmp_path / "run"
     for number in range(num_broken):
         (folder / f"{number}.png").write_bytes(b"broken")
@@ -163,7 +175,7 @@ def test_the_same_line_begins_a_run_and_goes_on_with_it(
     folder, run = str(pictures(tmp_path / "a", 140)), tmp_path / "run"
     options, _ = planned(capsys, folder, "--minutes", 0.02, f"--run_dir={run}", "--resume=auto", *TINY)
     assert options["resume"] == "auto"
-    monkeypatch.setattr("lightning_modules.estimate.command.measured_step", lambda arguments, parts: (0.7, 7))
+    monkeypatch.setattr("lightning_modules.estimate.command.measured_step", lambda arguments, parts: (0.7, 7, 7))
     line = ["fit", folder, "--minutes=0.12", f"--run_dir={run}", "--samples.num_images=1", *TINY]
     assert main([*line, "--resume", "auto"]) == 0
     assert "goes on" not in capsys.readouterr().out
