@@ -87,8 +87,7 @@ class Status:
 
     def _seconds_left(self) -> float | None:
         done, total = self._trainer.global_step - self._first_step, self.total_steps
-        timers = [timer for timer in getattr(self._trainer, "callbacks", []) if isinstance(timer, Timer)]  # of max_time
-        known = [left for timer in timers if (left := timer.time_remaining()) is not None]
+        known = [left for timer in _timers(self._trainer) if (left := timer.time_remaining()) is not None]
         if done and total != float("inf"):
             known.append((time.monotonic() - self._start) / done * max(0.0, total - self._trainer.global_step))
         return min(known, default=None)
@@ -101,17 +100,27 @@ class Status:
 
 
 def nothing_left(trainer: pl.Trainer) -> str:
-    """Return why a fit has made no step: its limit was reached before."""
-    epochs, steps = trainer.max_epochs, trainer.max_steps
-    limits = ["max_epochs"] if epochs is not None and epochs > 0 else []
-    limits += ["max_steps"] if steps >= 0 else []
-    if 0 <= steps <= trainer.global_step:
-        reached = f"already at {trainer.global_step:,} of {steps:,} steps"
-    else:
-        of = "" if epochs is None or epochs < 0 else f" of {epochs:,}"
-        reached = f"already at {trainer.current_epoch:,}{of} epochs"
-    options = " and ".join(f"--trainer.{name} N" for name in limits or ["max_epochs"])
-    return f"nothing was left to train: {reached}; add {options}"
+    """Return why a fit has made no step: its limits were reached before."""
+    reached = {}
+    # Not current_epoch, which leaves out the last one where a limit of steps has ended it.
+    epochs = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+    if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
+        reached["max_epochs N"] = f"{epochs:,} of {trainer.max_epochs:,} epochs"
+    if 0 <= trainer.max_steps <= trainer.global_step:
+        reached["max_steps N"] = f"{trainer.global_step:,} of {trainer.max_steps:,} steps"
+    for timer in _timers(trainer):
+        if (left := timer.time_remaining()) is not None and left <= 0:
+            elapsed = timer.time_elapsed()
+            reached["max_time DD:HH:MM:SS"] = f"{_duration(elapsed)} of {_duration(elapsed + left)}"
+    if not reached:
+        return f"nothing was left to train: --trainer.limit_train_batches is {trainer.limit_train_batches}"
+    options = " and ".join(f"--trainer.{option}" for option in reached)
+    return f"nothing was left to train: already at {' and '.join(reached.values())}; add {options}"
+
+
+def _timers(trainer: pl.Trainer) -> list[Timer]:
+    """Return the callbacks that bound the time of a run, such as that of ``max_time``."""
+    return [callback for callback in getattr(trainer, "callbacks", []) if isinstance(callback, Timer)]
 
 
 def _duration(seconds: float) -> str:

@@ -235,7 +235,8 @@ def test_a_finished_run_keeps_what_was_set_in_its_export(
     assert glow("fit", "--resume", copy).code == 0
     assert (copy / "model/config.json").read_bytes() == config
     limits = glow("fit", "--resume", copy, "--trainer.max_steps=16").output
-    assert "already at 16 of 16 steps; add --trainer.max_epochs N and --trainer.max_steps N\n" in limits
+    both = "already at 2 of 2 epochs and 16 of 16 steps; add --trainer.max_epochs N and --trainer.max_steps N\n"
+    assert both in limits
 
 
 def test_no_epoch_at_all_is_told(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Timer
 
-from lightning_modules.callbacks.status import Status
+from lightning_modules.callbacks.status import Status, nothing_left
 
 
 @pytest.fixture
@@ -56,3 +56,20 @@ def test_time_left_knows_of_a_bound_of_time(trainer: Any) -> None:
     trainer.callbacks = [Timer(duration=timedelta(minutes=2))]
     trainer.estimated_stepping_batches = float("inf")
     assert "0:02:00 left" in status_of(trainer).line()
+
+
+def test_what_ends_a_run_before_its_first_step_is_named_with_what_changes_it(trainer: Any) -> None:
+    done = SimpleNamespace(processed=3)
+    trainer.fit_loop = SimpleNamespace(epoch_progress=SimpleNamespace(current=done))
+    trainer.global_step, trainer.max_epochs, trainer.max_steps = 1200, 40, 1200
+    nothing = "nothing was left to train: already at"
+    assert nothing_left(trainer) == f"{nothing} 1,200 of 1,200 steps; add --trainer.max_steps N"
+    done.processed = 40
+    both = f"{nothing} 40 of 40 epochs and 1,200 of 1,200 steps; add --trainer.max_epochs N and --trainer.max_steps N"
+    assert nothing_left(trainer) == both
+    trainer.max_epochs, trainer.max_steps = -1, 5000
+    trainer.callbacks = [timer := Timer(duration=timedelta(seconds=5))]
+    timer.load_state_dict({"time_elapsed": {"train": 5.2}})
+    assert nothing_left(trainer) == f"{nothing} 0:00:05 of 0:00:05; add --trainer.max_time DD:HH:MM:SS"
+    trainer.callbacks, trainer.limit_train_batches = [], 0
+    assert nothing_left(trainer) == "nothing was left to train: --trainer.limit_train_batches is 0"
