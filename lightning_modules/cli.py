@@ -173,12 +173,12 @@ class GlowCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer; a CSV log always, other loggers as configured."""
         config = self.config_init[self.subcommand]
-        terminal = sys.stdout.isatty()
-        kwargs.setdefault("enable_progress_bar", terminal)
-        kwargs.setdefault("enable_model_summary", False)
+        live = sys.stdout.isatty() if (asked := config.trainer.enable_progress_bar) is None else asked
+        kwargs.setdefault("enable_progress_bar", live)
+        kwargs.setdefault("enable_model_summary", bool(config.trainer.enable_model_summary))
         callbacks = list(config.trainer.callbacks or [])
         if self.subcommand != "fit":
-            callbacks += [RichProgressBar()] if terminal else []
+            callbacks += [RichProgressBar()] if live else []
             kwargs |= {"callbacks": callbacks, "logger": False, "enable_checkpointing": False}
             kwargs |= {"plugins": [AtomicCheckpointIO()], **WHOLE}
             return pl.Trainer(**{**config.trainer, **kwargs})
@@ -194,7 +194,7 @@ class GlowCLI(LightningCLI):
             # Lightning's handler would write a checkpoint without the checks of SaveProgress.
             plugins.append(SLURMEnvironment(auto_requeue=False))
         kwargs |= {
-            "callbacks": [*callbacks, *self._fit_callbacks(config, terminal)],
+            "callbacks": [*callbacks, *self._fit_callbacks(config, live)],
             "plugins": [AtomicCheckpointIO(), *plugins],
             "logger": [AppendingCSVLogger(config.run_dir), *loggers],
         }
@@ -203,9 +203,9 @@ class GlowCLI(LightningCLI):
         trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
         return trainer
 
-    def _fit_callbacks(self, config: Any, terminal: bool) -> list[Callback]:
+    def _fit_callbacks(self, config: Any, live: bool) -> list[Callback]:
         return [
-            LiveProgress() if terminal else PlainProgress(),
+            LiveProgress() if live else PlainProgress(),
             InitializeActNorm(),
             LearningRateMonitor("step"),
             Throughput(),

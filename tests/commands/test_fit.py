@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,35 @@ def test_a_file_in_the_place_of_the_run_folder(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "mine").touch()
     assert main(["fit", *TINY_FIT, f"--run_dir={tmp_path / 'mine'}"]) == 1
     assert capsys.readouterr().err == f"error: {tmp_path / 'mine'} is a file; expected a folder for the results\n"
+
+
+@pytest.mark.parametrize(
+    ("terminal", "options", "live"),
+    [
+        (True, [], True),
+        (True, ["--trainer.enable_progress_bar=false"], False),
+        (False, [], False),
+        (False, ["--trainer.enable_progress_bar=true"], True),
+    ],
+    ids=str,
+)
+def test_the_progress_is_live_where_asked_or_on_a_terminal(
+    terminal: bool,
+    options: list[str],
+    live: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    once = ["--trainer.max_epochs=1", f"--run_dir={tmp_path}"]
+    assert main(["fit", *TINY_FIT, *once, "--trainer.enable_model_summary=true", *options]) == 0
+    output = capsys.readouterr().out
+    assert ("━" * 9 in output.splitlines()[-3]) is live
+    assert ("epoch 1/1  step 2" in output) is not live
+    assert "Total params" in output
+    assert main(["validate", f"--checkpoint={tmp_path}"]) == 0
+    assert ("━" * 9 in capsys.readouterr().out) is live
 
 
 def test_a_failed_run_leaves_a_folder_that_was_there(tmp_path: Path) -> None:
