@@ -32,7 +32,7 @@ from lightning_modules.callbacks.status import nothing_left
 from lightning_modules.command_line.arguments import (
     configs_first,
     innermost,
-    require_intervals,
+    refuse_trainer_options,
     require_total_steps,
     suggestion,
 )
@@ -125,7 +125,7 @@ class GlowCLI(LightningCLI):
             if config.name in ("", ".", "..") or not {"/", "\0"}.isdisjoint(config.name):
                 raise UsageError(f"glow {self.command}: --name is {config.name!r}; expected a plain name, without /")
             require_total_steps(config.model.lr_scheduler.class_path)
-            require_intervals(config.trainer)
+            refuse_trainer_options(config.trainer, self.start.arguments)
             self._warn_of_what_stays(config)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
             resumed = None if config.ckpt_path is None else Path(config.ckpt_path)

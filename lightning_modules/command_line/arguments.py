@@ -145,12 +145,20 @@ def _plain_types(message: str) -> str:
     return f"{where}is {match['value']}; expected {' or '.join(words)}"
 
 
-def require_intervals(trainer: Mapping[str, Any]) -> None:
-    """Refuse options of the trainer by which Lightning divides, and which it does not check.
+def refuse_trainer_options(trainer: Mapping[str, Any], arguments: list[str]) -> None:
+    """Refuse options of the trainer that Lightning does not check, and those that do not go with a run's folder.
 
+    Args:
+        trainer: The options, wherever they come from.
+        arguments: The command line.
     Raises:
-        UsageError: If one is 0 or negative.
+        UsageError: If an interval is 0 or negative, a folder is given, or a run that leaves no checkpoint is asked for.
     """
+    # A run's config.yaml names its folder, too, which another one replaces.
+    if take_option("--trainer.default_root_dir", arguments)[0] is not None:
+        raise UsageError("--trainer.default_root_dir has no effect; use --run_dir")
+    if trainer["fast_dev_run"]:
+        raise UsageError("--trainer.fast_dev_run leaves a run that cannot go on; use --trainer.max_steps 1")
     for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
         value = trainer[name]
         if isinstance(value, int | float) and value <= 0:

@@ -67,6 +67,12 @@ def test_the_learning_rate_warms_up_then_falls(trained: Path) -> None:
         (["--trainer.accumulate_grad_batches=0"], 2, "--trainer.accumulate_grad_batches is 0; expected a number above"),
         (["--trainer.check_val_every_n_epoch=0"], 2, "--trainer.check_val_every_n_epoch is 0; expected a number above"),
         (["--trainer.val_check_interval=0"], 2, "--trainer.val_check_interval is 0; expected a number above 0; leave"),
+        (["--trainer.default_root_dir=a"], 2, "--trainer.default_root_dir has no effect; use --run_dir"),
+        (
+            ["--trainer.fast_dev_run=true"],
+            2,
+            "--trainer.fast_dev_run leaves a run that cannot go on; use --trainer.max_",
+        ),
         (
             ["--config=logger/tensorboard"],
             1,
