@@ -1,10 +1,13 @@
 import math
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from registry import random_images, tiny_model
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from glow_app.data import ImageSet
 from glow_app.evaluation import exactness, mean_bits, round_trips
@@ -61,6 +64,29 @@ def test_values_that_are_not_given_back_are_counted(model: ImageModel, images: I
     assert found.exact_images == pytest.approx(1 - 2 / 20)
     assert found.exact_values == pytest.approx(1 - 4 / (20 * 3 * 8 * 8))
     assert found.max_pixel_error > 0
+
+
+class LargestTensor(TorchDispatchMode):
+    """Keeps the number of values of the largest tensor that an operation returns."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.size = max([self.size, *(leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))])
+        return result
+
+
+def test_exactness_holds_one_batch_in_memory(
+    model: ImageModel, images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unchanged(model: ImageModel, part: torch.Tensor, labels: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(images=model.quantised(part), max_pixel_error=0)
+
+    monkeypatch.setattr("glow_app.evaluation.stability.reconstruct", unchanged)  # layers are wider than images
+    with LargestTensor() as watched:
+        assert exactness(model, images, batch_size=4).exact_values == 1.0
+    assert watched.size == images.images[:4].size
 
 
 def test_round_trips_lose_what_the_precision_loses(model: ImageModel, images: ImageSet) -> None:
