@@ -45,8 +45,8 @@ class Reference:
 
     The traits of an image are the bits and the latent norm of each level and the size of its PNG. Their Mahalanobis
     distance from ordinary images sees traits that do not go together, such as much contrast and little detail in a
-    blurred image, of which each alone is ordinary. Mean and covariance come from one half of the ordinary images and
-    percentiles of the distance from the other half, so that an ordinary image is called usual with a probability of
+    blurred image, of which each alone is ordinary. Mean and covariance come from every other ordinary image and
+    percentiles of the distance from the rest, so that an ordinary image is called usual with a probability of
     :data:`USUAL_PERCENT` whatever the distribution of the traits.
 
     Args:
@@ -80,10 +80,12 @@ class Reference:
         if not np.isfinite(traits).all():
             raise ValueError("the bits/dim or latents of an ordinary image are not finite; use another model")
         scores = {name: _percentiles(values.double().numpy()) for name, values in oddities(ordinary, typical).items()}
-        first, second = traits[: -(-len(traits) // 2)], traits[len(traits) // 2 :]
-        mean, covariance = first.mean(0), _covariance(first)
+        # Interleaved, because the threshold holds only where both halves are alike, and folders are often in the order
+        # of their classes.
+        fitted, held_out = traits[::2], traits[1::2]
+        mean, covariance = fitted.mean(0), _covariance(fitted)
         return cls(
-            len(ordinary), typical, scores, mean, covariance, _percentiles(_distances(second - mean, covariance))
+            len(ordinary), typical, scores, mean, covariance, _percentiles(_distances(held_out - mean, covariance))
         )
 
     def judge(self, measures: Measures) -> list[Verdict]:

@@ -207,7 +207,8 @@ class Detection:
 def detect(ordinary: Measures, odd: Measures) -> dict[str, Detection]:
     """Return how well each score of :func:`oddities` finds odd images.
 
-    The first half of the ordinary images defines what is usual; the second half is compared with the odd images.
+    Every other ordinary image, from the second, defines what is usual; the rest are compared with the odd images. So
+    both halves are alike where the images are in the order of their classes.
 
     Args:
         ordinary: Measures of ordinary images, at least 4.
@@ -217,10 +218,9 @@ def detect(ordinary: Measures, odd: Measures) -> dict[str, Detection]:
     """
     from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
-    half = len(ordinary) // 2
-    typical = Typical.of(ordinary[:half])
-    good, bad = oddities(ordinary[half:], typical), oddities(odd, typical)
-    target = torch.cat([torch.zeros(len(ordinary) - half), torch.ones(len(odd))]).long()
+    typical, compared = Typical.of(ordinary[1::2]), ordinary[::2]
+    good, bad = oddities(compared, typical), oddities(odd, typical)
+    target = torch.cat([torch.zeros(len(compared)), torch.ones(len(odd))]).long()
     detections = {}
     for name in good:
         # Ranks, since torchmetrics takes other numbers for logits, and rounds them together.

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,18 @@ def test_of_new_ordinary_images_95_percent_are_usual(reference: Reference) -> No
     assert np.quantile(oddness, [0.25, 0.5, 0.75]) == pytest.approx([25, 50, 75], abs=6)
     assert {one.word for one in verdicts if one.oddness <= 95} == {"usual"}
     assert {one.word for one in verdicts if one.oddness > 95} == {"unusual"}
+
+
+def test_the_order_of_the_classes_does_not_matter() -> None:
+    # Of two classes, one after the other: the finest level takes 20 bits more for the second.
+    def two_classes(seed: int) -> Measures:
+        first, second = ordinary(500, seed), ordinary(500, seed + 1)
+        shifted = second.level_bits + torch.tensor([20.0, 0.0])
+        return Measures.joined([first, replace(second, bits_per_dim=shifted.sum(1), level_bits=shifted)])
+
+    verdicts = Reference.of(two_classes(0)).judge(two_classes(2))
+    for part in (verdicts[:500], verdicts[500:]):
+        assert sum(verdict.is_usual for verdict in part) / 500 == pytest.approx(0.95, abs=0.04)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,20 @@ def test_detection_of_what_is_plainly_odd_and_of_what_is_not() -> None:
     assert all(one.auroc == 0.5 for one in detect(same, same).values())
 
 
+def test_detection_does_not_depend_on_the_order_of_the_classes() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def two_classes(count: int) -> Measures:
+        noise = torch.randn(2 * count, 5, generator=generator)
+        noise[count:, 1:] += 20
+        return Measures(noise[:, 0], noise[:, 1:3], noise[:, 3:5], torch.zeros(2 * count))
+
+    detections = detect(two_classes(200), two_classes(200))  # nothing is odd
+    assert len(detections["spectrum"].ordinary) == 200
+    for name in ("spectrum", "latent_norm"):
+        assert detections[name].auroc == pytest.approx(0.5, abs=0.1)
+
+
 def test_few_ordinary_images_are_told(recwarn: pytest.WarningsRecorder) -> None:
     measures = measure(tiny_model(), random_images(20))
     Typical.of(measures)
