@@ -1,5 +1,6 @@
 """Sampling: in batches, over temperatures, and on a walk."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from glow_app.generation.blend import along_arc
 from glow_app.models.class_labels import labels_of_seeds
 from glow_app.models.image_model import ImageModel
+from glow_app.running import images_at_a_time
 
 Temperature = float | Sequence[float]
 
@@ -27,7 +29,8 @@ def sample_batches(
     """Yield ``(seed, image)`` for each of ``num`` images, the image a uint8 tensor (C, H, W).
 
     Image i depends on ``seed + i`` alone: batches of up to 16 are always full, since the order of a convolution's sums,
-    and with it the last bit, may depend on the batch's size. Of larger ones, the last is only as large as needed.
+    and with it the last bit, may depend on the batch's size. Of larger ones, the last is only as large as needed. Of
+    images larger than the model's own, it is filled up only to what a CPU decodes at a time, since each takes long.
 
     Args:
         model: The model.
@@ -59,9 +62,21 @@ def seeded_batches(
     """Yield what :func:`sample_batches` does a batch at a time: seeds, and images (B, C, H, W)."""
     for start in range(seed, seed + num, batch_size):
         count = min(batch_size, seed + num - start)
-        seeds = list(range(start, start + (batch_size if batch_size <= ALWAYS_FULL else count)))
+        seeds = list(range(start, start + _num_drawn(model, count, batch_size, size)))
         images = model.sample(len(seeds), temperature, seeds, labels_of_seeds(model, seeds, label), guidance, size)
         yield seeds[:count], images[:count]
+
+
+def _num_drawn(model: ImageModel, count: int, batch_size: int, size: tuple[int, int] | None) -> int:
+    """Return how many images to draw for a batch of which ``count`` are kept."""
+    if batch_size > ALWAYS_FULL:
+        return count
+    channels, *own = model.flow.image_shape
+    if size is None or math.prod(size) <= math.prod(own):
+        return batch_size
+    # Full parts, so that on a CPU each image comes out of the same convolutions as in a full batch.
+    part = images_at_a_time(model.flow.hidden_channels, (channels, *size))
+    return min(batch_size, math.ceil(count / part) * part)
 
 
 def sweep(

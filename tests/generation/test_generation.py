@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from registry import random_images, tiny_model
@@ -51,6 +53,34 @@ def test_a_large_batch_draws_no_more_than_is_asked_for(
     monkeypatch.setattr(model, "sample", sample)
     assert len(sampled(model, 5, 7, batch_size=batch_size)) == 5
     assert drawn == sizes
+
+
+@pytest.mark.parametrize(
+    ("size", "at_a_time", "drawn"),
+    [((64, 64), 1, [4, 1]), ((64, 64), 3, [4, 3]), ((64, 64), 64, [4, 4]), (SHAPE[1:], 1, [4, 4]), (None, 1, [4, 4])],
+)
+def test_larger_images_are_not_drawn_to_fill_a_batch(
+    model: ImageModel,
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int] | None,
+    at_a_time: int,
+    drawn: list[int],
+) -> None:
+    full = model.sample(8, 0.8, 7, size=size)
+    # As many images as a CPU decodes at a time follow from the width of the conditioners.
+    for place in ("generation.sample", "models.sampled_model"):
+        monkeypatch.setattr(f"glow_app.{place}.images_at_a_time", lambda *_: at_a_time, raising=False)
+    counts: list[int] = []
+    sample = model.sample
+
+    def watched(num: int, *arguments: Any) -> Tensor:
+        counts.append(num)
+        return sample(num, *arguments)
+
+    monkeypatch.setattr(model, "sample", watched)
+    images = torch.stack([*sampled(model, 5, 7, batch_size=4, size=size).values()])
+    assert counts == drawn
+    assert (images.int() - full[:5].int()).abs().max() <= 1
 
 
 @pytest.mark.parametrize("temperature", [0.8, [0.0, 1.0]])
