@@ -105,6 +105,19 @@ class ImageSet(BatchedSet[Batch]):
         rows = self._rows(self._positions(indices))
         return ImageSet(self._storage, self._all_labels, self.class_names, rows, self.contents)
 
+    def with_class_order(self, class_names: Sequence[str]) -> "ImageSet":
+        """Return this set with its classes in another order and labels to match, sharing the storage.
+
+        Raises:
+            ValueError: If these are other classes.
+        """
+        if sorted(class_names) != sorted(self.class_names):
+            raise ValueError(f"classes are {list(self.class_names)}; expected the same in another order")
+        if tuple(class_names) == self.class_names:
+            return self
+        new_labels = torch.tensor([list(class_names).index(name) for name in self.class_names])
+        return ImageSet(self._storage, new_labels[self._all_labels], class_names, self._indices, self.contents)
+
     def _positions(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size and not (-len(self) <= wanted.min() and wanted.max() < len(self)):

@@ -54,7 +54,8 @@ def evaluation_data(
         train_limit: Most training images; 0 reads none.
     Raises:
         ValueError: If neither says which source, it needs a place and has none, or has more or fewer
-            classes than the model. Where only their names differ there is a warning.
+            classes than the model. Where only their names differ there is a warning; classes in another order than
+            the model's get its labels.
         FileNotFoundError: If the images are not there.
     """
     source = source or recorded.get("source")
@@ -79,6 +80,7 @@ def evaluation_data(
     train = (
         load_split(split="train", image_shape=shape, limit=min(limits, default=None), **chosen) if is_known else None
     )
+    held_out = _with_classes_of(model, held_out)
     _check_classes(model, source, held_out.class_names)
     is_whole = cut["split"] != split
     facts = {name: value for name, value in cut.items() if name != "cache_dir" and value is not None} | {
@@ -90,6 +92,13 @@ def evaluation_data(
         "training_images": None if train is None else len(train),
     }
     return EvaluationData(held_out, train, facts)
+
+
+def _with_classes_of(model: ImageModel, images: ImageSet) -> ImageSet:
+    # Folders list classes by name, while data sets and their models may have another order.
+    if model.class_names and sorted(model.class_names) == sorted(images.class_names):
+        return images.with_class_order(model.class_names)
+    return images
 
 
 def _check_classes(model: ImageModel, source: str, names: Sequence[str]) -> None:

@@ -48,6 +48,20 @@ def test_subset_of_subset_keeps_order_and_storage() -> None:
     assert repr(part) == "ImageSet(2 images of (3, 2, 4), 3 classes)"
 
 
+def test_classes_in_another_order_keep_their_images() -> None:
+    whole = numbered()
+    part = whole.subset([7, 3, 5])
+    other = part.with_class_order(whole.class_names[::-1])
+    names = [part.class_names[label] for label in part.labels]
+    assert [other.class_names[label] for label in other.labels] == names
+    assert other.class_names == whole.class_names[::-1]
+    assert other.images[:, 0, 0, 0].tolist() == [7, 3, 5]
+    assert other._storage is whole._storage
+    assert part.with_class_order(part.class_names) is part
+    with pytest.raises(ValueError, match="expected the same in another order"):
+        part.with_class_order(["another", *whole.class_names[1:]])
+
+
 def test_batches_are_copies() -> None:
     whole = numbered()
     images, _ = whole.__getitems__([0, 1])
