@@ -4,11 +4,14 @@ import io
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from glow_app.commands.allocator import begin_with_huge_pages
 from glow_app.commands.names import COMMANDS, TRAINING
@@ -33,9 +36,12 @@ def start() -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 for a failure, 2 for wrong usage."""
+    """Run the command line and return its exit code: 0, 1 for a failure, 2 for wrong usage.
+
+    Raises:
+        SystemExit: With code 143, after SIGTERM.
+    """
     _wait_politely()
-    _heed_sigterm()
     warnings.formatwarning = format_warning
     # Of Pillow, for pictures that it decodes nevertheless; it names no file.
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")
@@ -43,6 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     debug = "--debug" in arguments
     if debug:
         arguments.remove("--debug")
+    with _unwinding_on_sigterm():
+        return _answer(arguments, debug)
+
+
+def _answer(arguments: list[str], debug: bool) -> int:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return _dispatch(arguments)
@@ -95,11 +106,28 @@ def _keep_current_folder_out() -> None:
             os.environ.setdefault("PYTHONSAFEPATH", "1")
 
 
-def _heed_sigterm() -> None:
-    # The first process of a container has no default action for SIGTERM: until a command sets a handler of its own, it
-    # would be ignored, and the container killed some seconds later.
-    if os.getpid() == 1:
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+@contextmanager
+def _unwinding_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind the command, as Ctrl-C does: records are written, and temporary files removed.
+
+    The handler of a program that calls this one stays, and so does that of a command that sets its own.
+    """
+    # Python allows handlers in the main thread only.
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _unwind(number: int, _: FrameType | None) -> NoReturn:
+    # `timeout` and service managers often send two, and the second would interrupt the writing of the record.
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
@@ -392,18 +393,46 @@ def test_closest() -> None:
     assert closest("--cuont", ["--output", "--count"]) == "; did you mean --count?"
 
 
-def test_the_first_process_of_a_container_heeds_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
-    earlier = signal.getsignal(signal.SIGTERM)
-    try:
-        assert main(["--version"]) == 0
-        assert signal.getsignal(signal.SIGTERM) == earlier
-        monkeypatch.setattr(os, "getpid", lambda: 1)
-        assert main(["--version"]) == 0
-        with pytest.raises(SystemExit) as stopped:
+def test_sigterm_unwinds_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    unwound = []
+
+    def dispatch(arguments: list[str]) -> int:
+        try:
             signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)  # a second one does not interrupt
+            unwound.append("record")
+        return 0
+
+    monkeypatch.setattr(cli, "_dispatch", dispatch)
+    earlier = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main(["sample"])
         assert stopped.value.code == 143
+        assert unwound == ["record"]
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGTERM, earlier)
+
+
+def test_the_handlers_of_a_calling_program_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    received = []
+    monkeypatch.setattr(cli, "_dispatch", lambda _: signal.raise_signal(signal.SIGTERM) or 0)
+    earlier = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        assert main(["sample"]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    assert received == [signal.SIGTERM]
+
+
+def test_a_command_runs_in_a_thread() -> None:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(main(["--version"])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
 
 
 def test_the_package_is_the_command() -> None:

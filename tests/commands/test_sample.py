@@ -4,6 +4,9 @@ import gc
 import json
 import os
 import re
+import subprocess
+import sys
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -315,6 +318,38 @@ def test_of_two_runs_at_a_time_neither_removes_the_pictures_of_the_other(tmp_pat
             (tmp_path / run.name(seed)).touch()
         run.finish({}, lambda _: {})
     assert {path.name for path in tmp_path.glob("*.png")} == {run.name(seed) for run in runs for seed in run.seeds}
+
+
+def sampling(trained: Path, folder: Path, *options: str, wanted: int = 3) -> subprocess.Popen[str]:
+    """Return a process of `glow sample`, with a session of its own, that has written some pictures."""
+    options = ("sample", "--checkpoint", str(trained), "--count", "100000", "--output", str(folder), *options)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "glow_app", *options],
+        env=environment,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    for _ in range(600):
+        if process.poll() is not None or len([*folder.glob("seed*.png")]) >= wanted:
+            break
+        time.sleep(0.1)
+    assert process.poll() is None
+    return process
+
+
+def test_sigterm_leaves_a_record_of_what_is_there(trained: Path, tmp_path: Path) -> None:
+    process = sampling(trained, tmp_path / "samples")
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "Traceback" not in errors
+    listed = {file["file"] for file in json.loads((tmp_path / "samples/run.json").read_text())["files"]}
+    written = contents(tmp_path / "samples").keys() - {"run.json"}
+    assert listed <= written
+    assert len(written - listed) <= 1  # the signal may come when a picture is written and not yet counted
 
 
 def test_an_interrupted_walk_leaves_a_record_of_what_is_there(
