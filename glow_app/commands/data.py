@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from glow_app.commands.common import require_folder
 from glow_app.commands.parser import number, number_type, positive_int, seed_number
-from glow_app.messages import pluralise, printable
+from glow_app.messages import UsageError, pluralise, printable
 
 if TYPE_CHECKING:
     from glow_app.data.shards.manifest import Manifest
@@ -25,9 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pack.add_argument("--output", required=True, help="folder for the shards; must not exist", metavar="FOLDER")
     pack.add_argument("--size", type=_size, help="resize images to HxW, or to NxN", metavar="N")
     pack.add_argument("--grey", action="store_true", help="convert to grey; needs --size")
-    pack.add_argument(
-        "--resize", choices=["crop", "stretch", "pad"], default="crop", help="how images are resized to --size"
-    )
+    resize = "how images are resized; needs --size (default: crop)"
+    pack.add_argument("--resize", choices=["crop", "stretch", "pad"], help=resize)
     pack.add_argument("--shard-mb", type=positive_int, default=128, help="approximate size of a shard in MB")
     pack.add_argument("--seed", type=seed_number, default=0, help="seed of the splits and the order")
     pack.add_argument("--validation-fraction", type=number, default=0.1, help="fraction held out if there is no val/")
@@ -60,12 +59,13 @@ def _pack(arguments: argparse.Namespace) -> None:
     """Write a folder of images as tar files in the layout of WebDataset, with a manifest of counts and hashes."""
     from glow_app.data.shards.pack import Packing, pack_folder
 
-    if arguments.grey and arguments.size is None:
-        raise ValueError("--grey needs --size: without it the files are packed as they are")
+    for option in ("grey", "resize"):
+        if getattr(arguments, option) and arguments.size is None:
+            raise UsageError(f"--{option} needs --size: without it the files are packed as they are")
     require_folder(Path(arguments.output))
     packing = Packing(
         image_shape=None if arguments.size is None else (1 if arguments.grey else 3, *arguments.size),
-        resize=arguments.resize,
+        resize=arguments.resize or "crop",
         shard_bytes=1_000_000 * arguments.shard_mb,
         seed=arguments.seed,
         validation_fraction=arguments.validation_fraction,

@@ -82,6 +82,9 @@ def _learn(arguments: argparse.Namespace) -> None:
     two = [arguments.name, arguments.present, arguments.absent]
     if any(two) == bool(arguments.attributes) or (any(two) and not all(two)):
         raise UsageError("glow edit learn needs NAME --with FOLDER --without FOLDER, or else --attributes FILE")
+    for option in ("columns", "folder"):
+        if not arguments.attributes and getattr(arguments, option) is not None:
+            raise UsageError(f"--{option} is of a table of attributes; give --attributes FILE, or leave it out")
     folder = directions_folders(arguments)[0]
     if arguments.directions is None and folder.is_symlink():  # a model that came from elsewhere could lead anywhere
         raise FileExistsError(f"{folder} is a link; remove it, or give its folder by --directions")

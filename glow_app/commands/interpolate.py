@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
 
 USUAL_FRAMES = 9
+USUAL_SECONDS = 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ".gif of grey pictures too",
         metavar="FILE",
     )
-    parser.add_argument("--seconds", type=number, default=3.0, help="duration of an animation, there and back")
+    seconds = f"duration of an animation, there and back (default: {USUAL_SECONDS:g})"
+    parser.add_argument("--seconds", type=number, help=seconds)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
 
@@ -59,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     refuse_existing([output], arguments.overwrite)
     if output.suffix.lower() != ".png":
         require_animation(output)
-    num_frames = arguments.frames or USUAL_FRAMES
+    num_frames, seconds = arguments.frames or USUAL_FRAMES, arguments.seconds or USUAL_SECONDS
     model = load(arguments)
     ((names, images),) = picture_batches(model, arguments.images, len(arguments.images))
     classes = PictureClasses(model, arguments.label)
@@ -74,12 +76,12 @@ def run(arguments: argparse.Namespace) -> None:
     if output.suffix.lower() == ".png":
         picture = strip(frames, len(frames) if arguments.mix else num_frames)
         save_png(picture, output, _facts(model, arguments, labels))
-        played = arguments.seconds
+        played = seconds
     else:
-        played = save_animation(frames, output, arguments.seconds, there_and_back=True)
+        played = save_animation(frames, output, seconds, there_and_back=True)
     print(f"{pluralise(len(frames), 'frame')}: {output}")
-    if played != arguments.seconds:
-        print(f"it plays {played:.2f} s, not {arguments.seconds:g} s: no frame is shown for less than {SHORTEST} s")
+    if played != seconds:
+        print(f"it plays {played:.2f} s, not {seconds:g} s: no frame is shown for less than {SHORTEST} s")
 
 
 def _facts(model: "ImageModel", arguments: argparse.Namespace, labels: "Tensor | None") -> dict[str, int | str]:
@@ -110,5 +112,9 @@ def _check(arguments: argparse.Namespace, is_known: bool) -> None:
         raise UsageError(f"glow interpolate got {classes} for {pluralise(count, 'picture')}; give --label one for each")
     if not is_known:
         raise UsageError(f"--output {arguments.output} is of no known kind; expected .png, .gif, .webp or .mp4")
+    if arguments.seconds is None:
+        return
+    if Path(arguments.output).suffix.lower() == ".png":
+        raise UsageError("--seconds is of an animation, and a .png is a strip; leave it out or give another --output")
     if not 0 < arguments.seconds < 3600:
         raise UsageError(f"--seconds is {arguments.seconds:g}; expected a number above 0 and below 3600")

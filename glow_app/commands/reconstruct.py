@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
 
 SHOWN = 64  # originals and reconstructions
+USUAL_COUNT = 64  # of a source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="*", help="picture files, or folders of them", metavar="PICTURE")
     parser.add_argument("--source", help="test images of a source, such as digits, instead of files")
     parser.add_argument("--root", help="folder of the source's files", metavar="FOLDER")
-    parser.add_argument("--count", type=positive_int, default=64, help="number of images of the source")
+    count = f"number of images of the source (default: {USUAL_COUNT})"
+    parser.add_argument("--count", type=positive_int, help=count)
     add_model_arguments(parser)
     add_output_arguments(parser, "reconstructions")
     add_label_argument(parser, "class of all files (default: from their folders' names, or inferred)")
@@ -55,6 +57,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError("--label is the class of picture files; of a --source, the classes are known")
     if not (arguments.images or arguments.source):
         raise UsageError("glow reconstruct needs picture files or folders, or else --source")
+    for option in ("root", "count"):
+        if arguments.images and getattr(arguments, option) is not None:
+            raise UsageError(f"--{option} is of a --source, and picture files are given; leave it out")
     model = load(arguments)
     path = Path(arguments.output) / "comparison.png"
     refuse_existing([path], arguments.overwrite)
@@ -85,7 +90,8 @@ def _batches(
         for names, images in picture_batches(model, arguments.images, arguments.batch_size, "reconstructing"):
             yield images, classes.of(images, names)
         return
-    chosen = load_split(arguments.source, "test", model.flow.image_shape, root=arguments.root, limit=arguments.count)
+    count = arguments.count or USUAL_COUNT
+    chosen = load_split(arguments.source, "test", model.flow.image_shape, root=arguments.root, limit=count)
     images = torch.from_numpy(chosen.images)
     batches = torch.arange(len(images)).split(arguments.batch_size)
     for numbers in tracked(batches, len(batches), "reconstructing"):

@@ -75,7 +75,8 @@ def test_what_is_refused(refused: Callable[..., str], glow: Glow, folder: Path) 
     assert "required: pack|index|verify" in refused("data", code=2)
     assert "--output" in refused("data", "pack", folder, code=2)
     assert "0x8 is not a size" in refused("data", "pack", folder, "--output", "x", "--size", "0x8", code=2)
-    assert "--grey needs --size" in refused("data", "pack", folder, "--output", "x", "--grey")
+    assert "--grey needs --size" in refused("data", "pack", folder, "--output", "x", "--grey", code=2)
+    assert "--resize needs --size" in refused("data", "pack", folder, "--output", "x", "--resize", "pad", code=2)
     assert "does not exist" in refused("data", "pack", "nowhere", "--output", "x")
     assert "validation_fraction is 2.0" in refused(
         "data", "pack", folder, "--output", "x", "--validation-fraction", "2"

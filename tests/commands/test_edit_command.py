@@ -104,6 +104,8 @@ def test_what_is_refused(
     assert "needs NAME" in refused("edit", "learn", "x", "--with", "bright", *checkpoint, code=2)
     assert "needs NAME" in refused("edit", "learn", "x", "--attributes", "attributes.csv", *checkpoint, code=2)
     two = ["--with", "bright", "--without", "dark"]
+    for option in ("--columns", "--folder"):
+        assert f"{option} is of a table" in refused("edit", "learn", "x", *two, option, "y", *checkpoint, code=2)
     assert "is not a valid name of a direction" in refused("edit", "learn", "../x", *two, *checkpoint)
     assert "0 to 9" in refused("edit", "learn", "x", *two, "--checkpoint", conditional, "--label", 10)
     apply = ["edit", "apply", pictures[0], *checkpoint, "--direction"]

@@ -102,6 +102,13 @@ def test_a_class_conditional_model(
     assert "error 0 of 255" in flat
 
 
+@pytest.mark.parametrize("option", ["--root", "--count"])
+def test_options_of_a_source_are_refused_beside_pictures(
+    pictures: list[Path], refused: Callable[..., str], option: str
+) -> None:
+    assert f"{option} is of a --source" in refused("reconstruct", *pictures, option, 3, code=2)
+
+
 def test_a_comparison_is_not_overwritten_unasked(
     trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow, refused: Callable[..., str]
 ) -> None:
@@ -231,6 +238,7 @@ def test_interpolation_is_refused(
     assert "2 classes for 3 pictures" in refused("interpolate", *pictures, "--checkpoint", trained, "--label", 1, 2)
     assert "expected .png, .gif" in refused("interpolate", *pair, "--output", "x.tiff", code=2)
     assert "--seconds is 0" in refused("interpolate", *pair, "--output", "x.gif", "--seconds", 0, code=2)
+    assert "a .png is a strip" in refused("interpolate", *pair, "--output", "x.png", "--seconds", 5, code=2)
     refused("interpolate", pictures[0], tmp_path / "none.png", "--checkpoint", trained)
     monkeypatch.setitem(sys.modules, "av", None)
     assert "extra video" in refused("interpolate", *pair[:2], "--output", "x.mp4", "--checkpoint", "nowhere")
