@@ -63,19 +63,22 @@ def run(arguments: argparse.Namespace) -> None:
     model = load(arguments)
     path = Path(arguments.output) / "comparison.png"
     refuse_existing([path], arguments.overwrite)
-    results, shown, classes = [], [], PictureClasses(model, arguments.label)
+    shown, classes = [], PictureClasses(model, arguments.label)
+    count = error = lost = 0
     for images, labels in _batches(model, arguments, classes):
-        results.append(reconstruct(model, images, labels))
-        shown.append(torch.stack([images, results[-1].images], dim=1).flatten(0, 1))
+        result = reconstruct(model, images, labels)
+        if 2 * count < SHOWN:  # not all: memory must not grow with the number of pictures
+            shown.append(torch.stack([images, result.images], dim=1).flatten(0, 1))
+        count += len(images)
+        error = max(error, result.max_pixel_error)
+        lost = max(lost, result.max_quantisation)
     picture = grid(torch.cat(shown)[:SHOWN], columns=8, above=["original", "decoded"] * 4)
     save_png(
         picture, output_folder(arguments) / path.name, {"model": stored_model(arguments).hash, "version": __version__}
     )
     classes.tell()
-    count = sum(len(result.images) for result in results)
-    error = max(result.max_pixel_error for result in results)
     print(f"{pluralise(count, 'image')}, largest pixel error {error} of 255")
-    tell_lost_bits(model, max(result.max_quantisation for result in results))
+    tell_lost_bits(model, lost)
     print(f"originals and reconstructions side by side: {path}")
 
 

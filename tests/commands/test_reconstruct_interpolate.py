@@ -1,6 +1,7 @@
 """`glow reconstruct` and `glow interpolate`."""
 
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from run_files import pixels
 
 from glow_app import __version__
+from glow_app.generation import reconstruct
 from glow_app.pictures.images import grid, read_png_text
 from glow_app.storage.pretrained import model_hash
 from glow_app.storage.stored_model import load_model
@@ -55,6 +57,26 @@ def test_pictures_in_the_models_own_grid_come_back(
 def test_a_folder_and_batches(trained: Path, pictures: list[Path], glow: Glow) -> None:
     result = glow("reconstruct", pictures[0].parent, "--checkpoint", trained, "--batch-size", 2)
     assert "3 images, largest pixel error 0 of 255" in result.output
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(
+    trained: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results: list[weakref.ref[Any]] = []
+    stacked, stack = [], torch.stack
+
+    def watched(*arguments: Any) -> object:
+        assert sum(result() is not None for result in results) <= 1
+        result = reconstruct(*arguments)
+        results.append(weakref.ref(result))
+        return result
+
+    monkeypatch.setattr("glow_app.generation.reconstruct", watched)
+    monkeypatch.setattr(torch, "stack", lambda parts, dim=0: stacked.append(dim) or stack(parts, dim))
+    options = ["--source", "digits", "--count", 80, "--batch-size", 8, "--checkpoint", trained]
+    assert "80 images, " in glow("reconstruct", *options).output
+    assert len(results) == 10
+    assert stacked.count(1) == 4  # 64 panels of 32 pictures
 
 
 def test_a_source(trained: Path, glow: Glow) -> None:
