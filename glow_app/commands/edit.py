@@ -29,6 +29,7 @@ from glow_app.progress import tracked
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from glow_app.data.attributes import Attributes
     from glow_app.models.image_model import ImageModel
 
 STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]
@@ -94,13 +95,14 @@ def _learn(arguments: argparse.Namespace) -> None:
     refuse_existing(paths, arguments.overwrite, instead="another NAME or --directions")
     if table is None:
         _check_folders(arguments.present, arguments.absent)
+    else:
+        files = _files_of(table, arguments)
     model = load(arguments)
     classes = PictureClasses(model, arguments.label)
     if table is None:
         batches = _of_two_folders(model, arguments, classes)
     else:
-        root = Path(arguments.folder or Path(arguments.attributes).parent)
-        batches = _of_a_table(model, [str(root / file) for file in table.files], table.values, arguments, classes)
+        batches = _of_a_table(model, files, table.values, arguments, classes)
     learnt = learn_directions(model, batches, names)
     classes.tell()
     for name, direction in learnt.items():
@@ -119,6 +121,22 @@ def _check_folders(present: str, absent: str) -> None:
         list_images(Path(place))
     if Path(present).resolve() == Path(absent).resolve():
         raise UsageError(f"--with and --without are the same folder, {present}; expected two")
+
+
+def _files_of(table: "Attributes", arguments: argparse.Namespace) -> list[str]:
+    """Return the picture files of a table; refuse what nothing can be learnt from before any picture is encoded."""
+    from glow_app.generation.edit import check_attributes
+
+    root = Path(arguments.folder or Path(arguments.attributes).parent)
+    files = [root / file for file in table.files]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"there is no file {missing[0]} ({len(missing):,} of {len(files):,} are missing); "
+            "give their folder by --folder, or take their lines out of the table"
+        )
+    check_attributes(table.values, table.names)
+    return [str(file) for file in files]
 
 
 def _apply(arguments: argparse.Namespace) -> None:

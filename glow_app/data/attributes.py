@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from glow_app.messages import pluralise
+
 MOST_ATTRIBUTES = 1000  # a regression on them takes the square of it
 
 
@@ -53,12 +55,17 @@ def read_attributes(path: Path, names: list[str] | None = None) -> Attributes:
     chosen = header[1:] if names is None else names
     if len(chosen) > MOST_ATTRIBUTES:
         raise ValueError(f"{path} has {len(chosen):,} attributes; expected at most {MOST_ATTRIBUTES:,}: name some")
+    for number, line in lines[1:]:
+        if len(line) != len(header):
+            raise ValueError(f"{path}, line {number} has {pluralise(len(line), 'cell')}, the header {len(header)}")
     columns = []
     for name in chosen:
+        if header[1:].count(name) > 1 or chosen.count(name) > 1:
+            raise ValueError(f"{path}: column {name} is there twice; rename or leave out one of them")
         if name not in header[1:]:
             raise ValueError(f"{path} has no column {name}; known: {', '.join(header[1:])}")
-        place = header.index(name)
-        texts = [(number, line[place] if len(line) == len(header) else "") for number, line in lines[1:]]
+        place = header.index(name, 1)
+        texts = [(number, line[place]) for number, line in lines[1:]]
         columns.append(_column(path, name, texts))
     return Attributes([line[0] for _, line in lines[1:]], chosen, torch.stack(columns, dim=1))
 

@@ -72,19 +72,13 @@ def learn_directions(
     calibration = Calibration()
     for images, attributes, labels in batches:
         is_yes_or_no &= ((attributes == 0) | (attributes == 1)).all(0)
-        design = torch.cat([torch.ones(len(images), 1), attributes], dim=1).double()
+        design = _design(attributes)
         moments += design.T @ design
         parts = [design.T @ level.flatten(1).cpu().double() for level in model.encode(images, labels)]
         products = [total + part for total, part in zip(products, parts, strict=True)] if products else parts
         calibration.add(images, attributes, labels)
     num_images = int(moments[0, 0])
-    for number, name in enumerate(names, 1):
-        mean = moments[0, number] / max(num_images, 1)
-        if num_images == 0 or moments[number, number] / num_images - mean**2 < 1e-9:
-            everywhere = f"in all {pluralise(num_images, 'image')}"
-            raise ValueError(f"attribute {name} is the same {everywhere}; give some with it and some without")
-    if torch.linalg.matrix_rank(moments, hermitian=True) < size:
-        raise ValueError(f"the attributes {', '.join(names)} follow from each other; leave one out")
+    _check_moments(moments, names)
     solved = [torch.linalg.solve(moments, product) for product in products]
     shapes = model.flow.latent_shapes
     learnt = [
@@ -98,6 +92,31 @@ def learn_directions(
         num_with = int(moments[0, 1 + number]) if is_yes_or_no[number] else None
         _warn_if_useless(name, directions[name], num_with)
     return directions
+
+
+def check_attributes(values: Tensor, names: Sequence[str]) -> None:
+    """Check attributes, (N, A), as :func:`learn_directions` does, without the images.
+
+    Raises:
+        ValueError: If an attribute is the same in all images, or a combination of others.
+    """
+    design = _design(values)
+    _check_moments(design.T @ design, names)
+
+
+def _design(attributes: Tensor) -> Tensor:
+    return torch.cat([torch.ones(len(attributes), 1), attributes], dim=1).double()
+
+
+def _check_moments(moments: Tensor, names: Sequence[str]) -> None:
+    num_images = int(moments[0, 0])
+    for number, name in enumerate(names, 1):
+        mean = moments[0, number] / max(num_images, 1)
+        if num_images == 0 or moments[number, number] / num_images - mean**2 < 1e-9:
+            everywhere = f"in all {pluralise(num_images, 'image')}"
+            raise ValueError(f"attribute {name} is the same {everywhere}; give some with it and some without")
+    if torch.linalg.matrix_rank(moments, hermitian=True) < len(moments):
+        raise ValueError(f"the attributes {', '.join(names)} follow from each other; leave one out")
 
 
 def _warn_if_useless(name: str, direction: Direction, num_with: int | None) -> None:

@@ -157,6 +157,22 @@ def test_folders_are_looked_at_first(
     assert "are the same folder, bright" in refused(*learn, "dark/../bright", code=2)
 
 
+def test_a_table_is_looked_at_first(
+    model: Path, examples: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glow_app.commands.edit.load", lambda _: pytest.fail("a model was loaded"))
+    learn = ["edit", "learn", "--checkpoint", model, "--attributes"]
+    whole = Path("attributes.csv").read_text().splitlines()
+    tables = {
+        "missing": ([*whole, "dark/none.png,1,30"], "there is no file dark/none.png (1 of 25 are missing); "),
+        "collinear": ([f"{line},{line.rpartition(',')[2]}0" for line in whole], "number, number0 follow from each"),
+        "twice": ([f"{line},{line.rpartition(',')[2]}" for line in whole], "column number is there twice"),
+    }
+    for name, (lines, message) in tables.items():
+        Path(f"{name}.csv").write_text("\n".join(lines))
+        assert message in refused(*learn, f"{name}.csv")
+
+
 def test_a_direction_in_the_place_of_the_models_own_is_told(examples: Path, glow: Glow) -> None:
     own = DIRECTIONS / "brightness.safetensors"
     learnt = glow("edit", "learn", "brightness", "--with", "bright", "--without", "dark", "--label", 0, *CLOTHES)
