@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +173,14 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "anot
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         verb = "exist" if more else "exists"
         raise FileExistsError(f"{existing[0]}{more} {verb} already; choose {instead} or pass --overwrite")
+
+
+def refuse_replacing(given: Iterable[str | Path], outputs: Sequence[Path]) -> None:
+    """Raise UsageError if a file to be written is given as a picture, whatever ``--overwrite`` allows."""
+    inputs = {Path(file).resolve() for file in given}
+    for output in outputs:
+        if output.resolve() in inputs:
+            raise UsageError(f"a result would replace {output}, which is given; choose another --output")
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:

@@ -14,7 +14,9 @@ from glow_app.commands.common import (
     load,
     output_folder,
     picture_batches,
+    picture_files,
     refuse_existing,
+    refuse_replacing,
     stored_model,
     tell_lost_bits,
 )
@@ -60,8 +62,9 @@ def run(arguments: argparse.Namespace) -> None:
     for option in ("root", "count"):
         if arguments.images and getattr(arguments, option) is not None:
             raise UsageError(f"--{option} is of a --source, and picture files are given; leave it out")
-    model = load(arguments)
     path = Path(arguments.output) / "comparison.png"
+    refuse_replacing(picture_files(arguments.images), [path])
+    model = load(arguments)
     refuse_existing([path], arguments.overwrite)
     shown, classes = [], PictureClasses(model, arguments.label)
     count = error = lost = 0

@@ -9,7 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from glow_app.commands.common import RECORD, free_folder, picture_files, read_record, refuse_existing, write_json
+from glow_app.commands.common import (
+    RECORD,
+    free_folder,
+    picture_files,
+    read_record,
+    refuse_existing,
+    refuse_replacing,
+    write_json,
+)
 from glow_app.messages import UsageError, printable
 
 _LARGEST_RECORD = 1 << 26
@@ -52,10 +60,7 @@ class RestoreFolder:
 
     def _refuse(self, arguments: argparse.Namespace, named: dict[str, str]) -> None:
         self._outputs = outputs = [self.path / file for name in named for file in outputs_of(name, arguments)]
-        inputs = {Path(file).resolve() for file in (*named.values(), *filter(None, [arguments.mask]))}
-        for output in outputs:
-            if output.resolve() in inputs:
-                raise UsageError(f"a result would replace {output}, which is given; choose another --output")
+        refuse_replacing([*named.values(), *filter(None, [arguments.mask])], outputs)
         refuse_existing(outputs, self._overwrites)
         if read_record(self.path, _LARGEST_RECORD).keys() - {"model", "version", "files"}:
             raise FileExistsError(f"{self.path} holds results of another command; choose another --output")

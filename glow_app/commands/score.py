@@ -14,7 +14,9 @@ from glow_app.commands.common import (
     load,
     output_folder,
     picture_batches,
+    picture_files,
     refuse_existing,
+    refuse_replacing,
     stored_model,
     write_json,
 )
@@ -66,6 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
         list_images(Path(place))  # refused before any picture is measured
     names = ["detection.json", "histograms.png"] if arguments.outliers else ["scores.csv", "scores.json", SHEET]
     folder = Path(arguments.output)
+    given = picture_files([*arguments.images, *filter(None, (arguments.reference, arguments.outliers))])
+    refuse_replacing(given, [folder / name for name in names])
     refuse_existing([folder / name for name in names], arguments.overwrite)
     model = load(arguments)
     if arguments.outliers:

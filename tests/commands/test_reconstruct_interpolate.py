@@ -124,6 +124,17 @@ def test_a_class_conditional_model(
     assert "error 0 of 255" in flat
 
 
+def test_a_comparison_does_not_replace_a_given_picture(
+    trained: Path, pictures: list[Path], refused: Callable[..., str]
+) -> None:
+    given, folder = pictures[0].with_name("comparison.png"), pictures[0].parent
+    pictures[0].rename(given)
+    before = given.read_bytes()
+    options = ["--checkpoint", trained, "--output", folder, "--overwrite"]
+    assert f"would replace {given}, which is given" in refused("reconstruct", folder, *options, code=2)
+    assert given.read_bytes() == before
+
+
 @pytest.mark.parametrize("option", ["--root", "--count"])
 def test_options_of_a_source_are_refused_beside_pictures(
     pictures: list[Path], refused: Callable[..., str], option: str
