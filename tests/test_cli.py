@@ -418,7 +418,12 @@ def test_sigterm_unwinds_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_handlers_of_a_calling_program_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     received = []
-    monkeypatch.setattr(cli, "_dispatch", lambda _: signal.raise_signal(signal.SIGTERM) or 0)
+
+    def dispatch(arguments: list[str]) -> int:
+        signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr(cli, "_dispatch", dispatch)
     earlier = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
         assert main(["sample"]) == 0

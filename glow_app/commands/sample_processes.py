@@ -1,10 +1,14 @@
 """Drawing on several devices, with a process for each."""
 
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
 from multiprocessing.queues import Queue
 from typing import TYPE_CHECKING, Any
 
@@ -67,19 +71,55 @@ def sample_on_devices(
     num_part = BATCHES * batch_size
     starts = iter(range(seed, seed + num, num_part))
     waiting: deque[tuple[int, Future[np.ndarray]]] = deque()
+    earlier = set(active_children())
     with ProcessPoolExecutor(len(devices), context, _begin, (place, free, threads)) as processes:
         try:
             while True:
                 while len(waiting) < 2 * len(devices) and (start := next(starts, None)) is not None:
                     part = min(num_part, seed + num - start)
-                    drawn = processes.submit(_draw, part, temperature, start, label, batch_size, guidance, size)
+                    with _signals_held_back():  # it may start a process
+                        drawn = processes.submit(_draw, part, temperature, start, label, batch_size, guidance, size)
                     waiting.append((start, drawn))
                 if not waiting:
                     return
                 start, future = waiting.popleft()
                 yield from enumerate(torch.from_numpy(future.result()), start)
+        except BrokenProcessPool as error:
+            raise ValueError(
+                f"one of the {len(devices)} drawing processes ended unexpectedly, as when memory runs out; "
+                "use fewer --devices or a smaller --batch-size"
+            ) from error
+        except BaseException:  # the parts on their way are not waited for
+            for process in set(active_children()) - earlier:
+                process.terminate()
+            raise
         finally:
             processes.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until the end of the block: a process half started would end with a traceback.
+
+    Processes that start in the block never get Ctrl-C, not even while they import: a terminal sends it to all, and the
+    one that hands out the work ends the others.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where no signal is handled
+        yield
+        return
+    held: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
+    # The mask is of this thread: Python runs handlers here also for signals that reach another.
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda number, _: held.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for received in held:
+            signal.raise_signal(received)
 
 
 def _begin(place: str, free: "Queue[str]", threads: int) -> None:

@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -340,6 +341,12 @@ def sampling(trained: Path, folder: Path, *options: str, wanted: int = 3) -> sub
     return process
 
 
+def drawing_processes(parent: int) -> list[int]:
+    """Return the processes that a process of `glow sample` has started to draw."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
 def test_sigterm_leaves_a_record_of_what_is_there(trained: Path, tmp_path: Path) -> None:
     process = sampling(trained, tmp_path / "samples")
     process.terminate()
@@ -517,6 +524,38 @@ def test_a_full_disk_spares_what_would_be_overwritten(
     fail_at(monkeypatch, 1)
     refused("sample", "--checkpoint", trained, "--count", 4, "--seed", 7, "--output", sampled, "--overwrite")
     assert contents(sampled) == before
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is one processor core")
+@pytest.mark.parametrize("wanted", [0, 3])
+@pytest.mark.parametrize(("number", "code", "words"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "")])
+def test_a_signal_ends_several_processes_without_a_traceback(
+    trained: Path, tmp_path: Path, number: int, code: int, words: str, wanted: int
+) -> None:
+    process = sampling(trained, tmp_path / "samples", "--devices=2", "--device=cpu", wanted=wanted)
+    if not wanted:
+        while len(drawing_processes(process.pid)) < 2:  # which still import
+            time.sleep(0.01)
+    drawing = drawing_processes(process.pid)
+    assert len(drawing) == 2
+    # Ctrl-C reaches all processes of a terminal, and SIGTERM the first one alone.
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert [line for line in errors.splitlines() if not line.startswith("drawing")] == [words] * bool(words)
+    assert (tmp_path / "samples/run.json").exists() == bool(wanted)
+    assert not any(Path(f"/proc/{one}").exists() for one in drawing)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is one processor core")
+def test_a_process_that_is_killed_is_told_in_one_line(trained: Path, tmp_path: Path) -> None:
+    process = sampling(trained, tmp_path / "samples", "--devices=2", "--device=cpu")
+    os.kill(drawing_processes(process.pid)[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "error: one of the 2 drawing processes ended unexpectedly" in errors
+    assert "use fewer --devices" in errors
+    assert "Traceback" not in errors
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is one processor core")
