@@ -129,7 +129,7 @@ def _files_of(table: "Attributes", arguments: argparse.Namespace) -> list[str]:
 
     root = Path(arguments.folder or Path(arguments.attributes).parent)
     files = [root / file for file in table.files]
-    missing = [file for file in files if not file.is_file()]
+    missing = [file for file in files if not file.exists()]
     if missing:
         raise FileNotFoundError(
             f"there is no file {missing[0]} ({len(missing):,} of {len(files):,} are missing); "
