@@ -53,7 +53,7 @@ def _architecture(model: "Density") -> dict[str, str]:
 def _training(facts: dict[str, Any]) -> dict[str, str]:
     """Return facts of a training: likelihoods first, then their parts, then all else."""
     epoch, step = facts.pop("epoch", None), facts.pop("step", None)
-    if "data" in facts:  # without a hash, which tells people nothing
+    if "data" in facts:  # without the hash, which is for programs
         facts["data"] = {name: value for name, value in facts["data"].items() if name != "contents"}
     found: dict[str, str] = {}
     if epoch is not None:

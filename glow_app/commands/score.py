@@ -64,12 +64,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError("glow score needs pictures to score, or else --reference and --outliers")
     if arguments.outliers and not arguments.reference:
         raise UsageError("--outliers needs --reference: ordinary pictures to tell them from")
-    for place in filter(None, (arguments.reference, arguments.outliers)):
-        list_images(Path(place))  # refused before any picture is measured
+    # Listed, and so refused, before any picture is measured.
+    listings = [list_images(Path(place)) for place in (arguments.reference, arguments.outliers) if place]
     names = ["detection.json", "histograms.png"] if arguments.outliers else ["scores.csv", "scores.json", SHEET]
     folder = Path(arguments.output)
-    given = picture_files([*arguments.images, *filter(None, (arguments.reference, arguments.outliers))])
-    refuse_replacing(given, [folder / name for name in names])
+    compared = [listing.root / file.name for listing in listings for file in listing.files]
+    refuse_replacing([*picture_files(arguments.images), *compared], [folder / name for name in names])
     refuse_existing([folder / name for name in names], arguments.overwrite)
     model = load(arguments)
     if arguments.outliers:

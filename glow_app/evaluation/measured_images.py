@@ -80,7 +80,9 @@ def evaluation_data(
     train = (
         load_split(split="train", image_shape=shape, limit=min(limits, default=None), **chosen) if is_known else None
     )
-    held_out = _with_classes_of(model, held_out)
+    # Folders list classes by name, while data sets and their models may have another order.
+    if sorted(model.class_names) == sorted(held_out.class_names):
+        held_out = held_out.with_class_order(model.class_names)
     _check_classes(model, source, held_out.class_names)
     is_whole = cut["split"] != split
     facts = {name: value for name, value in cut.items() if name != "cache_dir" and value is not None} | {
@@ -92,13 +94,6 @@ def evaluation_data(
         "training_images": None if train is None else len(train),
     }
     return EvaluationData(held_out, train, facts)
-
-
-def _with_classes_of(model: ImageModel, images: ImageSet) -> ImageSet:
-    # Folders list classes by name, while data sets and their models may have another order.
-    if model.class_names and sorted(model.class_names) == sorted(images.class_names):
-        return images.with_class_order(model.class_names)
-    return images
 
 
 def _check_classes(model: ImageModel, source: str, names: Sequence[str]) -> None:

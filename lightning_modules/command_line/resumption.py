@@ -9,6 +9,7 @@ from torch import Tensor
 
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
+from glow_app.nn.class_path import describe_part
 from glow_app.storage.checkpoint import density_of, read_checkpoint
 from glow_app.storage.model_config import UnknownClassError
 from glow_app.storage.stored_model import DATA_PLACES, StoredModel, checkpoint_data
@@ -107,8 +108,7 @@ def config_of(model: ImageModel) -> dict[str, Any]:
 
     What the encoder of a condition estimates stays as it is if it is trained.
     """
-    config = dict(model.config)
-    config["flow"] = {"class_path": "glow_app.flows.Glow", "init_args": config["flow"]}
+    config = model.config | {"flow": describe_part(model.flow)}
     return config | ({"estimate_steps": 0} if model.task is not None and model.trains_flow else {})
 
 
