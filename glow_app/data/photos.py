@@ -20,15 +20,17 @@ from glow_app.data.request import SplitRequest
 
 # Photographs are reduced to this short side, or four crops if that is more: pixels of a camera are soft and noisy.
 _SHORT_SIDE = 512
-_MOST_CROPS = 256
+# Crops of all photographs together, if 256 of each are fewer: few photographs must give all they have.
+_MANY_CROPS = 65_536
 
 
 def load_photos(request: SplitRequest) -> ImageSet:
     """Load one split of the crops of a folder of photographs.
 
     From each photograph, reduced to a short side of 512 pixels, crops of the image shape are cut at random places,
-    twice as many as fit side by side. Splits are made of whole photographs, so that no part of a photograph for
-    validation or for the test is trained on. Subfolders are no classes.
+    twice as many as fit side by side, but at most 256 of a photograph, or 65,536 together if that is more. Splits are
+    made of whole photographs, so that no part of a photograph for validation or for the test is trained on.
+    Subfolders are no classes.
 
     Args:
         request: What to load; ``root`` is the folder.
@@ -57,7 +59,9 @@ def load_photos(request: SplitRequest) -> ImageSet:
 def _read(listing: FolderListing, image_shape: tuple[int, int, int]) -> Iterator[Chunk[np.ndarray]]:
     """Yield the crops of all photographs, each with the name of its file."""
     skipped: list[tuple[str, str]] = []
-    for chunk in read_listing(listing, partial(_crops, image_shape=image_shape), 4, "cutting crops from"):
+    most = max(256, _MANY_CROPS // len(listing.files))
+    crops_of = partial(_crops, image_shape=image_shape, most=most)
+    for chunk in read_listing(listing, crops_of, 4, "cutting crops from"):
         skipped += chunk.skipped
         names = [name for name, crops in zip(chunk.names, chunk.values, strict=True) for _ in crops]
         yield Chunk([crop for crops in chunk.values for crop in crops], names, chunk.skipped, chunk.unread)
@@ -65,13 +69,13 @@ def _read(listing: FolderListing, image_shape: tuple[int, int, int]) -> Iterator
         raise ValueError(f"no usable photograph: {skipped_message(listing, skipped)}")
 
 
-def _crops(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Return the crops of a photograph, (N, C, H, W), at places that depend on the file's name."""
+def _crops(path: Path, image_shape: tuple[int, int, int], most: int) -> np.ndarray:
+    """Return at most ``most`` crops of a photograph, (N, C, H, W), at places that depend on the file's name."""
     channels, height, width = image_shape
     photo = decode_photo(path, channels, max(_SHORT_SIDE, 4 * max(height, width)))
     rows, columns = photo.shape[1] - height, photo.shape[2] - width
     if min(rows, columns) < 0:
         raise ValueError(f"it is {photo.shape[2]}x{photo.shape[1]}; expected at least {width}x{height}")
-    number = min(_MOST_CROPS, max(1, 2 * photo.shape[1] * photo.shape[2] // (height * width)))
+    number = min(most, max(1, 2 * photo.shape[1] * photo.shape[2] // (height * width)))
     places = np.random.default_rng(zlib.crc32(path.name.encode())).integers((rows + 1, columns + 1), size=(number, 2))
     return np.stack([photo[:, top : top + height, left : left + width] for top, left in places])
