@@ -62,14 +62,7 @@ _WITHOUT_CONFIG = ("--kind", "--model", "--resume", "--print_config", "--help-al
 
 
 def main(command: str, arguments: list[str]) -> None:
-    """Run a training command.
-
-    Args:
-        command: Which.
-        arguments: The rest of the command line.
-    Raises:
-        UsageError: If it is wrong.
-    """
+    """Run a training command."""
     if command == "presets":
         from lightning_modules.presets import main as run
     elif command == "fit" and arguments and not arguments[0].startswith("-"):

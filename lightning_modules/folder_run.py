@@ -38,16 +38,7 @@ _SHARED = "GLOW_FIT_PLAN"
 
 
 def main(command: str, arguments: list[str]) -> None:
-    """Run ``glow fit FOLDER``: print the choices, then train as ``glow fit --config`` does.
-
-    Args:
-        command: "fit".
-        arguments: The folder, and options.
-    Raises:
-        UsageError: If an option has no valid value.
-        FileNotFoundError: If the folder does not exist.
-        ValueError: If it holds no picture.
-    """
+    """Run ``glow fit FOLDER``: print the choices, then train as ``glow fit --config`` does."""
     if not {"-h", "--help"}.isdisjoint(arguments):
         options_parser().print_help()
         return

@@ -73,14 +73,7 @@ def expected(path: Path) -> tuple[str, str]:
 
 
 def main(command: str, arguments: list[str]) -> None:
-    """List the presets and overlays, or print one.
-
-    Args:
-        command: "presets".
-        arguments: None, ``show NAME`` or ``--help``.
-    Raises:
-        UsageError: If the arguments are others, or there is no such preset.
-    """
+    """List the presets and overlays, or print one."""
     match arguments:
         case _ if not {"-h", "--help"}.isdisjoint(arguments):
             print(_HELP)

@@ -62,12 +62,7 @@ def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int
 
 
 def estimated_trace_note(model: Density, num_dims: int) -> str:
-    """Return a note for a figure that uses an estimated trace of a continuous prior; otherwise an empty string.
-
-    Args:
-        model: The evaluated model.
-        num_dims: Number of values that its prior whitens.
-    """
+    """Return a note if a continuous prior on ``num_dims`` values estimates its trace; otherwise an empty string."""
     model.eval()  # as it was evaluated: in training the trace is estimated for fewer dimensions
     flows = (part for part in model.modules() if isinstance(part, ContinuousFlow))
     return ", trace of the prior estimated" if any(flow.estimates(num_dims) for flow in flows) else ""

@@ -86,16 +86,9 @@ def _factor(
     weights: Tensor,
     shown: Tensor,
 ) -> float:
-    """Return the factor of one direction.
+    """Return the factor of the direction ``levels``, from N held-out images, their labels and attribute, (N,).
 
-    Args:
-        model: The model.
-        levels: The direction.
-        images: Held-out images, N.
-        labels: Of these images.
-        attribute: Of these images, (N,).
-        weights: Of the pixels in the regression, (P,).
-        shown: The regression's value of each image, (N,).
+    ``weights`` are those of the pixels in the regression, (P,); ``shown`` is its value of each image, (N,).
     """
     is_above = attribute > attribute.mean()
     if min(int(is_above.sum()), int((~is_above).sum())) < FEW:

@@ -25,12 +25,7 @@ COLOURS = np.array([(8, 8, 24), (66, 20, 106), (148, 42, 112), (223, 88, 70), (2
 
 
 def density_picture(model: VectorModel, points: Tensor) -> Image.Image:
-    """Return the density as a picture, brighter where it is higher.
-
-    Args:
-        model: A density of two features.
-        points: (N, 2), data that decides what part of the plane is shown.
-    """
+    """Return a picture of the density around the points, (N, 2), brighter where it is higher."""
     centre, radius = _frame(points)
     num = SIDE // CELL
     steps = (torch.arange(num) + 0.5) / num * 2 - 1
@@ -42,13 +37,7 @@ def density_picture(model: VectorModel, points: Tensor) -> Image.Image:
 
 
 def samples_picture(model: VectorModel, points: Tensor, seed: int = 0) -> Image.Image:
-    """Return two histograms: data on the left, as many samples on the right.
-
-    Args:
-        model: A density of two features.
-        points: (N, 2), the data.
-        seed: Seed of the samples.
-    """
+    """Return two histograms: data, (N, 2), on the left, as many samples on the right."""
     frame = _frame(points)
     with loose_solves(TOLERANCE):
         samples = model.sample(len(points), seed=seed).cpu()
@@ -57,13 +46,7 @@ def samples_picture(model: VectorModel, points: Tensor, seed: int = 0) -> Image.
 
 @torch.no_grad()
 def flow_picture(model: VectorModel, num_points: int = 20_000, seed: int = 0) -> Image.Image:
-    """Return points on their way from noise to data, left to right, each in the colour of where it began.
-
-    Args:
-        model: A density of two features.
-        num_points: Number of points.
-        seed: Seed of the noise.
-    """
+    """Return points on their way from noise to data, left to right, each in the colour of where it began."""
     noise = torch.randn(num_points, 2, generator=torch.Generator().manual_seed(seed))
     points = noise.to(model.device, model.dtype)
     stages = [points]

@@ -38,15 +38,7 @@ class Content:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, kind: str, facts: Any) -> None:
-    """Write a safetensors file, whole or not at all.
-
-    Args:
-        path: File to write.
-        tensors: Tensors by name, on any device.
-        model: The model, whose hash is stored.
-        kind: Kind of the file: :data:`LATENTS` or :data:`DIRECTION`.
-        facts: Plain types, stored beside the tensors.
-    """
+    """Write a safetensors file, whole or not at all, with its kind, the model's hash, and ``facts`` of plain types."""
     content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": kind, "model": model_hash(model), "facts": json.dumps(facts)}
     with atomic_file(path) as file:
@@ -56,12 +48,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, 
 def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor], Any, str]:
     """Return tensors, facts and the hash of the model that :func:`write_tensors` wrote.
 
-    Args:
-        path: The file.
-        kind: Required kind of the file.
-        remedy: What to do if it is not, for messages.
     Raises:
-        ValueError: If it is damaged or of another kind.
+        ValueError: If the file is damaged or of another kind; the message ends with ``remedy``.
     """
     noun = NOUNS[kind].removeprefix("a ")
     try:

@@ -29,16 +29,7 @@ def require_positive(**arguments: float) -> None:
 
 
 def require_context(name: str, context: Tensor | None, num: int, context_features: int) -> Tensor:
-    """Return the context as (B, E): of a feature map (B, E, H, W), the mean over its pixels.
-
-    Args:
-        name: The caller, for the message.
-        context: The context to check.
-        num: Batch size B.
-        context_features: Size E.
-    Raises:
-        ValueError: If ``context`` is neither (B, E) nor (B, E, H, W).
-    """
+    """Return a context (B, E), or the mean of (B, E, H, W) over its pixels; raise ValueError for other shapes."""
     expected = (num, context_features)
     shape = None if context is None else tuple(context.shape)
     if context is None or context.ndim not in (2, 4) or context.shape[:2] != expected:
@@ -47,29 +38,13 @@ def require_context(name: str, context: Tensor | None, num: int, context_feature
 
 
 def require_image(name: str, x: Tensor, num_channels: int | None = None) -> None:
-    """Check that the input is a batch of images.
-
-    Args:
-        name: The bijection, for the message.
-        x: Its input.
-        num_channels: Expected channels; any if None.
-    Raises:
-        ValueError: If ``x`` is not (B, C, H, W) with the right C.
-    """
+    """Raise ValueError for an input that is not (B, C, H, W), with C the number of channels unless that is None."""
     if x.ndim != 4 or (num_channels is not None and x.shape[1] != num_channels):
         channels = "C" if num_channels is None else num_channels
         raise ValueError(f"{name} expects shape (B, {channels}, H, W), got {tuple(x.shape)}")
 
 
 def require_vector(name: str, x: Tensor, num_features: int) -> None:
-    """Check that the input is a batch of vectors.
-
-    Args:
-        name: The bijection, for the message.
-        x: Its input.
-        num_features: Expected values per row.
-    Raises:
-        ValueError: If ``x`` is not (B, num_features).
-    """
+    """Raise ValueError for an input that is not (B, num_features)."""
     if x.ndim != 2 or x.shape[1] != num_features:
         raise ValueError(f"{name} expects shape (B, {num_features}), got {tuple(x.shape)}")

@@ -148,9 +148,6 @@ def _plain_types(message: str) -> str:
 def refuse_trainer_options(trainer: Mapping[str, Any], arguments: list[str]) -> None:
     """Refuse options of the trainer that Lightning does not check, and those that do not go with a run's folder.
 
-    Args:
-        trainer: The options, wherever they come from.
-        arguments: The command line.
     Raises:
         UsageError: If an interval is 0 or negative, a folder is given, or a run that leaves no checkpoint is asked for.
     """

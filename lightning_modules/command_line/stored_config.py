@@ -97,12 +97,6 @@ def trusted_places(
     :mod:`glow_app.storage.seal`, or with ``trust``, and printed. Where the person gives a source, a stranger's places
     are not taken, nor are those that are given themselves.
 
-    Args:
-        config: Of :func:`safe_config`.
-        checkpoint: That it is from.
-        path: Where that is, for messages.
-        given: As of :func:`safe_config`.
-        trust: Whether the person trusts it.
     Raises:
         ValueError: If there are places of a stranger's that nobody has given.
     """

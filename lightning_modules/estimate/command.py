@@ -37,14 +37,7 @@ class EstimateCLI(GlowCLI):
 
 
 def main(command: str, arguments: list[str]) -> None:
-    """Print parameters, memory and time of ``glow fit`` with the same options.
-
-    Args:
-        command: "estimate".
-        arguments: The rest of the command line; ``--batch-size N`` is short for ``--data.batch_size N``.
-    Raises:
-        UsageError: If it is wrong, or the run is one on vectors.
-    """
+    """Print parameters, memory and time of ``glow fit`` with the same options."""
     if take_option("--resume", arguments)[0] is not None:
         raise UsageError(f"glow {command} takes a configuration, and no --resume")
     batch_size, arguments = take_option("--batch-size", arguments)
@@ -64,12 +57,7 @@ def main(command: str, arguments: list[str]) -> None:
 def measured_step(arguments: list[str], parts: Mapping[Split, FolderListing]) -> tuple[float, int, int]:
     """Return the mean seconds of an optimiser step of ``glow fit`` with these options; batches and steps of an epoch.
 
-    Args:
-        arguments: The options.
-        parts: The pictures that they name, as of :func:`~glow_app.data.listing.split_layout`.
-    Raises:
-        UsageError: If the options are wrong.
-        ValueError: If there are fewer images than a batch.
+    ``parts`` are the pictures that the options name, see :func:`~glow_app.data.listing.split_layout`.
     """
     module, data, trainer = _built(arguments, "fit")
     size, num_images = data.hparams["batch_size"], _to_train(data, len(parts["train"].files), parts)

@@ -13,11 +13,8 @@ def peak_memory(run: Callable[[], object], device: torch.device | str = "cpu") -
     Counted by torch's allocator, so exact and repeatable: what the interpreter, the libraries' workspaces on a CPU and
     the fragmentation of a GPU's memory take comes on top.
 
-    Args:
-        run: What to run; its result is dropped.
-        device: Where its tensors are, a CPU or a CUDA device.
     Raises:
-        ValueError: If the device is of another type.
+        ValueError: If the device is neither a CPU nor a CUDA device.
     """
     device = torch.device(device)
     if device.type == "cuda":

@@ -23,9 +23,6 @@ class AppendingCSVLogger(CSVLogger):
 
     Rows of that step and later ones come from a run that was stopped after its last checkpoint, and are written again.
     The file is replaced as a whole or not at all, while Lightning's own logger deletes that of an earlier run.
-
-    Args:
-        folder: The run's folder.
     """
 
     def __init__(self, folder: str) -> None:
