@@ -1,20 +1,17 @@
 """Fully sharded data parallelism: every process holds a part of the weights, gradients, moments and averages."""
 
-from functools import partial
 from itertools import chain
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-import torch.distributed as dist
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn, optim
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from glow_app.bijections import ContinuousFlow
-from glow_app.flows import MultiscaleFlow
-from glow_app.running import fall_back_together
+from glow_app.flows import Level
+from glow_app.running.reversible import ReversibleRunner
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.sharding import is_sharded, parts_of, shard
 
@@ -55,9 +52,10 @@ class FullyShardedStrategy(DDPStrategy):
         sharded = {id(part) for part, _ in parts_of(module)}
         names = [name for name, parameter in module.named_parameters() if id(parameter) in sharded]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, names)
-        for flow in module.modules():
-            if isinstance(flow, MultiscaleFlow):
-                fall_back_together(flow, partial(_any_rank, device=self.root_device))
+        for level in module.modules():
+            if isinstance(level, Level) and isinstance(level.runner, ReversibleRunner):
+                # Not a method of the strategy: a copy of the level would copy that, and so the trainer.
+                level.runner.any_rank = lambda decision: self.reduce_boolean_decision(decision, all=False)
         super().configure_ddp()
 
     def setup_optimizers(self, trainer: pl.Trainer) -> None:
@@ -94,9 +92,3 @@ def _keep_whole_state(optimizer: Optimizer, module: nn.Module) -> None:
 
     optimizer.register_state_dict_post_hook(lambda _, state_dict: convert(state_dict, whole=True))
     optimizer.register_load_state_dict_pre_hook(lambda _, state_dict: convert(state_dict, whole=False))
-
-
-def _any_rank(decision: bool, device: torch.device) -> bool:
-    flag = torch.tensor(int(decision), device=device)
-    dist.all_reduce(flag, dist.ReduceOp.MAX)
-    return bool(flag)

@@ -12,7 +12,6 @@ from torch.autograd.function import once_differentiable
 
 from glow_app.bijections import Bijection, Chain
 from glow_app.bijections.coupling import Coupling
-from glow_app.flows import MultiscaleFlow
 from glow_app.nn.precision import conditioner_dtype
 from glow_app.running.checkpointed import run_checkpointed
 
@@ -83,18 +82,6 @@ class ReversibleRunner:
         self.rest, self._next_rest = self._next_rest, 2 * self._next_rest
         del gradients
         return _by_checkpoints(chain, x, context, *grad_outputs)
-
-
-def fall_back_together(flow: MultiscaleFlow, any_rank: Callable[[bool], bool]) -> None:
-    """Make all ranks fall back from reversible backpropagation when one does.
-
-    Args:
-        flow: The flow whose parameters the ranks share.
-        any_rank: Returns whether its argument is true on any rank.
-    """
-    for level in flow.levels:
-        if isinstance(level.runner, ReversibleRunner):
-            level.runner.any_rank = any_rank
 
 
 @singledispatch
