@@ -43,9 +43,7 @@ class InitializeActNorm(Callback):
         elif isinstance(pl_module, EncoderFirst) and not pl_module.model.trains_flow:
             _datamodule(trainer)  # which is needed then, after hours perhaps
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Initialise the flow of a restorer once more when its encoder is trained, and begin new averages."""
         if isinstance(pl_module, EncoderFirst) and pl_module.begin_flow():
             self._initialize(trainer, pl_module)
@@ -74,9 +72,7 @@ class FitPrior(Callback):
         if _low_rank(pl_module) is not None:
             _datamodule(trainer)
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Train without it; an average takes this over."""
         if (low_rank := _low_rank(pl_module)) is not None:
             low_rank.reset()

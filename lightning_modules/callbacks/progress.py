@@ -38,9 +38,7 @@ class PlainProgress(Callback):
         if not trainer.sanity_checking:
             self._print(trainer)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Print a line if it is long since the last one."""
         if time.monotonic() - self._printed >= 60 * self.every_minutes:
             self._print(trainer)
@@ -88,9 +86,7 @@ class LiveProgress(ProgressBar):
         self._progress.console.print(self._status.headline, highlight=False)
         self._show(trainer)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Move the bar."""
         self._show(trainer)
 

@@ -43,11 +43,9 @@ class BestCheckpoint(ModelCheckpoint):
         self.best_model_path = self.kth_best_model_path = ""
         self.best_model_score, self.kth_value, self.best_k_models = None, torch.tensor(math.inf), {}
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
         """Let the last step be validated, as Lightning does where it is asked to stop."""
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        super().on_train_batch_end(trainer, *arguments)
         is_last = 0 <= trainer.max_steps <= trainer.global_step
         is_last |= trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
         trainer.should_stop |= is_last
@@ -94,9 +92,7 @@ class SaveProgress(Checkpoint):
         self._stopped_by = 0
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Finish the save of the step before, and stop where a signal came in it; note the step.
 
         The step is noted to see at its end whether it was one of the optimiser.
