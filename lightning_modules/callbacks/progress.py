@@ -13,17 +13,15 @@ from lightning_modules.likelihood_module import LikelihoodModule
 # Columns of a terminal that are kept for the bar and its step numbers, and from which on there are step numbers.
 BAR, WIDE = 12, 120
 
+# Seconds without a validation after which there is a plain line all the same.
+SILENCE = 600.0
+
 
 class PlainProgress(Callback):
-    """Prints epoch, likelihoods, speed, time and memory after each validation; for output that is not a terminal.
+    """Prints epoch, likelihoods, speed, time and memory; for output that is not a terminal.
 
-    Args:
-        every_minutes: And at least so often where validations are rarer.
+    After each validation, and every 10 minutes where validations are rarer.
     """
-
-    def __init__(self, every_minutes: float = 10.0) -> None:
-        self.every_minutes = every_minutes
-        self._printed = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -40,7 +38,7 @@ class PlainProgress(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Print a line if it is long since the last one."""
-        if time.monotonic() - self._printed >= 60 * self.every_minutes:
+        if time.monotonic() - self._printed >= SILENCE:
             self._print(trainer)
 
     def _print(self, trainer: pl.Trainer) -> None:

@@ -666,8 +666,11 @@ class TestPlainProgress:
         assert lines[-1].endswith("GB")
         assert "0:00:00 left" in lines[-1]
 
-    def test_a_long_epoch_has_lines_of_its_own(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        tiny_fit(tmp_path, [PlainProgress(every_minutes=0)], max_epochs=1)
+    def test_a_long_epoch_has_lines_of_its_own(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("lightning_modules.callbacks.progress.SILENCE", 0.0)
+        tiny_fit(tmp_path, [PlainProgress()], max_epochs=1)
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
         assert [line.split("  ")[1] for line in lines] == ["step 1", "step 2", "step 3", "step 4", "step 4"]
 
