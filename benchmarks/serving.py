@@ -34,6 +34,7 @@ from PIL import Image
 from glow_app import generation
 from glow_app.commands.allocator import begin_with_huge_pages
 from glow_app.generation import Direction, load_directions, sample_batches
+from glow_app.models.class_labels import labels_of_seeds
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.storage.places import find_folder
@@ -71,7 +72,7 @@ def bodies(model: ImageModel, directions: Sequence[str]) -> dict[str, Body]:
 
 
 def labels_of(model: ImageModel, num: int) -> torch.Tensor | None:
-    return generation.labels_of_seeds(model, range(num), None)
+    return labels_of_seeds(model, range(num), None)
 
 
 def raw_seconds(model: ImageModel, directions: Sequence[Direction], paths: Collection[str]) -> dict[str, float]:

@@ -45,7 +45,7 @@ class PictureClasses:
 
     def tell(self) -> None:
         """Print the counts of classes by folder, and the inferred class of each picture or, of many, the counts."""
-        from glow_app.generation import class_text
+        from glow_app.models.class_labels import class_text
 
         if self._by_folder:
             self._print_counts("from the names of their folders", self._by_folder)
@@ -57,7 +57,7 @@ class PictureClasses:
         self._print_counts("inferred", Counter(number for _, number, _ in self._inferred))
 
     def _print_counts(self, how: str, counts: Counter[int]) -> None:
-        from glow_app.generation import class_text
+        from glow_app.models.class_labels import class_text
 
         texts = ", ".join(
             f"{count} of class {class_text(self._model, number)}" for number, count in sorted(counts.items())

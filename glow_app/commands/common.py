@@ -67,7 +67,7 @@ def load(arguments: argparse.Namespace, tell_own: bool = False, restores: bool |
 
 def _class_number(model: "ImageModel", label: str) -> int:
     """Return the number of a class; print which it is if the label is the number of one and the name of another."""
-    from glow_app.generation import class_number
+    from glow_app.models.class_labels import class_number
 
     number, names = class_number(model, label), model.class_names
     if label in names and names[number] != label:

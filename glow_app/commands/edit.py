@@ -143,8 +143,8 @@ def _apply(arguments: argparse.Namespace) -> None:
     """Write the changed pictures, and a strip of strengths from -1 to 1 for each."""
     import torch
 
-    from glow_app.generation import class_facts
     from glow_app.generation.edit import edit, load_direction
+    from glow_app.models.class_labels import class_facts
     from glow_app.pictures.images import grid, save_png, to_pil
 
     model = load(arguments)

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _facts(model: "ImageModel", arguments: argparse.Namespace, labels: "Tensor | None") -> dict[str, int | str]:
     """Return what made a strip."""
-    from glow_app.generation import class_facts
+    from glow_app.models.class_labels import class_facts
 
     way = "levels mixed" if arguments.mix else "line" if arguments.spherical is False else "arc"
     classes = {} if labels is None else class_facts(model, *labels.tolist())

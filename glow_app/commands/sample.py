@@ -78,14 +78,14 @@ class _Drawing:
 
     def class_of(self, seed: int) -> dict[str, Any]:
         """Return the facts of the class of a seed."""
-        from glow_app.generation import class_facts, class_turns
+        from glow_app.models.class_labels import class_facts, class_turns
 
         turns = class_turns(self.model, self.label)
         return {} if turns is None else class_facts(self.model, turns[seed % len(turns)])
 
     def save(self, picture: "Image.Image", name: str, count: int, **text: Any) -> None:
         """Write a picture of several images, with their classes and the facts in its text."""
-        from glow_app.generation import class_facts
+        from glow_app.models.class_labels import class_facts
         from glow_app.pictures.images import save_png
 
         label = [self.label] if isinstance(self.label, int) else self.label or []

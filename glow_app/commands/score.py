@@ -193,7 +193,7 @@ def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], model_hash: st
 
 
 def _labels_text(model: "ImageModel", arguments: argparse.Namespace) -> str:
-    from glow_app.generation import class_text
+    from glow_app.models.class_labels import class_text
 
     if model.flow.num_classes is None:
         return "none"

@@ -10,15 +10,6 @@ from glow_app.generation.restore import Restoration, restore
 from glow_app.generation.sample import sample_batches, sweep, walk
 from glow_app.generation.score import ODDITIES, Detection, Measures, Typical, detect, measure, measure_samples, oddities
 from glow_app.generation.tensor_file import Latents, load_latents, save_latents
-from glow_app.models.class_labels import (
-    class_facts,
-    class_name,
-    class_number,
-    class_text,
-    class_turns,
-    classes_of_seeds,
-    labels_of_seeds,
-)
 
 __all__ = [
     "MANY_ORDINARY",
@@ -34,18 +25,11 @@ __all__ = [
     "Typical",
     "Verdict",
     "blend",
-    "class_facts",
-    "class_name",
-    "class_number",
     "class_probabilities",
-    "class_text",
-    "class_turns",
-    "classes_of_seeds",
     "detect",
     "edit",
     "infer_labels",
     "interpolate",
-    "labels_of_seeds",
     "learn_directions",
     "load_direction",
     "load_directions",

@@ -52,11 +52,6 @@ def class_number(model: DescribedModel, name: str) -> int:
     raise ValueError(f"there is no class {name}; expected 0 to {num_classes - 1}{names}{meant}")
 
 
-def class_name(model: DescribedModel, number: int) -> str:
-    """Return the name of a class, or its number where the model does not know names."""
-    return model.class_names[number] if model.class_names else str(number)
-
-
 def class_facts(model: DescribedModel, *numbers: int) -> dict[str, int | str]:
     """Return what a picture says of its class: ``label``, and ``class``, the name, where the model knows it.
 

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from torch import Tensor
 
 from glow_app import __version__, generation
+from glow_app.models.class_labels import class_facts
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import grid, strip, to_pil, with_profile
@@ -234,7 +235,7 @@ def _sampled(pngs: Sequence[str], texts: Sequence[dict[str, Any]]) -> list[Sampl
 def _facts(service: Service, labels: Sequence[int] | None) -> dict[str, Any]:
     """Return the facts of classes and model for the text of a picture."""
     return {
-        **generation.class_facts(service.model, *(labels or ())),
+        **class_facts(service.model, *(labels or ())),
         "model": service.info.model,
         "version": __version__,
     }

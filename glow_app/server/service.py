@@ -13,6 +13,7 @@ from torch import Tensor
 from glow_app import __version__, generation
 from glow_app.generation import Direction, Reference, Restoration
 from glow_app.messages import pluralise
+from glow_app.models.class_labels import class_number, classes_of_seeds
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import LARGEST_SEED
@@ -108,7 +109,7 @@ class Service:
     ) -> tuple[int, list[Tensor], list[int] | None]:
         """Return the seed of the first image, the images, and the class of each: those of ``glow sample``."""
         seeds = self._seeds(count, seed)
-        labels = generation.classes_of_seeds(self.model, seeds, label)
+        labels = classes_of_seeds(self.model, seeds, label)
         async with self._turn() as turn:
             call = sample_call(seeds, self.temperatures(settings.temperature), labels, turn, settings.guidance)
             self.worker.submit(call)
@@ -121,7 +122,7 @@ class Service:
         if body.temperature is not None:
             self.temperatures(body.temperature, model)
         label = None if body.label is None else self.label(body.label, model=model)
-        labels = generation.classes_of_seeds(model, seeds, label)
+        labels = classes_of_seeds(model, seeds, label)
         restorer.require_options(body)
         asked = [("image", body.image, (restorer.channels,))]
         asked += [] if body.mask is None else [("mask", body.mask, (1,))]
@@ -187,7 +188,7 @@ class Service:
             name = place.partition("[")[0]
             raise invalid(f"{name}: this model has no classes; leave it out")
         try:
-            return generation.class_number(model, str(label))
+            return class_number(model, str(label))
         except ValueError as error:
             named = f", or {', '.join(model.class_names)}" if model.class_names else ""
             raise invalid(f"{place}: this model has the classes 0 to {num_classes - 1}{named}") from error
