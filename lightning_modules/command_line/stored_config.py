@@ -18,20 +18,7 @@ from glow_app.messages import is_line
 from glow_app.storage.archive import require_few
 from glow_app.storage.model_config import ALLOWED_CLASSES
 from glow_app.storage.seal import SEAL_KEY, places_of, strange_places
-from lightning_modules.command_line.allowed_values import (
-    ACCELERATORS,
-    LARGEST,
-    LOGGERS,
-    NOT_TAKEN,
-    OPTIMIZERS,
-    PROCESSES,
-    SCHEDULES,
-    STRATEGIES,
-    STRATEGY_ARGUMENTS,
-    STRATEGY_CLASSES,
-    TRAINER,
-    WANDB_OPTIONS,
-)
+from lightning_modules.command_line import allowed_values as allowed
 from lightning_modules.command_line.kinds import KINDS, Kind
 from lightning_modules.runs.run_config import CONFIG_KEY
 
@@ -153,9 +140,9 @@ class _Taker:
     def _trainer(self, value: Any, place: str) -> dict[str, Any]:
         values = self._mapping(value, place)
         logger = {"logger": self._loggers(values["logger"], f"{place}.logger")} if "logger" in values else {}
-        checks: dict[str, _Check] = dict.fromkeys(TRAINER, self._plain)
-        checks |= {"accelerator": partial(self._one_of, known=ACCELERATORS), "strategy": self._strategy}
-        for name in NOT_TAKEN:
+        checks: dict[str, _Check] = dict.fromkeys(allowed.TRAINER, self._plain)
+        checks |= {"accelerator": partial(self._one_of, known=allowed.ACCELERATORS), "strategy": self._strategy}
+        for name in allowed.NOT_TAKEN:
             if values.get(name) and f"trainer.{name}" not in self.given:
                 warnings.warn(
                     f"trainer.{name} is left out: {self.path} may not bring any; give it again to have it", stacklevel=2
@@ -164,8 +151,9 @@ class _Taker:
 
     def _strategy(self, value: Any, place: str) -> Any:
         if not isinstance(value, dict):
-            return self._one_of(value, place, STRATEGIES)
-        return self._class(value, place, STRATEGY_CLASSES, dict.fromkeys(STRATEGY_ARGUMENTS, self._plain))
+            return self._one_of(value, place, allowed.STRATEGIES)
+        checks: dict[str, _Check] = dict.fromkeys(allowed.STRATEGY_ARGUMENTS, self._plain)
+        return self._class(value, place, allowed.STRATEGY_CLASSES, checks)
 
     def _loggers(self, value: Any, place: str) -> Any:
         if value is None or isinstance(value, bool):
@@ -173,24 +161,25 @@ class _Taker:
         if isinstance(value, list):
             return [self._loggers(one, place) for one in value]
         name = self._mapping(value, place).get("class_path")
-        checks: dict[str, _Check] = dict.fromkeys(LOGGERS.get(name, ()) if isinstance(name, str) else (), self._text)
+        options = allowed.LOGGERS.get(name, ()) if isinstance(name, str) else ()
+        checks: dict[str, _Check] = dict.fromkeys(options, self._text)
         if "options" in checks:
-            known: dict[str, _Check] = dict.fromkeys(WANDB_OPTIONS, self._text)
+            known: dict[str, _Check] = dict.fromkeys(allowed.WANDB_OPTIONS, self._text)
             checks["options"] = lambda one, at: one if one is None else self._each(self._mapping(one, at), at, known)
-        return self._class(value, place, LOGGERS, checks)
+        return self._class(value, place, allowed.LOGGERS, checks)
 
     def _model(self, value: Any, kind: Kind, model: Mapping[str, Any] | None) -> dict[str, Any]:
-        part = partial(self._class, allowed=ALLOWED_CLASSES)
+        part = partial(self._class, known=ALLOWED_CLASSES)
         flow = f"{Glow.__module__.rpartition('.')[0]}.{Glow.__name__}"
         names = self._parameters(kind.module)
         checks: dict[str, _Check] = dict.fromkeys(names, self._plain) | {
             "flow": partial(
-                self._class, allowed=(flow,), checks=self._parameters(Glow) | {"conditioner": part, "prior": part}
+                self._class, known=(flow,), checks=self._parameters(Glow) | {"conditioner": part, "prior": part}
             ),
             "prior": part,
             "task": lambda value, at: value if value is None else part(value, at),
-            "optimizer": partial(self._class, allowed=OPTIMIZERS),
-            "lr_scheduler": partial(self._class, allowed=SCHEDULES),
+            "optimizer": partial(self._class, known=allowed.OPTIMIZERS),
+            "lr_scheduler": partial(self._class, known=allowed.SCHEDULES),
         }
         taken = self._each(self._mapping(value, "model"), "model", {name: checks[name] for name in names})
         if model is None:
@@ -202,12 +191,12 @@ class _Taker:
         return taken | dict(model)
 
     def _class(
-        self, value: Any, place: str, allowed: Collection[str], checks: Mapping[str, _Check] | None = None
+        self, value: Any, place: str, known: Collection[str], checks: Mapping[str, _Check] | None = None
     ) -> dict[str, Any]:
         """Take a class of the allow-list with its arguments: plain ones, or as ``checks`` says."""
         spec = {"class_path": value} if isinstance(value, str) else self._mapping(value, place)
         name, arguments = spec.get("class_path"), spec.get("init_args") or {}
-        if not isinstance(name, str) or name not in allowed or not {"class_path", "init_args"} >= spec.keys():
+        if not isinstance(name, str) or name not in known or not {"class_path", "init_args"} >= spec.keys():
             self._refuse(place, name if set(spec) <= {"class_path", "init_args"} else spec)
         arguments = self._mapping(arguments, place)
         checks = dict.fromkeys(arguments, self._plain) if checks is None else checks
@@ -239,7 +228,7 @@ class _Taker:
 
     def _plain(self, value: Any, place: str) -> Any:
         processes = max(16, 2 * (os.cpu_count() or 1), torch.cuda.device_count())
-        bounds = LARGEST | dict.fromkeys(PROCESSES, processes)
+        bounds = allowed.LARGEST | dict.fromkeys(allowed.PROCESSES, processes)
         if place in bounds and not (value is None or value == "auto" or 0 <= _count(value) <= bounds[place]):
             self._refuse(place, value)
         if isinstance(value, list):
