@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glow_app.evaluation.neighbours import Neighbours, distances
+from glow_app.evaluation.neighbours import Neighbours
 
 # Images for each feature below which the bias of the estimated covariances shows.
 IMAGES_A_FEATURE = 10
@@ -193,9 +193,9 @@ def _radii(features: Tensor, num_neighbours: int) -> Tensor:
 
 
 def _share_inside(points: Tensor, centres: Tensor, radii: Tensor) -> float:
-    balls = list(zip(centres.split(PART), radii.split(PART), strict=True))
+    balls = list(zip(centres.double().split(PART), radii.split(PART), strict=True))
     inside = [
-        torch.stack([(distances(part, centre) <= radius).any(dim=1) for centre, radius in balls]).any(dim=0)
-        for part in points.split(PART)
+        torch.stack([(torch.cdist(part, centre) <= radius).any(dim=1) for centre, radius in balls]).any(dim=0)
+        for part in points.double().split(PART)
     ]
     return float(torch.cat(inside).double().mean())

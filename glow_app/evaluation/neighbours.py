@@ -10,16 +10,6 @@ from glow_app.evaluation.batches import batches, features_of
 from glow_app.evaluation.features import FeatureExtractor
 
 
-def distances(a: Tensor, b: Tensor) -> Tensor:
-    """Return Euclidean distances, (N, M), float64; those of equal rows to rounding, about 1e-7 of their norm.
-
-    Args:
-        a: (N, F).
-        b: (M, F).
-    """
-    return torch.cdist(a.double(), b.double())
-
-
 class Neighbours:
     """The k nearest neighbours among references that come in batches and are not kept.
 
@@ -27,7 +17,8 @@ class Neighbours:
         queries: Features to find neighbours of, (N, F).
         num: The number k.
     Attributes:
-        distances: To the neighbours, nearest first, (N, k), float64; fewer than k until k references have come.
+        distances: To the neighbours, nearest first, (N, k), float64; to an equal row up to 1e-7 of its norm, by
+            rounding. Fewer than k until k references have come.
         indices: Numbers of the neighbours, in the order in which the references came, (N, k).
     """
 
@@ -42,7 +33,7 @@ class Neighbours:
         """Take a batch of references, (M, F), into account."""
         numbers = torch.arange(self._seen, self._seen + len(references)).expand(len(self.queries), -1)
         self._seen += len(references)
-        candidates = torch.cat([self.distances, distances(self.queries, references)], dim=1)
+        candidates = torch.cat([self.distances, torch.cdist(self.queries, references.double())], dim=1)
         self.distances, chosen = candidates.topk(min(self.num, candidates.shape[1]), dim=1, largest=False)
         self.indices = torch.cat([self.indices, numbers], dim=1).gather(1, chosen)
 
