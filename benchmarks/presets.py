@@ -20,7 +20,8 @@ from common import RESULTS, write_result, write_table
 from lightning_modules.command_line.quiet import quiet
 from lightning_modules.command_line.resumption import Start
 from lightning_modules.density import DensityModule
-from lightning_modules.estimate import EstimateCLI, bytes_text, step_memory
+from lightning_modules.estimate.command import EstimateCLI, bytes_text
+from lightning_modules.estimate.needs import step_memory
 from lightning_modules.presets import CONFIGS, expected
 
 PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}

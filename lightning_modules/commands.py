@@ -73,7 +73,7 @@ def main(command: str, arguments: list[str]) -> None:
     else:
         _refuse_plain_mistakes(command, arguments)
         if command == "estimate":
-            from lightning_modules.estimate import main as run
+            from lightning_modules.estimate.command import main as run
         else:
             from lightning_modules.cli import main as run
     run(command, arguments)

@@ -21,7 +21,7 @@ from glow_app.nn.class_path import describe_part
 from glow_app.running import Memory
 from lightning_modules.cli import BASE_CONFIG, GlowCLI
 from lightning_modules.command_line.resumption import Start
-from lightning_modules.estimate import step_memory
+from lightning_modules.estimate.needs import step_memory
 from lightning_modules.presets import CONFIGS as PACKED
 from lightning_modules.presets import header
 

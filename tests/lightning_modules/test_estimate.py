@@ -20,8 +20,8 @@ from glow_app.models.image_model import ImageModel
 from glow_app.priors import CNFPrior
 from glow_app.running import Memory
 from lightning_modules.density import DensityModule
-from lightning_modules.estimate import estimate, step_memory
 from lightning_modules.estimate.command import loading_speed
+from lightning_modules.estimate.needs import estimate, step_memory
 from lightning_modules.estimate.peak_memory import peak_memory
 from lightning_modules.optimizers import Muon
 
