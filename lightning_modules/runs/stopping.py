@@ -27,7 +27,6 @@ class RunStopped(Exception):
     def __init__(self, number: int, saved: Path) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}; saved {saved}")
         self.number = number
-        self.saved = saved
 
 
 class StopSignals:
