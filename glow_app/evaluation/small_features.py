@@ -20,9 +20,7 @@ class FashionCNN(nn.Module):
         x: (B, 1, 28, 28), from 0 to 1; features: (B, 64); logits: (B, 10).
     """
 
-    num_features = 64
-
-    def __init__(self, num_classes: int = 10) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
             *_convolution(1, 16),
@@ -35,7 +33,7 @@ class FashionCNN(nn.Module):
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
-        self.head = nn.Linear(self.num_features, num_classes)
+        self.head = nn.Linear(64, 10)
 
     def features(self, x: Tensor) -> Tensor:
         """Return what the last layer sees."""
@@ -68,7 +66,6 @@ class SmallFeatures:
     name = "fashion-cnn-64"
     trained_on = "Fashion-MNIST"
     preprocessing = "grey, 28x28 by Lanczos"
-    num_features = FashionCNN.num_features
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         content = WEIGHTS.read_bytes()
