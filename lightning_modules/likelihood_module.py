@@ -73,11 +73,16 @@ class LikelihoodModule(TrainingModule, ABC):
     def evaluate(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the figures that validation and test report, by name, for each example, (B,)."""
 
+    def generator(self, step: int, stream: str, num_rows: int | None = None) -> torch.Generator:
+        """Return the generator of a step, from which :func:`~glow_app.seeding.draw_rows` draws this rank's rows."""
+        share = Share(self.global_rank, self.trainer.world_size, num_rows)
+        return step_generator(self.seed, step, self.device, stream, share)
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the mean negative log-likelihood of the batch plus the regularisation of ODE solves."""
-        generator = self._generator(batch_idx, f"train-{self.current_epoch}")
+        generator = self.generator(batch_idx, f"train-{self.current_epoch}")
         try:
-            with record_solves(self._generator(batch_idx, f"trace-{self.current_epoch}")) as solves:
+            with record_solves(self.generator(batch_idx, f"trace-{self.current_epoch}")) as solves:
                 losses = self.loss(batch, generator)
         except SolverError as error:
             return self.failed_loss(error)
@@ -89,7 +94,7 @@ class LikelihoodModule(TrainingModule, ABC):
     def repeat(self, batch: Any, batch_idx: int) -> None:
         """Repeat the forward pass of a training step: its noise, but for trace estimates, and the current weights."""
         with self.trainer.precision_plugin.train_step_context():
-            self.loss(batch, self._generator(batch_idx, f"train-{self.current_epoch}"))
+            self.loss(batch, self.generator(batch_idx, f"train-{self.current_epoch}"))
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the figures of the batch, with the same noise in every epoch."""
@@ -113,8 +118,8 @@ class LikelihoodModule(TrainingModule, ABC):
 
     def _evaluate(self, batch: Any, batch_idx: int, stage: str, loader: Any) -> None:
         num_rows = getattr(loader, "batch_size", None)
-        generator = self._generator(batch_idx, stage, num_rows)
-        with record_solves(self._generator(batch_idx, f"trace-{stage}", num_rows)) as solves:
+        generator = self.generator(batch_idx, stage, num_rows)
+        with record_solves(self.generator(batch_idx, f"trace-{stage}", num_rows)) as solves:
             try:
                 figures = self.evaluate(batch, generator)
                 if ends_in_repetition(loader, batch_idx):
@@ -137,7 +142,3 @@ class LikelihoodModule(TrainingModule, ABC):
         if solves.num_evaluations:
             mean = sum(solves.num_evaluations) / len(solves.num_evaluations)
             self.log(f"{stage}/nfe", mean, batch_size=batch_size)
-
-    def _generator(self, step: int, stream: str, num_rows: int | None = None) -> torch.Generator:
-        share = Share(self.global_rank, self.trainer.world_size, num_rows)
-        return step_generator(self.seed, step, self.device, stream, share)

@@ -15,7 +15,6 @@ from glow_app.bijections import LowRankWhitening
 from glow_app.data import first_examples
 from glow_app.models.image_model import ImageModel
 from glow_app.priors import GaussianPrior
-from glow_app.seeding import Share, step_generator
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.callbacks.save import BestCheckpoint
 from lightning_modules.density import DensityModule
@@ -56,7 +55,7 @@ class InitializeActNorm(Callback):
     def _initialize(self, trainer: pl.Trainer, pl_module: LikelihoodModule) -> None:
         batch = first_examples(_datamodule(trainer).train_dataloader(), trainer.world_size)
         batch = pl_module.transfer_batch_to_device(batch, pl_module.device, 0)
-        pl_module.initialize(batch, _generator(trainer, pl_module, "initialize"))
+        pl_module.initialize(batch, pl_module.generator(0, "initialize"))
 
 
 class FitPrior(Callback):
@@ -101,18 +100,13 @@ def _low_rank(module: Any) -> LowRankWhitening | None:
 
 def _last_latents(model: ImageModel, trainer: pl.Trainer, module: DensityModule) -> Iterator[Tensor]:
     """Yield the last latents of each batch of this rank."""
-    generator, num_values = _generator(trainer, module, "fit"), 0
+    generator, num_values = module.generator(0, "fit"), 0
     for batch in islice(_datamodule(trainer).train_dataloader(), math.ceil(_SHARE * module.settling_steps)):
         images, labels = module.transfer_batch_to_device(batch, module.device, 0)
         yield (latents := model.last_latent(images, labels, generator, model.condition(images, generator)))
         num_values += trainer.world_size * latents.numel()
         if num_values >= _NUM_VALUES:
             return
-
-
-def _generator(trainer: pl.Trainer, module: LikelihoodModule, stream: str) -> torch.Generator:
-    share = Share(trainer.global_rank, trainer.world_size)
-    return step_generator(module.seed, 0, module.device, stream, share)
 
 
 def _datamodule(trainer: pl.Trainer) -> pl.LightningDataModule:
