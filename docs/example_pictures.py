@@ -1,9 +1,10 @@
-"""Write folders of pictures to follow the pages of docs/ with: clothes, and five kinds of pictures that are none.
+"""Write folders of pictures to follow the pages of docs/ with: clothes, five kinds of odd pictures, and photographs.
 
     python docs/example_pictures.py pictures
 
 Clothes are test images of Fashion-MNIST (Zalando, MIT licence; fetched at the first use), digits those of scikit-learn
-(UCI, CC BY 4.0; the extra ``demo``) enlarged to the same 28x28. All else is made from these or by a seed.
+(UCI, CC BY 4.0; the extra ``demo``) enlarged to the same 28x28, and the photographs parts of an example of it: a dahlia
+by vultilion (CC BY 2.0). All else is made from these or by a seed.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from glow_app.data import load_split
 
@@ -55,6 +57,14 @@ def write_shirts(folder: Path) -> None:
     write(folder / "striped", shirts[order[-NUM_SORTED:]])
 
 
+def write_photos(folder: Path) -> None:
+    """Write two parts of a photograph."""
+    folder.mkdir()
+    dahlia = load_sample_image("flower.jpg")
+    Image.fromarray(dahlia[140:260, 244:364]).save(folder / "dahlia.png")
+    Image.fromarray(dahlia[80:200, 150:270]).save(folder / "petals.png")
+
+
 def main() -> None:
     """Write all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -65,6 +75,7 @@ def main() -> None:
     write(folder / "clothes", test.images[:NUM_CLOTHES], kinds[:NUM_CLOTHES])
     write_odd(folder, test.images[NUM_CLOTHES:])
     write_shirts(folder)
+    write_photos(folder / "photos")
     print(", ".join(f"{place}: {len(list(place.iterdir()))}" for place in sorted(folder.iterdir())))
 
 

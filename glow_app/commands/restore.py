@@ -65,9 +65,10 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.generation.restore import require_size, require_task
 
     if arguments.checkpoint is None:
+        photos, faces = (", ".join(bundled_restorers(kind)) for kind in ("photos", DEFAULT_MODEL))
         raise UsageError(
-            "glow restore needs --checkpoint: a model trained with, for example, --config restore/upscale2, or, for "
-            f"pictures like those of the model {DEFAULT_MODEL}, one of {', '.join(bundled_restorers(DEFAULT_MODEL))}"
+            f"glow restore needs --checkpoint: for photographs {photos}, for pictures like those of the model "
+            f"{DEFAULT_MODEL} {faces}, or a model trained with, for example, --config restore/upscale2"
         )
     require_seeds(arguments.seed, arguments.count)
     model = load(arguments, restores=True)

@@ -116,8 +116,8 @@ def _restorers(arguments: argparse.Namespace) -> "dict[str, ImageModel]":
 
     places, main = arguments.restorers, stored_model(arguments).path
     if places is None:
-        places = bundled_restorers(main.name) if bundled_models().get(main.name) == main else []
-        places.reverse()  # the page opens with the first, and enlarging shows most
+        own = bundled_restorers(main.name) if bundled_models().get(main.name) == main else []
+        places = own and own + bundled_restorers("photos")
     models: dict[str, ImageModel] = {}
     for place in places:
         stored = StoredModel(place)

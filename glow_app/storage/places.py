@@ -20,9 +20,12 @@ def bundled_models() -> dict[str, Path]:
     return {folder.name: folder for folder in sorted(_MODELS.iterdir()) if folder.is_dir()}
 
 
-def bundled_restorers(name: str) -> list[str]:
-    """Return the names of the bundled models that restore pictures like those of a bundled model."""
-    return [other for other in bundled_models() if other.startswith(f"{name}-")]
+def bundled_restorers(kind: str) -> list[str]:
+    """Return the names of the bundled models that restore ``"photos"``, or pictures like those of a bundled model.
+
+    Those that enlarge come first, since they show most.
+    """
+    return [name for name in reversed(bundled_models()) if name.startswith(f"{kind}-")]
 
 
 def find_folder(place: str | Path) -> Path | None:

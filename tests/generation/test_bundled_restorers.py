@@ -1,4 +1,4 @@
-"""The bundled models that restore faces: small, and nearer to the truth than what they see."""
+"""The bundled models that restore pictures: small, and nearer to the truth than what they see."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,12 @@ from glow_app.generation import Restoration, restore
 from glow_app.storage.places import DEFAULT_MODEL, bundled_models, bundled_restorers
 from glow_app.tasks.colourise import luma
 
-MOST_BYTES = 8_000_000
 
-
-def test_they_are_small_together() -> None:
-    folders = [bundled_models()[name] for name in bundled_restorers(DEFAULT_MODEL)]
-    assert len(folders) == 3
-    assert sum(path.stat().st_size for folder in folders for path in folder.iterdir()) <= MOST_BYTES
+@pytest.mark.parametrize(("kind", "number", "most"), [(DEFAULT_MODEL, 3, 8_000_000), ("photos", 2, 6_000_000)])
+def test_they_are_small_together(kind: str, number: int, most: int) -> None:
+    folders = [bundled_models()[name] for name in bundled_restorers(kind)]
+    assert len(folders) == number
+    assert sum(path.stat().st_size for folder in folders for path in folder.iterdir()) <= most
 
 
 @pytest.fixture
@@ -66,3 +65,12 @@ def test_coloured_faces_are_as_colourful_as_the_true_ones_and_differ(faces: Tens
         assert torch.equal(luma(restoration.draws), luma(face[None]).expand(4, -1, -1, -1))
         assert 0.4 <= colourfulness(restoration.draws) / colourfulness(face[None]) <= 2.5
         assert restoration.spread.mean() > 5
+
+
+@pytest.mark.parametrize(("name", "gain"), [("photos-upscale2", 3.0), ("photos-deblock", 1.0)])
+def test_a_photograph_is_nearer_to_the_truth(name: str, gain: float) -> None:
+    sample_images = pytest.importorskip("sklearn.datasets", reason="scikit-learn has the photograph")
+    flower = torch.from_numpy(sample_images.load_sample_image("flower.jpg")[120:280, 180:380].copy()).permute(2, 0, 1)
+    (restoration,) = restored(name, flower[None], 0.0)
+    near, before = psnr(restoration.draws, flower[None]), psnr(restoration.given[None], flower[None])
+    assert near - before >= gain
