@@ -42,7 +42,7 @@ def test_a_model_in_plain_words(trained: Path, glow: Glow, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "length"), [("fashion-mnist", "14 epochs, 11,802 steps"), ("faces", "8 epochs, 27,896 steps")]
+    ("name", "length"), [("fashion-mnist", "14 epochs, 11,802 steps"), ("faces", "16 epochs, 55,792 steps")]
 )
 def test_how_long_a_bundled_model_was_trained(glow: Glow, name: str, length: str) -> None:
     said = facts(glow, name)
