@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from glow_app.evaluation.small_features import SmallFeatures
 from glow_app.files import sha256_of
-from glow_app.storage.archive import ArchiveError, check_archive
+from glow_app.storage.archive import ArchiveError, read_archive
 
 SIDE = 299
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -181,10 +181,9 @@ class TorchScriptFeatures:
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
-            if file.read(4) == b"PK\3\4":  # by which torch decides as well
-                check_archive(file)
+            is_archive = file.read(4) == b"PK\3\4"  # by which torch decides as well
             file.seek(0)
-            weights = torch.load(file, map_location="cpu", weights_only=True)
+            weights = read_archive(file) if is_archive else torch.load(file, map_location="cpu", weights_only=True)
     except (ArchiveError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} holds code, which is not run, or no weights at all; {EXPECTED}") from error
     except Exception as error:  # what a damaged file raises depends on where it is damaged

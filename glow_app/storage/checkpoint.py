@@ -1,6 +1,5 @@
 """Training checkpoints, read without running anything in them."""
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import torch
 
 from glow_app.models.base import Density
-from glow_app.storage.archive import ArchiveError, check_archive, require_few
+from glow_app.storage.archive import ArchiveError, read_archive, require_few
 from glow_app.storage.model_config import build_model
 
 # Where the training module leaves what is needed to rebuild its model, as plain types.
@@ -38,19 +37,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If it is not a file.
-        ValueError: If it is damaged, foreign, or would run code; see :func:`~glow_app.storage.archive.check_archive`.
+        ValueError: If it is damaged, foreign, or would run code; see :func:`~glow_app.storage.archive.read_archive`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a checkpoint file")
-    if path.suffix == ".safetensors":  # torch would read its tensors
+    if path.suffix == ".safetensors":
         raise ValueError(f"{path} holds tensors alone; expected a .ckpt file or the folder of a model (see glow info)")
     try:
-        # One open file: what is read is what was checked, also where another takes its place meanwhile.
-        # Without torch's warnings: a foreign file is reported in this project's words.
-        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
-            check_archive(file)
-            file.seek(0)
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            checkpoint = read_archive(file)
             require_few(checkpoint, _MOST_VALUES)
             if isinstance(checkpoint, dict):
                 require_few(checkpoint | dict.fromkeys(_OF_TENSORS), _MOST_FACTS)

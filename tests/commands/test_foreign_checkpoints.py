@@ -389,7 +389,7 @@ def test_flipped_bytes_are_found(
         ["info", "--checkpoint"],
         ["export", "--output=x", "--checkpoint"],
     ):
-        assert "the check sum of archive/data/" in refused(*words, path, code=1)
+        assert "Bad CRC-32 for file 'archive/data/" in refused(*words, path, code=1)
 
 
 def test_weights_that_are_not_finite_are_refused_everywhere(
