@@ -238,6 +238,8 @@ def _read_batches(
 ) -> "Iterator[tuple[list[str], Tensor]]":
     import torch
 
+    from glow_app.pictures.inputs import read_picture
+
     names: list[str] = []
     images: list[Tensor] = []
     changes: Changes = []
@@ -245,7 +247,7 @@ def _read_batches(
         read = 0
         for file in files:
             try:
-                images.append(read_image(model, file, changes))
+                array, note = read_picture(file, model.flow.image_shape)
             except ValueError as error:
                 if not place.is_dir():
                     raise
@@ -253,6 +255,9 @@ def _read_batches(
                 continue
             read += 1
             names.append(file)
+            images.append(torch.from_numpy(array.copy()))
+            if note is not None:
+                changes.append((file, note))
             if len(images) == batch_size:
                 yield names, torch.stack(images)
                 names, images = [], []
@@ -264,22 +269,10 @@ def _read_batches(
 
 
 def tell_changes(changes: Changes) -> None:
-    """Print what :func:`read_image` has changed: of one picture the whole note, of several how many each is of."""
+    """Print what of pictures was changed: of one the whole note, of several how many each change is of."""
     if len(changes) == 1:
         print(printable(": ".join(changes[0])))
         return
     parts = (re.sub(r"^\d+x\d+ ", "", part) for _, note in changes for part in note.split(", "))
     for part, count in Counter(parts).items():
         print(f"{pluralise(count, 'picture')}: {part}")
-
-
-def read_image(model: "ImageModel", path: str, changes: Changes) -> "Tensor":
-    """Return a picture file as uint8 (C, H, W) in the model's shape; note in ``changes`` what of it is changed."""
-    import torch
-
-    from glow_app.pictures.inputs import read_picture
-
-    array, note = read_picture(path, model.flow.image_shape)
-    if note is not None:
-        changes.append((path, note))
-    return torch.from_numpy(array.copy())

@@ -16,15 +16,12 @@ from glow_app.commands.common import (
     output_folder,
     picture_batches,
     picture_files,
-    read_image,
     refuse_existing,
     stored_model,
-    tell_changes,
 )
 from glow_app.commands.parser import number, positive_int
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.numeric_limits import check_strength
-from glow_app.progress import tracked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,8 +126,9 @@ def _files_of(table: "Attributes", arguments: argparse.Namespace) -> list[str]:
 
     root = Path(arguments.folder or Path(arguments.attributes).parent)
     files = [root / file for file in table.files]
-    missing = [file for file in files if not file.exists()]
-    if missing:
+    if folders := [file for file in files if file.is_dir()]:
+        raise ValueError(f"{folders[0]} is a folder; expected picture files")
+    if missing := [file for file in files if not file.is_file()]:
         raise FileNotFoundError(
             f"there is no file {missing[0]} ({len(missing):,} of {len(files):,} are missing); "
             "give their folder by --folder, or take their lines out of the table"
@@ -190,12 +188,6 @@ def _of_two_folders(
 def _of_a_table(
     model: "ImageModel", files: list[str], values: "Tensor", arguments: argparse.Namespace, classes: PictureClasses
 ) -> "Iterator[tuple[Tensor, Tensor, Tensor | None]]":
-    import torch
-
-    changes: list[tuple[str, str]] = []
-    starts = range(0, len(files), arguments.batch_size)
-    for start in tracked(starts, len(starts), "learning"):
-        part = slice(start, start + arguments.batch_size)
-        images = torch.stack([read_image(model, file, changes) for file in files[part]])
-        yield images, values[part], classes.of(images, files[part])
-    tell_changes(changes)
+    batches = picture_batches(model, files, arguments.batch_size, "learning")
+    for (names, images), part in zip(batches, values.split(arguments.batch_size), strict=True):
+        yield images, part, classes.of(images, names)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from run_files import pixels
+from safetensors.torch import load_file
 
 from glow_app import __version__
 from glow_app.cli import main
@@ -77,7 +78,14 @@ def test_directions_from_a_table(model: Path, examples: Path, glow: Glow, refuse
     assert sorted(path.name for path in Path("found").iterdir()) == ["bright.safetensors", "number.safetensors"]
     assert "bright.safetensors exists already" in refused(*learn, "--columns", "bright")
     assert "choose another NAME or --directions or pass --overwrite" in refused(*learn, "--columns", "bright")
-    assert glow(*learn, "--columns", "bright", "--overwrite").code == 0
+    assert glow(*learn, "--columns", "bright", "--overwrite", "--batch-size", 5).code == 0
+    two = ["--with", "bright", "--without", "dark", "--checkpoint", model, "--directions", "two"]
+    assert glow("edit", "learn", "bright", *two).code == 0
+    from_table, from_folders = (load_file(f"{folder}/bright.safetensors") for folder in ("found", "two"))
+    for name, level in from_folders.items():
+        torch.testing.assert_close(from_table[name], level)
+    Path("dark/2.png").write_text("no picture")
+    assert "dark/2.png cannot be read as a picture" in refused(*learn, "--overwrite")
 
 
 def test_classes_are_inferred(
@@ -165,6 +173,7 @@ def test_a_table_is_looked_at_first(
     whole = Path("attributes.csv").read_text().splitlines()
     tables = {
         "missing": ([*whole, "dark/none.png,1,30"], "there is no file dark/none.png (1 of 25 are missing); "),
+        "folder": ([*whole, "dark,1,30"], "dark is a folder; expected picture files"),
         "collinear": ([f"{line},{line.rpartition(',')[2]}0" for line in whole], "number, number0 follow from each"),
         "twice": ([f"{line},{line.rpartition(',')[2]}" for line in whole], "column number is there twice"),
     }
