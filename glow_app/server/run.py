@@ -101,10 +101,10 @@ def run_server(
     sockets: Sequence[socket.socket],
     head_seconds: float,
     *,
-    log_format: LogFormat = "text",
-    log_level: str = "info",
-    reload: Callable[[], None] | None = None,
-    hangups: Sequence[int] = (),
+    log_format: LogFormat,
+    log_level: str,
+    reload: Callable[[], None],
+    hangups: Sequence[int],
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; accepted requests are then finished or refused within 5 s.
 
@@ -121,7 +121,8 @@ def run_server(
     # Existing objects stay: the collections that the gate triggers after large bodies need not visit them.
     gc.freeze()
     try:
-        _Server(configured(app, head_seconds, log_format, log_level), reload, hangups).run(list(sockets))
+        server = _Server(configured(app, head_seconds, log_format, log_level), app.state, reload, hangups)
+        server.run(list(sockets))
     finally:
         for worker in app.state.workers:
             worker.stop()
@@ -153,16 +154,13 @@ def configured(
 class _Server(uvicorn.Server):
     """Logs its addresses, drains before it stops, and reloads the model on SIGHUP."""
 
-    def __init__(self, config: uvicorn.Config, reload: Callable[[], None] | None, hangups: Sequence[int]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, state: State, reload: Callable[[], None], hangups: Sequence[int]
+    ) -> None:
         super().__init__(config)
+        self._state = state
         self._reload, self._reloading, self._hangups = reload, threading.Lock(), hangups
         self._drained_by: float | None = None
-
-    @property
-    def _state(self) -> State:
-        app = self.config.app
-        assert isinstance(app, FastAPI)
-        return app.state
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self._state.decoder.start()
@@ -172,10 +170,9 @@ class _Server(uvicorn.Server):
             address, port = one.getsockname()[:2]
             address = f"[{address}]" if one.family == socket.AF_INET6 else address
             _LOG.info("running on http://%s:%d (Ctrl-C to stop)", address, port)
-        if self._reload is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._begin_reload)
-            if self._hangups:
-                self._begin_reload()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._begin_reload)
+        if self._hangups:
+            self._begin_reload()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._captured_signals.append(sig)
@@ -203,11 +200,9 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _begin_reload(self) -> None:
-        assert self._reload is not None
         asyncio.get_running_loop().run_in_executor(None, self._reload_or_keep)
 
     def _reload_or_keep(self) -> None:
-        assert self._reload is not None
         try:
             with self._reloading:  # one after another
                 self._reload()
