@@ -61,13 +61,7 @@ def decoded_folder(
         ValueError: If none of the files can be read.
     """
     entry = cache_folder(cache_dir) / cache_key(listing, image_shape, resize)
-    facts = {
-        "version": CACHE_VERSION,
-        "root": str(listing.root.resolve()),
-        "image_shape": list(image_shape),
-        "resize": resize,
-        "class_names": list(listing.class_names),
-    }
+    facts = {"root": str(listing.root.resolve())}  # for whoever clears the cache
     decoded = kept_images(entry, image_shape, facts, _decoded, listing, image_shape, resize)
     if decoded.skipped:  # also from the cache
         warnings.warn(skipped_message(listing, decoded.skipped), stacklevel=2)

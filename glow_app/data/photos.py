@@ -43,7 +43,7 @@ def load_photos(request: SplitRequest) -> ImageSet:
     listing = list_images(request.root)
     chosen = {listing.files[row].name for row in request.rows(len(listing.files), request.split)}
     key = hashlib.sha256(json.dumps(["photos", cache_key(listing, request.image_shape, "crop")]).encode()).hexdigest()
-    facts = {"root": str(listing.root.resolve()), "image_shape": list(request.image_shape)}
+    facts = {"root": str(listing.root.resolve())}
     entry = cache_folder(request.cache_dir) / key
     crops = kept_images(entry, request.image_shape, facts, _read, listing, request.image_shape)
     if crops.skipped:
