@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
-from glow_app.storage.places import DEFAULT_MODEL
+from glow_app.storage.places import DEFAULT_MODEL, origin
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +109,7 @@ def stored_model(arguments: argparse.Namespace) -> "StoredModel":
 def tell_origin(stored: "StoredModel", tell_own: bool = False) -> None:
     """Print which model it is, where it is not a file of one's own, or in any case with ``tell_own``."""
     if tell_own or not stored.is_own:
-        facts = "".join(f", {name} {value}" for name, value in stored.origin.items() if name != "hub")
+        facts = "".join(f", {name} {value}" for name, value in origin(stored.place).items() if name != "hub")
         print(f"model: {stored.place} (sha256 {stored.hash[:12]}{facts})")
 
 

@@ -149,7 +149,7 @@ class ImageSet(BatchedSet[Batch]):
             if reason:
                 warnings.warn(f"{reason}; the next one stands in for it", stacklevel=2)
             return image, row
-        shard = storage.shard_at(int(self._rows(np.array(position))))
+        shard = storage.shards[int(storage.shard_of(self._rows(np.array(position))))]
         raise ShardError(f"{shard.name} is damaged: {reason}, nor can the next {PATIENCE - 1}; {shard.remedy}")
 
     def __getstate__(self) -> dict[str, Any]:

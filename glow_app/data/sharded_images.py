@@ -93,10 +93,6 @@ class ShardedImages:
         """Return the number of the shard that each row is in."""
         return np.searchsorted(self._ends, rows, side="right")
 
-    def shard_at(self, row: int) -> Shard:
-        """Return the shard that a row is in."""
-        return self.shards[int(self.shard_of(np.array(row)))]
-
     def read(self, row: int) -> np.ndarray:
         """Return one image, uint8 (C, H, W).
 

@@ -98,11 +98,6 @@ class StoredModel:
         }
 
     @property
-    def origin(self) -> dict[str, str]:
-        """Revision and SHA-256 of a model of the hub; nothing for others."""
-        return origin(self.place)
-
-    @property
     def directions(self) -> list[Path]:
         """The folders of its directions of edits; new ones are written to the first."""
         if not self.is_own:  # its folder is the package's, or the hub's
