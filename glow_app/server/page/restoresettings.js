@@ -1,6 +1,6 @@
 // The settings of the tab Restore: the restorer, and how it restores.
 
-import { byId } from "./dom.js";
+import { byId, h } from "./dom.js";
 import { LARGEST_SEED, labelOf, newSeed, wholeNumber } from "./drawn.js";
 import { chosenClass, fillClasses, numberField, slider } from "./fields.js";
 
@@ -39,20 +39,20 @@ export class RestoreSettings {
     this.#sigma = slider({ id: "restore-sigma-level", label: "Noise level", ...levels, oninput: onchange });
     byId("restore-temperature").append(this.#temperature.element);
     byId("restore-sigma").append(this.#sigma.element);
-    this.#select.append(...info.restorers.map((restorer) => new Option(wordsOf(restorer, info.restorers), restorer.name)));
+    this.#select.append(...grouped(info.restorers));
     this.#select.closest(".field").hidden = info.restorers.length === 1;
     this.#draws.max = info.limits.count;
     this.#draws.value = Math.min(4, info.limits.count);
     this.#estimateNoise(true);
-    this.#choose(0);
-    this.#select.addEventListener("change", () => (this.#choose(this.#select.selectedIndex), onrestorer()));
+    this.#choose(info.restorers[0].name);
+    this.#select.addEventListener("change", () => (this.#choose(this.#select.value), onrestorer()));
     this.#estimate.addEventListener("change", () => (this.#estimateNoise(this.#estimate.checked), onchange()));
     for (const input of [this.#label, this.#draws, this.#seed]) input.addEventListener("change", onchange);
     byId("restore-new-seed").addEventListener("click", () => ((this.#seed.value = newSeed()), onseed()));
   }
 
   get restorer() {
-    return this.#info.restorers[this.#select.selectedIndex];
+    return this.#info.restorers.find(({ name }) => name === this.#select.value);
   }
 
   /** Return whether the restorer takes a mask or a sigma. */
@@ -78,9 +78,9 @@ export class RestoreSettings {
 
   /** Take the settings of a link. */
   restore(link) {
-    const number = this.#info.restorers.findIndex(({ name }) => name === link.get("restorer"));
+    const restorer = this.#info.restorers.find(({ name }) => name === link.get("restorer")) ?? this.#info.restorers[0];
     const [warmth, level] = ["temperature", "sigma"].map((name) => (link.has(name) ? Number(link.get(name)) : null));
-    this.#choose(Math.max(0, number), warmth >= 0 ? warmth : null);
+    this.#choose(restorer.name, warmth >= 0 ? warmth : null);
     this.#draws.value = wholeNumber(link.get("draws"), this.#info.limits.count, 1) ?? this.#draws.value;
     this.#seed.value = wholeNumber(link.get("seed"), LARGEST_SEED) ?? this.#seed.value;
     this.#label.value = labelOf(link.get("class"), this.restorer) ?? "";
@@ -88,8 +88,8 @@ export class RestoreSettings {
     if (level >= 1) this.sigma = level;
   }
 
-  #choose(number, temperature = null) {
-    this.#select.selectedIndex = number;
+  #choose(name, temperature = null) {
+    this.#select.value = name;
     this.#isRecommended = temperature === null;
     const recommended = [this.restorer.temperature].flat();
     this.#temperature.value = temperature ?? recommended.reduce((sum, value) => sum + value, 0) / recommended.length;
@@ -102,6 +102,17 @@ export class RestoreSettings {
   #estimateNoise(isEstimated) {
     this.#estimate.checked = this.#sigma.element.hidden = isEstimated;
   }
+}
+
+/** Return the options; those whose names begin alike, such as `photos-upscale2` and `photos-deblock`, in a group. */
+function grouped(restorers) {
+  const groups = new Map();
+  for (const restorer of restorers) {
+    const kind = restorer.name.split("-")[0];
+    if (!groups.has(kind)) groups.set(kind, h("optgroup", { label: kind }));
+    groups.get(kind).append(new Option(wordsOf(restorer, restorers), restorer.name));
+  }
+  return groups.values();
 }
 
 /** Return what a restorer does, with its name where another does the same. */

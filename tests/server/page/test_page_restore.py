@@ -19,10 +19,13 @@ from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
 from glow_app.server import Limits
 from glow_app.server.pictures import encode_png
-from glow_app.tasks import Denoise, Fill, Upscale
+from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 from glow_app.tasks.colourise import luma
 
 pytestmark = pytest.mark.slow
+
+# Not in the order in which they are listed.
+GROUPED = {"photos-twice": Upscale(), "faces-twice": Upscale(), "photos-colour": Colourise()}
 
 
 def choose(page: Page, words: str) -> None:
@@ -393,6 +396,16 @@ def test_a_picture_to_colour_is_shown_in_grey(page: Page, restoring_site: Site) 
     assert page.evaluate(thumbnail) == "grayscale(1)"
     choose(page, "Enlarge 2 times")
     assert page.evaluate(thumbnail) == "none"
+
+
+def test_restorers_are_grouped_by_the_beginning_of_their_names(page: Page, serve: Callable[..., Site]) -> None:
+    restorers = {name: tiny_restorer(task) for name, task in GROUPED.items()}
+    page.goto(f"{serve(restorers=restorers).address}/#restore")
+    groups = page.locator("#restore-restorer optgroup")
+    assert [group.get_attribute("label") for group in groups.all()] == ["photos", "faces"]
+    assert groups.nth(0).locator("option").all_inner_texts() == ["Enlarge 2 times (photos-twice)", "Colour"]
+    choose(page, "Colour")
+    expect(page.locator("#restore-note")).to_have_text("The sample, in grey.")
 
 
 def test_a_restorer_with_classes_and_a_temperature_per_level(page: Page, serve: Callable[..., Site]) -> None:
