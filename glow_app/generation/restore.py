@@ -15,6 +15,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.nn.condition_encoder import base_picture
 from glow_app.nn.shape_checks import require_at_least
 from glow_app.pictures.image_batch import Images
+from glow_app.pictures.inputs import Picture, as_photo
 from glow_app.progress import tracked
 from glow_app.seeding import one_seed_each
 from glow_app.tasks import RestorationTask
@@ -81,12 +82,15 @@ class Restoration:
 @torch.no_grad()
 def restore(
     model: ImageModel,
-    damaged: Tensor,
+    picture: Picture,
     count: int = 4,
     temperature: float | Sequence[float] | None = None,
     seeds: int | Sequence[int] | None = None,
     labels: Labels | None = None,
     doing: str | None = None,
+    *,
+    mask: Picture | None = None,
+    sigma: float | None = None,
 ) -> Restoration:
     """Return draws of the original of a damaged picture of any size.
 
@@ -95,17 +99,26 @@ def restore(
 
     Args:
         model: A model with a task.
-        damaged: As the task's :meth:`~glow_app.tasks.RestorationTask.damage` returns it, uint8 (D, h, w).
+        picture: A file name, a Pillow image or a uint8 array (h, w, C) or (h, w); or a tensor, uint8 (D, h, w), as the
+            task's :meth:`~glow_app.tasks.RestorationTask.damage` returns it, or (C, h, w) with a mask or sigma.
         count: Number of draws.
         temperature: As for :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
         seeds: As for ``sample``.
         labels: As for ``sample``.
         doing: Description for a progress bar of draws and tiles; none if omitted.
+        mask: To fill: a picture of the same size that is white where the other is missing.
+        sigma: To denoise: the standard deviation of the noise, grey levels; estimated if omitted.
     Raises:
-        ValueError: If the model has no task, or ``damaged`` has another type or shape, or is too large.
+        ValueError: If the model has no task, or one that does not take what is given, or if the picture cannot be read,
+            is a tensor of another type or shape, or is too large.
     """
     task = require_task(model)
     require_at_least(1, count=count)
+    if isinstance(picture, Tensor) and mask is None and sigma is None:
+        damaged = picture
+    else:
+        missing = None if mask is None else as_photo(mask, 1)
+        damaged = task.prepare(as_photo(picture, task.picture_channels(model.flow.image_shape[0])), missing, sigma)
     if damaged.dtype != torch.uint8 or damaged.ndim != 3 or not damaged.numel():
         raise ValueError(f"damaged is {damaged.dtype} of shape {tuple(damaged.shape)}; expected torch.uint8, (D, h, w)")
     require_size(model, count, damaged.shape[1], damaged.shape[2])

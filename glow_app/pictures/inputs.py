@@ -1,19 +1,20 @@
-"""Pictures as people have them: files, Pillow images, arrays and tensors, in the shape of a model."""
+"""Pictures as people have them: files, Pillow images, arrays and tensors, in the shape of a model or their own."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from glow_app.data.decoding import decode_noted, fit_noted
+from glow_app.data.decoding import decode_noted, fit_noted, read_photo
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 Pictures = Picture | Sequence[Picture]
+T = TypeVar("T")
 
 
 def as_images(pictures: Pictures, image_shape: tuple[int, int, int]) -> Tensor:
@@ -40,14 +41,42 @@ def as_images(pictures: Pictures, image_shape: tuple[int, int, int]) -> Tensor:
     return torch.stack(images)
 
 
+def as_photo(picture: Picture, num_channels: int) -> Tensor:
+    """Return a picture in its own size; a tensor comes back as it is.
+
+    Args:
+        picture: File name, Pillow image, uint8 array (H, W, C) or (H, W), or tensor (C, H, W).
+        num_channels: C, 1 (grey) or 3 (RGB).
+    Shape:
+        uint8, (C, H, W).
+    Raises:
+        ValueError: If it cannot be read, or a file has more than 8 bits per value.
+    """
+    if isinstance(picture, Tensor):
+        return picture
+    if isinstance(picture, (str, Path)):
+        photo = _read(picture, lambda path: read_photo(path, num_channels))
+        array, note = photo.pixels, photo.note and f"{picture}: {photo.note}"
+    else:
+        image = ImageOps.exif_transpose(_as_pillow(picture))
+        array, note = fit_noted(image, (num_channels, image.height, image.width))
+    if note:
+        warnings.warn(note, stacklevel=3)
+    return torch.from_numpy(array.copy())
+
+
 def read_picture(path: str | Path, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, str | None]:
     """Return a picture file as :func:`~glow_app.data.decoding.decode_noted` does.
 
     Raises:
         ValueError: If it cannot be read.
     """
+    return _read(path, lambda path: decode_noted(path, image_shape))
+
+
+def _read(path: str | Path, read: Callable[[Path], T]) -> T:
     try:
-        return decode_noted(Path(path), image_shape)
+        return read(Path(path))
     except Exception as error:  # Pillow's plugins share no narrower type
         message = f"{path} cannot be read as a picture: {error}"
         if isinstance(error, FileNotFoundError):

@@ -1,7 +1,8 @@
 """Restoring pictures of any size, in tiles."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,9 @@ from glow_app.flows import Glow
 from glow_app.generation import restore
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.tasks import Colourise, Fill, Upscale
+from glow_app.pictures.images import to_pil
+from glow_app.pictures.inputs import Picture
+from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 from glow_app.tasks.colourise import luma
 
 restore_module = __import__("glow_app.generation.restore", fromlist=["TILE"])
@@ -22,6 +25,38 @@ restore_module = __import__("glow_app.generation.restore", fromlist=["TILE"])
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TILE": 128, "OVERLAP": 64, "MARGIN": 16}.items():
         monkeypatch.setattr(restore_module, name, value)
+
+
+def test_files_pillow_images_and_arrays_are_restored_as_tensors_are(tmp_path: Path) -> None:
+    pixels, hole = random_images(1, (3, 6, 10))[0], torch.zeros(1, 6, 10, dtype=torch.uint8)
+    hole[:, 2:4, 3:7] = 255
+    files = [tmp_path / "photo.png", tmp_path / "mask.png"]
+    to_pil(pixels).save(files[0])
+    to_pil(hole).save(files[1])
+    model = tiny_restorer(Fill())
+    expected = restore(model, Fill().prepare(pixels, hole), 2, seeds=0).draws
+    arrays = [pixels.permute(1, 2, 0).numpy(), hole[0].numpy()]
+    forms: list[Sequence[Picture]] = [files, [to_pil(pixels), to_pil(hole)], arrays, [pixels, hole]]
+    for form in forms:
+        assert torch.equal(restore(model, form[0], 2, seeds=0, mask=form[1]).draws, expected)
+    noisy = tiny_restorer(Denoise())
+    given: list[tuple[float | None, Picture]] = [(12.0, pixels), (12.0, str(files[0])), (None, files[0])]
+    for sigma, picture in given:
+        expected = restore(noisy, Denoise().prepare(pixels, sigma=sigma), 1, seeds=0).draws
+        assert torch.equal(restore(noisy, picture, 1, seeds=0, sigma=sigma).draws, expected)
+    with pytest.raises(ValueError, match=r"^mask: the task Denoise takes none"):
+        restore(noisy, files[0], mask=files[1])
+    with pytest.raises(ValueError, match=r"^there is no file "):
+        restore(noisy, "none.png")
+
+
+def test_a_colour_picture_is_made_grey_to_be_coloured(tmp_path: Path) -> None:
+    model, colours = tiny_restorer(Colourise()), to_pil(random_images(1, (3, 6, 10))[0])
+    with pytest.warns(UserWarning, match="made grey"):
+        draws = restore(model, colours, 1, seeds=0).draws
+    colours.save(tmp_path / "photo.png")
+    with pytest.warns(UserWarning, match="photo.png: colours made grey"):
+        assert torch.equal(restore(model, tmp_path / "photo.png", 1, seeds=0).draws, draws)
 
 
 @pytest.mark.parametrize("sides", [(1, 1), (3, 2), (8, 8), (13, 30)])
