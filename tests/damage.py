@@ -1,5 +1,8 @@
-"""Changes of one value in nested dictionaries, as in a damaged or edited file."""
+"""A damaged or edited file, by one value in nested dictionaries, and a full disk."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 ABSENT = "nothing"
@@ -14,3 +17,14 @@ def change(content: dict[str, Any], place: str, value: object) -> None:
         del content[name]
     else:
         content[name] = value
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let no file grow beyond 1000 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

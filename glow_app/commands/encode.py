@@ -38,16 +38,18 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--output {output} is of no known kind; expected a name that ends in .safetensors")
     refuse_existing([output], arguments.overwrite)
     model = load(arguments)
-    names, parts, found = [], [], []
+    names, found = [], []
+    parts: list[list[torch.Tensor]] = [[] for _ in model.flow.latent_shapes]
     classes, lost = PictureClasses(model, arguments.label), 0
     for files, images in picture_batches(model, arguments.images, arguments.batch_size, "encoding"):
         labels = classes.of(images, files)
-        parts.append(model.encode(images, labels))
+        for of_level, z in zip(parts, model.encode(images, labels), strict=True):
+            of_level.append(z.cpu())
         found += [] if labels is None else [labels]
         names += files
         lost = max(lost, int(low_bits(model, images).abs().max()))
     classes.tell()
-    levels = [torch.cat(level).cpu() for level in zip(*parts, strict=True)]
+    levels = [torch.cat(parts.pop(0)) for _ in model.flow.latent_shapes]  # no level is there twice but the one at hand
     output.parent.mkdir(parents=True, exist_ok=True)
     save_latents(Latents(levels, names, torch.cat(found) if found else None), model, output)
     shapes = ", ".join("x".join(map(str, level.shape[1:])) for level in levels)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from glow_app.files import atomic_file
@@ -42,7 +42,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, 
     content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": kind, "model": model_hash(model), "facts": json.dumps(facts)}
     with atomic_file(path) as file:
-        file.write(save(content, metadata))
+        try:
+            save_file(content, file.name, metadata)  # without a copy of everything in memory, as bytes are
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor], Any, str]:

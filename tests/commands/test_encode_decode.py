@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from damage import full_disk
 from PIL import Image
 from run_files import pixels
 from safetensors import safe_open
@@ -43,6 +44,17 @@ def test_bits_that_are_lost_are_told(trained: Path, tmp_path: Path, pictures: li
     assert lost not in glow("encode", *pictures, "--checkpoint", trained).output
     Image.fromarray(np.full((8, 8), 100, np.uint8)).save("odd.png")
     assert f"{lost}2 beforehand\n" in glow("encode", "odd.png", "--checkpoint", trained, "--overwrite").output
+
+
+def test_a_full_disk_leaves_nothing(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
+    before = sorted(tmp_path.iterdir())
+    with full_disk():
+        result = glow("encode", *pictures, "--checkpoint", trained)
+    assert result.code == 1, result
+    [line] = result.errors
+    assert line.startswith("error: latents.safetensors cannot be written: ")
+    assert "File too large" in line
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_the_kind_of_the_file_is_in_its_name(pictures: list[Path], refused: Callable[..., str]) -> None:

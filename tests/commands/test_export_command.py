@@ -2,7 +2,6 @@
 
 import json
 import re
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from damage import full_disk
 from registry import tiny_model
 
 from glow_app.export import SAMPLER_FORMATS
@@ -52,12 +52,8 @@ def test_a_program_of_torch_export(trained: Path, tmp_path: Path, glow: Glow) ->
 
 @pytest.mark.parametrize("form", ["safetensors", "torch-export"])
 def test_a_full_disk_leaves_nothing(form: str, trained: Path, tmp_path: Path, glow: Glow) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # no file may grow beyond: as a full disk
-    try:
+    with full_disk():
         result = glow("export", "--checkpoint", trained, "--output", "out", "--format", form)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (result.code, result.errors) == (1, ["error: out: File too large"]), result
     assert not list(tmp_path.iterdir())
 
