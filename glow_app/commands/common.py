@@ -129,7 +129,7 @@ def device_of(arguments: argparse.Namespace) -> "torch.device":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else other
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).cpu()  # which the device meta cannot
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {arguments.device} is not available here; use --device cpu") from error
     return device

@@ -23,6 +23,9 @@ class GenerationSettings:
     guidance: float = 1.0
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if hasattr(value, "tolist"):  # a number or array of NumPy, or a tensor
+                object.__setattr__(self, name, value.tolist())
         values = [self.temperature] if _is_number(self.temperature) else self.temperature
         if not isinstance(values, (list, tuple)) or not values:
             raise ValueError(f"temperature is {values!r:.80}; expected a number, or one per level")

@@ -49,7 +49,11 @@ def columns_for(count: int, turn: int = 1) -> int:
     Args:
         count: How many images.
         turn: After how many images the first kind comes again: rows are of whole turns, so that a kind has a column.
+    Raises:
+        ValueError: If there are none.
     """
+    if not count:
+        raise ValueError("there are no images; expected at least one")
     whole = (columns for columns in range(turn, count + 1, turn) if count % columns == 0)
     nearest = min(whole, key=lambda columns: (_out_of_square(columns, count), -columns), default=count)
     if nearest % turn == 0 and _out_of_square(nearest, count) <= 2.5:

@@ -118,10 +118,13 @@ def test_wrong_options(
 
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("command", [["fit", "pictures"], ["sample"]])
-def test_a_gpu_that_is_not_there(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*command, "--device", "gpu"]) == 1
-    assert capsys.readouterr().err == "error: device gpu is not available here; use --device cpu\n"
+@pytest.mark.parametrize(
+    "arguments", [["fit", "pictures", "--device=gpu"], ["sample", "--device=gpu"], ["sample", "--device=meta"]]
+)
+def test_a_device_that_is_not_there(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 1
+    name = arguments[-1].removeprefix("--device=")
+    assert capsys.readouterr().err == f"error: device {name} is not available here; use --device cpu\n"
 
 
 def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

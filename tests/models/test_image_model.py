@@ -1,6 +1,6 @@
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 from unittest.mock import Mock
@@ -341,6 +341,15 @@ def test_the_settings_to_draw_with_have_to_fit_the_model() -> None:
     assert model.generation == GenerationSettings()
 
 
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_settings_may_be_numbers_of_numpy_and_torch(trained: ImageModel, kind: Callable[[Any], Any]) -> None:
+    for temperature in (0.5, [0.5, 1.0]):
+        images = trained.sample(2, kind(temperature), seeds=3)
+        assert torch.equal(images, trained.sample(2, temperature, seeds=3))
+        assert images.facts[0]["temperature"] == temperature
+    assert GenerationSettings(np.float32(0.5), np.float32(1.5)) == GenerationSettings(0.5, 1.5)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("num", "arguments", "message"),
     [
@@ -351,6 +360,7 @@ def test_the_settings_to_draw_with_have_to_fit_the_model() -> None:
         (2, {"temperature": math.inf}, "temperature is inf"),
         (2, {"temperature": [0.5, -1.0]}, "temperature is -1.0"),
         (2, {"temperature": [0.5]}, "there are 1 temperatures; expected 1, or 2, one per level"),
+        (2, {"temperature": np.float32(-1)}, "temperature is -1.0"),
         (2, {"temperature": []}, "temperature is []; expected a number, or one per level"),
         (2, {"temperature": [1.0, 1.0, 1.0]}, "there are 3 temperatures"),
         (2, {"seeds": [1, 2, 3]}, "there are 3 seeds for 2 images"),

@@ -106,6 +106,12 @@ def test_what_cannot_be_written_leaves_nothing(images: Images, tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
+def test_no_images_make_no_grid(images: Images, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there are no images; expected at least one"):
+        images[:0].save(tmp_path / "grid.png")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_notebook_shows_a_grid(images: Images, tmp_path: Path) -> None:
     for shown, expected in ((images, images.grid()), (images[0], grid(images[:1]))):
         path = tmp_path / "shown.png"
