@@ -98,8 +98,10 @@ class Upscale(RestorationTask):
         return ((self.damage(restored).int() - damaged.int()).abs() <= 1).flatten(1).all(1)
 
     def _reduced(self, images: Tensor) -> Tensor:
-        size = [side // self.factor for side in images.shape[2:]]
-        return F.interpolate(images, size=size, mode="bicubic", antialias=True)
+        height, width = (side // self.factor for side in images.shape[2:])
+        if width == 1:  # for which torch returns the first row in the place of all
+            return F.interpolate(images.mT, size=(1, height), mode="bicubic", antialias=True).mT
+        return F.interpolate(images, size=(height, width), mode="bicubic", antialias=True)
 
     def _enlarged(self, images: Tensor) -> Tensor:
         return F.interpolate(images, scale_factor=self.factor, mode="bicubic")

@@ -102,6 +102,14 @@ def test_an_enlarged_picture_reduced_again_is_the_small_one(factor: int) -> None
         assert (again.int() - small.int()).abs().max() <= 1
 
 
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_column_is_reduced_as_a_row_is(factor: int) -> None:
+    columns = smooth_images(4, 16 * factor, 8 * factor)[..., :factor]
+    small = Upscale(factor).damage(columns)
+    assert torch.equal(small, Upscale(factor).damage(columns.mT.contiguous()).mT)
+    assert Upscale(factor).agrees(Upscale(factor).known(random_images(4, tuple(columns.shape[1:])), small), small).all()
+
+
 @pytest.fixture
 def projections(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The errors that are enlarged, in order."""
