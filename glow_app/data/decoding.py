@@ -116,8 +116,7 @@ def read_photo(
         Exception: Whatever Pillow raises for a file it cannot read.
     """
     with open_image(source, formats) as image:
-        if image.mode.startswith(("I", "F")) or any(_is_deep(part[0], part[-1]) for part in getattr(image, "tile", ())):
-            raise DeepPictureError("it has more than 8 bits per value; expected 8: save it with 8 bits")
+        require_8_bits(image)
         require_size(image.height, image.width)
         profile = image.info.get("icc_profile")
         plain, _ = _upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
@@ -129,6 +128,16 @@ def read_photo(
     if profile and kept is None:
         notes.append("colour profile left out")
     return Photo(pixels, kept, ", ".join(notes) or None)
+
+
+def require_8_bits(image: Image.Image) -> None:
+    """Refuse an image, perhaps not decoded yet, with more bits per value.
+
+    Raises:
+        DeepPictureError: If it has more.
+    """
+    if image.mode.startswith(("I", "F")) or any(_is_deep(part[0], part[-1]) for part in getattr(image, "tile", ())):
+        raise DeepPictureError("it has more than 8 bits per value; expected 8: save it with 8 bits")
 
 
 def _is_deep(codec: str, options: object) -> bool:

@@ -19,6 +19,7 @@ from glow_app.pictures.inputs import Picture, as_photo
 from glow_app.progress import tracked
 from glow_app.seeding import one_seed_each
 from glow_app.tasks import RestorationTask
+from glow_app.tasks.colourise import luma
 
 # Side of a tile, width of the overlap of two, and of the margins in it that are not used, pixels. The convolutions see
 # zeros beyond a tile. Behind a margin of 48, draws of trained models of three levels still differed by a grey level
@@ -95,7 +96,8 @@ def restore(
     """Return draws of the original of a damaged picture of any size.
 
     A picture is padded to sides that the flow can halve, and a large one is decoded in overlapping tiles. The base
-    noise is that of the whole picture, so tiles agree where they overlap, and they are blended there.
+    noise is that of the whole picture, so tiles agree where they overlap, and they are blended there. Draws of a grey
+    picture are grey, too, unless the task is to colour it.
 
     Args:
         model: A model with a task.
@@ -112,13 +114,13 @@ def restore(
         ValueError: If the model has no task, or one that does not take what is given, or if the picture cannot be read,
             is a tensor of another type or shape, or is too large.
     """
-    task = require_task(model)
+    task, num_channels = require_task(model), model.flow.image_shape[0]
     require_at_least(1, count=count)
     if isinstance(picture, Tensor) and mask is None and sigma is None:
         damaged = picture
     else:
         missing = None if mask is None else as_photo(mask, 1)
-        damaged = task.prepare(as_photo(picture, task.picture_channels(model.flow.image_shape[0])), missing, sigma)
+        damaged = task.prepare(as_photo(picture, task.picture_channels(num_channels)), missing, sigma)
     if damaged.dtype != torch.uint8 or damaged.ndim != 3 or not damaged.numel():
         raise ValueError(f"damaged is {damaged.dtype} of shape {tuple(damaged.shape)}; expected torch.uint8, (D, h, w)")
     require_size(model, count, damaged.shape[1], damaged.shape[2])
@@ -126,29 +128,33 @@ def restore(
     expected = model.flow.condition_channels
     if condition.shape[1] != expected:
         raise ValueError(f"the damaged picture has {condition.shape[1]} channels; expected {expected}")
+    is_grey = task.picture_channels(num_channels) == 3 and bool((damaged[1:3] == damaged[:1]).all())
     seeds = one_seed_each(count, seeds)
     settings = model.generation.override(temperature, 1.0)  # without guidance
     classes = labels_of_seeds(model, seeds, None) if labels is None else as_labels(model, labels, count)
     padded = _padded(condition, 2 ** len(model.flow.levels))
     height, width = condition.shape[2:]
-    draws = torch.empty(count, model.flow.image_shape[0], height, width, dtype=torch.uint8)
+    draws = torch.empty(count, num_channels, height, width, dtype=torch.uint8)
     overshoot = torch.zeros(count)
     size = padded.shape[2], padded.shape[3]
     num_pixels = math.prod(size)
     at_a_time = max(1, (_PIXELS_AT_A_TIME if model.device.type == "cpu" else _PIXELS_ON_GPU) // num_pixels)
     # Feature maps of classes are of one draw each, which would take much memory.
-    together = at_a_time if classes is not None else max(at_a_time, _VALUES_TOGETHER // (draws.shape[1] * num_pixels))
+    together = at_a_time if classes is not None else max(at_a_time, _VALUES_TOGETHER // (num_channels * num_pixels))
     groups = _slices(count, together)
 
     def work() -> Iterator[None]:
         for group in groups:
-            images = torch.empty(len(seeds[group]), draws.shape[1], *size, dtype=torch.uint8)
+            images = torch.empty(len(seeds[group]), num_channels, *size, dtype=torch.uint8)
             noise = model.base_noise(seeds[group], settings.temperature, size)
             of_group = None if classes is None else classes[group]
             tiles = _decode_in_tiles(model, noise, of_group, padded, images, overshoot[group], at_a_time)
             del noise  # which the tiles hold until they are done
             yield from tiles
             for draw, image in zip(draws[group], images, strict=True):
+                if is_grey:
+                    for rows in image[None].split(TILE, dim=2):  # since whole numbers take four times the memory
+                        rows.copy_(luma(rows).expand(-1, num_channels, -1, -1))
                 draw.copy_(task.known(image[None, :, :height, :width], damaged[None])[0])
                 yield  # since what is known of an enlarged picture can take seconds
 
@@ -157,7 +163,7 @@ def restore(
     for _ in work() if doing is None else tracked(work(), total, doing):
         pass
     facts = model.facts_of(seeds, settings, classes)
-    return Restoration(Images(draws, facts), base_picture(condition, draws.shape[1])[0], overshoot)
+    return Restoration(Images(draws, facts), base_picture(condition, num_channels)[0], overshoot)
 
 
 def require_task(model: ImageModel) -> RestorationTask:

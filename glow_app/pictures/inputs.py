@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from glow_app.data.decoding import decode_noted, fit_noted, read_photo
+from glow_app.data.decoding import decode_noted, fit_noted, read_photo, require_8_bits
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 Pictures = Picture | Sequence[Picture]
@@ -50,7 +50,7 @@ def as_photo(picture: Picture, num_channels: int) -> Tensor:
     Shape:
         uint8, (C, H, W).
     Raises:
-        ValueError: If it cannot be read, or a file has more than 8 bits per value.
+        ValueError: If it cannot be read, or has more than 8 bits per value.
     """
     if isinstance(picture, Tensor):
         return picture
@@ -59,9 +59,10 @@ def as_photo(picture: Picture, num_channels: int) -> Tensor:
         array, note = photo.pixels, photo.note and f"{picture}: {photo.note}"
     else:
         image = ImageOps.exif_transpose(_as_pillow(picture))
+        require_8_bits(image)
         array, note = fit_noted(image, (num_channels, image.height, image.width))
     if note:
-        warnings.warn(note, stacklevel=3)
+        warnings.warn(note, stacklevel=4)
     return torch.from_numpy(array.copy())
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from registry import random_images, tiny_restorer
 
 from glow_app.flows import Glow
@@ -16,7 +18,7 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import to_pil
 from glow_app.pictures.inputs import Picture
-from glow_app.tasks import Colourise, Denoise, Fill, Upscale
+from glow_app.tasks import Colourise, Deblock, Denoise, Fill, RestorationTask, Upscale
 from glow_app.tasks.colourise import luma
 
 restore_module = __import__("glow_app.generation.restore", fromlist=["TILE"])
@@ -48,12 +50,33 @@ def test_files_pillow_images_and_arrays_are_restored_as_tensors_are(tmp_path: Pa
         restore(noisy, files[0], mask=files[1])
     with pytest.raises(ValueError, match=r"^there is no file "):
         restore(noisy, "none.png")
+    deep = Image.fromarray(np.full((6, 10), 1000, np.uint16))
+    deep.save(tmp_path / "deep.png")
+    for picture in (deep, tmp_path / "deep.png"):
+        with pytest.raises(ValueError, match="more than 8 bits per value"):
+            restore(noisy, picture)
+
+
+@pytest.mark.parametrize("task", [Upscale(), Deblock(), Fill()])
+@pytest.mark.parametrize("is_grey", [False, True])
+def test_draws_of_a_grey_picture_are_grey(
+    task: RestorationTask, is_grey: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_tiles(monkeypatch)
+    images = random_images(1, (3, 136, 8)) // 4 + 96
+    images = luma(images).expand(-1, 3, -1, -1) if is_grey else images
+    damaged = task.damage(images, torch.Generator().manual_seed(0))
+    draws = restore(tiny_restorer(task), damaged[0], 2, 1.0, seeds=0).draws
+    assert bool((draws == draws[:, :1]).all()) == is_grey
+    agrees = task.agrees(draws, damaged.expand(2, -1, -1, -1))
+    assert agrees is None or agrees.all()
 
 
 def test_a_colour_picture_is_made_grey_to_be_coloured(tmp_path: Path) -> None:
     model, colours = tiny_restorer(Colourise()), to_pil(random_images(1, (3, 6, 10))[0])
-    with pytest.warns(UserWarning, match="made grey"):
+    with pytest.warns(UserWarning, match="made grey") as warned:
         draws = restore(model, colours, 1, seeds=0).draws
+    assert warned[0].filename == __file__
     colours.save(tmp_path / "photo.png")
     with pytest.warns(UserWarning, match="photo.png: colours made grey"):
         assert torch.equal(restore(model, tmp_path / "photo.png", 1, seeds=0).draws, draws)
