@@ -2,10 +2,12 @@
 
     python benchmarks/photographs.py
 
-The photographs come with scikit-image and scikit-learn; no model was trained on them. They are reduced to half their
-sides, or compressed to JPEG of quality 20, and restored by one draw at temperature 0 and one at 0.7.
+The photographs come with scikit-image and scikit-learn (extras ``bench`` and ``demo``); no model was trained on them.
+They are reduced to half their sides, or compressed to JPEG of quality 20, and restored by one draw at temperature 0 and
+one at 0.7.
 """
 
+import argparse
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,7 @@ def photographs() -> dict[str, Tensor]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     models = {name: load_model(name).freeze() for name in TASKS}
     measured: dict[str, dict[str, Any]] = {}
     for name, truth in photographs().items():
