@@ -55,7 +55,7 @@ def decode(text: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     try:
         if len(job["shape"]) == 1:
             photo = read_photo(content, job["shape"][0], formats=FORMATS)
-            pixels, profile = photo.pixels, photo.icc_profile or b""
+            pixels, profile, note = photo.pixels, photo.icc_profile or b"", photo.note
         else:
             pixels, note = decode_noted(content, tuple(job["shape"]), FORMATS)
     except DeepPictureError as error:

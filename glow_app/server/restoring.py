@@ -83,8 +83,8 @@ class Restorer:
         pictures: Sequence[Decoded],
         seeds: Sequence[int],
         labels: list[int] | None,
-    ) -> generation.Restoration:
-        """Return draws of the original of a damaged picture, with all facts; the worker does the work of the model.
+    ) -> tuple[generation.Restoration, str | None]:
+        """Return draws of the original of a damaged picture, with all facts, and a note; the worker runs the model.
 
         Args:
             worker: Thread of the main model.
@@ -108,7 +108,8 @@ class Restorer:
         beside = {"restorer": self.name} | ({"sigma": int(damaged[-1, 0, 0])} if "sigma" in self.info.takes else {})
         made = {"model": self.info.model, "version": __version__}
         facts = [{**drawn, **beside, **made} for drawn in restored.draws.facts]
-        return replace(restored, draws=Images(restored.draws, facts))
+        notes = filter(None, [pictures[0].note, self.task.note(damaged)])
+        return replace(restored, draws=Images(restored.draws, facts)), ", ".join(notes) or None
 
     def contexts(self, _: ImageModel, rows: list[Any], __: int) -> list[Context]:
         """Return the context of each row, the arguments of :meth:`ImageModel.context`: a run of :class:`Batch`."""

@@ -201,7 +201,7 @@ async def score(body: ScoreBody, request: Request, service: Served) -> ScoreAnsw
 async def restore(body: RestoreBody, request: Request, service: Served) -> Response:
     """Restore a damaged picture of any size: draws of what it could have been, their mean and their spread."""
     restorer = service.restorer(body.restorer)
-    restored, icc_profile = await service.restore(restorer, body)
+    restored, note, icc_profile = await service.restore(restorer, body)
     draws, texts = restored.draws, restored.draws.facts
     beside: dict[str, Any] = {name: texts[0][name] for name in ("restorer", "sigma") if name in texts[0]}
 
@@ -216,6 +216,7 @@ async def restore(body: RestoreBody, request: Request, service: Served) -> Respo
             overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
             sigma=beside.get("sigma"),
             temperature=service.temperatures(texts[0]["temperature"], restorer.model),
+            note=note,
             restorer=restorer.name,
             model=restorer.info.model,
         )

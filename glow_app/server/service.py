@@ -116,8 +116,8 @@ class Service:
             images = await asyncio.wrap_future(call.future)
         return seeds[0], images, labels
 
-    async def restore(self, restorer: Restorer, body: RestoreRequest) -> tuple[Restoration, bytes | None]:
-        """Return draws of the original of a damaged picture, those of ``glow restore``, and its colour profile."""
+    async def restore(self, restorer: Restorer, body: RestoreRequest) -> tuple[Restoration, str | None, bytes | None]:
+        """Return draws of the original of a damaged picture, those of ``glow restore``, a note and a colour profile."""
         seeds, model = self._seeds(body.count, body.seed), restorer.model
         if body.temperature is not None:
             self.temperatures(body.temperature, model)
@@ -132,7 +132,7 @@ class Service:
         turns = self._long if pixels > self.limits.restored_pixels // 8 else self._short
         end, loop = await turns.begin(CLIENT.get(), pixels), asyncio.get_running_loop()
 
-        def ended(_: "Future[Restoration]") -> None:
+        def ended(_: "Future[tuple[Restoration, str | None]]") -> None:
             with suppress(RuntimeError):  # the server has ended before
                 loop.call_soon_threadsafe(end)
 
@@ -140,7 +140,7 @@ class Service:
             work = partial(restorer.restore, self.worker, turn, body, pictures, seeds, labels)
             running = on_daemon_thread("restoration", work)
             running.add_done_callback(ended)  # a cancelled request's thread takes processor and memory for a while
-            return await asyncio.wrap_future(running), pictures[0].icc_profile
+            return *await asyncio.wrap_future(running), pictures[0].icc_profile
 
     def _seeds(self, count: int, seed: int | None) -> range:
         self.check_count(count, "count")

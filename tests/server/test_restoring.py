@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import torch
 from app_client import as_base64, connected, error_of, from_base64, running, wait_until
@@ -120,9 +121,21 @@ def test_pictures_are_made_grey_and_turned_upright(client: httpx.Client) -> None
     buffer = io.BytesIO()
     coloured.save(buffer, "PNG", exif=exif)
     body = {"image": as_base64(buffer.getvalue()), "restorer": "colour", "count": 1}
-    given = from_base64(client.post("/v1/restore", json=body).json()["given"])
+    answer = client.post("/v1/restore", json=body).json()
+    given = from_base64(answer["given"])
     grey = coloured.transpose(Image.Transpose.ROTATE_270).convert("L")
     assert given[:1].numpy().tobytes() == grey.tobytes()
+    assert answer["note"] == "colours made grey"
+
+
+def test_what_is_lost_and_how_training_differed_is_noted(client: httpx.Client) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((6, 4, 4), 128, np.uint8)).save(buffer, "PNG")
+    body = {"image": as_base64(buffer.getvalue()), "restorer": "clean", "count": 1, "sigma": 90}
+    trained = "noise of sigma 90; the model was trained for 5 to 50 grey levels"
+    assert client.post("/v1/restore", json=body).json()["note"] == f"transparency made white, {trained}"
+    whole = {**body, "image": as_base64(PICTURE), "sigma": 12}
+    assert client.post("/v1/restore", json=whole).json()["note"] is None
 
 
 def profiled(space: bytes, size: int) -> tuple[str, bytes]:

@@ -63,13 +63,14 @@ function picturesOf({ images, mean, spread }, source) {
   return pictures;
 }
 
-function notesOf({ temperature, sigma, overshoot }, request) {
+function notesOf({ temperature, sigma, overshoot, note }, request) {
   const levels = new Set(temperature).size === 1 ? temperature[0] : temperature;
   const wild = overshoot.filter((most) => most > WILD).length;
   const notes = [
     `temperature ${temperatureText(levels, ", ")}`,
     sigma === null ? null : `noise level ${sigma}${request.sigma === null ? ", estimated" : ""}`,
     wild ? `${wild} of ${overshoot.length} draws went out of range in places, which were drawn again with less noise` : null,
+    note,
   ];
   return notes.filter(Boolean).join(" · ");
 }
