@@ -19,7 +19,7 @@ from glow_app.commands.common import (
     stored_model,
     tell_changes,
 )
-from glow_app.commands.parser import number, number_type, positive_int, require_seeds, seed_number
+from glow_app.commands.parser import number, number_type, require_seeds, seed_number
 from glow_app.commands.restore_folder import RestoreFolder, names_of_results, outputs_of
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from glow_app.tasks import RestorationTask
 
 _LONGEST_NAME = 255  # bytes, of a file, where Linux and macOS keep it
+LARGEST_COUNT = 10_000  # draws, each a file whose name is looked up before a picture's size is known
 LARGEST_COMPARED, DRAWS_COMPARED = 1 << 22, 4  # pixels of each part of the side-by-side, and draws in it
 
 
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.set_defaults(checkpoint=None)  # no bundled model restores all kinds of pictures
     add_output_arguments(parser, "restored")
-    parser.add_argument("--count", type=positive_int, default=4, help="draws per picture")
+    parser.add_argument("--count", type=_count, default=4, help=f"draws per picture: 1 to {LARGEST_COUNT:,}")
     parser.add_argument("--temperature", type=number, help="temperature (default: the model's recommendation)")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the first draw")
     parser.add_argument("--mask", help="fill: picture that is white where pixels are missing")
@@ -57,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_label_argument(parser, "class of the pictures")
 
 
+_count = number_type(
+    int, f"must be a whole number from 1 to {LARGEST_COUNT:,}", lambda value: 1 <= value <= LARGEST_COUNT
+)
 _sigma = number_type(float, "must be a number of grey levels from 1 to 255", lambda value: 1 <= value <= 255)
 
 
@@ -73,7 +77,6 @@ def run(arguments: argparse.Namespace) -> None:
     require_seeds(arguments.seed, arguments.count)
     model = load(arguments, restores=True)
     model.generation.override(arguments.temperature, None)  # refused before any work
-    require_size(model, arguments.count, 1, 1)
     _require_options(require_task(model), arguments)
     mask = None
     if arguments.mask is not None:
