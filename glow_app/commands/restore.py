@@ -19,8 +19,9 @@ from glow_app.commands.common import (
     stored_model,
     tell_changes,
 )
-from glow_app.commands.parser import number, number_type, require_seeds, seed_number
+from glow_app.commands.parser import number_type, require_seeds, seed_number
 from glow_app.commands.restore_folder import RestoreFolder, names_of_results, outputs_of
+from glow_app.commands.sample import temperature
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
 from glow_app.storage.places import DEFAULT_MODEL, bundled_restorers
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(checkpoint=None)  # no bundled model restores all kinds of pictures
     add_output_arguments(parser, "restored")
     parser.add_argument("--count", type=_count, default=4, help=f"draws per picture: 1 to {LARGEST_COUNT:,}")
-    parser.add_argument("--temperature", type=number, help="temperature (default: the model's recommendation)")
+    parser.add_argument("--temperature", type=temperature, help="temperature (default: the model's recommendation)")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the first draw")
     parser.add_argument("--mask", help="fill: picture that is white where pixels are missing")
     parser.add_argument("--sigma", type=_sigma, help="denoise: standard deviation in grey levels (default: estimated)")
@@ -76,7 +77,6 @@ def run(arguments: argparse.Namespace) -> None:
         )
     require_seeds(arguments.seed, arguments.count)
     model = load(arguments, restores=True)
-    model.generation.override(arguments.temperature, None)  # refused before any work
     _require_options(require_task(model), arguments)
     mask = None
     if arguments.mask is not None:
