@@ -18,7 +18,7 @@ from glow_app.commands.common import (
     refuse_replacing,
     write_json,
 )
-from glow_app.messages import UsageError, printable
+from glow_app.messages import UsageError, pluralise, printable
 
 _LARGEST_RECORD = 1 << 26
 _RESULT = re.compile(r"(.+)_(?:seed\d+|mean|spread|comparison)\.png", re.DOTALL)
@@ -124,15 +124,21 @@ def _files(place: str, arguments: argparse.Namespace) -> list[str]:
     for path in results:
         print(printable(f"left out: {path}, which holds results ({RECORD}); name it to restore them"))
     is_replaced = arguments.overwrite and folder.resolve() == Path(arguments.output).resolve()
-    own = {entry["name"] for entry in _entries(read_record(folder, _LARGEST_RECORD))} if is_replaced else ()
+    own = {entry["name"] for entry in _entries(read_record(folder, _LARGEST_RECORD))}
     mask = None if arguments.mask is None else Path(arguments.mask).resolve()
-    return [
+    files = [
         file
         for file in files
         if not any(Path(file).is_relative_to(path) for path in results)
-        and _name_of_result(str(Path(file).relative_to(folder))) not in own
         and (mask is None or Path(file).resolve() != mask)
     ]
+    others = [file for file in files if _name_of_result(str(Path(file).relative_to(folder))) not in own]
+    if not others and not is_replaced:
+        return files  # a folder of nothing but results is named to restore them
+    if others != files:
+        count = pluralise(len(files) - len(others), "result")
+        print(printable(f"left out: {count} in {folder} ({RECORD}); name the files to restore them"))
+    return others
 
 
 def _name_of_result(file: str) -> str | None:

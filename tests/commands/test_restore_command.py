@@ -318,10 +318,14 @@ def test_given_pictures_are_never_replaced(models: Path, photo: Path, glow: Glow
 
 
 def test_a_folder_that_is_its_own_output_keeps_its_pictures_apart(models: Path, photo: Path, glow: Glow) -> None:
-    arguments = ["--checkpoint", models / "denoise", "--output", photo.parent, "--count", 1, "--overwrite"]
-    for _ in range(2):
-        result = glow("restore", photo.parent, *arguments)
+    arguments = ["--checkpoint", models / "denoise", "--output", photo.parent, "--count", 1]
+    for more in ([], [], ["--overwrite"]):
+        result = glow("restore", photo.parent, *arguments, *more)
         assert "1 picture, 1 draw each" in result.output, result
+    assert f"left out: 4 results in {photo.parent} (run.json); name the files to restore them" in result.output
+    photo.unlink()
+    assert "only results of earlier runs" in " ".join(glow("restore", photo.parent, *arguments, "--overwrite").errors)
+    assert "4 pictures, 1 draw each" in glow("restore", photo.parent, *arguments).output
 
 
 def test_the_mask_is_no_picture_to_restore(models: Path, photo: Path, glow: Glow) -> None:
