@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from glow_app.commands.common import (
     tell_changes,
 )
 from glow_app.commands.parser import number_type, require_seeds, seed_number
-from glow_app.commands.restore_folder import RestoreFolder, names_of_results, outputs_of
+from glow_app.commands.restore_folder import RestoreFolder, can_be_written, names_of_results, outputs_of
 from glow_app.commands.sample import temperature
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
     from glow_app.tasks import RestorationTask
 
-_LONGEST_NAME = 255  # bytes, of a file, where Linux and macOS keep it
 LARGEST_COUNT = 10_000  # draws, each a file whose name is looked up before a picture's size is known
 LARGEST_COMPARED, DRAWS_COMPARED = 1 << 22, 4  # pixels of each part of the side-by-side, and draws in it
 
@@ -91,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
         doing = "restoring" if len(named) == 1 else None
         for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
             try:
-                if len(os.fsencode(Path(f"{name}_comparison.png").name)) > _LONGEST_NAME:
+                if not all(map(can_be_written, outputs_of(name, arguments))):
                     raise ValueError(f"{file}: its name is too long for the names of results; rename it")
                 result = _restore_file(model, file, mask, number, arguments, doing)
             except (ValueError, FloatingPointError) as error:  # not OSError: the next could not be written either

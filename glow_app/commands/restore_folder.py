@@ -21,6 +21,7 @@ from glow_app.commands.common import (
 from glow_app.messages import UsageError, pluralise, printable
 
 _LARGEST_RECORD = 1 << 26
+_LONGEST_NAME = 255  # bytes, of a file, where Linux and macOS keep it
 _RESULT = re.compile(r"(.+)_(?:seed\d+|mean|spread|comparison)\.png", re.DOTALL)
 
 
@@ -59,7 +60,8 @@ class RestoreFolder:
             self._write()
 
     def _refuse(self, arguments: argparse.Namespace, named: dict[str, str]) -> None:
-        self._outputs = outputs = [self.path / file for name in named for file in outputs_of(name, arguments)]
+        names = [file for name in named for file in outputs_of(name, arguments)]
+        self._outputs = outputs = [self.path / file for file in names if can_be_written(file)]
         refuse_replacing([*named.values(), *filter(None, [arguments.mask])], outputs)
         refuse_existing(outputs, self._overwrites)
         if read_record(self.path, _LARGEST_RECORD).keys() - {"model", "version", "files"}:
@@ -83,6 +85,11 @@ class RestoreFolder:
             (self.path / RECORD).unlink(missing_ok=True)
             with suppress(OSError):  # it holds something else
                 self.path.rmdir()
+
+
+def can_be_written(file: str) -> bool:
+    """Return whether the name of a file is no longer than names may be."""
+    return len(os.fsencode(Path(file).name)) <= _LONGEST_NAME
 
 
 def outputs_of(name: str, arguments: argparse.Namespace) -> list[str]:

@@ -360,9 +360,21 @@ def test_says_when_the_model_was_not_trained_for_the_noise(
 
 def test_a_name_too_long_for_results_is_skipped(models: Path, photo: Path, glow: Glow) -> None:
     shutil.copy(photo, photo.with_name("a" * 245 + ".png"))
-    result = glow("restore", photo.parent, "--checkpoint", models / "denoise", "--count", 1)
-    assert "its name is too long for the names of results" in result.output
-    assert "1 picture, 1 draw each" in result.output
+    for more in ([], ["--overwrite"]):
+        result = glow("restore", photo.parent, "--checkpoint", models / "denoise", "--count", 1, *more)
+        assert "its name is too long for the names of results" in result.output, result
+        assert "1 picture, 1 draw each" in result.output
+
+
+@pytest.mark.parametrize(("length", "seed"), [(245, 0), (240, 1_000_000)])
+def test_a_name_too_long_for_results_is_refused_alone(
+    models: Path, photo: Path, glow: Glow, length: int, seed: int
+) -> None:
+    file = photo.rename(photo.with_name("a" * length + ".png"))
+    result = glow("restore", file, "--checkpoint", models / "denoise", "--count", 1, "--seed", seed)
+    assert result.code == 1
+    assert result.errors == [f"error: {file}: its name is too long for the names of results; rename it"]
+    assert not Path("restored").exists()
 
 
 def test_results_of_another_command_are_kept(models: Path, photo: Path, glow: Glow) -> None:
