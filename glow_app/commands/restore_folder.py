@@ -114,6 +114,8 @@ def names_of_results(arguments: argparse.Namespace) -> dict[str, str]:
         name = str(path.with_suffix(""))
         name = name if times[name] == 1 and name not in named else str(path)
         if name in named:
+            if Path(file).resolve() == Path(named[name]).resolve():
+                raise UsageError(f"{file} is given twice; give it once")
             raise UsageError(f"two pictures are called {name}; restore them into different folders with --output")
         named[name] = file
     if not named:

@@ -136,6 +136,7 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
         ("upscale", ["nothing.png"], 1, "skipped: there is no file nothing.png"),
         ("upscale", ["deep.png"], 1, "it has more than 8 bits per value; expected 8"),
         ("upscale", ["other/photo.png"], 2, "two pictures are called photo.png"),
+        ("upscale", ["photo.png"], 2, "photo.png is given twice; give it once"),
         ("upscale", ["--temperature", -1], 2, "-1 is not a temperature; expected a number from 0 to 100"),
         ("upscale", ["--temperature", "nan"], 2, "nan is not a temperature; expected a number from 0 to 100"),
         ("upscale", ["--seed", -1], 2, "-1 is not a seed"),
