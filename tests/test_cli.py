@@ -168,6 +168,20 @@ def test_an_unknown_option(one_line: object, arguments: list[str], meant: str) -
     assert f"did you mean {meant}?" in line
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    ["restore PICTURE", "score a.png PICTURE", "fit FOLDER", "data pack FOLDER --output x", "sample --output"],
+)
+def test_an_empty_argument_is_not_the_current_folder(
+    one_line: object, arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["" if word.isupper() else word for word in arguments.split()]
+    words += [""] if words[-1] == "--output" else []
+    assert "it is empty, as an unset variable of a shell is; give a value" in one_line(*words)  # type: ignore[operator]
+    assert not list(tmp_path.iterdir())
+
+
 def test_surplus_and_missing_arguments(one_line: object) -> None:
     assert "unknown argument extra" in one_line("sample", "--checkpoint", "x", "extra")  # type: ignore[operator]
     assert "PICTURE" in one_line("encode")  # type: ignore[operator]
@@ -186,7 +200,7 @@ def numbers_of(parser: argparse.ArgumentParser, command: str) -> Iterator[tuple[
         if isinstance(action, argparse._SubParsersAction):
             for name, below in action.choices.items():
                 yield from numbers_of(below, f"{command} {name}")
-        elif action.type is not None:
+        elif action.type not in (None, str):
             yield command, action.option_strings[0]
 
 

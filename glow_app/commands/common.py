@@ -32,6 +32,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--checkpoint`` and ``--device``."""
     parser.add_argument(
         "--checkpoint",
+        type=str,  # an empty one too, which is refused as in Python
         default=DEFAULT_MODEL,
         help="model: a .ckpt file, an exported folder, a run folder, hf://USER/NAME, or a name that glow models lists",
         metavar="PATH",

@@ -25,6 +25,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_Formatter, **kwargs)
+        self.register("type", None, _not_empty)  # of all arguments that name no type
 
     def parse(self, arguments: list[str]) -> argparse.Namespace:
         """Parse ``arguments``.
@@ -42,6 +43,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the message as a :class:`UsageError`."""
         raise UsageError(f"{self.prog}: {message}")
+
+
+def _not_empty(text: str) -> str:
+    """Return a text for argparse; an empty one is refused, since as a path it would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty, as an unset variable of a shell is; give a value")
+    return text
 
 
 def number_type(
