@@ -10,6 +10,9 @@ from torch import Tensor
 from glow_app.seeding import draw_rows, image_generator
 from glow_app.tasks.base import RestorationTask, draw_seeds
 
+# In which the level of noise is measured at a time: the whole of a large picture as floats would take gigabytes.
+_ROWS = 256
+
 
 class Denoise(RestorationTask):
     r"""Remove noise of a known or estimated level.
@@ -106,7 +109,13 @@ def estimated_sigma(pictures: Tensor) -> Tensor:
     sides, channels = pictures.shape[2:], pictures.shape[1]
     if max(sides) < 3:
         return torch.zeros(len(pictures), 1, 1, 1, device=pictures.device)
-    rows = [torch.tensor([1.0, -2.0, 1.0] if side > 2 else [1.0], device=pictures.device) for side in sides]
-    mask = torch.outer(*rows)
-    residual = F.conv2d(pictures.float(), mask.expand(channels, 1, *mask.shape), groups=channels)
-    return math.sqrt(math.pi / 2) / mask.norm() * residual.abs().mean((1, 2, 3), keepdim=True)
+    mask = torch.outer(
+        *(torch.tensor([1.0, -2.0, 1.0] if side > 2 else [1.0], device=pictures.device) for side in sides)
+    )
+    height, width = (side - length + 1 for side, length in zip(sides, mask.shape, strict=True))
+    total = torch.zeros(len(pictures), 1, 1, 1, device=pictures.device)
+    for start in range(0, height, _ROWS):
+        rows = pictures[:, :, start : min(start + _ROWS, height) + len(mask) - 1].float()
+        residual = F.conv2d(rows, mask.expand(channels, 1, *mask.shape), groups=channels)
+        total += residual.abs_().sum((1, 2, 3), keepdim=True) / (channels * height * width)
+    return math.sqrt(math.pi / 2) / mask.norm() * total

@@ -254,6 +254,22 @@ def test_the_level_of_noise_of_a_line_is_estimated(sigma: float, sides: tuple[in
     assert estimated_sigma(noisy).flatten() == pytest.approx(torch.full((4,), sigma), rel=0.1)
 
 
+def test_the_level_of_noise_is_that_of_all_rows() -> None:
+    pictures = random_images(2, (3, 600, 5))
+    pictures[0, :, 300:] = 128
+    mask = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]).expand(3, 1, 3, 3)
+    residual = torch.conv2d(pictures.float(), mask, groups=3)
+    expected = math.sqrt(math.pi / 2) / 6 * residual.abs().mean((1, 2, 3))
+    torch.testing.assert_close(estimated_sigma(pictures).flatten(), expected)
+
+
+def test_the_level_of_noise_of_a_large_picture_takes_little_memory() -> None:
+    picture = torch.full((1, 3, 2048, 2048), 128, dtype=torch.uint8)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        estimated_sigma(picture)
+    assert max(event.self_cpu_memory_usage for event in profile.events()) <= picture.nbytes
+
+
 def test_less_quality_is_more_damage() -> None:
     images = smooth_images()
     errors = [(Deblock(q, q).damage(images).float() - images.float()).abs().mean() for q in (5, 30, 90)]
