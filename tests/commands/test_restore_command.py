@@ -452,7 +452,9 @@ def test_other_commands_say_what_to_use(models: Path, photo: Path, glow: Glow) -
         assert "restores damaged pictures (Upscale); use glow restore" in " ".join(result.errors)
     result = glow("restore", photo)
     assert result.code == 2
-    assert "needs --checkpoint: for photographs photos-upscale2, photos-deblock" in " ".join(result.errors)
+    assert "needs --checkpoint: for photographs photos-upscale2, photos-denoise, photos-deblock" in " ".join(
+        result.errors
+    )
     result = glow("restore", photo, "--checkpoint", "faces")
     assert result.code == 1
     assert "faces restores nothing; train a model with, for example, --config restore/upscale2" in " ".join(

@@ -14,7 +14,7 @@ from glow_app.storage.places import DEFAULT_MODEL, bundled_models, bundled_resto
 from glow_app.tasks.colourise import luma
 
 
-@pytest.mark.parametrize(("kind", "number", "most"), [(DEFAULT_MODEL, 3, 8_000_000), ("photos", 2, 6_000_000)])
+@pytest.mark.parametrize(("kind", "number", "most"), [(DEFAULT_MODEL, 3, 8_000_000), ("photos", 3, 9_000_000)])
 def test_they_are_small_together(kind: str, number: int, most: int) -> None:
     folders = [bundled_models()[name] for name in bundled_restorers(kind)]
     assert len(folders) == number
@@ -67,7 +67,7 @@ def test_coloured_faces_are_as_colourful_as_the_true_ones_and_differ(faces: Tens
         assert restoration.spread.mean() > 5
 
 
-@pytest.mark.parametrize(("name", "gain"), [("photos-upscale2", 3.0), ("photos-deblock", 1.0)])
+@pytest.mark.parametrize(("name", "gain"), [("photos-upscale2", 3.0), ("photos-denoise", 7.0), ("photos-deblock", 1.0)])
 def test_a_photograph_is_nearer_to_the_truth(name: str, gain: float) -> None:
     sample_images = pytest.importorskip("sklearn.datasets", reason="scikit-learn has the photograph")
     flower = torch.from_numpy(sample_images.load_sample_image("flower.jpg")[120:280, 180:380].copy()).permute(2, 0, 1)
