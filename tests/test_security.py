@@ -296,6 +296,9 @@ PICKLES = {
     "a hundred thousand dimensions": tensor(b"(" + b"J\xff\xff\xff\x7f" * 100_000 + b"t", MANY) + b".",
     "a hundred thousand tensors": called("torch._utils", "_rebuild_tensor_v2")
     + b"q\0(" + stored() + b"K\0K\1\x85K\1\x85\x89}tq\1(" + b"h\0h\1R" * 100_000 + b"t.",
+    "tensors of many dimensions": called("torch._utils", "_rebuild_tensor_v2")
+    + b"q\0(" + stored(4 << 20) + b"K\0" + (b"(" + b"K\1" * 64 + b"t") * 2 + b"\x89}tq\1("
+    + b"h\0h\1R" * 50_000 + b"t.",
     "a size of a tensor": SIZE + tensor(b"J\x40\x42\x0f\0\x85", b"K\1\x85", storage=stored(4 << 20)) + b"\x85R.",
     "arguments of a tensor": SIZE + tensor(b"J\x40\x42\x0f\0\x85", b"K\1\x85", storage=stored(4 << 20)) + b"R.",
     "a storage of a tensor": tensor(b"J\x40\x42\x0f\0\x85", b"K\1\x85", storage=stored(4 << 20)) + b"Q.",

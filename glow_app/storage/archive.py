@@ -1,4 +1,4 @@
-"""The zip archive that ``torch.save`` writes, read without torch: nothing in it runs or takes more than its bytes."""
+"""The zip archive that ``torch.save`` writes, read without ``torch.load``: nothing runs, memory is bounded."""
 
 import sys
 import zipfile

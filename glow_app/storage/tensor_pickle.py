@@ -19,8 +19,8 @@ _OPERATIONS = [getattr(pickle, name)[0] for name in (
 )]  # fmt: skip
 _LARGEST_KEY = 10**6  # parameters of an optimiser are numbered
 _MOST_DIMENSIONS = 64  # torch's own limit
-# What a tensor takes at least beside its numbers, and a value in a dictionary.
-_TENSOR_BYTES, _VALUE_BYTES = 200, 100
+# What a tensor takes beside its numbers, by itself and for each dimension, and a value in a dictionary.
+_TENSOR_BYTES, _DIMENSION_BYTES, _VALUE_BYTES = 400, 20, 100
 
 _STORAGES = {
     "DoubleStorage": torch.float64,
@@ -75,7 +75,7 @@ class _Reader(pickle._Unpickler):
     the operations those that ``torch.save`` writes are known. A pickle can name an earlier part of itself in two bytes,
     so no step may take time or memory in proportion to such a part: functions take a fixed number of arguments from a
     tuple, what is copied is counted, and keys are names and small numbers, since hashing nested tuples may take for
-    ever. Tensors are never iterated over, which would make a tensor of each number.
+    ever. Of tensors, at most the dimensions are iterated over: each number would become a tensor.
     """
 
     memo: dict[int, Any]
@@ -126,16 +126,12 @@ class _Reader(pickle._Unpickler):
         self._set(self.pop_mark())
 
     def load_build(self) -> None:
-        """Set the only attribute that a state dict has: the versions of its modules."""
+        """Leave out the only attribute that a state dict has, the versions of its modules: a stranger's change how
+        weights are loaded.
+        """
         state = self.stack.pop()
-        if (
-            type(self.stack[-1]) is not OrderedDict
-            or type(state) is not dict
-            or list(state) != ["_metadata"]
-            or not isinstance(state["_metadata"], dict)
-        ):
+        if type(self.stack[-1]) is not OrderedDict or type(state) is not dict or list(state) != ["_metadata"]:
             raise ArchiveError("is truncated or damaged: something else than a state dict has attributes")
-        vars(self.stack[-1]).update(state)
 
     dispatch |= {pickle.REDUCE[0]: load_reduce, pickle.BUILD[0]: load_build}
     dispatch |= {pickle.SETITEM[0]: load_setitem, pickle.SETITEMS[0]: load_setitems}
@@ -173,7 +169,7 @@ class _Reader(pickle._Unpickler):
         # Without the first, a stride of 0 would make a tensor of any size of a single number.
         if count > storage.numel or (count and last >= storage.numel):
             raise ArchiveError("is truncated or damaged: a tensor reaches beyond its bytes")
-        self._take(_TENSOR_BYTES + count * storage.dtype.itemsize)
+        self._take(_TENSOR_BYTES + _DIMENSION_BYTES * len(size) + count * storage.dtype.itemsize)
         return torch.empty(0, dtype=storage.dtype).set_(storage.content, offset, size, stride)
 
     def _copied(self, values: Any, kind: type[Any]) -> Any:

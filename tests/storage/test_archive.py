@@ -30,7 +30,7 @@ def assert_same(read: Any, expected: Any) -> None:
         assert torch.equal(read, expected)
     elif isinstance(expected, dict):
         assert list(read) == list(expected)
-        assert getattr(read, "__dict__", {}) == getattr(expected, "__dict__", {})
+        assert not getattr(read, "__dict__", {})  # the versions of modules, which are left out
         for key in expected:
             assert_same(read[key], expected[key])
     elif isinstance(expected, (list, tuple)):
@@ -63,7 +63,6 @@ def test_what_a_training_keeps_beside_its_weights() -> None:
     }
     read, expected = both(content)
     assert_same(read, expected)
-    assert read["state_dict"]._metadata["1"] == {"version": 2}
     network.load_state_dict(read["state_dict"], assign=True)
     optimizer.load_state_dict(read["optimizer_states"][0])
     optimizer.step()  # into what was read
