@@ -178,7 +178,7 @@ def test_an_empty_argument_is_not_the_current_folder(
     monkeypatch.chdir(tmp_path)
     words = ["" if word.isupper() else word for word in arguments.split()]
     words += [""] if words[-1] == "--output" else []
-    assert "it is empty, as an unset variable of a shell is; give a value" in one_line(*words)  # type: ignore[operator]
+    assert "it is empty, perhaps from an unset shell variable; give a value" in one_line(*words)  # type: ignore[operator]
     assert not list(tmp_path.iterdir())
 
 

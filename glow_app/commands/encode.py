@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
         names += files
         lost = max(lost, int(low_bits(model, images).abs().max()))
     classes.tell()
-    levels = [torch.cat(parts.pop(0)) for _ in model.flow.latent_shapes]  # no level is there twice but the one at hand
+    levels = [torch.cat(parts.pop(0)) for _ in model.flow.latent_shapes]  # at most one level is held twice
     output.parent.mkdir(parents=True, exist_ok=True)
     save_latents(Latents(levels, names, torch.cat(found) if found else None), model, output)
     shapes = ", ".join("x".join(map(str, level.shape[1:])) for level in levels)

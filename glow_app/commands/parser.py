@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 from glow_app.messages import UsageError, closest
+from glow_app.models.generation_settings import LARGEST_TEMPERATURE
 from glow_app.numeric_limits import LARGEST_SEED
 
 Number = TypeVar("Number", int, float)
@@ -48,7 +49,7 @@ class Parser(argparse.ArgumentParser):
 def _not_empty(text: str) -> str:
     """Return a text for argparse; an empty one is refused, since as a path it would be the current folder."""
     if not text:
-        raise argparse.ArgumentTypeError("it is empty, as an unset variable of a shell is; give a value")
+        raise argparse.ArgumentTypeError("it is empty, perhaps from an unset shell variable; give a value")
     return text
 
 
@@ -70,6 +71,11 @@ whole_number = number_type(int, "is not a whole number")
 number = number_type(float, "is not a number")  # NaN and infinities too
 positive_int = number_type(int, "must be a whole number, at least 1", lambda value: value >= 1)
 seed_number = number_type(int, f"is not a seed; expected 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)
+temperature = number_type(
+    float,
+    f"is not a temperature; expected a number from 0 to {LARGEST_TEMPERATURE:g} (0.7 is usual)",
+    lambda value: 0 <= value <= LARGEST_TEMPERATURE,
+)
 
 
 def require_seeds(first: int, count: int) -> None:

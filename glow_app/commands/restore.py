@@ -18,9 +18,8 @@ from glow_app.commands.common import (
     stored_model,
     tell_changes,
 )
-from glow_app.commands.parser import number_type, require_seeds, seed_number
-from glow_app.commands.restore_folder import RestoreFolder, can_be_written, names_of_results, outputs_of
-from glow_app.commands.sample import temperature
+from glow_app.commands.parser import number_type, require_seeds, seed_number, temperature
+from glow_app.commands.restore_folder import RestoreFolder, is_short_enough, names_of_results, outputs_of
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
 from glow_app.storage.places import DEFAULT_MODEL, bundled_restorers
@@ -89,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
         doing = "restoring" if len(named) == 1 else None
         for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
             try:
-                if not all(map(can_be_written, outputs_of(name, arguments))):
+                if not all(map(is_short_enough, outputs_of(name, arguments))):
                     raise ValueError(f"{file}: its name is too long for the names of results; rename it")
                 result = _restore_file(model, file, mask, number, arguments, doing)
             except (ValueError, FloatingPointError) as error:  # not OSError: the next could not be written either

@@ -61,7 +61,7 @@ class RestoreFolder:
 
     def _refuse(self, arguments: argparse.Namespace, named: dict[str, str]) -> None:
         names = [file for name in named for file in outputs_of(name, arguments)]
-        self._outputs = outputs = [self.path / file for file in names if can_be_written(file)]
+        self._outputs = outputs = [self.path / file for file in names if is_short_enough(file)]
         refuse_replacing([*named.values(), *filter(None, [arguments.mask])], outputs)
         refuse_existing(outputs, self._overwrites)
         if read_record(self.path, _LARGEST_RECORD).keys() - {"model", "version", "files"}:
@@ -81,13 +81,13 @@ class RestoreFolder:
 
     def close(self) -> None:
         """Leave nothing if nothing was written."""
-        if not self._entries and not any(output.exists() for output in self._outputs):
+        if not self._entries and not self._replaced and not any(output.exists() for output in self._outputs):
             (self.path / RECORD).unlink(missing_ok=True)
             with suppress(OSError):  # it holds something else
                 self.path.rmdir()
 
 
-def can_be_written(file: str) -> bool:
+def is_short_enough(file: str) -> bool:
     """Return whether the name of a file is no longer than names may be."""
     return len(os.fsencode(Path(file).name)) <= _LONGEST_NAME
 
@@ -134,6 +134,8 @@ def _files(place: str, arguments: argparse.Namespace) -> list[str]:
         print(printable(f"left out: {path}, which holds results ({RECORD}); name it to restore them"))
     is_replaced = arguments.overwrite and folder.resolve() == Path(arguments.output).resolve()
     own = {entry["name"] for entry in _entries(read_record(folder, _LARGEST_RECORD))}
+    if (folder / RECORD).exists():  # and results of a picture that was interrupted
+        own |= {str(Path(file).relative_to(folder).with_suffix("")) for file in files}
     mask = None if arguments.mask is None else Path(arguments.mask).resolve()
     files = [
         file

@@ -19,10 +19,10 @@ from glow_app.commands.common import (
     require_folder,
     stored_model,
 )
-from glow_app.commands.parser import number_type, positive_int, require_seeds, seed_number
+from glow_app.commands.parser import number_type, positive_int, require_seeds, seed_number, temperature
 from glow_app.commands.sample_folder import SampleFolder
 from glow_app.messages import UsageError, pluralise
-from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
+from glow_app.models.generation_settings import LARGEST_GUIDANCE
 from glow_app.progress import tracked
 
 if TYPE_CHECKING:
@@ -230,11 +230,6 @@ def temperatures(text: str) -> float | list[float]:
     return values[0] if len(values) == 1 else values
 
 
-temperature = number_type(
-    float,
-    f"is not a temperature; expected a number from 0 to {LARGEST_TEMPERATURE:g} (0.7 is usual)",
-    lambda value: 0 <= value <= LARGEST_TEMPERATURE,
-)
 guidance = number_type(
     float,
     f"is not a guidance; expected a number from 0 to {LARGEST_GUIDANCE:g} (1 is the model itself)",

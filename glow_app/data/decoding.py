@@ -118,12 +118,17 @@ def read_photo(
     with open_image(source, formats) as image:
         require_8_bits(image)
         require_size(image.height, image.width)
-        profile = image.info.get("icc_profile")
-        plain, _ = _upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
-        notes = ["transparency made white"] if _is_transparent(image) else []
-        if num_channels == 1 and _has_colour(plain, *_SIDES_FOR_COLOUR):
-            notes.append("colours made grey")
-        pixels = _within(plain, num_channels, _LONGEST_SIDE)
+        return photo_of(image, num_channels)
+
+
+def photo_of(image: Image.Image, num_channels: int) -> Photo:
+    """Return an opened image in its own size, with its colour profile; it is decoded and turned upright in place."""
+    profile = image.info.get("icc_profile")
+    plain, _ = _upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
+    notes = ["transparency made white"] if _is_transparent(image) else []
+    if num_channels == 1 and _has_colour(plain, *_SIDES_FOR_COLOUR):
+        notes.append("colours made grey")
+    pixels = _within(plain, num_channels, _LONGEST_SIDE)
     kept = profile if isinstance(profile, bytes) and is_profile_for(profile, num_channels) else None
     if profile and kept is None:
         notes.append("colour profile left out")

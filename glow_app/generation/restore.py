@@ -96,8 +96,8 @@ def restore(
     """Return draws of the original of a damaged picture of any size.
 
     A picture is padded to sides that the flow can halve, and a large one is decoded in overlapping tiles. The base
-    noise is that of the whole picture, so tiles agree where they overlap, and they are blended there. Draws of a grey
-    picture are grey, too, unless the task is to colour it.
+    noise is that of the whole picture, so tiles agree where they overlap, and they are blended there. Where all that is
+    known of a picture is grey, so are its draws, unless the task is to colour it.
 
     Args:
         model: A model with a task.
@@ -128,7 +128,7 @@ def restore(
     expected = model.flow.condition_channels
     if condition.shape[1] != expected:
         raise ValueError(f"the damaged picture has {condition.shape[1]} channels; expected {expected}")
-    is_grey = task.picture_channels(num_channels) == 3 and bool((damaged[1:3] == damaged[:1]).all())
+    is_grey = len(damaged) >= task.picture_channels(num_channels) == 3 and bool((damaged[1:3] == damaged[:1]).all())
     seeds = one_seed_each(count, seeds)
     settings = model.generation.override(temperature, 1.0)  # without guidance
     classes = labels_of_seeds(model, seeds, None) if labels is None else as_labels(model, labels, count)

@@ -43,7 +43,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, 
     metadata = {"format": kind, "model": model_hash(model), "facts": json.dumps(facts)}
     with atomic_file(path) as file:
         try:
-            save_file(content, file.name, metadata)  # without a copy of everything in memory, as bytes are
+            save_file(content, file.name, metadata)  # newer releases of safetensors make no copy of everything
         except SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from error
 

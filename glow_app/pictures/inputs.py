@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from glow_app.data.decoding import decode_noted, fit_noted, read_photo, require_8_bits
+from glow_app.data.decoding import decode_noted, fit_noted, photo_of, read_photo, require_8_bits
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 Pictures = Picture | Sequence[Picture]
@@ -53,17 +53,19 @@ def as_photo(picture: Picture, num_channels: int) -> Tensor:
         ValueError: If it cannot be read, or has more than 8 bits per value.
     """
     if isinstance(picture, Tensor):
+        if picture.dtype != torch.uint8 or picture.ndim != 3:
+            raise ValueError(f"a picture is {picture.dtype}, {tuple(picture.shape)}; expected torch.uint8, (C, H, W)")
         return picture
     if isinstance(picture, (str, Path)):
         photo = _read(picture, lambda path: read_photo(path, num_channels))
-        array, note = photo.pixels, photo.note and f"{picture}: {photo.note}"
     else:
-        image = ImageOps.exif_transpose(_as_pillow(picture))
+        image = _as_pillow(picture)
         require_8_bits(image)
-        array, note = fit_noted(image, (num_channels, image.height, image.width))
-    if note:
-        warnings.warn(note, stacklevel=4)
-    return torch.from_numpy(array.copy())
+        photo = photo_of(image.copy(), num_channels)
+    notes = [photo.note, "colour profile left out" if photo.icc_profile else None]
+    if note := ", ".join(filter(None, notes)):
+        warnings.warn(f"{picture}: {note}" if isinstance(picture, (str, Path)) else note, stacklevel=4)
+    return torch.from_numpy(photo.pixels.copy())
 
 
 def read_picture(path: str | Path, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, str | None]:

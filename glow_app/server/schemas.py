@@ -203,7 +203,9 @@ class RestoreAnswer(BaseModel):
     )
     sigma: int | None = Field(description="Standard deviation of the noise that was used, given or estimated.")
     temperature: list[float] = Field(description="Of each level, the finest first.")
-    note: str | None = Field(description="What of the picture was lost, and how it differs from those of training.")
+    note: str | None = Field(
+        description="What of the picture was lost, and how it differs from training; null if nothing."
+    )
     restorer: str
     model: str = Field(description="SHA-256 of the restorer.")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from glow_app.seeding import draw_rows, image_generator
 from glow_app.tasks.base import RestorationTask, draw_seeds
 
-# In which the level of noise is measured at a time: the whole of a large picture as floats would take gigabytes.
+# Rows measured at a time: all of a large picture as floats would take gigabytes.
 _ROWS = 256
 
 

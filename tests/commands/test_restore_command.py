@@ -292,6 +292,26 @@ def test_what_is_complete_is_recorded_before_the_next_picture(
     assert listed == [[], ["photo"]]
 
 
+def test_results_of_an_interrupted_picture_are_no_pictures(models: Path, photo: Path, glow: Glow) -> None:
+    arguments = ["restore", photo.parent, "--checkpoint", models / "denoise", "--output", photo.parent, "--count", 1]
+    Path(photo.parent, "run.json").touch()  # as an interruption in the first picture leaves it
+    shutil.copy(photo, photo.with_name("photo_seed0.png"))
+    result = glow(*arguments, "--overwrite")
+    assert (result.code, result.errors) == (0, []), result
+    assert "1 picture, 1 draw each" in result.output
+
+
+def test_a_record_of_results_outlasts_a_run_that_fails(models: Path, photo: Path, glow: Glow) -> None:
+    arguments = ["--output", "out", "--count", 1]
+    assert glow("restore", photo, "--checkpoint", models / "denoise", *arguments).code == 0
+    before = Path("out/run.json").read_bytes()
+    Path("broken.png").write_text("no picture")
+    assert (
+        glow("restore", "broken.png", "--checkpoint", models / "fill", "--damage", *arguments, "--overwrite").code == 1
+    )
+    assert Path("out/run.json").read_bytes() == before
+
+
 def test_overwriting_replaces_a_picture_as_a_whole_and_leaves_others(models: Path, photo: Path, glow: Glow) -> None:
     shutil.copy(photo, photo.with_name("second.png"))
     arguments = ["--checkpoint", models / "denoise", "--output", "out"]

@@ -1,15 +1,16 @@
 """Restoring pictures of any size, in tiles."""
 
 import math
+import struct
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from registry import random_images, tiny_restorer
 
 from glow_app.flows import Glow
@@ -50,11 +51,44 @@ def test_files_pillow_images_and_arrays_are_restored_as_tensors_are(tmp_path: Pa
         restore(noisy, files[0], mask=files[1])
     with pytest.raises(ValueError, match=r"^there is no file "):
         restore(noisy, "none.png")
-    deep = Image.fromarray(np.full((6, 10), 1000, np.uint16))
-    deep.save(tmp_path / "deep.png")
-    for picture in (deep, tmp_path / "deep.png"):
-        with pytest.raises(ValueError, match="more than 8 bits per value"):
-            restore(noisy, picture)
+    with pytest.raises(ValueError, match=r"^a picture is torch.bool, \(1, 6, 10\); expected torch.uint8"):
+        restore(model, pixels, mask=hole > 0)
+
+
+def png_of_16_bits(color_type: int) -> bytes:
+    """Return a black PNG of 6x4, grey (0) or RGB (2)."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 6, 4, 16, color_type, 0, 0, 0))
+    data = bytes((1 + 6 * 2 * (color_type + 1)) * 4)
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("color_type", [0, 2])
+def test_deep_pictures_are_refused_as_files_and_as_images(color_type: int, tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    path.write_bytes(png_of_16_bits(color_type))
+    with Image.open(path) as image:
+        for picture in (image, path):
+            with pytest.raises(ValueError, match="more than 8 bits per value"):
+                restore(tiny_restorer(Upscale()), picture)
+
+
+def test_what_is_lost_of_a_picture_is_said(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.new("RGBA", (4, 6), (10, 20, 30, 128))
+    image.save(tmp_path / "photo.png", icc_profile=profile)
+    with Image.open(tmp_path / "photo.png") as opened:
+        pictures: list[tuple[Picture, str]] = [(opened, ""), (tmp_path / "photo.png", f"{tmp_path}/photo.png: ")]
+        for picture, place in pictures:
+            with pytest.warns(UserWarning, match="left out") as warned:
+                restore(tiny_restorer(Upscale()), picture, 1, seeds=0)
+            assert [str(each.message) for each in warned] == [
+                f"{place}transparency made white, colour profile left out"
+            ]
+        assert opened.mode == "RGBA"
 
 
 @pytest.mark.parametrize("task", [Upscale(), Deblock(), Fill()])

@@ -104,13 +104,15 @@ export class RestoreSettings {
   }
 }
 
-/** Return the options; those whose names begin alike, such as `photos-upscale2` and `photos-deblock`, in a group. */
+/** Return the options; those such as `photos-upscale2` and `photos-deblock` in a group of their kind. */
 function grouped(restorers) {
   const groups = new Map();
   for (const restorer of restorers) {
-    const kind = restorer.name.split("-")[0];
-    if (!groups.has(kind)) groups.set(kind, h("optgroup", { label: kind }));
-    groups.get(kind).append(new Option(wordsOf(restorer, restorers), restorer.name));
+    const option = new Option(wordsOf(restorer, restorers), restorer.name);
+    const [kind, rest] = restorer.name.split("-");
+    const key = rest ? `${kind}-` : restorer.name;
+    if (!groups.has(key)) groups.set(key, rest ? h("optgroup", { label: kind }) : option);
+    if (rest) groups.get(key).append(option);
   }
   return groups.values();
 }
