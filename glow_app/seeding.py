@@ -134,6 +134,8 @@ def one_seed_each(num: int, seeds: int | Sequence[int] | None) -> list[int]:
     Raises:
         ValueError: If ``num`` is below 1, a seed is no whole number, or there are not as many seeds.
     """
+    if not hasattr(num, "__index__"):
+        raise ValueError(f"num is {num!r}; expected a whole number")
     if num < 1:
         raise ValueError(f"num is {num}; expected at least 1")
     if seeds is None:

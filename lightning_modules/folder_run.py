@@ -73,10 +73,10 @@ def train(
 
     run_dir = choose_run_dir(_slug(str(folder)), None if run_dir is None else str(run_dir))
     words = [str(folder), f"--run_dir={run_dir}"]
-    words += [] if "epochs" in options else [f"--minutes={minutes:g}"]
+    words += [] if options.get("epochs") is not None else [f"--minutes={minutes}"]
     for name, value in options.items():
         option = f"--{name if '.' in name else name.replace('_', '-')}"
-        words += [option] if value is True else [] if value in (False, None) else [f"{option}={value}"]
+        words += [option] if value is True else [] if value is None or value is False else [f"{option}={value}"]
     main("fit", words)
     return load_model(run_dir)
 

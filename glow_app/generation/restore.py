@@ -101,8 +101,8 @@ def restore(
 
     Args:
         model: A model with a task.
-        picture: A file name, a Pillow image or a uint8 array (h, w, C) or (h, w); or a tensor, uint8 (D, h, w), as the
-            task's :meth:`~glow_app.tasks.RestorationTask.damage` returns it, or (C, h, w) with a mask or sigma.
+        picture: A file name, a Pillow image, a uint8 array (h, w, C) or (h, w), or a tensor (C, h, w); or a tensor
+            (D, h, w), uint8, as the task's :meth:`~glow_app.tasks.RestorationTask.damage` returns it.
         count: Number of draws.
         temperature: As for :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
         seeds: As for ``sample``.
@@ -116,11 +116,12 @@ def restore(
     """
     task, num_channels = require_task(model), model.flow.image_shape[0]
     require_at_least(1, count=count)
-    if isinstance(picture, Tensor) and mask is None and sigma is None:
+    channels = task.picture_channels(num_channels)
+    is_damaged = isinstance(picture, Tensor) and (not task.takes or picture.shape[:1] != (channels,))
+    if isinstance(picture, Tensor) and is_damaged and mask is None and sigma is None:
         damaged = picture
     else:
-        missing = None if mask is None else as_photo(mask, 1)
-        damaged = task.prepare(as_photo(picture, task.picture_channels(num_channels)), missing, sigma)
+        damaged = task.prepare(as_photo(picture, channels), None if mask is None else as_photo(mask, 1), sigma)
     if damaged.dtype != torch.uint8 or damaged.ndim != 3 or not damaged.numel():
         raise ValueError(f"damaged is {damaged.dtype} of shape {tuple(damaged.shape)}; expected torch.uint8, (D, h, w)")
     require_size(model, count, damaged.shape[1], damaged.shape[2])
@@ -128,7 +129,7 @@ def restore(
     expected = model.flow.condition_channels
     if condition.shape[1] != expected:
         raise ValueError(f"the damaged picture has {condition.shape[1]} channels; expected {expected}")
-    is_grey = len(damaged) >= task.picture_channels(num_channels) == 3 and bool((damaged[1:3] == damaged[:1]).all())
+    is_grey = len(damaged) >= channels == 3 and bool((damaged[1:3] == damaged[:1]).all())
     seeds = one_seed_each(count, seeds)
     settings = model.generation.override(temperature, 1.0)  # without guidance
     classes = labels_of_seeds(model, seeds, None) if labels is None else as_labels(model, labels, count)

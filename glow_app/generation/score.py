@@ -11,7 +11,7 @@ from torch import Tensor
 from glow_app.bijections import record_solves
 from glow_app.generation.baselines import png_bits_per_dim
 from glow_app.generation.sample import seeded_batches
-from glow_app.models.class_labels import labels_of_seeds
+from glow_app.models.class_labels import Labels, as_labels, labels_of_seeds
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.seeding import image_generators
@@ -61,7 +61,7 @@ class Measures:
 def measure(
     model: ImageModel,
     images: Pictures,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     *,
     num_draws: int = 1,
     seeds: Sequence[int] | None = None,
@@ -80,6 +80,7 @@ def measure(
         ValueError: If there are not as many seeds as images, or an argument does not fit.
     """
     images = as_images(images, model.flow.image_shape).to(model.device)
+    labels = as_labels(model, labels, len(images))
     seeds = list(range(len(images))) if seeds is None else list(seeds)
     if len(seeds) != len(images):
         raise ValueError(f"there are {len(seeds)} seeds for {len(images)} images")

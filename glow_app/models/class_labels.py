@@ -19,11 +19,13 @@ def as_labels(model: DescribedModel, labels: Labels | None, num: int) -> Tensor 
         labels: A class of ``num`` images by number or name, or one per image.
         num: Number of images.
     Raises:
-        ValueError: If the model has no classes, or not this one.
+        ValueError: If the model has no classes, or not this one, or if there are not as many labels.
     """
     if labels is None or isinstance(labels, Tensor):
         return labels
-    each = labels if isinstance(labels, Iterable) and not isinstance(labels, str) else [labels] * num
+    each = list(labels) if isinstance(labels, Iterable) and not isinstance(labels, str) else [labels] * num
+    if len(each) != num:
+        raise ValueError(f"there are {len(each)} labels for {num} images")
     return torch.tensor([class_number(model, str(label)) for label in each], dtype=torch.long)
 
 

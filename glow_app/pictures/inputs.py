@@ -34,6 +34,8 @@ def as_images(pictures: Pictures, image_shape: tuple[int, int, int]) -> Tensor:
         ValueError: If a picture cannot be read or has another shape or type, or there is none.
     """
     if isinstance(pictures, Tensor):
+        if not pictures.numel():
+            raise ValueError("there are no pictures; expected at least one")
         return pictures if pictures.ndim != 3 else pictures[None]
     images = [_as_image(picture, image_shape) for picture in _listed(pictures, image_shape)]
     if not images:
@@ -120,7 +122,12 @@ def _as_pillow(picture: Image.Image | np.ndarray) -> Image.Image:
             f"a picture is of type {type(picture).__name__}; expected a file, Pillow image, array or tensor"
         )
     flat = picture[..., 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
-    if picture.dtype != np.uint8 or flat.ndim not in (2, 3) or (flat.ndim == 3 and flat.shape[2] not in (3, 4)):
+    if (
+        picture.dtype != np.uint8
+        or not picture.size
+        or flat.ndim not in (2, 3)
+        or (flat.ndim == 3 and flat.shape[2] not in (3, 4))
+    ):
         raise ValueError(
             f"an array is {picture.dtype} of shape {picture.shape}; expected uint8 (H, W), (H, W, 3) or (H, W, 4)"
         )

@@ -44,9 +44,11 @@ def test_files_pillow_images_and_arrays_are_restored_as_tensors_are(tmp_path: Pa
         assert torch.equal(restore(model, form[0], 2, seeds=0, mask=form[1]).draws, expected)
     noisy = tiny_restorer(Denoise())
     given: list[tuple[float | None, Picture]] = [(12.0, pixels), (12.0, str(files[0])), (None, files[0])]
-    for sigma, picture in given:
+    for sigma, picture in (*given, (None, pixels)):
         expected = restore(noisy, Denoise().prepare(pixels, sigma=sigma), 1, seeds=0).draws
         assert torch.equal(restore(noisy, picture, 1, seeds=0, sigma=sigma).draws, expected)
+    with pytest.raises(ValueError, match=r"^mask: the task Fill needs one"):
+        restore(model, pixels)
     with pytest.raises(ValueError, match=r"^mask: the task Denoise takes none"):
         restore(noisy, files[0], mask=files[1])
     with pytest.raises(ValueError, match=r"^there is no file "):

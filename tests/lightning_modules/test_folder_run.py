@@ -1,6 +1,7 @@
 import csv
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,6 +210,23 @@ def test_further_ranks_train_as_the_first_has_chosen(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="give --epochs"):
         folder_run.main("fit", [folder, "--minutes", "5"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "--epochs"),
+        ({"size": 0}, "--size"),
+        ({"minutes": None}, "--minutes"),
+        ({"minutes": "x"}, "--minutes"),
+    ],
+)
+def test_wrong_options_in_python(
+    options: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"argument {message}"):
+        glow_app.train(pictures(tmp_path / "a", 3), **options)
 
 
 def test_training_from_python_returns_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -355,6 +355,7 @@ def test_settings_may_be_numbers_of_numpy_and_torch(trained: ImageModel, kind: C
     [
         (0, {}, "num is 0; expected at least 1"),
         (-3, {}, "num is -3"),
+        (2.0, {}, "num is 2.0; expected a whole number"),
         (2, {"temperature": -0.1}, "temperature is -0.1; expected a number from 0 to 100"),
         (2, {"temperature": math.nan}, "temperature is nan"),
         (2, {"temperature": math.inf}, "temperature is inf"),
@@ -370,7 +371,7 @@ def test_settings_may_be_numbers_of_numpy_and_torch(trained: ImageModel, kind: C
         (2, {"labels": torch.zeros(3, dtype=torch.long)}, "there are 3 labels for 2 images"),
     ],
 )
-def test_bad_requests_are_refused(trained: ImageModel, num: int, arguments: dict[str, object], message: str) -> None:
+def test_bad_requests_are_refused(trained: ImageModel, num: Any, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         trained.sample(num, **arguments)  # type: ignore[arg-type]
 

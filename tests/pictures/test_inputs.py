@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from registry import random_images, tiny_model
 
-from glow_app.generation import edit, infer_labels, interpolate, mix_levels, reconstruct
+from glow_app.generation import edit, infer_labels, interpolate, measure, mix_levels, reconstruct
 from glow_app.models.class_labels import Labels
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
@@ -64,6 +64,8 @@ def test_pillow_images_are_converted_as_files_are_and_left_as_they_are(tmp_path:
     ("given", "kind", "message"),
     [
         ([], ValueError, "there are no pictures"),
+        (torch.zeros(0, *RGB, dtype=torch.uint8), ValueError, "there are no pictures"),
+        (np.zeros((0, 0), np.uint8), ValueError, "of shape (0, 0)"),
         (np.zeros((4, 4)), ValueError, "an array is float64 of shape (4, 4); expected uint8"),
         (np.zeros((8, 8, 3)), ValueError, "an array is float64"),
         (np.zeros((2, 2, 2, 2, 3), np.uint8), ValueError, "of shape (2, 2, 2, 3)"),
@@ -107,3 +109,7 @@ def test_what_a_model_does_takes_pictures_and_names_of_classes() -> None:
     assert torch.equal(edit(model, pictures, [], names), images)
     assert torch.equal(reconstruct(model, pictures, names).images, images)
     assert torch.equal(infer_labels(model, pictures), infer_labels(model, images))
+    measured = [measure(model, images, labels).bits_per_dim for labels in (numbers, names)]
+    assert torch.equal(*measured)
+    with pytest.raises(ValueError, match="there are 3 labels for 2 images"):
+        interpolate(model, images, 3, [0, 1, 2])
