@@ -16,8 +16,8 @@ def test_bundled_models_are_listed(glow: Glow, monkeypatch: pytest.MonkeyPatch, 
     lines = glow("models").output.splitlines()
     assert lines[0].split() == ["model", "image", "task", "bits", "classes", "bits/dim", "size"]
     restorers = [f"faces-{task}" for task in ("colourise", "fill", "upscale4")]
-    photos = [f"photos-{task}" for task in ("deblock", "upscale2")]
-    assert [line.split()[0] for line in lines[1:8]] == ["faces", *restorers, "fashion-mnist", *photos]
+    photos = [f"photos-{task}" for task in ("deblock", "denoise", "upscale2")]
+    assert [line.split()[0] for line in lines[1:9]] == ["faces", *restorers, "fashion-mnist", *photos]
     assert lines[1].split()[1:5] == ["64x64x3", "none", "5", "none"]
     assert lines[1].endswith("default")
     assert [line.split()[2] for line in lines[2:5]] == ["colourise", "fill", "upscale"]
