@@ -179,10 +179,10 @@ def test_what_stands_before_and_behind_an_archive_changes_nothing(honest: Path, 
         commented + b"hello",
     ):
         path.write_bytes(changed)
-        found = read_checkpoint(path)
-        assert found["glow_app"] == expected["glow_app"]
-        assert found["state_dict"].keys() == expected["state_dict"].keys()
-        assert all(torch.equal(value, expected["state_dict"][name]) for name, value in found["state_dict"].items())
+        again = read_checkpoint(path)
+        assert again["glow_app"] == expected["glow_app"]
+        assert again["state_dict"].keys() == expected["state_dict"].keys()
+        assert all(torch.equal(value, expected["state_dict"][name]) for name, value in again["state_dict"].items())
     path.write_bytes(content + bytes(100_000))
     refusal(path)
 
