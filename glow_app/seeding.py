@@ -132,7 +132,7 @@ def one_seed_each(num: int, seeds: int | Sequence[int] | None) -> list[int]:
     """Return a seed per image: from a first one on, from a random one if None, or as given.
 
     Raises:
-        ValueError: If ``num`` is below 1, a seed is no whole number, or there are not as many seeds.
+        ValueError: If ``num`` is below 1, a seed is no whole number or out of range, or there are not as many seeds.
     """
     if not hasattr(num, "__index__"):
         raise ValueError(f"num is {num!r}; expected a whole number")
@@ -147,4 +147,6 @@ def one_seed_each(num: int, seeds: int | Sequence[int] | None) -> list[int]:
         raise ValueError(f"seeds is {seeds!r}; expected a whole number, or one per image") from error
     if len(each) != num:
         raise ValueError(f"there are {len(each)} seeds for {num} images")
+    if min(each) < 0 or max(each) >= 2**63:  # which a generator cannot take
+        raise ValueError(f"seeds are from {min(each)} to {max(each)}; expected 0 to 2**63 - 1")
     return each

@@ -122,18 +122,9 @@ def tell_lost_bits(model: "ImageModel", lost: int) -> None:
 
 def device_of(arguments: argparse.Namespace) -> "torch.device":
     """Return the device of ``--device``."""
-    import torch
+    from glow_app.storage.stored_model import find_device
 
-    name = arguments.device
-    if name in ("auto", "gpu"):
-        other = "cpu" if name == "auto" else "cuda"
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else other
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).cpu()  # which the device meta cannot
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {arguments.device} is not available here; use --device cpu") from error
-    return device
+    return find_device(arguments.device)
 
 
 def directions_folders(arguments: argparse.Namespace) -> list[Path]:

@@ -114,7 +114,7 @@ class MultiscaleFlow(nn.Module):
 
     def inverse(self, latents: Sequence[Tensor], context: Context = None) -> tuple[Tensor, Tensor]:
         """Map latents to images; return ``(x, log_det)``, the log-determinant of this direction."""
-        self._check_latents(latents)
+        self.check_latents(latents)
         contexts = per_level(context, len(self.levels))
         x, log_det = self.prior.inverse(latents[-1], for_each(contexts[-1], latents[-1]))
         for index, level in reversed(list(enumerate(self.levels))):
@@ -177,12 +177,13 @@ class MultiscaleFlow(nn.Module):
             log_dets.append(log_det + term)
         return latents, log_dets
 
-    def _check_latents(self, latents: Sequence[Tensor]) -> None:
+    def check_latents(self, latents: Sequence[Tensor]) -> None:
+        """Raise ValueError if there is not one latent per level, of the right shape, for the same number of images."""
         shapes = [tuple(latent.shape[1:]) for latent in latents]
         expected = self.latent_shapes
-        if self.any_size and shapes and len(shapes[-1]) == 3:
-            height, width = shapes[-1][1:]
-            expected = self.latent_shapes_at(height * 2 ** len(self.levels), width * 2 ** len(self.levels))
+        if self.any_size and shapes and len(shapes[0]) == 3:
+            height, width = shapes[0][1:]
+            expected = self.latent_shapes_at(2 * height, 2 * width)
         if shapes != expected:
             raise ValueError(f"this flow has latents of shapes {expected} (without the batch), got {shapes}")
         if any(a.shape[0] != b.shape[0] for a, b in pairwise(latents)):

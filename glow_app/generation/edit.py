@@ -59,7 +59,8 @@ def learn_directions(
     Returns:
         The directions: with a strength of 1, an attribute grows by 1.
     Raises:
-        ValueError: If an attribute is the same in all images, or a combination of others.
+        ValueError: If an attribute is not finite, the same in all images, or a combination of others, or their shape is
+            wrong.
     Warns:
         UserWarning: If there are few images with or without an attribute, or its direction is zero.
     References:
@@ -71,6 +72,12 @@ def learn_directions(
     products: list[Tensor] = []
     calibration = Calibration()
     for images, attributes, labels in batches:
+        if attributes.shape != (len(images), len(names)) or not attributes.isfinite().all():
+            raise ValueError(
+                f"attributes are {tuple(attributes.shape)} for {len(images)} images and {len(names)} names; expected "
+                "(B, A), finite numbers"
+            )
+        attributes = attributes.float()
         is_yes_or_no &= ((attributes == 0) | (attributes == 1)).all(0)
         design = _design(attributes)
         moments += design.T @ design
@@ -173,7 +180,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def save_direction(direction: Direction, name: str, model: ImageModel, folder: Path) -> Path:
+def save_direction(direction: Direction, name: str, model: ImageModel, folder: str | Path) -> Path:
     """Write a direction as ``NAME.safetensors``, with the model's hash, and return the path.
 
     Args:
@@ -182,14 +189,14 @@ def save_direction(direction: Direction, name: str, model: ImageModel, folder: P
         model: The model of the direction.
         folder: Created if it does not exist.
     """
-    path = folder / f"{check_name(name)}.safetensors"
-    folder.mkdir(parents=True, exist_ok=True)
+    path = Path(folder, f"{check_name(name)}.safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"level{number}": level for number, level in enumerate(direction.levels)}
     write_tensors(path, tensors, model, DIRECTION, {"num_images": direction.num_images})
     return path
 
 
-def load_direction(name: str, model: ImageModel, *folders: Path) -> Direction:
+def load_direction(name: str, model: ImageModel, *folders: str | Path) -> Direction:
     """Read what :func:`save_direction` wrote.
 
     Args:
@@ -208,7 +215,7 @@ def load_direction(name: str, model: ImageModel, *folders: Path) -> Direction:
     return _first_of(paths[name], model, model_hash(model))
 
 
-def load_directions(model: ImageModel, *folders: Path) -> dict[str, Direction]:
+def load_directions(model: ImageModel, *folders: str | Path) -> dict[str, Direction]:
     """Read all of a model's directions in some folders, by name.
 
     What is damaged, of another model, or has no name of a direction, is left out with a warning: one file must not keep
@@ -249,9 +256,9 @@ def _read(path: Path) -> tuple[Direction, str]:
         raise ValueError(f"{path} holds no direction, or a damaged one; learn it again") from error
 
 
-def _paths(folders: Sequence[Path]) -> dict[str, list[Path]]:
+def _paths(folders: Sequence[str | Path]) -> dict[str, list[Path]]:
     paths: dict[str, list[Path]] = {}
     for folder in folders:
-        for path in sorted(path for path in folder.glob("*.safetensors") if path.is_file() or path.is_dir()):
+        for path in sorted(path for path in Path(folder).glob("*.safetensors") if path.is_file() or path.is_dir()):
             paths.setdefault(path.stem, []).append(path)
     return dict(sorted(paths.items()))

@@ -1,15 +1,13 @@
 """How many images a grid shows, and which are below each other."""
 
-from collections.abc import Sequence
-
-from glow_app.models.class_labels import class_turns
+from glow_app.models.class_labels import ClassTurns, class_turns
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import LARGEST_TURN
 
 LARGEST_GRID = 100  # images
 
 
-def turn_length(model: ImageModel, label: int | Sequence[int] | None = None) -> int:
+def turn_length(model: ImageModel, label: ClassTurns = None) -> int:
     """Return the number of images after which the classes of a grid repeat; 1 if classes have no columns.
 
     Args:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from glow_app.generation.blend import along_arc
-from glow_app.models.class_labels import labels_of_seeds
+from glow_app.models.class_labels import ClassTurns, class_turns, labels_of_seeds
 from glow_app.models.image_model import ImageModel
 from glow_app.running import images_at_a_time
 
@@ -21,7 +21,7 @@ def sample_batches(
     num: int,
     temperature: Temperature,
     seed: int,
-    label: int | Sequence[int] | None = None,
+    label: ClassTurns = None,
     batch_size: int = 16,
     guidance: float = 1.0,
     size: tuple[int, int] | None = None,
@@ -37,13 +37,14 @@ def sample_batches(
         num: How many.
         temperature: One for all levels or one per level, the finest first.
         seed: Of the first image.
-        label: The class of all images, or classes that they take in turn; for a class-conditional model None stands for
-            all classes. Whose turn it is depends on the image's seed.
+        label: The class of all images by number or name, or classes that they take in turn; for a class-conditional
+            model None stands for all classes. Whose turn it is depends on the image's seed.
         batch_size: Images at a time, at most.
         guidance: As of :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
         size: Height and width of the images, as of ``sample``.
     Raises:
-        ValueError: If there is a label or guidance and the model has no classes, or not this one.
+        ValueError: If ``num`` or ``batch_size`` is below 1, or there is a label or guidance and the model has no
+            classes, or not this one.
     """
     for seeds, images in seeded_batches(model, num, temperature, seed, label, batch_size, guidance, size):
         yield from zip(seeds, images, strict=True)
@@ -54,12 +55,15 @@ def seeded_batches(
     num: int,
     temperature: Temperature,
     seed: int,
-    label: int | Sequence[int] | None,
+    label: ClassTurns,
     batch_size: int,
     guidance: float = 1.0,
     size: tuple[int, int] | None = None,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Yield what :func:`sample_batches` does a batch at a time: seeds, and images (B, C, H, W)."""
+    for name, value in (("num", num), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}; expected at least 1")
     for start in range(seed, seed + num, batch_size):
         count = min(batch_size, seed + num - start)
         seeds = list(range(start, start + _num_drawn(model, count, batch_size, size)))
@@ -83,7 +87,7 @@ def sweep(
     model: ImageModel,
     temperatures: Sequence[Temperature],
     seeds: Sequence[int],
-    label: int | Sequence[int] | None = None,
+    label: ClassTurns = None,
     guidance: float = 1.0,
 ) -> Tensor:
     """Return the same noise at several temperatures.
@@ -109,7 +113,7 @@ def walk(
     num_stops: int,
     temperature: Temperature,
     seed: int,
-    label: int | Sequence[int] | None = None,
+    label: ClassTurns = None,
     *,
     num_frames: int = 12,
     batch_size: int = 16,
@@ -138,10 +142,10 @@ def walk(
         raise ValueError(f"num_stops is {num_stops}; expected at least 2, to walk from one to the other")
     if num_frames < 1:
         raise ValueError(f"num_frames is {num_frames}; expected at least 1, the stop itself")
-    if model.flow.num_classes is not None and label is None:
-        label = seed % model.flow.num_classes
-    if label is not None and not isinstance(label, int):
-        raise ValueError(f"a walk stays in one class; found {len(label)}, give one")
+    if turns := class_turns(model, label):
+        if label is not None and len(turns) > 1:
+            raise ValueError(f"a walk stays in one class; got {len(turns)}, give one")
+        label = turns[seed % len(turns)]
     seeds = [seed + number for number in range(num_stops)]
     noise = model.base_noise(seeds, temperature)
     steps = torch.arange(num_frames, dtype=model.dtype, device=model.device) / num_frames

@@ -9,6 +9,7 @@ from glow_app.messages import closest
 from glow_app.models.described import DescribedModel
 
 Labels = Tensor | Sequence[int | str] | int | str
+ClassTurns = Sequence[int | str] | int | str | None
 
 
 def as_labels(model: DescribedModel, labels: Labels | None, num: int) -> Tensor | None:
@@ -73,36 +74,35 @@ def class_text(model: DescribedModel, number: int) -> str:
     return f"{number} ({model.class_names[number]})" if model.class_names else str(number)
 
 
-def class_turns(model: DescribedModel, label: int | Sequence[int] | None) -> Sequence[int] | None:
+def class_turns(model: DescribedModel, label: ClassTurns) -> Sequence[int] | None:
     """Return the classes to cycle through; the image of seed s has class ``classes[s % len(classes)]``.
 
     Args:
         model: None is returned where it has no classes.
-        label: One class or several; None stands for all.
+        label: One class or several, by number or name; None stands for all.
     Raises:
-        ValueError: If there is a label, and the model has no classes.
+        ValueError: If the model has no classes, or not this one, or there is none in the sequence.
     """
     num_classes = model.flow.num_classes
-    if num_classes is None:
-        if label is not None:
-            raise ValueError("this model is not class-conditional; leave the label out")
-        return None
-    return range(num_classes) if label is None else [label] if isinstance(label, int) else label
+    if label is None:
+        return None if num_classes is None else range(num_classes)
+    each = [label] if isinstance(label, (int, str)) else label
+    if not each:
+        raise ValueError("there are no labels; expected one class or several, or None for all")
+    return [class_number(model, str(name)) for name in each]
 
 
-def classes_of_seeds(
-    model: DescribedModel, seeds: Sequence[int], label: int | Sequence[int] | None
-) -> list[int] | None:
+def classes_of_seeds(model: DescribedModel, seeds: Sequence[int], label: ClassTurns) -> list[int] | None:
     """Return what :func:`labels_of_seeds` returns, as numbers."""
     turns = class_turns(model, label)
     return None if turns is None else [turns[seed % len(turns)] for seed in seeds]
 
 
-def labels_of_seeds(model: DescribedModel, seeds: Sequence[int], label: int | Sequence[int] | None) -> Tensor | None:
+def labels_of_seeds(model: DescribedModel, seeds: Sequence[int], label: ClassTurns) -> Tensor | None:
     """Return the class of each seed; None where the model has no classes.
 
     Raises:
-        ValueError: If a label is given for a model without classes.
+        ValueError: As :func:`class_turns`.
     """
     classes = classes_of_seeds(model, seeds, label)
     return None if classes is None else torch.tensor(classes)

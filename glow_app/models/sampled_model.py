@@ -87,6 +87,7 @@ class SampledModel(DescribedModel):
     @torch.no_grad()
     def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
         """Return the images of :meth:`decode` before clipping and rounding; [-1/2, 1/2) are black to white."""
+        self.flow.check_latents(latents)
         num = size = len(latents[0])
         with full_precision(self.device):
             if self.device.type == "cpu":
@@ -169,7 +170,10 @@ class SampledModel(DescribedModel):
         Raises:
             ValueError: If a temperature is not a number from 0 to 100, or the model has no latents for this size.
         """
-        shapes = self.flow.latent_shapes_at(*(size or self.flow.image_shape[1:]))
+        sides = self.flow.image_shape[1:] if size is None else size
+        if not isinstance(sides, Sequence) or len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+            raise ValueError(f"size is {size!r:.80}; expected height and width, two whole numbers")
+        shapes = self.flow.latent_shapes_at(*sides)
         generators = [image_generator(seed) for seed in seeds]
         first = next(self.parameters())  # once, because the search takes longer than drawing the noise of a small image
         noise = []

@@ -91,8 +91,10 @@ class Images(Tensor):
         Returns:
             The path.
         Raises:
-            ValueError: If the name is that of another kind of picture, or they have neither 1 nor 3 channels.
+            ValueError: If the name is empty or that of another kind of picture, or they have neither 1 nor 3 channels.
         """
+        if not str(path):
+            raise ValueError("the name to save to is empty; expected a name with .png, or a folder")
         path = Path(path)
         is_file = path.suffix.lower() == ".png"
         if not is_file and path.suffix.lower() in Image.registered_extensions():

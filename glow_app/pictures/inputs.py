@@ -40,6 +40,8 @@ def as_images(pictures: Pictures, image_shape: tuple[int, int, int]) -> Tensor:
     images = [_as_image(picture, image_shape) for picture in _listed(pictures, image_shape)]
     if not images:
         raise ValueError("there are no pictures; expected at least one")
+    if len(shapes := {tuple(image.shape) for image in images}) > 1:
+        raise ValueError(f"the tensors are of shapes {', '.join(map(str, sorted(shapes)))}; expected one shape")
     return torch.stack(images)
 
 

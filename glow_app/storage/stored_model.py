@@ -53,6 +53,7 @@ class StoredModel:
         Raises:
             ValueError: If it is damaged, foreign, or a pickle that would run code.
         """
+        device = find_device(device)
         if self.path.is_dir():
             model = load_pretrained(self.path)
             self._sha256 = read_config(self.path)["sha256"]  # which was that of the weights
@@ -135,15 +136,36 @@ def checkpoint_data(
     return _trusted(data, checkpoint.get(SEAL_KEY), path, trust, given)
 
 
+def find_device(name: str | torch.device) -> torch.device:
+    """Return a device that computes here.
+
+    Args:
+        name: As of ``torch.device``; "gpu" is CUDA, or else MPS, and "auto" the CPU where there is neither.
+    Raises:
+        ValueError: If it is not available.
+    """
+    own = name
+    if own in ("auto", "gpu"):
+        other = "cpu" if own == "auto" else "cuda"
+        own = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else other
+    try:
+        device = torch.device(own)
+        torch.zeros(1, device=device).cpu()  # which the device meta cannot
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name} is not available here; use the device cpu") from error
+    return device
+
+
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageModel:
     """Return the image model at ``path``, ready for use.
 
     Args:
         path: A place, as of :class:`StoredModel`.
-        device: Where to put it.
+        device: Where to put it, as of :func:`find_device`.
     Raises:
         FileNotFoundError: If there is nothing at ``path``.
-        ValueError: If what is there is damaged, foreign, a pickle that would run code, or a density of vectors.
+        ValueError: If what is there is damaged, foreign, a pickle that would run code, or a density of vectors, or the
+            device is not available.
     """
     return StoredModel(path).load_images(device)
 

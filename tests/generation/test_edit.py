@@ -107,13 +107,25 @@ def test_what_cannot_be_learnt(model: ImageModel) -> None:
     twice = (torch.arange(8) % 2)[:, None].float().expand(-1, 2)
     with pytest.raises(ValueError, match="a, b follow from each other"):
         learn(model, images, twice, "a", "b")
+    with pytest.raises(ValueError, match=r"attributes are \(4, 2\) for 4 images and 1 names"):
+        learn(model, images, twice, "a")
+    with pytest.raises(ValueError, match="finite numbers"):
+        learn(model, images, torch.full((8, 1), torch.nan), "a")
+
+
+@pytest.mark.filterwarnings("ignore:direction")
+@pytest.mark.parametrize("dtype", [torch.long, torch.bool])
+def test_attributes_may_be_whole_numbers(model: ImageModel, dtype: torch.dtype) -> None:
+    attribute = (torch.arange(8) % 2)[:, None]
+    wanted = learn(model, random_images(8), attribute.float(), "a")["a"].levels
+    assert all(map(torch.equal, learn(model, random_images(8), attribute.to(dtype), "a")["a"].levels, wanted))
 
 
 def test_a_direction_is_kept_for_its_model(model: ImageModel, tmp_path: Path) -> None:
     direction, folder = random_direction(model), tmp_path / "directions"
-    save_direction(direction, "smiling", model, folder)
+    save_direction(direction, "smiling", model, str(folder))
     again = load_direction("smiling", model, folder.parent / "nothing", folder)
-    assert again.num_images == 7
+    assert again.num_images == load_direction("smiling", model, str(folder)).num_images == 7
     assert all(torch.equal(a, b) for a, b in zip(again.levels, direction.levels, strict=True))
     with pytest.raises(ValueError, match="is of another model"):
         load_direction("smiling", tiny_model(num_bits=3), folder)

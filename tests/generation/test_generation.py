@@ -5,7 +5,7 @@ import torch
 from registry import random_images, tiny_model
 from torch import Tensor
 
-from glow_app.generation import reconstruct, sample_batches
+from glow_app.generation import reconstruct, sample_batches, sweep, walk
 from glow_app.models.image_model import ImageModel
 
 SHAPE = (3, 8, 8)
@@ -31,6 +31,29 @@ def test_samples_carry_their_seeds_in_order(model: ImageModel) -> None:
     images = torch.stack([image for _, image in pairs])
     assert (images.dtype, images.shape) == (torch.uint8, (5, *SHAPE))
     assert len({bytes(image.flatten().tolist()) for image in images}) == 5
+
+
+@pytest.mark.parametrize(("options", "name"), [({"num": 0}, "num"), ({"batch_size": -1}, "batch_size")])
+def test_fewer_than_one_are_refused(model: ImageModel, options: dict[str, int], name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is {options[name]}; expected at least 1"):
+        sampled(model, **{"num": 2, "seed": 0, **options})
+
+
+def test_classes_of_drawn_images_by_name(conditional: ImageModel) -> None:
+    named = tiny_model(num_bits=5, num_classes=4)
+    named.load_state_dict(conditional.state_dict())
+    named.class_names = ["cat", "dog", "owl", "ant"]
+    first, last = sampled(conditional, 2, 6, label=[3, 1]).values()
+    assert list(map(torch.equal, sampled(named, 2, 6, label=["ant", 1]).values(), (first, last))) == [True, True]
+    assert torch.equal(sweep(named, [0.8], [6], "ant")[0, 0], first)
+    assert torch.equal(walk(named, 2, 0.8, 6, "ant", num_frames=1)[0], first)
+    assert torch.equal(walk(named, 2, 0.8, 7, ["dog"], num_frames=1)[0], last)
+    with pytest.raises(ValueError, match="there is no class cow; expected 0 to 3, or one of cat, dog, owl, ant"):
+        sampled(named, 2, 6, label=["cat", "cow"])
+    with pytest.raises(ValueError, match="there are no labels"):
+        sampled(named, 2, 6, label=[])
+    with pytest.raises(ValueError, match="a walk stays in one class; got 2"):
+        walk(named, 2, 0.8, 6, ["cat", "dog"])
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 64])

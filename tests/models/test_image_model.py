@@ -368,6 +368,10 @@ def test_settings_may_be_numbers_of_numpy_and_torch(trained: ImageModel, kind: C
         (2, {"seeds": []}, "there are 0 seeds for 2 images"),
         (2, {"seeds": 1.5}, "seeds is 1.5; expected a whole number, or one per image"),
         (2, {"seeds": [1, 2.0]}, "seeds is [1, 2.0]; expected a whole number"),
+        (1, {"seeds": 2**63}, "seeds are from 9223372036854775808 to 9223372036854775808; expected 0 to 2**63 - 1"),
+        (2, {"seeds": -1}, "seeds are from -1 to 0"),
+        (2, {"size": 64}, "size is 64; expected height and width, two whole numbers"),
+        (2, {"size": "8x8"}, "size is '8x8'"),
         (2, {"labels": torch.zeros(3, dtype=torch.long)}, "there are 3 labels for 2 images"),
     ],
 )
@@ -384,6 +388,24 @@ def test_labels_and_images_must_be_as_many(num_labels: int) -> None:
         model.bits_per_dim(random_images(4), labels)
     with pytest.raises(ValueError, match="label"):
         model.encode(random_images(4), labels)
+
+
+@pytest.mark.parametrize(
+    ("choose", "got"),
+    [
+        (lambda latents: latents[:1], "[(6, 4, 4)]"),
+        (lambda latents: latents[0], "[(4, 4), (4, 4)]"),
+        (lambda latents: [latents[0][0], latents[1]], "[(4, 4), (24, 2, 2)]"),
+    ],
+)
+def test_latents_that_do_not_fit_are_refused(
+    trained: ImageModel, choose: Callable[[list[Tensor]], Any], got: str
+) -> None:
+    latents = trained.encode(random_images(2))
+    with pytest.raises(
+        ValueError, match=re.escape(f"latents of shapes [(6, 4, 4), (24, 2, 2)] (without the batch), got {got}")
+    ):
+        trained.decode(choose(latents))
 
 
 def test_the_configuration_holds_bits_and_flow(trained: ImageModel) -> None:

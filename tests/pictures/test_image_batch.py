@@ -101,6 +101,8 @@ def test_a_folder_has_a_picture_of_each_image(images: Images, tmp_path: Path) ->
 def test_what_cannot_be_written_leaves_nothing(images: Images, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"out\.jpg is not a \.png file; expected a name with \.png, or a folder"):
         images.save(tmp_path / "out.jpg")
+    with pytest.raises(ValueError, match="the name to save to is empty"):
+        images.save("")
     with pytest.raises(ValueError, match="2 channels"):
         Images(random_images(1, (2, 4, 4))).save(tmp_path / "out.png")
     assert not list(tmp_path.iterdir())

@@ -71,6 +71,7 @@ def test_pillow_images_are_converted_as_files_are_and_left_as_they_are(tmp_path:
         (np.zeros((2, 2, 2, 2, 3), np.uint8), ValueError, "of shape (2, 2, 2, 3)"),
         (np.zeros((8, 8, 5), np.uint8), ValueError, "of shape (8, 8, 5); expected uint8 (H, W), (H, W, 3)"),
         (np.zeros((3, 9, 9), np.uint8), ValueError, "of shape (3, 9, 9)"),
+        ([torch.zeros(RGB), torch.zeros(GREY)], ValueError, "of shapes (1, 8, 8), (3, 8, 8); expected one shape"),
         (3, TypeError, "of type int; expected a file, Pillow image, array or tensor"),
         (None, TypeError, "of type NoneType"),
         ([None], TypeError, "of type NoneType"),

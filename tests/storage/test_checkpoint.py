@@ -65,7 +65,11 @@ def test_a_checkpoint_is_its_model(model: ImageModel, tmp_path: Path) -> None:
 
 
 def test_paths_may_be_strings(model: ImageModel, tmp_path: Path) -> None:
-    assert load_model(str(checkpoint(model, tmp_path / "best.ckpt")), device="cpu")
+    path = str(checkpoint(model, tmp_path / "best.ckpt"))
+    assert load_model(path, device="auto")
+    for device in ("abacus", "meta", torch.device("meta")):
+        with pytest.raises(ValueError, match=f"device {device} is not available here; use the device cpu"):
+            load_model(path, device)
 
 
 def test_other_entries_of_the_state_are_ignored(model: ImageModel, tmp_path: Path) -> None:
