@@ -45,9 +45,9 @@ class Reference:
 
     The traits of an image are the bits and the latent norm of each level and the size of its PNG. Their Mahalanobis
     distance from ordinary images sees traits that do not go together, such as much contrast and little detail in a
-    blurred image, of which each alone is ordinary. Mean and covariance come from every other ordinary image and
-    percentiles of the distance from the rest, so that an ordinary image is called usual with a probability of
-    :data:`USUAL_PERCENT` whatever the distribution of the traits.
+    blurred image, of which each alone is ordinary. Percentiles are those of the distance of each ordinary image from
+    all others, so that one more is called usual with a probability of about :data:`USUAL_PERCENT`, whatever the
+    distribution of the traits; n < 19 ordinary images cannot tell so fine, and call about 1 of n + 1 unusual.
 
     Args:
         num_images: Ordinary images.
@@ -57,7 +57,7 @@ class Reference:
         covariance: Of the traits, (T, T).
         distance: Percentiles of the Mahalanobis distance, (Q,).
     References:
-        Split conformal prediction: Lei et al. 2018, arXiv:1604.04173.
+        The jackknife: Barber et al. 2021, arXiv:1905.02928, section 1.2.
     """
 
     num_images: int
@@ -80,13 +80,14 @@ class Reference:
         if not np.isfinite(traits).all():
             raise ValueError("the bits/dim or latents of an ordinary image are not finite; use another model")
         scores = {name: _percentiles(values.double().numpy()) for name, values in oddities(ordinary, typical).items()}
-        # Interleaved, because the threshold holds only where both halves are alike, and folders are often in the order
-        # of their classes.
-        fitted, held_out = traits[::2], traits[1::2]
-        mean, covariance = fitted.mean(0), _covariance(fitted)
-        return cls(
-            len(ordinary), typical, scores, mean, covariance, _percentiles(_distances(held_out - mean, covariance))
-        )
+        mean, count = traits.mean(0), len(traits)
+        sample = np.cov(traits, rowvar=False)
+        # Each image is count / (count - 1) times as far from the mean of the others; their covariance lacks its part.
+        away = (traits - mean) * count / (count - 1)
+        part = (1 - 1 / count) * away[:, :, None] * away[:, None]
+        others = ((count - 1) * sample - part) / max(count - 2, 1)
+        distance = _percentiles(_distances(away, _shrunk(others, count - 1)))
+        return cls(count, typical, scores, mean, _shrunk(sample, count), distance)
 
     def judge(self, measures: Measures) -> list[Verdict]:
         """Return a verdict on each image."""
@@ -171,16 +172,15 @@ def _traits(measures: Measures) -> np.ndarray:
     return torch.cat([column.double() for column in columns], dim=1).numpy()
 
 
-def _covariance(traits: np.ndarray) -> np.ndarray:
-    count, size = traits.shape
-    sample = np.cov(traits, rowvar=False) if count > 1 else np.zeros((size, size))
-    # Shrink towards the diagonal: few images estimate covariances badly. The constant keeps the matrix invertible.
-    trust = count / (count + size)
-    return trust * sample + np.diag((1 - trust) * np.diag(sample) + 1e-6)
+def _shrunk(covariance: np.ndarray, count: int) -> np.ndarray:
+    """Shrink covariances of ``count`` images, (..., T, T), towards the diagonal: few images estimate them badly."""
+    size = covariance.shape[-1]
+    trust, diagonal = count / (count + size), covariance * np.eye(size)
+    return trust * covariance + (1 - trust) * diagonal + 1e-6 * np.eye(size)  # the constant keeps them invertible
 
 
 def _distances(away: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.einsum("bi,ij,bj->b", away, np.linalg.inv(covariance), away))
+    return np.sqrt(away[:, None] @ np.linalg.inv(covariance) @ away[:, :, None])[:, 0, 0]
 
 
 def _percentiles(values: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import torch
 from registry import random_images, tiny_model
 
 from glow_app.generation import Measures, Reference, measure
+from glow_app.generation.reference import _percentiles, _traits
 
 
 def ordinary(count: int, seed: int = 0) -> Measures:
@@ -31,6 +32,25 @@ def test_of_new_ordinary_images_95_percent_are_usual(reference: Reference) -> No
     assert np.quantile(oddness, [0.25, 0.5, 0.75]) == pytest.approx([25, 50, 75], abs=6)
     assert {one.word for one in verdicts if one.oddness <= 95} == {"usual"}
     assert {one.word for one in verdicts if one.oddness > 95} == {"unusual"}
+
+
+@pytest.mark.filterwarnings("ignore:statistics of ordinary images")
+@pytest.mark.parametrize(("count", "unusual"), [(8, 0.09), (20, 0.04), (40, 0.05)])
+def test_of_few_ordinary_images_about_as_many_are_called_usual(count: int, unusual: float) -> None:
+    shares = []
+    for seed in range(100):
+        verdicts = Reference.of(ordinary(count, seed)).judge(ordinary(200, 1000 + seed))
+        shares.append(sum(not verdict.is_usual for verdict in verdicts) / 200)
+    assert np.mean(shares) == pytest.approx(unusual, abs=0.03)
+
+
+def test_each_distance_is_from_all_others() -> None:
+    measures, expected = ordinary(30), []
+    for number in range(30):
+        others = Reference.of(Measures.joined([measures[:number], measures[number + 1 :]]))
+        away = _traits(measures[number : number + 1])[0] - others.mean
+        expected.append(math.sqrt(away @ np.linalg.inv(others.covariance) @ away))
+    assert Reference.of(measures).distance == pytest.approx(_percentiles(np.array(expected)))
 
 
 def test_the_order_of_the_classes_does_not_matter() -> None:
