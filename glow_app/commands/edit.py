@@ -139,9 +139,7 @@ def _files_of(table: "Attributes", arguments: argparse.Namespace) -> list[str]:
 
 def _apply(arguments: argparse.Namespace) -> None:
     """Write the changed pictures, and a strip of strengths from -1 to 1 for each."""
-    import torch
-
-    from glow_app.generation.edit import edit, load_direction
+    from glow_app.generation.edit import edit_strengths, load_direction
     from glow_app.models.class_labels import class_facts
     from glow_app.pictures.images import grid, save_png, to_pil
 
@@ -161,10 +159,9 @@ def _apply(arguments: argparse.Namespace) -> None:
         name = next(name for source, name in planned if source == files[0])  # past those that cannot be read
         picture, strip = output_folder(arguments) / f"{name}.png", folder / f"{name}_strip.png"
         described = facts | ({} if label is None else class_facts(model, int(label)))
-        strengths = (arguments.strength, *STRENGTHS)
-        changed: list[Tensor] = [edit(model, image, [(direction, s)], label)[0] for s in strengths]
+        changed = edit_strengths(model, image, direction, (arguments.strength, *STRENGTHS), label)
         save_png(to_pil(changed[0]), picture, {**described, "strength": arguments.strength})
-        shown = grid(torch.stack(changed[1:]), columns=len(STRENGTHS), above=texts)
+        shown = grid(changed[1:], columns=len(STRENGTHS), above=texts)
         save_png(shown, strip, {**described, "strength": ", ".join(texts)})
         if len(sources) <= LISTED:
             print(printable(f"{picture}, {strip}"))

@@ -2,7 +2,15 @@
 
 from glow_app.generation.blend import blend, interpolate, mix_levels
 from glow_app.generation.classes import class_probabilities, infer_labels
-from glow_app.generation.edit import Direction, edit, learn_directions, load_direction, load_directions, save_direction
+from glow_app.generation.edit import (
+    Direction,
+    edit,
+    edit_strengths,
+    learn_directions,
+    load_direction,
+    load_directions,
+    save_direction,
+)
 from glow_app.generation.grid import num_shown, turn_length
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
@@ -28,6 +36,7 @@ __all__ = [
     "class_probabilities",
     "detect",
     "edit",
+    "edit_strengths",
     "infer_labels",
     "interpolate",
     "learn_directions",

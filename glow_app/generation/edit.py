@@ -13,7 +13,7 @@ from glow_app.generation.calibration import Calibration
 from glow_app.generation.reconstruct import low_bits, with_low_bits
 from glow_app.generation.tensor_file import DIRECTION, read_tensors, write_tensors
 from glow_app.messages import pluralise
-from glow_app.models.class_labels import Labels
+from glow_app.models.class_labels import Labels, as_labels
 from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import check_strength
 from glow_app.pictures.image_batch import Images
@@ -166,6 +166,19 @@ def edit(
     latents = model.encode(images, labels)
     for direction, strength in strengths:
         latents = [z + strength * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
+    return Images(with_low_bits(model.decode(latents, labels), low_bits(model, images)))
+
+
+@torch.no_grad()
+def edit_strengths(
+    model: ImageModel, image: Pictures, direction: Direction, strengths: Sequence[float], label: Labels | None = None
+) -> Images:
+    """Return what :func:`edit` makes of one image at each of S strengths, (S, C, H, W); it is encoded only once."""
+    factors = torch.tensor([check_strength(strength) for strength in strengths])[:, None, None, None]
+    images, labels = as_images(image, model.flow.image_shape), as_labels(model, label, 1)
+    latents = model.encode(images, labels)
+    latents = [z + factors.to(z) * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
+    labels = None if labels is None else labels.expand(len(factors))
     return Images(with_low_bits(model.decode(latents, labels), low_bits(model, images)))
 
 

@@ -5,7 +5,15 @@ import torch
 from registry import random_images, tiny_model
 from torch import Tensor
 
-from glow_app.generation import Direction, edit, learn_directions, load_direction, load_directions, save_direction
+from glow_app.generation import (
+    Direction,
+    edit,
+    edit_strengths,
+    learn_directions,
+    load_direction,
+    load_directions,
+    save_direction,
+)
 from glow_app.generation.tensor_file import write_tensors
 from glow_app.models.image_model import ImageModel
 
@@ -31,6 +39,17 @@ def test_a_strength_of_zero_changes_no_pixel(model: ImageModel) -> None:
     assert torch.equal(edit(model, images, [(direction, 0.0)]), images)
     assert torch.equal(edit(model, images, []), images)
     assert not torch.equal(edit(model, images, [(direction, 1.0)]), images)
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_several_strengths_are_edits_of_each(num_classes: int | None) -> None:
+    model = tiny_model(num_bits=5, num_classes=num_classes)
+    image, direction, label = random_images(1), random_direction(model), None if num_classes is None else 2
+    strengths = (-1.5, 0.0, 2.0)
+    expected = torch.cat([edit(model, image, [(direction, strength)], label) for strength in strengths])
+    assert torch.equal(edit_strengths(model, image, direction, strengths, label), expected)
+    with pytest.raises(ValueError, match="101 is not a strength"):
+        edit_strengths(model, image, direction, [0, 101])
 
 
 def test_a_direction_that_is_worth_nothing_is_told() -> None:
