@@ -1,18 +1,29 @@
 """Classes of an image model: their names and numbers, and the class of each seed."""
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from glow_app.flows import Glow
 from glow_app.messages import closest
-from glow_app.models.described import DescribedModel
 
 Labels = Tensor | Sequence[int | str] | int | str
 ClassTurns = Sequence[int | str] | int | str | None
 
 
-def as_labels(model: DescribedModel, labels: Labels | None, num: int) -> Tensor | None:
+class HasClasses(Protocol):
+    """What these functions need of a model: its flow, and the names of its classes, if they are known."""
+
+    flow: Glow
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class; empty where they are not known."""
+
+
+def as_labels(model: HasClasses, labels: Labels | None, num: int) -> Tensor | None:
     """Return labels as a tensor; tensors and None come back as they are.
 
     Args:
@@ -30,7 +41,7 @@ def as_labels(model: DescribedModel, labels: Labels | None, num: int) -> Tensor 
     return torch.tensor([class_number(model, str(label)) for label in each], dtype=torch.long)
 
 
-def class_number(model: DescribedModel, name: str) -> int:
+def class_number(model: HasClasses, name: str) -> int:
     """Return the number of a class.
 
     Args:
@@ -55,7 +66,7 @@ def class_number(model: DescribedModel, name: str) -> int:
     raise ValueError(f"there is no class {name}; expected 0 to {num_classes - 1}{names}{meant}")
 
 
-def class_facts(model: DescribedModel, *numbers: int) -> dict[str, int | str]:
+def class_facts(model: HasClasses, *numbers: int) -> dict[str, int | str]:
     """Return what a picture says of its class: ``label``, and ``class``, the name, where the model knows it.
 
     Args:
@@ -69,12 +80,12 @@ def class_facts(model: DescribedModel, *numbers: int) -> dict[str, int | str]:
     return {"label": label, **({} if names is None else {"class": names})}
 
 
-def class_text(model: DescribedModel, number: int) -> str:
+def class_text(model: HasClasses, number: int) -> str:
     """Return the number of a class with its name, where the model knows it."""
     return f"{number} ({model.class_names[number]})" if model.class_names else str(number)
 
 
-def class_turns(model: DescribedModel, label: ClassTurns) -> Sequence[int] | None:
+def class_turns(model: HasClasses, label: ClassTurns) -> Sequence[int] | None:
     """Return the classes to cycle through; the image of seed s has class ``classes[s % len(classes)]``.
 
     Args:
@@ -92,13 +103,13 @@ def class_turns(model: DescribedModel, label: ClassTurns) -> Sequence[int] | Non
     return [class_number(model, str(name)) for name in each]
 
 
-def classes_of_seeds(model: DescribedModel, seeds: Sequence[int], label: ClassTurns) -> list[int] | None:
+def classes_of_seeds(model: HasClasses, seeds: Sequence[int], label: ClassTurns) -> list[int] | None:
     """Return what :func:`labels_of_seeds` returns, as numbers."""
     turns = class_turns(model, label)
     return None if turns is None else [turns[seed % len(turns)] for seed in seeds]
 
 
-def labels_of_seeds(model: DescribedModel, seeds: Sequence[int], label: ClassTurns) -> Tensor | None:
+def labels_of_seeds(model: HasClasses, seeds: Sequence[int], label: ClassTurns) -> Tensor | None:
     """Return the class of each seed; None where the model has no classes.
 
     Raises:

@@ -11,8 +11,9 @@ from glow_app.bijections import full_precision
 from glow_app.flows import Context, Glow
 from glow_app.flows.context import rows_of
 from glow_app.likelihood import bin_centres, quantise, to_uint8
+from glow_app.messages import is_line
+from glow_app.models.base import Density
 from glow_app.models.class_labels import Labels, as_labels, class_facts, labels_of_seeds
-from glow_app.models.described import DescribedModel
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
@@ -20,11 +21,50 @@ from glow_app.running import fold_flow, images_at_a_time
 from glow_app.seeding import image_generator, one_seed_each
 
 
-class SampledModel(DescribedModel):
-    """A described model that maps images to latents and back, and so makes images of noise."""
+class SampledModel(Density):
+    """A model that maps images to latents and back, and so makes images of noise, of its classes and as recommended."""
 
+    flow: Glow
     num_bits: int
+    _class_names: tuple[str, ...] = ()
+    _generation = GenerationSettings()
     _folded: Sequence[Glow] = ()  # a sequence, so that it is not registered as a submodule
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class, for people; empty where they are not known.
+
+        Raises:
+            ValueError: When set, if there are not as many as classes, or one cannot be printed on a line.
+        """
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str]) -> None:
+        if names and len(names) != self.flow.num_classes:
+            raise ValueError(f"there are {len(names)} names for {self.flow.num_classes or 0} classes")
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and is_line(name) for name in names):
+            raise ValueError("the names of the classes are not a list of lines of text")
+        self._class_names = tuple(names)
+
+    @property
+    def generation(self) -> GenerationSettings:
+        """The settings to draw with where none are given: those that ``glow evaluate --tune`` chose, or the usual ones.
+
+        Raises:
+            ValueError: When set, if they do not fit the model.
+        """
+        return self._generation
+
+    @generation.setter
+    def generation(self, settings: GenerationSettings) -> None:
+        settings.check(len(self.flow.latent_shapes), self.flow.num_classes is not None)
+        self._generation = settings
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """The names of the classes, where they are known."""
+        return {"classes": list(self.class_names)} if self.class_names else {}
 
     def freeze(self) -> Self:
         """Precompute quantities that depend on the weights alone, such as inverse matrices, and return the model.
