@@ -26,10 +26,10 @@ from glow_app.data import idx
 from glow_app.data.attributes import read_attributes
 from glow_app.data.idx import read_idx_pair
 from glow_app.data.shards import ShardError
-from glow_app.data.shards.cache import ShardCache
+from glow_app.data.shards.addresses import read_text
 from glow_app.data.shards.check import index_folder
 from glow_app.data.shards.manifest import INDEX, Manifest
-from glow_app.data.shards.places import read_text
+from glow_app.data.shards.shard_cache import ShardCache
 from glow_app.data.shards.tar import check_places, index_tar
 from glow_app.data.tables import read_table
 from glow_app.generation import Direction, load_directions, save_direction

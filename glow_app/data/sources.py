@@ -12,7 +12,7 @@ from glow_app.data.folder import load_folder
 from glow_app.data.hub import load_hub
 from glow_app.data.photos import load_photos
 from glow_app.data.request import Resize, Split, SplitRequest
-from glow_app.data.shards.places import is_address
+from glow_app.data.shards.addresses import is_address
 from glow_app.data.shards.source import load_shards
 from glow_app.files import HUB
 from glow_app.messages import closest

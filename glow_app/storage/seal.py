@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 SEAL_KEY = "glow_app_seals"  # in a checkpoint
-PLACES = ("source", "root", "path", "cache_dir", "download")
+
+_ACCESSING_ARGUMENTS = ("source", "root", "path", "cache_dir", "download")  # of the data module
 
 _LENGTH = 32
 
@@ -23,7 +24,7 @@ def places_of(data: Mapping[str, Any], logger: Any = None) -> dict[str, Any]:
         data: Arguments of the data module.
         logger: The logger in the configuration; only services that receive data count.
     """
-    found = {name: data[name] for name in PLACES if data.get(name) not in (None, False)}
+    found = {name: data[name] for name in _ACCESSING_ARGUMENTS if data.get(name) not in (None, False)}
     if "://" not in str(found.get("source", "")):
         found.pop("source", None)
     loggers = logger if isinstance(logger, list) else [logger]

@@ -8,9 +8,9 @@ import numpy as np
 
 from glow_app.data.request import SPLIT_OF, Split
 from glow_app.data.sharded_images import ShardError
+from glow_app.data.shards.addresses import fault_of, is_address
 from glow_app.data.shards.manifest import MANIFEST, Manifest, SplitEntry
 from glow_app.data.shards.pack import split_entry
-from glow_app.data.shards.places import fault_of, is_address
 from glow_app.data.shards.source import read_manifest
 
 

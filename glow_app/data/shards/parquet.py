@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from glow_app.data.sharded_images import RecordFile, Shard, ShardError
-from glow_app.data.shards.cache import ShardCache
-from glow_app.data.shards.places import is_address, open_address, patiently
+from glow_app.data.shards.addresses import is_address, open_address, patiently
+from glow_app.data.shards.shard_cache import ShardCache
 
 if TYPE_CHECKING:
     from datasets import Features

@@ -15,9 +15,9 @@ from glow_app.data.base import ImageSet
 from glow_app.data.cache import cache_folder
 from glow_app.data.request import SplitRequest
 from glow_app.data.sharded_images import OPEN_SHARDS, Shard, ShardedImages, ShardError
-from glow_app.data.shards.cache import ShardCache
+from glow_app.data.shards.addresses import fault_of, fetch_verified, is_address, join, read_text
 from glow_app.data.shards.manifest import INDEX, MANIFEST, Manifest, SplitEntry
-from glow_app.data.shards.places import fault_of, fetch_verified, is_address, join, read_text
+from glow_app.data.shards.shard_cache import ShardCache
 from glow_app.data.shards.tar import TarShard, check_places
 
 # A limit is taken from shards that hold so many times as many images.

@@ -11,9 +11,9 @@ import numpy as np
 
 from glow_app.data.decoding import readable_formats
 from glow_app.data.sharded_images import RecordFile, Shard, ShardError
-from glow_app.data.shards.cache import ShardCache
+from glow_app.data.shards.addresses import fault_of, fetch_verified, is_address
 from glow_app.data.shards.manifest import INDEX, ShardEntry
-from glow_app.data.shards.places import fault_of, fetch_verified, is_address
+from glow_app.data.shards.shard_cache import ShardCache
 
 _MAX_CLASSES = 100_000
 _LONGEST_LABEL = 1 << 20  # bytes

@@ -13,9 +13,9 @@ import pytest
 
 from glow_app.data import ImageSet, load_split, train_loader
 from glow_app.data.shards import ShardError
-from glow_app.data.shards.cache import ShardCache
+from glow_app.data.shards.addresses import fetch, join
 from glow_app.data.shards.pack import Packing, pack_folder
-from glow_app.data.shards.places import fetch, join
+from glow_app.data.shards.shard_cache import ShardCache
 from glow_app.files import sha256_of
 
 Serve = Callable[[Path], Any]
@@ -108,7 +108,7 @@ def test_a_file_of_any_size_is_fetched_from_a_server_without_ranges(tmp_path: Pa
 def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between attempts, which are not waited for."""
     pauses: list[float] = []
-    monkeypatch.setattr("glow_app.data.shards.places.time.sleep", pauses.append)
+    monkeypatch.setattr("glow_app.data.shards.addresses.time.sleep", pauses.append)
     return pauses
 
 
