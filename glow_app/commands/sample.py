@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
 
 USUAL_COUNT = 16
+LARGEST_GRID = 100  # images
 LARGEST_SWEEP = 12  # images a row
 LARGEST_WALK = 100  # images, with twelve frames from each to the next, all of which are held at once
 SECONDS_A_STOP = 1.0
@@ -72,6 +73,7 @@ class _Drawing:
     settings: "GenerationSettings"
     folder: SampleFolder
     label: int | list[int] | None
+    turn: int  # images after which the classes of a grid repeat
     facts: dict[str, Any]  # of all pictures
     num_drawn: int = 0
     pictures: list[str] = field(default_factory=list)  # the others that are written
@@ -96,8 +98,6 @@ class _Drawing:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the images, a grid and what made them."""
-    from glow_app.generation import turn_length
-
     if arguments.walk and len(arguments.label or []) > 1:
         raise UsageError(f"--walk stays in one class, and --label names {len(arguments.label)}; give one")
     require_folder(Path(arguments.output))
@@ -120,11 +120,11 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{arguments.output} holds samples already; these go to {folder.path} (--overwrite replaces)")
 
     facts = {**settings.facts, "model": stored_model(arguments).hash, "version": __version__}
-    drawing = _Drawing(model, settings, folder, label, facts)
+    drawing = _Drawing(model, settings, folder, label, turn, facts)
     record = {"seed": seeds.start, "count": count, **facts} | ({} if label is None else {"label": label})
     record |= {"checkpoint": str(arguments.checkpoint)} | ({} if settings.guidance == 1 else {"note": GUIDED})
     try:
-        num_shown = _draw(drawing, arguments)
+        shown = _draw(drawing, arguments)
         if arguments.sweep is not None:
             _write_sweep(drawing, arguments.sweep)
         if arguments.walk is not None:
@@ -136,7 +136,7 @@ def run(arguments: argparse.Namespace) -> None:
                 folder.interrupted(drawing.num_drawn, drawing.pictures).finish(partial, drawing.class_of)
         raise
     folder.finish(record, drawing.class_of)
-    part = "" if num_shown == count else f" (the first {num_shown})"
+    part = "" if shown == count else f" (the first {shown})"
     at = f"at {settings}, seed {seeds.start}"
     print(f"{pluralise(count, 'image')} {at}: {folder.path / 'grid.png'}{part}")
     for name in more:
@@ -153,16 +153,29 @@ def _seeds(arguments: argparse.Namespace, count: int) -> range:
     return range(first, first + count)
 
 
+def turn_length(model: "ImageModel", label: int | list[int] | None = None) -> int:
+    """Return the number of images after which the classes of a grid repeat; 1 if classes have no columns."""
+    from glow_app.models.class_labels import class_turns
+    from glow_app.pictures.image_batch import LARGEST_TURN
+
+    turns = class_turns(model, label) or []
+    return len(turns) if 1 < len(turns) <= LARGEST_TURN else 1
+
+
+def num_shown(count: int, turn: int = 1) -> int:
+    """Return how many of ``count`` images a grid shows: at most 100, in complete cycles of ``turn`` if not all."""
+    return count if count <= LARGEST_GRID else LARGEST_GRID - LARGEST_GRID % turn
+
+
 def _draw(drawing: _Drawing, arguments: argparse.Namespace) -> int:
     """Write the images, each as it is drawn, and a grid; return how many are in the grid: only these are kept."""
     import torch
 
-    from glow_app.generation import num_shown, turn_length
     from glow_app.pictures.image_batch import Images
     from glow_app.pictures.images import save_png, to_pil
 
     folder = drawing.folder
-    most = num_shown(len(folder.seeds), turn_length(drawing.model, drawing.label))
+    most = num_shown(len(folder.seeds), drawing.turn)
     shown: list[torch.Tensor] = []
     for seed, image in tracked(_batches(drawing, arguments), len(folder.seeds), "drawing"):
         text = {"seed": seed, **drawing.facts, **drawing.class_of(seed)}
@@ -191,15 +204,15 @@ def _batches(drawing: _Drawing, arguments: argparse.Namespace) -> "Iterator[tupl
 
 
 def _write_sweep(drawing: _Drawing, temperatures: float | list[float]) -> None:
-    from glow_app.generation import sweep, turn_length
+    from glow_app.generation import sweep
     from glow_app.pictures.image_batch import class_captions
     from glow_app.pictures.images import grid
 
     model, label = drawing.model, drawing.label
     values = [temperatures] if isinstance(temperatures, float) else temperatures
-    turn, seeds = turn_length(model, label), drawing.folder.seeds[:LARGEST_SWEEP]
-    if len(seeds) > turn:
-        seeds = seeds[: len(seeds) - len(seeds) % turn]
+    seeds = drawing.folder.seeds[:LARGEST_SWEEP]
+    if len(seeds) > drawing.turn:
+        seeds = seeds[: len(seeds) - len(seeds) % drawing.turn]
     images = sweep(model, values, seeds, label, drawing.settings.guidance).flatten(0, 1)
     names = [] if isinstance(label, int) else class_captions([drawing.class_of(seed) for seed in seeds])
     picture = grid(images, len(seeds), above=names, left=[f"T = {value:g}" for value in values])

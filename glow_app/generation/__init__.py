@@ -11,7 +11,6 @@ from glow_app.generation.edit import (
     load_directions,
     save_direction,
 )
-from glow_app.generation.grid import num_shown, turn_length
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
 from glow_app.generation.restore import Restoration, restore
@@ -46,7 +45,6 @@ __all__ = [
     "measure",
     "measure_samples",
     "mix_levels",
-    "num_shown",
     "oddities",
     "reconstruct",
     "restore",
@@ -54,6 +52,5 @@ __all__ = [
     "save_direction",
     "save_latents",
     "sweep",
-    "turn_length",
     "walk",
 ]

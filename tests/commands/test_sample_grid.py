@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from registry import class_grid, random_images, tiny_model
 
-from glow_app.generation import num_shown, turn_length
+from glow_app.commands.sample import num_shown, turn_length
 from glow_app.models.class_labels import class_facts
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import class_captions
