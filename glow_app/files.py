@@ -1,4 +1,4 @@
-"""Atomic writing of files and folders, hashes of files, and the prefix of hub addresses."""
+"""Atomic writing of files and folders, hashes of files, folders for results, and the prefix of hub addresses."""
 
 import hashlib
 import os
@@ -9,13 +9,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from glow_app.messages import UsageError
+
 HUB = "hf://"  # prefix of addresses of the Hugging Face hub
+
+# Suffixes of the files that commands write.
+_RESULTS = {".csv", ".gif", ".jpeg", ".jpg", ".json", ".mp4", ".onnx", ".png", ".pt2", ".safetensors", ".tar", ".webp"}
 
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_folder(folder: Path) -> None:
+    """Raise FileExistsError if a file is in the place of a folder, and UsageError if it is named as one."""
+    if folder.is_file():
+        raise FileExistsError(f"{folder} is a file; expected a folder for the results")
+    if folder.suffix.lower() in _RESULTS and not folder.exists():
+        raise UsageError(f"{folder} is the name of a file; expected a folder for the results")
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.common import device_of
 from glow_app.commands.parser import Parser, number_type, positive_int, seed_number
 from glow_app.data.decoding import open_image
 from glow_app.data.heif import SUFFIXES
@@ -109,7 +108,9 @@ def _planned(arguments: list[str]) -> list[str]:
                 f"glow fit --config {name} --data.root {options.folder}"
             )
     if options.device not in (None, "cpu"):
-        device_of(options)  # refused before anything else
+        from glow_app.storage.stored_model import find_device
+
+        find_device(options.device)  # refused before anything else
     listing = list_images(Path(options.folder).absolute())
     parts = split_layout(listing)
     device = options.device or _usual_device()

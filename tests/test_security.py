@@ -25,7 +25,7 @@ from glow_app.commands.sample_folder import SampleFolder
 from glow_app.data import idx
 from glow_app.data.attributes import read_attributes
 from glow_app.data.idx import read_idx_pair
-from glow_app.data.shards import ShardError
+from glow_app.data.sharded_images import ShardError
 from glow_app.data.shards.addresses import read_text
 from glow_app.data.shards.check import index_folder
 from glow_app.data.shards.manifest import INDEX, Manifest

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.files import atomic_file
+from glow_app.files import atomic_file, require_folder
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
 from glow_app.storage.places import DEFAULT_MODEL, origin
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 
 RECORD = "run.json"  # in a folder of results, of the run that wrote them
-FILES = {".csv", ".gif", ".jpeg", ".jpg", ".json", ".mp4", ".onnx", ".png", ".pt2", ".safetensors", ".tar", ".webp"}
 Changes = list[tuple[str, str]]  # a picture, and what was changed of its size and colour
 
 
@@ -50,6 +49,11 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     """Add ``--output`` and ``--overwrite``."""
     parser.add_argument("--output", default=default, help="output folder", metavar="FOLDER")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
+
+
+def table_row(name: str, *cells: str, width: int = 35) -> str:
+    """Return a line of a printed table, with 28 characters for the name and ``width`` for each cell."""
+    return f"{name:<28}" + "".join(f"{cell:<{width}} " for cell in cells).rstrip()
 
 
 def load(arguments: argparse.Namespace, tell_own: bool = False, restores: bool | None = False) -> "ImageModel":
@@ -146,14 +150,6 @@ def free_folder(folder: Path) -> Path:
     folder = folder.resolve() if folder.name in ("", "..") else folder
     numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
     return next(path for path in numbered if not path.exists())
-
-
-def require_folder(folder: Path) -> None:
-    """Raise FileExistsError if a file is in the place of a folder, and UsageError if it is named as one."""
-    if folder.is_file():
-        raise FileExistsError(f"{folder} is a file; expected a folder for the results")
-    if folder.suffix.lower() in FILES and not folder.exists():
-        raise UsageError(f"{folder} is the name of a file; expected a folder for the results")
 
 
 def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "another --output") -> None:

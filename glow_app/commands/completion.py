@@ -10,7 +10,7 @@ from glow_app.commands.parser import Parser
 from glow_app.storage.places import bundled_models
 
 SHELLS = ("bash", "zsh")
-FILES = ("FILE", "FOLDER", "PATH", "PICTURE")
+FILE_METAVARS = ("FILE", "FOLDER", "PATH", "PICTURE")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def _complete(parser: argparse.ArgumentParser, files: Any) -> None:
         elif action.dest in ("checkpoint", "path", "config"):
             function = "_glow_presets_files" if action.dest == "config" else "_glow_models_files"
             action.complete = dict.fromkeys(SHELLS, function)  # type: ignore[attr-defined]
-        elif action.metavar in FILES or action.dest == "folder":
+        elif action.metavar in FILE_METAVARS or action.dest == "folder":
             action.complete = files  # type: ignore[attr-defined]
 
 

@@ -6,8 +6,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glow_app.commands.common import require_folder
 from glow_app.commands.parser import number, number_type, positive_int, seed_number
+from glow_app.files import require_folder
 from glow_app.messages import UsageError, pluralise, printable
 
 if TYPE_CHECKING:

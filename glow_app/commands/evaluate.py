@@ -18,12 +18,12 @@ from glow_app.commands.common import (
     output_folder,
     refuse_existing,
     stored_model,
+    table_row,
     write_json,
 )
 from glow_app.commands.evaluate_restoration import RESTORED, measured_restorations, prepare_restorations
-from glow_app.commands.evaluate_samples import measured_samples, row
-from glow_app.commands.parser import positive_int, require_seeds, seed_number
-from glow_app.commands.sample import guidance, temperatures
+from glow_app.commands.evaluate_samples import measured_samples
+from glow_app.commands.parser import guidance, positive_int, require_seeds, seed_number, temperatures
 from glow_app.messages import UsageError, pluralise, size_text
 
 if TYPE_CHECKING:
@@ -206,11 +206,11 @@ def _bits(model: "ImageModel", images: "ImageSet", arguments: argparse.Namespace
     for draws in sorted({1, arguments.draws}):
         bits = mean_bits(model, images, draws, arguments.seed, arguments.batch_size)
         words = "one draw" if draws == 1 else f"{draws} draws, importance-weighted"
-        print(row("bits/dim", f"{bits.mean:.4f} ± {bits.standard_error:.4f}", f"{words}{note}"))
+        print(table_row("bits/dim", f"{bits.mean:.4f} ± {bits.standard_error:.4f}", f"{words}{note}"))
         found["one_draw" if draws == 1 else "importance_weighted"] = asdict(bits)
     found.setdefault("importance_weighted", found["one_draw"])  # of one draw, the same
     png = png_bits_per_dim(images.head(REFERENCE_IMAGES), model.num_bits)
-    print(row("bits/dim of a PNG", f"{png:.4f}", "of the same images, below each other"))
+    print(table_row("bits/dim of a PNG", f"{png:.4f}", "of the same images, below each other"))
     return found | {"png": png, "trace_estimated": bool(note)}
 
 
@@ -219,11 +219,11 @@ def _inverse(model: "ImageModel", images: "ImageSet", arguments: argparse.Namesp
 
     exact = exactness(model, images, arguments.batch_size)
     share = f"{exact.exact_images:.4%} of images"
-    print(row("reconstructed exactly", share, f"largest error {exact.max_pixel_error} of 255"))
+    print(table_row("reconstructed exactly", share, f"largest error {exact.max_pixel_error} of 255"))
     sent, labels = images.__getitems__(range(min(SENT, len(images))))
     trips = round_trips(model, sent, labels, arguments.seed)
     half = len(trips) // 2
-    print(row("error there and back", "float32: median, largest", "float64: median, largest"))
+    print(table_row("error there and back", "float32: median, largest", "float64: median, largest"))
     for pair in zip(trips[:half], trips[half:], strict=True):
-        print(row(f"  {pair[0].start}", *(f"{one.median:.1e}, {one.largest:.1e} {one.unit}" for one in pair)))
+        print(table_row(f"  {pair[0].start}", *(f"{one.median:.1e}, {one.largest:.1e} {one.unit}" for one in pair)))
     return {"reconstruction": asdict(exact), "round_trips": [asdict(one) for one in trips], "sent": len(sent)}

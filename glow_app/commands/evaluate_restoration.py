@@ -6,8 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.common import output_folder, refuse_existing, stored_model
-from glow_app.commands.evaluate_samples import row
+from glow_app.commands.common import output_folder, refuse_existing, stored_model, table_row
 from glow_app.messages import UsageError, pluralise
 
 if TYPE_CHECKING:
@@ -37,14 +36,15 @@ def prepare_restorations(task: "RestorationTask", arguments: argparse.Namespace)
 
 def measured_restorations(model: "ImageModel", data: "EvaluationData", arguments: argparse.Namespace) -> dict[str, Any]:
     """Print all figures of restorations, and return them; write the picture of the first ones."""
-    from glow_app.evaluation import INTERVALS, mean_bits, measure_restorations, neighbour_picture, restoration_verdict
+    from glow_app.evaluation import INTERVALS, mean_bits, measure_restorations, restoration_verdict
     from glow_app.pictures.images import save_png
+    from glow_app.pictures.panels import neighbour_picture
 
     assert model.task is not None
     count, seed = arguments.count, arguments.seed
     temperature = model.generation.override(arguments.temperature, None).temperature
     bits = mean_bits(model, data.held_out, 1, seed, arguments.batch_size)
-    print(row("bits/dim", f"{bits.mean:.4f} ± {bits.standard_error:.4f}", "given the damaged picture, one draw"))
+    print(table_row("bits/dim", f"{bits.mean:.4f} ± {bits.standard_error:.4f}", "given the damaged picture, one draw"))
     found = measure_restorations(model, data.held_out, count, temperature, seed)
     record = {
         "bits_per_dim": {"one_draw": asdict(bits)},
@@ -78,16 +78,17 @@ def _print(record: dict[str, Any]) -> None:
     kinds, given, task = record["restorations"], record["restorations"]["given"]["name"], record["task"]["name"]
     samples = record["samples"]
     where = "PSNR, missing pixels" if task == "Fill" else "PSNR"
-    print(row(f"T = {json.dumps(samples['temperature'])}", where, f"above the {given}", "SSIM"))
+    print(table_row(f"T = {json.dumps(samples['temperature'])}", where, f"above the {given}", "SSIM"))
     for kind, figures in kinds.items():
         psnr, gain, ssim = (figures[name] for name in ("psnr", "gain", "ssim"))
         above = "" if kind == "given" else f"{gain['mean']:+.2f} ± {gain['standard_error']:.2f} dB"
         error = psnr["standard_error"]
-        print(row(figures["name"], f"{psnr['mean']:.2f} ± {error:.2f} dB", above, f"{ssim['mean']:.4f}"))
+        print(table_row(figures["name"], f"{psnr['mean']:.2f} ± {error:.2f} dB", above, f"{ssim['mean']:.4f}"))
     if task in CLASSICAL and "classical" not in kinds:
-        print(row(CLASSICAL[task], "not measured; pip install scikit-image"))
+        print(table_row(CLASSICAL[task], "not measured; pip install scikit-image"))
     for share, within in zip(INTERVALS, record["within"], strict=True):
-        print(row(f"within {share:.0%} intervals", f"{within:.1%} of true values", f"of {CALIBRATION_DRAWS} draws"))
+        draws = f"of {CALIBRATION_DRAWS} draws"
+        print(table_row(f"within {share:.0%} intervals", f"{within:.1%} of true values", draws))
     if record["agree"] is not None:
-        print(row("agree with what is known", f"{record['agree']:.2%} of draws"))
-    print(row("exploded", f"{record['exploded']:,} of {samples['all']:,} draws"))
+        print(table_row("agree with what is known", f"{record['agree']:.2%} of draws"))
+    print(table_row("exploded", f"{record['exploded']:,} of {samples['all']:,} draws"))

@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from glow_app.commands.common import table_row
 from glow_app.progress import tracked
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 COMPARED = 256  # images of which the nearest training images are sought
 SHOWN, NEIGHBOURS = 8, 4  # rows of the picture, and neighbours of each kind
-WIDTH = 28  # of the first column
 NO_FEATURES = (
     "features: none, since the bundled ones describe grey clothes and would call colour blobs real; with --features "
     "FILE, such as the weights of torchvision's inception_v3, FID, KID, precision and recall are measured"
@@ -70,11 +70,6 @@ def measured_samples(
     return record, picture
 
 
-def row(name: str, *cells: str, width: int = 35) -> str:
-    """Return a line of the printed table, with so many characters for each cell after the name."""
-    return f"{name:<{WIDTH}}" + "".join(f"{cell:<{width}} " for cell in cells).rstrip()
-
-
 def _comparisons(
     data: "EvaluationData", extract: "FeatureExtractor", drawn: "Tensor", title: str, arguments: argparse.Namespace
 ) -> dict[str, Any]:
@@ -98,12 +93,12 @@ def _comparisons(
 
 
 def _print_comparisons(sets: "dict[str, Comparison]", *titles: str) -> None:
-    print(row("", *titles))
+    print(table_row("", *titles))
     found = list(sets.values())
-    print(row("FID", *(f"{one.fid:.3f}" for one in found)))
-    print(row("KID x 1000", *(f"{1000 * one.kid.mean:.3f} ± {1000 * one.kid.std:.3f}" for one in found)))
+    print(table_row("FID", *(f"{one.fid:.3f}" for one in found)))
+    print(table_row("KID x 1000", *(f"{1000 * one.kid.mean:.3f} ± {1000 * one.kid.std:.3f}" for one in found)))
     for name in ("precision", "recall"):
-        print(row(name, *(f"{getattr(one.precision_recall, name):.3f}" for one in found)))
+        print(table_row(name, *(f"{getattr(one.precision_recall, name):.3f}" for one in found)))
 
 
 def _neighbours(
@@ -111,7 +106,8 @@ def _neighbours(
 ) -> tuple[dict[str, Any], Any]:
     import torch
 
-    from glow_app.evaluation import TrainingNeighbours, nearness, neighbour_picture
+    from glow_app.evaluation import TrainingNeighbours, nearness
+    from glow_app.pictures.panels import neighbour_picture
 
     held_out = torch.from_numpy(images.head(COMPARED))
     neighbours = TrainingNeighbours(torch.cat([drawn, held_out]), train, extract, NEIGHBOURS, batch_size)
@@ -127,6 +123,6 @@ def _neighbours(
         nearest, _ = train.__getitems__(rows.flatten().tolist())
         blocks[f"nearest of {len(train)} training images by {name}"] = nearest.unflatten(0, rows.shape)
         text = f"{near[name]['drawn']:.3f} drawn, {near[name]['held_out']:.3f} held out"
-        print(row(f"nearest by {name}", text, f"nearer than held out: {near[name]['nearer']:.3f}"))
+        print(table_row(f"nearest by {name}", text, f"nearer than held out: {near[name]['nearer']:.3f}"))
     near |= {"drawn_images": len(drawn), "held_out_images": len(held_out), "training_images": len(train)}
     return near, neighbour_picture(blocks)

@@ -3,8 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.common import stored_model
-from glow_app.commands.evaluate_samples import row
+from glow_app.commands.common import stored_model, table_row
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +34,7 @@ def tuned(
 
     real = features_of((part for part, _ in batches(data.held_out, size)), extract)
     print(f"features: {extract.name} ({real.shape[1]} of them), sha256 {extract.sha256}; {count} drawn each")
-    print(row(*COLUMNS, width=11))
+    print(table_row(*COLUMNS, width=11))
     found = tune(draw, real, len(model.flow.latent_shapes), has_classes, _print_trial)
     print(f"chosen: {found.best.settings} (lowest FID with recall at least {LEAST_RECALL:g} of the first line's)")
     _keep(found.best.settings, stored_model(arguments))
@@ -70,7 +69,7 @@ def _print_trial(trial: "Trial") -> None:
     temperature = plain["temperature"]
     several = ", ".join(map(str, temperature)) if isinstance(temperature, list) else str(temperature)
     figures = (f"{value:.3f}" for value in (trial.fid, trial.precision, trial.recall))
-    print(row(several, f"{trial.settings.guidance:g}", *figures, width=11), flush=True)
+    print(table_row(several, f"{trial.settings.guidance:g}", *figures, width=11), flush=True)
 
 
 def _plain(trial: "Trial") -> dict[str, Any]:

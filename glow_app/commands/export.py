@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.common import add_model_arguments, device_of, load, require_folder, stored_model, tell_origin
+from glow_app.commands.common import add_model_arguments, device_of, load, stored_model, tell_origin
+from glow_app.files import require_folder
 from glow_app.messages import UsageError
 
 FORMATS = ("safetensors", "torch-export", "onnx")

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 from glow_app.messages import UsageError, closest
-from glow_app.models.generation_settings import LARGEST_TEMPERATURE
+from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
 from glow_app.numeric_limits import LARGEST_SEED
 
 Number = TypeVar("Number", int, float)
@@ -76,6 +76,18 @@ temperature = number_type(
     f"is not a temperature; expected a number from 0 to {LARGEST_TEMPERATURE:g} (0.7 is usual)",
     lambda value: 0 <= value <= LARGEST_TEMPERATURE,
 )
+
+guidance = number_type(
+    float,
+    f"is not a guidance; expected a number from 0 to {LARGEST_GUIDANCE:g} (1 is the model itself)",
+    lambda value: 0 <= value <= LARGEST_GUIDANCE,
+)
+
+
+def temperatures(text: str) -> float | list[float]:
+    """Return one temperature or, separated by commas, several, for argparse."""
+    values = [temperature(part) for part in text.split(",")]
+    return values[0] if len(values) == 1 else values
 
 
 def require_seeds(first: int, count: int) -> None:

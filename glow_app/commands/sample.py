@@ -16,13 +16,12 @@ from glow_app.commands.common import (
     add_output_arguments,
     device_of,
     load,
-    require_folder,
     stored_model,
 )
-from glow_app.commands.parser import number_type, positive_int, require_seeds, seed_number, temperature
+from glow_app.commands.parser import guidance, number_type, positive_int, require_seeds, seed_number, temperatures
 from glow_app.commands.sample_folder import SampleFolder
+from glow_app.files import require_folder
 from glow_app.messages import UsageError, pluralise
-from glow_app.models.generation_settings import LARGEST_GUIDANCE
 from glow_app.progress import tracked
 
 if TYPE_CHECKING:
@@ -237,17 +236,6 @@ def _text(values: float | Sequence[float], form: str = ".2f", between: str = "-"
     return between.join(format(value, form) for value in ([values] if isinstance(values, (int, float)) else values))
 
 
-def temperatures(text: str) -> float | list[float]:
-    """Return one temperature or, separated by commas, several, for argparse."""
-    values = [temperature(part) for part in text.split(",")]
-    return values[0] if len(values) == 1 else values
-
-
-guidance = number_type(
-    float,
-    f"is not a guidance; expected a number from 0 to {LARGEST_GUIDANCE:g} (1 is the model itself)",
-    lambda value: 0 <= value <= LARGEST_GUIDANCE,
-)
 stops = number_type(
     int,
     f"is not a number of images to walk through; expected 2 to {LARGEST_WALK}",

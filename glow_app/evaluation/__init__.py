@@ -31,7 +31,6 @@ from glow_app.evaluation.restoration import (
 from glow_app.evaluation.stability import Exactness, RoundTrip, exactness, round_trips
 from glow_app.evaluation.tuning import LEAST_RECALL, Trial, Tuning, tune
 from glow_app.evaluation.verdict import restoration_verdict, verdict
-from glow_app.pictures.panels import neighbour_picture
 
 __all__ = [
     "CALIBRATION_DRAWS",
@@ -70,7 +69,6 @@ __all__ = [
     "mean_bits",
     "measure_restorations",
     "nearness",
-    "neighbour_picture",
     "precision_recall",
     "psnr",
     "restoration_verdict",

@@ -90,18 +90,3 @@ def _bytes_of(archive: zipfile.ZipFile, name: str) -> UntypedStorage:
         for part in content.split(_CHUNK):
             memoryview(part.numpy())[:] = entry.read(len(part))  # which refuses another length
     return content.untyped_storage()
-
-
-def require_few(values: Any, most: int) -> None:
-    """Refuse containers with more values than fit into memory, which small files can describe by sharing parts.
-
-    Raises:
-        ValueError: If there are more values, counted wherever they stand.
-    """
-    waiting, count = [values], 0
-    while waiting:
-        one = waiting.pop()
-        count += 1
-        if count > most:
-            raise ValueError(f"expected at most {most:,} values")
-        waiting += one.values() if isinstance(one, dict) else one if isinstance(one, (list, tuple, set)) else ()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from glow_app.models.base import Density
-from glow_app.storage.archive import ArchiveError, read_archive, require_few
+from glow_app.storage.archive import ArchiveError, read_archive
 from glow_app.storage.model_config import build_model
 
 # Where the training module leaves what is needed to rebuild its model, as plain types.
@@ -66,3 +66,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     ):
         raise ValueError(f"{path} is damaged; use another checkpoint of the run")
     return checkpoint
+
+
+def require_few(values: Any, most: int) -> None:
+    """Refuse containers with more values than fit into memory, which small files can describe by sharing parts.
+
+    Raises:
+        ValueError: If there are more values, counted wherever they stand.
+    """
+    waiting, count = [values], 0
+    while waiting:
+        one = waiting.pop()
+        count += 1
+        if count > most:
+            raise ValueError(f"expected at most {most:,} values")
+        waiting += one.values() if isinstance(one, dict) else one if isinstance(one, (list, tuple, set)) else ()

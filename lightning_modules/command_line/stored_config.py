@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from glow_app.flows import Glow
 from glow_app.messages import is_line
-from glow_app.storage.archive import require_few
+from glow_app.storage.checkpoint import require_few
 from glow_app.storage.model_config import ALLOWED_CLASSES
 from glow_app.storage.seal import SEAL_KEY, places_of, strange_places
 from lightning_modules.command_line import allowed_values as allowed

@@ -12,7 +12,7 @@ from typing import IO
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from glow_app.commands.common import require_folder
+from glow_app.files import require_folder
 from lightning_modules.runs.launchers import common_name
 from lightning_modules.runs.recovery import LAST
 

@@ -15,7 +15,7 @@ from pyarrow import parquet
 from traced_memory import memory_below
 
 from glow_app.data import ImageSet, load_split, train_loader
-from glow_app.data.shards import ShardError
+from glow_app.data.sharded_images import ShardError
 
 SHAPE = (3, 4, 6)
 

@@ -7,7 +7,8 @@ from registry import random_images
 from torch import Tensor
 
 from glow_app.data import ImageSet
-from glow_app.evaluation import Neighbours, TrainingNeighbours, nearness, neighbour_picture
+from glow_app.evaluation import Neighbours, TrainingNeighbours, nearness
+from glow_app.pictures.panels import neighbour_picture
 
 
 def points(num: int, seed: int, shift: float = 0.0) -> Tensor:

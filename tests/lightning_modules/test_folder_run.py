@@ -28,7 +28,7 @@ def pictures(folder: Path, count: int, size: int = 40, mode: str = "RGB") -> Pat
 def planned(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[dict[str, str], str]:
     """Return the options that are chosen, and what is printed; a GPU that is asked for counts as there."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folder_run, "device_of", lambda options: None)
+        patch.setattr("glow_app.storage.stored_model.find_device", lambda name: None)
         words = folder_run._planned([str(word) for word in arguments])
     return dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word), capsys.readouterr().out
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from glow_app.data import load_split
-from glow_app.data.shards import ShardError
+from glow_app.data.sharded_images import ShardError
 from glow_app.data.shards.check import damaged_files, index_folder
 from glow_app.data.shards.pack import Packing, pack_folder
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from glow_app.data import ImageSet, load_split, train_loader
-from glow_app.data.shards import ShardError
+from glow_app.data.sharded_images import ShardError
 from glow_app.data.shards.addresses import fetch, join
 from glow_app.data.shards.pack import Packing, pack_folder
 from glow_app.data.shards.shard_cache import ShardCache
