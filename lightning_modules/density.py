@@ -129,6 +129,11 @@ class DensityModule(EncoderFirst):
         """The names of what :meth:`evaluate` returns."""
         return super().figures if self.model.task is None else (self.metric, "psnr", "loss")
 
+    @property
+    def monitor(self) -> str:
+        """Bits/dim or, with a task, the loss."""
+        return super().monitor if self.model.task is None else "val/loss"
+
     def evaluate(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         r"""Return bits/dim of ``num_draws`` draws; without ``knows_labels``, of the marginal over classes.
 

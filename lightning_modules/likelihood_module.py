@@ -59,7 +59,7 @@ class LikelihoodModule(TrainingModule, ABC):
     @property
     def monitor(self) -> str:
         """The figure by which validation chooses the best checkpoint: the smaller, the better."""
-        return f"val/{self.figures[-1]}"
+        return f"val/{self.metric}"
 
     @abstractmethod
     def initialize(self, batch: Any, generator: torch.Generator) -> None:
