@@ -1,6 +1,7 @@
 """Data module for an image source."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, cast
 
 import torch
@@ -8,11 +9,12 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from glow_app.data import ImageSet, Resize, Split, is_prepared, load_split
 from glow_app.data.folder import is_other_folder, whole_folder
+from glow_app.data.request import Cut, SplitRequest
 from glow_app.seeding import Share, draw_rows, step_generator
 from lightning_modules.base_data import SPLITS, ResumableDataModule
 
 # What decides which images are held out from the training.
-SPLIT_BY = ("source", "seed", "validation_fraction", "test_fraction", "count")
+SPLIT_BY = ("source", *(field.name for field in fields(Cut)), "count")
 # In the place of a hash of file names: the run was continued on other images, or with another cut.
 _MIXED = "mixed"
 
@@ -160,11 +162,8 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         return len(self.class_names)
 
     def _load(self, split: Split) -> ImageSet:
-        names = (
-            "root", "download", "seed", "validation_fraction", "test_fraction", "resize", "cache_dir", "cache_gb",
-            "limit", "count",
-        )  # fmt: skip
+        names = (field.name for field in fields(SplitRequest) if field.name in self.hparams)
         options = {"split": split, **{name: self.hparams[name] for name in names}}
         if self.other_root is not None and split != "train":
             options |= whole_folder(self.hparams["source"], self.other_root, split) | {"limit": self._other_limit}
-        return load_split(self.hparams["source"], image_shape=self.hparams["image_shape"], **options)
+        return load_split(self.hparams["source"], **options)
