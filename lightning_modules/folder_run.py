@@ -99,6 +99,21 @@ def _planned(arguments: list[str]) -> list[str]:
             print(f"goes on with {run_dir}, as it was planned", flush=True)
             return ["--resume=auto", *rest]
         auto = ["--resume=auto"]
+    _require_usable(options)
+    listing = list_images(Path(options.folder).absolute())
+    parts = split_layout(listing)
+    config, lines = _chosen(options, rest, listing, parts)
+    length, text = _length(options, [*config, *rest], parts)
+    lines += [f"time        {text} (options: --minutes, --epochs)"]
+    if (count := len(parts["train"].files)) < _FEW:
+        lines += [
+            f"warning     {count} pictures are few: the model will remember them, and samples will look like them"
+        ]
+    print(*lines, sep="\n", flush=True)
+    return [*config, *length, *rest, *auto]
+
+
+def _require_usable(options: argparse.Namespace) -> None:
     if options.size is not None and options.size % 16:
         raise UsageError(f"glow fit: --size {options.size} is not a multiple of 16")
     for name in options.config:
@@ -111,8 +126,12 @@ def _planned(arguments: list[str]) -> list[str]:
         from glow_app.storage.stored_model import find_device
 
         find_device(options.device)  # refused before anything else
-    listing = list_images(Path(options.folder).absolute())
-    parts = split_layout(listing)
+
+
+def _chosen(
+    options: argparse.Namespace, rest: list[str], listing: FolderListing, parts: dict[Split, FolderListing]
+) -> tuple[list[str], list[str]]:
+    """Return what is chosen for a folder: options of ``glow fit --config``, and lines that say so."""
     device = options.device or _usual_device()
     model = _initial_model(options, rest)
     if model is None:
@@ -127,29 +146,17 @@ def _planned(arguments: list[str]) -> list[str]:
     classes = () if options.no_classes else all_class_names(parts)
     classes = classes if len(classes) > 1 and (model is None or model.flow.num_classes) else ()
     config = [f"--config={name}" for name in dict.fromkeys([preset, *options.config])]
-    config += [
-        "--data.source=folder",
-        f"--data.root={Path(options.folder).absolute()}",
-        f"--seed_everything={options.seed}",
-    ]
+    config += ["--data.source=folder", f"--data.root={listing.root}", f"--seed_everything={options.seed}"]
     config += [f"--name={options.name or _slug(options.folder)}", f"--trainer.accelerator={device}"]
     if (model is None and not presets) or options.size is not None:
         config += [f"--model.flow.init_args.image_shape=[{channels},{size},{size}]"]
     if classes and model is None:
         config += [f"--model.flow.init_args.num_classes={len(classes)}"]
-    count = len(parts["train"].files)
-    if count < _FEW:
+    if (count := len(parts["train"].files)) < _FEW:
         config += [f"--data.batch_size={max(1, min(32, count // 2))}"]
-    lines = [_described(options.folder, parts["train"], classes)]
-    lines += [f"chosen      {size}x{size}, preset {preset}, on {device} (options: --size, --config, --device)"]
-    length, text = _length(options, [*config, *rest], parts)
-    lines += [f"time        {text} (options: --minutes, --epochs)"]
-    if count < _FEW:
-        lines += [
-            f"warning     {count} pictures are few: the model will remember them, and samples will look like them"
-        ]
-    print(*lines, sep="\n", flush=True)
-    return [*config, *length, *rest, *auto]
+    pictures = _described(options.folder, parts["train"], classes)
+    chosen = f"chosen      {size}x{size}, preset {preset}, on {device} (options: --size, --config, --device)"
+    return config, [pictures, chosen]
 
 
 def _initial_model(options: argparse.Namespace, rest: list[str]) -> "ImageModel | None":

@@ -85,23 +85,9 @@ def run(arguments: argparse.Namespace) -> None:
     restored: list[str] = []
     changes: Changes = []
     try:
-        doing = "restoring" if len(named) == 1 else None
-        for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
-            try:
-                if not all(map(is_short_enough, outputs_of(name, arguments))):
-                    raise ValueError(f"{file}: its name is too long for the names of results; rename it")
-                result = _restore_file(model, file, mask, number, arguments, doing)
-            except (ValueError, FloatingPointError) as error:  # not OSError: the next could not be written either
-                if len(named) == 1:
-                    raise
-                skipped.append(f"{file}: {error}" if file not in str(error) else str(error))
-                continue
+        for name, file, result in _restored_files(model, named, mask, arguments, skipped):
             _write(result, folder.path / name, made | result.beside)
-            height, width = result.restoration.draws.shape[2:]
-            of_mask = {} if mask is None else {"mask": arguments.mask}
-            entry = {"file": file, "name": name, "size": [width, height], **of_mask, **result.beside}
-            entry |= {"count": arguments.count, **result.restoration.draws.common_facts}
-            folder.add(name, entry, outputs_of(name, arguments))
+            folder.add(name, {"file": file, "name": name, **result.facts(arguments)}, outputs_of(name, arguments))
             restored.append(name)
             if result.note:
                 changes.append((file, result.note))
@@ -126,6 +112,34 @@ class _Restored:
     original: "Tensor | None"
     beside: dict[str, Any]
     note: str
+
+    def facts(self, arguments: argparse.Namespace) -> dict[str, Any]:
+        """Return what the record says of it."""
+        height, width = self.restoration.draws.shape[2:]
+        facts = {"size": [width, height]} | ({} if arguments.mask is None else {"mask": arguments.mask})
+        return facts | self.beside | {"count": arguments.count} | self.restoration.draws.common_facts
+
+
+def _restored_files(
+    model: "ImageModel",
+    named: dict[str, str],
+    mask: "np.ndarray | None",
+    arguments: argparse.Namespace,
+    skipped: list[str],
+) -> Iterator[tuple[str, str, _Restored]]:
+    """Yield name, file and result of each picture; add to ``skipped`` why others of several cannot be restored."""
+    doing = "restoring" if len(named) == 1 else None
+    for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
+        try:
+            if not all(map(is_short_enough, outputs_of(name, arguments))):
+                raise ValueError(f"{file}: its name is too long for the names of results; rename it")
+            result = _restore_file(model, file, mask, number, arguments, doing)
+        except (ValueError, FloatingPointError) as error:  # not OSError: the next could not be written either
+            if len(named) == 1:
+                raise
+            skipped.append(f"{file}: {error}" if file not in str(error) else str(error))
+        else:
+            yield name, file, result
 
 
 def _restore_file(

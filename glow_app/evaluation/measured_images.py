@@ -58,21 +58,9 @@ def evaluation_data(
             the model's get its labels.
         FileNotFoundError: If the images are not there.
     """
-    source = source or recorded.get("source")
-    if source is None:
-        raise ValueError("the model does not record what it was trained on; give --source, and --root if it needs one")
-    known = source == recorded.get("source")
-    contents = recorded.get("contents")
-    chosen: dict[str, Any] = dict(recorded) if known else {"source": source}
-    chosen.pop("contents", None)
-    chosen |= {} if training is None else {"root": training}
-    is_other = is_other_folder(source, root, chosen.get("root"))
-    chosen |= {} if root is None or is_other else {"root": root}
-    if source in ("folder", "photos", "shards") and chosen.get("root") is None and root is None:
-        raise ValueError(
-            f"source {source} needs --root, with images to measure on, or --training, with those of the training"
-        )
-    limits = [number for number in (chosen.pop("limit", None), train_limit) if number is not None]
+    chosen, is_other = _chosen(recorded, source, root, training)
+    source, contents, trained_limit = chosen["source"], chosen.pop("contents", None), chosen.pop("limit", None)
+    limits = [number for number in (trained_limit, train_limit) if number is not None]
     shape = model.flow.image_shape
     cut: dict[str, Any] = {"split": split, **chosen} | (whole_folder(source, str(root), split) if is_other else {})
     held_out = load_split(image_shape=shape, limit=limit, **cut)
@@ -86,7 +74,7 @@ def evaluation_data(
     _check_classes(model, source, held_out.class_names)
     is_whole = cut["split"] != split
     facts = {name: value for name, value in cut.items() if name != "cache_dir" and value is not None} | {
-        "as_in_training": known and not is_other and contents in (None, held_out.contents),
+        "as_in_training": source == recorded.get("source") and not is_other and contents in (None, held_out.contents),
         "split": "whole" if is_whole else split,
         "images": len(held_out),
         "image_shape": list(shape),
@@ -94,6 +82,24 @@ def evaluation_data(
         "training_images": None if train is None else len(train),
     }
     return EvaluationData(held_out, train, facts)
+
+
+def _chosen(
+    recorded: Mapping[str, Any], source: str | None, root: str | None, training: str | None
+) -> tuple[dict[str, Any], bool]:
+    """Return the facts of the training's images, as far as they are known, and whether ``root`` is another folder."""
+    source = source or recorded.get("source")
+    if source is None:
+        raise ValueError("the model does not record what it was trained on; give --source, and --root if it needs one")
+    chosen = dict(recorded) if source == recorded.get("source") else {"source": source}
+    chosen |= {} if training is None else {"root": training}
+    is_other = is_other_folder(source, root, chosen.get("root"))
+    chosen |= {} if root is None or is_other else {"root": root}
+    if source in ("folder", "photos", "shards") and chosen.get("root") is None and root is None:
+        raise ValueError(
+            f"source {source} needs --root, with images to measure on, or --training, with those of the training"
+        )
+    return chosen, is_other
 
 
 def _check_classes(model: ImageModel, source: str, names: Sequence[str]) -> None:
