@@ -66,8 +66,7 @@ def load_split(
 
     Args:
         source: One of ``SOURCES``: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "photos", "shards",
-            "faces"; or
-            "hf://NAME[:CONFIGURATION][@REVISION]", a data set of images on the Hugging Face hub.
+            "faces"; or "hf://NAME[:CONFIGURATION][@REVISION]", a data set of images on the Hugging Face hub.
         split: "train", "validation" or "test".
         image_shape: Wanted (C, H, W), C being 1 (grey) or 3 (RGB).
         root: The image folder; the folder or address (https://, s3://, hf://datasets/, ...) of the shards; or where

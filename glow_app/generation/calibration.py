@@ -12,9 +12,7 @@ FEW = 20  # fewest held-out images with and without an attribute for a meaningfu
 SIDE = 16  # height and width of the images that the regression sees
 STRIDE = 8  # one in this many images is held out
 MOST = 512  # most images that are held out
-LEAST_SEEN = (
-    0.5  # smallest difference of the regression between held-out images with and without, in standard deviations
-)
+LEAST_SEEN = 0.5  # smallest difference of the regression with and without an attribute, in standard deviations
 SHOWN = 128  # held-out images that are edited to measure the effect
 FACTORS = (0.7, 0.84, 1.0, 1.2, 1.44, 1.73, 2.07, 2.5, 3.0)
 MOST_IMAGES = 0.8  # share of the edited images that must show at least half of the wanted change

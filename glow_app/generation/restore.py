@@ -238,9 +238,8 @@ def _tame_values(
 ) -> tuple[Tensor, Tensor]:
     """Return the values of a tile, and the overshoot, (N,), at first, of the part that is ``laid`` into the picture.
 
-    The noise is halved, in place, where it is wild.
-
-    With the conditioners' inputs bounded such places are few, and without noise there are none.
+    Where the values are wild, the noise is halved in place. As the inputs of conditioners are bounded, such places are
+    few, and without noise there are none.
     """
     values = model.decode_values(levels, context).float().cpu()
     overshoot = _overshoot(values, laid)

@@ -186,7 +186,7 @@ def _too_large(file: str, most: int) -> ShardError:
 
 def _check_rows(file: str, rows: int, size: int) -> None:
     if rows > size:
-        raise ShardError(f"{file} has {rows:,} rows and more in {size:,} bytes, which hold no images")
+        raise ShardError(f"{file} has at least {rows:,} rows in {size:,} bytes; expected images, each of many bytes")
 
 
 def _version(file: str) -> str:
