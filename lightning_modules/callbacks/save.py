@@ -13,6 +13,8 @@ from lightning_modules.callbacks.guard import NonFiniteGuard
 from lightning_modules.runs.recovery import LAST, NEXT, take_place
 from lightning_modules.runs.stopping import RunStopped, StopSignals
 
+_SECONDS = 30.0  # from one save at the end of an epoch to the next
+
 
 class BestCheckpoint(ModelCheckpoint):
     """Keeps ``best.ckpt`` in the run's folder.
@@ -57,10 +59,11 @@ class BestCheckpoint(ModelCheckpoint):
 class SaveProgress(Checkpoint):
     """Writes ``last.ckpt`` into the run's folder, and keeps the one before it as ``previous.ckpt``.
 
-    After every epoch, and inside one every so many steps or minutes. What is saved inside one waits beside the file
-    until the next step begins: only then is its last step in the log, behind which a resumed run goes on. On SIGTERM,
-    SIGINT, or SIGUSR1 in a SLURM job, all ranks finish the step, save and stop; during a validation that waits for its
-    end. After a step that the guard had to skip nothing is saved: finite numbers are not yet good ones.
+    After the first and the last epoch; after others 30 seconds or more behind the last save, since of a few pictures an
+    epoch is a single step; and inside one every so many steps or minutes. What is saved inside one waits beside the
+    file until the next step begins: only then is its last step in the log, behind which a resumed run goes on. On
+    SIGTERM, SIGINT, or SIGUSR1 in a SLURM job, all ranks finish the step, save and stop; during a validation that waits
+    for its end. After a step that the guard had to skip nothing is saved: finite numbers are not yet good ones.
 
     Args:
         every_n_steps: Save after so many optimiser steps; None for no such rule.
@@ -83,6 +86,7 @@ class SaveProgress(Checkpoint):
         self._step_before = 0
         self._saved_step = 0
         self._saved_time = 0.0
+        self._saved_epoch = False
         self._waiting = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -91,6 +95,7 @@ class SaveProgress(Checkpoint):
         self._signals.install()
         self._stopped_by = 0
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+        self._saved_epoch = False
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Finish the save of the step before, and stop where a signal came in it; note the step.
@@ -119,10 +124,15 @@ class SaveProgress(Checkpoint):
         self._stopped_by = number
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, and stop if a signal came."""
-        self._save(trainer)
+        """Save, if it is time to, and stop if a signal came."""
+        is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        is_last |= 0 <= trainer.max_steps <= trainer.global_step
+        is_late = not self._saved_epoch or time.monotonic() - self._saved_time >= _SECONDS
+        number, due = _largest(trainer, self._signals.received, is_last or is_late)
+        if number or due:
+            self._save(trainer)
+            self._saved_epoch = True
         self._finish(trainer)
-        (number,) = _largest(trainer, self._signals.received)
         if number:
             raise RunStopped(number, _folder(trainer) / LAST)
 

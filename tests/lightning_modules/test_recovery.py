@@ -112,8 +112,8 @@ def test_what_is_not_finite_is_not_written(tmp_path: Path) -> None:
     assert read_whole(tmp_path / "last.ckpt")["global_step"] == 1
 
 
-def saving(folder: Path, accumulate: int = 1, **options: Any) -> list[int]:
-    """Train two epochs of four batches and return the steps at which there was a save."""
+def saving(folder: Path, accumulate: int = 1, epochs: int = 2, **options: Any) -> list[int]:
+    """Train epochs of four batches and return the steps at which there was a save."""
     steps = []
 
     class Recording(AtomicCheckpointIO):
@@ -122,12 +122,23 @@ def saving(folder: Path, accumulate: int = 1, **options: Any) -> list[int]:
             steps.append(checkpoint["global_step"])
 
     callbacks = [SaveProgress(**options), EMA()]
-    tiny_fit(folder, callbacks, plugins=[Recording()], enable_checkpointing=True, accumulate_grad_batches=accumulate)
+    tiny_fit(
+        folder,
+        callbacks,
+        plugins=[Recording()],
+        enable_checkpointing=True,
+        accumulate_grad_batches=accumulate,
+        max_epochs=epochs,
+    )
     return steps
 
 
-def test_every_epoch_is_saved(tmp_path: Path) -> None:
-    assert saving(tmp_path) == [4, 8]
+def test_of_epochs_that_are_soon_over_the_first_and_the_last_are_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert saving(tmp_path / "soon", epochs=4) == [4, 16]
+    monkeypatch.setattr("lightning_modules.callbacks.save._SECONDS", 0.0)
+    assert saving(tmp_path / "late", epochs=4) == [4, 8, 12, 16]
 
 
 def test_steps_inside_an_epoch_are_saved(tmp_path: Path) -> None:
