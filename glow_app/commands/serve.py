@@ -82,8 +82,10 @@ def run(arguments: argparse.Namespace) -> None:
 
     def reload() -> None:
         keys = _keys(arguments)
+        app.state.gate.keys = (
+            keys  # first: a key that is no longer in the file is refused whatever becomes of the model
+        )
         app.state.replace(**_served(arguments))
-        app.state.gate.keys = keys
 
     run_server(
         app,

@@ -130,5 +130,8 @@ class Decoder:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,
+                # Reading is paused beyond twice this many bytes, and the end of a process whose pipe is paused is
+                # never seen: a request that is cancelled then would keep the turn for ever.
+                limit=4 * self._limits.pixels + LARGEST_PROFILE,
             )
         return self._process

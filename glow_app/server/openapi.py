@@ -53,7 +53,7 @@ def _bound(schemas: dict[str, Any], service: Service) -> None:
     sample = schemas["SampleRequest"]["properties"]
     sample["temperature"]["anyOf"][1] |= {"minItems": num_levels, "maxItems": num_levels}
     if num_classes is None:
-        sample["guidance"]["anyOf"] = [{"type": "null"}]
+        sample["guidance"]["anyOf"] = [{"type": "number", "minimum": 1, "maximum": 1}, {"type": "null"}]
     for name, value in service.model.generation.to_plain().items():
         sample[name]["default"] = value
     for schema in ("SampleRequest", "EditRequest"):

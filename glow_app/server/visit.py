@@ -20,6 +20,7 @@ class Visit:
         self._timer: asyncio.TimerHandle | None = None
         self.reason: Exception | None = None
         self.held = 0  # bytes of its body that are in memory
+        self.is_read = False  # its body, whole
         self.is_answered = False
         self.has_slot = False
 

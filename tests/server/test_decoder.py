@@ -107,6 +107,31 @@ def test_a_request_that_is_cancelled_ends_the_process(slow: str) -> None:
     with_decoder(work, Limits(pixels=10**8, decode_seconds=60))
 
 
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_request_that_is_cancelled_while_its_pixels_arrive_ends_the_process(closes: bool) -> None:
+    # Reading of a pipe is paused where nobody takes what has arrived, and then the end of its process is not seen.
+    large = as_base64(saved(Image.new("RGB", (1400, 1400)), "PNG"))
+
+    async def work(decoder: Decoder) -> None:
+        await decoder.start()
+        reading = asyncio.create_task(decoder.read(large, (3,), "a"))
+        process = decoder._process
+        assert process is not None
+        while len(process.stdout._buffer) <= 2**17:  # type: ignore[union-attr]
+            await asyncio.sleep(0)
+        reading.cancel()
+        if closes:
+            await decoder.close()
+        with suppress(asyncio.CancelledError):
+            await reading
+        assert process.returncode is not None
+        if not closes:
+            (image,) = random_images(1)
+            assert torch.equal((await decoder.read(as_base64(image), SHAPE, "a"))[0], image)
+
+    with_decoder(work, Limits(decode_seconds=60))
+
+
 def test_no_module_of_the_current_folder_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "glow_app").mkdir()
     for name in ("glow_app/__init__.py", "struct.py"):

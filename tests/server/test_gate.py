@@ -250,7 +250,15 @@ def test_a_name_that_is_not_the_servers_is_refused() -> None:
             "a.inner.example",
         ):
             assert client.get("/v1/info", headers={"host": host}).status_code == 200, host
-        for host in ("evil.example", "glow.example.evil", "inner.example", "127.0.0.1.evil.example", "[::1", ""):
+        for host in (
+            "evil.example",
+            "glow.example.evil",
+            "inner.example",
+            "127.0.0.1.evil.example",
+            "[::1",
+            "[fe80::1%evil]",
+            "",
+        ):
             for path in ("/", "/v1/info", "/metrics"):
                 response = client.get(path, headers={"host": host})
                 assert (response.status_code, error_of(response)["code"]) == (421, "unknown_host"), host

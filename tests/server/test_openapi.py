@@ -72,6 +72,8 @@ def test_the_description_is_complete() -> None:
     restorer = schemas["RestoreRequest"]["properties"]["restorer"]["anyOf"][0]
     assert restorer == {"type": "string", "maxLength": 200, "enum": ["larger", "whole", "clean"]}
     assert schemas["SampleRequest"]["properties"]["label"]["anyOf"][1]["maximum"] == 3
+    guidance = create_app(tiny_model()).openapi()["components"]["schemas"]["SampleRequest"]["properties"]["guidance"]
+    assert guidance["default"] == guidance["anyOf"][0]["minimum"] == guidance["anyOf"][0]["maximum"] == 1
 
 
 def test_the_description_tells_of_the_key_that_there_is() -> None:
