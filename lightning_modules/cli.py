@@ -128,6 +128,9 @@ class GlowCLI(LightningCLI):
             refuse_trainer_options(config.trainer, self.start.arguments)
             self._warn_of_what_stays(config)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
+            for name in ("root", "path"):  # which other commands look for from other folders
+                if (place := config.data.get(name)) is not None and "://" not in place:
+                    config.data[name] = os.path.abspath(os.path.expanduser(place))
             resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
             prepare_run_dir(Path(config.run_dir), resumed, self.start.begin_anew)
         if (world := launched_world()) is not None:

@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
+from glow_app.data import ImageSet
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
 from glow_app.running import Memory
@@ -89,6 +90,14 @@ class DensityModule(EncoderFirst):
                 f"model.flow.num_classes is {expected}, but the images have {data.num_classes} classes ({names})"
             )
         self.model.class_names = data.class_names
+        examples = data.examples("train")
+        if isinstance(examples, ImageSet):
+            counts = torch.bincount(examples.labels, minlength=expected).tolist()
+            if none := [name for name, count in zip(data.class_names, counts, strict=True) if not count]:
+                rank_zero_warn(
+                    f"no picture of class {', '.join(none[:10])} is among the {len(examples):,} to train on: samples "
+                    "of it will be noise; add pictures of it, or leave it out"
+                )
 
     def forward(
         self,

@@ -134,17 +134,28 @@ def _chosen(
     """Return what is chosen for a folder: options of ``glow fit --config``, and lines that say so."""
     device = options.device or _usual_device()
     model = _initial_model(options, rest)
-    if model is None:
-        side, channels = _look_at(listing)
-        size = options.size or _nearest_size(side, device)
-    else:
+    side, channels = _look_at(listing)
+    size = options.size or _nearest_size(side, device)
+    classes = () if options.no_classes else all_class_names(parts)
+    classes = classes if len(classes) > 1 else ()
+    warned = []
+    if model is not None:
+        if channels > model.flow.image_shape[0]:
+            warned += ["warning     colours are made grey, as the model of --init-from has none"]
+        if classes and not model.flow.num_classes:
+            warned += [f"warning     {len(classes)} classes are ignored, as the model of --init-from has none"]
+            classes = ()
+        elif (expected := model.flow.num_classes or 0) != len(classes):
+            had = f"{len(classes)} classes" if classes else "no classes"
+            raise UsageError(
+                f"glow fit: the model of {INIT_FROM} has {expected} classes, and {options.folder} has {had}; give a "
+                "folder with a subfolder for each"
+            )
         channels, side, _ = model.flow.image_shape
         size = options.size or side
     presets = [name for name in options.config if not name.startswith(_OVERLAYS)]
     usual = "folder_cpu" if device == "cpu" else next(name for most, name in _PRESETS.items() if size <= most)
     preset = presets[-1] if presets else usual
-    classes = () if options.no_classes else all_class_names(parts)
-    classes = classes if len(classes) > 1 and (model is None or model.flow.num_classes) else ()
     config = [f"--config={name}" for name in dict.fromkeys([preset, *options.config])]
     config += ["--data.source=folder", f"--data.root={listing.root}", f"--seed_everything={options.seed}"]
     config += [f"--name={options.name or _slug(options.folder)}", f"--trainer.accelerator={device}"]
@@ -156,7 +167,7 @@ def _chosen(
         config += [f"--data.batch_size={max(1, min(32, count // 2))}"]
     pictures = _described(options.folder, parts["train"], classes)
     chosen = f"chosen      {size}x{size}, preset {preset}, on {device} (options: --size, --config, --device)"
-    return config, [pictures, chosen]
+    return config, [pictures, chosen, *warned]
 
 
 def _initial_model(options: argparse.Namespace, rest: list[str]) -> "ImageModel | None":
@@ -179,6 +190,9 @@ def _length(
     options: argparse.Namespace, arguments: list[str], parts: dict[Split, FolderListing]
 ) -> tuple[list[str], str]:
     """Return the options for the length of the training, and a description; measures a step unless epochs are given."""
+    given = [word for word in arguments if word.startswith(("--trainer.max_steps", "--trainer.max_time"))]
+    if given and options.minutes == _MINUTES:
+        return ["--trainer.max_epochs=-1"], f"as {given[-1].partition('=')[0]} says"
     if options.epochs is not None:
         return [f"--trainer.max_epochs={options.epochs}"], pluralise(options.epochs, "epoch")
     if (world := launched_world()) is not None and world.devices * world.num_nodes > 1:
@@ -236,7 +250,7 @@ def _device(text: str) -> str:
 
 def _look_at(listing: FolderListing) -> tuple[float, int]:
     """Return the median shorter side of some pictures, evenly spread, and 1 channel if all are grey, otherwise 3."""
-    sides, modes = [], set()
+    sides, modes, failed = [], set(), ""
     for number, file in enumerate(listing.files[:: max(1, len(listing.files) // _SAMPLE)]):
         path = listing.root / file.name
         if path.suffix.lower() in SUFFIXES and number % _FEWER:
@@ -245,10 +259,12 @@ def _look_at(listing: FolderListing) -> tuple[float, int]:
             with open_image(path) as image:
                 sides.append(min(image.size))
                 modes.add(image.mode)
-        except Exception:  # a damaged file is reported when it is decoded
-            continue
-    is_grey = bool(modes) and modes <= {"1", "L", "LA", "I", "I;16"}
-    return statistics.median(sides) if sides else 32, 1 if is_grey else 3
+        except Exception as error:  # a damaged file is reported when it is decoded
+            failed = failed or f"{path}: {error}"
+    if not sides:
+        raise ValueError(f"no picture of {listing.root} can be read; {failed}")
+    is_grey = modes <= {"1", "L", "LA", "I", "I;16"}
+    return statistics.median(sides), 1 if is_grey else 3
 
 
 def _nearest_size(side: float, device: str) -> int:

@@ -10,7 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset({".heic", ".heif"})
 INSTALL = "pip install 'glow-app[heic]'"
@@ -73,7 +73,9 @@ def main() -> None:
     try:
         image = _decoded(sys.argv[3])
     except Exception as error:  # pillow-heif and Pillow share no narrower type
-        sys.stdout.buffer.write((str(error) or type(error).__name__).encode(errors="replace"))
+        damaged = isinstance(error, UnidentifiedImageError)  # whose message names the path once more
+        text = "it is damaged" if damaged else str(error) or type(error).__name__
+        sys.stdout.buffer.write(text.encode(errors="replace"))
         sys.exit(_REFUSED)
     profile = image.info.get("icc_profile") or b""
     for part in (*(number.to_bytes(4) for number in (*image.size, len(profile))), profile, image.tobytes()):

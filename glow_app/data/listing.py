@@ -16,6 +16,7 @@ from glow_app.data.request import Split, own_splits
 from glow_app.messages import is_line, pluralise
 
 _MOST_WAYS = 100  # to one folder, by links
+_RUN = {"config.yaml", "metrics.csv"}  # in the folder of a training, whose sample grids are no pictures to train on
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class FolderListing:
 
 
 def list_images(root: Path) -> FolderListing:
-    """List the image files below a folder: any depth, hidden names left out, links followed but never in a circle.
+    """List the image files below a folder: any depth, links followed but never in a circle.
+
+    Hidden names are left out, and, with a warning, the folders of trainings.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
@@ -81,7 +84,10 @@ def list_images(root: Path) -> FolderListing:
     if not root.is_dir():
         raise ValueError(f"{root} is a file; expected a folder of images")
     unread: Counter[str] = Counter()
-    files = tuple(sorted(_walk(root, unread), key=lambda file: file.name))
+    runs: list[str] = []
+    files = tuple(sorted(_walk(root, unread, runs), key=lambda file: file.name))
+    if runs:
+        warnings.warn(f"left out {pluralise(len(runs), 'training run')} in {root}: {min(runs)}", stacklevel=2)
     kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in unread.most_common())
     remedy = "convert them to JPEG or PNG" + (f", or {heif.INSTALL}" if heif.SUFFIXES & unread.keys() else "")
     if not files:
@@ -126,8 +132,8 @@ def all_class_names(parts: Mapping[Split, FolderListing]) -> tuple[str, ...]:
     return tuple(sorted({name for part in parts.values() for name in part.class_names}))
 
 
-def _walk(root: Path, unread: Counter[str]) -> Iterator[ImageFile]:
-    """Yield the image files; count the suffixes of those that cannot be read."""
+def _walk(root: Path, unread: Counter[str], runs: list[str]) -> Iterator[ImageFile]:
+    """Yield the image files; count the suffixes of those that cannot be read, and add the folders of trainings."""
     suffixes = {*readable_formats(), *(heif.SUFFIXES if heif.can_read_heif() else ())}
     # Each pending directory carries the real paths above it: one that appears among its own parents is a circle.
     pending: list[tuple[str, frozenset[str]]] = [(str(root), frozenset())]
@@ -144,6 +150,9 @@ def _walk(root: Path, unread: Counter[str]) -> Iterator[ImageFile]:
             entries = list(os.scandir(directory))
         except OSError as error:
             warnings.warn(f"left out a folder that cannot be listed: {error}", stacklevel=4)
+            continue
+        if parents and {entry.name for entry in entries} >= _RUN:
+            runs.append(directory)
             continue
         for entry in entries:
             if entry.name.startswith("."):

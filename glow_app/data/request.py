@@ -85,8 +85,10 @@ class Cut:
         for name, size in sizes.items():
             if size < 1 and (name == "train" or fractions[name]):
                 asked = " and ".join(f"{name}_fraction {fraction:g}" for name, fraction in fractions.items())
+                # A half is rounded down.
+                least = "more" if name == "train" else f"at least {int(0.5 / fractions[name]) + 1}"
                 raise ValueError(
-                    f"{count} {noun} are too few: {asked} leave none for {name}; add {noun} or change them"
+                    f"{count} {noun} are too few: {asked} leave none for {name}; give {least}, or change them"
                 )
         test, validation, train = np.split(order, [sizes["test"], sizes["test"] + sizes["validation"]])
         return {"train": train, "validation": validation, "test": test}[split]

@@ -24,7 +24,7 @@ from lightning_modules.runs.recovery import LAST
 from lightning_modules.runs.run_loggers import RunLogger
 
 _BATCH = 16
-_FEWEST = 40  # validation images for a reference
+_FEWEST = 20  # validation images for a reference
 _LONG_ENOUGH = 60.0  # seconds spent on a reference, after which fewer images have to do
 
 

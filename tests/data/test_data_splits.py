@@ -35,12 +35,12 @@ def test_no_fraction_holds_nothing_out() -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_too_few_images(split: Split) -> None:
-    with pytest.raises(ValueError, match=r"3 images are too few: .* leave none for validation"):
+    with pytest.raises(ValueError, match=r"3 images are too few: .* leave none for validation; give at least \d, or"):
         Cut(test_fraction=0.4).rows(3, split)
 
 
 def test_nothing_left_to_train() -> None:
-    with pytest.raises(ValueError, match=r"2 images are too few: .* leave none for train"):
+    with pytest.raises(ValueError, match=r"2 images are too few: .* leave none for train; give more, or"):
         Cut(validation_fraction=0.49, test_fraction=0.49).rows(2, "train")
 
 

@@ -40,6 +40,14 @@ def test_hidden_names_are_left_out(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.png"]
 
 
+def test_trainings_are_left_out_unless_they_are_what_is_listed(tmp_path: Path) -> None:
+    run = touch(tmp_path / "runs/x", "config.yaml", "metrics.csv", "samples/1.png")
+    touch(tmp_path, "a.png", "b/config.yaml", "b/c.png")
+    with pytest.warns(UserWarning, match=r"left out 1 training run in .*: .*runs/x"):
+        assert names(tmp_path) == ["a.png", "b/c.png"]
+    assert names(run) == ["samples/1.png"]
+
+
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     touch(tmp_path, "real/a/1.png", "elsewhere/2.png")
     (tmp_path / "real/a/up").symlink_to(tmp_path / "real")

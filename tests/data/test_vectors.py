@@ -124,7 +124,9 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_too_few_rows(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"3 rows are too few: .* leave none for validation; add rows or change them"):
+    with pytest.raises(
+        ValueError, match=r"3 rows are too few: .* leave none for validation; give at least 6, or change them"
+    ):
         load_vectors("table", "train", path=table(tmp_path, 3))
     with pytest.raises(ValueError, match="no test split: test_fraction is 0"):
         load_vectors("table", "test", path=table(tmp_path), test_fraction=0.0)

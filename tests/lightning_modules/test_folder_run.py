@@ -1,16 +1,22 @@
 import csv
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
+from registry import tiny_glow, tiny_model
 
 import glow_app
 from glow_app.cli import main
+from glow_app.data.request import Cut
 from glow_app.messages import UsageError, pluralise
+from glow_app.models.image_model import ImageModel
+from glow_app.storage.pretrained import save_pretrained
 from lightning_modules import folder_run
 
 TINY = ["--device", "cpu", "--model.flow.init_args.num_steps=1", "--model.flow.init_args.hidden_channels=4"]
@@ -136,6 +142,54 @@ def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "no image files in" in capsys.readouterr().err
     assert main(["fit", str(tmp_path / "none"), "--help"]) == 0
     assert capsys.readouterr().out.startswith("usage: glow fit FOLDER")
+
+
+def test_a_folder_of_which_nothing_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / name).write_text("no picture")
+    assert main(["fit", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert re.fullmatch(r"error: no picture of .* can be read; .*/a\.png: .*of no known format, or damaged\n", said.err)
+    assert not said.out
+
+
+def test_what_a_model_to_begin_with_does_not_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pets = pictures(tmp_path / "pets" / "cat", 6).parent
+    pictures(pets / "dog", 6)
+    plain, classes = (
+        save_pretrained(model, tmp_path / name)
+        for name, model in (("plain", ImageModel(tiny_glow((1, 8, 8)))), ("classes", tiny_model(num_classes=3)))
+    )
+    _, said = planned(capsys, pets, "--epochs", 1, "--init-from", plain)
+    assert "warning     colours are made grey" in said
+    assert "warning     2 classes are ignored" in said
+    for options, count in (([], "2 classes"), (["--no-classes"], None)):
+        message = "leave out --no-classes" if count is None else f"has 3 classes, and {pets} has {count}"
+        with pytest.raises(UsageError, match=message):
+            planned(capsys, pets, "--epochs", 1, "--init-from", classes, *options)
+    with pytest.raises(UsageError, match=r"has 3 classes, and .* has no classes"):
+        planned(capsys, pets / "cat", "--epochs", 1, "--init-from", classes)
+
+
+def test_steps_and_time_of_the_trainer_are_left_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options, said = planned(capsys, pictures(tmp_path / "a", 12), "--trainer.max_steps=7", *TINY)
+    assert (options["trainer.max_steps"], options["trainer.max_epochs"]) == ("7", "-1")
+    assert "trainer.val_check_interval" not in options
+    assert "time        as --trainer.max_steps says" in said
+
+
+def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures(tmp_path / "pets" / "cat", 40)
+    pictures(tmp_path / "pets" / "dog", 1)
+    monkeypatch.chdir(tmp_path)
+    seed = next(seed for seed in range(100) if 40 not in Cut(seed=seed).rows(41, "train"))
+    options = ["--config=folder_cpu", "--data.root=pets", "--model.flow.num_classes=2", "--run_dir=run"]
+    options += ["--trainer.max_steps=1", "--trainer.accelerator=cpu", f"--seed_everything={seed}", *TINY[2:]]
+    with pytest.warns(UserWarning, match="no picture of class dog is among the 33 to train on"):
+        assert main(["fit", *options]) == 0
+    assert yaml.safe_load(Path("run/config.yaml").read_text())["data"]["root"] == str(tmp_path / "pets")
 
 
 def test_minutes_become_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import get_args
+from typing import TextIO, get_args
 
 import numpy as np
 
@@ -100,7 +100,9 @@ def _cut(parts: dict[Split, FolderListing], packing: Packing) -> Iterator[tuple[
 
 
 def _pack_split(split: Split, listing: FolderListing, packing: Packing, folder: Path, report: Report) -> SplitEntry:
-    shards = list(_write_shards(split, _images(split, listing, packing, folder, report), packing.shard_bytes, folder))
+    with (folder / f"{split}.names.txt").open("w", encoding="utf-8", errors="surrogateescape") as names:
+        images = _images(split, listing, packing, names, report)
+        shards = list(_write_shards(split, images, packing.shard_bytes, folder))
     if not shards:
         first = "; ".join(f"{name} ({reason})" for name, reason in report.skipped[:3])
         raise ValueError(f"none of the {len(listing.files)} images for {split} in {listing.root} can be read: {first}")
@@ -109,19 +111,18 @@ def _pack_split(split: Split, listing: FolderListing, packing: Packing, folder: 
 
 
 def _images(
-    split: Split, listing: FolderListing, packing: Packing, folder: Path, report: Report
+    split: Split, listing: FolderListing, packing: Packing, names: TextIO, report: Report
 ) -> Iterator[tuple[str, bytes, int | None]]:
     """Yield suffix, content and label of the readable images; write the names of their files, one per line."""
     class_names = report.manifest.class_names
     read = partial(_read, image_shape=packing.image_shape, resize=packing.resize)
-    with (folder / f"{split}.names.txt").open("w", encoding="utf-8", errors="surrogateescape") as names:
-        for chunk in read_listing(listing, read, _FILES_A_CHUNK, f"packing ({split})"):
-            report.skipped += chunk.skipped
-            # A line for each, also for one that has a line break in its name.
-            names.writelines(name.replace("\n", "\\n") + "\n" for name in chunk.names)
-            labels = listing.labels(chunk.names, class_names) if class_names else [None] * len(chunk.names)
-            for (suffix, content), label in zip(chunk.values, labels, strict=True):
-                yield suffix, content, label
+    for chunk in read_listing(listing, read, _FILES_A_CHUNK, f"packing ({split})"):
+        report.skipped += chunk.skipped
+        # A line for each, also for one that has a line break in its name.
+        names.writelines(name.replace("\n", "\\n") + "\n" for name in chunk.names)
+        labels = listing.labels(chunk.names, class_names) if class_names else [None] * len(chunk.names)
+        for (suffix, content), label in zip(chunk.values, labels, strict=True):
+            yield suffix, content, label
 
 
 def _read(path: Path, image_shape: tuple[int, int, int] | None, resize: Resize) -> tuple[str, bytes]:
