@@ -90,7 +90,7 @@ bench: $(BIN)/.bench-installed
 	$(BIN)/python benchmarks/priors.py --config digits --seconds 8 --seeds 1
 	$(BIN)/python benchmarks/serving.py --seconds 8 --clients 16
 
-# All checks and measurements on a GPU, in 25 minutes on an H100; resumes where it stopped. Put options into ARGS.
+# All checks and measurements on a GPU, planned for 25 minutes on an H100, not run yet; resumes where it stopped. Put options into ARGS.
 bench-gpu: $(BIN)/.bench-installed
 	$(BIN)/python benchmarks/gpu.py $(ARGS)
 

@@ -4,7 +4,7 @@
     python benchmarks/presets.py folder32 folder128    # these alone; the others keep their figures
 
 Memory is measured as by `glow estimate`, in float32 on a CPU: the bytes that another image adds to the peak of a
-training step. The figures that are kept now were counted tensor by tensor, in release 0.1. What is expected, and who
+training step. The figures that are kept now were counted tensor by tensor. What is expected, and who
 measured it, stands in the header of each file.
 """
 

@@ -153,10 +153,13 @@ def _dispatch(arguments: list[str]) -> int:
 def _help() -> str:
     commands = "\n".join(f"  {name:<12} {text}" for name, text in {**TRAINING, **COMMANDS}.items())
     return (
-        "usage: glow COMMAND [OPTIONS] [--debug]\n\n"
+        "usage: glow COMMAND [OPTIONS]\n\n"
         "Exact-likelihood image generation with Glow.\n\n"
         f"commands:\n{commands}\n\n"
-        "glow COMMAND --help lists the options; --debug shows the traceback of an error."
+        "options:\n"
+        "  -h, --help   print this help; glow COMMAND --help lists its options\n"
+        "  --version    print the version\n"
+        "  --debug      show the traceback of an error"
     )
 
 

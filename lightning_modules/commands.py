@@ -11,8 +11,9 @@ _EVALUATION = """usage: glow {command} --checkpoint PATH [OPTIONS]
 Bits/dim of a checkpoint on the {split} images, beside two simple references.
 
 options:
-  --checkpoint PATH    a .ckpt file, or a run folder (its best checkpoint), from
-                       which data and settings are taken
+  --checkpoint PATH    a .ckpt file, a run folder or a folder of runs (the best
+                       checkpoint of the newest), from which data and settings
+                       are taken
   --training DIR       folder of the training images, if it has moved
   --data.root DIR      another folder of images, measured whole
   --data.limit N       use at most N images

@@ -33,7 +33,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=str,  # an empty one too, which is refused as in Python
         default=DEFAULT_MODEL,
-        help="model: a .ckpt file, an exported folder, a run folder, hf://USER/NAME, or a name that glow models lists",
+        help="model: a .ckpt file, an exported folder, a run folder, a folder of runs (the newest is taken), "
+        "hf://USER/NAME, or a name that glow models lists",
         metavar="PATH",
     )
     parser.add_argument("--device", default="auto", help="device: auto, cpu, gpu, cuda:1 or mps")

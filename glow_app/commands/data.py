@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pack = actions.add_parser("pack", help="write a folder of images as shards", description=_pack.__doc__)
     pack.add_argument("folder", help="images: flat, a subfolder per class, or train/ and test/", metavar="FOLDER")
     pack.add_argument("--output", required=True, help="folder for the shards; must not exist", metavar="FOLDER")
-    pack.add_argument("--size", type=_size, help="resize images to HxW, or to NxN", metavar="N")
+    size = "size to resize images to; one number for a square. The height comes first, unlike in glow sample --size"
+    pack.add_argument("--size", type=_size, help=size, metavar="N|HEIGHTxWIDTH")
     pack.add_argument("--grey", action="store_true", help="convert to grey; needs --size")
     resize = "how images are resized; needs --size (default: crop)"
     pack.add_argument("--resize", choices=["crop", "stretch", "pad"], help=resize)
@@ -76,7 +77,8 @@ def _pack(arguments: argparse.Namespace) -> None:
         print(printable(f"left out {name}: {reason}"))
     _tell(report.manifest)
     print(f"{report.num_bytes / 1e6:,.1f} MB in {arguments.output}")
-    print(f"train on them: --data.source shards --data.root {arguments.output}")
+    root = shlex.quote(arguments.output)
+    print(f"train on them: glow fit --config folder --data.source shards --data.root {root}")
 
 
 def _index(arguments: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from glow_app.storage.places import DEFAULT_MODEL
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow info``."""
     what = "a model, as for --checkpoint; a PNG of glow sample, latents, a direction, or an exported program"
-    parser.add_argument("path", nargs="?", help=what)
+    parser.add_argument("path", nargs="?", help=what, metavar="PATH")
     parser.add_argument("--checkpoint", help="same as PATH, as in other commands", metavar="PATH")
 
 

@@ -9,7 +9,7 @@ from glow_app.storage.exported_config import WEIGHTS_NAME, read_config
 from glow_app.storage.hub_models import cached_models
 from glow_app.storage.places import DEFAULT_MODEL, bundled_models
 
-_ROW = "{:<18} {:<9} {:<10} {:>4} {:>7} {:>8} {:>8}"
+_ROW = "{:<16} {:<9} {:<9} {:>4} {:>7} {:>12} {:>8}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print a table."""
-    print(_ROW.format("model", "image", "task", "bits", "classes", "bits/dim", "size"))
+    print(_ROW.format("model", "image", "task", "bits", "classes", "val bits/dim", "size"))
     for name, folder in (bundled_models() | cached_models()).items():
         print(printable(_ROW.format(name, *_row(folder)) + (" default" if name == DEFAULT_MODEL else "")))
     print("\nA run's folder, a .ckpt file, an exported folder or hf://USER/NAME works too. Details: glow info NAME.")

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed_number, help=first)
     turns = "class, or of several to draw in turn (default: all); the seed also picks the class: seed mod their number"
     add_label_argument(parser, turns, several=True)
-    other = "size of the images in pixels, for textures (default: the model's); for models with a Gaussian prior"
+    other = "size of the images in pixels, the width first, for textures (default: the model's); needs a Gaussian prior"
     parser.add_argument("--size", type=image_size, help=other, metavar="WIDTHxHEIGHT")
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
     devices = "GPUs, or processes on a CPU, to share the work; 'all' for all GPUs"

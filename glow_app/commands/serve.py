@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     directions = "folder of directions (default: directions/ beside the model)"
     parser.add_argument("--directions", help=directions, metavar="FOLDER")
     restorers = (
-        "models that restore pictures, also served; none if no PATH follows (default: those that come with a bundled "
-        "--checkpoint)"
+        "restoration models to serve, none if no PATH follows (default: with the bundled model faces all six bundled "
+        "ones, with another model none)"
     )
     parser.add_argument("--restorers", nargs="*", help=restorers, metavar="PATH")
     shared = f"images per batch, shared by all requests: 1 to {LARGEST_BATCH}"

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 
+from glow_app.messages import pluralise
 from lightning_modules.encoder_first import EncoderFirst
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.sharding import num_parameters
@@ -34,7 +35,7 @@ class Status:
         parameters = num_parameters(self._module)
         ranks = self._trainer.world_size
         processes = f" in {ranks} processes" if ranks > 1 else ""
-        steps = "" if self.total_steps == float("inf") else f", {self.total_steps:,.0f} steps"
+        steps = "" if self.total_steps == float("inf") else f", {pluralise(round(self.total_steps), 'step')}"
         if isinstance(self._module, EncoderFirst) and self._module.encoder_steps:
             steps += f", the first {self._module.encoder_steps:,} steps for the encoder"
         return f"{parameters:,} parameters{steps}{processes}, {self._trainer.precision} on {self._module.device}"

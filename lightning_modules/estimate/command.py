@@ -13,7 +13,7 @@ from glow_app.data import Split, TrainLoader
 from glow_app.data.faces.rendered import USUAL_COUNT
 from glow_app.data.listing import FolderListing, list_images, split_layout
 from glow_app.data.request import Cut
-from glow_app.messages import UsageError
+from glow_app.messages import UsageError, pluralise
 from glow_app.running import Memory
 from lightning_modules.cli import GlowCLI
 from lightning_modules.command_line.arguments import take_option
@@ -138,11 +138,12 @@ def _print_time(needs: Needs, batch_size: int, trainer: pl.Trainer, num_images: 
     processes = f" in {trainer.world_size} processes" if trainer.world_size > 1 else ""
     accumulated = f" of {together} batches" if together > 1 else ""
     epoch = timedelta(seconds=round(batches * seconds))
-    print(f"an epoch             {steps:,} steps{accumulated}{processes}, {epoch} without validation and saving")
+    length = f"{pluralise(steps, 'step')}{accumulated}{processes}"
+    print(f"an epoch             {length}, {epoch} without validation and saving")
     if most > 0 and (epochs is None or epochs < 0 or most < epochs * steps):
-        print(f"the run              {most:,} steps, {timedelta(seconds=round(most * together * seconds))}")
+        print(f"the run              {pluralise(most, 'step')}, {timedelta(seconds=round(most * together * seconds))}")
     elif epochs is not None and epochs > 0:
-        print(f"the run              {epochs:,} epochs, {epoch * epochs}")
+        print(f"the run              {pluralise(epochs, 'epoch')}, {epoch * epochs}")
 
 
 def _print_loading(data: ImageDataModule, training: float) -> None:

@@ -14,7 +14,7 @@ Glow = Callable[..., Any]
 def test_bundled_models_are_listed(glow: Glow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
     lines = glow("models").output.splitlines()
-    assert lines[0].split() == ["model", "image", "task", "bits", "classes", "bits/dim", "size"]
+    assert lines[0].split() == ["model", "image", "task", "bits", "classes", "val", "bits/dim", "size"]
     restorers = [f"faces-{task}" for task in ("colourise", "fill", "upscale4")]
     photos = [f"photos-{task}" for task in ("deblock", "denoise", "upscale2")]
     assert [line.split()[0] for line in lines[1:9]] == ["faces", *restorers, "fashion-mnist", *photos]
