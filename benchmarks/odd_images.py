@@ -21,7 +21,7 @@ from glow_app.storage.stored_model import load_model
 
 KINDS = {
     "digits": "handwritten digits",
-    "flat": "one grey, another each",
+    "flat": "flat grey, a different grey per picture",
     "noise": "noise",
     "rotated": "clothes, turned by 90°",
     "faint": "clothes, half as bright",

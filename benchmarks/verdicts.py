@@ -47,7 +47,7 @@ def odd_images(clothes: np.ndarray) -> dict[str, np.ndarray]:
     changed: dict[str, Callable[[], np.ndarray]] = {
         "handwritten digits": lambda: load_split("digits", "train", SHAPE, limit=NUM_ODD).images,
         "noise": lambda: rng.integers(0, 256, (NUM_ODD, *SHAPE), np.uint8),
-        "one grey, another each": lambda: np.broadcast_to(
+        "flat grey, a different grey per picture": lambda: np.broadcast_to(
             rng.integers(0, 256, (NUM_ODD, 1, 1, 1), np.uint8), clothes.shape
         ),
         "clothes, inverted": lambda: 255 - clothes,

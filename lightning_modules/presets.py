@@ -13,7 +13,7 @@ if not CONFIGS.is_dir():  # a link in the repository, which not every system can
     CONFIGS = Path(__file__).parents[1] / "configs"
 
 _GROUPS = {
-    "restore": "models that restore pictures",
+    "restore": "restoration models",
     "prior": "overlays for the prior",
     "trainer": "overlays for the device and processes",
     "logger": "overlays for logging",

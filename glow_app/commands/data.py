@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     render = actions.add_parser("render", help="write a folder of rendered faces", description=_render.__doc__)
     render.add_argument("what", choices=["faces"], help="cartoon faces with attributes")
     render.add_argument(
-        "--count", type=positive_int, default=1000, help="number of faces; the first ones are the same for any"
+        "--count", type=positive_int, default=1000, help="number of faces; a larger number only adds faces"
     )
     render.add_argument("--size", type=_face_side, default=64, help="height and width in pixels", metavar="N")
     render.add_argument("--seed", type=seed_number, default=0, help="seed; a face depends on it and on its number")
@@ -82,7 +82,7 @@ def _pack(arguments: argparse.Namespace) -> None:
 
 
 def _index(arguments: argparse.Namespace) -> None:
-    """Write the manifest of tar files in the layout of WebDataset that are there already."""
+    """Write the manifest of existing tar files in the layout of WebDataset."""
     from glow_app.data.shards.check import index_folder
 
     _tell(index_folder(Path(arguments.folder)))

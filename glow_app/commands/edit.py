@@ -1,4 +1,4 @@
-"""Change attributes of pictures: learn a direction from examples, then go along it."""
+"""Change attributes of pictures: learn a direction from examples, then apply it."""
 
 import argparse
 from collections.abc import Iterator
@@ -40,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     learn.add_argument("--with", dest="present", help="folder of pictures with the attribute", metavar="FOLDER")
     learn.add_argument("--without", dest="absent", help="folder of pictures without it", metavar="FOLDER")
     learn.add_argument("--attributes", help="CSV of files and attributes, instead of two folders", metavar="FILE")
-    learn.add_argument("--folder", help="folder of the files (default: that of the CSV)", metavar="FOLDER")
+    learn.add_argument(
+        "--folder",
+        help="folder that file names in the CSV are relative to (default: that of the CSV)",
+        metavar="FOLDER",
+    )
     learn.add_argument("--columns", nargs="+", help="columns of the CSV to learn (default: all)", metavar="NAME")
     learn.add_argument("--overwrite", action="store_true", help="replace directions of the same name")
     learn.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
@@ -73,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _learn(arguments: argparse.Namespace) -> None:
-    """Find what an attribute adds to the latents, from pictures with and without it, or from a table of attributes."""
+    """Learn the direction of an attribute from pictures with and without it, or several from a table."""
     from glow_app.data.attributes import read_attributes
     from glow_app.generation.edit import check_name, learn_directions, save_direction
 

@@ -1,6 +1,6 @@
 """Measure a model: bits/dim, FID, KID, precision and recall, copies of training images, exactness of its inverse.
 
-A model that restores is measured by its restorations instead: PSNR, SSIM, and how often its draws hold the truth.
+A restoration model is measured by PSNR, SSIM, and how often the true values lie within its draws.
 """
 
 import argparse
@@ -44,20 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_arguments(parser, "evaluation")
     source = "source of the images, such as digits or folder (default: as in training, if recorded)"
     parser.add_argument("--source", help=source)
-    root = "folder of images; another than that of the training is measured whole"
+    root = "folder of images (default: as in training); any other folder is measured as a whole"
     parser.add_argument("--root", help=root, metavar="FOLDER")
     training = "folder of the training images, if it has moved or is not recorded"
     parser.add_argument("--training", help=training, metavar="FOLDER")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="held-out split")
-    most = f"largest number of held-out images (default: {LIMIT}; {RESTORED} for a model that restores)"
+    most = f"largest number of held-out images (default: {LIMIT}; {RESTORED} for a restoration model)"
     parser.add_argument("--limit", type=positive_int, help=most)
     among = "largest number of training images to search for nearest neighbours"
     parser.add_argument("--train-limit", type=positive_int, default=60_000, help=among)
-    samples = "number of samples (default: as many as held-out images); of a model that restores, draws in a mean (8)"
+    samples = "number of samples (default: as many as held-out images); for a restoration model, draws in a mean (8)"
     parser.add_argument("--count", type=positive_int, help=samples)
     drawn = (
-        "temperature of the samples, or one per level (default: 1, the model's own distribution; for a model that "
-        "restores, that of glow restore)"
+        "temperature of the samples, or one per level (default: 1, the model's own distribution; for a restoration "
+        "model, that of glow restore)"
     )
     parser.add_argument("--temperature", type=temperatures, help=drawn)
     parser.add_argument("--guidance", type=guidance, help="guidance of the samples (default: 1)")

@@ -1,4 +1,4 @@
-"""What `glow evaluate` measures of a model that restores: held-out pictures, damaged and restored."""
+"""What `glow evaluate` measures of a restoration model: held-out pictures, damaged and restored."""
 
 import argparse
 import json
@@ -23,11 +23,11 @@ OTHERS = {
 
 
 def prepare_restorations(task: "RestorationTask", arguments: argparse.Namespace) -> None:
-    """Raise UsageError at an option that means nothing for a model that restores; set the defaults of such a model."""
+    """Raise UsageError at an option that means nothing for a restoration model; set the defaults of such a model."""
     for name, default in OTHERS.items():
         if getattr(arguments, name) != default:
             option = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{option} means nothing for a model that restores ({type(task).__name__}); leave it out")
+            raise UsageError(f"{option} means nothing for a restoration model ({type(task).__name__}); leave it out")
     refuse_existing([Path(arguments.output) / PICTURE], arguments.overwrite)
     arguments.train_limit = 0  # the images of the training are not needed
     arguments.limit = arguments.limit or RESTORED

@@ -1,4 +1,4 @@
-"""Enlarge, denoise, deblock, colour or fill pictures of any size, by a model that was trained to."""
+"""Enlarge, denoise, deblock, colour or fill pictures of any size, with a model trained for it."""
 
 import argparse
 import math

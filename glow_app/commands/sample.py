@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=positive_int, help=count)
     first = "seed of the first image; image i uses seed + i (default: random, and printed)"
     parser.add_argument("--seed", type=seed_number, help=first)
-    turns = "class, or of several to draw in turn (default: all); the seed also picks the class: seed mod their number"
+    turns = "class, or of several to cycle through, by the seed modulo their number (default: all)"
     add_label_argument(parser, turns, several=True)
     other = "size of the images in pixels, the width first, for textures (default: the model's); needs a Gaussian prior"
     parser.add_argument("--size", type=image_size, help=other, metavar="WIDTHxHEIGHT")

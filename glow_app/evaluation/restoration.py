@@ -1,4 +1,4 @@
-"""How well a model restores: errors of its draws and of their mean, how often draws hold the truth, exploded draws."""
+"""How well a model restores: errors of draws and their mean, how often true values lie within draws, exploded draws."""
 
 import math
 from dataclasses import dataclass

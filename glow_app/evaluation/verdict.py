@@ -35,7 +35,7 @@ def restoration_verdict(record: Mapping[str, Any]) -> list[str]:
     """Return three sentences for people: how near restorations are, whether draws hold the truth, what to do next.
 
     Args:
-        record: What ``glow evaluate`` writes to ``evaluation.json`` for a model that restores.
+        record: What ``glow evaluate`` writes to ``evaluation.json`` for a restoration model.
     """
     kinds, temperature = record["restorations"], record["samples"]["temperature"]
     given = kinds["given"]["name"]

@@ -24,7 +24,7 @@ class Limits:
     body_bytes: int = _bound(8 * 2**20, "bytes of one request's body")
     pixels: int = _bound(20_000_000, "pixels of a picture in a request")
     side: int = _bound(10_000, "width and height of a picture in a request")
-    count: int = _bound(64, "images in a request or an answer")
+    count: int = _bound(64, "images in a request or a response")
     restored_pixels: int = _bound(2_000_000, "pixels of all draws of a restored picture together")
     draws: int = _bound(64, "dequantisation draws of a score")
     queue: int = _bound(64, "requests that wait or are computed")

@@ -211,7 +211,7 @@ class RestoreAnswer(BaseModel):
 
 
 class RestorerInfo(BaseModel):
-    """A model that restores pictures."""
+    """A restoration model."""
 
     name: str
     task: str = Field(description="What it undoes: Upscale, Denoise, Deblock, Colourise or Fill.")
