@@ -49,7 +49,7 @@ def test_training_on_shards_equals_training_on_their_folder(glow: Glow, folder: 
         result = glow("fit", "--run_dir", source, f"--data.source={source}", f"--data.root={root}", *options)
         assert result.code == 0, result
     one, other = (glow("test", "--checkpoint", name).output.splitlines() for name in ("shards", "folder"))
-    assert one[0] == "data.root as in shards/best.ckpt: 'packed'"
+    assert one[0] == f"data.root as in shards/best.ckpt: {str(Path('packed').absolute())!r}"
     assert "(shards, test split, 8 images of 8x8, 1 channel" in one[1]
     # The order of training differs, the images and the references do not.
     assert one[2:] == other[2:]
@@ -62,7 +62,7 @@ def test_a_shard_damaged_while_a_training_reads_it_ends_in_one_line(
     shard = Path("packed/train-000000.tar")
     shard.write_bytes(bytes(shard.stat().st_size))
     options = [*tiny_run, "--data.batch_size=16", "--data.source=shards", "--data.root=packed"]
-    for workers in (0, 2):
+    for workers in (0, 1):  # more than a machine has cores would be warned of
         error = refused("fit", "--run_dir", f"run{workers}", *options, f"--data.num_workers={workers}", code=1)
         assert "train-000000.tar is damaged: image " in error
         assert "nor can the next 15; put a good copy in its place" in error
