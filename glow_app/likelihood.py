@@ -5,8 +5,9 @@ Images are uint8. ``num_bits`` n keeps the n high bits: levels :math:`q \in \{0,
 
 .. math:: \log P(q) \ge \mathbb E_u \log p(y) - D \log 2^n
 
-and the right side, negated and divided by :math:`D \log 2`, is called bits/dim in the literature. The term
-:math:`D \log 2^n` appears in :func:`bits_per_dim` and nowhere else.
+and the right side, negated and divided by :math:`D \log 2`, is called bits/dim in the literature.
+:func:`bits_per_dim` is that of whole images; :meth:`ImageModel.dequantised_level_bits
+<glow_app.models.image_model.ImageModel.dequantised_level_bits>` divides it among the levels.
 """
 
 import math

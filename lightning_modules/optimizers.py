@@ -12,7 +12,7 @@ from torch.optim import Adam, Optimizer
 
 __all__ = ["Muon"]
 
-# Of the published code: they bring every singular value to between 0.7 and 1.2, and small ones there soonest.
+# Of the published code: they bring singular values above about 0.002 of the norm to between 0.68 and 1.2.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NUM_ITERATIONS = 5
 
@@ -120,7 +120,8 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     .. math:: X_0 = A / \lVert A \rVert_F, \qquad
               X_{i+1} = a X_i + b\, (X_i X_i^\top) X_i + c\, (X_i X_i^\top)^2 X_i
 
-    with the coefficients of the published code, after which singular values are between 0.7 and 1.2.
+    with the coefficients of the published code, after which singular values above
+    about 0.002 of the norm are between 0.68 and 1.2.
 
     Args:
         matrices: (K, rows, columns).

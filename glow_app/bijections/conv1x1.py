@@ -17,7 +17,7 @@ class InvertibleConv1x1(PixelwiseAffine):
     needs no determinant and no inverse. The inverse direction solves two triangular systems of size C in float64 per
     call, not per pixel.
 
-    Starts as a random rotation, so its log-determinant starts at 0.
+    Starts as a random orthogonal matrix, so its log-determinant starts at 0.
 
     Args:
         num_channels: Channels :math:`C`.

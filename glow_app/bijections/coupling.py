@@ -121,8 +121,8 @@ class AffineCoupling(Coupling):
     .. math:: z_a = x_a, \qquad z_b = (x_b + t(x_a)) \odot s(x_a), \qquad \log|\det J| = \sum \log s(x_a)
 
     The conditioner gives :math:`(t, r)` and :math:`s = \varepsilon + (1 - \varepsilon)\,\sigma(r + 2)`, in
-    :math:`(\varepsilon, 1)`: neither direction can explode, and the actnorm of the next step sets the overall scale.
-    It is computed as
+    :math:`(\varepsilon, 1)`: neither direction scales by more than :math:`1 / \varepsilon`, and the actnorm of the next
+    step sets the overall scale. It is computed as
 
     .. math:: s - 1 = -(1 - \varepsilon)\,\sigma(-r - 2), \qquad \log s = \mathrm{log1p}(s - 1)
 

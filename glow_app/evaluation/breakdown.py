@@ -28,7 +28,7 @@ def breakdown(
         labels: For a class-conditional model.
         generator: Of the dequantisation noise.
     """
-    flow, bits = model.flow, model.num_dims * math.log(2)
+    flow, bits = model.flow, images[0].numel() * math.log(2)
     of_kind: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
     handles = []
     for layer in _layers(flow):

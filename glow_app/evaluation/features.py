@@ -139,7 +139,7 @@ class TorchScriptFeatures:
     Raises:
         ValueError: If it cannot be read, or on use, if it does not follow the convention.
     References:
-        Karras et al. 2021, arXiv:2106.12423, which introduced the convention.
+        Karras et al. 2020, arXiv:2006.06676, whose code introduced the convention.
     """
 
     trained_on = "what its file does not say"

@@ -31,7 +31,7 @@ COUPLINGS: dict[str, tuple[Callable[..., Bijection], int]] = {
     "additive": (AdditiveCoupling, 1),
 }
 
-# Bound of the conditioners' inputs with a condition; the inputs have about unit variance, and 99.9 % are below it.
+# Bound of the conditioners' inputs with a condition; the inputs have about unit variance, and 99.7 % are within it.
 MAX_INPUT = 3.0
 
 
@@ -51,12 +51,12 @@ class Glow(MultiscaleFlow):
             of one coupling.
         prior: Called with ``(latent_shape, context_features)``; returns the bijection of the last latent onto N(0, I).
         num_classes: Number of classes of a class-conditional model: a label is embedded into a context, which shifts
-            the priors and is an input of the conditioners.
+            and scales the priors and is an input of the conditioners.
         embedding_features: Size E of the embedding.
         condition_channels: Channels of a picture that conditions the flow, such as a damaged copy of the image; 0 for
-            none. A :class:`~glow_app.nn.ConditionEncoder` computes feature maps of it, which shift the priors and are
-            inputs of the conditioners; after the first step of each level they shift and scale all channels. The
-            encoder also estimates the image, which it is trained to first, and the flow models the difference.
+            none. A :class:`~glow_app.nn.ConditionEncoder` computes feature maps of it, which shift and scale the priors
+            and are inputs of the conditioners; after the first step of each level they shift and scale all channels.
+            The encoder also estimates the image, which it is trained to first, and the flow models the difference.
         condition_mask: Whether the last channel of the condition is a mask, positive where the image is missing and
             negative where it is known; known differences, which are small, are then magnified to the size of others.
         condition_features: Channels F of each feature map.
@@ -71,7 +71,7 @@ class Glow(MultiscaleFlow):
         ValueError: If a size does not fit; the message names the largest valid ``num_levels``.
     References:
         Glow: Generative Flow with Invertible 1x1 Convolutions, Kingma & Dhariwal 2018, arXiv:1807.03039. Conditioning
-        on a picture: SRFlow, Lugmayr et al. 2020, arXiv:2006.14200, section 3.3.
+        on a picture: SRFlow, Lugmayr et al. 2020, arXiv:2006.14200, sections 3.2 and 3.3.
     """
 
     def __init__(

@@ -32,8 +32,8 @@ def blend(
               \quad\text{or}\quad
               \frac{\sin (1 - t) \omega}{\sin \omega} a + \frac{\sin t \omega}{\sin \omega} b
 
-    with :math:`\omega` the angle between :math:`a` and :math:`b`: the straight line, or the arc on which norms, and so
-    the typical set, are kept. Four images are the corners of a square, top left, top right, bottom left and bottom
+    with :math:`\omega` the angle between :math:`a` and :math:`b`: the straight line, or the arc on which norms
+    are kept. Four images are the corners of a square, top left, top right, bottom left and bottom
     right, in which :math:`t_l = (u_l, v_l)` says how far across and how far down a frame is:
 
     .. math:: z_l = p\bigl(p(f(x_0)_l, f(x_1)_l; u_l),\; p(f(x_2)_l, f(x_3)_l; u_l);\; v_l\bigr)

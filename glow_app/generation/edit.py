@@ -64,7 +64,7 @@ def learn_directions(
     Warns:
         UserWarning: If there are few images with or without an attribute, or its direction is zero.
     References:
-        Glow, arXiv:1807.03039, section 5 (semantic manipulation).
+        Glow, arXiv:1807.03039, section 6 (semantic manipulation).
     """
     size = len(names) + 1
     moments = torch.zeros(size, size, dtype=torch.float64)

@@ -65,7 +65,8 @@ class Restoration:
     def spread(self) -> Tensor:
         """Standard deviation of the draws per pixel, averaged over channels, float (1, H, W), grey levels.
 
-        What the model does not know: 0 where all draws agree.
+        What the model does not know: 0 where all draws agree. That of these draws, so of few it is lower than the
+        model's own: of 4 by 13 %.
         """
         return self._by_rows(lambda draws: draws.std(0, correction=0).mean(0, keepdim=True))
 

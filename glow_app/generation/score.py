@@ -29,7 +29,8 @@ class Measures:
     Args:
         bits_per_dim: (B,).
         level_bits: What each level has of it in one draw, (B, L), the finest first.
-        level_norms: Mean square of each level's whitened latent, (B, L): about 1 for an image like the model's.
+        level_norms: Mean square of each level's whitened latent, (B, L); of bin centres, and so below 1 for ordinary
+            images.
         png_bits_per_dim: Of a PNG of each image by itself, (B,).
         labels: The class under which levels and latents were measured, (B,), int64; None where there are no classes.
     """

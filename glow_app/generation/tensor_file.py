@@ -85,7 +85,8 @@ class Latents:
     """Whitened latents of some images.
 
     Args:
-        levels: One (N, C_l, H_l, W_l) per level, the finest first: N(0, I) if the model is right.
+        levels: One (N, C_l, H_l, W_l) per level, the finest first: of bin centres, and so shorter than N(0, I), which
+            those of dequantised images are if the model is right.
         names: Of the images, N.
         labels: (N,), int64, of a class-conditional model; else None.
     """

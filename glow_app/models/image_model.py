@@ -201,7 +201,9 @@ class ImageModel(SampledModel):
     ) -> Tensor:
         r"""Return the PSNR of the draw d at temperature 0 in dB, (B,): :math:`-10 \log_{10} \overline{(y - d)^2}`.
 
-        The mean over classes, where none are given. While the encoder of a condition is not trained, d is its estimate.
+        Of all pixels, also those that a mask says are known, before the task returns what is known, with d clamped to
+        the range of images; the noise of y limits it to 59 dB with 8 bits. The mean over classes, where none are given.
+        While the encoder of a condition is not trained, d is its estimate.
         """
         y = self.dequantised(images, generator)
         assert self.flow.encoder is not None

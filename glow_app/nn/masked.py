@@ -62,7 +62,7 @@ class MaskedLinear(nn.Module):
     Shape:
         x: (B, inputs.num_units); output: (B, outputs.num_units).
     References:
-        MADE, Germain et al. 2015, arXiv:1502.03509, section 3.
+        MADE, Germain et al. 2015, arXiv:1502.03509, section 4.
     """
 
     def __init__(self, inputs: Degrees, outputs: Degrees, scale: float = 1.0) -> None:

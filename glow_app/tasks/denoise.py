@@ -20,8 +20,9 @@ class Denoise(RestorationTask):
     .. math:: d = x + \sigma\, n \quad \text{(gaussian)}, \qquad
               d = \frac{\sigma^2}{255}\, \mathrm{Poisson}\!\left(\frac{255\, x}{\sigma^2}\right) \quad \text{(poisson)}
 
-    rounded and clipped to 0..255, with :math:`\sigma` uniform in ``[min_sigma, max_sigma]``; that of Poisson noise is
-    its standard deviation at white. The flow sees the noisy picture, and :math:`\sigma` as a channel of its own.
+    rounded and clipped to 0..255, with :math:`\sigma` uniform in ``[min_sigma, max_sigma]`` and rounded; that of
+    Poisson noise is its standard deviation at white. The flow sees the noisy picture, and :math:`\sigma` as a channel
+    of its own.
 
     Args:
         min_sigma: Least standard deviation of the noise in training, grey levels.

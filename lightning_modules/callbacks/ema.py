@@ -15,8 +15,8 @@ class EMA(WeightAveraging):
     .. math:: \bar\theta \leftarrow d_n \bar\theta + (1 - d_n)\,\theta, \qquad
               d_n = \min\left(d, \tfrac{1 + n}{10 + n}\right)
 
-    The decay grows to its value, so that short runs are not dominated by their first steps. Buffers are copied, since
-    the average of two permutations is none.
+    The first update, n = 0, copies. The decay grows to its value, so that short runs are not dominated by their first
+    steps. Buffers are copied, since the average of two permutations is none.
 
     Args:
         decay: The final decay d, in [0, 1).

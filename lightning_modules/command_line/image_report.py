@@ -33,7 +33,7 @@ def print_image_report(module: DensityModule, data: ImageDataModule, split: Spli
     print(f"{figures[module.metric]:.4f} bits/dim  ({data.part(split)}, {size}, {details})")
     if task is not None:
         draws = "draws at temperature 0" if module.model.trains_flow else "the encoder's estimate"
-        print(f"{figures['psnr']:.2f} dB            PSNR of {draws}")
+        print(f"{figures['psnr']:.2f} dB            PSNR of {draws}, of all pixels (glow evaluate: as restored)")
     if classes:
         print("labels             the images have none of the model's classes, so all classes are taken together")
     if data.other_root is not None or not data.is_as_in_training:

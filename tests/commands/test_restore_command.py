@@ -509,7 +509,11 @@ def test_from_photographs_to_a_model_that_restores(tmp_path: Path, photo: Path, 
     result = glow("validate", "--checkpoint", "run")
     assert result.code == 0, result
     assert "given the images damaged by Upscale)" in result.output
-    assert re.search(r"^\d+\.\d\d dB +PSNR of draws at temperature 0$", result.output, re.MULTILINE)
+    assert re.search(
+        r"^\d+\.\d\d dB +PSNR of draws at temperature 0, of all pixels \(glow evaluate: as restored\)$",
+        result.output,
+        re.MULTILINE,
+    )
     result = glow(*fit, "--trainer.max_steps=1", "--run_dir=short")
     assert "next: glow fit --resume short --trainer.max_steps STEPS (its flow is not trained yet)" in result.output
     result = glow("validate", "--checkpoint", "short")

@@ -90,8 +90,8 @@ def record_solves(generator: torch.Generator | None = None) -> Iterator[SolveRec
 def held_noise(device: torch.device) -> Iterator[Callable[[], None]]:
     """Yield a function that rewinds the noise of trace estimates to the start of the block.
 
-    An average of densities over independent trace estimates would be biased upward, because the exponential function
-    is convex; with the same noise in all of them it is not.
+    An average of densities over independent trace estimates is biased upward, because the exponential function is
+    convex; with the same noise in all of them far less, and not at all where the Jacobians are equal.
     """
     record = _OPTIONS.get().record or SolveRecord()
     record.generator = generator = record.generator or _seeded(device)
