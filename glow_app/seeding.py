@@ -147,6 +147,6 @@ def one_seed_each(num: int, seeds: int | Sequence[int] | None) -> list[int]:
         raise ValueError(f"seeds is {seeds!r}; expected a whole number, or one per image") from error
     if len(each) != num:
         raise ValueError(f"there are {len(each)} seeds for {num} images")
-    if min(each) < 0 or max(each) >= 2**63:  # which a generator cannot take
+    if min(each) < 0 or max(each) >= 2**63:
         raise ValueError(f"seeds are from {min(each)} to {max(each)}; expected 0 to 2**63 - 1")
     return each

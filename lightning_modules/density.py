@@ -94,9 +94,10 @@ class DensityModule(EncoderFirst):
         if isinstance(examples, ImageSet):
             counts = torch.bincount(examples.labels, minlength=expected).tolist()
             if none := [name for name, count in zip(data.class_names, counts, strict=True) if not count]:
+                names = ", ".join(none[:10]) + (", ..." if len(none) > 10 else "")
                 rank_zero_warn(
-                    f"no picture of class {', '.join(none[:10])} is among the {len(examples):,} to train on: samples "
-                    "of it will be noise; add pictures of it, or leave it out"
+                    f"classes without a picture to train on, whose samples will be noise: {names}; add pictures or "
+                    "leave these out"
                 )
 
     def forward(

@@ -190,9 +190,6 @@ def _length(
     options: argparse.Namespace, arguments: list[str], parts: dict[Split, FolderListing]
 ) -> tuple[list[str], str]:
     """Return the options for the length of the training, and a description; measures a step unless epochs are given."""
-    given = [word for word in arguments if word.startswith(("--trainer.max_steps", "--trainer.max_time"))]
-    if given and options.minutes == _MINUTES:
-        return ["--trainer.max_epochs=-1"], f"as {given[-1].partition('=')[0]} says"
     if options.epochs is not None:
         return [f"--trainer.max_epochs={options.epochs}"], pluralise(options.epochs, "epoch")
     if (world := launched_world()) is not None and world.devices * world.num_nodes > 1:
@@ -200,17 +197,19 @@ def _length(
     from lightning_modules.estimate.command import measured_step
 
     seconds, batches_in_epoch, steps_in_epoch = measured_step(arguments, parts)
-    steps = options.minutes * 60 * _TRAINING / seconds
+    given, _ = take_option("--trainer.max_steps", arguments)
+    is_given = given is not None and given.isdecimal()
+    steps = int(given or 0) if is_given else options.minutes * 60 * _TRAINING / seconds
     # Whole intervals, whatever the length of an epoch: the last validation follows the last step.
     interval = max(1, round(steps / max(1, min(_VALIDATIONS, 5 * options.minutes))))
-    steps = interval * max(1, round(steps / interval))
+    steps = steps if is_given else interval * max(1, round(steps / interval))
     epochs = -(-steps // steps_in_epoch)
     # Without a limit of epochs: they are shorter than counted here if files cannot be read.
     words = [f"--trainer.max_steps={steps}", "--trainer.max_epochs=-1"]
     num_batches = -(-interval * batches_in_epoch // steps_in_epoch)
     words += [f"--trainer.val_check_interval={num_batches}", "--trainer.check_val_every_n_epoch=null"]
     length = f"{pluralise(steps, 'step')} of {seconds:.2f} s, {pluralise(epochs, 'epoch')}"
-    return words, f"{options.minutes:g} minutes: {length}"
+    return words, length if is_given else f"{options.minutes:g} minutes: {length}"
 
 
 def options_parser() -> argparse.ArgumentParser:

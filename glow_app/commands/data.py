@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LARGEST_SIDE = 8192
 LARGEST_FACE = 2048
+_PRESETS = {32: "folder32", 128: "folder128", 256: "folder256"}  # by the side of packed images; of others "folder"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +79,8 @@ def _pack(arguments: argparse.Namespace) -> None:
     _tell(report.manifest)
     print(f"{report.num_bytes / 1e6:,.1f} MB in {arguments.output}")
     root = shlex.quote(arguments.output)
-    print(f"train on them: glow fit --config folder --data.source shards --data.root {root}")
+    preset = _PRESETS.get((report.manifest.image_shape or [0])[-1], "folder")
+    print(f"train on them: glow fit --config {preset} --data.source shards --data.root {root}")
 
 
 def _index(arguments: argparse.Namespace) -> None:

@@ -82,9 +82,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     def reload() -> None:
         keys = _keys(arguments)
-        app.state.gate.keys = (
-            keys  # first: a key that is no longer in the file is refused whatever becomes of the model
-        )
+        # First: a key that is no longer in the file is refused whatever becomes of the model.
+        app.state.gate.keys = keys
         app.state.replace(**_served(arguments))
 
     run_server(

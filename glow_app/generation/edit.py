@@ -176,6 +176,10 @@ def edit_strengths(
     """Return what :func:`edit` makes of one image at each of S strengths, (S, C, H, W); it is encoded only once."""
     factors = torch.tensor([check_strength(strength) for strength in strengths])[:, None, None, None]
     images, labels = as_images(image, model.flow.image_shape), as_labels(model, label, 1)
+    if len(images) != 1 or not len(factors):
+        raise ValueError(
+            f"got {len(images)} images and {len(factors)} strengths; expected one image and some strengths"
+        )
     latents = model.encode(images, labels)
     latents = [z + factors.to(z) * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
     labels = None if labels is None else labels.expand(len(factors))

@@ -85,10 +85,13 @@ class Reference:
         sample = np.cov(traits, rowvar=False)
         # Each image is count / (count - 1) times as far from the mean of the others; their covariance lacks its part.
         away = (traits - mean) * count / (count - 1)
-        part = (1 - 1 / count) * away[:, :, None] * away[:, None]
-        others = ((count - 1) * sample - part) / max(count - 2, 1)
-        distance = _percentiles(_distances(away, _shrunk(others, count - 1)))
-        return cls(count, typical, scores, mean, _shrunk(sample, count), distance)
+        distances = []
+        for rows in np.array_split(away, -(-count // 4096)):  # a matrix each takes memory
+            part = (1 - 1 / count) * rows[:, :, None] * rows[:, None]
+            others = ((count - 1) * sample - part) / max(count - 2, 1)
+            distances.append(_distances(rows, _shrunk(others, count - 1)))
+        percentiles = _percentiles(np.concatenate(distances))
+        return cls(count, typical, scores, mean, _shrunk(sample, count), percentiles)
 
     def judge(self, measures: Measures) -> list[Verdict]:
         """Return a verdict on each image."""

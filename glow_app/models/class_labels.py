@@ -98,9 +98,11 @@ def class_turns(model: HasClasses, label: ClassTurns) -> Sequence[int] | None:
     if label is None:
         return None if num_classes is None else range(num_classes)
     each = [label] if isinstance(label, (int, str)) else label
-    if not each:
+    if not len(each):
         raise ValueError("there are no labels; expected one class or several, or None for all")
-    return [class_number(model, str(name)) for name in each]
+    names = [str(name) for name in each]
+    numbers = {name: class_number(model, name) for name in set(names)}  # once each, since there may be thousands
+    return [numbers[name] for name in names]
 
 
 def classes_of_seeds(model: HasClasses, seeds: Sequence[int], label: ClassTurns) -> list[int] | None:

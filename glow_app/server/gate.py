@@ -30,8 +30,8 @@ _LOG = logging.getLogger("glow_app.server")
 
 _LARGE = 2**20  # bytes of a body
 _SMALL = 2**12  # admitted regardless of the bytes held
-# Of a body that was refused: taken, so that the client reads why.
-_DISCARDED, _DISCARD_SECONDS = 2**26, 2.0
+# Of a body that was refused: taken, so that the client reads why; for less than a stop of the server waits.
+_DISCARDED, _DISCARD_SECONDS = 2**26, 0.8
 
 # The page runs its own script and style, and talks to this server; nothing else is loaded, and nobody frames it.
 _POLICY = (
@@ -106,11 +106,11 @@ class Gate:
             return
         headers = Headers(scope=scope)
         request_id = scope["glow.request_id"] = _request_id(headers)
-        begun, status = time.perf_counter(), 0
+        begun, status, seconds = time.perf_counter(), 0, 0.0
         visit = Visit(scope["client"][0] if scope.get("client") else "")
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, seconds
             is_start = message["type"] == "http.response.start"
             if is_start:
                 status = message["status"]
@@ -121,6 +121,7 @@ class Gate:
                 if scope["path"].startswith("/v1/"):
                     answer["Cache-Control"] = "no-store"
             await send(message)  # which waits while the client leaves earlier answers unread
+            seconds = time.perf_counter() - begun
             if is_start:
                 visit.is_answered = True
 
@@ -130,7 +131,6 @@ class Gate:
         finally:
             visit.close()
             self._visits.pop(visit)
-            seconds = time.perf_counter() - begun
             endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
             if status:  # none where the client left before
                 self._answered(endpoint, status, seconds)
@@ -161,7 +161,7 @@ class Gate:
             if reason.status == 401:
                 more["WWW-Authenticate"] = "Bearer"
             answer = error_answer(reason, scope["glow.request_id"], more)
-            unread = scope["method"] == "POST" and not visit.is_read
+            unread = scope["method"] == "POST" and not visit.is_read and not self.is_stopping
             await (_answer_and_discard(answer, scope, receive, send) if unread else answer(scope, receive, send))
 
     async def _handle(self, visit: Visit, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
@@ -242,6 +242,7 @@ class Gate:
             if message["type"] == "http.disconnect":
                 raise ClientLeftError
             chunk, more = message.get("body", b""), message.get("more_body", False)
+            visit.is_read = not more
             visit.held += len(chunk)
             self.held += len(chunk)
             self._check_size(visit.held)
@@ -249,7 +250,6 @@ class Gate:
                 full = ApiError(503, "too_many_bodies", "too many bodies at one time; try again in 1 s", 1)
                 self._make_room(visit, lambda one: one.held, full)
             body.extend(chunk)
-        visit.is_read = True
         self._check_structure(body)
         return body
 

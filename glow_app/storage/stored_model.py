@@ -152,7 +152,7 @@ def find_device(name: str | torch.device) -> torch.device:
         device = torch.device(own)
         torch.zeros(1, device=device).cpu()  # which the device meta cannot
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name} is not available here; use --device cpu") from error
+        raise ValueError(f"device {name} is not available here; use cpu") from error
     return device
 
 

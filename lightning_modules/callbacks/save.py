@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the best, and the last after every epoch, every so often, and when a signal stops it."""
+"""Checkpoints of a run: the best, and the last after an epoch, every so often, and when a signal stops it."""
 
 import math
 import time
@@ -128,7 +128,7 @@ class SaveProgress(Checkpoint):
         is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         is_last |= 0 <= trainer.max_steps <= trainer.global_step
         is_late = not self._saved_epoch or time.monotonic() - self._saved_time >= _SECONDS
-        number, due = _largest(trainer, self._signals.received, is_last or is_late)
+        number, due = _largest(trainer, self._signals.received, is_last or is_late or self._is_due(trainer))
         if number or due:
             self._save(trainer)
             self._saved_epoch = True

@@ -34,7 +34,7 @@ def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> Path | None
             reasons.append(str(error))
             continue
         if path.name == LAST:
-            break  # none can be newer
+            break  # what is newer is trained again as it was
     if not good and reasons:
         raise ValueError(f"no checkpoint of {run_dir} is good: {'; '.join(reasons)}. Delete them to begin again")
     for reason in reasons:

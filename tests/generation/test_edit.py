@@ -50,6 +50,9 @@ def test_several_strengths_are_edits_of_each(num_classes: int | None) -> None:
     assert torch.equal(edit_strengths(model, image, direction, strengths, label), expected)
     with pytest.raises(ValueError, match="101 is not a strength"):
         edit_strengths(model, image, direction, [0, 101])
+    for images, some in ((random_images(2), [0, 1]), (image, [])):
+        with pytest.raises(ValueError, match="expected one image and some strengths"):
+            edit_strengths(model, images, direction, some)
 
 
 def test_a_direction_that_is_worth_nothing_is_told() -> None:

@@ -131,7 +131,7 @@ def test_wrong_options(
 def test_a_device_that_is_not_there(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 1
     name = arguments[-1].removeprefix("--device=")
-    assert capsys.readouterr().err == f"error: device {name} is not available here; use --device cpu\n"
+    assert capsys.readouterr().err == f"error: device {name} is not available here; use cpu\n"
 
 
 def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,11 +171,14 @@ def test_what_a_model_to_begin_with_does_not_take(tmp_path: Path, capsys: pytest
         planned(capsys, pets / "cat", "--epochs", 1, "--init-from", classes)
 
 
-def test_steps_and_time_of_the_trainer_are_left_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options, said = planned(capsys, pictures(tmp_path / "a", 12), "--trainer.max_steps=7", *TINY)
-    assert (options["trainer.max_steps"], options["trainer.max_epochs"]) == ("7", "-1")
-    assert "trainer.val_check_interval" not in options
-    assert "time        as --trainer.max_steps says" in said
+def test_the_plan_is_that_of_the_steps_that_are_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = pictures(tmp_path / "a", 12)
+    options, said = planned(capsys, folder, "--trainer.max_steps=47", *TINY)
+    assert (options["trainer.max_steps"], options["trainer.max_epochs"]) == ("47", "-1")
+    assert options["trainer.val_check_interval"] == "5"
+    assert re.search(r"^time        47 steps of \d\.\d\d s, 47 epochs \(", said, re.MULTILINE)
+    options, _ = planned(capsys, folder, "--epochs=2", "--trainer.max_steps=47", *TINY)
+    assert (options["trainer.max_steps"], options["trainer.max_epochs"]) == ("47", "2")
 
 
 def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
@@ -187,7 +190,9 @@ def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
     seed = next(seed for seed in range(100) if 40 not in Cut(seed=seed).rows(41, "train"))
     options = ["--config=folder_cpu", "--data.root=pets", "--model.flow.num_classes=2", "--run_dir=run"]
     options += ["--trainer.max_steps=1", "--trainer.accelerator=cpu", f"--seed_everything={seed}", *TINY[2:]]
-    with pytest.warns(UserWarning, match="no picture of class dog is among the 33 to train on"):
+    with pytest.warns(
+        UserWarning, match="classes without a picture to train on, whose samples will be noise: dog; add"
+    ):
         assert main(["fit", *options]) == 0
     assert yaml.safe_load(Path("run/config.yaml").read_text())["data"]["root"] == str(tmp_path / "pets")
 

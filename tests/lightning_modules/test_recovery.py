@@ -137,6 +137,7 @@ def test_of_epochs_that_are_soon_over_the_first_and_the_last_are_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert saving(tmp_path / "soon", epochs=4) == [4, 16]
+    assert saving(tmp_path / "asked", epochs=4, every_n_steps=1, accumulate=4) == [1, 2, 3, 4]
     monkeypatch.setattr("lightning_modules.callbacks.save._SECONDS", 0.0)
     assert saving(tmp_path / "late", epochs=4) == [4, 8, 12, 16]
 

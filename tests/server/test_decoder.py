@@ -118,6 +118,7 @@ def test_a_request_that_is_cancelled_while_its_pixels_arrive_ends_the_process(cl
         process = decoder._process
         assert process is not None
         while len(process.stdout._buffer) <= 2**17:  # type: ignore[union-attr]
+            assert not reading.done()
             await asyncio.sleep(0)
         reading.cancel()
         if closes:

@@ -68,7 +68,7 @@ def test_paths_may_be_strings(model: ImageModel, tmp_path: Path) -> None:
     path = str(checkpoint(model, tmp_path / "best.ckpt"))
     assert load_model(path, device="auto")
     for device in ("abacus", "meta", torch.device("meta")):
-        with pytest.raises(ValueError, match=f"device {device} is not available here; use --device cpu"):
+        with pytest.raises(ValueError, match=f"device {device} is not available here; use cpu"):
             load_model(path, device)
 
 
