@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LISTED = 10  # unusual pictures that are printed, and pictures of the sheet
 SHEET = "oddest.png"
-SAMPLES = 128  # of the model, in place of a reference
+NO_VERDICTS = "no verdicts: the model knows no ordinary pictures; give --reference FOLDER of them"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_output_arguments(parser, "scores")
     parser.add_argument(
-        "--reference", help="folder of ordinary pictures (default: those known to the model)", metavar="FOLDER"
+        "--reference", help="folder of ordinary pictures (default: those known to the model, if any)", metavar="FOLDER"
     )
     saved = "store the statistics of --reference with the exported model, for later scores and glow serve"
     parser.add_argument("--save-reference", action="store_true", help=saved)
@@ -75,45 +75,39 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.outliers:
         _detect(model, arguments)
         return
-    reference, source = _reference(model, arguments)
+    reference, usual = _reference(model, arguments)
     files, measures = _measure(model, arguments.images, arguments)
     rows = _rows(files, measures, reference, arguments)
     labels = _labels_text(model, arguments)
-    facts = {"model": stored_model(arguments).hash, "num_bits": model.num_bits, "usual": source, "labels": labels}
+    facts = {"model": stored_model(arguments).hash, "num_bits": model.num_bits, "usual": usual, "labels": labels}
     _write(output_folder(arguments), rows, facts)
     mean = float(measures.bits_per_dim.mean())
     draws = pluralise(arguments.draws, "draw")
     print(f"{pluralise(len(rows), 'image')}, {mean:.4f} bits/dim on average ({model.num_bits}-bit, {draws})")
-    print(f"what is usual: {source}")
+    print(NO_VERDICTS if usual is None else f"what is usual: {usual}")
     print(f"labels: {labels}")
-    odd = [row for row in rows if row["verdict"] == "unusual"]
-    print(f"unusual: {len(odd)} of {len(rows)}; of ordinary pictures, {100 - USUAL_PERCENT:g} % are")
-    for row in _oddest(odd):
-        print(f"  {printable(row['file'])}: {row['reason']}")
+    if reference is not None:
+        odd = [row for row in rows if row["verdict"] == "unusual"]
+        print(f"unusual: {len(odd)} of {len(rows)}; of ordinary pictures, {100 - USUAL_PERCENT:g} % are")
+        for row in _oddest(odd):
+            print(f"  {printable(row['file'])}: {row['reason']}")
     _write_sheet(model, rows, stored_model(arguments).hash, folder / SHEET)
     print(f"scores: {folder / 'scores.csv'}, {folder / 'scores.json'}")
 
 
-def _reference(model: "ImageModel", arguments: argparse.Namespace) -> "tuple[Reference, str]":
-    """Return what ordinary pictures are like, and which pictures these are."""
-    from glow_app.generation import Reference, measure_samples
+def _reference(model: "ImageModel", arguments: argparse.Namespace) -> "tuple[Reference, str] | tuple[None, None]":
+    """Return what ordinary pictures are like, and which pictures these are, where any are known."""
+    from glow_app.generation import Reference
     from glow_app.storage.pretrained import REFERENCE_KEY
 
     if arguments.reference:
         return Reference.of(_measure(model, [arguments.reference], arguments)[1]), arguments.reference
     known = stored_model(arguments).facts.get(REFERENCE_KEY)
-    if known is not None and arguments.label is None:  # it is of all classes together
-        reference = Reference.from_plain(known, len(model.flow.latent_shapes))
-        return reference, f"{reference.num_images:,} ordinary images known to the model"
-    samples = measure_samples(
-        model,
-        arguments.label,
-        num=SAMPLES,
-        num_draws=arguments.draws,
-        seed=arguments.seed,
-        batch_size=arguments.batch_size,
-    )
-    return Reference.of(samples), f"{SAMPLES} samples of the model"
+    if known is None:
+        return None, None
+    reference = Reference.from_plain(known, len(model.flow.latent_shapes))
+    classes = "" if arguments.label is None else ", of all classes"
+    return reference, f"{reference.num_images:,} ordinary images known to the model{classes}"
 
 
 def _save_reference(arguments: argparse.Namespace) -> None:
@@ -151,17 +145,16 @@ def _measure(model: "ImageModel", places: list[str], arguments: argparse.Namespa
 
 
 def _rows(
-    files: list[str], measures: "Measures", reference: "Reference", arguments: argparse.Namespace
+    files: list[str], measures: "Measures", reference: "Reference | None", arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    from glow_app.generation import oddities
+    from glow_app.generation.reference import plain_scores
 
-    rows, scores = [], oddities(measures, reference.typical)
-    for number, (file, verdict) in enumerate(zip(files, reference.judge(measures), strict=True)):
+    rows = []
+    for number, (file, scores) in enumerate(zip(files, plain_scores(measures, reference), strict=True)):
         row = {"file": file, "seed": arguments.seed + number, "draws": arguments.draws}
         if measures.labels is not None:
             row["label"] = int(measures.labels[number])
-        row |= {name: float(values[number]) for name, values in scores.items()}
-        row |= {"verdict": verdict.word, "reason": verdict.reason, "oddness": verdict.oddness}
+        row |= {name: value for name, value in scores.items() if name != "percentiles"}
         for level in range(measures.level_bits.shape[1]):
             row[f"bits_level_{level}"] = float(measures.level_bits[number, level])
             row[f"norm_level_{level}"] = float(measures.level_norms[number, level])
@@ -170,11 +163,11 @@ def _rows(
 
 
 def _oddest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(rows, key=lambda row: (-row["oddness"], -row["bits_per_dim"]))[:LISTED]
+    return sorted(rows, key=lambda row: (-(row["oddness"] or 0), -row["bits_per_dim"]))[:LISTED]
 
 
 def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], model_hash: str, path: Path) -> None:
-    """Write the oddest pictures as the model saw them, with bits/dim and file names."""
+    """Write the oddest pictures, without verdicts the least likely, as the model saw them, with bits/dim and names."""
     import torch
 
     from glow_app.data.decoding import decode_image
@@ -189,7 +182,7 @@ def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], model_hash: st
     captions = [(f"{row['bits_per_dim']:.2f} bits/dim", Path(row["file"]).name) for row in rows]
     sheet = contact_sheet(torch.stack([torch.from_numpy(array.copy()) for array in arrays]), captions)
     save_png(sheet, path, {"model": model_hash, "version": __version__})
-    print(f"the oddest: {path}")
+    print(f"the {'oddest' if rows[0]['verdict'] else 'highest bits/dim'}: {path}")
 
 
 def _labels_text(model: "ImageModel", arguments: argparse.Namespace) -> str:

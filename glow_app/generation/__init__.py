@@ -15,7 +15,7 @@ from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
 from glow_app.generation.restore import Restoration, restore
 from glow_app.generation.sample import sample_batches, sweep, walk
-from glow_app.generation.score import ODDITIES, Detection, Measures, Typical, detect, measure, measure_samples, oddities
+from glow_app.generation.score import ODDITIES, Detection, Measures, Typical, detect, measure, oddities
 from glow_app.generation.tensor_file import Latents, load_latents, save_latents
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
     "load_directions",
     "load_latents",
     "measure",
-    "measure_samples",
     "mix_levels",
     "oddities",
     "reconstruct",

@@ -161,6 +161,21 @@ class Reference:
             raise ValueError(message) from error
 
 
+def plain_scores(measures: Measures, reference: Reference | None) -> list[dict[str, Any]]:
+    """Return the scores of each image and its verdict, as plain types by name.
+
+    Without a reference there is no verdict: only the scores that need none are numbers, and all else is None.
+    """
+    scores = oddities(measures, None if reference is None else reference.typical)
+    verdicts = [None] * len(measures) if reference is None else reference.judge(measures)
+    names = {"verdict": "word", "reason": "reason", "oddness": "oddness", "percentiles": "percentiles"}
+    return [
+        {name: float(scores[name][number]) if name in scores else None for name in ODDITIES}
+        | {name: getattr(verdict, attribute, None) for name, attribute in names.items()}
+        for number, verdict in enumerate(verdicts)
+    ]
+
+
 def _words(trait: int, num_levels: int, is_more: bool) -> str:
     if trait == 2 * num_levels:
         return "busier than usual" if is_more else "plainer than usual"

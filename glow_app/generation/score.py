@@ -10,8 +10,7 @@ from torch import Tensor
 
 from glow_app.bijections import record_solves
 from glow_app.generation.baselines import png_bits_per_dim
-from glow_app.generation.sample import seeded_batches
-from glow_app.models.class_labels import Labels, as_labels, labels_of_seeds
+from glow_app.models.class_labels import Labels, as_labels
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.seeding import image_generators
@@ -132,7 +131,7 @@ class Typical:
         return cls(float(measures.bits_per_dim.mean()), spread(measures.level_bits), spread(measures.level_norms))
 
 
-def oddities(measures: Measures, typical: Typical) -> dict[str, Tensor]:
+def oddities(measures: Measures, typical: Typical | None) -> dict[str, Tensor]:
     r"""Return the scores of :data:`ODDITIES`, each (B,) and higher for an odder image.
 
     ``bits_per_dim`` is the negative log-likelihood b itself, which alone misleads: simple images of another kind are
@@ -143,7 +142,7 @@ def oddities(measures: Measures, typical: Typical) -> dict[str, Tensor]:
 
     Args:
         measures: Of the images.
-        typical: Of ordinary images.
+        typical: Of ordinary images; without it only ``bits_per_dim`` and ``png_ratio`` are returned.
     References:
         Nalisnick et al. 2019, arXiv:1906.02994 (typicality); Serrà et al. 2020, arXiv:1909.11480 (compressors).
     """
@@ -152,40 +151,15 @@ def oddities(measures: Measures, typical: Typical) -> dict[str, Tensor]:
         mean, std = usual
         return ((values - mean) / std).square().mean(1).sqrt()
 
-    scores = (
-        measures.bits_per_dim,
-        (measures.bits_per_dim - typical.bits_per_dim).abs(),
-        distance(measures.level_norms, typical.level_norms),
-        measures.bits_per_dim - measures.png_bits_per_dim,
-        distance(measures.level_bits, typical.level_bits),
-    )
-    return dict(zip(ODDITIES, scores, strict=True))
-
-
-def measure_samples(
-    model: ImageModel,
-    label: int | None = None,
-    *,
-    num: int = 128,
-    num_draws: int = 1,
-    seed: int = 0,
-    batch_size: int = 16,
-) -> Measures:
-    """Measure samples of the model itself, at temperature 1: what is usual, if no ordinary images are given.
-
-    Args:
-        model: The model.
-        label: The class of all; None for all classes in turn, whose samples are measured without one.
-        num: How many.
-        num_draws: Dequantisation draws of the bits/dim.
-        seed: Of the first sample and its noise.
-        batch_size: Images at a time.
-    """
-    parts = []
-    for seeds, images in seeded_batches(model, num, 1.0, seed, label, batch_size):
-        labels = None if label is None else labels_of_seeds(model, seeds, label)
-        parts.append(measure(model, images, labels, num_draws=num_draws, seeds=seeds))
-    return Measures.joined(parts)
+    bits = measures.bits_per_dim
+    scores = {"bits_per_dim": bits, "png_ratio": bits - measures.png_bits_per_dim}
+    if typical is not None:
+        scores |= {
+            "typicality": (bits - typical.bits_per_dim).abs(),
+            "latent_norm": distance(measures.level_norms, typical.level_norms),
+            "spectrum": distance(measures.level_bits, typical.level_bits),
+        }
+    return {name: scores[name] for name in ODDITIES if name in scores}
 
 
 @dataclass(frozen=True)

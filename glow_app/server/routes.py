@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from torch import Tensor
 
 from glow_app import __version__, generation
+from glow_app.generation.reference import plain_scores
 from glow_app.models.class_labels import class_facts
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
@@ -166,7 +167,7 @@ async def reconstruct(body: ReconstructBody, request: Request, service: Served) 
 
 @API.post("/score", responses=ERRORS)
 async def score(body: ScoreBody, request: Request, service: Served) -> ScoreAnswer:
-    """Score images: bits/dim, scores of oddity, and a verdict."""
+    """Score images: bits/dim, and scores of oddity with a verdict if the model knows ordinary images."""
     service.check_count(body.draws, "draws", service.limits.draws)
     service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
     images, notes = await service.read(body.images)
@@ -177,24 +178,14 @@ async def score(body: ScoreBody, request: Request, service: Served) -> ScoreAnsw
         return generation.measure(model, images, given, num_draws=body.draws, seeds=seeds)
 
     measures = await service.run(work)
-    # Awaited, not on a thread: measuring it may take longer than all threads have.
-    reference = await service.reference()
-    values, verdicts = generation.oddities(measures, reference.typical), reference.judge(measures)
-    labels = measures.labels
+    reference, labels = service.reference, measures.labels
     request.app.state.metrics.images.labels(request.url.path).inc(len(images))
     scores = [
-        Scores(
-            **{name: float(value[number]) for name, value in values.items()},
-            verdict=verdicts[number].word,
-            reason=verdicts[number].reason,
-            oddness=verdicts[number].oddness,
-            percentiles=verdicts[number].percentiles,
-            label=None if labels is None else int(labels[number]),
-            note=note,
-        )
-        for number, note in enumerate(notes)
+        Scores(**known, label=None if labels is None else int(labels[number]), note=notes[number])
+        for number, known in enumerate(plain_scores(measures, reference))
     ]
-    return ScoreAnswer(scores=scores, draws=body.draws, usual=service.usual)
+    usual = None if reference is None else f"{reference.num_images:,} ordinary images"
+    return ScoreAnswer(scores=scores, draws=body.draws, usual=usual)
 
 
 @API.post("/restore", response_model=RestoreAnswer, responses=_pictured("the draw, or a grid of several") | NOT_FOUND)

@@ -137,18 +137,21 @@ class ScoreRequest(_Request):
     labels: list[Label] | None = Field(None, description="One per image; the marginal over all classes if omitted.")
 
 
+_NULL = "Null if the model knows no ordinary images."
+
+
 class Scores(BaseModel):
-    """How likely and how odd an image is; each but the first is higher for an odder image."""
+    """How likely and how odd an image is; each score but the first is higher for an odder image."""
 
     bits_per_dim: float
-    typicality: float
-    latent_norm: float
+    typicality: float | None = Field(description=_NULL)
+    latent_norm: float | None = Field(description=_NULL)
     png_ratio: float
-    spectrum: float
-    verdict: Literal["usual", "unusual"] = Field(description="95 % of ordinary images are usual.")
-    reason: str = Field(description="Why, in a few words.")
-    oddness: float = Field(ge=0, le=100, description="Percentage of ordinary images that are less odd.")
-    percentiles: dict[str, float] = Field(description="Percentage of ordinary images below the image, for each score.")
+    spectrum: float | None = Field(description=_NULL)
+    verdict: Literal["usual", "unusual"] | None = Field(description=f"95 % of ordinary images are usual. {_NULL}")
+    reason: str | None = Field(description=f"Why, in a few words. {_NULL}")
+    oddness: float | None = Field(ge=0, le=100, description=f"Percentage of ordinary images less odd. {_NULL}")
+    percentiles: dict[str, float] | None = Field(description=f"Percentage of ordinary images below, per score. {_NULL}")
     label: int | None = Field(description="The class that was given, or is the most probable.")
     note: str | None
 
@@ -158,7 +161,7 @@ class ScoreAnswer(BaseModel):
 
     scores: list[Scores]
     draws: int
-    usual: str = Field(description="Which images are the ordinary ones.")
+    usual: str | None = Field(description=f"Which images are the ordinary ones. {_NULL}")
 
 
 class RestoreRequest(_Request):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from glow_app import __version__, generation
+from glow_app import __version__
 from glow_app.generation import Direction, Reference, Restoration
 from glow_app.messages import pluralise
 from glow_app.models.class_labels import class_number, classes_of_seeds
@@ -44,8 +44,8 @@ class Service:
         decoder: Decodes pictures.
         limits: See :class:`Limits`.
         directions: Directions of edits by name.
-        training: Facts of the model's training, for ``/v1/info``. If they include a reference of ordinary images,
-            scores use it, otherwise one measured on samples of the model.
+        training: Facts of the model's training, for ``/v1/info``. Scores have verdicts if they include a
+            reference of ordinary images.
         restorers: Models with a task, by name.
     Raises:
         ValueError: If the reference among the facts is damaged.
@@ -69,10 +69,7 @@ class Service:
         # These threads mostly wait for the worker.
         self._threads = ThreadPoolExecutor(limits.queue, thread_name_prefix="request")
         known = training.get(REFERENCE_KEY)
-        self._reference = None if known is None else Reference.from_plain(known, self.info.num_levels)
-        ordinary = self._reference and f"{self._reference.num_images:,} ordinary images"
-        self.usual = ordinary or "samples of the model"
-        self._measured: Future[Reference] | None = None
+        self.reference = None if known is None else Reference.from_plain(known, self.info.num_levels)
         self._cache = LatentsCache()
 
     async def read(self, texts: Sequence[str], place: str = "images[{}]") -> tuple[Tensor, list[str | None]]:
@@ -245,19 +242,6 @@ class Service:
         largest = largest or self.limits.count
         if count > largest:
             raise invalid(f"{name}: {count} are too many; at most {largest}")
-
-    async def reference(self) -> Reference:
-        """Return the reference of ordinary images, measured on samples of the model if none is known."""
-        if self._reference is not None:
-            return self._reference
-        if self._measured is None or (self._measured.done() and self._measured.exception()):
-            # Outside of requests, so that no deadline or client's use ends or delays it for all.
-            self._measured = on_daemon_thread("reference", self._measure)
-        async with self._turn():  # for its errors
-            return await asyncio.wrap_future(self._measured)
-
-    def _measure(self) -> Reference:
-        return Reference.of(generation.measure_samples(cast(ImageModel, SharedModel(self.worker, Turn()))))
 
     def close(self) -> None:
         """End the model's thread after its queued calls, and the threads of requests."""

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from glow_app.generation import ODDITIES, sample_batches
+from glow_app.generation import ODDITIES, Reference, measure, sample_batches
 from glow_app.pictures.images import save_png, to_pil
 from glow_app.seeding import image_generators
 from glow_app.storage.exported_config import read_config
@@ -117,11 +118,26 @@ def test_what_is_usual_comes_from_the_reference(
 ) -> None:
     result = glow("score", odd, "--reference", ordinary, "--checkpoint", trained)
     assert f"what is usual: {ordinary}" in result.output
-    other = glow("score", odd, "--checkpoint", trained / "best.ckpt", "--output", "other")
-    assert "what is usual: 128 samples of the model" in other.output
+    other = glow("score", odd, "--checkpoint", trained, "--output", "other")
+    assert "what is usual: 180 ordinary images known to the model\n" in other.output
     one, two = rows(tmp_path / "scores/scores.csv")[0], rows(tmp_path / "other/scores.csv")[0]
     assert one["bits_per_dim"] == two["bits_per_dim"]
     assert one["typicality"] != two["typicality"]
+
+
+def test_there_is_no_verdict_without_ordinary_pictures(trained: Path, pictures: list[Path], glow: Glow) -> None:
+    result = glow("score", *pictures, "--checkpoint", trained / "best.ckpt")
+    assert result.code == 0, result
+    assert "no verdicts: the model knows no ordinary pictures; give --reference FOLDER of them\n" in result.output
+    assert f"the highest bits/dim: {Path('scores/oddest.png')}\n" in result.output
+    assert "usual" not in result.output
+    record = json.loads(Path("scores/scores.json").read_text())
+    assert record["usual"] is None
+    glow("score", *pictures, "--checkpoint", trained, "--output", "known")
+    unknown = dict.fromkeys(["typicality", "latent_norm", "spectrum", "verdict", "reason", "oddness"], "")
+    written, known = rows(Path("scores/scores.csv")), rows(Path("known/scores.csv"))
+    assert [list(row.items()) for row in written] == [list((row | unknown).items()) for row in known]
+    assert all({name for name, value in row.items() if value is None} == set(unknown) for row in record["images"])
 
 
 def test_a_reference_is_kept_with_the_model(
@@ -160,6 +176,22 @@ def test_a_class_conditional_model(
     assert row["bits_per_dim"] == pytest.approx(float(model.bits_per_dim(image, None, 1, image_generators([1]))))
     under = model.bits_per_dim(image, torch.tensor([row["label"]]), 1, image_generators([1]))
     assert row["bits_level_0"] + row["bits_level_1"] == pytest.approx(float(under))
+
+
+def test_a_label_is_compared_with_the_reference_of_all_classes(
+    conditional: Path, tmp_path: Path, ordinary: Path, pictures: list[Path], glow: Glow
+) -> None:
+    model = shutil.copytree(conditional, tmp_path / "model")
+    glow("score", "--reference", ordinary, "--save-reference", "--checkpoint", model)
+    result = glow("score", *pictures, "--checkpoint", model, "--label", 2)
+    usual = "24 ordinary images known to the model, of all classes"
+    assert f"what is usual: {usual}\n" in result.output
+    record = json.loads((tmp_path / "scores/scores.json").read_text())
+    assert record["usual"] == usual
+    reference = Reference.from_plain(read_config(model)["training"]["reference"], 2)
+    images = torch.stack([torch.from_numpy(np.asarray(Image.open(path)).copy())[None] for path in pictures])
+    verdicts = reference.judge(measure(load_model(model), images, [2] * 3))
+    assert [row["oddness"] for row in record["images"]] == pytest.approx([one.oddness for one in verdicts], abs=0.1)
 
 
 def test_what_is_refused(

@@ -1,6 +1,5 @@
 """What the endpoints answer is what the Python functions give."""
 
-import asyncio
 import base64
 import io
 import json
@@ -32,7 +31,6 @@ from glow_app.models.image_model import ImageModel
 from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.images import png_bytes, strip, to_pil
 from glow_app.server import Limits, create_app
-from glow_app.server.errors import ApiError
 from glow_app.server.shared import _decode
 from glow_app.storage.pretrained import model_hash
 
@@ -352,13 +350,7 @@ def test_scores_are_those_of_python(model: ImageModel, client: httpx.Client) -> 
     body = {"images": [as_base64(image) for image in images], "draws": 3, "seed": 11}
     answer = client.post("/v1/score", json=body).json()
     measures = generation.measure(model, images, num_draws=3, seeds=[11, 12])
-    reference = generation.Reference.of(generation.measure_samples(model))
-    assert answer["usual"] == "samples of the model"
-    for one, verdict in zip(answer["scores"], reference.judge(measures), strict=True):
-        assert (one["verdict"], one["reason"]) == (verdict.word, verdict.reason)
-        assert one["oddness"] == pytest.approx(verdict.oddness, abs=0.1)
-        assert one["percentiles"] == pytest.approx(verdict.percentiles, abs=0.1)
-    for name, values in generation.oddities(measures, reference.typical).items():
+    for name, values in generation.oddities(measures, None).items():
         assert [one[name] for one in answer["scores"]] == pytest.approx(values.tolist(), rel=1e-4, abs=1e-4)
     assert measures.labels is not None
     assert [one["label"] for one in answer["scores"]] == measures.labels.tolist()
@@ -366,61 +358,32 @@ def test_scores_are_those_of_python(model: ImageModel, client: httpx.Client) -> 
     assert [one["label"] for one in given] == [0, 0]
 
 
+def test_there_is_no_verdict_without_ordinary_images(client: httpx.Client) -> None:
+    answer = client.post("/v1/score", json={"images": [as_base64(random_images(1)[0])]}).json()
+    assert answer["usual"] is None
+    unknown = {"typicality", "latent_norm", "spectrum", "verdict", "reason", "oddness", "percentiles", "note"}
+    assert {name for name, value in answer["scores"][0].items() if value is None} == unknown
+
+
 def test_the_models_own_reference_tells_what_is_usual(model: ImageModel) -> None:
-    images = random_images(60)
-    reference = generation.Reference.of(generation.measure(model, images))
+    images = random_images(20, seed=1)
+    measures = generation.measure(model, images)
+    reference = generation.Reference.of(generation.measure(model, random_images(60)))
     facts = {**TRAINING, "reference": reference.to_plain()}
     with running(create_app(model, training=facts)) as client:
         assert client.get("/v1/info").json()["training"] == {"val/bpd": 3.5, "step": 11802}
-        answer = client.post("/v1/score", json={"images": [as_base64(image) for image in images[:20]]}).json()
+        answer = client.post("/v1/score", json={"images": [as_base64(image) for image in images]}).json()
     assert answer["usual"] == "60 ordinary images"
     assert [one["verdict"] for one in answer["scores"]].count("usual") >= 17
+    for one, verdict in zip(answer["scores"], reference.judge(measures), strict=True):
+        assert (one["verdict"], one["reason"]) == (verdict.word, verdict.reason)
+        assert one["oddness"] == pytest.approx(verdict.oddness, abs=0.1)
+        assert one["percentiles"] == pytest.approx(verdict.percentiles, abs=0.1)
+    for name, values in generation.oddities(measures, reference.typical).items():
+        assert [one[name] for one in answer["scores"]] == pytest.approx(values.tolist(), rel=1e-4, abs=1e-4)
     damaged = {"reference": {**reference.to_plain(), "mean": []}}
     with pytest.raises(ValueError, match="the reference of the model's scores is damaged"):
         create_app(model, training=damaged)
-
-
-def test_the_reference_is_measured_once_and_by_no_request(model: ImageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = create_app(model)
-    service = app.state.service
-    measured: list[str] = []
-
-    def measure(shared: Any) -> Any:
-        measured.append(threading.current_thread().name)
-        if len(measured) == 1:
-            raise FloatingPointError("for once")
-        time.sleep(0.2)
-        return generation.measure(model, random_images(20))
-
-    monkeypatch.setattr(generation, "measure_samples", measure)
-
-    async def ask() -> list[Any]:
-        with pytest.raises(ApiError, match="no finite image"):
-            await service.reference()
-        return await asyncio.gather(*(service.reference() for _ in range(3)))
-
-    with ThreadPoolExecutor(1) as pool:  # the thread of the tests may have an event loop of its own
-        references = pool.submit(asyncio.run, ask()).result()
-    assert measured == ["reference", "reference"]
-    assert len(set(map(id, references))) == 1
-    service.close()
-
-
-def test_what_waits_for_the_reference_takes_no_thread(model: ImageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    release = threading.Event()
-
-    def measure(shared: Any) -> Any:
-        release.wait(30)
-        return generation.measure(model, random_images(20))
-
-    monkeypatch.setattr(generation, "measure_samples", measure)
-    image = as_base64(random_images(1)[0])
-    with running(create_app(model, Limits(queue=2, seconds=0.5))) as client:
-        for _ in range(3):
-            assert client.post("/v1/score", json={"images": [image]}).status_code == 504
-        answer = client.post("/v1/interpolate", json={"images": [image] * 2, "labels": [0, 0]})
-        release.set()
-    assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have one address of their own")

@@ -50,24 +50,39 @@ export class ScoreTable {
     const rows = [...this.#rows];
     const value = (row) => row[column] ?? -Infinity;  // what could not be scored is last, or first
     if (column) rows.sort((a, b) => (value(a) === value(b) ? 0 : (isRising ? 1 : -1) * (value(a) - value(b))));
-    const columns = { oddness: "Verdict", ...(this.#hasNumbers ? NUMBERS : {}) };
+    const columns = this.#columns();
     // On a phone the rows are shown as blocks; the roles say to a screen reader that they are a table still.
     const picture = h("th", { role: "columnheader", scope: "col" }, "Picture");
     const head = h("tr", { role: "row" }, picture, ...Object.entries(columns).map(([key, name]) => this.#header(key, name)));
-    const body = h("tbody", { role: "rowgroup" }, ...rows.map((row) => this.#row(row)));
+    const body = h("tbody", { role: "rowgroup" }, ...rows.map((row) => this.#row(row, Object.keys(columns))));
     const table = h("table", { role: "table", "aria-label": "Scores" }, h("thead", { role: "rowgroup" }, head), body);
-    const usual = this.#rows.find((row) => row.usual)?.usual;
-    const legend = usual && h("p", { className: "hint" }, `The scale shows how many ordinary pictures (${usual}) are less odd; the mark is the picture’s. 95 % of them are called usual.`);
     const save = h("button", { type: "button", onclick: () => this.#save() }, icon("download"), "Download as CSV");
     const clear = h("button", { type: "button", onclick: () => this.#clear() }, "Clear");
     // The control that has the focus keeps it: rows may come at any time.
     const focused = this.#controls().indexOf(document.activeElement);
-    this.#place.replaceChildren(...[this.#toggle(), table, legend, h("div", { className: "actions" }, save, clear)].filter(Boolean));
+    this.#place.replaceChildren(...[columns.oddness && this.#toggle(), table, this.#legend(columns), h("div", { className: "actions" }, save, clear)].filter(Boolean));
     this.#controls()[focused]?.focus({ preventScroll: true });
   }
 
   #controls() {
     return [...this.#place.querySelectorAll("input, button")];
+  }
+
+  /** Return names by key: without ordinary pictures, of the numbers that need none. */
+  #columns() {
+    const scored = this.#rows.filter((row) => !row.error);
+    if (scored.length > 0 && !scored.some((row) => row.usual)) {
+      return Object.fromEntries(Object.entries(NUMBERS).filter(([key]) => scored[0][key] !== null));
+    }
+    return { oddness: "Verdict", ...(this.#hasNumbers ? NUMBERS : {}) };
+  }
+
+  #legend(columns) {
+    const usual = this.#rows.find((row) => row.usual)?.usual;
+    if (usual) return h("p", { className: "hint" }, `The scale shows how many ordinary pictures (${usual}) are less odd; the mark is the picture’s. 95 % of them are called usual.`);
+    if (columns.oddness) return null;
+    const command = h("code", {}, "glow score --reference FOLDER --save-reference");
+    return h("p", { className: "hint" }, "No verdicts: the model knows no ordinary pictures. Store some: ", command);
   }
 
   #toggle() {
@@ -86,7 +101,7 @@ export class ScoreTable {
     return h("th", { role: "columnheader", scope: "col", "aria-sort": order }, sort);
   }
 
-  #row(row) {
+  #row(row, columns) {
     const { picture, note, error } = row;
     const kind = error ? null : className(this.#info, row.label);
     const small = [kind && `taken for ${kind}`, note].filter(Boolean).join(" · ");
@@ -94,12 +109,12 @@ export class ScoreTable {
     const named = h("span", { className: "named" }, thumbnail(picture), text);
     const first = h("th", { role: "rowheader", scope: "row" }, named);
     if (error) {
-      const colSpan = 1 + (this.#hasNumbers ? Object.keys(NUMBERS).length : 0);
+      const colSpan = columns.length;
       const cell = h("td", { role: "cell", className: "error", colSpan, "aria-colspan": colSpan }, error);
       return h("tr", { role: "row" }, first, cell);
     }
-    const cells = this.#hasNumbers ? Object.keys(NUMBERS).map((key) => numberCell(row, key)) : [];
-    return h("tr", { role: "row" }, first, verdictCell(row), ...cells);
+    const cells = columns.map((key) => (key === "oddness" ? verdictCell(row) : numberCell(row, key)));
+    return h("tr", { role: "row" }, first, ...cells);
   }
 
   #save() {
@@ -124,6 +139,7 @@ export class ScoreTable {
 }
 
 function verdictCell({ verdict, reason, oddness }) {
+  if (!verdict) return h("td", { role: "cell" });  // scored before the model knew any ordinary pictures
   const isOdd = verdict === "unusual";
   const word = h("strong", { className: isOdd ? "verdict odd" : "verdict" }, icon(isOdd ? "odd" : "check"), isOdd ? "Unusual" : "Usual");
   const why = h("span", { className: "reason" }, reason);
@@ -131,8 +147,8 @@ function verdictCell({ verdict, reason, oddness }) {
 }
 
 function numberCell(row, key) {
-  const number = h("span", { className: "number" }, row[key].toFixed(3));
-  return h("td", { role: "cell", "data-label": NUMBERS[key] }, number, percentileScale(row.percentiles[key]));
+  const number = h("span", { className: "number" }, row[key]?.toFixed(3) ?? "");
+  return h("td", { role: "cell", "data-label": NUMBERS[key] }, number, row.percentiles && percentileScale(row.percentiles[key]));
 }
 
 /** Return a value as RFC 4180 quotes it. */

@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 import torch
 from playwright.sync_api import Browser, FilePayload, Locator, Page, Request, expect, sync_playwright
-from registry import tiny_model, tiny_restorer
+from registry import random_images, tiny_model, tiny_restorer
 from server.app_client import from_base64, running
 from torch import Tensor
 
-from glow_app.generation import Direction
+from glow_app.generation import Direction, Reference, measure
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.server import Limits, create_app
 from glow_app.server.calls import Batch, Call, Turn
+from glow_app.storage.pretrained import REFERENCE_KEY
 from glow_app.storage.stored_model import StoredModel, load_model
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
@@ -86,10 +87,11 @@ def directions_of(model: ImageModel, names: list[str]) -> dict[str, Direction]:
 
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
-    """A class-conditional model of grey images with two directions; names of both that would be HTML."""
+    """A class-conditional model that knows ordinary pictures, with two directions; names that would be HTML."""
     model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=3)
     model.class_names = CLASSES
-    with served(model, directions=directions_of(model, DIRECTIONS)) as site:
+    known = Reference.of(measure(model, random_images(60, (1, 8, 8)))).to_plain()
+    with served(model, directions=directions_of(model, DIRECTIONS), training={REFERENCE_KEY: known}) as site:
         yield site
 
 

@@ -282,7 +282,7 @@ def test_score(page: Page, site: Site, watch: Watch) -> None:
     rows = page.locator("#scores tbody tr")
     expect(rows).to_have_count(11)
     expect(page.locator("#score-task")).to_be_empty()
-    reference = generation.Reference.of(generation.measure_samples(site.model))
+    reference = site.app.state.service.reference
     measures = generation.measure(site.model, images, seeds=range(10))
     scores, verdicts = generation.oddities(measures, reference.typical), reference.judge(measures)
     labels = generation.infer_labels(site.model, images)
@@ -292,7 +292,7 @@ def test_score(page: Page, site: Site, watch: Watch) -> None:
         expect(rows.nth(number)).to_contain_text(f"taken for {CLASSES[labels[number]]}")
     expect(rows.nth(3).locator("strong")).to_have_text("Unusual")
     expect(rows.nth(3)).to_contain_text("odder than all")
-    expect(page.locator("#scores .hint")).to_contain_text("ordinary pictures (samples of the model)")
+    expect(page.locator("#scores .hint")).to_contain_text("ordinary pictures (60 ordinary images)")
     assert in_table(page)[10][0].startswith("of no known format, or damaged; ")
     expect(rows.nth(10).locator("svg")).to_have_count(1)
 
@@ -319,6 +319,19 @@ def test_score(page: Page, site: Site, watch: Watch) -> None:
     page.locator("#score-files").set_input_files(files[:1])
     expect(rows).to_have_count(1)
     expect(rows.nth(0).locator(".reason")).to_have_text(verdicts[0].reason)
+
+
+def test_there_is_no_verdict_where_no_ordinary_pictures_are_known(page: Page, guided_site: Site) -> None:
+    image = random_images(1, (1, 8, 8))
+    page.goto(f"{guided_site.address}/#score")
+    page.locator("#score-files").set_input_files(png_file(image[0], "one.png"))
+    expect(page.locator("#scores .hint")).to_contain_text("No verdicts: the model knows no ordinary pictures")
+    expect(page.locator("#scores .verdict, #scores .scale, #scores [role=switch]")).to_have_count(0)
+    expect(page.locator("#scores thead th")).to_have_text(["Picture", "bits/dim", "PNG ratio"])
+    scores = generation.oddities(generation.measure(guided_site.model, image), None)
+    assert in_table(page) == [[f"{float(value):.3f}" for value in scores.values()]]
+    _, content = saved(page, page.get_by_role("button", name="Download as CSV"))
+    assert content.decode().splitlines()[1].startswith("one.png,,,,")
 
 
 def test_pictures_can_be_dropped(page: Page, site: Site) -> None:
