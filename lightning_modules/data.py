@@ -166,4 +166,9 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         options = {"split": split, **{name: self.hparams[name] for name in names}}
         if self.other_root is not None and split != "train":
             options |= whole_folder(self.hparams["source"], self.other_root, split) | {"limit": self._other_limit}
-        return load_split(self.hparams["source"], **options)
+        try:
+            return load_split(self.hparams["source"], **options)
+        except FileNotFoundError as error:
+            if self._recorded is None or not self.trainer or self.trainer.state.fn != "fit":
+                raise
+            raise FileNotFoundError(f"{error}; if the pictures have moved, give --data.root") from error

@@ -1,9 +1,14 @@
 """Being here, this file also lets every folder of tests import ``registry``."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 import torch
+
+# A shell starts what it runs in the background with Ctrl-C ignored, which processes of the tests would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tensors here are tiny: two threads only wait for each other, for minutes where other programs want the cores as well.
 torch.set_num_threads(1)

@@ -80,7 +80,7 @@ def list_images(root: Path) -> FolderListing:
         ValueError: If it is no folder, or holds no image file.
     """
     if not root.exists():
-        raise FileNotFoundError(f"image folder {root} does not exist; if it has moved, give its new place")
+        raise FileNotFoundError(f"image folder {root} does not exist")
     if not root.is_dir():
         raise ValueError(f"{root} is a file; expected a folder of images")
     unread: Counter[str] = Counter()

@@ -182,7 +182,7 @@ def test_the_plan_is_that_of_the_steps_that_are_given(tmp_path: Path, capsys: py
 
 
 def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures(tmp_path / "pets" / "cat", 40)
     pictures(tmp_path / "pets" / "dog", 1)
@@ -195,6 +195,10 @@ def test_a_class_without_a_picture_to_train_on_and_a_folder_by_a_relative_name(
     ):
         assert main(["fit", *options]) == 0
     assert yaml.safe_load(Path("run/config.yaml").read_text())["data"]["root"] == str(tmp_path / "pets")
+    Path("pets").rename("moved")
+    capsys.readouterr()
+    assert main(["fit", "--resume=run", "--trainer.max_steps=2"]) == 1
+    assert capsys.readouterr().err.endswith("pets does not exist; if the pictures have moved, give --data.root\n")
 
 
 def test_minutes_become_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

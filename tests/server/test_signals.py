@@ -177,11 +177,8 @@ def test_sighup_loads_the_model_and_the_keys_again(tmp_path: Path) -> None:
             file.replace(folder / file.name)
         keys.write_text("second\nthird\n")
         process.send_signal(signal.SIGHUP)
-        for _ in range(300):
-            if asked("second").status_code == 200:
-                break
-            time.sleep(0.1)
-        assert asked("third").json()["num_classes"] == 2
+        wait_until(lambda: asked("second").status_code == 200)
+        wait_until(lambda: asked("third").json()["num_classes"] == 2)
         assert asked("first").status_code == 401
         process.send_signal(signal.SIGTERM)
         process.wait(20)
