@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from glow_app.data.shards.addresses import is_address
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.checkpoint import read_checkpoint
@@ -129,7 +130,7 @@ class GlowCLI(LightningCLI):
             self._warn_of_what_stays(config)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
             for name in ("root", "path"):  # which other commands look for from other folders
-                if (place := config.data.get(name)) is not None and "://" not in place:
+                if (place := config.data.get(name)) is not None and not is_address(place):
                     config.data[name] = os.path.abspath(os.path.expanduser(place))
             resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
             prepare_run_dir(Path(config.run_dir), resumed, self.start.begin_anew)

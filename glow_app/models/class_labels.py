@@ -38,7 +38,7 @@ def as_labels(model: HasClasses, labels: Labels | None, num: int) -> Tensor | No
     each = list(labels) if isinstance(labels, Iterable) and not isinstance(labels, str) else [labels] * num
     if len(each) != num:
         raise ValueError(f"there are {len(each)} labels for {num} images")
-    return torch.tensor([class_number(model, str(label)) for label in each], dtype=torch.long)
+    return torch.tensor(_class_numbers(model, each), dtype=torch.long)
 
 
 def class_number(model: HasClasses, name: str) -> int:
@@ -100,8 +100,13 @@ def class_turns(model: HasClasses, label: ClassTurns) -> Sequence[int] | None:
     each = [label] if isinstance(label, (int, str)) else label
     if not len(each):
         raise ValueError("there are no labels; expected one class or several, or None for all")
-    names = [str(name) for name in each]
-    numbers = {name: class_number(model, name) for name in set(names)}  # once each, since there may be thousands
+    return _class_numbers(model, each)
+
+
+def _class_numbers(model: HasClasses, labels: Sequence[int | str]) -> list[int]:
+    names = [str(label) for label in labels]
+    # Each is looked up once, since there may be thousands.
+    numbers = {name: class_number(model, name) for name in dict.fromkeys(names)}
     return [numbers[name] for name in names]
 
 

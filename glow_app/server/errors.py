@@ -1,7 +1,9 @@
 """Errors as the API tells them: a status, a code for programs, a sentence for people, and never an exception's text."""
 
+import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 
 class ErrorDetails(BaseModel):
@@ -25,6 +29,9 @@ class ErrorAnswer(BaseModel):
 
     error: ErrorDetails
 
+
+# Of a body that was refused: taken, so that the client reads why; for less than a stop of the server waits.
+_DISCARDED, _DISCARD_SECONDS = 2**26, 0.8
 
 _EXPECTED = "Input should be "  # with which messages of pydantic begin
 _WORDS = {
@@ -77,6 +84,26 @@ def error_answer(error: ApiError, request_id: str, headers: Mapping[str, str] | 
         headers["Retry-After"] = str(error.retry_after)
     details = ErrorDetails(code=error.code, message=error.message, request_id=request_id)
     return JSONResponse(ErrorAnswer(error=details).model_dump(), error.status, headers)
+
+
+async def answer_and_discard(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send an answer, and take what still comes of the body: to close a connection before that resets it.
+
+    The reset would reach a client that writes its whole body before it reads, as most do, in place of the answer.
+    """
+
+    async def send_all_but_the_end(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message["more_body"] = True
+        await send(message)
+
+    await answer(scope, receive, send_all_but_the_end)
+    left = _DISCARDED
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            while left > 0 and (message := await receive()).get("more_body", False):
+                left -= len(message["body"])
+    await send({"type": "http.response.body"})
 
 
 def handle_errors(app: FastAPI) -> None:

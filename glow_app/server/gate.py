@@ -10,17 +10,15 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glow_app.messages import pluralise
-from glow_app.server.errors import ApiError, error_answer, stopping
+from glow_app.server.errors import ApiError, answer_and_discard, error_answer, stopping
 from glow_app.server.limits import Limits
 from glow_app.server.log import log_request
 from glow_app.server.use import CLIENT
@@ -30,8 +28,6 @@ _LOG = logging.getLogger("glow_app.server")
 
 _LARGE = 2**20  # bytes of a body
 _SMALL = 2**12  # admitted regardless of the bytes held
-# Of a body that was refused: taken, so that the client reads why; for less than a stop of the server waits.
-_DISCARDED, _DISCARD_SECONDS = 2**26, 0.8
 
 # The page runs its own script and style, and talks to this server; nothing else is loaded, and nobody frames it.
 _POLICY = (
@@ -162,7 +158,7 @@ class Gate:
                 more["WWW-Authenticate"] = "Bearer"
             answer = error_answer(reason, scope["glow.request_id"], more)
             unread = scope["method"] == "POST" and not visit.is_read and not self.is_stopping
-            await (_answer_and_discard(answer, scope, receive, send) if unread else answer(scope, receive, send))
+            await (answer_and_discard(answer, scope, receive, send) if unread else answer(scope, receive, send))
 
     async def _handle(self, visit: Visit, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         self._check_host(headers)
@@ -273,26 +269,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return "%" not in name  # of a scope, which may be any text
-
-
-async def _answer_and_discard(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send an answer, and take what still comes of the body: to close a connection before that resets it.
-
-    The reset would reach a client that writes its whole body before it reads, as most do, in place of the answer.
-    """
-
-    async def send_all_but_the_end(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            message["more_body"] = True
-        await send(message)
-
-    await answer(scope, receive, send_all_but_the_end)
-    left = _DISCARDED
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_DISCARD_SECONDS):
-            while left > 0 and (message := await receive()).get("more_body", False):
-                left -= len(message["body"])
-    await send({"type": "http.response.body"})
 
 
 def _unforeseen(error: Exception, request_id: str) -> ApiError:

@@ -24,12 +24,12 @@ def places_of(data: Mapping[str, Any], logger: Any = None) -> dict[str, Any]:
         data: Arguments of the data module.
         logger: The logger in the configuration; only services that receive data count.
     """
-    found = {name: data[name] for name in _ACCESSING_ARGUMENTS if data.get(name) not in (None, False)}
-    if "://" not in str(found.get("source", "")):
-        found.pop("source", None)
+    places = {name: data[name] for name in _ACCESSING_ARGUMENTS if data.get(name) not in (None, False)}
+    if "://" not in str(places.get("source", "")):
+        places.pop("source", None)
     loggers = logger if isinstance(logger, list) else [logger]
     sent = [one for one in loggers if isinstance(one, Mapping) and str(one.get("class_path")).endswith("WandbLogger")]
-    return {**found, **({"logger": sent} if sent else {})}
+    return {**places, **({"logger": sent} if sent else {})}
 
 
 def seals(places: Mapping[str, Any]) -> dict[str, str]:

@@ -48,9 +48,7 @@ class BestCheckpoint(ModelCheckpoint):
     def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
         """Let the last step be validated, as Lightning does where it is asked to stop."""
         super().on_train_batch_end(trainer, *arguments)
-        is_last = 0 <= trainer.max_steps <= trainer.global_step
-        is_last |= trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
-        trainer.should_stop |= is_last
+        trainer.should_stop = _is_last_step(trainer)
         # Where the time is up, Lightning's timer has asked to stop.
         if trainer.should_stop and trainer.check_val_every_n_epoch is not None:
             trainer.check_val_every_n_epoch = 1
@@ -125,10 +123,9 @@ class SaveProgress(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, if it is time to, and stop if a signal came."""
-        is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        is_last |= 0 <= trainer.max_steps <= trainer.global_step
         is_late = not self._saved_epoch or time.monotonic() - self._saved_time >= _SECONDS
-        number, due = _largest(trainer, self._signals.received, is_last or is_late or self._is_due(trainer))
+        is_due = is_late or _is_last_step(trainer) or self._is_due(trainer)
+        number, due = _largest(trainer, self._signals.received, is_due)
         if number or due:
             self._save(trainer)
             self._saved_epoch = True
@@ -179,6 +176,12 @@ class SaveProgress(Checkpoint):
         if self._waiting:
             take_place(_folder(trainer))
             self._waiting = False
+
+
+def _is_last_step(trainer: pl.Trainer) -> bool:
+    """Return whether training ends with this step, by epochs, steps, or what has asked it to stop, such as a timer."""
+    is_last_of_epochs = trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
+    return trainer.should_stop or is_last_of_epochs or 0 <= trainer.max_steps <= trainer.global_step
 
 
 def _folder(trainer: pl.Trainer) -> Path:
