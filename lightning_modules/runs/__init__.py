@@ -1,1 +1,1 @@
-"""What belongs to a run: its folder, configuration, loggers, launch, recovery."""
+"""The parts of a run: folder, configuration, loggers, launchers, recovery, stopping."""

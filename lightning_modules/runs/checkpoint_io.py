@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there."""
+"""Atomic reading and writing of checkpoints."""
 
 import warnings
 from pathlib import Path
@@ -13,21 +13,22 @@ from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, non_finite
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the old file and then takes its place: a full disk or a crash leaves the one before it intact.
+    """Replaces checkpoints atomically: a full disk or a crash leaves the earlier file intact.
 
-    Lightning's own goes through the system's temporary folder, and the move from there to another disk is a copy.
-    Numbers that are not finite are never written.
+    Lightning writes to the system's temporary folder first, and moving the file from there to another disk copies it,
+    which is not atomic. Checkpoints with non-finite numbers are not written.
     """
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read ``path`` as every command does, which runs nothing: Lightning's own would unpickle anything."""
+        """Read ``path`` without running code from it; Lightning's own method would unpickle anything."""
         return read_checkpoint(Path(path))
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write ``checkpoint`` to ``path``; leave the one that is there, with a warning, where it is not finite.
+        """Write ``checkpoint`` to ``path``; if it has non-finite numbers, warn and keep the earlier file.
 
         Raises:
-            OSError: If it cannot be written; an earlier file at ``path`` is intact, and the message names it.
+            OSError: If it cannot be written. An earlier file at ``path`` stays intact; the message names an intact
+                checkpoint of the run.
         """
         path = Path(path)
         if (name := non_finite(checkpoint)) is not None:
@@ -39,8 +40,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             # torch turns the OSError of a full disk into a less specific RuntimeError.
-            inner = error.__context__ if isinstance(error.__context__, OSError) else error
-            reason = (getattr(inner, "strerror", None) or str(inner)).splitlines()[0][:200]
-            whole = [name for name in (LAST, BEST, PREVIOUS) if (path.parent / name).exists()]
-            earlier = f"{whole[0]} from before is intact" if whole else "there is no earlier one"
+            cause = error.__context__ if isinstance(error.__context__, OSError) else error
+            reason = (getattr(cause, "strerror", None) or str(cause)).splitlines()[0][:200]
+            intact = [name for name in (LAST, BEST, PREVIOUS) if (path.parent / name).exists()]
+            earlier = f"{intact[0]} from before is intact" if intact else "there is no earlier one"
             raise OSError(f"no checkpoint could be written to {path.parent} ({reason}); {earlier}") from error

@@ -1,4 +1,4 @@
-"""A CSV log that survives a resume."""
+"""A CSV log that a resumed run continues."""
 
 import codecs
 import csv
@@ -13,16 +13,16 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from glow_app.files import atomic_file
 
-# A file from elsewhere with more columns than any run has would make every row of the log as wide.
+# Limits for files of unknown origin: every new row would have as many columns as the header.
 MOST_COLUMNS = 1000
 MOST_HEADER = 2**20  # characters
 
 
 class AppendingCSVLogger(CSVLogger):
-    """Writes ``metrics.csv`` straight into a run's folder and, on a resume, continues at the first step of this run.
+    """Writes ``metrics.csv`` into a run's folder; a resumed run continues the file at its first logged step.
 
-    Rows of that step and later ones come from a run that was stopped after its last checkpoint, and are written again.
-    The file is replaced as a whole or not at all, while Lightning's own logger deletes that of an earlier run.
+    Rows from that step on were logged after the checkpoint was saved; they are dropped and logged again. The file is
+    replaced atomically, while Lightning's logger deletes that of an earlier run.
     """
 
     def __init__(self, folder: str) -> None:
@@ -31,11 +31,11 @@ class AppendingCSVLogger(CSVLogger):
         self._continues = bool(self._writer.metrics_keys)
 
     def log_hyperparams(self, params: Any = None) -> None:
-        """Do nothing: the run's ``config.yaml`` holds them all."""
+        """Do nothing: the run's ``config.yaml`` has all hyperparameters."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Log a row; before the first one, drop the rows of its step and later ones."""
+        """Log a row; before the first row, drop existing rows from its step on."""
         if self._continues and step is not None:
             self._writer.rewrite(lambda row: _step(row) < step)
             self._continues = False
@@ -43,7 +43,7 @@ class AppendingCSVLogger(CSVLogger):
 
 
 class _Writer(ExperimentWriter):
-    """Appends to the file that is there."""
+    """Appends to an existing file."""
 
     def __init__(self, log_dir: str) -> None:
         super().__init__(log_dir)
@@ -57,11 +57,11 @@ class _Writer(ExperimentWriter):
             )
 
     def rewrite(self, keep: Callable[[dict[str, str]], bool], names: Sequence[str] | None = None) -> None:
-        """Replace the file by those rows of it that are complete and to be kept, under the given columns."""
-        with self._path.open(newline="") as file, atomic_file(self._path) as new:
+        """Keep the complete rows for which ``keep`` is true, with columns ``names`` (the file's own if None)."""
+        with self._path.open(newline="") as file, atomic_file(self._path) as new_file:
             rows = csv.reader(file)
             columns = next(rows, [])
-            writer = csv.DictWriter(codecs.getwriter("utf-8")(new), names or columns)
+            writer = csv.DictWriter(codecs.getwriter("utf-8")(new_file), names or columns)
             writer.writeheader()
             for values in rows:
                 row = dict(zip(columns, values, strict=False))
@@ -69,7 +69,7 @@ class _Writer(ExperimentWriter):
                     writer.writerow(row)
 
     def _check_log_dir_exists(self) -> None:
-        """Leave the file, which the base class would delete."""
+        """Do nothing: the base class would delete the file."""
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         self.rewrite(lambda _: True, fieldnames)

@@ -1,4 +1,4 @@
-"""What a launcher outside this project, torchrun or SLURM, says of the processes that it started."""
+"""Number and job of the processes that an external launcher, torchrun or SLURM, has started."""
 
 import os
 from typing import NamedTuple
@@ -7,15 +7,15 @@ from glow_app.messages import UsageError
 
 
 class World(NamedTuple):
-    """Processes on each machine, and machines."""
+    """Processes per machine, and number of machines."""
 
     devices: int
     num_nodes: int
 
 
 def launched_world() -> World | None:
-    """Return how many processes were started, or None where this one was started alone."""
-    if "SLURM_STEP_ID" in os.environ:  # by srun, and not only inside an allocation
+    """Return the number of processes that a launcher has started; None without a launcher."""
+    if "SLURM_STEP_ID" in os.environ:  # set by srun; the other variables are also set in an allocation without it
         nodes = _number("SLURM_NNODES")
         return World(_number("SLURM_NTASKS") // nodes, nodes)
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -25,10 +25,10 @@ def launched_world() -> World | None:
 
 
 def common_name() -> str | None:
-    """Return what names the job to all its processes, or None where this one was started alone.
+    """Return a name of the job that all its processes know; None for a single process.
 
     Raises:
-        UsageError: If there are several, and nothing does.
+        UsageError: If torchrun has started several processes without an id.
     """
     world = launched_world()
     if world is None or world.devices * world.num_nodes == 1:

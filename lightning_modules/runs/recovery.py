@@ -1,4 +1,4 @@
-"""Which checkpoint of a run to go on from: the newest one that is whole and finite."""
+"""Choice of the checkpoint from which a run resumes: a complete one with finite numbers."""
 
 import warnings
 from collections.abc import Container, Iterable
@@ -17,10 +17,13 @@ BEST = "best.ckpt"
 
 
 def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> Path | None:
-    """Return the newest good checkpoint of a run, with a warning for each that was passed over; None if there is none.
+    """Return a run's last checkpoint or, if it is not good, the newest other one; None if there is none.
 
-    Checkpoints of ``without``, which have not helped, are left out.
+    A good checkpoint is complete, and its numbers are finite. A warning names each one that was passed over.
 
+    Args:
+        run_dir: Folder of the run.
+        without: Checkpoints to leave out.
     Raises:
         ValueError: If there are checkpoints, but no good one.
     """
@@ -34,7 +37,7 @@ def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> Path | None
             reasons.append(str(error))
             continue
         if path.name == LAST:
-            break  # what is newer is trained again as it was
+            break  # the best one may be newer, but training from the last one repeats its steps exactly
     if not good and reasons:
         raise ValueError(f"no checkpoint of {run_dir} is good: {'; '.join(reasons)}. Delete them to begin again")
     for reason in reasons:
@@ -43,10 +46,10 @@ def good_checkpoint(run_dir: Path, without: Container[Path] = ()) -> Path | None
 
 
 def read_whole(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of ``glow fit`` that one can go on from.
+    """Read a checkpoint of ``glow fit`` from which training can resume.
 
     Raises:
-        ValueError: If it is damaged or foreign, or holds a number that is not finite.
+        ValueError: If the file is damaged or not such a checkpoint, or has a non-finite number.
     """
     checkpoint = read_checkpoint(path)
     if (name := non_finite(checkpoint)) is not None:
@@ -55,7 +58,7 @@ def read_whole(path: Path) -> dict[str, Any]:
 
 
 def non_finite(checkpoint: dict[str, Any]) -> str | None:
-    """Return where in the weights or the optimiser's state a number is not finite, or None."""
+    """Return the name of a tensor with non-finite numbers in the weights or the optimiser's state, or None."""
     for key in ("state_dict", "current_model_state", "optimizer_states"):
         for name, tensor in _tensors(checkpoint.get(key), key):
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -64,33 +67,33 @@ def non_finite(checkpoint: dict[str, Any]) -> str | None:
 
 
 def take_place(run_dir: Path) -> None:
-    """Put the checkpoint beside ``last.ckpt``, if there is one, in its place; the old one becomes ``previous.ckpt``."""
-    waiting, last = run_dir / NEXT, run_dir / LAST
-    if not waiting.exists():  # it was not finite
+    """Rename the pending checkpoint, if there is one, to ``last.ckpt``; the old one becomes ``previous.ckpt``."""
+    pending, last = run_dir / NEXT, run_dir / LAST
+    if not pending.exists():  # it had non-finite numbers and was not written
         return
     if last.exists():
-        _keep(last)
-    waiting.replace(last)
+        _keep_as_previous(last)
+    pending.replace(last)
 
 
-def _keep(last: Path) -> None:
-    previous, beside = last.with_name(PREVIOUS), last.with_name(f".{PREVIOUS}")
-    beside.unlink(missing_ok=True)
+def _keep_as_previous(last: Path) -> None:
+    previous, link = last.with_name(PREVIOUS), last.with_name(f".{PREVIOUS}")
+    link.unlink(missing_ok=True)
     try:
-        beside.hardlink_to(last)
-    except OSError:  # not every file system has links
+        link.hardlink_to(last)
+    except OSError:  # not every file system has hard links
         last.replace(previous)
         return
-    beside.replace(previous)
+    link.replace(previous)
 
 
 def _tensors(tree: Any, name: str) -> Iterable[tuple[str, Tensor]]:
-    waiting, seen = [(name, tree)], set()
-    while waiting:
-        name, one = waiting.pop()
-        if isinstance(one, Tensor):
-            yield name, one
-        elif isinstance(one, (dict, list, tuple)) and id(one) not in seen:
-            seen.add(id(one))  # lists of one list over and over may be more than there is time for
-            items = one.items() if isinstance(one, dict) else enumerate(one)
-            waiting += [(f"{name}.{key}", value) for key, value in items]
+    stack, seen = [(name, tree)], set()
+    while stack:
+        name, node = stack.pop()
+        if isinstance(node, Tensor):
+            yield name, node
+        elif isinstance(node, (dict, list, tuple)) and id(node) not in seen:
+            seen.add(id(node))  # nested lists that repeat one list would take exponential time
+            items = node.items() if isinstance(node, dict) else enumerate(node)
+            stack += [(f"{name}.{key}", value) for key, value in items]

@@ -1,4 +1,4 @@
-"""The configuration of a run, kept inside its checkpoints."""
+"""The configuration of a run, stored in its checkpoints."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from pytorch_lightning.cli import SaveConfigCallback
 from glow_app.storage.seal import SEAL_KEY, places_of, seals
 from lightning_modules.runs.run_loggers import RunLogger
 
-CONFIG_KEY = "glow_app_config"  # of a checkpoint
+CONFIG_KEY = "glow_app_config"  # in a checkpoint
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Keeps the whole configuration beside the checkpoints and inside each, so that a checkpoint alone is enough."""
+    """Stores the whole configuration in the run's folder and in each checkpoint, so that a checkpoint is sufficient."""
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give the configuration to the loggers that keep one."""
+        """Log the configuration."""
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
                 logger.log_config(yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
@@ -24,7 +24,7 @@ class SaveRunConfig(SaveConfigCallback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the configuration as text, and the seals by which its writer knows its places again."""
+        """Add the configuration as text, and seals by which its user's commands recognise its folders and addresses."""
         text = self.parser.dump(self.config, skip_none=False)
         config = yaml.safe_load(text)
         checkpoint |= {CONFIG_KEY: text, SEAL_KEY: seals(places_of(config["data"], config["trainer"]["logger"]))}

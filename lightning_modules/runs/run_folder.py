@@ -1,4 +1,4 @@
-"""The folder of a run: the same for all its processes, and never another run's."""
+"""The folder of a run: shared by its processes, and used by no other run."""
 
 import fcntl
 import os
@@ -16,22 +16,22 @@ from glow_app.files import require_folder
 from lightning_modules.runs.launchers import common_name
 from lightning_modules.runs.recovery import LAST
 
-SHARED = "GLOW_RUN_DIR"
+SHARED = "GLOW_RUN_DIR"  # variable by which the first process tells its choice to those that it starts
 METRICS = "metrics.csv"
 LOCK = ".lock"
 
 _LOCKS: dict[Path, IO[str]] = {}
-_MADE: dict[Path, list[Path]] = {}  # the folder of a run and the folders above it, where this process has made them
+_CREATED: dict[Path, list[Path]] = {}  # folders of runs, each with the folders that this process created for it
 
 
 def choose_run_dir(name: str, run_dir: str | None) -> str:
     """Return ``run_dir``, or a new folder with ``name`` in its path.
 
     Raises:
-        UsageError: If several processes were started from outside, and nothing gives them a folder in common.
+        UsageError: If a launcher started several processes without giving them a common name.
     """
     if "LOCAL_RANK" in os.environ and SHARED in os.environ:
-        return os.environ[SHARED]  # the process that started this one for a further rank chose it
+        return os.environ[SHARED]  # chosen by the process that started this rank
     if run_dir is None:
         run_dir = f"runs/{name}/{common_name() or time.strftime('%Y%m%d-%H%M%S')}"
     os.environ[SHARED] = run_dir
@@ -39,27 +39,27 @@ def choose_run_dir(name: str, run_dir: str | None) -> str:
 
 
 def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> None:
-    """Take a folder for this run, and clear what a killed one left half written there; on the first rank only.
+    """Create and lock a run's folder; remove incomplete checkpoints that a killed run left. First rank only.
 
     Args:
         run_dir: The folder.
         resumed: The checkpoint that is loaded, if any.
-        begin_anew: Whether a run that left no checkpoint may begin again; its log is kept beside the new one.
+        begin_anew: Whether a run that left no checkpoint may be restarted; its log is renamed.
     Raises:
-        FileExistsError: If it holds another run, another process is training there, or it is a file.
-        UsageError: If it is named as a file.
-        ValueError: If a link lies in it.
+        FileExistsError: If the folder holds another run, another process is training there, or it is a file.
+        UsageError: If its name is that of a file.
+        ValueError: If it contains a link that leads out of it, or something that is neither a file nor a folder.
     """
     if getattr(rank_zero_only, "rank", 0):
         return
     require_folder(run_dir)
     _refuse_links(run_dir)
     _lock(run_dir)
-    goes_on = resumed is not None and resumed.parent.resolve() == run_dir.resolve()
-    if goes_on or begin_anew:
-        for torn in run_dir.glob(".*.ckpt*"):
-            torn.unlink(missing_ok=True)
-    if goes_on:
+    is_continued = resumed is not None and resumed.parent.resolve() == run_dir.resolve()
+    if is_continued or begin_anew:
+        for incomplete in run_dir.glob(".*.ckpt*"):
+            incomplete.unlink(missing_ok=True)
+    if is_continued:
         return
     log = run_dir / METRICS
     if begin_anew and log.exists():
@@ -71,27 +71,27 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
 
 
 def release_run_dir(run_dir: Path, failed: bool = False) -> None:
-    """Let other processes train in a folder again; remove it if the run made it and has failed without a result."""
+    """Unlock a folder; remove it if this process created it for a run that failed without a log or a checkpoint."""
     if (file := _LOCKS.pop(run_dir.resolve(), None)) is not None:
         (run_dir / LOCK).unlink(missing_ok=True)
         file.close()
-    made = _MADE.pop(run_dir.resolve(), [])
-    if failed and made and not (run_dir / METRICS).exists() and not any(run_dir.glob("*.ckpt")):
+    created = _CREATED.pop(run_dir.resolve(), [])
+    if failed and created and not (run_dir / METRICS).exists() and not any(run_dir.glob("*.ckpt")):
         shutil.rmtree(run_dir, ignore_errors=True)
-        for parent in made[1:]:
-            with suppress(OSError):  # not empty: another run has begun there
+        for parent in created[1:]:
+            with suppress(OSError):  # not empty: another run uses it
                 parent.rmdir()
 
 
 def _refuse_links(run_dir: Path) -> None:
-    """Refuse a folder, such as one that was unpacked, in which what a run writes would leave it, or never end.
+    """Refuse a folder, for example from an archive, in which writing could leave the folder or block on a pipe.
 
-    W&B writes each run into a folder of its own, and leaves links to its log in those before: they are not followed.
+    Links in ``wandb/`` are allowed: W&B leaves links to its logs there, and writes each run into a new folder.
     """
     home = run_dir.resolve()
     walk = (parts for parts in os.walk(run_dir) if not Path(parts[0]).is_relative_to(run_dir / "wandb"))
     for path in (Path(folder, name) for folder, *names in walk for name in chain(*names)):
-        is_checkpoint = path.suffix == ".ckpt" and path.parent == run_dir  # these are replaced, and not written into
+        is_checkpoint = path.suffix == ".ckpt" and path.parent == run_dir  # replaced, so the link is not followed
         if path.is_symlink() and not is_checkpoint and not path.resolve().is_relative_to(home):
             raise ValueError(f"{path} is a link out of the folder, through which the run would write; remove it")
         if not (path.is_symlink() or path.is_file() or path.is_dir()):
@@ -99,10 +99,10 @@ def _refuse_links(run_dir: Path) -> None:
 
 
 def _lock(run_dir: Path) -> None:
-    # The system gives the lock back when the process ends, however it does.
+    # The system releases the lock when the process ends, even if it is killed.
     if run_dir.resolve() in _LOCKS:
         return
-    _MADE[run_dir.resolve()] = [folder for folder in (run_dir, *run_dir.parents) if not folder.exists()]
+    _CREATED[run_dir.resolve()] = [folder for folder in (run_dir, *run_dir.parents) if not folder.exists()]
     run_dir.mkdir(parents=True, exist_ok=True)
     file = os.fdopen(os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
     try:
@@ -111,5 +111,5 @@ def _lock(run_dir: Path) -> None:
         file.close()
         raise FileExistsError(f"another process is training in {run_dir}; wait for it, or stop it first") from None
     except OSError as error:
-        warnings.warn(f"{run_dir} cannot be locked ({error}): see to it that no other run uses it", stacklevel=2)
+        warnings.warn(f"{run_dir} cannot be locked ({error}); make sure that no other run uses it", stacklevel=2)
     _LOCKS[run_dir.resolve()] = file

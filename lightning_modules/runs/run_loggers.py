@@ -1,4 +1,4 @@
-"""Loggers of services beside the CSV file, which belong to a run's folder and never stop a training."""
+"""Loggers beside the CSV file: TensorBoard and Weights & Biases, with their files in the run's folder."""
 
 import netrc
 import os
@@ -22,27 +22,25 @@ from glow_app import __version__
 
 
 class RunLogger(ABC):
-    """What the command and the callbacks ask of a logger beyond numbers."""
+    """A logger of pictures and, where the service stores them, configurations and models."""
 
     @abstractmethod
     def belong_to(self, run_dir: Path) -> None:
-        """Write into the folder of a run, or go on there."""
+        """Write into a run's folder, or continue the log there."""
 
     @abstractmethod
     def log_picture(self, name: str, picture: Image.Image, step: int) -> None:
         """Log a picture."""
 
-    # Not every service keeps nested configurations and models.
-
     def log_config(self, config: dict[str, Any]) -> None:  # noqa: B027
-        """Keep the configuration of the run."""
+        """Log the configuration of the run; does nothing by default."""
 
     def log_model(self, folder: Path) -> None:  # noqa: B027
-        """Keep an exported model."""
+        """Log an exported model; does nothing by default."""
 
 
 class RunTensorBoardLogger(RunLogger, TensorBoardLogger):
-    """TensorBoard, in the run's folder ``tensorboard/``."""
+    """TensorBoard, with files in the run's ``tensorboard/``."""
 
     def __init__(self) -> None:
         if find_spec("tensorboard") is None:
@@ -60,17 +58,16 @@ class RunTensorBoardLogger(RunLogger, TensorBoardLogger):
 
 
 class RunWandbLogger(RunLogger, WandbLogger):
-    """Weights & Biases: one run across all resumes, and never in the way of the training.
+    """Weights & Biases: a single W&B run across all resumes, whose failures never stop the training.
 
-    Its files lie in the run's folder ``wandb/``, its id in ``wandb_id``. If the server does not answer in time at the
-    beginning, the run is logged offline; later failures are skipped, with one warning; the upload at the end has a time
-    limit.
+    Files are in the run's ``wandb/``, the id of the W&B run in ``wandb_id``. If the server does not answer in time at
+    the start, the run is logged offline. Later failures are ignored after a single warning.
 
     Args:
-        project: Where the run appears.
-        offline: Write files for ``wandb sync`` instead of uploading; None: only where there is no key, from
-            ``WANDB_API_KEY`` or ``wandb login``.
-        timeout: Seconds in which the server must have answered at the beginning, and the upload ended at the end.
+        project: Project of the W&B run.
+        offline: Write files for ``wandb sync`` instead of uploading. If None, only without a key, which
+            ``WANDB_API_KEY`` or ``wandb login`` provides.
+        timeout: Time limit, in seconds, for the server's first answer and for the upload at the end.
         options: Further arguments of ``wandb.init``, such as ``entity``, ``name`` or ``tags``.
     """
 
@@ -86,54 +83,54 @@ class RunWandbLogger(RunLogger, WandbLogger):
         settings = wandb.Settings(init_timeout=timeout, finish_timeout=timeout, finish_timeout_raises=False)
         offline = not _has_key() if offline is None else offline
         super().__init__(project=project, offline=offline, settings=settings, **options or {})
-        del self._wandb_init["anonymous"]  # deprecated, with a warning
+        del self._wandb_init["anonymous"]  # deprecated; wandb warns
         self._warned = False
 
     def belong_to(self, run_dir: Path) -> None:
-        """Take the id of the run's earlier part, or give it one; write into ``wandb/``."""
+        """Reuse the id in ``wandb_id``, or create one; write into ``wandb/``."""
         if getattr(rank_zero_only, "rank", 0):
-            return  # one process logs for all
+            return  # only the first process logs
         file = run_dir / "wandb_id"
-        known = file.read_text().strip() if file.exists() else ""
-        if not re.fullmatch("[0-9a-z]{1,64}", known):  # also in a folder of somebody else's
-            file.write_text(known := token_hex(4))
-        self._id = self._wandb_init["id"] = known
+        run_id = file.read_text().strip() if file.exists() else ""
+        if not re.fullmatch("[0-9a-z]{1,64}", run_id):  # the folder may be someone else's
+            file.write_text(run_id := token_hex(4))
+        self._id = self._wandb_init["id"] = run_id
         self._save_dir = self._wandb_init["dir"] = str(run_dir)
 
     @property
     def experiment(self) -> Any:
-        """The run; begun on first use, offline if the server does not answer."""
+        """The W&B run; started on first use, offline if the server does not answer."""
         try:
             return self._experiment or self._begin()
-        except Exception as error:  # the errors of a client of the network are many
+        except Exception as error:  # a network client may raise many errors
             if self._offline:
                 raise
             reason = str(error).splitlines()[0][:200]
             rank_zero_warn(f"Weights & Biases does not answer ({reason}); this run is logged offline: wandb sync later")
             import wandb
 
-            wandb.teardown()  # its service would not begin the same run again
+            wandb.teardown()  # or its service would refuse to start the same run again
             self._offline = True
             return self._begin()
 
     def _begin(self) -> Any:
         if getattr(rank_zero_only, "rank", 0) == 0:
             _read_settings()
-            if self._offline:  # Lightning says so by an environment variable, which has been read by now
+            if self._offline:  # Lightning sets an environment variable, too late for wandb to read
                 self._wandb_init["mode"] = "offline"
         return super().experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """Log numbers."""
+        """Log metrics."""
         self._try(lambda: super(RunWandbLogger, self).log_metrics(metrics, step))
 
     def log_hyperparams(self, params: Any) -> None:
-        """Do nothing: :meth:`log_config` has it all."""
+        """Do nothing: :meth:`log_config` logs the whole configuration."""
 
     @rank_zero_only
     def log_config(self, config: dict[str, Any]) -> None:
-        """Keep the configuration, the version and the commit."""
+        """Log the configuration, the version and the commit."""
         facts = {**config, "glow_app_version": __version__, "git_commit": _commit()}
         self._try(lambda: self.experiment.config.update(facts, allow_val_change=True))
 
@@ -144,7 +141,7 @@ class RunWandbLogger(RunLogger, WandbLogger):
 
     @rank_zero_only
     def log_model(self, folder: Path) -> None:
-        """Keep the exported model as an artifact."""
+        """Log an exported model as an artifact."""
         import wandb
 
         def log() -> None:
@@ -164,10 +161,10 @@ class RunWandbLogger(RunLogger, WandbLogger):
 
 
 def _read_settings() -> None:
-    """Let wandb read its settings, but not those of the current folder.
+    """Let wandb read its settings, but not those in the current folder.
 
-    There, in a folder of images from elsewhere, ``wandb/settings`` could send the key to another server, and have files
-    uploaded and written at any place.
+    In a downloaded folder of images, ``wandb/settings`` could send the key to another server, and write or upload any
+    file.
     """
     import wandb
 
@@ -192,10 +189,10 @@ def _has_key() -> bool:
 
 
 def _commit() -> str | None:
-    """Return the commit of the code, if it is run from its own repository.
+    """Return the commit of the code if it runs from its own repository.
 
-    A repository around an installed package may be anyone's, and the configuration of a repository can name programs
-    that git runs.
+    A repository around an installed package may be anyone's, and git runs programs that a repository's configuration
+    names.
     """
     repository = Path(__file__).parents[2]
     if not (repository / ".git").exists() or not (repository / "pyproject.toml").exists():

@@ -1,4 +1,4 @@
-"""How a run stops: the signals that ask for it, the processes that end with it, the exit code of the command."""
+"""Stopping a run: signals, processes, and the exit code of the command."""
 
 import os
 import shutil
@@ -18,11 +18,11 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_modules.runs.recovery import LAST
 
-_AGAIN = 0.1  # seconds
+_RETRY_SECONDS = 0.1
 
 
 class RunStopped(Exception):
-    """The signal ``number`` ended a run, after ``saved`` was written."""
+    """Signal ``number`` stopped a run, whose state is in the checkpoint ``saved``."""
 
     def __init__(self, number: int, saved: Path) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}; saved {saved}")
@@ -30,13 +30,12 @@ class RunStopped(Exception):
 
 
 class StopSignals:
-    """Notes SIGTERM, SIGINT and, in a SLURM job, SIGUSR1, for the loop to look at between two steps.
+    """Records SIGTERM, SIGINT and, in a SLURM job, SIGUSR1, which the training loop checks between steps.
 
-    A second SIGINT interrupts at once: a person who presses Ctrl-C twice means it. A second SIGTERM does not: launchers
-    and service managers often send two.
+    A second SIGINT interrupts at once, but not a second SIGTERM: launchers and service managers often send two.
 
     Attributes:
-        received: Number of the signal that came first, 0 before.
+        received: Number of the first signal; 0 if there was none.
     """
 
     def __init__(self) -> None:
@@ -44,20 +43,20 @@ class StopSignals:
         self._earlier: dict[int, Any] = {}
 
     def install(self) -> None:
-        """Begin to listen; not in other threads than the main one, where Python allows no handler."""
+        """Install the handlers; does nothing outside the main thread, where Python allows none."""
         self.received = 0
         if threading.current_thread() is not threading.main_thread():
             return
-        numbers = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if _job() else [])]
-        self._earlier = {number: signal.signal(number, self._note) for number in numbers}
+        numbers = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if _slurm_job() else [])]
+        self._earlier = {number: signal.signal(number, self._record) for number in numbers}
 
     def restore(self) -> None:
-        """Give the signals back to who had them."""
+        """Restore the earlier handlers."""
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
         self._earlier = {}
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or number
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
@@ -65,11 +64,11 @@ class StopSignals:
 
 @contextmanager
 def ends_as_asked(trainer: pl.Trainer, run_dir: Path | None) -> Iterator[None]:
-    """End all processes of a command together, say how to go on, and exit as the signal that stopped it demands.
+    """End all processes of a command together, print how to resume, and exit with the code of the signal received.
 
     Raises:
         KeyboardInterrupt: After Ctrl-C.
-        SystemExit: After another signal: 128 and its number, or 0 for a SLURM job that is requeued.
+        SystemExit: After another signal: 128 plus its number, or 0 after SIGUSR1 in a SLURM job, which is requeued.
     """
     resume = f"go on with: glow fit --resume {run_dir}"
     try:
@@ -83,14 +82,14 @@ def ends_as_asked(trainer: pl.Trainer, run_dir: Path | None) -> Iterator[None]:
             print(f"{_requeue() if requeued else 'terminated'}; {resume}", file=sys.stderr)
         raise SystemExit(0 if requeued else 128 + stopped.number) from stopped
     except SystemExit:
-        # Outside the steps of a fit Lightning turns Ctrl-C into exit code 1, and SIGTERM into 0, both in silence.
+        # Outside training steps, Lightning silently turns Ctrl-C into exit code 1 and SIGTERM into 0.
         if not (trainer.received_sigterm or trainer.interrupted):
             raise
     except Exception:
         _end_others(trainer)
         raise
     saved = run_dir is not None and (run_dir / LAST).exists()
-    resume = resume if saved else "before there was anything to save"
+    resume = resume if saved else "nothing was saved yet"
     if trainer.received_sigterm:
         print(f"terminated; {resume}", file=sys.stderr)
         raise SystemExit(143)
@@ -100,30 +99,30 @@ def ends_as_asked(trainer: pl.Trainer, run_dir: Path | None) -> Iterator[None]:
 
 @contextmanager
 def ends_together(trainer: pl.Trainer) -> Iterator[None]:
-    """Let SIGTERM end the processes of this run too, until the trainer runs and has a handler of its own."""
+    """Make SIGTERM also end the run's other processes, until the trainer installs its own handler."""
     num_others = _num_others(trainer)
 
     def end(number: int, frame: object) -> None:
         if trainer.received_sigterm:
-            return  # the trainer's handler, which calls the one before it, has seen to it
+            return  # the trainer's own handler, which calls this one, has handled the signal
         if len(getattr(trainer.strategy.launcher, "procs", ())) < num_others:
-            # One that is just being started is on no list yet, and would be left over: ask again.
-            threading.Timer(_AGAIN, os.kill, (os.getpid(), number)).start()
+            # A process that is just being started is not in the list yet and would survive: try again later.
+            threading.Timer(_RETRY_SECONDS, os.kill, (os.getpid(), number)).start()
             return
         _end_others(trainer)
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            print("terminated; before the training began", file=sys.stderr, flush=True)
-        # Not an exception, for which Lightning would wait for the others at a barrier.
+            print("terminated before the training began", file=sys.stderr, flush=True)
+        # Not an exception: Lightning would wait for the other processes at a barrier.
         os._exit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    earlier = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, earlier)
 
 
 def _num_others(trainer: pl.Trainer) -> int:
@@ -134,22 +133,22 @@ def _num_others(trainer: pl.Trainer) -> int:
 
 
 def _end_others(trainer: pl.Trainer) -> None:
-    """End the processes that this one has started for a trainer."""
+    """Kill the processes that this process has started for a trainer."""
     launcher = trainer.strategy.launcher
     if isinstance(launcher, _SubprocessScriptLauncher):
-        # They may wait for this process in a collective, where SIGTERM does not reach them.
+        # They may be waiting in a collective, where they do not handle SIGTERM.
         launcher.kill(signal.SIGKILL)
 
 
 def _requeue() -> str:
-    """Put this SLURM job back into the queue; return a message about it."""
-    job = _job()
+    """Requeue this SLURM job; return a message about it."""
+    job = _slurm_job()
     if job is None or shutil.which("scontrol") is None:
         return "there is no scontrol here, so the job was not requeued"
-    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
-    return f"job {job} requeued" if done.returncode == 0 else f"job {job} not requeued: {done.stderr.strip()}"
+    result = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+    return f"job {job} requeued" if result.returncode == 0 else f"job {job} not requeued: {result.stderr.strip()}"
 
 
-def _job() -> str | None:
+def _slurm_job() -> str | None:
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")

@@ -117,7 +117,7 @@ def test_a_run_that_is_terminated_while_it_starts_leaves_no_process(tmp_path: Pa
     process.terminate()  # while the other process is only just being started
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 143
-    assert "terminated; before the training began" in errors
+    assert "terminated before the training began" in errors
     for _ in range(100):
         if not any(is_alive(other) for other in others):
             return
