@@ -1,4 +1,4 @@
-"""What happens beside the training step: initialisation, averaging, guards, pictures, export."""
+"""Callbacks of a training run: initialisation, averaging, guards, checkpoints, progress, sample grids, export."""
 
 from lightning_modules.callbacks.breakdown import Breakdown
 from lightning_modules.callbacks.ema import EMA

@@ -1,4 +1,4 @@
-"""The likelihood in parts, at every validation."""
+"""Parts of the likelihood, logged at every validation."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ class Breakdown(Callback):
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Take the first batch apart."""
-        # A pass of sharded weights takes all ranks.
+        """Log the parts of the first batch."""
+        # With sharded weights, all ranks must run the model.
         if batch_idx or not (trainer.is_global_zero or is_sharded(pl_module)):
             return
         assert isinstance(pl_module, DensityModule)
@@ -33,6 +33,6 @@ class Breakdown(Callback):
             with trainer.precision_plugin.val_step_context():
                 parts = breakdown(pl_module.model, images, labels, generator)
         except SolverError:
-            return  # the validation has said so
+            return  # the validation step has warned
         sharded = is_sharded(pl_module)
         pl_module.log_dict(parts, batch_size=len(images), rank_zero_only=not sharded, sync_dist=sharded)

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 
 class EMA(WeightAveraging):
-    r"""Averaged weights for validation, sampling, checkpoints and export; training goes on with its own.
+    r"""Averages weights for validation, sampling, checkpoints and export; training continues with the current weights.
 
     .. math:: \bar\theta \leftarrow d_n \bar\theta + (1 - d_n)\,\theta, \qquad
               d_n = \min\left(d, \tfrac{1 + n}{10 + n}\right)
 
-    The first update, n = 0, copies. The decay grows to its value, so that short runs are not dominated by their first
-    steps. Buffers are copied, since the average of two permutations is none.
+    The first update, n = 0, copies. The decay grows to its final value, so that the first steps do not dominate short
+    runs. Buffers are copied, since the average of two permutations is not a permutation.
 
     Args:
         decay: The final decay d, in [0, 1).
@@ -37,12 +37,12 @@ class EMA(WeightAveraging):
 
     @property
     def average(self) -> nn.Module:
-        """The averaged module; there is one as soon as a fit is set up."""
+        """The averaged module; available after :meth:`setup`."""
         assert self._average_model is not None
         return self._average_model
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Copy the module, in the precision and to the device of the run, which Lightning gives it only afterwards."""
-        # Else the average of a model on a GPU would stay on the CPU, and every step send all weights there.
+        """Copy the module in the precision and to the device of the run; Lightning moves the original later."""
+        # Otherwise the average would stay on the CPU, and every step on a GPU would copy all weights there.
         self._device = trainer.strategy.root_device
         super().setup(trainer, trainer.precision_plugin.convert_module(pl_module), stage)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The exported model at the end of a run."""
+"""Export of the model at the end of a run."""
 
 import time
 import warnings
@@ -24,36 +24,36 @@ from lightning_modules.runs.recovery import LAST
 from lightning_modules.runs.run_loggers import RunLogger
 
 _BATCH = 16
-_FEWEST = 20  # validation images for a reference
-_LONG_ENOUGH = 60.0  # seconds spent on a reference, after which fewer images have to do
+_MIN_IMAGES = 20  # validation images for a reference
+_MAX_SECONDS = 60.0  # for a reference; after that, it has fewer images, but at least the minimum
 
 
 class ExportBest(Callback):
-    """Writes the best checkpoint, else the last, into the run's ``model/`` when training ends.
+    """Exports the best checkpoint, or the last one if there is none, to the run's ``model/`` when training ends.
 
-    Statistics of validation images go with it, by which ``glow score`` and ``glow serve`` tell usual images from
-    unusual ones.
+    Models without a task also get statistics of validation images, with which ``glow score`` and ``glow serve``
+    recognise unusual images.
     """
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Export on one rank."""
-        checkpoints = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
-        # Others may watch something else, or nothing.
+        """Export on the first rank."""
+        checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+        # The user's own callbacks may monitor another metric, or none.
         assert isinstance(pl_module, LikelihoodModule)
-        checkpoints.sort(key=lambda one: one.monitor != pl_module.monitor)
+        checkpoints.sort(key=lambda callback: callback.monitor != pl_module.monitor)
         run_dir = Path(trainer.default_root_dir)
-        known = checkpoints[0].best_model_path if checkpoints else ""
-        best = Path(known or run_dir / LAST)
-        # The run's folder may have been moved, where a path is remembered from before.
+        recorded = checkpoints[0].best_model_path if checkpoints else ""
+        best = Path(recorded or run_dir / LAST)
+        # The recorded path is outdated if the run's folder was moved.
         path = best if best.exists() else run_dir / best.name
         if trainer.is_global_zero and path.exists():
-            model, before = load_density(path), _exported(run_dir / "model")
-            if before is not None and model_hash(before) == model_hash(model):
-                return  # perhaps with settings and a reference of the user's own
+            model, earlier = load_density(path), _exported(run_dir / "model")
+            if earlier is not None and model_hash(earlier) == model_hash(model):
+                return  # the user may have added settings or a reference
             _replace(run_dir / "model", model, StoredModel(path).facts)
-            if isinstance(before, ImageModel) and before.generation != GenerationSettings():
+            if isinstance(earlier, ImageModel) and earlier.generation != GenerationSettings():
                 warnings.warn(
-                    f"{run_dir / 'model'} no longer recommends {before.generation}, tuned for its earlier weights; "
+                    f"{run_dir / 'model'} no longer recommends {earlier.generation}, tuned for its earlier weights; "
                     "tune it again with glow evaluate --tune",
                     stacklevel=1,
                 )
@@ -72,19 +72,19 @@ class ExportBest(Callback):
     @staticmethod
     def _save_reference(model: ImageModel, data: ImageDataModule, folder: Path) -> None:
         images = torch.from_numpy(data.examples("validation").head(MANY_ORDINARY).copy())
-        if len(images) < _FEWEST:
+        if len(images) < _MIN_IMAGES:
             return
         parts: list[Measures] = []
-        end = time.monotonic() + _LONG_ENOUGH
+        end = time.monotonic() + _MAX_SECONDS
         for first, part in zip(range(0, len(images), _BATCH), images.split(_BATCH), strict=True):
             parts.append(measure(model, part, seeds=range(first, first + len(part))))
-            if first + len(part) >= _FEWEST and time.monotonic() > end:
+            if first + len(part) >= _MIN_IMAGES and time.monotonic() > end:
                 break
         save_reference(folder, Reference.of(Measures.joined(parts)).to_plain())
 
 
 def _exported(folder: Path) -> Density | None:
-    """Return the model that was exported to a folder before, if there is one."""
+    """Return the model that an earlier run exported to a folder, or None."""
     try:
         return load_density(folder)
     except (OSError, ValueError):
@@ -92,10 +92,10 @@ def _exported(folder: Path) -> Density | None:
 
 
 def _replace(folder: Path, model: Density, facts: Mapping[str, Any]) -> None:
-    """Export a model, and move what is in its place aside if it may not be replaced.
+    """Export a model to a folder; rename an existing folder that must not be replaced.
 
-    At the end of a run there is nobody to ask: a file of a desktop or of the user beside the model, such as
-    ``.DS_Store``, is neither to end the run in an error nor to be lost.
+    Other files beside an earlier model, such as the user's or ``.DS_Store``, must neither make the run fail nor be
+    lost.
     """
     try:
         save_pretrained(model, folder, facts, overwrite=True)

@@ -1,4 +1,4 @@
-"""Sample grids while training."""
+"""Sample grids during training."""
 
 from pathlib import Path
 
@@ -19,20 +19,18 @@ from lightning_modules.sharding import is_sharded
 
 
 class SampleGrids(Callback):
-    """Writes a grid of samples at each temperature into the run's ``samples/``, from the same noise every time.
+    """Writes a grid of samples at each temperature to the run's ``samples/``, always from the same noise.
 
-    With a task, the columns are validation images, and the rows the original, the picture that the flow sees, and
-    draws.
-
-    Belongs before the averaging callback in the list, whose weights it then sees.
+    With a task, columns are validation images; rows are the original, the damaged image, and two draws. To use averaged
+    weights, place it before the averaging callback in the list.
 
     Args:
-        temperatures: One grid each; 0.5, 0.7 and 1.0 if None.
-        num_images: Images a grid.
-        every_n_epochs: Not more often than validation.
-        seed: Of the fixed noise.
+        temperatures: Temperatures, with a grid for each; 0.5, 0.7 and 1.0 if None.
+        num_images: Images per grid.
+        every_n_epochs: Interval in epochs; grids are written only after a validation.
+        seed: Seed of the noise.
     Raises:
-        ValueError: If a temperature is not from 0 to 100, or a number is below 1: here and not after an epoch.
+        ValueError: If a temperature is not from 0 to 100, or a number is below 1.
     """
 
     def __init__(
@@ -52,7 +50,7 @@ class SampleGrids(Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the grids of this epoch."""
         epoch = trainer.current_epoch + 1
-        # A pass of sharded weights takes all ranks.
+        # With sharded weights, all ranks must run the model.
         takes_part = trainer.is_global_zero or is_sharded(pl_module)
         if trainer.sanity_checking or not takes_part or epoch % self.every_n_epochs:
             return
@@ -62,22 +60,22 @@ class SampleGrids(Callback):
         every = trainer.val_check_batch
         inside = trainer.check_val_every_n_epoch is None or (every is not None and every < trainer.num_training_batches)
         name = f"step{trainer.global_step:07d}" if inside else f"epoch{epoch:05d}"
-        model, condition, labels, above = pl_module.model, None, None, None
+        model, condition, labels, rows = pl_module.model, None, None, None
         if model.task is not None:
-            condition, labels, above = _damaged(trainer, model, max(1, self.num_images // 4), self.seed)
+            condition, labels, rows = _damaged(trainer, model, max(1, self.num_images // 4), self.seed)
         for temperature in self.temperatures:
             try:
                 num_images = self.num_images if condition is None else len(condition)
                 images = model.sample(num_images, temperature, self.seed, labels, condition=condition)
-            except FloatingPointError as error:  # early weights may draw such, and are trained on
+            except FloatingPointError as error:  # early weights may draw non-finite samples
                 pl.utilities.rank_zero_warn(f"no sample grid at temperature {temperature:g}: {error}")
                 continue
             if not trainer.is_global_zero:
                 continue
-            picture = images.grid() if above is None else grid(torch.cat([above, images.cpu()]), len(above) // 2)
+            picture = images.grid() if rows is None else grid(torch.cat([rows, images.cpu()]), len(rows) // 2)
             try:
                 save_png(picture, folder / f"{name}_t{temperature:.2f}.png")
-            except OSError as error:  # training is worth more than a picture
+            except OSError as error:  # no reason to stop the training
                 pl.utilities.rank_zero_warn(f"no sample grid in {folder}: {error}")
             for logger in trainer.loggers:
                 if isinstance(logger, RunLogger):
@@ -85,7 +83,7 @@ class SampleGrids(Callback):
 
 
 def _damaged(trainer: pl.Trainer, model: ImageModel, num: int, seed: int) -> tuple[Tensor, list[int] | None, Tensor]:
-    """Return conditions and classes of validation images, each twice, and these images above what the flow sees."""
+    """Return conditions and classes of validation images, each twice, and two rows: originals and damaged images."""
     data = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, ImageDataModule)
     examples = data.examples("validation")

@@ -1,4 +1,4 @@
-"""Parameters that are computed from training data: before the first step of a flow, and for its validation."""
+"""Parameters computed from training data: actnorms before the first step, and a low-rank prior at validation."""
 
 import math
 from collections.abc import Iterator
@@ -21,17 +21,18 @@ from lightning_modules.density import DensityModule
 from lightning_modules.encoder_first import EncoderFirst
 from lightning_modules.likelihood_module import LikelihoodModule
 
-# What FitPrior reads: of the images that the flow settles on, and of all their latents (64 MiB in float32).
+# Limits of the data that FitPrior reads: batches as a share of the settling steps, and values of latents over all ranks
+# (64 MiB in float32).
 _SHARE = 1 / 4
 _NUM_VALUES = 2**24
 
 
 class InitializeActNorm(Callback):
-    """Runs the first training examples through ``model.initialize`` at the start of a run that has no weights yet.
+    """Passes the first training examples to ``model.initialize`` at the start of a new run.
 
-    After the devices are set up and a checkpoint is loaded, before validation or the first step. All ranks take part
-    and end with the same values; a resumed run is already initialised and unchanged. The flow of a restorer is
-    initialised once more when its encoder is trained.
+    It runs after devices are set up and a checkpoint is loaded, and before validation or the first step. All ranks end
+    with the same values. A resumed run is initialised already and stays unchanged. The flow of a restoration model is
+    initialised again when the training of its encoder ends.
     """
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -40,15 +41,15 @@ class InitializeActNorm(Callback):
         if not pl_module.model.initialized:
             self._initialize(trainer, pl_module)
         elif isinstance(pl_module, EncoderFirst) and not pl_module.model.trains_flow:
-            _datamodule(trainer)  # which is needed then, after hours perhaps
+            _datamodule(trainer)  # fail now if there is none, not when the encoder is trained
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Initialise the flow of a restorer once more when its encoder is trained, and begin new averages."""
+        """When a restoration model's encoder is trained, initialise its flow again and restart the averages."""
         if isinstance(pl_module, EncoderFirst) and pl_module.begin_flow():
             self._initialize(trainer, pl_module)
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, BestCheckpoint):
-                    callback.forget()  # an encoder alone, which restores nothing
+                    callback.forget()  # the best checkpoint so far has an untrained flow
                 if isinstance(callback, EMA):
                     callback.average.n_averaged.zero_()  # type: ignore[operator] # the next update copies
 
@@ -59,36 +60,37 @@ class InitializeActNorm(Callback):
 
 
 class FitPrior(Callback):
-    """Fits the :class:`~glow_app.bijections.LowRankWhitening` of a restorer that settles, for each validation.
+    """Fits the :class:`~glow_app.bijections.LowRankWhitening` of a restoration model before each validation.
 
-    It is fitted to last latents of training images, encoded by the weights that are validated: directions fitted 700
-    steps earlier gave intervals of 80 % instead of 90 % (colours of CIFAR-10). Steps are trained without it, so that
-    the flow does not count on it in pictures of other sizes.
+    It starts when the flow :attr:`~lightning_modules.encoder_first.EncoderFirst.settles`. The prior is fitted to the
+    last latents of training images, encoded by the weights that are validated: directions fitted 700 steps earlier
+    gave intervals of 80 % instead of 90 % (colours of CIFAR-10). Training steps run without it, so that the flow does
+    not rely on it, because it is the identity for images of other sizes.
     """
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse data that cannot be read a second time."""
+        """Refuse to train without a data module, which is needed to read training images again."""
         if _low_rank(pl_module) is not None:
             _datamodule(trainer)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Train without it; an average takes this over."""
+        """Reset the prior; averages copy this with the other buffers."""
         if (low_rank := _low_rank(pl_module)) is not None:
             low_rank.reset()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Fit the prior of the average, or of the module where there is none."""
+        """Fit the prior of the averaged model or, if there is none, of the module."""
         if trainer.state.fn != TrainerFn.FITTING or not isinstance(pl_module, DensityModule) or not pl_module.settles:
             return
-        averages: list[Any] = [each.average.module for each in trainer.callbacks if isinstance(each, EMA)]  # type: ignore[attr-defined]
+        averages: list[Any] = [ema.average.module for ema in trainer.callbacks if isinstance(ema, EMA)]  # type: ignore[attr-defined]
         evaluated = [*averages, pl_module][0]
         if (low_rank := _low_rank(evaluated)) is None:
             return
         low_rank.reset()
         latents = torch.cat(list(_last_latents(evaluated.model, trainer, pl_module)))
-        # In the order of one rank that takes all.
-        of_ranks: Any = pl_module.all_gather(latents)
-        low_rank.fit(of_ranks.reshape(-1, *latents.shape).transpose(0, 1).flatten(0, 1))
+        # In the order in which a single rank would read all examples.
+        gathered: Any = pl_module.all_gather(latents)
+        low_rank.fit(gathered.reshape(-1, *latents.shape).transpose(0, 1).flatten(0, 1))
 
 
 def _low_rank(module: Any) -> LowRankWhitening | None:

@@ -1,4 +1,4 @@
-"""How a run shows its progress: a live line on a terminal, plain lines elsewhere."""
+"""Progress of a run: a live bar on a terminal, plain lines elsewhere."""
 
 import time
 from typing import Any
@@ -10,21 +10,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from lightning_modules.callbacks.status import Status
 from lightning_modules.likelihood_module import LikelihoodModule
 
-# Columns of a terminal that are kept for the bar and its step numbers, and from which on there are step numbers.
-BAR, WIDE = 12, 120
+BAR = 12  # terminal columns reserved for the bar
+WIDE = 120  # terminal columns from which step numbers are shown too
 
-# Seconds without a validation after which there is a plain line all the same.
+# Seconds without output after which a plain line is printed without a validation.
 SILENCE = 600.0
 
 
 class PlainProgress(Callback):
-    """Prints epoch, likelihoods, speed, time and memory; for output that is not a terminal.
+    """Prints epoch, likelihoods, speed, time and memory, for output that is not a terminal.
 
-    After each validation, and every 10 minutes where validations are rarer.
+    It prints a line after each validation, and every 10 minutes if validations are less frequent.
     """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Print the headline, and start the clock."""
         assert isinstance(pl_module, LikelihoodModule)
         self._status = Status(trainer, pl_module)
         self._printed = time.monotonic()
@@ -32,12 +32,12 @@ class PlainProgress(Callback):
             print(self._status.headline, flush=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the line of this epoch."""
+        """Print a line."""
         if not trainer.sanity_checking:
             self._print(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Print a line if it is long since the last one."""
+        """Print a line if the last one was printed long ago."""
         if time.monotonic() - self._printed >= SILENCE:
             self._print(trainer)
 
@@ -48,9 +48,9 @@ class PlainProgress(Callback):
 
 
 class LiveProgress(ProgressBar):
-    """Keeps a bar with the steps of the whole run, and the same figures below it, on a terminal.
+    """Shows a progress bar of the whole run on a terminal, with the figures of :class:`PlainProgress`.
 
-    A validation has a bar of its own while it lasts.
+    A validation has its own bar while it runs.
     """
 
     def __init__(self) -> None:
@@ -59,17 +59,17 @@ class LiveProgress(ProgressBar):
         self._validation: TaskID | None = None
 
     def disable(self) -> None:
-        """Show nothing: on all ranks but the first."""
+        """Show nothing; Lightning calls this on all ranks but the first."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Show it."""
+        """Show the bar."""
         self._enabled = True
 
     _enabled = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the bar."""
+        """Show the headline and the bar."""
         assert isinstance(pl_module, LikelihoodModule)
         if not self._enabled:
             return
@@ -85,21 +85,21 @@ class LiveProgress(ProgressBar):
         self._show(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Move the bar."""
+        """Update the bar."""
         self._show(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the bar of the validation."""
+        """Show the bar of the validation."""
         if self._progress is not None and not trainer.sanity_checking:
             self._validation = self._progress.add_task("validation", total=sum(trainer.num_val_batches))
 
     def on_validation_batch_end(self, *args: Any) -> None:
-        """Move the bar of the validation."""
+        """Update the bar of the validation."""
         if self._progress is not None and self._validation is not None:
             self._progress.advance(self._validation)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the bar of the validation away, and leave a line."""
+        """Remove the bar of the validation, and print a line."""
         if self._progress is None or self._validation is None:
             return
         self._progress.remove_task(self._validation)
@@ -108,16 +108,16 @@ class LiveProgress(ProgressBar):
         self._show(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the bar as it is."""
+        """Stop updating the bar."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Leave the bar as it is."""
+        """Stop updating the bar."""
         self.on_train_end(trainer, pl_module)
 
     def _show(self, trainer: pl.Trainer) -> None:
         if self._progress is not None:
-            text = self._status.line(width=self._progress.console.width - BAR)
-            self._progress.update(self._steps, completed=trainer.global_step, description=text)
+            description = self._status.line(width=self._progress.console.width - BAR)
+            self._progress.update(self._steps, completed=trainer.global_step, description=description)

@@ -1,4 +1,4 @@
-"""Where a run stands, for those who show it."""
+"""Status of a run, as text for the progress callbacks."""
 
 import resource
 import time
@@ -16,7 +16,7 @@ from lightning_modules.sharding import num_parameters
 
 
 class Status:
-    """What is worth knowing of a running fit, as short texts."""
+    """Describes a running fit in short lines."""
 
     def __init__(self, trainer: pl.Trainer, module: LikelihoodModule) -> None:
         self._trainer = trainer
@@ -26,12 +26,12 @@ class Status:
 
     @property
     def total_steps(self) -> float:
-        """Optimiser steps of the whole run; infinite where only time bounds it."""
+        """Optimiser steps of the whole run; infinite if only time limits it."""
         return self._trainer.estimated_stepping_batches
 
     @property
     def headline(self) -> str:
-        """What is about to be trained."""
+        """Size of the model, and length, precision and device of the training."""
         parameters = num_parameters(self._module)
         ranks = self._trainer.world_size
         processes = f" in {ranks} processes" if ranks > 1 else ""
@@ -41,11 +41,11 @@ class Status:
         return f"{parameters:,} parameters{steps}{processes}, {self._trainer.precision} on {self._module.device}"
 
     def line(self, *more: str, width: int | None = None) -> str:
-        """Return the epoch, ``more``, and the likelihoods, speed, time and memory that are known.
+        """Return the epoch, ``more``, and likelihoods, speed, time and memory as far as they are known.
 
         Args:
-            more: Texts that follow the epoch.
-            width: Most characters; the least important figures are left out to fit. No limit if None.
+            more: Texts after the epoch.
+            width: Maximum number of characters, for which the least important figures are left out; no limit if None.
         """
         last = self._trainer.max_epochs
         epoch = f"epoch {self._trainer.current_epoch + 1}" + (f"/{last}" if last is not None and last > 0 else "")
@@ -59,10 +59,10 @@ class Status:
     def _figures(self) -> Iterator[tuple[str, str]]:
         """Yield the kind and the text of each figure."""
         metrics, metric = self._trainer.callback_metrics, self._module.metric
-        likelihoods = [(name, metrics.get(f"{name}/{metric}")) for name in ("train", "val")]
-        known = [(name, value) for name, value in [*likelihoods, ("best", self._best())] if value is not None]
-        yield from ((name, f"{name} {float(value):.3f}") for name, value in known)
-        if known:
+        values = {name: metrics.get(f"{name}/{metric}") for name in ("train", "val")} | {"best": self._best()}
+        likelihoods = {name: float(value) for name, value in values.items() if value is not None}
+        yield from ((name, f"{name} {value:.3f}") for name, value in likelihoods.items())
+        if likelihoods:
             yield "unit", self._module.model.unit
         if (psnr := metrics.get("val/psnr")) is not None:
             yield "psnr", f"{float(psnr):.2f} dB"
@@ -80,30 +80,31 @@ class Status:
         name = f"val/{self._module.metric}"
         if self._module.monitor != name:
             return None
-        checkpoints = [one for one in self._trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
-        known = [one.best_model_score for one in checkpoints if one.monitor == name]
-        # The checkpoint of this validation comes after those who ask.
-        known.append(self._trainer.callback_metrics.get(name))
-        return min((float(value) for value in known if value is not None), default=None)
+        callbacks = self._trainer.checkpoint_callbacks
+        checkpoints = [callback for callback in callbacks if isinstance(callback, ModelCheckpoint)]
+        scores = [checkpoint.best_model_score for checkpoint in checkpoints if checkpoint.monitor == name]
+        # Checkpoint callbacks run last, so their scores do not include the current validation yet.
+        scores.append(self._trainer.callback_metrics.get(name))
+        return min((float(score) for score in scores if score is not None), default=None)
 
     def _seconds_left(self) -> float | None:
         done, total = self._trainer.global_step - self._first_step, self.total_steps
-        known = [left for timer in _timers(self._trainer) if (left := timer.time_remaining()) is not None]
+        limits = [left for timer in _timers(self._trainer) if (left := timer.time_remaining()) is not None]
         if done and total != float("inf"):
-            known.append((time.monotonic() - self._start) / done * max(0.0, total - self._trainer.global_step))
-        return min(known, default=None)
+            limits.append((time.monotonic() - self._start) / done * max(0.0, total - self._trainer.global_step))
+        return min(limits, default=None)
 
     def _memory(self) -> int:
-        """Return the most bytes that the tensors on a GPU, or this process on a CPU, have taken."""
+        """Return the peak memory in bytes: of tensors on a GPU, or of this process on a CPU."""
         if (device := self._module.device).type == "cuda":
             return torch.cuda.max_memory_allocated(device)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def nothing_left(trainer: pl.Trainer) -> str:
-    """Return why a fit has made no step: its limits were reached before."""
+    """Return a message that names the limits because of which a fit made no step."""
     reached = {}
-    # Not current_epoch, which leaves out the last one where a limit of steps has ended it.
+    # Not current_epoch, which does not count a last epoch that max_steps has ended.
     epochs = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
     if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
         reached["max_epochs N"] = f"{epochs:,} of {trainer.max_epochs:,} epochs"
@@ -120,7 +121,7 @@ def nothing_left(trainer: pl.Trainer) -> str:
 
 
 def _timers(trainer: pl.Trainer) -> list[Timer]:
-    """Return the callbacks that bound the time of a run, such as that of ``max_time``."""
+    """Return the callbacks that limit the time of a run, such as that of ``max_time``."""
     return [callback for callback in getattr(trainer, "callbacks", []) if isinstance(callback, Timer)]
 
 

@@ -1,4 +1,4 @@
-"""Examples per second, and what holds them up: the loader, or other work on the machine."""
+"""Throughput in examples per second, with warnings about bottlenecks."""
 
 import time
 import warnings
@@ -13,32 +13,31 @@ from glow_app.data import TrainLoader
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.runs.processor import Crowding, has_bfloat16
 
-# A loader that costs more than this share of the time, so many times in a row, is worth a hint.
+# Warn if training waits for its loader for more than this share of the time, in so many consecutive log intervals.
 _SHARE, _TIMES = 0.3, 3
-# So is a thread that waits for a processor for more than this share, so many times and for so many seconds in a row:
-# after every operation the others wait for it.
+# Warn if a thread waits for a processor for more than this share of the time, in as many consecutive log intervals that
+# take so many seconds together: the other threads wait for it after every operation.
 _WAIT, _SECONDS = 0.25, 10.0
 
 
 class Throughput(Callback):
-    """Logs ``images_per_second`` (or vectors) over all ranks and ``loading``, each time the trainer logs.
+    """Logs ``images_per_second`` (or vectors) over all ranks, and ``loading``, each time the trainer logs in training.
 
-    ``loading`` is the share of the time in which the first rank waited for its loader. Training only. Where the loader
-    is the bottleneck, a warning says so once, and where a CPU's threads are kept from their processors, or has no
-    instructions for the precision.
+    ``loading`` is the share of time in which the first rank waits for its loader. Warns once if the loader is the
+    bottleneck, if a CPU's threads wait for processors, or if a CPU has no instructions for the precision.
     """
 
     def __init__(self) -> None:
         self._examples = 0
         self._since = 0.0
         self._waited = 0.0
-        self._slow = 0
+        self._num_slow = 0
         self._warned = False
         self._crowding: Crowding | None = None  # None on a GPU, and after the warning
-        self._crowded: list[float] = []
+        self._crowded: list[float] = []  # lengths of the latest log intervals in which a thread waited too long
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock: a resumed run may go on inside an epoch, without its start."""
+        """Start the clock, since a run that resumes within an epoch has no ``on_train_epoch_start``; check the CPU."""
         is_narrow = trainer.precision == "bf16-mixed" and pl_module.device.type == "cpu"
         if is_narrow and has_bfloat16() is False and trainer.is_global_zero:
             warnings.warn(
@@ -51,17 +50,17 @@ class Throughput(Callback):
         self._restart(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock, after validation."""
+        """Restart the clock after a validation."""
         self._restart(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock, where the epoch goes on."""
+        """Restart the clock after a validation within an epoch."""
         self._restart(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the batch."""
+        """Count the batch; log and warn at the end of a log interval."""
         assert isinstance(pl_module, LikelihoodModule)
         self._examples += len(batch if isinstance(batch, Tensor) else batch[0]) * trainer.world_size
         interval = trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -72,15 +71,15 @@ class Throughput(Callback):
             loading = min(1.0, waited / seconds)
             pl_module.log(f"{pl_module.model.things}_per_second", rate, prog_bar=True)
             pl_module.log("loading", loading)
-            self._slow = self._slow + 1 if loading > _SHARE else 0
-            if self._slow == _TIMES and not self._warned and trainer.is_global_zero:
+            self._num_slow = self._num_slow + 1 if loading > _SHARE else 0
+            if self._num_slow == _TIMES and not self._warned and trainer.is_global_zero:
                 self._warned = True
-                self._hint(trainer, pl_module, loading, rate)
+                self._warn_of_loader(trainer, pl_module, loading, rate)
             if self._crowding is not None:
-                self._look_around(self._crowding.waits(), seconds)
+                self._warn_of_crowding(self._crowding.waits(), seconds)
             self._restart(trainer)
 
-    def _look_around(self, waits: list[float], seconds: float) -> None:
+    def _warn_of_crowding(self, waits: list[float], seconds: float) -> None:
         """Warn once if threads have waited for processors for long enough."""
         self._crowded = [*self._crowded, seconds] if max(waits, default=0.0) > _WAIT else []
         if len(self._crowded) >= _TIMES and sum(self._crowded) >= _SECONDS:
@@ -92,7 +91,7 @@ class Throughput(Callback):
                 stacklevel=2,
             )
 
-    def _hint(self, trainer: pl.Trainer, module: LikelihoodModule, loading: float, rate: float) -> None:
+    def _warn_of_loader(self, trainer: pl.Trainer, module: LikelihoodModule, loading: float, rate: float) -> None:
         loader = trainer.train_dataloader
         workers = loader.num_workers if isinstance(loader, TrainLoader) else 0
         warnings.warn(

@@ -210,7 +210,7 @@ class TestNonFiniteGuard:
         trainer = tiny_trainer(tmp_path, [NonFiniteGuard(patience=3), recorder], max_epochs=2)
         with (
             pytest.warns(UserWarning, match="step skipped"),
-            pytest.raises(FloatingPointError, match=f"{Poisoned.name} is not finite, the 3th bad step in a row"),
+            pytest.raises(FloatingPointError, match=f"{Poisoned.name} is not finite, after 3 bad steps in a row"),
         ):
             trainer.fit(poisoned([2, 3, 4]), datamodule=tiny_data())
         assert len(recorder.after) == 4
@@ -219,7 +219,7 @@ class TestNonFiniteGuard:
         recorder, moments, rates = Recorder(), Moments(), Rates()
         callbacks = [NonFiniteGuard(patience=2), SaveProgress(every_n_steps=3), recorder, moments, rates, EMA()]
         settings: dict[str, Any] = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "max_epochs": 3}
-        with pytest.warns(UserWarning, match=r"2th bad step in a row; went back to .*last\.ckpt, and on with half"):
+        with pytest.warns(UserWarning, match=r"2 bad steps in a row; went back to .*last\.ckpt and halved"):
             tiny_fit(tmp_path, callbacks, poisoned([5, 6]), **settings)
         # Saved after step 4, the end of the epoch; step 4 was a good one and is taken back with the two bad ones.
         assert not same(recorder.after[4], recorder.after[3])
@@ -244,7 +244,7 @@ class TestNonFiniteGuard:
         module = poisoned([5, 6])
         module.lr_scheduler = schedule
         settings: dict[str, Any] = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()], "max_epochs": 3}
-        with pytest.warns(UserWarning, match="on with half"):
+        with pytest.warns(UserWarning, match="halved the learning rate"):
             tiny_fit(tmp_path, callbacks, module, **settings)
         optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1e-3)
         scheduler, whole = schedule(optimizer, 12), []
