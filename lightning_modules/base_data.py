@@ -1,4 +1,4 @@
-"""Base data module for images and vectors: splits by stage, and a training loader that can be resumed."""
+"""Base data module for images and vectors: splits by stage, and a training loader that can resume."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
@@ -24,9 +24,9 @@ SPLITS: dict[str | None, tuple[Split, ...]] = {
 class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
     """Train, validation and test loaders of one source.
 
-    The training order is a function of seed and epoch, on any number of ranks and after resuming, also inside an
-    epoch. A subclass saves the hyperparameters ``batch_size``, ``eval_batch_size`` (as ``batch_size`` when None),
-    ``num_workers`` and ``seed``, and says how a split is loaded.
+    The training order is a function of seed and epoch, on any number of ranks and after resuming, also within an
+    epoch. A subclass implements ``_load``, and saves the hyperparameters ``batch_size``, ``eval_batch_size``
+    (``batch_size`` if None), ``num_workers`` and ``seed``.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
         self._progress = state.get("train_loader")
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the splits of a stage: "fit", "validate", "test", or all when None."""
+        """Load the splits of a stage: "fit", "validate", "test", or None for all."""
         for split in SPLITS.get(stage, ()):
             self.examples(split)
 
@@ -58,7 +58,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
         return self._sets[split]
 
     def train_dataloader(self) -> TrainLoader[Any]:
-        """Return full, shuffled batches of this rank."""
+        """Return this rank's shuffled batches, all of full size."""
         trainer = self.trainer
         loader = train_loader(
             self.examples("train"),
@@ -69,9 +69,9 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
             num_workers=self.hparams["num_workers"],
         )
         if trainer:
-            # Lightning hands the loader its saved state only where a checkpoint lies inside an epoch, and
-            # ``current_epoch`` still lags when this runs; both come too late where the optimiser's configuration has
-            # asked for the number of steps, which builds the loader.
+            # Lightning restores the loader's state only if the checkpoint was saved within an epoch, and its
+            # ``current_epoch`` lags here. Both are also too late if the optimiser's configuration has asked for the
+            # number of steps, which builds the loader.
             loader.epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
             limit = trainer.limit_train_batches
             loader.pass_length = int(limit * len(loader)) if isinstance(limit, float) else min(limit, len(loader))
@@ -87,7 +87,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
         """Correct the loop's batch counters after a resume with another batch size."""
         current = trainer.fit_loop.epoch_loop.batch_progress.current
         shift = served - current.ready
-        for name in ("ready", "started", "processed", "completed"):  # the last lags where a step's end has saved
+        for name in ("ready", "started", "processed", "completed"):  # "completed" lags after a save at a step's end
             setattr(current, name, getattr(current, name) + shift)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -102,7 +102,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
         examples, num_workers, trainer = self.examples(split), self.hparams["num_workers"], self.trainer
         sampler: Sampler[int] = SequentialSampler(examples)
         if trainer and trainer.world_size > 1:
-            # Every rank the same number of examples: the last one may be a repetition, which the module leaves out.
+            # Every rank gets the same number of examples; the last may be a repetition, which the module drops.
             sampler = DistributedSampler(examples, trainer.world_size, trainer.global_rank, shuffle=False)
         return DataLoader(
             examples,
@@ -112,7 +112,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC, Generic[S]):
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # or every validation would draw from the global one
+            generator=torch.Generator(),  # otherwise every validation would draw from the global generator
         )
 
 

@@ -13,41 +13,41 @@ from glow_app.data.request import Cut, SplitRequest
 from glow_app.seeding import Share, draw_rows, step_generator
 from lightning_modules.base_data import SPLITS, ResumableDataModule
 
-# What decides which images are held out from the training.
+# Arguments that decide which images are held out from training.
 SPLIT_BY = ("source", *(field.name for field in fields(Cut)), "count")
-# In the place of a hash of file names: the run was continued on other images, or with another cut.
+# Recorded instead of a hash of file names if a run was resumed with other images or other splits.
 _MIXED = "mixed"
 
 
 class ImageDataModule(ResumableDataModule[ImageSet]):
     """Train, validation and test loaders of one image source.
 
-    The training order is a function of seed and epoch, on any number of ranks and after resuming, also inside an
-    epoch. Images stay uint8 until the model has them.
+    The training order is a function of seed and epoch, on any number of ranks and after resuming, also within an
+    epoch. Batches are uint8; the model converts them.
 
     Args:
         source: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "photos" (many crops of each), "shards",
             "faces" (rendered), or "hf://NAME" of a data set on the Hugging Face hub.
         image_shape: (C, H, W) of the images; C is 1 (grey) or 3 (RGB).
-        root: The image folder, the folder or address of the shards, or where the data set's files lie.
-        batch_size: Training images per step and rank.
-        eval_batch_size: Images per validation or test step; as ``batch_size`` when None.
+        root: The image folder, the folder or address of the shards, or the folder of the data set's files.
+        batch_size: Training images per batch and rank.
+        eval_batch_size: Images per validation or test batch and rank; ``batch_size`` if None.
         num_workers: Loader processes; 0 is fast enough for images in memory.
-        download: Fetch missing files of the torchvision sets.
-        seed: Decides splits, order and flips.
-        validation_fraction: Share of the training images held out for validation.
-        test_fraction: Share held out for the test where the source has no official one.
+        download: Whether to download missing files of the torchvision sets.
+        seed: Seed of splits, order and flips.
+        validation_fraction: Fraction of the training images held out for validation.
+        test_fraction: Fraction held out for testing if the source has no official test split.
         resize: "crop", "stretch" or "pad".
-        horizontal_flip: Mirror every training image with probability one half.
-        cache_dir: Where decoded folders and fetched shards are kept.
-        cache_gb: How many gigabytes of fetched shards are kept.
+        horizontal_flip: Whether to mirror each training image with probability one half.
+        cache_dir: Folder for decoded images and downloaded shards.
+        cache_gb: Maximum size of the downloaded shards in gigabytes.
         limit: Maximum number of images per split.
-        count: Faces that source "faces" renders, of all splits together; 10,000 when None.
+        count: Number of faces that source "faces" renders for all splits together; 10,000 if None.
     Shape:
         Batches are images, uint8 (B, C, H, W), and labels, int64 (B,).
     Raises:
-        ValueError: On ``setup`` or a loader, if an argument does not fit the data.
-        FileNotFoundError: On ``prepare_data`` or ``setup``, if the data is not there.
+        ValueError: In ``setup`` or when a loader is built, if an argument does not fit the data.
+        FileNotFoundError: In ``prepare_data`` or ``setup``, if the data does not exist.
     """
 
     def __init__(
@@ -79,13 +79,14 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         self.other_root: str | None = None
 
     def compare(self, recorded: Mapping[str, Any], limit: int | None) -> None:
-        """Compare the data with that of a training, before any is loaded.
+        """Compare the data with that of a training run; to be called before ``setup``.
 
-        Another folder is validated and tested on as a whole, and the training images are still those of the training.
+        If ``root`` is a folder other than that of the run, validation and test use all its images (or its split, if it
+        has official ones), and the training split still comes from the run's folder.
 
         Args:
-            recorded: Arguments of this module in the training, as far as they are known.
-            limit: Most images of another folder.
+            recorded: Known arguments of this module in the training run.
+            limit: Maximum number of images from another folder.
         """
         root = self.hparams["root"]
         trained_on = recorded.get("root") if recorded.get("source") == self.hparams["source"] else None
@@ -95,12 +96,12 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         self._recorded = recorded
 
     def continue_from(self, recorded: Mapping[str, Any]) -> None:
-        """Let :meth:`setup` compare the data with that of the run so far, whose arguments are ``recorded``."""
+        """Make :meth:`setup` compare the data with those of the run so far, whose arguments are ``recorded``."""
         self._recorded = recorded
 
     @property
     def is_as_in_training(self) -> bool:
-        """Whether the images are those of the training that is known, cut in the same way."""
+        """Whether images and splits are those of the recorded training run; true if none is recorded."""
         if self._recorded is None:
             return True
         contents = self._recorded.get("contents")  # unknown in older checkpoints
@@ -108,7 +109,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         return is_same and contents in (None, self.examples("train").contents)
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the splits of a stage; before a training, compare them with those of the run so far."""
+        """Load the splits of a stage; for "fit", compare them with those of the run so far."""
         super().setup(stage)
         if stage != "fit":
             return
@@ -122,18 +123,18 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         self.hparams["contents"] = contents  # for the checkpoint
 
     def prepare_data(self) -> None:
-        """Download, decode a folder, render faces or fetch an index, on one process before the others need it."""
+        """Download, decode a folder, render faces or fetch an index, in one process before the others need it."""
         if self.hparams["download"] or is_prepared(self.hparams["source"]):
             for split in SPLITS.get(self.trainer.state.fn if self.trainer else "fit", ()):
                 self._load(split)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Mirror training images; which ones is a function of seed and batch, counted over the whole run."""
+        """Mirror training images, as a function of the seed and of the batch's number in the whole run."""
         trainer = self.trainer
         if not (self.hparams["horizontal_flip"] and trainer and trainer.training):
             return batch
         images, labels = batch
-        # Drawn on the CPU, so that every device sees the same.
+        # Drawn on the CPU, so that the result is the same on every device.
         share = Share(trainer.global_rank, trainer.world_size)
         number = trainer.fit_loop.total_batch_idx + 1
         generator = step_generator(self.hparams["seed"], number, "cpu", "horizontal_flip", share)
@@ -142,7 +143,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         return torch.where(mirrored[:, None, None, None], images.flip(-1), images), labels
 
     def part(self, split: Split) -> str:
-        """Return what the images of a split are taken from, in words."""
+        """Return a description of where the images of a split come from."""
         if self.other_root is None:
             return f"{self.hparams['source']}, {split} split"
         if whole_folder(self.hparams["source"], self.other_root, split)["split"] == split:
@@ -152,13 +153,13 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Name of every label; empty when unlabelled. Loads the training images if no split is loaded yet."""
+        """Names of the classes; empty if unlabelled. Loads the training images if no split is loaded yet."""
         loaded = next(iter(self._sets.values()), None)
         return (self.examples("train") if loaded is None else loaded).class_names
 
     @property
     def num_classes(self) -> int:
-        """Number of classes; 0 when unlabelled."""
+        """Number of classes; 0 if unlabelled."""
         return len(self.class_names)
 
     def _load(self, split: Split) -> ImageSet:

@@ -1,4 +1,4 @@
-"""Fully sharded data parallelism: every process holds a part of the weights, gradients, moments and averages."""
+"""Fully sharded data parallelism: each process holds a part of the weights, gradients, moments and averages."""
 
 from itertools import chain
 from typing import Any
@@ -15,7 +15,7 @@ from glow_app.running.reversible import ReversibleRunner
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.sharding import is_sharded, parts_of, shard
 
-# Update each value by itself, so that a part can be treated as the whole.
+# Optimisers that update each value independently, so that they can update a part of a tensor like a whole one.
 ELEMENTWISE = (
     optim.Adadelta, optim.Adagrad, optim.Adam, optim.Adamax, optim.AdamW, optim.ASGD, optim.NAdam, optim.RAdam,
     optim.RMSprop, optim.Rprop, optim.SGD,
@@ -23,16 +23,16 @@ ELEMENTWISE = (
 
 
 class FullyShardedStrategy(DDPStrategy):
-    """DDP with sharded matrices and kernels of the conditioners.
+    """DDP that shards the matrices and kernels of the conditioners.
 
-    Not torch's ``fully_shard``, nor Lightning's strategies built on it: they gather parameters in module hooks and
-    reduce gradients after ``backward()``, and silently leave zero gradients where ``memory: reversible`` runs a
-    module's inverse and computes gradients itself. See :class:`~lightning_modules.sharding.Sharded`.
+    Torch's ``fully_shard``, and Lightning's strategies built on it, gather parameters in module hooks and reduce
+    gradients after ``backward()``. With ``memory: reversible``, which runs a module's inverse and computes gradients
+    itself, they silently leave zero gradients. See :class:`~lightning_modules.sharding.Sharded`.
 
-    Checkpoints are whole files, as with any other strategy. After a fit the module stays sharded.
+    Checkpoints hold whole tensors in a single file, as with any other strategy. After a fit the module stays sharded.
 
     Raises:
-        ValueError: If there is nothing to shard, or the model or its optimiser does not allow it.
+        ValueError: If there is nothing to shard, or the model or its optimiser cannot be sharded.
     """
 
     def configure_ddp(self) -> None:
@@ -54,12 +54,12 @@ class FullyShardedStrategy(DDPStrategy):
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, names)
         for level in module.modules():
             if isinstance(level, Level) and isinstance(level.runner, ReversibleRunner):
-                # Not a method of the strategy: a copy of the level would copy that, and so the trainer.
+                # Not a bound method: copying the level would also copy the strategy and the trainer.
                 level.runner.any_rank = lambda decision: self.reduce_boolean_decision(decision, all=False)
         super().configure_ddp()
 
     def setup_optimizers(self, trainer: pl.Trainer) -> None:
-        """Make the optimisers save and load whole states."""
+        """Make the optimisers save and load states of whole tensors."""
         super().setup_optimizers(trainer)
         module = self.lightning_module
         assert module is not None
@@ -73,7 +73,7 @@ class FullyShardedStrategy(DDPStrategy):
 
 
 def _keep_whole_state(optimizer: Optimizer, module: nn.Module) -> None:
-    """Let ``optimizer`` write and read state dicts of whole parameters, as the sharded ``module`` does."""
+    """Make ``optimizer`` save and load state dicts of whole parameters, as the sharded ``module`` does."""
     layouts = dict(parts_of(module))
 
     def convert(state_dict: dict[str, Any], whole: bool) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _keep_whole_state(optimizer: Optimizer, module: nn.Module) -> None:
             if (layout := layouts.get(parameter)) is not None and number in state:
                 shape, convert_tensor = (parameter.shape, layout.collect) if whole else (layout.shape, layout.cut)
                 state[number] = {
-                    # The count of steps has another shape.
+                    # The step count has another shape.
                     key: convert_tensor(value) if isinstance(value, Tensor) and value.shape == shape else value
                     for key, value in state[number].items()
                 }

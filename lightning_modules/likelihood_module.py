@@ -1,4 +1,4 @@
-"""Training by maximum likelihood, of images or of vectors."""
+"""Training by maximum likelihood, on images or vectors."""
 
 import math
 from abc import ABC, abstractmethod
@@ -23,8 +23,8 @@ from lightning_modules.training_module import OptimizerFactory, ScheduleFactory,
 class LikelihoodModule(TrainingModule, ABC):
     """Maximum likelihood: minimises the mean negative log-likelihood of a density.
 
-    Every random number depends only on the seed, the epoch, the batch index and the row. So a resumed run equals an
-    uninterrupted one, and a run on several ranks equals a run on one rank with the same batches.
+    Every random number depends only on the seed, the epoch, the batch index and the row. A resumed run therefore equals
+    an uninterrupted one, and a run on several ranks equals a run on a single rank with the same batches.
 
     Args:
         model: The density.
@@ -33,7 +33,7 @@ class LikelihoodModule(TrainingModule, ABC):
         seed: Seed of all random numbers.
     """
 
-    metric: ClassVar[str]  # last part of the names in the log: "train/..." and "val/..."
+    metric: ClassVar[str]  # last part of the names in the log: "train/METRIC" and "val/METRIC"
 
     def __init__(self, model: Density, optimizer: OptimizerFactory, lr_scheduler: ScheduleFactory, seed: int) -> None:
         super().__init__(optimizer, lr_scheduler)
@@ -44,21 +44,21 @@ class LikelihoodModule(TrainingModule, ABC):
         self.means = ModuleDict({f"{s}_{f}": MeanMetric(nan_strategy="disable") for s in stages for f in self.figures})
 
     def setup(self, stage: str) -> None:
-        """Check the trainer, as the base class does; let means be accumulated in the widest type of the device."""
+        """Check the trainer; accumulate means in the widest dtype of the device."""
         super().setup(stage)
         for mean in self.means.values():
             assert isinstance(mean, MeanMetric)
             mean.set_dtype(widest_dtype(self.trainer.strategy.root_device))
-            mean.reset()  # after a validation in inference mode, its sums could not be changed
+            mean.reset()  # sums from a validation in inference mode cannot be changed
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """The names of what :meth:`evaluate` returns."""
+        """Names of the figures that :meth:`evaluate` returns."""
         return (self.metric,)
 
     @property
     def monitor(self) -> str:
-        """The figure by which validation chooses the best checkpoint: the smaller, the better."""
+        """The metric that chooses the best checkpoint; smaller is better."""
         return f"val/{self.metric}"
 
     @abstractmethod
@@ -71,10 +71,10 @@ class LikelihoodModule(TrainingModule, ABC):
 
     @abstractmethod
     def evaluate(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the figures that validation and test report, by name, for each example, (B,)."""
+        """Return the figures that validation and test report, by name; each has a value per example, (B,)."""
 
     def generator(self, step: int, stream: str, num_rows: int | None = None) -> torch.Generator:
-        """Return the generator of a step, from which :func:`~glow_app.seeding.draw_rows` draws this rank's rows."""
+        """Return a step's generator, from which :func:`~glow_app.seeding.draw_rows` draws this rank's rows."""
         share = Share(self.global_rank, self.trainer.world_size, num_rows)
         return step_generator(self.seed, step, self.device, stream, share)
 
@@ -92,7 +92,7 @@ class LikelihoodModule(TrainingModule, ABC):
         return loss + torch.as_tensor(solves.penalty).mean()
 
     def repeat(self, batch: Any, batch_idx: int) -> None:
-        """Repeat the forward pass of a training step: its noise, but for trace estimates, and the current weights."""
+        """Repeat the forward pass of a training step with its noise, except that of trace estimates."""
         with self.trainer.precision_plugin.train_step_context():
             self.loss(batch, self.generator(batch_idx, f"train-{self.current_epoch}"))
 
@@ -105,7 +105,7 @@ class LikelihoodModule(TrainingModule, ABC):
         self._evaluate(batch, batch_idx, "test", self.trainer.test_dataloaders)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the configuration that ``--checkpoint`` needs to rebuild the model, as plain types only."""
+        """Store the configuration from which the model can be rebuilt, as plain types only."""
         logged = self.trainer.callback_metrics.items()
         # Learning rates (lr/...) do not describe the model.
         metrics = {name: float(value) for name, value in logged if "/" in name and not name.startswith("lr/")}
@@ -113,7 +113,7 @@ class LikelihoodModule(TrainingModule, ABC):
         checkpoint[CHECKPOINT_KEY] = {"model": self.model.config, "training": training}
         hyper_parameters = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
         if any(callable(value) for value in hyper_parameters.values()):
-            # Built in Python and not from a config: only the command line's plain form can be stored safely.
+            # The module was built in Python; only the plain hyperparameters of the command line can be stored safely.
             del checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]
 
     def _evaluate(self, batch: Any, batch_idx: int, stage: str, loader: Any) -> None:
@@ -127,10 +127,10 @@ class LikelihoodModule(TrainingModule, ABC):
             except SolverError as error:
                 if stage != "val":
                     raise
-                # Weights that cannot be evaluated are not the best ones; training may leave them again.
+                # Infinite figures are never the best, and training may recover.
                 pl.utilities.rank_zero_warn(f"validation in epoch {self.current_epoch}: {error}")
                 figures = dict.fromkeys(self.figures, torch.full((1,), math.inf, device=self.device))
-        # Lightning's own mean over ranks is wrong if the number of examples is not divisible by the number of ranks.
+        # Lightning's mean over ranks is wrong if the number of examples is not divisible by the number of ranks.
         for name, values in figures.items():
             mean = self.means[key := f"{stage}_{name}"]
             assert isinstance(mean, MeanMetric)

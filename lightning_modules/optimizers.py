@@ -12,12 +12,12 @@ from torch.optim import Adam, Optimizer
 
 __all__ = ["Muon"]
 
-# Of the published code: they bring singular values above about 0.002 of the norm to between 0.68 and 1.2.
+# From the published code; they bring singular values above about 0.002 of the norm to between 0.68 and 1.2.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NUM_ITERATIONS = 5
 
-# Smallest norm by which an update is divided, as in the published code. The gradients of a dead conditioner are zero;
-# the remainder in its momentum buffer must not be scaled up to full steps.
+# Smallest norm by which an update is divided, as in the published code. The gradients of a dead conditioner are zero,
+# and the decaying values in its momentum buffer must not be scaled up to full steps.
 TINY_NORM = 1e-7
 
 # The root mean square of Adam's steps, in units of the learning rate.
@@ -69,10 +69,10 @@ class Muon(Optimizer):
         params = list(params)
         kernels = [parameter for parameter in params if parameter.ndim == 4]
         others = [parameter for parameter in params if parameter.ndim != 4]
-        of_others = Adam([{"params": others}], lr, betas, eps, fused=fused).param_groups
-        # Not "weight_decay": where a command line puts this class in Adam's place, options of one name keep its values.
-        of_kernels = {"params": kernels, "kernel_decay": kernel_decay}
-        super().__init__([*of_others, of_kernels], {"lr": lr, "momentum": momentum})
+        adam_groups = Adam([{"params": others}], lr, betas, eps, fused=fused).param_groups
+        # Not "weight_decay": a command line that replaces Adam by this class keeps the values of equally named options.
+        kernel_group = {"params": kernels, "kernel_decay": kernel_decay}
+        super().__init__([*adam_groups, kernel_group], {"lr": lr, "momentum": momentum})
         self._share_with_adam()
 
     @torch.no_grad()
@@ -83,11 +83,11 @@ class Muon(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         self._adam.step()
-        of_kernels = self.param_groups[1]
-        kernels = [parameter for parameter in of_kernels["params"] if parameter.grad is not None]
+        group = self.param_groups[1]
+        kernels = [parameter for parameter in group["params"] if parameter.grad is not None]
         shape = attrgetter("shape")
-        for _, alike in groupby(sorted(kernels, key=shape), shape):
-            self._step_alike(list(alike), of_kernels["lr"], of_kernels["momentum"], of_kernels["kernel_decay"])
+        for _, same_shape in groupby(sorted(kernels, key=shape), shape):
+            self._step_batch(list(same_shape), group["lr"], group["momentum"], group["kernel_decay"])
         return loss
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -95,12 +95,12 @@ class Muon(Optimizer):
         self._share_with_adam()
 
     def _share_with_adam(self) -> None:
-        # Adam shares the group and the state of this optimiser, so they are saved, scheduled and loaded here.
+        # Adam shares this optimiser's group and state, so that they are saved, scheduled and loaded here.
         self._adam = Adam(self.param_groups[:1])
         self._adam.state = self.state
 
-    def _step_alike(self, kernels: list[Tensor], lr: float, momentum: float, kernel_decay: float) -> None:
-        """Update kernels of one shape in a batch."""
+    def _step_batch(self, kernels: list[Tensor], lr: float, momentum: float, kernel_decay: float) -> None:
+        """Update kernels of equal shape in a batch."""
         grads: Any = [kernel.grad for kernel in kernels]
         for kernel in kernels:
             if not self.state[kernel]:

@@ -17,9 +17,9 @@ class LinearWarmupCosine(LambdaLR):
 
     Args:
         optimizer: Optimiser whose learning rates are scaled.
-        total_steps: Steps T of the whole run; infinite for a run bounded by time alone, which stays at the full rate.
-        warmup_steps: Steps w; at most half of the run, so that a short trial of a long configuration still learns.
-        final_fraction: Fraction f of the learning rate at the end.
+        total_steps: Steps T of the whole run; infinite for a run that only time limits, which stays at the full rate.
+        warmup_steps: Steps w of the warm-up, limited to half of the run, so that short trial runs learn too.
+        final_fraction: Final learning rate as a fraction f of the full rate.
         decay_fraction: Final fraction d of the run in which the rate decays; 1 to decay from the end of the warm-up.
     Raises:
         ValueError: If ``decay_fraction`` is not above 0 and at most 1.
@@ -36,14 +36,14 @@ class LinearWarmupCosine(LambdaLR):
         if not 0.0 < decay_fraction <= 1.0:
             raise ValueError(f"decay_fraction is {decay_fraction}; expected above 0 and at most 1")
         warmup = max(1, min(warmup_steps, total_steps / 2))
-        fall = warmup if math.isinf(total_steps) else max(warmup, (1 - decay_fraction) * total_steps)
+        decay_start = warmup if math.isinf(total_steps) else max(warmup, (1 - decay_fraction) * total_steps)
 
         def factor(step: int) -> float:
             if step < warmup:
                 return (step + 1) / warmup if step + 1 < warmup else 1.0
             if math.isinf(total_steps):
                 return 1.0
-            progress = min(1.0, max(0.0, step - fall) / max(1.0, total_steps - fall))
+            progress = min(1.0, max(0.0, step - decay_start) / max(1.0, total_steps - decay_start))
             return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))
 
         super().__init__(optimizer, factor)

@@ -1,8 +1,8 @@
-"""Sharded parameters: each process holds an equal part, and the whole is gathered when a module reads it.
+"""Sharded parameters: each process holds an equal part; reading a parameter gathers the whole.
 
-Not torch's ``DTensor``: fused and ``foreach`` optimisers, averages and gradient norms refuse lists that mix it with the
-plain parameters beside it, and ``Shard(0)`` loses ``channels_last``. Used in the read alone, it takes 2 to 5 times as
-long as these collectives (gloo, two processes), which a Glow calls some hundred times per step.
+Torch's ``DTensor`` is not suitable: fused and ``foreach`` optimisers, averages and gradient norms reject lists that mix
+it with plain parameters, and ``Shard(0)`` loses ``channels_last``. Used for gathering alone, it takes 2 to 5 times as
+long as these collectives (gloo, two processes), which a Glow calls a few hundred times per step.
 """
 
 from collections.abc import Iterator
@@ -28,9 +28,9 @@ class Layout:
     """How a tensor is sharded: flattened in memory order, padded, and cut into one equal part per process.
 
     Args:
-        shape: Of the whole tensor.
-        stride: Of the whole tensor; kept, because a convolution's speed depends on it.
-        device: Of the collectives.
+        shape: Shape of the whole tensor.
+        stride: Stride of the whole tensor; kept, because a convolution's speed depends on it.
+        device: Device of the collectives.
     """
 
     shape: torch.Size
@@ -44,7 +44,7 @@ class Layout:
         return self._own(flat).to(whole.device)
 
     def cut(self, whole: Tensor) -> Tensor:
-        """Return this process's part of a tensor that all processes have."""
+        """Return this process's part of a whole tensor, without communication."""
         return self._own(self._flat(whole))
 
     def gather(self, part: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class Layout:
 
 
 class _Gather(Function):
-    """Gathers the whole parameter; the backward pass scatters the mean gradient over the processes."""
+    """Gathers a whole parameter; the backward pass scatters the mean gradient over the processes."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor, layout: Layout) -> Tensor:
@@ -91,12 +91,12 @@ class _Gather(Function):
 
 
 class Sharded(nn.Module):
-    """Mixed into the class of a module with sharded parameters; its state dicts hold whole ones.
+    """Mixin for modules with sharded parameters, whose state dicts hold whole tensors.
 
-    An attribute such as ``weight`` gathers the whole parameter, while ``parameters()`` yields the parts. This needs no
-    hooks, which reversible backpropagation bypasses, and no ``backward()`` of the whole graph, since it computes the
-    gradients layer by layer. All processes must read the same attributes in the same order, and call ``state_dict()``
-    together; only the first gets values.
+    An attribute such as ``weight`` gathers the whole parameter, while ``parameters()`` yields the parts. This works
+    with reversible backpropagation, which bypasses module hooks and computes gradients layer by layer instead of
+    calling ``backward()`` on the whole graph. All processes must read the same attributes in the same order, and call
+    ``state_dict()`` together; only the first process gets values.
     """
 
     layouts: dict[str, Layout]
@@ -114,14 +114,13 @@ class Sharded(nn.Module):
 
 
 def shard(module: nn.Module, device: torch.device) -> None:
-    """Shard the matrices and kernels of all conditioners inside ``module``.
+    """Shard the matrices and kernels of all conditioners in ``module``, nearly all of a Glow's parameters.
 
-    They are nearly all of a Glow's parameters. The others are small, and the data-dependent initialisation sets some of
-    them in place.
+    Other parameters are small, and data-dependent initialisation sets some of them in place.
 
     Args:
-        module: Takes the weights of the first process; a sharded one is unchanged.
-        device: Of the collectives.
+        module: The module; all processes get the weights of the first. Sharded parameters are left unchanged.
+        device: Device of the collectives.
     """
     conditioners = (part for part in module.modules() if isinstance(part, Conditioner))
     for owner in {id(part): part for conditioner in conditioners for part in conditioner.modules()}.values():
@@ -131,12 +130,12 @@ def shard(module: nn.Module, device: torch.device) -> None:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Return whether ``module`` has sharded parameters, so that all processes must run it together."""
+    """Return whether ``module`` has sharded parameters; if so, all processes must run it together."""
     return any(isinstance(part, Sharded) for part in module.modules())
 
 
 def parts_of(module: nn.Module) -> Iterator[tuple[nn.Parameter, Layout]]:
-    """Yield the parts of all sharded parameters inside ``module`` with their layouts."""
+    """Yield the parts of all sharded parameters in ``module`` with their layouts."""
     for owner in module.modules():
         if isinstance(owner, Sharded):
             own = dict(owner.named_parameters(recurse=False))
@@ -156,10 +155,10 @@ def total_norm(module: nn.Module) -> Tensor:
     norm = get_total_norm([p.grad for p in module.parameters() if p.grad is not None and id(p) not in own])
     if not parts:
         return norm
-    of_parts = get_total_norm([part.grad for part in parts if part.grad is not None]).to(parts[0]).view(1)
-    norms = of_parts.new_empty(dist.get_world_size())
-    # Not a reduction: its last bit may differ between processes, and then so would their replicated parameters.
-    _gather_into(norms, of_parts)
+    own_norm = get_total_norm([part.grad for part in parts if part.grad is not None]).to(parts[0]).view(1)
+    norms = own_norm.new_empty(dist.get_world_size())
+    # A reduction's last bit may differ between processes, and then their replicated parameters would too.
+    _gather_into(norms, own_norm)
     return torch.linalg.vector_norm(torch.cat([norms, norm.to(norms).view(1)]))
 
 
@@ -171,13 +170,13 @@ def _shard_owner(owner: nn.Module, names: list[str], device: torch.device) -> No
         layouts[name] = Layout(whole.shape, torch.empty_like(whole).stride(), device)
         owner._parameters[name] = nn.Parameter(layouts[name].part(whole.detach()), whole.requires_grad)
     cls = type(owner)
-    # An exported model names the class.
-    same = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
-    owner.__class__ = type(cls.__name__, (Sharded, cls), {**same, **{name: _gathered(name) for name in names}})
+    # Keep the names of the class, which an exported model stores.
+    attributes = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    owner.__class__ = type(cls.__name__, (Sharded, cls), attributes | {name: _gathering(name) for name in names})
     owner.layouts = layouts  # type: ignore[assignment]
 
 
-def _gathered(name: str) -> property:
+def _gathering(name: str) -> property:
     def read(module: Sharded) -> Tensor:
         return _Gather.apply(module._parameters[name], module.layouts[name])
 

@@ -1,4 +1,4 @@
-"""Base Lightning module: optimiser, checks of the trainer, failed solves, clipping, copying for weight averages."""
+"""Base Lightning module: optimiser, checks of the trainer, failed solves, clipping, copies for weight averages."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -24,7 +24,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
 def check_precision(precision: str) -> None:
-    """Refuse a precision at which a flow would not invert.
+    """Refuse a precision at which flows are not invertible.
 
     Raises:
         ValueError: If it is not 32-true, bf16-mixed or 64-true.
@@ -37,15 +37,15 @@ def check_precision(precision: str) -> None:
 
 
 class TrainingModule(pl.LightningModule):
-    """A module that trains on any number of ranks, with or without ODE solves.
+    """Base of training modules, on any number of ranks, with or without ODE solves.
 
-    A failed ODE solve does not end the run. It yields non-finite gradients, and ``NonFiniteGuard`` skips that step.
+    A failed ODE solve does not end the run: it yields non-finite gradients, and ``NonFiniteGuard`` skips that step.
 
     Args:
         optimizer: Called with the parameters.
         lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
     Attributes:
-        failure: Message of a failed solve in the current step; None if there was none.
+        failure: Message of a failed solve in the current step, or None.
     """
 
     failure: str | None = None
@@ -56,7 +56,7 @@ class TrainingModule(pl.LightningModule):
         self.lr_scheduler = lr_scheduler
 
     def setup(self, stage: str) -> None:
-        """Refuse a precision at which a flow would not invert, and strategies that would train it wrongly.
+        """Refuse a precision at which flows are not invertible, and strategies that would train them wrongly.
 
         Raises:
             ValueError: If the precision is not 32-true, bf16-mixed or 64-true, or the strategy is one of
@@ -70,7 +70,7 @@ class TrainingModule(pl.LightningModule):
         check_precision(str(self.trainer.precision))
 
     def configure_optimizers(self) -> Any:
-        """Return the optimiser and its schedule, counted in steps."""
+        """Return the optimiser and its schedule, which is stepped every step."""
         optimizer = self.optimizer(self.parameters())
         schedule = self.schedule(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
@@ -80,17 +80,17 @@ class TrainingModule(pl.LightningModule):
         return self.lr_scheduler(optimizer, total_steps)
 
     def failed_loss(self, error: SolverError) -> Tensor:
-        """Return the loss of a step whose forward pass failed: NaN, with the graph of all parameters."""
+        """Return the loss of a step whose forward pass failed: NaN, connected to all parameters."""
         self.failure = str(error)
         return torch.stack([parameter.sum() for parameter in self.parameters()]).sum() * math.nan
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Compute the gradients; NaN where the adjoint's solve fails."""
+        """Compute the gradients; all are NaN if the adjoint's solve fails."""
         try:
             super().backward(loss, *args, **kwargs)
         except SolverError as error:
             if self.trainer.world_size > 1:
-                raise  # the other ranks wait for gradients that this one does not have
+                raise  # the other ranks would wait for this rank's gradients
             self.failure = str(error)
             for parameter in self.parameters():
                 parameter.grad = torch.full_like(parameter, math.nan)
@@ -98,9 +98,9 @@ class TrainingModule(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by value, or by the norm of all gradients, those of other processes included.
+        """Clip by value, or by the norm of all gradients, including those of shards on other processes.
 
-        Lightning's own clipping refuses fused optimisers in mixed precision, because of float16's scaled gradients.
+        Lightning's clipping refuses fused optimisers in mixed precision, because of float16's scaled gradients.
         """
         if gradient_clip_val and gradient_clip_algorithm == "value":
             clip_grad_value_(self.parameters(), gradient_clip_val)
@@ -108,8 +108,8 @@ class TrainingModule(pl.LightningModule):
             clip_grads_with_norm_(self.parameters(), gradient_clip_val, total_norm(self))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # The command line's factories refer to the parser, and so to the trainer and its processes, which cannot be
-        # copied; the copy that is averaged needs none of its own.
+        # The command line's factories refer to the parser, and thus to the trainer and its processes, which cannot be
+        # copied. The averaged copy shares them.
         memo |= {id(factory): factory for factory in (self.optimizer, self.lr_scheduler)}
         copy = memo[id(self)] = type(self).__new__(type(self))
         copy.__dict__ = deepcopy(self.__getstate__(), memo)

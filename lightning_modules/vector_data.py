@@ -1,32 +1,32 @@
-"""Lightning's view of a source of vectors."""
+"""Data module for toy densities and tables."""
 
 from glow_app.data import Split, VectorSet, load_vectors
 from lightning_modules.base_data import ResumableDataModule
 
 
 class VectorDataModule(ResumableDataModule[VectorSet]):
-    """Train, validation and test loaders of a toy density or of a table.
+    """Train, validation and test loaders of a toy density or a table.
 
-    The training order is a function of seed and epoch, on any number of ranks and after resuming, also inside an
-    epoch. Nothing is standardised here: a density is one of the numbers as they are in the file.
+    The training order is a function of seed and epoch, on any number of ranks and after resuming, also within an
+    epoch. Values are not standardised here, so densities refer to the values in the file.
 
     Args:
         source: "two_moons", "eight_gaussians", "checkerboard", "pinwheel", "rings", "two_spirals" or "table".
         num_features: D, the number of columns; the command line takes it from the model.
         path: The table: a .csv, .tsv, .npy or .npz file.
-        batch_size: Training vectors per step and rank.
-        eval_batch_size: Vectors per validation or test step; as ``batch_size`` when None.
+        batch_size: Training vectors per batch and rank.
+        eval_batch_size: Vectors per validation or test batch and rank; ``batch_size`` if None.
         num_workers: Loader processes; 0 is fast enough, as the vectors are in memory.
-        seed: Decides a toy's points, a table's splits and the order.
-        num_samples: Points of a toy to train on.
-        validation_fraction: Share of a table held out for validation, unless its file brings its splits.
-        test_fraction: Share of a table held out for the test, unless its file brings its splits.
+        seed: Seed of a toy's points, a table's splits and the order.
+        num_samples: Number of a toy's training points.
+        validation_fraction: Fraction of a table held out for validation, unless the file has splits.
+        test_fraction: Fraction of a table held out for testing, unless the file has splits.
         limit: Maximum number of vectors per split.
     Shape:
         Batches are float32 (B, D).
     Raises:
-        ValueError: On ``setup`` or a loader, if an argument does not fit the data.
-        FileNotFoundError: On ``setup``, if the file is not there.
+        ValueError: In ``setup`` or when a loader is built, if an argument does not fit the data.
+        FileNotFoundError: In ``setup``, if the file does not exist.
     """
 
     def __init__(

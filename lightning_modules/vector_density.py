@@ -1,4 +1,4 @@
-"""The training module of vectors: a prior on its own, an optimiser, a schedule."""
+"""Lightning module that trains a density of vectors."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,14 @@ from lightning_modules.training_module import OptimizerFactory, ScheduleFactory
 
 
 class VectorDensityModule(LikelihoodModule):
-    r"""Maximum likelihood on vectors: minimises the negative log-likelihood in nats of a prior without a Glow.
+    r"""Maximum likelihood on vectors: minimises the negative log-likelihood, in nats, of a prior without a Glow.
 
     Args:
-        num_features: Values of a vector.
+        num_features: Number of features per vector.
         prior: The density, see :class:`~glow_app.models.vector_model.VectorModel`.
         optimizer: Called with the parameters.
         lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
-        seed: Of the trace estimator's noise, where the prior has one.
+        seed: Seed of the noise of a trace estimator.
     Shape:
         A batch is vectors, float32 (B, num_features).
     """
@@ -45,7 +45,7 @@ class VectorDensityModule(LikelihoodModule):
         return self.model(x)
 
     def initialize(self, batch: Tensor, generator: torch.Generator) -> None:
-        """Set the standardisation."""
+        """Set the standardisation from a batch."""
         self.model.initialize(batch)
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
