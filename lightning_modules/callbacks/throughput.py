@@ -13,10 +13,10 @@ from glow_app.data import TrainLoader
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.runs.processor import Crowding, has_bfloat16
 
-# Warn if training waits for its loader for more than this share of the time, in so many consecutive log intervals.
+# Warn if training waits for its loader for more than _SHARE of the time in _TIMES consecutive log intervals.
 _SHARE, _TIMES = 0.3, 3
-# Warn if a thread waits for a processor for more than this share of the time, in as many consecutive log intervals that
-# take so many seconds together: the other threads wait for it after every operation.
+# Warn if a thread waits for a processor for more than _WAIT of the time in _TIMES or more consecutive log intervals of
+# together at least _SECONDS: the other threads wait for it after every operation.
 _WAIT, _SECONDS = 0.25, 10.0
 
 
