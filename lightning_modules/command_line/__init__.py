@@ -1,1 +1,1 @@
-"""The command line of training: its words before and after the parser, kinds of runs, checkpoints, reports."""
+"""The command line of training: arguments, kinds of runs, stored configurations, reports."""

@@ -1,4 +1,4 @@
-"""What a configuration inside a checkpoint may name, and how large its numbers may be; see :mod:`.stored_config`."""
+"""Names and largest numbers that are accepted from a checkpoint's configuration; see :mod:`.stored_config`."""
 
 import inspect
 
@@ -6,7 +6,7 @@ import torch
 
 from lightning_modules import optimizers, schedules
 
-# Of the trainer, what decides how a run goes on; no callbacks, profilers or plugins, and no folders.
+# Options of the trainer that decide how a run continues; no callbacks, profilers, plugins or folders.
 TRAINER = (
     "devices", "num_nodes", "precision", "fast_dev_run", "max_epochs", "min_epochs", "max_steps", "min_steps",
     "max_time", "limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches",
@@ -16,10 +16,10 @@ TRAINER = (
     "gradient_clip_algorithm", "deterministic", "benchmark", "inference_mode", "use_distributed_sampler",
     "detect_anomaly", "sync_batchnorm", "reload_dataloaders_every_n_epochs",
 )  # fmt: skip
-NOT_TAKEN = ("callbacks", "plugins", "profiler")  # with a warning: a person may have had one
-# Numbers of processes, each of which takes some hundred megabytes.
+DROPPED = ("callbacks", "plugins", "profiler")  # with a warning, since the run may have used them
+# Options that start processes, each of which takes a few hundred megabytes.
 PROCESSES = ("trainer.devices", "trainer.num_nodes", "data.num_workers")
-# Numbers of what is held in memory, or drawn, whatever the files are.
+# Largest numbers of options that decide how much is held in memory or sampled, independently of the data.
 LARGEST = {
     "data.num_samples": 10**7, "data.count": 10**7, "data.batch_size": 1 << 16, "data.eval_batch_size": 1 << 16,
     "model.num_draws": 10**4, "samples.num_images": 10**4,

@@ -1,4 +1,4 @@
-"""The command line around the parser: options that it does not know, and its error messages made short."""
+"""Options that the parser does not know, and shorter versions of its error messages."""
 
 import inspect
 import re
@@ -15,7 +15,7 @@ from lightning_modules.presets import config_path
 SHORT = {"--config": "-c"}
 INIT_FROM = "--init-from"
 
-# Options of other programs, and of glow fit FOLDER.
+# Option to suggest for names that other programs, or glow fit FOLDER, use.
 MEANT = {
     "epochs": "--trainer.max_epochs", "steps": "--trainer.max_steps", "minutes": "--trainer.max_time 00:00:30:00",
     "lr": "--model.optimizer.lr", "learning_rate": "--model.optimizer.lr", "device": "--trainer.accelerator",
@@ -23,15 +23,15 @@ MEANT = {
 }  # fmt: skip
 PRIOR = r"\bprior\b.*?\b(gaussian|planar|maf|iaf|cnf)\b"
 
-# Python's types in error messages.
+# Words for Python's types in error messages.
 WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 
 
 def take_options(option: str, arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Return the values of every ``option``, and the arguments without them.
+    """Return all values of ``option``, and the arguments without them.
 
     Raises:
-        UsageError: If one has no value.
+        UsageError: If a value is missing.
     """
     values, rest, words = [], [], iter(arguments)
     names = {option, SHORT.get(option, option)}
@@ -47,27 +47,26 @@ def take_options(option: str, arguments: list[str]) -> tuple[list[str], list[str
 
 
 def take_option(option: str, arguments: list[str]) -> tuple[str | None, list[str]]:
-    """Return the value of the last ``option``, which is the one that counts, or None, and the arguments without it."""
+    """Return the last value of ``option``, which takes precedence, or None; and the arguments without the option."""
     values, rest = take_options(option, arguments)
     return values[-1] if values else None, rest
 
 
 def given_options(arguments: list[str]) -> set[str]:
-    """Return the options that are given on the command line or in its files, without ``init_args`` and ``class_path``.
+    """Return the names of options on the command line and in its files, without ``init_args`` and ``class_path``.
 
-    A class counts as given where its own path is, not where one of its arguments is.
+    The name of a class's option is included if the class's path is given, not if only an argument of the class is.
     """
     names = {re.split("[= ]", word.removeprefix("--"), maxsplit=1)[0] for word in arguments if word.startswith("--")}
     for config in take_options("--config", arguments)[0]:
         names |= set(_names_in(read_config(config_path(config))))
-    plain = {re.sub(r"\.(init_args|class_path)(?=\.|$)", "", name) for name in names}
-    return plain - {"config"}
+    return {re.sub(r"\.(init_args|class_path)(?=\.|$)", "", name) for name in names} - {"config"}
 
 
 def read_config(path: str) -> Any:
-    """Return what a configuration file holds; None if it cannot be read, as the parser then gives a better error."""
+    """Return the contents of a configuration file; None if it cannot be read, since the parser reports that better."""
     if not Path(path).is_file():
-        return None  # a pipe can be read once alone, by the parser
+        return None  # a pipe can be read only once, by the parser
     try:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
@@ -75,23 +74,23 @@ def read_config(path: str) -> Any:
 
 
 def _names_in(config: Any) -> Iterator[str]:
-    waiting = [("", config)] if config is not None else []
-    while waiting:
-        place, value = waiting.pop()
+    stack = [("", config)] if config is not None else []
+    while stack:
+        place, value = stack.pop()
         if not isinstance(value, dict) or "class_path" in value:
             yield place
         if isinstance(value, dict):
-            waiting += [(f"{place}.{name}" if place else str(name), one) for name, one in value.items()]
+            stack += [(f"{place}.{name}" if place else str(name), child) for name, child in value.items()]
 
 
 def configs_first(arguments: list[str]) -> list[str]:
-    """Put the options after the configurations, which would override earlier ones, and name these by their paths."""
+    """Put configurations first, since they would override options before them, and replace their names by paths."""
     configs, rest = take_options("--config", arguments)
     return [*(f"--config={config_path(config)}" for config in configs), *rest]
 
 
 def suggestion(message: str, options: Iterable[str]) -> str:
-    """Return what was probably meant by the option that jsonargparse's message refuses, or what is missing."""
+    """Return a hint for jsonargparse's message: the option that was probably meant, or what is missing."""
     if re.search(r"model\.flow.* required: image_shape", message):
         return "; an overlay goes on top of a preset: --config digits --config OVERLAY"
     if re.search(r"arguments are required: fit\.model\.", message):
@@ -100,8 +99,8 @@ def suggestion(message: str, options: Iterable[str]) -> str:
         return f"; the prior is an overlay: --config prior/{match[1]}"
     if match := re.search(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE):
         word = match[1].removeprefix("--").replace("-", "_")
-        named = [MEANT[word]] if word in MEANT else [name for name in options if name.endswith(f".{word}")]
-        return f"; did you mean {named[0]}?" if named else closest(match[1], options)
+        matches = [MEANT[word]] if word in MEANT else [name for name in options if name.endswith(f".{word}")]
+        return f"; did you mean {matches[0]}?" if matches else closest(match[1], options)
     refused = r"Option '(\w+)' is not accepted"
     if match := re.search(
         rf"class_path '(?P<path>[\w.]+)': {refused}|{refused}.*class_path='(?P<other>[\w.]+)'", message
@@ -112,24 +111,24 @@ def suggestion(message: str, options: Iterable[str]) -> str:
 
 
 def innermost(message: str) -> str:
-    """Return jsonargparse's message without the types of all that is around the wrong value."""
+    """Return jsonargparse's message without the types of the structures that contain the wrong value."""
     message = re.sub(r"Type collections\.abc\.Callable\[.*?\] expects a function or a callable class: ", "", message)
     message = re.sub(r"\. Got value: Namespace\(.*\)$", "", message)
-    around = r'Parser key "([\w.]+)": (?:Problem with given class_path \'[\w.]+\': )?Parser key "([\w.]+)": '
-    while (shorter := re.sub(around, r'Parser key "\1.\2": ', message)) != message:
+    nested = r'Parser key "([\w.]+)": (?:Problem with given class_path \'[\w.]+\': )?Parser key "([\w.]+)": '
+    while (shorter := re.sub(nested, r'Parser key "\1.\2": ', message)) != message:
         message = shorter
     message = re.sub(r"the following arguments are required: fit\.", "there is no ", message)
     return _plain_types(message)
 
 
 def _plain_types(message: str) -> str:
-    """Return jsonargparse's message on a value of a wrong type without the names of Python's types."""
-    one = r"Expected a (?P<type>typing\.Literal\[.*?\]|<class '\w+'>)\. Got value: (?P<value>.*)$"
-    several = (
+    """Return jsonargparse's message about a value of a wrong type without the names of Python's types."""
+    single = r"Expected a (?P<type>typing\.Literal\[.*?\]|<class '\w+'>)\. Got value: (?P<value>.*)$"
+    union = (
         r"Does not validate against any of the Union subtypes Subtypes: \[(?P<type>.*)\] Errors: .*"
         r"Given value: (?P<value>.*)$"
     )
-    match = re.search(one, message) or re.search(several, message)
+    match = re.search(single, message) or re.search(union, message)
     if not match:
         return message
     types = re.findall(r"typing\.Literal\[(.*?)\]|<class '(\w+)'>|list\[(\w+)\]", match["type"])
@@ -141,17 +140,17 @@ def _plain_types(message: str) -> str:
         else WORDS.get(name, name)
         for choices, name, items in types
     ]
-    where = re.sub(r'Parser key "([\w.]+)": $', r"\1 ", message[: match.start()])
-    return f"{where}is {match['value']}; expected {' or '.join(words)}"
+    option = re.sub(r'Parser key "([\w.]+)": $', r"\1 ", message[: match.start()])
+    return f"{option}is {match['value']}; expected {' or '.join(words)}"
 
 
 def refuse_trainer_options(trainer: Mapping[str, Any], arguments: list[str]) -> None:
-    """Refuse options of the trainer that Lightning does not check, and those that do not go with a run's folder.
+    """Refuse options of the trainer that Lightning does not check, or that contradict the run's folder.
 
     Raises:
-        UsageError: If an interval is 0 or negative, a folder is given, or a run that leaves no checkpoint is asked for.
+        UsageError: If an interval is 0 or negative, or ``default_root_dir`` or ``fast_dev_run`` is given.
     """
-    # A run's config.yaml names its folder, too, which another one replaces.
+    # Not checked in ``trainer``: a run's config.yaml may be given, which has the folder of that run.
     if take_option("--trainer.default_root_dir", arguments)[0] is not None:
         raise UsageError("--trainer.default_root_dir has no effect; use --run_dir")
     if trainer["fast_dev_run"]:
@@ -163,10 +162,10 @@ def refuse_trainer_options(trainer: Mapping[str, Any], arguments: list[str]) -> 
 
 
 def require_total_steps(class_path: str) -> None:
-    """Refuse a schedule that would take the number of steps, its second argument, for something else.
+    """Refuse a schedule that would misinterpret its second argument, the number of steps.
 
     Raises:
-        UsageError: If its second argument is not ``total_steps``.
+        UsageError: If its second parameter is not ``total_steps``.
     """
     module, _, name = class_path.rpartition(".")
     arguments = list(inspect.signature(getattr(import_module(module), name)).parameters)

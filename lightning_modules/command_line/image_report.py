@@ -1,4 +1,4 @@
-"""The words around a bits/dim figure, without which it compares with nothing."""
+"""Report of a bits/dim figure, with everything that is needed to compare it."""
 
 import math
 
@@ -11,25 +11,25 @@ from glow_app.messages import pluralise, size_text
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 
-# The references take whole images into memory: of larger splits, only so many.
+# Maximum number of evaluated and of training images for the references, which hold all of them in memory.
 REFERENCE_IMAGES, COUNTED_IMAGES = 10_000, 60_000
 
 
 def print_image_report(module: DensityModule, data: ImageDataModule, split: Split, figures: dict[str, float]) -> None:
-    """Print the bits/dim of a split with everything that it depends on, beside two references."""
+    """Print the bits/dim of a split with everything on which it depends, and two references."""
     num_images = len(data.examples(split))
     images = data.examples(split).head(REFERENCE_IMAGES)
     num_bits = module.model.num_bits
     channels, height, width = module.model.flow.image_shape
     draws = f"{pluralise(module.num_draws, 'draw')} of uniform dequantisation noise"
-    estimated = estimated_trace_note(module.model, math.prod(module.model.flow.latent_shapes[-1]))
+    trace = estimated_trace_note(module.model, math.prod(module.model.flow.latent_shapes[-1]))
     classes = "" if module.knows_labels else f", class unknown: averaged over {module.model.flow.num_classes} classes"
     task = module.model.task
-    given = "" if task is None else f", given the images damaged by {type(task).__name__}"
+    condition = "" if task is None else f", given the images damaged by {type(task).__name__}"
     if not module.model.trains_flow:
-        given += ", of a Gaussian around the encoder's estimate: the flow is not trained yet"
+        condition += ", of a Gaussian around the encoder's estimate: the flow is not trained yet"
     size = f"{pluralise(num_images, 'image')} of {size_text(width, height)}, {pluralise(channels, 'channel')}"
-    details = f"{num_bits}-bit, {draws}{estimated}{classes}{given}"
+    details = f"{num_bits}-bit, {draws}{trace}{classes}{condition}"
     print(f"{figures[module.metric]:.4f} bits/dim  ({data.part(split)}, {size}, {details})")
     if task is not None:
         draws = "draws at temperature 0" if module.model.trains_flow else "the encoder's estimate"
@@ -39,12 +39,12 @@ def print_image_report(module: DensityModule, data: ImageDataModule, split: Spli
     if data.other_root is not None or not data.is_as_in_training:
         print("held out           not recorded: some of these images may be among those of the training")
     _print_histogram(data, images, num_bits)
-    same = "the same images" if len(images) == num_images else f"the first {len(images)} images"
-    print(f"{png_bits_per_dim(images, num_bits):.4f} bits/dim  reference: one PNG of {same}")
+    which = "the same images" if len(images) == num_images else f"the first {len(images)} images"
+    print(f"{png_bits_per_dim(images, num_bits):.4f} bits/dim  reference: one PNG of {which}")
 
 
 def _print_histogram(data: ImageDataModule, images: np.ndarray, num_bits: int) -> None:
-    """Print the bits/dim by histograms of the training images, or why these are not known."""
+    """Print the bits/dim under histograms of the training images, or why these are unknown."""
     reference = "reference: a histogram for each pixel"
     reason = "this source, or this split of it, is not that of the training"
     try:

@@ -1,4 +1,4 @@
-"""The kinds of runs, on images or vectors, and the classes and options of each."""
+"""Kinds of runs, on images or vectors, with their classes and options."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -30,15 +30,15 @@ class Kind:
     """The classes behind ``glow fit``.
 
     Args:
-        name: As in a configuration.
+        name: Name in a configuration.
         module: The training module.
-        data: Its data module.
-        link: The option of the module that decides one of the data.
-        callbacks: Callbacks with options of their own, in the order in which they run.
-        more_callbacks: Callbacks without any, which run before those.
-        report: Prints the figures of a split, beside references.
-        finish: What is done with a finished run, if anything.
-        next_command: What one does next with a run.
+        data: The data module.
+        link: An option of the module, and the option of the data module that takes its value.
+        callbacks: Callbacks with options, in the order in which they run.
+        more_callbacks: Callbacks without options, which run before those.
+        report: Prints the figures of a split, and references.
+        finish: Called with a finished run's folder and data; nothing if None.
+        next_command: The command to suggest after a run.
     """
 
     name: KindName
@@ -58,7 +58,7 @@ KINDS: dict[str, Kind] = {
         DensityModule,
         ImageDataModule,
         ("model.flow.init_args.image_shape", "data.image_shape"),
-        # The grids come before the averaging: it gives its weights back when validation ends.
+        # The grids come before the averaging, which restores the current weights when validation ends.
         {"guard": NonFiniteGuard, "saving": SaveProgress, "samples": SampleGrids, "ema": EMA},
         (Breakdown, FitPrior),
         print_image_report,
@@ -80,12 +80,12 @@ KINDS: dict[str, Kind] = {
 
 
 def kind_of(arguments: Sequence[str]) -> Kind:
-    """Return the kind that the command line asks for: the options depend on it, so it is looked up before they are.
+    """Return the kind of run of a command line; called before parsing, because the parser's options depend on it.
 
     Args:
-        arguments: The command line. Counts what comes last: ``--kind``, or ``kind`` in the file of a ``--config``.
+        arguments: The command line; the last ``--kind``, or ``kind`` in a ``--config`` file, takes precedence.
     Raises:
-        UsageError: If it is none that there is.
+        UsageError: If the kind is unknown.
     """
     name: object = "images"
     words = [word for argument in arguments for word in argument.split("=", 1 if argument.startswith("--") else 0)]
@@ -100,7 +100,7 @@ def kind_of(arguments: Sequence[str]) -> Kind:
 
 
 def other_kind(kind: Kind, message: str) -> str:
-    """Return a hint where a refused option belongs to the other kind."""
+    """Return a hint if a refused option belongs to the other kind, or an empty string."""
     if kind.name == "vectors" and "model.flow.init_args.prior" in message:
         return "; the overlays prior/... are for images: toy/... are presets for each prior of vectors"
     options = {"images": r"model\.(prior|num_features)|data\.path", "vectors": r"model\.(flow|num_bits)|image_shape"}

@@ -1,4 +1,4 @@
-"""Which warnings and messages of Lightning are left out."""
+"""Suppression of Lightning's messages and of warnings that only concern developers."""
 
 import logging
 import warnings
@@ -19,9 +19,9 @@ UNWANTED = (
 
 
 def quiet() -> None:
-    """Format warnings as this project does, and leave out those that are for developers."""
-    warnings.formatwarning = format_warning  # Lightning has put its own in the place of the command's
+    """Format warnings as this project does, and suppress those for developers."""
+    warnings.formatwarning = format_warning  # Lightning has replaced it
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for words in UNWANTED:
-        warnings.filterwarnings("ignore", f".*{words}.*")
+    for phrase in UNWANTED:
+        warnings.filterwarnings("ignore", f".*{phrase}.*")

@@ -1,4 +1,4 @@
-"""The checkpoint or model that a command line starts from: read once, its configuration put before the options."""
+"""The checkpoint or model from which a command starts; its configuration is put before the command's options."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -18,9 +18,9 @@ from lightning_modules.command_line.stored_config import safe_config, trusted_pl
 from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
 
 TRUST = "--trust-data"
-# Settings of the trainer with which an evaluation takes a whole split, whatever the training took.
+# Trainer settings with which an evaluation uses a whole split, whatever the training's settings are.
 WHOLE = {"limit_val_batches": 1.0, "limit_test_batches": 1.0, "overfit_batches": 0.0, "fast_dev_run": False}
-# Options that name a part of the model by its class.
+# Options that name the class of a part of the model.
 PARTS = ("model.flow.prior", "model.flow.conditioner", "model.prior")
 
 
@@ -29,13 +29,13 @@ class Start(NamedTuple):
 
     Args:
         arguments: The command line for the parser.
-        checkpoint: As it was given, or chosen by ``--resume auto``, or the model of ``--init-from``; None for a new run
-            without.
-        begin_anew: Whether a run that left no checkpoint may begin again in its folder.
-        first_step: Optimiser steps that the checkpoint has behind it.
-        data: Which data the checkpoint was trained on, see :func:`~glow_app.storage.stored_model.checkpoint_data`.
-        given: Options that the user has given, as of :func:`~lightning_modules.command_line.arguments.given_options`.
-        weights: With which a new run begins, by name; None for those of the architecture.
+        checkpoint: The checkpoint on the command line, or chosen by ``--resume auto``, or the model of ``--init-from``;
+            None for a new run without such a model.
+        begin_anew: Whether a run that left no checkpoint may be restarted in its folder.
+        first_step: Number of optimiser steps already done by the checkpoint.
+        data: Training data of the checkpoint, see :func:`~glow_app.storage.stored_model.checkpoint_data`.
+        given: Options from the user, see :func:`~lightning_modules.command_line.arguments.given_options`.
+        weights: Initial weights of a new run by name; None for a fresh initialisation or a resumed run.
     """
 
     arguments: list[str]
@@ -47,7 +47,7 @@ class Start(NamedTuple):
     weights: Mapping[str, Tensor] | None = None
 
     def mismatch(self, error: RuntimeError) -> ValueError:
-        """Return an error of one line for that of ``load_state_dict``."""
+        """Return a one-line error in place of that of ``load_state_dict``."""
         return ValueError(
             f"{self.checkpoint} does not match the configuration, for example because another prior or width was "
             f"given: {str(error).splitlines()[1].strip()[:200]}"
@@ -55,11 +55,15 @@ class Start(NamedTuple):
 
 
 def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
-    """Return where ``glow fit``, ``validate`` or ``test`` starts; a checkpoint's configuration goes into ``scratch``.
+    """Return where ``glow fit``, ``validate`` or ``test`` starts.
 
+    Args:
+        command: "fit", "validate" or "test".
+        arguments: The rest of the command line.
+        scratch: Folder for the configuration of a checkpoint or model.
     Raises:
-        UsageError: If an option is missing.
-        ValueError: If the checkpoint is damaged, or says what may not be taken from it.
+        UsageError: If options are missing or exclude each other.
+        ValueError: If the checkpoint is damaged, or its configuration has values that are not accepted.
     """
     fits = command == "fit"
     checkpoint, arguments = take_option("--resume" if fits else "--checkpoint", arguments)
@@ -88,35 +92,34 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
         raise ValueError(
             f"{checkpoint} is an exported model; glow {command} needs a .ckpt file or a run's folder{remedy}"
         )
-    content = _whole(path) if fits else read_checkpoint(path)
+    content = _read_whole(path) if fits else read_checkpoint(path)
     given = given_options(arguments)
     if not fits and (limits := given.intersection(f"trainer.{name}" for name in WHOLE)):
         raise UsageError(f"glow {command}: --{min(limits)} would measure a part; limit the images with --data.limit")
     moved = {} if training is None else {"root": training}
-    known = given | {f"data.{name}" for name in moved}
-    stored = _stored_config(fits, content, path, known, trust)
+    stored = _stored_config(fits, content, path, given | {f"data.{name}" for name in moved}, trust)
     stored["data"] |= moved
     config.write_text(yaml.safe_dump(stored))
-    # Places that are left out need no second word: what is needed was given, or refused.
+    # Without another message about omitted places: those that are needed were given or refused above.
     data = checkpoint_data(content, path, trust, DATA_PLACES) | moved
     arguments = [f"--config={config}", f"--run_dir={path.parent}", *arguments, f"--ckpt_path={path}"]
     return Start(arguments, checkpoint, False, content.get("global_step", 0), data, given)
 
 
 def config_of(model: ImageModel) -> dict[str, Any]:
-    """Return what the configuration of a run says of its model, to train the weights of ``model`` further.
+    """Return the ``model`` section of the configuration of a run that trains ``model`` further.
 
-    What the encoder of a condition estimates stays as it is if it is trained.
+    The encoder of a condition is not trained again if it is trained already.
     """
     config = model.config | {"flow": describe_part(model.flow)}
     return config | ({"estimate_steps": 0} if model.task is not None and model.trains_flow else {})
 
 
 def _stored_config(fits: bool, checkpoint: dict[str, Any], path: Path, given: set[str], trust: bool) -> dict[str, Any]:
-    """Return the configuration inside a checkpoint, as far as it may be run; see :mod:`.stored_config`."""
+    """Return the accepted part of a checkpoint's configuration, see :mod:`.stored_config`."""
     model = None
     try:
-        model = density_of(checkpoint).config  # a clearer error than Lightning's, if something is wrong with it
+        model = density_of(checkpoint).config  # raises clearer errors than Lightning
     except UnknownClassError as error:
         if not given.intersection(PARTS):
             options = " or ".join(f"--{part}" for part in PARTS)
@@ -125,11 +128,11 @@ def _stored_config(fits: bool, checkpoint: dict[str, Any], path: Path, given: se
             ) from error
     config = safe_config(checkpoint, path, given, model)
     if not fits:
-        config.get("trainer", {}).pop("logger", None)  # an evaluation has none
+        config.get("trainer", {}).pop("logger", None)  # unused in an evaluation
     return trusted_places(config, checkpoint, path, given, trust)
 
 
-def _whole(path: Path) -> dict[str, Any]:
+def _read_whole(path: Path) -> dict[str, Any]:
     try:
         return read_whole(path)
     except ValueError as error:

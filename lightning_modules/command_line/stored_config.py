@@ -1,4 +1,4 @@
-"""What is taken of the configuration inside a checkpoint: plain values, and classes of a list for each place."""
+"""Checks of the configuration in a checkpoint: only plain values and allowed classes are accepted."""
 
 import inspect
 import os
@@ -22,20 +22,22 @@ from lightning_modules.command_line import allowed_values as allowed
 from lightning_modules.command_line.kinds import KINDS, Kind
 from lightning_modules.runs.run_config import CONFIG_KEY
 
-MAX_LENGTH = 100_000  # characters; a run's has 3,000
+MAX_LENGTH = 100_000  # characters; a usual configuration has 3,000
 MAX_VALUES = 10_000
 
-# Without a dot or a slash: no path of a class, which the parser would import, and of few files.
+# Without dots and slashes: no path of a class, which the parser would import, and hardly any path of a file.
 _WORD = re.compile(r"[\w,: -]{0,64}")
 
 _Check = Callable[[Any, str], Any]
 
+_rank_zero_print = rank_zero_only(print)
+
 
 def parsed_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return the configuration inside a checkpoint, as it stands there: to be compared, and never to be run.
+    """Return the configuration in a checkpoint, unchecked: it may be compared, but not run.
 
     Raises:
-        ValueError: If there is none, or it is none of `glow fit`.
+        ValueError: If it is missing or damaged.
     """
     text = checkpoint.get(CONFIG_KEY)
     if text is None:
@@ -58,73 +60,64 @@ def parsed_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def safe_config(
     checkpoint: Mapping[str, Any], path: Path, given: Collection[str], model: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return what of the configuration inside a checkpoint may be run.
+    """Return the part of a checkpoint's configuration that is safe to run.
 
-    Every value is a number, a word or a list of them, and every class is on the allow-list of its place. Anything else
-    is refused by name, unless the person gives that option, which then replaces the checkpoint's.
+    Every value must be a number, a word or a list of these, and every class must be on the allow-list of its option.
+    Other values are errors, unless the user gives that option, which then overrides the checkpoint's.
 
     Args:
-        checkpoint: As it was read.
-        path: Where, for messages.
-        given: Options that the person has given, see :func:`~lightning_modules.command_line.arguments.given_options`.
-        model: The model's own configuration, which fits the weights, and is taken in place of what the text says of
-            sizes; None where a part of it is given.
+        checkpoint: The contents of the checkpoint.
+        path: Path of the checkpoint, for messages.
+        given: Options from the user, see :func:`~lightning_modules.command_line.arguments.given_options`.
+        model: The configuration stored with the weights, which overrides the sizes in the text; None if the user gives
+            a part of the model.
     Raises:
-        ValueError: If it names anything else, or is damaged.
+        ValueError: If a value is not accepted, or the configuration is missing or damaged.
     """
-    return _Taker(path, given).config(parsed_config(checkpoint, path), model)
+    return _Filter(path, given).config(parsed_config(checkpoint, path), model)
 
 
 def trusted_places(
     config: Mapping[str, Any], checkpoint: Mapping[str, Any], path: Path, given: Collection[str], trust: bool
 ) -> dict[str, Any]:
-    """Return the configuration with those places of the checkpoint that may be read from, written to or sent to.
+    """Return the configuration with only those folders, addresses and loggers of services that may be used.
 
-    Folders, addresses and loggers of services are taken from a checkpoint of this user's own, see
-    :mod:`glow_app.storage.seal`, or with ``trust``, and printed. Where the person gives a source, a stranger's places
-    are not taken, nor are those that are given themselves.
+    They are accepted, and printed, if the checkpoint is the user's own, see :mod:`glow_app.storage.seal`, or with
+    ``trust``. Those of other checkpoints are dropped if the user gives the same option or, for data, ``data.source``.
 
     Raises:
-        ValueError: If there are places of a stranger's that nobody has given.
+        ValueError: If another user's checkpoint has such an option that this user does not give.
     """
     data, trainer = dict(config.get("data", {})), dict(config.get("trainer", {}))
     places = places_of(data, trainer.get("logger"))
     strange = [] if trust else strange_places(places, checkpoint.get(SEAL_KEY))
     for name, value in places.items():
-        if name in strange and (_place(name) in given or (name != "logger" and "data.source" in given)):
+        option = "trainer.logger" if name == "logger" else f"data.{name}"
+        if name in strange and (option in given or (name != "logger" and "data.source" in given)):
             (trainer if name == "logger" else data).pop(name)
         elif name in strange:
             raise ValueError(
-                f"{path} says {str(value)[:80]!r} for {_place(name)}, and has no seal of yours; if you know "
-                f"where it comes from, pass --trust-data or give --{_place(name)} yourself"
+                f"{path} says {str(value)[:80]!r} for {option}, and has no seal of yours; if you know where it comes "
+                f"from, pass --trust-data or give --{option} yourself"
             )
-        elif _place(name) not in given:
-            _tell(f"{_place(name)} as in {path}: {str(value)[:200]!r}")
+        elif option not in given:
+            _rank_zero_print(f"{option} as in {path}: {str(value)[:200]!r}")
     return {**config, "data": data, "trainer": trainer}
 
 
-@rank_zero_only
-def _tell(line: str) -> None:
-    print(line)
+class _RefusedError(ValueError):
+    """A value is not accepted from a checkpoint."""
 
 
-def _place(name: str) -> str:
-    return "trainer.logger" if name == "logger" else f"data.{name}"
-
-
-class _Refused(ValueError):
-    """A value is not one that a checkpoint may bring."""
-
-
-class _Taker:
-    """Takes one configuration apart; ``place`` is always where a value stands, such as ``model.optimizer``."""
+class _Filter:
+    """Checks a configuration value by value; ``place`` is the path of a value, such as ``model.optimizer``."""
 
     def __init__(self, path: Path, given: Collection[str]) -> None:
         self.path, self.given = path, given
 
     def config(self, config: dict[str, Any], model: Mapping[str, Any] | None) -> dict[str, Any]:
         kind = KINDS[self._one_of(config.pop("kind", "images"), "kind", KINDS)]
-        config.pop("run_dir", None)  # the folder that the checkpoint lies in
+        config.pop("run_dir", None)  # the checkpoint's own folder is used
         config.pop("ckpt_path", None)
         checks: dict[str, _Check] = {
             "seed_everything": self._plain,
@@ -142,12 +135,13 @@ class _Taker:
         logger = {"logger": self._loggers(values["logger"], f"{place}.logger")} if "logger" in values else {}
         checks: dict[str, _Check] = dict.fromkeys(allowed.TRAINER, self._plain)
         checks |= {"accelerator": partial(self._one_of, known=allowed.ACCELERATORS), "strategy": self._strategy}
-        for name in allowed.NOT_TAKEN:
+        for name in allowed.DROPPED:
             if values.get(name) and f"trainer.{name}" not in self.given:
                 warnings.warn(
-                    f"trainer.{name} is left out: {self.path} may not bring any; give it again to have it", stacklevel=2
+                    f"trainer.{name} is left out: it is not taken from {self.path}; give it again to use it",
+                    stacklevel=2,
                 )
-        return self._each({name: one for name, one in values.items() if name in checks}, place, checks) | logger
+        return self._each({name: values[name] for name in values if name in checks}, place, checks) | logger
 
     def _strategy(self, value: Any, place: str) -> Any:
         if not isinstance(value, dict):
@@ -159,13 +153,13 @@ class _Taker:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, list):
-            return [self._loggers(one, place) for one in value]
+            return [self._loggers(logger, place) for logger in value]
         name = self._mapping(value, place).get("class_path")
         options = allowed.LOGGERS.get(name, ()) if isinstance(name, str) else ()
         checks: dict[str, _Check] = dict.fromkeys(options, self._text)
         if "options" in checks:
-            known: dict[str, _Check] = dict.fromkeys(allowed.WANDB_OPTIONS, self._text)
-            checks["options"] = lambda one, at: one if one is None else self._each(self._mapping(one, at), at, known)
+            args: dict[str, _Check] = dict.fromkeys(allowed.WANDB_OPTIONS, self._text)
+            checks["options"] = lambda spec, at: None if spec is None else self._each(self._mapping(spec, at), at, args)
         return self._class(value, place, allowed.LOGGERS, checks)
 
     def _model(self, value: Any, kind: Kind, model: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -181,19 +175,19 @@ class _Taker:
             "optimizer": partial(self._class, known=allowed.OPTIMIZERS),
             "lr_scheduler": partial(self._class, known=allowed.SCHEDULES),
         }
-        taken = self._each(self._mapping(value, "model"), "model", {name: checks[name] for name in names})
+        accepted = self._each(self._mapping(value, "model"), "model", {name: checks[name] for name in names})
         if model is None:
-            return taken
+            return accepted
         if kind.name == "images":
             task = {"task": model["task"]} if "task" in model else {}
             flow_config = {"class_path": flow, "init_args": model["flow"]}
-            return taken | {"num_bits": model["num_bits"], "flow": flow_config} | task
-        return taken | dict(model)
+            return accepted | {"num_bits": model["num_bits"], "flow": flow_config} | task
+        return accepted | dict(model)
 
     def _class(
         self, value: Any, place: str, known: Collection[str], checks: Mapping[str, _Check] | None = None
     ) -> dict[str, Any]:
-        """Take a class of the allow-list with its arguments: plain ones, or as ``checks`` says."""
+        """Accept a class of the allow-list, whose arguments pass ``checks``, or are plain if None."""
         spec = {"class_path": value} if isinstance(value, str) else self._mapping(value, place)
         name, arguments = spec.get("class_path"), spec.get("init_args") or {}
         if not isinstance(name, str) or name not in known or not {"class_path", "init_args"} >= spec.keys():
@@ -209,17 +203,17 @@ class _Taker:
         return dict.fromkeys(list(inspect.signature(cls).parameters), self._plain)
 
     def _each(self, values: Mapping[str, Any], place: str, checks: Mapping[str, _Check]) -> dict[str, Any]:
-        taken = {}
+        accepted = {}
         for name, value in values.items():
             at = f"{place}.{name}" if place else str(name)
             try:
                 if not isinstance(name, str) or not name.isidentifier() or name not in checks:
                     self._refuse(at, value)
-                taken[name] = checks[name](value, at)
-            except _Refused:
+                accepted[name] = checks[name](value, at)
+            except _RefusedError:
                 if _short(at) not in self.given:
                     raise
-        return taken
+        return accepted
 
     def _mapping(self, value: Any, place: str) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -232,9 +226,9 @@ class _Taker:
         if place in bounds and not (value is None or value == "auto" or 0 <= _count(value) <= bounds[place]):
             self._refuse(place, value)
         if isinstance(value, list):
-            return [self._plain(one, place) for one in value]
+            return [self._plain(item, place) for item in value]
         if isinstance(value, dict) and place == "trainer.max_time":
-            return {str(name): self._plain(one, place) for name, one in value.items()}
+            return {str(unit): self._plain(number, place) for unit, number in value.items()}
         if isinstance(value, str) and not _WORD.fullmatch(value):
             self._refuse(place, value)
         if value is not None and not isinstance(value, (bool, int, float, str)):
@@ -242,13 +236,13 @@ class _Taker:
         return value
 
     def _data_value(self, value: Any, place: str) -> Any:
-        free = place.removeprefix("data.") in ("source", "root", "path", "cache_dir")  # see trusted_places
-        return self._text(value, place) if free else self._plain(value, place)
+        is_place = place.removeprefix("data.") in ("source", "root", "path", "cache_dir")  # see trusted_places
+        return self._text(value, place) if is_place else self._plain(value, place)
 
     def _text(self, value: Any, place: str) -> Any:
-        """Take free text, where nothing else than text is read from it."""
+        """Accept free text, for options that are never interpreted as a class."""
         if isinstance(value, list):
-            return [self._text(one, place) for one in value]
+            return [self._text(item, place) for item in value]
         if isinstance(value, str) and len(value) <= 4096 and is_line(value):
             return value
         return self._plain(value, place)
@@ -259,14 +253,14 @@ class _Taker:
         return value
 
     def _refuse(self, place: str, value: Any) -> NoReturn:
-        raise _Refused(
+        raise _RefusedError(
             f"{self.path} says {repr(value)[:80]} for {_short(place)[:80]!r}, which is not taken from a checkpoint; if "
             f"you trust it, give it yourself with --{_short(place)[:80]} or in a --config"
         )
 
 
 def _count(value: Any) -> int:
-    """Return how many a number, a list or a text such as "0,1" means; -1 for what is none of them."""
+    """Return the count that a number, a list or a text such as "0,1" stands for; -1 for other values."""
     if isinstance(value, str):
         return int(value) if value.isdecimal() else len(value.split(","))
     return value if isinstance(value, int) else len(value) if isinstance(value, list) else -1

@@ -1,4 +1,4 @@
-"""What a run on vectors says at its end: test log-likelihood in nats, and pictures where there are two features."""
+"""Report of a run on vectors: test log-likelihood in nats, and pictures if there are two features."""
 
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from lightning_modules.vector_density import VectorDensityModule
 
 
 def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
-    """Print the test (or, without a test split, validation) log-likelihood of the run's model; write its pictures."""
+    """Print the log-likelihood of the test split, or of the validation split if there is none; write pictures."""
     if not (run_dir / "model").exists():
-        return  # stopped before there was anything to export
+        return  # the run stopped before an export
     model = load_density(run_dir / "model")
     assert isinstance(model, VectorModel)
     split: Split = "test" if data.hparams["test_fraction"] > 0 else "validation"
@@ -40,7 +40,7 @@ def finish_vectors(run_dir: Path, data: VectorDataModule) -> None:
 def print_vector_report(
     module: VectorDensityModule, data: VectorDataModule, split: Split, figures: dict[str, float]
 ) -> None:
-    """Print the log-likelihood of a split, given its negative in nats, beside two references."""
+    """Print the log-likelihood of a split, whose negative is in ``figures``, and two references."""
     _report(-figures[module.metric], module.model, data, split)
 
 
@@ -50,7 +50,7 @@ def _report(log_likelihood: float, model: VectorModel, data: VectorDataModule, s
     described = f"{source}, {split} split, {count} vectors of {width}{estimated_trace_note(model, width)}"
     print(f"{log_likelihood:.4f} nats  log-likelihood ({described})")
     if source in TOYS:
-        # Of the same points, which leaves the luck of the draw out of the difference.
+        # On the same points, so that the difference does not depend on their draw.
         exact = float(TOYS[source].log_density(vectors).mean())
         print(f"{exact:.4f} nats  the best there can be: the exact density, on average {-TOYS[source].entropy:.4f}")
     if (gaussian := _gaussian(data.examples("train").values, vectors)) is not None:
@@ -58,7 +58,7 @@ def _report(log_likelihood: float, model: VectorModel, data: VectorDataModule, s
 
 
 def _log_likelihood(model: VectorModel, points: Tensor, data: VectorDataModule) -> float:
-    """Return the mean log-density in nats, with the noise of `glow test` where a trace is estimated."""
+    """Return the mean log-density in nats; trace estimates use the noise of `glow test`."""
     parts = points.split(data.hparams["eval_batch_size"] or data.hparams["batch_size"])
     total = 0.0
     for index, part in enumerate(parts):
@@ -68,11 +68,11 @@ def _log_likelihood(model: VectorModel, points: Tensor, data: VectorDataModule) 
 
 
 def _gaussian(train: Tensor, vectors: Tensor) -> float | None:
-    """Return the mean log-density of ``vectors`` under the Gaussian with the moments of ``train``, if it has one."""
+    """Return the mean log-density of ``vectors`` under a Gaussian fitted to ``train``; None for too few vectors."""
     if len(train) <= train.shape[1]:
         return None
     train, vectors = train.double(), vectors.double()
     covariance = train.T.cov().reshape(train.shape[1], train.shape[1])
-    # Slightly larger variances: columns that depend on one another have no Gaussian density.
+    # Slightly larger variances, because linearly dependent columns have no Gaussian density.
     covariance += 1e-9 * covariance.diag().diag()
     return float(torch.distributions.MultivariateNormal(train.mean(0), covariance).log_prob(vectors).mean())
