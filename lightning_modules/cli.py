@@ -52,19 +52,19 @@ from lightning_modules.runs.run_folder import SHARED, choose_run_dir, prepare_ru
 from lightning_modules.runs.run_loggers import RunLogger
 from lightning_modules.runs.stopping import ends_as_asked
 
-# Defaults of every experiment; in the package, so that they hold without the repository too.
+# Defaults of all experiments; in the package, so that they are also installed.
 BASE_CONFIG = Path(__file__).with_name("base.yaml")
 
 
 class GlowCLI(LightningCLI):
-    """LightningCLI that gives each run its own folder and the callbacks of this project."""
+    """LightningCLI with a folder for each run and this project's callbacks."""
 
     def __init__(self, asked: str, start: Start, command: str | None = None) -> None:
         self.asked, args = asked, [asked, *configs_first(start.arguments)]
         self.command = command or asked  # for messages
         self.kind = kind_of(args)
         self.start = start
-        # Raise errors, which main reports in one line; no abbreviations, which a later option could make ambiguous.
+        # Errors are raised, and reported in one line. No abbreviations, which new options could make ambiguous.
         strict = {"exit_on_error": False, "allow_abbrev": False}
         defaults = {"default_config_files": [str(BASE_CONFIG)]} if self.asked == "fit" else {}
         super().__init__(
@@ -72,7 +72,7 @@ class GlowCLI(LightningCLI):
             self.kind.data,
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"overwrite": True},
-            # Validation before the first step would come before the actnorm has seen a batch.
+            # No validation before the first step: the actnorms are not initialised yet.
             trainer_defaults={"num_sanity_val_steps": 0},
             seed_everything_default=0,
             auto_configure_optimizers=False,
@@ -80,26 +80,26 @@ class GlowCLI(LightningCLI):
             args=args,
         )
 
-    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # of the class elsewhere
-        """The command that is asked for, and the arguments of the trainer's method that are not options."""
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # a static method in the base class
+        """Return the requested command, with those arguments of the trainer's method that are not options."""
         data = {"train_dataloaders", "val_dataloaders"} if self.asked == "fit" else {"dataloaders"}
         return {self.asked: {"model", "datamodule", "weights_only", *data}}
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
-        """Set up the parser; the report replaces Lightning's table of results."""
+        """Set up the parser; disable Lightning's table of results, which the report replaces."""
         super().setup_parser(*args, **kwargs)
         if self.asked != "fit":
             self._subcommand_parsers[self.asked].set_defaults(verbose=False)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the run's options, and links: the user gives what data and model share once, at the model."""
+        """Add the run's options, and links that copy values shared by data and model."""
         parser.add_argument("--help-all", action="help", help="List all options and exit.")
         parser.add_argument("--name", type=str, default="run", help="Name of the run: first part of its folder.")
         parser.add_argument(
             "--run_dir", type=str | None, default=None, help="Folder of the run (default: runs/NAME/TIME)."
         )
         parser.add_argument(
-            "--kind", type=KindName, default=self.kind.name, help="What the density is of: images or vectors."
+            "--kind", type=KindName, default=self.kind.name, help="Kind of the data: images or vectors."
         )
         for name, callback in self.kind.callbacks.items():
             parser.add_lightning_class_args(callback, name)
@@ -108,28 +108,28 @@ class GlowCLI(LightningCLI):
         parser.link_arguments(*self.kind.link)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse; report errors in one line, with the nearest known option."""
+        """Parse the arguments; report errors in one line, with a hint."""
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
-            text = " ".join(str(error).split())
-            known = self._subcommand_parsers[args[0]]._option_string_actions
-            hint = suggestion(text, known) or other_kind(self.kind, text)
-            raise UsageError(f"glow {self.command}: {innermost(text)[:600]}{hint}") from error
+            message = " ".join(str(error).split())
+            options = self._subcommand_parsers[args[0]]._option_string_actions
+            hint = suggestion(message, options) or other_kind(self.kind, message)
+            raise UsageError(f"glow {self.command}: {innermost(message)[:600]}{hint}") from error
         if (asked := self.config[self.config.subcommand].kind) != self.kind.name:
             raise UsageError(f"glow {self.command}: give the kind as --kind {asked}, or in a configuration file")
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run's folder."""
+        """Check and complete the configuration, and prepare the run's folder."""
         config = self.config[self.subcommand]
         if self.subcommand == "fit":
             if config.name in ("", ".", "..") or not {"/", "\0"}.isdisjoint(config.name):
                 raise UsageError(f"glow {self.command}: --name is {config.name!r}; expected a plain name, without /")
             require_total_steps(config.model.lr_scheduler.class_path)
             refuse_trainer_options(config.trainer, self.start.arguments)
-            self._warn_of_what_stays(config)
+            self._warn_of_ignored_options(config)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
-            for name in ("root", "path"):  # which other commands look for from other folders
+            for name in ("root", "path"):  # absolute, since other commands may run in other folders
                 if (place := config.data.get(name)) is not None and not is_address(place):
                     config.data[name] = os.path.abspath(os.path.expanduser(place))
             resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
@@ -139,11 +139,11 @@ class GlowCLI(LightningCLI):
         config.trainer.default_root_dir = config.run_dir
         every, epochs = config.trainer.check_val_every_n_epoch, config.trainer.max_epochs
         if every is not None and epochs is not None and 0 < epochs < every:
-            # Or a short trial of a long configuration would end without a validated model.
+            # Otherwise a short trial run of a long configuration would never be validated.
             config.trainer.check_val_every_n_epoch = epochs
 
-    def _warn_of_what_stays(self, config: Any) -> None:
-        """Warn of options for the optimiser and schedule that differ from the checkpoint, and so have no effect."""
+    def _warn_of_ignored_options(self, config: Any) -> None:
+        """Warn of options of the optimiser and schedule that the checkpoint's state overrides."""
         if config.ckpt_path is None:
             return
         path = Path(config.ckpt_path)
@@ -151,10 +151,10 @@ class GlowCLI(LightningCLI):
         asked = yaml.safe_load(self._subcommand_parsers["fit"].dump(config, skip_none=False))["model"]
         for name in ("optimizer", "lr_scheduler"):
             if isinstance(stored, dict) and asked[name] != stored.get(name):
-                warnings.warn(f"model.{name} goes on as it was saved; begin a new run to change it", stacklevel=2)
+                warnings.warn(f"model.{name} is restored as it was saved; begin a new run to change it", stacklevel=2)
 
     def instantiate_classes(self) -> None:
-        """Build all parts, raising a constructor's own error; an evaluation learns which data is of the training."""
+        """Build all parts, raising a constructor's own error; load weights; compare the data with the training's."""
         try:
             super().instantiate_classes()
         except MisconfigurationException as error:
@@ -175,7 +175,7 @@ class GlowCLI(LightningCLI):
             self.datamodule.continue_from(self.start.data)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Build the trainer; a CSV log always, other loggers as configured."""
+        """Build the trainer; for "fit", with a CSV log and the configured loggers."""
         config = self.config_init[self.subcommand]
         live = sys.stdout.isatty() if (asked := config.trainer.enable_progress_bar) is None else asked
         kwargs.setdefault("enable_progress_bar", live)
@@ -195,7 +195,7 @@ class GlowCLI(LightningCLI):
         plugins = config.trainer.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if SLURMEnvironment.detect():
-            # Lightning's handler would write a checkpoint without the checks of SaveProgress.
+            # Lightning's own handler would save without the checks of SaveProgress.
             plugins.append(SLURMEnvironment(auto_requeue=False))
         kwargs |= {
             "callbacks": [*callbacks, *self._fit_callbacks(config, live)],
@@ -203,7 +203,7 @@ class GlowCLI(LightningCLI):
             "logger": [AppendingCSVLogger(config.run_dir), *loggers],
         }
         trainer = self._instantiate_trainer({**config.trainer, **kwargs}, [])
-        # With max_steps, Lightning would count an epoch again whose end a resumed run has behind it.
+        # With max_steps, Lightning would count an epoch again that a resumed run has already finished.
         trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
         return trainer
 
@@ -229,8 +229,7 @@ class GlowCLI(LightningCLI):
             super()._run_subcommand(subcommand)
 
     def _parse_ckpt_path(self) -> None:
-        # The configuration inside the checkpoint is given as a config file already, with links and overrides.
-        return
+        """Do nothing: the checkpoint's configuration is passed as a config file, with links and overrides."""
 
 
 def main(command: str, arguments: list[str]) -> None:
@@ -239,11 +238,11 @@ def main(command: str, arguments: list[str]) -> None:
     Args:
         command: "fit", "validate" or "test".
         arguments: The rest of the command line. ``--checkpoint`` (``--resume`` for fit) takes the configuration from
-            inside the checkpoint; later options override it. ``--resume auto`` goes on with the newest good checkpoint
-            of ``--run_dir``, or begins the run where there is none. ``--init-from`` takes architecture and weights from
+            the checkpoint; other options override it. ``--resume auto`` continues from a good checkpoint of
+            ``--run_dir``, or begins the run if there is none. ``--init-from`` takes architecture and weights from
             another model.
     Raises:
-        UsageError: If an option is unknown or has no valid value.
+        UsageError: If an option is unknown or invalid.
     """
     quiet()
     with tempfile.TemporaryDirectory() as scratch:
@@ -256,7 +255,7 @@ def main(command: str, arguments: list[str]) -> None:
                 raise
             raise start.mismatch(error) from error
         finally:
-            # Otherwise a later run of this process would use the same folder.
+            # Otherwise a later run in this process would use the same folder.
             if run_dir := os.environ.pop(SHARED, None):
                 release_run_dir(Path(run_dir), failed)
     if not cli.trainer.is_global_zero:
@@ -270,7 +269,7 @@ def main(command: str, arguments: list[str]) -> None:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """Return the error that jsonargparse has wrapped in those of all types that would be accepted."""
+    """Return the original error, which jsonargparse wraps in errors of all accepted types."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -288,7 +287,7 @@ def _print_end(cli: GlowCLI, first_step: int) -> None:
 
 
 def _next_command(cli: GlowCLI, run: str) -> str:
-    """Return what one does next with the run, with a note on it if there is one."""
+    """Return the command to suggest after a run, which may end in a note."""
     model = cli.model.model
     if not isinstance(model, ImageModel) or model.task is None:
         return f"{cli.kind.next_command} --checkpoint {run}"

@@ -1,4 +1,4 @@
-"""The training commands. Help and plain mistakes come first, since importing Lightning takes seconds."""
+"""Training commands. Help and simple mistakes are handled before Lightning is imported, which takes seconds."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from lightning_modules.presets import config_path
 
 _EVALUATION = """usage: glow {command} --checkpoint PATH [OPTIONS]
 
-Bits/dim of a checkpoint on the {split} images, beside two simple references.
+Bits/dim of a checkpoint on the {split} images, with two simple references.
 
 options:
   --checkpoint PATH    a .ckpt file, a run folder or a folder of runs (the best
@@ -49,7 +49,7 @@ common options:
   --help-all              list all options""",
     "estimate": """usage: glow estimate --config NAME [OPTIONS]
 
-Parameters, memory in the three modes, and time of a training before it starts.
+Parameters, memory in the three modes, and time of a training, before it starts.
 
 options:
   --config NAME   as for glow fit, whose other options except --resume work too
@@ -58,7 +58,7 @@ options:
     "test": _EVALUATION.format(command="test", split="test"),
 }
 
-# With any of these, a model or a configuration may be complete without --config.
+# Prefixes of options that can replace --config.
 _WITHOUT_CONFIG = ("--kind", "--model", "--resume", "--print_config", "--help-all")
 
 
@@ -72,7 +72,7 @@ def main(command: str, arguments: list[str]) -> None:
         print(_HELP[command])
         return
     else:
-        _refuse_plain_mistakes(command, arguments)
+        _refuse_simple_mistakes(command, arguments)
         if command == "estimate":
             from lightning_modules.estimate.command import main as run
         else:
@@ -80,8 +80,8 @@ def main(command: str, arguments: list[str]) -> None:
     run(command, arguments)
 
 
-def _refuse_plain_mistakes(command: str, arguments: list[str]) -> None:
-    """Refuse what needs no parser to be seen as wrong: no or unknown configurations and checkpoints."""
+def _refuse_simple_mistakes(command: str, arguments: list[str]) -> None:
+    """Refuse missing or unknown configurations and checkpoints, without building the parser."""
     configs, _ = take_options("--config", arguments)
     for config in configs:
         config_path(config)
@@ -95,4 +95,4 @@ def _refuse_plain_mistakes(command: str, arguments: list[str]) -> None:
     if checkpoint not in (None, "auto") and not Path(checkpoint).exists():
         from glow_app.storage.stored_model import StoredModel
 
-        StoredModel(checkpoint)  # says what is wrong with it, unless it is a model's name
+        StoredModel(checkpoint)  # raises an error, unless it is a model's name

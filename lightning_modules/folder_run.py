@@ -1,4 +1,4 @@
-"""``glow fit FOLDER``: a preset, a size and a number of steps, chosen from the pictures, the device and the time."""
+"""``glow fit FOLDER``: chooses preset, size and number of steps by the pictures, the device and the time."""
 
 import argparse
 import json
@@ -22,18 +22,18 @@ from lightning_modules.runs.launchers import launched_world
 if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
 
-# Presets of devices other than a CPU, by the largest size that they are for.
+# Presets for devices other than a CPU, by their largest size.
 _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256"}
 _SIZES = {"cpu": (16, 32), "gpu": (16, 32, 64, 128)}
 _OVERLAYS = ("prior/", "trainer/", "logger/")
-_SAMPLE = 200  # pictures whose size and colour are looked at
-_FEWER = 20  # of HEIC pictures only every 20th of these, since they have to be decoded
+_NUM_INSPECTED = 200  # pictures whose size and colour are read; up to twice as many, to space them evenly
+_HEIC_INTERVAL = 20  # interval between HEIC pictures among these, since reading one decodes it
 _FEW = 100
 _MINUTES = 30
 # Share of the time for training steps; the rest is for validation, sample grids and saving.
-_TRAINING = 0.85
-_VALIDATIONS = 10
-_SHARED = "GLOW_FIT_PLAN"
+_TRAINING_SHARE = 0.85
+_NUM_VALIDATIONS = 10
+_PLAN_VARIABLE = "GLOW_FIT_PLAN"  # by which the first process tells its choices to those that it starts
 
 
 def main(command: str, arguments: list[str]) -> None:
@@ -41,31 +41,31 @@ def main(command: str, arguments: list[str]) -> None:
     if not {"-h", "--help"}.isdisjoint(arguments):
         options_parser().print_help()
         return
-    is_further = "LOCAL_RANK" in os.environ and _SHARED in os.environ  # a further rank trains as the first has chosen
-    planned = json.loads(os.environ[_SHARED]) if is_further else _planned(arguments)
+    is_started = "LOCAL_RANK" in os.environ and _PLAN_VARIABLE in os.environ
+    planned = json.loads(os.environ[_PLAN_VARIABLE]) if is_started else _planned(arguments)
     from lightning_modules.cli import main as fit  # late: importing Lightning takes seconds
 
-    os.environ[_SHARED] = json.dumps(planned)
+    os.environ[_PLAN_VARIABLE] = json.dumps(planned)
     try:
         fit(command, planned)
     finally:
-        del os.environ[_SHARED]
+        del os.environ[_PLAN_VARIABLE]
 
 
 def train(
     folder: str | Path, minutes: float = _MINUTES, run_dir: str | Path | None = None, **options: Any
 ) -> "ImageModel":
-    """Train a model of the pictures in a folder and return it, as ``glow fit FOLDER`` does.
+    """Train a model of the pictures in a folder, as ``glow fit FOLDER`` does, and return it.
 
     Args:
         folder: Folder of pictures; subfolders are classes.
-        minutes: Time of the training.
+        minutes: Training time; ignored if ``epochs`` is given.
         run_dir: Folder of the run; ``runs/NAME/TIME`` if None.
         **options: Further options of the command by name, such as ``size=64``, ``device="cpu"`` or ``no_classes=True``.
     Raises:
-        UsageError: If an option is unknown or has no valid value.
+        UsageError: If an option is unknown or invalid.
         FileNotFoundError: If the folder does not exist.
-        ValueError: If it holds no picture.
+        ValueError: If it contains no pictures.
     """
     from glow_app.storage.stored_model import load_model
     from lightning_modules.runs.run_folder import choose_run_dir
@@ -81,7 +81,7 @@ def train(
 
 
 def _planned(arguments: list[str]) -> list[str]:
-    """Print what is chosen and why, and return the command line with a preset."""
+    """Print the choices, and return arguments of ``glow fit`` with a preset."""
     parser = options_parser()
     options, rest = parser.parse_known_args(arguments)
     for word in rest:
@@ -102,9 +102,9 @@ def _planned(arguments: list[str]) -> list[str]:
     _require_usable(options)
     listing = list_images(Path(options.folder).absolute())
     parts = split_layout(listing)
-    config, lines = _chosen(options, rest, listing, parts)
-    length, text = _length(options, [*config, *rest], parts)
-    lines += [f"time        {text} (options: --minutes, --epochs)"]
+    config, lines = _choose_config(options, rest, listing, parts)
+    length, description = _choose_length(options, [*config, *rest], parts)
+    lines += [f"time        {description} (options: --minutes, --epochs)"]
     if (count := len(parts["train"].files)) < _FEW:
         lines += [
             f"warning     {count} pictures are few: the model will remember them, and samples will look like them"
@@ -117,7 +117,7 @@ def _require_usable(options: argparse.Namespace) -> None:
     if options.size is not None and options.size % 16:
         raise UsageError(f"glow fit: --size {options.size} is not a multiple of 16")
     for name in options.config:
-        if Path(config_path(name)).parent.name == "restore":  # refuses an unknown one
+        if Path(config_path(name)).parent.name == "restore":  # config_path also refuses unknown names
             raise UsageError(
                 f"glow fit: {name} trains on crops of photographs, not on whole pictures; use "
                 f"glow fit --config {name} --data.root {options.folder}"
@@ -125,37 +125,37 @@ def _require_usable(options: argparse.Namespace) -> None:
     if options.device not in (None, "cpu"):
         from glow_app.storage.stored_model import find_device
 
-        find_device(options.device)  # refused before anything else
+        find_device(options.device)  # refuses an unavailable device
 
 
-def _chosen(
+def _choose_config(
     options: argparse.Namespace, rest: list[str], listing: FolderListing, parts: dict[Split, FolderListing]
 ) -> tuple[list[str], list[str]]:
-    """Return what is chosen for a folder: options of ``glow fit --config``, and lines that say so."""
-    device = options.device or _usual_device()
+    """Return options of ``glow fit --config`` for a folder, and lines that describe the choices."""
+    device = options.device or _default_device()
     model = _initial_model(options, rest)
-    side, channels = _look_at(listing)
+    side, channels = _inspect(listing)
     size = options.size or _nearest_size(side, device)
     classes = () if options.no_classes else all_class_names(parts)
     classes = classes if len(classes) > 1 else ()
-    warned = []
+    notes = []
     if model is not None:
         if channels > model.flow.image_shape[0]:
-            warned += ["warning     colours are made grey, as the model of --init-from has none"]
+            notes += ["warning     colours are made grey, as the model of --init-from has none"]
         if classes and not model.flow.num_classes:
-            warned += [f"warning     {len(classes)} classes are ignored, as the model of --init-from has none"]
+            notes += [f"warning     {len(classes)} classes are ignored, as the model of --init-from has none"]
             classes = ()
         elif (expected := model.flow.num_classes or 0) != len(classes):
-            had = f"{len(classes)} classes" if classes else "no classes"
+            actual = f"{len(classes)} classes" if classes else "no classes"
             raise UsageError(
-                f"glow fit: the model of {INIT_FROM} has {expected} classes, and {options.folder} has {had}; give a "
+                f"glow fit: the model of {INIT_FROM} has {expected} classes, and {options.folder} has {actual}; give a "
                 "folder with a subfolder for each"
             )
         channels, side, _ = model.flow.image_shape
         size = options.size or side
     presets = [name for name in options.config if not name.startswith(_OVERLAYS)]
-    usual = "folder_cpu" if device == "cpu" else next(name for most, name in _PRESETS.items() if size <= most)
-    preset = presets[-1] if presets else usual
+    default = "folder_cpu" if device == "cpu" else next(name for largest, name in _PRESETS.items() if size <= largest)
+    preset = presets[-1] if presets else default
     config = [f"--config={name}" for name in dict.fromkeys([preset, *options.config])]
     config += ["--data.source=folder", f"--data.root={listing.root}", f"--seed_everything={options.seed}"]
     config += [f"--name={options.name or _slug(options.folder)}", f"--trainer.accelerator={device}"]
@@ -167,11 +167,11 @@ def _chosen(
         config += [f"--data.batch_size={max(1, min(32, count // 2))}"]
     pictures = _described(options.folder, parts["train"], classes)
     chosen = f"chosen      {size}x{size}, preset {preset}, on {device} (options: --size, --config, --device)"
-    return config, [pictures, chosen, *warned]
+    return config, [pictures, chosen, *notes]
 
 
 def _initial_model(options: argparse.Namespace, rest: list[str]) -> "ImageModel | None":
-    """Return the model of ``--init-from``, which decides size, channels and architecture."""
+    """Return the model of ``--init-from``, which decides size, channels and architecture, or None."""
     place, _ = take_option(INIT_FROM, rest)
     if place is None:
         return None
@@ -186,10 +186,10 @@ def _initial_model(options: argparse.Namespace, rest: list[str]) -> "ImageModel 
     return model
 
 
-def _length(
+def _choose_length(
     options: argparse.Namespace, arguments: list[str], parts: dict[Split, FolderListing]
 ) -> tuple[list[str], str]:
-    """Return the options for the length of the training, and a description; measures a step unless epochs are given."""
+    """Return options for the length of the training, and a description; measure a step unless ``--epochs`` is given."""
     if options.epochs is not None:
         return [f"--trainer.max_epochs={options.epochs}"], pluralise(options.epochs, "epoch")
     if (world := launched_world()) is not None and world.devices * world.num_nodes > 1:
@@ -197,19 +197,19 @@ def _length(
     from lightning_modules.estimate.command import measured_step
 
     seconds, batches_in_epoch, steps_in_epoch = measured_step(arguments, parts)
-    given, _ = take_option("--trainer.max_steps", arguments)
-    is_given = given is not None and given.isdecimal()
-    steps = int(given or 0) if is_given else options.minutes * 60 * _TRAINING / seconds
-    # Whole intervals, whatever the length of an epoch: the last validation follows the last step.
-    interval = max(1, round(steps / max(1, min(_VALIDATIONS, 5 * options.minutes))))
+    max_steps, _ = take_option("--trainer.max_steps", arguments)
+    is_given = max_steps is not None and max_steps.isdecimal()
+    steps = int(max_steps or 0) if is_given else options.minutes * 60 * _TRAINING_SHARE / seconds
+    # Whole intervals, independent of the length of an epoch, so that the last validation follows the last step.
+    interval = max(1, round(steps / max(1, min(_NUM_VALIDATIONS, 5 * options.minutes))))
     steps = steps if is_given else interval * max(1, round(steps / interval))
     epochs = -(-steps // steps_in_epoch)
-    # Without a limit of epochs: they are shorter than counted here if files cannot be read.
+    # No limit of epochs, which are shorter than computed here if some files cannot be read.
     words = [f"--trainer.max_steps={steps}", "--trainer.max_epochs=-1"]
     num_batches = -(-interval * batches_in_epoch // steps_in_epoch)
     words += [f"--trainer.val_check_interval={num_batches}", "--trainer.check_val_every_n_epoch=null"]
-    length = f"{pluralise(steps, 'step')} of {seconds:.2f} s, {pluralise(epochs, 'epoch')}"
-    return words, length if is_given else f"{options.minutes:g} minutes: {length}"
+    description = f"{pluralise(steps, 'step')} of {seconds:.2f} s, {pluralise(epochs, 'epoch')}"
+    return words, description if is_given else f"{options.minutes:g} minutes: {description}"
 
 
 def options_parser() -> argparse.ArgumentParser:
@@ -247,21 +247,21 @@ def _device(text: str) -> str:
     return text.replace("cuda", "gpu")
 
 
-def _look_at(listing: FolderListing) -> tuple[float, int]:
-    """Return the median shorter side of some pictures, evenly spread, and 1 channel if all are grey, otherwise 3."""
-    sides, modes, failed = [], set(), ""
-    for number, file in enumerate(listing.files[:: max(1, len(listing.files) // _SAMPLE)]):
+def _inspect(listing: FolderListing) -> tuple[float, int]:
+    """Return the median shorter side of evenly spaced pictures, and the channels: 1 if all are grey, otherwise 3."""
+    sides, modes, failure = [], set(), ""
+    for number, file in enumerate(listing.files[:: max(1, len(listing.files) // _NUM_INSPECTED)]):
         path = listing.root / file.name
-        if path.suffix.lower() in SUFFIXES and number % _FEWER:
+        if path.suffix.lower() in SUFFIXES and number % _HEIC_INTERVAL:
             continue
         try:
             with open_image(path) as image:
                 sides.append(min(image.size))
                 modes.add(image.mode)
-        except Exception as error:  # a damaged file is reported when it is decoded
-            failed = failed or f"{path}: {error}"
+        except Exception as error:  # damaged files are reported when they are decoded
+            failure = failure or f"{path}: {error}"
     if not sides:
-        raise ValueError(f"no picture of {listing.root} can be read; {failed}")
+        raise ValueError(f"no picture of {listing.root} can be read; {failure}")
     is_grey = modes <= {"1", "L", "LA", "I", "I;16"}
     return statistics.median(sides), 1 if is_grey else 3
 
@@ -270,7 +270,7 @@ def _nearest_size(side: float, device: str) -> int:
     return min(_SIZES["cpu" if device == "cpu" else "gpu"], key=lambda size: abs(math.log(size / side)))
 
 
-def _usual_device() -> str:
+def _default_device() -> str:
     import torch
 
     return "gpu" if torch.cuda.is_available() else "cpu"
@@ -282,7 +282,7 @@ def _slug(folder: str) -> str:
 
 
 def _described(folder: str, part: FolderListing, classes: tuple[str, ...]) -> str:
-    per_class, count = Counter(file.class_name for file in part.files), len(part.files)
-    named = ", ".join(f"{name} {per_class[name]:,}" for name in classes[:5]) + (", ..." if len(classes) > 5 else "")
-    text = f" in {len(classes)} classes: {named}" if classes else ""
-    return f"pictures    {count:,} in {folder}{text}"
+    counts = Counter(file.class_name for file in part.files)
+    listed = ", ".join(f"{name} {counts[name]:,}" for name in classes[:5]) + (", ..." if len(classes) > 5 else "")
+    suffix = f" in {len(classes)} classes: {listed}" if classes else ""
+    return f"pictures    {len(part.files):,} in {folder}{suffix}"

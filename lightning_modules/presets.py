@@ -1,4 +1,4 @@
-"""The configurations that come with the package, by name, and the command ``glow presets``."""
+"""The configurations in the package, by name, and the command ``glow presets``."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ import yaml
 from glow_app.messages import UsageError, closest
 
 CONFIGS = Path(__file__).with_name("configs")
-if not CONFIGS.is_dir():  # a link in the repository, which not every system can check out
+if not CONFIGS.is_dir():  # a symbolic link in the repository, which not every system can check out
     CONFIGS = Path(__file__).parents[1] / "configs"
 
 _GROUPS = {
@@ -36,13 +36,13 @@ def preset_names() -> list[str]:
 
 
 def config_path(name: str) -> str:
-    """Return the path of a configuration: a preset, or a file.
+    """Return the path of a configuration: a preset or a file.
 
     Args:
-        name: A preset's name, which is never taken for a file: in a folder from elsewhere a file of that name could
-            run code. Or a path; where there is no file, ``configs/NAME.yaml`` is the preset too.
+        name: A preset's name, even if a file has the same name, since a file in a downloaded folder could run code. Or
+            a path; without such a file, ``configs/NAME.yaml`` is also the preset.
     Raises:
-        UsageError: If there is neither.
+        UsageError: If there is neither a preset nor a file.
     """
     names = preset_names()
     if name not in names and Path(name).exists() and not Path(name).is_dir():
@@ -55,25 +55,25 @@ def config_path(name: str) -> str:
 
 
 def header(path: Path) -> str:
-    """Return the comment at the top of a configuration, as one line."""
+    """Return the comment at the top of a configuration as a single line."""
     lines = path.read_text(encoding="utf-8").splitlines()
     end = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
     return " ".join(line.removeprefix("#").strip() for line in lines[:end])
 
 
 def expected(path: Path) -> tuple[str, str]:
-    """Return the bits/dim to expect of a preset, and the source of the figure, from its header."""
-    text = header(path)
-    figure = re.search(r"Expected: (\d\.\d+) bits/dim( for \w+)?", text)
+    """Return the expected bits/dim of a preset and the source of the figure, from its header."""
+    comment = header(path)
+    figure = re.search(r"Expected: (\d\.\d+) bits/dim( for \w+)?", comment)
     if figure is None:
         return "depends on the pictures", "not measured"
-    published = re.search(r"Published by ([^(]+) \([^)]*\)( for [\w ]+)?", text)
+    published = re.search(r"Published by ([^(]+) \([^)]*\)( for [\w ]+)?", comment)
     source = "measured here" if published is None else f"published by {published[1]}{published[2] or ''}"
     return figure[1] + (figure[2] or ""), source
 
 
 def main(command: str, arguments: list[str]) -> None:
-    """List the presets and overlays, or print one."""
+    """List the presets and overlays, or print a single one."""
     match arguments:
         case _ if not {"-h", "--help"}.isdisjoint(arguments):
             print(_HELP)
@@ -101,12 +101,12 @@ def _print_list() -> None:
 
 
 def _facts(path: Path) -> tuple[str, ...]:
-    """Return image, bits, parameters, and expected bits/dim with its source, of a preset."""
+    """Return a preset's image size, bits, parameters, and expected bits/dim with their source."""
     model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
     channels, height, width = model["flow"]["init_args"]["image_shape"]
     parameters = re.search(r"([\d.]+M) parameters", header(path))
     assert parameters is not None, path
     figure, source = expected(path)
-    text = figure if source == "not measured" else f"{figure}, {source.removeprefix('published by ')}"
-    text = re.sub(r" for ([\w ]+)", r" (\1)", text)
-    return f"{height}x{width}x{channels}", str(model["num_bits"]), parameters[1], text
+    bits_per_dim = figure if source == "not measured" else f"{figure}, {source.removeprefix('published by ')}"
+    bits_per_dim = re.sub(r" for ([\w ]+)", r" (\1)", bits_per_dim)
+    return f"{height}x{width}x{channels}", str(model["num_bits"]), parameters[1], bits_per_dim

@@ -1,1 +1,1 @@
-"""`glow estimate`: what a training will need, measured on a few short steps before it starts."""
+"""`glow estimate`: time and memory of a training, measured in a few short steps before it starts."""

@@ -1,4 +1,4 @@
-"""The command ``glow estimate`` and what it prints."""
+"""The command ``glow estimate``."""
 
 import tempfile
 import time
@@ -25,12 +25,12 @@ from lightning_modules.estimate.needs import Needs, estimate, step_seconds
 from lightning_modules.runs.run_folder import release_run_dir
 from lightning_modules.training_module import check_precision
 
-# Seconds for which loading is measured.
+# Seconds after which the measurement of loading ends.
 ENOUGH = 3.0
 
 
 class EstimateCLI(GlowCLI):
-    """Parses and builds what ``glow fit`` would run, without running it."""
+    """Parses the options of ``glow fit`` and builds its parts, without running it."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         return
@@ -48,19 +48,19 @@ def main(command: str, arguments: list[str]) -> None:
     _check_batch(size, num_images, trainer)
     device = trainer.strategy.root_device
     needs = estimate(module, size, device, trainer.precision_plugin.train_step_context)
-    _print(needs, size, f"{trainer.precision} on {device}", module.model.memory)
+    _print_memory(needs, size, f"{trainer.precision} on {device}", module.model.memory)
     _print_time(needs, size, trainer, num_images)
     if num_images is not None and data.hparams["source"] not in ("folder", "faces"):
         _print_loading(data, size / needs.step_seconds)
 
 
 def measured_step(arguments: list[str], parts: Mapping[Split, FolderListing]) -> tuple[float, int, int]:
-    """Return the mean seconds of an optimiser step of ``glow fit`` with these options; batches and steps of an epoch.
+    """Return the mean seconds of an optimiser step of ``glow fit``, and the numbers of batches and steps in an epoch.
 
-    ``parts`` are the pictures that the options name, see :func:`~glow_app.data.listing.split_layout`.
+    ``parts`` are the pictures of the options' folder, see :func:`~glow_app.data.listing.split_layout`.
     """
     module, data, trainer = _built(arguments, "fit")
-    size, num_images = data.hparams["batch_size"], _to_train(data, len(parts["train"].files), parts)
+    size, num_images = data.hparams["batch_size"], _num_training_images(data, len(parts["train"].files), parts)
     _check_batch(size, num_images, trainer)
     module.to(trainer.strategy.root_device)
     seconds = step_seconds(module, size, trainer.precision_plugin.train_step_context)
@@ -69,7 +69,7 @@ def measured_step(arguments: list[str], parts: Mapping[Split, FolderListing]) ->
 
 
 def _built(arguments: list[str], command: str) -> tuple[DensityModule, ImageDataModule, pl.Trainer]:
-    """Return what ``glow fit`` with these options would train: the module in its precision, data and trainer."""
+    """Return the module, in the run's precision, the data and the trainer of ``glow fit`` with these options."""
     quiet()
     with tempfile.TemporaryDirectory() as scratch:
         start, run_dir = start_of("fit", arguments, Path(scratch)), Path(scratch) / "run"
@@ -92,32 +92,32 @@ def _check_batch(size: int, num_images: int | None, trainer: pl.Trainer) -> None
 
 
 def _epoch(size: int, num_images: int, trainer: pl.Trainer) -> tuple[int, int]:
-    """Return the batches of each process, and the optimiser steps, of which the last may accumulate fewer batches."""
+    """Return an epoch's batches per process and optimiser steps, the last of which may accumulate fewer batches."""
     batches = num_images // (size * trainer.world_size)
     return batches, -(-batches // trainer.accumulate_grad_batches)
 
 
 def _num_images(data: ImageDataModule) -> int | None:
-    """Return the approximate number of training images, without decoding a folder or rendering faces."""
+    """Return the approximate number of training images, without decoding or rendering any; None if there is no data."""
     source, root = data.hparams["source"], data.hparams["root"]
     try:
         if source == "folder" and root is not None:
             parts = split_layout(list_images(Path(root).expanduser()))
-            return _to_train(data, len(parts["train"].files), parts)
+            return _num_training_images(data, len(parts["train"].files), parts)
         if source == "faces":
-            return _to_train(data, data.hparams["count"] or USUAL_COUNT)
+            return _num_training_images(data, data.hparams["count"] or USUAL_COUNT)
         return len(data.examples("train"))
     except (FileNotFoundError, ValueError) as error:
         print(f"images               not there yet: {error}")
         return None
 
 
-def _to_train(data: ImageDataModule, count: int, official: Container[str] = ()) -> int:
+def _num_training_images(data: ImageDataModule, count: int, official: Container[str] = ()) -> int:
     cut = Cut(**{name: data.hparams[name] for name in ("seed", "validation_fraction", "test_fraction")})
     return len(cut.rows(count, "train", official)[: data.hparams["limit"]])
 
 
-def _print(needs: Needs, batch_size: int, where: str, chosen: Memory) -> None:
+def _print_memory(needs: Needs, batch_size: int, where: str, chosen: Memory) -> None:
     print(f"parameters           {needs.num_parameters:,}")
     print(f"weights and such     {bytes_text(needs.fixed_bytes)}: parameters, gradients, optimiser state, averages")
     print(f"memory of a process  batch of {batch_size}, {where}")
@@ -127,21 +127,22 @@ def _print(needs: Needs, batch_size: int, where: str, chosen: Memory) -> None:
 
 
 def _print_time(needs: Needs, batch_size: int, trainer: pl.Trainer, num_images: int | None) -> None:
-    seconds, epochs, most = needs.step_seconds, trainer.max_epochs, trainer.max_steps
+    seconds, epochs, max_steps = needs.step_seconds, trainer.max_epochs, trainer.max_steps
     rate = batch_size / seconds
     speed = f"{rate:,.1f} images/s" if rate >= 1 else f"{1 / rate:,.1f} s an image"
     print(f"a step               {seconds:.2f} s{'' if needs.is_timed else ' (from a part of it)'}, {speed}")
     if num_images is None:
         return
-    together = trainer.accumulate_grad_batches
+    num_accumulated = trainer.accumulate_grad_batches
     batches, steps = _epoch(batch_size, num_images, trainer)
     processes = f" in {trainer.world_size} processes" if trainer.world_size > 1 else ""
-    accumulated = f" of {together} batches" if together > 1 else ""
+    accumulated = f" of {num_accumulated} batches" if num_accumulated > 1 else ""
     epoch = timedelta(seconds=round(batches * seconds))
     length = f"{pluralise(steps, 'step')}{accumulated}{processes}"
     print(f"an epoch             {length}, {epoch} without validation and saving")
-    if most > 0 and (epochs is None or epochs < 0 or most < epochs * steps):
-        print(f"the run              {pluralise(most, 'step')}, {timedelta(seconds=round(most * together * seconds))}")
+    if max_steps > 0 and (epochs is None or epochs < 0 or max_steps < epochs * steps):
+        duration = timedelta(seconds=round(max_steps * num_accumulated * seconds))
+        print(f"the run              {pluralise(max_steps, 'step')}, {duration}")
     elif epochs is not None and epochs > 0:
         print(f"the run              {pluralise(epochs, 'epoch')}, {epoch * epochs}")
 
@@ -149,7 +150,7 @@ def _print_time(needs: Needs, batch_size: int, trainer: pl.Trainer, num_images: 
 def _print_loading(data: ImageDataModule, training: float) -> None:
     first_batch, rate = loading_speed(data.train_dataloader())
     if rate == float("inf"):
-        return  # one batch an epoch: nothing to compare
+        return  # a single batch per epoch, from which no rate can be measured
     first = f"the first batch after {first_batch:.1f} s" if first_batch >= 0.1 else "at once"
     speed = f"{rate:,.0f} images/s with data.num_workers {data.hparams['num_workers']}"
     print(f"loading              {speed}, {first}")
@@ -158,9 +159,9 @@ def _print_loading(data: ImageDataModule, training: float) -> None:
 
 
 def loading_speed(loader: TrainLoader[Any]) -> tuple[float, float]:
-    """Return the seconds until the first batch, and images per second from then on: infinite without a second batch.
+    """Return the seconds until the first batch, and images per second after it; infinite without a second batch.
 
-    Measures a loader of one process for some seconds, or to the end of an epoch, with nobody training beside it.
+    Measures the loader of a single process without training, for a few seconds or until the end of the epoch.
     """
     begin = time.perf_counter()
     batches = iter(loader)
@@ -176,7 +177,7 @@ def loading_speed(loader: TrainLoader[Any]) -> tuple[float, float]:
 
 
 def bytes_text(num_bytes: float) -> str:
-    """Return bytes in three digits."""
+    """Return a number of bytes as text with three digits."""
     for unit in ("B", "kB", "MB"):
         if num_bytes < 999.5:
             return f"{num_bytes:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""Memory and time of a training, measured on steps of random images."""
+"""Memory and time of a training, measured in steps on random images."""
 
 import time
 from collections import Counter
@@ -20,13 +20,13 @@ from lightning_modules.density import DensityModule
 from lightning_modules.estimate.peak_memory import peak_memory
 from lightning_modules.training_module import OptimizerFactory
 
-# Pixels of a measured batch: enough for activations to outweigh the weights of a layer, and to keep a processor busy.
+# Pixels of a measured batch: enough for activations to outweigh a layer's weights, and to keep the processor busy.
 PIXELS = 40 * 32 * 32
 
-# Steps per level that are run. With fewer, the peak of memory is at another moment than in a deep flow.
+# Steps per level that are measured. With fewer, the memory peak is at another moment than in a deep flow.
 SHALLOW, DEEP = 4, 8
 
-# Seconds, and bytes on a CPU, up to which a whole step is timed: little enough to leave a laptop usable.
+# Limits of seconds, and of bytes on a CPU, for timing a whole step, so that a laptop stays usable.
 PATIENCE, ROOM = 10.0, 2e9
 
 Context = Callable[[], AbstractContextManager[object]]
@@ -34,14 +34,14 @@ Context = Callable[[], AbstractContextManager[object]]
 
 @dataclass(frozen=True)
 class Needs:
-    """What a training needs.
+    """Memory and time of a training.
 
     Args:
-        num_parameters: Of the model.
-        fixed_bytes: Parameters, gradients, optimiser state and averages.
-        memory: For each mode, the bytes of a step beyond those, and what another image adds.
-        step_seconds: Forward pass, backward pass and optimiser on one batch.
-        is_timed: Whether a whole step was timed, not extrapolated.
+        num_parameters: Number of parameters of the model.
+        fixed_bytes: Bytes of parameters, gradients, optimiser state and averages.
+        memory: For each mode, the additional bytes of a step, and of each further image.
+        step_seconds: Seconds of forward pass, backward pass and optimiser for a batch.
+        is_timed: Whether a whole step was timed, rather than extrapolated.
     """
 
     num_parameters: int
@@ -52,8 +52,8 @@ class Needs:
 
 
 def estimate(module: DensityModule, batch_size: int, device: torch.device, context: Context) -> Needs:
-    """Measure training steps of one process on random images; the model counts as initialised afterwards."""
-    model = module.to(device if device.type == "cuda" else "cpu").model  # no other device counts its memory
+    """Measure training steps of a single process on random images; the model is marked as initialised."""
+    model = module.to(device if device.type == "cuda" else "cpu").model  # memory is measured on no other devices
     memory = step_memory(model, batch_size, context)
     fixed = 3 * sum(parameter.nbytes for parameter in model.parameters()) + _state_bytes(module.optimizer, model)
     room = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else ROOM
@@ -63,28 +63,28 @@ def estimate(module: DensityModule, batch_size: int, device: torch.device, conte
 
 
 def step_seconds(module: DensityModule, batch_size: int, context: Context) -> float:
-    """Return the time of a step; the model counts as initialised afterwards."""
-    _count_as_initialized(module.model)
+    """Return the seconds of a step; the model is marked as initialised."""
+    _mark_initialized(module.model)
     return _step_time(module.model, module.optimizer, batch_size, context, fits=True)[0]
 
 
 def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Memory, tuple[int, int]]:
-    """Return, for each mode, the bytes of a step beyond weights, gradients and optimiser, and what another image adds.
+    """Return, for each mode, the bytes of a step beyond weights, gradients and optimiser, and of each further image.
 
-    Large batches are extrapolated, not run. Afterwards the model counts as initialised, and there are no gradients.
+    Large batches are extrapolated, not run. The model is marked as initialised, and its gradients are removed.
     """
     chosen, many = (model.memory, model.compiled), _measured_images(model)
 
     def peak(size: int) -> float:
         def measure() -> int:
             for parameter in model.parameters():
-                parameter.grad = torch.zeros_like(parameter)  # there from the start, as when batches are accumulated
+                parameter.grad = torch.zeros_like(parameter)  # exists before the step, as with accumulated batches
             return peak_memory(lambda: _step(model, size, context), model.device)
 
-        return _of_largest_part(model, lambda: _at_full_depth(model, measure))
+        return _largest_of_parts(model, lambda: _at_full_depth(model, measure))
 
-    _count_as_initialized(model)
-    peak(1)  # the first step of a process allocates what no later step does
+    _mark_initialized(model)
+    peak(1)  # the first step of a process makes further allocations
     memory: dict[Memory, tuple[int, int]] = {}
     modes = get_args(Memory)
     for mode in tracked(modes, len(modes), "measuring memory"):
@@ -98,32 +98,32 @@ def step_memory(model: ImageModel, batch_size: int, context: Context) -> dict[Me
     return memory
 
 
-def _count_as_initialized(model: ImageModel) -> None:
+def _mark_initialized(model: ImageModel) -> None:
     for module in model.modules():
         if isinstance(module, DataDependentAffine):
-            module.initialized.fill_(True)  # an identity costs the same
+            module.initialized.fill_(True)  # an identity, which has the same cost
 
 
 def _at_full_depth(model: ImageModel, measure: Callable[[], float]) -> float:
-    """Return a figure that grows linearly with the steps, from calls of ``measure`` while each level has only a few."""
+    """Extrapolate a figure that is linear in the number of steps from ``measure`` with only a few steps per level."""
     depths = [len(level.bijections) - 1 for level in model.flow.levels]  # type: ignore[arg-type]
 
-    def work(most: int) -> float:
-        # The next level has a quarter of the pixels.
-        return sum(min(depth, most) / 4**number for number, depth in enumerate(depths))
+    def work(max_steps: int) -> float:
+        # Each level has a quarter of the pixels of the one before it.
+        return sum(min(depth, max_steps) / 4**number for number, depth in enumerate(depths))
 
-    with _at_most(model, SHALLOW):
+    with _truncated(model, SHALLOW):
         shallow = measure()
     if max(depths) <= SHALLOW:
         return shallow
-    with _at_most(model, DEEP):
+    with _truncated(model, DEEP):
         deep = measure()
     return deep + max(0.0, deep - shallow) * (work(max(depths)) - work(DEEP)) / (work(DEEP) - work(SHALLOW))
 
 
 @contextmanager
-def _at_most(model: ImageModel, num_steps: int) -> Iterator[None]:
-    """Leave the flow the squeeze and the first steps of each level."""
+def _truncated(model: ImageModel, num_steps: int) -> Iterator[None]:
+    """Reduce each level temporarily to its squeeze and its first steps."""
     flow = model.flow
     levels = flow.levels
     flow.levels = nn.ModuleList(Level(*list(level.bijections)[: 1 + num_steps]) for level in levels)  # type: ignore[arg-type]
@@ -135,7 +135,7 @@ def _at_most(model: ImageModel, num_steps: int) -> Iterator[None]:
 
 
 def _state_bytes(optimizer: OptimizerFactory, model: ImageModel) -> int:
-    """Return the bytes that the optimiser keeps, from one parameter of each shape."""
+    """Return the bytes of the optimiser's state, from the state of a single parameter of each shape."""
     counts = Counter(parameter.shape for parameter in model.parameters())
     samples = {shape: Parameter(torch.zeros(shape, dtype=model.dtype)) for shape in counts}
     sampled = optimizer(list(samples.values()))
@@ -151,22 +151,22 @@ def _state_bytes(optimizer: OptimizerFactory, model: ImageModel) -> int:
 def _step_time(
     model: ImageModel, optimizer: OptimizerFactory, batch_size: int, context: Context, fits: bool
 ) -> tuple[float, bool]:
-    """Return the seconds of a step, and whether a whole one was timed, which needs to fit into memory and be short."""
+    """Return the seconds of a step, and whether a whole step was timed: it must fit into memory and be short."""
 
     def seconds(size: int) -> float:
         passes = _seconds(lambda: _step(model, size, context), model.device)
-        update = optimizer(list(model.parameters()))
-        for group in update.param_groups:
-            group["lr"] = 0.0  # nothing is to be learnt from noise
-        total = passes * batch_size / size + _seconds(update.step, model.device)
+        stepped = optimizer(list(model.parameters()))
+        for group in stepped.param_groups:
+            group["lr"] = 0.0  # keep the weights
+        total = passes * batch_size / size + _seconds(stepped.step, model.device)
         model.zero_grad()
         return total
 
     few = min(batch_size, _measured_images(model))
-    extrapolated = _of_largest_part(model, lambda: _at_full_depth(model, lambda: seconds(few)))
+    extrapolated = _largest_of_parts(model, lambda: _at_full_depth(model, lambda: seconds(few)))
     if not fits or extrapolated > PATIENCE:
         return extrapolated, False
-    return _of_largest_part(model, lambda: seconds(batch_size)), True
+    return _largest_of_parts(model, lambda: seconds(batch_size)), True
 
 
 def _measured_images(model: ImageModel) -> int:
@@ -182,8 +182,11 @@ def _step(model: ImageModel, size: int, context: Context) -> None:
     loss.backward()
 
 
-def _of_largest_part(model: ImageModel, measure: Callable[[], float]) -> float:
-    """Return a figure; of a restorer that of the larger part of its training, of which it is in the second then."""
+def _largest_of_parts(model: ImageModel, measure: Callable[[], float]) -> float:
+    """Return the result of ``measure``; for a restoration model, the larger of those for both parts of its training.
+
+    Afterwards, the encoder of a restoration model counts as trained.
+    """
     if model.flow.encoder is None:
         return measure()
     figures = []
@@ -194,7 +197,7 @@ def _of_largest_part(model: ImageModel, measure: Callable[[], float]) -> float:
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of the second of two calls."""
+    """Return the duration of the second of two calls."""
     for _ in range(2):
         start = time.perf_counter()
         run()

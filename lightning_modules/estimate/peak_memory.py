@@ -1,4 +1,4 @@
-"""How much memory a piece of work needs at its peak."""
+"""Measurement of peak memory."""
 
 import os
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_memory(run: Callable[[], object], device: torch.device | str = "cpu") -> int:
-    """Run something and return the most bytes that tensors held during it, beyond what they held before.
+    """Call ``run`` and return the peak bytes of tensors during the call, minus their bytes before it.
 
-    Counted by torch's allocator, so exact and repeatable: what the interpreter, the libraries' workspaces on a CPU and
-    the fragmentation of a GPU's memory take comes on top.
+    The numbers are those of torch's allocator, and thus exact and repeatable. They do not include the interpreter,
+    libraries' workspaces on a CPU, and fragmentation of a GPU's memory.
 
     Raises:
         ValueError: If the device is neither a CPU nor a CUDA device.
@@ -26,7 +26,7 @@ def peak_memory(run: Callable[[], object], device: torch.device | str = "cpu") -
         return torch.cuda.max_memory_allocated(device) - before
     if device.type != "cpu":
         raise ValueError(f"memory can be measured on cpu and cuda, not on {device.type}")
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler reports its own beginning and end
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise the profiler logs its start and end
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         run()
     events = (event for event in record.profiler.kineto_results.events() if event.name() == "[memory]")

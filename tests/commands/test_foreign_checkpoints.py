@@ -164,7 +164,7 @@ def test_a_class_of_ones_own_is_given_again(
     assert "--model.optimizer" in message
     assert "mine" not in sys.modules
     own = ["--model.optimizer=mine.MyAdam", "--model.optimizer.lr=0.001", "--trainer.max_epochs=3"]
-    with pytest.warns(UserWarning, match=r"^model\.optimizer goes on as it was saved"):
+    with pytest.warns(UserWarning, match=r"^model\.optimizer is restored as it was saved"):
         assert glow_code(glow("fit", "--resume", path, *own)) == 0
     assert read_checkpoint(path)["epoch"] == 2
     config = tmp_path / "own.yaml"

@@ -235,7 +235,7 @@ def test_what_is_resumed_is_looked_at_and_stays_what_it_was(tmp_path: Path, caps
     run, moved = tmp_path / "run", tmp_path / "moved"
     assert fit(f"--run_dir={run}") == 0
     shutil.copytree(run, moved)
-    with pytest.warns(UserWarning, match=r"^model\.optimizer goes on as it was saved; begin a new run to change it$"):
+    with pytest.warns(UserWarning, match=r"^model\.optimizer is restored as it was saved; begin a new run"):
         assert main(["fit", f"--resume={moved}", "--trainer.max_epochs=4", "--model.optimizer.init_args.lr=0.5"]) == 0
     score = read_checkpoint(moved / "best.ckpt")["callbacks"]
     assert any(state.get("dirpath") == str(moved) for state in score.values() if isinstance(state, dict))
