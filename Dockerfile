@@ -7,7 +7,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
 
-# Torch has its own layer, and no package layer depends on the code: new code reinstalls none of them.
+# Torch has its own layer, and no package layer depends on the code, so new code does not reinstall packages.
 FROM base AS packages
 # Index for torch, such as https://download.pytorch.org/whl/cpu or .../cu126; empty: pip's own index.
 ARG TORCH_INDEX_URL=
@@ -19,10 +19,10 @@ COPY deploy/torch-*.txt .
 RUN python -m venv --without-pip /opt/venv \
  && pip --python /opt/venv install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} -r "torch-$PACKAGES.txt"
 COPY deploy/requirements-*.txt .
-# --force-reinstall: replaces the dependencies that came with torch by files with known hashes.
+# --force-reinstall replaces torch's dependencies, installed above, by files with known hashes.
 RUN pip --python /opt/venv install --require-hashes --no-deps --force-reinstall -r "requirements-$PACKAGES.txt" \
  && pip --python /opt/venv check
-# Removes what is only for compiling against torch, which needs a compiler, and the packages' own tests.
+# Remove files for compiling against torch, since the image has no compiler, and the packages' own tests.
 RUN cd /opt/venv/lib/python3*/site-packages \
  && rm -r torch/include torch/share torch/bin/protoc* \
  && find networkx numpy sympy -type d -name tests -prune -exec rm -r {} +
@@ -42,9 +42,9 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     pip --python /opt/venv install --no-deps /wheels/*.whl
 WORKDIR /app
 COPY --from=wheel /sbom.cdx.json /app/
-# A named volume inherits its owner from here.
+# A named volume inherits the owner of this folder.
 RUN install -d -o 10001 -g 10001 runs
-# Any user may run it, also with `--user` and without an entry in /etc/passwd: home and name are set here.
+# Home and name are set here, so that any user can run the image, even without an entry in /etc/passwd (`--user`).
 ENV HOME=/tmp \
     USER=glow \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -52,11 +52,11 @@ ENV HOME=/tmp \
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Not through a proxy set in the environment.
+# Ignores a proxy set in the environment.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-I", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/healthz', timeout=4)"]
 ENTRYPOINT ["glow"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]
-# Last, so that a new revision rebuilds nothing above. `make image` sets the last two.
+# Last, so that a new revision does not rebuild the layers above. `make image` sets REVISION and CREATED.
 ARG BASE_IMAGE
 ARG VERSION=0.2.0
 ARG REVISION=

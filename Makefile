@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 WHEEL := runs/wheel
 
-# As in glow_app/cli.py: threads that spin without limit starve a second process on the same cores.
+# As in glow_app/cli.py: threads that spin without limit would starve a second process on the same cores.
 export GOMP_SPINCOUNT ?= 5000
 
 .PHONY: demo test wheel lint format docs gallery bench bench-gpu lock image pin-base
@@ -16,9 +16,9 @@ $(BIN)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
-# Small faces: samples, a blend and an edit with the model just trained, and the same with the bundled model, of which
-# one picture is reduced and enlarged again.
-# Images this small gain nothing from more threads, and lose much if the machine has other work.
+# Trains on small faces; then samples, blends and edits pictures with that model and with the bundled one, and reduces
+# and enlarges a picture of the latter. Images this small do not gain from more threads, which slow it down much on a
+# busy machine.
 demo: export OMP_NUM_THREADS ?= 1
 demo: $(BIN)/.installed
 	rm -rf $(DEMO)
@@ -42,7 +42,7 @@ endef
 test: $(BIN)/.installed
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(if $(SLOW),-m "slow or not slow")
 
-# A wheel, installed beside an empty folder and tried there: what pip installs is complete.
+# Installs a wheel and tries it in an empty folder, to check that the package is complete.
 wheel: TRY = cd $(WHEEL)/empty && PYTHONPATH=../site ../../../$(BIN)/python -m glow_app.cli
 wheel: $(BIN)/.installed
 	rm -rf $(WHEEL) build
@@ -82,7 +82,7 @@ $(BIN)/.bench-installed: pyproject.toml $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet -e '.[bench,serve]'
 	touch $@
 
-# The short forms, in ten minutes; results are printed, not saved. Nothing else should run meanwhile.
+# The short forms, in ten minutes; results are printed, not saved. Nothing else should run at the same time.
 bench: export GLOW_BENCH_SHORT = 1
 bench: $(BIN)/.bench-installed
 	$(BIN)/python benchmarks/speed.py --short
@@ -90,7 +90,8 @@ bench: $(BIN)/.bench-installed
 	$(BIN)/python benchmarks/priors.py --config digits --seconds 8 --seeds 1
 	$(BIN)/python benchmarks/serving.py --seconds 8 --clients 16
 
-# All checks and measurements on a GPU, planned for 25 minutes on an H100, not run yet; resumes where it stopped. Put options into ARGS.
+# All checks and measurements on a GPU, planned for 25 minutes on an H100, not run yet; resumes after an interruption.
+# ARGS takes options.
 bench-gpu: $(BIN)/.bench-installed
 	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
