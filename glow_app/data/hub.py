@@ -10,7 +10,7 @@ import yaml
 
 from glow_app.data.base import ImageSet
 from glow_app.data.request import SplitRequest, own_splits
-from glow_app.data.shards.parquet import ParquetShard, read_table
+from glow_app.data.shards.parquet import parquet_shard, read_table
 from glow_app.data.shards.source import shard_cache, sharded_split
 from glow_app.files import HUB
 
@@ -48,7 +48,7 @@ def load_hub(request: SplitRequest) -> ImageSet:
     cache = shard_cache(request)
     table = read_table(files[name], cache, features)
     column = table.image_column
-    shards = [ParquetShard(file, count, column, cache) for file, count in zip(files[name], table.counts, strict=True)]
+    shards = [parquet_shard(file, count, column, cache) for file, count in zip(files[name], table.counts, strict=True)]
     class_names = table.class_names if (table.labels >= 0).all() else ()
     return sharded_split(shards, torch.from_numpy(table.labels), class_names, request, official)
 

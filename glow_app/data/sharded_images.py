@@ -3,9 +3,9 @@
 import os
 import re
 import weakref
-from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +45,21 @@ class RecordFile:
         return os.pread(self._descriptor, int(self._lengths[index]), int(self._offsets[index]))
 
 
-class Shard(ABC):
+@dataclass(frozen=True)
+class Shard:
     """A file of images.
 
-    Attributes:
+    Args:
         name: Its path or address.
         count: How many images it holds.
         remedy: What to do where it is damaged, for messages.
+        open: Returns its records, each an image file, from a local disk.
     """
 
     name: str
     count: int
     remedy: str
-
-    @abstractmethod
-    def open(self) -> RecordFile:
-        """Return its records, each an image file, from a local disk."""
+    open: Callable[[], RecordFile]
 
 
 class ShardedImages:

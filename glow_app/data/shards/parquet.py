@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,21 +22,13 @@ _THREADS = 16
 _UNPACKED, _UNPACKED_TIMES = 2**26, 50
 
 
-@dataclass(frozen=True)
-class ParquetShard(Shard):
-    """A Parquet file with a column of images, kept in the cache in a form that can be read by the row."""
+def parquet_shard(file: str, count: int, column: str, cache: ShardCache) -> Shard:
+    """Return a Parquet file with a column of images, kept in the cache in a form that can be read by the row."""
+    return Shard(file, count, "its file at the source may be damaged", partial(_open, file, column, cache))
 
-    remedy = "its file at the source may be damaged"
 
-    name: str
-    count: int
-    column: str
-    cache: ShardCache
-
-    def open(self) -> RecordFile:
-        """Return its images."""
-        key = f"{_version(self.name)} {self.column}"
-        return self.cache.use(key, partial(write_records, self.name, self.column), open_records)
+def _open(file: str, column: str, cache: ShardCache) -> RecordFile:
+    return cache.use(f"{_version(file)} {column}", partial(write_records, file, column), open_records)
 
 
 class Table(NamedTuple):

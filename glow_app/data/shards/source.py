@@ -18,7 +18,7 @@ from glow_app.data.sharded_images import OPEN_SHARDS, Shard, ShardedImages, Shar
 from glow_app.data.shards.addresses import fault_of, fetch_verified, is_address, join, read_text
 from glow_app.data.shards.manifest import INDEX, MANIFEST, Manifest, SplitEntry
 from glow_app.data.shards.shard_cache import ShardCache
-from glow_app.data.shards.tar import TarShard, check_places
+from glow_app.data.shards.tar import check_places, tar_shard
 
 # A limit is taken from shards that hold so many times as many images.
 _CHOICE = 10
@@ -54,10 +54,8 @@ def load_shards(request: SplitRequest) -> ImageSet:
     shards: list[Shard] = []
     start = 0
     for shard in entry.shards:
-        tar = TarShard(join(str(root), shard.file), shard, index_path, start, cache)
-        tar.check_size()
-        check_places(index[start : start + shard.count], shard.bytes, tar.name)
-        shards.append(tar)
+        shards.append(tar_shard(join(str(root), shard.file), shard, index_path, start, cache))
+        check_places(index[start : start + shard.count], shard.bytes, shards[-1].name)
         start += shard.count
     _warn_of_sizes(manifest, request, max(shard.bytes for shard in entry.shards), is_address(str(root)))
     return sharded_split(shards, labels, names, request, manifest.splits)

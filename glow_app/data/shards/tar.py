@@ -3,7 +3,6 @@
 import json
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,46 +19,33 @@ _LONGEST_LABEL = 1 << 20  # bytes
 _LONGEST_NAME = 4096
 
 
-@dataclass(frozen=True)
-class TarShard(Shard):
-    """A tar file of images, with their places from row ``start`` on in the split's index, a local file."""
+def tar_shard(name: str, entry: ShardEntry, index_path: Path, start: int, cache: ShardCache) -> Shard:
+    """Return a tar file of images, with their places from row ``start`` on in the split's index, a local file.
 
+    Raises:
+        ShardError: If it is a local file of another size than in the manifest.
+    """
+    if not is_address(name) and (fault := fault_of(Path(name), entry.bytes)):
+        raise ShardError(f"shard {name} {fault}; put a good copy in its place, or pack the folder again")
     remedy = "put a good copy in its place; glow data verify finds all such shards"
+    return Shard(name, entry.count, remedy, partial(_open, name, entry, index_path, start, cache))
 
-    name: str
-    entry: ShardEntry
-    index_path: Path
-    start: int
-    cache: ShardCache
 
-    @property
-    def count(self) -> int:  # type: ignore[override]
-        """How many images it holds."""
-        return self.entry.count
+def _open(name: str, entry: ShardEntry, index_path: Path, start: int, cache: ShardCache) -> RecordFile:
+    try:
+        index = np.load(index_path, mmap_mode="r")[start : start + entry.count]
+    except OSError as error:  # otherwise the cache would take it for a missing shard
+        raise ShardError(f"index {index_path} has gone ({error}); begin the run again") from error
 
-    def open(self) -> RecordFile:
-        """Return its images."""
-        try:
-            index = np.load(self.index_path, mmap_mode="r")[self.start : self.start + self.count]
-        except OSError as error:  # otherwise the cache would take it for a missing shard
-            raise ShardError(f"index {self.index_path} has gone ({error}); begin the run again") from error
+    def records(path: Path) -> RecordFile:
+        if is_address(name) and path.stat().st_size != entry.bytes:
+            path.unlink()
+            raise FileNotFoundError(path)
+        return RecordFile(path, index["offset"], index["length"])
 
-        def records(path: Path) -> RecordFile:
-            if is_address(self.name) and path.stat().st_size != self.entry.bytes:
-                path.unlink()
-                raise FileNotFoundError(path)
-            return RecordFile(path, index["offset"], index["length"])
-
-        if not is_address(self.name):
-            return records(Path(self.name))
-        fetch = partial(fetch_verified, self.name, sha256=self.entry.sha256)
-        return self.cache.use(f"{self.name} {self.entry.sha256}", fetch, records)
-
-    def check_size(self) -> None:
-        """Raise ShardError if it is a local file of another size than in the manifest."""
-        fault = None if is_address(self.name) else fault_of(Path(self.name), self.entry.bytes)
-        if fault:
-            raise ShardError(f"shard {self.name} {fault}; put a good copy in its place, or pack the folder again")
+    if not is_address(name):
+        return records(Path(name))
+    return cache.use(f"{name} {entry.sha256}", partial(fetch_verified, name, sha256=entry.sha256), records)
 
 
 def index_tar(path: Path) -> np.ndarray:
