@@ -52,21 +52,20 @@ def decode_image(source: Path | bytes, image_shape: tuple[int, int, int], resize
         return _fitted(_upright(image, image_shape)[0], image_shape, resize)
 
 
-def decode_photo(source: Path | bytes, num_channels: int, short_side: int | None = None) -> np.ndarray:
+def decode_photo(source: Path | bytes, num_channels: int, short_side: int) -> np.ndarray:
     """Read an image file as :func:`decode_image` does, in its own aspect ratio.
 
     Args:
         source: Image file, or its bytes.
         num_channels: 1 (grey) or 3 (RGB).
-        short_side: Largest short side, to which the image is reduced; its own size if None.
+        short_side: Largest short side, to which the image is reduced.
     Shape:
         uint8, (num_channels, H, W).
     Raises:
         Exception: Whatever Pillow raises for a file it cannot read.
     """
     with open_image(source) as image:
-        side = _LONGEST_SIDE if short_side is None else short_side
-        return _within(_upright(image, (num_channels, side, side))[0], num_channels, side)
+        return _within(_upright(image, (num_channels, short_side, short_side))[0], num_channels, short_side)
 
 
 def _within(plain: Image.Image, num_channels: int, side: int) -> np.ndarray:
@@ -104,7 +103,7 @@ def read_photo(
     require_size: Callable[[int, int], None] = lambda height, width: None,
     formats: Sequence[str] | None = None,
 ) -> Photo:
-    """Read an image file as :func:`decode_photo` does in its own size, with its colour profile.
+    """Read an image file as :func:`decode_image` does, in its own size, with its colour profile.
 
     Args:
         source: Image file, or its bytes.
@@ -169,19 +168,13 @@ def decode_noted(
         uint8, (C, H, W), and the note for people; None if nothing was changed.
     """
     with open_image(source, formats) as image:
-        return _noted(*_upright(image, image_shape), image_shape)
+        return fit_noted(image, image_shape)
 
 
 def fit_noted(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, str | None]:
-    """Return what :func:`decode_noted` does, of an image in memory, which is left as it is."""
-    upright = ImageOps.exif_transpose(image)
-    return _noted(flatten(upright), upright.size, image_shape)
-
-
-def _noted(
-    plain: Image.Image, size: tuple[int, int], image_shape: tuple[int, int, int]
-) -> tuple[np.ndarray, str | None]:
+    """Return what :func:`decode_noted` does, of an opened image; it is decoded and turned upright in place."""
     channels, height, width = image_shape
+    plain, size = _upright(image, image_shape)
     notes = []
     if size != (width, height):
         after = f"{width}x{height}"

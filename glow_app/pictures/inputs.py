@@ -110,7 +110,7 @@ def _as_image(picture: Picture, image_shape: tuple[int, int, int]) -> Tensor:
     elif isinstance(picture, np.ndarray) and picture.shape == image_shape and picture.dtype == np.uint8:
         return torch.from_numpy(picture.copy())
     else:
-        array, note = fit_noted(_as_pillow(picture), image_shape)
+        array, note = fit_noted(_as_pillow(picture).copy(), image_shape)
     if note:
         warnings.warn(note, stacklevel=4)
     return torch.from_numpy(array.copy())
