@@ -59,16 +59,14 @@ def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> 
         ValueError: If a package is missing.
     """
     folder, stem, shape = cache_folder(cache_dir), f"faces-{_key(seed, side)}", (3, side, side)
-    smaller = None
-    for number in sorted(_counts(folder, stem)):
-        entry = read_entry(folder / f"{stem}-{number}", shape)
-        if entry is not None and len(entry.images) >= count:
-            return entry.images
-        smaller = smaller if entry is None else folder / f"{stem}-{number}"
+    kept = {path: entry.images for path in folder.glob(f"{stem}-*") if (entry := read_entry(path, shape))}
+    largest = max(kept, key=lambda path: len(kept[path]), default=None)
+    if largest is not None and len(kept[largest]) >= count:
+        return kept[largest]
     if count > _WORTH_PROGRESS:
         print(f"rendering {count:,} faces of {side}x{side} pixels once, to keep them in {folder}", file=sys.stderr)
     new = folder / f"{stem}-{count}"
-    return kept_images(new, shape, {"seed": seed}, _continued, smaller, seed, count, side).images
+    return kept_images(new, shape, {"seed": seed}, _continued, largest, seed, count, side).images
 
 
 def face_chunks(seed: int, start: int, stop: int, side: int) -> Iterator[Chunk[np.ndarray]]:
@@ -98,11 +96,6 @@ def _key(seed: int, side: int) -> str:
         raise ValueError(f"rendering faces needs {error.name}; run: pip install 'glow-app[faces]'") from error
     content = [DRAWING_VERSION, *versions, seed, side]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
-
-
-def _counts(folder: Path, stem: str) -> list[int]:
-    found = [path.name.removeprefix(f"{stem}-") for path in folder.glob(f"{stem}-*")]
-    return [int(number) for number in found if number.isdecimal()]
 
 
 def _continued(smaller: Path | None, seed: int, count: int, side: int) -> Iterator[Chunk[np.ndarray]]:
