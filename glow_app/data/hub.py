@@ -23,8 +23,9 @@ _LONGEST = 1 << 20
 _MOST_NESTED = 20
 _MOST_PATTERNS = 1000
 _MOST_WILDCARDS = 4
-# What YAML reads as a number may be of base 60, and takes the square of its length.
+# What YAML reads as a number may be of base 60, and takes the square of its length: as it stands, or by its tag.
 _LONG_NUMBER = re.compile(r"[-+0-9_:.]{100}")
+_NUMBER_TAGS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 _NOT_BELOW = re.compile(r":|^[/\\~]|(^|[/\\])\.\.([/\\]|$)")
 
 
@@ -117,7 +118,7 @@ def _check_description(path: Path) -> None:
     if path.suffix == ".md":
         head = REGEX_YAML_BLOCK.search(text)
         text = "" if head is None else head[2]
-    _check_tokens(path.name, text)
+    _check_events(path.name, text)
     content = yaml.safe_load(text)
     for node in _nodes(content):
         names = node.get("names")
@@ -137,19 +138,19 @@ def _check_description(path: Path) -> None:
             )
 
 
-def _check_tokens(name: str, text: str) -> None:
+def _check_events(name: str, text: str) -> None:
     """Raise ValueError for what makes a short text of YAML long to read, before it is read on."""
     depth = 0
-    for token in yaml.scan(text):
-        opens = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken)
-        closes = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
-        depth += isinstance(token, (*opens, yaml.BlockMappingStartToken)) - isinstance(token, closes)
+    for event in yaml.parse(text):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MOST_NESTED:
             raise ValueError(f"{name} is nested more than {_MOST_NESTED} deep")
-        if isinstance(token, yaml.AliasToken):
+        if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"{name} has YAML aliases (*name), which may stand for gigabytes; write it without them")
-        if isinstance(token, yaml.ScalarToken) and token.plain and _LONG_NUMBER.match(token.value):
-            raise ValueError(f"{name} has a number of {len(token.value):,} characters")
+        if not isinstance(event, yaml.ScalarEvent) or len(event.value) < 100:
+            continue
+        if event.tag in _NUMBER_TAGS or (event.style is None and _LONG_NUMBER.match(event.value)):
+            raise ValueError(f"{name} has a number of {len(event.value):,} characters")
 
 
 def _nodes(content: Any) -> Iterator[dict[Any, Any]]:

@@ -206,6 +206,8 @@ DESCRIPTIONS = {
     f"configs: [{{config_name: a, data_files: [{'x, ' * 1001}]}}]": "names files 1,001 times; expected 1,000 or fewer",
     "a: " + "[" * 40_000: "is nested more than 20 deep",
     "a: " + "1:" * 50_000 + "1": "has a number of 100,001 characters",
+    "a: !!int '" + "1:" * 50_000 + "1'": "has a number of 100,001 characters",
+    "a: !<tag:yaml.org,2002:float> '" + "1: " * 50_000 + "1'": "has a number of 150,001 characters",
     CLASSES: "numbers 2 names, but not from 0 to 1",
     ALIASES: r"has YAML aliases \(\*name\), which may stand for gigabytes",
     "a: " + "x" * (1 << 20): "has 1,048,5[0-9]{2} bytes; expected at most 1,048,576",
