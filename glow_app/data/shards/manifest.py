@@ -101,4 +101,6 @@ def _split(entry: dict[str, Any]) -> SplitEntry:
     for name in (found.index, *(shard.file for shard in found.shards)):
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise ValueError(f"{name} is not below the folder")
+    if not found.shards:
+        raise ValueError("a split has no shards")
     return found

@@ -267,6 +267,11 @@ def test_a_limit_is_a_mixture_from_few_shards(tmp_path: Path, make_images: Calla
             '{"train": {"index": "../x", "index_sha256": "", "shards": []}}}',
             "is not below the folder",
         ),
+        (
+            '{"format": "glow-shards", "version": 1, "class_names": [], "image_shape": null, "splits": '
+            '{"train": {"index": "x", "index_sha256": "", "shards": []}}}',
+            "a split has no shards",
+        ),
     ],
 )
 def test_a_bad_manifest(shards: Path, text: str, message: str) -> None:
