@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from glow_app.bijections import Bijection, Chain
+from glow_app.nn.torch_func import inside_torch_func
 
 Runner = Callable[[Chain, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
@@ -17,7 +18,8 @@ class Level(Chain):
         bijections: In the order of the data-to-latent direction.
     Attributes:
         runner: Called, if gradients are enabled, with the level, the input and the context; returns the same as
-            :class:`Chain`, up to rounding. ``Chain.forward`` by default; :mod:`glow_app.running` chooses others.
+            :class:`Chain`, up to rounding. ``Chain.forward`` by default, and under transforms of ``torch.func``, which
+            other runners do not support; :mod:`glow_app.running` chooses others.
     Shape:
         As the bijections.
     """
@@ -28,5 +30,5 @@ class Level(Chain):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Apply the bijections first to last."""
-        run = self.runner if torch.is_grad_enabled() else Chain.forward
-        return run(self, x, context)
+        plain = not torch.is_grad_enabled() or inside_torch_func()
+        return (Chain.forward if plain else self.runner)(self, x, context)

@@ -12,7 +12,7 @@ from glow_app.bijections.pixelwise import mix
 from glow_app.flows import Glow
 from glow_app.nn import ActNormConv2d, ConvConditioner, MaskedLinear, ZeroConv2d
 from glow_app.nn.precision import conditioner_dtype
-from glow_app.running.fused import condition, shift_and_scale_minus_one
+from glow_app.running.fused import run_conditioner, shift_and_scale_minus_one
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -122,7 +122,7 @@ class FoldedStep(Bijection):
             return coupling.parameters_of(x_a, context)
         dtype = conditioner_dtype(x_a)
         convolutions = [tensor.to(dtype) for tensor in self._convolutions]  # no copies if they have it already
-        output = condition(x_a, convolutions, conditioner.context_shift(context), coupling.max_input)[-1]
+        output = run_conditioner(x_a, convolutions, conditioner.context_shift(context), coupling.max_input)[-1]
         return shift_and_scale_minus_one(output, coupling.min_scale)
 
     def _log_det(self, scale_minus_one: Tensor) -> Tensor:

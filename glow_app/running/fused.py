@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from glow_app.bijections import ActNorm, AffineCoupling, Chain, InvertibleConv1x1, PixelwiseChain, full_precision
 from glow_app.bijections.coupling import bounded
 from glow_app.bijections.pixelwise import mix
 from glow_app.nn import ConvConditioner
 from glow_app.nn.shape_checks import require_image
+from glow_app.running.first_order import first_order_only
 from glow_app.running.fused_weights import StepParts, StepWeights, step_weights
 
 
@@ -77,8 +77,7 @@ def step_pass(x: Tensor, weights: StepWeights, shift: Tensor | None, coupling: A
     .. math:: y = A x + c, \qquad (t, r) = \theta(y_a), \qquad s = \varepsilon + (1 - \varepsilon)\,\sigma(r + 2),
               \qquad z = (y_a,\ (y_b + t) \odot s)
 
-    The conditioner runs in the dtype of its weights, the rest in that of the images. Second derivatives are not
-    supported.
+    The conditioner runs in the dtype of its weights, the rest in that of the images.
 
     Args:
         x: (B, C, H, W).
@@ -91,7 +90,7 @@ def step_pass(x: Tensor, weights: StepWeights, shift: Tensor | None, coupling: A
         return _StepPass.apply(x, weights.matrix, weights.offset, shift, bounds, *weights.convolutions)
 
 
-def condition(
+def run_conditioner(
     y_a: Tensor, convolutions: Sequence[Tensor], shift: Tensor | None, max_input: float | None
 ) -> tuple[Tensor, ...]:
     """Return the conditioner's output for the first half, after its input and hidden layers.
@@ -135,7 +134,7 @@ class _StepPass(Function):
         min_scale, max_input = bounds
         z = mix(x, matrix, offset)
         y_a, y_b = z.chunk(2, dim=1)
-        narrow_a, h1, h2, theta = condition(y_a, convolutions, shift, max_input)
+        narrow_a, h1, h2, theta = run_conditioner(y_a, convolutions, shift, max_input)
         t, scale_minus_one = shift_and_scale_minus_one(theta, min_scale)
         scale = scale_minus_one + 1.0
         y_b.add_(t).mul_(scale)
@@ -145,7 +144,7 @@ class _StepPass(Function):
         return z, scale_minus_one.log1p_().flatten(1).sum(1)
 
     @staticmethod
-    @once_differentiable
+    @first_order_only
     def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> tuple[Any, ...]:
         x, matrix, z, scale, narrow_a, h1, h2, w1, w2, w3 = ctx.saved_tensors
         half, (e, max_input) = scale.shape[1], ctx.bounds

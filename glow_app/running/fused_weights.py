@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from glow_app.bijections import ActNorm, AffineCoupling, InvertibleConv1x1, full_precision
 from glow_app.bijections.conv1x1 import lu_product
 from glow_app.nn import ConvConditioner
 from glow_app.nn.precision import conditioner_dtype
+from glow_app.running.first_order import first_order_only
 
 
 class StepParts(NamedTuple):
@@ -86,7 +86,7 @@ class _Scaled(Function):
         return _cast(torch._foreach_mul(weights, _for_each_weight(scales)), dtype)
 
     @staticmethod
-    @once_differentiable
+    @first_order_only
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         scales, *weights = ctx.saved_tensors
         grads = _cast(grads, scales.dtype)

@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from glow_app.bijections import Bijection, Chain
-from glow_app.bijections.coupling import Coupling
+from glow_app.bijections import Bijection, Chain, Coupling
 from glow_app.nn.precision import conditioner_dtype
 from glow_app.running.checkpointed import run_checkpointed
+from glow_app.running.first_order import first_order_only
 
 # Largest relative error of a recomputed input before a level falls back, by the narrowest dtype in use: about the error
 # of gradients by rounding.
@@ -129,7 +128,7 @@ class _Reversible(Function):
         return z, log_det
 
     @staticmethod
-    @once_differentiable
+    @first_order_only
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         x, context, z = ctx.saved_tensors
         enabled, dtype = ctx.autocast
