@@ -13,71 +13,60 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from glow_app.bijections import ActNorm, AffineCoupling, Bijection, Chain, InvertibleConv1x1, SplineMap
+from glow_app.bijections import ActNorm, AffineCoupling, Bijection, Chain, Coupling, InvertibleConv1x1, SplineMap
 from glow_app.data import TOYS
 from glow_app.likelihood import standard_normal_log_density
 from glow_app.nn import ConvConditioner
 
 
-class SplineCoupling(Bijection):
+class SplineCoupling(Coupling):
     r"""Spline coupling: bend the second half by monotone splines whose knots are functions of the first.
 
     .. math:: z_a = x_a, \qquad z_b = g(x_b; \theta(x_a)), \qquad \log|\det J| = \sum \log g'(x_b; \theta(x_a))
 
-    Identity at initialisation, because the conditioner's last layer starts at zero.
+    The base class splits and joins the halves, runs the conditioner and initialises its actnorms. Identity at
+    initialisation, because the conditioner's last layer starts at zero.
 
     Args:
         num_channels: Number of input channels :math:`C`; must be even.
-        hidden_channels: Width of the conditioner.
+        conditioner: From (B, C/2, H, W) to (B, 23 C/2, H, W).
     Shape:
-        x: (B, C, H, W); context: ignored; z: same as x; log_det: (B,), nats.
+        x: (B, C, H, W); context: (B, E), (B, E, H, W) or None, for the conditioner; z: same as x; log_det: (B,), nats.
     Raises:
         ValueError: If ``num_channels`` is odd, or the input has a different number of channels.
     References:
         Neural Spline Flows, Durkan et al. 2019, arXiv:1906.04032, section 3.
     """
 
-    def __init__(self, num_channels: int, hidden_channels: int) -> None:
-        super().__init__()
-        if num_channels % 2:
-            raise ValueError(f"num_channels is {num_channels}; expected an even number")
-        self.num_channels = num_channels
-        self.spline = SplineMap(num_bins=8, tail_bound=3.0)
-        half = num_channels // 2
-        self.conditioner = ConvConditioner(half, half * self.spline.num_parameters, hidden_channels)
+    spline = SplineMap(num_bins=8, tail_bound=3.0)
+    outputs_per_channel = spline.num_parameters
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Change the second half."""
-        x_a, x_b = self._halves(x)
-        z_b, log_derivative = self.spline.forward(x_b, self._theta(x_a))
-        return torch.cat([x_a, z_b], dim=1), log_derivative.flatten(1).sum(1)
+    def interpret(self, output: Tensor) -> tuple[Tensor, ...]:
+        """Return the parameters of each value's spline, (B, C/2, H, W, 23)."""
+        return (output.unflatten(1, (-1, self.outputs_per_channel)).movedim(2, -1),)
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Change the second half back, by the same splines: the first half is unchanged."""
-        z_a, z_b = self._halves(z)
-        x_b, log_derivative = self.spline.inverse(z_b, self._theta(z_a))
-        return torch.cat([z_a, x_b], dim=1), log_derivative.flatten(1).sum(1)
+    def change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Bend."""
+        z_b, log_derivative = self.spline.forward(x_b, *theta)
+        return z_b, log_derivative.flatten(1).sum(1)
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Initialise the conditioner, which contains actnorms, and return ``forward(x)``."""
-        self.conditioner.initialize(self._halves(x)[0])
-        return self.forward(x)
+    def change_back(self, z_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Bend back."""
+        x_b, log_derivative = self.spline.inverse(z_b, *theta)
+        return x_b, log_derivative.flatten(1).sum(1)
 
-    def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if x.ndim != 4 or x.shape[1] != self.num_channels:
-            raise ValueError(f"SplineCoupling expects shape (B, {self.num_channels}, H, W), got {tuple(x.shape)}")
-        first, second = x.chunk(2, dim=1)
-        return first, second
 
-    def _theta(self, x_a: Tensor) -> Tensor:
-        # The conditioner may run in bfloat16 under autocast; the arithmetic of the bijection must not.
-        output = self.conditioner(x_a).to(x_a.dtype)
-        return output.unflatten(1, (x_a.shape[1], -1)).movedim(2, -1)
+def spline_coupling(num_channels: int, hidden_channels: int) -> SplineCoupling:
+    """Return a spline coupling with the conditioner of the Glow paper."""
+    half = num_channels // 2
+    return SplineCoupling(
+        num_channels, ConvConditioner(half, SplineCoupling.outputs_per_channel * half, hidden_channels)
+    )
 
 
 def log_det_error() -> float:
     """Return the largest difference between the log-determinant and that of autograd's full Jacobian, in nats."""
-    coupling = SplineCoupling(num_channels=4, hidden_channels=8).double()
+    coupling = spline_coupling(num_channels=4, hidden_channels=8).double()
     x = torch.randn(3, 4, 2, 2, dtype=torch.float64)
     with torch.no_grad():
         coupling.initialize(x)
@@ -123,7 +112,7 @@ def main() -> None:
     print(f"log-det: largest error {log_det_error():.1e} nats")
     couplings: dict[str, Callable[[], Bijection]] = {
         "affine": lambda: AffineCoupling(2, ConvConditioner(1, 2, hidden_channels=32)),
-        "spline": lambda: SplineCoupling(2, hidden_channels=32),
+        "spline": lambda: spline_coupling(2, hidden_channels=32),
     }
     for name, coupling in couplings.items():
         print(f"{name} coupling: {divergence(coupling, arguments.steps):.3f} nats from the truth", flush=True)

@@ -52,7 +52,7 @@ def test_own_bijection_is_right_and_better_than_the_affine_coupling(tmp_path: Pa
 
 
 def test_own_bijection_keeps_the_contract() -> None:
-    make = runpy.run_path(str(EXAMPLES / "own_bijection.py"))["SplineCoupling"]
+    make = runpy.run_path(str(EXAMPLES / "own_bijection.py"))["spline_coupling"]
     coupling: Bijection = make(num_channels=4, hidden_channels=6).double()
     x = torch.randn(3, 4, 2, 3, dtype=torch.float64)
     coupling.initialize(x)

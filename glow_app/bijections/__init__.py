@@ -8,7 +8,7 @@ from glow_app.bijections.continuous.flow import ContinuousFlow
 from glow_app.bijections.continuous.options import SolveRecord, held_noise, loose_solves, record_solves, without_log_det
 from glow_app.bijections.continuous.solver import SolverError
 from glow_app.bijections.conv1x1 import InvertibleConv1x1
-from glow_app.bijections.coupling import AdditiveCoupling, AffineCoupling
+from glow_app.bijections.coupling import AdditiveCoupling, AffineCoupling, Coupling
 from glow_app.bijections.elementwise import AffineMap, ElementwiseMap, SplineMap
 from glow_app.bijections.low_rank import LowRankWhitening
 from glow_app.bijections.pixelwise import PixelwiseAffine, PixelwiseChain
@@ -28,6 +28,7 @@ __all__ = [
     "ConditionalAffine",
     "ContextDifference",
     "ContinuousFlow",
+    "Coupling",
     "DiagonalAffine",
     "ElementwiseMap",
     "Inverse",

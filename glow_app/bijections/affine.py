@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from glow_app.bijections.base import Bijection
 from glow_app.nn import ZeroConv2d
 from glow_app.nn.precision import full_precision
-from glow_app.nn.shape_checks import require_image
+from glow_app.nn.shape_checks import require_image, require_positive
 
 # The factor by which known differences are magnified: at 8 bits, noise of a standard deviation of 0.001 becomes 0.03.
 _KNOWN = 24.0
@@ -74,7 +74,8 @@ class ConditionalAffine(Bijection):
         x, z: (B, num_channels, H, W); context: (B, E, H, W), or (B, E) with ``kernel_size=1``, or (1, E, H, W) for all
         of the batch; log_det: (B,), nats.
     Raises:
-        ValueError: If the input has other channels, or the context is missing or of another shape.
+        ValueError: If the bound is not positive, the input has other channels, or the context is missing or of another
+            shape.
     References:
         Glow, arXiv:1807.03039: the published code's ``split2d_prior``; SRFlow, arXiv:2006.14200: its affine injector.
         The bound is ours.
@@ -84,6 +85,7 @@ class ConditionalAffine(Bijection):
         self, num_channels: int, context_features: int, kernel_size: int = 3, max_log_scale: float = 4.0
     ) -> None:
         super().__init__()
+        require_positive(max_log_scale=max_log_scale)
         self.num_channels = num_channels
         self.context_features = context_features
         self.kernel_size = kernel_size

@@ -101,7 +101,12 @@ class Inverse(Bijection):
         return self.bijection(z, context)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Pass ``x``, this bijection's input, to the wrapped one's ``initialize``, whose own input is not known yet."""
+        """Pass ``x``, this bijection's input, to the wrapped one's ``initialize``, whose own input is not known yet.
+
+        Conditioners are initialised well by it. An actnorm is not: it normalises what it maps ``x`` to, so that its
+        inverse, which is evaluated here, multiplies ``x`` by its standard deviation. Initialise such a bijection
+        before, on values like those of its own input.
+        """
         parts = (part for part in self.bijection.modules() if isinstance(part, DataDependentAffine))
         if not all(part.initialized for part in parts):
             self.bijection.initialize(x, context)

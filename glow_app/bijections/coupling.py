@@ -1,13 +1,14 @@
 """Couplings: one half of the channels determines how the other half changes."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from glow_app.bijections.base import Bijection
 from glow_app.nn import Conditioner
-from glow_app.nn.shape_checks import require_image
+from glow_app.nn.shape_checks import require_image, require_positive
 
 
 class Coupling(Bijection):
@@ -19,24 +20,36 @@ class Coupling(Bijection):
 
     Args:
         num_channels: Channels :math:`C` of the input; even.
-        conditioner: Network of the first half.
-        max_input: Bound of the conditioner's input; none if None.
+        conditioner: From (B, C/2, H, W) to (B, ``outputs_per_channel`` * C/2, H, W).
+        max_input: If given, a bound m: the conditioner sees :math:`m \tanh(x_a / m)` instead of :math:`x_a`. Samples
+            then stay near the values of training; without it, a value beyond these can get an extreme shift or scale,
+            which moves the next step's input still further, until the sample explodes.
+    Attributes:
+        outputs_per_channel: Outputs of the conditioner for each channel of the second half.
     Shape:
         x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None, for the conditioner; log_det: (B,), nats.
     Raises:
-        ValueError: If ``num_channels`` is odd, or the input has other channels.
+        TypeError: If ``conditioner`` is not a :class:`~glow_app.nn.Conditioner`.
+        ValueError: If ``num_channels`` is odd, ``max_input`` is not above 0, or the input or the conditioner's output
+            has another shape.
     """
+
+    outputs_per_channel: ClassVar[int]
 
     def __init__(self, num_channels: int, conditioner: Conditioner, max_input: float | None = None) -> None:
         super().__init__()
         if num_channels < 2 or num_channels % 2:
             raise ValueError(f"a coupling needs an even number of channels to halve, got {num_channels}; squeeze first")
+        if not isinstance(conditioner, Conditioner):
+            raise TypeError(f"conditioner is a {type(conditioner).__name__}; expected a subclass of Conditioner")
+        if max_input is not None:
+            require_positive(max_input=max_input)
         self.num_channels = num_channels
         self.conditioner = conditioner
         self.max_input = max_input
 
     @abstractmethod
-    def _interpret(self, output: Tensor) -> tuple[Tensor, ...]:
+    def interpret(self, output: Tensor) -> tuple[Tensor, ...]:
         """Return :math:`\\theta` from the conditioner's output, which has the dtype of the data."""
 
     @abstractmethod
@@ -74,7 +87,13 @@ class Coupling(Bijection):
         r"""Return :math:`\theta(x_a)`."""
         # The conditioner may run in bfloat16 under autocast; everything after it has the dtype of the data.
         output = self.conditioner(bounded(x_a, self.max_input), context)
-        return self._interpret(output.to(x_a.dtype, memory_format=torch.contiguous_format))
+        num_outputs = self.outputs_per_channel * self.num_channels // 2
+        if output.shape[1:] != (num_outputs, *x_a.shape[2:]):  # which could broadcast, with a wrong log-determinant
+            raise ValueError(
+                f"{type(self.conditioner).__name__} gave shape {tuple(output.shape)}; {type(self).__name__} expects "
+                f"{(x_a.shape[0], num_outputs, *x_a.shape[2:])}"
+            )
+        return self.interpret(output.to(x_a.dtype, memory_format=torch.contiguous_format))
 
 
 def bounded(x: Tensor, bound: float | None) -> Tensor:
@@ -90,18 +109,19 @@ class AdditiveCoupling(Coupling):
     Args:
         num_channels: Channels :math:`C` of the input; even.
         conditioner: From (B, C/2, H, W) to the shift :math:`t` (B, C/2, H, W).
-        max_input: If given, a bound m: the conditioner sees :math:`m \tanh(x_a / m)` instead of :math:`x_a`. Samples
-            then stay near the values of training; without it, a value beyond these can get an extreme shift or scale,
-            which moves the next step's input still further, until the sample explodes.
+        max_input: Bound of the conditioner's input, as in :class:`Coupling`; none if None.
     Shape:
         x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None, for the conditioner; log_det: (B,), zeros.
     Raises:
-        ValueError: If ``num_channels`` is odd, or the input has other channels.
+        TypeError, ValueError: As :class:`Coupling`.
     References:
         NICE, Dinh et al. 2015, arXiv:1410.8516, section 3.2.
     """
 
-    def _interpret(self, output: Tensor) -> tuple[Tensor, ...]:
+    outputs_per_channel = 1
+
+    def interpret(self, output: Tensor) -> tuple[Tensor, ...]:
+        """Return the shift."""
         return (output,)
 
     def change(self, x_b: Tensor, *theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,15 +153,17 @@ class AffineCoupling(Coupling):
         num_channels: Channels :math:`C` of the input; even.
         conditioner: From (B, C/2, H, W) to (B, C, H, W): the shift, then the raw scale.
         min_scale: The bound :math:`\varepsilon`, in (0, 1).
-        max_input: Bound of the conditioner's input, as in :class:`AdditiveCoupling`; none if None.
+        max_input: Bound of the conditioner's input, as in :class:`Coupling`; none if None.
     Shape:
         x, z: (B, C, H, W); context: (B, E), (B, E, H, W) or None, for the conditioner; log_det: (B,), nats.
     Raises:
-        ValueError: If ``num_channels`` is odd, ``min_scale`` outside (0, 1), or the input has other channels.
+        TypeError, ValueError: As :class:`Coupling`, and if ``min_scale`` is outside (0, 1).
     References:
         Glow, Kingma & Dhariwal 2018, arXiv:1807.03039, section 3.3, and its code (sigmoid of the raw scale plus 2).
         The lower bound is ours.
     """
+
+    outputs_per_channel = 2
 
     def __init__(
         self, num_channels: int, conditioner: Conditioner, min_scale: float = 0.1, max_input: float | None = None
@@ -151,7 +173,8 @@ class AffineCoupling(Coupling):
             raise ValueError(f"min_scale is {min_scale}; expected a number between 0 and 1, both excluded")
         self.min_scale = min_scale
 
-    def _interpret(self, output: Tensor) -> tuple[Tensor, ...]:
+    def interpret(self, output: Tensor) -> tuple[Tensor, ...]:
+        """Return the shift and :math:`s - 1`."""
         shift, raw = output.chunk(2, dim=1)
         return shift, (self.min_scale - 1.0) * torch.sigmoid(-2.0 - raw)
 

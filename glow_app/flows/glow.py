@@ -13,6 +13,7 @@ from glow_app.bijections import (
     Chain,
     ConditionalAffine,
     ContextDifference,
+    Coupling,
     InvertibleConv1x1,
     PixelwiseChain,
     Whitening,
@@ -25,11 +26,7 @@ from glow_app.nn.class_path import describe_part
 from glow_app.nn.shape_checks import require_at_least, require_choice
 from glow_app.priors import GaussianPrior
 
-# The bijection, and the number of conditioner outputs per value that it changes.
-COUPLINGS: dict[str, tuple[Callable[..., Bijection], int]] = {
-    "affine": (AffineCoupling, 2),
-    "additive": (AdditiveCoupling, 1),
-}
+COUPLINGS: dict[str, type[Coupling]] = {"affine": AffineCoupling, "additive": AdditiveCoupling}
 
 # Bound of the conditioners' inputs with a condition; the inputs have about unit variance, and 99.7 % are within it.
 MAX_INPUT = 3.0
@@ -108,12 +105,12 @@ class Glow(MultiscaleFlow):
             features = [own + number for own, number in zip(encoder.num_features, features, strict=True)]
         require_choice(COUPLINGS, coupling=coupling)
         require_choice(("whiten", "rotation"), init=init)
-        coupling_class, parameters_per_channel = COUPLINGS[coupling]
+        coupling_class = COUPLINGS[coupling]
         max_input = MAX_INPUT if condition_channels else None
 
         def step(channels: int, context_features: int, whitens: bool) -> Bijection:
             half = channels // 2
-            network = conditioner(half, parameters_per_channel * half, hidden_channels, context_features)
+            network = conditioner(half, coupling_class.outputs_per_channel * half, hidden_channels, context_features)
             mixing = Whitening(channels) if whitens else PixelwiseChain(ActNorm(channels), InvertibleConv1x1(channels))
             return Chain(mixing, coupling_class(channels, network, max_input=max_input))
 

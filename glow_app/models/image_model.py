@@ -122,7 +122,8 @@ class ImageModel(SampledModel):
             labels: Classes of the images by number or name, one for all or one per image, for a class-conditional
                 model; averaged over all classes if omitted.
             num_draws: Number K of dequantisation draws.
-            generator: Generator of the dequantisation noise, on the images' device.
+            generator: Generator of the dequantisation noise, on the images' device. Its state also determines the noise
+                of trace estimates of a continuous prior.
             condition: For a model with a task: :math:`p` is the density given this condition.
         Raises:
             ValueError: If ``num_draws`` is below 1.
@@ -146,7 +147,7 @@ class ImageModel(SampledModel):
             raise ValueError(f"num_draws is {num_draws}; expected at least 1")
         images = as_images(images, self.flow.image_shape).to(self.device)
         draws = []
-        with held_noise(self.device) as rewind:
+        with held_noise(self.device, generator) as rewind:
             for _ in range(num_draws):
                 y, classes = self.dequantised(images, generator), []
                 for chosen in self.label_choices(len(images), labels):

@@ -38,7 +38,6 @@ class ConvConditioner(Conditioner):
         """Return the shift of the first convolution's output, or None without a context."""
         if self.from_context is None:
             return None
-        assert context is not None, "a conditional conditioner needs its context"
         return self.from_context(context)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -74,5 +74,4 @@ class GatedResidualConditioner(Conditioner):
     def _add_context(self, h: Tensor, context: Tensor | None) -> Tensor:
         if self.from_context is None:
             return h
-        assert context is not None, "a conditional conditioner needs its context"
         return h + self.from_context(context)

@@ -109,3 +109,21 @@ def test_odd_channels_are_refused(coupling: type[AffineCoupling], num_channels: 
 def test_a_bad_bound_is_refused(min_scale: float) -> None:
     with pytest.raises(ValueError, match="min_scale"):
         AffineCoupling(4, ConvConditioner(2, 4, 4), min_scale)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 2, 2), (1, 4, 1, 1)])
+def test_outputs_of_a_conditioner_that_would_broadcast_are_refused(shape: tuple[int, ...]) -> None:
+    coupling = AffineCoupling(4, GivenParameters(torch.ones(shape)))
+    with pytest.raises(ValueError, match=r"GivenParameters gave shape .*; AffineCoupling expects \(3, 4, 2, 2\)"):
+        coupling(torch.randn(3, 4, 2, 2))
+
+
+def test_a_network_without_the_contract_is_refused() -> None:
+    with pytest.raises(TypeError, match="conditioner is a Conv2d; expected a subclass of Conditioner"):
+        AffineCoupling(4, nn.Conv2d(2, 4, 1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("max_input", [0.0, -1.0, math.nan])
+def test_a_bad_bound_of_the_input_is_refused(max_input: float) -> None:
+    with pytest.raises(ValueError, match="max_input"):
+        AffineCoupling(4, ConvConditioner(2, 4, 4), max_input=max_input)

@@ -224,12 +224,24 @@ def test_more_draws_are_no_better_by_the_noise_of_a_trace() -> None:
     perturb(exact.flow.prior, seed=1, size=0.5)
     noisy = tiny_model(prior=partial(prior, trace="hutchinson"), **arguments)
     noisy.load_state_dict(exact.state_dict())
-    torch.manual_seed(0)
 
-    def figure(model: ImageModel) -> Tensor:
-        return model.bits_per_dim(random_images(16, (1, 4, 4)), None, 16, torch.Generator().manual_seed(0)).mean()
+    def figure(model: ImageModel, seed: int) -> Tensor:
+        return model.bits_per_dim(random_images(16, (1, 4, 4)), None, 16, torch.Generator().manual_seed(seed)).mean()
 
-    values = torch.stack([figure(noisy) for _ in range(8)])
-    spread = values.std() / len(values) ** 0.5
+    differences = torch.stack([figure(noisy, seed) - figure(exact, seed) for seed in range(8)])
+    spread = differences.std() / len(differences) ** 0.5
     assert spread > 0
-    assert abs(values.mean() - figure(exact)) < 4 * spread
+    assert abs(differences.mean()) < 4 * spread
+
+
+def test_the_generator_decides_the_noise_of_a_trace_and_is_not_drawn_from() -> None:
+    prior = partial(CNFPrior, velocity="mlp", hidden_features=8, trace="hutchinson")
+    model, images = tiny_model(prior=prior, image_shape=(1, 4, 4), num_levels=1), random_images(4, (1, 4, 4))
+    perturb(model.flow.prior, seed=1, size=0.5)
+    generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+    first, second = (model.bits_per_dim(images, generator=generator) for generator in generators)
+    assert torch.equal(first, second)
+    assert torch.equal(generators[0].get_state(), generators[1].get_state())
+    plain = torch.Generator().manual_seed(0)
+    model.dequantised(images, plain)
+    assert torch.equal(generators[0].get_state(), plain.get_state())

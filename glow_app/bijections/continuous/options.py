@@ -4,6 +4,7 @@ A bijection takes an input and a context. Its caller may be several layers away 
 these options travel in a context variable, which threads and generators keep apart.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -87,26 +88,35 @@ def record_solves(generator: torch.Generator | None = None) -> Iterator[SolveRec
 
 
 @contextmanager
-def held_noise(device: torch.device) -> Iterator[Callable[[], None]]:
+def held_noise(device: torch.device, generator: torch.Generator | None = None) -> Iterator[Callable[[], None]]:
     """Yield a function that rewinds the noise of trace estimates to the start of the block.
 
     An average of densities over independent trace estimates is biased upward, because the exponential function is
     convex; with the same noise in all of them far less, and not at all where the Jacobians are equal.
+
+    Args:
+        device: Of the solves.
+        generator: Its state seeds the noise, without a change of it, unless :func:`record_solves` has a generator;
+            torch's global generator if None.
     """
     record = _OPTIONS.get().record or SolveRecord()
-    record.generator = generator = record.generator or _seeded(device)
-    state = generator.get_state()
+    record.generator = noise = record.generator or _seeded(device, generator)
+    state = noise.get_state()
 
     def rewind() -> None:
-        generator.set_state(state)
+        noise.set_state(state)
 
     with _changed(record=record):
         yield rewind
 
 
-def _seeded(device: torch.device) -> torch.Generator:
-    # Seeded by torch's global generator, so that torch.manual_seed makes this noise repeatable too.
-    return torch.Generator(device).manual_seed(int(torch.randint(2**63 - 1, ())))
+def _seeded(device: torch.device, generator: torch.Generator | None = None) -> torch.Generator:
+    if generator is None:
+        # By torch's global generator, so that torch.manual_seed makes this noise repeatable too.
+        return torch.Generator(device).manual_seed(int(torch.randint(2**63 - 1, ())))
+    # Hashed, since a copy of the generator would repeat the noise of other draws.
+    digest = hashlib.sha256(generator.get_state().numpy().tobytes()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7]))
 
 
 def without_log_det() -> AbstractContextManager[None]:
