@@ -28,8 +28,10 @@ def quantise(images: Tensor, num_bits: int) -> Tensor:
     Returns:
         Levels from 0 to ``2**num_bits - 1``, uint8.
     Raises:
-        ValueError: If ``images`` is not uint8.
+        ValueError: If ``images`` is not uint8, or ``num_bits`` not 1 to 8.
     """
+    if not 1 <= num_bits <= 8:
+        raise ValueError(f"num_bits is {num_bits}; expected 1 to 8")
     if images.dtype != torch.uint8:
         raise ValueError(f"images are {images.dtype}; expected uint8 values from 0 to 255")
     return images >> (8 - num_bits)
@@ -54,9 +56,13 @@ def dequantise(
     Args:
         levels: From :func:`quantise`.
         num_bits: The n of the levels.
-        dtype: Dtype of the result.
+        dtype: Dtype of the result, float32 or float64.
         generator: Generator of the noise; the device's default if None.
+    Raises:
+        ValueError: If ``dtype`` is narrower, which would round values into other bins.
     """
+    if dtype.itemsize < 4:
+        raise ValueError(f"dtype is {dtype}; expected torch.float32 or torch.float64")
     noise = draw_rows(torch.rand, levels.shape, generator, levels.device, dtype=dtype).to(levels.device)
     # Float32 has steps of 2**-16 next to 255: a larger value would round up into the next bin.
     noise = noise.clamp(max=1 - 2**-16)

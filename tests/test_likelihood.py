@@ -118,3 +118,15 @@ def test_the_standard_normal_density_of_all_latents_together() -> None:
 def test_bits_per_dim_of_a_uniform_density(num_bits: int) -> None:
     assert torch.equal(bits_per_dim(torch.zeros(4), 12, num_bits), torch.full((4,), float(num_bits)))
     assert bits_per_dim(torch.tensor(12 * math.log(2)), 12, num_bits).item() == pytest.approx(num_bits - 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_noise_that_would_be_rounded_into_other_bins_is_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=r"expected torch\.float32 or torch\.float64"):
+        dequantise(ALL_VALUES, 8, dtype)
+
+
+@pytest.mark.parametrize("num_bits", [0, 9])
+def test_numbers_of_bits_that_an_image_does_not_have_are_refused(num_bits: int) -> None:
+    with pytest.raises(ValueError, match=f"num_bits is {num_bits}; expected 1 to 8"):
+        quantise(ALL_VALUES, num_bits)

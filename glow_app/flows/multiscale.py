@@ -99,6 +99,9 @@ class MultiscaleFlow(nn.Module):
                 f"this flow is for images of shape (B, {_commas(self.image_shape)}), got height {height} "
                 f"and width {width}; with a Gaussian prior it would take other sizes"
             )
+        multiple = 2 ** len(self.levels)
+        if min(height, width) < 1 or height % multiple or width % multiple:
+            raise ValueError(f"height is {height} and width is {width}; expected multiples of {multiple}")
         shapes = level_shapes((channels, height, width), len(self.levels))
         return [(c // 2, h, w) for c, h, w in shapes[:-1]] + shapes[-1:]
 

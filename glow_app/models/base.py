@@ -1,7 +1,7 @@
 """Base class of image and vector models."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,12 @@ class Density(nn.Module, ABC):
     @abstractmethod
     def initialize(self, *examples: Any) -> None:
         """Set data-dependent parameters from one batch; changes nothing in a model that is initialised."""
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        # Checked before anything is changed: inverses and bits/dim would be wrong without an error.
+        if (dtype := fn(torch.empty(0)).dtype).itemsize < 4:
+            raise ValueError(f"a model cannot have weights of {dtype}; use autocast, which leaves the states float32")
+        return super()._apply(fn, recurse)
 
     @property
     @abstractmethod

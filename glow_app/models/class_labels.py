@@ -24,7 +24,7 @@ class HasClasses(Protocol):
 
 
 def as_labels(model: HasClasses, labels: Labels | None, num: int) -> Tensor | None:
-    """Return labels as a tensor; tensors and None come back as they are.
+    """Return labels as a tensor, int64; None comes back as it is.
 
     Args:
         model: The model.
@@ -33,8 +33,14 @@ def as_labels(model: HasClasses, labels: Labels | None, num: int) -> Tensor | No
     Raises:
         ValueError: If the model has no classes, or not this one, or if there are not as many labels.
     """
-    if labels is None or isinstance(labels, Tensor):
-        return labels
+    if labels is None:
+        return None
+    if isinstance(labels, Tensor):
+        if labels.ndim > 1 or labels.is_floating_point():
+            raise ValueError(
+                f"labels are {labels.dtype} of shape {tuple(labels.shape)}; expected class numbers of shape ({num},)"
+            )
+        return labels.long().expand(num) if labels.ndim == 0 else labels.long()
     each = list(labels) if isinstance(labels, Iterable) and not isinstance(labels, str) else [labels] * num
     if len(each) != num:
         raise ValueError(f"there are {len(each)} labels for {num} images")

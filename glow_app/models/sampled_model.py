@@ -70,7 +70,7 @@ class SampledModel(Density):
         """Precompute quantities that depend on the weights alone, such as inverse matrices, and return the model.
 
         Results are the same to the last bit, in less time, and the model cannot be trained. Loading or moving the
-        weights ends it; they must not be changed in any other way.
+        weights of the model ends it; they must not be changed in any other way, such as through its ``flow``.
         """
         self.eval().requires_grad_(False)
         self._folded = [fold_flow(self.flow)]
@@ -127,6 +127,7 @@ class SampledModel(Density):
     @torch.no_grad()
     def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
         """Return the images of :meth:`decode` before clipping and rounding; [-1/2, 1/2) are black to white."""
+        latents = [level.to(self.device, self.dtype) for level in latents]
         self.flow.check_latents(latents)
         num = size = len(latents[0])
         with full_precision(self.device):

@@ -435,3 +435,40 @@ def test_a_part_at_a_time_gives_the_images_of_all(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("glow_app.running.select.CPU_IMAGES", 3)
     assert torch.equal(model.decode(latents, labels), whole)
     assert [len(call.args[0][0]) for call in decode.call_args_list] == [3, 3, 2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_16_bits_are_refused_before_any_is_changed(dtype: torch.dtype) -> None:
+    model = tiny_model()
+    before = model_hash(model)
+    with pytest.raises(ValueError, match=f"cannot have weights of {dtype}; use autocast"):
+        model.to(dtype)
+    assert model_hash(model) == before
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
+def test_labels_of_any_whole_numbers(dtype: torch.dtype) -> None:
+    model, images = tiny_model(num_classes=3), random_images(2)
+    expected = model.encode(images, [2, 2])
+    for labels in (torch.tensor([2, 2], dtype=dtype), torch.tensor(2, dtype=dtype)):
+        assert all(map(torch.equal, model.encode(images, labels), expected))
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0.0, 1.0]), torch.eye(3)[:2], torch.eye(3, dtype=torch.int64)[:2]])
+def test_labels_that_are_no_class_numbers_are_refused(labels: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"expected class numbers of shape \(2,\)"):
+        tiny_model(num_classes=3).encode(random_images(2), labels)
+
+
+def test_latents_of_another_type_are_decoded(trained: ImageModel) -> None:
+    latents = trained.encode(random_images(2))
+    assert torch.equal(trained.decode([level.double() for level in latents]), trained.decode(latents))
+
+
+def test_a_prior_that_cannot_be_saved_says_what_it_lacks() -> None:
+    class Plain(DiagonalAffine):
+        def __init__(self, latent_shape: Sequence[int], context_features: int) -> None:
+            super().__init__((latent_shape[0], 1, 1))
+
+    with pytest.raises(TypeError, match="Plain needs a property config to be saved"):
+        _ = tiny_model(prior=Plain).config
