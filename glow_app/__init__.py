@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
     from glow_app.models.vector_model import VectorModel
     from glow_app.pictures.image_batch import Images
+    from glow_app.storage.model_config import allow_class
     from glow_app.storage.pretrained import load_pretrained, save_pretrained
     from glow_app.storage.stored_model import load_density, load_model
 
     __version__: str
+
+# Environment variable of the classes of --allow-class, joined by commas, which further processes need too.
+ALLOWED_VARIABLE = "GLOW_ALLOWED_CLASSES"
 
 __all__ = [
     "GenerationSettings",
@@ -24,6 +28,7 @@ __all__ = [
     "Images",
     "VectorModel",
     "__version__",
+    "allow_class",
     "load_density",
     "load_model",
     "load_pretrained",
@@ -37,6 +42,7 @@ _HOMES = {
     "ImageModel": "glow_app.models.image_model",
     "Images": "glow_app.pictures.image_batch",
     "VectorModel": "glow_app.models.vector_model",
+    "allow_class": "glow_app.storage.model_config",
     "load_density": "glow_app.storage.stored_model",
     "load_model": "glow_app.storage.stored_model",
     "load_pretrained": "glow_app.storage.pretrained",

@@ -1,5 +1,6 @@
 """The `glow` command. Nothing heavy is imported before it is known which command runs."""
 
+import argparse
 import io
 import os
 import signal
@@ -13,6 +14,7 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn
 
+from glow_app import ALLOWED_VARIABLE
 from glow_app.commands.allocator import begin_with_huge_pages
 from glow_app.commands.names import COMMANDS, TRAINING
 from glow_app.commands.parser import Parser
@@ -49,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     debug = "--debug" in arguments
     if debug:
         arguments.remove("--debug")
+    arguments = _without_allowed_classes(arguments)
     with _unwinding_on_sigterm():
         return _answer(arguments, debug)
 
@@ -66,6 +69,16 @@ def _answer(arguments: list[str], debug: bool) -> int:
         else:
             print(f"error: {printable(_one_line(error))}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+
+
+def _without_allowed_classes(arguments: list[str]) -> list[str]:
+    """Note the classes of ``--allow-class`` for this process and those that it starts, and return the rest."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--allow-class", action="append", default=[])
+    options, rest = parser.parse_known_args(arguments)
+    if options.allow_class:
+        os.environ[ALLOWED_VARIABLE] = ",".join(options.allow_class)
+    return rest
 
 
 def _wait_politely() -> None:
@@ -159,7 +172,10 @@ def _help() -> str:
         "options:\n"
         "  -h, --help   print this help; glow COMMAND --help lists its options\n"
         "  --version    print the version\n"
-        "  --debug      show the traceback of an error"
+        "  --debug      show the traceback of an error\n"
+        "  --allow-class CLASS\n"
+        "               let a model name a prior, conditioner or task of your own,\n"
+        "               such as my_package.MyPrior"
     )
 
 

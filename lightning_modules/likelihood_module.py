@@ -38,6 +38,7 @@ class LikelihoodModule(TrainingModule, ABC):
     def __init__(self, model: Density, optimizer: OptimizerFactory, lr_scheduler: ScheduleFactory, seed: int) -> None:
         super().__init__(optimizer, lr_scheduler)
         self.model = model
+        _ = model.config  # a part without a configuration fails here, and not at the first checkpoint
         self.seed = seed
         # Not part of the state dict, because metric states are not persistent.
         stages = ("val", "test")

@@ -11,11 +11,14 @@ def describe_part(part: Any) -> dict[str, object]:
     Raises:
         TypeError: If it has none.
     """
-    cls = type(part)
     if not hasattr(part, "config"):  # not an AttributeError, which the properties of an nn.Module would hide
         raise TypeError(
-            f"{cls.__qualname__} needs a property config to be saved: a dict of its constructor arguments, plain types"
+            f"{type(part).__qualname__} needs a property config to be saved: a dict of its constructor arguments"
         )
-    # The public path, such as "glow_app.nn.ConvConditioner", which does not change when a class moves to another file.
+    return {"class_path": class_path(type(part)), "init_args": part.config}
+
+
+def class_path(cls: type) -> str:
+    """Return the public path of a class, such as ``glow_app.nn.ConvConditioner``, which stays if it moves to a file."""
     package = ".".join(cls.__module__.split(".")[:2]) if cls.__module__.startswith("glow_app.") else cls.__module__
-    return {"class_path": f"{package}.{cls.__qualname__}", "init_args": part.config}
+    return f"{package}.{cls.__qualname__}"

@@ -1,17 +1,21 @@
 """Models from plain configurations, naming classes of an allow-list only."""
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import torch
 
+from glow_app import ALLOWED_VARIABLE
 from glow_app.flows import Glow
 from glow_app.models.base import Density
 from glow_app.models.image_model import ImageModel
 from glow_app.models.vector_model import VectorModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
+from glow_app.nn.class_path import class_path
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.tasks import Colourise, Deblock, Denoise, Fill, Upscale
 
@@ -32,8 +36,35 @@ ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
 }
 
 
-class UnknownClassError(ValueError):
-    """A file names a class that it may not name."""
+def allow_class(part: type) -> None:
+    """Let files of models name a conditioner, prior or task of your own.
+
+    In a command, ``--allow-class PATH`` does the same.
+
+    Args:
+        part: The class. Its ``config`` gives the arguments with which it is built.
+    """
+    ALLOWED_CLASSES[class_path(part)] = part
+
+
+def allow_parts(model: Density) -> None:
+    """Allow the classes of the parts of a model, which are in use already."""
+    for part in (*model.modules(), getattr(model, "task", None)):
+        if hasattr(part, "config") and not type(part).__module__.startswith("glow_app."):
+            allow_class(type(part))
+
+
+def _allow_named_classes() -> None:
+    for path in filter(None, os.environ.get(ALLOWED_VARIABLE, "").split(",")):
+        module, _, name = path.rpartition(".")
+        part = getattr(import_module(module), name, None) if module else None
+        if not isinstance(part, type):
+            raise ValueError(f"--allow-class {path}: expected the path of a class, such as my_package.MyPrior")
+        ALLOWED_CLASSES[path] = part  # which may differ from the path in the model: a package may re-export it
+        allow_class(part)
+
+
+_allow_named_classes()
 
 
 def build_model(
@@ -46,8 +77,8 @@ def build_model(
         weights: The model's state dict, whose tensors are taken over without a copy.
         facts: Among them its own :attr:`facts <glow_app.models.base.Density.facts>`.
     Raises:
-        UnknownClassError: If the configuration names a class outside the allow-list.
-        ValueError: If it does not describe a model or does not fit the weights, or if a weight is not finite.
+        ValueError: If it does not describe a model, names a class outside the allow-list or does not fit the weights,
+            or if a weight is not finite.
     """
     limit = sum(tensor.numel() > 0 for tensor in weights.values())  # a file may name any number of empty ones
     try:
@@ -113,8 +144,9 @@ def _require_parts(limit: int, *counts: int) -> None:
 def _factory(spec: Mapping[str, Any], limit: int) -> Callable[..., Any]:
     name = spec["class_path"]
     if name not in ALLOWED_CLASSES:
-        raise UnknownClassError(
-            f"the model names the class {name!r}; only {', '.join(sorted(ALLOWED_CLASSES))} are allowed"
+        raise ValueError(
+            f"the model names the class {name!r}, which is not one of this project; if it is your own, pass "
+            f"--allow-class {name}, or call glow_app.allow_class in Python"
         )
     _require_parts(limit, *(spec["init_args"].get(count, 1) for count in ("num_layers", "num_blocks")))
     return partial(ALLOWED_CLASSES[name], **spec["init_args"])

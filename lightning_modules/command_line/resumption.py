@@ -11,7 +11,6 @@ from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
 from glow_app.storage.checkpoint import density_of, read_checkpoint
-from glow_app.storage.model_config import UnknownClassError
 from glow_app.storage.stored_model import DATA_PLACES, StoredModel, checkpoint_data
 from lightning_modules.command_line.arguments import INIT_FROM, given_options, take_option
 from lightning_modules.command_line.stored_config import safe_config, trusted_places
@@ -20,8 +19,6 @@ from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, good_checkpoin
 TRUST = "--trust-data"
 # Trainer settings with which an evaluation uses a whole split, whatever the training's settings are.
 WHOLE = {"limit_val_batches": 1.0, "limit_test_batches": 1.0, "overfit_batches": 0.0, "fast_dev_run": False}
-# Options that name the class of a part of the model.
-PARTS = ("model.flow.prior", "model.flow.conditioner", "model.prior")
 
 
 class Start(NamedTuple):
@@ -117,15 +114,7 @@ def config_of(model: ImageModel) -> dict[str, Any]:
 
 def _stored_config(fits: bool, checkpoint: dict[str, Any], path: Path, given: set[str], trust: bool) -> dict[str, Any]:
     """Return the accepted part of a checkpoint's configuration, see :mod:`.stored_config`."""
-    model = None
-    try:
-        model = density_of(checkpoint).config  # raises clearer errors than Lightning
-    except UnknownClassError as error:
-        if not given.intersection(PARTS):
-            options = " or ".join(f"--{part}" for part in PARTS)
-            raise ValueError(
-                f"{path}: {error}; where it is a part of your own, give it again with {options}"
-            ) from error
+    model = density_of(checkpoint).config  # raises clearer errors than Lightning
     config = safe_config(checkpoint, path, given, model)
     if not fits:
         config.get("trainer", {}).pop("logger", None)  # unused in an evaluation

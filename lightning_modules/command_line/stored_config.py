@@ -58,7 +58,7 @@ def parsed_config(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def safe_config(
-    checkpoint: Mapping[str, Any], path: Path, given: Collection[str], model: Mapping[str, Any] | None
+    checkpoint: Mapping[str, Any], path: Path, given: Collection[str], model: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the part of a checkpoint's configuration that is safe to run.
 
@@ -69,8 +69,7 @@ def safe_config(
         checkpoint: The contents of the checkpoint.
         path: Path of the checkpoint, for messages.
         given: Options from the user, see :func:`~lightning_modules.command_line.arguments.given_options`.
-        model: The configuration stored with the weights, which overrides the sizes in the text; None if the user gives
-            a part of the model.
+        model: The configuration stored with the weights, which overrides the sizes in the text.
     Raises:
         ValueError: If a value is not accepted, or the configuration is missing or damaged.
     """
@@ -115,7 +114,7 @@ class _Filter:
     def __init__(self, path: Path, given: Collection[str]) -> None:
         self.path, self.given = path, given
 
-    def config(self, config: dict[str, Any], model: Mapping[str, Any] | None) -> dict[str, Any]:
+    def config(self, config: dict[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
         kind = KINDS[self._one_of(config.pop("kind", "images"), "kind", KINDS)]
         config.pop("run_dir", None)  # the checkpoint's own folder is used
         config.pop("ckpt_path", None)
@@ -162,7 +161,7 @@ class _Filter:
             checks["options"] = lambda spec, at: None if spec is None else self._each(self._mapping(spec, at), at, args)
         return self._class(value, place, allowed.LOGGERS, checks)
 
-    def _model(self, value: Any, kind: Kind, model: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _model(self, value: Any, kind: Kind, model: Mapping[str, Any]) -> dict[str, Any]:
         part = partial(self._class, known=ALLOWED_CLASSES)
         flow = f"{Glow.__module__.rpartition('.')[0]}.{Glow.__name__}"
         names = self._parameters(kind.module)
@@ -176,8 +175,6 @@ class _Filter:
             "lr_scheduler": partial(self._class, known=allowed.SCHEDULES),
         }
         accepted = self._each(self._mapping(value, "model"), "model", {name: checks[name] for name in names})
-        if model is None:
-            return accepted
         if kind.name == "images":
             task = {"task": model["task"]} if "task" in model else {}
             flow_config = {"class_path": flow, "init_args": model["flow"]}

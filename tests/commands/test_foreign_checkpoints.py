@@ -129,7 +129,7 @@ def test_classes_of_the_model_itself_are_of_a_list(
     path = forge(put(PRIOR, touching(tmp_path / "made")), **{CHECKPOINT_KEY: facts})
     message = refused(command, option, path, code=1)
     assert "'os.system'" in message
-    assert "--model.flow.prior" in message
+    assert "--allow-class" in message
     assert not (tmp_path / "made").exists()
 
 
@@ -178,24 +178,6 @@ def glow_code(result: Any) -> int:
 
         warnings.warn(line.removeprefix("warning: "), stacklevel=2)
     return int(result.code)
-
-
-def test_a_prior_of_ones_own_is_given_again(
-    glow: Callable[..., Any],
-    refused: Callable[..., str],
-    tiny_run: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    (tmp_path / "own_prior.py").write_text(
-        "from glow_app.priors import GaussianPrior\n\n\nclass MyPrior(GaussianPrior):\n    pass\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    own = ["--model.flow.init_args.prior=own_prior.MyPrior"]
-    glow("fit", "--run_dir", "run", *tiny_run, *own)
-    assert "own_prior.MyPrior" in refused("fit", "--resume", "run/last.ckpt", "--trainer.max_epochs=3", code=1)
-    glow("fit", "--resume", "run/last.ckpt", "--trainer.max_epochs=3", *own)
-    assert read_checkpoint(tmp_path / "run" / "last.ckpt")["epoch"] == 2
 
 
 def test_every_optimiser_of_the_project_and_of_torch_goes_on() -> None:
