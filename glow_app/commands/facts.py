@@ -1,25 +1,51 @@
 """What models and this project's other files say about themselves, in words and rounded figures."""
 
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from glow_app.export import DESCRIPTION_NAME
+from glow_app.generation.tensor_file import DIRECTION, LATENTS, read_content
 from glow_app.messages import pluralise
-
-if TYPE_CHECKING:
-    from glow_app.models.base import Density
+from glow_app.models.base import Density
+from glow_app.models.image_model import ImageModel
+from glow_app.pictures.images import read_png_text
+from glow_app.storage.exported_config import CONFIG_NAME
+from glow_app.storage.pretrained import REFERENCE_KEY
+from glow_app.storage.stored_model import StoredModel
 
 FIGURES = {"bpd": "bits/dim", "nats": "nats", "nfe": "evaluations a solve"}
 SPLITS = {"val": "validation", "test": "test", "train": "training"}
 
 
-def model_facts(place: str) -> dict[str, object]:
-    """Return the facts of a model of images or of vectors, and of its training."""
-    from glow_app.models.image_model import ImageModel
-    from glow_app.storage.pretrained import REFERENCE_KEY
-    from glow_app.storage.stored_model import StoredModel
+def facts_of(place: str) -> dict[str, object]:
+    """Return the facts of a model at a place, or of another file of this project."""
+    path = Path(place)
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        return _picture_facts(path)
+    if suffix == ".safetensors" and path.is_file():
+        return _tensor_facts(path)
+    if (path / DESCRIPTION_NAME).is_file():
+        return _program_facts(path)
+    if path.is_file() and suffix != ".ckpt" and (suffix == ".pt2" or not zipfile.is_zipfile(path)):
+        raise ValueError(
+            f"{path} is not a file that glow info reads: models, latents, directions, PNGs of glow sample"
+            f"{_part_of(path)}"
+        )
+    try:
+        return _model_facts(place)
+    except FileNotFoundError as error:
+        picture = min(path.glob("*.png"), default=None)
+        if picture is None:
+            raise
+        raise ValueError(f"{path} holds pictures and no model; name one of them: glow info {picture}") from error
 
+
+def _model_facts(place: str) -> dict[str, object]:
+    """Return the facts of a model of images or of vectors, and of its training."""
     stored = StoredModel(place)
     model, training = stored.load(), dict(stored.facts)
     classes, reference = training.pop("classes", None), training.pop(REFERENCE_KEY, None)
@@ -35,9 +61,7 @@ def model_facts(place: str) -> dict[str, object]:
     }
 
 
-def _architecture(model: "Density") -> dict[str, str]:
-    from glow_app.models.image_model import ImageModel
-
+def _architecture(model: Density) -> dict[str, str]:
     config: dict[str, Any] = dict(model.config)
     found: dict[str, str] = {}
     if isinstance(model, ImageModel):
@@ -73,20 +97,16 @@ def _training(facts: dict[str, Any]) -> dict[str, str]:
     return found | {_words(name): _text(value) for name, value in sorted(facts.items())}
 
 
-def picture_facts(path: Path) -> dict[str, object]:
+def _picture_facts(path: Path) -> dict[str, object]:
     """Return the text inside a PNG of ``glow sample``."""
-    from glow_app.pictures.images import read_png_text
-
     text = read_png_text(path)
     if not text:
         raise ValueError(f"{path} carries no text: not written by `glow sample`, or stripped since")
     return dict(text)
 
 
-def tensor_facts(path: Path) -> dict[str, object]:
+def _tensor_facts(path: Path) -> dict[str, object]:
     """Return what latents or a direction say."""
-    from glow_app.generation.tensor_file import DIRECTION, LATENTS, read_content
-
     content = read_content(path)
     facts: dict[str, object] = {"file": path}
     levels = [shape for name, shape in sorted(content.shapes.items()) if name.startswith("level")]
@@ -96,15 +116,12 @@ def tensor_facts(path: Path) -> dict[str, object]:
     elif content.kind == DIRECTION:
         facts |= {"kind": "a direction of glow edit", "learnt from": pluralise(content.facts["num_images"], "image")}
     else:
-        raise ValueError(f"{path} holds neither latents nor a direction{part_of(path)}")
+        raise ValueError(f"{path} holds neither latents nor a direction{_part_of(path)}")
     return facts | {"model": content.model, "latents": ", ".join(map(_shape, levels))}
 
 
-def program_facts(folder: Path) -> dict[str, object]:
+def _program_facts(folder: Path) -> dict[str, object]:
     """Return what the description of a program that ``glow export`` wrote says."""
-    from glow_app.export import DESCRIPTION_NAME
-    from glow_app.storage.pretrained import REFERENCE_KEY
-
     path, known = folder / DESCRIPTION_NAME, {"classes", REFERENCE_KEY}
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
@@ -124,11 +141,8 @@ def program_facts(folder: Path) -> dict[str, object]:
         raise ValueError(f"{path} is damaged; export the model again") from error
 
 
-def part_of(path: Path) -> str:
+def _part_of(path: Path) -> str:
     """Return which folder tells what a file is a part of, to end a message; or nothing."""
-    from glow_app.export import DESCRIPTION_NAME
-    from glow_app.storage.exported_config import CONFIG_NAME
-
     nouns = {CONFIG_NAME: "an exported model", DESCRIPTION_NAME: "a program"}
     noun = next((noun for name, noun in nouns.items() if (path.parent / name).is_file()), None)
     return "" if noun is None else f"; it is a part of {noun}: glow info {path.parent}"
