@@ -18,31 +18,32 @@ def _example(summary: str, value: dict[str, Any]) -> Example:
     return {"summary": summary, "value": value}
 
 
-# By endpoint and name. The pictures are small ones, which any model brings to its size.
-EXAMPLES: dict[str, dict[str, Example]] = {
-    "sample": {
-        "one": _example("One image from a seed.", {"seed": 7}),
-        "several": _example("Four images at a low temperature.", {"count": 4, "seed": 0, "temperature": 0.5}),
-    },
-    "interpolate": {
-        "two": _example("Five frames between two images.", {"images": [_PICTURE, _OTHER], "frames": 5}),
-        "middle": _example("The frame in the middle.", {"images": [_PICTURE, _OTHER], "at": [[0.5]]}),
-    },
-    "reconstruct": {"one": _example("One image.", {"images": [_PICTURE]})},
-    "score": {"two": _example("Two images.", {"images": [_PICTURE, _OTHER], "draws": 2})},
-}
+def examples_of(directions: Iterable[str], restorers: Iterable[RestorerInfo]) -> dict[str, dict[str, Example]]:
+    """Return the examples of each endpoint by name, for a server with such directions and restorers.
+
+    The pictures are small ones, which any model brings to its size.
+    """
+    direction = next(iter(directions), None)
+    missing = "This server has no directions; glow edit learn adds them."
+    edit = {"image": _PICTURE, "edits": [{"direction": direction or "smile", "strength": 1}]}
+    return {
+        "sample": {
+            "one": _example("One image from a seed.", {"seed": 7}),
+            "several": _example("Four images at a low temperature.", {"count": 4, "seed": 0, "temperature": 0.5}),
+        },
+        "interpolate": {
+            "two": _example("Five frames between two images.", {"images": [_PICTURE, _OTHER], "frames": 5}),
+            "middle": _example("The frame in the middle.", {"images": [_PICTURE, _OTHER], "at": [[0.5]]}),
+        },
+        "edit": {"one": _example("A step along a direction." if direction else missing, edit)},
+        "reconstruct": {"one": _example("One image.", {"images": [_PICTURE]})},
+        "score": {"two": _example("Two images.", {"images": [_PICTURE, _OTHER], "draws": 2})},
+        "restore": _restore_examples(restorers),
+    }
 
 
-def edit_examples(directions: Iterable[str]) -> dict[str, Example]:
-    """Return an example of an edit, along a direction that this server has, if there is one."""
-    known = next(iter(directions), None)
-    summary = "A step along a direction." if known else "This server has no directions; glow edit learn adds them."
-    edits = [{"direction": known or "smile", "strength": 1}]
-    return {"one": _example(summary, {"image": _PICTURE, "edits": edits})}
-
-
-def restore_examples(restorers: Iterable[RestorerInfo]) -> dict[str, Example]:
-    """Return an example for each restorer of this server."""
+def _restore_examples(restorers: Iterable[RestorerInfo]) -> dict[str, Example]:
+    """Return an example for each restorer."""
     examples = {}
     for restorer in restorers:
         beside = {name: value for name, value in {"mask": _MASK, "sigma": 20}.items() if name in restorer.takes}

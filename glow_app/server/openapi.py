@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from glow_app.server.examples import edit_examples, restore_examples
+from glow_app.server.examples import examples_of
 from glow_app.server.service import Service
 
 
@@ -17,11 +17,8 @@ def described(app: FastAPI, has_key: bool) -> dict[str, Any]:
     service: Service = app.state.service
     schemas, paths = document["components"]["schemas"], document["paths"]
     _bound(schemas, service)
-    for path, examples in {
-        "/v1/edit": edit_examples(service.directions),
-        "/v1/restore": restore_examples(service.info.restorers),
-    }.items():
-        paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"] = examples
+    for name, examples in examples_of(service.directions, service.info.restorers).items():
+        paths[f"/v1/{name}"]["post"]["requestBody"]["content"]["application/json"]["examples"] = examples
     guarded = [methods for path, methods in paths.items() if path.startswith("/v1/")]
     for operation in (operation for methods in guarded for operation in methods.values()):
         if has_key:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import torch
-from fastapi import APIRouter, Body, Depends, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from PIL.Image import Image as PILImage
 from starlette.concurrency import run_in_threadpool
@@ -19,7 +19,6 @@ from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import grid, strip, to_pil, with_profile
 from glow_app.server.errors import ERRORS, NOT_FOUND
-from glow_app.server.examples import EXAMPLES
 from glow_app.server.pictures import ANIMATIONS, PNG, encode_pngs, respond
 from glow_app.server.schemas import (
     EditAnswer,
@@ -41,13 +40,6 @@ from glow_app.server.schemas import (
 from glow_app.server.service import Service
 
 T = TypeVar("T")
-
-SampleBody = Annotated[SampleRequest, Body(openapi_examples=EXAMPLES["sample"])]
-InterpolateBody = Annotated[InterpolateRequest, Body(openapi_examples=EXAMPLES["interpolate"])]
-ReconstructBody = Annotated[ReconstructRequest, Body(openapi_examples=EXAMPLES["reconstruct"])]
-EditBody = Annotated[EditRequest, Body()]
-RestoreBody = Annotated[RestoreRequest, Body()]
-ScoreBody = Annotated[ScoreRequest, Body(openapi_examples=EXAMPLES["score"])]
 
 
 def _pictured(what: str, kinds: Sequence[str] = (PNG,)) -> dict[int | str, dict[str, Any]]:
@@ -78,7 +70,7 @@ async def show_info(service: Served) -> Info:
 
 
 @API.post("/sample", response_model=SampleAnswer, responses=_pictured("the image, or a grid of several"))
-async def sample(body: SampleBody, request: Request, service: Served) -> Response:
+async def sample(body: SampleRequest, request: Request, service: Served) -> Response:
     """Draw images; a seed gives the image that `glow sample` gives for it."""
     label = None if body.label is None else service.label(body.label)
     settings = service.settings(body.temperature, body.guidance)
@@ -102,7 +94,7 @@ async def sample(body: SampleBody, request: Request, service: Served) -> Respons
 
 
 @API.post("/interpolate", response_model=InterpolateAnswer, responses=_INTERPOLATED)
-async def interpolate(body: InterpolateBody, request: Request, service: Served) -> Response:
+async def interpolate(body: InterpolateRequest, request: Request, service: Served) -> Response:
     """Interpolate between images through the model's latents."""
     places = None if body.at is None else service.places(body.at, len(body.images))
     if places is None:
@@ -128,7 +120,7 @@ async def interpolate(body: InterpolateBody, request: Request, service: Served) 
 
 
 @API.post("/edit", response_model=EditAnswer, responses=_pictured("the changed image") | NOT_FOUND)
-async def edit(body: EditBody, request: Request, service: Served) -> Response:
+async def edit(body: EditRequest, request: Request, service: Served) -> Response:
     """Change attributes of an image."""
     strengths = [(service.direction(one.direction), one.strength) for one in body.edits]
     images, notes = await service.read([body.image], "image")
@@ -148,7 +140,7 @@ async def edit(body: EditBody, request: Request, service: Served) -> Response:
 
 
 @API.post("/reconstruct", response_model=ReconstructAnswer, responses=_pictured("the images"))
-async def reconstruct(body: ReconstructBody, request: Request, service: Served) -> Response:
+async def reconstruct(body: ReconstructRequest, request: Request, service: Served) -> Response:
     """Encode and decode images, and return the largest pixel error."""
     images, notes = await service.read(body.images)
     given = service.labels(body.labels, images)
@@ -166,7 +158,7 @@ async def reconstruct(body: ReconstructBody, request: Request, service: Served) 
 
 
 @API.post("/score", responses=ERRORS)
-async def score(body: ScoreBody, request: Request, service: Served) -> ScoreAnswer:
+async def score(body: ScoreRequest, request: Request, service: Served) -> ScoreAnswer:
     """Score images: bits/dim, and scores of oddity with a verdict if the model knows ordinary images."""
     service.check_count(body.draws, "draws", service.limits.draws)
     service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
@@ -189,7 +181,7 @@ async def score(body: ScoreBody, request: Request, service: Served) -> ScoreAnsw
 
 
 @API.post("/restore", response_model=RestoreAnswer, responses=_pictured("the draw, or a grid of several") | NOT_FOUND)
-async def restore(body: RestoreBody, request: Request, service: Served) -> Response:
+async def restore(body: RestoreRequest, request: Request, service: Served) -> Response:
     """Restore a damaged picture of any size: draws of what it could have been, their mean and their spread."""
     restorer = service.restorer(body.restorer)
     restored, note, icc_profile = await service.restore(restorer, body)
