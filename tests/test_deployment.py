@@ -46,7 +46,7 @@ CONTAINER: dict[str, Any] = POD["spec"]["containers"][0]
 @pytest.fixture(scope="module")
 def paths() -> set[str]:
     app = create_app(tiny_model())
-    app.state.service.close()
+    app.state.service.worker.close()
     return set(app.openapi()["paths"])
 
 

@@ -108,7 +108,7 @@ def _serve(
     before = getattr(state, "service", None)
     state.service, app.openapi_schema = service, None
     if before is not None:  # requests that have it keep it until they are answered
-        timer = threading.Timer(limits.seconds + 5, before.close)
+        timer = threading.Timer(limits.seconds + 5, before.worker.close)
         timer.daemon = True
         timer.start()
 

@@ -2,7 +2,7 @@
 
 import contextvars
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,18 +25,16 @@ Run = Callable[[ImageModel, list[Any], int], Sequence[Any]]
 
 @dataclass(frozen=True)
 class Batch:
-    """What calls must have in common to share a batch.
+    """How rows are computed; calls whose function is the same may share a batch.
 
     Args:
         run: Given the model, the rows, and the size to which a batch that must be full is filled up, returns one
             result per row.
-        key: Equal for calls that may share a batch. Calls of different functions never do.
         must_fill: Whether results may depend, in their last bit, on the size of the batch, and must not.
         work: Of a row, relative to others of the same function.
     """
 
     run: Run
-    key: Hashable = None
     must_fill: bool = False
     work: float = 1.0
 

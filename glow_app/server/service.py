@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -66,8 +66,6 @@ class Service:
         self._long, self._short = FairTurns(), FairTurns(4)
         self.info = _info(self, training)
         self._decoder = decoder
-        # These threads mostly wait for the worker.
-        self._threads = ThreadPoolExecutor(limits.queue, thread_name_prefix="request")
         known = training.get(REFERENCE_KEY)
         self.reference = None if known is None else Reference.from_plain(known, self.info.num_levels)
         self._cache = LatentsCache()
@@ -149,13 +147,12 @@ class Service:
 
     async def run(self, work: Callable[[ImageModel], T]) -> T:
         """Return the result of a function of the model, run on a thread."""
-        loop = asyncio.get_running_loop()
         async with self._turn() as turn:
             shared = cast(ImageModel, SharedModel(self.worker, turn, self._cache))
             try:
-                return await loop.run_in_executor(self._threads, work, shared)
+                return await asyncio.wrap_future(on_daemon_thread("request", partial(work, shared)))
             finally:
-                loop.call_later(KEPT_SECONDS, self._cache.expire)
+                asyncio.get_running_loop().call_later(KEPT_SECONDS, self._cache.expire)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[Turn]:
@@ -242,11 +239,6 @@ class Service:
         largest = largest or self.limits.count
         if count > largest:
             raise invalid(f"{name}: {count} are too many; at most {largest}")
-
-    def close(self) -> None:
-        """End the model's thread after its queued calls, and the threads of requests."""
-        self.worker.close()
-        self._threads.shutdown(wait=False)
 
 
 def _info(service: Service, training: Mapping[str, Any]) -> Info:

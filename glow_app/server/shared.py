@@ -36,7 +36,7 @@ class SharedModel:
         rows = list(zip(images.split(1), _each(labels, len(images)), strict=True))
         known = self._cache.get(rows)
         new = [row for row, latents in zip(rows, known, strict=True) if latents is None]
-        results = self._results(Batch(_encode, labels is None), new) if new else []
+        results = self._results(Batch(_encode), new) if new else []
         self._cache.put(new, results)
         fresh = iter(results)
         return _columns([next(fresh) if latents is None else latents for latents in known])
@@ -73,7 +73,7 @@ class SharedModel:
             for start in range(0, len(choices), num_together):
                 together = choices[start : start + num_together]
                 rows = [row for chosen in together for row in zip(y, _each(chosen, num), solves, strict=True)]
-                parts += self._results(Batch(_level_bits, choices[0] is None), rows)
+                parts += self._results(Batch(_level_bits), rows)
             draws.append(torch.cat(parts).unflatten(0, (len(choices), num)))
         return BitsTable(torch.stack(draws), model.num_dims)
 

@@ -190,8 +190,7 @@ class ModelWorker:
         """Return the calls that may share a batch with the first, which is included, by due time."""
         if first.is_alone or not self._is_shared:
             return [first]
-        kind = (first.batch.run, first.batch.key)
-        alike = (call for call in self._calls if (call.batch.run, call.batch.key) == kind and not call.is_alone)
+        alike = (call for call in self._calls if call.batch.run == first.batch.run and not call.is_alone)
         return sorted(alike, key=self._priority)
 
     def _room(self, mates: Sequence[Call]) -> int:

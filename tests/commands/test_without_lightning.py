@@ -42,7 +42,7 @@ for command in (
 assert main(["info", f"{{folder}}/exported"]) == 0
 from glow_app.storage.stored_model import load_model
 from glow_app.server import create_app
-create_app(load_model(f"{{folder}}/exported")).state.service.close()
+create_app(load_model(f"{{folder}}/exported")).state.service.worker.close()
 """
 
 

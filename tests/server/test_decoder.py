@@ -268,7 +268,7 @@ def test_the_pictures_of_a_request_are_not_each_behind_another_clients() -> None
         CLIENT.set("calm")
         await service.read(["calm"] * 3)
         await asyncio.gather(*busy)
-        service.close()
+        service.worker.close()
         assert order == ["busy", "calm", "calm", "calm", "busy", "busy"]
 
     with_decoder(work)

@@ -197,4 +197,4 @@ def test_a_model_that_is_refused_leaves_no_thread() -> None:
         with pytest.raises(ValueError, match="reference"):
             app.state.replace(tiny_model(), None, {"reference": {"x": 1}})
     wait_until(lambda: threading.active_count() <= before)
-    app.state.service.close()
+    app.state.service.worker.close()
