@@ -15,11 +15,10 @@ from glow_app.models.image_model import ImageModel
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import handle_errors
 from glow_app.server.gate import Gate
-from glow_app.server.health import HEALTH
 from glow_app.server.limits import Limits, checked_key
 from glow_app.server.metrics import Metrics
 from glow_app.server.openapi import described
-from glow_app.server.routes import API
+from glow_app.server.routes import API, HEALTH
 from glow_app.server.service import Service
 from glow_app.server.use import FairTurns
 from glow_app.server.worker import ModelWorker

@@ -1,4 +1,4 @@
-"""The endpoints of the API."""
+"""The endpoints of the API, and those for operators."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from glow_app.models.class_labels import class_facts
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.images import grid, strip, to_pil, with_profile
-from glow_app.server.errors import ERRORS, NOT_FOUND
+from glow_app.server.errors import ERRORS, NOT_FOUND, model_ended, stopping
 from glow_app.server.pictures import ANIMATIONS, PNG, encode_pngs, respond
 from glow_app.server.schemas import (
     EditAnswer,
@@ -61,6 +61,8 @@ async def served(request: Request) -> Service:
 
 Served = Annotated[Service, Depends(served)]
 API = APIRouter(prefix="/v1")
+HEALTH = APIRouter()  # for operators: liveness, readiness and metrics
+_ALIVE: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (421, 500, 503)}
 
 
 @API.get("/info", responses={status: ERRORS[status] for status in (401, 405, 421, 500)})
@@ -208,6 +210,32 @@ async def restore(body: RestoreRequest, request: Request, service: Served) -> Re
         return with_profile(to_pil(draws[0]) if len(draws) == 1 else draws.grid(), icc_profile)
 
     return await respond(request, answer, len(draws), draws.common_facts, picture)
+
+
+# Many monitors use HEAD.
+@HEALTH.head("/healthz", include_in_schema=False)
+@HEALTH.get("/healthz", responses=_ALIVE)
+async def healthz(service: Served) -> dict[str, str]:
+    """Return whether server and model are alive; 503 if only a restart helps."""
+    if not service.worker.is_alive:
+        raise model_ended()
+    return {"status": "ok"}
+
+
+@HEALTH.head("/readyz", include_in_schema=False)
+@HEALTH.get("/readyz", responses=_ALIVE)
+async def readyz(service: Served, request: Request) -> dict[str, str]:
+    """Return whether requests are accepted; 503 while the server stops."""
+    await healthz(service)
+    if request.app.state.gate.is_stopping:
+        raise stopping()
+    return {"status": "ready"}
+
+
+@HEALTH.get("/metrics", responses={200: {"content": {"text/plain": {}}}, 421: ERRORS[421]}, response_class=Response)
+async def metrics_text(request: Request) -> Response:
+    """Return metrics for Prometheus."""
+    return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _sampled(pngs: Sequence[str], texts: Sequence[dict[str, Any]]) -> list[Sampled]:
