@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
     changes: Changes = []
     try:
         for name, file, result in _restored_files(model, named, mask, arguments, skipped):
-            _write(result, folder.path / name, made | result.beside)
+            _write(result, folder.path / name, made)
             folder.add(name, {"file": file, "name": name, **result.facts(arguments)}, outputs_of(name, arguments))
             restored.append(name)
             if result.note:
@@ -105,19 +105,18 @@ def run(arguments: argparse.Namespace) -> None:
 
 @dataclass
 class _Restored:
-    """A restored picture, its photograph, the original if that was undamaged, the noise level, and a note."""
+    """A restored picture, its photograph, the original if that was undamaged, and a note."""
 
     restoration: "Restoration"
     photo: "Photo"
     original: "Tensor | None"
-    beside: dict[str, Any]
     note: str
 
     def facts(self, arguments: argparse.Namespace) -> dict[str, Any]:
         """Return what the record says of it."""
         height, width = self.restoration.draws.shape[2:]
         facts = {"size": [width, height]} | ({} if arguments.mask is None else {"mask": arguments.mask})
-        return facts | self.beside | {"count": arguments.count} | self.restoration.draws.common_facts
+        return facts | {"count": arguments.count} | self.restoration.draws.common_facts
 
 
 def _restored_files(
@@ -178,9 +177,8 @@ def _restore_file(
     restoration = restore(
         model, damaged, arguments.count, arguments.temperature, arguments.seed, arguments.label, doing
     )
-    beside = {"sigma": int(damaged[-1, 0, 0])} if "sigma" in task.takes else {}
     note = ", ".join(filter(None, [photo.note, task.note(damaged)]))
-    return _Restored(restoration, photo, original, beside, note)
+    return _Restored(restoration, photo, original, note)
 
 
 def _read(file: str, num_channels: int, require_size: "Callable[[int, int], None]") -> "Photo":

@@ -164,7 +164,8 @@ def restore(
     total = parts * len(_spans(size[0])) * len(_spans(size[1])) + count
     for _ in work() if doing is None else tracked(work(), total, doing):
         pass
-    facts = model.facts_of(seeds, settings, classes)
+    level = {"sigma": int(damaged[-1, 0, 0])} if "sigma" in task.takes else {}
+    facts = [of_draw | level for of_draw in model.facts_of(seeds, settings, classes)]
     return Restoration(Images(draws, facts), base_picture(condition, num_channels)[0], overshoot)
 
 

@@ -105,9 +105,8 @@ class Restorer:
         shared = cast(ImageModel, SharedRestorer(self, worker, turn))
         classes = None if labels is None else torch.tensor(labels)
         restored = generation.restore(shared, damaged, len(seeds), body.temperature, seeds, classes)
-        beside = {"restorer": self.name} | ({"sigma": int(damaged[-1, 0, 0])} if "sigma" in self.info.takes else {})
-        made = {"model": self.info.model, "version": __version__}
-        facts = [{**drawn, **beside, **made} for drawn in restored.draws.facts]
+        made = {"restorer": self.name, "model": self.info.model, "version": __version__}
+        facts = [drawn | made for drawn in restored.draws.facts]
         notes = filter(None, [pictures[0].note, self.task.note(damaged)])
         return replace(restored, draws=Images(restored.draws, facts)), ", ".join(notes) or None
 
