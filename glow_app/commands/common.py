@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glow_app import __version__
 from glow_app.files import atomic_file, require_folder
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
@@ -110,6 +111,11 @@ def stored_model(arguments: argparse.Namespace) -> "StoredModel":
         arguments.stored = StoredModel(arguments.checkpoint)
     stored: StoredModel = arguments.stored
     return stored
+
+
+def made_by(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return what the results of a command say of their origin: the hash of its model, and the version."""
+    return {"model": stored_model(arguments).hash, "version": __version__}
 
 
 def tell_origin(stored: "StoredModel", tell_own: bool = False) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glow_app import __version__
 from glow_app.commands.classes import LISTED, PictureClasses
 from glow_app.commands.common import (
     add_label_argument,
@@ -13,11 +12,11 @@ from glow_app.commands.common import (
     add_output_arguments,
     directions_folders,
     load,
+    made_by,
     output_folder,
     picture_batches,
     picture_files,
     refuse_existing,
-    stored_model,
 )
 from glow_app.commands.parser import number, positive_int
 from glow_app.messages import UsageError, pluralise, printable
@@ -154,7 +153,7 @@ def _apply(arguments: argparse.Namespace) -> None:
     # Numbered, as pictures of two folders may have one name.
     names = [f"{number:03d}_{Path(source).stem}_{arguments.direction}" for number, source in enumerate(sources)]
     refuse_existing([folder / f"{name}{end}" for name in names for end in (".png", "_strip.png")], arguments.overwrite)
-    facts = {"direction": arguments.direction, "model": stored_model(arguments).hash, "version": __version__}
+    facts = {"direction": arguments.direction, **made_by(arguments)}
     texts = [f"{strength:+g}" if strength else "0" for strength in STRENGTHS]
     classes = PictureClasses(model, arguments.label)
     planned, count = iter(zip(sources, names, strict=True)), 0

@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app import __version__
 from glow_app.commands.common import (
     add_model_arguments,
     add_output_arguments,
     device_of,
     load,
+    made_by,
     output_folder,
     refuse_existing,
     stored_model,
@@ -100,12 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
     if len(data.held_out) < LEAST:
         raise ValueError(f"there are {len(data.held_out)} images to measure on; expected at least {LEAST}")
     require_seeds(arguments.seed, count)
-    record: dict[str, Any] = {
-        "version": __version__,
-        "model": stored_model(arguments).hash,
-        "num_bits": model.num_bits,
-        "data": data.facts,
-    }
+    record: dict[str, Any] = {**made_by(arguments), "num_bits": model.num_bits, "data": data.facts}
     record |= {"dtype": str(model.dtype)[6:], "seed": arguments.seed, "batch_size": arguments.batch_size}
     if model.task is not None:
         record |= measured_restorations(model, data, arguments)

@@ -4,15 +4,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glow_app import __version__
 from glow_app.commands.classes import PictureClasses
 from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
     load,
+    made_by,
     picture_batches,
     refuse_existing,
-    stored_model,
 )
 from glow_app.commands.parser import number, whole_number
 from glow_app.messages import UsageError, pluralise
@@ -91,7 +90,7 @@ def _facts(model: "ImageModel", arguments: argparse.Namespace, labels: "Tensor |
     way = "levels mixed" if arguments.mix else "line" if arguments.spherical is False else "arc"
     classes = {} if labels is None else class_facts(model, *labels.tolist())
     names = ", ".join(Path(image).name for image in arguments.images)
-    return {"pictures": names, **classes, "way": way, "model": stored_model(arguments).hash, "version": __version__}
+    return {"pictures": names, **classes, "way": way, **made_by(arguments)}
 
 
 def _check(arguments: argparse.Namespace, is_known: bool) -> None:

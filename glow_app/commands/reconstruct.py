@@ -5,19 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glow_app import __version__
 from glow_app.commands.classes import PictureClasses
 from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
     add_output_arguments,
     load,
+    made_by,
     output_folder,
     picture_batches,
     picture_files,
     refuse_existing,
     refuse_replacing,
-    stored_model,
     tell_lost_bits,
 )
 from glow_app.commands.parser import positive_int
@@ -76,9 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
         error = max(error, result.max_pixel_error)
         lost = max(lost, result.max_quantisation)
     picture = grid(torch.cat(shown)[:SHOWN], columns=8, above=["original", "decoded"] * 4)
-    save_png(
-        picture, output_folder(arguments) / path.name, {"model": stored_model(arguments).hash, "version": __version__}
-    )
+    save_png(picture, output_folder(arguments) / path.name, made_by(arguments))
     classes.tell()
     print(f"{pluralise(count, 'image')}, largest pixel error {error} of 255")
     tell_lost_bits(model, lost)

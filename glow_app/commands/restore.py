@@ -8,14 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app import __version__
 from glow_app.commands.common import (
     Changes,
     add_label_argument,
     add_model_arguments,
     add_output_arguments,
     load,
-    stored_model,
+    made_by,
     tell_changes,
 )
 from glow_app.commands.parser import number_type, require_seeds, seed_number, temperature
@@ -79,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.mask is not None:
         mask = _read(arguments.mask, 1, partial(require_size, model, arguments.count)).pixels
     named = names_of_results(arguments)
-    made = {"model": stored_model(arguments).hash, "version": __version__}
+    made = made_by(arguments)
     folder = RestoreFolder(arguments, named, made)
     skipped: list[str] = []
     restored: list[str] = []

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app import __version__
 from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
     add_output_arguments,
     device_of,
     load,
+    made_by,
     stored_model,
 )
 from glow_app.commands.parser import guidance, number_type, positive_int, require_seeds, seed_number, temperatures
@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> None:
     if folder.path != Path(arguments.output):
         print(f"{arguments.output} holds samples already; these go to {folder.path} (--overwrite replaces)")
 
-    facts = {**settings.facts, "model": stored_model(arguments).hash, "version": __version__}
+    facts = {**settings.facts, **made_by(arguments)}
     drawing = _Drawing(model, settings, folder, label, turn, facts)
     record = {"seed": seeds.start, "count": count, **facts} | ({} if label is None else {"label": label})
     record |= {"checkpoint": str(arguments.checkpoint)} | ({} if settings.guidance == 1 else {"note": GUIDED})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glow_app.commands.common import RECORD, free_folder, read_record, refuse_existing
+from glow_app.commands.common import RECORD, free_folder, read_record
 from glow_app.files import atomic_file
 
 OURS = re.compile(r"(seed\d+_t[\d.-]+(_g[\d.]+)?\.png|grid\.png|sweep\.png|walk\.gif)")
@@ -28,12 +28,7 @@ class SampleFolder:
         return f"seed{seed:06d}{self.ending}"
 
     def free(self, overwrite: bool) -> "SampleFolder":
-        """Return this folder if it holds no samples or ``overwrite`` is set, and otherwise the next free one.
-
-        Raises:
-            FileExistsError: If there is a file in the place of the folder.
-        """
-        refuse_existing([self.path / RECORD], overwrite=True)
+        """Return this folder if it holds no samples or ``overwrite`` is set, and otherwise the next free one."""
         if overwrite or not self._has_samples():
             return replace(self, replaced=self._record())
         return replace(self, path=free_folder(self.path))

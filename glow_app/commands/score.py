@@ -6,12 +6,12 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app import __version__
 from glow_app.commands.common import (
     add_label_argument,
     add_model_arguments,
     add_output_arguments,
     load,
+    made_by,
     output_folder,
     picture_batches,
     picture_files,
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"unusual: {len(odd)} of {len(rows)}; of ordinary pictures, {100 - USUAL_PERCENT:g} % are")
         for row in _oddest(odd):
             print(f"  {printable(row['file'])}: {row['reason']}")
-    _write_sheet(model, rows, stored_model(arguments).hash, folder / SHEET)
+    _write_sheet(model, rows, folder / SHEET, made_by(arguments))
     print(f"scores: {folder / 'scores.csv'}, {folder / 'scores.json'}")
 
 
@@ -166,7 +166,7 @@ def _oddest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-(row["oddness"] or 0), -row["bits_per_dim"]))[:LISTED]
 
 
-def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], model_hash: str, path: Path) -> None:
+def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], path: Path, facts: dict[str, str]) -> None:
     """Write the oddest pictures, without verdicts the least likely, as the model saw them, with bits/dim and names."""
     import torch
 
@@ -181,7 +181,7 @@ def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], model_hash: st
     arrays = [decode_image(Path(row["file"]), model.flow.image_shape, "crop") for row in rows]
     captions = [(f"{row['bits_per_dim']:.2f} bits/dim", Path(row["file"]).name) for row in rows]
     sheet = contact_sheet(torch.stack([torch.from_numpy(array.copy()) for array in arrays]), captions)
-    save_png(sheet, path, {"model": model_hash, "version": __version__})
+    save_png(sheet, path, facts)
     print(f"the {'oddest' if rows[0]['verdict'] else 'highest bits/dim'}: {path}")
 
 
