@@ -23,36 +23,34 @@ class Turn:
 Run = Callable[[ImageModel, list[Any], int], Sequence[Any]]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """How rows are computed; calls whose function is the same may share a batch.
+@dataclass
+class Call:
+    """Rows for the model, each the arguments of one result, and their results.
+
+    Calls whose function is the same may share a batch.
 
     Args:
         run: Given the model, the rows, and the size to which a batch that must be full is filled up, returns one
             result per row.
+        rows: At least one.
+        turn: Of the request.
         must_fill: Whether results may depend, in their last bit, on the size of the batch, and must not.
         work: Of a row, relative to others of the same function.
+        is_alone: Whether it shares no batch, for example since one with others failed.
     """
 
     run: Run
-    must_fill: bool = False
-    work: float = 1.0
-
-
-@dataclass
-class Call:
-    """Rows for the model, each the arguments of one result, and their results."""
-
-    batch: Batch
     rows: list[Any]
     turn: Turn
+    must_fill: bool = False
+    work: float = 1.0
+    is_alone: bool = False
     future: "Future[list[Any]]" = field(default_factory=Future)
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     results: list[Any] = field(default_factory=list)
     submitted: float = 0.0
     due: float = 0.0
     taken: int = 0
-    is_alone: bool = False  # shares no batch, for example since one with others failed
 
     @property
     def is_over(self) -> bool:

@@ -15,7 +15,7 @@ from glow_app.messages import pluralise
 from glow_app.models.class_labels import Labels
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
-from glow_app.server.calls import Batch, Call, Run, Turn
+from glow_app.server.calls import Call, Run, Turn
 from glow_app.server.decoder import Decoded
 from glow_app.server.errors import invalid
 from glow_app.server.schemas import RestoreRequest, RestorerInfo
@@ -111,11 +111,11 @@ class Restorer:
         return replace(restored, draws=Images(restored.draws, facts)), ", ".join(notes) or None
 
     def contexts(self, _: ImageModel, rows: list[Any], __: int) -> list[Context]:
-        """Return the context of each row, the arguments of :meth:`ImageModel.context`: a run of :class:`Batch`."""
+        """Return the context of each row, the arguments of :meth:`ImageModel.context`: a run of :class:`Call`."""
         return [self.model.context(*row) for row in rows]
 
     def decode_values(self, _: ImageModel, rows: list[Any], __: int) -> list[Tensor]:
-        """Return the values of each row, the arguments of :meth:`ImageModel.decode_values`: a run of :class:`Batch`."""
+        """Return the values of each row, the arguments of :meth:`ImageModel.decode_values`: a run of :class:`Call`."""
         return [self.model.decode_values(*row) for row in rows]
 
 
@@ -149,6 +149,6 @@ class SharedRestorer:
 
     def _wait_for(self, run: Run, pixels: int, *row: Any) -> Any:
         work = pixels / math.prod(self._worker.model.flow.image_shape[1:])
-        call = Call(Batch(run, work=work), [row], self._turn, is_alone=True)
+        call = Call(run, [row], self._turn, work=work, is_alone=True)
         self._worker.submit(call)
         return call.future.result()[0]

@@ -12,7 +12,7 @@ from glow_app.bijections.continuous.options import solve_options
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.image_model import ImageModel
 from glow_app.seeding import ImageGenerators, image_generator
-from glow_app.server.calls import Batch, Call, Turn
+from glow_app.server.calls import Call, Run, Turn
 from glow_app.server.latents_cache import LatentsCache
 from glow_app.server.worker import ModelWorker
 
@@ -36,7 +36,7 @@ class SharedModel:
         rows = list(zip(images.split(1), _each(labels, len(images)), strict=True))
         known = self._cache.get(rows)
         new = [row for row, latents in zip(rows, known, strict=True) if latents is None]
-        results = self._results(Batch(_encode), new) if new else []
+        results = self._results(_encode, new) if new else []
         self._cache.put(new, results)
         fresh = iter(results)
         return _columns([next(fresh) if latents is None else latents for latents in known])
@@ -47,7 +47,7 @@ class SharedModel:
             context = self._worker.model.flow.embed(None if labels is None else labels.to(latents[0].device))
         levels = zip(*(level.split(1) for level in latents), strict=True)
         rows = list(zip(levels, _each(context, len(latents[0])), strict=True))
-        return torch.stack(self._results(Batch(_decode), rows))
+        return torch.stack(self._results(_decode, rows))
 
     sample = ImageModel.sample  # which draws the noise, and decodes it by the method above
 
@@ -73,7 +73,7 @@ class SharedModel:
             for start in range(0, len(choices), num_together):
                 together = choices[start : start + num_together]
                 rows = [row for chosen in together for row in zip(y, _each(chosen, num), solves, strict=True)]
-                parts += self._results(Batch(_level_bits), rows)
+                parts += self._results(_level_bits, rows)
             draws.append(torch.cat(parts).unflatten(0, (len(choices), num)))
         return BitsTable(torch.stack(draws), model.num_dims)
 
@@ -87,8 +87,8 @@ class SharedModel:
             return [one.get_state() for one in known.each]
         return [image_generator(int(seed)).get_state() for seed in torch.randint(2**31, (num,))]
 
-    def _results(self, batch: Batch, rows: list[Any]) -> list[Any]:
-        call = Call(batch, rows, self._turn)
+    def _results(self, run: Run, rows: list[Any]) -> list[Any]:
+        call = Call(run, rows, self._turn)
         self._worker.submit(call)
         return call.future.result()
 
@@ -103,7 +103,7 @@ def sample_call(
     """Return the call that draws uint8 images, (C, H, W) each, at a temperature per level, with a label per image."""
     classes: Sequence[int | None] = labels or [None] * len(seeds)
     rows = [_Draw(seed, temperatures, label, guidance) for seed, label in zip(seeds, classes, strict=True)]
-    return Call(Batch(_decode, must_fill=True), rows, turn)
+    return Call(_decode, rows, turn, must_fill=True)
 
 
 class _Draw(NamedTuple):

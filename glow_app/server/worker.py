@@ -9,7 +9,7 @@ from typing import Any
 
 from glow_app.bijections import ContinuousFlow
 from glow_app.models.image_model import ImageModel
-from glow_app.server.calls import Batch, Call, Run, Turn
+from glow_app.server.calls import Call, Run, Turn
 from glow_app.server.daemon_thread import start_daemon_thread
 from glow_app.server.limits import LARGEST_BATCH
 from glow_app.server.sizes import equal_sizes, seconds_per_image
@@ -115,9 +115,9 @@ class ModelWorker:
         self._drop()
         self._thread.join(seconds)
 
-    def _rate(self, batch: Batch) -> float:
+    def _rate(self, run: Run, work: float = 1.0) -> float:
         """Return the estimated seconds per row; if it has not run yet, those of decoding as many images as its work."""
-        return batch.work * (self._measured_rate(batch.run) or self._first_rate)
+        return work * (self._measured_rate(run) or self._first_rate)
 
     def _measured_rate(self, run: Run) -> float | None:
         return self._rates.get(run)
@@ -127,7 +127,7 @@ class ModelWorker:
         return call.due + _PATIENCE * self._use.of(call.turn.client)
 
     def _seconds(self, call: Call, rows: int) -> float:
-        return rows * self._rate(call.batch)
+        return rows * self._rate(call.run, call.work)
 
     def _run(self) -> None:
         try:
@@ -172,7 +172,7 @@ class ModelWorker:
         They are likely to ask again, and a larger batch costs less per row. The wait ends when most of them have done
         so, and takes at most as long as the last batch. The result is empty if all calls were abandoned meanwhile.
         """
-        served, seconds, ended = self._last.get(first.batch.run, (0, 0.0, 0.0))
+        served, seconds, ended = self._last.get(first.run, (0, 0.0, 0.0))
         mates = self._mates(first)
         wanted = _MOST * (served + sum(call.submitted < ended for call in mates))
         while (
@@ -190,38 +190,37 @@ class ModelWorker:
         """Return the calls that may share a batch with the first, which is included, by due time."""
         if first.is_alone or not self._is_shared:
             return [first]
-        alike = (call for call in self._calls if call.batch.run == first.batch.run and not call.is_alone)
+        alike = (call for call in self._calls if call.run == first.run and not call.is_alone)
         return sorted(alike, key=self._priority)
 
     def _room(self, mates: Sequence[Call]) -> int:
         """Return the number of rows in a batch of these calls."""
-        must_fill = any(call.batch.must_fill for call in mates)
-        if not must_fill:
+        if not any(call.must_fill for call in mates):
             return self._largest(mates)
         # Prefer a smaller batch to padding by more than half of the smallest size.
         small = self.sizes[0]
         return min(self._largest(mates), max(small, (_waiting(mates) + small // 2) // small * small))
 
     def _largest(self, mates: Sequence[Call]) -> int:
-        batch = mates[0].batch
-        most = max(1, int(_SECONDS / self._rate(batch)))
-        if any(call.batch.must_fill for call in mates):
+        first = mates[0]
+        most = max(1, int(_SECONDS / self._rate(first.run, first.work)))
+        if any(call.must_fill for call in mates):
             return next((size for size in reversed(self.sizes) if size <= most), self.sizes[0])
-        if self._measured_rate(batch.run) is None or not self._is_shared:  # a score may take much longer than decoding
+        if self._measured_rate(first.run) is None or not self._is_shared:  # a score may take much longer than decoding
             return 1
         return min(LARGEST_BATCH, most)
 
     def _serve(self, parts: list[tuple[Call, list[Any]]]) -> None:
-        batch = parts[0][0].batch
+        first = parts[0][0]
         rows = [row for _, part in parts for row in part]
-        full = any(call.batch.must_fill for call, _ in parts)
+        full = any(call.must_fill for call, _ in parts)
         size = next((size for size in self.sizes if size >= len(rows)), len(rows)) if full else len(rows)
         begun = time.perf_counter()
         try:
-            results = parts[0][0].context.run(batch.run, self.model, rows, size)
+            results = first.context.run(first.run, self.model, rows, size)
         except Exception as error:
             if len(parts) == 1:
-                _settle(parts[0][0].future, error=error)
+                _settle(first.future, error=error)
                 return
             with self._changed:  # one of them may be impossible; retry each alone
                 for call, part in parts:
@@ -235,19 +234,18 @@ class ModelWorker:
         for call, part in parts:
             call.results += results[start : start + len(part)]
             start += len(part)
-        served = [call for call, _ in parts if len(call.results) == len(call.rows)]
-        for call, part in parts:
             self._use.add(call.turn.client, seconds * len(part) / len(rows))
-        self._learn(batch, len(served), size, seconds)
+        served = [call for call, _ in parts if len(call.results) == len(call.rows)]
+        self._learn(first, len(served), size, seconds)
         for call in served:
             _settle(call.future, call.results)
 
-    def _learn(self, batch: Batch, served: int, size: int, seconds: float) -> None:
+    def _learn(self, call: Call, served: int, size: int, seconds: float) -> None:
         with self._changed:
-            rate = seconds / (size * batch.work)
-            known = self._rates.get(batch.run)
-            self._rates[batch.run] = rate if known is None else known + 0.2 * (rate - known)
-            self._last[batch.run] = (served, seconds, time.monotonic())
+            rate = seconds / (size * call.work)
+            known = self._rates.get(call.run)
+            self._rates[call.run] = rate if known is None else known + 0.2 * (rate - known)
+            self._last[call.run] = (served, seconds, time.monotonic())
 
 
 def _waiting(calls: Sequence[Call]) -> int:

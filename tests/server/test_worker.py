@@ -17,7 +17,7 @@ from glow_app.models.image_model import ImageModel
 from glow_app.priors import CNFPrior, GaussianPrior
 from glow_app.seeding import image_generators
 from glow_app.server import shared
-from glow_app.server.calls import Batch, Call, Turn
+from glow_app.server.calls import Call, Turn
 from glow_app.server.latents_cache import _OBJECT, KEPT_SECONDS, LatentsCache
 from glow_app.server.shared import SharedModel, sample_call
 from glow_app.server.worker import ModelEndedError, ModelWorker
@@ -56,7 +56,7 @@ class Held:
             assert self._go.wait(30)
             return ["held"]
 
-        self.call = Call(Batch(wait), [None], Turn())
+        self.call = Call(wait, [None], Turn())
         worker.submit(self.call)
         assert begun.wait(10)
 
@@ -177,7 +177,7 @@ def test_batches_of_a_slow_model_are_small(build: Build, monkeypatch: pytest.Mon
     monkeypatch.setattr(worker, "_measured_rate", lambda run: 0.12)  # seconds per image
     held = Held(worker)
     sizes: list[int] = []
-    call = Call(Batch(lambda _, rows, size: sizes.append(size) or rows), [None] * 20, Turn())  # type: ignore[func-returns-value]
+    call = Call(lambda _, rows, size: sizes.append(size) or rows, [None] * 20, Turn())  # type: ignore[func-returns-value]
     worker.submit(call)
     images = drawn(worker, range(12), [0.7, 0.7], 0)
     held.let_go()
@@ -197,7 +197,7 @@ def test_a_model_is_timed_before_its_first_request(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(model, "sample", slow)
     worker = ModelWorker(model, 4)
-    assert worker._rate(Batch(lambda model, rows, size: rows, work=3)) >= 0.3
+    assert worker._rate(lambda model, rows, size: rows, 3) >= 0.3
     worker.close()
 
 
@@ -210,11 +210,11 @@ def test_the_first_batch_is_one_row_and_tells_how_fast_the_model_is(model: Image
         time.sleep(0.6 * len(rows))
         return rows
 
-    call = Call(Batch(slow), [None] * 3, Turn())
+    call = Call(slow, [None] * 3, Turn())
     worker.submit(call)
     call.future.result(10)
     assert sizes == [1, 1, 1]
-    assert worker._rate(call.batch) >= 0.6
+    assert worker._rate(call.run) >= 0.6
     worker.close()
 
 
@@ -243,14 +243,14 @@ def test_rows_of_other_work_take_other_times(build: Build) -> None:
         time.sleep(0.3)
         return rows
 
-    call = Call(Batch(slow, work=30), [None], Turn())
+    call = Call(slow, [None], Turn(), work=30)
     worker.submit(call)
     call.future.result(10)
-    assert worker._rate(Batch(slow, work=30)) >= 0.3
-    assert worker._rate(Batch(slow, work=1)) <= 0.03 + 0.2 / 30, "a late return is divided too"
-    held, waiting = Held(worker), Call(Batch(slow, work=2), [None] * 100, Turn())
+    assert worker._rate(slow, 30) >= 0.3
+    assert worker._rate(slow, 1) <= 0.03 + 0.2 / 30, "a late return is divided too"
+    held, waiting = Held(worker), Call(slow, [None] * 100, Turn(), work=2)
     worker.submit(waiting)
-    assert worker._largest([waiting]) == int(1.0 / worker._rate(waiting.batch))
+    assert worker._largest([waiting]) == int(1.0 / worker._rate(waiting.run, waiting.work))
     worker.abandon(waiting.turn)
     held.let_go()
 
@@ -264,7 +264,7 @@ def test_a_call_that_shares_no_batch_is_not_kept_waiting_for_others(build: Build
         return rows
 
     ran: list[float] = []
-    calls = [Call(Batch(slow, work=work), [None], Turn(), is_alone=True) for work in (100, 1)]
+    calls = [Call(slow, [None], Turn(), work=work, is_alone=True) for work in (100, 1)]
     for call in calls:  # the second while the first is served
         worker.submit(call)
     for call in calls:
@@ -285,8 +285,7 @@ def test_calls_of_a_batch_that_failed_wait_their_turn_alone(build: Build) -> Non
         return rows
 
     bad, good, gone = (
-        Call(Batch(run), [name], turn)
-        for name, turn in zip(["bad", "good", "gone"], [Turn(), Turn(), left], strict=True)
+        Call(run, [name], turn) for name, turn in zip(["bad", "good", "gone"], [Turn(), Turn(), left], strict=True)
     )
     for call in (bad, good, gone):
         worker.submit(call)
@@ -375,7 +374,7 @@ def test_a_batch_waits_a_little_for_those_that_the_last_one_served(model: ImageM
     worker = build(on_batch=sizes.append)
     held = Held(worker)
     first = drawn(worker, range(1), [0.7, 0.7], 0)
-    worker._last[first.batch.run] = (3, 30.0, time.monotonic())  # calls, seconds and end of the last batch of its kind
+    worker._last[first.run] = (3, 30.0, time.monotonic())  # calls, seconds and end of the last batch of its kind
     held.let_go()
     others = [drawn(worker, range(number, number + 1), [0.7, 0.7], 0) for number in (1, 2, 3)]
     assert all(len(call.future.result(10)) == 1 for call in (first, *others))
@@ -384,8 +383,8 @@ def test_a_batch_waits_a_little_for_those_that_the_last_one_served(model: ImageM
 
 def test_a_call_given_up_while_its_batch_waits_for_more_ends_nothing(build: Build) -> None:
     worker, waits = build(), threading.Event()
-    call = Call(Batch(lambda _, rows, size: rows), [1], Turn())
-    worker._last[call.batch.run] = (100, 20.0, time.monotonic())  # as if the last batch had served many, and slowly
+    call = Call(lambda _, rows, size: rows, [1], Turn())
+    worker._last[call.run] = (100, 20.0, time.monotonic())  # as if the last batch had served many, and slowly
     mates = worker._mates
 
     def watched(first: Call) -> list[Call]:
@@ -396,7 +395,7 @@ def test_a_call_given_up_while_its_batch_waits_for_more_ends_nothing(build: Buil
     worker.submit(call)
     assert waits.wait(10)
     worker.abandon(call.turn)  # takes the lock, which the worker gives up only where it waits for more
-    other = Call(Batch(lambda _, rows, size: rows), [2], Turn())
+    other = Call(lambda _, rows, size: rows, [2], Turn())
     worker.submit(other)
     assert other.future.result(10) == [2]
 
@@ -411,7 +410,7 @@ def test_a_small_call_overtakes_large_ones_and_none_waits_for_ever(build: Build)
             return rows
 
         worker._rates[run] = 0.04
-        call = Call(Batch(run), [None] * rows, Turn(arrived=now))
+        call = Call(run, [None] * rows, Turn(arrived=now))
         worker.submit(call)
         return call
 
@@ -437,7 +436,7 @@ def test_many_calls_of_one_client_do_not_delay_another(build: Build) -> None:
             return rows
 
         worker._rates[run] = 0.02
-        call = Call(Batch(run), [None], Turn(client, 0.0))
+        call = Call(run, [None], Turn(client, 0.0))
         worker.submit(call)
         return call
 
@@ -457,7 +456,7 @@ def test_what_waits_is_given_up_at_once(build: Build) -> None:
     with pytest.raises(ModelEndedError):
         waiting.future.result(10)
     with pytest.raises(ModelEndedError):
-        worker.submit(Call(waiting.batch, waiting.rows, waiting.turn))
+        worker.submit(Call(waiting.run, waiting.rows, waiting.turn))
     after = drawn(worker, range(2, 3), [0.7, 0.7], 0)
     held.let_go()
     assert len(after.future.result(10)) == 1
@@ -465,7 +464,7 @@ def test_what_waits_is_given_up_at_once(build: Build) -> None:
 
 def test_a_call_without_rows_is_refused(build: Build) -> None:
     with pytest.raises(ValueError, match="a call has no rows; expected at least one"):
-        build().submit(Call(Batch(lambda _, rows, size: rows), [], Turn()))
+        build().submit(Call(lambda _, rows, size: rows, [], Turn()))
 
 
 def test_images_of_an_abandoned_request_are_not_drawn_to_the_end(build: Build) -> None:
@@ -503,7 +502,7 @@ def test_a_thread_that_dies_leaves_nobody_waiting(build: Build) -> None:
 
     worker = build()
     held = Held(worker)
-    calls = [Call(Batch(dies), [None], Turn()), drawn(worker, range(1), [0.7, 0.7], 0)]
+    calls = [Call(dies, [None], Turn()), drawn(worker, range(1), [0.7, 0.7], 0)]
     calls[1].due = float("inf")
     worker.submit(calls[0])
     held.let_go()
@@ -513,7 +512,7 @@ def test_a_thread_that_dies_leaves_nobody_waiting(build: Build) -> None:
     worker._thread.join(10)
     assert not worker.is_alive
     with pytest.raises(ModelEndedError):
-        worker.submit(Call(Batch(dies), [None], Turn()))
+        worker.submit(Call(dies, [None], Turn()))
 
 
 def test_a_worker_that_is_closed_finishes_what_it_has(build: Build) -> None:

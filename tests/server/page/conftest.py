@@ -22,7 +22,7 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.server import Limits, create_app
-from glow_app.server.calls import Batch, Call, Turn
+from glow_app.server.calls import Call, Turn
 from glow_app.storage.pretrained import REFERENCE_KEY
 from glow_app.storage.stored_model import StoredModel, load_model
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
@@ -56,7 +56,7 @@ class Site:
             return rows
 
         self.app.state.gate.depth += 1
-        self.app.state.service.worker.submit(Call(Batch(work), [None], Turn()))
+        self.app.state.service.worker.submit(Call(work, [None], Turn()))
         assert begun.wait(20)
         try:
             yield done
