@@ -13,15 +13,11 @@ class UsageError(Exception):
 
 def closest(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean ...?`` for the nearest of the known words, or nothing."""
-    known = list(known)
-    matches = [name for name in known if name.startswith(word)] or _alike(word, known)
-    return f"; did you mean {matches[0]}?" if matches else ""
-
-
-def _alike(word: str, known: list[str]) -> list[str]:
     # Without the dashes, which make any two options similar.
     bare = {name.lstrip("-"): name for name in known}
-    return [bare[name] for name in difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.7)]
+    alike = difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.7)
+    matches = [name for name in bare.values() if name.startswith(word)] or [bare[name] for name in alike]
+    return f"; did you mean {matches[0]}?" if matches else ""
 
 
 def is_line(text: str) -> bool:

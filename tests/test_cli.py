@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -20,9 +20,11 @@ from glow_app.cli import COMMANDS, TRAINING, main
 from glow_app.commands.parser import Parser
 from glow_app.messages import closest, format_warning, pluralise, size_text
 
+OneLine = Callable[..., str]
+
 
 @pytest.fixture
-def one_line(capsys: pytest.CaptureFixture[str]) -> object:
+def one_line(capsys: pytest.CaptureFixture[str]) -> OneLine:
     """Run a command that must be refused as wrong usage, in one line; return the line."""
 
     def run(*arguments: str) -> str:
@@ -139,8 +141,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("typed", "meant"), [("smaple", "sample"), ("train", None), ("valid", "validate"), ("recon", "reconstruct")]
 )
-def test_an_unknown_command(one_line: object, typed: str, meant: str | None) -> None:
-    line = one_line(typed)  # type: ignore[operator]
+def test_an_unknown_command(one_line: OneLine, typed: str, meant: str | None) -> None:
+    line = one_line(typed)
     assert f"no command {typed}" in line
     assert meant is None or f"did you mean {meant}?" in line
 
@@ -153,17 +155,14 @@ def test_an_unknown_command(one_line: object, typed: str, meant: str | None) -> 
         (["reconstruct", "--overwrit"], "--overwrite"),
         (["export", "--outptu", "x"], "--output"),
         (["info", "--checkpiont", "x"], "--checkpoint"),
-        pytest.param(
-            ["sample", "--temp", "1"],
-            "--temperature",
-        ),
+        (["sample", "--temp", "1"], "--temperature"),
     ],
     ids=str,
 )
-def test_an_unknown_option(one_line: object, arguments: list[str], meant: str) -> None:
+def test_an_unknown_option(one_line: OneLine, arguments: list[str], meant: str) -> None:
     required = [] if arguments[0] == "info" else ["--checkpoint", "x"]
     required += ["--output", "y"] if arguments[0] == "export" else []
-    line = one_line(*arguments, *required)  # type: ignore[operator]
+    line = one_line(*arguments, *required)
     assert arguments[1].split("=")[0] in line
     assert f"did you mean {meant}?" in line
 
@@ -173,25 +172,25 @@ def test_an_unknown_option(one_line: object, arguments: list[str], meant: str) -
     ["restore PICTURE", "score a.png PICTURE", "fit FOLDER", "data pack FOLDER --output x", "sample --output"],
 )
 def test_an_empty_argument_is_not_the_current_folder(
-    one_line: object, arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_line: OneLine, arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["" if word.isupper() else word for word in arguments.split()]
     words += [""] if words[-1] == "--output" else []
-    assert "it is empty, perhaps from an unset shell variable; give a value" in one_line(*words)  # type: ignore[operator]
+    assert "it is empty, perhaps from an unset shell variable; give a value" in one_line(*words)
     assert not list(tmp_path.iterdir())
 
 
-def test_surplus_and_missing_arguments(one_line: object) -> None:
-    assert "unknown argument extra" in one_line("sample", "--checkpoint", "x", "extra")  # type: ignore[operator]
-    assert "PICTURE" in one_line("encode")  # type: ignore[operator]
-    assert "expected two or more" in one_line("interpolate", "a.png", "--checkpoint", "x")  # type: ignore[operator]
+def test_surplus_and_missing_arguments(one_line: OneLine) -> None:
+    assert "unknown argument extra" in one_line("sample", "--checkpoint", "x", "extra")
+    assert "PICTURE" in one_line("encode")
+    assert "expected two or more" in one_line("interpolate", "a.png", "--checkpoint", "x")
     for command in ("fit", "estimate"):
-        assert "--config NAME, such as folder32" in one_line(command)  # type: ignore[operator]
+        assert "--config NAME, such as folder32" in one_line(command)
     for command in ("validate", "test"):
-        assert "--checkpoint" in one_line(command)  # type: ignore[operator]
-        assert "needs a path" in one_line(command, "--checkpoint")  # type: ignore[operator]
-    assert "needs a path" in one_line("fit", "--resume")  # type: ignore[operator]
+        assert "--checkpoint" in one_line(command)
+        assert "needs a path" in one_line(command, "--checkpoint")
+    assert "needs a path" in one_line("fit", "--resume")
 
 
 def numbers_of(parser: argparse.ArgumentParser, command: str) -> Iterator[tuple[str, str]]:
@@ -213,12 +212,12 @@ def every_number() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("command", "option"), [*every_number()])
-def test_text_in_the_place_of_a_number(one_line: object, command: str, option: str) -> None:
-    line = one_line(*command.split(), f"{option}=many")  # type: ignore[operator]
+def test_text_in_the_place_of_a_number(one_line: OneLine, command: str, option: str) -> None:
+    line = one_line(*command.split(), f"{option}=many")
     assert re.search(rf"argument {option}: many (is not an?|must be a) \w+", line)
 
 
-def test_a_number_that_does_not_fit(one_line: object) -> None:
+def test_a_number_that_does_not_fit(one_line: OneLine) -> None:
     for option, words in {
         "--temperature=nan": "nan is not a temperature; expected a number from 0 to 100 (0.7 is usual)",
         "--temperature=0.7,inf": "inf is not a temperature; expected a number from 0 to 100 (0.7 is usual)",
@@ -226,7 +225,7 @@ def test_a_number_that_does_not_fit(one_line: object) -> None:
         "--seed=1.5": "1.5 is not a seed; expected 0 to 2147483647",
         "--seed=-1": "-1 is not a seed; expected 0 to 2147483647",
     }.items():
-        line = one_line("sample", option)  # type: ignore[operator]
+        line = one_line("sample", option)
         assert f"argument {option.partition('=')[0]}: {words}\n" in line
 
 
@@ -252,21 +251,21 @@ FLOW = ["--model.flow", "glow_app.flows.Glow", "--model.flow.image_shape", "[1,8
         ("--precision=16", "--trainer.precision"),
     ],
 )
-def test_an_unknown_option_of_fit(one_line: object, option: str, meant: str) -> None:
-    line = one_line("fit", *FLOW, option)  # type: ignore[operator]
+def test_an_unknown_option_of_fit(one_line: OneLine, option: str, meant: str) -> None:
+    line = one_line("fit", *FLOW, option)
     assert option.split("=")[0].split(".")[-1] in line
     assert f"did you mean {meant}?" in line
 
 
 @pytest.mark.parametrize("option", ["--model.prior", "--model.flow.prior", "--prior"])
-def test_a_prior_by_its_name_is_an_overlay(one_line: object, option: str) -> None:
-    line = one_line("fit", *FLOW, option, "maf")  # type: ignore[operator]
+def test_a_prior_by_its_name_is_an_overlay(one_line: OneLine, option: str) -> None:
+    line = one_line("fit", *FLOW, option, "maf")
     assert line.endswith("; the prior is an overlay: --config prior/maf\n")
 
 
-def test_an_unknown_key_of_a_configuration(one_line: object, tmp_path: Path) -> None:
+def test_an_unknown_key_of_a_configuration(one_line: OneLine, tmp_path: Path) -> None:
     (tmp_path / "typo.yaml").write_text("data:\n  batchsize: 3\n")
-    line = one_line("fit", *FLOW, "--config", str(tmp_path / "typo.yaml"))  # type: ignore[operator]
+    line = one_line("fit", *FLOW, "--config", str(tmp_path / "typo.yaml"))
     assert "data.batchsize" in line
 
 
@@ -281,9 +280,9 @@ def test_an_unknown_key_of_a_configuration(one_line: object, tmp_path: Path) -> 
         ("--model.flow.num_steps=x", "a whole number or a list of whole numbers"),
     ],
 )
-def test_a_value_of_the_wrong_type(one_line: object, option: str, expected: str) -> None:
+def test_a_value_of_the_wrong_type(one_line: OneLine, option: str, expected: str) -> None:
     name, _, value = option.removeprefix("--").partition("=")
-    line = one_line("fit", *FLOW, option)  # type: ignore[operator]
+    line = one_line("fit", *FLOW, option)
     assert line == f"error: glow fit: {name} is {value}; expected {expected}\n"
 
 
