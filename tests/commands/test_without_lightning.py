@@ -1,5 +1,6 @@
 """Using and serving a model needs no package that only training has."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,8 @@ create_app(load_model(f"{{folder}}/exported")).state.service.worker.close()
 
 
 def test_no_training_framework_is_needed(trained: Path, tmp_path: Path) -> None:
-    arguments = [sys.executable, "-c", SCRIPT, str(trained / "best.ckpt"), str(tmp_path / "out")]
+    model = shutil.copy(trained / "best.ckpt", tmp_path)  # the direction is written beside it
+    arguments = [sys.executable, "-c", SCRIPT, str(model), str(tmp_path / "out")]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
