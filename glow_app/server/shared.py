@@ -11,7 +11,7 @@ from glow_app.bijections import record_solves
 from glow_app.bijections.continuous.options import solve_options
 from glow_app.models.bits_table import BitsTable
 from glow_app.models.image_model import ImageModel
-from glow_app.seeding import ImageGenerators, image_generator
+from glow_app.seeding import ImageGenerators
 from glow_app.server.calls import Call, Run, Turn
 from glow_app.server.latents_cache import LatentsCache
 from glow_app.server.worker import ModelWorker
@@ -82,10 +82,9 @@ class SharedModel:
         if not self._worker.has_solves:
             return [None] * num
         record = solve_options().record
-        known = None if record is None else record.generator
-        if isinstance(known, ImageGenerators):
-            return [one.get_state() for one in known.each]
-        return [image_generator(int(seed)).get_state() for seed in torch.randint(2**31, (num,))]
+        assert record is not None
+        assert isinstance(record.generator, ImageGenerators)
+        return [generator.get_state() for generator in record.generator.each]
 
     def _results(self, run: Run, rows: list[Any]) -> list[Any]:
         call = Call(run, rows, self._turn)

@@ -131,12 +131,14 @@ def test_a_picture_of_any_size_is_enlarged(sides: tuple[int, int]) -> None:
     assert torch.equal(restore(tiny_restorer(Upscale()), damaged, 1, 0.7, seeds=6).draws[0], result.draws[1])
 
 
-def test_draws_name_their_classes_and_no_guidance() -> None:
+def test_draws_name_their_classes_and_noise_level_and_no_guidance() -> None:
     model = tiny_restorer(Upscale(), num_classes=3)
     model.class_names, model.generation = ("a", "b", "c"), GenerationSettings(0.5, guidance=2.0)
     result = restore(model, random_images(1)[0], 3, seeds=4)
     assert result.draws.labels == [1, 2, 0]
     assert result.draws.facts[0] == {"seed": 4, "temperature": 0.5, "label": 1, "class": "b"}
+    cleaned = restore(tiny_restorer(Denoise()), random_images(1)[0], 2, sigma=20)
+    assert [facts["sigma"] for facts in cleaned.draws.facts] == [20, 20]
 
 
 def test_mean_and_spread_are_those_of_the_draws() -> None:
