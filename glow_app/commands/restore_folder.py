@@ -46,9 +46,12 @@ class RestoreFolder:
                 self.path = free_folder(Path(arguments.output))
             self._refuse(arguments, named)
             self.path.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):  # of another run, a moment ago
-                (self.path / RECORD).open("a" if self._overwrites else "x").close()
-                break
+            try:
+                (self.path / RECORD).open("x").close()
+            except FileExistsError:  # of another run, a moment ago, unless it is to be replaced
+                if not self._overwrites:
+                    continue
+            break
         if self.path != Path(arguments.output):
             place = f"{arguments.output} holds results already; these go to {self.path} (--overwrite replaces)"
             print(printable(place))

@@ -269,6 +269,9 @@ def test_two_runs_at_once_take_two_folders(tmp_path: Path, capsys: pytest.Captur
     Path("link/run.json").symlink_to("nothing")
     arguments.output = "link"
     assert RestoreFolder(arguments, {"photo": "photo.png"}, {"model": "m"}).path == Path("link-2")
+    arguments.overwrite = True
+    assert RestoreFolder(arguments, {"photo": "photo.png"}, {"model": "m"}).path == Path("link")
+    assert not Path("link/nothing").exists(), "a record that is a link is not followed"
 
 
 def test_what_is_complete_is_recorded_before_the_next_picture(
