@@ -1,4 +1,4 @@
-"""What several commands share: options, the output folder, and images from files."""
+"""What several commands share: the model, the output folder, and images from files."""
 
 import argparse
 import itertools
@@ -14,7 +14,7 @@ from glow_app import __version__
 from glow_app.files import atomic_file, require_folder
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
-from glow_app.storage.places import DEFAULT_MODEL, origin
+from glow_app.storage.places import origin
 
 if TYPE_CHECKING:
     import torch
@@ -26,31 +26,6 @@ if TYPE_CHECKING:
 
 RECORD = "run.json"  # in a folder of results, of the run that wrote them
 Changes = list[tuple[str, str]]  # a picture, and what was changed of its size and colour
-
-
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--checkpoint`` and ``--device``."""
-    parser.add_argument(
-        "--checkpoint",
-        type=str,  # an empty one too, which is refused as in Python
-        default=DEFAULT_MODEL,
-        help="model: a .ckpt file, an exported folder, a run folder, a folder of runs (the newest is taken), "
-        "hf://USER/NAME, or a name that glow models lists",
-        metavar="PATH",
-    )
-    parser.add_argument("--device", default="auto", help="device: auto, cpu, gpu, cuda:1 or mps")
-
-
-def add_label_argument(parser: argparse.ArgumentParser, text: str, several: bool = False) -> None:
-    """Add ``--label``, which :func:`load` makes numbers of; ``text`` says what the class is of, and the default."""
-    nargs = "+" if several else None
-    parser.add_argument("--label", nargs=nargs, help=f"number or name of the {text}", metavar="CLASS")
-
-
-def add_output_arguments(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add ``--output`` and ``--overwrite``."""
-    parser.add_argument("--output", default=default, help="output folder", metavar="FOLDER")
-    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
 
 
 def table_row(name: str, *cells: str, width: int = 35) -> str:

@@ -13,7 +13,7 @@ SHELLS = ("bash", "zsh")
 FILE_METAVARS = ("FILE", "FOLDER", "PATH", "PICTURE")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the shell."""
     parser.add_argument("shell", choices=SHELLS, help="bash or zsh")
 

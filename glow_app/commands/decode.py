@@ -3,18 +3,18 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.common import add_model_arguments, add_output_arguments, load, output_folder, refuse_existing
-from glow_app.commands.parser import positive_int
+from glow_app.commands.common import load, output_folder, refuse_existing
+from glow_app.commands.parser import Parser
 from glow_app.messages import pluralise
 from glow_app.progress import tracked
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow decode``."""
     parser.add_argument("latents", help="file written by glow encode", metavar="FILE")
-    add_model_arguments(parser)
-    add_output_arguments(parser, "decoded")
-    parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
+    parser.add_model_arguments()
+    parser.add_output_arguments("decoded")
+    parser.add_batch_size_argument()
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 
 from glow_app.commands.classes import LISTED, PictureClasses
 from glow_app.commands.common import (
-    add_label_argument,
-    add_model_arguments,
-    add_output_arguments,
     directions_folders,
     load,
     made_by,
@@ -18,7 +15,7 @@ from glow_app.commands.common import (
     picture_files,
     refuse_existing,
 )
-from glow_app.commands.parser import number, positive_int
+from glow_app.commands.parser import Parser, number
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.numeric_limits import check_strength
 
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
 STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add ``learn`` and ``apply`` with their options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="learn|apply")
     learn = actions.add_parser("learn", help="learn directions from examples", description=_learn.__doc__)
@@ -46,17 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     learn.add_argument("--columns", nargs="+", help="columns of the CSV to learn (default: all)", metavar="NAME")
     learn.add_argument("--overwrite", action="store_true", help="replace directions of the same name")
-    learn.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
+    learn.add_batch_size_argument()
     learn.set_defaults(act=_learn)
     apply = actions.add_parser("apply", help="change pictures", description=_apply.__doc__)
     apply.add_argument("images", nargs="+", help="pictures to change, or folders of them", metavar="PICTURE")
     apply.add_argument("--direction", required=True, help="direction learnt by glow edit learn", metavar="NAME")
     apply.add_argument("--strength", type=_strength, default=1.0, help="1 adds the attribute, -1 removes it")
-    add_output_arguments(apply, "edits")
+    apply.add_output_arguments("edits")
     apply.set_defaults(act=_apply)
     for action in (learn, apply):
-        add_model_arguments(action)
-        add_label_argument(action, "class of all pictures (default: from their folders' names, or inferred)")
+        action.add_model_arguments()
+        action.add_label_argument("class of all pictures (default: from their folders' names, or inferred)")
         action.add_argument(
             "--directions", help="folder of directions (default: directions/ beside the model)", metavar="FOLDER"
         )

@@ -4,26 +4,19 @@ import argparse
 from pathlib import Path
 
 from glow_app.commands.classes import PictureClasses
-from glow_app.commands.common import (
-    add_label_argument,
-    add_model_arguments,
-    load,
-    picture_batches,
-    refuse_existing,
-    tell_lost_bits,
-)
-from glow_app.commands.parser import positive_int
+from glow_app.commands.common import load, picture_batches, refuse_existing, tell_lost_bits
+from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError, pluralise
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow encode``."""
     parser.add_argument("images", nargs="+", help="picture files, or folders of them", metavar="PICTURE")
-    add_model_arguments(parser)
-    add_label_argument(parser, "class of all pictures (default: from their folders' names, or inferred)")
+    parser.add_model_arguments()
+    parser.add_label_argument("class of all pictures (default: from their folders' names, or inferred)")
     parser.add_argument("--output", default="latents.safetensors", help="output file", metavar="FILE")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
+    parser.add_batch_size_argument()
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.common import (
-    add_model_arguments,
-    add_output_arguments,
     device_of,
     load,
     made_by,
@@ -23,7 +21,7 @@ from glow_app.commands.common import (
 )
 from glow_app.commands.evaluate_restoration import RESTORED, measured_restorations, prepare_restorations
 from glow_app.commands.evaluate_samples import measured_samples
-from glow_app.commands.parser import guidance, positive_int, require_seeds, seed_number, temperatures
+from glow_app.commands.parser import Parser, guidance, positive_int, require_seeds, seed_number, temperatures
 from glow_app.messages import UsageError, pluralise, size_text
 
 if TYPE_CHECKING:
@@ -38,10 +36,10 @@ REFERENCE_IMAGES = 10_000  # at most, in the PNG: they are all in memory
 PICTURE = "neighbours.png"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow evaluate``."""
-    add_model_arguments(parser)
-    add_output_arguments(parser, "evaluation")
+    parser.add_model_arguments()
+    parser.add_output_arguments("evaluation")
     source = "source of the images, such as digits or folder (default: as in training, if recorded)"
     parser.add_argument("--source", help=source)
     root = "folder of images (default: as in training); any other folder is measured as a whole"
@@ -75,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     places = "read the folders and addresses in a checkpoint of another origin"
     parser.add_argument("--trust-data", action="store_true", help=places)
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of all noise; image i uses seed + i")
-    parser.add_argument("--batch-size", type=positive_int, default=64, help="images per batch")
+    parser.add_batch_size_argument(64)
 
 
 def run(arguments: argparse.Namespace) -> None:

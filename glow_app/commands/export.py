@@ -3,16 +3,17 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.common import add_model_arguments, device_of, load, stored_model, tell_origin
+from glow_app.commands.common import device_of, load, stored_model, tell_origin
+from glow_app.commands.parser import Parser
 from glow_app.files import require_folder
 from glow_app.messages import UsageError
 
 FORMATS = ("safetensors", "torch-export", "onnx")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow export``."""
-    add_model_arguments(parser)
+    parser.add_model_arguments()
     parser.add_argument("--output", required=True, help="output folder", metavar="FOLDER")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     form = "the model, or a program that draws samples and is checked against it"

@@ -5,15 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glow_app.commands.classes import PictureClasses
-from glow_app.commands.common import (
-    add_label_argument,
-    add_model_arguments,
-    load,
-    made_by,
-    picture_batches,
-    refuse_existing,
-)
-from glow_app.commands.parser import number, whole_number
+from glow_app.commands.common import load, made_by, picture_batches, refuse_existing
+from glow_app.commands.parser import Parser, number, whole_number
 from glow_app.messages import UsageError, pluralise
 
 if TYPE_CHECKING:
@@ -25,10 +18,10 @@ USUAL_FRAMES = 9
 USUAL_SECONDS = 3.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow interpolate``."""
     parser.add_argument("images", nargs="+", help="two or more picture files", metavar="PICTURE")
-    add_model_arguments(parser)
+    parser.add_model_arguments()
     frames = f"frames from each picture to the next, both included (default: {USUAL_FRAMES})"
     parser.add_argument("--frames", type=whole_number, help=frames)
     spherical = "interpolate along arcs, which keep the norm of the latents, or along lines"
@@ -36,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mix", action="store_true", help="exchange the levels one by one: structure of A, texture of B"
     )
-    add_label_argument(parser, "class of each picture (default: from its folder's name, or inferred)", several=True)
+    parser.add_label_argument("class of each picture (default: from its folder's name, or inferred)", several=True)
     parser.add_argument(
         "--output",
         default="interpolation.png",

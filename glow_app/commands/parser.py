@@ -1,4 +1,4 @@
-"""The parser of commands: options in full, errors of one line; and numbers, whose errors say what was expected."""
+"""The parser of commands, with the options that several share; and numbers, whose errors say what was expected."""
 
 import argparse
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from typing import Any, NoReturn, TypeVar
 from glow_app.messages import UsageError, closest
 from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
 from glow_app.numeric_limits import LARGEST_SEED
+from glow_app.storage.places import DEFAULT_MODEL
 
 Number = TypeVar("Number", int, float)
 
@@ -44,6 +45,32 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the message as a :class:`UsageError`."""
         raise UsageError(f"{self.prog}: {message}")
+
+    def add_model_arguments(self) -> None:
+        """Add ``--checkpoint`` and ``--device``."""
+        self.add_argument(
+            "--checkpoint",
+            type=str,  # an empty one too, which is refused as in Python
+            default=DEFAULT_MODEL,
+            help="model: a .ckpt file, an exported folder, a run folder, a folder of runs (the newest is taken), "
+            "hf://USER/NAME, or a name that glow models lists",
+            metavar="PATH",
+        )
+        self.add_argument("--device", default="auto", help="device: auto, cpu, gpu, cuda:1 or mps")
+
+    def add_label_argument(self, text: str, several: bool = False) -> None:
+        """Add ``--label``, which ``load`` makes numbers of; ``text`` says what the class is of, and the default."""
+        nargs = "+" if several else None
+        self.add_argument("--label", nargs=nargs, help=f"number or name of the {text}", metavar="CLASS")
+
+    def add_output_arguments(self, default: str) -> None:
+        """Add ``--output`` and ``--overwrite``."""
+        self.add_argument("--output", default=default, help="output folder", metavar="FOLDER")
+        self.add_argument("--overwrite", action="store_true", help="replace existing files")
+
+    def add_batch_size_argument(self, default: int = 16) -> None:
+        """Add ``--batch-size``."""
+        self.add_argument("--batch-size", type=positive_int, default=default, help="images per batch")
 
 
 def _not_empty(text: str) -> str:

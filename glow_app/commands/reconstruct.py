@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 
 from glow_app.commands.classes import PictureClasses
 from glow_app.commands.common import (
-    add_label_argument,
-    add_model_arguments,
-    add_output_arguments,
     load,
     made_by,
     output_folder,
@@ -19,7 +16,7 @@ from glow_app.commands.common import (
     refuse_replacing,
     tell_lost_bits,
 )
-from glow_app.commands.parser import positive_int
+from glow_app.commands.parser import Parser, positive_int
 from glow_app.messages import UsageError, pluralise
 from glow_app.progress import tracked
 
@@ -32,17 +29,17 @@ SHOWN = 64  # originals and reconstructions
 USUAL_COUNT = 64  # of a source
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow reconstruct``."""
     parser.add_argument("images", nargs="*", help="picture files, or folders of them", metavar="PICTURE")
     parser.add_argument("--source", help="test images of a source, such as digits, instead of files")
     parser.add_argument("--root", help="folder of the source's files", metavar="FOLDER")
     count = f"number of images of the source (default: {USUAL_COUNT})"
     parser.add_argument("--count", type=positive_int, help=count)
-    add_model_arguments(parser)
-    add_output_arguments(parser, "reconstructions")
-    add_label_argument(parser, "class of all files (default: from their folders' names, or inferred)")
-    parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
+    parser.add_model_arguments()
+    parser.add_output_arguments("reconstructions")
+    parser.add_label_argument("class of all files (default: from their folders' names, or inferred)")
+    parser.add_batch_size_argument()
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -8,16 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.common import (
-    Changes,
-    add_label_argument,
-    add_model_arguments,
-    add_output_arguments,
-    load,
-    made_by,
-    tell_changes,
-)
-from glow_app.commands.parser import number_type, require_seeds, seed_number, temperature
+from glow_app.commands.common import Changes, load, made_by, tell_changes
+from glow_app.commands.parser import Parser, number_type, require_seeds, seed_number, temperature
 from glow_app.commands.restore_folder import RestoreFolder, is_short_enough, names_of_results, outputs_of
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
@@ -36,12 +28,12 @@ LARGEST_COUNT = 10_000  # draws, each a file whose name is looked up before a pi
 LARGEST_COMPARED, DRAWS_COMPARED = 1 << 22, 4  # pixels of each part of the side-by-side, and draws in it
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow restore``."""
     parser.add_argument("images", nargs="+", help="damaged picture files, or folders of them", metavar="PICTURE")
-    add_model_arguments(parser)
+    parser.add_model_arguments()
     parser.set_defaults(checkpoint=None)  # no bundled model restores all kinds of pictures
-    add_output_arguments(parser, "restored")
+    parser.add_output_arguments("restored")
     parser.add_argument("--count", type=_count, default=4, help=f"draws per picture: 1 to {LARGEST_COUNT:,}")
     parser.add_argument("--temperature", type=temperature, help="temperature (default: the model's recommendation)")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the first draw")
@@ -52,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="damage the pictures first, at random as in training: to try a model on undamaged pictures",
     )
-    add_label_argument(parser, "class of the pictures")
+    parser.add_label_argument("class of the pictures")
 
 
 _count = number_type(

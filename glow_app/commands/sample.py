@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.common import (
-    add_label_argument,
-    add_model_arguments,
-    add_output_arguments,
-    device_of,
-    load,
-    made_by,
-    stored_model,
+from glow_app.commands.common import device_of, load, made_by, stored_model
+from glow_app.commands.parser import (
+    Parser,
+    guidance,
+    number_type,
+    positive_int,
+    require_seeds,
+    seed_number,
+    temperatures,
 )
-from glow_app.commands.parser import guidance, number_type, positive_int, require_seeds, seed_number, temperatures
 from glow_app.commands.sample_folder import SampleFolder
 from glow_app.files import require_folder
 from glow_app.messages import UsageError, pluralise
@@ -39,10 +39,10 @@ SECONDS_A_STOP = 1.0
 GUIDED = "guidance is not 1: these are not samples of the model's own distribution"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow sample``."""
-    add_model_arguments(parser)
-    add_output_arguments(parser, "samples")
+    parser.add_model_arguments()
+    parser.add_output_arguments("samples")
     factor = "factor on the base noise, or one per level: 0.7,0.9,1.0 (default: the model's recommendation)"
     parser.add_argument("--temperature", type=temperatures, help=factor)
     beyond = "strength of the class: 1 is the model's own, more is clearer (default: the model's recommendation)"
@@ -52,10 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     first = "seed of the first image; image i uses seed + i (default: random, and printed)"
     parser.add_argument("--seed", type=seed_number, help=first)
     turns = "class, or of several to cycle through, by the seed modulo their number (default: all)"
-    add_label_argument(parser, turns, several=True)
+    parser.add_label_argument(turns, several=True)
     other = "size of the images in pixels, the width first, for textures (default: the model's); needs a Gaussian prior"
     parser.add_argument("--size", type=image_size, help=other, metavar="WIDTHxHEIGHT")
-    parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
+    parser.add_batch_size_argument()
     devices = "GPUs, or processes on a CPU, to share the work; 'all' for all GPUs"
     parser.add_argument("--devices", type=number_of_devices, default=1, help=devices, metavar="N")
     sweep = "also write a grid of the same noise at these temperatures"

@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.common import (
-    add_label_argument,
-    add_model_arguments,
-    add_output_arguments,
     load,
     made_by,
     output_folder,
@@ -20,7 +17,7 @@ from glow_app.commands.common import (
     stored_model,
     write_json,
 )
-from glow_app.commands.parser import positive_int, seed_number
+from glow_app.commands.parser import Parser, positive_int, seed_number
 from glow_app.files import atomic_file
 from glow_app.messages import UsageError, pluralise, printable
 
@@ -33,11 +30,11 @@ SHEET = "oddest.png"
 NO_VERDICTS = "no verdicts: the model knows no ordinary pictures; give --reference FOLDER of them"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow score``."""
     parser.add_argument("images", nargs="*", help="picture files, or folders of them", metavar="PICTURE")
-    add_model_arguments(parser)
-    add_output_arguments(parser, "scores")
+    parser.add_model_arguments()
+    parser.add_output_arguments("scores")
     parser.add_argument(
         "--reference", help="folder of ordinary pictures (default: those known to the model, if any)", metavar="FOLDER"
     )
@@ -46,10 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--outliers", help="folder of odd pictures, to measure how well scores detect them", metavar="FOLDER"
     )
-    add_label_argument(parser, "class of all pictures (default: averaged over all classes)")
+    parser.add_label_argument("class of all pictures (default: averaged over all classes)")
     parser.add_argument("--draws", type=positive_int, default=1, help="dequantisation draws for bits/dim")
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of the noise; picture i uses seed + i")
-    parser.add_argument("--batch-size", type=positive_int, default=16, help="images per batch")
+    parser.add_batch_size_argument()
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -11,15 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from glow_app.commands.common import (
-    add_model_arguments,
-    device_of,
-    directions_folders,
-    load,
-    load_stored,
-    stored_model,
-)
-from glow_app.commands.parser import number_type, positive_int
+from glow_app.commands.common import device_of, directions_folders, load, load_stored, stored_model
+from glow_app.commands.parser import Parser, number_type, positive_int
 from glow_app.messages import UsageError, printable
 from glow_app.server.limits import LARGEST_BATCH, Limits, LogFormat, checked_key
 from glow_app.storage.places import IN_RUN, bundled_models, bundled_restorers
@@ -31,9 +24,9 @@ if TYPE_CHECKING:
 KEY = "GLOW_API_KEY"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow serve``."""
-    add_model_arguments(parser)
+    parser.add_model_arguments()
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all")
     parser.add_argument("--port", type=port, default=8000, help="port to listen on; 0 for any free port")
     key = f"file of API keys, one per line; clients send one of them (default: the environment variable {KEY})"
