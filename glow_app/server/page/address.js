@@ -3,7 +3,7 @@
 const SETTLE_MS = 250;  // browsers allow few changes of an address a second
 const kept = {};  // the settings of each tab, as a query
 const written = {};  // the same as they stand, or stood last, in the address
-let timer = 0;
+const timers = {};  // by tab, for one may work while another is seen
 
 /** Return the tab and the settings that the address names. */
 export function readAddress() {
@@ -14,9 +14,9 @@ export function readAddress() {
 /** Keep the settings of a tab, those that are not null; the address shows them where it shows the tab. */
 export function keepSettings(tab, settings) {
   kept[tab] = new URLSearchParams(Object.entries(settings).filter(([, value]) => value !== null)).toString();
-  clearTimeout(timer);
+  clearTimeout(timers[tab]);
   const { hash } = location;
-  timer = setTimeout(() => {
+  timers[tab] = setTimeout(() => {
     const shown = readAddress();
     if (location.hash !== hash) return;  // another link, which is followed next
     if (shown.tab === tab || location.hash === "") history.replaceState(null, "", addressOf(shown.tab || tab));

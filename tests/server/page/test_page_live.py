@@ -169,6 +169,14 @@ def test_a_link_brings_an_edit_of_a_drawn_picture_back(page: Page, site: Site) -
     page.wait_for_url("**/#edit?edit.bold=1.2")
 
 
+def test_the_address_of_one_tab_does_not_wait_for_another(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    page.wait_for_url("**/#sample?count=8&*")
+    keep = "import('./address.js').then((m) => (m.keepSettings('sample', { seed: 5 }), m.keepSettings('edit', {})))"
+    page.evaluate(keep)
+    page.wait_for_url("**/#sample?seed=5")
+
+
 def test_an_edit_on_its_way_is_waited_for(page: Page, site: Site) -> None:
     visit(page, site.address)
     page.locator(".picture").nth(4).click()
