@@ -16,7 +16,7 @@ import { openTab, startTabs } from "./tabs.js";
 import { Task } from "./task.js";
 
 const loading = new Task(byId("loading"), false);
-let goOn = () => {};  // what waits for a key
+const waiting = [];  // what goes on once there is a key
 
 function start(info) {
   describe(info);
@@ -50,7 +50,7 @@ function start(info) {
 }
 
 document.addEventListener("glow:key-wanted", (event) => {
-  goOn = event.detail;
+  waiting.push(event.detail);
   byId("key-form").hidden = false;
   setError(byId("key"), hasKey() ? "The server does not take this key." : null);
   byId("key").focus();
@@ -65,7 +65,7 @@ byId("key-form").addEventListener("submit", () => {
   keepKey(key);
   byId("key-form").reset();
   byId("key-form").hidden = true;
-  goOn();
+  waiting.splice(0).forEach((goOn) => goOn());
 });
 byId("key").addEventListener("input", () => setError(byId("key"), null));
 ignoreOtherDrops();

@@ -191,6 +191,23 @@ def test_the_key_is_asked_for_and_kept_in_this_tab_alone(page: Page, serve: Serv
     expect(page.get_by_role("tablist")).to_be_visible()
 
 
+def test_every_tab_that_waits_for_a_key_goes_on(page: Page, serve: Serve, watch: Watch) -> None:
+    watch.expected_statuses.add(401)
+    site = serve(keys=["sesame"])
+    page.add_init_script("sessionStorage.setItem('glow-api-key', 'sesame')")
+    visit(page, site.address)
+    page.evaluate("sessionStorage.setItem('glow-api-key', 'old')")
+    press_draw(page)
+    expect(page.get_by_label("Key")).to_be_visible()
+    with page.expect_response("**/v1/sample"):
+        page.get_by_role("tab", name="Edit").click()
+    page.get_by_label("Key").fill("sesame")
+    page.get_by_role("button", name="Use this key").click()
+    expect(page.locator("#edited figure")).to_have_count(2)
+    page.get_by_role("tab", name="Sample").click()
+    expect(page.locator(".card")).to_have_count(16)
+
+
 def test_a_picture_of_too_many_pixels_is_refused_by_the_server(page: Page, serve: Serve, watch: Watch) -> None:
     watch.expected_statuses.add(413)
     site = serve(Limits(pixels=100))
