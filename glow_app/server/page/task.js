@@ -16,9 +16,8 @@ export class Task {
   #place;
   #controller = null;
   #next = null;  // the arguments of the work that follows
-  #isFollowing = false;
+  #following = null;  // ends once nothing waits to follow
   #current = Promise.resolve();  // ends with the work that goes on
-
   #canCancel;
 
   /**
@@ -66,16 +65,19 @@ export class Task {
    * Do some work that settings decide, soon after each of their changes: one at a time, and the latest wins. What is
    * overtaken while it waits is never sent.
    * @param {...*} work as for run; it reads the settings when it begins
+   * @returns {Promise} which ends once the latest is done, or given up
    */
-  async follow(...work) {
+  follow(...work) {
     this.#next = work;
-    if (this.#isFollowing) return;
-    this.#isFollowing = true;
+    return (this.#following ??= this.#goOn());
+  }
+
+  async #goOn() {
     while (this.#next !== null) {
       await this.#current;  // what was asked for by itself is finished first
       if (this.#next !== null) await this.run(...this.#next);
     }
-    this.#isFollowing = false;
+    this.#following = null;
   }
 
   /** Let go of the work, if any goes on. */
@@ -96,7 +98,11 @@ export class Task {
     const begun = performance.now();
     let note = "";
     const text = h("p", {}, `${what}…`);
-    const stop = this.#canCancel && h("button", { type: "button", onclick: () => controller.abort() }, "Cancel");
+    const cancel = () => {
+      this.#next = null;
+      controller.abort();
+    };
+    const stop = this.#canCancel && h("button", { type: "button", onclick: cancel }, "Cancel");
     const line = h("div", { className: "progress" }, ...[h("span", { className: "spinner" }), text, stop].filter(Boolean));
     const tick = () => {
       const seconds = ((performance.now() - begun) / 1000).toFixed(1);

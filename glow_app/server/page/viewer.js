@@ -24,9 +24,11 @@ export function startViewer(info, uses, onshow) {
   let batch = [];
   let place = 0;
   const taking = ["download", "interpolate", "restore", "score"].map(button);
-  const allow = () => taking.forEach((one) => (one.disabled = false));
-  let changes = 0;
   let shown = null;  // the picture as it is seen, edited or not
+
+  function allow(isAllowed) {
+    for (const one of taking) one.disabled = !isAllowed;
+  }
 
   function show(picture) {
     shown = picture;
@@ -36,13 +38,13 @@ export function startViewer(info, uses, onshow) {
 
   /** Show the picture changed as the sliders say. What takes the picture that is shown waits for it. */
   function follow() {
-    const change = (changes += 1);
-    taking.forEach((one) => (one.disabled = true));
-    task.follow(
+    allow(false);
+    const done = task.follow(
       "Changing the picture",
-      (signal) => edited(batch[place], attributes.edits, signal).finally(() => change === changes && allow()),
+      (signal) => edited(batch[place], attributes.edits, signal),
       (picture) => (show(picture), "The picture is changed"),
     );
+    done.then(() => allow(true));
   }
 
   function turnTo(next, edits) {
@@ -53,7 +55,6 @@ export function startViewer(info, uses, onshow) {
     byId("viewer-title").textContent = [`Seed ${settings.seed}`, kind].filter(Boolean).join(" · ");
     button("back").disabled = place === 0;
     button("forth").disabled = place === batch.length - 1;
-    allow();
     show(batch[place]);
     if (edits.length) follow();
   }

@@ -1,6 +1,7 @@
 """What goes wrong is said where it went wrong, what others wrote stays text, and what takes long can be cancelled."""
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -64,6 +65,35 @@ def test_cancel_lets_the_server_drop_the_work(page: Page, site: Site) -> None:
         site.expect_depth(page, 1)
     press_draw(page)
     expect(page.locator(".card")).to_have_count(16)
+
+
+def test_cancel_lets_go_of_what_waits_too(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    sent = sent_to(page, "sample")
+    slider = page.get_by_label("Temperature", exact=True)
+    with site.busy():
+        with page.expect_request("**/v1/sample"):
+            slider.fill("0.1")
+        slider.fill("0.2")
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#sample-task")).to_have_text("Cancelled.")
+    slider.fill("0.3")
+    expect(page.get_by_role("heading", name="temperature 0.30")).to_be_visible()
+    assert [body["temperature"] for body in sent] == [0.1, 0.3]
+
+
+def test_an_edit_that_a_busy_server_is_asked_for_again_is_waited_for(page: Page, serve: Serve, watch: Watch) -> None:
+    watch.expected_statuses.add(503)
+    site = serve(Limits(queue=1))
+    visit(page, site.address)
+    page.locator(".card .picture").first.click()
+    dialog = page.get_by_role("dialog")
+    with site.busy():
+        dialog.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+        expect(page.locator("#viewer-task")).to_contain_text("the server is busy")
+        expect(dialog.get_by_role("button", name="Score")).to_be_disabled()
+    expect(dialog.get_by_role("button", name="Score")).to_be_enabled()
+    expect(dialog.get_by_role("img")).to_have_attribute("alt", re.compile(rf"{DIRECTIONS[0]} \+1\.2$"))
 
 
 def test_what_is_served_is_asked_for_until_it_is_known(page: Page, site: Site) -> None:
