@@ -44,9 +44,9 @@ def blend(page: Page) -> None:
     expect(page.locator(".square")).to_be_visible()
 
 
-def check(page: Page, ground: str = "") -> None:
+def check(page: Page, ground: str = "var(--ground)") -> None:
     # Axe passes over texts on a gradient, so it is given each end of the halo's for the whole page.
-    page.evaluate("(ground) => (document.documentElement.style.background = ground)", ground or "var(--ground)")
+    page.evaluate("(ground) => (document.documentElement.style.background = ground)", ground)
     results = Axe().run(page, options={"resultTypes": ["violations"]})
     assert results.violations_count == 0, results.generate_report()
 
@@ -58,13 +58,10 @@ def test_axe_finds_nothing(page: Page, site: Site, watch: Watch) -> None:
     fill(page)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        style = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--halo')")
-        halo = re.search(r"#\w{6}", style)
-        assert halo is not None
         for name in TABS:
             page.get_by_role("tab", name=name).click()
             check(page)
-            check(page, halo[0])
+            check(page, "var(--halo)")
         blend(page)
         check(page)
         page.get_by_label("Two pictures").check()
