@@ -69,25 +69,19 @@ export const chosenClass = (select) => (select.value === "" ? null : Number(sele
 /** Say what is wrong with an input, in the element that its aria-describedby names last; null for nothing. */
 export function setError(input, text) {
   byId(input.getAttribute("aria-describedby").split(" ").at(-1)).textContent = text ?? "";
-  if (text) input.setAttribute("aria-invalid", "true");
-  else input.removeAttribute("aria-invalid");
+  input.ariaInvalid = text ? "true" : null;
 }
 
 /**
- * Return a field for a whole number; a mistake is told beside it until it is mended.
- * @returns {{read: function(): (number|null|undefined)}} null where it is empty and may be, undefined where it is wrong
+ * Return the whole number in a field, null where it is empty and may be. Where it is wrong return undefined, and say so
+ * beside it until it is mended.
  */
-export function numberField(input, { optional = false } = {}) {
-  function read() {
-    const { min, max } = input;
-    const isEmpty = input.value === "" && !input.validity.badInput;
-    const isGood = isEmpty ? optional : input.validity.valid && Number.isInteger(input.valueAsNumber);
-    setError(input, isGood ? null : `A whole number from ${min} to ${max}, please.`);
-    if (!isGood) return undefined;
-    return isEmpty ? null : input.valueAsNumber;
-  }
-  input.addEventListener("input", () => input.hasAttribute("aria-invalid") && read());
-  return { read };
+export function readNumber(input) {
+  const isGood = input.validity.valid;
+  setError(input, isGood ? null : `A whole number from ${input.min} to ${input.max}, please.`);
+  input.oninput = isGood ? null : () => readNumber(input);
+  if (!isGood) return undefined;
+  return input.value === "" ? null : input.valueAsNumber;
 }
 
 /** Go to the first field of a form that is wrong. */

@@ -5,7 +5,7 @@ import { ask, askFile } from "./api.js";
 import { byId, reveal } from "./dom.js";
 import { draw, firstSettings, linkOf, settingsOf, wholeNumber } from "./drawn.js";
 import { DropZone } from "./dropzone.js";
-import { className, focusFirstError, numberField } from "./fields.js";
+import { className, focusFirstError, readNumber } from "./fields.js";
 import { Player } from "./player.js";
 import { Fault, download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
 import { MAP, Square } from "./square.js";
@@ -31,7 +31,6 @@ export function startInterpolate(info) {
   const [form, frames, stage] = ["interpolate-form", "interpolate-frames", "frames"].map(byId);
   frames.max = info.limits.count;
   frames.value = Math.min(9, info.limits.count);
-  const field = numberField(frames);
   const empty = [...stage.children];
   let turn = 0;  // the end that the next sample becomes
   let at = [0];  // where the visitor looks: how far from the first to the second, or how far across and down the square
@@ -75,7 +74,7 @@ export function startInterpolate(info) {
   /** Say what is missing, and return whether nothing is. */
   function check() {
     zones.forEach((zone, end) => zone.setError(used()[end] === null ? "Choose a picture." : null));
-    return [count() === 4 || field.read() !== undefined, !used().includes(null)].every(Boolean);
+    return [count() === 4 || readNumber(frames) !== undefined, !used().includes(null)].every(Boolean);
   }
 
   function refused(error) {
@@ -96,7 +95,7 @@ export function startInterpolate(info) {
     const labels = chosen.length === 4 || chosen.some(hasClass) ? await labelsOf(chosen, images, signal) : null;
     // The first time the whole of a square is asked for, to lie under its handle.
     const map = mapped !== square && MAP.length < info.limits.count ? MAP : [];
-    const places = chosen.length === 2 ? { frames: field.read() } : { at: [at, ...map] };
+    const places = chosen.length === 2 ? { frames: readNumber(frames) } : { at: [at, ...map] };
     return { images, labels, ...places, spherical: form.elements.path.value === "arc" };
   }
 
@@ -117,7 +116,7 @@ export function startInterpolate(info) {
   }
 
   function follow(isAsked = false) {
-    if (used().includes(null) || (count() === 2 && field.read() === undefined)) return;
+    if (used().includes(null) || (count() === 2 && readNumber(frames) === undefined)) return;
     zones.forEach((zone) => zone.setError(null));
     task.follow(
       count() === 2 ? "Making frames" : "Blending",

@@ -2,7 +2,7 @@
 
 import { byId, h } from "./dom.js";
 import { LARGEST_SEED, labelOf, newSeed, wholeNumber } from "./drawn.js";
-import { chosenClass, fillClasses, numberField, slider } from "./fields.js";
+import { chosenClass, fillClasses, readNumber, slider } from "./fields.js";
 
 const WORDS = {
   Upscale: ({ factor }) => `Enlarge ${factor} times`,
@@ -19,8 +19,6 @@ export class RestoreSettings {
   #draws = byId("restore-draws");
   #seed = byId("restore-seed");
   #estimate = byId("restore-estimate");
-  #counted = numberField(this.#draws);
-  #seeded = numberField(this.#seed, { optional: true });
   #temperature;
   #sigma;
   #isRecommended = true;  // the temperature, which may differ by level
@@ -67,9 +65,9 @@ export class RestoreSettings {
 
   /** Return the settings as a request has them; null where a number is wrong, as its field says until it is corrected. */
   read() {
-    const count = this.#counted.read();
+    const count = readNumber(this.#draws);
     this.#seed.max = LARGEST_SEED - (count ?? 1) + 1;
-    const seed = this.#seeded.read();
+    const seed = readNumber(this.#seed);
     if (count === undefined || seed === undefined) return null;
     const temperature = this.#isRecommended ? null : this.#temperature.value;
     const settings = { restorer: this.restorer.name, count, seed, temperature, label: chosenClass(this.#label) };

@@ -5,7 +5,7 @@ import { ask } from "./api.js";
 import { editsLink, editsOf } from "./attributes.js";
 import { byId } from "./dom.js";
 import { LARGEST_SEED, guidanceLink, guidanceOf, labelOf, newSeed, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
-import { chosenClass, fillClasses, focusFirstError, numberField } from "./fields.js";
+import { chosenClass, fillClasses, focusFirstError, readNumber } from "./fields.js";
 import { Batch } from "./gallery.js";
 import { guidanceControl } from "./guidance.js";
 import { openTab } from "./tabs.js";
@@ -28,7 +28,6 @@ export function startSample(info, uses, ondraw) {
   fillClasses(label, info, "All in turn");
   count.max = info.limits.count;
   count.value = Math.min(8, info.limits.count);
-  const [counted, seeded] = [numberField(count), numberField(seed, { optional: true })];
   let batch = null;  // the newest
 
   const reuse = (settings) => {
@@ -43,9 +42,9 @@ export function startSample(info, uses, ondraw) {
 
   /** Draw a new batch on top; then its picture of a seed may be opened, with edits. */
   function draw(isAsked, opened = null, edits = []) {
-    const number = counted.read();
+    const number = readNumber(count);
     seed.max = LARGEST_SEED - (number ?? 1) + 1;
-    const first = seeded.read();
+    const first = readNumber(seed);
     if (number === undefined || first === undefined) {
       focusFirstError(byId("sample-form"));
       return;

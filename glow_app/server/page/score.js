@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { byId } from "./dom.js";
 import { DropZone } from "./dropzone.js";
-import { numberField } from "./fields.js";
+import { readNumber } from "./fields.js";
 import { faultOf, noteOf, readAll, release } from "./pictures.js";
 import { ScoreTable } from "./scoretable.js";
 import { Task } from "./task.js";
@@ -16,7 +16,6 @@ export function startScore(info) {
   const task = new Task(byId("score-task"));
   const draws = byId("score-draws");
   draws.max = Math.min(info.limits.draws, MOST_IMAGES_TIMES_DRAWS * info.limits.count);
-  const field = numberField(draws);
   const zone = new DropZone({ id: "score-files", label: "Pictures", info, many: true, onpictures: add });
   byId("score-pictures").append(zone.element);
   const waiting = [];
@@ -34,7 +33,7 @@ export function startScore(info) {
   }
 
   function start() {
-    const number = field.read();
+    const number = readNumber(draws);
     if (number === undefined) draws.focus();
     if (number === undefined || waiting.length === 0) return;
     const all = scored + waiting.length;
