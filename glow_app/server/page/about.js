@@ -1,6 +1,6 @@
 // What is served, in words: a line at the top, and the rest under "About this model".
 
-import { byId, h } from "./dom.js";
+import { byId, h, joined } from "./dom.js";
 import { settingsText } from "./drawn.js";
 import { className } from "./fields.js";
 
@@ -22,7 +22,7 @@ export function describe(info) {
     info.num_classes === null ? null : `${info.num_classes} classes`,
     `${(info.parameters / 1e6).toFixed(1)} M parameters`,
   ];
-  byId("facts").textContent = facts.filter(Boolean).join(" · ");
+  byId("facts").textContent = joined(" · ", ...facts);
   document.documentElement.style.setProperty("--ratio", `${width} / ${height}`);
 
   const { training } = info;
@@ -35,9 +35,9 @@ export function describe(info) {
     Training: length(training),
     "Drawn with": settingsText(info.generation),
     Parameters: whole(info.parameters),
-    Origin: [training.hub, training.revision].filter(Boolean).join(", revision "),
+    Origin: joined(", revision ", training.hub, training.revision),
     "SHA-256": info.model,
-    "glow-app": [info.version, trainedWith(info)].filter(Boolean).join(", "),
+    "glow-app": joined(", ", info.version, trainedWith(info)),
   };
   const rows = Object.entries(about).filter(([, text]) => text);
   byId("about").querySelector("dl").append(...rows.flatMap(([name, text]) => [h("dt", {}, name), h("dd", {}, text)]));

@@ -1,9 +1,9 @@
-// Requests to the API, and its errors.
+// Requests to the API, and its errors. Paths are relative: behind a proxy the page may live below a path.
 
 const KEY = "glow-api-key";
 
 /** What the API answers where it cannot do what was asked for. */
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor(status, message, requestId = null, retryAfter = null) {
     super(message);
     Object.assign(this, { status, requestId, retryAfter });
@@ -11,22 +11,16 @@ export class ApiError extends Error {
 }
 
 /** Keep the key for this tab: not longer, and not for other tabs. */
-export function keepKey(key) {
-  sessionStorage.setItem(KEY, key);
-}
+export const keepKey = (key) => sessionStorage.setItem(KEY, key);
 
 /** Return whether there is a key, right or wrong. */
 export const hasKey = () => sessionStorage.getItem(KEY) !== null;
 
-function headers(more) {
-  const key = sessionStorage.getItem(KEY);
-  return key === null ? more : { ...more, Authorization: `Bearer ${key}` };
-}
-
-async function answered(path, options) {
+async function request(endpoint, { headers, ...options } = {}) {
+  const authorization = hasKey() ? { Authorization: `Bearer ${sessionStorage.getItem(KEY)}` } : {};
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(`v1/${endpoint}`, { ...options, headers: { ...headers, ...authorization } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "The server cannot be reached. Is it still running?");
@@ -35,26 +29,19 @@ async function answered(path, options) {
   const body = await response.json().catch(() => ({}));  // a proxy's error has another shape
   const message = body.error?.message ?? `The server answered ${response.status} ${response.statusText}`;
   const after = Number(response.headers.get("Retry-After")) || null;
-  throw new ApiError(response.status, message, body.error?.request_id ?? null, after);
+  throw new ApiError(response.status, message, body.error?.request_id, after);
 }
 
-/** Return what /v1/info tells of the model and its server. */
-export async function getInfo() {
-  return (await answered("v1/info", { headers: headers({}) })).json();
+function post(endpoint, body, signal, accept) {
+  const headers = { "Content-Type": "application/json", Accept: accept };
+  return request(endpoint, { method: "POST", headers, body: JSON.stringify(body), signal });
 }
 
-// Paths are relative: behind a proxy the page may live below a path.
-function post(path, body, signal, accept) {
-  const content = { "Content-Type": "application/json", Accept: accept };
-  return answered(path, { method: "POST", headers: headers(content), body: JSON.stringify(body), signal });
-}
+/** Return what is known of the model and its server. */
+export const getInfo = async () => (await request("info")).json();
 
 /** Return the JSON that an endpoint answers; aborting the signal lets the server drop the work. */
-export async function ask(endpoint, body, signal) {
-  return (await post(`v1/${endpoint}`, body, signal, "application/json")).json();
-}
+export const ask = async (endpoint, body, signal) => (await post(endpoint, body, signal, "application/json")).json();
 
 /** Return the picture, a Blob, that an endpoint answers: "image/png", "image/gif" or "image/webp". */
-export async function askFile(endpoint, body, type, signal) {
-  return (await post(`v1/${endpoint}`, body, signal, type)).blob();
-}
+export const askFile = async (endpoint, body, type, signal) => (await post(endpoint, body, signal, type)).blob();

@@ -13,18 +13,25 @@ export class Brush {
   #canvas = h("canvas", { role: "img", "aria-label": "The picture, and what is painted over it" });
   #erase = h("input", { type: "radio", name: "brush" });
   #size = slider({ id: "brush-size", label: "Size of the brush", min: 2, max: 40, step: 1, value: 12, digits: 0 });
-  #undo = h("button", { type: "button", onclick: () => this.#change(this.#strokes.slice(0, -1)) }, "Undo");
-  #clear = h("button", { type: "button", onclick: () => this.#change([]) }, "Clear");
-  #numbers = SIDES.map((name) => h("input", { type: "number", id: `brush-${name}`, step: 1, inputMode: "numeric", "aria-describedby": "brush-error" }));
+  #undo = h("button", { onclick: () => this.#change(this.#strokes.slice(0, -1)) }, "Undo");
+  #clear = h("button", { onclick: () => this.#change([]) }, "Clear");
+  #numbers = SIDES.map((name) =>
+    h("input", { type: "number", id: `brush-${name}`, required: true, inputMode: "numeric", "aria-describedby": "brush-error" }),
+  );
+  #sides = h("div", { className: "sides" }, ...this.#numbers.map((input, side) => labelled(input, SIDES[side])));
   #onchange;
 
   /** @param {function()} onchange is called when a visitor has painted, erased or taken something back */
   constructor(onchange) {
     this.#onchange = onchange;
-    const radio = (input, text) => h("label", {}, input, ` ${text}`);
-    const tools = h("div", { className: "choice", role: "radiogroup", "aria-label": "Brush" }, radio(h("input", { type: "radio", name: "brush", checked: true }), "Paint"), radio(this.#erase, "Erase"));
-    const fields = this.#numbers.map((input, side) => h("div", { className: "field" }, h("label", { for: input.id }, SIDES[side]), input));
-    const cover = h("button", { type: "button", onclick: () => this.#cover() }, "Cover it");
+    const paint = h("input", { type: "radio", name: "brush", checked: true });
+    const tools = h(
+      "div",
+      { className: "choice", role: "radiogroup", "aria-label": "Brush" },
+      h("label", {}, paint, " Paint"),
+      h("label", {}, this.#erase, " Erase"),
+    );
+    const cover = h("button", { onclick: () => this.#cover() }, "Cover it");
     this.element = h(
       "div",
       { className: "brush" },
@@ -33,7 +40,7 @@ export class Brush {
       h("p", { id: "brush-error", className: "error" }),
       h("div", { className: "tools" }, tools, this.#undo, this.#clear),
       this.#size.element,
-      h("details", {}, h("summary", {}, "A rectangle by numbers"), h("div", { className: "sides" }, ...fields), cover),
+      h("details", {}, h("summary", {}, "A rectangle by numbers"), this.#sides, cover),
     );
     this.#listen();
   }
@@ -94,13 +101,23 @@ export class Brush {
     return context.stroke();
   }
 
-  #cover() {
-    const wrong = this.#numbers.filter((input) => input.value === "" || !input.validity.valid);
-    this.#numbers.forEach((input) => setError(input, null));
+  /** Return the numbers that are wrong, and say so until they are mended. */
+  #wrongNumbers() {
+    const wrong = this.#numbers.filter((input) => !input.validity.valid);
     const { width, height } = this.#canvas;
-    wrong.forEach((input) => setError(input, `Whole numbers within the picture of ${width}x${height} pixels, please; width and height from 1.`));
-    if (wrong.length) wrong[0].focus();
-    else this.#change([...this.#strokes, { box: this.#numbers.map((input, side) => input.valueAsNumber / [width, height][side % 2]) }]);
+    const text = `Whole numbers within the picture of ${width}x${height} pixels, please; width and height from 1.`;
+    this.#numbers.forEach((input) => setError(input, null));
+    wrong.forEach((input) => setError(input, text));
+    this.#sides.oninput = wrong.length ? () => this.#wrongNumbers() : null;
+    return wrong;
+  }
+
+  #cover() {
+    const [wrong] = this.#wrongNumbers();
+    if (wrong) return wrong.focus();
+    const { width, height } = this.#canvas;
+    const box = this.#numbers.map((input, side) => input.valueAsNumber / [width, height][side % 2]);
+    return this.#change([...this.#strokes, { box }]);
   }
 
   #listen() {
@@ -128,6 +145,8 @@ export class Brush {
     canvas.addEventListener("lostpointercapture", end);
   }
 }
+
+const labelled = (input, text) => h("label", { className: "field" }, h("span", {}, text), input);
 
 function fill(context, how, colour) {
   Object.assign(context, { globalCompositeOperation: how, fillStyle: colour });

@@ -7,11 +7,11 @@ const SMOOTH = 512;  // pixels a side, beyond which a picture is larger than it 
 /** Shows two pictures of one size: the first to the left of the divider, the second to its right. */
 export class Compare {
   #before = h("img", { alt: "" });
-  #after = h("img", { className: "after" });
+  #after = h("img");
   #input = h("input", { type: "range", className: "unseen", min: 0, max: 100, step: 1, value: 50, "aria-label": "Before and after" });
 
   constructor() {
-    const names = ["Before", "After"].map((name) => h("span", { className: `side ${name.toLowerCase()}`, "aria-hidden": "true" }, name));
+    const names = ["Before", "After"].map((name) => h("span", { className: "side", "aria-hidden": "true" }, name));
     this.element = h("div", { className: "compare own-ratio" }, this.#before, this.#after, ...names, h("span", { className: "divider" }), this.#input);
     this.#after.addEventListener("load", () => {
       const { naturalWidth: width, naturalHeight: height } = this.#after;

@@ -36,7 +36,7 @@ const DAMAGE = {
  * Return a sample as a restorer takes it.
  * @param {object} picture that was drawn
  * @param {object} restorer of /v1/info
- * @returns {Promise<{base64: string, type: string, size: number[], note: ?string}>}
+ * @returns {Promise<{url: string, size: number[], note: ?string}>} url is a data URL
  */
 export async function damaged(picture, restorer) {
   const image = h("img", { src: picture.url });
@@ -45,8 +45,7 @@ export async function damaged(picture, restorer) {
   canvas.getContext("2d").drawImage(image, 0, 0);
   const whole = [canvas.width, canvas.height];
   const [url, how, size = whole] = DAMAGE[restorer.task]?.(canvas, restorer, picture.settings.seed) ?? [picture.url, null];
-  const [type, base64] = url.slice("data:".length).split(";base64,");
-  return { base64, type, size, note: how && `The sample, ${how}.` };
+  return { url, size, note: how && `The sample, ${how}.` };
 }
 
 /** Return a generator of Gaussian noise, the same for the same seed. */

@@ -81,7 +81,7 @@ async function copy(code, button) {
 /** Return a command with a button that copies it. */
 function command(title, text) {
   const code = h("code", {}, text);
-  const button = h("button", { type: "button", "aria-label": `Copy: ${title}` }, "Copy");
+  const button = h("button", { "aria-label": `Copy: ${title}` }, "Copy");
   button.addEventListener("click", () => copy(code, button));
   return h("div", { className: "command" }, h("p", {}, title), button, h("pre", { tabIndex: 0 }, code));
 }

@@ -4,21 +4,25 @@
 export const byId = (id) => document.getElementById(id);
 
 /**
- * Return a new element.
+ * Return a new element; buttons send no form unless they are told to.
  * @param {string} tag its name
  * @param {object} properties listeners (on...), attributes (role, for, aria-..., data-...), and else properties
- * @param {...(Node|string|null|undefined)} children appended in turn, strings as text
+ * @param {...(Node|string|null|false|undefined)} children appended in turn, strings as text; what is empty is left out
  */
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
+  if (tag === "button") element.type = "button";
   for (const [name, value] of Object.entries(properties)) {
     if (typeof value === "function") element.addEventListener(name.slice(2), value);
-    else if (/^(aria-|data-|role$|for$|list$)/.test(name)) element.setAttribute(name, value);
+    else if (/^(aria-|data-|role$|for$)/.test(name)) element.setAttribute(name, value);
     else element[name] = value;
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
+  element.append(...children.filter(Boolean));
   return element;
 }
+
+/** Return the button that saves what is shown. */
+export const downloadButton = (onclick, text = "Download") => h("button", { onclick }, icon("download"), text);
 
 /** Return an icon of the sprite in index.html; it says nothing to a screen reader. */
 export function icon(name) {
@@ -29,6 +33,9 @@ export function icon(name) {
   svg.append(use);
   return svg;
 }
+
+/** Return texts as one, without those that are empty. */
+export const joined = (between, ...texts) => texts.filter(Boolean).join(between);
 
 /** Return a name as parts of an element, which a line may end between: before words, and not within them. */
 export function breakable(name) {

@@ -2,10 +2,10 @@
 
 import { ask } from "./api.js";
 import { checkedEdits, editsText } from "./attributes.js";
+import { joined } from "./dom.js";
 import { className } from "./fields.js";
-import { guidanceName } from "./guidance.js";
-import { fromPng } from "./pictures.js";
-import { temperatureText } from "./temperature.js";
+import { base64Of, fromPng } from "./pictures.js";
+import { guidanceName, temperatureText } from "./temperature.js";
 
 export const LARGEST_SEED = 2 ** 31 - 1;
 const NEW_SEEDS = 1_000_000;  // as many as anyone draws, and short enough to read out
@@ -17,20 +17,19 @@ export const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % NEW
 export function pictureOf(drawn, { temperature, guidance, label }, info) {
   const kind = className(info, drawn.label);
   const name = `seed${String(drawn.seed).padStart(6, "0")}_t${temperatureText(temperature)}${guidanceName(guidance)}.png`;
-  const alt = `Drawn image: ${[kind, `seed ${drawn.seed}`, settingsText({ temperature, guidance })].filter(Boolean).join(", ")}`;
+  const alt = `Drawn image: ${joined(", ", kind, `seed ${drawn.seed}`, settingsText({ temperature, guidance }))}`;
   return { ...fromPng(drawn.image, name, alt), kind, label: drawn.label, settings: { temperature, guidance, label, seed: drawn.seed } };
 }
 
 /** Return temperature and guidance in words; guidance 1 is the model itself and not mentioned. */
 export function settingsText({ temperature, guidance }, between = ", ") {
-  const guided = guidance === 1 ? null : `guidance ${guidance}`;
-  return [`temperature ${temperatureText(temperature, ", ")}`, guided].filter(Boolean).join(between);
+  return joined(between, `temperature ${temperatureText(temperature, ", ")}`, guidance !== 1 && `guidance ${guidance}`);
 }
 
 /** Return a drawn picture edited; its settings are those of the drawing, and the edits. */
 export async function edited(picture, edits, signal) {
   if (edits.length === 0) return picture;
-  const answer = await ask("edit", { image: await picture.read(), edits, label: picture.label }, signal);
+  const answer = await ask("edit", { image: base64Of(picture.url), edits, label: picture.label }, signal);
   const name = picture.name.replace(".png", "_edited.png");
   const { kind, label, settings } = picture;
   return { ...fromPng(answer.image, name, `${picture.alt}, ${editsText(edits)}`), kind, label, settings: { ...settings, edits } };

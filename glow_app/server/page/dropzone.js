@@ -1,6 +1,6 @@
 // A place to drop pictures on, which is a file input all the same: it opens by click, touch or keyboard.
 
-import { CropDialog } from "./crop.js";
+import { openCrop } from "./crop.js";
 import { announce, breakable, h, icon } from "./dom.js";
 import { setError } from "./fields.js";
 import { fromFile, thumbnail } from "./pictures.js";
@@ -33,8 +33,8 @@ export class DropZone {
     this.#body = h("span", { className: "drop-body" });
     const name = h("span", { className: "drop-label", "aria-hidden": "true" }, label);
     const zone = h("label", { className: "drop", for: id }, this.#input, name, this.#body);
-    const crop = () => new CropDialog(this.#picture, info).open(() => onpictures([this.#picture]));
-    this.#crop = h("button", { type: "button", hidden: true, onclick: crop }, icon("crop"), "Crop");
+    const crop = () => openCrop(this.#picture, info, () => onpictures([this.#picture]));
+    this.#crop = h("button", { hidden: true, onclick: crop }, icon("crop"), "Crop");
     this.element = h("div", { className: "field" }, zone, h("p", { id: errorId, className: "error" }), this.#crop);
     this.show(null, many);
 

@@ -3,7 +3,7 @@
 import { keepSettings } from "./address.js";
 import { ask } from "./api.js";
 import { Attributes, editsLink, editsOf, editsText } from "./attributes.js";
-import { breakable, byId, h, icon } from "./dom.js";
+import { breakable, byId, downloadButton, h, joined } from "./dom.js";
 import { draw, firstSettings, labelOf, linkOf, settingsOf } from "./drawn.js";
 import { DropZone } from "./dropzone.js";
 import { className, fillClasses } from "./fields.js";
@@ -133,7 +133,7 @@ class Pair {
     stage.replaceChildren(
       h("div", { className: "pair" }, h("figure", {}, before, h("figcaption", {}, "Original")), h("figure", {}, this.#image, this.#caption)),
       this.#notes,
-      h("div", { className: "actions" }, h("button", { type: "button", onclick: save }, icon("download"), "Download")),
+      h("div", { className: "actions" }, downloadButton(save)),
     );
   }
 
@@ -143,7 +143,6 @@ class Pair {
     Object.assign(this.#image, { src: this.#url, alt: how ? `The picture with ${how}` : "The picture, unchanged" });
     this.#caption.replaceChildren(...breakable(how || "Unchanged"));
     const kind = className(info, answer.label);
-    const taken = answer.chosen === "" ? `taken for ${kind}` : kind;
-    this.#notes.textContent = [note, kind === null ? null : taken].filter(Boolean).join(" · ");
+    this.#notes.textContent = joined(" · ", note, kind && answer.chosen === "" ? `taken for ${kind}` : kind);
   }
 }

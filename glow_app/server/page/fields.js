@@ -19,7 +19,7 @@ export function slider({ id, label, min, max, step, value, digits, oninput }) {
   // No <output>: a screen reader would tell each value twice, as the slider's and as news.
   const shown = h("span", { className: "value", "aria-hidden": "true" });
   const input = h("input", { type: "range", id, min, max, step, value });
-  const inside = (number) => Math.min(max, Math.max(min, Number(number)));
+  const inside = (number) => Math.min(max, Math.max(min, number));
   let exact = inside(value);  // the input itself rounds to a step
   const show = () => {
     shown.textContent = exact.toFixed(digits);
@@ -53,14 +53,13 @@ export function className(info, label) {
   return /^\d+$/.test(name) ? `class ${name}` : name;
 }
 
-/** Fill a select with the classes of a model, after a choice of none of them; it stays hidden for a model without. */
+/** Fill a select with the classes of a model, after a choice of none of them; it is hidden for a model without. */
 export function fillClasses(select, info, none) {
-  if (info.num_classes === null) return;
-  select.append(h("option", { value: "" }, none));
+  select.closest(".field").hidden = info.num_classes === null;
+  select.replaceChildren(new Option(none, ""));
   for (let label = 0; label < info.num_classes; label++) {
-    select.append(h("option", { value: label }, info.classes?.[label] ?? String(label)));
+    select.append(new Option(info.classes?.[label] ?? label, label));
   }
-  select.closest(".field").hidden = false;
 }
 
 /** Return the class chosen in a select, or null. */

@@ -1,10 +1,9 @@
 // The gallery: what was drawn, one batch after the other, the newest first.
 
-import { byId, h, icon, reveal } from "./dom.js";
+import { byId, h, icon, joined, reveal } from "./dom.js";
 import { settingsText } from "./drawn.js";
 import { download } from "./pictures.js";
 
-const SHORT = 6;  // digits of a seed that stand beside the buttons
 const MOST = 256;  // pictures kept, so that the page does not grow for ever
 
 /** Pictures that were drawn together, and change together while a setting does. */
@@ -19,7 +18,13 @@ export class Batch {
    * @param {object} uses functions by name: open is one of pictures and the place of one of them, reuse of settings
    */
   constructor(pictures, uses) {
-    this.#cards = pictures.map((_, place) => new Card(() => this.#pictures, place, uses));
+    this.#cards = pictures.map((_, place) =>
+      makeCard({
+        open: () => uses.open(this.#pictures, place),
+        reuse: () => uses.reuse(this.#pictures[place].settings),
+        save: () => download(this.#pictures[place].url, this.#pictures[place].name),
+      }),
+    );
     const list = h("ul", { className: "cards" }, ...this.#cards.map((card) => card.element));
     this.#element = h("div", { className: "batch", role: "group" }, this.#title, list);
     this.show(pictures);
@@ -53,48 +58,36 @@ export class Batch {
   }
 }
 
-class Card {
-  #image = h("img");
-  #foot;
-  #seed = h("span", { className: "seed" });
-  #kind = h("span", { className: "kind" });
-  #reuse;
-  #download;
+/** Return a card of the gallery as {element, show(picture)}; its buttons do what they are given. */
+function makeCard({ open, reuse, save }) {
+  const image = h("img");
+  const seed = h("div", { className: "seed" });
+  const kind = h("div", { className: "kind" });
+  const reuseButton = h("button", { className: "icon", onclick: reuse }, icon("reuse"));
+  const saveButton = h("button", { className: "icon", onclick: save }, icon("download"));
+  const foot = h("div", { className: "card-foot" }, h("div", { className: "card-text" }, seed, kind), reuseButton, saveButton);
+  const enlarge = h("button", { className: "picture", title: "Enlarge", onclick: open }, image);
 
-  constructor(pictures, place, uses) {
-    const picture = () => pictures()[place];
-    const open = () => uses.open(pictures(), place);
-    this.#reuse = iconButton("reuse", () => uses.reuse(picture().settings));
-    this.#download = iconButton("download", () => download(picture().url, picture().name));
-    this.#foot = h("div", { className: "card-foot" }, this.#seed, this.#kind, this.#reuse, this.#download);
-    const enlarge = h("button", { type: "button", className: "picture", title: "Enlarge", onclick: open }, this.#image);
-    this.element = h("li", { className: "card" }, enlarge, this.#foot);
+  function name(button, text) {
+    button.title = text;
+    button.setAttribute("aria-label", text);
   }
 
-  show(picture) {
-    const { seed } = picture.settings;
-    Object.assign(this.#image, { src: picture.url, alt: picture.alt });
-    this.#foot.classList.toggle("long", String(seed).length > SHORT);
-    this.#seed.textContent = `seed ${seed}`;
-    this.#kind.textContent = picture.kind ?? "";
-    this.#kind.hidden = picture.kind === null;
-    name(this.#reuse, `Use these settings, seed ${seed}`);
-    name(this.#download, `Download ${picture.name}`);
-  }
+  return {
+    element: h("li", { className: "card" }, enlarge, foot),
+    show(picture) {
+      Object.assign(image, { src: picture.url, alt: picture.alt });
+      seed.textContent = `seed ${picture.settings.seed}`;
+      kind.textContent = picture.kind ?? "";
+      name(reuseButton, `Use these settings, seed ${picture.settings.seed}`);
+      name(saveButton, `Download ${picture.name}`);
+    },
+  };
 }
 
 function titleOf(pictures) {
   const [first, last] = [pictures[0].settings, pictures.at(-1).settings];
   const seeds = pictures.length === 1 ? `Seed ${first.seed}` : `Seeds ${first.seed} to ${last.seed}`;
   const kind = first.label === null ? null : pictures[0].kind;
-  return [seeds, settingsText(first, " · "), kind].filter(Boolean).join(" · ");
-}
-
-function iconButton(symbol, onclick) {
-  return h("button", { type: "button", className: "icon", onclick }, icon(symbol));
-}
-
-function name(button, text) {
-  button.title = text;
-  button.setAttribute("aria-label", text);
+  return joined(" · ", seeds, settingsText(first, " · "), kind);
 }

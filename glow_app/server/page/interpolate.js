@@ -2,7 +2,7 @@
 
 import { keepSettings } from "./address.js";
 import { ask, askFile } from "./api.js";
-import { byId, reveal } from "./dom.js";
+import { byId, joined, reveal } from "./dom.js";
 import { draw, firstSettings, linkOf, settingsOf, wholeNumber } from "./drawn.js";
 import { DropZone } from "./dropzone.js";
 import { className, focusFirstError, readNumber } from "./fields.js";
@@ -34,10 +34,9 @@ export function startInterpolate(info) {
   const empty = [...stage.children];
   let turn = 0;  // the end that the next sample becomes
   let at = [0];  // where the visitor looks: how far from the first to the second, or how far across and down the square
-  let kept = () => {};  // keeps what is shown in the address
   let view = null;  // a Player between two, a Square between four
-  let square = 0;  // number of the square that the pictures and the path make
-  let mapped = 0;  // that of the square whose map is shown
+  let shown = null;  // {chosen, body}: what it shows, as it was asked for
+  let mapped = null;  // what makes the square whose map lies under the handle
 
   const count = () => Number(form.elements.pictures.value);
 
@@ -45,8 +44,7 @@ export function startInterpolate(info) {
   function setCount(number, place) {
     form.elements.pictures.value = number;
     at = place;
-    view = null;
-    square += 1;
+    view = mapped = null;
     zones.forEach((zone, end) => (zone.element.hidden = end >= number));
     byId("interpolate-frames-field").hidden = number !== 2;
     setTurn(turn);
@@ -62,7 +60,6 @@ export function startInterpolate(info) {
     ends[end] = picture;
     zones[end].show(picture);
     if (count() === 2) [at, view] = [[0], null];  // another pair begins at its first frame
-    square += 1;
     follow();
   }
 
@@ -81,8 +78,7 @@ export function startInterpolate(info) {
     const fault = faultOf(error);
     if (!fault) return false;
     zones[fault.place].setError(`${ends[fault.place].name}: ${fault.text}.`);
-    view = null;
-    square += 1;
+    view = mapped = null;
     stage.replaceChildren(...empty);
     return true;
   }
@@ -93,10 +89,11 @@ export function startInterpolate(info) {
   async function wanted(chosen, signal) {
     const images = await readAll(chosen, info.limits);
     const labels = chosen.length === 4 || chosen.some(hasClass) ? await labelsOf(chosen, images, signal) : null;
+    const body = { images, labels, spherical: form.elements.path.value === "arc" };
+    if (chosen.length === 2) return { ...body, frames: readNumber(frames) };
     // The first time the whole of a square is asked for, to lie under its handle.
-    const map = mapped !== square && MAP.length < info.limits.count ? MAP : [];
-    const places = chosen.length === 2 ? { frames: readNumber(frames) } : { at: [at, ...map] };
-    return { images, labels, ...places, spherical: form.elements.path.value === "arc" };
+    const map = mapped !== squareOf(body) && MAP.length < info.limits.count ? MAP : [];
+    return { ...body, at: [at, ...map] };
   }
 
   /** Return the class of each picture: that with which it was drawn, else what the model takes it for. */
@@ -121,18 +118,18 @@ export function startInterpolate(info) {
     task.follow(
       count() === 2 ? "Making frames" : "Blending",
       async (signal) => {
-        const [chosen, number] = [used(), square];
+        const chosen = used();
         const body = await wanted(chosen, signal);
-        return { chosen, number, body, answer: await ask("interpolate", body, signal) };
+        return { chosen, body, answer: await ask("interpolate", body, signal) };
       },
-      ({ chosen, number, body, answer }) => {
+      ({ chosen, body, answer }) => {
         if (chosen.length !== count()) return "";  // another number of them is wanted by now
         chosen.forEach((picture, end) => zones[end].show(picture));  // smaller than they were chosen
         const notes = notesOf(answer, chosen, info);
-        if (chosen.length === 2) showFrames(answer, notes, body);
-        else showBlend(answer, notes, chosen, number);
-        kept = () => keep(chosen, body);
-        kept();
+        shown = { chosen, body };
+        if (chosen.length === 2) showFrames(answer, notes);
+        else showBlend(answer, notes);
+        keep();
         if (isAsked) reveal(stage);
         return chosen.length === 2 ? `${answer.frames.length} frames, ready to be looked through` : "Blended";
       },
@@ -140,27 +137,29 @@ export function startInterpolate(info) {
     );
   }
 
-  function showFrames(answer, notes, body) {
-    view ??= new Player(stage, Object.keys(FILES), at[0], (part) => {
+  function showFrames(answer, notes) {
+    const onmove = (part) => {
       at = [part];
-      kept();
-    });
-    view.show(framesOf(answer), notes, Object.keys(FILES).map((name) => () => save(name, body)));
+      keep();
+    };
+    view ??= new Player(stage, at[0], { files: Object.keys(FILES), onsave: save, onmove });
+    view.show(framesOf(answer), notes);
   }
 
-  function showBlend(answer, notes, corners, number) {
+  function showBlend(answer, notes) {
     const [picture, ...map] = answer.frames.map((base64) => fromPng(base64, "blend.png", "The four pictures, blended"));
     view ??= new Square(stage, at, (place) => {
       at = place;
       follow();
     });
-    if (mapped !== number) view.showMap(map.length ? map : corners);
-    mapped = number;
+    const square = squareOf(shown.body);
+    if (mapped !== square) view.showMap(map.length ? map : shown.chosen);
+    mapped = square;
     view.show(picture, notes);
   }
 
-  function save(name, body) {
-    const [type, suffix] = FILES[name];
+  function save(name) {
+    const [{ body }, [type, suffix]] = [shown, FILES[name]];
     task.run(
       `Making the ${name}`,
       (signal) => askFile("interpolate", body, type, signal),
@@ -168,10 +167,12 @@ export function startInterpolate(info) {
     );
   }
 
-  function keep(chosen, { frames: number = null, spherical }) {
+  /** Keep what is shown in the address. */
+  function keep() {
+    const { chosen, body } = shown;
     const pictures = Object.fromEntries(chosen.map((picture, end) => [ENDS[end], linkOf(picture)]));
     const place = chosen.length === 2 && at[0] === 0 ? null : at.map((part) => Number(part.toFixed(4))).join("_");
-    keepSettings("interpolate", { ...pictures, frames: number, path: spherical ? "arc" : "line", at: place });
+    keepSettings("interpolate", { ...pictures, frames: body.frames ?? null, path: body.spherical ? "arc" : "line", at: place });
   }
 
   /** Draw the pictures that a link names, and some where none are chosen. */
@@ -203,12 +204,7 @@ export function startInterpolate(info) {
 
   form.addEventListener("submit", () => (check() ? follow(true) : focusFirstError(form)));
   frames.addEventListener("change", () => follow());
-  for (const input of form.elements.path) {
-    input.addEventListener("change", () => {
-      square += 1;
-      follow();
-    });
-  }
+  for (const input of form.elements.path) input.addEventListener("change", () => follow());
   for (const input of form.elements.pictures) {
     input.addEventListener("change", () => {
       setCount(count(), count() === 4 ? MIDDLE : [0]);
@@ -223,6 +219,9 @@ export function startInterpolate(info) {
 
 const hasClass = (picture) => picture.label !== undefined && picture.label !== null;
 
+/** Return what the map of a square depends on. */
+const squareOf = ({ images, labels, spherical }) => JSON.stringify([images, labels, spherical]);
+
 function framesOf({ frames }) {
   return frames.map((base64, number) =>
     fromPng(base64, `frame${String(number).padStart(3, "0")}.png`, `Frame ${number + 1} of ${frames.length}`),
@@ -232,6 +231,6 @@ function framesOf({ frames }) {
 function notesOf({ labels, notes }, chosen, info) {
   return chosen.map((picture, end) => {
     const kind = labels && className(info, labels[end]);
-    return [picture.name, kind && (hasClass(picture) ? kind : `taken for ${kind}`), noteOf(picture, notes[end])].filter(Boolean).join(": ");
+    return joined(": ", picture.name, kind && !hasClass(picture) ? `taken for ${kind}` : kind, noteOf(picture, notes[end]));
   });
 }

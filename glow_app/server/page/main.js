@@ -11,7 +11,7 @@ import { startInterpolate } from "./interpolate.js";
 import { startRestore } from "./restore.js";
 import { startSample } from "./sample.js";
 import { startScore } from "./score.js";
-import { Shelf } from "./shelf.js";
+import { makeShelf } from "./shelf.js";
 import { openTab, startTabs } from "./tabs.js";
 import { Task } from "./task.js";
 
@@ -28,10 +28,10 @@ function start(info) {
   const score = startScore(info);
   const take = { interpolate: interpolate.take, edit: edit.setPicture, score: (picture) => score.add([picture]) };
   if (restore !== null) take.restore = restore.take;
-  const shelves = Object.entries(take).map(([tab, use]) => new Shelf(byId(`${tab}-samples`), use));
+  const shelves = Object.entries(take).map(([tab, use]) => makeShelf(byId(`${tab}-samples`), use));
   const open = ([tab, use]) => [tab, (...picture) => (use(...picture), openTab(tab))];
   const uses = Object.fromEntries(Object.entries(take).map(open));
-  const sample = startSample(info, uses, (pictures) => shelves.forEach((shelf) => shelf.show(pictures)));
+  const sample = startSample(info, uses, (pictures) => shelves.forEach((show) => show(pictures)));
   byId("main").hidden = false;
   const panels = { sample, interpolate, edit, ...(restore && { restore }) };
   // A link is followed before its tab is shown, which else begins with pictures of its own.

@@ -1,6 +1,6 @@
-// Pictures on their way to and from the server: {name, alt, url, read()}, where read() promises the base64.
+// Pictures on their way to and from the server: {name, alt, url, note, read()}, where read() promises the data URL.
 
-import { h, icon } from "./dom.js";
+import { h, icon, joined } from "./dom.js";
 import { reducedPicture } from "./reduce.js";
 
 /** What is wrong with one of several pictures, by its place among them. */
@@ -13,7 +13,8 @@ export class Fault extends Error {
 
 /** Return the picture that a PNG in base64 is. */
 export function fromPng(base64, name, alt) {
-  return { name, alt, note: null, url: `data:image/png;base64,${base64}`, read: async () => base64 };
+  const url = `data:image/png;base64,${base64}`;
+  return { name, alt, note: null, url, read: async () => url };
 }
 
 /** Return the picture in a file, which is read when it is sent and not before: there may be hundreds. */
@@ -24,8 +25,8 @@ export function fromFile(file, shape) {
     const found = await reducedPicture(file, shape, picture.crop);
     release(picture);
     // What is sent is what is shown from now on: it is small, and stays where the file is changed or deleted.
-    Object.assign(picture, { url: `data:${found.type};base64,${found.base64}`, size: found.size, note: found.note });
-    return found.base64;
+    Object.assign(picture, found);
+    return found.url;
   };
   picture.url = URL.createObjectURL(file);
   picture.read = () =>
@@ -42,15 +43,20 @@ export function fromFile(file, shape) {
   return picture;
 }
 
+/** Return what a data URL has of its file. */
+export const base64Of = (url) => url.split(",")[1] ?? "";
+
 /**
  * Return the base64 of pictures that are sent together.
  * @throws {Fault} if a file cannot be read any more, or they are too many bytes; faultOf tells which and why
  */
 export async function readAll(pictures, limits) {
   const gone = "it was changed or deleted after it was chosen, so that the browser cannot read it; choose it again";
-  const contents = await Promise.all(
-    pictures.map((picture, place) => picture.read().catch(() => Promise.reject(new Fault(place, gone)))),
-  );
+  const refuse = (place) => {
+    throw new Fault(place, gone);
+  };
+  const urls = await Promise.all(pictures.map((picture, place) => picture.read().catch(() => refuse(place))));
+  const contents = urls.map(base64Of);
   const bytes = contents.reduce((sum, content) => sum + content.length + 4, 1000);  // of the body, and no fewer
   if (bytes > limits.body_bytes) {
     const place = contents.findIndex(({ length }) => length === Math.max(...contents.map((one) => one.length)));
@@ -68,9 +74,7 @@ export function faultOf(error) {
 }
 
 /** Return what was done to a picture, by the browser and then by the server. */
-export function noteOf(picture, note) {
-  return [picture.note, note].filter(Boolean).join(", then ") || null;
-}
+export const noteOf = (picture, note) => joined(", then ", picture.note, note);
 
 /** Let go of what the browser keeps for a picture's address. */
 export function release(picture) {
@@ -80,16 +84,13 @@ export function release(picture) {
 /** Return a picture small, to know it by; an icon where the browser cannot show it, which the server may still read. */
 export function thumbnail(picture) {
   if (picture.url === "") return icon("picture");
-  const image = h("img", { src: picture.url, alt: "", onerror: () => image.replaceWith(icon("picture")) });
-  return image;
+  return h("img", { src: picture.url, alt: "", onerror: (event) => event.target.replaceWith(icon("picture")) });
 }
 
 /** Save something, a Blob or an address, under a name. */
 export function download(what, name) {
   const url = what instanceof Blob ? URL.createObjectURL(what) : what;
-  const link = document.createElement("a");
-  Object.assign(link, { href: url, download: name });
-  link.click();
+  h("a", { href: url, download: name }).click();
   // The browser may not have begun to read it.
   if (what instanceof Blob) setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

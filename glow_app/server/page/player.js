@@ -1,6 +1,6 @@
 // Frames to look through: a slider, play and pause, and all of them small below.
 
-import { h, icon } from "./dom.js";
+import { downloadButton, h, icon } from "./dom.js";
 import { fillRange } from "./fields.js";
 import { download } from "./pictures.js";
 
@@ -14,21 +14,20 @@ export class Player {
   #pictures = [];
   #image = h("img", { className: "large" });
   #position = h("input", { type: "range", min: 0, step: 1, value: 0, "aria-label": "Frame" });
-  #play = h("button", { type: "button", className: "icon" });
+  #play = h("button", { className: "primary" });
   #strip = h("div", { className: "strip", "aria-hidden": "true" });
   #notes = h("ul", { className: "notes" });
-  #saves;
   #step = 1;
   #at;
   #onmove;
 
   /**
    * @param {HTMLElement} place
-   * @param {string[]} files names of the files that all frames can be saved as
    * @param {number} at where it stands, from 0 at the first frame to 1 at the last
-   * @param {function(number)} onmove is given where it stands
+   * @param {{files: string[], onsave: function(string), onmove: function(number)}} uses names of the files that all
+   *   frames can be saved as, what saves one of them, and what is given where it stands
    */
-  constructor(place, files, at, onmove) {
+  constructor(place, at, { files, onsave, onmove }) {
     this.#place = place;
     this.#at = at;
     this.#onmove = onmove;
@@ -36,23 +35,16 @@ export class Player {
     this.#position.addEventListener("input", () => (this.#halt(), this.#go(Number(this.#position.value))));
     this.#halt();
     const here = () => this.#pictures[Number(this.#position.value)];
-    const button = (name, onclick) => h("button", { type: "button", onclick }, icon("download"), name);
-    const buttons = files.map((name, number) => button(name, () => this.#saves[number]()));
-    const frame = button("Frame", () => download(here().url, here().name));
+    const frame = downloadButton(() => download(here().url, here().name), "Frame");
+    const buttons = files.map((name) => downloadButton(() => onsave(name), name));
     const bar = h("div", { className: "player" }, this.#play, this.#position);
     const actions = h("div", { className: "actions" }, frame, ...buttons);
     place.replaceChildren(this.#image, bar, this.#strip, this.#notes, actions);
   }
 
-  /**
-   * Show frames.
-   * @param {object[]} pictures
-   * @param {string[]} notes
-   * @param {function()[]} saves one for each file
-   */
-  show(pictures, notes, saves) {
+  /** Show pictures, one a frame, and notes below them. */
+  show(pictures, notes) {
     this.#pictures = pictures;
-    this.#saves = saves;
     this.#position.max = pictures.length - 1;
     this.#strip.style.setProperty("--columns", Math.min(pictures.length, A_ROW));
     const small = (picture, number) => h("img", { src: picture.url, alt: "", onclick: () => (this.#halt(), this.#go(number)) });

@@ -4,14 +4,14 @@ const MARGIN = 4;  // times the model's side: enough for the server's own filter
 const ENOUGH = 512;  // pixels a side, beyond which less margin does
 
 /**
- * Return a file's picture as base64, reduced to little more than the model needs.
+ * Return a file's picture as a data URL, reduced to little more than the model needs.
  *
  * A picture that is hardly larger than the model's is sent as it is, byte by byte, and so is what the browser cannot
  * read: the server says what is wrong with it.
  * @param {Blob} file
  * @param {number[]} shape channels, height and width of the model
  * @param {?{zoom: number, x: number, y: number}} crop see cropBox; null for the centre
- * @returns {Promise<{base64: string, type: string, size: ?number[], note: ?string}>} size is that of the whole picture
+ * @returns {Promise<{url: string, size: ?number[], note: ?string}>} size is that of the whole picture
  * @throws {DOMException} if the file was changed or deleted since it was chosen
  */
 export async function reducedPicture(file, [, height, width], crop) {
@@ -27,7 +27,7 @@ export async function reducedPicture(file, [, height, width], crop) {
 }
 
 /**
- * Return a file's picture as base64, in its own proportions, reduced to at most so many pixels.
+ * Return a file's picture as a data URL, in its own proportions, reduced to at most so many pixels.
  * @param {Blob} file
  * @param {number} mostPixels
  * @returns {Promise<object>} as of reducedPicture, but size is that of what is sent; and content, the file in memory
@@ -59,11 +59,11 @@ async function opened(file, colorSpaceConversion = "none") {
   return { content, bitmap, size: bitmap && [bitmap.width, bitmap.height] };
 }
 
-const unchanged = async (content, size) => ({ base64: await base64Of(content), type: content.type, size, note: null });
+const unchanged = async (content, size) => ({ url: await dataUrl(content), size, note: null });
 
 async function changed(canvas, size, how) {
   const note = `${size.join("x")} ${how} to ${canvas.width}x${canvas.height} by the browser`;
-  return { base64: await base64Of(await canvas.convertToBlob({ type: "image/png" })), type: "image/png", note };
+  return { url: await dataUrl(await canvas.convertToBlob()), note };
 }
 
 /**
@@ -84,21 +84,21 @@ export function cropBox(size, wanted, crop) {
  * four pixels; the last step, of any other ratio, is left to the server's filter.
  */
 export function halved(picture, { left, top, width, height }, [leastWidth, leastHeight]) {
-  let canvas = null;
+  const isLarge = () => width >= 2 * leastWidth && height >= 2 * leastHeight;
+  let canvas;
   do {
-    const part = width >= 2 * leastWidth && height >= 2 * leastHeight ? 2 : 1;
-    const size = [width, height].map((side) => Math.max(1, Math.round(side / part)));
+    const size = [width, height].map((side) => Math.max(1, Math.round(isLarge() ? side / 2 : side)));
     canvas = new OffscreenCanvas(...size);
     canvas.getContext("2d").drawImage(picture, left, top, width, height, 0, 0, ...size);
     [picture, left, top, width, height] = [canvas, 0, 0, ...size];
-  } while (width >= 2 * leastWidth && height >= 2 * leastHeight);
+  } while (isLarge());
   return canvas;
 }
 
-function base64Of(blob) {
+function dataUrl(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
-    reader.onload = () => resolve(reader.result.split(",")[1] ?? "");
+    reader.onload = () => resolve(reader.result);
     reader.onerror = () => reject(reader.error);
     reader.readAsDataURL(blob);
   });

@@ -68,19 +68,19 @@ export function startRestore(info) {
   /** Read the picture as it is sent for so many draws: a sample damaged, a file no larger than the server takes. */
   async function prepare(count, signal) {
     const [picture, most] = [source, mostPixels(count)];
-    if (sent?.most === most) return sent.base64;
+    if (sent?.most === most) return sent.url;
     const made = await (picture.file ? boundedPicture(picture.file, most) : damaged(picture, settings.restorer));
     signal.throwIfAborted();
     if (made.content) picture.file = made.content;  // the file may change or go
     const isNews = sent === null || sent.note !== made.note;
-    sent = { ...made, most, url: `data:${made.type};base64,${made.base64}` };
+    sent = { ...made, most };
     if (isNews) zone.show({ ...picture, url: sent.url });
     const fewer = picture.file && count > 1 && most < info.limits.pixels ? "; fewer draws keep more of it" : "";
     note.textContent = made.note && `${made.note}${fewer}`;
     large.hidden = isQuick(count);
     brush.element.hidden = !settings.takes("mask") || sent.size === null;
     if (!brush.element.hidden && isNews) brush.show(sent.url, sent.size);
-    return sent.base64;
+    return sent.url;
   }
 
   /** Restore the picture as the settings are now; return undefined if a number has become wrong since the change. */
@@ -153,7 +153,7 @@ export function startRestore(info) {
   }
 
   byId("restore-picture").prepend(zone.element);
-  byId("restore-brush").append(brush.element);
+  stage.before(brush.element);
   begin();
   form.addEventListener("submit", () => follow(true));
   return { take, open: () => source === null && drawFirst(firstSettings(0, info)), restore };

@@ -1,7 +1,7 @@
 // What a picture could have been: draws to choose from, their mean and spread, and the chosen one beside the picture.
 
 import { Compare } from "./compare.js";
-import { announce, h, icon } from "./dom.js";
+import { announce, downloadButton, h, joined } from "./dom.js";
 import { download, fromPng } from "./pictures.js";
 import { temperatureText } from "./temperature.js";
 
@@ -19,7 +19,7 @@ export class Restored {
 
   constructor(place) {
     const save = () => download(this.#picture.url, this.#picture.name);
-    const actions = h("div", { className: "actions" }, h("button", { type: "button", onclick: save }, icon("download"), "Download"));
+    const actions = h("div", { className: "actions" }, downloadButton(save));
     place.replaceChildren(this.#compare.element, this.#choices, this.#legend, this.#notes, actions);
   }
 
@@ -43,7 +43,7 @@ export class Restored {
       announce(picture.alt);
     };
     const image = h("img", { src: picture.url, alt: "" });
-    return h("button", { type: "button", onclick: choose }, image, picture.caption);
+    return h("button", { onclick: choose }, image, picture.caption);
   }
 
   #choose(picture) {

@@ -1,7 +1,7 @@
 // The settings of the tab Restore: the restorer, and how it restores.
 
 import { byId, h } from "./dom.js";
-import { LARGEST_SEED, labelOf, newSeed, wholeNumber } from "./drawn.js";
+import { LARGEST_SEED, labelOf, newSeed, temperatureOf, wholeNumber } from "./drawn.js";
 import { chosenClass, fillClasses, readNumber, slider } from "./fields.js";
 
 const WORDS = {
@@ -77,11 +77,11 @@ export class RestoreSettings {
   /** Take the settings of a link. */
   restore(link) {
     const restorer = this.#info.restorers.find(({ name }) => name === link.get("restorer")) ?? this.#info.restorers[0];
-    const [warmth, level] = ["temperature", "sigma"].map((name) => (link.has(name) ? Number(link.get(name)) : null));
-    this.#choose(restorer.name, warmth >= 0 ? warmth : null);
+    this.#choose(restorer.name, temperatureOf(link.get("temperature"), { num_levels: 1 }));
     this.#draws.value = wholeNumber(link.get("draws"), this.#info.limits.count, 1) ?? this.#draws.value;
     this.#seed.value = wholeNumber(link.get("seed"), LARGEST_SEED) ?? this.#seed.value;
     this.#label.value = labelOf(link.get("class"), this.restorer) ?? "";
+    const level = Number(link.get("sigma"));
     this.#estimateNoise(!(level >= 1));
     if (level >= 1) this.sigma = level;
   }
@@ -92,8 +92,6 @@ export class RestoreSettings {
     const recommended = [this.restorer.temperature].flat();
     this.#temperature.value = temperature ?? recommended.reduce((sum, value) => sum + value, 0) / recommended.length;
     byId("restore-sigma").hidden = !this.takes("sigma");
-    this.#label.replaceChildren();
-    byId("restore-label-field").hidden = true;
     fillClasses(this.#label, this.restorer, "All in turn");
   }
 
@@ -104,15 +102,11 @@ export class RestoreSettings {
 
 /** Return the options; those such as `photos-upscale2` and `photos-deblock` in a group of their kind. */
 function grouped(restorers) {
-  const groups = new Map();
-  for (const restorer of restorers) {
-    const option = new Option(wordsOf(restorer, restorers), restorer.name);
-    const [kind, rest] = restorer.name.split("-");
-    const key = rest ? `${kind}-` : restorer.name;
-    if (!groups.has(key)) groups.set(key, rest ? h("optgroup", { label: kind }) : option);
-    if (rest) groups.get(key).append(option);
-  }
-  return groups.values();
+  const kinds = Map.groupBy(restorers, ({ name }) => (name.includes("-") ? name.split("-")[0] : null));
+  return [...kinds].flatMap(([kind, members]) => {
+    const options = members.map((restorer) => new Option(wordsOf(restorer, restorers), restorer.name));
+    return kind === null ? options : h("optgroup", { label: kind }, ...options);
+  });
 }
 
 /** Return what a restorer does, with its name where another does the same. */

@@ -7,10 +7,9 @@ import { byId } from "./dom.js";
 import { LARGEST_SEED, guidanceLink, guidanceOf, labelOf, newSeed, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
 import { chosenClass, fillClasses, focusFirstError, readNumber } from "./fields.js";
 import { Batch } from "./gallery.js";
-import { guidanceControl } from "./guidance.js";
 import { openTab } from "./tabs.js";
 import { Task } from "./task.js";
-import { temperatureControl } from "./temperature.js";
+import { guidanceControl, temperatureControl } from "./temperature.js";
 import { startViewer } from "./viewer.js";
 
 /**

@@ -1,6 +1,6 @@
 // The table of scores: a verdict for each picture, sorted by any column, saved as CSV.
 
-import { breakable, h, icon, reveal } from "./dom.js";
+import { breakable, downloadButton, h, icon, joined, reveal } from "./dom.js";
 import { className } from "./fields.js";
 import { download, release, thumbnail } from "./pictures.js";
 import { oddnessScale, percentileScale } from "./scale.js";
@@ -56,11 +56,12 @@ export class ScoreTable {
     const head = h("tr", { role: "row" }, picture, ...Object.entries(columns).map(([key, name]) => this.#header(key, name)));
     const body = h("tbody", { role: "rowgroup" }, ...rows.map((row) => this.#row(row, Object.keys(columns))));
     const table = h("table", { role: "table", "aria-label": "Scores" }, h("thead", { role: "rowgroup" }, head), body);
-    const save = h("button", { type: "button", onclick: () => this.#save() }, icon("download"), "Download as CSV");
-    const clear = h("button", { type: "button", onclick: () => this.#clear() }, "Clear");
+    const save = downloadButton(() => this.#save(), "Download as CSV");
+    const clear = h("button", { onclick: () => this.#clear() }, "Clear");
     // The control that has the focus keeps it: rows may come at any time.
     const focused = this.#controls().indexOf(document.activeElement);
-    this.#place.replaceChildren(...[columns.oddness && this.#toggle(), table, this.#legend(columns), h("div", { className: "actions" }, save, clear)].filter(Boolean));
+    const actions = h("div", { className: "actions" }, save, clear);
+    this.#place.replaceChildren(...[columns.oddness && this.#toggle(), table, this.#legend(columns), actions].filter(Boolean));
     this.#controls()[focused]?.focus({ preventScroll: true });
   }
 
@@ -97,14 +98,14 @@ export class ScoreTable {
   #header(column, name) {
     const isSorted = this.#order.column === column;
     const order = !isSorted ? "none" : this.#order.isRising ? "ascending" : "descending";
-    const sort = h("button", { type: "button", "data-column": column, onclick: () => this.#sort(column) }, name);
+    const sort = h("button", { "data-column": column, onclick: () => this.#sort(column) }, name);
     return h("th", { role: "columnheader", scope: "col", "aria-sort": order }, sort);
   }
 
   #row(row, columns) {
     const { picture, note, error } = row;
     const kind = error ? null : className(this.#info, row.label);
-    const small = [kind && `taken for ${kind}`, note].filter(Boolean).join(" · ");
+    const small = joined(" · ", kind && `taken for ${kind}`, note);
     const text = h("span", { className: "file" }, ...breakable(picture.name), small && h("small", {}, small));
     const named = h("span", { className: "named" }, thumbnail(picture), text);
     const first = h("th", { role: "rowheader", scope: "row" }, named);

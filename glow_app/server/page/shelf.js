@@ -1,29 +1,25 @@
 // The newest samples, small, where another tab takes pictures: a click takes one.
 
-import { h } from "./dom.js";
+import { h, joined } from "./dom.js";
 
-/** A row of samples. */
-export class Shelf {
-  #place;
-  #take;
+/**
+ * Make a row of samples.
+ * @param {HTMLElement} place hidden until there are samples
+ * @param {function(object)} take is given the sample that is chosen
+ * @returns {function(object[])} which shows other samples
+ */
+export function makeShelf(place, take) {
+  const row = h("div", { className: "shelf", role: "group", "aria-label": "Samples" });
+  place.append(row);
 
-  /**
-   * @param {HTMLElement} place hidden until there are samples; the row is its last child
-   * @param {function(object)} take is given the sample that is chosen
-   */
-  constructor(place, take) {
-    this.#place = place;
-    this.#take = take;
+  function button(picture) {
+    const title = joined(", ", `Take seed ${picture.settings.seed}`, picture.kind);
+    const image = h("img", { src: picture.url, alt: "" });
+    return h("button", { className: "picture", title, "aria-label": title, onclick: () => take(picture) }, image);
   }
 
-  /** Show other samples. */
-  show(pictures) {
-    const button = (picture) => {
-      const title = [`Take seed ${picture.settings.seed}`, picture.kind].filter(Boolean).join(", ");
-      const image = h("img", { src: picture.url, alt: "" });
-      return h("button", { type: "button", className: "picture", title, "aria-label": title, onclick: () => this.#take(picture) }, image);
-    };
-    this.#place.hidden = false;
-    this.#place.lastElementChild.replaceChildren(...pictures.map(button));
-  }
+  return (pictures) => {
+    place.hidden = false;
+    row.replaceChildren(...pictures.map(button));
+  };
 }

@@ -1,6 +1,6 @@
 // The square between four pictures, and the picture at a place in it: the handle is dragged, or moved by the arrow keys.
 
-import { h, icon, letDrag } from "./dom.js";
+import { downloadButton, h, letDrag } from "./dom.js";
 import { download } from "./pictures.js";
 
 const STEP = 0.05;  // of an arrow key
@@ -35,7 +35,7 @@ export class Square {
     this.#onmove = onmove;
     this.#set(at);
     const save = () => download(this.#picture.url, this.#picture.name);
-    const actions = h("div", { className: "actions" }, h("button", { type: "button", onclick: save }, icon("download"), "Download"));
+    const actions = h("div", { className: "actions" }, downloadButton(save));
     place.replaceChildren(h("div", { className: "blend" }, this.#image, this.#field), this.#notes, actions);
     this.#listen();
   }

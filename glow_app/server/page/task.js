@@ -1,6 +1,6 @@
 // One piece of work at a time: what is done and for how long, Cancel, and what went wrong.
 
-import { announce, h } from "./dom.js";
+import { announce, h, joined } from "./dom.js";
 
 const QUIET_MS = 200;  // what is done sooner shows no progress, which would only flicker
 const RETRIES = 3;  // of a request that finds the server busy
@@ -98,12 +98,12 @@ export class Task {
     const begun = performance.now();
     let note = "";
     const text = h("p", {}, `${what}…`);
-    const cancel = () => {
+    const stop = () => {
       this.#next = null;
       controller.abort();
     };
-    const stop = this.#canCancel && h("button", { type: "button", onclick: cancel }, "Cancel");
-    const line = h("div", { className: "progress" }, ...[h("span", { className: "spinner" }), text, stop].filter(Boolean));
+    const cancel = this.#canCancel && h("button", { onclick: stop }, "Cancel");
+    const line = h("div", { className: "progress" }, h("span", { className: "spinner" }), text, cancel);
     const tick = () => {
       const seconds = ((performance.now() - begun) / 1000).toFixed(1);
       text.textContent = `${what}${note && `, ${note}`}… ${seconds} s`;
@@ -140,12 +140,10 @@ export class Task {
       document.dispatchEvent(new CustomEvent("glow:key-wanted", { detail: again }));
       return;
     }
-    const retry = REFUSED.includes(error.status) ? null : h("button", { type: "button", onclick: again }, "Try again");
-    const hint = HINTS[error.status];
+    const text = h("p", {}, joined(" ", sentence(error.message), HINTS[error.status]));
     const id = error.requestId && h("p", { className: "request-id" }, `Request ${error.requestId}`);
-    const text = h("p", {}, sentence(error.message), hint && ` ${hint}`);
-    const parts = [text, id, retry].filter((part) => part);
-    this.#place.replaceChildren(h("div", { className: "failure", role: "alert" }, ...parts));
+    const retry = !REFUSED.includes(error.status) && h("button", { onclick: again }, "Try again");
+    this.#place.replaceChildren(h("div", { className: "failure", role: "alert" }, text, id, retry));
   }
 }
 

@@ -1,4 +1,4 @@
-// The temperature: one slider for all levels, or one for each.
+// Temperature, one slider for all levels or one for each, and guidance.
 
 import { h } from "./dom.js";
 import { slider } from "./fields.js";
@@ -9,7 +9,7 @@ export function temperatureControl(place, info, oninput) {
   const make = (id, label) => slider({ id, label, min: 0, max: 1.5, step: 0.05, value: 1, digits: 2, oninput });
   const all = make("temperature", "Temperature");
   const levels = Array.from({ length: numLevels }, (_, level) => make(`temperature-${level}`, levelName(level, numLevels)));
-  const several = h("div", { className: "levels", role: "group", "aria-label": "Temperature of each level" });
+  const several = h("div", { className: "group", role: "group", "aria-label": "Temperature of each level" });
   several.append(...levels.map((level) => level.element));
   const toggle = h("input", { type: "checkbox", id: "temperature-levels", role: "switch" });
   const switched = h("label", { className: "switch", for: toggle.id }, toggle, "One per level");
@@ -49,3 +49,18 @@ function levelName(level, numLevels) {
 export function temperatureText(temperature, between = "-") {
   return [temperature].flat().map((value) => value.toFixed(2)).join(between);
 }
+
+/**
+ * Return the control of guidance: how far images go beyond what their class has in common. Its value is a number, and
+ * stays 1 where the model has no classes.
+ */
+export function guidanceControl(place, info, oninput) {
+  if (info.num_classes === null) return { value: 1 };
+  const range = { min: 1, max: 2, step: 0.05, value: info.generation.guidance, digits: 2 };
+  const control = slider({ id: "guidance", label: "Guidance", ...range, oninput });
+  place.append(control.element);
+  return control;
+}
+
+/** Return guidance as names of files have it, "_g1.25"; nothing for 1, which is the model itself. */
+export const guidanceName = (guidance) => (guidance === 1 ? "" : `_g${guidance}`);

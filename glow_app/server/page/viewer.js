@@ -1,7 +1,7 @@
 // The viewer: one picture of a batch, large, its attributes beside it, and what can be done with it.
 
 import { Attributes } from "./attributes.js";
-import { announce, byId } from "./dom.js";
+import { announce, byId, joined } from "./dom.js";
 import { edited } from "./drawn.js";
 import { download } from "./pictures.js";
 import { Task } from "./task.js";
@@ -15,12 +15,12 @@ import { Task } from "./task.js";
  */
 export function startViewer(info, uses, onshow) {
   const dialog = byId("viewer");
-  const image = dialog.querySelector(".viewer-picture img");
+  const image = dialog.querySelector(".large");
   const button = (act) => dialog.querySelector(`[data-act=${act}]`);
   const task = new Task(byId("viewer-task"));
   const attributes = new Attributes("viewer", info, follow);
   button("restore").hidden = info.restorers.length === 0;
-  byId("viewer-edits").hidden = info.directions.length === 0;
+  if (info.directions.length === 0) byId("viewer-edits").remove();
   let batch = [];
   let place = 0;
   const taking = ["download", "interpolate", "restore", "score"].map(button);
@@ -52,7 +52,7 @@ export function startViewer(info, uses, onshow) {
     place = next;
     attributes.edits = edits;
     const { kind, settings } = batch[place];
-    byId("viewer-title").textContent = [`Seed ${settings.seed}`, kind].filter(Boolean).join(" · ");
+    byId("viewer-title").textContent = joined(" · ", `Seed ${settings.seed}`, kind);
     button("back").disabled = place === 0;
     button("forth").disabled = place === batch.length - 1;
     show(batch[place]);

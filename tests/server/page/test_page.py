@@ -154,6 +154,7 @@ def test_a_model_without_classes_and_with_one_level(page: Page, plain_site: Site
     assert torch.equal(torch.stack([shown_image(card.get_by_role("img").first) for card in cards.all()]), expected)
     expect(page.get_by_label("Class").first).to_be_hidden()
     expect(page.get_by_label("One per level")).to_have_count(0)
+    assert page.locator(".card-foot").evaluate_all(CLEAR) == [[1, True]] * 10
     page.get_by_role("tab", name="Edit").click()
     expect(page.get_by_text("glow edit learn")).to_be_visible()
     page.get_by_role("tab", name="Score").click()

@@ -85,7 +85,7 @@ def test_axe_finds_nothing_while_restoring(page: Page, restoring_site: Site) -> 
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         check(page)
-    page.get_by_label("Task", exact=True).select_option(label="Remove noise")
+    page.get_by_role("combobox", name="Task").select_option(label="Remove noise")
     page.get_by_role("switch", name="Estimate the noise").uncheck()
     expect(page.locator(".choices")).to_be_visible()
     check(page)
