@@ -5,36 +5,32 @@ import { slider } from "./fields.js";
 
 const FURTHEST = 2;  // beyond it pictures fall apart
 
-/** A slider for each attribute. */
-export class Attributes {
-  #directions;
-  #sliders;
-
-  /**
-   * @param {string} name of the place, which begins the names of all within it: "edit" for "edit-sliders", "edit-reset"
-   * @param {object} info of the model
-   * @param {function()} onmove is called when a visitor moves one
-   */
-  constructor(name, info, onmove) {
-    this.#directions = info.directions;
-    const limits = { min: -FURTHEST, max: FURTHEST, step: 0.1, value: 0, digits: 1 };
-    this.#sliders = info.directions.map((label, number) => slider({ id: `${name}-${number}`, label, ...limits, oninput: onmove }));
-    byId(`${name}-sliders`).append(...this.#sliders.map((one) => one.element));
-    byId(`${name}-reset`).addEventListener("click", () => {
-      this.edits = [];
-      onmove();
-    });
-  }
-
-  get edits() {
-    const all = this.#sliders.map((one, number) => ({ direction: this.#directions[number], strength: one.value }));
-    return all.filter((one) => one.strength !== 0);
-  }
-
-  set edits(edits) {
-    const strengths = new Map(edits.map((one) => [one.direction, one.strength]));
-    this.#sliders.forEach((one, number) => (one.value = strengths.get(this.#directions[number]) ?? 0));
-  }
+/**
+ * Make a slider for each attribute.
+ * @param {string} name of the place, which begins the names of all within it: "edit" for "edit-sliders", "edit-reset"
+ * @param {object} info of the model
+ * @param {function()} onmove is called when a visitor moves one
+ * @returns {{edits: object[]}} which can be set as well
+ */
+export function attributeControls(name, { directions }, onmove) {
+  const limits = { min: -FURTHEST, max: FURTHEST, step: 0.1, value: 0, digits: 1 };
+  const sliders = directions.map((label, number) => slider({ id: `${name}-${number}`, label, ...limits, oninput: onmove }));
+  const controls = {
+    get edits() {
+      const all = sliders.map((one, number) => ({ direction: directions[number], strength: one.value }));
+      return all.filter((one) => one.strength !== 0);
+    },
+    set edits(edits) {
+      const strengths = new Map(edits.map((one) => [one.direction, one.strength]));
+      sliders.forEach((one, number) => (one.value = strengths.get(directions[number]) ?? 0));
+    },
+  };
+  byId(`${name}-sliders`).append(...sliders.map((one) => one.element));
+  byId(`${name}-reset`).addEventListener("click", () => {
+    controls.edits = [];
+    onmove();
+  });
+  return controls;
 }
 
 /** Return edits in words: "smile +1.2, hat -0.5". */

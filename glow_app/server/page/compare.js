@@ -4,34 +4,36 @@ import { h, letDrag } from "./dom.js";
 
 const SMOOTH = 512;  // pixels a side, beyond which a picture is larger than it is shown
 
-/** Shows two pictures of one size: the first to the left of the divider, the second to its right. */
-export class Compare {
-  #before = h("img", { alt: "" });
-  #after = h("img");
-  #input = h("input", { type: "range", className: "unseen", min: 0, max: 100, step: 1, value: 50, "aria-label": "Before and after" });
+/** Return {element, show(before, after)}: two pictures of one size, the first to the left of the divider. */
+export function makeCompare() {
+  const [before, after] = [h("img", { alt: "" }), h("img", { onload: fit })];
+  const names = ["Before", "After"].map((name) => h("span", { className: "side", "aria-hidden": "true" }, name));
+  const divider = h("span", { className: "divider" });
+  const input = h("input", { type: "range", min: 0, max: 100, className: "unseen", "aria-label": "Before and after", oninput: divide });
+  const element = h("div", { className: "compare own-ratio" }, before, after, ...names, divider, input);
 
-  constructor() {
-    const names = ["Before", "After"].map((name) => h("span", { className: "side", "aria-hidden": "true" }, name));
-    this.element = h("div", { className: "compare own-ratio" }, this.#before, this.#after, ...names, h("span", { className: "divider" }), this.#input);
-    this.#after.addEventListener("load", () => {
-      const { naturalWidth: width, naturalHeight: height } = this.#after;
-      this.element.style.setProperty("--aspect", width / height);
-      this.element.classList.toggle("smooth", Math.max(width, height) > SMOOTH);
-    });
-    this.#input.addEventListener("input", () => this.#set(Number(this.#input.value)));
-    letDrag(this.element, this.#input, ([across]) => this.#set(100 * across));
-    this.#set(50);
+  function fit() {
+    const { naturalWidth: width, naturalHeight: height } = after;
+    element.style.setProperty("--aspect", width / height);
+    element.classList.toggle("smooth", Math.max(width, height) > SMOOTH);
   }
 
-  /** Show other pictures; the divider stays. */
-  show(before, after) {
-    this.#before.src = before.url;
-    Object.assign(this.#after, { src: after.url, alt: after.alt });
+  function divide() {
+    input.setAttribute("aria-valuetext", `${input.value} % before`);
+    element.style.setProperty("--at", `${input.value}%`);
   }
 
-  #set(percent) {
-    this.#input.value = percent;
-    this.#input.setAttribute("aria-valuetext", `${this.#input.value} % before`);
-    this.element.style.setProperty("--at", `${this.#input.value}%`);
-  }
+  letDrag(element, input, ([across]) => {
+    input.value = 100 * across;
+    divide();
+  });
+  divide();  // in the middle
+  return {
+    element,
+    /** Show other pictures; the divider stays. */
+    show(first, second) {
+      before.src = first.url;
+      Object.assign(after, { src: second.url, alt: second.alt });
+    },
+  };
 }

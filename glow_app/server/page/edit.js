@@ -2,19 +2,15 @@
 
 import { keepSettings } from "./address.js";
 import { ask } from "./api.js";
-import { Attributes, editsLink, editsOf, editsText } from "./attributes.js";
+import { attributeControls, editsLink, editsOf, editsText } from "./attributes.js";
 import { breakable, byId, downloadButton, h, joined } from "./dom.js";
 import { draw, firstSettings, labelOf, linkOf, settingsOf } from "./drawn.js";
-import { DropZone } from "./dropzone.js";
+import { makeDropZone } from "./dropzone.js";
 import { className, fillClasses } from "./fields.js";
 import { download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
 import { Task } from "./task.js";
 
-/**
- * Start the tab.
- * @returns {{setPicture: function(object, object[]), open: function(), restore: function(URLSearchParams)}} setPicture is
- *   how other tabs hand it one, with edits where the sliders are not to stay as they are
- */
+/** Start the tab; it takes a picture with edits, where the sliders are not to stay as they are. */
 export function startEdit(info) {
   const { directions } = info;
   const first = firstSettings(0, info);  // drawn where a visitor has chosen none
@@ -29,12 +25,12 @@ export function startEdit(info) {
   let pair = null;
   const empty = [...stage.children];
 
-  const zone = new DropZone({ id: "edit-file", label: "Picture", info, onpictures: ([chosen]) => setPicture(chosen) });
+  const zone = makeDropZone({ id: "edit-file", label: "Picture", info, onpictures: ([chosen]) => take(chosen) });
   byId("edit-picture").append(zone.element);
   fillClasses(label, info, "Recognised by the model");
-  const attributes = new Attributes("edit", info, follow);
+  const attributes = attributeControls("edit", info, follow);
 
-  function setPicture(chosen, edits = attributes.edits) {
+  function take(chosen, edits = attributes.edits) {
     if (chosen !== picture) release(picture);
     task.cancel();
     picture = chosen;
@@ -45,6 +41,7 @@ export function startEdit(info) {
     attributes.edits = edits;
     follow();
   }
+
   function clear() {
     pair = null;
     stage.replaceChildren(...empty);  // what is there is of another picture
@@ -76,7 +73,7 @@ export function startEdit(info) {
       changed,
       (answer) => {
         if (pair === null) zone.show(picture);  // smaller than it was chosen
-        pair ??= new Pair(stage, original.image);
+        pair ??= makePair(stage, original.image);
         pair.show(answer, original.note, info);
         keep(answer.edits, answer.chosen);
         return answer.edits.length ? "The picture is changed" : "The picture as it is";
@@ -94,7 +91,7 @@ export function startEdit(info) {
     keepSettings("edit", { picture: linkOf(picture), class: chosen === "" ? null : chosen, ...editsLink(edits) });
   }
 
-  function drawFirst(settings, use = setPicture) {
+  function drawFirst(settings, use = take) {
     task.run("Drawing a picture", (signal) => draw(settings, info, signal), (drawn) => (use(drawn), "A picture is drawn"));
   }
 
@@ -104,7 +101,7 @@ export function startEdit(info) {
     const chosen = labelOf(settings.get("class"), info) ?? "";
     if (wanted !== null) {
       drawFirst(wanted, (drawn) => {
-        setPicture(drawn);
+        take(drawn);
         label.value = chosen;
         isClassOfPicture = chosen === drawn.label;
       });
@@ -117,32 +114,25 @@ export function startEdit(info) {
     follow();
   });
   const open = () => picture === null && directions.length > 0 && drawFirst(first);
-  return { setPicture, open, restore };
+  return { take, open, restore };
 }
 
-/** A picture and the same picture changed, side by side. */
-class Pair {
-  #image = h("img");
-  #caption = h("figcaption");
-  #notes = h("p", { className: "notes" });
-  #url = "";
-
-  constructor(stage, original) {
-    const before = h("img", { src: fromPng(original).url, alt: "The picture before" });
-    const save = () => download(this.#url, "edited.png");
-    stage.replaceChildren(
-      h("div", { className: "pair" }, h("figure", {}, before, h("figcaption", {}, "Original")), h("figure", {}, this.#image, this.#caption)),
-      this.#notes,
-      h("div", { className: "actions" }, downloadButton(save)),
-    );
-  }
-
-  show(answer, note, info) {
-    const how = editsText(answer.edits);
-    this.#url = fromPng(answer.image).url;
-    Object.assign(this.#image, { src: this.#url, alt: how ? `The picture with ${how}` : "The picture, unchanged" });
-    this.#caption.replaceChildren(...breakable(how || "Unchanged"));
-    const kind = className(info, answer.label);
-    this.#notes.textContent = joined(" · ", note, kind && answer.chosen === "" ? `taken for ${kind}` : kind);
-  }
+/** Show a picture, and beside it the same picture changed, as show() is given it. */
+function makePair(stage, original) {
+  const before = h("img", { src: fromPng(original).url, alt: "The picture before" });
+  const after = h("img");
+  const caption = h("figcaption");
+  const notes = h("p", { className: "notes" });
+  const actions = h("div", { className: "actions" }, downloadButton(() => download(after.src, "edited.png")));
+  const figures = [h("figure", {}, before, h("figcaption", {}, "Original")), h("figure", {}, after, caption)];
+  stage.replaceChildren(h("div", { className: "pair" }, ...figures), notes, actions);
+  return {
+    show(answer, note, info) {
+      const how = editsText(answer.edits);
+      Object.assign(after, { src: fromPng(answer.image).url, alt: how ? `The picture with ${how}` : "The picture, unchanged" });
+      caption.replaceChildren(...breakable(how || "Unchanged"));
+      const kind = className(info, answer.label);
+      notes.textContent = joined(" · ", note, kind && answer.chosen === "" ? `taken for ${kind}` : kind);
+    },
+  };
 }

@@ -6,56 +6,44 @@ import { download } from "./pictures.js";
 
 const MOST = 256;  // pictures kept, so that the page does not grow for ever
 
-/** Pictures that were drawn together, and change together while a setting does. */
-export class Batch {
-  #pictures;
-  #title = h("h3");
-  #cards;
-  #element;
-
-  /**
-   * @param {object[]} pictures
-   * @param {object} uses functions by name: open is one of pictures and the place of one of them, reuse of settings
-   */
-  constructor(pictures, uses) {
-    this.#cards = pictures.map((_, place) =>
-      makeCard({
-        open: () => uses.open(this.#pictures, place),
-        reuse: () => uses.reuse(this.#pictures[place].settings),
-        save: () => download(this.#pictures[place].url, this.#pictures[place].name),
-      }),
-    );
-    const list = h("ul", { className: "cards" }, ...this.#cards.map((card) => card.element));
-    this.#element = h("div", { className: "batch", role: "group" }, this.#title, list);
-    this.show(pictures);
-  }
-
-  /** The pictures that are shown. */
-  get pictures() {
-    return this.#pictures;
-  }
-
-  /** Show other pictures in place, as many as before. */
-  show(pictures) {
-    this.#pictures = pictures;
-    this.#title.textContent = titleOf(pictures);
-    this.#element.setAttribute("aria-label", titleOf(pictures));
-    this.#cards.forEach((card, place) => card.show(pictures[place]));
-  }
-
-  /** Put the batch on top of the gallery, and drop what is too old. */
-  addToGallery() {
-    const gallery = byId("gallery");
-    gallery.querySelector(".empty")?.remove();
-    gallery.prepend(this.#element);
-    const most = Math.max(MOST, this.#pictures.length);
-    while (gallery.querySelectorAll(".card").length > most) gallery.lastElementChild.remove();
-  }
-
-  /** Scroll to the batch, where it is out of sight. */
-  reveal() {
-    reveal(this.#element);
-  }
+/**
+ * Make a batch: pictures that were drawn together, and change together while a setting does.
+ * @param {object[]} pictures can be read of the batch as well
+ * @param {object} uses functions by name: open is one of pictures and the place of one of them, reuse of settings
+ */
+export function makeBatch(pictures, uses) {
+  const title = h("h3");
+  const cards = pictures.map((_, place) =>
+    makeCard({
+      open: () => uses.open(batch.pictures, place),
+      reuse: () => uses.reuse(batch.pictures[place].settings),
+      save: () => download(batch.pictures[place].url, batch.pictures[place].name),
+    }),
+  );
+  const list = h("ul", { className: "cards" }, ...cards.map((card) => card.element));
+  const element = h("div", { className: "batch", role: "group" }, title, list);
+  const batch = {
+    pictures,
+    /** Show other pictures in place, as many as before. */
+    show(others) {
+      batch.pictures = others;
+      title.textContent = titleOf(others);
+      element.setAttribute("aria-label", titleOf(others));
+      cards.forEach((card, place) => card.show(others[place]));
+    },
+    /** Put the batch on top of the gallery, and drop what is too old. */
+    addToGallery() {
+      const gallery = byId("gallery");
+      gallery.querySelector(".empty")?.remove();
+      gallery.prepend(element);
+      const most = Math.max(MOST, pictures.length);
+      while (gallery.querySelectorAll(".card").length > most) gallery.lastElementChild.remove();
+    },
+    /** Scroll to the batch, where it is out of sight. */
+    reveal: () => reveal(element),
+  };
+  batch.show(pictures);
+  return batch;
 }
 
 /** Return a card of the gallery as {element, show(picture)}; its buttons do what they are given. */
@@ -65,7 +53,8 @@ function makeCard({ open, reuse, save }) {
   const kind = h("div", { className: "kind" });
   const reuseButton = h("button", { className: "icon", onclick: reuse }, icon("reuse"));
   const saveButton = h("button", { className: "icon", onclick: save }, icon("download"));
-  const foot = h("div", { className: "card-foot" }, h("div", { className: "card-text" }, seed, kind), reuseButton, saveButton);
+  const buttons = h("div", { className: "card-buttons" }, reuseButton, saveButton);
+  const foot = h("div", { className: "card-foot" }, h("div", { className: "card-text" }, seed, kind), buttons);
   const enlarge = h("button", { className: "picture", title: "Enlarge", onclick: open }, image);
 
   function name(button, text) {

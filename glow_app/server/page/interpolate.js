@@ -4,28 +4,24 @@ import { keepSettings } from "./address.js";
 import { ask, askFile } from "./api.js";
 import { byId, joined, reveal } from "./dom.js";
 import { draw, firstSettings, linkOf, settingsOf, wholeNumber } from "./drawn.js";
-import { DropZone } from "./dropzone.js";
+import { makeDropZone } from "./dropzone.js";
 import { className, focusFirstError, readNumber } from "./fields.js";
-import { Player } from "./player.js";
+import { makePlayer } from "./player.js";
 import { Fault, download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
-import { MAP, Square } from "./square.js";
+import { MAP, makeSquare } from "./square.js";
 import { Task } from "./task.js";
 
 const ENDS = ["first", "second", "third", "fourth"];
 const MIDDLE = [0.5, 0.5];
 const FILES = { Strip: ["image/png", "png"], GIF: ["image/gif", "gif"], WebP: ["image/webp", "webp"] };
 
-/**
- * Start the tab.
- * @returns {{take: function(object), open: function(), restore: function(URLSearchParams)}} take is how other tabs hand it
- *   pictures, one after the other
- */
+/** Start the tab; it takes pictures for one end after the other. */
 export function startInterpolate(info) {
   const task = new Task(byId("interpolate-task"));
   const ends = [null, null, null, null];
   const zones = ENDS.map((name, end) => {
     const label = `${name[0].toUpperCase()}${name.slice(1)} picture`;
-    return new DropZone({ id: `interpolate-${end}`, label, info, onpictures: ([picture]) => choose(end, picture) });
+    return makeDropZone({ id: `interpolate-${end}`, label, info, onpictures: ([picture]) => choose(end, picture) });
   });
   byId("interpolate-ends").append(...zones.map((zone) => zone.element));
   const [form, frames, stage] = ["interpolate-form", "interpolate-frames", "frames"].map(byId);
@@ -34,7 +30,7 @@ export function startInterpolate(info) {
   const empty = [...stage.children];
   let turn = 0;  // the end that the next sample becomes
   let at = [0];  // where the visitor looks: how far from the first to the second, or how far across and down the square
-  let view = null;  // a Player between two, a Square between four
+  let view = null;  // a player between two, a square between four
   let shown = null;  // {chosen, body}: what it shows, as it was asked for
   let mapped = null;  // what makes the square whose map lies under the handle
 
@@ -142,13 +138,13 @@ export function startInterpolate(info) {
       at = [part];
       keep();
     };
-    view ??= new Player(stage, at[0], { files: Object.keys(FILES), onsave: save, onmove });
+    view ??= makePlayer(stage, at[0], { files: Object.keys(FILES), onsave: save, onmove });
     view.show(framesOf(answer), notes);
   }
 
   function showBlend(answer, notes) {
     const [picture, ...map] = answer.frames.map((base64) => fromPng(base64, "blend.png", "The four pictures, blended"));
-    view ??= new Square(stage, at, (place) => {
+    view ??= makeSquare(stage, at, (place) => {
       at = place;
       follow();
     });

@@ -18,32 +18,31 @@ import { Task } from "./task.js";
 const loading = new Task(byId("loading"), false);
 const waiting = [];  // what goes on once there is a key
 
+/**
+ * Start the tabs. Each has open(), for its first visit, restore(settings) of a link, and take(picture) from the gallery,
+ * as far as it needs them.
+ */
 function start(info) {
   describe(info);
-  // Pictures go from tab to tab: the gallery hands them to the others.
-  const interpolate = startInterpolate(info);
-  const edit = startEdit(info);
-  const restore = info.restorers.length ? startRestore(info) : null;
-  if (restore === null) for (const id of ["tab-restore", "panel-restore"]) byId(id).remove();
-  const score = startScore(info);
-  const take = { interpolate: interpolate.take, edit: edit.setPicture, score: (picture) => score.add([picture]) };
-  if (restore !== null) take.restore = restore.take;
-  const shelves = Object.entries(take).map(([tab, use]) => makeShelf(byId(`${tab}-samples`), use));
-  const open = ([tab, use]) => [tab, (...picture) => (use(...picture), openTab(tab))];
-  const uses = Object.fromEntries(Object.entries(take).map(open));
+  const takers = { interpolate: startInterpolate(info), edit: startEdit(info), score: startScore(info) };
+  if (info.restorers.length) takers.restore = startRestore(info);
+  else for (const id of ["tab-restore", "panel-restore"]) byId(id).remove();
+  const shelves = Object.entries(takers).map(([name, tab]) => makeShelf(byId(`${name}-samples`), tab.take));
+  const use = ([name, tab]) => [name, (...picture) => (tab.take(...picture), openTab(name))];
+  const uses = Object.fromEntries(Object.entries(takers).map(use));
   const sample = startSample(info, uses, (pictures) => shelves.forEach((show) => show(pictures)));
+  const tabs = { sample, ...takers };
   byId("main").hidden = false;
-  const panels = { sample, interpolate, edit, ...(restore && { restore }) };
   // A link is followed before its tab is shown, which else begins with pictures of its own.
   function follow() {
     const { tab, settings } = readAddress();
-    const isLink = isForeign() && tab in panels;
-    if (isLink) panels[tab].restore(settings);
+    const isLink = isForeign() && tabs[tab]?.restore !== undefined;
+    if (isLink) tabs[tab].restore(settings);
     return isLink;
   }
   let isFollowed = follow();
   startTabs(document.querySelector("[role=tablist]"), (name) => {
-    if (!isFollowed) panels[name]?.open();
+    if (!isFollowed) tabs[name].open?.();
     isFollowed = false;
   });
   window.addEventListener("hashchange", follow);

@@ -2,38 +2,34 @@
 
 import { keepSettings } from "./address.js";
 import { ask } from "./api.js";
-import { Brush } from "./brush.js";
+import { makeBrush } from "./brush.js";
 import { damaged } from "./damage.js";
 import { byId, reveal } from "./dom.js";
 import { draw, firstSettings, linkOf, settingsOf } from "./drawn.js";
-import { DropZone } from "./dropzone.js";
+import { makeDropZone } from "./dropzone.js";
 import { focusFirstError } from "./fields.js";
 import { faultOf, readAll, release } from "./pictures.js";
 import { boundedPicture } from "./reduce.js";
-import { Restored } from "./restored.js";
-import { RestoreSettings } from "./restoresettings.js";
+import { makeRestored } from "./restored.js";
+import { restoreSettings } from "./restoresettings.js";
 import { Task } from "./task.js";
 
 const QUICK = 200_000;  // restored pixels of all draws, up to which they follow each change of a setting
 const HOLE = [{ box: [0.3, 0.4, 0.4, 0.3] }];  // in a sample, until a visitor paints
 
-/**
- * Start the tab, of a server with restorers.
- * @returns {{take: function(object), open: function(), restore: function(URLSearchParams)}} take is how other tabs hand it
- *   a picture
- */
+/** Start the tab, of a server with restorers. */
 export function startRestore(info) {
   const task = new Task(byId("restore-task"));
   const [form, note, large, stage] = ["form", "note", "large", "result"].map((name) => byId(`restore-${name}`));
   const empty = [...stage.children];
   const open = (file) => ({ name: file.name, file, url: URL.createObjectURL(file) });
-  const zone = new DropZone({ id: "restore-file", label: "Picture", info, open, onpictures: ([picture]) => take(picture) });
-  const brush = new Brush(changed);
+  const zone = makeDropZone({ id: "restore-file", label: "Picture", info, open, onpictures: ([picture]) => take(picture) });
+  const brush = makeBrush(changed);
   const onrestorer = () => (begin(), wanted === null ? follow() : drawFirst(wanted));
-  const settings = new RestoreSettings(info, { onchange: changed, onrestorer, onseed: () => follow(true) });
+  const settings = restoreSettings(info, { onchange: changed, onrestorer, onseed: () => follow(true) });
   let source = null;  // the picture as it was chosen
   let sent = null;  // the same as it is sent
-  let view = null;  // a Restored
+  let view = null;  // of what it could have been
   let wanted = null;  // the settings of the sample that is drawn, to become the picture
 
   const pixelsPer = (count) => count * settings.restorer.factor ** 2;
@@ -61,7 +57,7 @@ export function startRestore(info) {
     clear();
     [source, wanted] = [picture, null];
     zone.show(picture);
-    brush.strokes = picture.settings ? HOLE : [];
+    brush.setStrokes(picture.settings ? HOLE : []);
     follow();
   }
 
@@ -117,7 +113,7 @@ export function startRestore(info) {
       return "Paint over what is missing";
     }
     const { body, answer } = result;
-    if (view === null) view = new Restored(stage);
+    view ??= makeRestored(stage);
     view.show(answer, source, body);
     if (body.sigma === null) settings.sigma = answer.sigma;
     keep({ ...body, seed: answer.images[0].seed });

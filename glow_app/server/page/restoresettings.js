@@ -12,92 +12,99 @@ const WORDS = {
   Fill: () => "Fill in",
 };
 
-export class RestoreSettings {
-  #info;
-  #select = byId("restore-restorer");
-  #label = byId("restore-label");
-  #draws = byId("restore-draws");
-  #seed = byId("restore-seed");
-  #estimate = byId("restore-estimate");
-  #temperature;
-  #sigma;
-  #isRecommended = true;  // the temperature, which may differ by level
+/**
+ * Make the settings work.
+ * @param {object} info of a server with restorers
+ * @param {{onchange: function(), onrestorer: function(), onseed: function()}} handlers called when a setting, the
+ *   restorer or, by the button for it, the seed is changed
+ */
+export function restoreSettings(info, { onchange, onrestorer, onseed }) {
+  const names = ["restorer", "label", "draws", "seed", "estimate"];
+  const [select, label, draws, seed, estimate] = names.map((name) => byId(`restore-${name}`));
+  const range = { min: 0, max: 1.5, step: 0.05, value: 1, digits: 2 };
+  const temperature = slider({ id: "restore-temperature-all", label: "Temperature", ...range, oninput: warm });
+  const levels = { min: 1, max: 100, step: 1, value: 25, digits: 0 };
+  const sigma = slider({ id: "restore-sigma-level", label: "Noise level", ...levels, oninput: onchange });
+  let isRecommended = true;  // the temperature, which may differ by level
 
-  /**
-   * @param {object} info of a server with restorers
-   * @param {{onchange: function(), onrestorer: function(), onseed: function()}} handlers called when a setting, the
-   *   restorer or, by the button for it, the seed is changed
-   */
-  constructor(info, { onchange, onrestorer, onseed }) {
-    this.#info = info;
-    const warm = () => ((this.#isRecommended = false), onchange());
-    const range = { min: 0, max: 1.5, step: 0.05, value: 1, digits: 2 };
-    this.#temperature = slider({ id: "restore-temperature-all", label: "Temperature", ...range, oninput: warm });
-    const levels = { min: 1, max: 100, step: 1, value: 25, digits: 0 };
-    this.#sigma = slider({ id: "restore-sigma-level", label: "Noise level", ...levels, oninput: onchange });
-    byId("restore-temperature").append(this.#temperature.element);
-    byId("restore-sigma").append(this.#sigma.element);
-    this.#select.append(...grouped(info.restorers));
-    this.#select.closest(".field").hidden = info.restorers.length === 1;
-    this.#draws.max = info.limits.count;
-    this.#draws.value = Math.min(4, info.limits.count);
-    this.#estimateNoise(true);
-    this.#choose(info.restorers[0].name);
-    this.#select.addEventListener("change", () => (this.#choose(this.#select.value), onrestorer()));
-    this.#estimate.addEventListener("change", () => (this.#estimateNoise(this.#estimate.checked), onchange()));
-    for (const input of [this.#label, this.#draws, this.#seed]) input.addEventListener("change", onchange);
-    byId("restore-new-seed").addEventListener("click", () => ((this.#seed.value = newSeed()), onseed()));
+  const settings = {
+    get restorer() {
+      return info.restorers.find(({ name }) => name === select.value);
+    },
+    /** Return whether the restorer takes a mask or a sigma. */
+    takes: (what) => settings.restorer.takes.includes(what),
+    /** Show the level of noise that the server has estimated. */
+    set sigma(level) {
+      sigma.value = level;
+    },
+    /** Return the settings as a request has them; null where a number is wrong, as its field says until it is corrected. */
+    read() {
+      const count = readNumber(draws);
+      seed.max = LARGEST_SEED - (count ?? 1) + 1;
+      const first = readNumber(seed);
+      if (count === undefined || first === undefined) return null;
+      const asked = {
+        restorer: select.value,
+        count,
+        seed: first,
+        temperature: isRecommended ? null : temperature.value,
+        label: chosenClass(label),
+      };
+      return settings.takes("sigma") ? { ...asked, sigma: estimate.checked ? null : sigma.value } : asked;
+    },
+    /** Take the settings of a link. */
+    restore(link) {
+      const named = info.restorers.find(({ name }) => name === link.get("restorer"));
+      choose((named ?? info.restorers[0]).name, temperatureOf(link.get("temperature"), { num_levels: 1 }));
+      draws.value = wholeNumber(link.get("draws"), info.limits.count, 1) ?? draws.value;
+      seed.value = wholeNumber(link.get("seed"), LARGEST_SEED) ?? seed.value;
+      label.value = labelOf(link.get("class"), settings.restorer) ?? "";
+      const level = Number(link.get("sigma"));
+      estimateNoise(!(level >= 1));
+      if (level >= 1) settings.sigma = level;
+    },
+  };
+
+  function warm() {
+    isRecommended = false;
+    onchange();
   }
 
-  get restorer() {
-    return this.#info.restorers.find(({ name }) => name === this.#select.value);
+  function choose(name, wanted = null) {
+    select.value = name;
+    isRecommended = wanted === null;
+    const recommended = [settings.restorer.temperature].flat();
+    temperature.value = wanted ?? recommended.reduce((sum, value) => sum + value, 0) / recommended.length;
+    byId("restore-sigma").hidden = !settings.takes("sigma");
+    fillClasses(label, settings.restorer, "All in turn");
   }
 
-  /** Return whether the restorer takes a mask or a sigma. */
-  takes(what) {
-    return this.restorer.takes.includes(what);
+  function estimateNoise(isEstimated) {
+    estimate.checked = sigma.element.hidden = isEstimated;
   }
 
-  /** Show the level of noise that the server has estimated. */
-  set sigma(level) {
-    this.#sigma.value = level;
-  }
-
-  /** Return the settings as a request has them; null where a number is wrong, as its field says until it is corrected. */
-  read() {
-    const count = readNumber(this.#draws);
-    this.#seed.max = LARGEST_SEED - (count ?? 1) + 1;
-    const seed = readNumber(this.#seed);
-    if (count === undefined || seed === undefined) return null;
-    const temperature = this.#isRecommended ? null : this.#temperature.value;
-    const settings = { restorer: this.restorer.name, count, seed, temperature, label: chosenClass(this.#label) };
-    return this.takes("sigma") ? { ...settings, sigma: this.#estimate.checked ? null : this.#sigma.value } : settings;
-  }
-
-  /** Take the settings of a link. */
-  restore(link) {
-    const restorer = this.#info.restorers.find(({ name }) => name === link.get("restorer")) ?? this.#info.restorers[0];
-    this.#choose(restorer.name, temperatureOf(link.get("temperature"), { num_levels: 1 }));
-    this.#draws.value = wholeNumber(link.get("draws"), this.#info.limits.count, 1) ?? this.#draws.value;
-    this.#seed.value = wholeNumber(link.get("seed"), LARGEST_SEED) ?? this.#seed.value;
-    this.#label.value = labelOf(link.get("class"), this.restorer) ?? "";
-    const level = Number(link.get("sigma"));
-    this.#estimateNoise(!(level >= 1));
-    if (level >= 1) this.sigma = level;
-  }
-
-  #choose(name, temperature = null) {
-    this.#select.value = name;
-    this.#isRecommended = temperature === null;
-    const recommended = [this.restorer.temperature].flat();
-    this.#temperature.value = temperature ?? recommended.reduce((sum, value) => sum + value, 0) / recommended.length;
-    byId("restore-sigma").hidden = !this.takes("sigma");
-    fillClasses(this.#label, this.restorer, "All in turn");
-  }
-
-  #estimateNoise(isEstimated) {
-    this.#estimate.checked = this.#sigma.element.hidden = isEstimated;
-  }
+  byId("restore-temperature").append(temperature.element);
+  byId("restore-sigma").append(sigma.element);
+  select.append(...grouped(info.restorers));
+  select.closest(".field").hidden = info.restorers.length === 1;
+  draws.max = info.limits.count;
+  draws.value = Math.min(4, info.limits.count);
+  estimateNoise(true);
+  choose(info.restorers[0].name);
+  select.addEventListener("change", () => {
+    choose(select.value);
+    onrestorer();
+  });
+  estimate.addEventListener("change", () => {
+    estimateNoise(estimate.checked);
+    onchange();
+  });
+  for (const input of [label, draws, seed]) input.addEventListener("change", onchange);
+  byId("restore-new-seed").addEventListener("click", () => {
+    seed.value = newSeed();
+    onseed();
+  });
+  return settings;
 }
 
 /** Return the options; those such as `photos-upscale2` and `photos-deblock` in a group of their kind. */

@@ -6,7 +6,7 @@ import { editsLink, editsOf } from "./attributes.js";
 import { byId } from "./dom.js";
 import { LARGEST_SEED, guidanceLink, guidanceOf, labelOf, newSeed, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
 import { chosenClass, fillClasses, focusFirstError, readNumber } from "./fields.js";
-import { Batch } from "./gallery.js";
+import { makeBatch } from "./gallery.js";
 import { openTab } from "./tabs.js";
 import { Task } from "./task.js";
 import { guidanceControl, temperatureControl } from "./temperature.js";
@@ -17,7 +17,6 @@ import { startViewer } from "./viewer.js";
  * @param {object} info of the model
  * @param {object} uses what else a picture may be used for, functions by name: interpolate, edit, restore, score
  * @param {function(object[])} ondraw is given the newest batch
- * @returns {{open: function(), restore: function(URLSearchParams)}} open draws where nothing is drawn yet
  */
 export function startSample(info, uses, ondraw) {
   const task = new Task(byId("sample-task"));
@@ -59,7 +58,7 @@ export function startSample(info, uses, ondraw) {
       `Drawing ${images}`,
       (signal) => picturesOf(wanted, signal),
       (pictures) => {
-        batch = new Batch(pictures, { open, reuse });
+        batch = makeBatch(pictures, { open, reuse });
         batch.addToGallery();
         if (isAsked) batch.reveal();
         ondraw(pictures);

@@ -2,26 +2,26 @@
 
 import { ask } from "./api.js";
 import { byId } from "./dom.js";
-import { DropZone } from "./dropzone.js";
+import { makeDropZone } from "./dropzone.js";
 import { readNumber } from "./fields.js";
 import { faultOf, noteOf, readAll, release } from "./pictures.js";
-import { ScoreTable } from "./scoretable.js";
+import { makeScoreTable } from "./scoretable.js";
 import { Task } from "./task.js";
 
 const AT_A_TIME = 8;
 const MOST_IMAGES_TIMES_DRAWS = 4;  // in units of the server's count
 
-/** Start the tab; returns {add(pictures)}, by which other tabs hand it some. */
+/** Start the tab. */
 export function startScore(info) {
   const task = new Task(byId("score-task"));
   const draws = byId("score-draws");
   draws.max = Math.min(info.limits.draws, MOST_IMAGES_TIMES_DRAWS * info.limits.count);
-  const zone = new DropZone({ id: "score-files", label: "Pictures", info, many: true, onpictures: add });
+  const zone = makeDropZone({ id: "score-files", label: "Pictures", info, many: true, onpictures: add });
   byId("score-pictures").append(zone.element);
   const waiting = [];
   let scored = 0;
   let isStarting = false;
-  const table = new ScoreTable(byId("scores"), info, () => {
+  const table = makeScoreTable(byId("scores"), info, () => {
     task.cancel();
     waiting.splice(0).forEach(release);
     scored = 0;
@@ -85,5 +85,5 @@ export function startScore(info) {
   }
 
   byId("score-form").addEventListener("submit", start);
-  return { add };
+  return { take: (picture) => add([picture]) };
 }

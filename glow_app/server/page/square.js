@@ -12,76 +12,65 @@ export const MAP = Array.from({ length: SIDE ** 2 }, (_, n) => [(n % SIDE) / (SI
 
 const inside = (number) => Math.min(1, Math.max(0, Number(number.toFixed(2))));
 
-/** Shows the picture at a place, [across, down], each from 0 to 1. */
-export class Square {
-  #image = h("img", { className: "large" });
-  #inputs = ["Across", "Down"].map((name) =>
+/**
+ * Make the square.
+ * @param {HTMLElement} place
+ * @param {number[]} at where the handle begins: [across, down], each from 0 to 1
+ * @param {function(number[])} onmove is given where a visitor moves it
+ */
+export function makeSquare(place, at, onmove) {
+  const image = h("img", { className: "large" });
+  const inputs = ["Across", "Down"].map((name) =>
     h("input", { type: "range", className: "unseen", min: 0, max: 1, step: 0.01, "aria-label": name }),
   );
-  #handle = h("div", { className: "handle" }, ...this.#inputs);
-  #field = h("div", { className: "square", role: "group", "aria-label": "Place between the pictures" }, this.#handle);
-  #side = 2;
-  #notes = h("ul", { className: "notes" });
-  #picture;
-  #at;
-  #onmove;
+  const handle = h("div", { className: "handle" }, ...inputs);
+  const field = h("div", { className: "square", role: "group", "aria-label": "Place between the pictures" }, handle);
+  const notes = h("ul", { className: "notes" });
+  const actions = h("div", { className: "actions" }, downloadButton(() => download(picture.url, picture.name)));
+  place.replaceChildren(h("div", { className: "blend" }, image, field), notes, actions);
+  let picture = null;
+  let side = 2;  // pictures along each edge
 
-  /**
-   * @param {HTMLElement} place
-   * @param {number[]} at where the handle begins
-   * @param {function(number[])} onmove is given where a visitor moves it
-   */
-  constructor(place, at, onmove) {
-    this.#onmove = onmove;
-    this.#set(at);
-    const save = () => download(this.#picture.url, this.#picture.name);
-    const actions = h("div", { className: "actions" }, downloadButton(save));
-    place.replaceChildren(h("div", { className: "blend" }, this.#image, this.#field), this.#notes, actions);
-    this.#listen();
-  }
-
-  /** Show pictures of the square under the handle, row by row: its corners at least. */
-  showMap(pictures) {
-    this.#side = Math.sqrt(pictures.length);
-    this.#field.style.setProperty("--columns", this.#side);
-    this.#field.replaceChildren(...pictures.map(({ url }) => h("img", { src: url, alt: "" })), this.#handle);
-    this.#set(this.#at);
-  }
-
-  /** Show the picture at the handle's place. */
-  show(picture, notes) {
-    this.#picture = picture;
-    Object.assign(this.#image, { src: picture.url, alt: picture.alt });
-    this.#notes.replaceChildren(...notes.map((text) => h("li", {}, text)));
-  }
-
-  #set(at) {
-    this.#at = at.map(inside);
-    const [across, down] = this.#at.map((part) => `${Math.round(100 * part)} %`);
+  function set(next) {
+    at = next.map(inside);
+    const [across, down] = at.map((part) => `${Math.round(100 * part)} %`);
     // A corner is the middle of its picture.
-    const [left, top] = this.#at.map((part) => `${(100 * (part * (this.#side - 1) + 0.5)) / this.#side}%`);
-    Object.assign(this.#handle.style, { left, top });
-    this.#inputs.forEach((input, axis) => {
-      input.value = this.#at[axis];
+    const [left, top] = at.map((part) => `${(100 * (part * (side - 1) + 0.5)) / side}%`);
+    Object.assign(handle.style, { left, top });
+    inputs.forEach((input, axis) => {
+      input.value = at[axis];
       // Both places, as the keys of the one move the other too.
       input.setAttribute("aria-valuetext", `${across} across, ${down} down`);
     });
   }
 
-  #move(at) {
-    this.#set(at);
-    this.#onmove(this.#at);
+  function move(next) {
+    set(next);
+    onmove(at);
   }
 
-  #listen() {
-    const field = this.#field;
-    letDrag(field, this.#inputs[0], (parts) => this.#move(parts.map((part) => (part * this.#side - 0.5) / (this.#side - 1))));
-    field.addEventListener("keydown", (event) => {
-      const step = KEYS[event.key];
-      if (step === undefined) return;
-      event.preventDefault();
-      this.#move(this.#at.map((part, axis) => part + step[axis]));
-    });
-    field.addEventListener("input", () => this.#move(this.#inputs.map((input) => Number(input.value))));
-  }
+  letDrag(field, inputs[0], (parts) => move(parts.map((part) => (part * side - 0.5) / (side - 1))));
+  field.addEventListener("keydown", (event) => {
+    const step = KEYS[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    move(at.map((part, axis) => part + step[axis]));
+  });
+  field.addEventListener("input", () => move(inputs.map((input) => Number(input.value))));
+  set(at);
+  return {
+    /** Show pictures of the square under the handle, row by row: its corners at least. */
+    showMap(pictures) {
+      side = Math.sqrt(pictures.length);
+      field.style.setProperty("--columns", side);
+      field.replaceChildren(...pictures.map(({ url }) => h("img", { src: url, alt: "" })), handle);
+      set(at);
+    },
+    /** Show the picture at the handle's place. */
+    show(blended, texts) {
+      picture = blended;
+      Object.assign(image, { src: picture.url, alt: picture.alt });
+      notes.replaceChildren(...texts.map((text) => h("li", {}, text)));
+    },
+  };
 }

@@ -1,6 +1,6 @@
 // The viewer: one picture of a batch, large, its attributes beside it, and what can be done with it.
 
-import { Attributes } from "./attributes.js";
+import { attributeControls } from "./attributes.js";
 import { announce, byId, joined } from "./dom.js";
 import { edited } from "./drawn.js";
 import { download } from "./pictures.js";
@@ -18,7 +18,7 @@ export function startViewer(info, uses, onshow) {
   const image = dialog.querySelector(".large");
   const button = (act) => dialog.querySelector(`[data-act=${act}]`);
   const task = new Task(byId("viewer-task"));
-  const attributes = new Attributes("viewer", info, follow);
+  const attributes = attributeControls("viewer", info, follow);
   button("restore").hidden = info.restorers.length === 0;
   if (info.directions.length === 0) byId("viewer-edits").remove();
   let batch = [];
