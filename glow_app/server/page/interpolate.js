@@ -116,9 +116,12 @@ export function startInterpolate(info) {
       async (signal) => {
         const chosen = used();
         const body = await wanted(chosen, signal);
+        if (body.frames === undefined && chosen.length === 2) return null;  // it has become wrong since the change
         return { chosen, body, answer: await ask("interpolate", body, signal) };
       },
-      ({ chosen, body, answer }) => {
+      (result) => {
+        if (result === null) return "A number is missing or out of range";
+        const { chosen, body, answer } = result;
         if (chosen.length !== count()) return "";  // another number of them is wanted by now
         chosen.forEach((picture, end) => zones[end].show(picture));  // smaller than they were chosen
         const notes = notesOf(answer, chosen, info);

@@ -219,6 +219,20 @@ def test_of_many_places_the_latest_is_shown_and_the_overtaken_are_not_sent(page:
     assert [body["at"] for body in sent] == [[[0.05, 0]], [[0.25, 0]]]
 
 
+def test_a_number_of_frames_that_goes_while_a_change_waits_is_not_sent(page: Page, site: Site) -> None:
+    page.goto(f"{site.address}/#interpolate")
+    expect(page.locator(".strip img")).to_have_count(9)
+    sent = sent_to(page, "interpolate")
+    with site.busy():
+        with page.expect_request("**/v1/interpolate"):
+            page.get_by_label("Line").check()
+        page.get_by_label("Arc").check()  # waits for the answer
+        page.get_by_label("Frames").fill("")
+    expect(page.locator("#interpolate-frames-error")).to_contain_text("A whole number from ")
+    expect(page.locator("#interpolate-task")).to_be_empty()
+    assert [body["frames"] for body in sent] == [9]
+
+
 def test_a_link_brings_the_frame_between_two_back(page: Page, site: Site) -> None:
     page.goto(f"{site.address}/#interpolate?first=3_0.7_0&second=4_0.7_1&frames=4&path=arc&at=0.6667")
     frames = generation.interpolate(site.model, drawn(site, 3, 4), 4, torch.tensor([0, 1]))
