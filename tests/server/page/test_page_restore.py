@@ -418,6 +418,7 @@ def test_restorers_are_grouped_by_the_beginning_of_their_names(page: Page, serve
     assert groups.nth(0).locator("option").all_inner_texts() == ["Enlarge 2 times (photos-twice)", "Colour"]
     choose(page, "Colour")
     expect(page.locator("#restore-note")).to_have_text("The sample, in grey.")
+    expect(page.locator(".choices")).to_be_visible()  # or the server would be gone while it is asked
 
 
 def test_a_restorer_with_classes_and_a_temperature_per_level(page: Page, serve: Callable[..., Site]) -> None:
