@@ -1,6 +1,7 @@
 """Protection against non-finite gradients: skips steps, and returns to a checkpoint after too many."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,11 @@ class NonFiniteGuard(Callback):
             return
         message = f"{message}, after {pluralise(self._bad_steps, 'bad step')} in a row"
         # A checkpoint that only bad steps have followed was saved too late.
-        path = trainer.strategy.broadcast(good_checkpoint(Path(trainer.default_root_dir), self._restored))
+        path = None
+        if trainer.is_global_zero:
+            with suppress(ValueError):  # if no checkpoint is good
+                path = good_checkpoint(Path(trainer.default_root_dir), self._restored)
+        path = trainer.strategy.broadcast(path)
         if path is None or self._rollbacks == self.max_rollbacks:
             raise FloatingPointError(f"{message}; lower the learning rate or lengthen the warm-up")
         roll_back(trainer, pl_module, path)

@@ -103,7 +103,8 @@ def _low_rank(module: Any) -> LowRankWhitening | None:
 def _last_latents(model: ImageModel, trainer: pl.Trainer, module: DensityModule) -> Iterator[Tensor]:
     """Yield the last latents of each batch of this rank."""
     generator, num_values = module.generator(0, "fit"), 0
-    for batch in islice(_datamodule(trainer).train_dataloader(), math.ceil(_SHARE * module.settling_steps)):
+    num_batches = math.ceil(_SHARE * module.settling_steps) * trainer.accumulate_grad_batches
+    for batch in islice(_datamodule(trainer).train_dataloader(), num_batches):
         images, labels = module.transfer_batch_to_device(batch, module.device, 0)
         yield (latents := model.last_latent(images, labels, generator, model.condition(images, generator)))
         num_values += trainer.world_size * latents.numel()

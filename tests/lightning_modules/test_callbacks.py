@@ -201,6 +201,14 @@ class TestNonFiniteGuard:
         assert int(moments.after[3][0]["step"]) == 3
         assert all(torch.isfinite(tensor).all() for tensor in recorder.after[-1].values())
 
+    def test_patience_ends_where_no_checkpoint_is_good(self, tmp_path: Path) -> None:
+        (tmp_path / "last.ckpt").write_bytes(b"damaged")
+        with (
+            pytest.warns(UserWarning, match="step skipped"),
+            pytest.raises(FloatingPointError, match="lower the learning rate"),
+        ):
+            tiny_fit(tmp_path, [NonFiniteGuard(patience=2)], poisoned([2, 3]), max_epochs=1)
+
     def test_a_good_step_starts_the_count_anew(self, tmp_path: Path) -> None:
         with pytest.warns(UserWarning, match="step skipped"):
             tiny_fit(tmp_path, [NonFiniteGuard(patience=2)], poisoned([0, 2]), max_epochs=1)

@@ -177,9 +177,9 @@ def test_a_flow_settles_in_the_last_fifth_of_its_steps(total: float, settling: l
     assert steps == settling
 
 
-@pytest.mark.parametrize("averaged", [False, True])
+@pytest.mark.parametrize(("averaged", "accumulated"), [(False, 1), (True, 1), (False, 2)])
 def test_the_prior_is_fitted_to_latents_of_the_weights_to_validate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, averaged: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, averaged: bool, accumulated: int
 ) -> None:
     monkeypatch.setattr(low_rank, "_EXAMPLES_PER_DIRECTION", 4)
     module = tiny_restoration_module(prior=partial(GaussianPrior, rank=3), estimate_steps=2)
@@ -191,12 +191,12 @@ def test_the_prior_is_fitted_to_latents_of_the_weights_to_validate(
 
     monkeypatch.setattr(ImageModel, "last_latent", recorded)
     ema, recorder = EMA(), Recorder()
-    tiny_fit(
-        tmp_path, [*[ema] * averaged, FitPrior(), recorder], module=module, max_epochs=3, check_val_every_n_epoch=1
-    )
+    callbacks = [*[ema] * averaged, FitPrior(), recorder]
+    options: dict[str, Any] = {"max_epochs": 3, "check_val_every_n_epoch": 1, "accumulate_grad_batches": accumulated}
+    tiny_fit(tmp_path, callbacks, module=module, **options)
     evaluated: Any = ema.average.module if averaged else module
-    # Of 12 steps, 2 train the encoder, and the flow settles in the last two.
-    assert encoders == [(12, evaluated.model)]
+    # Of 12 (or 6) steps, 2 train the encoder, and the flow settles in the last two (or one).
+    assert encoders == [(12 // accumulated, evaluated.model)] * accumulated
     directions, std = (
         recorder.in_validation[-1][f"model.flow.prior.low_rank.{name}"] for name in ("directions", "std")
     )
