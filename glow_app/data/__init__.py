@@ -1,6 +1,6 @@
 """Image sources, as uint8 images of one shape, and sources of vectors: toy densities and tables.
 
-The names below load on first use: a process that decodes pictures does without torch.
+The names below are imported on first use, so that a process that only decodes images does not import torch.
 """
 
 from importlib import import_module

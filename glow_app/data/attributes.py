@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glow_app.messages import pluralise
 
-MOST_ATTRIBUTES = 1000  # a regression on them takes the square of it
+MOST_ATTRIBUTES = 1000  # a regression on attributes stores the products of all pairs
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Attributes:
 
     Args:
         files: Names of the images, N.
-        names: Of the attributes, A.
-        values: (N, A): 0 and 1 where a column has two values, else standardised.
+        names: Names of the attributes, A.
+        values: (N, A): 0 and 1 for a column of two values, otherwise standardised.
     """
 
     files: list[str]
@@ -29,14 +29,14 @@ class Attributes:
 
 
 def read_attributes(path: Path, names: list[str] | None = None) -> Attributes:
-    """Read a CSV: a header, then a file name and numbers in each line, such as CelebA's ``list_attr_celeba.csv``.
+    """Read a CSV with a header and a file name and numbers per line, such as CelebA's ``list_attr_celeba.csv``.
 
     Args:
         path: The CSV file.
-        names: Columns to take; all when omitted.
+        names: Columns to read; all if omitted.
     Raises:
-        FileNotFoundError: If it does not exist.
-        ValueError: If it is no such table, or a column is unknown, has one value only or holds something else.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not such a table, or a column is unknown, repeated, constant or not numeric.
     """
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a file; expected a CSV of file names and numbers")
@@ -64,31 +64,30 @@ def read_attributes(path: Path, names: list[str] | None = None) -> Attributes:
             raise ValueError(f"{path}: column {name} is there twice; rename or leave out one of them")
         if name not in header[1:]:
             raise ValueError(f"{path} has no column {name}; known: {', '.join(header[1:])}")
-        place = header.index(name, 1)
-        texts = [(number, line[place]) for number, line in lines[1:]]
-        columns.append(_column(path, name, texts))
+        column = header.index(name, 1)
+        columns.append(_column(path, name, [(number, line[column]) for number, line in lines[1:]]))
     return Attributes([line[0] for _, line in lines[1:]], chosen, torch.stack(columns, dim=1))
 
 
 def _other_separator(header: list[str]) -> str:
     if len(header) != 1:
         return ""
-    found = next((sign for sign in ";\t|" if sign in header[0]), None)
-    return "" if found is None else f", with commas between them and not {found!r}"
+    separator = next((sign for sign in ";\t|" if sign in header[0]), None)
+    return "" if separator is None else f", with commas between them and not {separator!r}"
 
 
-def _column(path: Path, name: str, texts: list[tuple[int, str]]) -> Tensor:
+def _column(path: Path, name: str, cells: list[tuple[int, str]]) -> Tensor:
     values = []
-    for number, text in texts:
+    for number, cell in cells:
         try:
-            value = float(text)
+            value = float(cell)
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise ValueError(f"{path}, line {number}: {text!r} in column {name} is not a number")
+            raise ValueError(f"{path}, line {number}: {cell!r} in column {name} is not a number")
         values.append(value)
     column = torch.tensor(values, dtype=torch.float64)
-    kinds = column.unique()
-    if len(kinds) < 2:
-        raise ValueError(f"{path}: column {name} is {kinds.item():g} everywhere; leave it out")
-    return (column > kinds[0]).double() if len(kinds) == 2 else (column - column.mean()) / column.std()
+    distinct = column.unique()
+    if len(distinct) < 2:
+        raise ValueError(f"{path}: column {name} is {distinct.item():g} everywhere; leave it out")
+    return (column > distinct[0]).double() if len(distinct) == 2 else (column - column.mean()) / column.std()

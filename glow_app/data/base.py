@@ -1,4 +1,4 @@
-"""The one dataset class every source hands over."""
+"""The dataset class that every image source returns."""
 
 import mmap
 import os
@@ -16,27 +16,27 @@ from glow_app.data.sharded_images import ShardedImages, ShardError, UnreadableIm
 
 Batch = tuple[Tensor, Tensor]
 
-# Images in a row that cannot be read before their shard is called damaged.
+# Number of consecutive unreadable images after which a shard counts as damaged.
 PATIENCE = 16
 
 
 class ImageSet(BatchedSet[Batch]):
     """Images and labels of one split, read a whole batch at a time.
 
-    The images may be a memory map or lie in shards: a subset holds row numbers only, so nothing is read before it is
-    asked for. An image in a shard that cannot be read is named in a warning, and the next one of this set stands in for
+    The images may be in memory, memory-mapped or in shards. A subset stores only row numbers, so images are read on
+    access. If an image in a shard cannot be read, a warning names it, and the next readable image of this set replaces
     it, with its own label.
 
     Args:
-        images: uint8 array, (N, C, H, W).
-        labels: int64 tensor, (N,); zeros when unlabelled.
-        class_names: Name of every label; empty when unlabelled.
-        indices: Rows that make up this set, in order; all when omitted.
-        contents: A hash of the names of the files that the splits are cut from; empty where they cannot change.
+        images: uint8 (N, C, H, W).
+        labels: int64 (N,); zeros if unlabelled.
+        class_names: Name of each label; empty if unlabelled.
+        indices: Rows of this set, in order; all if omitted.
+        contents: Hash of the names of the files from which the splits are cut; empty for sources that never change.
     Shape:
-        One item is a uint8 (C, H, W) and an int64 scalar tensor; a batch is (B, C, H, W) and (B,).
+        An item is a uint8 (C, H, W) and an int64 scalar tensor; a batch is (B, C, H, W) and (B,).
     Raises:
-        ValueError: If the images are not uint8 (N, C, H, W) or the labels do not fit them.
+        ValueError: If the images are not uint8 (N, C, H, W), or the labels do not match them.
     """
 
     noun = "images"
@@ -72,12 +72,12 @@ class ImageSet(BatchedSet[Batch]):
 
     @property
     def images(self) -> np.ndarray:
-        """All images, uint8 (N, C, H, W), the storage itself, or for a subset or shards a copy of its rows."""
+        """All images, uint8 (N, C, H, W): the storage itself, or for a subset or shards a copy."""
         whole = self._indices is None and isinstance(self._storage, np.ndarray)
         return self._storage if whole else self.head(len(self))  # type: ignore[return-value]
 
     def head(self, count: int) -> np.ndarray:
-        """Return the first so many images, or all if there are fewer, uint8 (n, C, H, W)."""
+        """Return the first ``count`` images, or all if there are fewer, uint8 (n, C, H, W)."""
         return self._read(np.arange(min(count, len(self))))[0]
 
     @property
@@ -95,21 +95,21 @@ class ImageSet(BatchedSet[Batch]):
 
     @property
     def blocks(self) -> np.ndarray | None:
-        """Number of the shard that each image lies in; None where one order of reading is as good as another."""
+        """Index of the shard of each image; None if the order of reading does not affect its speed."""
         if isinstance(self._storage, np.ndarray):
             return None
         return self._storage.shard_of(np.arange(len(self)) if self._indices is None else self._indices)
 
     def subset(self, indices: np.ndarray | Sequence[int]) -> "ImageSet":
-        """Return the images at ``indices`` of this set, in that order, sharing the storage."""
+        """Return the images at ``indices`` of this set, in that order; shares the storage."""
         rows = self._rows(self._positions(indices))
         return ImageSet(self._storage, self._all_labels, self.class_names, rows, self.contents)
 
     def with_class_order(self, class_names: Sequence[str]) -> "ImageSet":
-        """Return this set with its classes in another order and labels to match, sharing the storage.
+        """Return this set with its classes reordered and its labels adapted; shares the storage.
 
         Raises:
-            ValueError: If these are other classes.
+            ValueError: If ``class_names`` is not a permutation of this set's.
         """
         if sorted(class_names) != sorted(self.class_names):
             raise ValueError(f"classes are {list(self.class_names)}; expected the same in another order")
@@ -119,16 +119,16 @@ class ImageSet(BatchedSet[Batch]):
         return ImageSet(self._storage, new_labels[self._all_labels], class_names, self._indices, self.contents)
 
     def _positions(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        wanted = np.asarray(indices, dtype=np.int64)
-        if wanted.size and not (-len(self) <= wanted.min() and wanted.max() < len(self)):
+        positions = np.asarray(indices, dtype=np.int64)
+        if positions.size and not (-len(self) <= positions.min() and positions.max() < len(self)):
             raise IndexError(f"index out of range for {len(self)} images")
-        return np.where(wanted < 0, wanted + len(self), wanted)
+        return np.where(positions < 0, positions + len(self), positions)
 
     def _rows(self, positions: np.ndarray) -> np.ndarray:
         return positions if self._indices is None else self._indices[positions]
 
     def _read(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the images at these positions, and their rows; in shards, those that stand in for unreadable ones."""
+        """Return the images at these positions, and their rows; unreadable images in shards are replaced."""
         if isinstance(self._storage, np.ndarray):
             rows = self._rows(positions)
             return self._storage[rows], rows
@@ -137,7 +137,7 @@ class ImageSet(BatchedSet[Batch]):
         return images, np.array([row for _, row in pairs], dtype=np.int64)
 
     def _readable(self, storage: ShardedImages, position: int) -> tuple[np.ndarray, int]:
-        """Return the image at a position, or the next one of this set that can be read, and its row."""
+        """Return the first readable image of this set from a position on, and its row."""
         reason = ""
         for distance in range(min(PATIENCE, len(self))):
             row = int(self._rows(np.array((position + distance) % len(self))))
@@ -150,7 +150,7 @@ class ImageSet(BatchedSet[Batch]):
                 warnings.warn(f"{reason}; the next one stands in for it", stacklevel=2)
             return image, row
         shard = storage.shards[int(storage.shard_of(self._rows(np.array(position))))]
-        raise ShardError(f"{shard.name} is damaged: {reason}, nor can the next {PATIENCE - 1}; {shard.remedy}")
+        raise ShardError(f"{shard.name} is damaged: {reason}, and neither can the next {PATIENCE - 1}; {shard.remedy}")
 
     def __getstate__(self) -> dict[str, Any]:
         # NumPy pickles a memory map by value: a spawned loader worker would receive the whole file.

@@ -1,4 +1,4 @@
-"""What the loaders need of a data set: whole batches at a time, and a word for its items."""
+"""The interface between data sets and loaders: data sets that are read in whole batches."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ T = TypeVar("T")
 class BatchedSet(Dataset[T], ABC):
     """A data set that is read a whole batch at a time.
 
-    Give :meth:`collate` to a ``DataLoader``; :meth:`__getitems__` already returns the finished batch.
+    Pass :meth:`collate` to a ``DataLoader`` as ``collate_fn``, because :meth:`__getitems__` already collates.
 
     Attributes:
-        noun: What several of its items are called in messages.
+        noun: Plural noun for its items, in messages.
     """
 
     noun: ClassVar[str]
@@ -29,10 +29,10 @@ class BatchedSet(Dataset[T], ABC):
 
     @property
     def blocks(self) -> np.ndarray | None:
-        """For each item the number of the file that it is read from; None where one order is as good as another."""
+        """Index of the file of each item; None if the order of reading does not affect its speed."""
         return None
 
     @staticmethod
     def collate(batch: Any) -> Any:
-        """Hand on what :meth:`__getitems__` already collated (``collate_fn`` of a ``DataLoader``)."""
+        """Return the batch unchanged."""
         return batch

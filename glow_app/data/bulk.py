@@ -31,10 +31,14 @@ _MOST_PROCESSES = 16
 
 @dataclass(frozen=True)
 class Chunk(Generic[T]):
-    """Values of some consecutive files, the files' names, and pairs of file and reason for what cannot be read.
+    """Results for consecutive files.
 
-    ``unread`` holds the paths of those that the system did not read, for want of permission or by an error of a disk:
-    what is wrong is not in the file, and may pass.
+    Args:
+        values: Results for the readable files.
+        names: Names of the readable files.
+        skipped: Name and reason for each file that cannot be read.
+        unread: Paths of the skipped files that the operating system did not read, for example for lack of permission or
+            because of a disk error; a later attempt may succeed.
     """
 
     values: list[T] = field(default_factory=list)
@@ -46,20 +50,20 @@ class Chunk(Generic[T]):
 def decode_listing(
     listing: FolderListing, image_shape: tuple[int, int, int], resize: Resize
 ) -> Iterator[Chunk[np.ndarray]]:
-    """Decode all files of a listing to uint8 (C, H, W); errors as for :func:`read_listing`."""
+    """Decode all files of a listing to uint8 (C, H, W); errors are recorded as in :func:`read_listing`."""
     num_files = max(1, min(_CHUNK_FILES, _CHUNK_BYTES // int(np.prod(image_shape))))
     decode = partial(decode_image, image_shape=image_shape, resize=resize)
     yield from read_listing(listing, decode, num_files, "decoding")
 
 
 def read_listing(listing: FolderListing, read: Callable[[Path], T], num_files: int, doing: str) -> Iterator[Chunk[T]]:
-    """Read all files of a listing, ``num_files`` per chunk; errors are recorded in the chunk, never raised.
+    """Read all files of a listing, ``num_files`` per chunk; errors are recorded in the chunks, not raised.
 
     Args:
         listing: Files to read.
-        read: Called with the path of each.
+        read: Function of a file's path.
         num_files: Files per chunk.
-        doing: What is done to them, for the progress on a terminal.
+        doing: Verb for the progress bar, such as "decoding".
     """
     count = len(listing.files)
     processes = _MOST_PROCESSES if count >= _WORTH_PROCESSES else 0
@@ -70,17 +74,17 @@ def read_listing(listing: FolderListing, read: Callable[[Path], T], num_files: i
 def in_chunks(
     work: Callable[[range], Chunk[T]], count: int, size: int, processes: int, doing: str | None
 ) -> Iterator[Chunk[T]]:
-    """Yield what ``work`` returns for each ``size`` of the numbers below ``count``, in order.
+    """Apply ``work`` to consecutive ranges of the indices below ``count``, and yield the results in order.
 
-    Thousands of small files are bound by Python itself, so processes help and threads do not. They are forked, as
-    loader workers are; on systems other than Linux the caller's process does the work.
+    Reading thousands of small files is bound by the Python interpreter, so processes help and threads do not. They are
+    forked, as loader workers are; on systems other than Linux the calling process does the work.
 
     Args:
-        work: Called with consecutive numbers.
-        count: How many numbers there are.
-        size: Numbers per chunk.
-        processes: The most processes to fork, at most one per core; 0 for the caller's own.
-        doing: Shown with the progress on a terminal; None shows nothing.
+        work: Function of a range of indices.
+        count: Number of indices.
+        size: Indices per range.
+        processes: Maximum number of processes to fork, at most one per core; 0 uses the calling process.
+        doing: Label of the progress bar; None for no bar.
     """
     # A daemonic process, such as a loader worker, may not have children.
     can_fork = sys.platform == "linux" and not multiprocessing.current_process().daemon
@@ -89,17 +93,17 @@ def in_chunks(
     chunks: DataLoader[Chunk[T]] = DataLoader(
         parts,
         batch_size=None,
-        collate_fn=cast(Any, work),  # called with each part, in the worker
+        collate_fn=cast(Any, work),  # runs in the worker
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,
         worker_init_fn=_end_with_parent,
-        generator=torch.Generator(),  # the global one must not depend on whether the cache was there
+        generator=torch.Generator(),  # otherwise a cache miss would advance the global one
     )
     yield from chunks if doing is None else tracked(chunks, len(chunks), doing)
 
 
 def _end_with_parent(_: int) -> None:
-    """Let Linux end a worker when its parent is killed: otherwise it waits forever to hand over its chunk."""
+    """Let Linux kill a worker whose parent is killed; otherwise it would wait forever to deliver its chunk."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
@@ -112,7 +116,7 @@ def _read_files(listing: FolderListing, read: Callable[[Path], T], indices: rang
         except Exception as error:  # Pillow's plugins raise SyntaxError, struct.error and more for broken files
             reason = str(error).replace(str(listing.root / name), name)
             chunk.skipped.append((name, reason or type(error).__name__))
-            if isinstance(error, OSError) and error.errno:  # Pillow's own, of a damaged file, have no number
+            if isinstance(error, OSError) and error.errno:  # Pillow's OSErrors for damaged files have no errno
                 chunk.unread.append(str((listing.root / name).absolute()))
         else:
             chunk.names.append(name)

@@ -1,4 +1,4 @@
-"""Decoded image folders kept on disk, so that no folder is decoded twice."""
+"""Disk cache of decoded image folders."""
 
 import hashlib
 import json
@@ -23,17 +23,19 @@ logger = logging.getLogger(__name__)
 CACHE_VERSION = 1
 _Shape = tuple[int, int, int]
 _IMAGES, _MANIFEST = "images.bin", "manifest.json"
-_REPLACED = (_IMAGES, _MANIFEST, "images.npy")  # the last in entries of earlier versions
+_REPLACED = (_IMAGES, _MANIFEST, "images.npy")  # earlier versions wrote images.npy
 _Read = Callable[..., Iterable[Chunk[np.ndarray]]]
 
 
 @dataclass(frozen=True)
 class DecodedFolder:
-    """Images of one shape.
+    """Decoded images of one shape.
 
-    ``images`` is uint8 (N, C, H, W), a memory map when it comes from the cache; ``names`` the N relative file names;
-    ``skipped`` pairs of file and reason for what could not be read; ``unread`` as of
-    :class:`~glow_app.data.bulk.Chunk`.
+    Args:
+        images: uint8 (N, C, H, W); a memory map if read from the cache.
+        names: Relative names of their files, N.
+        skipped: Name and reason for each file that could not be read.
+        unread: As for :class:`~glow_app.data.bulk.Chunk`.
     """
 
     images: np.ndarray
@@ -43,14 +45,14 @@ class DecodedFolder:
 
 
 def cache_folder(cache_dir: Path | None) -> Path:
-    """Return where caches lie: ``cache_dir``, or else ``$GLOW_CACHE`` or ``~/.cache/glow/folders``."""
+    """Return ``cache_dir``, or by default ``$GLOW_CACHE`` or ``~/.cache/glow/folders``."""
     return Path(cache_dir or os.environ.get("GLOW_CACHE") or "~/.cache/glow/folders").expanduser()
 
 
 def decoded_folder(
     listing: FolderListing, image_shape: _Shape, resize: Resize, cache_dir: Path | None
 ) -> DecodedFolder:
-    """Return a folder's decoded images from the cache, decoding them first where needed.
+    """Return a folder's decoded images from the cache; decode them first if needed.
 
     Args:
         listing: Files of the folder.
@@ -58,19 +60,19 @@ def decoded_folder(
         resize: As for :func:`~glow_app.data.resizing.resize_image`.
         cache_dir: As for :func:`cache_folder`.
     Raises:
-        ValueError: If none of the files can be read.
+        ValueError: If no file can be read.
     """
     entry = cache_folder(cache_dir) / cache_key(listing, image_shape, resize)
-    facts = {"root": str(listing.root.resolve())}  # for whoever clears the cache
+    facts = {"root": str(listing.root.resolve())}  # for people who clear the cache
     decoded = kept_images(entry, image_shape, facts, _decoded, listing, image_shape, resize)
-    if decoded.skipped:  # also from the cache
+    if decoded.skipped:  # repeated when the images come from the cache
         warnings.warn(skipped_message(listing, decoded.skipped), stacklevel=2)
     return decoded
 
 
 def cache_key(listing: FolderListing, image_shape: _Shape, resize: Resize) -> str:
-    """Return a digest of the folder's path, its files' names, sizes and times, and how they are decoded."""
-    # Archives often unpack with one constant time: without the path, two such folders of BMPs could share a key.
+    """Return a digest of the folder's path, the names, sizes and times of its files, and how they are decoded."""
+    # The path matters: archives often unpack with a constant time, so two folders of BMPs could otherwise share a key.
     files = sorted((file.name, file.size, file.mtime_ns) for file in listing.files)
     content = [CACHE_VERSION, str(listing.root.resolve()), list(image_shape), resize, files]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -79,25 +81,25 @@ def cache_key(listing: FolderListing, image_shape: _Shape, resize: Resize) -> st
 def kept_images(
     entry: Path, image_shape: _Shape, facts: Mapping[str, object], read: _Read, *arguments: object
 ) -> DecodedFolder:
-    """Return the images of an entry of the cache, building it first where it is missing, damaged or out of date.
+    """Return the images of a cache entry; build it first if it is missing, damaged or out of date.
 
-    An entry is ``images.bin``, the bytes of all images, beside ``manifest.json``; a reader never sees half an entry.
-    Once a file can be read that the system did not read before, it is out of date: the file's size and time, and so the
-    name of the entry, may be the same. Where the cache cannot be written, the images stay in memory, with a warning.
+    An entry consists of ``images.bin``, the bytes of all images, and ``manifest.json``; it appears atomically. It is
+    out of date once any of its unread files can be read, which may change neither the file's size and time nor,
+    therefore, the entry's name. If the cache cannot be written, the images stay in memory, with a warning.
 
     Args:
-        entry: Its directory.
+        entry: Directory of the entry.
         image_shape: (C, H, W) of each image.
-        facts: What else the manifest says.
+        facts: Further content of the manifest.
         read: Yields the images of a new entry in chunks.
-        arguments: For ``read``; hashable.
+        arguments: Arguments of ``read``; hashable.
     """
     kept = read_entry(entry, image_shape)
     if kept is not None and not any(map(_is_readable, kept.unread)):
         return kept
     try:
         return _build_entry(entry, image_shape, facts, read(*arguments))
-    except OSError as error:  # decoding reports its own errors: this one is about the cache
+    except OSError as error:  # from the cache: decoding errors are recorded, not raised
         warnings.warn(
             f"cannot write the image cache ({error}); the images stay in memory, for this process only; "
             "set data.cache_dir",
@@ -107,7 +109,7 @@ def kept_images(
 
 
 def read_entry(entry: Path, image_shape: _Shape) -> DecodedFolder | None:
-    """Return the images (C, H, W) of an entry of the cache; None if it is missing or damaged."""
+    """Return the images of a cache entry, each of shape (C, H, W); None if the entry is missing or damaged."""
     if not (entry / _IMAGES).exists():  # entries of earlier versions have none
         return None
     try:
@@ -141,7 +143,7 @@ def _build_entry(
             manifest = {**facts, "files": names, "skipped": skipped, "unread": unread}
             (building / _MANIFEST).write_text(json.dumps(manifest), "utf-8")
     except OSError:
-        if read_entry(entry, image_shape) is None:  # else another process was first
+        if read_entry(entry, image_shape) is None:  # otherwise another process built it
             raise
     built = read_entry(entry, image_shape)
     if built is None:
@@ -156,7 +158,7 @@ def _is_readable(path: str) -> bool:
         return False
 
 
-# Several splits ask for the same images; a changed folder has another listing.
+# Cached because all splits share their images; a changed folder has another listing, so it is read again.
 @lru_cache(maxsize=4)
 def _in_memory(read: _Read, *arguments: object) -> DecodedFolder:
     chunks = list(read(*arguments))
@@ -175,7 +177,7 @@ def _decoded(listing: FolderListing, image_shape: _Shape, resize: Resize) -> Ite
 
 
 def skipped_message(listing: FolderListing, skipped: Sequence[tuple[str, str]]) -> str:
-    """Return a line that counts the files that are left out, and names the first of them."""
+    """Return a message with the number of skipped files and the names of the first."""
     first = "; ".join(f"{name} ({reason})" for name, reason in skipped[:3])
     more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
     total = len(listing.files)

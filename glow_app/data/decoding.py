@@ -1,4 +1,4 @@
-"""One image file of any mode to an array of the wanted shape."""
+"""Decode image files of any mode to uint8 arrays."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -14,51 +14,51 @@ from glow_app.data import heif
 from glow_app.data.request import Resize
 from glow_app.data.resizing import image_to_array, resize_image
 
-# Not those that Pillow decodes in Python (as run-length encoded BMP, refused below) or by another program, as EPS, nor
-# AVIF and JPEG 2000: a small file of these may take minutes, and gigabytes.
+# Excludes formats that Pillow decodes in Python (like run-length encoded BMP, refused below) or by another program (as
+# EPS), and AVIF and JPEG 2000: a small file of these may take minutes and gigabytes to decode.
 _DECODED = {"BMP", "DIB", "GIF", "ICO", "JPEG", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
 
-_SIDES_FOR_COLOUR = (256, 256)  # where it is looked for
+_SIDES_FOR_COLOUR = (256, 256)  # size at which an image is checked for colour
 _LONGEST_SIDE = 1 << 18
 _UNCOMPRESSED = "save it without compression, or as PNG"
 
-# What the common formats begin with.
+# Signatures of the common formats, and their suffixes.
 _STARTS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp"}
 
-# Levels by which the channels of a pixel may differ that is called grey.
+# Largest difference between the channels of a pixel that still counts as grey.
 _GREY = 8
 
 
 @cache
 def readable_formats() -> dict[str, str]:
-    """Return the file extensions (lower case, with dot) that are read, and the Pillow format of each."""
+    """Return the supported file extensions (lower case, with dot) and the Pillow format of each."""
     extensions = Image.registered_extensions()
     return {ext: name for ext, name in extensions.items() if name in _DECODED and name in Image.OPEN}
 
 
 def decode_image(source: Path | bytes, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
-    """Read an image file, or its bytes: first frame, upright by its EXIF tag, transparency on white, 8 bits.
+    """Decode the first frame of an image, upright by its EXIF tag, with transparency composited on white, to 8 bits.
 
     Args:
         source: Image file, or its bytes.
-        image_shape: Wanted (C, H, W), C being 1 or 3.
+        image_shape: (C, H, W) of the result; C is 1 or 3.
         resize: As for :func:`~glow_app.data.resizing.resize_image`.
     Shape:
         uint8, (C, H, W).
     Raises:
-        Exception: Whatever Pillow raises for a file it cannot read; its plugins share no narrower type.
+        Exception: Whatever Pillow raises for a file that it cannot read; its plugins share no narrower type.
     """
     with open_image(source) as image:
         return _fitted(_upright(image, image_shape)[0], image_shape, resize)
 
 
 def decode_photo(source: Path | bytes, num_channels: int, short_side: int) -> np.ndarray:
-    """Read an image file as :func:`decode_image` does, in its own aspect ratio.
+    """Decode an image as :func:`decode_image` does, but keep its aspect ratio.
 
     Args:
         source: Image file, or its bytes.
         num_channels: 1 (grey) or 3 (RGB).
-        short_side: Largest short side, to which the image is reduced.
+        short_side: The image is reduced so that its short side is at most this many pixels.
     Shape:
         uint8, (num_channels, H, W).
     Raises:
@@ -75,21 +75,21 @@ def _within(plain: Image.Image, num_channels: int, side: int) -> np.ndarray:
 
 
 class UnsupportedPictureError(ValueError):
-    """An intact picture of a kind that is not read."""
+    """An image is intact but of an unsupported kind."""
 
 
 class DeepPictureError(UnsupportedPictureError):
-    """A picture has more than 8 bits per value, which would be lost."""
+    """An image has more than 8 bits per value, which decoding would lose."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture in its own size.
+    """An image at its original size.
 
     Args:
         pixels: uint8 (C, H, W).
-        icc_profile: Its colour profile, if it has one for pictures of C channels.
-        note: For people, what of it is lost; None if nothing is.
+        icc_profile: Its colour profile; None if it has none, or one for another number of channels.
+        note: What decoding lost, in words for users; None if nothing.
     """
 
     pixels: np.ndarray
@@ -103,15 +103,15 @@ def read_photo(
     require_size: Callable[[int, int], None] = lambda height, width: None,
     formats: Sequence[str] | None = None,
 ) -> Photo:
-    """Read an image file as :func:`decode_image` does, in its own size, with its colour profile.
+    """Decode an image as :func:`decode_image` does, but at its original size and with its colour profile.
 
     Args:
         source: Image file, or its bytes.
         num_channels: 1 (grey) or 3 (RGB).
-        require_size: Called with height and width before the picture is decoded; raises if they do not fit.
+        require_size: Called with height and width before decoding; raises if they are unsuitable.
         formats: As for :func:`decode_noted`.
     Raises:
-        DeepPictureError: If it has more than 8 bits per value.
+        DeepPictureError: If the image has more than 8 bits per value.
         Exception: Whatever Pillow raises for a file it cannot read.
     """
     with open_image(source, formats) as image:
@@ -121,7 +121,7 @@ def read_photo(
 
 
 def photo_of(image: Image.Image, num_channels: int) -> Photo:
-    """Return an opened image in its own size, with its colour profile; it is decoded and turned upright in place."""
+    """Return an opened image at its original size, with its colour profile; decodes and rotates it in place."""
     profile = image.info.get("icc_profile")
     plain, _ = _upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
     notes = ["transparency made white"] if _is_transparent(image) else []
@@ -135,44 +135,44 @@ def photo_of(image: Image.Image, num_channels: int) -> Photo:
 
 
 def require_8_bits(image: Image.Image) -> None:
-    """Refuse an image, perhaps not decoded yet, with more bits per value.
+    """Refuse an image, decoded or not, of more than 8 bits per value.
 
     Raises:
-        DeepPictureError: If it has more.
+        DeepPictureError: If the image has more.
     """
     if image.mode.startswith(("I", "F")) or any(_is_deep(part[0], part[-1]) for part in getattr(image, "tile", ())):
         raise DeepPictureError("it has more than 8 bits per value; expected 8: save it with 8 bits")
 
 
 def _is_deep(codec: str, options: object) -> bool:
-    is_ppm = codec.startswith("ppm") and isinstance(options, tuple)  # whose second number is that of white
-    is_565 = "BGR;16" in str(options)  # bits of a pixel, and not of a value
+    is_ppm = codec.startswith("ppm") and isinstance(options, tuple)  # the second number is the maximum value
+    is_565 = "BGR;16" in str(options)  # 16 bits per pixel, not per value
     return (";16" in str(options) and not is_565) or (is_ppm and options[1] > 255)  # type: ignore[index]
 
 
 def is_profile_for(icc_profile: bytes, num_channels: int) -> bool:
-    """Return whether a colour profile is one for pictures of 1 (grey) or 3 (RGB) channels."""
+    """Return whether a colour profile is for grey images (1 channel) or RGB images (3)."""
     return icc_profile[16:20] == {1: b"GRAY", 3: b"RGB "}[num_channels]
 
 
 def decode_noted(
     source: Path | bytes, image_shape: tuple[int, int, int], formats: Sequence[str] | None = None
 ) -> tuple[np.ndarray, str | None]:
-    """Read an image as :func:`decode_image` does, cropping, and describe what that changed of size and colour.
+    """Decode an image as :func:`decode_image` does with ``resize="crop"``, and describe changes of size and colour.
 
     Args:
         source: Image file, or its bytes.
-        image_shape: Wanted (C, H, W), C being 1 or 3.
-        formats: Pillow's names of the formats to try; all that are read if omitted.
+        image_shape: (C, H, W) of the result; C is 1 or 3.
+        formats: Pillow's names of the formats to try; all supported formats if omitted.
     Returns:
-        uint8, (C, H, W), and the note for people; None if nothing was changed.
+        uint8 (C, H, W), and a description of the changes for users, or None if there were none.
     """
     with open_image(source, formats) as image:
         return fit_noted(image, image_shape)
 
 
 def fit_noted(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, str | None]:
-    """Return what :func:`decode_noted` does, of an opened image; it is decoded and turned upright in place."""
+    """Return what :func:`decode_noted` does, for an opened image; decodes and rotates it in place."""
     channels, height, width = image_shape
     plain, size = _upright(image, image_shape)
     notes = []
@@ -185,7 +185,7 @@ def fit_noted(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[np
 
 
 def open_image(source: Path | bytes, formats: Sequence[str] | None = None) -> Image.Image:
-    """Open an image file, or its bytes, as one of the formats that are read; of these, only HEIC is decoded at once."""
+    """Open an image file, or its bytes, of a supported format. Decoding is lazy except for HEIC."""
     if isinstance(source, Path):
         file: Path | IO[bytes] = source
         suffix = source.suffix.lower()
@@ -198,28 +198,28 @@ def open_image(source: Path | bytes, formats: Sequence[str] | None = None) -> Im
         return Image.open(file, formats=tuple(formats or _formats(suffix)))
     except UnidentifiedImageError as error:
         raise UnidentifiedImageError("cannot identify image file: of no known format, or damaged") from error
-    except Image.DecompressionBombError as error:  # whose message calls it an attack
+    except Image.DecompressionBombError as error:  # Pillow's message calls it an attack
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ValueError(f"it has more than {most:,} pixels; reduce it or cut it into parts") from error
 
 
 def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Image.Image, tuple[int, int]]:
-    """Return an opened image opaque and upright, perhaps at a fraction of its size, and its whole width and height."""
-    whole = image.size
-    if max(whole) > _LONGEST_SIDE:  # each row costs as much as two pixels more, of each of four copies
-        raise ValueError(f"a side has {max(whole):,} pixels; expected at most {_LONGEST_SIDE:,}")
-    # A JPEG can be decoded at a fraction of its size; twice the target leaves the filter enough to work with.
+    """Return an opened image opaque and upright, perhaps at reduced size, and its original width and height."""
+    original_size = image.size
+    if max(original_size) > _LONGEST_SIDE:  # a row costs as much memory as two further pixels in each of four copies
+        raise ValueError(f"a side has {max(original_size):,} pixels; expected at most {_LONGEST_SIDE:,}")
+    # A JPEG can be decoded at reduced size; twice the target size is enough for the resampling filter.
     image.draft(None, (2 * max(image_shape[1:]),) * 2)
     if image.format == "TIFF" and any(part[0] == "libtiff" for part in image.tile):  # type: ignore[attr-defined]
-        # Which takes whatever the file says of its parts: one that stands for all, or one larger than the picture.
+        # libtiff trusts what the file says about its strips: one may be used for all, or be larger than the image.
         raise UnsupportedPictureError(f"it is a compressed TIFF, which is not read; {_UNCOMPRESSED}")
     if any(part[0] == "bmp_rle" for part in getattr(image, "tile", ())):
         raise UnsupportedPictureError(f"it is a run-length encoded BMP, which is not read; {_UNCOMPRESSED}")
     image.load()
-    lying = image.size
-    # In place, and in _fitted only where needed: of small images, copies would be a third of the time.
+    size_before = image.size
+    # In place, and converted in _fitted only if needed: copies would take a third of the time for small images.
     ImageOps.exif_transpose(image, in_place=True)
-    return flatten(image), whole if image.size == lying else whole[::-1]
+    return flatten(image), original_size if image.size == size_before else original_size[::-1]
 
 
 def _fitted(plain: Image.Image, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
@@ -230,17 +230,17 @@ def _fitted(plain: Image.Image, image_shape: tuple[int, int, int], resize: Resiz
 
 
 def _has_colour(plain: Image.Image, height: int, width: int) -> bool:
-    """Return whether a picture is not grey all over, but for the roundings of a JPEG."""
+    """Return whether any pixel is coloured, within JPEG's rounding errors."""
     if plain.mode in ("1", "L"):
         return False
-    # Made small first, since a copy of a large picture in another mode would take as much memory again.
+    # Reduced first, because converting a large image would copy it at full size.
     small = resize_image(plain.convert("RGB") if plain.mode == "P" else plain, height, width, "crop").convert("RGB")
     return bool(np.ptp(np.asarray(small), axis=2).max() > _GREY)
 
 
 @cache
 def _formats(suffix: str) -> list[str]:
-    """Return all formats that are read, the one that the file name promises first: it is nearly always right."""
+    """Return all supported formats; the suffix's comes first, because it is nearly always right."""
     formats = readable_formats()
     return sorted(set(formats.values()), key=lambda name: (name != formats.get(suffix), name))
 
@@ -253,7 +253,7 @@ def _is_transparent(image: Image.Image) -> bool:
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Return an opaque 8-bit image: 16-bit grey scaled down, transparency composited on white.
+    """Return an opaque 8-bit image: scale 16-bit grey down and composite transparency on white.
 
     Raises:
         ValueError: If pixel values have no defined range (32-bit integers beyond 16 bits, floats).
@@ -270,10 +270,10 @@ def flatten(image: Image.Image) -> Image.Image:
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
     # Pillow's own conversion clips at 255 instead of scaling.
-    whole = image.convert("I")
-    if not all(0 <= int(end) <= 65535 for end in whole.getextrema()):  # type: ignore[arg-type]
+    integers = image.convert("I")
+    if not all(0 <= int(end) <= 65535 for end in integers.getextrema()):  # type: ignore[arg-type]
         raise ValueError("32-bit integer pixels beyond 0..65535 have no defined range; save the image with 16 bits")
-    return whole.point(_eight_of_16_bits(), "L")
+    return integers.point(_eight_of_16_bits(), "L")
 
 
 @cache

@@ -9,13 +9,11 @@ from glow_app.data.splits import choose
 
 
 def load_digits_split(request: SplitRequest) -> ImageSet:
-    """Load one split of the 1,797 digits, 8x8 grey, cut by the two fractions.
+    """Load one split of the 1,797 digits, 8x8 grey.
 
-    The originals have 17 levels, 0 to 16, one too many for 4 bits. Level 16 (9.1% of all pixels) is merged into 15,
-    and a pixel is stored as ``min(level, 15) * 17``: exactly the 16 values that 4 bits keep of 0..255.
+    The original digits have 17 levels, 0 to 16, one too many for 4 bits. Level 16 (9.1% of all pixels) is merged into
+    15, and pixels are stored as ``min(level, 15) * 17``: the 16 values that 4-bit quantisation of 0..255 distinguishes.
 
-    Args:
-        request: What to load.
     Raises:
         ValueError: If scikit-learn is not installed.
     """

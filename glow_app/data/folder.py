@@ -1,4 +1,4 @@
-"""Any folder of images as a source."""
+"""Folders of images as a source."""
 
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,15 @@ from glow_app.data.splits import choose
 def load_folder(request: SplitRequest) -> ImageSet:
     """Load one split of an image folder.
 
-    A tree whose images all lie in first-level directories is labelled by them; any other is unlabelled. Where
-    directories named ``train`` (or ``training``) and ``val``, ``valid``, ``validation``, ``dev``, ``test``, ``testing``
-    or ``eval`` stand at the top, in any case, they are the splits, each flat or by class, and what lies beside them is
-    left out; a split without one is cut from ``train``.
+    If all images are in first-level directories, these are the classes; otherwise the images are unlabelled.
+    First-level directories named ``train`` (or ``training``) and ``val``, ``valid``, ``validation``, ``dev``, ``test``,
+    ``testing`` or ``eval``, in any case, are the splits, each with or without directories of classes; everything beside
+    them is ignored. A split without a directory is cut from ``train``.
 
     Args:
         request: What to load; ``root`` is the folder.
     Raises:
-        ValueError: If no root is given, it is no folder, holds no readable image, or too few for the split.
+        ValueError: If ``root`` is None, not a folder, has no readable image, or too few for the split.
         FileNotFoundError: If the folder does not exist.
     """
     if request.root is None:
@@ -42,14 +42,14 @@ def load_folder(request: SplitRequest) -> ImageSet:
 
 
 def is_other_folder(source: str, root: str | None, trained_on: str | None) -> bool:
-    """Return whether ``root`` is a folder of pictures other than that of the training."""
+    """Return whether ``root`` is a folder of images other than the training folder ``trained_on``."""
     if source not in ("folder", "photos") or root is None:
         return False
     return trained_on is None or Path(root).expanduser().resolve() != Path(trained_on).expanduser().resolve()
 
 
 def whole_folder(source: str, root: str, split: Split) -> dict[str, Any]:
-    """Return arguments of ``load_split`` for all images of a folder, or for its split where it has directories."""
+    """Return arguments of ``load_split`` for all images of a folder, or for ``split`` if the folder has splits."""
     if source == "folder" and [*split_layout(list_images(Path(root).expanduser()))] != ["train"]:
         return {"root": root, "split": split}
     return {"root": root, "split": "train", "validation_fraction": 0.0, "test_fraction": 0.0}

@@ -1,7 +1,7 @@
-"""HEIC pictures, each decoded in a process of its own: some keep libheif busy for minutes, which no exception can end.
+"""Decode HEIC images, each in a process of its own: some keep libheif busy for minutes, which no exception can stop.
 
-Run as a program, this file is that process. It writes the width and height of the picture at a path, the length of its
-colour profile, the profile and the RGB bytes to standard output; or a message, with an exit code of its own.
+Run as a program, this file is that process. It writes the width and height of an image, the length of its colour
+profile, the profile and the RGB bytes to standard output; on error, it writes a message and exits with a special code.
 """
 
 import signal
@@ -14,9 +14,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset({".heic", ".heif"})
 INSTALL = "pip install 'glow-app[heic]'"
-SECONDS = 10  # for one picture; a phone's takes less than 2
-MEMORY = 4 << 30  # bytes of address space: 179 million pixels, the most that Pillow opens, and their copies
-_REFUSED = 3  # unlike the exit codes of Python
+SECONDS = 10  # per image; photos of phones take less than 2
+MEMORY = 4 << 30  # bytes of address space, for Pillow's limit of 179 million pixels and copies of them
+_REFUSED = 3  # differs from Python's own exit codes
 
 
 def can_read_heif() -> bool:
@@ -25,16 +25,16 @@ def can_read_heif() -> bool:
 
 
 def read_heif(path: Path) -> Image.Image:
-    """Return a HEIC picture, upright, in RGB, with its colour profile.
+    """Return a HEIC image, upright, in RGB, with its colour profile.
 
     Raises:
-        ValueError: If it is damaged or too large, takes too long, or the extra ``heic`` is missing.
+        ValueError: If the image is damaged or too large, takes too long, or the extra ``heic`` is missing.
     """
     if not can_read_heif():
         raise ValueError(f"it is a HEIC picture; run: {INSTALL}")
     command = [sys.executable, "-P", __file__, str(SECONDS), str(MEMORY), str(path.absolute())]
-    pipe, silent = subprocess.PIPE, subprocess.DEVNULL
-    done = subprocess.run(command, stdin=silent, stdout=pipe, stderr=silent, check=False)
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    done = subprocess.run(command, stdin=null, stdout=pipe, stderr=null, check=False)
     if done.returncode == _REFUSED:
         raise ValueError(done.stdout.decode(errors="replace"))
     if done.returncode:
@@ -59,23 +59,23 @@ def _decoded(path: str) -> Image.Image:
 
 
 def main() -> None:
-    """Decode; the system ends this process when it takes too long."""
+    """Decode the image of the command line; the operating system kills this process if it takes too long."""
     import resource
 
     import pillow_heif
 
     seconds, memory = map(int, sys.argv[1:3])
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    for limit, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(limit, (most, most))
+    for limit, maximum in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(limit, (maximum, maximum))
     pillow_heif.register_heif_opener()
     signal.alarm(seconds)
     try:
         image = _decoded(sys.argv[3])
     except Exception as error:  # pillow-heif and Pillow share no narrower type
-        damaged = isinstance(error, UnidentifiedImageError)  # whose message names the path once more
-        text = "it is damaged" if damaged else str(error) or type(error).__name__
-        sys.stdout.buffer.write(text.encode(errors="replace"))
+        damaged = isinstance(error, UnidentifiedImageError)  # Pillow's message would repeat the path
+        message = "it is damaged" if damaged else str(error) or type(error).__name__
+        sys.stdout.buffer.write(message.encode(errors="replace"))
         sys.exit(_REFUSED)
     profile = image.info.get("icc_profile") or b""
     for part in (*(number.to_bytes(4) for number in (*image.size, len(profile))), profile, image.tobytes()):

@@ -1,4 +1,4 @@
-"""Image data sets of the Hugging Face hub, read file by file as they are needed."""
+"""Image data sets on the Hugging Face hub, fetched file by file on demand."""
 
 import re
 from collections.abc import Iterator
@@ -17,28 +17,28 @@ from glow_app.files import HUB
 if TYPE_CHECKING:
     from datasets import Features
 
-# What a data set says of itself, which datasets follows: a README with YAML at its head, or the YAML alone.
+# Metadata that the package datasets reads: a README that begins with YAML, or a file of YAML.
 _DESCRIPTIONS = ("README.md", ".huggingface.yaml")
 _LONGEST = 1 << 20
 _MOST_NESTED = 20
 _MOST_PATTERNS = 1000
 _MOST_WILDCARDS = 4
-# What YAML reads as a number may be of base 60, and takes the square of its length: as it stands, or by its tag.
+# YAML numbers, plain or tagged, may be in base 60; parsing them takes quadratic time.
 _LONG_NUMBER = re.compile(r"[-+0-9_:.]{100}")
 _NUMBER_TAGS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 _NOT_BELOW = re.compile(r":|^[/\\~]|(^|[/\\])\.\.([/\\]|$)")
 
 
 def load_hub(request: SplitRequest) -> ImageSet:
-    """Load one split of ``hf://NAME[:CONFIGURATION][@REVISION]``, a data set that is kept as Parquet.
+    """Load one split of ``hf://NAME[:CONFIGURATION][@REVISION]``, a data set in Parquet files.
 
-    Only its files' footers and labels are read at first; a file's images are fetched when the first of them is wanted.
-    The column types select the columns: the first image column and the first column of class labels.
+    At first, only the footers and labels of the files are read; a file's images are fetched on first access to one of
+    them. Images come from the first column of type ``Image``, labels from the first of type ``ClassLabel``.
 
     Args:
-        request: What to load; ``address`` names it. NAME may be a local folder as well.
+        request: What to load; ``address`` is the data set. NAME may also be a local folder.
     Raises:
-        ValueError: If the data set is not there, has no images, or is kept in another format.
+        ValueError: If the data set does not exist, has no images, or is stored in another format.
     """
     assert request.address is not None
     files, features = _resolve(request.address)
@@ -55,7 +55,7 @@ def load_hub(request: SplitRequest) -> ImageSet:
 
 
 def _resolve(address: str) -> "tuple[dict[str, list[str]], Features | None]":
-    """Return the paths or addresses of the files of every split, and what is known of their columns."""
+    """Return the paths or addresses of the files by split, and the types of their columns if known."""
     try:
         from datasets import load_dataset_builder
         from huggingface_hub import HfApi
@@ -71,12 +71,11 @@ def _resolve(address: str) -> "tuple[dict[str, list[str]], Features | None]":
         for description in _descriptions(name, revision):
             _check_description(description)
         builder = load_dataset_builder(name, configuration or None, revision=revision or None)
-    except Exception as error:  # of the hub, of the network, of the data set's own description
+    except Exception as error:  # from the hub, the network or the data set's metadata
         raise ValueError(f"{address} cannot be read from the hub: {' '.join(str(error).split())}") from error
-    files = {
-        str(split): list(dict.fromkeys(map(str, found))) for split, found in (builder.config.data_files or {}).items()
-    }
-    formats = {Path(file).suffix for found in files.values() for file in found}
+    data_files = builder.config.data_files or {}
+    files = {str(split): list(dict.fromkeys(map(str, paths))) for split, paths in data_files.items()}
+    formats = {Path(path).suffix for paths in files.values() for path in paths}
     if formats != {".parquet"}:
         raise ValueError(
             f"{address} is kept as {', '.join(sorted(formats)) or 'no files'}, and only Parquet is read; the hub's own "
@@ -86,7 +85,7 @@ def _resolve(address: str) -> "tuple[dict[str, list[str]], Features | None]":
 
 
 def _descriptions(name: str, revision: str) -> Iterator[Path]:
-    """Yield the descriptions of a data set, fetched where it is one of the hub."""
+    """Yield the metadata files of a data set; fetch them if it is on the hub."""
     from huggingface_hub import HfApi
 
     if Path(name).exists():
@@ -103,17 +102,17 @@ def _check_length(name: str, length: int) -> None:
 
 
 def _check_description(path: Path) -> None:
-    """Raise ValueError unless a description is small when it is read, and names none but the data set's own files.
+    """Raise ValueError unless a metadata file is cheap to parse and names only files inside the data set.
 
-    YAML's aliases repeat what they stand for, and datasets copies it; class names that are numbered get a list as long
-    as their last number; and a file may be anything that fsspec opens, such as an address that renders a template.
+    YAML aliases can repeat large values, which datasets copies; datasets expands numbered class names to a list as long
+    as the highest number; and datasets opens file names through fsspec, which accepts addresses that render templates.
     """
     from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
     if not path.is_file():
         raise ValueError(f"{path.name} is not a file")
     _check_length(path.name, path.stat().st_size)
-    with path.open(newline="", encoding="utf-8-sig") as file:  # as huggingface_hub does, so that both see the same
+    with path.open(newline="", encoding="utf-8-sig") as file:  # as huggingface_hub does, so that both see the same text
         text = file.read()
     if path.suffix == ".md":
         head = REGEX_YAML_BLOCK.search(text)
@@ -126,7 +125,7 @@ def _check_description(path: Path) -> None:
             raise ValueError(f"{path.name} numbers {len(names)} names, but not from 0 to {len(names) - 1}")
     configs = _nodes(content.get("configs") if isinstance(content, dict) else None)
     patterns = [
-        text for node in configs for key in ("data_files", "data_dir", "path") for text in _texts(node.get(key))
+        text for node in configs for key in ("data_files", "data_dir", "path") for text in _strings(node.get(key))
     ]
     if len(patterns) > _MOST_PATTERNS:
         raise ValueError(f"{path.name} names files {len(patterns):,} times; expected {_MOST_PATTERNS:,} or fewer")
@@ -139,7 +138,7 @@ def _check_description(path: Path) -> None:
 
 
 def _check_events(name: str, text: str) -> None:
-    """Raise ValueError for what makes a short text of YAML long to read, before it is read on."""
+    """Raise ValueError, while parsing, for YAML that is short but slow or large to load."""
     depth = 0
     for event in yaml.parse(text):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -154,13 +153,13 @@ def _check_events(name: str, text: str) -> None:
 
 
 def _nodes(content: Any) -> Iterator[dict[Any, Any]]:
-    """Yield every mapping inside a value of YAML."""
+    """Yield all mappings inside a YAML value."""
     if isinstance(content, dict):
         yield content
     for inner in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
         yield from _nodes(inner)
 
 
-def _texts(value: Any) -> list[str]:
-    """Return a text, or those of a list, as texts."""
-    return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+def _strings(value: Any) -> list[str]:
+    """Return a string, or the strings of a list, as a list."""
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]

@@ -1,4 +1,4 @@
-"""The MNIST family's idx files, plain or gzipped."""
+"""Read the idx files of the MNIST family, plain or gzipped."""
 
 import gzip
 import zlib
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-MOST_UNPACKED = 1 << 30  # bytes; the largest of the family has 550 MB
-MOST_LABELS = 1 << 24  # each of which becomes eight bytes
+MOST_UNPACKED = 1 << 30  # bytes; the largest file of the family has 550 MB
+MOST_LABELS = 1 << 24  # eight bytes each in memory
 _PIECE = 1 << 20
 
 
@@ -34,7 +34,7 @@ def _read(path: Path, num_dimensions: int, most: int) -> np.ndarray:
     try:
         content = bytearray()
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            # In pieces: read(n) takes memory for n bytes at once, however few there are.
+            # In pieces, because read(n) allocates n bytes at once, however short the file is.
             while len(content) <= most and (piece := file.read(_PIECE)):
                 content += piece
         if len(content) > most:

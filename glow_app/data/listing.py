@@ -1,4 +1,4 @@
-"""Which image files a folder holds, in an order that is the same on every machine."""
+"""List the image files of a folder in an order that is the same on every machine."""
 
 import hashlib
 import mimetypes
@@ -15,13 +15,13 @@ from glow_app.data.decoding import readable_formats
 from glow_app.data.request import Split, own_splits
 from glow_app.messages import is_line, pluralise
 
-_MOST_WAYS = 100  # to one folder, by links
-_RUN = {"config.yaml", "metrics.csv"}  # in the folder of a training, whose sample grids are no pictures to train on
+_MOST_PATHS = 100  # paths to one folder through links
+_RUN = {"config.yaml", "metrics.csv"}  # identify the folder of a training run, whose sample grids are not training data
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One file: POSIX path relative to the listed folder, size in bytes, time of last change in nanoseconds."""
+    """A file: POSIX path relative to the listed folder, size in bytes, modification time in nanoseconds."""
 
     name: str
     size: int
@@ -29,7 +29,7 @@ class ImageFile:
 
     @property
     def class_name(self) -> str | None:
-        """First-level directory, or None for a file at the top."""
+        """First-level directory; None for a file at the top level."""
         head, slash, _ = self.name.partition("/")
         return head if slash else None
 
@@ -43,25 +43,25 @@ class FolderListing:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """First-level directories when all images lie in one; otherwise empty: the folder is unlabelled."""
+        """First-level directories if all images are inside one; otherwise empty, and the folder is unlabelled."""
         names = {file.class_name for file in self.files}
         return () if None in names else tuple(sorted(name for name in names if name is not None))
 
     @property
     def hash_of_names(self) -> str:
-        """SHA-256 of the relative names: positions in the folder mean the same images as long as it is the same."""
+        """SHA-256 of the relative names; while it is unchanged, the same positions mean the same files."""
         names = "\0".join(file.name for file in self.files)
         return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
 
     def labels(self, names: Sequence[str], class_names: Sequence[str] | None = None) -> list[int]:
-        """Return the label of each relative file name: its class's place in ``class_names``, 0 when unlabelled."""
+        """Return the label of each relative file name: its class's index in ``class_names``; 0 if unlabelled."""
         if not self.class_names:
             return [0] * len(names)
-        number = {name: index for index, name in enumerate(class_names or self.class_names)}
-        return [number[name.partition("/")[0]] for name in names]
+        label_of = {name: index for index, name in enumerate(class_names or self.class_names)}
+        return [label_of[name.partition("/")[0]] for name in names]
 
     def below(self, directory: str) -> "FolderListing":
-        """Return the part below one first-level directory, as if that had been listed."""
+        """Return the listing of one first-level directory."""
         files = [
             replace(file, name=file.name.removeprefix(f"{directory}/"))
             for file in self.files
@@ -71,39 +71,41 @@ class FolderListing:
 
 
 def list_images(root: Path) -> FolderListing:
-    """List the image files below a folder: any depth, links followed but never in a circle.
+    """List the image files below a folder at any depth; links are followed, except in cycles.
 
-    Hidden names are left out, and, with a warning, the folders of trainings.
+    Hidden files and folders are skipped. Folders of training runs, images of unsupported formats and folders that
+    cannot be listed are skipped with a warning.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
-        ValueError: If it is no folder, or holds no image file.
+        ValueError: If it is not a folder, or has no image files.
     """
     if not root.exists():
         raise FileNotFoundError(f"image folder {root} does not exist")
     if not root.is_dir():
         raise ValueError(f"{root} is a file; expected a folder of images")
-    unread: Counter[str] = Counter()
+    unsupported: Counter[str] = Counter()
     runs: list[str] = []
-    files = tuple(sorted(_walk(root, unread, runs), key=lambda file: file.name))
+    files = tuple(sorted(_walk(root, unsupported, runs), key=lambda file: file.name))
     if runs:
         warnings.warn(f"left out {pluralise(len(runs), 'training run')} in {root}: {min(runs)}", stacklevel=2)
-    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in unread.most_common())
-    remedy = "convert them to JPEG or PNG" + (f", or {heif.INSTALL}" if heif.SUFFIXES & unread.keys() else "")
+    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in unsupported.most_common())
+    remedy = "convert them to JPEG or PNG" + (f", or {heif.INSTALL}" if heif.SUFFIXES & unsupported.keys() else "")
     if not files:
-        known = "png, jpg, webp, gif, bmp, tif"
-        others = f"; it holds {kinds}, which are not read; {remedy}" if unread else ""
-        raise ValueError(f"no image files in {root}; expected files such as {known} in it or its subfolders{others}")
-    if unread:
+        examples = "png, jpg, webp, gif, bmp, tif"
+        others = f"; it holds {kinds}, which are not read; {remedy}" if unsupported else ""
+        raise ValueError(f"no image files in {root}; expected files such as {examples} in it or its subfolders{others}")
+    if unsupported:
         warnings.warn(f"{root} also holds images of kinds that are not read: {kinds}; {remedy}", stacklevel=2)
     return FolderListing(root, files)
 
 
 def split_layout(listing: FolderListing) -> dict[Split, FolderListing]:
-    """Return the listing of every split that has a directory of its own; all as "train" when the folder is one pool.
+    """Return the listing of each split that has its own directory; if none has, the whole listing as "train".
 
-    Directories of splits are named as in :data:`~glow_app.data.request.SPLIT_NAMES`, in any case. One for training may
-    stand alone, if nothing lies beside it. What is left out, or keeps directories from being classes, is reported.
+    Directories of splits are named as in :data:`~glow_app.data.request.SPLIT_NAMES`, in any case. A directory for
+    training without another split counts only if there is nothing beside it. A warning names what is ignored, and
+    images that prevent directories from being classes.
     """
     folders = {file.class_name for file in listing.files if file.class_name is not None}
     num_loose = sum(file.class_name is None for file in listing.files)
@@ -120,10 +122,10 @@ def split_layout(listing: FolderListing) -> dict[Split, FolderListing]:
 
 
 def all_class_names(parts: Mapping[Split, FolderListing]) -> tuple[str, ...]:
-    """Return the classes of all splits together.
+    """Return the sorted union of the classes of all splits.
 
     Raises:
-        ValueError: If the name of one is no line of text.
+        ValueError: If a class name is not a line of text.
     """
     for part in parts.values():
         for name in part.class_names:
@@ -132,20 +134,20 @@ def all_class_names(parts: Mapping[Split, FolderListing]) -> tuple[str, ...]:
     return tuple(sorted({name for part in parts.values() for name in part.class_names}))
 
 
-def _walk(root: Path, unread: Counter[str], runs: list[str]) -> Iterator[ImageFile]:
-    """Yield the image files; count the suffixes of those that cannot be read, and add the folders of trainings."""
+def _walk(root: Path, unsupported: Counter[str], runs: list[str]) -> Iterator[ImageFile]:
+    """Yield the image files; count the suffixes of unsupported formats, and collect the folders of training runs."""
     suffixes = {*readable_formats(), *(heif.SUFFIXES if heif.can_read_heif() else ())}
-    # Each pending directory carries the real paths above it: one that appears among its own parents is a circle.
+    # Each pending directory has the real paths of its ancestors: a directory among its own ancestors is a cycle.
     pending: list[tuple[str, frozenset[str]]] = [(str(root), frozenset())]
-    ways: Counter[str] = Counter()
+    num_paths: Counter[str] = Counter()
     while pending:
         directory, parents = pending.pop()
         real = os.path.realpath(directory)
         if real in parents:
             continue
-        ways[real] += 1
-        if ways[real] > _MOST_WAYS:  # links to links multiply
-            raise ValueError(f"links lead to {real} by more than {_MOST_WAYS} ways; leave some out")
+        num_paths[real] += 1
+        if num_paths[real] > _MOST_PATHS:  # the number grows exponentially with nested links
+            raise ValueError(f"links lead to {real} by more than {_MOST_PATHS} ways; leave some out")
         try:
             entries = list(os.scandir(directory))
         except OSError as error:
@@ -164,14 +166,14 @@ def _walk(root: Path, unread: Counter[str], runs: list[str]) -> Iterator[ImageFi
                 if file is not None:
                     yield file
             elif (mimetypes.guess_type(entry.name)[0] or "").startswith("image/"):
-                unread[suffix] += 1
+                unsupported[suffix] += 1
 
 
 def _image_file(entry: os.DirEntry[str], root: Path) -> ImageFile | None:
     name = Path(entry.path).relative_to(root).as_posix()
     try:
         status = entry.stat()
-    except OSError:  # a dangling link: listed, so that decoding reports it
+    except OSError:  # a dangling link; listed so that decoding reports it
         return ImageFile(name, -1, 0)
     if not stat.S_ISREG(status.st_mode):
         return None  # opening a named pipe would wait for ever

@@ -1,4 +1,4 @@
-"""The training loader: its order is a function of seed and epoch alone, and it resumes inside an epoch."""
+"""The training loader: its order depends only on seed and epoch, and it can resume within an epoch."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -16,54 +16,53 @@ from glow_app.data.sharded_images import OPEN_SHARDS
 
 T = TypeVar("T")
 
-NUM_FIRST = 512  # images; initialised from 32, a Glow of four levels begins 0.04 bits/dim higher
+NUM_FIRST = 512  # images; a Glow of four levels initialised from 32 starts 0.04 bits/dim higher
 
 
 class ResumableSampler(DistributedSampler[int]):
-    """A ``DistributedSampler`` that can leave out the first ``start`` positions of a pass.
+    """A ``DistributedSampler`` that can skip the first ``start`` positions of an epoch.
 
-    Where examples lie in blocks, files of which only some can be at hand, each rank gets a stretch of the order of
-    :func:`shuffle_blocks`, so that ranks read different files.
+    If examples are in blocks (files of which only a few are available locally at a time), each rank gets a contiguous
+    part of the order of :func:`shuffle_blocks`, so that ranks read different files.
     """
 
     start = 0
     blocks: np.ndarray | None = None
 
     def __iter__(self) -> Iterator[int]:
-        return islice(super().__iter__() if self.blocks is None else self._stretch(self.blocks), self.start, None)
+        return islice(super().__iter__() if self.blocks is None else self._rank_part(self.blocks), self.start, None)
 
-    def _stretch(self, blocks: np.ndarray) -> Iterator[int]:
+    def _rank_part(self, blocks: np.ndarray) -> Iterator[int]:
         order = shuffle_blocks(blocks, np.random.default_rng([self.seed, self.epoch]))
         first = self.rank * self.num_samples
         return iter(order[first : first + self.num_samples].tolist())
 
 
 def shuffle_blocks(blocks: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return a random order of examples that is in few blocks at a time.
+    """Return a random order of examples that reads from few blocks at a time.
 
-    The blocks are put in random order, and each example falls at random into one of the :data:`OPEN_SHARDS` stretches
-    that begin with its own block: so new blocks come and old ones go one by one.
+    The blocks are shuffled. Each example then gets a random position within the :data:`OPEN_SHARDS` blocks that begin
+    with its own, so that blocks are opened and finished one by one.
 
     Args:
-        blocks: Number of the block of each example, (N,).
-        generator: Decides the order.
+        blocks: Index of the block of each example, (N,).
+        generator: Source of randomness.
     Shape:
         int64 (N,), a permutation.
     """
-    numbers, place = np.unique(blocks, return_inverse=True)
-    when = generator.permutation(len(numbers))[place] + OPEN_SHARDS * generator.random(len(blocks))
-    return np.argsort(when, kind="stable")
+    distinct, inverse = np.unique(blocks, return_inverse=True)
+    positions = generator.permutation(len(distinct))[inverse] + OPEN_SHARDS * generator.random(len(blocks))
+    return np.argsort(positions, kind="stable")
 
 
 class TrainLoader(DataLoader[T]):
-    """Shuffled full batches of one rank, whose state can be saved and loaded inside an epoch.
+    """Shuffled full batches of one rank; its state can be saved and restored within an epoch.
 
-    It counts its own passes. A framework's ``set_epoch`` agrees with that count in an ordinary run, but not where a
-    run is stopped by a number of steps inside an epoch: that counts as a whole epoch, and its rest would be lost.
-    Build it with :func:`train_loader`.
+    Build it with :func:`train_loader`. It counts epochs itself and ignores a framework's ``set_epoch``: a run that
+    stops after a number of steps within an epoch would count that as a whole epoch, and skip the rest on resuming.
 
     Attributes:
-        waited: Seconds that whoever took its batches has waited for them.
+        waited: Total time that consumers waited for batches, seconds.
     """
 
     epoch = 0
@@ -72,13 +71,13 @@ class TrainLoader(DataLoader[T]):
     pass_length: int | None = None
     _continues = False
 
-    # A generator: nothing is drawn before the first batch is wanted. Worker processes would otherwise start on
-    # epoch 0 when the loop creates its iterator, before a resumed run has set the epoch.
+    # A generator, so that nothing is drawn before the first batch is requested. Otherwise workers would start on epoch
+    # 0 when the training loop creates the iterator, before a resumed run has restored the epoch.
     def __iter__(self) -> Iterator[T]:  # type: ignore[override]
         if (self.served and not self._continues) or self.served >= (self.pass_length or len(self)):
             self.epoch, self.served = self.epoch + 1, 0
         self._continues = False
-        # The loop may have exchanged the sampler, to overfit on the first batches for example.
+        # The training loop may have replaced the sampler, for example to overfit on the first batches.
         if isinstance(self.sampler, ResumableSampler):
             self.sampler.start = self.served * (self.batch_size or 1)
             self.sampler.set_epoch(self.epoch)
@@ -97,18 +96,18 @@ class TrainLoader(DataLoader[T]):
 
     @property
     def stride(self) -> int:
-        """Examples that a batch takes on all ranks together."""
+        """Examples per batch, over all ranks."""
         return (self.batch_size or 1) * getattr(self.sampler, "num_replicas", 1)
 
     def state_dict(self) -> dict[str, int]:
-        """Return the pass, how many of its batches and examples were handed out, and whether that was all of it."""
+        """Return the epoch, how many of its batches and examples were served, and whether it is complete."""
         whole = self.served >= (self.pass_length or len(self))
         return {"epoch": self.epoch, "served": self.served, "examples": self.served * self.stride, "whole": int(whole)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue from :meth:`state_dict` at the next iteration; in batches of another size too, or on more ranks.
+        """Continue from :meth:`state_dict` at the next iteration; batch size and number of ranks may differ.
 
-        Where the examples that were handed out are no whole number of batches now, the last few come again.
+        If the number of served examples is not a multiple of the new stride, the last few are served again.
         """
         self.epoch, self.served = state["epoch"], state["served"]
         if state.get("whole"):
@@ -131,11 +130,11 @@ def train_loader(
 
     Args:
         examples: Training images or vectors.
-        batch_size: Examples per batch and rank; the last partial batch of an epoch is left out.
-        seed: Together with the epoch decides the order.
+        batch_size: Examples per batch and rank; the last partial batch of an epoch is dropped.
+        seed: Seed of the order, together with the epoch.
         num_replicas: Number of ranks that share an epoch.
-        rank: This rank.
-        num_workers: Loader processes; 0 is fast enough for a set in memory, as whole batches are read at once.
+        rank: Index of this rank.
+        num_workers: Loader processes; 0 is fast enough for data in memory, because whole batches are read at once.
     Raises:
         ValueError: If a rank has fewer examples than one batch.
     """
@@ -154,20 +153,20 @@ def train_loader(
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # or every iteration would draw from the global one
+        generator=torch.Generator(),  # otherwise every iteration would advance the global one
     )
 
 
 def first_examples(batches: Iterable[T], num_ranks: int = 1) -> T:
-    """Return the first training examples of one rank as one batch, to initialise a model from.
+    """Return the first training examples of a rank as one batch, for initialising a model.
 
-    Of images on all ranks together 512, or fewer if they are large: as many values as 512 colour images of 32x32 have,
-    so that they fit into memory where a training batch does. At least one batch, and whole batches. Of vectors one
-    batch, from which their mean and deviation are computed.
+    For images, whole batches, until all ranks together have 512 images or as many values as 512 colour images of
+    32x32, so that large images fit into memory wherever a training batch does. For vectors, one batch, from which
+    their mean and standard deviation are computed.
 
     Args:
         batches: Tensors of vectors, or tuples of images and labels.
-        num_ranks: Number of ranks that take as many.
+        num_ranks: Number of ranks, each of which takes as many.
     """
     taken: list[Any] = []
     num_images = num_values = 0

@@ -1,4 +1,4 @@
-"""The pinwheel: a toy density whose exact value is a sum over the ways to reach a point."""
+"""The pinwheel: a toy density whose exact value is a sum over the preimages of a point."""
 
 import math
 
@@ -16,14 +16,14 @@ class Pinwheel(Toy):
     .. math:: x = 2 R(-\theta_k - \tfrac14 e^a)\,(a, b)^\top, \qquad
               a \sim \mathcal N(1, 0.3^2), \quad b \sim \mathcal N(0, 0.1^2), \quad \theta_k = \tfrac{2\pi k}{5}
 
-    with :math:`R` a rotation. It keeps the radius :math:`\rho = |(a, b)|`, so in polar coordinates it is
+    where :math:`R` is a rotation. The twist preserves the radius :math:`\rho = |(a, b)|`; in polar coordinates it is
     :math:`(\rho, \varphi) \to (\rho, \varphi - \theta_k - \frac14 e^{\rho\cos\varphi})`, and
 
     .. math:: p(x) = \frac1{4 \cdot 5} \sum_{k, \varphi}
               \frac{p(a, b)}{|1 + \frac14 \rho \sin\varphi\, e^{\rho\cos\varphi}|}
 
-    over all that reach :math:`x`. The angles :math:`\varphi` are interpolated on a grid, to about 1e-4 nats. The
-    entropy is 2-D quadrature of the density.
+    over all :math:`k` and :math:`\varphi` that map to :math:`x`. The angles :math:`\varphi` are interpolated on a grid,
+    accurate to about 1e-4 nats. The entropy is computed by 2-D quadrature.
     """
 
     entropy = 2.31779
@@ -38,7 +38,7 @@ class Pinwheel(Toy):
     def _block(self, points: Tensor) -> Tensor:
         radius = points.norm(dim=1, keepdim=True) / 2
         grid = torch.linspace(-math.pi, math.pi, self.grid + 1, dtype=torch.float64)
-        # In blades: whole numbers are the angles that some blade carries to the point.
+        # In units of a blade's angle: some blade maps an angle to the point where this is a whole number.
         turns = (self._twist(radius, grid) - torch.atan2(points[:, 1:], points[:, :1])) / _BLADE
         before, after = turns[:, :-1], turns[:, 1:]
         row, cell = torch.nonzero(before.floor() != after.floor(), as_tuple=True)
@@ -55,7 +55,7 @@ class Pinwheel(Toy):
         return -exponent - math.log(2 * math.pi * math.prod(self.stds)) - slope.abs().log()
 
     def _twist(self, radius: Tensor, angle: Tensor) -> Tensor:
-        # The bound changes nothing where the density is above e^-1000, and keeps infinities out.
+        # Avoids infinities; it changes nothing where the density exceeds e^-1000.
         return angle - self.rate * (radius * angle.cos()).clamp(max=20).exp()
 
     def _draw(self, count: int, generator: Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is asked of a source: one checked value instead of a dozen arguments."""
+"""A validated request for one split of a source."""
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 Split = Literal["train", "validation", "test"]
 Resize = Literal["crop", "stretch", "pad"]
 
-# What each split is called by those who keep images in directories or files of their own for it.
+# Names of directories or files that contain a split.
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
@@ -20,13 +20,13 @@ SPLIT_OF: dict[str, Split] = {name: split for split, names in SPLIT_NAMES.items(
 
 
 def own_splits(present: Iterable[str]) -> dict[Split, str]:
-    """Return the splits that have a directory or file among those present, and its name, in any case."""
-    known = {name.casefold(): name for name in sorted(present)}
-    return {split: known[name] for split, names in SPLIT_NAMES.items() for name in reversed(names) if name in known}
+    """Return the name of each split's own directory or file, if present; case is ignored."""
+    folded = {name.casefold(): name for name in sorted(present)}
+    return {split: folded[name] for split, names in SPLIT_NAMES.items() for name in reversed(names) if name in folded}
 
 
 def check_split(split: Split, limit: int | None) -> None:
-    """Raise ValueError, saying what is accepted, unless there are such a split and such a limit."""
+    """Raise ValueError unless split and limit are valid."""
     if split not in get_args(Split):
         raise ValueError(f"unknown split {split!r}; use one of {', '.join(get_args(Split))}")
     if limit is not None and limit < 1:
@@ -35,12 +35,12 @@ def check_split(split: Split, limit: int | None) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """Seeded division of a set's positions into train, validation and test.
+    """Seeded division of a data set's positions into training, validation and test splits.
 
     Args:
-        seed: Seed of the permutation that is cut in three.
-        validation_fraction: Share held out for validation where the set has no split of its own for it.
-        test_fraction: Share held out for the test where the set has no split of its own for it.
+        seed: Seed of the permutation that is divided.
+        validation_fraction: Fraction held out for validation if the data set has no validation split.
+        test_fraction: Fraction held out for testing if the data set has no test split.
     Raises:
         ValueError: If a fraction is out of range.
     """
@@ -61,18 +61,18 @@ class Cut:
     def rows(self, count: int, split: Split, official: Container[str] = (), noun: str = "images") -> np.ndarray:
         """Return the positions of one split, in permuted order.
 
-        Only positions decide, never content. The three splits are disjoint and cover everything. An official split is
-        returned whole, permuted as well, so that a limit keeps a mixture of classes.
+        The division depends only on positions, never on content. The three splits are disjoint and cover everything. An
+        official split is returned whole and permuted too, so that a limit keeps a mixture of classes.
 
         Args:
             count: Number of examples to divide.
-            split: Which part to return.
-            official: Splits with examples of their own, so that nothing is held out for them.
-            noun: What the examples are called in messages.
+            split: Split to return.
+            official: Splits with examples of their own, for which nothing is held out.
+            noun: Plural noun for the examples, in messages.
         Shape:
             int64 (n,).
         Raises:
-            ValueError: If a part that should have examples would have none.
+            ValueError: If the requested split, or any with a positive fraction, would be empty.
         """
         order = np.random.default_rng(self.seed).permutation(count)
         if split != "train" and split in official:
@@ -84,11 +84,11 @@ class Cut:
             raise ValueError(f"there is no {split} split: {split}_fraction is 0; set it above 0, for example to 0.1")
         for name, size in sizes.items():
             if size < 1 and (name == "train" or fractions[name]):
-                asked = " and ".join(f"{name}_fraction {fraction:g}" for name, fraction in fractions.items())
-                # A half is rounded down.
+                fractions_text = " and ".join(f"{name}_fraction {fraction:g}" for name, fraction in fractions.items())
+                # round() rounds 0.5 down.
                 least = "more" if name == "train" else f"at least {int(0.5 / fractions[name]) + 1}"
                 raise ValueError(
-                    f"{count} {noun} are too few: {asked} leave none for {name}; give {least}, or change them"
+                    f"{count} {noun} are too few: {fractions_text} leave none for {name}; give {least}, or change them"
                 )
         test, validation, train = np.split(order, [sizes["test"], sizes["test"] + sizes["validation"]])
         return {"train": train, "validation": validation, "test": test}[split]
@@ -100,12 +100,12 @@ class Cut:
 
 @dataclass(frozen=True)
 class SplitRequest(Cut):
-    """One split of one source at one image shape; the fields are the arguments of :func:`load_split`.
+    """A split of a source at an image shape; the fields are the arguments of :func:`load_split`.
 
-    What was given as its root stands in ``address`` where it is none on the local disk, such as https://host/shards.
+    ``address`` replaces ``root`` for places that are not on the local disk, such as https://host/shards.
 
     Raises:
-        ValueError: If a value is out of range; the message says which are accepted.
+        ValueError: If a value is out of range.
     """
 
     split: Split

@@ -1,4 +1,4 @@
-"""Images to the wanted size and number of channels, for Pillow images and for arrays."""
+"""Resize Pillow images and arrays, and convert their number of channels."""
 
 from collections.abc import Callable
 
@@ -11,14 +11,14 @@ _FILTER = Image.Resampling.LANCZOS
 
 
 def resize_image(image: Image.Image, height: int, width: int, resize: Resize) -> Image.Image:
-    """Bring an L or RGB image to a size; one that already has it is returned untouched.
+    """Resize an image; an image that already has the size is returned unchanged.
 
     Args:
         image: Image in mode L or RGB.
-        height: Wanted height in pixels.
-        width: Wanted width in pixels.
-        resize: "crop" scales the short side and cuts the centre, "stretch" changes the aspect ratio, "pad" scales
-            the long side and adds a black border. Lanczos filter with antialiasing.
+        height: New height in pixels.
+        width: New width in pixels.
+        resize: "crop" scales the short side and keeps the centre, "stretch" changes the aspect ratio, "pad" scales
+            the long side and adds a black border. All use Pillow's antialiased Lanczos filter.
     """
     if image.size == (width, height):
         return image
@@ -30,11 +30,11 @@ def resize_image(image: Image.Image, height: int, width: int, resize: Resize) ->
 
 
 def convert_array(images: np.ndarray, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
-    """Bring a whole uint8 array to another image shape; the native shape comes back as the same array.
+    """Convert an array of images to another image shape; images of that shape are returned as the same array.
 
-    One channel becomes three by repetition, three become one by Pillow's L formula. ``resize="pad"`` of images that
-    fit inside the target adds a plain zero border without rescaling, 28x28 to 32x32 for example: that is the
-    MNIST of the flow literature. All else is as :func:`resize_image`.
+    One channel becomes three by repetition, three become one by Pillow's L formula. With ``resize="pad"``, images that
+    fit into the new size get a zero border without scaling: 28x28 in 32x32, for example, is the MNIST of the flow
+    literature. Otherwise images are resized as by :func:`resize_image`.
 
     Shape:
         images: uint8, (N, 1 or 3, H, W); result: uint8, (N, *image_shape).

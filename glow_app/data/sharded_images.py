@@ -1,4 +1,4 @@
-"""Images that are read from shards when they are asked for."""
+"""Images in shards, read on access."""
 
 import os
 import re
@@ -14,15 +14,15 @@ import numpy as np
 from glow_app.data.decoding import decode_image
 from glow_app.data.request import Resize
 
-# Shards that a shuffled order is in at a time.
+# Number of shards that a shuffled order reads from at a time.
 OPEN_SHARDS = 8
 
-# Files that a process keeps open; with some to spare, or they would be opened again and again.
+# Number of files that a process keeps open; slightly more, so that they are not reopened repeatedly.
 _MAX_OPEN = OPEN_SHARDS + 2
 
 
 class ShardError(ValueError):
-    """A shard is not what its manifest says, or cannot be had."""
+    """A shard differs from its manifest, or cannot be read."""
 
 
 class UnreadableImage(ValueError):
@@ -32,7 +32,7 @@ class UnreadableImage(ValueError):
 class RecordFile:
     """An open file of records, each read by its offset and length in bytes.
 
-    It stays readable when the file is removed, as a cache does that makes room.
+    It stays readable after a cache has removed the file to make room.
     """
 
     def __init__(self, path: Path, offsets: np.ndarray, lengths: np.ndarray) -> None:
@@ -41,7 +41,7 @@ class RecordFile:
         self._offsets, self._lengths = offsets, lengths
 
     def read(self, index: int) -> bytes:
-        """Return a record, cut short at the end of a torn file. Several processes may read at once."""
+        """Return a record; it is truncated at the end of a truncated file. Several processes may read concurrently."""
         return os.pread(self._descriptor, int(self._lengths[index]), int(self._offsets[index]))
 
 
@@ -50,9 +50,9 @@ class Shard:
     """A file of images.
 
     Args:
-        name: Its path or address.
-        count: How many images it holds.
-        remedy: What to do where it is damaged, for messages.
+        name: Path or address.
+        count: Number of images.
+        remedy: What to do if it is damaged, for messages.
         open: Returns its records, each an image file, from a local disk.
     """
 
@@ -63,11 +63,11 @@ class Shard:
 
 
 class ShardedImages:
-    """Images uint8 (N, C, H, W) of which nothing is held in memory.
+    """An array of images, uint8 (N, C, H, W), that are decoded from shards on access.
 
     Args:
-        shards: In the order of the rows.
-        image_shape: (C, H, W) that every image is brought to.
+        shards: Shards in the order of the rows.
+        image_shape: (C, H, W) to which all images are converted.
         resize: As for :func:`~glow_app.data.resizing.resize_image`.
     """
 
@@ -89,15 +89,15 @@ class ShardedImages:
         return len(self), *self.image_shape
 
     def shard_of(self, rows: np.ndarray) -> np.ndarray:
-        """Return the number of the shard that each row is in."""
+        """Return the index of the shard of each row."""
         return np.searchsorted(self._ends, rows, side="right")
 
     def read(self, row: int) -> np.ndarray:
         """Return one image, uint8 (C, H, W).
 
         Raises:
-            UnreadableImage: If it cannot be decoded.
-            ShardError: If its shard cannot be had.
+            UnreadableImage: If the image cannot be decoded.
+            ShardError: If its shard cannot be opened.
         """
         number = int(self.shard_of(np.array(row)))
         shard = self.shards[number]
@@ -124,5 +124,5 @@ class ShardedImages:
         return self._open[shard]
 
     def __getstate__(self) -> dict[str, Any]:
-        # A loader worker opens the files itself.
+        # Loader workers open the files themselves.
         return {**self.__dict__, "_open": OrderedDict()}

@@ -1,4 +1,4 @@
-"""All image sources by name, and the one function that loads from them."""
+"""All image sources by name, and the function that loads from them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,7 @@ from glow_app.messages import closest
 
 
 def _load_by_torchvision(name: str, request: SplitRequest) -> ImageSet:
-    # Late: serving needs no torchvision, and its image has none.
+    # Imported lazily: the server does not need torchvision, and its container image does not have it.
     from glow_app.data.torchvision_sets import load_torchvision
 
     return load_torchvision(name, request)
@@ -38,7 +38,7 @@ SOURCES: dict[str, Callable[[SplitRequest], ImageSet]] = {
 
 
 def is_prepared(source: str) -> bool:
-    """Return whether the first who loads a source leaves something on the disk that others only have to read."""
+    """Return whether loading a source first writes a cache, which later loads only read."""
     return source in ("folder", "photos", "shards", "faces") or source.startswith(HUB)
 
 
@@ -60,31 +60,30 @@ def load_split(
 ) -> ImageSet:
     """Load one split of an image source as uint8 images of one shape.
 
-    An official test split is used as it is, and validation is cut from the training images; a source without one is
-    cut in three. The cut is a permutation of positions that only ``seed`` decides: the splits are disjoint, cover
-    everything and are the same in every run. Images that already have the wanted shape keep their bytes.
+    An official test split is used unchanged, and validation is cut from the training images; a source without one is
+    cut in three. The cut is a permutation of positions that depends only on ``seed``: the splits are disjoint, cover
+    everything and are the same in every run. Images that already have the shape are unchanged.
 
     Args:
         source: One of ``SOURCES``: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "photos", "shards",
             "faces"; or "hf://NAME[:CONFIGURATION][@REVISION]", a data set of images on the Hugging Face hub.
         split: "train", "validation" or "test".
-        image_shape: Wanted (C, H, W), C being 1 (grey) or 3 (RGB).
-        root: The image folder; the folder or address (https://, s3://, hf://datasets/, ...) of the shards; or where
-            the data set's files lie (default ``$GLOW_DATA`` or ``~/.cache/glow/datasets``).
-        download: Fetch missing files of the torchvision sets.
-        seed: Decides the splits.
-        validation_fraction: Share of the training images held out for validation.
-        test_fraction: Share held out for the test where the source has no official one.
+        image_shape: (C, H, W) of the images; C is 1 (grey) or 3 (RGB).
+        root: The image folder; the folder or address (https://, s3://, hf://datasets/, ...) of the shards; or the
+            folder of a data set's files (default ``$GLOW_DATA`` or ``~/.cache/glow/datasets``).
+        download: Download missing files of torchvision's data sets.
+        seed: Seed of the cut into splits.
+        validation_fraction: Fraction of the training images held out for validation.
+        test_fraction: Fraction held out for testing if the source has no official test split.
         resize: "crop" (short side scaled, centre kept), "stretch", or "pad" (long side scaled, black border; images
             of an array source that fit inside the target get the border without scaling).
-        cache_dir: Where decoded folders and fetched shards are kept (default ``$GLOW_CACHE`` or
-            ``~/.cache/glow/folders``).
-        cache_gb: How many gigabytes of fetched shards are kept.
-        limit: Keep only the first so many images of the split, in seeded order.
-        count: Faces that source "faces" renders, of all splits together (default 10,000).
+        cache_dir: Cache of decoded folders and fetched shards (default ``$GLOW_CACHE`` or ``~/.cache/glow/folders``).
+        cache_gb: Maximum size of the cache of fetched shards, gigabytes.
+        limit: Maximum number of images of the split, chosen in seeded order.
+        count: Number of faces that source "faces" renders, over all splits (default 10,000).
     Raises:
-        ValueError: If an argument is out of range, a file damaged, or there are too few images for the split.
-        FileNotFoundError: If the data is not there.
+        ValueError: If an argument is out of range, a file is damaged, or there are too few images for the split.
+        FileNotFoundError: If the data does not exist.
     """
     address = source if source.startswith(HUB) else root if isinstance(root, str) and is_address(root) else None
     if address == root is not None and source != "shards":

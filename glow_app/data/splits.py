@@ -1,4 +1,4 @@
-"""The requested split of a pool of images."""
+"""Select the requested split from a pool of images."""
 
 from collections.abc import Container
 
@@ -8,10 +8,12 @@ from glow_app.data.resizing import convert_array
 
 
 def choose(pool: ImageSet, request: SplitRequest, official: Container[str] = ()) -> ImageSet:
-    """Return the requested split of a pool at the requested shape, up to the limit.
+    """Return the requested split of a pool, at the requested shape and up to the limit.
 
-    ``official`` is as for :meth:`~glow_app.data.request.Cut.rows`; an official split has a pool of its own, the others
-    are cut from the one for training.
+    Args:
+        pool: Images of the split if it is official, otherwise the images to cut into splits.
+        request: Split to return.
+        official: As for :meth:`~glow_app.data.request.Cut.rows`.
     """
     chosen = pool.subset(request.rows(len(pool), request.split, official)[: request.limit])
     if chosen.image_shape == request.image_shape:

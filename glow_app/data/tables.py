@@ -1,4 +1,4 @@
-"""Tables of numbers: CSV, NPY and NPZ files, every cell of which is checked before a model sees it."""
+"""Tables of numbers in CSV, NPY and NPZ files; every cell is checked."""
 
 import csv
 import zipfile
@@ -11,27 +11,27 @@ import numpy as np
 
 from glow_app.data.request import SPLIT_OF
 
-# Of a column, against its largest value: with less, float32 would leave few different numbers of it.
+# Smallest standard deviation of a column, relative to its largest magnitude; below, float32 has few distinct values.
 MIN_SPREAD = 1e-5
 
-# Bytes that any archive may unpack to, and beyond these how many times its own.
+# Largest unpacked size of an archive: so many bytes, or so many times its packed size if that is more.
 MOST_UNPACKED = 64 << 20
 MOST_PACKED = 50
 
 MOST_COLUMNS = 100_000
-LISTED = 10  # columns in a message
+LISTED = 10  # columns named in a message
 
-# By split; a table that is still to be cut stands under None.
+# Arrays by split; None is the key of a table without splits.
 _Parts = dict[str | None, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of finite numbers, whole or as its three splits.
+    """A table of finite numbers, whole or in three splits.
 
     Args:
-        parts: float32 (N, D) by split, all of one width; a table that is still to be cut stands under None.
-        column_names: Name of every column.
+        parts: float32 (N, D) by split, all with the same columns; None is the key of a table without splits.
+        column_names: Name of each column.
     """
 
     parts: _Parts
@@ -42,14 +42,14 @@ def read_table(path: Path) -> Table:
     """Read a table and check every cell.
 
     A CSV file is delimited by commas, semicolons or tabs; its first line is a header if none of its cells is a number.
-    An NPZ file holds a single array, or train, validation (or val) and test. Columns without a name are called x0, x1
-    and so on. Nothing is unpickled. Messages count the rows of numbers from 1, leaving out header and blank lines.
+    An NPZ file contains a single array, or train, validation (or val) and test. Unnamed columns are called x0, x1 and
+    so on. Nothing is unpickled. Row numbers in messages start at 1 and exclude the header and blank lines.
 
     Args:
         path: A .csv, .tsv, .npy or .npz file.
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no table of finite numbers.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not a table of finite numbers.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected a file of numbers")
@@ -62,19 +62,19 @@ def read_table(path: Path) -> Table:
         _check_array(_label(path, split), array)
     widths = {split: array.shape[1] for split, array in arrays.items()}
     if len(set(widths.values())) > 1:
-        found = ", ".join(f"{split} {width}" for split, width in widths.items())
-        raise ValueError(f"{path} has splits of differing widths, {found}; save all of them with the same columns")
+        listed = ", ".join(f"{split} {width}" for split, width in widths.items())
+        raise ValueError(f"{path} has splits of differing widths, {listed}; save all of them with the same columns")
     names = names or _default_names(min(widths.values()))
     return Table({split: _to_float32(_label(path, split), array, names) for split, array in arrays.items()}, names)
 
 
 def check_columns(label: str, values: np.ndarray, names: Sequence[str]) -> None:
-    """Raise ValueError for columns without a density: constant ones, and those that vary by little more than rounding.
+    """Raise ValueError for columns without a density: constant columns, and columns that vary little beyond rounding.
 
     Args:
-        label: What the values are, for the message.
-        values: float32 (N, D), finite; the training split.
-        names: Name of every column.
+        label: Name of the table, for the message.
+        values: Training split, float32 (N, D), finite.
+        names: Name of each column.
     """
     ranges = zip(names, values.min(0), values.max(0), strict=True)
     constant = [f"{name!r} (always {low:g})" for name, low, high in ranges if low == high]
@@ -101,7 +101,7 @@ def _read_csv(path: Path) -> tuple[_Parts, tuple[str, ...]]:
 def _parse_csv(lines: Sequence[str]) -> tuple[_Parts, tuple[str, ...]]:
     if not lines:
         raise ValueError("it is empty; expected a line of numbers for every row")
-    delimiter = next((one for one in "\t;" if one in lines[0]), ",")
+    delimiter = next((sign for sign in "\t;" if sign in lines[0]), ",")
     first = _cells(lines[0], delimiter)
     _check_width("it", len(first))
     names = _default_names(len(first))
@@ -142,7 +142,7 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return cell.isascii() and "_" not in cell  # which Python takes, but NumPy does not
+    return cell.isascii() and "_" not in cell  # which Python accepts but NumPy does not
 
 
 def _read_numpy(path: Path) -> tuple[_Parts, tuple[str, ...]]:
@@ -153,7 +153,7 @@ def _read_numpy(path: Path) -> tuple[_Parts, tuple[str, ...]]:
             if isinstance(loaded, np.ndarray):
                 return {None: loaded}, ()
             arrays = {name: np.asarray(loaded[name]) for name in loaded.files}
-    except Exception as error:  # what a damaged header raises depends on where it is damaged
+    except Exception as error:  # the type of error depends on where the file is damaged
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{path} cannot be read without unpickling ({reason}); save plain arrays of numbers"
@@ -162,15 +162,15 @@ def _read_numpy(path: Path) -> tuple[_Parts, tuple[str, ...]]:
         return {None: next(iter(arrays.values()))}, ()
     parts: _Parts = {SPLIT_OF[name]: array for name, array in arrays.items() if name in SPLIT_OF}
     if len(arrays) != 3 or len(parts) != 3:
-        found = ", ".join(arrays) or "none"
+        listed = ", ".join(arrays) or "none"
         raise ValueError(
-            f"{path} has the arrays {found}; expected train, validation (or val) and test, or a single one"
+            f"{path} has the arrays {listed}; expected train, validation (or val) and test, or a single one"
         )
     return parts, ()
 
 
 def _require_unpacked_size(file: IO[bytes]) -> None:
-    """Refuse an archive that unpacks to far more than numbers do; leaves the file at its beginning."""
+    """Raise ValueError for an archive that unpacks to far more than numbers would; seeks back to the start."""
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             unpacked = sum(info.file_size for info in archive.infolist())

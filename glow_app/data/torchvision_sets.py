@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and CIFAR-10, in the files that torchvision uses."""
+"""MNIST, Fashion-MNIST and CIFAR-10, from the files that torchvision uses."""
 
 import os
 from pathlib import Path
@@ -25,15 +25,15 @@ def load_torchvision(name: str, request: SplitRequest) -> ImageSet:
     """Load one split of MNIST or Fashion-MNIST (28x28 grey), or of CIFAR-10 (32x32 RGB).
 
     The official test files are the test split; validation is cut from the training files. Files of the MNIST family
-    are looked for in the root itself, in torchvision's folder ``raw`` below it, and those of Fashion-MNIST without a
-    root also in the folder of Debian's package ``dataset-fashion-mnist``. CIFAR-10 is read from
-    ``cifar-10-batches-py``, with the checksums that torchvision verifies.
+    are searched in the root and in torchvision's folder ``raw`` below it; without a root, Fashion-MNIST also in the
+    folder of Debian's package ``dataset-fashion-mnist``. CIFAR-10 is read from ``cifar-10-batches-py``; torchvision
+    verifies its checksums.
 
     Args:
         name: "mnist", "fashion_mnist" or "cifar10".
         request: What to load.
     Raises:
-        FileNotFoundError: If the files are missing and not to be, or cannot be, downloaded.
+        FileNotFoundError: If the files are missing, and downloading fails or is not requested.
         ValueError: If a file is damaged.
     """
     is_training = request.split != "test"
@@ -76,7 +76,7 @@ def _cifar_pool(request: SplitRequest, train: bool) -> ImageSet:
     if not (root / datasets.CIFAR10.base_folder).is_dir():
         raise _missing(datasets.CIFAR10.base_folder, datasets.CIFAR10, [root])
     try:
-        # The files are pickles: torchvision opens none before the checksums of all have proved right.
+        # The files are pickles; torchvision verifies the checksums of all before it opens any.
         cifar = datasets.CIFAR10(str(root), train=train)
     except RuntimeError as error:
         folder = root / datasets.CIFAR10.base_folder

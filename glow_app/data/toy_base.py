@@ -1,4 +1,4 @@
-"""What the toy densities in the plane are made of: their interface, random numbers, mixtures and quadrature."""
+"""Building blocks of the toy densities: their interface, random numbers, mixtures and quadrature."""
 
 import math
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 
 class Toy(ABC):
-    """A density in the plane that can be drawn from and evaluated.
+    """A density in the plane, with exact sampling and evaluation.
 
     Attributes:
         entropy: Differential entropy, nats.
@@ -20,21 +20,12 @@ class Toy(ABC):
     entropy: ClassVar[float]
 
     def sample(self, count: int, generator: Generator) -> Tensor:
-        """Draw points.
-
-        Args:
-            count: How many.
-            generator: Decides them.
-        Shape:
-            float32 (count, 2).
-        """
+        """Draw ``count`` points, float32 (count, 2)."""
         return self._draw(count, generator).float()
 
     def log_density(self, points: Tensor) -> Tensor:
         """Return the exact log-density.
 
-        Args:
-            points: Where.
         Shape:
             points: (N, 2), any floating-point type; result: float64 (N,), nats.
         """
@@ -58,17 +49,17 @@ def uniform(*shape: int, generator: Generator) -> Tensor:
 
 
 def on_circle(angle: Tensor) -> Tensor:
-    """Return the points of the unit circle at (N,) angles, (N, 2)."""
+    """Return the points, (N, 2), of the unit circle at angles (N,)."""
     return torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
 def in_blocks(function: Callable[[Tensor], Tensor], points: Tensor, columns: int) -> Tensor:
-    """Apply a function whose work needs (N, ``columns``) numbers to so many points at once that memory stays small."""
+    """Apply a function in blocks of points, so that its (N, ``columns``) intermediate results stay small."""
     return torch.cat([function(block) for block in points.split(max(1, 2**21 // columns))])
 
 
 def log_mixture(points: Tensor, centres: Tensor, log_weights: Tensor, log_kernel: Callable[[Tensor], Tensor]) -> Tensor:
-    r"""Return the log-density of copies of one kernel, the same in both coordinates, at M centres.
+    r"""Return the log-density of a mixture of M copies of a product kernel.
 
     .. math:: \log \sum_m w_m\, k(x_1 - c_{m1})\, k(x_2 - c_{m2})
 
@@ -88,11 +79,11 @@ def log_normal(offset: Tensor, std: float) -> Tensor:
 
 
 def log_slab(offset: Tensor, width: float, std: float) -> Tensor:
-    r"""Return the log-density of the sum of a uniform variable from 0 to ``width`` and a centred normal one.
+    r"""Return the log-density of the sum of a uniform variable on [0, ``width``] and a centred normal variable.
 
     .. math:: \log \frac1w \left[\Phi\!\left(\frac{x}{\sigma}\right) - \Phi\!\left(\frac{x - w}{\sigma}\right)\right]
     """
-    # Mirrored onto the upper tail and scaled by erfcx: the tails' difference keeps its digits, and never underflows.
+    # Mirrored to the upper tail and scaled by erfcx, so that the difference is accurate and never underflows.
     distance = (offset - width / 2).abs()
     near, far = ((distance + side) / (std * math.sqrt(2)) for side in (-width / 2, width / 2))
     ratio = (near.square() - far.square()).exp()
@@ -101,7 +92,7 @@ def log_slab(offset: Tensor, width: float, std: float) -> Tensor:
 
 
 def quadrature(panels: int) -> tuple[Tensor, Tensor]:
-    """Return the nodes and log-weights of Gauss-Legendre quadrature on [0, 1], 16 nodes in each of equal panels."""
+    """Return nodes and log-weights of Gauss-Legendre quadrature on [0, 1], with 16 nodes in each of equal panels."""
     nodes, weights = np.polynomial.legendre.leggauss(16)
     positions = (np.arange(panels)[:, None] + (nodes + 1) / 2) / panels
     return torch.from_numpy(positions.ravel()), torch.from_numpy(np.log(np.tile(weights / 2 / panels, panels)))

@@ -1,8 +1,8 @@
-r"""Six densities in the plane that are known exactly, with their entropies.
+r"""Six toy densities in the plane, known exactly, with their entropies.
 
-Shapes and scales are those of FFJORD's published toy code, so that figures compare; departures stand at each toy.
-A model's negative log-likelihood on fresh points is the entropy plus its Kullback-Leibler divergence from the toy, so
-the entropy is what no model can beat.
+Shapes and scales are those of FFJORD's published toy code, so that results are comparable; each class documents its
+departures. A model's expected negative log-likelihood on new points is the entropy plus the Kullback-Leibler
+divergence of the model from the toy, so the entropy is a lower bound.
 
 References:
     FFJORD, Grathwohl et al. 2019, arXiv:1810.01367; github.com/rtqichen/ffjord, ``lib/toy_data.py``.
@@ -22,7 +22,7 @@ class EightGaussians(Toy):
 
     .. math:: p(x) = \tfrac18 \sum_k \mathcal N(x; c_k, \sigma^2 I)
 
-    1.414 is FFJORD's, not :math:`\sqrt2`. The entropy is 2-D quadrature of the density; did the Gaussians not
+    1.414 is FFJORD's, not :math:`\sqrt2`. The entropy is computed by 2-D quadrature; if the Gaussians did not
     overlap, it would be :math:`\log 8 + \log 2\pi e\sigma^2 = 2.8381`.
     """
 
@@ -43,7 +43,7 @@ class EightGaussians(Toy):
 
 
 class Checkerboard(Toy):
-    r"""Uniform on the eight dark squares, of side 2, of a board of four by four on :math:`[-4, 4]^2`.
+    r"""Uniform on the eight dark squares, of side 2, of a 4x4 board on :math:`[-4, 4]^2`.
 
     .. math:: p(x) = \tfrac1{32} \text{ on the dark squares, edges included, and 0 elsewhere}
 
@@ -53,7 +53,7 @@ class Checkerboard(Toy):
     entropy = math.log(32)
 
     def _log_density(self, points: Tensor) -> Tensor:
-        # Edges belong to the dark squares: float32 rounds a point onto one once in ten million.
+        # Edges are part of the dark squares: float32 rounds about one point in ten million onto an edge.
         dark = ((points[:, None] - self._centres()).abs().amax(-1) <= 1).any(1)
         return torch.where(dark, points.new_tensor(-self.entropy), -math.inf)
 
@@ -73,7 +73,7 @@ class Rings(Toy):
     .. math:: p(x) = \tfrac14 \sum_k \frac{1}{2\pi\sigma^2} e^{-(r - R_k)^2 / 2\sigma^2}\,
               e^{-rR_k/\sigma^2} I_0(r R_k / \sigma^2), \qquad r = |x|
 
-    FFJORD's angles are evenly spaced, these are independent. The entropy is 1-D quadrature over the radius.
+    FFJORD's angles are evenly spaced; these are independent. The entropy is computed by 1-D quadrature over the radius.
     """
 
     entropy = 2.62318
@@ -99,8 +99,8 @@ class TwoMoons(Toy):
     .. math:: p(x) = \tfrac12 \sum_k \int_0^1 \mathcal N(x; c_k(t), \sigma^2 I)\,dt, \qquad
               c_1 = (2\cos\pi t - 1,\; 2\sin\pi t - 0.2), \quad c_2 = (1 - 2\cos\pi t,\; 0.8 - 2\sin\pi t)
 
-    scikit-learn's points, which FFJORD scales and shifts, are evenly spaced along the curves, these are independent.
-    The density is 1-D quadrature over :math:`t`, the entropy 2-D quadrature of it.
+    FFJORD scales and shifts scikit-learn's points, which are evenly spaced along the curves; these are independent.
+    The density is computed by 1-D quadrature over :math:`t`, the entropy by 2-D quadrature of the density.
     """
 
     entropy = 2.39388
@@ -125,13 +125,13 @@ class TwoMoons(Toy):
 
 
 class TwoSpirals(Toy):
-    r"""Two arms of a spiral, one and a half turns, blurred by uniform noise to one side and by normal noise.
+    r"""Two spiral arms of one and a half turns, blurred by one-sided uniform noise and by normal noise.
 
     .. math:: x = \pm\bigl(c(t) + u\bigr) + \sigma\epsilon, \qquad c = n\,(-\cos n, \sin n) / 3, \quad n = 3\pi t,
               \qquad p(t) = 2t, \quad u \sim U[0, \tfrac16]^2, \quad \sigma = 0.1
 
-    Exactly FFJORD's. The two noises together have a density in closed form; the points' is then 1-D quadrature over
-    :math:`t`, and the entropy 2-D quadrature of that.
+    Exactly FFJORD's. The sum of the two noises has a density in closed form. The density of the points is computed by
+    1-D quadrature over :math:`t`, the entropy by 2-D quadrature of the density.
     """
 
     entropy = 2.64545

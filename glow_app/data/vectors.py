@@ -1,4 +1,4 @@
-"""Vectors to model: points of the toy densities, or the rows of a table."""
+"""Vectors as training data: points of the toy densities, or rows of a table."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ class VectorSet(BatchedSet[Tensor]):
 
     Args:
         values: float32 (N, D).
-        column_names: Name of every column.
+        column_names: Name of each column.
     Shape:
-        One item is a float32 (D,); a batch is (B, D).
+        An item is a float32 (D,); a batch is (B, D).
     Raises:
-        ValueError: If the values are not float32 (N, D), or the names do not fit them.
+        ValueError: If the values are not float32 (N, D), or the names do not match them.
     """
 
     noun = "vectors"
@@ -65,23 +65,23 @@ def load_vectors(
 ) -> VectorSet:
     """Load one split of a toy density or of a table.
 
-    A toy's points are a function of seed and split alone, independent between splits: ``num_samples`` to train, 5,000
-    to validate and 20,000 to test. A table is cut in three by a permutation of its rows that only ``seed`` decides,
-    unless its file brings its own splits.
+    The points of a toy depend only on ``seed`` and ``split``, and splits are independent: ``num_samples`` points for
+    training, 5,000 for validation and 20,000 for testing. A table is cut in three by a permutation of its rows that
+    depends only on ``seed``, unless its file has splits.
 
     Args:
         source: One of ``TOYS``, or "table".
         split: "train", "validation" or "test".
-        path: The table: a .csv, .tsv, .npy or .npz file.
-        seed: Decides a toy's points and a table's splits.
-        num_samples: Points of a toy to train on.
-        validation_fraction: Share of an uncut table held out for validation.
-        test_fraction: Share of an uncut table held out for the test.
-        limit: Keep only the first so many vectors of the split.
+        path: The table, a .csv, .tsv, .npy or .npz file.
+        seed: Seed of a toy's points, or of a table's cut into splits.
+        num_samples: Number of training points of a toy.
+        validation_fraction: Fraction held out for validation, of a table without splits.
+        test_fraction: Fraction held out for testing, of a table without splits.
+        limit: Maximum number of vectors; the first of the split are kept.
     Raises:
-        ValueError: If an argument is out of range, the file is no table of finite numbers, or a column of the training
-            split is constant or all but constant.
-        FileNotFoundError: If the file is not there.
+        ValueError: If an argument is out of range, the file is not a table of finite numbers, or a column of the
+            training split is constant or nearly constant.
+        FileNotFoundError: If the file does not exist.
     """
     check_split(split, limit)
     cut = Cut(seed=seed, validation_fraction=validation_fraction, test_fraction=test_fraction)

@@ -65,7 +65,7 @@ def test_a_shard_damaged_while_a_training_reads_it_ends_in_one_line(
     for workers in (0, 1):  # more than a machine has cores would be warned of
         error = refused("fit", "--run_dir", f"run{workers}", *options, f"--data.num_workers={workers}", code=1)
         assert "train-000000.tar is damaged: image " in error
-        assert "nor can the next 15; put a good copy in its place" in error
+        assert "and neither can the next 15; put a good copy in its place" in error
         assert "Traceback" not in error
     error = glow("data", "verify", "packed").errors[0]
     assert error == "error: 1 files in packed are damaged; put good copies in their place"

@@ -1,4 +1,4 @@
-"""Continuous colours of faces, in OKLCH: lightness, chroma and hue as people see them.
+"""Continuous colours of faces, in the perceptual colour space OKLCH: lightness, chroma and hue.
 
 References:
     A perceptual color space for image processing, Björn Ottosson 2020, https://bottosson.github.io/posts/oklab/.
@@ -11,7 +11,7 @@ import numpy as np
 
 from glow_app.data.faces.face import Face
 
-# Chroma and hue by lightness, chosen by eye around the palettes of python-avatars: of skin, and of the warmest hair.
+# Lightness, chroma and hue of skin and of the warmest hair, chosen by eye around the palettes of python-avatars.
 _SKIN = ([0.36, 0.45, 0.60, 0.75, 0.90], [0.045, 0.065, 0.092, 0.085, 0.048], [48.0, 50.0, 54.0, 60.0, 66.0])
 _HAIR = ([0.20, 0.35, 0.50, 0.65, 0.86], [0.030, 0.085, 0.130, 0.135, 0.090], [45.0, 48.0, 53.0, 65.0, 86.0])
 
@@ -23,13 +23,13 @@ def skin_colour(face: Face) -> str:
 
 
 def hair_colour(face: Face) -> str:
-    """Return the colour of hair and beard as ``#rrggbb``: black, browns, reds, blonds and greys."""
+    """Return the colour of hair and beard as ``#rrggbb``: black, brown, red, blond or grey."""
     lightness = 0.20 + 0.66 * face.hair_lightness
     return oklch(lightness, face.hair_warmth * _at(lightness, _HAIR, 1), _at(lightness, _HAIR, 2))
 
 
 def clothes_colour(face: Face) -> str:
-    """Return the colour of clothes as ``#rrggbb``: any hue, from nearly grey to strong."""
+    """Return the colour of clothes as ``#rrggbb``: any hue, nearly grey to saturated."""
     return oklch(0.35 + 0.45 * face.clothes_lightness, 0.02 + 0.13 * face.clothes_strength, 360 * face.clothes_hue)
 
 
@@ -45,13 +45,13 @@ def hat_colour(face: Face) -> str:
 
 
 def background_colours(face: Face) -> tuple[str, str]:
-    """Return the two colours between which the background changes, as ``#rrggbb``."""
+    """Return the two colours of the background's gradient as ``#rrggbb``."""
     lightness, hue = 0.62 + 0.28 * face.background_lightness, 50 + 260 * face.background_hue
     return oklch(lightness + 0.04, 0.075, hue - 8), oklch(lightness - 0.04, 0.075, hue + 8)
 
 
 def oklch(lightness: float, chroma: float, hue: float) -> str:
-    """Return a colour as ``#rrggbb``, with less chroma where a screen cannot show it.
+    """Return a colour as ``#rrggbb``, with chroma reduced if it is outside sRGB.
 
     Args:
         lightness: From 0 (black) to 1 (white).

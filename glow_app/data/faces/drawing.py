@@ -1,4 +1,4 @@
-"""A face as a picture, composed of the drawings of ``python-avatars``."""
+"""Render faces from the drawings of ``python-avatars``."""
 
 import io
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from glow_app.data.faces.colours import (
 from glow_app.data.faces.face import Face
 from glow_app.data.faces.parts import COLOUR, part
 
-# Raise it when a face of the same seed and index looks different from before.
+# Increase when the face of a seed and index changes.
 DRAWING_VERSION = 1
 
 _SMILES = ["smile", "twinkle", "big_smile"]
@@ -46,12 +46,12 @@ _CLOTHES = [
     "shirt_v_neck",
 ]  # fmt: skip
 
-# The blazers' colours in their drawings: cloth and lapels.
+# Colours of blazers in the drawings: cloth and lapels.
 _BLAZER = ("#3A4C5A", "#2F4351")
 
-# Of the drawing's 264 x 280: the uppermost 6 % left off, and from there a square of 80 % of the width.
+# The visible square of the 264 x 280 drawing: 80 % of its width, below its uppermost 6 %.
 _LEFT, _TOP, _SIDE = 26.4, 16.8, 211.2
-# Hair and hats that would leave the square: half their width and their upper end; they are drawn smaller.
+# Half width and top of hair and hats that would extend beyond the square; they are scaled down.
 _LARGE = {
     "big_hair": (117, 13), "curvy": (107, 16), "dreads": (121, 14), "elvis": (66, -4), "frizzle": (58, 9),
     "fro": (116, 0), "hat": (122, 2), "loose_hair": (123, 9), "mohawk": (18, 14), "mowgli": (96, 7),
@@ -60,29 +60,26 @@ _LARGE = {
     "winter_hat_4": (69, 4),
 }  # fmt: skip
 _MIDDLE = (132, 100)
-# Hair above this height is under the hat.
+# Hair above this y coordinate is hidden by a hat.
 _BRIM = 66
-# How many times larger a face is rendered than it is kept.
-_TIMES = 2
+# Faces are rendered at so many times their size, then averaged over blocks.
+_OVERSAMPLING = 2
 
 
 def render_face(face: Face, side: int) -> np.ndarray:
-    """Render a face: larger than asked for, then reduced by the mean of blocks.
+    """Render a face at twice its size, and average blocks of pixels.
 
-    Args:
-        face: What to draw.
-        side: Height and width in pixels.
     Shape:
         uint8 (3, side, side).
     """
     import resvg_py
 
     png = resvg_py.svg_to_bytes(
-        svg_string=face_svg(face), width=_TIMES * side, height=_TIMES * side, skip_system_fonts=True
+        svg_string=face_svg(face), width=_OVERSAMPLING * side, height=_OVERSAMPLING * side, skip_system_fonts=True
     )
     pixels = np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"), dtype=np.uint32)
-    blocks = pixels.reshape(side, _TIMES, side, _TIMES, 3).sum(axis=(1, 3))
-    return ((blocks + _TIMES**2 // 2) // _TIMES**2).astype(np.uint8).transpose(2, 0, 1)
+    blocks = pixels.reshape(side, _OVERSAMPLING, side, _OVERSAMPLING, 3).sum(axis=(1, 3))
+    return ((blocks + _OVERSAMPLING**2 // 2) // _OVERSAMPLING**2).astype(np.uint8).transpose(2, 0, 1)
 
 
 def face_svg(face: Face) -> str:

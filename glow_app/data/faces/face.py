@@ -1,11 +1,11 @@
-"""What one rendered face looks like, drawn from a seed and an index."""
+"""Attributes of a face, drawn from a seed and an index."""
 
 import zlib
 from dataclasses import dataclass, fields
 
 import numpy as np
 
-# How often each yes-or-no attribute is yes.
+# Probability of each binary attribute.
 _SHARES = {
     "smiling": 0.5,
     "glasses": 0.25,
@@ -19,16 +19,16 @@ _SHARES = {
 
 @dataclass(frozen=True)
 class Face:
-    """One face: yes-or-no attributes, real ones from 0 to 1, and variants.
+    """A face: binary attributes, real attributes in [0, 1], and variants.
 
-    A variant is a number from 0 to 1 that chooses among the drawings that fit the attributes: one ``mouth`` chooses a
-    smile when ``smiling`` and another mouth when not. Every field may be changed alone.
+    A variant is a number in [0, 1) that selects among the drawings that match the attributes: ``mouth`` selects a smile
+    if ``smiling``, and another mouth otherwise. Each field can be changed independently.
 
     Args:
         smiling: The mouth smiles.
         glasses: Clear glasses on the nose.
         sunglasses: Sunglasses, on the nose, or on the forehead of a person with clear glasses.
-        beard: A beard, also of those with long hair.
+        beard: A beard, with short or long hair.
         hat: A hat over the hair, which shows below it.
         long_hair: Hair to the shoulders or below.
         eyes_closed: Both eyes are closed.
@@ -36,11 +36,11 @@ class Face:
         skin_warmth: From rosy to golden.
         hair_lightness: From black to white or blond.
         hair_warmth: From grey to red or golden.
-        background_hue: From orange (0) over green (0.4) and blue (0.7) to violet (1); no red, so it is no circle.
+        background_hue: From orange (0) through green (0.4) and blue (0.7) to violet (1); without red, so not cyclic.
         background_lightness: From dark to light.
-        clothes_hue: Once around the circle of hues: 0 and 1 are the same.
+        clothes_hue: The full circle of hues; 0 and 1 are the same.
         clothes_lightness: From dark to light.
-        mouth: Variant; the ones below as well.
+        mouth: Variant, as are the remaining fields.
     """
 
     smiling: bool
@@ -74,7 +74,7 @@ class Face:
     background_angle: float
 
     def attributes(self) -> dict[str, float]:
-        """Return the attributes by name: 0 or 1, and numbers from 0 to 1."""
+        """Return the attributes by name: binary ones as 0 or 1, real ones in [0, 1]."""
         return {name: float(getattr(self, name)) for name in (*YES_NO_NAMES, *REAL_NAMES)}
 
 
@@ -84,13 +84,13 @@ REAL_NAMES = tuple(_NAMES[len(_SHARES) : _NAMES.index("mouth")])
 
 
 def draw_face(seed: int, index: int) -> Face:
-    """Draw face ``index`` of a set; each of its fields has a random stream of its own, so all are independent."""
+    """Draw face ``index`` of a set; each field has its own random stream, so fields are independent."""
     draws = {name: _uniform(seed, index, name) for name in _NAMES}
     return Face(**{name: draw < _SHARES[name] if name in _SHARES else draw for name, draw in draws.items()})  # type: ignore[arg-type]
 
 
 def _uniform(seed: int, index: int, name: str) -> float:
-    # The state itself, and no generator's numbers: those may change between versions of NumPy.
-    # With this stream's name the first 2,000 faces of seeds 0 to 2 correlate by chance as little as can be expected.
+    # Uses the state directly, because a generator's numbers may change between versions of NumPy.
+    # With this stream name, correlations in the first 2,000 faces of seeds 0 to 2 are no larger than chance predicts.
     sequence = np.random.SeedSequence([seed, index, zlib.crc32(f"faces {name}".encode())])
     return float(sequence.generate_state(1, np.uint64)[0] >> np.uint64(11)) / 2.0**53

@@ -1,14 +1,14 @@
-"""Drawings of ``python-avatars`` as pieces of SVG that can be put together.
+"""Drawings of ``python-avatars`` as SVG fragments that can be combined.
 
-They are read as files and joined here, and not by the package: it draws either hair or a hat, gives masks of
-different parts the same name, and parses every file anew for every picture.
+The files are read and combined here instead of by the package, which draws either hair or a hat, gives masks of
+different parts the same name, and parses the files again for every image.
 """
 
 from functools import cache
 from importlib.metadata import distribution
 from xml.etree import ElementTree
 
-# Stands in a piece where a colour belongs.
+# Placeholder for the colour of a fragment.
 COLOUR = "{colour}"
 _COLOURED = {"Hair-Color", "Facial-Hair-Color", "Fabric-Color", "Skin-Color"}
 _PLACEHOLDERS = {"Facial-Hair", "Accessory", "Graphic", "Title"}
@@ -17,11 +17,11 @@ _LEFT_OUT = {"Clothing", "Face", "Top"}
 
 @cache
 def part(kind: str, name: str) -> str:
-    """Return one drawing without its frame, with ``COLOUR`` for its colour, and names that no other part has.
+    """Return a drawing without its outer element, with ``COLOUR`` as its colour and with unique ids.
 
     Args:
-        kind: Folder of the drawings, such as "mouth" or "top/hair"; "styles" holds the body.
-        name: Of the drawing, such as "smile".
+        kind: Folder of the drawing, such as "mouth" or "top/hair"; "styles" contains the body.
+        name: Name of the drawing, such as "smile".
     """
     file = distribution("python-avatars").locate_file(f"python_avatars/avatar_parts/{kind}/{name}.svg")
     root = ElementTree.parse(str(file)).getroot()
@@ -30,11 +30,11 @@ def part(kind: str, name: str) -> str:
         element.attrib = {key.rpartition("}")[2]: value for key, value in element.items()}
     shapes = {f"url(#{mask.get('id')})": use.get("href", "") for mask in root.iter("mask") for use in mask}
     prefix = f"{kind.replace('/', '-')}-{name}-"
-    return "".join(_text(child, prefix, shapes) for child in root)
+    return "".join(_serialised(child, prefix, shapes) for child in root)
 
 
-def _text(element: ElementTree.Element, prefix: str, shapes: dict[str, str]) -> str:
-    """Write an element without titles and empty places for other parts; a colour through a mask fills its shape."""
+def _serialised(element: ElementTree.Element, prefix: str, shapes: dict[str, str]) -> str:
+    """Serialise an element without titles and empty placeholders; a masked colour becomes a filled shape."""
     identity = element.get("id")
     if element.tag in ("title", "desc") or identity in _LEFT_OUT or (identity in _PLACEHOLDERS and not len(element)):
         return ""
@@ -42,11 +42,11 @@ def _text(element: ElementTree.Element, prefix: str, shapes: dict[str, str]) -> 
     if identity in _COLOURED:
         attributes["fill"] = COLOUR
         if element.get("mask") in shapes and all(inner.tag in ("g", "rect") for inner in element.iter()):
-            # Masks take most of the time of a picture.
+            # Masks take most of the rendering time.
             return f'<use href="{_prefixed("href", shapes[element.attrib["mask"]], prefix)}" fill="{COLOUR}"/>'
-    inside = "".join(_text(child, prefix, shapes) for child in element)
-    written = "".join(f' {name}="{value}"' for name, value in attributes.items())
-    return f"<{element.tag}{written}>{inside}</{element.tag}>"
+    content = "".join(_serialised(child, prefix, shapes) for child in element)
+    attribute_list = "".join(f' {name}="{value}"' for name, value in attributes.items())
+    return f"<{element.tag}{attribute_list}>{content}</{element.tag}>"
 
 
 def _prefixed(name: str, value: str, prefix: str) -> str:

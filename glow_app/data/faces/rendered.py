@@ -1,4 +1,4 @@
-"""Rendered faces as a source: a set of coloured pictures that needs no download, rendered once and kept on disk."""
+"""Rendered faces as a source: colour images that need no download, rendered once and cached on disk."""
 
 import hashlib
 import importlib.metadata
@@ -26,15 +26,15 @@ _WORTH_PROCESSES = 64
 _WORTH_PROGRESS = 200
 
 USUAL_COUNT = 10_000
-# The set is fixed, as MNIST is: the request's seed cuts it, and does not draw other people.
+# The data set is fixed like MNIST: the request's seed determines the splits, not the faces.
 _SEED = 0
 
 
 def load_faces(request: SplitRequest) -> ImageSet:
-    """Load one split of the rendered faces, cut by the two fractions.
+    """Load one split of the rendered faces.
 
-    Every face is rendered once, in colour, at the longer side (with ``resize="pad"`` the shorter one), and kept in the
-    cache; grey and other shapes come from these.
+    Each face is rendered once, in colour and square, at the longer side of the requested shape (the shorter one for
+    ``resize="pad"``), and cached. Grey images and other aspect ratios are converted from these.
 
     Raises:
         ValueError: If a package is missing.
@@ -48,10 +48,10 @@ def load_faces(request: SplitRequest) -> ImageSet:
 
 
 def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> np.ndarray:
-    """Return at least ``count`` faces from the cache, rendering those that are not there yet.
+    """Return at least ``count`` faces from the cache; render missing ones first.
 
-    An entry is ``<cache_dir>/faces-<key>-<count>``. A larger one serves a smaller request, and the faces of a smaller
-    one are copied into a larger one.
+    A cache entry is ``<cache_dir>/faces-<key>-<count>``. A larger entry serves smaller requests; a new larger entry
+    copies the faces of the largest existing one.
 
     Shape:
         uint8 (N, 3, side, side), N at least ``count``; a memory map, unless the cache cannot be written.
@@ -70,22 +70,22 @@ def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> 
 
 
 def face_chunks(seed: int, start: int, stop: int, side: int) -> Iterator[Chunk[np.ndarray]]:
-    """Yield the faces ``range(start, stop)`` in order, rendered by as many processes as there are cores.
+    """Yield the faces ``range(start, stop)`` in order, rendered in a process per core if there are many.
 
     Shape:
         uint8 (3, side, side) for each face.
     Raises:
         ValueError: If a package is missing.
     """
-    _key(seed, side)  # names a missing package here, and not in a process that was forked
+    _key(seed, side)  # raises for a missing package here instead of in a forked process
     count = stop - start
     processes = (os.cpu_count() or 1) if count >= _WORTH_PROCESSES else 0
     doing = f"rendering {count:,} faces" if count > _WORTH_PROGRESS else None
     yield from in_chunks(partial(_render, seed, start, side), count, _CHUNK, processes, doing)
 
 
-def _render(seed: int, start: int, side: int, numbers: range) -> Chunk[np.ndarray]:
-    indices = [start + number for number in numbers]
+def _render(seed: int, start: int, side: int, offsets: range) -> Chunk[np.ndarray]:
+    indices = [start + offset for offset in offsets]
     return Chunk([render_face(draw_face(seed, index), side) for index in indices], [f"{i:06d}.png" for i in indices])
 
 
@@ -99,9 +99,9 @@ def _key(seed: int, side: int) -> str:
 
 
 def _continued(smaller: Path | None, seed: int, count: int, side: int) -> Iterator[Chunk[np.ndarray]]:
-    """Yield the faces of a smaller entry, then those that it lacks."""
-    done = read_entry(smaller, (3, side, side)) if smaller else None
-    start = 0 if done is None else len(done.images)
-    if done is not None:
-        yield Chunk(list(done.images), list(done.names))
+    """Yield the faces of a smaller entry, then the missing ones."""
+    existing = read_entry(smaller, (3, side, side)) if smaller else None
+    start = 0 if existing is None else len(existing.images)
+    if existing is not None:
+        yield Chunk(list(existing.images), list(existing.names))
     yield from face_chunks(seed, start, count, side)

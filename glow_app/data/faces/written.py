@@ -1,4 +1,4 @@
-"""Rendered faces as a folder of pictures with a table of their attributes."""
+"""Rendered faces as a folder of images with a table of attributes."""
 
 import csv
 import re
@@ -14,21 +14,21 @@ _HEADER = ["file", *YES_NO_NAMES, *REAL_NAMES]
 
 
 def write_faces(folder: Path, seed: int, count: int, side: int, overwrite: bool = False) -> None:
-    """Write square faces as PNGs, and ``attributes.csv`` with a line for each, as :func:`read_attributes` takes it.
+    """Write square faces as PNGs, and their attributes as ``attributes.csv``, readable by :func:`read_attributes`.
 
     Raises:
-        FileExistsError: If the folder exists, unless ``overwrite`` and this function alone wrote what it holds.
+        FileExistsError: If the folder exists, unless ``overwrite`` is set and it contains only files of this function.
         ValueError: If a package is missing.
     """
     present = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set()
     names = {TABLE_NAME, *(name for name in present if re.fullmatch(r"\d{6,}\.png", name))}
-    with built_folder(folder, names, _is_ours, overwrite) as beside:
+    with built_folder(folder, names, _is_ours, overwrite) as building:
         written: list[str] = []
         for chunk in face_chunks(seed, 0, count, side):
             for name, image in zip(chunk.names, chunk.values, strict=True):
-                array_to_image(image).save(beside / name)
+                array_to_image(image).save(building / name)
             written += chunk.names
-        with (beside / TABLE_NAME).open("w", newline="", encoding="utf-8") as file:
+        with (building / TABLE_NAME).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(_HEADER)
             writer.writerows([name, *_values(seed, index)] for index, name in enumerate(written))

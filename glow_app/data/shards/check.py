@@ -1,4 +1,4 @@
-"""Manifests of shards that are there already, and whether shards are what their manifest says."""
+"""Write manifests for existing shards, and compare shards with their manifest."""
 
 import re
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ from glow_app.data.shards.source import read_manifest
 
 
 def index_folder(folder: Path) -> Manifest:
-    """Write the manifest of the tar files of a folder, which are in the layout of WebDataset, and return it.
+    """Write the manifest of a folder of tar files in WebDataset layout, and return it.
 
-    A file belongs to the split that is a word of its name, or of its folder's: train or training; val, valid,
-    validation or dev; test, testing or eval. To train if there is none. Folders inside it are read, one level deep.
+    The split of a file is the first word of its relative path that names one: train or training; val, valid, validation
+    or dev; test, testing or eval; train by default. Subfolders are searched one level deep.
 
     Raises:
         FileExistsError: If there is a manifest already.
@@ -26,19 +26,19 @@ def index_folder(folder: Path) -> Manifest:
     """
     if (folder / MANIFEST).exists():
         raise FileExistsError(f"{folder / MANIFEST} exists already; remove it to write it anew")
-    found: dict[Split, list[Path]] = {}
+    tar_files: dict[Split, list[Path]] = {}
     for path in sorted([*folder.glob("*.tar"), *folder.glob("*/*.tar")]):
-        found.setdefault(_split_of(path.relative_to(folder)), []).append(path)
-    if not found:
+        tar_files.setdefault(_split_of(path.relative_to(folder)), []).append(path)
+    if not tar_files:
         raise ShardError(f"no tar files in {folder}; expected names such as train-000000.tar")
-    splits = {split: split_entry(split, folder, paths) for split, paths in found.items()}
+    splits = {split: split_entry(split, folder, paths) for split, paths in tar_files.items()}
     manifest = Manifest(splits, _class_names(folder, splits))
     manifest.write(folder)
     return manifest
 
 
 def damaged_files(folder: str | Path) -> Iterator[str]:
-    """Yield a line for each shard or index that is not what the manifest says, in sizes or digests.
+    """Yield a message for each shard or index whose size or digest differs from the manifest.
 
     Raises:
         ValueError: If the folder is an address, or has no manifest.
@@ -60,7 +60,7 @@ def _split_of(path: Path) -> Split:
 
 
 def _class_names(folder: Path, splits: dict[Split, SplitEntry]) -> tuple[str, ...]:
-    """Return a name for each label; none where an image has no label."""
+    """Return a name for each label; no names if any image is unlabelled."""
     labels = np.concatenate([np.load(folder / entry.index)["label"] for entry in splits.values()])
     if (labels < 0).any():
         return ()

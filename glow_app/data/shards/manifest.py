@@ -1,4 +1,4 @@
-"""What a folder of shards says about itself."""
+"""The manifest of a folder of shards."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ MANIFEST = "manifest.json"
 _FORMAT = "glow-shards"
 _VERSION = 1
 
-# One row an image: where its file lies in its shard, and its class.
+# A row per image: the position of its file in the shard, and its class.
 INDEX = np.dtype([("offset", "<i8"), ("length", "<i8"), ("label", "<i4")])
 
 
@@ -33,7 +33,7 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class SplitEntry:
-    """A split: its shards in order, and the file of their index, an .npy of :data:`INDEX` with its SHA-256."""
+    """A split: its shards in order, and their index, an .npy file of :data:`INDEX` rows, with its SHA-256."""
 
     index: str
     index_sha256: str
@@ -41,7 +41,7 @@ class SplitEntry:
 
     @property
     def count(self) -> int:
-        """How many images it has."""
+        """Number of images."""
         return sum(shard.count for shard in self.shards)
 
 
@@ -50,9 +50,9 @@ class Manifest:
     """Splits and classes of a folder of shards.
 
     Args:
-        splits: Those that there are.
-        class_names: Of the labels; empty when unlabelled.
-        image_shape: (C, H, W) that the images were packed at; None when they were left as they were.
+        splits: The existing splits.
+        class_names: Name of each label; empty if unlabelled.
+        image_shape: (C, H, W) at which the images were packed; None if their files were packed unchanged.
     """
 
     splits: Mapping[Split, SplitEntry]
@@ -60,7 +60,7 @@ class Manifest:
     image_shape: tuple[int, int, int] | None = None
 
     def write(self, folder: Path) -> None:
-        """Write it into the folder."""
+        """Write the manifest into a folder."""
         content = {"format": _FORMAT, "version": _VERSION, **asdict(self)}
         for split, entry in self.splits.items():
             content["splits"][split] = {"count": entry.count, **content["splits"][split]}
@@ -69,14 +69,14 @@ class Manifest:
 
     @classmethod
     def parse(cls, text: str, place: str) -> "Manifest":
-        """Return the manifest that a file's text holds, or raise ShardError with the file's ``place``."""
+        """Parse the text of a manifest at ``place``; raise ShardError if it is invalid."""
         try:
             content = json.loads(text)
             if content["format"] != _FORMAT:
                 raise ValueError(f"format {content['format']!r}")
             if content["version"] > _VERSION:
                 raise ShardError(f"{place} is of version {content['version']}; update glow-app, which reads {_VERSION}")
-            splits = {_known(split): _split(entry) for split, entry in content["splits"].items()}
+            splits = {_split_name(split): _split_entry(entry) for split, entry in content["splits"].items()}
             names, shape = content["class_names"], content["image_shape"]
             if not all(isinstance(name, str) and is_line(name) for name in names):
                 raise ValueError("class_names are not names")
@@ -87,20 +87,21 @@ class Manifest:
             raise ShardError(f"{place} is not a manifest of shards ({error!r}); glow data index writes one") from error
 
 
-def _known(split: str) -> Split:
+def _split_name(split: str) -> Split:
     if split not in get_args(Split):
         raise ValueError(f"split {split!r}")
     return split  # type: ignore[return-value]
 
 
-def _split(entry: dict[str, Any]) -> SplitEntry:
-    found = SplitEntry(entry["index"], entry["index_sha256"], tuple(ShardEntry(**shard) for shard in entry["shards"]))
-    numbers = [number for shard in found.shards for number in (shard.count, shard.bytes)]
+def _split_entry(content: dict[str, Any]) -> SplitEntry:
+    shards = tuple(ShardEntry(**shard) for shard in content["shards"])
+    entry = SplitEntry(content["index"], content["index_sha256"], shards)
+    numbers = [number for shard in shards for number in (shard.count, shard.bytes)]
     if not all(type(number) is int and 0 <= number < 1 << 60 for number in numbers):
-        raise ValueError("the numbers of a shard are none")
-    for name in (found.index, *(shard.file for shard in found.shards)):
+        raise ValueError("the count or size of a shard is not a number")
+    for name in (entry.index, *(shard.file for shard in shards)):
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise ValueError(f"{name} is not below the folder")
-    if not found.shards:
+    if not shards:
         raise ValueError("a split has no shards")
-    return found
+    return entry

@@ -1,4 +1,4 @@
-"""A folder of images into shards."""
+"""Pack a folder of images into shards."""
 
 import io
 import tarfile
@@ -22,17 +22,17 @@ from glow_app.data.shards.tar import index_tar
 from glow_app.data.unfinished import built_folder
 from glow_app.files import atomic_file, sha256_of
 
-_FILES_A_CHUNK = 64
+_FILES_PER_CHUNK = 64
 
 
 @dataclass(frozen=True)
 class Packing(Cut):
-    """How a folder is packed, and how it is cut into splits and ordered.
+    """Options for packing a folder, including its cut into splits.
 
     Args:
-        image_shape: (C, H, W) to bring every image to, kept as PNG; None leaves the files as they are.
+        image_shape: (C, H, W) to which images are converted, stored as PNG; None keeps their files unchanged.
         resize: As for :func:`~glow_app.data.resizing.resize_image`.
-        shard_bytes: About how large a shard becomes.
+        shard_bytes: Approximate size of a shard.
     """
 
     image_shape: tuple[int, int, int] | None = None
@@ -42,7 +42,7 @@ class Packing(Cut):
 
 @dataclass
 class Report:
-    """What was packed; ``skipped`` are pairs of file and reason."""
+    """Result of packing: manifest, total size of the shards, and name and reason for each skipped file."""
 
     manifest: Manifest
     num_bytes: int = 0
@@ -50,15 +50,15 @@ class Report:
 
 
 def pack_folder(root: Path, output: Path, packing: Packing) -> Report:
-    """Write the images of a folder as shards with a manifest, in seeded order, cut into the splits of ``load_folder``.
+    """Pack the images of a folder into shards with a manifest, in seeded order, with the splits of ``load_folder``.
 
-    Every image is decoded once, so that what is in the shards can be read. All is built beside ``output`` and renamed
-    at the end. The same folder and packing give the same bytes.
+    Every image is decoded once, so that all images in the shards are readable. The result is built beside ``output``
+    and renamed at the end. The same folder and options give the same bytes.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
         FileExistsError: If ``output`` exists.
-        ValueError: If the folder holds no readable image, or too few for its splits.
+        ValueError: If the folder has no readable image, or too few for its splits.
     """
     if output.exists():
         raise FileExistsError(f"{output} exists already; choose another --output or remove it")
@@ -72,7 +72,7 @@ def pack_folder(root: Path, output: Path, packing: Packing) -> Report:
 
 
 def split_entry(split: Split, folder: Path, shards: Sequence[Path]) -> SplitEntry:
-    """Write the index of a split's tar files into the folder of the manifest; return the split's entry for it.
+    """Write the index of a split's tar files into the manifest's folder; return the split's entry in the manifest.
 
     Raises:
         ShardError: If a tar file cannot be read.
@@ -83,13 +83,13 @@ def split_entry(split: Split, folder: Path, shards: Sequence[Path]) -> SplitEntr
         for path, index in zip(shards, indices, strict=True)
     )
     path = folder / f"{split}.index.npy"
-    with atomic_file(path) as file:  # and not through a link of that name
+    with atomic_file(path) as file:  # replaces a link of that name instead of writing through it
         np.save(file, np.concatenate(indices))
     return SplitEntry(path.name, sha256_of(path), entries)
 
 
 def _cut(parts: dict[Split, FolderListing], packing: Packing) -> Iterator[tuple[Split, FolderListing]]:
-    """Yield what belongs to each split, in seeded order."""
+    """Yield the listing of each split, in seeded order."""
     fractions = {"train": 1.0, "validation": packing.validation_fraction, "test": packing.test_fraction}
     for split in get_args(Split):
         if split not in parts and not fractions[split]:
@@ -113,12 +113,12 @@ def _pack_split(split: Split, listing: FolderListing, packing: Packing, folder: 
 def _images(
     split: Split, listing: FolderListing, packing: Packing, names: TextIO, report: Report
 ) -> Iterator[tuple[str, bytes, int | None]]:
-    """Yield suffix, content and label of the readable images; write the names of their files, one per line."""
+    """Yield suffix, content and label of each readable image; write the names of their files, one per line."""
     class_names = report.manifest.class_names
     read = partial(_read, image_shape=packing.image_shape, resize=packing.resize)
-    for chunk in read_listing(listing, read, _FILES_A_CHUNK, f"packing ({split})"):
+    for chunk in read_listing(listing, read, _FILES_PER_CHUNK, f"packing ({split})"):
         report.skipped += chunk.skipped
-        # A line for each, also for one that has a line break in its name.
+        # A name may contain line breaks.
         names.writelines(name.replace("\n", "\\n") + "\n" for name in chunk.names)
         labels = listing.labels(chunk.names, class_names) if class_names else [None] * len(chunk.names)
         for (suffix, content), label in zip(chunk.values, labels, strict=True):
@@ -126,7 +126,7 @@ def _images(
 
 
 def _read(path: Path, image_shape: tuple[int, int, int] | None, resize: Resize) -> tuple[str, bytes]:
-    """Return what goes into the shard: the file as it is, if it can be decoded, or a PNG: for HEIC, or to resize."""
+    """Return suffix and content for the shard: the unchanged file if it can be decoded, a PNG if resized or HEIC."""
     if image_shape is None and path.suffix.lower() not in heif.SUFFIXES:
         content = path.read_bytes()
         decode_image(content, (3, 8, 8), "stretch")
@@ -141,7 +141,7 @@ def _read(path: Path, image_shape: tuple[int, int, int] | None, resize: Resize) 
 def _write_shards(
     split: Split, images: Iterator[tuple[str, bytes, int | None]], shard_bytes: int, folder: Path
 ) -> Iterator[Path]:
-    """Write the images into tar files, one after the other; yield the path of each."""
+    """Write the images into tar files of about ``shard_bytes``; yield their paths."""
     numbered = enumerate(images)
     for shard, first in enumerate(numbered):
         path = folder / f"{split}-{shard:06d}.tar"
@@ -156,6 +156,6 @@ def _write_shards(
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)  # no owner and no time, so that the same images give the same bytes
+    member = tarfile.TarInfo(name)  # without owner and time, so that the same images give the same bytes
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))

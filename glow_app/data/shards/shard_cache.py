@@ -1,4 +1,4 @@
-"""A folder of fetched files that is kept below a size."""
+"""A cache of fetched files with a maximum size."""
 
 import fcntl
 import hashlib
@@ -17,62 +17,62 @@ _NAME = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class ShardCache:
-    """Files from elsewhere on the local disk, the least recently used of which make room for others.
+    """A cache of fetched files on the local disk, which evicts the least recently used.
 
-    Several processes may use one folder: a file is fetched once, beside its place, and then renamed. A file that is
-    removed while a process has it open keeps its room until that process closes it.
+    Several processes may share a folder: each file is fetched once, to a temporary name, and then renamed. A file that
+    is removed while a process has it open occupies disk space until that process closes it.
 
     Args:
-        folder: Where they lie.
-        max_bytes: How much they may take together. The file in use is kept even if it alone takes more.
+        folder: Folder of the cache.
+        max_bytes: Maximum total size. A file larger than this is fetched all the same, and then the only one.
     """
 
     folder: Path
     max_bytes: int
 
     def use(self, key: str, fetch: Callable[[Path], None], use: Callable[[Path], T]) -> T:
-        """Return ``use`` of a file, fetching it first where it is not there.
+        """Return the result of ``use`` on a file; fetch the file first if it is missing.
 
         Args:
-            key: Names the file and its version.
-            fetch: Called with a path to write it to.
-            use: Called with the path of the file, which may be removed as soon as it returns: opens it, say. Where it
-                finds the file damaged, it removes it and raises ``FileNotFoundError``.
+            key: Identifies the file and its version.
+            fetch: Writes the file to a path.
+            use: Function of the file's path, for example one that opens it; the file may be removed once it returns.
+                If the file is damaged, it must remove it and raise ``FileNotFoundError``.
         Raises:
-            OSError: If what was fetched is not there again and again.
+            OSError: If the file vanishes repeatedly after it was fetched.
         """
         path = self.folder / hashlib.sha256(key.encode()).hexdigest()
         for _ in range(5):
             try:
-                used = use(path)
-            except FileNotFoundError:  # not there yet, or removed at this moment
+                result = use(path)
+            except FileNotFoundError:  # not fetched yet, or just removed
                 self._fetch(path, fetch)
             else:
-                with suppress(FileNotFoundError):  # its place was needed
+                with suppress(FileNotFoundError):  # evicted meanwhile
                     os.utime(path)
-                return used
+                return result
         raise OSError(f"{path} vanishes as soon as it is fetched; is another program emptying {self.folder}?")
 
     def _fetch(self, path: Path, fetch: Callable[[Path], None]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with _lock(path.with_suffix(".lock")):
             if path.exists():
-                return  # another process was first
-            beside = path.with_suffix(".part")
+                return  # another process fetched it
+            temporary = path.with_suffix(".part")
             try:
-                fetch(beside)
-                with beside.open("rb") as file:
+                fetch(temporary)
+                with temporary.open("rb") as file:
                     os.fsync(file.fileno())
                 with _lock(self.folder / "room.lock"):
-                    self._make_room(beside.stat().st_size)
-                    os.replace(beside, path)
+                    self._make_room(temporary.stat().st_size)
+                    os.replace(temporary, path)
             finally:
-                beside.unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
 
     def _make_room(self, num_bytes: int) -> None:
         files = []
         for path in self.folder.iterdir():
-            if _NAME.fullmatch(path.name) and path.is_file():  # and nothing else that may lie here
+            if _NAME.fullmatch(path.name) and path.is_file():  # ignores other files in the folder
                 status = path.stat()
                 files.append((status.st_mtime_ns, status.st_size, path))
         total = num_bytes + sum(size for _, size, _ in files)

@@ -1,4 +1,4 @@
-"""Packed shards as a source, on the local disk or at an address."""
+"""Shards as a source, on the local disk or at an address."""
 
 import sys
 import warnings
@@ -20,19 +20,19 @@ from glow_app.data.shards.manifest import INDEX, MANIFEST, Manifest, SplitEntry
 from glow_app.data.shards.shard_cache import ShardCache
 from glow_app.data.shards.tar import check_places, tar_shard
 
-# A limit is taken from shards that hold so many times as many images.
-_CHOICE = 10
+# A limited split is drawn from shards that contain so many times as many images.
+_POOL_RATIO = 10
 
 
 def load_shards(request: SplitRequest) -> ImageSet:
-    """Load one split of a folder that ``glow data pack`` or ``glow data index`` wrote the manifest of.
+    """Load one split of a folder of shards with a manifest of ``glow data pack`` or ``glow data index``.
 
-    A split without shards of its own is cut from those for training, image by image as from a folder.
+    A split without its own shards is cut from the training shards, image by image as from a folder.
 
     Args:
         request: What to load; ``root`` or ``address`` is the folder.
     Raises:
-        ShardError: If there is no manifest, or a shard or the index is not what it says.
+        ShardError: If there is no manifest, or a shard or the index differs from it.
     """
     root = request.address or request.root
     if root is None:
@@ -65,7 +65,7 @@ def read_manifest(root: str) -> Manifest:
     """Return the manifest of a folder or address of shards.
 
     Raises:
-        ShardError: If there is none, or it cannot be read.
+        ShardError: If there is no manifest, or it cannot be read.
     """
     place = join(root, MANIFEST)
     try:
@@ -86,16 +86,16 @@ def read_manifest(root: str) -> Manifest:
 def sharded_split(
     shards: Sequence[Shard], labels: Tensor, class_names: Sequence[str], request: SplitRequest, official: Container[str]
 ) -> ImageSet:
-    """Return the requested split of the images in shards, in the order in which they are read fastest.
+    """Return the requested split of the images in shards, in storage order, which is fastest to read.
 
-    A limit takes images at random, but from few shards, so that a trial does not fetch all.
+    With a limit, images are drawn at random from a few shards, so that a trial run does not fetch all shards.
 
     Args:
-        shards: Those of the split itself if it is official, otherwise those for training.
-        labels: int64 (N,), of all images; ignored without class names.
-        class_names: Name of every label; empty when unlabelled.
-        request: What to return.
-        official: Splits that have shards of their own.
+        shards: Shards of the split if it is official, otherwise the shards for training.
+        labels: Labels of all images, int64 (N,); ignored without class names.
+        class_names: Name of each label; empty if unlabelled.
+        request: Split to return.
+        official: Splits with their own shards.
     """
     images = ShardedImages(shards, request.image_shape, request.resize)
     pool = ImageSet(images, labels if class_names else torch.zeros_like(labels), class_names)
@@ -111,8 +111,8 @@ def sharded_split(
 def _limited(rows: np.ndarray, shards: np.ndarray, limit: int, generator: np.random.Generator) -> np.ndarray:
     order = generator.permutation(np.unique(shards))
     counts = np.cumsum([np.count_nonzero(shards == shard) for shard in order])
-    enough = order[: 1 + int(np.searchsorted(counts, _CHOICE * limit))]
-    return generator.permutation(rows[np.isin(shards, enough)])[:limit]
+    selected = order[: 1 + int(np.searchsorted(counts, _POOL_RATIO * limit))]
+    return generator.permutation(rows[np.isin(shards, selected)])[:limit]
 
 
 def _warn_of_sizes(manifest: Manifest, request: SplitRequest, largest: int, are_fetched: bool) -> None:
@@ -129,7 +129,7 @@ def _warn_of_sizes(manifest: Manifest, request: SplitRequest, largest: int, are_
 
 
 def shard_cache(request: SplitRequest) -> ShardCache:
-    """Return where a request keeps shards that are not local."""
+    """Return the cache for shards that are not local."""
     return ShardCache(cache_folder(request.cache_dir) / "shards", round(1e9 * request.cache_gb))
 
 
@@ -146,8 +146,8 @@ def _index_path(root: str, entry: SplitEntry, cache: ShardCache) -> Path:
 
 def _read_index(path: Path, count: int) -> np.ndarray:
     try:
-        index: np.ndarray = np.load(path, mmap_mode="r")[:]  # an .npz archive raises here
-    except Exception as error:  # what a damaged header raises depends on where it is damaged
+        index: np.ndarray = np.load(path, mmap_mode="r")[:]  # raises for an .npz archive
+    except Exception as error:  # the type of error depends on where the file is damaged
         raise ShardError(f"index {path} is damaged: {' '.join(str(error).split())}") from error
     if index.shape != (count,) or index.dtype != INDEX:
         raise ShardError(f"index {path} is {index.dtype} {index.shape}; the manifest has {count} images")

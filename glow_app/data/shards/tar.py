@@ -1,4 +1,4 @@
-"""Shards as tar files in the layout of WebDataset: `000000001.png` beside `000000001.cls`."""
+"""Tar files in WebDataset layout as shards: `000000001.png` beside `000000001.cls`."""
 
 import json
 import tarfile
@@ -20,10 +20,10 @@ _LONGEST_NAME = 4096
 
 
 def tar_shard(name: str, entry: ShardEntry, index_path: Path, start: int, cache: ShardCache) -> Shard:
-    """Return a tar file of images, with their places from row ``start`` on in the split's index, a local file.
+    """Return a shard for a tar file, whose images are listed from row ``start`` of the split's index, a local file.
 
     Raises:
-        ShardError: If it is a local file of another size than in the manifest.
+        ShardError: If the tar file is local and its size differs from the manifest.
     """
     if not is_address(name) and (fault := fault_of(Path(name), entry.bytes)):
         raise ShardError(f"shard {name} {fault}; put a good copy in its place, or pack the folder again")
@@ -34,7 +34,7 @@ def tar_shard(name: str, entry: ShardEntry, index_path: Path, start: int, cache:
 def _open(name: str, entry: ShardEntry, index_path: Path, start: int, cache: ShardCache) -> RecordFile:
     try:
         index = np.load(index_path, mmap_mode="r")[start : start + entry.count]
-    except OSError as error:  # otherwise the cache would take it for a missing shard
+    except OSError as error:  # a FileNotFoundError would mean a missing shard to the cache
         raise ShardError(f"index {index_path} has gone ({error}); begin the run again") from error
 
     def records(path: Path) -> RecordFile:
@@ -49,12 +49,12 @@ def _open(name: str, entry: ShardEntry, index_path: Path, start: int, cache: Sha
 
 
 def index_tar(path: Path) -> np.ndarray:
-    """Return where the images of a tar file without compression lie, as rows of :data:`INDEX`.
+    """Return the positions and labels of the images in an uncompressed tar file, as rows of :data:`INDEX`.
 
-    A label comes from `KEY.cls`, or from `label` or `cls` in `KEY.json`; the rows of an image without one have -1.
+    Labels come from `KEY.cls`, or from `label` or `cls` in `KEY.json`; images without a label get -1.
 
     Raises:
-        ShardError: If it is no tar file, or holds no image.
+        ShardError: If the file is not a tar file, contains no images, or has an invalid label.
     """
     rows: list[tuple[int, int, int]] = []
     keys: list[str] = []
@@ -69,7 +69,7 @@ def index_tar(path: Path) -> np.ndarray:
                     rows.append((member.offset_data, member.size, -1))
                     keys.append(key)
                 elif suffix in ("cls", "json"):
-                    if member.size > _LONGEST_LABEL:  # also of a sparse one, of which next to nothing lies there
+                    if member.size > _LONGEST_LABEL:  # a sparse member occupies almost nothing in the file
                         raise ShardError(
                             f"{member.name} in {path} has {member.size:,} bytes; expected a class's number"
                         )
@@ -86,37 +86,37 @@ def index_tar(path: Path) -> np.ndarray:
 
 
 def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
-    """Yield the files of an archive that moves on with each of them, and keeps none."""
+    """Yield the regular files of an archive, in constant memory."""
     end = -1
     for member in tar:
-        # Each would be kept, with a copy of all headers that hold for the archive.
+        # tarfile would keep all members, each with a copy of the archive's global headers.
         tar.members.clear()  # type: ignore[attr-defined]
-        # Sizes below zero, also those that further headers hide, lead back to a member before.
+        # Negative sizes, which extended headers can hide, would lead back to an earlier member.
         if member.size < 0 or member.offset_data <= end:
             raise ShardError(f"{path}: the members do not follow one another; the file is damaged")
         end = member.offset_data
         if not member.isfile():
             continue
-        if len(member.name) > _LONGEST_NAME:  # one header may give it to every member
+        if len(member.name) > _LONGEST_NAME:  # a single header may set the name of all members
             raise ShardError(f"{path} has a name of {len(member.name):,} characters; the file is damaged")
         yield member
 
 
 def check_places(index: np.ndarray, num_bytes: int, name: str) -> None:
-    """Raise ShardError if rows of an index lie outside their file of ``num_bytes``."""
+    """Raise ShardError if rows of an index point outside their file of ``num_bytes``."""
     offset, length = index["offset"], index["length"]
     if not ((offset >= 0) & (length >= 0) & (length <= num_bytes) & (offset <= num_bytes - length)).all():
         raise ShardError(f"the index of {name} is damaged: an image lies outside its {num_bytes:,} bytes")
 
 
 def _label(content: bytes, name: str) -> Iterator[int]:
-    """Yield the label, if there is one."""
+    """Yield the label if there is one."""
     try:
-        found = json.loads(content)
+        decoded = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ShardError(f"{name} holds no label: {content[:40]!r}; expected a class's number") from error
-    value = found.get("label", found.get("cls")) if isinstance(found, dict) else found
-    if isinstance(value, int):
-        if not 0 <= value < _MAX_CLASSES:
-            raise ShardError(f"{name} holds the label {value}; expected a class's number, 0 to {_MAX_CLASSES - 1}")
-        yield value
+    label = decoded.get("label", decoded.get("cls")) if isinstance(decoded, dict) else decoded
+    if isinstance(label, int):
+        if not 0 <= label < _MAX_CLASSES:
+            raise ShardError(f"{name} holds the label {label}; expected a class's number, 0 to {_MAX_CLASSES - 1}")
+        yield label

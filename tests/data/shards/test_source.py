@@ -231,7 +231,7 @@ def test_shards_in_which_nothing_can_be_read(shards: Path) -> None:
     for shard in shards.glob("train-*.tar"):
         shard.write_bytes(bytes(shard.stat().st_size))
     with pytest.raises(
-        ShardError, match=r"train-000000.tar is damaged: image 0 of .*, nor can the next 15; put a good"
+        ShardError, match=r"train-000000.tar is damaged: image 0 of .*, and neither can the next 15; put a good"
     ):
         load(shards).head(1)
 
