@@ -1,1 +1,1 @@
-"""Models in files: checkpoints, exported folders, the hub, and how they are read without running code."""
+"""Models in checkpoints, exported folders and on the hub, read without running code from them."""

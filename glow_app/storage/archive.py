@@ -1,4 +1,4 @@
-"""The zip archive that ``torch.save`` writes, read without ``torch.load``: nothing runs, memory is bounded."""
+"""Read the zip archives of ``torch.save`` without ``torch.load``: no code runs, and memory is bounded."""
 
 import sys
 import zipfile
@@ -9,29 +9,29 @@ from torch import UntypedStorage
 
 from glow_app.storage.tensor_pickle import ArchiveError, read_pickle
 
-# A checkpoint of 384 steps and their averages and moments has 40,000 entries of less than 100 bytes in the directory.
+# In bytes. A checkpoint of 384 steps with averages and moments has 40,000 directory entries of less than 100 bytes.
 MAX_DIRECTORY = 12 << 20
-_DIRECTORY_SIZE = 5  # its place in what zipfile returns of the end of a file
+_DIRECTORY_SIZE = 5  # index of the size in zipfile's end-of-directory record
 
-# Of names, numbers and the structure around the tensors; a checkpoint of 384 steps has 5 MB.
+# Bytes of names, numbers and the structure around the tensors; a checkpoint of 384 steps has 5 MB.
 MAX_PICKLE = 16 << 20
 
 _CHUNK = 1 << 16
 
 
 def read_archive(file: IO[bytes]) -> Any:
-    """Return what ``torch.save`` wrote: plain containers and tensors on the CPU, which own their memory.
+    """Return the object that ``torch.save`` wrote: plain containers, and tensors on the CPU that own their memory.
 
     Args:
-        file: Open for reading; left at an undefined place.
+        file: File open for reading; its final position is undefined.
     Raises:
-        ArchiveError: If entries are compressed, share a name or are larger than the file, if the check sum of one that
-            is read is wrong, or if the pickle names anything but tensors and plain containers.
+        ArchiveError: If entries are compressed, share a name or exceed the file, a checksum is wrong, or the pickle
+            names anything but tensors and plain containers.
         OSError: If the file cannot be read.
     """
     num_bytes = file.seek(0, 2)
     try:
-        # zipfile lists all entries of a directory at once; it has the directory's size from here as well.
+        # zipfile reads the whole directory at once, so its size is checked first, from the record that zipfile uses.
         end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
         if end is None:
             raise ArchiveError("is truncated or damaged, or no checkpoint: it does not end as an archive of torch.save")
@@ -44,8 +44,8 @@ def read_archive(file: IO[bytes]) -> Any:
                 raise ArchiveError(
                     f"is truncated or damaged: its data.pkl has {size:,} bytes; expected at most {MAX_PICKLE:,}"
                 )
-            order = f"{root}/byteorder"
-            if order in archive.NameToInfo and archive.read(order) != sys.byteorder.encode():
+            byteorder = f"{root}/byteorder"
+            if byteorder in archive.NameToInfo and archive.read(byteorder) != sys.byteorder.encode():
                 raise ArchiveError("was written by a machine with another byte order")
             content = archive.read(f"{root}/data.pkl")
             return read_pickle(content, lambda key: _bytes_of(archive, f"{root}/data/{key}"), num_bytes)
@@ -53,7 +53,7 @@ def read_archive(file: IO[bytes]) -> Any:
         raise
     except zipfile.BadZipFile as error:
         raise ArchiveError(f"is truncated or damaged ({str(error)[:200]})") from error
-    except Exception as error:  # what a damaged file raises depends on where it is damaged
+    except Exception as error:  # the type of error depends on where the file is damaged
         raise ArchiveError("is truncated or damaged: its data.pkl cannot be read") from error
 
 
@@ -71,7 +71,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], num_bytes: int) -> None:
             raise ArchiveError(f"is not as torch.save writes it: {entry.filename[:80]!r} is compressed or encrypted")
         if not 0 <= entry.header_offset < num_bytes:
             raise ArchiveError(f"is truncated or damaged: {entry.filename[:80]!r} lies outside the file")
-    # Each is read once at most, so this bounds the memory, also where they overlap.
+    # Each entry is read at most once, so this bounds the memory even if entries overlap.
     if sum(entry.file_size for entry in entries) > num_bytes:
         raise ArchiveError("is truncated or damaged: its entries are larger than the file")
 
@@ -84,9 +84,9 @@ def _root(names: list[str]) -> str:
 
 
 def _bytes_of(archive: zipfile.ZipFile, name: str) -> UntypedStorage:
-    """Return the bytes of an entry in torch's memory, aligned as its own; in small chunks, without a second copy."""
+    """Return the bytes of an entry as an aligned storage, read in small chunks to avoid a second copy."""
     content = torch.empty(archive.getinfo(name).file_size, dtype=torch.uint8)
     with archive.open(name) as entry:
         for part in content.split(_CHUNK):
-            memoryview(part.numpy())[:] = entry.read(len(part))  # which refuses another length
+            memoryview(part.numpy())[:] = entry.read(len(part))  # raises if the lengths differ
     return content.untyped_storage()

@@ -1,4 +1,4 @@
-"""Training checkpoints, read without running anything in them."""
+"""Read training checkpoints without running code from them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +10,15 @@ from glow_app.models.base import Density
 from glow_app.storage.archive import ArchiveError, read_archive
 from glow_app.storage.model_config import build_model
 
-# Where the training module leaves what is needed to rebuild its model, as plain types.
+# Key under which the training module stores, as plain types, what rebuilds its model.
 CHECKPOINT_KEY = "glow_app"
 MODEL_PREFIX = "model."
-_OF_TENSORS = ("state_dict", "optimizer_states", "current_model_state")
-_MOST_VALUES, _MOST_FACTS = 10**6, 20_000  # of a checkpoint, wherever they stand, and of what is beside its tensors
+_TENSOR_KEYS = ("state_dict", "optimizer_states", "current_model_state")
+_MOST_VALUES, _MOST_FACTS = 10**6, 20_000  # nested values of a checkpoint, with and without the entries of tensors
 
 
 def density_of(checkpoint: Mapping[str, Any]) -> Density:
-    """Return the model of what :func:`read_checkpoint` returned.
+    """Return the model of a checkpoint from :func:`read_checkpoint`.
 
     Raises:
         ValueError: As :func:`~glow_app.storage.model_config.build_model`.
@@ -33,11 +33,12 @@ def density_of(checkpoint: Mapping[str, Any]) -> Density:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a training checkpoint without running anything in it.
+    """Read a training checkpoint without running code from it.
 
     Raises:
-        FileNotFoundError: If it is not a file.
-        ValueError: If it is damaged, foreign, or would run code; see :func:`~glow_app.storage.archive.read_archive`.
+        FileNotFoundError: If ``path`` is not a file.
+        ValueError: If the file is damaged, of another project, or would run code; see
+            :func:`~glow_app.storage.archive.read_archive`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a checkpoint file")
@@ -48,12 +49,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             checkpoint = read_archive(file)
             require_few(checkpoint, _MOST_VALUES)
             if isinstance(checkpoint, dict):
-                require_few(checkpoint | dict.fromkeys(_OF_TENSORS), _MOST_FACTS)
+                require_few(checkpoint | dict.fromkeys(_TENSOR_KEYS), _MOST_FACTS)
     except ArchiveError as error:
         raise ValueError(f"{path} {error}; use another checkpoint of the run") from error
     except OSError:
         raise
-    except Exception as error:  # what a damaged file raises depends on where it is damaged
+    except Exception as error:  # the type of error depends on where the file is damaged
         raise ValueError(f"{path} is truncated or damaged; use another checkpoint of the run") from error
     if not isinstance(checkpoint, dict) or not {CHECKPOINT_KEY, "state_dict"} <= checkpoint.keys():
         raise ValueError(f"{path} is a checkpoint of another project; expected one written by `glow fit`")
@@ -69,15 +70,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def require_few(values: Any, most: int) -> None:
-    """Refuse containers with more values than fit into memory, which small files can describe by sharing parts.
+    """Refuse containers with more than ``most`` nested values, which small files can describe by sharing parts.
 
     Raises:
-        ValueError: If there are more values, counted wherever they stand.
+        ValueError: If there are more values; shared values count each time.
     """
-    waiting, count = [values], 0
-    while waiting:
-        one = waiting.pop()
+    pending, count = [values], 0
+    while pending:
+        value = pending.pop()
         count += 1
         if count > most:
             raise ValueError(f"expected at most {most:,} values")
-        waiting += one.values() if isinstance(one, dict) else one if isinstance(one, (list, tuple, set)) else ()
+        pending += value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple, set)) else ()

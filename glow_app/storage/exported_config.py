@@ -13,8 +13,8 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """Return the ``config.json`` of an exported model.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is damaged or not of this project.
+        FileNotFoundError: If the folder has none.
+        ValueError: If it is damaged or of another project.
     """
     path = Path(folder) / CONFIG_NAME
     if not path.is_file():

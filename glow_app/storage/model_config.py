@@ -1,4 +1,4 @@
-"""Models from plain configurations, naming classes of an allow-list only."""
+"""Build models from plain configurations, which may name only the classes of an allow-list."""
 
 import math
 import os
@@ -19,7 +19,7 @@ from glow_app.nn.class_path import class_path
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.tasks import Colourise, Deblock, Denoise, Fill, Upscale
 
-# What a file may name. Anything else could run code of the file's choosing.
+# The classes that a file may name. Others could run code of the file's choice.
 ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
     "glow_app.nn.ConvConditioner": ConvConditioner,
     "glow_app.nn.GatedResidualConditioner": GatedResidualConditioner,
@@ -73,16 +73,16 @@ def build_model(
     """Rebuild a model from its :attr:`config <glow_app.models.base.Density.config>` and its weights.
 
     Args:
-        config: Plain types.
-        weights: The model's state dict, whose tensors are taken over without a copy.
-        facts: Among them its own :attr:`facts <glow_app.models.base.Density.facts>`.
+        config: The configuration, of plain types.
+        weights: The model's state dict; its tensors are not copied.
+        facts: Facts that include the model's own :attr:`facts <glow_app.models.base.Density.facts>`.
     Raises:
-        ValueError: If it does not describe a model, names a class outside the allow-list or does not fit the weights,
-            or if a weight is not finite.
+        ValueError: If the configuration does not describe a model, names a class outside the allow-list or does not
+            match the weights, or a weight is not finite.
     """
-    limit = sum(tensor.numel() > 0 for tensor in weights.values())  # a file may name any number of empty ones
+    limit = sum(tensor.numel() > 0 for tensor in weights.values())  # empty tensors cost nothing, so they do not count
     try:
-        # Without memory: a lying configuration cannot ask for more than its weights hold.
+        # On the meta device, so that a configuration cannot allocate memory beyond that of its weights.
         with torch.device("meta"):
             if "flow" in config:
                 model: Density = _image_model(config, limit)
@@ -97,26 +97,26 @@ def build_model(
     _require_finite(weights)
     try:
         model.load_state_dict(weights, assign=True)
-    except RuntimeError as error:  # such as whole numbers in the place of parameters
+    except RuntimeError as error:  # such as integers in place of parameters
         reason = str(error).splitlines()[-1].strip()[:200]
         raise ValueError(f"the weights do not match the model configuration: {reason}") from error
-    # Taking tensors over also takes their memory format.
+    # assign=True also adopts the memory format of the tensors.
     return model.to(memory_format=torch.channels_last).requires_grad_(True)  # type: ignore[call-overload]
 
 
 def _require_fit(model: Density, weights: Mapping[str, torch.Tensor]) -> None:
     expected = model.state_dict()
     for name in [*expected, *weights]:
-        wanted, given = (tuple(one[name].shape) if name in one else None for one in (expected, weights))
-        if given != wanted:
-            found = "is missing" if given is None else f"has the shape {given}"
+        wanted, actual = (tuple(state[name].shape) if name in state else None for state in (expected, weights))
+        if actual != wanted:
+            fault = "is missing" if actual is None else f"has the shape {actual}"
             form = "none such" if wanted is None else f"the shape {wanted}"
-            raise ValueError(f"the weights do not match the model configuration: {name} {found}; expected {form}")
+            raise ValueError(f"the weights do not match the model configuration: {name} {fault}; expected {form}")
 
 
 def _require_finite(weights: Mapping[str, torch.Tensor]) -> None:
     for name, tensor in weights.items():
-        # Not isfinite() of each number, which takes four times as long.
+        # isfinite() of every element would take four times as long.
         if tensor.is_floating_point() and not tensor.sum(dtype=torch.float64).isfinite():
             raise ValueError(f"a weight in {name} is not finite; use another checkpoint, or export the model again")
 
@@ -134,7 +134,7 @@ def _image_model(config: Mapping[str, Any], limit: int) -> ImageModel:
 
 
 def _require_parts(limit: int, *counts: int) -> None:
-    """Reject a model with more parts than weights (the product of ``counts``) before building it takes too long."""
+    """Reject a model of more parts, the product of ``counts``, than weights: building it could take too long."""
     if math.prod(max(count, 1) for count in counts) > limit:
         raise ValueError(
             f"the weights do not match the model configuration: it has more parts than the {limit} weights"

@@ -1,4 +1,4 @@
-"""Exported models: a folder of ``model.safetensors`` and ``config.json``, without a pickle."""
+"""Exported models: folders of ``model.safetensors`` and ``config.json``, without pickles."""
 
 import hashlib
 import json
@@ -20,9 +20,9 @@ from glow_app.storage.exported_config import CONFIG_NAME, FORMAT, WEIGHTS_NAME, 
 from glow_app.storage.model_config import build_model
 from glow_app.storage.places import find_folder, hint
 
-DIRECTIONS_NAME = "directions"  # of edits: a folder beside the model
-GENERATION_KEY = "generation"  # of the configuration: the settings to draw with
-REFERENCE_KEY = "reference"  # among the facts of the training: what ordinary images are like
+DIRECTIONS_NAME = "directions"  # subfolder of directions for edits
+GENERATION_KEY = "generation"  # in the configuration: recommended settings for sampling
+REFERENCE_KEY = "reference"  # in the facts of the training: statistics of ordinary images
 
 
 def save_pretrained(
@@ -32,18 +32,18 @@ def save_pretrained(
     overwrite: bool = False,
     directions: Sequence[Path] = (),
 ) -> Path:
-    """Write ``model`` into ``folder``, whole or not at all.
+    """Write ``model`` into ``folder`` atomically.
 
     Args:
         model: The model.
-        folder: To be made.
-        training: Facts worth keeping, of plain types: bits/dim, epochs, data; beside the model's own.
-        overwrite: Replace an existing folder; directions of edits that lie in it stay.
-        directions: Files of directions to put beside the model.
+        folder: The folder to create.
+        training: Facts of the training to store beside the model's own, such as bits/dim, epochs and data; plain types.
+        overwrite: Whether to replace an existing folder; its directions for edits are kept.
+        directions: Files of directions to copy into the folder.
     Returns:
         The folder.
     Raises:
-        FileExistsError: If the folder exists, unless ``overwrite``, or its directions are a link.
+        FileExistsError: If the folder exists and ``overwrite`` is False, or its folder of directions is a link.
     """
     folder = Path(folder)
     names, kept = [CONFIG_NAME, WEIGHTS_NAME], folder / DIRECTIONS_NAME
@@ -51,7 +51,7 @@ def save_pretrained(
         raise FileExistsError(f"{kept} is a link; remove it, or put the folder in its place")
     if kept.is_dir():
         names.append(DIRECTIONS_NAME)
-    with atomic_folder(folder, names, _is_export, overwrite) as beside:
+    with atomic_folder(folder, names, _is_export, overwrite) as building:
         config = {
             "format": FORMAT,
             "version": __version__,
@@ -62,27 +62,27 @@ def save_pretrained(
         if isinstance(model, ImageModel) and model.generation != GenerationSettings():
             config[GENERATION_KEY] = model.generation.to_plain()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        (beside / WEIGHTS_NAME).write_bytes(save(weights))
-        (beside / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (building / WEIGHTS_NAME).write_bytes(save(weights))
+        (building / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         if kept.is_dir():
-            # Links stay links: in a folder that came from elsewhere they may lead to anything.
-            shutil.copytree(kept, beside / DIRECTIONS_NAME, symlinks=True)
+            # Links are not followed: in a folder from a stranger they may lead anywhere.
+            shutil.copytree(kept, building / DIRECTIONS_NAME, symlinks=True)
         for file in directions:
-            (beside / DIRECTIONS_NAME).mkdir(exist_ok=True)
-            place = beside / DIRECTIONS_NAME / file.name
-            place.unlink(missing_ok=True)
-            shutil.copyfile(file, place)
+            (building / DIRECTIONS_NAME).mkdir(exist_ok=True)
+            target = building / DIRECTIONS_NAME / file.name
+            target.unlink(missing_ok=True)
+            shutil.copyfile(file, target)
     return folder
 
 
 def save_reference(folder: str | Path, reference: Mapping[str, Any]) -> None:
-    """Put the statistics of ordinary images into the configuration of an exported model; its hash stays.
+    """Store the statistics of ordinary images in the configuration of an exported model; its hash does not change.
 
     Args:
-        folder: Of the model.
+        folder: Folder of the model.
         reference: From :meth:`Reference.to_plain <glow_app.generation.Reference.to_plain>`.
     Raises:
-        FileNotFoundError, ValueError: If it is no exported model.
+        FileNotFoundError, ValueError: If the folder is not an exported model.
     """
     config = read_config(folder)
     config["training"] = {**config.get("training", {}), REFERENCE_KEY: dict(reference)}
@@ -90,13 +90,13 @@ def save_reference(folder: str | Path, reference: Mapping[str, Any]) -> None:
 
 
 def save_generation(folder: str | Path, settings: GenerationSettings) -> None:
-    """Put the settings to draw with into the configuration of an exported model; its hash stays.
+    """Store recommended settings in the configuration of an exported model; its hash does not change.
 
     Args:
-        folder: Of the model.
-        settings: That fit the model.
+        folder: Folder of the model.
+        settings: Settings valid for the model; this is not checked.
     Raises:
-        FileNotFoundError, ValueError: If it is no exported model.
+        FileNotFoundError, ValueError: If the folder is not an exported model.
     """
     _replace_config(folder, read_config(folder) | {GENERATION_KEY: settings.to_plain()})
 
@@ -107,7 +107,7 @@ def _replace_config(folder: str | Path, config: Mapping[str, Any]) -> None:
 
 
 def _is_export(folder: Path) -> bool:
-    """Return whether a folder's configuration, if there is one, is of this project."""
+    """Return whether a folder has no configuration or one of this project."""
     if not (folder / CONFIG_NAME).exists():
         return True
     try:
@@ -120,11 +120,11 @@ def load_pretrained(place: str | Path) -> Density:
     """Read an exported model; nothing in its files can run code.
 
     Args:
-        place: Its folder; the name of a model that comes with the package, "fashion-mnist"; or "hf://USER/NAME", with
-            or without "@REVISION", of the Hugging Face hub, which nothing else asks.
+        place: Its folder, the name of a bundled model such as "fashion-mnist", or "hf://USER/NAME[@REVISION]" on the
+            Hugging Face hub, which is accessed only for such addresses.
     Raises:
         FileNotFoundError: If there is no such model, or a file is missing.
-        ValueError: If a file is damaged, foreign, or does not fit the other, or the hub cannot be reached.
+        ValueError: If a file is damaged, of another project, or does not match the other, or the hub is unreachable.
     """
     folder = find_folder(place) or Path(place)
     if not folder.exists():
@@ -134,7 +134,7 @@ def load_pretrained(place: str | Path) -> Density:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no {WEIGHTS_NAME}; export the model again")
     try:
-        weights = load(path.read_bytes())  # not mapped, since writing over the file would change or end this process
+        weights = load(path.read_bytes())  # not mapped: overwriting the file would change or crash this process
     except (SafetensorError, KeyError) as error:  # KeyError: a dtype that torch does not have
         raise ValueError(f"{path} is damaged ({error}); export the model again") from error
     model = build_model(config["model"], weights, config.get("training")).eval()

@@ -1,4 +1,4 @@
-"""A model at a place: resolved once, hashed once."""
+"""Find and load models by path, name or address."""
 
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -16,28 +16,28 @@ from glow_app.storage.places import IN_RUN, find_folder, hint, origin
 from glow_app.storage.pretrained import DIRECTIONS_NAME, load_pretrained, model_hash
 from glow_app.storage.seal import SEAL_KEY, places_of, strange_places
 
-# Where Lightning leaves the arguments of the data module; of these, what decides which images a split holds.
+# Key under which Lightning stores the data module's arguments, and those that determine the images of a split.
 DATA_KEY = "datamodule_hyper_parameters"
 DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit", "count", "contents")
 DATA_PLACES = ("root", "cache_dir")
-_OF_CHECKPOINT = (CHECKPOINT_KEY, DATA_KEY, SEAL_KEY, "epoch", "global_step")
+_FACT_KEYS = (CHECKPOINT_KEY, DATA_KEY, SEAL_KEY, "epoch", "global_step")
 
 
 class StoredModel:
-    """A model at a place, before it is loaded.
+    """A model that was located but not loaded.
 
     Args:
-        place: A ``.ckpt`` file, an exported folder, or a run's folder (its exported model, unless the run was resumed
-            and has a later best checkpoint; else its best, else its last checkpoint); a bundled model's name, such as
-            "faces"; or "hf://USER/NAME[@REVISION]" of the hub.
-        in_run: What to take of a run's folder, the first that is there.
+        place: A ``.ckpt`` file, an exported folder, a run's folder, a folder of runs, the name of a bundled model, such
+            as "faces", or "hf://USER/NAME[@REVISION]" on the hub. From a run's folder comes its exported model, unless
+            the run was resumed and has a later best checkpoint; otherwise its best or else its last checkpoint.
+        in_run: Names to look for in a run's folder; the first that exists is used.
     Attributes:
-        place: As given; for a folder of runs, the newest run.
+        place: The argument; for a folder of runs, the newest run.
         path: The checkpoint file or exported folder.
-        is_own: Whether it lies where the user put it, and not in the package or the hub's cache.
+        is_own: Whether the model is at a path of the user, not in the package or the hub's cache.
     Raises:
         FileNotFoundError: If there is no model.
-        ValueError: If it cannot be fetched.
+        ValueError: If the model cannot be fetched.
     """
 
     def __init__(self, place: str | Path, in_run: Sequence[str] = IN_RUN) -> None:
@@ -48,27 +48,27 @@ class StoredModel:
         self._sha256: str | None = None
 
     def load(self, device: str | torch.device = "cpu") -> Density:
-        """Return the model, of images or of vectors; from a checkpoint with averaged weights, where they were averaged.
+        """Return the model, of images or of vectors; from a checkpoint, with averaged weights if there are any.
 
         Raises:
-            ValueError: If it is damaged, foreign, or a pickle that would run code.
+            ValueError: If the model is damaged, of another project, or a pickle that would run code.
         """
         device = find_device(device)
         if self.path.is_dir():
             model = load_pretrained(self.path)
-            self._sha256 = read_config(self.path)["sha256"]  # which was that of the weights
+            self._sha256 = read_config(self.path)["sha256"]  # load_pretrained has verified it
         else:
             checkpoint = read_checkpoint(self.path)
-            self.__dict__["_checkpoint"] = _without_tensors(checkpoint)  # which need not be read again
+            self.__dict__["_checkpoint"] = _without_tensors(checkpoint)  # saves reading it again
             model = density_of(checkpoint)
             self._sha256 = model_hash(model)
         return model.to(device)
 
     def load_images(self, device: str | torch.device = "cpu") -> ImageModel:
-        """Return the model, which is to be one of images.
+        """Return the image model.
 
         Raises:
-            ValueError: As :meth:`load`, or if it is a density of vectors.
+            ValueError: As :meth:`load`, or if it is a model of vectors.
         """
         model = self.load(device)
         if not isinstance(model, ImageModel):
@@ -87,10 +87,10 @@ class StoredModel:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is known of the training: version, epoch, steps, bits/dim, data, hub."""
+        """Facts of the training, such as version, epoch, steps, bits/dim and data; and the revision on the hub."""
         if self.path.is_dir():
             return read_config(self.path).get("training", {}) | origin(self.place)
-        data = _chosen(self._checkpoint, DATA_ARGUMENTS)  # without places: an exported model is for others
+        data = _chosen(self._checkpoint, DATA_ARGUMENTS)  # without places, because exported models are for sharing
         return {
             "epoch": self._checkpoint.get("epoch"),
             "step": self._checkpoint.get("global_step"),
@@ -100,21 +100,21 @@ class StoredModel:
 
     @property
     def directions(self) -> list[Path]:
-        """The folders of its directions of edits; new ones are written to the first."""
-        if not self.is_own:  # its folder is the package's, or the hub's
+        """The folders of the model's directions for edits; new directions are written to the first."""
+        if not self.is_own:  # new directions must not go into the package or the hub's cache
             return [Path(DIRECTIONS_NAME), self.path / DIRECTIONS_NAME]
         place = Path(self.place)
         return [(place if place.is_dir() else place.parent) / DIRECTIONS_NAME]
 
     def data(self, trust: bool = False, given: Collection[str] = ()) -> dict[str, Any]:
-        """Return which data it was trained on, as arguments of ``load_split``; empty where unknown.
+        """Return the data of the training as arguments of ``load_split``; empty if unknown.
 
-        An exported model does not know where the data was; for a run's folder its checkpoint is read. Places that this
+        Exported models do not record places of data, so a checkpoint is preferred in a run's folder. Places that this
         user has not sealed (see :mod:`glow_app.storage.seal`) are left out, with a warning.
 
         Args:
-            trust: Whether a stranger's places count too.
-            given: Names of those that are given anyway, and need no warning.
+            trust: Whether to include places of other users.
+            given: Names of arguments that the caller overrides, which need no warning.
         """
         stored = StoredModel(self.place, ("best.ckpt", "last.ckpt", "model"))
         if not stored.path.is_dir():
@@ -131,26 +131,26 @@ class StoredModel:
 def checkpoint_data(
     checkpoint: Mapping[str, Any], path: Path, trust: bool = False, given: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return what :meth:`StoredModel.data` does, of a checkpoint that was read from ``path``."""
+    """Return what :meth:`StoredModel.data` does, for a checkpoint that was read from ``path``."""
     data = _chosen(checkpoint, (*DATA_ARGUMENTS, *DATA_PLACES))
     return _trusted(data, checkpoint.get(SEAL_KEY), path, trust, given)
 
 
 def find_device(name: str | torch.device) -> torch.device:
-    """Return a device that computes here.
+    """Return an available device.
 
     Args:
-        name: As of ``torch.device``; "gpu" is CUDA, or else MPS, and "auto" the CPU where there is neither.
+        name: As for ``torch.device``; or "gpu", which is CUDA or else MPS; or "auto", which is "gpu" or else the CPU.
     Raises:
-        ValueError: If it is not available.
+        ValueError: If the device is not available.
     """
-    own = name
-    if own in ("auto", "gpu"):
-        other = "cpu" if own == "auto" else "cuda"
-        own = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else other
+    resolved = name
+    if name in ("auto", "gpu"):
+        fallback = "cpu" if name == "auto" else "cuda"
+        resolved = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else fallback
     try:
-        device = torch.device(own)
-        torch.zeros(1, device=device).cpu()  # which the device meta cannot
+        device = torch.device(resolved)
+        torch.zeros(1, device=device).cpu()  # fails on the meta device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {name} is not available here; use cpu") from error
     return device
@@ -160,18 +160,18 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageMod
     """Return the image model at ``path``, ready for use.
 
     Args:
-        path: A place, as of :class:`StoredModel`.
-        device: Where to put it, as of :func:`find_device`.
+        path: A place, as for :class:`StoredModel`.
+        device: Device of the model, as for :func:`find_device`.
     Raises:
-        FileNotFoundError: If there is nothing at ``path``.
-        ValueError: If what is there is damaged, foreign, a pickle that would run code, or a density of vectors, or the
-            device is not available.
+        FileNotFoundError: If there is no model at ``path``.
+        ValueError: If the model is damaged, of another project, a pickle that would run code, or a model of vectors, or
+            if the device is not available.
     """
     return StoredModel(path).load_images(device)
 
 
 def load_density(path: str | Path, device: str | torch.device = "cpu") -> Density:
-    """Return the model at ``path``, of images or of vectors; otherwise as :func:`load_model`."""
+    """Return the model at ``path``, of images or of vectors; see :func:`load_model`."""
     return StoredModel(path).load(device)
 
 
@@ -194,15 +194,15 @@ def _own_path(place: str | Path, in_run: Sequence[str]) -> Path:
 
 
 def _is_outdated(exported: Path, best: Path) -> bool:
-    """Return, with a warning, whether a run was resumed after its export and has a later best checkpoint."""
+    """Return whether a run was resumed after its export and has a later best checkpoint; warn if so."""
     try:
-        # At the end of a run the export is the newer file: only a resumed or copied run has its checkpoint read.
+        # At the end of a run the export is newer, so the checkpoint is read only if the run was resumed or copied.
         if best.stat().st_mtime_ns <= (exported / WEIGHTS_NAME).stat().st_mtime_ns:
             return False
         training = read_config(exported).get("training")
         step = training.get("step") if isinstance(training, dict) else None
         later = StoredModel(best).facts["step"]
-    except (OSError, ValueError):  # what is wrong with the export shows when it is loaded
+    except (OSError, ValueError):  # loading the export will report what is wrong
         return False
     if not (isinstance(step, int) and isinstance(later, int) and later > step):
         return False
@@ -215,7 +215,7 @@ def _is_outdated(exported: Path, best: Path) -> bool:
 
 
 def _run_in(place: str | Path, in_run: Sequence[str]) -> str | Path:
-    """Return the newest run in a folder such as runs/mine, with a warning if it has several; other places as is."""
+    """Return the newest run in a folder of runs, with a warning if there are several; other places unchanged."""
     folder = Path(place)
     if str(place) == "" or not folder.is_dir() or any((folder / name).exists() for name in (CONFIG_NAME, *in_run)):
         return place
@@ -231,7 +231,7 @@ def _run_in(place: str | Path, in_run: Sequence[str]) -> str | Path:
 
 
 def _trusted(data: dict[str, Any], seals: Any, path: Path, trust: bool, given: Collection[str]) -> dict[str, Any]:
-    """Return the facts of a training's data without a stranger's places, with a warning of those that are not given."""
+    """Return data arguments without places of other users; warn of those that are not in ``given``."""
     if not all(isinstance(value, str | int | float | None) for value in data.values()):
         raise ValueError(f"{path} is damaged: its facts of the data are not plain values")
     for name in [] if trust else strange_places(places_of(data), seals):
@@ -246,7 +246,7 @@ def _trusted(data: dict[str, Any], seals: Any, path: Path, trust: bool, given: C
 
 
 def _without_tensors(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: checkpoint[name] for name in _OF_CHECKPOINT if name in checkpoint}
+    return {name: checkpoint[name] for name in _FACT_KEYS if name in checkpoint}
 
 
 def _chosen(checkpoint: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

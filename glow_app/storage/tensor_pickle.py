@@ -1,4 +1,4 @@
-"""The pickle inside what ``torch.save`` wrote, read without running anything that it names."""
+"""Read the pickle inside an archive of ``torch.save`` without running code that it names."""
 
 import io
 import math
@@ -11,15 +11,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, UntypedStorage
 
-# Those that torch.save writes.
+# The opcodes that torch.save writes.
 _OPERATIONS = [getattr(pickle, name)[0] for name in (
     "PROTO", "MARK", "STOP", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
     "BINUNICODE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "APPEND", "APPENDS",
     "BINGET", "LONG_BINGET", "BINPUT", "LONG_BINPUT", "GLOBAL", "REDUCE", "BINPERSID",
 )]  # fmt: skip
-_LARGEST_KEY = 10**6  # parameters of an optimiser are numbered
+_LARGEST_KEY = 10**6  # optimiser states have parameter indices as keys
 _MOST_DIMENSIONS = 64  # torch's own limit
-# What a tensor takes beside its numbers, by itself and for each dimension, and a value in a dictionary.
+# Memory overhead of a tensor, of each of its dimensions, and of a value in a dictionary.
 _TENSOR_BYTES, _DIMENSION_BYTES, _VALUE_BYTES = 400, 20, 100
 
 _STORAGES = {
@@ -37,7 +37,7 @@ _STORAGES = {
 
 
 class ArchiveError(ValueError):
-    """What is wrong with an archive, to stand after its name."""
+    """An archive is damaged or unsupported; the message continues a sentence that begins with its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +48,34 @@ class _Storage:
 
 
 def read_pickle(content: bytes, read: Callable[[str], UntypedStorage], num_bytes: int) -> Any:
-    """Return what a pickle of tensors, names and numbers holds.
+    """Return the content of a pickle of tensors, strings and numbers.
 
     Args:
         content: The pickle.
-        read: Returns the bytes of an entry under ``data/``, by name; called once for each.
-        num_bytes: Size of the file. All tensors together take at most four times as much.
+        read: Returns the bytes of an entry under ``data/`` by name; called once per entry.
+        num_bytes: Size of the file. All tensors together may take at most four times as much.
     Raises:
-        ArchiveError: If it holds anything else, or more than there is room for.
-        Exception: Of any other type, if it is damaged.
+        ArchiveError: If the pickle contains other objects, or exceeds the memory limit.
+        Exception: Of any type, if the pickle is damaged.
     """
     reader = _Reader(content, read, num_bytes)
     try:
         return reader.load()
     finally:
-        reader.memo.clear()  # which holds the reader's own functions: a cycle that would keep all tensors in memory
+        reader.memo.clear()  # it contains bound methods of the reader: a cycle that would keep all tensors alive
 
 
 class _Reader(pickle._Unpickler):
-    """Reads a pickle with harmless functions in the place of torch's.
+    """Reads a pickle with harmless functions in place of torch's.
 
-    torch's own reader makes tensors of any size of a single number, in older versions reads beyond the end of an entry,
-    and under ``weights_only`` calls more, such as ``bytearray``, which takes as much memory as it is asked for.
+    torch's own reader can expand a single number to a tensor of any size, reads beyond the end of an entry in older
+    versions, and even with ``weights_only`` calls functions such as ``bytearray``, which allocate any amount of memory.
 
-    In Python, since the memo of the reader in C is an array as long as its largest index, of which one is enough. Of
-    the operations those that ``torch.save`` writes are known. A pickle can name an earlier part of itself in two bytes,
-    so no step may take time or memory in proportion to such a part: functions take a fixed number of arguments from a
-    tuple, what is copied is counted, and keys are names and small numbers, since hashing nested tuples may take for
-    ever. Of tensors, at most the dimensions are iterated over: each number would become a tensor.
+    This is the Python unpickler, because the C unpickler's memo is an array as long as its largest index, so that a
+    single entry could exhaust memory. Only the opcodes that ``torch.save`` writes are known. A pickle can refer to an
+    earlier part of itself in two bytes, so no step may take time or memory proportional to such a part: functions take
+    a fixed number of arguments from a tuple, copies are counted, and keys are strings and small integers, because
+    hashing nested tuples could take forever. Elements of tensors are never iterated over: each would become a tensor.
     """
 
     memo: dict[int, Any]
@@ -86,11 +86,11 @@ class _Reader(pickle._Unpickler):
     def __init__(self, content: bytes, read: Callable[[str], UntypedStorage], num_bytes: int) -> None:
         super().__init__(io.BytesIO(content))
         self._bytes_of, self._contents = read, dict[str, UntypedStorage]()
-        self._room = 4 * num_bytes  # averages and weights may be one tensor under two names
+        self._room = 4 * num_bytes  # weights and averages may share a storage, which counts for each tensor
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a class or function; refuse those that a checkpoint of tensors does not need."""
-        known: dict[tuple[str, str], Any] = {
+        """Return the substitute of a class or function; refuse those that a checkpoint of tensors does not need."""
+        substitutes: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): lambda: OrderedDict(),
             ("collections", "Counter"): lambda counts: Counter(self._copied(counts, dict)),
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
@@ -98,11 +98,11 @@ class _Reader(pickle._Unpickler):
             ("torch", "Size"): lambda size: torch.Size(self._copied(size, tuple)),
             ("torch", "device"): lambda kind, index=None: torch.device(type=kind, index=index),
         }
-        if (module, name) in known:
-            return known[module, name]
+        if (module, name) in substitutes:
+            return substitutes[module, name]
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
-        # Not by getattr, for which torch imports modules.
+        # vars() instead of getattr(), which would let torch import modules.
         if module == "torch" and isinstance(dtype := vars(torch).get(name), torch.dtype):
             return dtype
         raise ArchiveError(
@@ -117,18 +117,16 @@ class _Reader(pickle._Unpickler):
         self.stack[-1] = self.stack[-1](*arguments)
 
     def load_setitem(self) -> None:
-        """Take one key with its value."""
+        """Set an item of a dictionary."""
         value, key = self.stack.pop(), self.stack.pop()
         self._set([key, value])
 
     def load_setitems(self) -> None:
-        """Take keys with their values."""
+        """Set several items of a dictionary."""
         self._set(self.pop_mark())
 
     def load_build(self) -> None:
-        """Leave out the only attribute that a state dict has, the versions of its modules: a stranger's change how
-        weights are loaded.
-        """
+        """Discard the only attribute of a state dict, the versions of modules: false ones would affect loading."""
         state = self.stack.pop()
         if type(self.stack[-1]) is not OrderedDict or type(state) is not dict or list(state) != ["_metadata"]:
             raise ArchiveError("is truncated or damaged: something else than a state dict has attributes")
@@ -143,7 +141,7 @@ class _Reader(pickle._Unpickler):
         target.update(zip(keys, items[1::2], strict=True))
 
     def persistent_load(self, pid: Any) -> _Storage:
-        """Return the numbers of an entry; refuse another number of bytes."""
+        """Return the storage of an entry; refuse one whose number of bytes does not match."""
         if type(pid) is not tuple:
             raise ArchiveError("is truncated or damaged: a storage has no name")
         kind, dtype, key, _, numel = pid
@@ -166,7 +164,7 @@ class _Reader(pickle._Unpickler):
             raise ArchiveError("is truncated or damaged: a tensor has no storage or shape")
         count = math.prod(size)
         last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True)) if count else 0
-        # Without the first, a stride of 0 would make a tensor of any size of a single number.
+        # Without the first condition, a stride of 0 could expand a single number to a tensor of any size.
         if count > storage.numel or (count and last >= storage.numel):
             raise ArchiveError("is truncated or damaged: a tensor reaches beyond its bytes")
         self._take(_TENSOR_BYTES + _DIMENSION_BYTES * len(size) + count * storage.dtype.itemsize)
