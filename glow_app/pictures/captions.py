@@ -1,4 +1,4 @@
-"""Words beside pictures: small, dark on white, in the font that Pillow brings."""
+"""Captions of pictures: small, dark on white, in Pillow's built-in font."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from functools import cache
 from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK = "#ffffff", "#333333"
-SIZE, LEAST, SPACE = 13, 9, 5  # pixels: of letters at most and at least, and around a word
+SIZE, LEAST, SPACE = 13, 9, 5  # pixels: largest and smallest font size, and space around a caption
 
 
 @cache
@@ -15,29 +15,29 @@ def font(size: int = SIZE) -> ImageFont.FreeTypeFont:
     """Return the font of all captions.
 
     Args:
-        size: In pixels.
+        size: Font size in pixels.
     """
     return ImageFont.load_default(size)  # type: ignore[return-value]
 
 
 def drawable(text: str) -> str:
-    """Return a text in the signs that the font has, which are those of English: é becomes e, and what is left ``?``."""
-    plain = "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
-    return "".join(sign if sign.isascii() and sign.isprintable() else "?" for sign in plain)
+    """Return a text in ASCII, which is all the font has: é becomes e, and other characters become ``?``."""
+    plain = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return "".join(char if char.isascii() and char.isprintable() else "?" for char in plain)
 
 
 def text_width(text: str, size: int = SIZE) -> int:
-    """Return the pixels that a word is wide."""
+    """Return the width of a text in pixels."""
     return round(font(size).getlength(text))
 
 
 def captioned(picture: Image.Image, above: Sequence[str] = (), left: Sequence[str] = ()) -> Image.Image:
-    """Return the picture with words over its columns and before its rows; it keeps the lower right corner, unchanged.
+    """Return the picture, unchanged in the lower right corner, with captions above its columns and beside its rows.
 
     Args:
-        picture: Grey or RGB, of equally wide columns and equally high rows.
-        above: One per column, cut where the column is too narrow for the smallest letters; or none.
-        left: One per row; or none.
+        picture: Grey or RGB picture with columns of equal width and rows of equal height.
+        above: Caption of each column, or none; captions too wide for the smallest font are shortened.
+        left: Caption of each row, or none.
     """
     if not above and not left:
         return picture

@@ -1,4 +1,4 @@
-"""Images that a model made: a uint8 tensor that knows its seeds and saves, converts and shows itself."""
+"""Images from a model: a uint8 tensor with its seeds, and methods for saving, conversion and display."""
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -14,19 +14,19 @@ from glow_app.messages import pluralise
 from glow_app.pictures.captions import drawable
 from glow_app.pictures.images import columns_for, grid, png_bytes, save_png, to_pil
 
-LARGEST_TURN = 12  # classes beside each other; of more, names and images would be too small to see
-_SHOWN = 100  # images in a notebook
+LARGEST_TURN = 12  # classes side by side; with more, captions and images would be too small
+_SHOWN = 100  # maximum number of images in a notebook
 
 
 class Images(Tensor):
-    """A uint8 tensor (B, C, H, W), or (C, H, W) for one image, with what made each image.
+    """A uint8 tensor (B, C, H, W), or (C, H, W) for a single image, with the seed and settings of each image.
 
-    It is a tensor in every respect; results of tensor operations are plain tensors, as those of a parameter are. Whole
+    It is a tensor in every respect. Results of tensor operations are plain tensors, as for parameters, but whole
     images, such as ``images[0]`` or ``images[:4]``, remain :class:`Images`. A notebook shows them as a grid.
 
     Args:
-        images: uint8.
-        facts: Per image: seed, temperature, class; empty if unknown.
+        images: uint8 (B, C, H, W) or (C, H, W).
+        facts: Seed, temperature and class of each image; empty if unknown.
     """
 
     facts: Sequence[dict[str, Any]] = ()
@@ -40,22 +40,22 @@ class Images(Tensor):
 
     @property
     def seeds(self) -> list[int]:
-        """The seed of each image; empty if they were not drawn."""
+        """The seed of each image; empty if unknown."""
         return [fact["seed"] for fact in self.facts]
 
     @property
     def labels(self) -> list[int] | None:
-        """The class of each drawn image; None if there are no classes."""
+        """The class of each image; None if there are no classes."""
         return [fact["label"] for fact in self.facts] if self.facts and "label" in self.facts[0] else None
 
     @property
     def common_facts(self) -> dict[str, Any]:
-        """What all images share, and their seeds."""
+        """The facts that all images share, and their seeds."""
         if len(self.facts) < 2:
             return self.facts[0] if self.facts else {}
         first, seeds = self.facts[0], self.seeds
-        follow = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
-        head = {"seed": seeds[0], "count": len(seeds)} if follow else {"seed": ", ".join(map(str, seeds))}
+        are_consecutive = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+        head = {"seed": seeds[0], "count": len(seeds)} if are_consecutive else {"seed": ", ".join(map(str, seeds))}
         return head | {
             name: value
             for name, value in first.items()
@@ -66,15 +66,15 @@ class Images(Tensor):
         """Return each image as a Pillow image.
 
         Raises:
-            ValueError: If they have neither 1 nor 3 channels.
+            ValueError: If the images have neither 1 nor 3 channels.
         """
         return [to_pil(image) for image in self._batch()]
 
     def grid(self) -> Image.Image:
-        """Return all images as one picture; up to 12 classes have columns of their own below their names.
+        """Return all images as a grid; if up to 12 classes take turns, each has captioned columns of its own.
 
         Raises:
-            ValueError: If they have neither 1 nor 3 channels.
+            ValueError: If the images have neither 1 nor 3 channels.
         """
         names = class_captions(self.facts)
         turns = range(1, min(len(names), LARGEST_TURN) + 1)
@@ -82,16 +82,17 @@ class Images(Tensor):
         return grid(self._batch(), columns_for(len(self._batch()), turn), above=names if turn > 1 else ())
 
     def save(self, path: str | Path) -> Path:
-        """Write a grid, or one image as it is, to a ``.png`` file, or a numbered PNG per image into a folder.
+        """Write a grid (or a single image) to a ``.png`` file, or a numbered PNG per image into a folder.
 
-        Seed, temperature and class are kept in the files, for ``glow info``. Existing files are replaced.
+        The files contain seed, temperature and class, for ``glow info``. Existing files are replaced.
 
         Args:
-            path: A name with ``.png``, or else a folder; made if it does not exist.
+            path: A ``.png`` file or a folder; folders are created if they do not exist.
         Returns:
             The path.
         Raises:
-            ValueError: If the name is empty or that of another kind of picture, or they have neither 1 nor 3 channels.
+            ValueError: If the path is empty or has the suffix of another image format, or the images have neither 1 nor
+                3 channels.
         """
         if not str(path):
             raise ValueError("the name to save to is empty; expected a name with .png, or a folder")
@@ -145,6 +146,6 @@ class Images(Tensor):
 
 
 def class_captions(facts: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the name of each class among the facts of images, or its number where the name cannot be drawn."""
+    """Return the class name of each image with a class, or its number if the font cannot draw the name."""
     named = [(str(fact["label"]), str(fact.get("class", "?"))) for fact in facts if "label" in fact]
     return [label if "?" in drawable(name) else name for label, name in named]

@@ -1,4 +1,4 @@
-"""Pictures: tensors to and from files, grids, and what a PNG says about itself."""
+"""Convert tensors to pictures, compose grids, and write and read PNGs with metadata."""
 
 import io
 import math
@@ -16,12 +16,12 @@ from glow_app.data.resizing import array_to_image
 from glow_app.files import atomic_file
 from glow_app.pictures.captions import captioned
 
-LONGEST_ROW = 12  # frames of a strip
-WHITE, LINE = 255, 128  # grey levels of the paper, and of the lines around images
+LONGEST_ROW = 12  # maximum number of frames in a row of a strip
+WHITE, LINE = 255, 128  # grey levels of the background and of the lines around images
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """Return a uint8 tensor (C, H, W) as a picture.
+    """Convert a uint8 tensor (C, H, W) to a Pillow image.
 
     Raises:
         ValueError: If C is neither 1 nor 3.
@@ -32,25 +32,25 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def with_profile(picture: Image.Image, icc_profile: bytes | None) -> Image.Image:
-    """Return a grey or RGB picture with a colour profile, which its files keep, if it is one for its channels."""
+    """Attach a colour profile to a grey or RGB picture, if it is for its number of channels, and return the picture."""
     if icc_profile is not None and is_profile_for(icc_profile, len(picture.getbands())):
         picture.info["icc_profile"] = icc_profile
     return picture
 
 
 def enlarged(images: Tensor, factor: int) -> Tensor:
-    """Return images (B, C, H, W) on the CPU with every pixel repeated ``factor`` times each way."""
+    """Return images (B, C, H, W), on the CPU, enlarged by an integer factor through repetition of pixels."""
     return images.cpu().repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
 
 
 def columns_for(count: int, turn: int = 1) -> int:
-    """Return images a row that make about a square, full rows before others.
+    """Return the number of columns of an approximately square grid; layouts without a partial row are preferred.
 
     Args:
-        count: How many images.
-        turn: After how many images the first kind comes again: rows are of whole turns, so that a kind has a column.
+        count: Number of images.
+        turn: Number of kinds of images that take turns; columns are a multiple of it, so that a column has one kind.
     Raises:
-        ValueError: If there are none.
+        ValueError: If ``count`` is 0.
     """
     if not count:
         raise ValueError("there are no images; expected at least one")
@@ -73,14 +73,14 @@ def grid(
     above: Sequence[str] = (),
     left: Sequence[str] = (),
 ) -> Image.Image:
-    """Return one picture of many images, row by row; see :func:`picture_of_rows`.
+    """Return a grid of images as a picture, row by row; see :func:`picture_of_rows`.
 
     Args:
         images: (B, C, H, W), uint8.
-        columns: Images a row; as :func:`columns_for` if None.
-        min_side: Of the picture.
-        above: A caption for each column.
-        left: A caption for each row.
+        columns: Images per row; from :func:`columns_for` if None.
+        min_side: As for :func:`picture_of_rows`.
+        above: Caption of each column.
+        left: Caption of each row.
     """
     columns = min(columns or columns_for(len(images)), len(images))
     return picture_of_rows(images.split(columns), min_side, above=above[:columns], left=left)
@@ -89,14 +89,14 @@ def grid(
 def picture_of_rows(
     rows: Sequence[Tensor], min_side: int = 480, *, above: Sequence[str] = (), left: Sequence[str] = ()
 ) -> Image.Image:
-    """Return one picture of rows of images, each image within a thin line; where a row is shorter, it is white.
+    """Return rows of images as a picture, with thin lines around images and white space after shorter rows.
 
     Args:
-        rows: (B, C, H, W), uint8, each; B may differ.
-        min_side: Pixels are enlarged by a whole factor until a row is at least so wide, but the picture not more than
-            four times as high: small images are hard to see.
-        above: A caption for each column; see :func:`~glow_app.pictures.captions.captioned`.
-        left: A caption for each row.
+        rows: Images of each row, uint8 (B, C, H, W); B may differ.
+        min_side: Images are enlarged by an integer factor until the picture is at least this wide, unless its height
+            would exceed four times this number.
+        above: Caption of each column; see :func:`~glow_app.pictures.captions.captioned`.
+        left: Caption of each row.
     """
     columns = max(map(len, rows))
     channels, height, width = rows[0].shape[1:]
@@ -115,11 +115,11 @@ def picture_of_rows(
 
 
 def strip(frames: Tensor, num_frames: int) -> Image.Image:
-    """Return frames between pictures: a row from each picture to the next, both included, or several rows if many.
+    """Return an interpolation as a picture: one row from each image to the next, or several rows if it is long.
 
     Args:
-        frames: ((K - 1) * (num_frames - 1) + 1, C, H, W), uint8, as :func:`~glow_app.generation.interpolate` returns.
-        num_frames: From each of the K pictures to the next, both included.
+        frames: ((K - 1) * (num_frames - 1) + 1, C, H, W), uint8, from :func:`~glow_app.generation.interpolate`.
+        num_frames: Number of frames from each of the K images to the next, both included.
     """
     columns = num_frames
     if num_frames > LONGEST_ROW:
@@ -130,22 +130,22 @@ def strip(frames: Tensor, num_frames: int) -> Image.Image:
 
 
 def save_png(picture: Image.Image, path: Path, text: Mapping[str, Any] | None = None) -> None:
-    """Write a PNG, whole or not at all.
+    """Write a PNG atomically.
 
     Args:
-        picture: What to write.
-        path: Where to; an existing file is replaced.
-        text: Kept in the PNG's text chunks and read by :func:`read_png_text`.
+        picture: The picture.
+        path: File to write; an existing file is replaced.
+        text: Metadata for the PNG's text chunks; see :func:`read_png_text`.
     """
     with atomic_file(path) as file:
         file.write(png_bytes(picture, text))
 
 
 def png_bytes(picture: Image.Image, text: Mapping[str, Any] | None = None) -> bytes:
-    """Return what :func:`save_png` writes."""
+    """Return the content of a file of :func:`save_png`."""
     info = PngInfo()
     for key, value in (text or {}).items():
-        info.add_text(key, str(value).encode("utf-8", "backslashreplace").decode())  # of file names that are not UTF-8
+        info.add_text(key, str(value).encode("utf-8", "backslashreplace").decode())  # file names may not be UTF-8
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", pnginfo=info)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Pictures as people have them: files, Pillow images, arrays and tensors, in the shape of a model or their own."""
+"""Convert files, Pillow images, arrays and tensors to image tensors, in a model's shape or at their own size."""
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -18,20 +18,20 @@ T = TypeVar("T")
 
 
 def as_images(pictures: Pictures, image_shape: tuple[int, int, int]) -> Tensor:
-    """Return pictures as one uint8 tensor; a tensor (B, C, H, W) comes back as it is.
+    """Return pictures as a uint8 tensor; a tensor (B, C, H, W) is returned unchanged.
 
-    Files, Pillow images and arrays of another size or mode are cropped, resized and converted as the commands do, with
-    a warning. Tensors are not changed.
+    Files, Pillow images and arrays of another size or mode are cropped, resized and converted as by the commands, with
+    a warning. Tensors are not converted.
 
     Args:
-        pictures: One picture, or several: file names, Pillow images, uint8 arrays (H, W, C), (C, H, W) or (H, W), and
-            tensors (C, H, W); or an array or a tensor with one more dimension. An array (B, H, W) and (C, H, W) has to
-            be of the model's size.
-        image_shape: The model's (C, H, W), C being 1 or 3 unless all are tensors.
+        pictures: A picture or several: file names, Pillow images, uint8 arrays (H, W, C), (C, H, W) or (H, W), or
+            tensors (C, H, W); or an array or tensor with a batch dimension. Arrays (C, H, W) and (B, H, W) must have
+            the model's size.
+        image_shape: The model's (C, H, W); C must be 1 or 3 unless all pictures are tensors.
     Shape:
         uint8, (B, C, H, W).
     Raises:
-        ValueError: If a picture cannot be read or has another shape or type, or there is none.
+        ValueError: If there are no pictures, or a picture cannot be read or has another shape or type.
     """
     if isinstance(pictures, Tensor):
         if not pictures.numel():
@@ -46,7 +46,7 @@ def as_images(pictures: Pictures, image_shape: tuple[int, int, int]) -> Tensor:
 
 
 def as_photo(picture: Picture, num_channels: int) -> Tensor:
-    """Return a picture in its own size; a tensor comes back as it is.
+    """Return a picture at its own size; a tensor is returned unchanged.
 
     Args:
         picture: File name, Pillow image, uint8 array (H, W, C) or (H, W), or tensor (C, H, W).
@@ -54,7 +54,7 @@ def as_photo(picture: Picture, num_channels: int) -> Tensor:
     Shape:
         uint8, (C, H, W).
     Raises:
-        ValueError: If it cannot be read, or has more than 8 bits per value.
+        ValueError: If the picture cannot be read, or has more than 8 bits per value.
     """
     if isinstance(picture, Tensor):
         if picture.dtype != torch.uint8 or picture.ndim != 3:
@@ -73,10 +73,10 @@ def as_photo(picture: Picture, num_channels: int) -> Tensor:
 
 
 def read_picture(path: str | Path, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, str | None]:
-    """Return a picture file as :func:`~glow_app.data.decoding.decode_noted` does.
+    """Read a picture file as :func:`~glow_app.data.decoding.decode_noted` does.
 
     Raises:
-        ValueError: If it cannot be read.
+        ValueError: If the file cannot be read.
     """
     return _read(path, lambda path: decode_noted(path, image_shape))
 
@@ -94,11 +94,11 @@ def _read(path: str | Path, read: Callable[[Path], T]) -> T:
 
 
 def _listed(pictures: np.ndarray | Image.Image | str | Path | Sequence[Picture], image_shape: Sequence[int]) -> Any:
-    is_one = isinstance(pictures, str) or not isinstance(pictures, Iterable)
+    is_single = isinstance(pictures, str) or not isinstance(pictures, Iterable)
     if isinstance(pictures, np.ndarray) and pictures.ndim < 4:
         is_batch = pictures.shape[1:] == image_shape[1:] and pictures.shape != image_shape
-        is_one = pictures.ndim < 3 or not is_batch
-    return [pictures] if is_one else pictures
+        is_single = pictures.ndim < 3 or not is_batch
+    return [pictures] if is_single else pictures
 
 
 def _as_image(picture: Picture, image_shape: tuple[int, int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pictures of titled panels: two distributions above each other, and images beside their neighbours."""
+"""Pictures of titled panels: histograms, contact sheets, and images beside their nearest neighbours."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,19 +12,19 @@ from glow_app.pictures.images import enlarged, grid
 WIDTH, HEIGHT, MARGIN, TITLE = 360, 160, 14, 34
 COLOURS = ((52, 101, 164), (206, 92, 0))
 NUM_BINS = 40
-SHEET_COLUMNS, SHEET_SIDE = 5, 160  # pixels: smallest side of an image on a sheet
-SIDE, GAP, BLOCK_TITLE = 64, 16, 24  # pixels: smallest side of an image, between blocks, and of the line above
+SHEET_COLUMNS, SHEET_SIDE = 5, 160  # columns, and minimum width of an image in pixels
+SIDE, GAP, BLOCK_TITLE = 64, 16, 24  # pixels: minimum width of an image, gap between blocks, height of titles
 
 
 def histogram_picture(
     values: Mapping[str, tuple[Sequence[float], Sequence[float]]], names: tuple[str, str], notes: Mapping[str, str]
 ) -> Image.Image:
-    """Return a panel for each entry, with the histogram of both of its sets of values.
+    """Return a panel per entry with overlaid histograms of its two sets of values.
 
     Args:
-        values: Title to the two sets.
-        names: Of the sets, for the legend.
-        notes: Title to a word beside it.
+        values: The two sets of values by title.
+        names: Names of the sets, for the legend.
+        notes: Notes beside titles, by title.
     """
     columns = min(2, len(values))
     rows = -(-len(values) // columns)
@@ -45,11 +45,11 @@ def histogram_picture(
 
 
 def contact_sheet(images: Tensor, captions: Sequence[tuple[str, str]]) -> Image.Image:
-    """Return rows of images, each image below two lines of its own.
+    """Return rows of images, each below a caption of two lines.
 
     Args:
         images: uint8 (N, C, H, W).
-        captions: Two lines for each image.
+        captions: The two lines of each image.
     """
     larger = enlarged(images, -(-SHEET_SIDE // images.shape[-1]))
     columns = min(SHEET_COLUMNS, len(images))
@@ -68,10 +68,10 @@ def contact_sheet(images: Tensor, captions: Sequence[tuple[str, str]]) -> Image.
 
 
 def neighbour_picture(blocks: Mapping[str, Tensor]) -> Image.Image:
-    """Return blocks of images beside each other, each under its title; related images share a row.
+    """Return titled blocks of images side by side; related images share a row.
 
     Args:
-        blocks: Title to images, uint8 (N, K, C, H, W), all of the same N.
+        blocks: Images by title, uint8 (N, K, C, H, W), with the same N.
     """
     panels = [(title, _block(images)) for title, images in blocks.items()]
     widths = [max(panel.width, text_width(title)) for title, panel in panels]
@@ -87,11 +87,11 @@ def neighbour_picture(blocks: Mapping[str, Tensor]) -> Image.Image:
 
 
 def _histogram(draw: ImageDraw.ImageDraw, left: int, top: int, sets: tuple[Sequence[float], Sequence[float]]) -> None:
-    both = np.concatenate([np.asarray(one, float) for one in sets])
-    # A few far outliers would press all else into one bin.
+    both = np.concatenate([np.asarray(values, float) for values in sets])
+    # Without quantiles, a few outliers would squeeze everything else into one bin.
     low, high = np.quantile(both[np.isfinite(both)], [0.005, 0.995])
     edges = np.linspace(low, high if high > low else low + 1, NUM_BINS + 1)
-    shares = [np.histogram(np.clip(one, edges[0], edges[-1]), edges)[0] / len(one) for one in sets]
+    shares = [np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / len(values) for values in sets]
     peak = max(share.max() for share in shares)
     width = WIDTH / NUM_BINS
     for share, colour in zip(shares, COLOURS, strict=True):
