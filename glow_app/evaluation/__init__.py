@@ -1,4 +1,4 @@
-"""How good a model is: bits/dim, distances between features, copies of training images, exactness of its inverse."""
+"""Metrics of a model: bits/dim, distances between features, copies of training images, exactness of the inverse."""
 
 from glow_app.evaluation.batches import batches, draw_features, features_of, fingerprint
 from glow_app.evaluation.bits import MeanBits, mean_bits

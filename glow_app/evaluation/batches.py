@@ -1,4 +1,4 @@
-"""Batches of images, from a set or sampled from a model, so that not all are in memory at once; their features."""
+"""Batches of real and sampled images, processed one at a time to bound memory, and their features."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,14 +14,14 @@ from glow_app.progress import tracked
 
 
 def batches(images: ImageSet, size: int, doing: str | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield images, uint8 (B, C, H, W), and labels, (B,), in order; with ``doing``, progress is shown on a terminal."""
+    """Yield images, uint8 (B, C, H, W), and labels, (B,), in order; ``doing`` is the label of a progress bar."""
     starts = range(0, len(images), size)
     for start in starts if doing is None else tracked(starts, len(starts), doing):
         yield images.__getitems__(range(start, min(start + size, len(images))))
 
 
 def features_of(parts: Iterable[Tensor], extract: FeatureExtractor) -> Tensor:
-    """Return the features of all images of an iterable of batches, (N, F)."""
+    """Return the features, (N, F), of all images in batches."""
     return torch.cat([extract(part) for part in parts])
 
 
@@ -43,8 +43,8 @@ def draw_features(
         model: The model.
         count: Number of images; only their features are held in memory at once.
         extract: The feature extractor.
-        temperature: One for all levels or one per level. 1 measures the model's own distribution; below 1, images are
-            more orderly and less varied.
+        temperature: A value for all levels, or one per level. 1 measures the model's own distribution; lower values
+            make images cleaner and less varied.
         seed: Seed of the first image.
         labels: Classes that the images take in turn, such as those of all real images; for a class-conditional model.
         batch_size: Images at a time.
@@ -62,7 +62,7 @@ def draw_features(
 
 
 def fingerprint(images: ImageSet, size: int = 256) -> str:
-    """Return the SHA-256 of all pixels in order, which tells whether two figures were measured on the same images."""
+    """Return the SHA-256 of all pixels in order; equal if two results were measured on the same images."""
     digest = hashlib.sha256()
     for part, _ in batches(images, size):
         digest.update(part.numpy().tobytes())

@@ -1,4 +1,4 @@
-"""Bits/dim of held-out images, with how certain the mean is, and whether the figure is an estimate."""
+"""Mean bits/dim of images with its standard error."""
 
 import math
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class MeanBits:
     """Mean bits/dim of images.
 
     Args:
-        mean: Over the images.
-        standard_error: Of the mean, as an estimate for all images of this kind.
-        num_draws: Dequantisation draws for each image.
+        mean: Mean over the images.
+        standard_error: Standard error of the mean, as an estimate for all images of this kind.
+        num_draws: Dequantisation draws per image.
     """
 
     mean: float
@@ -32,15 +32,15 @@ class MeanBits:
 def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int = 0, batch_size: int = 64) -> MeanBits:
     r"""Return mean bits/dim of images.
 
-    With one draw u of the dequantisation noise this is the bound reported in the literature; with K draws it is the
+    With one draw of the dequantisation noise u, this is the bound reported in the literature; with K draws, it is the
     importance-weighted bound, which is tighter and approaches the exact value for :math:`K \to \infty`:
 
     .. math:: -\log P(q) \le -\mathbb E \log \frac1K \sum_k p(q + u_k) \le -\mathbb E_u \log p(q + u)
 
-    The first of the K draws of an image equals its single draw, so that the two figures differ by the bound alone.
+    The first of the K draws of an image equals its single draw, so the two results differ only by the bound.
 
     Args:
-        model: The model; a class-conditional one gets the labels of the images, one with a task damaged copies of them.
+        model: The model; class-conditional models get the labels of the images, models with a task damaged copies.
         images: At least 2.
         num_draws: The number K.
         seed: Seed of the noise of the first image; image i uses seed + i.
@@ -63,6 +63,6 @@ def mean_bits(model: ImageModel, images: ImageSet, num_draws: int = 1, seed: int
 
 def estimated_trace_note(model: Density, num_dims: int) -> str:
     """Return a note if a continuous prior on ``num_dims`` values estimates its trace; otherwise an empty string."""
-    model.eval()  # as it was evaluated: in training the trace is estimated for fewer dimensions
+    model.eval()  # in training mode, traces are estimated from fewer dimensions on
     flows = (part for part in model.modules() if isinstance(part, ContinuousFlow))
     return ", trace of the prior estimated" if any(flow.estimates(num_dims) for flow in flows) else ""

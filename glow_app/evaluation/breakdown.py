@@ -1,4 +1,4 @@
-"""Where an image's bits go: to which level, and what each kind of layer does to the volume."""
+"""Bits/dim by level, and log-determinants by kind of layer."""
 
 import math
 from collections import defaultdict
@@ -15,18 +15,18 @@ from glow_app.models.image_model import ImageModel
 def breakdown(
     model: ImageModel, images: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None
 ) -> dict[str, float]:
-    r"""Return the mean bits/dim of a batch in parts.
+    r"""Return the mean bits/dim of a batch by level, and its log-determinants by kind of layer.
 
     ``bpd_level/l``, which add up to the bits/dim of the batch, are the means of
     :meth:`ImageModel.dequantised_level_bits <glow_app.models.image_model.ImageModel.dequantised_level_bits>`;
-    ``log_det/Kind`` are the log-determinants of all layers of a kind over :math:`D \log 2`, which add up to that of the
-    flow.
+    ``log_det/Kind`` are the log-determinants of all layers of a kind, divided by :math:`D \log 2`, which add up to that
+    of the flow.
 
     Args:
-        model: An image model.
+        model: The model.
         images: uint8 (B, C, H, W).
-        labels: For a class-conditional model.
-        generator: Of the dequantisation noise.
+        labels: (B,), for a class-conditional model.
+        generator: Generator of the damage, if the model has a task, and of the dequantisation noise.
     """
     flow, bits = model.flow, images[0].numel() * math.log(2)
     of_kind: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
@@ -49,7 +49,7 @@ def breakdown(
 
 
 def _layers(module: nn.Module) -> list[Bijection]:
-    """Return the bijections that are not chains of others; a pixelwise chain counts as one bijection."""
+    """Return the bijections that are not chains; a pixelwise chain counts as a single bijection."""
     layers: list[Bijection] = []
     for child in module.children():
         is_layer = isinstance(child, Bijection) and not isinstance(child, Chain)
@@ -58,7 +58,7 @@ def _layers(module: nn.Module) -> list[Bijection]:
 
 
 def _log_dets(layer: Bijection, x: Tensor, log_det: Tensor) -> dict[str, Tensor]:
-    """Return the mean log-determinant of a layer under its name, or those of what was fused in it."""
+    """Return the mean log-determinant of a layer by its name; of a pixelwise chain, those of its parts."""
     if not isinstance(layer, PixelwiseChain):
         return {type(layer).__name__: log_det.mean().cpu()}
     pixels = x.shape[2] * x.shape[3]

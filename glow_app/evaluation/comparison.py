@@ -1,4 +1,4 @@
-"""How close generated images are to real ones, by their features: FID, KID, precision and recall."""
+"""Compare features of generated and real images: FID, KID, precision and recall."""
 
 import warnings
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from torch import Tensor
 
 from glow_app.evaluation.neighbours import Neighbours
 
-# Images for each feature below which the bias of the estimated covariances shows.
-IMAGES_A_FEATURE = 10
+# Images per feature below which the bias of the estimated covariances is noticeable.
+IMAGES_PER_FEATURE = 10
 PART = 1024  # rows at a time
 
 
@@ -18,9 +18,9 @@ def frechet_distance(real: Tensor, drawn: Tensor) -> float:
 
     .. math:: \|\mu_1 - \mu_2\|^2 + \mathrm{tr}\left(C_1 + C_2 - 2 (C_1^{1/2} C_2 C_1^{1/2})^{1/2}\right)
 
-    In float64. The root is taken by eigenvalues of symmetric matrices, which stay real where a general matrix root of
-    :math:`C_1 C_2` becomes complex: when there are fewer images than features. With few images the estimate is too
-    large; there is a warning below ten images for each feature.
+    Computed in float64 from eigenvalues of symmetric matrices, which stay real where a general matrix root of
+    :math:`C_1 C_2` becomes complex: with fewer images than features. With few images the estimate is too large; a
+    warning says so below ten images per feature.
 
     Args:
         real: (N, F).
@@ -32,10 +32,10 @@ def frechet_distance(real: Tensor, drawn: Tensor) -> float:
     """
     _check_features(real, drawn, 2)
     count, width = min(len(real), len(drawn)), real.shape[1]
-    if count < IMAGES_A_FEATURE * width:
+    if count < IMAGES_PER_FEATURE * width:
         warnings.warn(
             f"FID of {count} images by {width} features is too large; it compares only with one of as many images, and "
-            f"{IMAGES_A_FEATURE * width} or more would do better",
+            f"{IMAGES_PER_FEATURE * width} or more would do better",
             stacklevel=2,
         )
     real, drawn = real.double(), drawn.double()
@@ -54,8 +54,8 @@ class KernelDistance:
     """The kernel distance over random subsets.
 
     Args:
-        mean: Over the subsets.
-        std: Over the subsets: the uncertainty of one subset's value, not of the mean.
+        mean: Mean over the subsets.
+        std: Standard deviation over the subsets: the uncertainty of a single subset's value, not of the mean.
         num_subsets: Number of subsets.
         subset_size: Images of each set in a subset.
     """
@@ -76,7 +76,7 @@ def kernel_distance(
         \qquad k(x, y) = \left(x^\top y / F + 1\right)^3
 
     Unbiased for any number of images, and therefore sometimes negative. A subset has at most half of each set;
-    otherwise all subsets would be alike.
+    otherwise the subsets would hardly differ.
 
     Args:
         real: (N, F).
@@ -125,8 +125,8 @@ def precision_recall(real: Tensor, drawn: Tensor, num_neighbours: int = 3) -> Pr
 
     .. math:: \text{precision} = \frac{1}{M} \left|\{y : \exists x\ \|y - x\| \le r_k(x)\}\right|
 
-    and recall the same with both sets exchanged. Both depend on the numbers of images, and mean most for sets of equal
-    size.
+    and recall is the same with both sets exchanged. Both depend on the numbers of images, and are most meaningful for
+    sets of equal size.
 
     Args:
         real: (N, F).
@@ -174,7 +174,7 @@ def compare(real: Tensor, drawn: Tensor, seed: int = 0) -> Comparison:
 
 
 def _check_features(real: Tensor, drawn: Tensor, least: int) -> None:
-    """Raise unless two sets of features, of at least ``least`` images each, can be compared."""
+    """Raise ValueError unless two sets of features can be compared and have at least ``least`` images each."""
     for features, noun in ((real, "real"), (drawn, "drawn")):
         if features.ndim != 2 or len(features) < least:
             shape = tuple(features.shape)

@@ -1,4 +1,4 @@
-"""Feature extractors: the bundled one, or the user's own by its path. Nothing is ever downloaded."""
+"""Feature extractors: bundled, or from a file of the user; nothing is downloaded."""
 
 import pickle
 import warnings
@@ -23,9 +23,9 @@ class FeatureExtractor(Protocol):
     """Maps images to features with meaningful distances.
 
     Attributes:
-        name: Name that figures are quoted with.
-        trained_on: Kind of images that the features describe.
-        preprocessing: What is done to the images first.
+        name: Name to report with results.
+        trained_on: Training data, the kind of images that the features describe.
+        preprocessing: Preprocessing of the images.
         sha256: SHA-256 of the file of weights.
     Shape:
         images: (B, 1 or 3, H, W), uint8; features: (B, F), float32, on the CPU.
@@ -41,7 +41,7 @@ class FeatureExtractor(Protocol):
 
 
 def feature_facts(extract: FeatureExtractor, num_features: int) -> dict[str, Any]:
-    """Return what must be quoted with figures from an extractor's features, as plain types."""
+    """Return the facts to report with results from an extractor's features, as plain types."""
     facts = {name: getattr(extract, name) for name in ("name", "trained_on", "sha256", "preprocessing")}
     return facts | {"num_features": num_features}
 
@@ -54,11 +54,11 @@ def load_features(
     Args:
         place: "small" for :class:`SmallFeatures`; the file of a TorchScript module for :class:`TorchScriptFeatures`; or
             a file of weights of torchvision's ``inception_v3`` for :class:`InceptionFeatures`.
-        device: Where to compute.
+        device: Device of the extractor.
         trust: Whether to run a TorchScript module, which is a program.
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is something else, or a program that is not trusted.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is neither, or is a program and ``trust`` is False.
     """
     if place == "small":
         return SmallFeatures(device)
@@ -80,13 +80,13 @@ class InceptionFeatures:
     """The 2048 pooled features of torchvision's ``inception_v3``.
 
     Images are resized to 299x299 by the bilinear filter with antialiasing and normalised as torchvision's weights
-    expect; they are not cropped as for classification, since a picture's edge counts too. The network's pooling differs
-    from that of published FID figures: its figures compare only with each other.
+    expect. They are not cropped as for classification, because the edges of an image matter too. The network's pooling
+    differs from that behind published FIDs, so its results are comparable only with each other.
 
     Args:
-        path: A state dict, such as ``inception_v3_google-0cc3c7bd.pth``; nothing in it is run.
-        sha256: Of the file.
-        device: Where to compute.
+        path: A state dict, such as ``inception_v3_google-0cc3c7bd.pth``; no code from it is run.
+        sha256: SHA-256 of the file.
+        device: Device of the network.
     Shape:
         images: (B, 1 or 3, H, W), uint8; features: (B, 2048), float32, on the CPU.
     Raises:
@@ -105,7 +105,7 @@ class InceptionFeatures:
         self.sha256 = sha256
         self.device = torch.device(device)
         weights = _read_state_dict(path)
-        # With its weights from Google, torchvision scales the input once more; the state dict does not say so itself.
+        # torchvision rescales the input for its weights from Google; the state dict does not record this.
         self.network = inception_v3(weights=None, transform_input=True, init_weights=False)
         try:
             self.network.load_state_dict(weights)
@@ -126,18 +126,18 @@ class InceptionFeatures:
 class TorchScriptFeatures:
     """The features of a TorchScript module, by the convention of NVIDIA's ``inception-2015-12-05.pt``.
 
-    The module is called with uint8 RGB images (B, 3, H, W) of their own size, which it resizes itself, and returns
-    (B, F) or (B, F, 1, 1). If its ``forward`` takes an argument ``return_features``, that is True. A grey image is
-    repeated in all three channels.
+    The module takes uint8 RGB images (B, 3, H, W) of any size, resizes them itself, and returns (B, F) or
+    (B, F, 1, 1). If its ``forward`` has an argument ``return_features``, it is set to True. Grey images are repeated in
+    all three channels.
 
     Args:
-        path: The file. It holds a program: load none that you do not trust.
-        sha256: Of the file.
-        device: Where to compute.
+        path: The file. It contains a program; load only files that you trust.
+        sha256: SHA-256 of the file.
+        device: Device of the module.
     Shape:
         images: (B, 1 or 3, H, W), uint8; features: (B, F), float32, on the CPU.
     Raises:
-        ValueError: If it cannot be read, or on use, if it does not follow the convention.
+        ValueError: If the file cannot be read; or on use, if the module does not follow the convention.
     References:
         Karras et al. 2020, arXiv:2006.06676, whose code introduced the convention.
     """
@@ -150,7 +150,7 @@ class TorchScriptFeatures:
         self.sha256 = sha256
         self.device = torch.device(device)
         try:
-            # torch deprecates the format, in which the weights exist.
+            # torch deprecates TorchScript, but the weights exist only in this format.
             with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
                 self.module = torch.jit.load(str(path), map_location=self.device).eval()
             arguments = [argument.name for argument in self.module.forward.schema.arguments]
@@ -181,12 +181,12 @@ class TorchScriptFeatures:
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
-            is_archive = file.read(4) == b"PK\3\4"  # by which torch decides as well
+            is_archive = file.read(4) == b"PK\3\4"  # torch.load uses the same test
             file.seek(0)
             weights = read_archive(file) if is_archive else torch.load(file, map_location="cpu", weights_only=True)
     except (ArchiveError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} holds code, which is not run, or no weights at all; {EXPECTED}") from error
-    except Exception as error:  # what a damaged file raises depends on where it is damaged
+    except Exception as error:  # the type of error depends on where the file is damaged
         raise ValueError(f"{path} is damaged; {EXPECTED}") from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(f"{path} is not a state dict; {EXPECTED}")
@@ -194,7 +194,7 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _is_torchscript(path: Path) -> bool:
-    """Return whether a file is a program: programs and state dicts are zip archives, but only programs hold code."""
+    """Return whether a file is a program: programs and state dicts are zip archives, but only programs contain code."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""Which images a model is measured on: those that its training held out, by the same split."""
+"""Select the images to measure a model on: by default those held out by the split of its training."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ class EvaluationData:
 
     Args:
         held_out: Images to measure on.
-        train: Images of the training; None if their place is unknown.
-        facts: All that decides which images these are, of plain types.
+        train: Training images; None if unknown or not requested.
+        facts: Everything that determines the images, of plain types.
     """
 
     held_out: ImageSet
@@ -39,36 +39,36 @@ def evaluation_data(
 ) -> EvaluationData:
     """Return images to measure a model on.
 
-    If the source is that of the training, its split is used too, since another one would put training images among
-    those held out. A folder other than that of the training is measured whole, unless it has splits of its own.
+    If the source is that of the training, its recorded split is used, because another would put training images among
+    the held-out ones. A folder other than the training folder is measured whole, unless it has its own splits. Classes
+    in another order than the model's get the model's labels; if only their names differ, there is a warning.
 
     Args:
         model: The model.
-        recorded: What the model's file says of its training's data, :meth:`StoredModel.data
+        recorded: Data of the training, from :meth:`StoredModel.data
             <glow_app.storage.stored_model.StoredModel.data>`.
-        source: One of ``load_split``; the recorded one if None.
+        source: A source of ``load_split``; the recorded one if None.
         root: Place of the images to measure on; that of the training if None.
-        training: Place of the images of the training; the recorded place if None.
+        training: Place of the training images; the recorded place if None.
         split: "test" or "validation".
-        limit: Most held-out images.
-        train_limit: Most training images; 0 reads none.
+        limit: Maximum number of held-out images.
+        train_limit: Maximum number of training images; 0 reads none.
     Raises:
-        ValueError: If neither says which source, it needs a place and has none, or has more or fewer
-            classes than the model. Where only their names differ there is a warning; classes in another order than
-            the model's get its labels.
-        FileNotFoundError: If the images are not there.
+        ValueError: If the source is neither given nor recorded, needs a place and has none, or has another number of
+            classes than the model.
+        FileNotFoundError: If the images do not exist.
     """
-    chosen, is_other = _chosen(recorded, source, root, training)
-    source, contents, trained_limit = chosen["source"], chosen.pop("contents", None), chosen.pop("limit", None)
-    limits = [number for number in (trained_limit, train_limit) if number is not None]
+    arguments, is_other = _data_arguments(recorded, source, root, training)
+    source, contents, limits = arguments["source"], arguments.pop("contents", None), [arguments.pop("limit", None)]
+    limits = [number for number in (*limits, train_limit) if number is not None]
     shape = model.flow.image_shape
-    cut: dict[str, Any] = {"split": split, **chosen} | (whole_folder(source, str(root), split) if is_other else {})
+    cut: dict[str, Any] = {"split": split, **arguments} | (whole_folder(source, str(root), split) if is_other else {})
     held_out = load_split(image_shape=shape, limit=limit, **cut)
-    is_known = train_limit != 0 and (not is_other or chosen.get("root") is not None)
+    is_known = train_limit != 0 and (not is_other or arguments.get("root") is not None)
     train = (
-        load_split(split="train", image_shape=shape, limit=min(limits, default=None), **chosen) if is_known else None
+        load_split(split="train", image_shape=shape, limit=min(limits, default=None), **arguments) if is_known else None
     )
-    # Folders list classes by name, while data sets and their models may have another order.
+    # Folders sort classes by name; data sets and their models may have another order.
     if sorted(model.class_names) == sorted(held_out.class_names):
         held_out = held_out.with_class_order(model.class_names)
     _check_classes(model, source, held_out.class_names)
@@ -84,22 +84,22 @@ def evaluation_data(
     return EvaluationData(held_out, train, facts)
 
 
-def _chosen(
+def _data_arguments(
     recorded: Mapping[str, Any], source: str | None, root: str | None, training: str | None
 ) -> tuple[dict[str, Any], bool]:
-    """Return the facts of the training's images, as far as they are known, and whether ``root`` is another folder."""
+    """Return the known data arguments of the training, and whether ``root`` is another folder."""
     source = source or recorded.get("source")
     if source is None:
         raise ValueError("the model does not record what it was trained on; give --source, and --root if it needs one")
-    chosen = dict(recorded) if source == recorded.get("source") else {"source": source}
-    chosen |= {} if training is None else {"root": training}
-    is_other = is_other_folder(source, root, chosen.get("root"))
-    chosen |= {} if root is None or is_other else {"root": root}
-    if source in ("folder", "photos", "shards") and chosen.get("root") is None and root is None:
+    arguments = dict(recorded) if source == recorded.get("source") else {"source": source}
+    arguments |= {} if training is None else {"root": training}
+    is_other = is_other_folder(source, root, arguments.get("root"))
+    arguments |= {} if root is None or is_other else {"root": root}
+    if source in ("folder", "photos", "shards") and arguments.get("root") is None and root is None:
         raise ValueError(
             f"source {source} needs --root, with images to measure on, or --training, with those of the training"
         )
-    return chosen, is_other
+    return arguments, is_other
 
 
 def _check_classes(model: ImageModel, source: str, names: Sequence[str]) -> None:

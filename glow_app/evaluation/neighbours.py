@@ -1,4 +1,4 @@
-"""Nearest neighbours among many images, batch by batch; and whether a model copies its training images."""
+"""Nearest neighbours in batches, and whether a model copies its training images."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from glow_app.evaluation.features import FeatureExtractor
 
 
 class Neighbours:
-    """The k nearest neighbours among references that come in batches and are not kept.
+    """The k nearest neighbours among references that are processed in batches and not stored.
 
     Args:
         queries: Features to find neighbours of, (N, F).
         num: The number k.
     Attributes:
-        distances: To the neighbours, nearest first, (N, k), float64; to an equal row up to 1e-7 of its norm, by
-            rounding. Fewer than k until k references have come.
-        indices: Numbers of the neighbours, in the order in which the references came, (N, k).
+        distances: Distances to the neighbours, nearest first, (N, k), float64; fewer columns before k references.
+            Rounding gives equal rows distances of up to 1e-7 of their norm.
+        indices: Indices of the neighbours among all references in order, (N, k).
     """
 
     def __init__(self, queries: Tensor, num: int) -> None:
@@ -30,12 +30,12 @@ class Neighbours:
         self._seen = 0
 
     def update(self, references: Tensor) -> None:
-        """Take a batch of references, (M, F), into account."""
-        numbers = torch.arange(self._seen, self._seen + len(references)).expand(len(self.queries), -1)
+        """Add a batch of references, (M, F)."""
+        positions = torch.arange(self._seen, self._seen + len(references)).expand(len(self.queries), -1)
         self._seen += len(references)
         candidates = torch.cat([self.distances, torch.cdist(self.queries, references.double())], dim=1)
-        self.distances, chosen = candidates.topk(min(self.num, candidates.shape[1]), dim=1, largest=False)
-        self.indices = torch.cat([self.indices, numbers], dim=1).gather(1, chosen)
+        self.distances, columns = candidates.topk(min(self.num, candidates.shape[1]), dim=1, largest=False)
+        self.indices = torch.cat([self.indices, positions], dim=1).gather(1, columns)
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Nearness:
     Args:
         drawn: Median distance of a generated image to its nearest training image.
         held_out: Median distance of a held-out image to its nearest training image.
-        nearer: How often a generated image is nearer to its nearest training image than a held-out image is,
-            :math:`P(d_\text{drawn} < d_\text{held out})`, ties counted half: 1/2 is ideal, 1 means copies, and 0 means
-            far from everything real.
+        nearer: Probability that a generated image is nearer to its nearest training image than a held-out image is to
+            its own, :math:`P(d_\text{drawn} < d_\text{held out})`, with ties counted half: 1/2 is ideal, 1 means
+            copies, and 0 means far from everything real.
     References:
         Meehan et al. 2020, arXiv:2004.05675, for ``nearer``.
     """
@@ -67,17 +67,17 @@ def nearness(drawn: Tensor, held_out: Tensor) -> Nearness:
 class TrainingNeighbours:
     """The nearest training images of some images, by features and by pixels.
 
-    The training images are read once, in batches, and not kept.
+    The training images are read once, in batches, and not stored.
 
     Args:
         images: Images to find neighbours of, uint8 (N, C, H, W).
         train: The training images.
-        extract: The feature extractor; None to compare pixels alone.
+        extract: The feature extractor; None to compare only pixels.
         num: Number of neighbours of each image.
         batch_size: Training images at a time.
     Attributes:
-        by_features: Distances in the extractor's own unit; None without an extractor.
-        by_pixels: Distances as the root of the mean square, in grey levels of 255.
+        by_features: Neighbours by distance in feature space; None without an extractor.
+        by_pixels: Neighbours by root-mean-square difference, in grey levels of 255.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""How well a model restores: errors of draws and their mean, how often true values lie within draws, exploded draws."""
+"""Metrics of restoration: errors of draws and of their mean, calibration of intervals, exploded draws."""
 
 import math
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ from glow_app.tasks import Fill, RestorationTask
 
 CALIBRATION_DRAWS, INTERVALS = 32, (0.5, 0.9)
 WHOLE_RANGE = 256  # grey levels
-ROUNDING = 1 / 12  # mean squared error of rounding, below which differences mean nothing
-# By the name of the task: what the flow sees, and what it is compared with besides.
+ROUNDING = 1 / 12  # mean squared error of rounding; smaller errors are meaningless
+# Names, by task, of the picture that the flow sees and of the classical method for comparison.
 GIVEN = {
     "Upscale": "bicubic enlargement", "Denoise": "noisy picture", "Deblock": "JPEG picture",
     "Colourise": "grey picture", "Fill": "smooth fill",
 }  # fmt: skip
 CLASSICAL = {"Denoise": "non-local means", "Fill": "biharmonic filling"}
 SHOWN = ("truth", "damaged", "draw", "mean", "spread")
-LEAST_SIDE = 6  # of pictures that the window of SSIM fits, pixels
+LEAST_SIDE = 6  # smallest side for the window of SSIM, pixels
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over pictures, and its standard error."""
+    """A mean over pictures and its standard error."""
 
     mean: float
     standard_error: float
@@ -38,11 +38,11 @@ class Mean:
 
 @dataclass(frozen=True)
 class Quality:
-    """How near pictures are to the true ones.
+    """How close pictures are to the truth.
 
     Args:
         psnr: See :func:`psnr`.
-        gain: The same minus that of the given pictures, picture by picture.
+        gain: Difference from the PSNR of the given pictures, picture by picture.
         ssim: See :func:`ssim`.
     """
 
@@ -53,16 +53,16 @@ class Quality:
 
 @dataclass(frozen=True)
 class RestorationFigures:
-    """What was measured of the restorations of pictures.
+    """Measurements of restorations.
 
     Args:
-        qualities: Of "given", what the flow sees; "classical", if measured; "zero", a draw at temperature 0; "draw";
-            and "mean".
-        within: For each of ``INTERVALS`` the share of true values in this central interval of the draws.
-        agree: Share of draws with all values that the damaged picture determines; None if there are none.
-        exploded: Number of draws that, before clipping, reach farther beyond black or white than the whole range.
-        draws: Number of all draws.
-        shown: The first pictures, by what they show, uint8 (n, C, H, W).
+        qualities: Qualities of "given", the picture that the flow sees; "classical", if available; "zero", a draw at
+            temperature 0; "draw"; and "mean", of several draws.
+        within: Share of true values in the central interval of the draws, for each of ``INTERVALS``.
+        agree: Share of draws that agree with all values determined by the damaged picture; None if there are none.
+        exploded: Number of draws that, before clipping, exceed black or white by more than the whole range.
+        draws: Total number of draws.
+        shown: The first pictures by kind (``SHOWN``), uint8 (n, C, H, W).
     """
 
     qualities: dict[str, Quality]
@@ -81,14 +81,14 @@ def measure_restorations(
     seed: int = 0,
     num_shown: int = 6,
 ) -> RestorationFigures:
-    """Damage pictures by the model's task, restore them, and return how near the results are to the truth.
+    """Damage pictures by the model's task, restore them, and measure how close the results are to the truth.
 
     Args:
-        model: A model with a task; a class-conditional one gets the labels of the images.
+        model: A model with a task; class-conditional models get the labels of the images.
         images: True pictures, at least 2.
-        count: Number of draws in a mean; at least ``CALIBRATION_DRAWS`` are made of each picture.
+        count: Number of draws in a mean; each picture gets at least ``CALIBRATION_DRAWS`` draws.
         temperature: As for :func:`~glow_app.generation.restore`.
-        seed: Picture i is damaged by seed + i; the seeds of the draws follow.
+        seed: Seed of the first picture's damage; picture i uses seed + i, and draws use the seeds after these.
         num_shown: Number of pictures to return.
     """
     draws, first = max(count, CALIBRATION_DRAWS), seed + len(images)
@@ -120,12 +120,12 @@ def psnr(pictures: Tensor, truth: Tensor, missing: Tensor | None = None) -> Tens
 
     .. math:: 10 \log_{10} \frac{255^2}{\max(\text{MSE}, 1/12)}
 
-    1/12 is the error of rounding, so an exact picture has 58.9 dB.
+    1/12 is the error of rounding, so an exact picture gets 58.9 dB.
 
     Args:
         pictures: uint8 (B, C, H, W).
-        truth: Of the same shape.
-        missing: Boolean (B, 1, H, W): count these pixels alone, outside of which the pictures are true; NaN if none is.
+        truth: True pictures of the same shape.
+        missing: Boolean (B, 1, H, W): average only over these pixels; all others must be exact. NaN if there are none.
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -135,9 +135,9 @@ def psnr(pictures: Tensor, truth: Tensor, missing: Tensor | None = None) -> Tens
 
 
 def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
-    """Return the structural similarity of pictures, uint8 (B, C, H, W), to the true ones, (B,), 1 if they are equal.
+    """Return the structural similarity, (B,), of pictures to the true ones, uint8 (B, C, H, W); 1 if they are equal.
 
-    NaN for pictures too small for its window.
+    NaN if the pictures are smaller than its window.
 
     References:
         Wang et al. 2004, doi:10.1109/TIP.2003.819861.
@@ -151,17 +151,17 @@ def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
 
 
 def true_positions(draws: Tensor, truth: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    r"""Return the position of each true value among its draws, (C, H, W), 0 below all and 1 above all.
+    r"""Return the position of each true value among its draws, (C, H, W), from 0 (below all) to 1 (above all).
 
     .. math:: u = \frac{\#\{x_n < x\} + v\,(1 + \#\{x_n = x\})}{N + 1}, \qquad v \sim U(0, 1)
 
-    It is uniform if truth and draws have one distribution, and so lies within s / 2 of 1/2 with probability s: then the
-    truth is within the central interval of this share of the draws.
+    If truth and draws have the same distribution, u is uniform, and therefore within s / 2 of 1/2 with probability s:
+    the central interval that contains a share s of the draws then contains a share s of the true values.
 
     Args:
         draws: (N, C, H, W).
         truth: (C, H, W).
-        generator: Generator of v, on the CPU.
+        generator: CPU generator of v.
     References:
         The randomised probability integral transform: Czado et al. 2009, doi:10.1111/j.1541-0420.2009.01191.x.
     """
@@ -170,13 +170,13 @@ def true_positions(draws: Tensor, truth: Tensor, generator: torch.Generator | No
 
 
 def classical_restoration(task: RestorationTask, damaged: Tensor) -> Tensor | None:
-    """Return the restoration by a method of scikit-image, uint8 (1, C, H, W): one of ``CLASSICAL``.
+    """Return the restoration by the task's method in ``CLASSICAL``, from scikit-image, uint8 (1, C, H, W).
 
-    None if scikit-image is not installed, or the task has no such method.
+    None if scikit-image is not installed or the task has no such method.
 
     Args:
         task: The task.
-        damaged: A single picture as the task damages it, uint8 (1, D, H, W).
+        damaged: A picture damaged by the task, uint8 (1, D, H, W).
     """
     if type(task).__name__ not in CLASSICAL:
         return None
@@ -196,7 +196,7 @@ def classical_restoration(task: RestorationTask, damaged: Tensor) -> Tensor | No
 def _pictures(
     task: RestorationTask, damaged: Tensor, restoration: Restoration, zero: Tensor, count: int
 ) -> dict[str, Tensor]:
-    """Return the pictures whose nearness to the truth is measured, each uint8 (n, C, H, W)."""
+    """Return the pictures to compare with the truth by kind, each uint8 (n, C, H, W)."""
     draws, classical = restoration.draws[:count], classical_restoration(task, damaged)
     pictures = {"given": restoration.given[None]} | ({} if classical is None else {"classical": classical})
     mean = draws.float().mean(0, keepdim=True).round().to(torch.uint8)
@@ -211,7 +211,7 @@ def _values(
     pictures: dict[str, Tensor],
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Return all values that are measured of one picture."""
+    """Return all measurements of a picture."""
     task = require_task(model)
     missing = damaged[:, -1:] >= 128 if isinstance(task, Fill) else None
     values = {}

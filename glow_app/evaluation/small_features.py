@@ -1,4 +1,4 @@
-"""The feature extractor that comes with the package: a small classifier of clothes."""
+"""The bundled feature extractor: a small classifier of clothes."""
 
 import hashlib
 from pathlib import Path
@@ -14,10 +14,10 @@ SIDE = 28
 
 
 class FashionCNN(nn.Module):
-    """Six convolutions of 3x3 in three stages of halved sides, then the mean over all positions, then ten classes.
+    """Five 3x3 convolutions in three stages of halved resolution, global average pooling, and ten classes.
 
     Shape:
-        x: (B, 1, 28, 28), from 0 to 1; features: (B, 64); logits: (B, 10).
+        x: (B, 1, 28, 28), in [0, 1]; features: (B, 64); logits: (B, 10).
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class FashionCNN(nn.Module):
         self.head = nn.Linear(64, 10)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the last layer sees."""
+        """Return the input of the last layer."""
         return self.body(x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,14 +49,14 @@ def _convolution(in_channels: int, out_channels: int) -> list[nn.Module]:
 
 
 class SmallFeatures:
-    """The 64 features of the classifier that comes with the package, trained on Fashion-MNIST.
+    """The 64 features of the bundled classifier, trained on Fashion-MNIST.
 
-    Grey images of any size are brought to 28x28 by Pillow's Lanczos filter with antialiasing. The features tell clothes
-    apart, and what looks like them; of colour images, such as faces or landscapes, they say nothing, and those are
-    refused. Numbers from them compare with numbers from them alone.
+    Grey images of any size are resized to 28x28 by Pillow's antialiased Lanczos filter. The features distinguish
+    clothes and similar images. They are not meaningful for colour images, such as faces or landscapes, which are
+    refused. Results are comparable only with results from the same features.
 
     Args:
-        device: Where to compute.
+        device: Device of the network.
     Shape:
         images: (B, 1, H, W), uint8; features: (B, 64), float32, on the CPU.
     Raises:

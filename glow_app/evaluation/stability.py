@@ -1,4 +1,4 @@
-"""How exactly a model inverts: of 8-bit images, and of inputs that it never saw."""
+"""Measure how exactly a model inverts, on images and on inputs far from its training data."""
 
 import math
 from collections.abc import Iterator
@@ -24,8 +24,8 @@ class Exactness:
     """How exactly images come back from their latents.
 
     Args:
-        exact_images: Share of images of which every pixel is given back.
-        exact_values: Share of pixels' values that are given back.
+        exact_images: Share of images recovered in every pixel.
+        exact_values: Share of pixel values recovered.
         max_pixel_error: Largest difference, in grey levels of 255.
     """
 
@@ -35,10 +35,10 @@ class Exactness:
 
 
 def exactness(model: ImageModel, images: ImageSet, batch_size: int = 64) -> Exactness:
-    """Return how exactly images come back in the model's own number of bits and precision; see :func:`reconstruct`.
+    """Measure how exactly images are reconstructed, at the model's number of bits and precision.
 
     Args:
-        model: The model; where it is class-conditional, the labels of the images are given to it.
+        model: The model; class-conditional models get the labels of the images.
         images: At least one.
         batch_size: Images at a time.
     """
@@ -55,15 +55,15 @@ def exactness(model: ImageModel, images: ImageSet, batch_size: int = 64) -> Exac
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """The error of going there and back again, in one precision; infinite where a value did not come back finite.
+    """The error of a round trip in one precision; infinite if a value came back as NaN or infinite.
 
     Args:
-        start: What was sent: images, or noise, and how it was changed.
-        unit: Of the errors: "bins", of which an error below one half leaves the 8-bit image exact; or "deviations",
+        start: Name of the inputs: images or noise, and how they were scaled.
+        unit: Unit of the errors: "bins", where errors below one half leave the quantised image exact; or "deviations",
             standard deviations of the base noise.
         dtype: "float32" or "float64".
-        median: Over the images, of each one's largest absolute error.
-        largest: Of all.
+        median: Median over the images of the largest absolute error of each.
+        largest: Largest absolute error of all images.
     """
 
     start: str
@@ -74,24 +74,24 @@ class RoundTrip:
 
 
 def round_trips(model: ImageModel, images: Tensor, labels: Tensor | None = None, seed: int = 0) -> list[RoundTrip]:
-    r"""Return errors of :math:`f^{-1}(f(x)) - x` and :math:`f(f^{-1}(z)) - z` for ordinary and for odd inputs.
+    r"""Return the errors :math:`f^{-1}(f(x)) - x` and :math:`f(f^{-1}(z)) - z` for ordinary and unusual inputs.
 
-    Images as they are; values that are far out of range, the images times 4 and 16; and 8-bit noise, uniform and
-    independent. Latents N(0, T²) at several temperatures. A map that is invertible on paper loses digits by its
-    condition number: what float32 loses and float64 does not is rounding, magnified; and it is magnified most where no
-    training image ever was.
+    The inputs are the images; the images times 4 and 16, far outside the range; independent uniform 8-bit noise; and
+    latents N(0, T²) at several temperatures. A map that is invertible in exact arithmetic loses digits by its
+    condition number: errors in float32 that vanish in float64 are amplified rounding errors, and amplification is
+    largest far from the training images.
 
     Args:
-        model: The model; its own precision is float32, of which a copy in float64 is made.
-        images: uint8, (B, C, H, W): some dozens.
+        model: The model; it is measured in float32 and in float64.
+        images: uint8, (B, C, H, W); a few dozen suffice.
         labels: (B,), for a class-conditional model.
-        seed: Of all noise.
+        seed: Seed of all noise.
     References:
         Behrmann et al. 2021, arXiv:2006.09347.
     """
     errors = []
     for dtype in (torch.float32, torch.float64):
-        # MPS has nothing wider than float32.
+        # MPS does not support float64.
         device = "cpu" if dtype == torch.float64 and model.device.type == "mps" else model.device
         errors += list(_round_trips(deepcopy(model).to(device).to(dtype), images, labels, seed))
     return errors

@@ -1,4 +1,4 @@
-"""Settings that a model is best drawn with, sought on a grid."""
+"""Search for the best settings for sampling from a model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from glow_app.models.generation_settings import GenerationSettings
 
 TEMPERATURES = (1.0, 0.9, 0.8, 0.7)
 GUIDANCES = (1.0, 1.25, 1.5)
-LEAST_RECALL = 0.9  # relative to the model's own distribution, since images that are all alike can have a low FID
+LEAST_RECALL = 0.9  # relative to the model's own distribution, because images without variety can have a low FID
 NOISE = 0.01  # relative difference of FIDs that is not significant
-STEPS = ((0.05, 0.1), (0.025, 0.05))  # of temperature and guidance, in each pass
+STEPS = ((0.05, 0.1), (0.025, 0.05))  # step of temperature and of guidance in each pass
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Figures of images drawn with some settings.
+    """Metrics of images drawn with some settings.
 
     Args:
         settings: The settings.
@@ -34,11 +34,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuning:
-    """All trials, the model's own distribution first, and the best.
+    """All trials, beginning with the model's own distribution, and the best.
 
     Args:
-        trials: In the order in which they were made.
-        best: The first within 1 % of the lowest FID, among those of enough recall.
+        trials: Trials in the order in which they were made.
+        best: The first trial within 1 % of the lowest FID, among those with enough recall.
     """
 
     trials: Sequence[Trial]
@@ -52,18 +52,19 @@ def tune(
     has_classes: bool,
     on_trial: Callable[[Trial], None] = lambda _: None,
 ) -> Tuning:
-    """Return the settings of the lowest FID whose recall is at least 0.9 of that at temperature 1 and guidance 1.
+    """Find the settings of lowest FID among those whose recall is at least 0.9 of that at temperature 1 and guidance 1.
 
-    Among settings whose FID is within 1 % of it, the first that were tried, since such a difference is noise.
+    Among settings within 1 % of the lowest FID, a difference that is not significant, the first tried is the best.
 
-    First a grid of one temperature for all levels and, with classes, guidance; then two passes over the temperature of
-    each level and the guidance, one step up and one down from the best so far, the second pass with half the step.
+    The search begins with a grid of a temperature for all levels and, with classes, guidance. Two passes follow over
+    the temperature of each level and the guidance, a step down and a step up from the best so far; the second pass
+    uses half the step.
 
     Args:
-        draw: Returns the features of images drawn with some settings, (M, F).
+        draw: Returns the features of images drawn with given settings, (M, F).
         real: Features of held-out images, (N, F).
-        num_levels: Of the model.
-        has_classes: Whether there is guidance.
+        num_levels: Number of the model's levels.
+        has_classes: Whether the model has classes, and therefore guidance.
         on_trial: Called after each trial.
     Raises:
         ValueError: If there are too few features, or one is not finite.
@@ -71,8 +72,8 @@ def tune(
     trials: dict[GenerationSettings, Trial] = {}
 
     def attempt(temperatures: Sequence[float], guidance: float) -> None:
-        is_one = len(set(temperatures)) == 1
-        settings = GenerationSettings(temperatures[0] if is_one else tuple(temperatures), guidance)
+        are_equal = len(set(temperatures)) == 1
+        settings = GenerationSettings(temperatures[0] if are_equal else tuple(temperatures), guidance)
         if settings in trials:
             return
         drawn = draw(settings)

@@ -1,25 +1,25 @@
-"""What the figures of an evaluation say, in words."""
+"""Summarise an evaluation in words."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from glow_app.messages import pluralise
 
-LEARNT = 0.9  # bits/dim as a share of those of a PNG
-COPIES = 0.6  # how often samples are nearer to training images than held-out images are; 0.5 is ideal
-TOLD_APART = 3.0  # FID as a multiple of that of real images
-HELD = (0.8, 0.97)  # share of true values in 90 % intervals of draws
-NEARER = 0.3  # dB above the damaged picture
-# From which share of the figure of real images on, and what to say.
+LEARNT = 0.9  # bits/dim relative to PNG; below, the model has learnt something
+COPIES = 0.6  # probability that a sample is nearer to training images than a held-out image; 0.5 is ideal
+DISTINGUISHABLE = 3.0  # FID as a multiple of that of real images
+HONEST = (0.8, 0.97)  # accepted shares of true values in 90 % intervals of draws
+USEFUL_GAIN = 0.3  # dB above the damaged picture
+# Smallest precision and recall, relative to real images, for each wording.
 LOOKS = ((0.95, "resemble real images"), (0.8, "mostly resemble real images"), (0.0, "often resemble none"))
 VARIETY = ((0.9, "vary as much"), (0.7, "vary less"), (0.0, "vary much less"))
 
 
 def verdict(record: Mapping[str, Any]) -> list[str]:
-    """Return four sentences for people: what was learnt, how samples look, copies and the inverse, and what to do next.
+    """Return four sentences for users: what was learnt, how samples look, copies and the inverse, and what to do next.
 
     Args:
-        record: What ``glow evaluate`` writes to ``evaluation.json``.
+        record: Content of ``evaluation.json`` from ``glow evaluate``.
     """
     bits, png = _bits(record)
     images = "held-out images" if record["data"]["as_in_training"] else "these images"
@@ -32,10 +32,10 @@ def verdict(record: Mapping[str, Any]) -> list[str]:
 
 
 def restoration_verdict(record: Mapping[str, Any]) -> list[str]:
-    """Return three sentences for people: how near restorations are, whether draws hold the truth, what to do next.
+    """Return three sentences for users: how good restorations are, whether intervals are honest, and what to do next.
 
     Args:
-        record: What ``glow evaluate`` writes to ``evaluation.json`` for a restoration model.
+        record: Content of ``evaluation.json`` from ``glow evaluate`` for a restoration model.
     """
     kinds, temperature = record["restorations"], record["samples"]["temperature"]
     given = kinds["given"]["name"]
@@ -47,7 +47,7 @@ def restoration_verdict(record: Mapping[str, Any]) -> list[str]:
     )
     if "classical" in kinds:
         near += f"; {kinds['classical']['name']} is {_decibels(kinds['classical']['gain']['mean'])}"
-    share, (least, most) = record["within"][-1], HELD
+    share, (least, most) = record["within"][-1], HONEST
     words = "too narrow" if share < least else "too wide" if share > most else "honest"
     honest = f"The intervals of draws are {words}: those of 90% hold {share:.0%} of the true values"
     if share < least and is_cool:
@@ -67,7 +67,7 @@ def _decibels(gain: float) -> str:
 def _next_restoration(record: Mapping[str, Any], gain: float, is_cool: bool) -> str:
     if record["agree"] is not None and record["agree"] < 1:
         return f"do not rely on what is known of the pictures: {1 - record['agree']:.2%} of draws change it"
-    if gain < NEARER or (not is_cool and record["within"][-1] < HELD[0]):
+    if gain < USEFUL_GAIN or (not is_cool and record["within"][-1] < HONEST[0]):
         return "train longer, on more pictures, or a larger model"
     return "use it (glow restore), or share it (glow export)"
 
@@ -77,7 +77,7 @@ def _bits(record: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _shares(record: Mapping[str, Any]) -> dict[str, float]:
-    """Return precision and recall as shares of those of real images, or as they are where these are not known."""
+    """Return precision and recall relative to those of real images, or their values if these are unknown."""
     drawn, real = (_figures(record, name) for name in ("drawn", "training_images"))
     return {name: drawn[name] / max(real.get(name, 1.0), 1e-9) for name in ("precision", "recall")}
 
@@ -99,13 +99,13 @@ def _samples(record: Mapping[str, Any]) -> str:
         for choices, share in zip((LOOKS, VARIETY), shares.values(), strict=True)
     )
     text = f"By their features, samples {looks} ({figures[0]}) and {variety} ({figures[1]})"
-    if real and drawn["fid"] > TOLD_APART * max(real["fid"], 0.0):
+    if real and drawn["fid"] > DISTINGUISHABLE * max(real["fid"], 0.0):
         text += f"; their FID of {drawn['fid']:.2f}, for real images {real['fid']:.2f}, still tells them apart"
     return f"{text}."
 
 
 def _nearer(record: Mapping[str, Any]) -> float:
-    """Return how often samples are nearer to training images than held-out images are, at most."""
+    """Return the larger probability, by features or pixels, of a sample being nearer than a held-out image."""
     near = record["nearest"]
     return max(near[kind]["nearer"] for kind in ("features", "pixels") if kind in near)
 
