@@ -1,4 +1,4 @@
-"""Programs that draw a model's images without this package: torch.export and ONNX."""
+"""Export samplers as programs that run without this package: torch.export and ONNX."""
 
 from glow_app.export.onnx_program import require_onnx
 from glow_app.export.parity import Parity, compare

@@ -1,4 +1,4 @@
-"""A sampler as an ONNX model."""
+"""Samplers as ONNX models."""
 
 import os
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from torch import Tensor
 from glow_app.export.program import Draw, quiet, trace
 from glow_app.export.sampler import Sampler
 
-# A file of protocol buffers holds less than 2 GiB; what is left is for the graph.
+# A protobuf file is limited to 2 GiB; the remainder is for the graph.
 MAX_BYTES = 2**31 - 2**25
 
 
 def require_onnx() -> None:
-    """Refuse to begin without the packages of the extra ``onnx``.
+    """Check that the packages of the extra ``onnx`` are installed.
 
     Raises:
-        ValueError: If one is missing.
+        ValueError: If a package is missing.
     """
     try:
         for name in ("onnx", "onnxruntime", "onnxscript"):
@@ -32,16 +32,16 @@ def require_onnx() -> None:
 
 
 def input_names(num_levels: int, num_classes: int | None) -> list[str]:
-    """Return the names of the inputs, in order: those of the file of ``glow encode``, then labels and guidance."""
-    of_classes = [] if num_classes is None else ["labels", "guidance"]
-    return [*(f"level{number}" for number in range(num_levels)), *of_classes]
+    """Return the names of the inputs: levels, named as in files of ``glow encode``, then labels and guidance."""
+    class_inputs = [] if num_classes is None else ["labels", "guidance"]
+    return [*(f"level{number}" for number in range(num_levels)), *class_inputs]
 
 
 def save_onnx(sampler: Sampler, path: Path) -> None:
     """Write the sampler as an ``.onnx`` file.
 
     Raises:
-        ValueError: If an extra is missing, the sampler is not float32, or too large for one file.
+        ValueError: If the extra is missing, the sampler is not float32, or it is too large for one file.
     """
     require_onnx()
     tensors = [*sampler.parameters(), *sampler.buffers()]
@@ -68,23 +68,23 @@ def save_onnx(sampler: Sampler, path: Path) -> None:
 
 
 def _log_sigmoid(self: Any) -> Any:
-    # The exporter's own is log(sigmoid(x)): minus infinity below -88, and images of NaN where couplings go there.
+    # The exporter's own is log(sigmoid(x)), minus infinity below -88, which couplings turn into NaN images.
     from onnxscript import opset18
 
     return opset18.Neg(opset18.Softplus(opset18.Neg(self)))
 
 
 def load_onnx(path: Path) -> Draw:
-    """Return what a file of :func:`save_onnx` draws, by onnxruntime on the CPU."""
+    """Return a file of :func:`save_onnx` as a function, run by onnxruntime on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
-    names = [one.name for one in session.get_inputs()]
+    names = [entry.name for entry in session.get_inputs()]
 
-    def draw(latents: Sequence[Tensor], *of_classes: Tensor | None) -> Tensor:
-        values = [*latents, *(one for one in of_classes if one is not None)]
+    def draw(latents: Sequence[Tensor], *class_inputs: Tensor | None) -> Tensor:
+        values = [*latents, *(value for value in class_inputs if value is not None)]
         feed = {name: value.numpy() for name, value in zip(names, values, strict=True)}
         return torch.from_numpy(session.run(["images"], feed)[0])
 

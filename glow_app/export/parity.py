@@ -1,4 +1,4 @@
-"""Whether an exported program draws what its model draws."""
+"""Compare the images of an exported program with those of its model."""
 
 import copy
 from collections.abc import Sequence
@@ -12,9 +12,8 @@ from glow_app.likelihood import quantise
 from glow_app.messages import pluralise
 from glow_app.models.image_model import ImageModel
 
-# Programs add the same numbers in another order, and a value beside the border of two levels may fall to either side:
-# 1 to 6 in 100,000 pixels of a Fashion-MNIST model through onnxruntime, never by more than one level. What is wrong
-# changes far more.
+# Programs add numbers in another order, so a value near the border of two levels may be rounded either way: 1 to 6 in
+# 100,000 pixels of a Fashion-MNIST model in onnxruntime, never by more than one level. Errors change far more.
 MAX_SHARE = 1e-3
 MAX_LEVELS = 1
 
@@ -22,19 +21,19 @@ BATCH_SIZES = (1, 2, 5)
 TEMPERATURES = (0.7, 1.0)
 GUIDANCES = (1.0, 1.25)
 
-# Of an image's pixels: where more differ between the model in float32 and in float64, rounding decides what it shows.
+# Share of an image's values that may differ between the model in float32 and in float64; above, rounding dominates.
 MAX_UNSURE = 0.01
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How a program compares with its model.
+    """Comparison of a program with its model.
 
     Args:
-        num_images: Compared.
-        num_unsure: Left out: the model itself draws another image in float64, so rounding alone decides.
-        num_values: Of the compared images, all channels counted.
-        num_different: Of them, those that differ.
+        num_images: Number of compared images.
+        num_unsure: Number of excluded images, for which the model itself gives another image in float64.
+        num_values: Number of values in the compared images, over all channels.
+        num_different: Number of values that differ.
         largest: Largest difference, in levels of the model's bits.
     """
 
@@ -50,11 +49,11 @@ class Parity:
         return self.num_different / max(self.num_values, 1)
 
     def require(self) -> None:
-        """Refuse a program that differs from its model by more than rounding.
+        """Check that the program differs from its model by no more than rounding.
 
         Raises:
-            ValueError: If more than :data:`MAX_SHARE` of the values differ, or one by more than :data:`MAX_LEVELS`, or
-                fewer than half of the images could be compared.
+            ValueError: If more than :data:`MAX_SHARE` of the values differ, any value differs by more than
+                :data:`MAX_LEVELS`, or fewer than half of the images could be compared.
         """
         if self.num_unsure > self.num_images:
             raise ValueError(
@@ -80,15 +79,15 @@ def compare(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     temperatures: Sequence[float] = TEMPERATURES,
 ) -> Parity:
-    """Return how images of ``draw`` compare with those of the model, over batch sizes, temperatures and classes.
+    """Compare images of a program with those of the model, over batch sizes, temperatures and classes.
 
-    Of a class-conditional model every other image is guided.
+    For a class-conditional model, every other image uses guidance.
 
     Args:
-        model: On the CPU.
+        model: The model, on the CPU.
         draw: The program, as read from its file.
-        batch_sizes: Of the batches at each temperature.
-        temperatures: Of the noise.
+        batch_sizes: Sizes of the batches at each temperature.
+        temperatures: Temperatures of the noise.
     """
     wide = copy.deepcopy(model).double()
     parts: list[Tensor] = []
@@ -103,7 +102,7 @@ def compare(
                 labels = torch.tensor(seeds) % model.flow.num_classes
                 guidance = [GUIDANCES[seed % len(GUIDANCES)] for seed in seeds]
                 inputs = (labels, torch.tensor(guidance, dtype=model.dtype))
-                context, exact_context = (one.flow.embed(labels, guidance) for one in (model, wide))
+                context, exact_context = (each.flow.embed(labels, guidance) for each in (model, wide))
             images = model.decode(latents, context=context)
             exact = wide.decode([level.double() for level in latents], context=exact_context)
             rounded = _differences(model, images, exact)
@@ -116,7 +115,7 @@ def compare(
 
 
 def _differences(model: ImageModel, images: Tensor, others: Tensor) -> Tensor:
-    """Return by how many levels two batches differ, (B, D)."""
+    """Return the absolute differences of two batches in levels, (B, D)."""
     if others.shape != images.shape or others.dtype != images.dtype:
         raise ValueError(
             f"the program draws {others.dtype} of shape {tuple(others.shape)}; expected {images.dtype} of shape "

@@ -1,4 +1,4 @@
-"""A sampler as a program of torch.export."""
+"""Samplers as programs of torch.export."""
 
 import io
 import warnings
@@ -13,20 +13,20 @@ from torch.export import Dim, ExportedProgram
 
 from glow_app.export.sampler import Sampler
 
-# From latents to images: of latents and None or, for classes, of latents, labels and guidance.
+# A function from latents and None (with classes, latents, labels and guidance) to images.
 Draw = Callable[..., Tensor]
 
-# Without the warnings of torch, which are for developers of exporters.
+# Suppresses torch's warnings, which are for developers of exporters.
 quiet = partial(warnings.catch_warnings, action="ignore")
 
-# Of the example. Not 1, which would be taken for the only batch size there is.
+# Batch size of the example. torch.export would specialise to a batch size of 1.
 EXAMPLE_SIZE = 2
 
 
 def trace(sampler: Sampler) -> ExportedProgram:
-    """Return the sampler's graph, of pure functions, for every batch size.
+    """Return the sampler as a functional graph with dynamic batch size.
 
-    It takes one tensor per level, as a list, and None or, if the model is class-conditional, labels and guidance.
+    Its inputs are a list of a tensor per level and None; for a class-conditional model, the list, labels and guidance.
     """
     flow = sampler.flow
     dtype = next(flow.parameters()).dtype
@@ -39,19 +39,19 @@ def trace(sampler: Sampler) -> ExportedProgram:
         shapes = ([batch] * len(latents), batch, batch)
     with torch.no_grad(), quiet():
         program = torch.export.export(sampler, inputs, dynamic_shapes=shapes, strict=False)
-        # Without the log-determinants, on which no image depends, and what switches autocast off.
+        # Removes log-determinants, on which images do not depend, and the contexts that disable autocast.
         return program.run_decompositions({})
 
 
 def save_program(sampler: Sampler, path: Path) -> None:
     """Write the sampler as a ``.pt2`` file."""
-    program = io.BytesIO()  # on a full disk, torch would end the process
+    program = io.BytesIO()  # writing to a full disk, torch would abort the process
     with quiet():
         torch.export.save(trace(sampler), program)
     path.write_bytes(program.getbuffer())
 
 
 def load_program(path: Path) -> Draw:
-    """Return what a file of :func:`save_program` draws."""
+    """Return a file of :func:`save_program` as a function."""
     with quiet():
         return torch.export.load(path).module()

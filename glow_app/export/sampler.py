@@ -1,4 +1,4 @@
-"""A model that draws and does nothing else: what is exported as a program."""
+"""The exportable part of a model: from latents to images."""
 
 from collections.abc import Sequence
 
@@ -10,27 +10,26 @@ from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel
 from glow_app.running import fold
 
-# Of an autoregressive prior, all of which stand in the graph; these take minutes to export.
+# Steps of an autoregressive prior, each of which is in the graph; this number takes minutes to export.
 MAX_STEPS = 256
 
 
 class Sampler(nn.Module):
-    r"""The way from whitened latents to images, with the weights folded (:func:`~glow_app.running.fold`).
+    r"""The map from whitened latents to images, with folded weights (:func:`~glow_app.running.fold`).
 
     .. math:: z \mapsto \mathrm{uint8}(f^{-1}(z)), \qquad z_l = T_l\, \epsilon_l, \quad \epsilon_l \sim \mathcal N(0, I)
 
-    The images are those of
-    :meth:`ImageModel.decode <glow_app.models.image_model.ImageModel.decode>`. No step depends on values, so that
-    ``torch.export`` finds one graph for every input and batch size.
+    The images are those of :meth:`ImageModel.decode <glow_app.models.image_model.ImageModel.decode>`. Control flow does
+    not depend on values, so a single graph of ``torch.export`` holds for all inputs and batch sizes.
 
     Args:
-        model: On the CPU; is left as it is.
+        model: The model, on the CPU; it is not modified.
     Shape:
-        latents: One (B, C_l, H_l, W_l) per level; labels: (B,), int64, from 0 to ``num_classes - 1``, or None for an
-        unconditional model; guidance: (B,), of the latents' type, 1 if None, as of
+        latents: (B, C_l, H_l, W_l) per level; labels: (B,), int64, from 0 to ``num_classes - 1``, or None for an
+        unconditional model; guidance: (B,), with the latents' dtype, 1 if None, as for
         :meth:`Glow.embed <glow_app.flows.Glow.embed>`; images: (B, C, H, W), uint8.
     Raises:
-        ValueError: If the prior's way to the data is found by iteration, or has too many steps.
+        ValueError: If inverting the prior requires iteration or too many steps.
     """
 
     mean: Tensor
@@ -48,7 +47,7 @@ class Sampler(nn.Module):
         self, latents: Sequence[Tensor], labels: Tensor | None = None, guidance: Tensor | None = None
     ) -> Tensor:
         """Return the images of ``latents``."""
-        # Not by Glow.embed, which looks at the values of labels and guidance.
+        # Glow.embed would check the values of labels and guidance.
         context = None if self.flow.embedding is None else self.flow.embedding(labels)
         if context is not None and guidance is not None:
             context = extrapolate(context, self.mean, guidance)

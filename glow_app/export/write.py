@@ -1,4 +1,4 @@
-"""Folders of a sampler and its description."""
+"""Write folders with a sampler and its description."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ GUIDED = "1 is the model itself; above 1 classes are clearer, and images are no 
 
 
 class _Format(NamedTuple):
-    """How a format is written and run, and how it is used without this package."""
+    """A format: its file name, functions to save and load it, and how to use it without this package."""
 
     file: str
     save: Callable[[Sampler, Path], None]
@@ -50,35 +50,35 @@ SAMPLER_FORMATS: Mapping[str, _Format] = {
 def save_sampler(
     model: ImageModel, folder: str | Path, kind: str, training: Mapping[str, Any] | None = None, overwrite: bool = False
 ) -> Parity:
-    """Write the model's way from latents to images as a program, checked against the model, with a description.
+    """Write the model's map from latents to images as a program, checked against the model, with a description.
 
     Args:
-        model: On the CPU.
-        folder: To be made, whole or not at all.
+        model: The model, on the CPU.
+        folder: Folder to create, atomically.
         kind: One of :data:`SAMPLER_FORMATS`.
-        training: Facts worth keeping, of plain types.
-        overwrite: Replace an existing folder.
+        training: Facts of the training to include in the description, of plain types.
+        overwrite: Whether to replace an existing folder.
     Returns:
-        How the program compares with the model.
+        Comparison of the program with the model.
     Raises:
-        FileExistsError: If the folder exists, unless ``overwrite``.
-        ValueError: If the model has no such program, or the program differs from the model by more than rounding; or an
-            extra is missing.
+        FileExistsError: If the folder exists and ``overwrite`` is False.
+        ValueError: If the model cannot be exported, the program differs from it by more than rounding, or an extra is
+            missing.
     """
     form = SAMPLER_FORMATS[kind]
-    names = [DESCRIPTION_NAME, *(one.file for one in SAMPLER_FORMATS.values())]
-    with atomic_folder(Path(folder), names, _is_sampler, overwrite) as beside:
-        form.save(Sampler(model), beside / form.file)
-        parity = compare(model, form.load(beside / form.file))
+    names = [DESCRIPTION_NAME, *(known.file for known in SAMPLER_FORMATS.values())]
+    with atomic_folder(Path(folder), names, _is_sampler, overwrite) as building:
+        form.save(Sampler(model), building / form.file)
+        parity = compare(model, form.load(building / form.file))
         parity.require()
-        description = _describe(model, kind, beside / form.file, parity) | {"training": dict(training or {})}
-        (beside / DESCRIPTION_NAME).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        description = _describe(model, kind, building / form.file, parity) | {"training": dict(training or {})}
+        (building / DESCRIPTION_NAME).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return parity
 
 
 def _is_sampler(folder: Path) -> bool:
     description = folder / DESCRIPTION_NAME
-    if not description.is_file():  # a device, which a link may lead to, can be read without end
+    if not description.is_file():  # reading a device, to which a link may lead, could never end
         return not any(folder.iterdir())
     try:
         return json.loads(description.read_text(encoding="utf-8"))["format"] == FORMAT

@@ -1,1 +1,1 @@
-"""Models: a flow with what makes it a probability of data."""
+"""Models: densities of images and of vectors, built on flows."""

@@ -1,4 +1,4 @@
-"""Base class of image and vector models."""
+"""The base class of image and vector models."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
@@ -10,10 +10,10 @@ from glow_app.nn import DataDependentAffine
 
 
 class Density(nn.Module, ABC):
-    """A module whose ``forward`` is the negative log-likelihood of each example, in its ``unit``: the training loss."""
+    """A module whose ``forward`` returns each example's negative log-likelihood, in ``unit``: the training loss."""
 
     unit: ClassVar[str]
-    things: ClassVar[str]
+    things: ClassVar[str]  # plural noun for the examples, in messages
 
     @abstractmethod
     def forward(self, *examples: Any) -> Tensor:
@@ -21,10 +21,10 @@ class Density(nn.Module, ABC):
 
     @abstractmethod
     def initialize(self, *examples: Any) -> None:
-        """Set data-dependent parameters from one batch; changes nothing in a model that is initialised."""
+        """Set data-dependent parameters from a batch; does nothing in an initialised model."""
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        # Checked before anything is changed: inverses and bits/dim would be wrong without an error.
+        # Checked before anything changes; inverses and bits/dim would silently be wrong.
         if (dtype := fn(torch.empty(0)).dtype).itemsize < 4:
             raise ValueError(f"a model cannot have weights of {dtype}; use autocast, which leaves the states float32")
         return super()._apply(fn, recurse)
@@ -36,7 +36,7 @@ class Density(nn.Module, ABC):
 
     @property
     def facts(self) -> dict[str, object]:
-        """What is known of the examples beside the architecture, as plain types; no part of the model's hash."""
+        """Facts about the data, as plain types; not part of the model's hash."""
         return {}
 
     @property
@@ -46,10 +46,10 @@ class Density(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     @property
     def initialized(self) -> bool:
-        """Whether every actnorm has seen a batch, here or in the training that its weights come from."""
+        """Whether all data-dependent parameters are initialised."""
         return all(bool(part.initialized) for part in self.modules() if isinstance(part, DataDependentAffine))

@@ -1,4 +1,4 @@
-"""What images cost in bits: in each draw of the noise, under each class, at each level."""
+"""Bits of images by draw of the dequantisation noise, class and level."""
 
 import math
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from glow_app.nn.precision import widen
 class BitsTable:
     r"""Bits of B images in K draws of dequantisation noise, under M classes, at L levels.
 
-    The noise of a draw is the same under every class, so that classes are compared on one and the same image.
+    A draw has the same noise under every class, so that classes are compared on the same dequantised image.
 
     Args:
-        bits: (K, M, B, L), bits/dim; M is 1 where the classes are given or there are none.
+        bits: (K, M, B, L), bits/dim; M is 1 if the classes are given or there are none.
         num_dims: The dimension :math:`D` of an image.
     """
 
@@ -40,12 +40,12 @@ class BitsTable:
 
     @property
     def classes(self) -> Tensor:
-        """The likeliest class in the first draw, so that it does not depend on how many there are, (B,), int64."""
+        """The most likely class in the first draw, (B,), int64; independent of the number of draws."""
         return self.bits[0].sum(-1).argmin(0)
 
     @property
     def level_bits(self) -> Tensor:
-        """What each level has of the bits/dim of the first draw under :attr:`classes`, (B, L)."""
+        """Bits/dim of each level in the first draw under :attr:`classes`, (B, L)."""
         rows = torch.arange(self.bits.shape[2], device=self.bits.device)
         return self.bits[0, self.classes, rows]
 

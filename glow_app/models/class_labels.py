@@ -1,4 +1,4 @@
-"""Classes of an image model: their names and numbers, and the class of each seed."""
+"""Classes of an image model: names, numbers, and the class of each seed."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -14,24 +14,24 @@ ClassTurns = Sequence[int | str] | int | str | None
 
 
 class HasClasses(Protocol):
-    """What these functions need of a model: its flow, and the names of its classes, if they are known."""
+    """A model with a flow and class names."""
 
     flow: Glow
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The name of each class; empty where they are not known."""
+        """The name of each class; empty if unknown."""
 
 
 def as_labels(model: HasClasses, labels: Labels | None, num: int) -> Tensor | None:
-    """Return labels as a tensor, int64; None comes back as it is.
+    """Return labels as an int64 tensor; None is returned unchanged.
 
     Args:
         model: The model.
-        labels: A class of ``num`` images by number or name, or one per image.
+        labels: The class of all images, by number or name, or one per image.
         num: Number of images.
     Raises:
-        ValueError: If the model has no classes, or not this one, or if there are not as many labels.
+        ValueError: If the model has no classes or not this one, or the number of labels is wrong.
     """
     if labels is None:
         return None
@@ -52,10 +52,9 @@ def class_number(model: HasClasses, name: str) -> int:
 
     Args:
         model: A class-conditional model.
-        name: Number of the class as text, or its name, if the model has names, in any case where only one class has it;
-            a number has priority.
+        name: Number of the class as text, or its name, in any case if that is unambiguous; numbers take precedence.
     Raises:
-        ValueError: If the model has no classes, not this one, or several with this name in other cases.
+        ValueError: If the model has no classes, not this one, or several whose names differ from it only in case.
     """
     num_classes = model.flow.num_classes
     if num_classes is None:
@@ -73,11 +72,11 @@ def class_number(model: HasClasses, name: str) -> int:
 
 
 def class_facts(model: HasClasses, *numbers: int) -> dict[str, int | str]:
-    """Return what a picture says of its class: ``label``, and ``class``, the name, where the model knows it.
+    """Return the metadata of a picture's class: ``label``, and ``class``, the name, if known.
 
     Args:
         model: The model.
-        numbers: Class numbers; several are joined by commas. Without any, the result is empty.
+        numbers: Class numbers; several are joined by commas. Without numbers, the result is empty.
     """
     if not numbers:
         return {}
@@ -87,7 +86,7 @@ def class_facts(model: HasClasses, *numbers: int) -> dict[str, int | str]:
 
 
 def class_text(model: HasClasses, number: int) -> str:
-    """Return the number of a class with its name, where the model knows it."""
+    """Return the number of a class, with its name if known."""
     return f"{number} ({model.class_names[number]})" if model.class_names else str(number)
 
 
@@ -95,10 +94,10 @@ def class_turns(model: HasClasses, label: ClassTurns) -> Sequence[int] | None:
     """Return the classes to cycle through; the image of seed s has class ``classes[s % len(classes)]``.
 
     Args:
-        model: None is returned where it has no classes.
-        label: One class or several, by number or name; None stands for all.
+        model: The model; without classes, the result is None.
+        label: A class or several, by number or name; None means all.
     Raises:
-        ValueError: If the model has no classes, or not this one, or there is none in the sequence.
+        ValueError: If the model has no classes or not this one, or the sequence is empty.
     """
     num_classes = model.flow.num_classes
     if label is None:
@@ -111,7 +110,7 @@ def class_turns(model: HasClasses, label: ClassTurns) -> Sequence[int] | None:
 
 def _class_numbers(model: HasClasses, labels: Sequence[int | str]) -> list[int]:
     names = [str(label) for label in labels]
-    # Each is looked up once, since there may be thousands.
+    # Distinct names are looked up only once, because there may be thousands of labels.
     numbers = {name: class_number(model, name) for name in dict.fromkeys(names)}
     return [numbers[name] for name in names]
 
@@ -123,7 +122,7 @@ def classes_of_seeds(model: HasClasses, seeds: Sequence[int], label: ClassTurns)
 
 
 def labels_of_seeds(model: HasClasses, seeds: Sequence[int], label: ClassTurns) -> Tensor | None:
-    """Return the class of each seed; None where the model has no classes.
+    """Return the class of each seed; None if the model has no classes.
 
     Raises:
         ValueError: As :func:`class_turns`.

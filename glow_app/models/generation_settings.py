@@ -1,20 +1,20 @@
-"""The settings that a model is best drawn with."""
+"""Settings for sampling from a model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 LARGEST_TEMPERATURE = 100.0
-LARGEST_GUIDANCE = 10.0  # images fall to pieces beyond about 2
+LARGEST_GUIDANCE = 10.0  # images disintegrate beyond about 2
 
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """Settings of a model's samples; the defaults of the command, the API, the page and Python.
+    """Settings for sampling from a model; its defaults in the command, the API, the page and Python.
 
     Args:
-        temperature: Factor on the base noise, one for all levels or a tuple of one per level, the finest first.
-        guidance: Factor on the class's part of the context; see :meth:`Glow.embed <glow_app.flows.Glow.embed>`.
+        temperature: Factor of the base noise, for all levels, or a tuple with a factor per level, finest first.
+        guidance: Factor of the class's part of the context; see :meth:`Glow.embed <glow_app.flows.Glow.embed>`.
     Raises:
         ValueError: If a temperature is not a number from 0 to 100, or the guidance not one from 0 to 10.
     """
@@ -36,10 +36,10 @@ class GenerationSettings:
             object.__setattr__(self, "temperature", tuple(values))
 
     def check(self, num_levels: int, has_classes: bool) -> None:
-        """Raise if a model cannot be drawn with these settings.
+        """Check that the settings are valid for a model.
 
         Raises:
-            ValueError: If there is not one temperature per level, or there are no classes to guide towards.
+            ValueError: If the number of temperatures is wrong, or there is guidance without classes.
         """
         self.temperatures(num_levels)
         if self.guidance != 1 and not has_classes:
@@ -49,7 +49,7 @@ class GenerationSettings:
         """Return the temperature of each level.
 
         Raises:
-            ValueError: If there is not one for all levels, or one per level.
+            ValueError: If the number of temperatures is neither 1 nor the number of levels.
         """
         values = list(self.temperature) if isinstance(self.temperature, tuple) else [self.temperature] * num_levels
         if len(values) != num_levels:
@@ -74,20 +74,20 @@ class GenerationSettings:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a picture says of its settings: the temperature, and the guidance where it is not 1."""
+        """Metadata for pictures: the temperature, and the guidance if it is not 1."""
         plain = self.to_plain()
         if self.guidance == 1:
             del plain["guidance"]
         return plain
 
     def to_plain(self) -> dict[str, Any]:
-        """Return the settings as JSON has them."""
+        """Return the settings as plain types for JSON."""
         temperature = self.temperature if _is_number(self.temperature) else list(self.temperature)  # type: ignore[arg-type]
         return {"temperature": temperature, "guidance": self.guidance}
 
     @classmethod
     def from_plain(cls, plain: Any) -> Self:
-        """Return the settings of :meth:`to_plain`, from a file of anybody's.
+        """Return the settings from :meth:`to_plain`, which may come from an untrusted file.
 
         Raises:
             ValueError: If they are damaged.

@@ -1,4 +1,4 @@
-"""The image model: uint8 images in, uint8 images out."""
+"""The image model, from uint8 images to latents and back."""
 
 import math
 
@@ -22,12 +22,12 @@ class ImageModel(SampledModel):
 
     Args:
         flow: The flow on real images in :math:`[-1/2, 1/2)`.
-        num_bits: High bits of each value that are modelled, 1 to 8.
+        num_bits: Number of high bits of each value to model, 1 to 8.
         task: For a flow with a condition: the damage that the model learns to undo.
     Shape:
-        images: (B, C, H, W), uint8; labels: (B,), int64, or None; condition: (B, E, H, W), uint8, of a model with a
-        task, which takes images of any size, or (1, E, H, W), one for all images, or None; latents: a list of
-        (B, C_l, H_l, W_l).
+        images: (B, C, H, W), uint8, of any size if the model has a task; labels: (B,), int64, or None; condition:
+        (B, E, H, W), uint8, or (1, E, H, W) for all images, if the model has a task, otherwise None; latents: a list
+        of (B, C_l, H_l, W_l).
     Raises:
         ValueError: If ``num_bits`` is not 1 to 8, the flow does not take the condition of the task, or images have the
             wrong type or shape.
@@ -77,7 +77,7 @@ class ImageModel(SampledModel):
         generator: torch.Generator | None = None,
         condition: Tensor | None = None,
     ) -> None:
-        """Initialise the data-dependent parameters from one batch; does nothing in an initialised model."""
+        """Initialise the data-dependent parameters from a batch; does nothing in an initialised model."""
         context = self._context(len(images), labels, condition)
         self.flow.initialize(self.dequantised(images, generator), context)
 
@@ -88,10 +88,11 @@ class ImageModel(SampledModel):
         generator: torch.Generator | None = None,
         condition: Tensor | None = None,
     ) -> Tensor:
-        r"""Return bits/dim of one dequantisation draw, (B,): the loss, in ``forward`` as DDP needs it.
+        r"""Return bits/dim of a dequantisation draw, (B,): the loss, in ``forward`` because DDP requires it.
 
-        While the encoder of a condition is not trained, they are those of a Gaussian around its estimate m, with the
-        variance of each image's own error: :math:`n + \frac{1}{2} \log_2 (2 \pi e\, \overline{(y - m)^2})`.
+        While the encoder of a condition is still to be trained, bits/dim are those of a Gaussian around its estimate m,
+        with the mean squared error of the image as variance:
+        :math:`n + \frac{1}{2} \log_2 (2 \pi e\, \overline{(y - m)^2})`.
         """
         y = self.dequantised(images, generator)
         if (encoder := self.flow.encoder) is not None and not encoder.trained:
@@ -113,17 +114,17 @@ class ImageModel(SampledModel):
         .. math:: -\frac{1}{D} \log_2 \frac{1}{K} \sum_{k=1}^K \frac{p(y_k)}{2^{nD}},
                   \qquad p(y) = \frac{1}{M} \sum_{c=1}^M p(y \mid c)
 
-        With one draw this is the figure of the literature; more draws give a tighter upper bound. With labels, a
-        class-conditional model uses :math:`p(y \mid c)`; without them, the marginal :math:`p(y)` over its M classes,
-        taken as equally frequent, with the same noise for each.
+        With one draw, this is the value reported in the literature; more draws give a tighter upper bound. With labels,
+        a class-conditional model uses :math:`p(y \mid c)`; without labels, the marginal :math:`p(y)` over its M
+        classes, assumed equally frequent, with the same noise for each.
 
         Args:
-            images: uint8 (B, C, H, W), or pictures as of :func:`~glow_app.pictures.inputs.as_images`.
-            labels: Classes of the images by number or name, one for all or one per image, for a class-conditional
-                model; averaged over all classes if omitted.
+            images: uint8 (B, C, H, W), or pictures as for :func:`~glow_app.pictures.inputs.as_images`.
+            labels: For a class-conditional model, the class of all images, by number or name, or one per image; if
+                None, all classes are averaged over.
             num_draws: Number K of dequantisation draws.
             generator: Generator of the dequantisation noise, on the images' device. Its state also determines the noise
-                of trace estimates of a continuous prior.
+                in the trace estimates of a continuous prior.
             condition: For a model with a task: :math:`p` is the density given this condition.
         Raises:
             ValueError: If ``num_draws`` is below 1.
@@ -139,9 +140,9 @@ class ImageModel(SampledModel):
         generator: torch.Generator | None = None,
         condition: Tensor | None = None,
     ) -> BitsTable:
-        """Return the bits per draw, class and level; with labels, for those classes alone.
+        """Return the bits by draw, class and level; with labels, only for these classes.
 
-        Arguments as of :meth:`bits_per_dim`.
+        The arguments are those of :meth:`bits_per_dim`.
         """
         if num_draws < 1:
             raise ValueError(f"num_draws is {num_draws}; expected at least 1")
@@ -150,9 +151,9 @@ class ImageModel(SampledModel):
         with held_noise(self.device, generator) as rewind:
             for _ in range(num_draws):
                 y, classes = self.dequantised(images, generator), []
-                for chosen in self.label_choices(len(images), labels):
+                for choice in self.label_choices(len(images), labels):
                     rewind()
-                    classes.append(self.dequantised_level_bits(y, chosen, condition))
+                    classes.append(self.dequantised_level_bits(y, choice, condition))
                 draws.append(torch.stack(classes))
         return BitsTable(torch.stack(draws), images[0].numel())
 
@@ -169,7 +170,7 @@ class ImageModel(SampledModel):
         return self.num_bits * sizes / num_dims - log_probs / (num_dims * math.log(2))
 
     def label_choices(self, num: int, labels: Labels | None) -> list[Tensor | None]:
-        """Return the labels that :meth:`bits_table` scores ``num`` images by: those given, or each class in turn."""
+        """Return the labels for which :meth:`bits_table` scores ``num`` images: ``labels``, or each class in turn."""
         if labels is not None or self.flow.num_classes is None:
             return [as_labels(self, labels, num)]
         return [torch.full((num,), number) for number in range(self.flow.num_classes)]
@@ -178,7 +179,7 @@ class ImageModel(SampledModel):
     def last_latent(
         self, images: Tensor, labels: Tensor | None, generator: torch.Generator | None, condition: Tensor | None
     ) -> Tensor:
-        """Return the last latent of one dequantisation draw, (B, C_L, H_L, W_L), in full precision."""
+        """Return the last latent of a dequantisation draw, (B, C_L, H_L, W_L), in full precision."""
         with full_precision(self.device):
             context = self._context(len(images), labels, condition)
             return self.flow.encode(self.dequantised(images, generator), context)[-1]
@@ -186,10 +187,10 @@ class ImageModel(SampledModel):
     def zero_draw_bits(
         self, images: Tensor, labels: Tensor | None, generator: torch.Generator | None, condition: Tensor
     ) -> Tensor:
-        r"""Return bits/dim of a Gaussian around the draw d at temperature 0, as :meth:`forward` does of an estimate.
+        r"""Return bits/dim of a Gaussian around the draw d at temperature 0, (B,).
 
-        The expected error of d, where the estimate m is the mean of y: :math:`(y - m)^2 + (d - m)^2`. Unlike
-        :math:`(y - d)^2`, it has no gradient where d is m, whatever y is.
+        As in :meth:`forward`, but with the expected squared error of d if the estimate m is the mean of y:
+        :math:`(y - m)^2 + (d - m)^2`. Unlike :math:`(y - d)^2`, it has zero gradient at d = m for every y.
         """
         y = self.dequantised(images, generator)
         assert self.flow.encoder is not None
@@ -202,9 +203,9 @@ class ImageModel(SampledModel):
     ) -> Tensor:
         r"""Return the PSNR of the draw d at temperature 0 in dB, (B,): :math:`-10 \log_{10} \overline{(y - d)^2}`.
 
-        Of all pixels, also those that a mask says are known, before the task returns what is known, with d clamped to
-        the range of images; the noise of y limits it to 59 dB with 8 bits. The mean over classes, where none are given.
-        While the encoder of a condition is not trained, d is its estimate.
+        It covers all pixels, including those that a mask marks as known, before the task restores known values; d is
+        clamped to the range of images. The noise of y limits the PSNR to 59 dB with 8 bits. Without labels, it is the
+        mean over all classes. While the encoder of a condition is still to be trained, d is its estimate.
         """
         y = self.dequantised(images, generator)
         assert self.flow.encoder is not None
@@ -224,19 +225,19 @@ class ImageModel(SampledModel):
 
     @property
     def trains_flow(self) -> bool:
-        """Whether ``forward`` is that of the flow, and not of an encoder that is still to be trained."""
+        """Whether ``forward`` trains the flow, not an encoder that is still to be trained."""
         return self.flow.encoder is None or bool(self.flow.encoder.trained)
 
     def condition(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
-        """Return the condition of clean images, damaged at random by the task, (B, E, H, W); None without a task."""
+        """Return the condition, (B, E, H, W), of images damaged at random by the task; None without a task."""
         return None if self.task is None else self.task.condition(self.task.damage(images, generator))
 
     def dequantised(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the images as the flow sees them, with dequantisation noise."""
+        """Return the input of the flow: the images with dequantisation noise."""
         return dequantise(self._levels(images), self.num_bits, self.dtype, generator)
 
     def _levels(self, images: Tensor) -> Tensor:
-        """Return the quantised images; without a task, only of the flow's own size."""
+        """Return the quantised images; without a task, they must have the flow's size."""
         levels = quantise(images, self.num_bits)
         if self.task is None and levels.shape[1:] != self.flow.image_shape:
             shape = ", ".join(map(str, self.flow.image_shape))

@@ -1,4 +1,4 @@
-"""A model that draws images, from latents or from seeds, temperatures and classes."""
+"""Sampling and decoding of images from latents, or from seeds, temperatures and classes."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from glow_app.seeding import image_generator, one_seed_each
 
 
 class SampledModel(Density):
-    """A model that maps images to latents and back, and so makes images of noise, of its classes and as recommended."""
+    """A model that encodes images, decodes latents and samples, with class names and recommended settings."""
 
     flow: Glow
     num_bits: int
@@ -32,10 +32,10 @@ class SampledModel(Density):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The name of each class, for people; empty where they are not known.
+        """The name of each class; empty if unknown.
 
         Raises:
-            ValueError: When set, if there are not as many as classes, or one cannot be printed on a line.
+            ValueError: When set, if there is not a name per class, or a name is not a line of text.
         """
         return self._class_names
 
@@ -49,10 +49,10 @@ class SampledModel(Density):
 
     @property
     def generation(self) -> GenerationSettings:
-        """The settings to draw with where none are given: those that ``glow evaluate --tune`` chose, or the usual ones.
+        """The default settings for sampling, which ``glow evaluate --tune`` can choose.
 
         Raises:
-            ValueError: When set, if they do not fit the model.
+            ValueError: When set, if they are invalid for the model.
         """
         return self._generation
 
@@ -63,14 +63,14 @@ class SampledModel(Density):
 
     @property
     def facts(self) -> dict[str, object]:
-        """The names of the classes, where they are known."""
+        """The names of the classes, if known."""
         return {"classes": list(self.class_names)} if self.class_names else {}
 
     def freeze(self) -> Self:
-        """Precompute quantities that depend on the weights alone, such as inverse matrices, and return the model.
+        """Precompute quantities that depend only on the weights, such as inverse matrices, and return the model.
 
-        Results are the same to the last bit, in less time, and the model cannot be trained. Loading or moving the
-        weights of the model ends it; they must not be changed in any other way, such as through its ``flow``.
+        Results are bitwise identical but faster, and the model cannot be trained. Loading or moving the model's weights
+        discards the precomputed quantities; weights must not be changed in other ways, such as through ``flow``.
         """
         self.eval().requires_grad_(False)
         self._folded = [fold_flow(self.flow)]
@@ -83,12 +83,12 @@ class SampledModel(Density):
 
     @torch.no_grad()
     def encode(self, images: Pictures, labels: Labels | None = None, condition: Tensor | None = None) -> list[Tensor]:
-        """Return the whitened latents of the images' bin centres, one tensor per level.
+        """Return the whitened latents of the images' bin centres, a tensor per level.
 
-        Images and labels are as of :meth:`bits_per_dim`; a class-conditional model needs labels.
+        Images and labels are as for :meth:`ImageModel.bits_per_dim`; a class-conditional model needs labels.
 
-        In full precision, whatever the autocast state, as :meth:`decode`: a state differs in its last bit between the
-        two directions, which bfloat16 conditioners may round to another value, and later steps amplify that.
+        Like :meth:`decode`, it ignores autocast and runs in full precision: states differ between the two directions in
+        the last bit, which a bfloat16 conditioner may round to different values, and later steps amplify this.
         """
         images = as_images(images, self.flow.image_shape).to(self.device)
         y = bin_centres(self._levels(images), self.num_bits, self.dtype)
@@ -105,9 +105,9 @@ class SampledModel(Density):
         """Return the uint8 images of ``latents``; ``decode(encode(images))`` equals the (quantised) images.
 
         Args:
-            latents: One tensor per level.
-            labels: For a class-conditional model.
-            context: Instead of labels and condition: :meth:`Glow.context <glow_app.flows.Glow.context>`, or a mixture.
+            latents: A tensor per level.
+            labels: For a class-conditional model: the class of all images, by number or name, or one per image.
+            context: Replaces labels and condition; from :meth:`context`, or a mixture of contexts.
             condition: For a model with a task.
         Raises:
             FloatingPointError: If an image is not finite.
@@ -120,13 +120,13 @@ class SampledModel(Density):
     def context(
         self, num: int, labels: Labels | None = None, condition: Tensor | None = None, guidance: float = 1.0
     ) -> Context:
-        """Return what :meth:`decode_values` needs to know of the labels and the condition of ``num`` images."""
+        """Return the context of ``num`` images for :meth:`decode_values`, from labels and condition."""
         with full_precision(self.device):
             return self._context(num, labels, condition, guidance)
 
     @torch.no_grad()
     def decode_values(self, latents: Sequence[Tensor], context: Context) -> Tensor:
-        """Return the images of :meth:`decode` before clipping and rounding; [-1/2, 1/2) are black to white."""
+        """Return the images of :meth:`decode` before clipping and rounding; [-1/2, 1/2) is black to white."""
         latents = [level.to(self.device, self.dtype) for level in latents]
         self.flow.check_latents(latents)
         num = size = len(latents[0])
@@ -138,7 +138,7 @@ class SampledModel(Density):
             images = torch.cat(
                 [self.fastest_flow.decode([level[rows] for level in latents], rows_of(context, rows)) for rows in parts]
             )
-        # Converted to uint8 they would be black, and look like samples of the model.
+        # to_uint8 would make them black, which could pass for samples of the model.
         if broken := int((~images.isfinite()).flatten(1).any(1).sum()):
             raise FloatingPointError(
                 f"{broken} of {len(images)} images are not finite; lower the temperature or the strength, or use "
@@ -147,7 +147,7 @@ class SampledModel(Density):
         return images
 
     def quantised(self, images: Tensor) -> Tensor:
-        """Return the uint8 images reduced to ``num_bits`` bits, as :meth:`decode` returns them."""
+        """Return uint8 images reduced to ``num_bits`` bits, as :meth:`decode` returns them."""
         return to_uint8(bin_centres(quantise(images, self.num_bits), self.num_bits), self.num_bits)
 
     def sample(
@@ -160,24 +160,24 @@ class SampledModel(Density):
         size: tuple[int, int] | None = None,
         condition: Tensor | None = None,
     ) -> Images:
-        """Return ``num`` uint8 images, by default as ``glow sample`` draws them.
+        """Draw ``num`` uint8 images, by default like ``glow sample``.
 
-        They are samples of the model's own distribution at temperature 1 and guidance 1. The result knows its seeds.
+        At temperature 1 and guidance 1, they are samples of the model's own distribution.
 
         Args:
             num: Number of images.
-            temperature: Factor on the base noise, one for all levels or one per level, the finest first; the model's
+            temperature: Factor of the base noise, for all levels or one per level, finest first; the model's
                 recommendation (:attr:`generation`, usually 0.7) if None.
-            seeds: Seed of the first image; image i uses ``seeds + i``. Or one seed per image. Random if None.
-            labels: For a class-conditional model: the class of all images by number or name, or one per image. If None,
-                classes take turns: the image of seed s has class s modulo their number.
-            guidance: Factor on the class embedding, see :meth:`Glow.embed <glow_app.flows.Glow.embed>`; the model's
+            seeds: Seed of the first image, image i uses ``seeds + i``; or a seed per image. Random if None.
+            labels: For a class-conditional model: the class of all images, by number or name, or one per image. If
+                None, classes take turns: the image of seed s has class s modulo their number.
+            guidance: Factor of the class embedding, see :meth:`Glow.embed <glow_app.flows.Glow.embed>`; the model's
                 recommendation if None.
-            size: Height and width, for textures, of a model whose prior has no size of its own; the model's if None.
-            condition: For a model with a task: uint8 (num, E, H, W), or (1, E, H, W) for all; decides the size.
+            size: Height and width, for textures, if the prior allows other sizes; the model's if None.
+            condition: For a model with a task: uint8 (num, E, H, W), or (1, E, H, W) for all; determines the size.
         Raises:
-            ValueError: If a temperature or the guidance is out of range, there are not ``num`` seeds or labels, a class
-                does not exist, or there is guidance and the model has no classes.
+            ValueError: If a temperature or the guidance is out of range, the number of seeds or labels is wrong, a
+                class does not exist, or there is guidance but the model has no classes.
         """
         seeds = one_seed_each(num, seeds)
         settings = self.generation.override(temperature, guidance)
@@ -191,7 +191,7 @@ class SampledModel(Density):
     def facts_of(
         self, seeds: Sequence[int], settings: GenerationSettings, classes: Tensor | None
     ) -> list[dict[str, Any]]:
-        """Return what each draw says of itself: its seed, the settings, and its class."""
+        """Return the metadata of each image: its seed, the settings and its class."""
         facts = [{"seed": seed, **settings.facts} for seed in seeds]
         if classes is None or self.flow.num_classes is None:
             return facts
@@ -205,8 +205,8 @@ class SampledModel(Density):
         Each image has its own CPU generator, so a seed means the same on every device.
 
         Args:
-            seeds: One per image.
-            temperature: One for all levels or one per level, the finest first.
+            seeds: A seed per image.
+            temperature: A value for all levels, or one per level, finest first.
             size: Height and width of the images; the model's if None.
         Raises:
             ValueError: If a temperature is not a number from 0 to 100, or the model has no latents for this size.
@@ -227,13 +227,13 @@ class SampledModel(Density):
         """Return the temperature of each level, given one for all or one per level.
 
         Raises:
-            ValueError: If their number is wrong, or one is not a number from 0 to 100.
+            ValueError: If the number of temperatures is wrong, or one is not a number from 0 to 100.
         """
         return self.generation.override(temperature, None).temperatures(len(self.flow.latent_shapes))
 
     @abstractmethod
     def _levels(self, images: Tensor) -> Tensor:
-        """Return the quantised images, if the model takes images of their size."""
+        """Return the quantised images; raise ValueError if the model does not accept their size."""
 
     def _context(self, num: int, labels: Labels | None, condition: Tensor | None, guidance: float = 1.0) -> Context:
         labels = as_labels(self, labels, num)
@@ -243,7 +243,7 @@ class SampledModel(Density):
         return self.flow.context(labels, self._real_condition(condition, num), guidance)
 
     def _real_condition(self, condition: Tensor | None, num: int) -> Tensor | None:
-        """Return the condition of ``num`` images as the flow sees it."""
+        """Return the condition of ``num`` images as input of the flow."""
         if condition is not None and len(condition) not in (1, num):
             raise ValueError(f"there are {len(condition)} conditions for {num} images")
         return None if condition is None else bin_centres(quantise(condition.to(self.device), 8), 8, self.dtype)

@@ -1,4 +1,4 @@
-"""Densities of vectors: two-dimensional toys and tables."""
+"""The vector model, for two-dimensional toys and tables."""
 
 import math
 from collections.abc import Callable
@@ -16,16 +16,16 @@ from glow_app.seeding import image_generator
 
 
 class VectorModel(Density):
-    r"""One of Glow's priors, trained on vectors by itself.
+    r"""A prior of Glow as a density of vectors.
 
     .. math:: \log p(x) = \log \mathcal N(f(x); 0, I) + \log|\det J|
 
-    in the units of the data: the first bijection standardises it and is part of the density. A vector is to a prior
+    in the units of the data: the first bijection standardises it and is part of the density. The prior sees a vector as
     a latent of D channels and one pixel.
 
     Args:
-        num_features: Values :math:`D` of a vector.
-        prior: Called with ``((D, 1, 1), 0)``, returns the bijection onto N(0, I).
+        num_features: Dimension :math:`D` of the vectors.
+        prior: Function of ``((D, 1, 1), 0)`` that returns the bijection onto N(0, I).
     Shape:
         x, z: (B, D), real.
     Raises:
@@ -42,8 +42,8 @@ class VectorModel(Density):
         require_at_least(1, num_features=num_features)
         self.num_features = num_features
         vector, shape = (num_features,), (num_features, 1, 1)
-        # Not learned: gradients with respect to it would be in units of the data, and clipping those of a small column
-        # would stop all others. The Gaussian that every prior begins with learns the same in standardised units.
+        # Not learned: its gradients would be in units of the data, and clipping the large ones of a small column would
+        # make all others vanish. The Gaussian that begins every prior learns the same in standardised units.
         standardise = ActNorm(num_features, learned=False)
         self.flow = Chain(Reshape(vector, shape), standardise, prior(shape, 0), Reshape(shape, vector))
 
@@ -53,12 +53,12 @@ class VectorModel(Density):
         return {"num_features": self.num_features, "prior": describe_part(self.flow.bijections[2])}
 
     def initialize(self, x: Tensor) -> None:
-        """Set the standardisation from one batch; changes nothing in a model that is initialised."""
+        """Set the standardisation from a batch; does nothing in an initialised model."""
         with torch.no_grad():
             self.flow.initialize(x.to(self.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the negative log-likelihood in nats, (B,): the training loss, through ``forward`` for DDP's sake."""
+        """Return the negative log-likelihood in nats, (B,): the loss, in ``forward`` because DDP requires it."""
         require_vector("this model", x, self.num_features)
         z, log_det = self.flow(x.to(self.dtype))
         return -(standard_normal_log_density([z]) + log_det)
@@ -86,9 +86,9 @@ class VectorModel(Density):
         """Return ``num`` vectors, (num, D).
 
         Args:
-            num: How many.
-            temperature: Factor on the base noise.
-            seed: Of the base noise.
+            num: Number of vectors.
+            temperature: Factor of the base noise.
+            seed: Seed of the base noise.
         Raises:
             ValueError: If ``num`` is below 1, or the temperature is negative or not finite.
         """
