@@ -1,6 +1,6 @@
 """Exact-likelihood image generation with Glow.
 
-Importing this package imports nothing heavy; the names below load on first use.
+Importing this package is cheap; the names below are imported on first use.
 """
 
 from importlib import import_module

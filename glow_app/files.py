@@ -24,7 +24,7 @@ def sha256_of(path: Path) -> str:
 
 
 def require_folder(folder: Path) -> None:
-    """Raise FileExistsError if a file is in the place of a folder, and UsageError if it is named as one."""
+    """Raise FileExistsError if a folder's path is a file, and UsageError if it looks like the name of a file."""
     if folder.is_file():
         raise FileExistsError(f"{folder} is a file; expected a folder for the results")
     if folder.suffix.lower() in _RESULTS and not folder.exists():
@@ -38,28 +38,28 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     Args:
         path: The file to write; an existing file is replaced.
     """
-    # An unpredictable name, and a new file: in a stranger's folder a known name could be a link.
-    beside = path.with_name(f".{path.name[-50:]}-{secrets.token_hex(8)}")  # no longer than a name may be
-    with _errors_name(path, beside):
-        opened = beside.open("xb")
+    # A new file of unpredictable name: in another user's folder, a known name could be a link.
+    temporary = path.with_name(f".{path.name[-50:]}-{secrets.token_hex(8)}")  # within the limit on names
+    with _errors_name(path, temporary):
+        opened = temporary.open("xb")
         try:
             with opened as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(beside, path)
+            os.replace(temporary, path)
         except BaseException:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 
 @contextmanager
-def _errors_name(path: Path, beside: Path) -> Iterator[None]:
-    """Let an error name ``path`` where it names nothing, as that of a full disk, or something temporary beside it."""
+def _errors_name(path: Path, temporary: Path) -> Iterator[None]:
+    """Make errors name ``path`` if they name no file, like that of a full disk, or the temporary one."""
     try:
         yield
     except OSError as error:
-        if error.errno and (error.filename is None or Path(error.filename).is_relative_to(beside)):
+        if error.errno and (error.filename is None or Path(error.filename).is_relative_to(temporary)):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
@@ -73,10 +73,10 @@ def atomic_folder(
     Args:
         folder: The folder to write.
         names: Names of the files that may be replaced; a folder with other files is refused.
-        is_ours: Called with an existing folder; whether its files were written by this project.
+        is_ours: Returns whether this project wrote the files of an existing folder.
         overwrite: Whether an existing folder may be replaced.
     Raises:
-        FileExistsError: If the folder exists, unless ``overwrite`` is set and all its files are this project's.
+        FileExistsError: If the folder exists, unless ``overwrite`` is True and this project wrote all its files.
     """
     if folder.exists():
         _require_replaceable(folder, names, is_ours, overwrite)
@@ -85,11 +85,11 @@ def atomic_folder(
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch,
         _errors_name(folder, Path(scratch)),
     ):
-        # Not the scratch folder itself, whose permissions exclude other users.
-        beside = Path(scratch) / "new"
-        beside.mkdir()
-        yield beside
-        _exchange(beside, folder, Path(scratch) / "old" if overwrite else None)
+        # A subfolder, because the scratch folder's permissions exclude other users.
+        new = Path(scratch) / "new"
+        new.mkdir()
+        yield new
+        _exchange(new, folder, Path(scratch) / "old" if overwrite else None)
 
 
 def _require_replaceable(
@@ -107,7 +107,7 @@ def _require_replaceable(
 
 
 def _exchange(new: Path, folder: Path, old: Path | None) -> None:
-    """Replace ``folder`` by ``new``, or leave it unchanged; without ``old``, one that has come meanwhile stays."""
+    """Replace ``folder`` by ``new`` or leave it unchanged; without ``old``, a folder created meanwhile is kept."""
     try:
         if old and folder.exists():
             os.replace(folder, old)

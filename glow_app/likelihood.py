@@ -6,8 +6,8 @@ Images are uint8. ``num_bits`` n keeps the n high bits: levels :math:`q \in \{0,
 .. math:: \log P(q) \ge \mathbb E_u \log p(y) - D \log 2^n
 
 and the right side, negated and divided by :math:`D \log 2`, is called bits/dim in the literature.
-:func:`bits_per_dim` is that of whole images; :meth:`ImageModel.dequantised_level_bits
-<glow_app.models.image_model.ImageModel.dequantised_level_bits>` divides it among the levels.
+:func:`bits_per_dim` computes it for whole images; :meth:`ImageModel.dequantised_level_bits
+<glow_app.models.image_model.ImageModel.dequantised_level_bits>` computes the share of each level.
 """
 
 import math
@@ -20,7 +20,7 @@ from glow_app.seeding import draw_rows
 
 
 def quantise(images: Tensor, num_bits: int) -> Tensor:
-    """Keep the high bits of uint8 images.
+    """Return the high bits of uint8 images.
 
     Args:
         images: uint8, any shape.
@@ -59,7 +59,7 @@ def dequantise(
         dtype: Dtype of the result, float32 or float64.
         generator: Generator of the noise; the device's default if None.
     Raises:
-        ValueError: If ``dtype`` is narrower, which would round values into other bins.
+        ValueError: If ``dtype`` has fewer bits, which would round values into other bins.
     """
     if dtype.itemsize < 4:
         raise ValueError(f"dtype is {dtype}; expected torch.float32 or torch.float64")

@@ -1,10 +1,10 @@
-"""Messages: the error for wrong usage, and helpers for wording."""
+"""The error for wrong usage, and helpers for the wording of messages."""
 
 import difflib
 import unicodedata
 from collections.abc import Iterable
 
-_printed: set[str] = set()  # warnings; Python itself forgets them when a filter is added, as libraries do
+_printed: set[str] = set()  # Python's own record of warnings is reset when a library adds a filter
 
 
 class UsageError(Exception):
@@ -12,8 +12,8 @@ class UsageError(Exception):
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean ...?`` for the nearest of the known words, or nothing."""
-    # Without the dashes, which make any two options similar.
+    """Return ``; did you mean ...?`` with the closest known word, or an empty string."""
+    # Dashes are ignored, because they make all options similar.
     bare = {name.lstrip("-"): name for name in known}
     alike = difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.7)
     matches = [name for name in bare.values() if name.startswith(word)] or [bare[name] for name in alike]
@@ -21,19 +21,19 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 
 def is_line(text: str) -> bool:
-    """Return whether a text is one line, without control characters or bytes that are no text."""
+    """Return whether a text is a single line without control characters and surrogates (undecodable bytes)."""
     return not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in text)
 
 
 def printable(text: object) -> str:
-    """Return text from a file with control characters escaped, which a terminal would obey."""
+    """Return a text with control characters escaped, so that text from files cannot control a terminal."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in str(text)
     )
 
 
 def pluralise(number: int, thing: str) -> str:
-    """Return a number with its noun, such as ``1 image`` or ``2,000 images``."""
+    """Return a number with a noun, such as ``1 image`` or ``2,000 images``."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
@@ -43,7 +43,7 @@ def size_text(width: int, height: int) -> str:
 
 
 def format_warning(message: Warning | str, *_: object, **__: object) -> str:
-    """Return a warning as one line, without the source location; nothing if the process has printed it before."""
+    """Return a warning as a line without its source location; an empty string if it was printed before."""
     line = f"warning: {printable(' '.join(str(message).split()))}\n"
     if line in _printed:
         return ""

@@ -1,11 +1,11 @@
 """Bounds of numbers, shared by the command, the API and Python."""
 
 LARGEST_SEED = 2**31 - 1
-LARGEST_STRENGTH = 100.0  # pictures are unrecognisable from far smaller values on
+LARGEST_STRENGTH = 100.0  # far smaller values already make pictures unrecognisable
 
 
 def check_strength(strength: float) -> float:
-    """Return a strength.
+    """Return ``strength`` if it is valid.
 
     Raises:
         ValueError: If it is not a number from -100 to 100.

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def tracked(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
-    """Yield the items; on a terminal, show a progress bar of more than one on standard error.
+    """Yield the items; if standard error is a terminal and there is more than one, show a progress bar.
 
     Args:
         items: The items to work on.
@@ -21,7 +21,7 @@ def tracked(items: Iterable[T], total: int, doing: str) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import Progress
 
-    # What is printed meanwhile goes above the bar on a terminal; in a file it belongs where it was sent.
+    # Output of the loop goes above the bar if it is a terminal's; redirected output must not move to the terminal.
     above = sys.stdout is not None and sys.stdout.isatty()
     with Progress(console=Console(stderr=True), transient=True, redirect_stdout=above) as progress:
         yield from progress.track(items, total, description=doing)

@@ -1,7 +1,7 @@
-"""Random numbers that depend on names and counters only, not on earlier draws or the number of processes.
+"""Random numbers that depend only on names and counters, not on earlier draws or the number of processes.
 
 Every draw is a pure function of ``(stream, seed, step)``, so a resumed run draws the same noise as an uninterrupted
-one. On several ranks, each takes its rows of the noise of the whole batch.
+run. On several ranks, each rank takes its rows of the noise of the whole batch.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ class Share(NamedTuple):
     Args:
         rank: This rank.
         num_ranks: Number of ranks.
-        num_rows: Rows of a full batch of one rank, if this batch may be smaller; its own number of rows if None.
+        num_rows: Rows of a rank's full batch, if this batch may be smaller; if None, the rows of this batch.
     """
 
     rank: int = 0
@@ -72,12 +72,12 @@ def step_generator(
 
     Args:
         seed: The run's seed.
-        step: A counter, such as the batch index in the epoch; name the epoch in ``stream`` then.
+        step: A counter; if it is the batch index in an epoch, ``stream`` must name the epoch.
         device: Device of the generator.
-        stream: Name of the purpose; different streams never share numbers.
+        stream: Name of the purpose; different streams are independent.
         share: The rows of this rank; all rows if None.
     """
-    # The 0 keeps the noise of earlier versions, which had the rank here.
+    # Earlier versions had the rank in place of the 0, which keeps their noise.
     digest = hashlib.sha256(f"{stream}/{seed}/{step}/0".encode()).digest()
     generator = SharedGenerator(device)
     generator.share = share or Share()
@@ -92,14 +92,14 @@ def draw_rows(
     device: torch.device | str = "cpu",
     **options: Any,
 ) -> Tensor:
-    """Return random numbers, one row per example; on several ranks, the rows of this rank.
+    """Return random numbers, a row per example; on several ranks, the rows of this rank.
 
     Args:
-        draw: Such as ``torch.rand``: called with a shape, a ``generator``, a ``device`` and the options.
+        draw: A function like ``torch.rand``, called with a shape, ``generator``, ``device`` and ``options``.
         shape: (B, ...).
-        generator: An ordinary generator, or one of :func:`step_generator` or :func:`image_generators`.
-        device: Where to draw if there is no generator; a generator draws on its own device.
-        options: Such as ``dtype``.
+        generator: An ordinary generator, or from :func:`step_generator` or :func:`image_generators`.
+        device: Device to draw on without a generator; a generator draws on its own device.
+        options: Further options of ``draw``, such as ``dtype``.
     """
     num, *rest = shape
     draw = partial(draw, device=device if generator is None else generator.device, **options)
@@ -110,16 +110,12 @@ def draw_rows(
 
 
 def image_generators(seeds: Sequence[int]) -> torch.Generator:
-    """Return a generator for :func:`draw_rows` that draws the row of each image by its own seed.
-
-    Args:
-        seeds: One per image of the batch.
-    """
+    """Return a generator for :func:`draw_rows` that draws the row of each image from its own seed."""
     return ImageGenerators.of([image_generator(seed) for seed in seeds])
 
 
 def image_generator(seed: int) -> torch.Generator:
-    """Return the generator of one image, always on the CPU so that a seed means the same on every device."""
+    """Return the generator of an image, on the CPU, so that a seed gives the same numbers on every device."""
     return torch.Generator("cpu").manual_seed(seed)
 
 
@@ -129,10 +125,10 @@ def random_seed(count: int) -> int:
 
 
 def one_seed_each(num: int, seeds: int | Sequence[int] | None) -> list[int]:
-    """Return a seed per image: from a first one on, from a random one if None, or as given.
+    """Return a seed per image: consecutive from ``seeds``, or from a random first seed if None; or ``seeds`` itself.
 
     Raises:
-        ValueError: If ``num`` is below 1, a seed is no whole number or out of range, or there are not as many seeds.
+        ValueError: If ``num`` is below 1, a seed is not an integer or out of range, or their number is wrong.
     """
     if not hasattr(num, "__index__"):
         raise ValueError(f"num is {num!r}; expected a whole number")
