@@ -119,5 +119,5 @@ def _round_trips(model: ImageModel, images: Tensor, labels: Tensor | None, seed:
 
 
 def _round_trip(start: str, unit: str, dtype: str, error: Tensor) -> RoundTrip:
-    worst = error.cpu().double().flatten(1).abs().nan_to_num(nan=torch.inf).amax(1)
+    worst = error.cpu().double().flatten(1).abs().nan_to_num(nan=torch.inf, posinf=torch.inf).amax(1)
     return RoundTrip(start, unit, dtype, float(worst.median()), float(worst.max()))

@@ -115,3 +115,13 @@ def test_inputs_that_overflow_are_told(images: ImageSet) -> None:
         next(iter(model.flow.parameters())).fill_(torch.nan)
     found = round_trips(model, torch.from_numpy(images.images))
     assert all((one.median, one.largest) == (math.inf, math.inf) for one in found)
+
+
+def test_values_that_come_back_infinite_have_an_infinite_error(
+    images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(num_bits=5)
+    back = torch.full((20, *model.flow.image_shape), math.inf)
+    monkeypatch.setattr(type(model.flow), "decode", lambda _, z, context: back.to(z[0].dtype))
+    errors = round_trips(model, torch.from_numpy(images.images))
+    assert all(error.largest == math.inf for error in errors)
