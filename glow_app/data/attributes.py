@@ -61,7 +61,7 @@ def read_attributes(path: Path, names: list[str] | None = None) -> Attributes:
     columns = []
     for name in chosen:
         if header[1:].count(name) > 1 or chosen.count(name) > 1:
-            raise ValueError(f"{path}: column {name} is there twice; rename or leave out one of them")
+            raise ValueError(f"{path}: column {name} occurs twice; rename or leave out one of them")
         if name not in header[1:]:
             raise ValueError(f"{path} has no column {name}; known: {', '.join(header[1:])}")
         column = header.index(name, 1)

@@ -14,8 +14,8 @@ from glow_app.data import heif
 from glow_app.data.request import Resize
 from glow_app.data.resizing import image_to_array, resize_image
 
-# Excludes formats that Pillow decodes in Python (like run-length encoded BMP, refused below) or by another program (as
-# EPS), and AVIF and JPEG 2000: a small file of these may take minutes and gigabytes to decode.
+# Excludes formats that Pillow decodes in Python (such as run-length encoded BMP, refused below) or by another program
+# (such as EPS), and AVIF and JPEG 2000: a small file of these may take minutes and gigabytes to decode.
 _DECODED = {"BMP", "DIB", "GIF", "ICO", "JPEG", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
 
 _SIDES_FOR_COLOUR = (256, 256)  # size at which an image is checked for colour
@@ -212,9 +212,9 @@ def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Ima
     image.draft(None, (2 * max(image_shape[1:]),) * 2)
     if image.format == "TIFF" and any(part[0] == "libtiff" for part in image.tile):  # type: ignore[attr-defined]
         # libtiff trusts what the file says about its strips: one may be used for all, or be larger than the image.
-        raise UnsupportedPictureError(f"it is a compressed TIFF, which is not read; {_UNCOMPRESSED}")
+        raise UnsupportedPictureError(f"it is a compressed TIFF, which is not supported; {_UNCOMPRESSED}")
     if any(part[0] == "bmp_rle" for part in getattr(image, "tile", ())):
-        raise UnsupportedPictureError(f"it is a run-length encoded BMP, which is not read; {_UNCOMPRESSED}")
+        raise UnsupportedPictureError(f"it is a run-length encoded BMP, which is not supported; {_UNCOMPRESSED}")
     image.load()
     size_before = image.size
     # In place, and converted in _fitted only if needed: copies would take a third of the time for small images.
@@ -230,7 +230,7 @@ def _fitted(plain: Image.Image, image_shape: tuple[int, int, int], resize: Resiz
 
 
 def _has_colour(plain: Image.Image, height: int, width: int) -> bool:
-    """Return whether any pixel is coloured, within JPEG's rounding errors."""
+    """Return whether any pixel is coloured, beyond JPEG's rounding errors."""
     if plain.mode in ("1", "L"):
         return False
     # Reduced first, because converting a large image would copy it at full size.

@@ -78,8 +78,8 @@ def _resolve(address: str) -> "tuple[dict[str, list[str]], Features | None]":
     formats = {Path(path).suffix for paths in files.values() for path in paths}
     if formats != {".parquet"}:
         raise ValueError(
-            f"{address} is kept as {', '.join(sorted(formats)) or 'no files'}, and only Parquet is read; the hub's own "
-            f"conversion is often at {HUB}{name}@refs/convert/parquet"
+            f"{address} is stored as {', '.join(sorted(formats)) or 'no files'}, but only Parquet is read; the hub's "
+            f"own conversion is often at {HUB}{name}@refs/convert/parquet"
         )
     return files, builder.info.features
 

@@ -44,4 +44,4 @@ def _read(path: Path, num_dimensions: int, most: int) -> np.ndarray:
             raise ValueError(f"it begins with {magic:#x} and not {0x800 + num_dimensions:#x}")
         return np.frombuffer(content, np.uint8, offset=4 * (1 + num_dimensions)).reshape(shape)
     except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
-        raise ValueError(f"{path} is damaged or no idx file ({error}); delete it and fetch it again") from error
+        raise ValueError(f"{path} is damaged or not an idx file ({error}); delete it and fetch it again") from error

@@ -93,10 +93,10 @@ def list_images(root: Path) -> FolderListing:
     remedy = "convert them to JPEG or PNG" + (f", or {heif.INSTALL}" if heif.SUFFIXES & unsupported.keys() else "")
     if not files:
         examples = "png, jpg, webp, gif, bmp, tif"
-        others = f"; it holds {kinds}, which are not read; {remedy}" if unsupported else ""
+        others = f"; it contains {kinds}, which are not supported; {remedy}" if unsupported else ""
         raise ValueError(f"no image files in {root}; expected files such as {examples} in it or its subfolders{others}")
     if unsupported:
-        warnings.warn(f"{root} also holds images of kinds that are not read: {kinds}; {remedy}", stacklevel=2)
+        warnings.warn(f"{root} also contains images of unsupported formats: {kinds}; {remedy}", stacklevel=2)
     return FolderListing(root, files)
 
 
@@ -147,7 +147,7 @@ def _walk(root: Path, unsupported: Counter[str], runs: list[str]) -> Iterator[Im
             continue
         num_paths[real] += 1
         if num_paths[real] > _MOST_PATHS:  # the number grows exponentially with nested links
-            raise ValueError(f"links lead to {real} by more than {_MOST_PATHS} ways; leave some out")
+            raise ValueError(f"links lead to {real} by more than {_MOST_PATHS} paths; remove some links")
         try:
             entries = list(os.scandir(directory))
         except OSError as error:

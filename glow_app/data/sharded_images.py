@@ -117,7 +117,7 @@ class ShardedImages:
                 raise
             except Exception as error:  # the file systems of fsspec share no narrower type
                 name = self.shards[shard].name
-                raise ShardError(f"shard {name} cannot be had: {type(error).__name__}: {error}") from error
+                raise ShardError(f"shard {name} cannot be read: {type(error).__name__}: {error}") from error
             if len(self._open) > _MAX_OPEN:
                 self._open.popitem(last=False)
         self._open.move_to_end(shard)

@@ -87,13 +87,13 @@ def load_split(
     """
     address = source if source.startswith(HUB) else root if isinstance(root, str) and is_address(root) else None
     if address == root is not None and source != "shards":
-        raise ValueError(f"source {source!r} reads no addresses, and root is {root}; use source 'shards'")
+        raise ValueError(f"source {source!r} reads no addresses, but root is {root}; use source 'shards'")
     if source not in SOURCES and not source.startswith(HUB):
         raise ValueError(
             f"unknown source {source!r}; known: {', '.join(SOURCES)} and hf://NAME{closest(source, SOURCES)}"
         )
     if count is not None and source != "faces":
-        raise ValueError(f"count is how many faces source 'faces' renders, and the source is {source!r}; use limit")
+        raise ValueError(f"count is the number of faces of source 'faces', but the source is {source!r}; use limit")
     request = SplitRequest(
         split=split,
         image_shape=cast(tuple[int, int, int], tuple(image_shape)),

@@ -14,7 +14,7 @@ from glow_app.data.request import SPLIT_OF
 # Smallest standard deviation of a column, relative to its largest magnitude; below, float32 has few distinct values.
 MIN_SPREAD = 1e-5
 
-# Largest unpacked size of an archive: so many bytes, or so many times its packed size if that is more.
+# Largest unpacked size of an archive: a number of bytes, or a multiple of its packed size, whichever is larger.
 MOST_UNPACKED = 64 << 20
 MOST_PACKED = 50
 

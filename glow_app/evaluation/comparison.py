@@ -34,8 +34,8 @@ def frechet_distance(real: Tensor, drawn: Tensor) -> float:
     count, width = min(len(real), len(drawn)), real.shape[1]
     if count < IMAGES_PER_FEATURE * width:
         warnings.warn(
-            f"FID of {count} images by {width} features is too large; it compares only with one of as many images, and "
-            f"{IMAGES_PER_FEATURE * width} or more would do better",
+            f"FID of {count} images by {width} features is too large; compare it only with FIDs of as many images; "
+            f"{IMAGES_PER_FEATURE * width} or more would be better",
             stacklevel=2,
         )
     real, drawn = real.double(), drawn.double()

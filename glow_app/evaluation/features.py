@@ -110,7 +110,7 @@ class InceptionFeatures:
         try:
             self.network.load_state_dict(weights)
         except RuntimeError as error:
-            raise ValueError(f"{path} holds other weights than those of torchvision's inception_v3") from error
+            raise ValueError(f"{path} does not contain the weights of torchvision's inception_v3") from error
         self.network.fc = nn.Identity()
         self.network.eval().to(self.device)
         self.mean, self.std = (torch.tensor(values, device=self.device)[:, None, None] for values in (MEAN, STD))

@@ -114,7 +114,7 @@ def _check_classes(model: ImageModel, source: str, names: Sequence[str]) -> None
     if model.class_names and model.class_names != tuple(names):
         first = next(pair for pair in zip(model.class_names, names, strict=True) if pair[0] != pair[1])
         warnings.warn(
-            f"the model knows other classes than {source}, such as {first[0]!r} where the images have {first[1]!r}; "
-            "labels go by their numbers",
+            f"the class names of the model and of {source} differ, such as {first[0]!r} and {first[1]!r}; "
+            "classes are matched by number",
             stacklevel=3,
         )

@@ -234,6 +234,6 @@ def _quality(values: dict[str, Tensor], name: str) -> Quality:
 
 
 def _mean(values: Tensor) -> Mean:
-    known = values[~values.isnan()]
-    error = float(known.std()) / math.sqrt(len(known)) if len(known) > 1 else math.nan
-    return Mean(float(known.mean()), error)
+    valid = values[~values.isnan()]
+    error = float(valid.std()) / math.sqrt(len(valid)) if len(valid) > 1 else math.nan
+    return Mean(float(valid.mean()), error)

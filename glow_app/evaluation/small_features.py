@@ -79,6 +79,6 @@ class SmallFeatures:
     def __call__(self, images: Tensor) -> Tensor:
         """Return the features."""
         if images.shape[1] != 1:
-            raise ValueError(f"{self.name} knows grey pictures alone; use another extractor for colour")
+            raise ValueError(f"{self.name} supports only grey images; use another extractor for colour")
         grey = torch.from_numpy(convert_array(images.cpu().numpy(), (1, SIDE, SIDE), "stretch"))
         return self.network.features(grey.to(self.device).float() / 255).cpu()

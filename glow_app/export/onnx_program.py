@@ -48,7 +48,7 @@ def save_onnx(sampler: Sampler, path: Path) -> None:
     dtype = tensors[0].dtype
     if dtype != torch.float32:
         name = str(dtype).removeprefix("torch.")
-        raise ValueError(f"the model is {name}, and onnxruntime convolves float32 alone; use --format torch-export")
+        raise ValueError(f"the model is {name}, but onnxruntime convolves only float32; use --format torch-export")
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     if size > MAX_BYTES:
         raise ValueError(f"the model has {size / 2**30:.1f} GiB, an ONNX file less than 2; use --format torch-export")

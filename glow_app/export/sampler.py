@@ -58,13 +58,13 @@ def _require_one_graph(model: ImageModel) -> None:
     prior = model.flow.prior
     if any(isinstance(part, (ContinuousFlow, Planar)) for part in prior.modules()):
         raise ValueError(
-            f"{type(prior).__name__} is inverted by iteration, which no graph holds; use glow sample, or train with a "
-            "Gaussian, MAF or IAF prior"
+            f"{type(prior).__name__} is inverted by iteration, which a graph cannot express; use glow sample, or train "
+            "with a Gaussian, MAF or IAF prior"
         )
     quick = {part.bijection for part in prior.modules() if isinstance(part, Inverse)}
     slow = [part for part in prior.modules() if isinstance(part, MaskedAutoregressive) and part not in quick]
     if (num_steps := sum(part.num_steps for part in slow)) > MAX_STEPS:
         raise ValueError(
-            f"{type(prior).__name__} draws in {num_steps} steps, and a graph holds at most {MAX_STEPS}; use glow "
+            f"{type(prior).__name__} draws in {num_steps} steps, but a graph has at most {MAX_STEPS}; use glow "
             "sample, or train with fewer max_groups or an IAF prior"
         )

@@ -71,7 +71,7 @@ def require_animation(path: Path) -> None:
     """
     suffix = path.suffix.lower()
     if suffix not in _WRITERS:
-        raise ValueError(f"{path} has no suffix of an animation; expected one of {', '.join(ANIMATIONS)}")
+        raise ValueError(f"{path} does not have the suffix of an animation; expected one of {', '.join(ANIMATIONS)}")
     if suffix == ".mp4":
         try:
             import av  # noqa: F401

@@ -27,7 +27,7 @@ def to_pil(image: Tensor) -> Image.Image:
         ValueError: If C is neither 1 nor 3.
     """
     if image.shape[0] not in (1, 3):
-        raise ValueError(f"an image has {image.shape[0]} channels; pictures can be written of 1 (grey) or 3 (RGB)")
+        raise ValueError(f"an image has {image.shape[0]} channels; expected 1 (grey) or 3 (RGB)")
     return array_to_image(image.cpu().numpy())
 
 

@@ -61,7 +61,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], num_bytes: int) -> None:
     if not entries:
         raise ArchiveError("is empty")
     if len({entry.filename for entry in entries}) < len(entries):
-        raise ArchiveError("holds two entries of one name")
+        raise ArchiveError("has two entries of one name")
     for entry in entries:
         if (
             entry.compress_type != zipfile.ZIP_STORED
@@ -79,7 +79,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], num_bytes: int) -> None:
 def _root(names: list[str]) -> str:
     root = names[0].partition("/")[0]
     if f"{root}/data.pkl" not in names or any(not name.startswith(f"{root}/") for name in names):
-        raise ArchiveError("is a zip archive, and not one that torch.save wrote")
+        raise ArchiveError("is a zip archive, but not one that torch.save wrote")
     return root
 
 

@@ -43,7 +43,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a checkpoint file")
     if path.suffix == ".safetensors":
-        raise ValueError(f"{path} holds tensors alone; expected a .ckpt file or the folder of a model (see glow info)")
+        raise ValueError(f"{path} contains only tensors; expected a .ckpt file or a model's folder (see glow info)")
     try:
         with path.open("rb") as file:
             checkpoint = read_archive(file)

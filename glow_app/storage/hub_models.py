@@ -87,7 +87,7 @@ def _fetch(address: str, name: str, file: str, revision: str | None) -> Path:
         raise FileNotFoundError(f"{address}: no such revision on the hub") from error
     except errors.RepositoryNotFoundError as error:
         raise FileNotFoundError(
-            f"{address} is not on the hub, or not for all to see; check the name, or log in with: hf auth login"
+            f"{address} is not on the hub, or is private; check the name, or log in with: hf auth login"
         ) from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise ValueError(

@@ -145,7 +145,7 @@ def load_pretrained(place: str | Path) -> Density:
             model.generation = GenerationSettings.from_plain(config[GENERATION_KEY])
         except ValueError as error:
             raise ValueError(
-                f"{GENERATION_KEY} in {folder / CONFIG_NAME} is damaged ({error}); mend or remove it"
+                f"{GENERATION_KEY} in {folder / CONFIG_NAME} is damaged ({error}); repair or remove it"
             ) from error
     return model
 

@@ -42,7 +42,7 @@ class StoredModel:
 
     def __init__(self, place: str | Path, in_run: Sequence[str] = IN_RUN) -> None:
         folder = find_folder(place)
-        self.place = place = place if folder is not None else _run_in(place, in_run)
+        self.place = place = place if folder is not None else _newest_run(place, in_run)
         self.path = folder or _own_path(place, in_run)
         self.is_own = folder is None
         self._sha256: str | None = None
@@ -90,7 +90,7 @@ class StoredModel:
         """Facts of the training, such as version, epoch, steps, bits/dim and data; and the revision on the hub."""
         if self.path.is_dir():
             return read_config(self.path).get("training", {}) | origin(self.place)
-        data = _chosen(self._checkpoint, DATA_ARGUMENTS)  # without places, because exported models are for sharing
+        data = _data_arguments(self._checkpoint, DATA_ARGUMENTS)  # without places: exported models are shared
         return {
             "epoch": self._checkpoint.get("epoch"),
             "step": self._checkpoint.get("global_step"),
@@ -132,7 +132,7 @@ def checkpoint_data(
     checkpoint: Mapping[str, Any], path: Path, trust: bool = False, given: Collection[str] = ()
 ) -> dict[str, Any]:
     """Return what :meth:`StoredModel.data` does, for a checkpoint that was read from ``path``."""
-    data = _chosen(checkpoint, (*DATA_ARGUMENTS, *DATA_PLACES))
+    data = _data_arguments(checkpoint, (*DATA_ARGUMENTS, *DATA_PLACES))
     return _trusted(data, checkpoint.get(SEAL_KEY), path, trust, given)
 
 
@@ -214,7 +214,7 @@ def _is_outdated(exported: Path, best: Path) -> bool:
     return True
 
 
-def _run_in(place: str | Path, in_run: Sequence[str]) -> str | Path:
+def _newest_run(place: str | Path, in_run: Sequence[str]) -> str | Path:
     """Return the newest run in a folder of runs, with a warning if there are several; other places unchanged."""
     folder = Path(place)
     if str(place) == "" or not folder.is_dir() or any((folder / name).exists() for name in (CONFIG_NAME, *in_run)):
@@ -238,8 +238,8 @@ def _trusted(data: dict[str, Any], seals: Any, path: Path, trust: bool, given: C
         value = data.pop(name)
         if name not in given:
             warnings.warn(
-                f"{path} says {str(value)[:80]!r} for the {name} of its data, and has no seal of yours: it may be a "
-                "stranger's and is left out; give it yourself, or pass --trust-data",
+                f"{path} says {str(value)[:80]!r} for the {name} of its data, and has no seal of yours: it may be "
+                "another user's and is ignored; give it yourself, or pass --trust-data",
                 stacklevel=3,
             )
     return data
@@ -249,6 +249,6 @@ def _without_tensors(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     return {name: checkpoint[name] for name in _FACT_KEYS if name in checkpoint}
 
 
-def _chosen(checkpoint: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def _data_arguments(checkpoint: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     arguments = checkpoint.get(DATA_KEY)
     return {name: arguments[name] for name in names if name in arguments} if isinstance(arguments, dict) else {}

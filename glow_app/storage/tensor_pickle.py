@@ -113,7 +113,7 @@ class _Reader(pickle._Unpickler):
         """Call a function with a tuple of arguments."""
         arguments = self.stack.pop()
         if type(arguments) is not tuple:
-            raise ArchiveError("is truncated or damaged: the arguments of a function are no tuple")
+            raise ArchiveError("is truncated or damaged: the arguments of a function are not a tuple")
         self.stack[-1] = self.stack[-1](*arguments)
 
     def load_setitem(self) -> None:
@@ -129,7 +129,7 @@ class _Reader(pickle._Unpickler):
         """Discard the only attribute of a state dict, the versions of modules: false ones would affect loading."""
         state = self.stack.pop()
         if type(self.stack[-1]) is not OrderedDict or type(state) is not dict or list(state) != ["_metadata"]:
-            raise ArchiveError("is truncated or damaged: something else than a state dict has attributes")
+            raise ArchiveError("is truncated or damaged: an object other than a state dict has attributes")
 
     dispatch |= {pickle.REDUCE[0]: load_reduce, pickle.BUILD[0]: load_build}
     dispatch |= {pickle.SETITEM[0]: load_setitem, pickle.SETITEMS[0]: load_setitems}

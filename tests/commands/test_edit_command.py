@@ -175,7 +175,7 @@ def test_a_table_is_looked_at_first(
         "missing": ([*whole, "dark/none.png,1,30"], "there is no file dark/none.png (1 of 25 are missing); "),
         "folder": ([*whole, "dark,1,30"], "dark is a folder; expected picture files"),
         "collinear": ([f"{line},{line.rpartition(',')[2]}0" for line in whole], "number, number0 follow from each"),
-        "twice": ([f"{line},{line.rpartition(',')[2]}" for line in whole], "column number is there twice"),
+        "twice": ([f"{line},{line.rpartition(',')[2]}" for line in whole], "column number occurs twice"),
     }
     for name, (lines, message) in tables.items():
         Path(f"{name}.csv").write_text("\n".join(lines))

@@ -97,7 +97,7 @@ def test_a_class_conditional_model_by_the_labels_of_the_images(
     result = glow("evaluate", "--checkpoint", conditional, "--source", "digits", "--count", 50, *FAST)
     assert result.code == 0, result
     assert "not recorded whether the training held them out" in result.output
-    assert "the model knows other classes than digits, such as 'Kind A'" in " ".join(result.errors)
+    assert "the class names of the model and of digits differ, such as 'Kind A'" in " ".join(result.errors)
     found, model = figures(tmp_path / "evaluation"), load_model(conditional)
     held_out = evaluation_data(model, {}, source="digits", limit=40).held_out
     assert found["bits_per_dim"]["one_draw"]["mean"] == pytest.approx(mean_bits(model, held_out).mean, rel=1e-6)
@@ -125,7 +125,7 @@ def test_colour_images_are_measured_without_the_bundled_features(
 TUNE = ["--tune", "--source", "digits", "--limit", 40, "--train-limit", 60, "--batch-size", 20]
 
 
-@pytest.mark.filterwarnings("ignore:FID of", "ignore:the model knows other classes")
+@pytest.mark.filterwarnings("ignore:FID of", "ignore:the class names of the model")
 def test_tuning_keeps_the_best_settings_with_an_exported_model(conditional: Path, tmp_path: Path, glow: Glow) -> None:
     folder = tmp_path / "model"
     shutil.copytree(conditional, folder)

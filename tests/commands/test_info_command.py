@@ -103,7 +103,7 @@ def test_what_says_nothing_of_itself(trained: Path, tmp_path: Path, refused: Ref
     for name in ("config.json", "model.safetensors"):
         message = refused("info", trained / "model" / name)
         assert message.endswith(f"; it is a part of an exported model: glow info {trained / 'model'}")
-    assert "holds tensors alone" in refused("sample", "--checkpoint", trained / "model/model.safetensors")
+    assert "contains only tensors" in refused("sample", "--checkpoint", trained / "model/model.safetensors")
     assert "the path of the checkpoint is empty" in refused("sample", "--checkpoint", "")
     (tmp_path / "samples").mkdir()
     assert "samples holds neither config.json nor" in refused("info", "samples")

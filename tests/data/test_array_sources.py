@@ -147,7 +147,7 @@ def test_damaged_idx(tmp_path: Path, packed: bool, kind: str, damage: str) -> No
     path = tmp_path / f"train-{kind}-ubyte{'.gz' if packed else ''}"
     content = {"cut": path.read_bytes()[:-20], "empty": b"", "text": b"<html>404</html>" * 9}[damage]
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"{kind}-ubyte.* is damaged or no idx file .*; delete it and fetch it again"):
+    with pytest.raises(ValueError, match=f"{kind}-ubyte.* is damaged or not an idx file .*; delete it and fetch"):
         load("mnist", root=tmp_path)
 
 

@@ -30,7 +30,7 @@ def test_two_values_become_0_and_1_and_others_are_standardised(tmp_path: Path) -
         ("file,a\n1.png,1\n2.png\n", "line 3 has 1 cell, the header 2"),
         ("file,a\n1.png,1,0\n2.png,0\n", "line 2 has 3 cells, the header 2"),
         ("file,a\n1.png,\n2.png,0\n", r"line 2: '' in column a is not a number"),
-        ("file,a,b,a\n1.png,1,0,1\n2.png,0,1,0\n", "column a is there twice"),
+        ("file,a,b,a\n1.png,1,0,1\n2.png,0,1,0\n", "column a occurs twice"),
         ("file,a\n\n1.png,1\n\n\n2.png,x\n", r"line 6: 'x' in column a is not a number"),
         ("file,a\n1.png,1\n2.png,1\n", "column a is 1 everywhere"),
         ("file;a\n1.png;1\n2.png;0\n", "with commas between them and not ';'"),

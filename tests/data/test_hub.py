@@ -261,7 +261,7 @@ def test_what_cannot_be_read(tmp_path: Path, hub: Path) -> None:
         load(tmp_path / "nowhere")
     (tmp_path / "text").mkdir()
     (tmp_path / "text/train.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"is kept as \.csv, and only Parquet is read"):
+    with pytest.raises(ValueError, match=r"is stored as \.csv, but only Parquet is read"):
         load(tmp_path / "text")
     datasets.Dataset.from_dict({"a": [1, 2]}).to_parquet(str(tmp_path / "numbers/train.parquet"))
     with pytest.raises(ShardError, match="has no column of images, only a"):
@@ -269,5 +269,5 @@ def test_what_cannot_be_read(tmp_path: Path, hub: Path) -> None:
     images = load(hub, validation_fraction=0.0)
     torn = hub / "data/train-00000-of-00003.parquet"
     torn.write_bytes(torn.read_bytes()[:100])
-    with pytest.raises(ShardError, match=r"train-00000-of-00003\.parquet cannot be had"):
+    with pytest.raises(ShardError, match=r"train-00000-of-00003\.parquet cannot be read"):
         _ = images.images

@@ -27,11 +27,11 @@ def test_images_of_other_kinds_are_counted_and_named(tmp_path: Path, monkeypatch
     monkeypatch.setattr(heif, "can_read_heif", lambda: False)
     touch(tmp_path, "a.png", "b.HEIC", "c/d.heic", "e.avif", "notes.txt", ".f.heic")
     with pytest.warns(
-        UserWarning, match=r"not read: 2 \.heic, 1 \.avif; convert .*, or pip install 'glow-app\[heic\]'$"
+        UserWarning, match=r"unsupported formats: 2 \.heic, 1 \.avif; convert .*, or pip install 'glow-app\[heic\]'$"
     ):
         assert names(tmp_path) == ["a.png"]
     (tmp_path / "a.png").unlink()
-    with pytest.raises(ValueError, match=r"no image files in .*; it holds 2 \.heic, 1 \.avif, which are not read"):
+    with pytest.raises(ValueError, match=r"no image files in .*; it contains 2 \.heic, 1 \.avif, which are not"):
         list_images(tmp_path)
 
 
@@ -64,7 +64,7 @@ def test_links_that_multiply(tmp_path: Path) -> None:
     (tmp_path / ".levels/5").mkdir()
     (tmp_path / ".levels/5/one.png").write_bytes(b"")
     (tmp_path / "all").symlink_to(".levels/0")
-    with pytest.raises(ValueError, match=r"links lead to .* by more than 100 ways; leave some out"):
+    with pytest.raises(ValueError, match=r"links lead to .* by more than 100 paths; remove some links"):
         list_images(tmp_path)
     (tmp_path / "all").unlink()
     (tmp_path / "all").symlink_to(".levels/2")

@@ -80,7 +80,7 @@ def test_small_features_take_grey_images_by_the_filter_that_they_name() -> None:
     torch.testing.assert_close(extract(torch.from_numpy(np.stack(resized))[:, None]), features)
     torch.testing.assert_close(extract(images[1:2]), features[1:2])  # of each image by itself
     assert (extract.name, extract.preprocessing) == ("fashion-cnn-64", "grey, 28x28 by Lanczos")
-    with pytest.raises(ValueError, match="fashion-cnn-64 knows grey pictures alone; use another extractor for colour"):
+    with pytest.raises(ValueError, match="fashion-cnn-64 supports only grey images; use another extractor for colour"):
         extract(random_images(3, (3, 28, 28)))
 
 
@@ -142,7 +142,7 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, capsys: pytest.Capt
     for name, content, reason in (
         ("code.pth", Dangerous(), "holds code, which is not run"),
         ("list.pth", [1, 2], "is not a state dict"),
-        ("other.pth", nn.Linear(2, 2).state_dict(), "holds other weights than those of torchvision's inception_v3"),
+        ("other.pth", nn.Linear(2, 2).state_dict(), "does not contain the weights of torchvision's inception_v3"),
     ):
         torch.save(content, tmp_path / name)
         with pytest.raises(ValueError, match=reason):

@@ -75,7 +75,7 @@ def test_as_many_classes_need_not_be_the_same_ones() -> None:
     with warnings.catch_warnings(action="error"):
         assert evaluation_data(model, {}, source="digits", limit=20).facts["images"] == 20
     model.class_names = ["0", *(f"cat {number}" for number in range(1, 10))]
-    with pytest.warns(UserWarning, match="other classes than digits, such as 'cat 1' where the images have '1'"):
+    with pytest.warns(UserWarning, match="the class names of the model and of digits differ, such as 'cat 1' and '1'"):
         evaluation_data(model, {}, source="digits")
 
 

@@ -113,7 +113,7 @@ def test_scales_that_underflow_are_drawn_by_onnx_too(tmp_path: Path) -> None:
 
 
 def test_onnx_of_what_it_cannot_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="the model is float64, and onnxruntime convolves float32 alone"):
+    with pytest.raises(ValueError, match="the model is float64, but onnxruntime convolves only float32"):
         save_sampler(tiny_model(**SMALL, dtype=torch.float64), tmp_path / "sampler", "onnx")
     monkeypatch.setattr(onnx_program, "MAX_BYTES", 1000)
     with pytest.raises(ValueError, match="an ONNX file less than 2; use --format torch-export"):

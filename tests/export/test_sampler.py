@@ -111,7 +111,7 @@ def test_priors_that_iterate_are_refused(prior: Any, words: str) -> None:
 def test_priors_of_too_many_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "MAX_STEPS", 17)
     # Two layers of nine steps.
-    with pytest.raises(ValueError, match="draws in 18 steps, and a graph holds at most 17"):
+    with pytest.raises(ValueError, match="draws in 18 steps, but a graph has at most 17"):
         Sampler(tiny_model(prior=partial(MAFPrior, hidden_features=8)))
     Sampler(tiny_model(prior=partial(MAFPrior, hidden_features=8, max_groups=3)))
     Sampler(tiny_model(prior=partial(IAFPrior, hidden_features=8)))

@@ -115,7 +115,7 @@ def test_an_intact_picture_that_is_not_read_is_not_called_damaged() -> None:
     content = bytearray(saved(Image.new("P", (8, 8)), "BMP"))
     content[30] = 1  # the compression: by the length of runs
     answer, _ = decode(as_base64(bytes(content)).encode(), JOB)
-    message = "it is a run-length encoded BMP, which is not read; save it without compression, or as PNG"
+    message = "it is a run-length encoded BMP, which is not supported; save it without compression, or as PNG"
     assert answer == {"status": 415, "code": "unknown_format", "message": message}
 
 

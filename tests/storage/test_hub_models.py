@@ -109,8 +109,8 @@ def answer(error: type[Exception]) -> Exception:
 @pytest.mark.parametrize(
     ("error", "raised", "words"),
     [
-        (errors.RepositoryNotFoundError, FileNotFoundError, "is not on the hub, or not for all to see"),
-        (errors.GatedRepoError, FileNotFoundError, "is not on the hub, or not for all to see"),
+        (errors.RepositoryNotFoundError, FileNotFoundError, "is not on the hub, or is private"),
+        (errors.GatedRepoError, FileNotFoundError, "is not on the hub, or is private"),
         (errors.RevisionNotFoundError, FileNotFoundError, "no such revision"),
         (errors.EntryNotFoundError, FileNotFoundError, "has no config.json: not a model that glow export wrote"),
         (errors.OfflineModeIsEnabled, ValueError, "the hub cannot be reached"),

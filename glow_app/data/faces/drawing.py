@@ -62,7 +62,7 @@ _LARGE = {
 _MIDDLE = (132, 100)
 # Hair above this y coordinate is hidden by a hat.
 _BRIM = 66
-# Faces are rendered at so many times their size, then averaged over blocks.
+# Factor by which faces are rendered larger, before averaging over blocks.
 _OVERSAMPLING = 2
 
 

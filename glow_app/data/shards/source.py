@@ -20,7 +20,7 @@ from glow_app.data.shards.manifest import INDEX, MANIFEST, Manifest, SplitEntry
 from glow_app.data.shards.shard_cache import ShardCache
 from glow_app.data.shards.tar import check_places, tar_shard
 
-# A limited split is drawn from shards that contain so many times as many images.
+# A limited split is drawn from shards that contain this many times as many images.
 _POOL_RATIO = 10
 
 
@@ -72,15 +72,15 @@ def read_manifest(root: str) -> Manifest:
         return Manifest.parse(read_text(place), place)
     except FileNotFoundError as error:
         raise ShardError(
-            f"there is no {place}; glow data pack writes shards of a folder of images, glow data index the manifest of "
-            "tar files that are there"
+            f"there is no {place}; glow data pack writes shards from a folder of images, glow data index a manifest "
+            "for existing tar files"
         ) from error
     except ShardError:
         raise
     except ImportError as error:  # fsspec's "Install PACKAGE to access SYSTEM"
         raise ShardError(f"{place} needs a package: pip {str(error).replace('Install', 'install')}") from error
     except Exception as error:  # the file systems of fsspec share no narrower type
-        raise ShardError(f"{place} cannot be had: {type(error).__name__}: {error}") from error
+        raise ShardError(f"{place} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def sharded_split(
@@ -118,12 +118,12 @@ def _limited(rows: np.ndarray, shards: np.ndarray, limit: int, generator: np.ran
 def _warn_of_sizes(manifest: Manifest, request: SplitRequest, largest: int, are_fetched: bool) -> None:
     if manifest.image_shape not in (None, request.image_shape):
         packed, wanted = ("x".join(map(str, shape)) for shape in (manifest.image_shape or (), request.image_shape))
-        warnings.warn(f"the shards were packed at {packed}, and their images are brought to {wanted}", stacklevel=3)
+        warnings.warn(f"the shards were packed at {packed}, and their images are resized to {wanted}", stacklevel=3)
     needed = (OPEN_SHARDS + 2) * largest / 1e9
     if are_fetched and request.cache_gb < needed:
         warnings.warn(
-            f"data.cache_gb is {request.cache_gb:g}, and the shards that are read at a time take about {needed:.2g} "
-            "GB: they will be fetched again and again; raise it or pack smaller shards",
+            f"data.cache_gb is {request.cache_gb:g}, but the shards that are read at the same time take about "
+            f"{needed:.2g} GB and would be fetched repeatedly; raise it or pack smaller shards",
             stacklevel=3,
         )
 

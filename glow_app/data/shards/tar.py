@@ -35,7 +35,7 @@ def _open(name: str, entry: ShardEntry, index_path: Path, start: int, cache: Sha
     try:
         index = np.load(index_path, mmap_mode="r")[start : start + entry.count]
     except OSError as error:  # a FileNotFoundError would mean a missing shard to the cache
-        raise ShardError(f"index {index_path} has gone ({error}); begin the run again") from error
+        raise ShardError(f"index {index_path} is gone ({error}); restart the run") from error
 
     def records(path: Path) -> RecordFile:
         if is_address(name) and path.stat().st_size != entry.bytes:

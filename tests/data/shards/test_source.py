@@ -76,7 +76,7 @@ def test_the_cache_stays_below_its_size(shards: Path, serve: Serve, tmp_path: Pa
     sizes = [path.stat().st_size for path in shards.glob("train-*.tar")]
     room = 2.5 * max(sizes)
     assert sum(sizes) > 2 * room
-    with pytest.warns(UserWarning, match=r"cache_gb is .* they will be fetched again and again"):
+    with pytest.warns(UserWarning, match=r"cache_gb is .* would be fetched repeatedly"):
         images = load(address, cache_dir=tmp_path / "kept", cache_gb=room / 1e9)
     for _ in range(2):
         assert sorted(values(images)) == sorted(values(load(shards)))
@@ -131,13 +131,13 @@ def test_a_server_that_stays_away_is_told_and_nothing_stands_in(
     server = serve(shards)
     images = load(server.address)
     server.failures = ["torn"] * 4
-    with pytest.raises(ShardError, match=r"shard http://.*tar cannot be had: ClientPayloadError"):
+    with pytest.raises(ShardError, match=r"shard http://.*tar cannot be read: ClientPayloadError"):
         images.head(1)
     assert waited == [1, 4, 15]
     server.failures = [404]
-    with pytest.raises(ShardError, match=r"shard http://.*tar cannot be had: FileNotFoundError"):
+    with pytest.raises(ShardError, match=r"shard http://.*tar cannot be read: FileNotFoundError"):
         images.head(1)
-    with pytest.raises(ShardError, match=r"manifest\.json cannot be had: ClientConnector"):
+    with pytest.raises(ShardError, match=r"manifest\.json cannot be read: ClientConnector"):
         load("http://127.0.0.1:9/shards")
     with pytest.raises(ShardError, match=r"there is no http://.*; glow data pack writes"):
         load(f"{server.address}nothing")
@@ -155,7 +155,7 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(shards: Path, serve: Serve
 def test_an_index_that_goes_is_told(shards: Path, serve: Serve, tmp_path: Path) -> None:
     images = load(serve(shards).address, cache_dir=tmp_path / "kept")
     shutil.rmtree(tmp_path / "kept/shards/indices")
-    with pytest.raises(ShardError, match=r"has gone .*; begin the run again"):
+    with pytest.raises(ShardError, match=r"is gone .*; restart the run"):
         images.head(1)
 
 
@@ -238,7 +238,7 @@ def test_shards_in_which_nothing_can_be_read(shards: Path) -> None:
 
 def test_shards_packed_at_another_size_are_told(pets: Path) -> None:
     pack_folder(pets, pets.parent / "small", Packing((1, 2, 2)))
-    with pytest.warns(UserWarning, match="packed at 1x2x2, and their images are brought to 3x4x6"):
+    with pytest.warns(UserWarning, match="packed at 1x2x2, and their images are resized to 3x4x6"):
         load(pets.parent / "small")
 
 
