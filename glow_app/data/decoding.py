@@ -65,10 +65,10 @@ def decode_photo(source: Path | bytes, num_channels: int, short_side: int) -> np
         Exception: Whatever Pillow raises for a file it cannot read.
     """
     with open_image(source) as image:
-        return _within(_upright(image, (num_channels, short_side, short_side))[0], num_channels, short_side)
+        return _reduced(_upright(image, (num_channels, short_side, short_side))[0], num_channels, short_side)
 
 
-def _within(plain: Image.Image, num_channels: int, side: int) -> np.ndarray:
+def _reduced(plain: Image.Image, num_channels: int, side: int) -> np.ndarray:
     scale = min(1.0, side / min(plain.size))
     width, height = (max(1, round(scale * length)) for length in plain.size)
     return _fitted(plain, (num_channels, height, width), "stretch")
@@ -127,7 +127,7 @@ def photo_of(image: Image.Image, num_channels: int) -> Photo:
     notes = ["transparency made white"] if _is_transparent(image) else []
     if num_channels == 1 and _has_colour(plain, *_SIDES_FOR_COLOUR):
         notes.append("colours made grey")
-    pixels = _within(plain, num_channels, _LONGEST_SIDE)
+    pixels = _reduced(plain, num_channels, _LONGEST_SIDE)
     kept = profile if isinstance(profile, bytes) and is_profile_for(profile, num_channels) else None
     if profile and kept is None:
         notes.append("colour profile left out")

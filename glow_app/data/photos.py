@@ -27,10 +27,10 @@ _MANY_CROPS = 65_536
 def load_photos(request: SplitRequest) -> ImageSet:
     """Load one split of the crops of a folder of photographs.
 
-    Each photograph is reduced to a short side of 512 pixels, and crops of the image shape are cut at random positions:
-    twice as many as fit side by side, but at most 256 per photograph, or 65,536 in total if that is more. Splits
-    consist of whole photographs, so that training sees no part of a photograph for validation or test. Subfolders are
-    not classes.
+    Each photograph is reduced to a short side of 512 pixels, or four times the longer side of a crop if that is more.
+    Crops are cut at random positions: twice as many as fit side by side, but at most 256 per photograph, or 65,536 in
+    total if that is more. Splits consist of whole photographs, so that training sees no part of a photograph for
+    validation or test. Subfolders are not classes.
 
     Args:
         request: What to load; ``root`` is the folder.
