@@ -1,6 +1,5 @@
 """The `glow` command. Nothing heavy is imported before it is known which command runs."""
 
-import argparse
 import io
 import os
 import signal
@@ -51,7 +50,6 @@ def main(arguments: list[str] | None = None) -> int:
     debug = "--debug" in arguments
     if debug:
         arguments.remove("--debug")
-    arguments = _without_allowed_classes(arguments)
     with _unwinding_on_sigterm():
         return _answer(arguments, debug)
 
@@ -59,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _answer(arguments: list[str], debug: bool) -> int:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        return _dispatch(arguments)
+        return _dispatch(_without_allowed_classes(arguments))
     except KeyboardInterrupt as interrupt:
         print("; ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return 130
@@ -73,7 +71,7 @@ def _answer(arguments: list[str], debug: bool) -> int:
 
 def _without_allowed_classes(arguments: list[str]) -> list[str]:
     """Note the classes of ``--allow-class`` for this process and those that it starts, and return the rest."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser = Parser(prog="glow", add_help=False)
     parser.add_argument("--allow-class", action="append", default=[])
     options, rest = parser.parse_known_args(arguments)
     if options.allow_class:

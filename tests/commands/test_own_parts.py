@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,7 +55,7 @@ def test_a_class_of_ones_own_is_loaded_once_it_is_allowed(tmp_path: Path, monkey
     assert torch.equal(again.sample(2, seeds=0), model.sample(2, seeds=0))
 
 
-def glow(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run_glow(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     (folder / "my_parts.py").write_text(MODULE)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
     command = [sys.executable, "-m", "glow_app", *arguments]
@@ -64,30 +66,35 @@ def glow(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_a_prior_of_ones_own_from_fit_to_sample(tmp_path: Path) -> None:
     steps = "--trainer.max_steps=2"
     prior = ["--model.flow.prior=my_parts.Doubled", "--model.flow.prior.init_args.factor=3"]
-    trained = glow("fit", *TINY_FIT, "--run_dir=run", steps, *prior, folder=tmp_path)
+    trained = run_glow("fit", *TINY_FIT, "--run_dir=run", steps, *prior, folder=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert (tmp_path / "run/model/model.safetensors").is_file()
-    refused = glow("sample", "--checkpoint", "run", "--count", "1", folder=tmp_path)
+    refused = run_glow("sample", "--checkpoint", "run", "--count", "1", folder=tmp_path)
     assert refused.returncode == 1
     assert "pass --allow-class my_parts.Doubled" in refused.stderr
     allowed = ["--allow-class", "my_parts.Doubled"]
-    drawn = glow("sample", "--checkpoint", "run", "--count", "2", "--devices", "2", *allowed, folder=tmp_path)
+    drawn = run_glow("sample", "--checkpoint", "run", "--count", "2", "--devices", "2", *allowed, folder=tmp_path)
     assert drawn.returncode == 0, drawn.stderr
-    resumed = glow("fit", "--resume", "run", "--trainer.max_steps=3", *allowed, folder=tmp_path)
+    resumed = run_glow("fit", "--resume", "run", "--trainer.max_steps=3", *allowed, folder=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    mistaken = glow("info", "run", "--allow-class", "my_parts.Nothing", folder=tmp_path)
+    mistaken = run_glow("info", "run", "--allow-class", "my_parts.Nothing", folder=tmp_path)
     assert mistaken.returncode == 1
     assert "--allow-class my_parts.Nothing: expected the path of a class" in mistaken.stderr
+
+
+def test_the_option_needs_a_class(glow: Callable[..., Any]) -> None:
+    result = glow("sample", "--allow-class")
+    assert (result.code, result.errors) == (2, ["error: glow: argument --allow-class: expected one argument"])
 
 
 @pytest.mark.slow
 def test_a_task_of_ones_own_is_resumed(tmp_path: Path) -> None:
     options = ["--model.task=my_parts.Negative", "--model.flow.condition_channels=1"]
     sizes = ["--model.flow.condition_features=4", "--model.flow.condition_blocks=2"]
-    first = glow("fit", *TINY_FIT, "--run_dir=run", "--trainer.max_steps=3", *options, *sizes, folder=tmp_path)
+    first = run_glow("fit", *TINY_FIT, "--run_dir=run", "--trainer.max_steps=3", *options, *sizes, folder=tmp_path)
     assert first.returncode == 0, first.stderr
     allowed = ["--allow-class", "my_parts.Negative"]
-    resumed = glow("fit", "--resume", "run", "--trainer.max_steps=5", *allowed, folder=tmp_path)
+    resumed = run_glow("fit", "--resume", "run", "--trainer.max_steps=5", *allowed, folder=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    measured = glow("test", "--checkpoint", "run", *allowed, folder=tmp_path)
+    measured = run_glow("test", "--checkpoint", "run", *allowed, folder=tmp_path)
     assert "PSNR of draws" in measured.stdout
