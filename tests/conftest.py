@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-# A shell starts what it runs in the background with Ctrl-C ignored, which processes of the tests would inherit.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts background jobs with Ctrl-C ignored, and nohup ignores SIGHUP, which processes of the tests would inherit.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 # Tensors here are tiny: two threads only wait for each other, for minutes where other programs want the cores as well.
 torch.set_num_threads(1)

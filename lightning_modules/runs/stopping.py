@@ -30,7 +30,7 @@ class RunStopped(Exception):
 
 
 class StopSignals:
-    """Records SIGTERM, SIGINT and, in a SLURM job, SIGUSR1, which the training loop checks between steps.
+    """Records SIGTERM, SIGINT, SIGHUP and, in a SLURM job, SIGUSR1, which the training loop checks between steps.
 
     A second SIGINT interrupts at once, but not a second SIGTERM: launchers and service managers often send two.
 
@@ -48,6 +48,8 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             return
         numbers = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if _slurm_job() else [])]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+            numbers.append(signal.SIGHUP)
         self._earlier = {number: signal.signal(number, self._record) for number in numbers}
 
     def restore(self) -> None:

@@ -28,7 +28,7 @@ from lightning_modules.callbacks import BestCheckpoint, SaveProgress, Throughput
 from lightning_modules.density import DensityModule
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.runs.recovery import read_whole
-from lightning_modules.runs.stopping import ends_together
+from lightning_modules.runs.stopping import StopSignals, ends_together
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = [*TINY_FIT, "--trainer.max_epochs=3"]
@@ -55,7 +55,8 @@ def test_a_failed_write_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("stop", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+    ("stop", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "terminated")],
 )
 def test_a_signal_ends_a_run_with_its_code_and_how_to_go_on(
     stop: signal.Signals,
@@ -77,6 +78,18 @@ def test_a_signal_ends_a_run_with_its_code_and_how_to_go_on(
     assert fit(f"--run_dir={run}") == code
     assert f"{word}; go on with: glow fit --resume {run}" in capsys.readouterr().err
     assert not list(run.glob(".*"))
+
+
+def test_a_run_under_nohup_continues_when_the_terminal_is_closed() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        signals = StopSignals()
+        signals.install()
+        signal.raise_signal(signal.SIGHUP)
+        assert signals.received == 0
+        signals.restore()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.slow
