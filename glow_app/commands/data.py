@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LARGEST_SIDE = 8192
 LARGEST_FACE = 2048
-_PRESETS = {32: "folder32", 128: "folder128", 256: "folder256"}  # by the side of packed images; of others "folder"
+_PRESETS = {32: "folder32", 64: "folder", 128: "folder128", 256: "folder256"}  # by the side of packed images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,8 +79,16 @@ def _pack(arguments: argparse.Namespace) -> None:
     _tell(report.manifest)
     print(f"{report.num_bytes / 1e6:,.1f} MB in {arguments.output}")
     root = shlex.quote(arguments.output)
-    preset = _PRESETS.get((report.manifest.image_shape or [0])[-1], "folder")
-    print(f"train on them: glow fit --config {preset} --data.source shards --data.root {root}")
+    print(f"train on them: glow fit {_model_options(report.manifest)} --data.source shards --data.root {root}")
+
+
+def _model_options(manifest: "Manifest") -> str:
+    """Return the preset for packed images, and their shape if it is not the preset's."""
+    channels, height, width = shape = manifest.image_shape or (3, 64, 64)
+    preset = _PRESETS.get(width, "folder32" if width < 64 else "folder")
+    if channels == 3 and height == width and width in _PRESETS:
+        return f"--config {preset}"
+    return f"--config {preset} --model.flow.image_shape '[{','.join(map(str, shape))}]'"
 
 
 def _index(arguments: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from glow_app.messages import UsageError, closest
 from lightning_modules.presets import config_path
+from lightning_modules.training_module import check_precision
 
 SHORT = {"--config": "-c"}
 INIT_FROM = "--init-from"
@@ -148,13 +149,16 @@ def refuse_trainer_options(trainer: Mapping[str, Any], arguments: list[str]) -> 
     """Refuse options of the trainer that Lightning does not check, or that contradict the run's folder.
 
     Raises:
-        UsageError: If an interval is 0 or negative, or ``default_root_dir`` or ``fast_dev_run`` is given.
+        UsageError: If an interval is 0 or negative, ``default_root_dir`` or ``fast_dev_run`` is given, or the precision
+            is float16, which Lightning replaces on a CPU.
     """
     # Not checked in ``trainer``: a run's config.yaml may be given, which has the folder of that run.
     if take_option("--trainer.default_root_dir", arguments)[0] is not None:
         raise UsageError("--trainer.default_root_dir has no effect; use --run_dir")
     if trainer["fast_dev_run"]:
         raise UsageError("--trainer.fast_dev_run leaves a run that cannot go on; use --trainer.max_steps 1")
+    if str(trainer["precision"]) in ("16", "16-mixed"):
+        check_precision(str(trainer["precision"]))
     for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
         value = trainer[name]
         if isinstance(value, int | float) and value <= 0:

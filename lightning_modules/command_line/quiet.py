@@ -15,6 +15,7 @@ UNWANTED = (
     "smaller than the logging interval",
     "could not find the monitored key",
     "broadcast_buffers",
+    "sync_dist=True",
 )
 
 

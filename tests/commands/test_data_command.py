@@ -38,7 +38,10 @@ def test_pack_says_what_it_did_and_how_to_go_on(glow: Glow, folder: Path) -> Non
     assert [split[0] for split in splits] == ["train", "validation", "test"]
     assert sum(int(split[1]) for split in splits) == 80
     assert lines[4] == "2 classes"
-    assert lines[-1] == "train on them: glow fit --config folder --data.source shards --data.root packed"
+    assert lines[-1] == (
+        "train on them: glow fit --config folder32 --model.flow.image_shape '[1,8,8]' --data.source shards "
+        "--data.root packed"
+    )
     assert glow("data", "verify", "packed").output.endswith("all are what the manifest says\n")
 
 
