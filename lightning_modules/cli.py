@@ -223,8 +223,8 @@ class GlowCLI(LightningCLI):
         run_dir = self.config[subcommand].run_dir
         if subcommand == "fit" and self.trainer.is_global_zero:
             print(f"writes to   {run_dir}" + (", sample grids to samples/" if "samples" in self.kind.callbacks else ""))
-            if self.start.weights is not None:
-                print(f"begins with the weights of {self.start.checkpoint}")
+            if self.start.checkpoint is not None:
+                print(self.start.description)
         with ends_as_asked(self.trainer, None if run_dir is None else Path(run_dir)), flushed_denormals():
             super()._run_subcommand(subcommand)
 

@@ -80,6 +80,7 @@ class EncoderFirst(LikelihoodModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the length of the first part of the run."""
+        super().on_load_checkpoint(checkpoint)
         for schedule in checkpoint.get("lr_schedulers", []):
             self._stored_encoder_steps = schedule.get("_milestones", [None])[0]
 

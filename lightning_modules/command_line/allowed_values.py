@@ -28,8 +28,8 @@ ACCELERATORS = (None, "auto", "cpu", "gpu", "cuda", "mps", "tpu")
 STRATEGIES = (None, "auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook", "ddp_find_unused_parameters_true")
 STRATEGY_CLASSES = ("pytorch_lightning.strategies.DDPStrategy", "lightning_modules.fsdp.FullyShardedStrategy")
 STRATEGY_ARGUMENTS = (
-    "broadcast_buffers", "bucket_cap_mb", "find_unused_parameters", "gradient_as_bucket_view", "static_graph",
-    "process_group_backend", "start_method",
+    "broadcast_buffers", "bucket_cap_mb", "find_unused_parameters", "gradient_as_bucket_view", "init_sync",
+    "process_group_backend", "start_method", "static_graph", "timeout",
 )  # fmt: skip
 LOGGERS = {
     "lightning_modules.runs.run_loggers.RunTensorBoardLogger": (),

@@ -43,6 +43,13 @@ class Start(NamedTuple):
     given: Collection[str] = ()
     weights: Mapping[str, Tensor] | None = None
 
+    @property
+    def description(self) -> str:
+        """A line that says with which weights a fit begins."""
+        if self.weights is not None:
+            return f"begins with the weights of {self.checkpoint}"
+        return f"resumes     {self.checkpoint} at step {self.first_step:,}"
+
     def mismatch(self, error: RuntimeError) -> ValueError:
         """Return a one-line error in place of that of ``load_state_dict``."""
         return ValueError(
@@ -100,7 +107,7 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     # Without another message about omitted places: those that are needed were given or refused above.
     data = checkpoint_data(content, path, trust, DATA_PLACES) | moved
     arguments = [f"--config={config}", f"--run_dir={path.parent}", *arguments, f"--ckpt_path={path}"]
-    return Start(arguments, checkpoint, False, content.get("global_step", 0), data, given)
+    return Start(arguments, str(path), False, content.get("global_step", 0), data, given)
 
 
 def config_of(model: ImageModel) -> dict[str, Any]:

@@ -146,7 +146,10 @@ class _Filter:
         if not isinstance(value, dict):
             return self._one_of(value, place, allowed.STRATEGIES)
         checks: dict[str, _Check] = dict.fromkeys(allowed.STRATEGY_ARGUMENTS, self._plain)
-        return self._class(value, place, allowed.STRATEGY_CLASSES, checks)
+        # Every argument is stored; where the others are null, false or 0, they have torch's defaults.
+        arguments = self._mapping(value.get("init_args") or {}, place)
+        arguments = {name: arguments[name] for name in arguments if arguments[name] or name in checks}
+        return self._class({**value, "init_args": arguments}, place, allowed.STRATEGY_CLASSES, checks)
 
     def _loggers(self, value: Any, place: str) -> Any:
         if value is None or isinstance(value, bool):

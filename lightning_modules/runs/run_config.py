@@ -13,7 +13,15 @@ CONFIG_KEY = "glow_app_config"  # in a checkpoint
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Stores the whole configuration in the run's folder and in each checkpoint, so that a checkpoint is sufficient."""
+    """Stores the whole configuration in the run's folder and in each checkpoint, so that a checkpoint is sufficient.
+
+    Without the checkpoint that the run was resumed from, so that the configuration begins a new run.
+    """
+
+    def __init__(self, parser: Any, config: Any, *args: Any, **kwargs: Any) -> None:
+        config = config.clone()
+        config.ckpt_path = None
+        super().__init__(parser, config, *args, **kwargs)
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Log the configuration."""

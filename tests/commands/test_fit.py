@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from run_files import Killed, assert_same_training, load, logged, rows
-from tiny_training import TINY_FIT
+from tiny_training import TINY_FIT, tiny_module
 
 from glow_app.cli import main
 from glow_app.data import load_split
@@ -20,8 +22,10 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.storage.exported_config import read_config
 from glow_app.storage.pretrained import load_pretrained, model_hash, save_generation
 from glow_app.storage.stored_model import load_model
+from lightning_modules.command_line.stored_config import safe_config
 from lightning_modules.density import DensityModule
 from lightning_modules.runs import run_loggers
+from lightning_modules.runs.run_config import CONFIG_KEY
 
 
 def test_the_run_folder_holds_everything(trained: Path) -> None:
@@ -62,6 +66,12 @@ def test_the_learning_rate_warms_up_then_falls(trained: Path) -> None:
     [
         (["--name=../../x"], 2, "glow fit: --name is '../../x'; expected a plain name, without /"),
         (["--name=.."], 2, "glow fit: --name is '..'; expected a plain name, without /"),
+        (
+            ["--trainer.precision=16-mixed"],
+            1,
+            "trainer.precision is 16-mixed; expected one of 32-true, bf16-mixed",
+        ),
+        (["--data.root=x"], 1, "source 'digits' reads no files, but root is"),
         (["--data.batch_size=1000"], 1, "batch_size is 1000, but with 128 training images it must be from 1 to 128"),
         (["--trainer.gradient_clip_algorithm=x"], 2, "glow fit: `gradient_clip_algorithm` x is invalid"),
         (["--trainer.accumulate_grad_batches=0"], 2, "--trainer.accumulate_grad_batches is 0; expected a number above"),
@@ -288,7 +298,56 @@ def test_resuming_changes_what_is_asked(trained: Path, tmp_path: Path, glow: Cal
     result = glow("fit", "--resume", last, "--trainer.max_epochs", "3")
     assert result.code == 0
     assert "nothing was left" not in result.output
+    assert f"resumes     {last} at step 16\n" in result.output
     assert load(last)["global_step"] == 24
+    # A new run with this configuration begins anew.
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["ckpt_path"] is None
+    assert yaml.safe_load(load(last)[CONFIG_KEY])["ckpt_path"] is None
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("num_bits=3", "num_bits is 3, but 4"),
+        ("flow.image_shape=[1,16,16]", "image_shape is [1, 16, 16], but [1, 8, 8]"),
+    ],
+)
+def test_a_run_is_not_resumed_with_another_model(
+    trained: Path, tmp_path: Path, refused: Callable[..., str], option: str, name: str
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    message = refused("fit", "--resume", tmp_path / "run", f"--model.{option}", "--trainer.max_epochs=3", code=1)
+    assert message == f"error: {name} in the checkpoint; leave the option out, or begin a new run with --init-from"
+
+
+@pytest.mark.parametrize("overlay", ["ddp", "fsdp"])
+def test_the_strategy_of_a_run_is_taken_from_its_checkpoint(
+    overlay: str, tmp_path: Path, glow: Callable[..., Any]
+) -> None:
+    printed = glow("fit", *TINY_FIT, f"--config=trainer/{overlay}", "--print_config")
+    config = yaml.safe_load(printed.output)
+    strategy = config["trainer"]["strategy"]
+    assert None in strategy["init_args"].values()
+    model = tiny_module().model.config
+    taken = safe_config({CONFIG_KEY: printed.output}, tmp_path, set(), model)["trainer"]["strategy"]
+    assert taken["class_path"] == strategy["class_path"]
+    assert taken["init_args"].items() <= strategy["init_args"].items()
+    assert taken["init_args"] | {"gradient_as_bucket_view": True, "broadcast_buffers": False} == taken["init_args"]
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_resumed_and_tested(tmp_path: Path) -> None:
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "glow_app", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "sync_dist" not in done.stderr
+        return done.stdout
+
+    processes = ["--config=trainer/ddp", "--trainer.accelerator=cpu", "--trainer.devices=2"]
+    run("fit", *TINY_FIT, *processes, "--run_dir=run", "--trainer.max_epochs=1")
+    assert "resumes     run/last.ckpt at step" in run("fit", "--resume", "run", "--trainer.max_epochs=2")
+    assert "bits/dim" in run("test", "--checkpoint", "run")
 
 
 def test_runs_get_folders_of_their_own(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:
