@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-# A shell starts background jobs with Ctrl-C ignored, and nohup ignores SIGHUP, which processes of the tests would inherit.
+# A shell starts background jobs with Ctrl-C ignored, and nohup ignores SIGHUP; processes of tests would inherit both.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)

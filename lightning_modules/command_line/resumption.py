@@ -96,6 +96,8 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
         raise ValueError(
             f"{checkpoint} is an exported model; glow {command} needs a .ckpt file or a run's folder{remedy}"
         )
+    if fits and Path(checkpoint).is_dir():
+        path = good_checkpoint(path.parent) or path
     content = _read_whole(path) if fits else read_checkpoint(path)
     given = given_options(arguments)
     if not fits and (limits := given.intersection(f"trainer.{name}" for name in WHOLE)):
@@ -132,5 +134,5 @@ def _read_whole(path: Path) -> dict[str, Any]:
     try:
         return read_whole(path)
     except ValueError as error:
-        earlier = f"--resume auto --run_dir {path.parent} takes one before it, if there is one"
+        earlier = f"--resume {path.parent} takes the newest good checkpoint, if there is one"
         raise ValueError(f"{error}; {earlier}") from error

@@ -350,6 +350,17 @@ def test_a_run_of_two_processes_is_resumed_and_tested(tmp_path: Path) -> None:
     assert "bits/dim" in run("test", "--checkpoint", "run")
 
 
+def test_a_run_with_a_damaged_last_checkpoint_is_resumed_from_another(
+    trained: Path, tmp_path: Path, glow: Callable[..., Any]
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run/last.ckpt").write_bytes(b"damaged")
+    result = glow("fit", "--resume", tmp_path / "run", "--trainer.max_epochs", "3")
+    assert result.code == 0, result
+    assert f"resumes     {tmp_path}/run/best.ckpt at step" in result.output
+    assert any("passed over" in line and "last.ckpt" in line for line in result.errors)
+
+
 def test_runs_get_folders_of_their_own(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:
     result = glow("fit", "--name", "mine", *tiny_run, "--trainer.max_epochs", 1, "--data.limit", 32)
     assert result.code == 0, result

@@ -386,7 +386,7 @@ def test_bad_checkpoints(runs: Callable[[str], Any], tmp_path: Path, refused: Re
     damaged.write_bytes((folder / "last.ckpt").read_bytes()[:-100])
     for command, option, told in (
         ("test", "--checkpoint", "truncated or damaged"),
-        ("fit", "--resume", "takes one before it"),
+        ("fit", "--resume", "takes the newest good checkpoint"),
         ("info", "--checkpoint", "truncated or damaged"),
     ):
         assert told in refused(command, option, damaged, code=1)
