@@ -1,4 +1,4 @@
-"""What a model is used for: small functions on an ``ImageModel``."""
+"""Sampling, blending, editing, restoring and scoring with an ``ImageModel``."""
 
 from glow_app.generation.blend import blend, interpolate, mix_levels
 from glow_app.generation.classes import class_probabilities, infer_labels

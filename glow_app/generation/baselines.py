@@ -1,4 +1,4 @@
-"""References that a bits/dim figure can be read against: a histogram for each pixel, and PNG."""
+"""Baselines for bits/dim: a histogram per pixel, and PNG."""
 
 import io
 
@@ -11,14 +11,14 @@ from glow_app.likelihood import quantise
 
 
 def histogram_bits_per_dim(train: np.ndarray, test: np.ndarray, num_bits: int) -> float:
-    r"""Return bits/dim of the test images under independent histograms, one for each pixel and channel.
+    r"""Return bits/dim of the test images under independent histograms, one per pixel and channel.
 
     .. math:: P(q) = \prod_d \frac{n_d(q_d) + 1}{N + 2^n}
 
     Args:
-        train: Images that are counted, (N, C, H, W), uint8.
-        test: Images that are scored, (M, C, H, W), uint8.
-        num_bits: High bits that count, 1 to 8.
+        train: Images to fit the histograms to, (N, C, H, W), uint8.
+        test: Images to score, (M, C, H, W), uint8.
+        num_bits: Number of high bits to keep, 1 to 8.
     """
     bins = 2**num_bits
     num_dims = int(np.prod(train.shape[1:]))
@@ -32,11 +32,11 @@ def histogram_bits_per_dim(train: np.ndarray, test: np.ndarray, num_bits: int) -
 
 
 def png_bits_per_dim(images: np.ndarray, num_bits: int) -> float:
-    """Return bits/dim of one PNG that holds all the images below each other, so that no header is paid for twice.
+    """Return bits/dim of a single PNG with all images stacked vertically, so that the header counts once.
 
     Args:
         images: (N, C, H, W), uint8, C being 1 or 3.
-        num_bits: High bits that count; grey images of 1, 2 or 4 bits are packed as PNG can.
+        num_bits: Number of high bits to keep; grey images of 1, 2 or 4 bits are packed, as PNG allows.
     """
     levels = quantise(torch.from_numpy(np.ascontiguousarray(images)), num_bits).numpy()
     channels, width = levels.shape[1], levels.shape[3]

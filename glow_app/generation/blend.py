@@ -1,4 +1,4 @@
-"""Between images: mixtures of their whitened latents, level by level."""
+"""Interpolation between images by mixing their whitened latents level by level."""
 
 from collections.abc import Callable
 
@@ -25,37 +25,37 @@ def blend(
     spherical: bool = False,
     batch_size: int = 16,
 ) -> Images:
-    r"""Return images between two, by how much of the second each level has, or in the square between four.
+    r"""Interpolate between two images, or in the square between four, with a weight per level.
 
     .. math:: z_l = p(f(x_0)_l, f(x_1)_l; t_l), \qquad
               p(a, b; t) = (1 - t)\, a + t\, b
               \quad\text{or}\quad
               \frac{\sin (1 - t) \omega}{\sin \omega} a + \frac{\sin t \omega}{\sin \omega} b
 
-    with :math:`\omega` the angle between :math:`a` and :math:`b`: the straight line, or the arc on which norms
-    are kept. Four images are the corners of a square, top left, top right, bottom left and bottom
-    right, in which :math:`t_l = (u_l, v_l)` says how far across and how far down a frame is:
+    with :math:`\omega` the angle between :math:`a` and :math:`b`: linear or spherical interpolation; the latter
+    preserves norms. Four images are the corners of a square (top left, top right, bottom left, bottom right), and
+    :math:`t_l = (u_l, v_l)` is the position of a frame, across and down:
 
     .. math:: z_l = p\bigl(p(f(x_0)_l, f(x_1)_l; u_l),\; p(f(x_2)_l, f(x_3)_l; u_l);\; v_l\bigr)
 
-    On lines that is the sum with the bilinear weights :math:`(1-u)(1-v), u(1-v), (1-u)v, uv`; along arcs norms are kept
-    here too. A frame whose weights are all 0 or 1 equals the given image in every pixel: the low bits that a model of
-    fewer than 8 bits does not see are blended by the weights of the finest level.
+    With lines this is bilinear interpolation; with arcs norms are preserved here too. A frame whose weights are all 0,
+    or all 1, equals its input image in every pixel: the low bits that a model of fewer than 8 bits ignores are
+    blended with the weights of the finest level.
 
     Args:
         model: The model.
         images: (2, C, H, W) or (4, C, H, W), uint8, or other pictures; see
             :func:`~glow_app.pictures.inputs.as_images`.
-        weights: (F, L) for two images, the weight t of the second for each frame and level, the finest first; (F, L, 2)
+        weights: (F, L) for two images: the weight t of the second for each frame and level, finest first. (F, L, 2)
             for four.
-        labels: One per image, by number or name, for a class-conditional model; their embeddings are blended by the
-            weights of the coarsest level.
-        spherical: Along the arc, and not the line.
-        batch_size: Frames at a time.
+        labels: Number or name of each image's class, for a class-conditional model; their embeddings are blended with
+            the weights of the coarsest level.
+        spherical: Whether to interpolate along arcs instead of lines.
+        batch_size: Frames per batch.
     Shape:
         uint8, (F, C, H, W).
     Raises:
-        ValueError: If there are not two or four images, or not a weight for each level.
+        ValueError: If the number of images is not 2 or 4, or ``weights`` has another shape.
     """
     images = as_images(images, model.flow.image_shape)
     labels = as_labels(model, labels, len(images))
@@ -90,15 +90,15 @@ def interpolate(
     batch_size: int = 16,
     doing: str | None = None,
 ) -> Images:
-    """Return frames from the first image by way of all others to the last; see :func:`blend`.
+    """Interpolate from the first image through all others to the last; see :func:`blend`.
 
     Args:
         model: The model.
-        images: (K, C, H, W), uint8, or other pictures, at least two; each is a frame itself.
-        num_frames: From each to the next, both included, at least 2.
+        images: (K, C, H, W), uint8, or other pictures, at least two; each is also a frame.
+        num_frames: Frames from each image to the next, both included, at least 2.
         labels: (K,), for a class-conditional model.
-        spherical: Along arcs, which keep the norm of the latents; False for lines.
-        batch_size: Frames at a time.
+        spherical: Whether to use arcs, which preserve the norm of the latents, instead of lines.
+        batch_size: Frames per batch.
         doing: Description for a progress bar of pairs; none if omitted.
     Shape:
         uint8, ((K - 1) * (num_frames - 1) + 1, C, H, W).
@@ -123,14 +123,14 @@ def interpolate(
 
 
 def mix_levels(model: ImageModel, images: Pictures, labels: Labels | None = None) -> Images:
-    """Return the first image with more and more levels of the second, from the finest on: its texture, then its form.
+    """Replace levels of the first image by those of the second, one more per frame: first its texture, then its form.
 
     Args:
         model: The model.
         images: (2, C, H, W), uint8: the image of the structure, and the image of the texture.
         labels: (2,), for a class-conditional model.
     Shape:
-        uint8, (L + 1, C, H, W): none to all of the L levels are the second's.
+        uint8, (L + 1, C, H, W); frame i has the i finest levels of the second image.
     Raises:
         ValueError: If there are not two images.
     """
@@ -140,27 +140,27 @@ def mix_levels(model: ImageModel, images: Pictures, labels: Labels | None = None
 
 
 def _between(path: Callable[[Tensor, Tensor], Tensor], ends: Tensor, weights: Tensor) -> Tensor:
-    """Return points between two tensors, (2, ...), with weights (F,), or four, (4, ...), with weights (F, 2)."""
+    """Interpolate between two tensors, (2, ...), with weights (F,), or four, (4, ...), with weights (F, 2)."""
     if len(ends) == 2:
         return path(ends, weights)
     across, down = weights.unbind(1)
     sides = torch.stack([path(ends[:2], across), path(ends[2:], across)], dim=1)
-    return torch.cat([path(pair, one) for pair, one in zip(sides, down.split(1), strict=True)])
+    return torch.cat([path(pair, weight) for pair, weight in zip(sides, down.split(1), strict=True)])
 
 
 def along_line(ends: Tensor, weights: Tensor) -> Tensor:
-    """Return points on the line between two tensors, (2, ...), at weights (F,) from the first to the second."""
+    """Interpolate linearly between two tensors, (2, ...), with weights (F,) of the second."""
     t = weights.reshape(-1, *(1 for _ in ends.shape[1:]))
-    # Not torch.lerp: at the ends this form gives the end point itself, to the last bit.
+    # Unlike torch.lerp, this returns the end points exactly, to the last bit.
     return (1 - t) * ends[:1] + t * ends[1:]
 
 
 def along_arc(ends: Tensor, weights: Tensor) -> Tensor:
-    """Return points on the arc between two latents, as :func:`along_line`; on the line where no arc is unique."""
+    """Interpolate along the arc between two latents, or along the line if they are parallel or opposite."""
     first, second = widen(ends).flatten(1)
     cosine = torch.dot(first, second) / (first.norm() * second.norm()).clamp(min=torch.finfo(first.dtype).tiny)
     angle = torch.arccos(cosine.clamp(-1, 1)).to(ends.dtype)
-    if not 1e-3 < angle < torch.pi - 1e-3:  # parallel or opposite
+    if not 1e-3 < angle < torch.pi - 1e-3:  # the arc is not unique
         return along_line(ends, weights)
     t = weights.reshape(-1, *(1 for _ in ends.shape[1:]))
     sine = torch.sin(angle)

@@ -1,4 +1,4 @@
-"""Which class an image is of, by what a class-conditional model finds likely."""
+"""Classification of images by the likelihoods of a class-conditional model."""
 
 import torch
 from torch import Tensor
@@ -10,19 +10,19 @@ from glow_app.seeding import image_generators
 
 
 def class_probabilities(model: ImageModel, images: Pictures, *, seed: int = 0, batch_size: int = 16) -> Tensor:
-    r"""Return the probability of each class given the image, all classes being equally frequent, (B, M), float64.
+    r"""Return the probability of each class given the image under a uniform prior over classes, (B, M), float64.
 
     .. math:: p(c \mid y) = \frac{p(y \mid c)}{\sum_{c'} p(y \mid c')}
 
-    for one draw of dequantisation noise, the same under every class and of the same seed for every image, so that
-    images are independent of each other. Flows are overconfident: most probabilities are near 0 or 1, and they do not
-    measure how often the class is right.
+    for a single draw of dequantisation noise, shared by all classes and with the same seed for every image, so that
+    results do not depend on the other images. Flows are overconfident: most probabilities are near 0 or 1, and do not
+    reflect the accuracy.
 
     Args:
         model: A class-conditional model.
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
-        seed: Of the noise.
-        batch_size: Images at a time, under one class after the other.
+        seed: Seed of the noise.
+        batch_size: Images per batch; classes are evaluated one after another.
     Raises:
         ValueError: If the model has no classes, or the images do not fit.
     """
@@ -36,13 +36,13 @@ def class_probabilities(model: ImageModel, images: Pictures, *, seed: int = 0, b
 
 
 def infer_labels(model: ImageModel, images: Pictures, *, seed: int = 0, batch_size: int = 16) -> Tensor:
-    r"""Return the likeliest class of each image, :math:`\arg\max_c p(y \mid c)`, (B,), int64.
+    r"""Return the most likely class of each image, :math:`\arg\max_c p(y \mid c)`, (B,), int64.
 
     Args:
         model: A class-conditional model.
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
-        seed: As of :func:`class_probabilities`.
-        batch_size: Images at a time, under one class after the other.
+        seed: Seed of the noise, as for :func:`class_probabilities`.
+        batch_size: Images per batch; classes are evaluated one after another.
     Raises:
         ValueError: If the model has no classes, or the images do not fit.
     """

@@ -20,18 +20,18 @@ from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.storage.pretrained import model_hash
 
-FEW = 20  # images, of which the mean of what is not the attribute is still large beside it
-NOTHING = 1e-6  # of a latent whose standard deviation is 1: rounding
+FEW = 20  # below this number of images, other differences do not average out
+NOTHING = 1e-6  # rounding errors of a latent whose standard deviation is 1
 
 
 @dataclass(frozen=True)
 class Direction:
-    """What an attribute adds to the latents.
+    """The change of the latents that adds an attribute to an image.
 
     Args:
-        levels: One (C_l, H_l, W_l) per level: the change for a strength of 1.
+        levels: A tensor (C_l, H_l, W_l) per level: the change for a strength of 1.
         num_images: Number of images used to learn it.
-        path: Its file, if it was read from one.
+        path: The file that it was read from, if any.
     """
 
     levels: list[Tensor]
@@ -43,32 +43,32 @@ class Direction:
 def learn_directions(
     model: ImageModel, batches: Iterable[tuple[Tensor, Tensor, Tensor | None]], names: Sequence[str]
 ) -> dict[str, Direction]:
-    r"""Return a direction for each attribute, by linear regression of the latents on all of them.
+    r"""Learn a direction for each attribute by linear regression of the latents on all attributes.
 
     .. math:: \min_{d_0, \ldots, d_A} \sum_i \left\| z_i - d_0 - \sum_a y_{ia} d_a \right\|^2
 
-    For one attribute of 0 and 1 that is the difference of the two means, as in the Glow paper; for many, what an
-    attribute shares with others is not counted twice. Each is then made so long that a strength of 1 shows the
-    attribute (:class:`~glow_app.generation.calibration.Calibration`), where there are some hundred images to see it by.
-    Memory does not grow with the number of images: only sums and at most 512 images are kept.
+    For a single binary attribute this is the difference of the two means, as in the Glow paper; with several, effects
+    that attributes share are not counted twice. Given a few hundred images, each direction is then scaled so that a
+    strength of 1 makes the attribute visible (:class:`~glow_app.generation.calibration.Calibration`). Memory does not
+    grow with the number of images: only sums and at most 512 images are kept.
 
     Args:
         model: The model.
         batches: Images, uint8 (B, C, H, W); their attributes, (B, A), 0 and 1 or real; and their labels, or None.
-        names: Of the A attributes.
+        names: Names of the A attributes.
     Returns:
-        The directions: with a strength of 1, an attribute grows by 1.
+        The directions by name; a strength of 1 raises the attribute by 1.
     Raises:
-        ValueError: If an attribute is not finite, the same in all images, or a combination of others, or their shape is
-            wrong.
+        ValueError: If the attributes have another shape, or one is not finite, the same in all images, or a linear
+            combination of others.
     Warns:
-        UserWarning: If there are few images with or without an attribute, or its direction is zero.
+        UserWarning: If few images have, or lack, an attribute, or its direction is zero.
     References:
         Glow, arXiv:1807.03039, section 6 (semantic manipulation).
     """
     size = len(names) + 1
     moments = torch.zeros(size, size, dtype=torch.float64)
-    is_yes_or_no = torch.ones(len(names), dtype=torch.bool)
+    is_binary = torch.ones(len(names), dtype=torch.bool)
     products: list[Tensor] = []
     calibration = Calibration()
     for images, attributes, labels in batches:
@@ -78,7 +78,7 @@ def learn_directions(
                 "(B, A), finite numbers"
             )
         attributes = attributes.float()
-        is_yes_or_no &= ((attributes == 0) | (attributes == 1)).all(0)
+        is_binary &= ((attributes == 0) | (attributes == 1)).all(0)
         design = _design(attributes)
         moments += design.T @ design
         parts = [design.T @ level.flatten(1).cpu().double() for level in model.encode(images, labels)]
@@ -96,16 +96,16 @@ def learn_directions(
     for number, (levels, factor) in enumerate(zip(learnt, calibration.factors(model, learnt), strict=True)):
         name = names[number]
         directions[name] = Direction([factor * level for level in levels], num_images)
-        num_with = int(moments[0, 1 + number]) if is_yes_or_no[number] else None
+        num_with = int(moments[0, 1 + number]) if is_binary[number] else None
         _warn_if_useless(name, directions[name], num_with)
     return directions
 
 
 def check_attributes(values: Tensor, names: Sequence[str]) -> None:
-    """Check attributes, (N, A), as :func:`learn_directions` does, without the images.
+    """Check attributes, (N, A), as :func:`learn_directions` does, before any image is read.
 
     Raises:
-        ValueError: If an attribute is the same in all images, or a combination of others.
+        ValueError: If an attribute is the same in all images, or a linear combination of others.
     """
     design = _design(values)
     _check_moments(design.T @ design, names)
@@ -127,7 +127,7 @@ def _check_moments(moments: Tensor, names: Sequence[str]) -> None:
 
 
 def _warn_if_useless(name: str, direction: Direction, num_with: int | None) -> None:
-    """Warn where a direction cannot be trusted; ``num_with`` of the images have the attribute, if it is yes or no."""
+    """Warn of an unreliable direction; ``num_with`` images have the attribute, or None if it is not binary."""
     count = direction.num_images
     counts = pluralise(count if num_with is None else num_with, "image")
     counts += "" if num_with is None else f" with it and {count - num_with} without"
@@ -145,20 +145,20 @@ def _warn_if_useless(name: str, direction: Direction, num_with: int | None) -> N
 def edit(
     model: ImageModel, images: Pictures, strengths: Sequence[tuple[Direction, float]], labels: Labels | None = None
 ) -> Images:
-    r"""Return the images moved along directions.
+    r"""Edit images by moving their latents along directions.
 
     .. math:: x' = f^{-1}\left(f(x) + \sum_k s_k d_k\right)
 
-    With strengths of 0 they come back in every pixel: what a model of fewer than 8 bits does not see stays as it is.
+    Strengths of 0 change no pixel: the low bits that a model of fewer than 8 bits ignores are restored.
 
     Args:
         model: The model.
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
-        strengths: Directions and how far to go along each, 1 being from the attribute's absence to its presence; from
-            -100 to 100.
-        labels: For a class-conditional model.
+        strengths: Directions, each with a strength from -100 to 100; 1 leads from the absence of the attribute to its
+            presence.
+        labels: Classes of the images, for a class-conditional model.
     Raises:
-        ValueError: If a strength is out of range or no number.
+        ValueError: If a strength is out of range or not a number.
     """
     for _, strength in strengths:
         check_strength(strength)
@@ -173,7 +173,7 @@ def edit(
 def edit_strengths(
     model: ImageModel, image: Pictures, direction: Direction, strengths: Sequence[float], label: Labels | None = None
 ) -> Images:
-    """Return what :func:`edit` makes of one image at each of S strengths, (S, C, H, W); it is encoded only once."""
+    """Edit one image, encoded only once, with S strengths of a direction: (S, C, H, W)."""
     factors = torch.tensor([check_strength(strength) for strength in strengths])[:, None, None, None]
     images, labels = as_images(image, model.flow.image_shape), as_labels(model, label, 1)
     if len(images) != 1 or not len(factors):
@@ -187,10 +187,10 @@ def edit_strengths(
 
 
 def check_name(name: str) -> str:
-    """Return the name of a direction, which becomes a file's.
+    """Return the name of a direction if it is valid as a file name.
 
     Raises:
-        ValueError: If it has other signs than letters, digits, ``-``, ``_`` and dots inside.
+        ValueError: If it contains characters other than letters, digits, ``-``, ``_`` and inner dots.
     """
     if not re.fullmatch(r"\w(?:[\w.-]*\w)?", name):
         raise ValueError(f"{name!r} is not a valid name of a direction; use letters, digits, - and _")
@@ -214,47 +214,46 @@ def save_direction(direction: Direction, name: str, model: ImageModel, folder: s
 
 
 def load_direction(name: str, model: ImageModel, *folders: str | Path) -> Direction:
-    """Read what :func:`save_direction` wrote.
+    """Read a direction that :func:`save_direction` wrote.
 
     Args:
         name: Name of the direction.
         model: The model to use it with.
-        folders: Searched in order; directions of other models are skipped. If several fit, a warning names the one
-            that is used.
+        folders: Folders to search in order, skipping directions of other models. If several match, a warning names
+            the one that is used.
     Raises:
-        FileNotFoundError: If it is not there; the message names those that are.
-        ValueError: If it is damaged, or another model's.
+        FileNotFoundError: If no folder has this direction; the message lists those available.
+        ValueError: If it is damaged, or belongs to another model.
     """
     paths = _paths(folders)
     if check_name(name) not in paths:
-        places, known = " or ".join(map(str, folders)), ", ".join(paths) or "none yet"
-        raise FileNotFoundError(f"there is no direction {name} in {places}; known: {known}; glow edit learn makes one")
+        places, names = " or ".join(map(str, folders)), ", ".join(paths) or "none yet"
+        raise FileNotFoundError(f"there is no direction {name} in {places}; known: {names}; glow edit learn makes one")
     return _first_of(paths[name], model, model_hash(model))
 
 
 def load_directions(model: ImageModel, *folders: str | Path) -> dict[str, Direction]:
-    """Read all of a model's directions in some folders, by name.
+    """Read all of a model's directions in the folders, by name.
 
-    What is damaged, of another model, or has no name of a direction, is left out with a warning: one file must not keep
-    the others from use.
+    Files that are damaged, belong to another model, or have an invalid name are skipped with a warning.
     """
     paths = _paths(folders)
-    directions, own = {}, model_hash(model) if paths else ""
+    directions, own_hash = {}, model_hash(model) if paths else ""
     for name, files in paths.items():
         try:
             check_name(name)
-            directions[name] = _first_of(files, model, own)
+            directions[name] = _first_of(files, model, own_hash)
         except (ValueError, OSError) as error:
             warnings.warn(f"direction {name!r} is left out: {error}", stacklevel=2)
     return directions
 
 
-def _first_of(files: Sequence[Path], model: ImageModel, own: str) -> Direction:
-    """Return the first of some files of one name that is the model's, whose hash is ``own``; warn of the others."""
+def _first_of(files: Sequence[Path], model: ImageModel, own_hash: str) -> Direction:
+    """Return the direction of the first file that belongs to the model; warn if there are other files."""
     foreign = []
     for path in files:
         direction, owner = _read(path)
-        if owner == own and [tuple(z.shape) for z in direction.levels] == model.flow.latent_shapes:
+        if owner == own_hash and [tuple(z.shape) for z in direction.levels] == model.flow.latent_shapes:
             if others := [str(other) for other in files if other != path]:
                 message = f"there are several directions {path.stem}: {path} is used, not {', '.join(others)}"
                 warnings.warn(message, stacklevel=3)
@@ -264,7 +263,7 @@ def _first_of(files: Sequence[Path], model: ImageModel, own: str) -> Direction:
 
 
 def _read(path: Path) -> tuple[Direction, str]:
-    """Return the direction in a file, and the hash of its model."""
+    """Return the direction in a file and the hash of its model."""
     tensors, facts, owner = read_tensors(path, DIRECTION, "learn it again")
     try:
         levels = [tensors[f"level{number}"] for number in range(len(tensors))]

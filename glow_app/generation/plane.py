@@ -1,4 +1,4 @@
-"""Pictures of a density of two features: itself, its samples, and how points flow from noise to data."""
+"""Pictures of a two-dimensional density, of its samples, and of points flowing from noise to data."""
 
 import colorsys
 from collections.abc import Callable, Iterator
@@ -14,18 +14,18 @@ from glow_app.bijections import ActNorm, Bijection, Chain, ContinuousFlow, Resha
 from glow_app.models.vector_model import VectorModel
 from glow_app.priors import GaussianPrior
 
-SIDE = 360  # pixels of a panel
+SIDE = 360  # side of a panel, pixels
 GAP = 4
 PANELS = 6
-CELL = 2  # pixels of a density: a grid of single ones would take four times as long
-BIN = 4  # pixels of a histogram: single ones would hold too few points
-TOLERANCE = 1e-4  # a hundredth of a pixel, of standardised points
-# Dark to bright, even steps of lightness: what is twice as dense looks so.
+CELL = 2  # side of a cell of the density, pixels; evaluating every pixel would take four times as long
+BIN = 4  # side of a bin of the histogram, pixels; smaller bins would hold too few points
+TOLERANCE = 1e-4  # of solves, for standardised points: a hundredth of a pixel
+# Dark to bright in even steps of lightness, so that twice the density looks twice as bright.
 COLOURS = np.array([(8, 8, 24), (66, 20, 106), (148, 42, 112), (223, 88, 70), (252, 172, 62), (250, 248, 200)], float)
 
 
 def density_picture(model: VectorModel, points: Tensor) -> Image.Image:
-    """Return a picture of the density around the points, (N, 2), brighter where it is higher."""
+    """Return a heat map of the density around the points, (N, 2); brighter is denser."""
     centre, radius = _frame(points)
     num = SIDE // CELL
     steps = (torch.arange(num) + 0.5) / num * 2 - 1
@@ -37,16 +37,16 @@ def density_picture(model: VectorModel, points: Tensor) -> Image.Image:
 
 
 def samples_picture(model: VectorModel, points: Tensor, seed: int = 0) -> Image.Image:
-    """Return two histograms: data, (N, 2), on the left, as many samples on the right."""
+    """Return histograms of the data, (N, 2), on the left, and of as many samples on the right."""
     frame = _frame(points)
     with loose_solves(TOLERANCE):
         samples = model.sample(len(points), seed=seed).cpu()
-    return _row([_heat_map(_histogram(one, *frame)) for one in (points, samples)])
+    return _row([_heat_map(_histogram(panel, *frame)) for panel in (points, samples)])
 
 
 @torch.no_grad()
 def flow_picture(model: VectorModel, num_points: int = 20_000, seed: int = 0) -> Image.Image:
-    """Return points on their way from noise to data, left to right, each in the colour of where it began."""
+    """Return panels of points flowing from noise to data, left to right, coloured by where they started."""
     noise = torch.randn(num_points, 2, generator=torch.Generator().manual_seed(seed))
     points = noise.to(model.device, model.dtype)
     stages = [points]
@@ -60,7 +60,7 @@ def flow_picture(model: VectorModel, num_points: int = 20_000, seed: int = 0) ->
 
 
 def _inverse_steps(bijection: nn.Module) -> Iterator[tuple[Callable[[Tensor], tuple[Tensor, Tensor]], bool]]:
-    """Yield what a bijection's inverse is composed of, in order, and whether each is a stage worth a look."""
+    """Yield the steps of a bijection's inverse in order, and whether the result of each deserves a panel."""
     if isinstance(bijection, Chain):
         for part in reversed(bijection.bijections):
             yield from _inverse_steps(part)
@@ -69,18 +69,18 @@ def _inverse_steps(bijection: nn.Module) -> Iterator[tuple[Callable[[Tensor], tu
             yield partial(bijection.between, start=start, end=end), True
     else:
         assert isinstance(bijection, Bijection)
-        # A picture's frame fits its points: one only shifted and scaled would look the same again.
+        # The frame follows the points, so a mere shift and scale would look the same as before.
         yield bijection.inverse, not isinstance(bijection, (Reshape, ActNorm, GaussianPrior))
 
 
 def _frame(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Return centre and half the side of a square that holds nearly all points."""
+    """Return the centre and half the side of a square that contains nearly all points."""
     low, high = points.float().quantile(torch.tensor([0.002, 0.998]), dim=0)
     return (low + high) / 2, 0.6 * (high - low).max()
 
 
 def _pixels(points: Tensor, centre: Tensor, radius: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows and columns of the points inside the frame, (2, n), and which they are, (N,)."""
+    """Return rows and columns of the n points inside the frame, (2, n), and a mask of these points, (N,)."""
     place = ((points.float() - centre) / radius * 0.5 + 0.5) * SIDE
     inside = ((place >= 0) & (place < SIDE)).all(1)
     columns, rows = place[inside].long().unbind(1)
@@ -94,14 +94,14 @@ def _histogram(points: Tensor, centre: Tensor, radius: Tensor) -> np.ndarray:
 
 
 def _heat_map(values: np.ndarray) -> Image.Image:
-    top = np.quantile(values, 0.999) or 1.0  # one bright pixel would leave the rest dark
+    top = np.quantile(values, 0.999) or 1.0  # a single bright pixel would leave the rest dark
     level = np.clip(values / top, 0, 1) * (len(COLOURS) - 1)
     channels = [np.interp(level, np.arange(len(COLOURS)), COLOURS[:, channel]) for channel in range(3)]
     return Image.fromarray(np.stack(channels, -1).astype(np.uint8))
 
 
 def _colours_of(noise: Tensor) -> np.ndarray:
-    """Return a hue for each direction, paler towards the middle, (N, 3), 0 to 255."""
+    """Return the colour of each point, (N, 3), 0 to 255: a hue by direction, paler towards the centre."""
     angle = torch.atan2(noise[:, 1], noise[:, 0]).numpy() / (2 * np.pi) % 1
     strength = (noise.norm(dim=1) / 2).clamp(0, 1).numpy()
     return 255 * np.array([colorsys.hsv_to_rgb(a, s, 1.0) for a, s in zip(angle, strength, strict=True)])

@@ -1,4 +1,4 @@
-"""Reconstruction, and the low bits of images that a model of fewer than 8 bits does not see."""
+"""Reconstruction, and the low bits that a model of fewer than 8 bits ignores."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ from glow_app.pictures.inputs import Pictures, as_images
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Images given back, and the largest difference.
+    """Reconstructed images, and the largest errors.
 
     Args:
         images: ``decode(encode(x))``, (B, C, H, W), uint8.
-        max_pixel_error: Largest difference from the images in the model's own number of bits, in grey levels of 255.
-        max_quantisation: Largest difference that this number of bits made before: 0 at 8 bits.
+        max_pixel_error: Largest difference from the quantised images, in grey levels of 255.
+        max_quantisation: Largest difference between the images and the quantised images: 0 at 8 bits.
     """
 
     images: Images
@@ -36,10 +36,10 @@ def reconstruct(model: ImageModel, images: Pictures, labels: Labels | None = Non
 
 
 def low_bits(model: ImageModel, images: Tensor) -> Tensor:
-    """Return the difference of uint8 images from their quantised ones: int16 on the CPU, all 0 at 8 bits."""
+    """Return uint8 images minus their quantised versions: int16 on the CPU, all 0 at 8 bits."""
     return images.short().cpu() - model.quantised(images).short().cpu()
 
 
 def with_low_bits(decoded: Tensor, unseen: Tensor) -> Tensor:
-    """Return decoded uint8 images with the unseen low bits added."""
+    """Return decoded uint8 images with the ignored low bits added."""
     return (decoded.short().cpu() + unseen).clamp(0, 255).to(torch.uint8)

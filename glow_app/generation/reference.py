@@ -1,4 +1,4 @@
-"""What ordinary images are like, and a verdict in words on others."""
+"""Statistics of ordinary images, and verdicts in words on other images."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,10 +9,10 @@ from torch import Tensor
 
 from glow_app.generation.score import ODDITIES, Measures, Typical, oddities
 
-USUAL_PERCENT = 95.0  # of ordinary images, which are called usual
-MANY_ORDINARY = 1000  # images that make a good reference
+USUAL_PERCENT = 95.0  # percentage of ordinary images called usual
+MANY_ORDINARY = 1000  # images for a good reference
 
-# Percentiles that are kept, dense at both ends.
+# Stored percentiles, dense at both ends.
 _LEVELS = (0.0, 0.5, 1.0, 2.5, 5.0, *map(float, range(10, 91, 5)), 95.0, 97.5, 99.0, 99.5, 100.0)
 _FAR = 3.0  # standard deviations at which a trait is odd by itself
 
@@ -22,10 +22,10 @@ class Verdict:
     """The verdict on an image.
 
     Args:
-        is_usual: Whether it is among the :data:`USUAL_PERCENT` of ordinary images that are least odd.
-        reason: Why, in a few words.
+        is_usual: Whether the image is no odder than the :data:`USUAL_PERCENT` least odd ordinary images.
+        reason: The reason in a few words.
         oddness: Percentage of ordinary images that are less odd.
-        percentiles: Percentage of ordinary images below the image, for each score.
+        percentiles: Percentage of ordinary images with a lower score, for each score.
     """
 
     is_usual: bool
@@ -44,18 +44,18 @@ class Reference:
     r"""Statistics of ordinary images.
 
     The traits of an image are the bits and the latent norm of each level and the size of its PNG. Their Mahalanobis
-    distance from ordinary images sees traits that do not go together, such as much contrast and little detail in a
-    blurred image, of which each alone is ordinary. Percentiles are those of the distance of each ordinary image from
-    all others, so that one more is called usual with a probability of about :data:`USUAL_PERCENT`. The jackknife
-    guarantees nothing; in trials with traits of five distributions, 3 to 5 % of ordinary images were called unusual
-    with 20 or more of them, and 5 to 12 % with 5 or 10.
+    distance from ordinary images detects unusual combinations of ordinary traits, such as high contrast with little
+    detail in a blurred image. The percentiles are those of the distance of each ordinary image from all others (the
+    jackknife), so that a new ordinary image is called usual with a probability of about :data:`USUAL_PERCENT`. The
+    jackknife guarantees nothing; in trials with traits of five distributions, 3 to 5 % of ordinary images were called
+    unusual with references of 20 or more images, and 5 to 12 % with 5 or 10.
 
     Args:
-        num_images: Ordinary images.
+        num_images: Number of ordinary images.
         typical: Their means and standard deviations, for :func:`~glow_app.generation.oddities`.
         scores: Percentiles of each score of :data:`~glow_app.generation.ODDITIES`, (Q,).
-        mean: Of the traits, (T,).
-        covariance: Of the traits, (T, T).
+        mean: Mean of the traits, (T,).
+        covariance: Covariance of the traits, (T, T).
         distance: Percentiles of the Mahalanobis distance, (Q,).
     References:
         The jackknife: Barber et al. 2021, arXiv:1905.02928, section 1.2.
@@ -70,10 +70,10 @@ class Reference:
 
     @classmethod
     def of(cls, ordinary: Measures) -> "Reference":
-        """Return the reference that some ordinary images make.
+        """Return the reference computed from measures of ordinary images.
 
         Raises:
-            ValueError: If there are fewer than 2, or the model finds one impossible.
+            ValueError: If there are fewer than 2, or a measure is not finite.
         Warns:
             UserWarning: If there are few.
         """
@@ -83,10 +83,10 @@ class Reference:
         scores = {name: _percentiles(values.double().numpy()) for name, values in oddities(ordinary, typical).items()}
         mean, count = traits.mean(0), len(traits)
         sample = np.cov(traits, rowvar=False)
-        # Each image is count / (count - 1) times as far from the mean of the others; their covariance lacks its part.
+        # Leaving an image out scales its distance from the mean by count / (count - 1); the covariance loses its part.
         away = (traits - mean) * count / (count - 1)
         distances = []
-        for rows in np.array_split(away, -(-count // 4096)):  # a matrix each takes memory
+        for rows in np.array_split(away, -(-count // 4096)):  # bounds memory: each image has its own covariance
             part = (1 - 1 / count) * rows[:, :, None] * rows[:, None]
             others = ((count - 1) * sample - part) / max(count - 2, 1)
             distances.append(_distances(rows, _shrunk(others, count - 1)))
@@ -108,10 +108,10 @@ class Reference:
         return verdicts
 
     def _reason(self, away: np.ndarray) -> str:
-        """Return what is odd about an image, given the distance of its traits from their means."""
+        """Return the reason why an image is odd, from the deviations of its traits from their means."""
         num_levels = self.typical.level_bits[0].numel()
         alone = away / np.sqrt(np.diag(self.covariance))
-        # Odd detail makes the larger shapes odd as well, so the finest odd level is the one to name.
+        # Odd detail makes the coarser levels odd as well, so name the finest odd level.
         order = [trait for level in range(num_levels) for trait in (level, num_levels + level)]
         far = next((trait for trait in (*order, 2 * num_levels) if abs(alone[trait]) >= _FAR), None)
         if far is None:
@@ -119,7 +119,7 @@ class Reference:
         return _words(far, num_levels, alone[far] > 0)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return plain types, for the configuration of an exported model."""
+        """Return the reference as plain types, for the configuration of an exported model."""
         typical = self.typical
         spreads = {name: [_rounded(part) for part in getattr(typical, name)] for name in ("level_bits", "level_norms")}
         return {
@@ -133,13 +133,13 @@ class Reference:
 
     @classmethod
     def from_plain(cls, plain: Any, num_levels: int) -> "Reference":
-        """Return the reference that :meth:`to_plain` wrote.
+        """Return the reference from the plain types of :meth:`to_plain`.
 
         Args:
-            plain: What was read.
-            num_levels: Of the model.
+            plain: The plain types.
+            num_levels: Number of levels of the model.
         Raises:
-            ValueError: If it is damaged, or of another model.
+            ValueError: If the reference is damaged, or does not fit a model of ``num_levels`` levels.
         """
         count = 2 * num_levels + 1
         try:
@@ -162,9 +162,9 @@ class Reference:
 
 
 def plain_scores(measures: Measures, reference: Reference | None) -> list[dict[str, Any]]:
-    """Return the scores of each image and its verdict, as plain types by name.
+    """Return the scores and the verdict of each image, as plain types by name.
 
-    Without a reference there is no verdict: only the scores that need none are numbers, and all else is None.
+    Without a reference, the verdict and the scores that need one are None.
     """
     scores = oddities(measures, None if reference is None else reference.typical)
     verdicts = [None] * len(measures) if reference is None else reference.judge(measures)
@@ -192,7 +192,7 @@ def _traits(measures: Measures) -> np.ndarray:
 
 
 def _shrunk(covariance: np.ndarray, count: int) -> np.ndarray:
-    """Shrink covariances of ``count`` images, (..., T, T), towards the diagonal: few images estimate them badly."""
+    """Shrink covariances of ``count`` images, (..., T, T), towards their diagonal: few images give poor estimates."""
     size = covariance.shape[-1]
     trust, diagonal = count / (count + size), covariance * np.eye(size)
     return trust * covariance + (1 - trust) * diagonal + 1e-6 * np.eye(size)  # the constant keeps them invertible
@@ -203,7 +203,7 @@ def _distances(away: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
 
 def _percentiles(values: np.ndarray) -> np.ndarray:
-    # The k-th of n values is at k / (n + 1): the chance that one more image is below it.
+    # The k-th of n values is at k / (n + 1), the probability that a new image is below it.
     return np.quantile(values, np.array(_LEVELS) / 100, method="weibull")
 
 

@@ -1,4 +1,4 @@
-"""Restoring damaged pictures of any size by a model with a task."""
+"""Restoration of damaged pictures of any size by a model with a task."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -21,35 +21,35 @@ from glow_app.seeding import one_seed_each
 from glow_app.tasks import RestorationTask
 from glow_app.tasks.colourise import luma
 
-# Side of a tile, width of the overlap of two, and of the margins in it that are not used, pixels. The convolutions see
-# zeros beyond a tile. Behind a margin of 48, draws of trained models of three levels still differed by a grey level
-# from those of the whole picture, behind one of 64 by a fifth.
+# Side of a tile, overlap of two tiles, and width of the discarded margins within it, pixels. Margins are discarded
+# because convolutions see zeros beyond a tile. With a margin of 48, draws of trained models of three levels still
+# differed by a grey level from those of the whole picture; with 64, by a fifth of one.
 TILE, OVERLAP, MARGIN = 640, 192, 64
 
-# Grey levels beyond black or white above which a part of a draw is drawn again with half the noise, at most so many
-# times. Values of sound draws overshoot by tens.
+# Overshoot beyond black or white, grey levels, above which a part of a draw is repeated with half the noise, and the
+# maximum number of repetitions. Sound draws overshoot by tens.
 _WILD, _MOST_TIMES = 64, 6
 
-# Restored pixels that are worked on at a time: draws of small pictures together, of larger ones one by one. On a CPU
-# more at a time are not faster, and a server answers others in between.
+# Restored pixels per step: draws of small pictures are batched, those of larger ones run one by one. On a CPU larger
+# steps are no faster, and a server can answer other requests between steps.
 _PIXELS_AT_A_TIME, _PIXELS_ON_GPU = 1 << 16, 1 << 22
 
-# Values of draws that are worked on together, which share the feature maps; the noise of each takes 4 bytes.
+# Maximum number of values in a group of draws, which shares the feature maps; the noise takes 4 bytes per value.
 _VALUES_TOGETHER = 1 << 25
 
-# Pixels of a restored picture, and bytes of its draws; the work takes some 30 bytes per pixel more.
+# Limits of the pixels of a restored picture and of the bytes of its draws; working memory adds some 30 bytes per pixel.
 _MOST_PIXELS, _MOST_BYTES = 1 << 26, 1 << 31
 
 
 @dataclass(frozen=True)
 class Restoration:
-    """Draws of what a damaged picture could have been.
+    """Draws of possible originals of a damaged picture.
 
     Args:
-        draws: uint8 (N, C, H, W); known values are those of the damaged picture.
-        given: What the flow saw, such as the bicubic enlargement, uint8 (C, H, W).
-        overshoot: How far the values of each draw reached beyond black and white before they were clipped, grey levels,
-            (N,). Tens are usual next to black and white; parts with more than 64 were drawn again with less noise.
+        draws: uint8 (N, C, H, W); they agree with all that the damaged picture determines.
+        given: The condition of the flow, such as the bicubic enlargement, uint8 (C, H, W).
+        overshoot: Largest overshoot of each draw beyond black and white before clipping, grey levels, (N,). Tens are
+            usual next to black and white; parts above 64 were drawn again with less noise.
     """
 
     draws: Images
@@ -65,8 +65,7 @@ class Restoration:
     def spread(self) -> Tensor:
         """Standard deviation of the draws per pixel, averaged over channels, float (1, H, W), grey levels.
 
-        What the model does not know: 0 where all draws agree. That of these draws, so of few it is lower than the
-        model's own: of 4 by 13 %.
+        It shows the uncertainty of the model: 0 where all draws agree. Few draws underestimate it: 4 draws by 13 %.
         """
         return self._by_rows(lambda draws: draws.std(0, correction=0).mean(0, keepdim=True))
 
@@ -75,10 +74,10 @@ class Restoration:
         """The spread as a picture, uint8 (1, H, W): black where all draws agree, white from 32 grey levels on."""
         return (8 * self.spread).clamp(max=255).round().to(torch.uint8)
 
-    def _by_rows(self, reduced: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return the draws reduced to one picture, a few rows at a time: as floats they take four times the memory."""
+    def _by_rows(self, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+        """Reduce the draws to one picture, a few rows at a time, because floats take four times the memory."""
         rows = max(1, 4 * _PIXELS_AT_A_TIME // self.draws[:, :, :1].numel())
-        return torch.cat([reduced(part.float()) for part in self.draws.split(rows, dim=2)], dim=1)
+        return torch.cat([reduce(part.float()) for part in self.draws.split(rows, dim=2)], dim=1)
 
 
 @torch.no_grad()
@@ -94,26 +93,26 @@ def restore(
     mask: Picture | None = None,
     sigma: float | None = None,
 ) -> Restoration:
-    """Return draws of the original of a damaged picture of any size.
+    """Draw possible originals of a damaged picture of any size.
 
-    A picture is padded to sides that the flow can halve, and a large one is decoded in overlapping tiles. The base
-    noise is that of the whole picture, so tiles agree where they overlap, and they are blended there. Where all that is
-    known of a picture is grey, so are its draws, unless the task is to colour it.
+    The picture is padded to sides that the flow can halve; a large one is decoded in overlapping tiles, which share the
+    base noise of the whole picture and are blended where they overlap. Draws of a picture that is grey throughout are
+    grey too, unless the task is to colour it.
 
     Args:
         model: A model with a task.
         picture: A file name, a Pillow image, a uint8 array (h, w, C) or (h, w), or a tensor (C, h, w); or a tensor
-            (D, h, w), uint8, as the task's :meth:`~glow_app.tasks.RestorationTask.damage` returns it.
+            (D, h, w), uint8, of the channels that :meth:`~glow_app.tasks.RestorationTask.damage` of the task returns.
         count: Number of draws.
         temperature: As for :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
         seeds: As for ``sample``.
         labels: As for ``sample``.
         doing: Description for a progress bar of draws and tiles; none if omitted.
-        mask: To fill: a picture of the same size that is white where the other is missing.
-        sigma: To denoise: the standard deviation of the noise, grey levels; estimated if omitted.
+        mask: For filling: a picture of the same size, white where pixels are missing.
+        sigma: For denoising: standard deviation of the noise, grey levels; estimated if omitted.
     Raises:
-        ValueError: If the model has no task, or one that does not take what is given, or if the picture cannot be read,
-            is a tensor of another type or shape, or is too large.
+        ValueError: If the model has no task, the task does not take an argument, or the picture cannot be read, is a
+            tensor of another type or shape, or is too large.
     """
     task, num_channels = require_task(model), model.flow.image_shape[0]
     require_at_least(1, count=count)
@@ -141,36 +140,36 @@ def restore(
     size = padded.shape[2], padded.shape[3]
     num_pixels = math.prod(size)
     at_a_time = max(1, (_PIXELS_AT_A_TIME if model.device.type == "cpu" else _PIXELS_ON_GPU) // num_pixels)
-    # Feature maps of classes are of one draw each, which would take much memory.
-    together = at_a_time if classes is not None else max(at_a_time, _VALUES_TOGETHER // (num_channels * num_pixels))
-    groups = _slices(count, together)
+    # With classes, every draw has its own feature maps; they would take too much memory in a larger group.
+    group_size = at_a_time if classes is not None else max(at_a_time, _VALUES_TOGETHER // (num_channels * num_pixels))
+    groups = _slices(count, group_size)
 
-    def work() -> Iterator[None]:
+    def steps() -> Iterator[None]:
         for group in groups:
             images = torch.empty(len(seeds[group]), num_channels, *size, dtype=torch.uint8)
             noise = model.base_noise(seeds[group], settings.temperature, size)
-            of_group = None if classes is None else classes[group]
-            tiles = _decode_in_tiles(model, noise, of_group, padded, images, overshoot[group], at_a_time)
-            del noise  # which the tiles hold until they are done
+            group_classes = None if classes is None else classes[group]
+            tiles = _decode_in_tiles(model, noise, group_classes, padded, images, overshoot[group], at_a_time)
+            del noise  # the generator keeps it only until its last tile
             yield from tiles
             for draw, image in zip(draws[group], images, strict=True):
                 if is_grey:
-                    for rows in image[None].split(TILE, dim=2):  # since whole numbers take four times the memory
+                    for rows in image[None].split(TILE, dim=2):  # because int32 takes four times the memory
                         rows.copy_(luma(rows).expand(-1, num_channels, -1, -1))
                 draw.copy_(task.known(image[None, :, :height, :width], damaged[None])[0])
-                yield  # since what is known of an enlarged picture can take seconds
+                yield  # task.known can take seconds for an enlarged picture
 
     parts = sum(len(_slices(len(seeds[group]), at_a_time)) for group in groups)
     total = parts * len(_spans(size[0])) * len(_spans(size[1])) + count
-    for _ in work() if doing is None else tracked(work(), total, doing):
+    for _ in steps() if doing is None else tracked(steps(), total, doing):
         pass
-    level = {"sigma": int(damaged[-1, 0, 0])} if "sigma" in task.takes else {}
-    facts = [of_draw | level for of_draw in model.facts_of(seeds, settings, classes)]
+    noise_level = {"sigma": int(damaged[-1, 0, 0])} if "sigma" in task.takes else {}
+    facts = [draw_facts | noise_level for draw_facts in model.facts_of(seeds, settings, classes)]
     return Restoration(Images(draws, facts), base_picture(condition, num_channels)[0], overshoot)
 
 
 def require_task(model: ImageModel) -> RestorationTask:
-    """Return the task of a model; raise ValueError if it has none, or its flow is not trained yet."""
+    """Return the task of a model; raise ValueError if it has none, or its flow is untrained."""
     if model.task is None:
         raise ValueError("this model restores nothing; expected one that was trained with a task")
     if not model.trains_flow:
@@ -181,7 +180,7 @@ def require_task(model: ImageModel) -> RestorationTask:
 
 
 def require_size(model: ImageModel, count: int, height: int, width: int) -> None:
-    """Raise ValueError if so many draws of a damaged picture of this size would take too much memory."""
+    """Raise ValueError if ``count`` draws of a damaged picture of this size would take too much memory."""
     factor = require_task(model).factor
     pixels = factor**2 * height * width
     if pixels > _MOST_PIXELS:
@@ -198,7 +197,7 @@ def require_size(model: ImageModel, count: int, height: int, width: int) -> None
 
 
 def _padded(condition: Tensor, multiple: int) -> Tensor:
-    """Return a condition with its last rows and columns repeated until its sides are multiples."""
+    """Repeat the last row and column of a condition until its sides are multiples of ``multiple``."""
     rows, columns = (torch.arange(side + -side % multiple).clamp(max=side - 1) for side in condition.shape[2:])
     return condition[:, :, rows][..., columns]
 
@@ -212,9 +211,10 @@ def _decode_in_tiles(
     overshoot: Tensor,
     at_a_time: int,
 ) -> Iterator[None]:
-    """Write the images of noise given a condition, uint8 (N, C, H, W), and their overshoot, (N,).
+    """Decode noise given a condition, writing ``images``, uint8 (N, C, H, W), and their ``overshoot``, (N,).
 
-    A step is a tile of ``at_a_time`` images. All images share its feature maps, which take longer than a draw.
+    Each step decodes a tile of ``at_a_time`` images. All images share the tile's feature maps, which take longer than a
+    draw.
     """
     height, width = images.shape[2:]
     for rows in _spans(height):
@@ -225,26 +225,26 @@ def _decode_in_tiles(
                 for number, level in enumerate(noise)
             ]
             context = model.context(len(images), labels, condition[:, :, rows, columns])
-            laid = _laid(rows, height), _laid(columns, width)
+            kept = _kept(rows, height), _kept(columns, width)
             for part in _slices(len(images), at_a_time):
-                values, most = _tame_values(model, [level[part] for level in levels], rows_of(context, part), laid)
+                values, most = _tame_values(model, [level[part] for level in levels], rows_of(context, part), kept)
                 overshoot[part] = torch.maximum(overshoot[part], most)
-                _lay(strip[part], to_uint8(values, model.num_bits), columns.start, dim=3)
+                _write_blended(strip[part], to_uint8(values, model.num_bits), columns.start, dim=3)
                 if columns.stop == width:
-                    _lay(images[part], strip[part], rows.start, dim=2)
+                    _write_blended(images[part], strip[part], rows.start, dim=2)
                 yield
 
 
 def _tame_values(
-    model: ImageModel, levels: Sequence[Tensor], context: Context, laid: tuple[slice, slice]
+    model: ImageModel, levels: Sequence[Tensor], context: Context, kept: tuple[slice, slice]
 ) -> tuple[Tensor, Tensor]:
-    """Return the values of a tile, and the overshoot, (N,), at first, of the part that is ``laid`` into the picture.
+    """Return the values of a tile, and the overshoot, (N,), of its ``kept`` part before any repetition.
 
-    Where the values are wild, the noise is halved in place. As the inputs of conditioners are bounded, such places are
-    few, and without noise there are none.
+    Where values are wild, the noise is halved in place. As the inputs of conditioners are bounded, there are few such
+    places, and none without noise.
     """
     values = model.decode_values(levels, context).float().cpu()
-    overshoot = _overshoot(values, laid)
+    overshoot = _overshoot(values, kept)
     most = overshoot.flatten(1).amax(1)
     for _ in range(_MOST_TIMES):
         draws = overshoot.flatten(1).amax(1).gt(_WILD).nonzero()[:, 0]
@@ -254,24 +254,24 @@ def _tame_values(
         for number, level in enumerate(levels):
             cells = F.max_pool2d(F.max_pool2d(wild, 2 << number), 3, stride=1, padding=1)
             level[draws] *= 1 - cells.to(level) / 2
-        some = [level[draws] for level in levels]
-        values[draws] = model.decode_values(some, rows_of(context, draws)).float().cpu()
-        overshoot = _overshoot(values, laid)
+        halved = [level[draws] for level in levels]
+        values[draws] = model.decode_values(halved, rows_of(context, draws)).float().cpu()
+        overshoot = _overshoot(values, kept)
     return values, most
 
 
-def _overshoot(values: Tensor, laid: tuple[slice, slice]) -> Tensor:
+def _overshoot(values: Tensor, kept: tuple[slice, slice]) -> Tensor:
     """Return how far the values of each pixel reach beyond black and white, grey levels, (N, 1, H, W).
 
-    Those that are dropped do not count: at the edge of a tile they may be wild where the picture is not.
+    Discarded margins count as -inf: at the edge of a tile, values may be wild where the picture is not.
     """
     overshoot = torch.full_like(values[:, :1], -math.inf)
-    overshoot[..., *laid] = 256 * (values[..., *laid].abs().amax(1, keepdim=True) - 0.5)
+    overshoot[..., *kept] = 256 * (values[..., *kept].abs().amax(1, keepdim=True) - 0.5)
     return overshoot
 
 
-def _laid(part: slice, length: int) -> slice:
-    """Return what is laid into the picture, of a tile's side."""
+def _kept(part: slice, length: int) -> slice:
+    """Return the part of a tile's side without discarded margins."""
     return slice(MARGIN if part.start else 0, part.stop - part.start - (MARGIN if part.stop < length else 0))
 
 
@@ -280,20 +280,20 @@ def _slices(count: int, size: int) -> list[slice]:
 
 
 def _spans(length: int) -> list[slice]:
-    """Return the parts of a side that the tiles take."""
+    """Return the spans of the tiles along a side."""
     starts = range(0, max(1, length - OVERLAP), TILE - OVERLAP)
     return [slice(start, min(start + TILE, length)) for start in starts]
 
 
-def _lay(canvas: Tensor, part: Tensor, start: int, dim: int) -> None:
-    """Write a part into a canvas at ``start``, blended with what the part before it has left in their overlap."""
-    place, overlap = canvas.narrow(dim, start, part.shape[dim]), OVERLAP if start else 0
+def _write_blended(canvas: Tensor, part: Tensor, start: int, dim: int) -> None:
+    """Write a part into a canvas at ``start``, blended with the previous part in their overlap."""
+    target, overlap = canvas.narrow(dim, start, part.shape[dim]), OVERLAP if start else 0
     if overlap:
         rise = ((torch.arange(overlap) - MARGIN + 0.5) / (overlap - 2 * MARGIN)).clamp(0, 1)
-        before, after = place.narrow(dim, 0, overlap), part.narrow(dim, 0, overlap)
+        before, after = target.narrow(dim, 0, overlap), part.narrow(dim, 0, overlap)
         before.copy_(before.float().lerp(after.float(), rise.unflatten(0, (-1, *[1] * (3 - dim)))).round())
     rest = part.shape[dim] - overlap
-    place.narrow(dim, overlap, rest).copy_(part.narrow(dim, overlap, rest))
+    target.narrow(dim, overlap, rest).copy_(part.narrow(dim, overlap, rest))
 
 
 def _scaled(part: slice, factor: int) -> slice:

@@ -1,4 +1,4 @@
-"""Sampling: in batches, over temperatures, and on a walk."""
+"""Sampling in batches, over temperatures, and along a walk."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from glow_app.running import images_at_a_time
 
 Temperature = float | Sequence[float]
 
-ALWAYS_FULL = 16  # images of a batch that is filled up, whatever the count
+ALWAYS_FULL = 16  # batches up to this size are filled up, whatever the count
 
 
 def sample_batches(
@@ -28,23 +28,23 @@ def sample_batches(
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield ``(seed, image)`` for each of ``num`` images, the image a uint8 tensor (C, H, W).
 
-    Image i depends on ``seed + i`` alone: batches of up to 16 are always full, since the order of a convolution's sums,
-    and with it the last bit, may depend on the batch's size. Of larger ones, the last is only as large as needed. Of
-    images larger than the model's own, it is filled up only to what a CPU decodes at a time, since each takes long.
+    Image i depends on ``seed + i`` alone. As the order of summation in a convolution, and so the last bit, may depend
+    on the batch size, batches of up to 16 are always full. The last of larger batches has only the images needed. For
+    images larger than the model's own, which are slow, it is filled up only to the number that a CPU decodes at a time.
 
     Args:
         model: The model.
-        num: How many.
-        temperature: One for all levels or one per level, the finest first.
-        seed: Of the first image.
-        label: The class of all images by number or name, or classes that they take in turn; for a class-conditional
-            model None stands for all classes. Whose turn it is depends on the image's seed.
-        batch_size: Images at a time, at most.
-        guidance: As of :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
-        size: Height and width of the images, as of ``sample``.
+        num: Number of images.
+        temperature: A number for all levels, or one per level, finest first.
+        seed: Seed of the first image.
+        label: Number or name of the class of all images, or several classes in turn, chosen by the image's seed; None
+            stands for all classes of a class-conditional model.
+        batch_size: Maximum number of images per batch.
+        guidance: As for :meth:`ImageModel.sample <glow_app.models.image_model.ImageModel.sample>`.
+        size: Height and width of the images, as for ``sample``.
     Raises:
-        ValueError: If ``num`` or ``batch_size`` is below 1, or there is a label or guidance and the model has no
-            classes, or not this one.
+        ValueError: If ``num`` or ``batch_size`` is below 1, or the model lacks the class, or has no classes for
+            ``label`` or ``guidance``.
     """
     for seeds, images in seeded_batches(model, num, temperature, seed, label, batch_size, guidance, size):
         yield from zip(seeds, images, strict=True)
@@ -60,7 +60,7 @@ def seeded_batches(
     guidance: float = 1.0,
     size: tuple[int, int] | None = None,
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield what :func:`sample_batches` does a batch at a time: seeds, and images (B, C, H, W)."""
+    """Yield the seeds and images, (B, C, H, W), of each batch of :func:`sample_batches`."""
     for name, value in (("num", num), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"{name} is {value}; expected at least 1")
@@ -72,13 +72,13 @@ def seeded_batches(
 
 
 def _num_drawn(model: ImageModel, count: int, batch_size: int, size: tuple[int, int] | None) -> int:
-    """Return how many images to draw for a batch of which ``count`` are kept."""
+    """Return the number of images to draw for a batch of which ``count`` are kept."""
     if batch_size > ALWAYS_FULL:
         return count
-    channels, *own = model.flow.image_shape
-    if size is None or math.prod(size) <= math.prod(own):
+    channels, *own_size = model.flow.image_shape
+    if size is None or math.prod(size) <= math.prod(own_size):
         return batch_size
-    # Full parts, so that on a CPU each image comes out of the same convolutions as in a full batch.
+    # Full parts, so that on a CPU each image goes through convolutions of the same shape as in a full batch.
     part = images_at_a_time(model.flow.hidden_channels, (channels, *size))
     return min(batch_size, math.ceil(count / part) * part)
 
@@ -90,12 +90,12 @@ def sweep(
     label: ClassTurns = None,
     guidance: float = 1.0,
 ) -> Tensor:
-    """Return the same noise at several temperatures.
+    """Return samples of the same noise at several temperatures.
 
     Args:
         model: The model.
         temperatures: Each a number for all levels, or one per level.
-        seeds: Of the images.
+        seeds: Seeds of the images.
         label: As for :func:`sample_batches`.
         guidance: As for :func:`sample_batches`.
     Shape:
@@ -119,19 +119,19 @@ def walk(
     batch_size: int = 16,
     guidance: float = 1.0,
 ) -> Tensor:
-    """Return frames of a walk through the noise of some seeds, round and back to the first.
+    """Return frames of a closed walk through the noise of consecutive seeds.
 
-    From stop to stop it goes along an arc, on which noise stays as likely as it was; the stops are what
-    :func:`sample_batches` draws.
+    The walk follows arcs between stops, along which the noise stays equally likely; its stops equal the images of
+    :func:`sample_batches`.
 
     Args:
         model: The model.
-        num_stops: How many seeds, at least 2.
-        temperature: One for all levels or one per level.
-        seed: Of the first stop.
-        label: The class of all frames; for a class-conditional model None stands for that of the first stop.
+        num_stops: Number of seeds, at least 2.
+        temperature: A number for all levels, or one per level.
+        seed: Seed of the first stop.
+        label: The class of all frames; None stands for the class of the first stop.
         num_frames: Frames from each stop to the next, excluding the next stop.
-        batch_size: Frames at a time.
+        batch_size: Frames per batch.
         guidance: As for :func:`sample_batches`.
     Shape:
         uint8, (num_stops * num_frames, C, H, W).

@@ -1,4 +1,4 @@
-"""How likely images are, and how odd: scores that each catch other cases, and how well they detect odd images."""
+"""Likelihoods and out-of-distribution scores of images, and how well the scores detect odd images."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,23 +15,23 @@ from glow_app.models.image_model import ImageModel
 from glow_app.pictures.inputs import Pictures, as_images
 from glow_app.seeding import image_generators
 
-# The scores of oddity, by name; each is higher for an image that is odder in its way.
+# Names of the scores; a higher score means odder.
 ODDITIES = ("bits_per_dim", "typicality", "latent_norm", "png_ratio", "spectrum")
 
-FEW = 20  # ordinary images, too few for a reliable mean and spread
+FEW = 20  # fewer ordinary images give unreliable means and standard deviations
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured of each of B images.
+    """Measures of B images.
 
     Args:
         bits_per_dim: (B,).
-        level_bits: What each level has of it in one draw, (B, L), the finest first.
-        level_norms: Mean square of each level's whitened latent, (B, L); of bin centres, and so below 1 for ordinary
-            images.
-        png_bits_per_dim: Of a PNG of each image by itself, (B,).
-        labels: The class under which levels and latents were measured, (B,), int64; None where there are no classes.
+        level_bits: Bits/dim of each level in a single draw, (B, L), finest first.
+        level_norms: Mean square of each level's whitened latent, (B, L); below 1 for ordinary images, because bin
+            centres are encoded.
+        png_bits_per_dim: Bits/dim of each image as a PNG, (B,).
+        labels: The class under which levels and latents were measured, (B,), int64; None without classes.
     """
 
     bits_per_dim: Tensor
@@ -44,15 +44,15 @@ class Measures:
         return len(self.bits_per_dim)
 
     def __getitem__(self, rows: slice) -> "Measures":
-        return self._made([self], lambda columns: columns[0][rows])
+        return self._mapped([self], lambda columns: columns[0][rows])
 
     @classmethod
     def joined(cls, parts: Sequence["Measures"]) -> "Measures":
-        """Return the measures of several batches as one."""
-        return cls._made(parts, torch.cat)
+        """Return the concatenated measures of several batches."""
+        return cls._mapped(parts, torch.cat)
 
     @classmethod
-    def _made(cls, parts: Sequence["Measures"], change: Callable[[list[Tensor]], Tensor]) -> "Measures":
+    def _mapped(cls, parts: Sequence["Measures"], change: Callable[[list[Tensor]], Tensor]) -> "Measures":
         columns = ([getattr(part, name) for part in parts] for name in cls.__dataclass_fields__)
         values: list[Any] = [None if column[0] is None else change(column) for column in columns]
         return cls(*values)
@@ -72,12 +72,12 @@ def measure(
         model: The model.
         images: Pictures, as :meth:`ImageModel.bits_per_dim <glow_app.models.image_model.ImageModel.bits_per_dim>` takes
             them.
-        labels: For a class-conditional model; when omitted, its bits/dim are those of the marginal over all classes,
-            and levels and latents are measured under the likeliest class of each image.
-        num_draws: Dequantisation draws of the bits/dim.
+        labels: Classes of the images, for a class-conditional model. If omitted, bits/dim are marginal over all
+            classes, and levels and latents are measured under the most likely class of each image.
+        num_draws: Number of dequantisation draws for the bits/dim.
         seeds: Seeds of the noise, one per image; 0, 1, ... if omitted.
     Raises:
-        ValueError: If there are not as many seeds as images, or an argument does not fit.
+        ValueError: If the number of seeds differs from that of the images, or an argument does not fit the model.
     """
     images = as_images(images, model.flow.image_shape).to(model.device)
     labels = as_labels(model, labels, len(images))
@@ -96,12 +96,12 @@ def measure(
 
 @dataclass(frozen=True)
 class Typical:
-    """What is usual: means and standard deviations of measures of ordinary images.
+    """Means and standard deviations of the measures of ordinary images.
 
     Args:
         bits_per_dim: Mean bits/dim.
-        level_bits: Mean and standard deviation of each level's, (L,).
-        level_norms: Mean and standard deviation of each level's, (L,).
+        level_bits: Mean and standard deviation of the bits of each level, (L,).
+        level_norms: Mean and standard deviation of the norms of each level, (L,).
     """
 
     bits_per_dim: float
@@ -110,7 +110,7 @@ class Typical:
 
     @classmethod
     def of(cls, measures: Measures) -> "Typical":
-        """Return what is usual among some images.
+        """Return the statistics of measures of ordinary images.
 
         Raises:
             ValueError: If there are fewer than 2.
@@ -134,15 +134,15 @@ class Typical:
 def oddities(measures: Measures, typical: Typical | None) -> dict[str, Tensor]:
     r"""Return the scores of :data:`ODDITIES`, each (B,) and higher for an odder image.
 
-    ``bits_per_dim`` is the negative log-likelihood b itself, which alone misleads: simple images of another kind are
-    often *more* likely. ``typicality`` is :math:`|b - \bar b|`, the distance from what is usual. ``latent_norm`` is how
-    many standard deviations the norms of the latents are from the usual, over the levels as a root of the mean square;
-    ``spectrum`` is the same of the levels' bits. ``png_ratio`` is :math:`b - b_\text{PNG}`, the likelihood ratio
-    against a general compressor, in which the simplicity of an image cancels.
+    ``bits_per_dim`` is the negative log-likelihood b, which misleads on its own: simple images of another kind are
+    often *more* likely. ``typicality`` is :math:`|b - \bar b|`, the distance from the mean of ordinary images.
+    ``latent_norm`` is the distance of the latents' norms from their means in standard deviations, as the root mean
+    square over levels; ``spectrum`` is the same for the bits of the levels. ``png_ratio`` is
+    :math:`b - b_\text{PNG}`, the likelihood ratio to a general compressor, in which the simplicity of an image cancels.
 
     Args:
-        measures: Of the images.
-        typical: Of ordinary images; without it only ``bits_per_dim`` and ``png_ratio`` are returned.
+        measures: Measures of the images.
+        typical: Statistics of ordinary images; without them only ``bits_per_dim`` and ``png_ratio`` are returned.
     References:
         Nalisnick et al. 2019, arXiv:1906.02994 (typicality); Serrà et al. 2020, arXiv:1909.11480 (compressors).
     """
@@ -164,14 +164,14 @@ def oddities(measures: Measures, typical: Typical | None) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Detection:
-    """How well one score does.
+    """How well a score detects odd images.
 
     Args:
         ordinary: The score of ordinary images, (N,).
         odd: The score of odd ones, (M,).
-        auroc: Area under the receiver operating characteristic: the chance that an odd image has the higher score;
-            1/2 is chance.
-        aupr: Area under the curve of precision and recall, with odd as positive; the share of odd images is chance.
+        auroc: Area under the receiver operating characteristic: the probability that an odd image scores higher than
+            an ordinary one; 1/2 is chance.
+        aupr: Area under the precision-recall curve, with odd as positive; the share of odd images is chance.
     """
 
     ordinary: Tensor
@@ -181,10 +181,10 @@ class Detection:
 
 
 def detect(ordinary: Measures, odd: Measures) -> dict[str, Detection]:
-    """Return how well each score of :func:`oddities` finds odd images.
+    """Return how well each score of :func:`oddities` detects odd images.
 
-    Every other ordinary image, from the second, defines what is usual; the rest are compared with the odd images. So
-    both halves are alike where the images are in the order of their classes.
+    Every other ordinary image, from the second on, goes into the statistics; the rest are compared with the odd images.
+    Both halves are then alike even if the images are sorted by class.
 
     Args:
         ordinary: Measures of ordinary images, at least 4.
@@ -199,7 +199,7 @@ def detect(ordinary: Measures, odd: Measures) -> dict[str, Detection]:
     target = torch.cat([torch.zeros(len(compared)), torch.ones(len(odd))]).long()
     detections = {}
     for name in good:
-        # Ranks, since torchmetrics takes other numbers for logits, and rounds them together.
+        # Ranks, because torchmetrics takes scores outside [0, 1] for logits, whose sigmoids round to the same value.
         _, ranks = torch.cat([good[name], bad[name]]).unique(return_inverse=True)
         scores = ranks.double() / len(target)
         auroc, aupr = binary_auroc(scores, target), binary_average_precision(scores, target)

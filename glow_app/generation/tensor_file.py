@@ -1,4 +1,4 @@
-"""Latents and other tensors of a model in a file, with the model's hash: they mean nothing to another model."""
+"""Files of latents and directions, with the hash of their model: no other model can use them."""
 
 import json
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ NOUNS = {LATENTS: "latents", DIRECTION: "a direction"}
 
 @dataclass(frozen=True)
 class Content:
-    """What a file of tensors says about itself.
+    """Metadata of a file of tensors.
 
     Args:
-        kind: :data:`LATENTS`, :data:`DIRECTION`, or something else, such as the empty text of a foreign file.
-        model: The hash of the model that it belongs to.
-        facts: As they were given to :func:`write_tensors`.
-        shapes: Of the tensors, by name.
+        kind: :data:`LATENTS`, :data:`DIRECTION`, or another string, such as the empty one for a foreign file.
+        model: Hash of the model that the tensors belong to.
+        facts: The facts passed to :func:`write_tensors`.
+        shapes: Shapes of the tensors, by name.
     """
 
     kind: str
@@ -38,18 +38,18 @@ class Content:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, kind: str, facts: Any) -> None:
-    """Write a safetensors file, whole or not at all, with its kind, the model's hash, and ``facts`` of plain types."""
+    """Write a safetensors file atomically, with its kind, the model's hash, and ``facts`` of plain types."""
     content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": kind, "model": model_hash(model), "facts": json.dumps(facts)}
     with atomic_file(path) as file:
         try:
-            save_file(content, file.name, metadata)  # newer releases of safetensors make no copy of everything
+            save_file(content, file.name, metadata)  # without a copy of all tensors in recent releases of safetensors
         except SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor], Any, str]:
-    """Return tensors, facts and the hash of the model that :func:`write_tensors` wrote.
+    """Return the tensors, the facts and the model's hash that :func:`write_tensors` wrote.
 
     Raises:
         ValueError: If the file is damaged or of another kind; the message ends with ``remedy``.
@@ -58,37 +58,38 @@ def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor],
     try:
         content = read_content(path)
         if content.kind == kind:
-            tensors = load(path.read_bytes())  # not mapped, as in load_pretrained
+            tensors = load(path.read_bytes())  # not memory-mapped, as in load_pretrained
             return tensors, content.facts, content.model
-    except (SafetensorError, ValueError, KeyError) as error:  # a key: of a type of number that torch has not
+    except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a dtype that torch lacks
         raise ValueError(f"{path} is damaged or no safetensors file, and holds no {noun}; {remedy}") from error
     raise ValueError(f"{path} holds {NOUNS.get(content.kind, 'other tensors')}, and no {noun}; {remedy}")
 
 
 def read_content(path: Path) -> Content:
-    """Return what a safetensors file says about itself, without its tensors.
+    """Return the metadata of a safetensors file, without its tensors.
 
     Raises:
         ValueError: If it is damaged or another kind of file.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            said = file.metadata() or {}
+            metadata = file.metadata() or {}
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        return Content(said.get("format", ""), said.get("model", ""), json.loads(said.get("facts", "null")), shapes)
+        facts = json.loads(metadata.get("facts", "null"))
+        return Content(metadata.get("format", ""), metadata.get("model", ""), facts, shapes)
     except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or no safetensors file") from error
 
 
 @dataclass(frozen=True)
 class Latents:
-    """Whitened latents of some images.
+    """Whitened latents of N images.
 
     Args:
-        levels: One (N, C_l, H_l, W_l) per level, the finest first: of bin centres, and so shorter than N(0, I), which
-            those of dequantised images are if the model is right.
-        names: Of the images, N.
-        labels: (N,), int64, of a class-conditional model; else None.
+        levels: A tensor (N, C_l, H_l, W_l) per level, finest first. As bin centres are encoded, their norms are below
+            those of N(0, I), the distribution of the latents of dequantised images under a perfect model.
+        names: Names of the images.
+        labels: Classes, (N,), int64, for a class-conditional model; else None.
     """
 
     levels: list[Tensor]
@@ -97,11 +98,11 @@ class Latents:
 
 
 def save_latents(latents: Latents, model: ImageModel, path: Path) -> None:
-    """Write latents as safetensors, ``level0`` and so on, with the names and the model's hash; whole or not at all.
+    """Write latents to a safetensors file atomically, as ``level0`` and so on, with names and the model's hash.
 
     Args:
         latents: Latents of the model.
-        model: The model, whose hash is stored because no other model can decode them.
+        model: The model of the latents, whose hash is stored.
         path: File to write.
     """
     tensors = {f"level{number}": level for number, level in enumerate(latents.levels)}
@@ -111,14 +112,14 @@ def save_latents(latents: Latents, model: ImageModel, path: Path) -> None:
 
 
 def load_latents(path: Path, model: ImageModel) -> Latents:
-    """Read what :func:`save_latents` wrote.
+    """Read latents that :func:`save_latents` wrote.
 
     Args:
         path: The file.
         model: The model to decode them with.
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or of another kind, or the latents are those of another model.
+        ValueError: If it is damaged or of another kind, or the latents belong to another model.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
@@ -128,8 +129,8 @@ def load_latents(path: Path, model: ImageModel) -> Latents:
     labels = tensors.pop("labels", None)
     if not isinstance(names, list) or not all(isinstance(name, str) and "\0" not in name for name in names):
         raise ValueError(f"{path} is damaged: it does not name its images")
-    places = [f"level{number}" for number in range(len(model.flow.latent_shapes))]
-    levels = [tensors.pop(place) for place in places if place in tensors]
+    keys = [f"level{number}" for number in range(len(model.flow.latent_shapes))]
+    levels = [tensors.pop(key) for key in keys if key in tensors]
     expected = [(len(names), *shape) for shape in model.flow.latent_shapes]
     if tensors or [tuple(level.shape) for level in levels] != expected:
         raise ValueError(f"{path} is damaged: its latents are not of the shapes {expected}")

@@ -1,4 +1,4 @@
-"""Tasks of restoration: how clean pictures are damaged, and what the damaged ones determine."""
+"""Restoration tasks: how clean pictures are damaged, and what damaged pictures determine."""
 
 from glow_app.tasks.base import RestorationTask
 from glow_app.tasks.colourise import Colourise

@@ -1,4 +1,4 @@
-"""The contract of a task: a damage that a model conditioned on the damaged picture learns to undo."""
+"""The contract of a restoration task: the damage that a conditional model learns to undo."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,36 +11,36 @@ from glow_app.seeding import draw_rows
 
 
 class RestorationTask(ABC):
-    r"""How clean images are damaged, and what a damaged picture tells of its original.
+    r"""How clean images are damaged, and what a damaged picture determines of its original.
 
     A model with a task learns :math:`p(x \mid c(d(x)))`, where d is :meth:`damage` and c is :meth:`condition`. To add a
-    task, write :meth:`damage`, and the other methods where the defaults do not fit.
+    task, implement :meth:`damage`, and override the other methods where their defaults do not fit.
 
     Shape:
         images: clean, uint8 (B, C, H, W); damaged: uint8 (B, D, h, w), with the height and width of the images unless
         the task says otherwise; condition: uint8 (B, E, H, W), where E is :meth:`condition_channels`.
     """
 
-    factor: int = 1  # sides of the restored picture, relative to those of the damaged one
-    takes: Sequence[str] = ()  # what :meth:`prepare` takes beside the picture: "mask", "sigma"
+    factor: int = 1  # ratio of the sides of the restored picture to those of the damaged one
+    takes: Sequence[str] = ()  # optional arguments of :meth:`prepare`: "mask", "sigma"
 
     @abstractmethod
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return damaged copies of clean images; random numbers come from ``generator`` by ``draw_rows`` alone."""
+        """Return damaged copies of clean images; draw random numbers only by ``draw_rows`` from ``generator``."""
 
     def picture_channels(self, num_channels: int) -> int:
-        """Return the number of channels of a picture from which one with ``num_channels`` is restored."""
+        """Return the number of channels of the input picture, given those of the restored one."""
         return num_channels
 
     def prepare(self, picture: Tensor, mask: Tensor | None = None, sigma: float | None = None) -> Tensor:
-        """Return a picture that somebody wants restored, as :meth:`damage` returns a damaged copy.
+        """Convert a picture to restore into the form that :meth:`damage` returns.
 
         Args:
-            picture: uint8 (C, h, w), C being :meth:`picture_channels`.
-            mask: What is missing, uint8 (1, h, w), 128 or more where it is; for tasks that take a mask.
-            sigma: Standard deviation of its noise, grey levels; for tasks that take one.
+            picture: uint8 (C, h, w), where C is :meth:`picture_channels`.
+            mask: uint8 (1, h, w), at least 128 where pixels are missing; for tasks that take a mask.
+            sigma: Standard deviation of the noise, grey levels; for tasks that take it.
         Raises:
-            ValueError: If the task does not take what is given, or it does not fit the picture.
+            ValueError: If the task does not take an argument, or it does not fit the picture.
         """
         for name, value in (("mask", mask), ("sigma", sigma)):
             if value is not None and name not in self.takes:
@@ -48,34 +48,34 @@ class RestorationTask(ABC):
         return picture
 
     def note(self, damaged: Tensor) -> str | None:
-        """Return, for people, how a picture that :meth:`prepare` returned differs from training; None if not known."""
+        """Return a message on how a prepared picture differs from training, or None."""
         return None
 
     def condition_channels(self, num_channels: int) -> int:
-        """Return the number of channels of the condition of images with ``num_channels``."""
+        """Return the number of channels of the condition for images with ``num_channels``."""
         return num_channels
 
     def condition(self, damaged: Tensor) -> Tensor:
-        """Return the picture that the flow sees, of the height and width of the restored one.
+        """Return the input of the flow, with the height and width of the restored picture.
 
         Its first channels look like the restored picture; the flow models the difference from them.
         """
         return damaged
 
     def known(self, restored: Tensor, damaged: Tensor) -> Tensor:
-        """Return the restored pictures changed as little as makes them agree with what the damaged ones determine."""
+        """Change the restored pictures as little as needed to agree with all that the damaged ones determine."""
         return restored
 
     def agrees(self, restored: Tensor, damaged: Tensor) -> Tensor | None:
-        """Return which restored pictures have what the damaged ones determine, (B,); None if that is nothing."""
+        """Return which pictures agree with the damaged ones, (B,); None if these determine nothing exactly."""
         return None
 
     @property
     def config(self) -> dict[str, object]:
-        """Constructor arguments as plain types, for exported models: by default all attributes of the instance."""
+        """Constructor arguments as plain types, for exported models; by default all attributes of the instance."""
         return dict(vars(self))
 
 
 def draw_seeds(num: int, generator: torch.Generator | None) -> list[int]:
-    """Return a seed per image, for damage that is drawn image by image."""
+    """Draw a seed per image, for damage that is applied image by image."""
     return draw_rows(partial(torch.randint, 2**31), (num,), generator).tolist()

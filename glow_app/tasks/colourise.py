@@ -5,13 +5,13 @@ from torch import Tensor
 
 from glow_app.tasks.base import RestorationTask
 
-# Pillow's weights of red, green and blue in grey (ITU-R 601-2), 16 binary digits.
+# Pillow's weights of red, green and blue for mode L (ITU-R 601-2), in 16-bit fixed point.
 _WEIGHTS = (19595, 38470, 7471)
 _CORRECTIONS = 256
 
 
 class Colourise(RestorationTask):
-    """Colour grey pictures; a coloured picture, made grey again by Pillow, is exactly the grey one.
+    """Colour grey pictures; Pillow converts the coloured picture back to exactly the grey one.
 
     Shape:
         images: uint8 (B, 3, H, W); damaged, condition: uint8 (B, 1, H, W).
@@ -34,11 +34,11 @@ class Colourise(RestorationTask):
         return 1
 
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the grey images; nothing is random."""
+        """Return the grey images; deterministic."""
         return luma(images)
 
     def known(self, restored: Tensor, damaged: Tensor) -> Tensor:
-        """Return the pictures with all three channels shifted alike until the grey values are those given."""
+        """Shift all three channels of each pixel alike until its grey value matches; grey where that fails."""
         colours, grey = restored.int(), damaged.int()
         for _ in range(_CORRECTIONS):
             error = grey - luma(colours)
@@ -48,7 +48,7 @@ class Colourise(RestorationTask):
         return torch.where(luma(colours) == grey, colours, grey).to(torch.uint8)
 
     def agrees(self, restored: Tensor, damaged: Tensor) -> Tensor:
-        """Return which pictures have the given grey values, (B,)."""
+        """Return which pictures have exactly the input's grey values, (B,)."""
         return (luma(restored) == damaged).flatten(1).all(1)
 
 

@@ -1,4 +1,4 @@
-"""Removing the blocks of JPEG."""
+"""Removal of JPEG artefacts."""
 
 import io
 
@@ -11,13 +11,13 @@ from glow_app.tasks.base import RestorationTask, draw_seeds
 
 
 class Deblock(RestorationTask):
-    """Remove the blocks and rings of JPEG compression, with quality uniform in ``[min_quality, max_quality]``.
+    """Remove the blocking and ringing of JPEG compression, with quality uniform in ``[min_quality, max_quality]``.
 
     Args:
-        min_quality: Least quality in training, as Pillow and libjpeg count it.
-        max_quality: Largest quality in training.
+        min_quality: Lowest quality in training, on the scale of Pillow and libjpeg.
+        max_quality: Highest quality in training.
     Shape:
-        images, damaged, condition: uint8 (B, C, H, W), C being 1 or 3.
+        images, damaged, condition: uint8 (B, C, H, W), where C is 1 or 3.
     Raises:
         ValueError: If a quality is out of range.
     """

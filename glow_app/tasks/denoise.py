@@ -1,4 +1,4 @@
-"""Removing noise."""
+"""Removal of noise."""
 
 import math
 from typing import Literal
@@ -10,7 +10,7 @@ from torch import Tensor
 from glow_app.seeding import draw_rows, image_generator
 from glow_app.tasks.base import RestorationTask, draw_seeds
 
-# Rows measured at a time: all of a large picture as floats would take gigabytes.
+# Rows per step of the estimate: all rows of a large picture as floats would take gigabytes.
 _ROWS = 256
 
 
@@ -20,16 +20,16 @@ class Denoise(RestorationTask):
     .. math:: d = x + \sigma\, n \quad \text{(gaussian)}, \qquad
               d = \frac{\sigma^2}{255}\, \mathrm{Poisson}\!\left(\frac{255\, x}{\sigma^2}\right) \quad \text{(poisson)}
 
-    rounded and clipped to 0..255, with :math:`\sigma` uniform in ``[min_sigma, max_sigma]`` and rounded; that of
-    Poisson noise is its standard deviation at white. The flow sees the noisy picture, and :math:`\sigma` as a channel
-    of its own.
+    rounded and clipped to 0..255, with :math:`\sigma` uniform in ``[min_sigma, max_sigma]`` and rounded; for
+    Poisson noise, :math:`\sigma` is the standard deviation at white. The flow sees the noisy picture with
+    :math:`\sigma` as an additional channel.
 
     Args:
-        min_sigma: Least standard deviation of the noise in training, grey levels.
-        max_sigma: Largest standard deviation.
-        kind: "gaussian", or "poisson", as photons are counted.
+        min_sigma: Lowest standard deviation of the noise in training, grey levels.
+        max_sigma: Highest standard deviation.
+        kind: "gaussian", or "poisson" for photon noise.
     Shape:
-        images: uint8 (B, C, H, W); damaged, condition: uint8 (B, C + 1, H, W), the last channel being :math:`\sigma`.
+        images: uint8 (B, C, H, W); damaged, condition: uint8 (B, C + 1, H, W), with :math:`\sigma` in the last channel.
     Raises:
         ValueError: If a level is out of range or the kind unknown.
     """
@@ -46,11 +46,11 @@ class Denoise(RestorationTask):
         self.min_sigma, self.max_sigma, self.kind = min_sigma, max_sigma, kind
 
     def condition_channels(self, num_channels: int) -> int:
-        """Return the channels of the picture, and one for the level."""
+        """Return ``num_channels`` + 1, for the noise level."""
         return num_channels + 1
 
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return noisy images and their level."""
+        """Return noisy images with their noise level as the last channel."""
         device = images.device if generator is None else generator.device
         uniform = draw_rows(torch.rand, (len(images), 1, 1, 1), generator, device)
         sigma = (self.min_sigma + (self.max_sigma - self.min_sigma) * uniform).round()
@@ -66,7 +66,7 @@ class Denoise(RestorationTask):
         return _with_level(noisy.round().clamp(0, 255).to(images), sigma.to(images.device))
 
     def prepare(self, picture: Tensor, mask: Tensor | None = None, sigma: float | None = None) -> Tensor:
-        """Return the noisy picture with its level as a channel, estimated by :func:`estimated_sigma` if omitted.
+        """Append the noise level to the picture, estimated by :func:`estimated_sigma` if omitted.
 
         Raises:
             ValueError: If ``sigma`` is not from 1 to 255, or there is a mask.
@@ -78,12 +78,12 @@ class Denoise(RestorationTask):
             level = torch.full((1, 1, 1, 1), sigma)
         elif self.kind == "gaussian":
             level = estimated_sigma(picture[None])
-        else:  # at a value x, the noise is sqrt(x / 255) of that at white
+        else:  # at a value x, the noise is sqrt(x / 255) times that at white
             level = estimated_sigma(picture[None]) / (picture / 255).sqrt().mean().clamp_min(1 / 16)
         return _with_level(picture[None], level.to(picture.device))[0]
 
     def note(self, damaged: Tensor) -> str | None:
-        """Return what the level is, and those of training, if it is not among them."""
+        """Return a message with the noise level and its range in training, or None if it is in the range."""
         sigma = int(damaged[-1, 0, 0])
         if round(self.min_sigma) <= sigma <= round(self.max_sigma):
             return None
@@ -96,13 +96,13 @@ def _with_level(pictures: Tensor, sigma: Tensor) -> Tensor:
 
 
 def estimated_sigma(pictures: Tensor) -> Tensor:
-    r"""Return the standard deviation of the noise of each picture, (B, 1, 1, 1), grey levels.
+    r"""Estimate the standard deviation of the noise of each picture, (B, 1, 1, 1), grey levels.
 
     .. math:: \sigma = \sqrt{\pi / 2}\; \frac{1}{6 N} \sum |x * m|, \qquad
               m = \begin{pmatrix} 1 & -2 & 1 \\ -2 & 4 & -2 \\ 1 & -2 & 1 \end{pmatrix}
 
-    The mask m ignores constant and linear parts; fine textures count as noise. Of pictures with a side below 3, m is
-    (1, -2, 1) along the other one, and its norm is in the place of 6; where both are below 3, the estimate is 0.
+    The mask m ignores constant and linear parts; fine textures count as noise. If one side is below 3 pixels, m is
+    (1, -2, 1) along the other, and its norm replaces 6; if both are, the estimate is 0.
 
     References:
         Fast Noise Variance Estimation, Immerkaer 1996, doi:10.1006/cviu.1996.0060.

@@ -1,4 +1,4 @@
-"""Filling parts of a picture."""
+"""Inpainting: filling missing parts of a picture."""
 
 import numpy as np
 import torch
@@ -10,23 +10,23 @@ from glow_app.tasks.base import RestorationTask, draw_seeds
 
 
 class Fill(RestorationTask):
-    """Fill missing parts of pictures; the pixels outside them are returned exactly.
+    """Fill missing parts of pictures; all other pixels are preserved exactly.
 
-    The flow sees the picture with the missing parts filled smoothly, and the mask. In training the mask of each image
-    is drawn at random: boxes, strokes or margins.
+    The flow sees the picture with a smooth filling, and the mask. Training draws a random mask for each image: boxes,
+    strokes or a margin.
 
     Shape:
-        images: uint8 (B, C, H, W); damaged, condition: uint8 (B, C + 1, H, W), the last channel being the mask, 255
-        where the picture is missing and 0 elsewhere.
+        images: uint8 (B, C, H, W); damaged, condition: uint8 (B, C + 1, H, W), with the mask in the last channel: 255
+        where pixels are missing, 0 elsewhere.
     """
 
     takes = ("mask",)
 
     def prepare(self, picture: Tensor, mask: Tensor | None = None, sigma: float | None = None) -> Tensor:
-        """Return the picture without what the mask covers, filled smoothly, and the mask as the last channel.
+        """Fill the masked pixels smoothly, and append the mask as the last channel.
 
         Raises:
-            ValueError: If there is no mask, or it is of another size than the picture, or covers nothing or all of it.
+            ValueError: If there is no mask, its size differs from the picture's, or it covers nothing or everything.
         """
         super().prepare(picture, mask, sigma)
         if mask is None:
@@ -37,25 +37,25 @@ class Fill(RestorationTask):
         missing = mask >= 128
         if not missing.any():
             raise ValueError("mask: it is black everywhere; expected white where pixels are missing")
-        if missing.all():  # as one painted in white on nothing is, since transparent pixels become white
+        if missing.all():  # such as white paint on a transparent background, which becomes white
             raise ValueError("mask: it is white everywhere; expected black, and not transparent, where pixels are kept")
         return _without(picture[None], missing[None])[0]
 
     def condition_channels(self, num_channels: int) -> int:
-        """Return the channels of the picture, and one for the mask."""
+        """Return ``num_channels`` + 1, for the mask."""
         return num_channels + 1
 
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the images with random parts missing, and the masks."""
+        """Mask random parts of the images, and append the masks as the last channel."""
         masks = [random_mask(images.shape[2], images.shape[3], seed) for seed in draw_seeds(len(images), generator)]
         return _without(images, torch.from_numpy(np.stack(masks))[:, None].to(images.device) >= 128)
 
     def known(self, restored: Tensor, damaged: Tensor) -> Tensor:
-        """Return the restored pixels where the picture was missing, and the given ones elsewhere."""
+        """Return the restored pixels where pixels were missing, and the original ones elsewhere."""
         return torch.where(damaged[:, -1:] >= 128, restored, damaged[:, :-1])
 
     def agrees(self, restored: Tensor, damaged: Tensor) -> Tensor:
-        """Return which pictures have the given pixels outside the masks, (B,)."""
+        """Return which pictures keep all pixels outside the masks, (B,)."""
         return (self.known(restored, damaged) == restored).flatten(1).all(1)
 
 
@@ -64,7 +64,7 @@ def _without(pictures: Tensor, missing: Tensor) -> Tensor:
 
 
 def smooth_fill(pictures: Tensor, missing: Tensor) -> Tensor:
-    """Return the pictures with the missing pixels interpolated from the others; grey where none is known.
+    """Interpolate the missing pixels from the known ones; grey if there are none.
 
     Args:
         pictures: uint8 (B, C, H, W).
@@ -78,7 +78,7 @@ def smooth_fill(pictures: Tensor, missing: Tensor) -> Tensor:
 
 
 def _pushed_and_pulled(values: Tensor, weight: Tensor) -> Tensor:
-    """Return ``values``, which are 0 where their ``weight`` is 0, with the gaps filled from halved copies."""
+    """Fill the gaps of ``values``, which are 0 where their ``weight`` is 0, from recursively halved copies."""
     height, width = values.shape[2:]
     if max(height, width) == 1:
         mean = torch.where(weight > 0, values / weight.clamp_min(1e-6), 127.5)
@@ -94,9 +94,9 @@ def _pushed_and_pulled(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def random_mask(height: int, width: int, seed: int) -> np.ndarray:
-    """Return a mask of missing pixels, uint8 (H, W), 255 where missing: one to four boxes, strokes, or a margin."""
+    """Draw a mask of missing pixels, uint8 (H, W), 255 where missing: one to four boxes or strokes, or a margin."""
     generator = np.random.default_rng(seed)
-    while not (mask := _drawn(height, width, generator)).any():  # strokes may be outside
+    while not (mask := _drawn(height, width, generator)).any():  # strokes may miss the image
         pass
     return mask
 

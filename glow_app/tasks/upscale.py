@@ -1,4 +1,4 @@
-"""Enlarging pictures."""
+"""Super-resolution: enlarging pictures."""
 
 import math
 
@@ -8,30 +8,30 @@ from torch import Tensor
 
 from glow_app.tasks.base import RestorationTask
 
-# Largest error of a reduced picture, grey levels, before rounding, and most projections to reach it: a few where no
-# value is clipped, a hundred or more next to black and white, where momentum saves most of them.
+# Maximum error of a reduced picture before rounding, grey levels, and maximum number of projections to reach it: a few
+# suffice where no value is clipped; near black and white it takes a hundred or more, and momentum saves most of them.
 _TOLERANCE, _PROJECTIONS = 0.5, 400
 
-# The errors beyond the tolerance have to fall to this share within so many projections. Where no picture reduces to the
-# small one, as of noise or sharpened edges, they soon stay as they are.
+# The excess error has to fall to this share within this number of projections. It soon stagnates where no picture
+# reduces to the small one, as for noise or sharpened edges.
 _FALL, _WITHIN = 0.95, 20
 
-# Side of a block of the small picture, and width of its surroundings, pixels. Few blocks need many projections.
+# Side of a block of the small picture, and width of its surroundings, pixels. Only few blocks need many projections.
 _BLOCK, _AROUND = 64, 8
 
 
 class Upscale(RestorationTask):
-    """Enlarge a picture; the damage is a bicubic reduction with antialiasing.
+    """Enlarge pictures; the damage is bicubic downsampling with antialiasing.
 
     The flow sees the bicubic enlargement of the small picture. A restored picture, reduced again, equals the small one
-    within one grey level, if the small one is a reduction of any picture.
+    within one grey level, provided that some picture reduces to it.
 
     Args:
-        factor: How many times as wide and high the restored picture is: 2, 4 or 8.
+        factor: Ratio of the restored sides to the original ones: 2, 4 or 8.
     Shape:
         images: uint8 (B, C, H, W), sides divisible by ``factor``; damaged: uint8 (B, C, H / factor, W / factor).
     Raises:
-        ValueError: If the factor is another, or the sides are not divisible by it.
+        ValueError: If the factor is not 2, 4 or 8, or does not divide the sides.
     """
 
     def __init__(self, factor: int = 2) -> None:
@@ -40,7 +40,7 @@ class Upscale(RestorationTask):
         self.factor = factor
 
     def damage(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the reduced images; nothing is random."""
+        """Return the reduced images; deterministic."""
         if images.shape[2] % self.factor or images.shape[3] % self.factor:
             raise ValueError(
                 f"images are {images.shape[3]}x{images.shape[2]}; expected sides divisible by {self.factor}"
@@ -52,19 +52,19 @@ class Upscale(RestorationTask):
         return _to_uint8(self._enlarged(damaged.float()))
 
     def known(self, restored: Tensor, damaged: Tensor) -> Tensor:
-        """Return the pictures moved by enlarged errors of their reduction until these are below one grey level.
+        """Add the enlarged error of the reduction to the pictures until it is below one grey level.
 
         References:
             Iterative back-projection, Irani & Peleg 1991, doi:10.1016/1049-9652(91)90045-L; the momentum is that of
             FISTA, Beck & Teboulle 2009, doi:10.1137/080716542.
         """
-        # Plane by plane, so that no draw depends on others, and large pictures do not take more memory.
+        # Plane by plane: no draw depends on others, and memory is limited to a single plane.
         planes = zip(restored.flatten(0, 1), damaged.flatten(0, 1), strict=True)
         agreed = []
         for large, small in planes:
             values, target = large[None, None].float(), small[None, None].float()
             values = self._agreed_by_blocks(values, target)
-            agreed.append(_to_uint8(self._agreed(values, target)))  # where blocks meet
+            agreed.append(_to_uint8(self._agreed(values, target)))  # corrects the seams between blocks
         return torch.cat(agreed).view(restored.shape)
 
     def _agreed_by_blocks(self, large: Tensor, small: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Upscale(RestorationTask):
         return agreed
 
     def _agreed(self, large: Tensor, small: Tensor) -> Tensor:
-        """Move the values of a picture, in place, until its reduction is the small one, or comes no nearer to it."""
+        """Project a picture, in place, until its reduction matches the small one or stops improving."""
         before, last = math.inf, large
         for number in range(_PROJECTIONS):
             error = small - self._reduced(large).clamp_(0, 255)
@@ -99,7 +99,7 @@ class Upscale(RestorationTask):
 
     def _reduced(self, images: Tensor) -> Tensor:
         height, width = (side // self.factor for side in images.shape[2:])
-        if width == 1:  # for which torch returns the first row in the place of all
+        if width == 1:  # torch returns the first row in place of every row
             return F.interpolate(images.mT, size=(1, height), mode="bicubic", antialias=True).mT
         return F.interpolate(images, size=(height, width), mode="bicubic", antialias=True)
 
@@ -108,7 +108,7 @@ class Upscale(RestorationTask):
 
 
 def _blocks(length: int) -> list[tuple[int, int, int, int]]:
-    """Return where the blocks of a side and their surroundings are: from the first to the last, ends in the middle."""
+    """Return (surroundings' start, start, stop, surroundings' stop) of each block along a side."""
     starts = range(0, length, _BLOCK)
     ends = [(start, min(length, start + _BLOCK)) for start in starts]
     return [(max(0, start - _AROUND), start, stop, min(length, stop + _AROUND)) for start, stop in ends]

@@ -304,9 +304,9 @@ def test_what_is_dropped_of_a_tile_is_not_wild() -> None:
     values = torch.zeros(2, 3, 200, 200)
     values[0, :, :60] = 5.0  # in the margin of a tile that is not the first
     values[1, 0, 100, 100] = 1.0
-    laid = tuple(restore_module._laid(slice(start, start + 200), 648) for start in (448, 0))
-    assert laid == (slice(64, 200), slice(0, 136))
-    assert restore_module._overshoot(values, laid).flatten(1).amax(1).tolist() == [-128.0, 128.0]
+    kept = tuple(restore_module._kept(slice(start, start + 200), 648) for start in (448, 0))
+    assert kept == (slice(64, 200), slice(0, 136))
+    assert restore_module._overshoot(values, kept).flatten(1).amax(1).tolist() == [-128.0, 128.0]
 
 
 def test_without_classes_the_psnr_is_the_mean_over_them() -> None:
