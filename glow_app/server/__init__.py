@@ -1,6 +1,6 @@
 """HTTP: an API, one model worker with a bounded queue, limits, and a static page.
 
-The names below load on first use, so that the bounds can be read where the packages of a server are not installed.
+Public names are imported on first use, so that ``limits`` is importable without the packages of the server.
 """
 
 from importlib import import_module
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "bind", "create_app", "run_server"]
 
-_HOMES = {"Limits": "limits", "bind": "run", "create_app": "app", "run_server": "run"}
+_MODULES = {"Limits": "limits", "bind": "run", "create_app": "app", "run_server": "run"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

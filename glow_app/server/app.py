@@ -1,4 +1,4 @@
-"""The application: endpoints, page, gate."""
+"""The FastAPI application: endpoints, page and gate."""
 
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -40,29 +40,28 @@ def create_app(
 ) -> FastAPI:
     """Return the application that serves a model.
 
-    Its ``state`` has what the endpoints use, and ``replace``, a function of ``model``, ``directions``, ``training``
-    and ``restorers`` that serves other models without losing a request.
+    Its ``state.replace(model, directions, training, restorers)`` switches to other models without losing a request.
 
     Args:
-        model: To serve, on its device.
-        limits: The defaults if omitted.
-        keys: One of which requests below ``/v1/`` have to show; none for no key.
-        hosts: Names by which clients may call the server, besides addresses and ``localhost``; ``*`` for any.
-        directions: For edits, by name.
-        training: Facts of its training, for ``/v1/info``.
+        model: The model to serve, on its device.
+        limits: Limits of requests; the defaults if omitted.
+        keys: Accepted API keys for requests below ``/v1/``; if empty, no key is needed.
+        hosts: Accepted host names of the server, besides addresses and ``localhost``; ``*`` for any.
+        directions: Edit directions by name.
+        training: Facts of the model's training, for ``/v1/info``.
         restorers: Models with a task, by name.
-        batch_size: Images drawn at a time; that of ``glow sample`` gives its images to the last bit.
+        batch_size: Images drawn per batch; with that of ``glow sample``, images equal its own to the last bit.
     Raises:
-        ValueError: If no client could send a key, see :func:`~glow_app.server.limits.checked_key`; or if the reference
-            among the facts is damaged.
+        ValueError: If a key is invalid, see :func:`~glow_app.server.limits.checked_key`, or the reference among the
+            facts is damaged.
     """
     limits = limits or Limits()
     metrics = Metrics(limits.queue)
-    # FastAPI's own pages of documentation load from elsewhere; a redirect would go wherever the header Host says.
+    # FastAPI's documentation pages load scripts from a CDN; a redirect would follow the client's Host header.
     app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     state = app.state
     state.metrics, state.decoder = metrics, Decoder(limits, metrics.decode.observe)
-    state.animations = FairTurns()  # one at a time: those of many clients would leave the model's thread no processor
+    state.animations = FairTurns()  # encoded one at a time, to leave processors to the model's thread
     state.workers = []
     state.replace = partial(_serve, app, limits, batch_size)
     state.replace(model, directions, training, restorers)
@@ -94,27 +93,27 @@ def _serve(
     training: Mapping[str, Any] | None,
     restorers: Mapping[str, ImageModel] | None = None,
 ) -> None:
-    """Serve models in the place of those before, if any."""
+    """Serve models, replacing the previous ones, if any."""
     state, metrics = app.state, app.state.metrics
     worker = ModelWorker(model, batch_size, metrics.batches.observe, metrics.wait.observe)
-    state.workers = [*(one for one in state.workers if one.is_alive), worker]
+    state.workers = [*(previous for previous in state.workers if previous.is_alive), worker]
     try:
         service = Service(worker, state.decoder, limits, directions or {}, training or {}, restorers or {})
     except BaseException:
-        worker.stop(threading.TIMEOUT_MAX)  # its thread, still running, would abort a process that ends for this error
+        worker.stop(threading.TIMEOUT_MAX)  # a running thread would abort the process if this error ends it
         raise
     metrics.model.info({"sha256": service.info.model})
-    before = getattr(state, "service", None)
+    previous_service = getattr(state, "service", None)
     state.service, app.openapi_schema = service, None
-    if before is not None:  # requests that have it keep it until they are answered
-        timer = threading.Timer(limits.seconds + 5, before.worker.close)
+    if previous_service is not None:  # requests in progress keep it until they are answered
+        timer = threading.Timer(limits.seconds + 5, previous_service.worker.close)
         timer.daemon = True
         timer.start()
 
 
 def _static(path: Path) -> Callable[[Request], Awaitable[Response]]:
-    # A route a file, and not a folder of them, which would answer 404 for a known path with another method.
-    async def give(_: Request) -> Response:
+    # A route per file: a mounted folder would answer 404 instead of 405 for an API path with another method.
+    async def send_file(_: Request) -> Response:
         return FileResponse(path, headers={"Cache-Control": "no-cache"})
 
-    return give
+    return send_file

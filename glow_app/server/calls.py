@@ -1,4 +1,4 @@
-"""What a request asks of the model's one thread: its place in the queue, and rows that may share a batch."""
+"""Calls of the model: rows that may share a batch with those of other requests, and their place in the queue."""
 
 import contextvars
 import time
@@ -16,7 +16,7 @@ class Turn:
 
     client: str = ""
     arrived: float = field(default_factory=time.monotonic)
-    seconds: float = 0.0  # of work, of all calls so far
+    seconds: float = 0.0  # estimated work of all its calls so far
     is_abandoned: bool = False
 
 
@@ -27,16 +27,15 @@ Run = Callable[[ImageModel, list[Any], int], Sequence[Any]]
 class Call:
     """Rows for the model, each the arguments of one result, and their results.
 
-    Calls whose function is the same may share a batch.
+    Calls with the same function may share a batch.
 
     Args:
-        run: Given the model, the rows, and the size to which a batch that must be full is filled up, returns one
-            result per row.
+        run: Function of the model, the rows, and the size to pad the batch to; returns one result per row.
         rows: At least one.
-        turn: Of the request.
-        must_fill: Whether results may depend, in their last bit, on the size of the batch, and must not.
-        work: Of a row, relative to others of the same function.
-        is_alone: Whether it shares no batch, for example since one with others failed.
+        turn: Turn of the request.
+        must_fill: Whether to pad batches to fixed sizes, on which the last bit of a result may depend.
+        work: Work of a row, relative to other rows of the same function.
+        is_alone: Whether to run it without other calls, for example after a shared batch has failed.
     """
 
     run: Run
@@ -54,5 +53,5 @@ class Call:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to start, or nobody waits for it any longer."""
+        """Whether all rows have been started, or nobody waits for the results any longer."""
         return self.turn.is_abandoned or self.future.done() or self.taken == len(self.rows)

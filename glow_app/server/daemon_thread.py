@@ -1,4 +1,4 @@
-"""Work on a thread of its own, which may outlast the request that began it, and ends with the process."""
+"""Daemon threads, for work that may outlast its request."""
 
 import threading
 import time
@@ -13,10 +13,10 @@ _THREADS: WeakSet[threading.Thread] = WeakSet()
 
 
 def start_daemon_thread(name: str, run: Callable[[], None]) -> threading.Thread:
-    """Return a new thread, which runs.
+    """Start a daemon thread.
 
     Raises:
-        RuntimeError: If there are too many.
+        RuntimeError: If there are too many threads.
     """
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
@@ -25,7 +25,7 @@ def start_daemon_thread(name: str, run: Callable[[], None]) -> threading.Thread:
 
 
 def on_daemon_thread(name: str, work: Callable[[], T]) -> "Future[T]":
-    """Return the future result of a function; unlike one of a ThreadPoolExecutor, it does not delay an exit."""
+    """Run a function on a daemon thread, which, unlike a ThreadPoolExecutor, does not delay an exit."""
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()
 
@@ -43,7 +43,7 @@ def on_daemon_thread(name: str, work: Callable[[], T]) -> "Future[T]":
 
 
 def wait_for_daemon_threads(seconds: float) -> None:
-    """Wait until all have ended: one that returns from torch to an interpreter that has ended aborts the process."""
+    """Wait for all daemon threads: returning from torch to a finalised interpreter aborts the process."""
     end = time.monotonic() + seconds
     for thread in list(_THREADS):
         thread.join(max(0.0, end - time.monotonic()))

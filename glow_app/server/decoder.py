@@ -1,4 +1,4 @@
-"""Pictures of requests, decoded in a process of their own that can be ended."""
+"""Decoding of the pictures in requests, in a separate process that can be killed."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from glow_app.server.use import FairTurns
 
 
 class Decoded(NamedTuple):
-    """A picture, uint8 (C, H, W), how it was changed for that, and its colour profile if it keeps its size."""
+    """A picture, uint8 (C, H, W), a note on its conversion, and its colour profile unless it was resized."""
 
     image: Tensor
     note: str | None
@@ -26,13 +26,13 @@ class Decoded(NamedTuple):
 
 
 class Decoder:
-    """Decodes one picture at a time, for the clients in turn.
+    """Decodes one picture at a time, with fair turns for clients.
 
-    The process is ended when the request's task is cancelled, because its client left or its deadline passed, and when
-    a picture takes more seconds of a processor than allowed; another one takes its place.
+    The process is killed and replaced if the request's task is cancelled, because its client left or its deadline
+    passed, or if a picture exceeds the allowed processor time.
 
     Args:
-        limits: Of a picture.
+        limits: Limits of a picture.
         on_picture: Called with the seconds that each picture took.
     """
 
@@ -45,17 +45,17 @@ class Decoder:
     async def read(
         self, text: str, shape: Sequence[int], client: str, pixels: int | None = None, bound: str = ""
     ) -> Decoded:
-        """Return a client's picture in base64.
+        """Decode a picture.
 
         Args:
             text: The file in base64.
-            shape: (C, H, W), or (C,) for a picture in its own size.
-            client: Whose turn it is.
-            pixels: Most pixels of the file, if below the limit of the server.
-            bound: End of the message for more pixels.
+            shape: (C, H, W), or (C,) to keep the size of the picture.
+            client: The client whose turn to use.
+            pixels: Maximum number of pixels, if below the limit of the server.
+            bound: Text that ends the message for too many pixels.
         Raises:
-            ApiError: 422 for what is no base64 or is damaged, 415 for another format, 413 for too many pixels or too
-                much work, 503 once it is closed. The message goes on after the picture's name.
+            ApiError: 422 for invalid base64 or a damaged picture, 415 for another format, 413 for too many pixels or
+                too much work, 503 once the decoder is closed. The caller prefixes the message with the picture's name.
         """
         async with self._turns.take(client, len(text)):
             begun = time.monotonic()
@@ -65,16 +65,16 @@ class Decoder:
                 self._on_picture(time.monotonic() - begun)
 
     async def start(self) -> None:
-        """Start the process, so that the first picture need not wait for it."""
+        """Start the process in advance, so that the first picture does not wait for it."""
         async with self._turns.take("", 0):
-            await self._running()
+            await self._ensure_process()
 
     async def close(self) -> None:
-        """End the process, and start no other."""
+        """Kill the process for good."""
         self._is_closed = True
-        await self._end()
+        await self._kill()
 
-    async def _end(self) -> None:
+    async def _kill(self) -> None:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.kill()
@@ -86,7 +86,7 @@ class Decoder:
         if most is None or most > limits.pixels:
             most, bound = limits.pixels, ""
         job = {"size": len(text), "shape": shape, "pixels": most, "side": limits.side, "bound": bound}
-        process = await self._running()
+        process = await self._ensure_process()
         assert process.stdin is not None
         assert process.stdout is not None
         is_whole = False
@@ -99,7 +99,7 @@ class Decoder:
                 num_values = math.prod(answer["shape"])
                 largest = math.prod(shape) if len(shape) == 3 else shape[0] * most
                 if num_values > largest or answer["profile"] > LARGEST_PROFILE:
-                    raise ValueError("a picture that is larger than its file said")
+                    raise ValueError("the picture is larger than its file declared")
                 pixels = await process.stdout.readexactly(num_values)
                 profile = await process.stdout.readexactly(answer["profile"])
             is_whole = not answer["is_last"]
@@ -108,30 +108,30 @@ class Decoder:
             raise ApiError(413, "image_too_large", message) from error
         finally:
             if not is_whole:
-                await self._end()
+                await self._kill()
                 if not self._is_closed:
-                    await self._running()  # which the next picture need not wait for
+                    await self._ensure_process()  # in advance of the next picture
         if answer["status"] != 200:
             raise ApiError(answer["status"], answer["code"], answer["message"])
         image = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(*answer["shape"])
         return Decoded(image, answer["note"], profile or None)
 
-    async def _running(self) -> asyncio.subprocess.Process:
+    async def _ensure_process(self) -> asyncio.subprocess.Process:
         if self._is_closed:
             raise stopping()
         if self._process is None or self._process.returncode is not None:
-            # Of a session of its own: Ctrl-C in a terminal is for the server, which ends the process itself.
+            # In a new session, so that Ctrl-C in a terminal reaches only the server, which then kills the process.
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-P",  # or modules in the current folder, such as a stranger's model's, would run in the place of ours
+                "-P",  # do not import modules from the current folder, which may be someone else's
                 "-m",
                 "glow_app.server.decoder_process",
                 str(self._limits.pixels),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,
-                # Reading is paused beyond twice this many bytes, and the end of a process whose pipe is paused is
-                # never seen: a request that is cancelled then would keep the turn for ever.
+                # asyncio pauses a pipe beyond twice this many bytes, and never notices the exit of a process whose
+                # pipe is paused: a request cancelled then would keep its turn forever.
                 limit=4 * self._limits.pixels + LARGEST_PROFILE,
             )
         return self._process

@@ -1,7 +1,7 @@
-"""The process that decodes pictures of strangers: it may be killed at any moment, and can neither write nor grow.
+"""The process that decodes untrusted pictures: it can be killed at any time, and has no write access and little memory.
 
-Run as ``python -m glow_app.server.decoder_process PIXELS``. On standard input, a line of JSON and a picture for each
-job; on standard output, a line of JSON and, where the picture could be read, its pixels and its colour profile.
+Run as ``python -m glow_app.server.decoder_process PIXELS``. Each job on standard input is a line of JSON and a picture;
+each answer on standard output is a line of JSON, followed on success by the pixels and the colour profile.
 """
 
 import base64
@@ -20,20 +20,20 @@ from PIL import Image
 from glow_app.data.decoding import DeepPictureError, UnsupportedPictureError, decode_noted, read_photo
 from glow_app.server.limits import LARGEST_PROFILE
 
-# What browsers show, all decoded by well-tried libraries; the others that Pillow knows stay closed to strangers.
+# Formats that browsers show, decoded by mature libraries; untrusted files may not use the other formats of Pillow.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
-_MEMORY, _PIXEL_MEMORY = 2**29, 12  # bytes of address space beyond those at the start, and for each pixel
-_SCANS = 100  # of a JPEG; a progressive one has about ten, and each costs a pass over all pixels
-_GROWTH = 2**26  # bytes of memory that a process may keep from one picture to the next
-_NICE = 5  # others, such as the event loop, go first
+_MEMORY, _PIXEL_MEMORY = 2**29, 12  # bytes of additional address space, fixed and per pixel
+_SCANS = 100  # maximum of a JPEG; progressive files have about ten, and each costs a pass over all pixels
+_GROWTH = 2**26  # bytes of resident memory that may remain after a picture
+_NICE = 5  # lower priority than the event loop
 
 
 def decode(text: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """Return what to answer, and the pixels, (C, H, W), uint8, and its colour profile; nothing if it is refused.
+    """Decode a picture in base64; return the answer, and the bytes of its pixels, (C, H, W), and profile if accepted.
 
-    The job has the ``shape`` wanted, (C, H, W), or (C,) for a picture in its own size, with its profile; the largest
-    ``pixels`` and ``side`` of a file, which comes in base64; and ``bound``, the end of the message for larger ones.
+    The job has the ``shape`` to return, (C, H, W), or (C,) to keep size and profile; the maximum ``pixels`` and
+    ``side`` of the file; and ``bound``, the end of the message for larger ones.
     """
     try:
         content = base64.b64decode(text, validate=True)
@@ -42,8 +42,8 @@ def decode(text: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             width, height = picture.size
-            scans = content.count(b"\xff\xda") if content.startswith(b"\xff\xd8") else 1  # also of a JPEG called MPO
-    except Exception:  # Pillow's plugins share no narrower type
+            scans = content.count(b"\xff\xda") if content.startswith(b"\xff\xd8") else 1  # MPO is JPEG too
+    except Exception:  # Pillow's plugins share no narrower base class
         return _refused(415, "unknown_format", f"of no known format, or damaged; expected {', '.join(FORMATS)}")
     if width * height > job["pixels"] or max(width, height) > job["side"]:
         bounds = f"at most {job['pixels']:,} pixels and {job['side']:,} a side are accepted{job['bound']}"
@@ -74,10 +74,10 @@ def _refused(status: int, code: str, message: str) -> tuple[dict[str, Any], byte
 
 
 def _restrict(pixels: int) -> None:
-    """Lower the priority, forbid writing files, and bound the memory by that of a picture of ``pixels`` pixels."""
+    """Lower the priority, forbid writing files, and limit memory to that for a picture of ``pixels`` pixels."""
     os.nice(_NICE)
-    for what in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
-        resource.setrlimit(what, (0, 0))
+    for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+        resource.setrlimit(limit, (0, 0))
     with suppress(OSError):  # Linux only
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         size = pages * resource.getpagesize() + _MEMORY + _PIXEL_MEMORY * pixels
@@ -92,17 +92,17 @@ def _resident() -> int:
 
 
 def _allow(seconds: int) -> None:
-    """End this process after ``seconds`` more of processor time."""
+    """Limit this process to ``seconds`` more of processor time."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(usage.ru_utime + usage.ru_stime) + 1 + seconds, hard))
 
 
 def main() -> None:
-    """Decode until there is no more, or one picture has left too much memory behind."""
+    """Decode pictures until the input ends, or one leaves too much memory behind."""
     Image.init()
-    Image.MAX_IMAGE_PIXELS = None  # the job says how many
-    warnings.simplefilter("ignore")  # Pillow's, of which one picture may have thousands
+    Image.MAX_IMAGE_PIXELS = None  # the job has its own limit
+    warnings.simplefilter("ignore")  # a single picture may cause thousands
     _restrict(int(sys.argv[1]))
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     begun, is_last = _resident(), False

@@ -1,4 +1,4 @@
-"""Errors as the API tells them: a status, a code for programs, a sentence for people, and never an exception's text."""
+"""API errors: a status, a code for programs and a message for people, but never the text of a foreign exception."""
 
 import asyncio
 import json
@@ -30,10 +30,11 @@ class ErrorAnswer(BaseModel):
     error: ErrorDetails
 
 
-# Of a body that was refused: taken, so that the client reads why; for less than a stop of the server waits.
+# Maximum bytes of a refused body to read and discard, so that the client sees the error, and seconds to do so: fewer
+# than a stopping server waits.
 _DISCARDED, _DISCARD_SECONDS = 2**26, 0.8
 
-_EXPECTED = "Input should be "  # with which messages of pydantic begin
+_EXPECTED = "Input should be "  # prefix of messages of pydantic
 _WORDS = {
     401: "The key is missing or wrong.",
     404: "There is no such direction or restorer.",
@@ -47,15 +48,15 @@ _WORDS = {
     503: "The queue is full or the server is stopping; retry after Retry-After seconds.",
     504: "The deadline has passed.",
 }
-# Of the OpenAPI document.
+# Responses in the OpenAPI document.
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer, "description": text} for status, text in _WORDS.items()
+    status: {"model": ErrorAnswer, "description": words} for status, words in _WORDS.items()
 }
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: ERRORS.pop(404)}  # of /v1/edit and /v1/restore only
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: ERRORS.pop(404)}  # for /v1/edit and /v1/restore only
 
 
 class ApiError(Exception):
-    """An error for the client: status, a short code for programs, a sentence, and seconds until a retry."""
+    """An error for the client: HTTP status, a short code for programs, a message, and seconds until a retry."""
 
     def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -63,22 +64,22 @@ class ApiError(Exception):
 
 
 def invalid(message: str) -> ApiError:
-    """Return the error of a request with a value that does not fit."""
+    """Return the error for an invalid value in a request."""
     return ApiError(422, "invalid_request", message)
 
 
 def stopping() -> ApiError:
-    """Return the error of a server that stops."""
+    """Return the error of a stopping server."""
     return ApiError(503, "stopping", "the server is stopping; try again in 5 s", 5)
 
 
 def model_ended() -> ApiError:
-    """Return the error of a server whose model's thread has ended, which should never happen."""
+    """Return the error of a server whose model thread has ended, which should never happen."""
     return ApiError(503, "model_ended", "the model's thread has ended; start the server again", 5)
 
 
 def error_answer(error: ApiError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return the answer that tells an error, with more headers if there are any."""
+    """Return the response for an error, with additional headers."""
     headers = dict(headers or {})
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
@@ -87,42 +88,43 @@ def error_answer(error: ApiError, request_id: str, headers: Mapping[str, str] | 
 
 
 async def answer_and_discard(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send an answer, and take what still comes of the body: to close a connection before that resets it.
+    """Send an answer, then read and discard the rest of the request's body.
 
-    The reset would reach a client that writes its whole body before it reads, as most do, in place of the answer.
+    Closing the connection before would reset it, and most clients, which write the whole body before they read, would
+    see the reset instead of the answer.
     """
 
-    async def send_all_but_the_end(message: Message) -> None:
+    async def send_without_end(message: Message) -> None:
         if message["type"] == "http.response.body":
             message["more_body"] = True
         await send(message)
 
-    await answer(scope, receive, send_all_but_the_end)
-    left = _DISCARDED
+    await answer(scope, receive, send_without_end)
+    remaining = _DISCARDED
     with suppress(TimeoutError):
         async with asyncio.timeout(_DISCARD_SECONDS):
-            while left > 0 and (message := await receive()).get("more_body", False):
-                left -= len(message["body"])
+            while remaining > 0 and (message := await receive()).get("more_body", False):
+                remaining -= len(message["body"])
     await send({"type": "http.response.body"})
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Give every error that an app foresees the one shape; :class:`~glow_app.server.gate.Gate` has the others."""
+    """Answer expected errors in the common form; :class:`~glow_app.server.gate.Gate` handles all others."""
 
     def answer(request: Request, error: ApiError, headers: Mapping[str, str] | None = None) -> JSONResponse:
         return error_answer(error, request.scope["glow.request_id"], headers)
 
     @app.exception_handler(ApiError)
-    async def of_api(request: Request, error: ApiError) -> JSONResponse:
+    async def handle_api_error(request: Request, error: ApiError) -> JSONResponse:
         return answer(request, error)
 
     @app.exception_handler(RequestValidationError)
-    async def of_validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(request, invalid(_where_and_what(error)))
+    async def handle_validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
+        return answer(request, invalid(_first_mistake(error)))
 
     @app.exception_handler(HTTPException)
-    async def of_http(request: Request, error: HTTPException) -> JSONResponse:
-        if error.status_code == 400 and error.__cause__ is not None:  # of FastAPI: what was no JSON and no syntax error
+    async def handle_http_error(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400 and error.__cause__ is not None:  # FastAPI: invalid JSON other than a syntax error
             return answer(request, invalid(_not_json(error.__cause__)))
         phrase = HTTPStatus(error.status_code).phrase
         return answer(request, ApiError(error.status_code, phrase.lower().replace(" ", "_"), phrase), error.headers)
@@ -130,35 +132,34 @@ def handle_errors(app: FastAPI) -> None:
 
 def _not_json(cause: BaseException) -> str:
     reasons = {UnicodeError: "it is not UTF-8", RecursionError: "it is nested too deeply"}
-    found = next((text for kind, text in reasons.items() if isinstance(cause, kind)), "a number has too many digits")
-    return f"the body is not JSON: {found}"
+    matching = (reason for kind, reason in reasons.items() if isinstance(cause, kind))
+    return f"the body is not JSON: {next(matching, 'a number has too many digits')}"
 
 
-def _where_and_what(error: RequestValidationError) -> str:
-    """Return the first mistake; of the value no more than a number, as others may be huge or not be for a log."""
+def _first_mistake(error: RequestValidationError) -> str:
+    """Return place and description of the first mistake; only numbers are quoted, as strings may be huge or private."""
     errors = error.errors()
     first = errors[0]
     if first["type"] == "json_invalid":
         return f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][1] + 1}"
-    # Where a field is of one of several types, there is an error for each: those that got furthest say what was meant.
-    placed = [(_path(one, error.body), one) for one in errors if one["loc"][:2] == first["loc"][:2]]
-    furthest = max((path for path, _ in placed), key=len)
-    texts = dict.fromkeys(one["msg"] for path, one in placed if path == furthest)
-    beginning, *others = texts
-    what = ", or ".join([beginning, *(text.removeprefix(_EXPECTED).lower() for text in others)])[:200]
+    # A field with a union of types has an error for each type; those with the deepest path match what the client meant.
+    mistakes = [(_path(mistake, error.body), mistake) for mistake in errors if mistake["loc"][:2] == first["loc"][:2]]
+    deepest = max((path for path, _ in mistakes), key=len)
+    beginning, *others = dict.fromkeys(mistake["msg"] for path, mistake in mistakes if path == deepest)
+    message = ", or ".join([beginning, *(other.removeprefix(_EXPECTED).lower() for other in others)])[:200]
     if beginning.startswith(_EXPECTED):
-        what += f", not {_kind(next(one['input'] for path, one in placed if path == furthest))}"
-    return f"{''.join(furthest).removeprefix('.')[:100] or 'the body'}: {what}"
+        message += f", not {_kind(next(mistake['input'] for path, mistake in mistakes if path == deepest))}"
+    return f"{''.join(deepest).removeprefix('.')[:100] or 'the body'}: {message}"
 
 
 def _kind(value: Any) -> str:
-    """Return a number, true, false or null as in JSON, and of other values what they are."""
+    """Return numbers, true, false and null as JSON, and the kind of any other value."""
     kinds: dict[type, str] = {bytes: "bytes", str: "a string", list: "a list", dict: "an object"}
     return kinds.get(type(value)) or json.dumps(value)[:20]
 
 
 def _path(error: Mapping[str, Any], body: Any) -> list[str]:
-    """Return the way to the mistake in the body; names of types, which pydantic puts between, are no part of it."""
+    """Return the path to the mistake in the body, without the type names that pydantic inserts."""
     path = []
     for part in error["loc"][1:]:
         is_there = part in body if isinstance(body, dict) else isinstance(body, list) and isinstance(part, int)

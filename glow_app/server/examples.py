@@ -1,4 +1,4 @@
-"""An example of every request, for the OpenAPI document."""
+"""Examples of every request, for the OpenAPI document."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -19,9 +19,9 @@ def _example(summary: str, value: dict[str, Any]) -> Example:
 
 
 def examples_of(directions: Iterable[str], restorers: Iterable[RestorerInfo]) -> dict[str, dict[str, Example]]:
-    """Return the examples of each endpoint by name, for a server with such directions and restorers.
+    """Return the examples of each endpoint by name, for a server with these directions and restorers.
 
-    The pictures are small ones, which any model brings to its size.
+    Pictures are tiny; any model resizes them to its shape.
     """
     direction = next(iter(directions), None)
     missing = "This server has no directions; glow edit learn adds them."
@@ -46,8 +46,8 @@ def _restore_examples(restorers: Iterable[RestorerInfo]) -> dict[str, Example]:
     """Return an example for each restorer."""
     examples = {}
     for restorer in restorers:
-        beside = {name: value for name, value in {"mask": _MASK, "sigma": 20}.items() if name in restorer.takes}
-        value = {"image": _PICTURE, "restorer": restorer.name, "seed": 0, **beside}
+        options = {name: value for name, value in {"mask": _MASK, "sigma": 20}.items() if name in restorer.takes}
+        value = {"image": _PICTURE, "restorer": restorer.name, "seed": 0, **options}
         examples[restorer.name] = _example(f"Four draws ({restorer.task}).", value)
-    none = "This server has no restorers; glow serve --restorers adds them."
-    return examples or {"none": _example(none, {"image": _PICTURE})}
+    missing = "This server has no restorers; glow serve --restorers adds them."
+    return examples or {"none": _example(missing, {"image": _PICTURE})}

@@ -26,15 +26,15 @@ from glow_app.server.visit import ClientLeftError, Visit
 
 _LOG = logging.getLogger("glow_app.server")
 
-_LARGE = 2**20  # bytes of a body
-_SMALL = 2**12  # admitted regardless of the bytes held
+_LARGE = 2**20  # bytes of a body after which garbage is collected
+_SMALL = 2**12  # bytes of a body that is admitted regardless of the total
 
-# The page runs its own script and style, and talks to this server; nothing else is loaded, and nobody frames it.
+# The page may use only its own scripts and styles, connect only to this server, and not be framed.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-HEADERS = {  # of every answer
+HEADERS = {  # sent with every answer
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -71,7 +71,7 @@ class Gate:
         self._visits: dict[Visit, None] = {}  # in order of arrival
         self.is_stopping = False
         self.held = 0  # bytes of bodies in memory
-        self.depth = 0  # requests that are decoded, queued or computed
+        self.depth = 0  # requests being decoded, queued or computed
 
     def around(self, app: ASGIApp) -> "Gate":
         """Wrap an application."""
@@ -116,23 +116,23 @@ class Gate:
                     answer[name] = value
                 if scope["path"].startswith("/v1/"):
                     answer["Cache-Control"] = "no-store"
-            await send(message)  # which waits while the client leaves earlier answers unread
+            await send(message)  # waits while the client leaves earlier answers unread
             seconds = time.perf_counter() - begun
             if is_start:
                 visit.is_answered = True
 
         self._visits[visit] = None
         try:
-            await self._let_in(visit, scope, headers, receive, send_with_headers)
+            await self._respond(visit, scope, headers, receive, send_with_headers)
         finally:
             visit.close()
             self._visits.pop(visit)
             endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
-            if status:  # none where the client left before
+            if status:  # 0 if the client left before the answer
                 self._answered(endpoint, status, seconds)
             log_request(scope, headers, status, seconds)
 
-    async def _let_in(self, visit: Visit, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    async def _respond(self, visit: Visit, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         try:
             await self._handle(visit, scope, headers, receive, send)
             return
@@ -144,16 +144,16 @@ class Gate:
         except ClientLeftError:
             return
         except Exception as raised:
-            reason = raised if isinstance(raised, ApiError) else _unforeseen(raised, scope["glow.request_id"])
-            raised.__traceback__ = None  # or it would hold the body for as long as the client takes for its answer
+            reason = raised if isinstance(raised, ApiError) else _unexpected(raised, scope["glow.request_id"])
+            raised.__traceback__ = None  # would hold the body until the client has read its answer
         finally:
             self.held -= visit.held
             self.depth -= visit.has_slot
             if visit.held > _LARGE:
-                # An error that tells where a body is no JSON holds it, in a circle with its traceback.
+                # A JSON error holds the body, in a reference cycle with its traceback.
                 gc.collect()
         if isinstance(reason, ApiError):
-            more = {"Connection": "close"}  # what is left of the body is not waited for
+            more = {"Connection": "close"}  # the rest of the body is not read
             if reason.status == 401:
                 more["WWW-Authenticate"] = "Bearer"
             answer = error_answer(reason, scope["glow.request_id"], more)
@@ -189,34 +189,34 @@ class Gate:
             waiting = f"{pluralise(self.depth - 1, 'request')} {'is' if self.depth == 2 else 'are'}"
             after = max(1, round(self._backlog()))
             full = ApiError(503, "queue_full", f"{waiting} waiting; try again in {after} s", after)
-            self._make_room(visit, lambda one: one.has_slot, full)
+            self._make_room(visit, lambda other: other.has_slot, full)
 
-    def _make_room(self, visit: Visit, part: Callable[[Visit], int], full: ApiError) -> None:
-        """End the last request of the client with the largest share, or raise if that is no more than this client's."""
-        parts = [(one, part(one)) for one in self._visits if one.can_end]
+    def _make_room(self, visit: Visit, size_of: Callable[[Visit], int], full: ApiError) -> None:
+        """End the latest request of the client with the largest share; raise if this client's share is as large."""
+        sizes = [(other, size_of(other)) for other in self._visits if other.can_end]
         shares: Counter[str] = Counter()
-        for one, size in parts:
-            shares[one.client] += size
+        for other, size in sizes:
+            shares[other.client] += size
         busiest = max(shares, key=shares.__getitem__)
         if shares[busiest] == shares[visit.client]:
             raise full
-        *_, last = (one for one, size in parts if one.client == busiest and size)
-        last.end(full)
+        *_, latest = (other for other, size in sizes if other.client == busiest and size)
+        latest.end(full)
 
     def _check_host(self, headers: Headers) -> None:
-        # A page of another name that resolves to this server's address could use it otherwise (DNS rebinding).
+        # Against DNS rebinding: pages of other sites whose name resolves to this server's address.
         host = headers.get("host", "").lower()
         name = re.sub(r":\d*$", "", host)
-        if _is_address(name.strip("[]")) or name == "localhost" or any(fnmatchcase(name, one) for one in self._hosts):
+        if _is_address(name.strip("[]")) or name == "localhost" or any(fnmatchcase(name, host) for host in self._hosts):
             return
         raise ApiError(421, "unknown_host", "the Host header names another server; add the name with --allowed-hosts")
 
     def _check_key(self, headers: Headers) -> None:
         if not self.keys:
             return
-        scheme, _, found = headers.get("authorization", "").partition(" ")
-        given = found.strip().encode()
-        if scheme.lower() != "bearer" or not any(hmac.compare_digest(given, key.encode()) for key in self.keys):
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        sent = credentials.strip().encode()
+        if scheme.lower() != "bearer" or not any(hmac.compare_digest(sent, key.encode()) for key in self.keys):
             raise ApiError(401, "no_key", "the key is missing or wrong; expected the header Authorization: Bearer KEY")
 
     def _check_size(self, size: int) -> None:
@@ -244,34 +244,34 @@ class Gate:
             self._check_size(visit.held)
             if self.held > self._limits.all_bodies_bytes and visit.held > _SMALL:
                 full = ApiError(503, "too_many_bodies", "too many bodies at one time; try again in 1 s", 1)
-                self._make_room(visit, lambda one: one.held, full)
+                self._make_room(visit, lambda other: other.held, full)
             body.extend(chunk)
         self._check_structure(body)
         return body
 
     def _check_structure(self, body: bytearray) -> None:
-        # Before it is parsed: each value costs up to a hundred times its bytes then. Base64 has none of these signs.
+        # Before parsing, in which a value takes up to a hundred times its bytes. Base64 has none of these characters.
         if sum(body.count(sign) for sign in b",:[{") > self._limits.values:
             message = f"the body holds too many values; at most {self._limits.values:,} commas, colons and brackets"
             raise ApiError(422, "too_many_values", message)
 
 
 def _request_id(headers: Headers) -> str:
-    """Return the request ID set by a proxy, if a log can hold it, or a new one."""
-    given = headers.get("x-request-id", "")
-    return given if re.fullmatch(r"[\w.:=+/-]{1,128}", given, re.ASCII) else uuid.uuid4().hex
+    """Return the request ID set by a proxy if it is safe to log, or else a new one."""
+    request_id = headers.get("x-request-id", "")
+    return request_id if re.fullmatch(r"[\w.:=+/-]{1,128}", request_id, re.ASCII) else uuid.uuid4().hex
 
 
-@lru_cache(1024)  # parsing takes a twentieth of the time of a small request
+@lru_cache(1024)  # parsing takes a twentieth of the time for a small request
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
     except ValueError:
         return False
-    return "%" not in name  # of a scope, which may be any text
+    return "%" not in name  # a scope ID may be any text
 
 
-def _unforeseen(error: Exception, request_id: str) -> ApiError:
+def _unexpected(error: Exception, request_id: str) -> ApiError:
     _LOG.error("request %s failed", request_id, exc_info=error)
     return ApiError(500, "internal_error", "the server failed; its log says more")
 
@@ -281,7 +281,7 @@ def _replay(body: bytearray) -> Callable[[], Awaitable[Any]]:
 
     async def replayed() -> Message:
         whole = bytes(body)
-        body.clear()  # or it would be held twice
+        body.clear()  # keeps a single copy
         return {"type": "http.request", "body": whole, "more_body": False}
 
     return replayed

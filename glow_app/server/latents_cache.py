@@ -1,4 +1,4 @@
-"""A cache of latents: each move of a slider edits the same picture again."""
+"""A cache of latents, because every move of a slider edits the same picture."""
 
 import hashlib
 import threading
@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 KEPT_SECONDS = 60.0  # after the last use
-_BYTES = 2**24  # of all latents together
-_OBJECT = 768  # bytes of a tensor besides its values, and of its part of an entry
+_BYTES = 2**24  # limit of all latents together
+_OBJECT = 768  # overhead per tensor, including its share of an entry, bytes
 
-Row = tuple[Tensor, Tensor | None]  # an image, (1, C, H, W), and its class
+Row = tuple[Tensor, Tensor | None]  # image, (1, C, H, W), and class
 Encoded = tuple[Tensor, ...]  # one tensor per level
 
 
 class LatentsCache:
-    """Keeps up to 16 MiB of latents of one model, for a minute after their last use."""
+    """Keeps up to 16 MiB of latents of a model, for a minute after their last use."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -34,7 +34,7 @@ class LatentsCache:
             for row, levels in zip(rows, encoded, strict=True):
                 # A level may be a view of a whole batch, which must not be kept alive.
                 self._kept[_key(row)] = self._clock(), tuple(level.clone() for level in levels)
-            # The same for all images of a model.
+            # All images of a model have latents of the same size.
             size = sum(_OBJECT + level.nbytes for levels in encoded[:1] for level in levels)
             while len(self._kept) * size > _BYTES:
                 del self._kept[next(iter(self._kept))]
@@ -54,6 +54,6 @@ class LatentsCache:
 
 
 def _key(row: Row) -> tuple[bytes, int | None]:
-    # A digest: pictures are not kept.
+    # A digest, so that no pictures are kept.
     image, label = row
     return hashlib.sha256(image.cpu().numpy().tobytes()).digest(), None if label is None else int(label)

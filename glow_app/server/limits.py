@@ -1,24 +1,24 @@
-"""Limits, keys and log formats of a server: importable without the server's packages."""
+"""Limits, API keys and log formats of a server; importable without the packages of the server."""
 
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-LARGEST_BATCH = 64  # images drawn at a time; smaller batches are filled up
-LARGEST_PROFILE = 2**16  # bytes of a colour profile that is kept, in each picture of an answer
+LARGEST_BATCH = 64  # maximum number of rows in a batch
+LARGEST_PROFILE = 2**16  # bytes of a colour profile; larger ones are dropped
 
 LogFormat = Literal["text", "json"]
 
 
-def _bound(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _bound(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one request and of all together; each is an option ``--max-...`` of ``glow serve``, with this help.
+    """Limits of each request and of all together; each field is an option ``--max-...`` of ``glow serve``.
 
-    Bodies are counted as they arrive; pictures are measured by what their files declare, before they are decoded.
+    Bodies are measured as they arrive; pictures by the size that their files declare, before decoding.
     """
 
     body_bytes: int = _bound(8 * 2**20, "bytes of one request's body")
@@ -34,20 +34,20 @@ class Limits:
 
     @property
     def values(self) -> int:
-        """Most values and keys in the JSON of one body."""
+        """Maximum number of commas, colons and brackets in the JSON of a body."""
         return 1024 + 8 * self.count
 
     @property
     def all_bodies_bytes(self) -> int:
-        """Most bytes of all bodies in memory at one time."""
+        """Maximum size of all bodies in memory, bytes."""
         return 8 * self.body_bytes
 
 
 def checked_key(key: str) -> str:
-    """Return a key without the white space around it.
+    """Return a key without surrounding white space.
 
     Raises:
-        ValueError: If it is empty, or no client could send it: headers carry printable ASCII, and a space ends the key.
+        ValueError: If it is empty, or has a space or non-ASCII characters, which clients cannot send in a header.
     """
     key = key.strip()
     if not key:

@@ -1,4 +1,4 @@
-"""What a server logs: a line per request, as text or as JSON."""
+"""Logs of the server: a line per request, as text or JSON."""
 
 import ipaddress
 import json
@@ -15,14 +15,14 @@ from glow_app.server.limits import LogFormat
 
 _LOG = logging.getLogger("glow_app.access")
 _PROBES = ("/healthz", "/readyz", "/metrics")
-_LEFT = 499  # for logs alone: the client left before it had its answer
+_CLIENT_LEFT = 499  # status in logs only: the client left before the answer
 _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 
 def log_request(scope: Scope, headers: Headers, status: int, seconds: float) -> None:
-    """Log a request that is done, with status 0 where the client left before; probes at the debug level.
+    """Log a finished request, without query and body; a status of 0 means that the client left before the answer.
 
-    Neither query nor body are logged.
+    Probes are logged at the debug level.
     """
     level = logging.DEBUG if scope["path"] in _PROBES else logging.INFO
     if not _LOG.isEnabledFor(level):
@@ -32,7 +32,7 @@ def log_request(scope: Scope, headers: Headers, status: int, seconds: float) -> 
         "client": _address(scope),
         "method": scope["method"],
         "path": quote(scope["path"])[:200],
-        "status": status or _LEFT,
+        "status": status or _CLIENT_LEFT,
         "duration_ms": round(1000 * seconds, 1),
         "request_id": scope["glow.request_id"],
         **({"trace_id": trace[1]} if trace else {}),
@@ -41,7 +41,7 @@ def log_request(scope: Scope, headers: Headers, status: int, seconds: float) -> 
 
 
 def log_config(form: LogFormat, level: str) -> dict[str, Any]:
-    """Return the configuration of :mod:`logging` for a server, in a format and from a level on."""
+    """Return the configuration of :mod:`logging` for a format and a minimum level."""
     text = {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s", "use_colors": None}
     loggers = ("uvicorn", "glow_app.server", "glow_app.access")
     return {
@@ -54,7 +54,7 @@ def log_config(form: LogFormat, level: str) -> dict[str, Any]:
 
 
 class _JsonFormatter(logging.Formatter):
-    """An object per line: time in UTC, level, logger, and the fields of a request or a message."""
+    """Formats a record as a line of JSON: UTC time, level, logger, and the fields of a request or a message."""
 
     def format(self, record: logging.LogRecord) -> str:
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -70,9 +70,9 @@ class _JsonFormatter(logging.Formatter):
 
 
 def _address(scope: Scope) -> str:
-    """Return the client's address; a proxy may hand on any text in its place."""
+    """Return the client's address, or unknown: a proxy may forward any text instead."""
     host = scope["client"][0] if scope.get("client") else ""
     try:
-        return str(ipaddress.ip_address(host.partition("%")[0]))  # a zone may be any text
+        return str(ipaddress.ip_address(host.partition("%")[0]))  # a zone ID may be any text
     except ValueError:
         return "unknown"

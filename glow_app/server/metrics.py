@@ -11,11 +11,11 @@ from glow_app import __version__
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
-REVISION = "GLOW_REVISION"  # the commit of an image, set when it is built
+REVISION = "GLOW_REVISION"  # environment variable with the commit of a container image, set when it is built
 
 
 class Metrics:
-    """The metrics of one server, given the slots of its queue."""
+    """The metrics of a server with ``slots`` places in its queue."""
 
     def __init__(self, slots: int) -> None:
         self.registry = registry = CollectorRegistry()

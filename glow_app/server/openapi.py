@@ -1,4 +1,4 @@
-"""The OpenAPI document, with the bounds of this server and its models."""
+"""The OpenAPI document, with the limits of this server and its models."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from glow_app.server.service import Service
 
 
 def described(app: FastAPI, has_key: bool) -> dict[str, Any]:
-    """Return the OpenAPI document of an app, made once per service."""
+    """Return the OpenAPI document of an app, cached until the service changes."""
     if app.openapi_schema is not None:
         return app.openapi_schema
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
@@ -32,7 +32,7 @@ def described(app: FastAPI, has_key: bool) -> dict[str, Any]:
 
 
 def _bound(schemas: dict[str, Any], service: Service) -> None:
-    """Write the bounds of a server, its model and its restorers into the schemas of requests."""
+    """Add the limits of a server, its model and its restorers to the schemas of requests."""
     limits, flow = service.limits, service.model.flow
     num_levels, num_classes = len(flow.latent_shapes), flow.num_classes
     bounds: dict[tuple[str, str], dict[str, Any]] = {

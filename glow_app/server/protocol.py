@@ -1,4 +1,4 @@
-"""Connections: those on which nothing moves are closed, and requests that only cost work are refused."""
+"""The HTTP protocol: closes stalled connections, and refuses requests that exist only to cost work."""
 
 import asyncio
 from typing import Any
@@ -8,18 +8,18 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from glow_app.server.gate import HEADERS
 
-_HEAD_BYTES = 2**15  # of a request's line and headers
+_HEAD_BYTES = 2**15  # maximum size of the request line and headers
 _HEADERS = 128
-# Pieces of a body: the first number, plus one per second number of bytes. A piece costs about as much as 500 bytes, so
-# bodies sent byte by byte on many connections would keep the server busy for seconds.
+# Maximum number of pieces of a body: ``_PIECES``, plus one per ``_PIECE_BYTES``. A piece costs about as much as 500
+# bytes, so bodies sent byte by byte on many connections would keep the server busy for seconds.
 _PIECES, _PIECE_BYTES = 64, 64
-_PIPELINED = 16  # requests on one connection that wait for the answer to an earlier one
-_UNREAD_BODIES = 2**16  # bytes of their bodies, and of bodies that are never read; the gate counts the others
-_LEAST_BYTES = 2**14  # of its answer that a client must read in the time for a request's head
+_PIPELINED = 16  # maximum number of pipelined requests that wait for the answer to an earlier one
+_UNREAD_BODIES = 2**16  # maximum bytes of their bodies, and of bodies that are never read; the gate counts the others
+_LEAST_BYTES = 2**14  # of its answer that a client must read in the time allowed for a request head
 
 
 class PromptProtocol(HttpToolsProtocol):
-    """Closes connections on which no request begins, none gets to the end of its head, or no answer is read."""
+    """Closes connections whose client sends no complete request head in time, or does not read its answer."""
 
     head_seconds = 10.0
     most_connections = 4096
@@ -33,7 +33,7 @@ class PromptProtocol(HttpToolsProtocol):
     _unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, unless there are too many."""
+        """Accept a connection, unless there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self.most_connections:
             transport.abort()
@@ -41,7 +41,7 @@ class PromptProtocol(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget a connection, and tell all its requests: of those in a row the base class knows the last alone."""
+        """Disconnect all requests of a connection; the base class would miss all but the last of pipelined ones."""
         if self._timer is not None:
             self._timer.cancel()
         for cycle in (self._running, *(waiting for waiting, _ in self.pipeline)):
@@ -52,14 +52,14 @@ class PromptProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; refuse a head that is too large."""
+        """Parse data; refuse a head that is too large."""
         self._head += len(data)
         super().data_received(data)
         if self._head > _HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("Request head too large.")
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, with the headers of other answers."""
+        """Refuse invalid HTTP, with the usual headers."""
         more = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(msg)), "Connection": "close"}
         lines = [f"{name.decode()}: {value.decode()}\r\n" for name, value in self.server_state.default_headers]
         lines += [f"{name}: {value}\r\n" for name, value in (more | HEADERS).items()]
@@ -67,22 +67,22 @@ class PromptProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Start a request."""
         super().on_message_begin()
         self._pieces, self._body, self._is_head = 0, 0, True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; refuse too many, and trailers, which would be headers that come after they were looked at."""
+        """Add a header; refuse too many, and trailers, which would change the headers after they were checked."""
         if not self._is_head or len(self.headers) >= _HEADERS:
             raise httptools.HttpParserError("too many headers")
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin a body; refuse too many requests that wait, a head that is too large, and one that can be misread."""
+        """Start a body; refuse heads that are too large or ambiguous, and too many pipelined requests."""
         self._head, self._is_head = -(2**62), False  # the body is counted elsewhere
         names = [name for name, _ in self.headers]
-        # The parser ends such a request with its head, and would take its body for the next request: a proxy in front
-        # that does not would give the answers of one client to another.
+        # For such a request, the parser would take the body for the next request. Behind a proxy that does not, answers
+        # would reach the wrong client (request smuggling).
         has_body = b"content-length" in names or b"transfer-encoding" in names
         if self.parser.should_upgrade() and (has_body or self.parser.get_method() == b"CONNECT"):
             raise httptools.HttpParserError("a body beside an upgrade")
@@ -95,7 +95,7 @@ class PromptProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Answer a request that offers an upgrade as any other, which HTTP allows, without two warnings for each."""
+        """Ignore an offered upgrade, as HTTP allows, without the two warnings of the base class."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -103,7 +103,7 @@ class PromptProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body; refuse too many, and large bodies that nobody reads yet or ever."""
+        """Add a piece of a body; refuse too many pieces, and large bodies that are not read yet or ever."""
         self._pieces += 1
         self._body += len(body)
         if self._pieces > _PIECES + self._body // _PIECE_BYTES:
@@ -131,10 +131,10 @@ class PromptProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._unread = self.transport.get_write_buffer_size()
-        self._timer = self.loop.call_later(self.head_seconds, self._look)
+        self._timer = self.loop.call_later(self.head_seconds, self._close_if_stalled)
 
-    def _look(self) -> None:
-        """Close a connection that waits for a head, and cut off a client that does not read its answer."""
+    def _close_if_stalled(self) -> None:
+        """Close an idle connection, and abort that of a client that does not read its answer."""
         unread, is_working = self.transport.get_write_buffer_size(), self.cycle and not self.cycle.response_complete
         if unread and unread > self._unread - _LEAST_BYTES and self._unread:
             self.transport.abort()

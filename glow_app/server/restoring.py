@@ -1,4 +1,4 @@
-"""Restorers: models that restore pictures, which the thread of the main model uses too."""
+"""Restorers: models that restore pictures, run on the thread of the main model."""
 
 import math
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ _HALF_MISSING = torch.tensor([[[0, 255]]], dtype=torch.uint8)
 
 
 class Restorer:
-    """A model with a task, and what ``/v1/info`` says of it.
+    """A model with a task, and its entry in ``/v1/info``.
 
     Args:
-        name: In the API.
-        model: With a task.
+        name: Name in the API.
+        model: A model with a task.
     Raises:
-        ValueError: If the model has no task, or takes pictures of one size only.
+        ValueError: If the model has no task, or is limited to a single size.
     """
 
     def __init__(self, name: str, model: ImageModel) -> None:
@@ -57,22 +57,21 @@ class Restorer:
         )
 
     def scale(self, count: int) -> tuple[int, str]:
-        """Return the pixels of so many draws per pixel of a picture, and words for them, to end a message with."""
+        """Return the restored pixels of ``count`` draws per pixel of a picture, and a phrase for messages."""
         factor = self.task.factor
-        larger = "" if factor == 1 else f" of {factor} times the width and height"
-        return count * factor**2, f" for {pluralise(count, 'draw')}{larger}"
+        enlarged = "" if factor == 1 else f" of {factor} times the width and height"
+        return count * factor**2, f" for {pluralise(count, 'draw')}{enlarged}"
 
     def require_options(self, body: RestoreRequest) -> None:
-        """Refuse a mask or sigma that the task does not take, or needs, before pictures are decoded.
+        """Refuse a missing or unsupported mask, or an unsupported or invalid sigma, before pictures are decoded.
 
         Raises:
             ApiError: 422.
         """
-        # The task itself says so, of any picture.
-        picture = torch.zeros(self.channels, 1, 2, dtype=torch.uint8)
+        picture = torch.zeros(self.channels, 1, 2, dtype=torch.uint8)  # any picture will do
         try:
             self.task.prepare(picture, None if body.mask is None else _HALF_MISSING, body.sigma)
-        except ValueError as error:  # whose message is ours
+        except ValueError as error:  # with a message of our own
             raise invalid(str(error)) from error
 
     def restore(
@@ -84,50 +83,51 @@ class Restorer:
         seeds: Sequence[int],
         labels: list[int] | None,
     ) -> tuple[generation.Restoration, str | None]:
-        """Return draws of the original of a damaged picture, with all facts, and a note; the worker runs the model.
+        """Return possible originals of a damaged picture, with all facts, and a note; the worker runs the model.
 
         Args:
-            worker: Thread of the main model.
+            worker: Worker of the main model.
             turn: Turn of the request.
             body: The request.
             pictures: The damaged picture and, if the request has one, the mask.
             seeds: One per draw.
             labels: One per draw, for a class-conditional model.
         Raises:
-            ApiError: 422 if the mask does not fit, or the picture would be larger than can be restored at all.
+            ApiError: 422 if the mask does not fit, or the restored picture would be too large for any limit.
         """
         picture, mask = pictures[0].image, pictures[1].image if len(pictures) == 2 else None
         try:
             require_size(self.model, len(seeds), *picture.shape[1:])
             damaged = self.task.prepare(picture, mask, body.sigma)
-        except ValueError as error:  # whose message is ours
+        except ValueError as error:  # with a message of our own
             raise invalid(str(error)) from error
         shared = cast(ImageModel, SharedRestorer(self, worker, turn))
         classes = None if labels is None else torch.tensor(labels)
         restored = generation.restore(shared, damaged, len(seeds), body.temperature, seeds, classes)
-        made = {"restorer": self.name, "model": self.info.model, "version": __version__}
-        facts = [drawn | made for drawn in restored.draws.facts]
+        origin = {"restorer": self.name, "model": self.info.model, "version": __version__}
+        facts = [draw_facts | origin for draw_facts in restored.draws.facts]
         notes = filter(None, [pictures[0].note, self.task.note(damaged)])
         return replace(restored, draws=Images(restored.draws, facts)), ", ".join(notes) or None
 
     def contexts(self, _: ImageModel, rows: list[Any], __: int) -> list[Context]:
-        """Return the context of each row, the arguments of :meth:`ImageModel.context`: a run of :class:`Call`."""
+        """Return :meth:`ImageModel.context` of each row of arguments; the ``run`` of a :class:`Call`."""
         return [self.model.context(*row) for row in rows]
 
     def decode_values(self, _: ImageModel, rows: list[Any], __: int) -> list[Tensor]:
-        """Return the values of each row, the arguments of :meth:`ImageModel.decode_values`: a run of :class:`Call`."""
+        """Return :meth:`ImageModel.decode_values` of each row of arguments; the ``run`` of a :class:`Call`."""
         return [self.model.decode_values(*row) for row in rows]
 
 
 class SharedRestorer:
-    """Stands in for a restorer in :func:`generation.restore <glow_app.generation.restore>`, on a thread of its own.
+    """Stands in for a restorer's model in :func:`generation.restore <glow_app.generation.restore>`.
 
-    The methods that compute a tile wait for the worker, which serves short calls of others in between.
+    Use it from a thread of its own: methods that compute a tile block until the worker, which serves short calls of
+    other requests in between, has run them.
 
     Args:
-        restorer: To use.
-        worker: Uses it.
-        turn: Of the request.
+        restorer: The restorer to use.
+        worker: The worker that runs it.
+        turn: Turn of the request.
     """
 
     def __init__(self, restorer: Restorer, worker: ModelWorker, turn: Turn) -> None:

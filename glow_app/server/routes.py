@@ -1,4 +1,4 @@
-"""The endpoints of the API, and those for operators."""
+"""The endpoints of the API and for operators."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -42,13 +42,13 @@ from glow_app.server.service import Service
 T = TypeVar("T")
 
 
-def _pictured(what: str, kinds: Sequence[str] = (PNG,)) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI responses of an endpoint that also answers with a picture."""
-    description = f"JSON; with `Accept: image/png` {what}. What made it is in text chunks and in headers X-Glow-..."
+def _responses(content: str, kinds: Sequence[str] = (PNG,)) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI responses of an endpoint that can answer with a picture."""
+    description = f"JSON; with `Accept: image/png` {content}. What made it is in text chunks and in headers X-Glow-..."
     return {**ERRORS, 200: {"description": description, "content": {kind: {} for kind in kinds}}}
 
 
-_INTERPOLATED = _pictured(
+_INTERPOLATED = _responses(
     "a strip of the frames, with `image/gif` or `image/webp` an animation of them, there and back", [PNG, *ANIMATIONS]
 )
 
@@ -71,7 +71,7 @@ async def show_info(service: Served) -> Info:
     return service.info
 
 
-@API.post("/sample", response_model=SampleAnswer, responses=_pictured("the image, or a grid of several"))
+@API.post("/sample", response_model=SampleAnswer, responses=_responses("the image, or a grid of several"))
 async def sample(body: SampleRequest, request: Request, service: Served) -> Response:
     """Draw images; a seed gives the image that `glow sample` gives for it."""
     label = None if body.label is None else service.label(body.label)
@@ -102,14 +102,14 @@ async def interpolate(body: InterpolateRequest, request: Request, service: Serve
     if places is None:
         service.check_count((len(body.images) - 1) * (body.frames - 1) + 1, "frames")
     images, notes = await service.read(body.images)
-    given = service.labels(body.labels, images)
+    requested = service.labels(body.labels, images)
 
     def work(model: ImageModel, labels: Tensor | None) -> Tensor:
         if places is None:
             return generation.interpolate(model, images, body.frames, labels, spherical=body.spherical)
         return generation.blend(model, images, places, labels, spherical=body.spherical)
 
-    frames, labels = await _labelled(service, images, given, work)
+    frames, labels = await _run_with_labels(service, images, requested, work)
 
     async def answer() -> InterpolateAnswer:
         return InterpolateAnswer(frames=await encode_pngs(frames), labels=labels, notes=notes)
@@ -121,18 +121,18 @@ async def interpolate(body: InterpolateRequest, request: Request, service: Serve
     return await respond(request, answer, len(frames), text, picture, frames)
 
 
-@API.post("/edit", response_model=EditAnswer, responses=_pictured("the changed image") | NOT_FOUND)
+@API.post("/edit", response_model=EditAnswer, responses=_responses("the changed image") | NOT_FOUND)
 async def edit(body: EditRequest, request: Request, service: Served) -> Response:
     """Change attributes of an image."""
-    strengths = [(service.direction(one.direction), one.strength) for one in body.edits]
+    strengths = [(service.direction(change.direction), change.strength) for change in body.edits]
     images, notes = await service.read([body.image], "image")
-    given = None if body.label is None else torch.tensor([service.label(body.label)])
-    changed, labels = await _labelled(
-        service, images, given, lambda model, labels: generation.edit(model, images, strengths, labels)
+    requested = None if body.label is None else torch.tensor([service.label(body.label)])
+    changed, labels = await _run_with_labels(
+        service, images, requested, lambda model, labels: generation.edit(model, images, strengths, labels)
     )
-    made = {name: [getattr(one, name) for one in body.edits] for name in ("direction", "strength")}
-    one_each = {name: values[0] if len(values) == 1 else json.dumps(values) for name, values in made.items()}
-    text = {**one_each, **_facts(service, labels)}
+    lists = {name: [getattr(change, name) for change in body.edits] for name in ("direction", "strength")}
+    facts = {name: values[0] if len(values) == 1 else json.dumps(values) for name, values in lists.items()}
+    text = {**facts, **_facts(service, labels)}
     label = None if labels is None else labels[0]
 
     async def answer() -> EditAnswer:
@@ -141,13 +141,13 @@ async def edit(body: EditRequest, request: Request, service: Served) -> Response
     return await respond(request, answer, 1, text, partial(to_pil, changed[0]))
 
 
-@API.post("/reconstruct", response_model=ReconstructAnswer, responses=_pictured("the images"))
+@API.post("/reconstruct", response_model=ReconstructAnswer, responses=_responses("the images"))
 async def reconstruct(body: ReconstructRequest, request: Request, service: Served) -> Response:
     """Encode and decode images, and return the largest pixel error."""
     images, notes = await service.read(body.images)
-    given = service.labels(body.labels, images)
-    result, labels = await _labelled(
-        service, images, given, lambda model, labels: generation.reconstruct(model, images, labels)
+    requested = service.labels(body.labels, images)
+    result, labels = await _run_with_labels(
+        service, images, requested, lambda model, labels: generation.reconstruct(model, images, labels)
     )
     errors = {"max_pixel_error": result.max_pixel_error, "max_quantisation": result.max_quantisation}
     images = result.images
@@ -165,41 +165,41 @@ async def score(body: ScoreRequest, request: Request, service: Served) -> ScoreA
     service.check_count(body.draws, "draws", service.limits.draws)
     service.check_count(body.draws * len(body.images), "draws times images", 4 * service.limits.count)
     images, notes = await service.read(body.images)
-    given = service.labels(body.labels, images)
+    requested = service.labels(body.labels, images)
     seeds = range(body.seed, body.seed + len(images))
 
     def work(model: ImageModel) -> generation.Measures:
-        return generation.measure(model, images, given, num_draws=body.draws, seeds=seeds)
+        return generation.measure(model, images, requested, num_draws=body.draws, seeds=seeds)
 
     measures = await service.run(work)
     reference, labels = service.reference, measures.labels
     request.app.state.metrics.images.labels(request.url.path).inc(len(images))
     scores = [
-        Scores(**known, label=None if labels is None else int(labels[number]), note=notes[number])
-        for number, known in enumerate(plain_scores(measures, reference))
+        Scores(**plain, label=None if labels is None else int(labels[number]), note=notes[number])
+        for number, plain in enumerate(plain_scores(measures, reference))
     ]
     usual = None if reference is None else f"{reference.num_images:,} ordinary images"
     return ScoreAnswer(scores=scores, draws=body.draws, usual=usual)
 
 
-@API.post("/restore", response_model=RestoreAnswer, responses=_pictured("the draw, or a grid of several") | NOT_FOUND)
+@API.post("/restore", response_model=RestoreAnswer, responses=_responses("the draw, or a grid of several") | NOT_FOUND)
 async def restore(body: RestoreRequest, request: Request, service: Served) -> Response:
     """Restore a damaged picture of any size: draws of what it could have been, their mean and their spread."""
     restorer = service.restorer(body.restorer)
     restored, note, icc_profile = await service.restore(restorer, body)
     draws, texts = restored.draws, restored.draws.facts
-    beside: dict[str, Any] = {name: texts[0][name] for name in ("restorer", "sigma") if name in texts[0]}
+    common: dict[str, Any] = {name: texts[0][name] for name in ("restorer", "sigma") if name in texts[0]}
 
     async def answer() -> RestoreAnswer:
         pictures = await run_in_threadpool(lambda: [*draws, restored.mean, restored.given, restored.shown_spread])
-        *pngs, mean, given, spread = await encode_pngs(pictures, [*texts, *[beside] * 3], icc_profile)
+        *pngs, mean, given, spread = await encode_pngs(pictures, [*texts, *[common] * 3], icc_profile)
         return RestoreAnswer(
             images=_sampled(pngs, texts),
             mean=mean,
             given=given,
             spread=spread,
             overshoot=restored.overshoot.nan_to_num().tolist(),  # JSON has no infinity
-            sigma=beside.get("sigma"),
+            sigma=common.get("sigma"),
             temperature=service.temperatures(texts[0]["temperature"], restorer.model),
             note=note,
             restorer=restorer.name,
@@ -245,7 +245,7 @@ def _sampled(pngs: Sequence[str], texts: Sequence[dict[str, Any]]) -> list[Sampl
 
 
 def _facts(service: Service, labels: Sequence[int] | None) -> dict[str, Any]:
-    """Return the facts of classes and model for the text of a picture."""
+    """Return facts about classes and model for the text chunks of a picture."""
     return {
         **class_facts(service.model, *(labels or ())),
         "model": service.info.model,
@@ -253,14 +253,14 @@ def _facts(service: Service, labels: Sequence[int] | None) -> dict[str, Any]:
     }
 
 
-async def _labelled(
-    service: Service, images: Tensor, given: Tensor | None, work: Callable[[ImageModel, Tensor | None], T]
+async def _run_with_labels(
+    service: Service, images: Tensor, requested: Tensor | None, work: Callable[[ImageModel, Tensor | None], T]
 ) -> tuple[T, list[int] | None]:
-    """Run a function of model and labels; return its result and the labels: given, or else inferred, if any."""
+    """Run a function of model and labels; return its result and the labels, inferred if none were requested."""
 
-    def labelled(model: ImageModel) -> tuple[T, list[int] | None]:
-        is_known = given is not None or model.flow.num_classes is None
-        labels = given if is_known else generation.infer_labels(model, images)
+    def run(model: ImageModel) -> tuple[T, list[int] | None]:
+        can_infer = requested is None and model.flow.num_classes is not None
+        labels = generation.infer_labels(model, images) if can_infer else requested
         return work(model, labels), None if labels is None else labels.tolist()
 
-    return await service.run(labelled)
+    return await service.run(run)

@@ -1,4 +1,4 @@
-"""The process: sockets, slow clients, and a stop in good order."""
+"""The server process: sockets, signals and graceful shutdown."""
 
 import asyncio
 import errno
@@ -23,42 +23,42 @@ from glow_app.server.limits import LogFormat
 from glow_app.server.log import log_config
 from glow_app.server.protocol import PromptProtocol
 
-_LOG = logging.getLogger("uvicorn.error")  # in one form with its lines of the start
-_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # a machine without IPv6 may have names with addresses of it
+_LOG = logging.getLogger("uvicorn.error")  # the logger of its startup messages, for the same format
+_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # names may resolve to IPv6 addresses on a machine without IPv6
 
-STOP_SECONDS = 1  # for answers on their way, once the last request has one
+STOP_SECONDS = 1  # to deliver answers once the last request is answered
 _CONNECTIONS = 4096
-_OTHER_FILES = 64  # that the process has open, and connections between being taken and being closed for their number
-_ACCEPTED = 8  # connections at a time
-_BACKLOG = 2048  # connections that wait for that
-_ANSWERED_BY = 3.5  # seconds after which what is not done is refused
-_REFUSED_BY = 0.3  # seconds more for these answers
-_LAST_BATCH = 5  # seconds for the model's last batch, of which most take one
+_OTHER_FILES = 64  # file descriptors for other files, and for surplus connections until they are closed
+_ACCEPTED = 8  # connections accepted at a time
+_BACKLOG = 2048  # connections that may wait to be accepted
+_ANSWERED_BY = 3.5  # seconds of draining, after which pending requests are refused
+_REFUSED_BY = 0.3  # seconds more to deliver these refusals
+_LAST_BATCH = 5  # seconds to wait for the model's last batch; most take one
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Bind a port on all addresses of a host, before anything slow is done.
+    """Bind a port on all addresses of a host, so that errors show before the model is loaded.
 
     Args:
-        host: An address, or a name.
-        port: Or 0 for one that is free.
+        host: An address or a name.
+        port: The port; 0 for any free one.
     Returns:
         Sockets that do not listen yet.
     Raises:
-        ValueError: If the host has no address here, or the port is in use or not for this user.
+        ValueError: If the host has no address on this machine, or the port is in use or not permitted.
     """
     absent = OSError(errno.EADDRNOTAVAIL, "it has no addresses")
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise ValueError(_refused(host, port, absent)) from error
     sockets: list[socket.socket] = []
     try:
-        for family, _, _, _, address in dict.fromkeys(found):
-            # All on one port, also where the first was given one that was free.
-            here = sockets[0].getsockname()[1] if sockets else port
+        for family, _, _, _, address in dict.fromkeys(infos):
+            # All addresses share a port, even if the first bind has chosen a free one.
+            shared_port = sockets[0].getsockname()[1] if sockets else port
             try:
-                sockets.append(_bound(family, (address[0], here, *address[2:])))
+                sockets.append(_bound(family, (address[0], shared_port, *address[2:])))
             except OSError as error:
                 if error.errno not in _ABSENT:
                     raise
@@ -66,24 +66,24 @@ def bind(host: str, port: int) -> list[socket.socket]:
         if not sockets:
             raise absent
     except OSError as error:
-        for one in sockets:
-            one.close()
+        for bound in sockets:
+            bound.close()
         raise ValueError(_refused(host, port, error)) from error
     return sockets
 
 
 def _bound(family: int, address: tuple[Any, ...]) -> socket.socket:
-    # With its protocol, or asyncio would not set TCP_NODELAY, and answers would wait 40 ms for an acknowledgement.
-    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    # Without an explicit protocol, asyncio does not set TCP_NODELAY, and answers wait 40 ms for an acknowledgement.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        found.bind(address)
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
     except OSError:
-        found.close()
+        bound.close()
         raise
-    return found
+    return bound
 
 
 def _refused(host: str, port: int, error: OSError) -> str:
@@ -106,19 +106,19 @@ def run_server(
     reload: Callable[[], None],
     hangups: Sequence[int],
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C; accepted requests are then finished or refused within 5 s.
+    """Serve until SIGTERM or Ctrl-C, then finish or refuse accepted requests within 5 s.
 
     Args:
-        app: From :func:`create_app`.
-        sockets: From :func:`bind`.
+        app: Application of :func:`create_app`.
+        sockets: Sockets of :func:`bind`.
         head_seconds: Time for a connection to send the head of a request.
-        log_format: Format of the log's lines.
-        log_level: Lowest level that is logged.
+        log_format: Format of the log.
+        log_level: Minimum level to log.
         reload: Called on a thread after SIGHUP; if it raises, the error is logged and the previous model stays.
-        hangups: An item for each SIGHUP so far; if there is any, ``reload`` is called once the server listens.
+        hangups: SIGHUPs received so far; if not empty, ``reload`` is called once the server listens.
     """
     _allow_many_connections()
-    # Existing objects stay: the collections that the gate triggers after large bodies need not visit them.
+    # Spare the existing objects the garbage collections that the gate triggers after large bodies.
     gc.freeze()
     try:
         server = _Server(configured(app, head_seconds, log_format, log_level), app.state, reload, hangups)
@@ -132,13 +132,13 @@ def run_server(
 def configured(
     app: FastAPI, head_seconds: float, log_format: LogFormat = "text", log_level: str = "info"
 ) -> uvicorn.Config:
-    """Return the configuration of :func:`run_server`."""
-    # Forwarded addresses are trusted only from configured proxies: any local client could send them.
+    """Return the uvicorn configuration of :func:`run_server`."""
+    # Trust forwarded addresses only from configured proxies, because any local client could send them.
     proxies = os.environ.get("FORWARDED_ALLOW_IPS", "")
     most_connections = min(_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_FILES)
     return uvicorn.Config(
         app,
-        loop="asyncio",  # whatever else is installed
+        loop="asyncio",  # even if uvloop is installed
         http=type("Protocol", (PromptProtocol,), {"head_seconds": head_seconds, "most_connections": most_connections}),
         backlog=_ACCEPTED,
         ws="none",
@@ -165,10 +165,10 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self._state.decoder.start()
         await super().startup(sockets)
-        for one in sockets or ():
-            one.listen(_BACKLOG)
-            address, port = one.getsockname()[:2]
-            address = f"[{address}]" if one.family == socket.AF_INET6 else address
+        for listener in sockets or ():
+            listener.listen(_BACKLOG)
+            address, port = listener.getsockname()[:2]
+            address = f"[{address}]" if listener.family == socket.AF_INET6 else address
             _LOG.info("running on http://%s:%d (Ctrl-C to stop)", address, port)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._begin_reload)
         if self._hangups:
@@ -176,26 +176,26 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._captured_signals.append(sig)
-        if self._drained_by is not None:  # the second one: at once
+        if self._drained_by is not None:  # a second signal stops at once
             self.should_exit = True
         else:
             self._drained_by = time.monotonic() + _ANSWERED_BY
 
     async def on_tick(self, counter: int) -> bool:
-        # While requests are answered the sockets stay open, so that /readyz can say 503 to whoever sends more.
+        # While draining, the sockets stay open, so that /readyz and new requests are answered with 503.
         if self._drained_by is not None:
             if not self._state.gate.is_stopping:
                 self._state.gate.stop()
             late = time.monotonic() - self._drained_by
             if late > 0:
                 self._state.gate.refuse()
-            # A client that does not read its answers is not waited for.
+            # Do not wait for clients that do not read their answers.
             if self._state.gate.is_idle or self.should_exit or late > _REFUSED_BY:
                 return True
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._state.gate.refuse()  # what a second signal did not wait for; it is answered while connections close
+        self._state.gate.refuse()  # requests pending at a second signal, answered while connections close
         await self._state.decoder.close()
         await super().shutdown(sockets)
 
@@ -204,7 +204,7 @@ class _Server(uvicorn.Server):
 
     def _reload_or_keep(self) -> None:
         try:
-            with self._reloading:  # one after another
+            with self._reloading:  # one reload at a time
                 self._reload()
         except Exception as error:
             _LOG.error("the model was not loaded again, and the one before is served: %s", error)
@@ -213,7 +213,7 @@ class _Server(uvicorn.Server):
 
 
 def _allow_many_connections() -> None:
-    # Idle connections cost a file descriptor each; the usual soft limit of 1,024 would shut everyone else out.
+    # Each idle connection holds a file descriptor; with the usual soft limit of 1,024 they could lock out all others.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
     if soft < wanted:

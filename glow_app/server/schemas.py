@@ -1,4 +1,4 @@
-"""What the API takes and gives."""
+"""Schemas of requests and answers of the API."""
 
 from typing import Annotated, Any, Literal
 

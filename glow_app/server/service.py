@@ -1,4 +1,4 @@
-"""The service of one model and restorers: it checks requests, reads their pictures, and calls the worker."""
+"""The service of a model and restorers: validates requests, decodes their pictures, and calls the worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -33,19 +33,19 @@ from glow_app.storage.pretrained import REFERENCE_KEY, model_hash
 
 T = TypeVar("T")
 
-_NOT_TOLD = ("classes", "reference", "bpd_level/", "log_det/")  # returned elsewhere, or of interest to a training only
+_OMITTED = ("classes", "reference", "bpd_level/", "log_det/")  # training facts returned elsewhere, or only diagnostic
 
 
 class Service:
-    """What the endpoints do with a model and restorers; methods raise :class:`ApiError` for requests that do not fit.
+    """The operations behind the endpoints; methods raise :class:`ApiError` for invalid requests.
 
     Args:
-        worker: Runs the model.
-        decoder: Decodes pictures.
+        worker: Worker that runs the model.
+        decoder: Decoder of pictures.
         limits: See :class:`Limits`.
-        directions: Directions of edits by name.
-        training: Facts of the model's training, for ``/v1/info``. Scores have verdicts if they include a
-            reference of ordinary images.
+        directions: Edit directions by name.
+        training: Facts of the model's training, for ``/v1/info``. Scores have verdicts if there is a reference of
+            ordinary images among them.
         restorers: Models with a task, by name.
     Raises:
         ValueError: If the reference among the facts is damaged.
@@ -62,47 +62,47 @@ class Service:
     ) -> None:
         self.model, self.worker, self.limits, self.directions = worker.model, worker, limits, directions
         self.restorers = {name: Restorer(name, model) for name, model in restorers.items()}
-        # Long ones one at a time: together they would all be late, and take some 40 bytes per restored pixel each.
+        # Long restorations run one at a time: together all would be late, each with some 40 bytes per restored pixel.
         self._long, self._short = FairTurns(), FairTurns(4)
         self.info = _info(self, training)
         self._decoder = decoder
-        known = training.get(REFERENCE_KEY)
-        self.reference = None if known is None else Reference.from_plain(known, self.info.num_levels)
+        plain = training.get(REFERENCE_KEY)
+        self.reference = None if plain is None else Reference.from_plain(plain, self.info.num_levels)
         self._cache = LatentsCache()
 
     async def read(self, texts: Sequence[str], place: str = "images[{}]") -> tuple[Tensor, list[str | None]]:
-        """Return the pictures of a request in the model's shape, (B, C, H, W), and how each was changed for that.
+        """Decode the pictures of a request to the model's shape, (B, C, H, W); return them and notes on the conversion.
 
         Args:
             texts: Files in base64.
-            place: Their place in the request, with a field for the number, for messages.
+            place: Their place in the request, with a field for the index, for messages.
         """
         self.check_count(len(texts), "images")
         shape = self.model.flow.image_shape
-        read = await self._read([(place.format(number), text, shape) for number, text in enumerate(texts)])
-        return torch.stack([picture.image for picture in read]), [picture.note for picture in read]
+        pictures = await self._read([(place.format(number), text, shape) for number, text in enumerate(texts)])
+        return torch.stack([picture.image for picture in pictures]), [picture.note for picture in pictures]
 
-    async def _read(self, asked: Sequence[tuple[str, str, Sequence[int]]], *bounds: Any) -> list[Decoded]:
-        """Return what the decoder makes of each: its place in the request, the file in base64, and the shape."""
-        for place, text, _ in asked:
-            if not text.isascii():  # it would take up to four times its bytes in memory
+    async def _read(self, files: Sequence[tuple[str, str, Sequence[int]]], *bounds: Any) -> list[Decoded]:
+        """Decode files, given as place in the request, base64 and shape."""
+        for place, text, _ in files:
+            if not text.isascii():  # such a string takes up to four times its bytes in memory
                 raise ApiError(422, "not_base64", f"{place}: no base64; expected a file in base64")
-        # All at once: one after another, every turn in between would go to another client.
-        reads = (self._decoder.read(text, shape, CLIENT.get(), *bounds) for _, text, shape in asked)
-        read = []
+        # Requested concurrently: one after another, each would wait for the turns of other clients.
+        reads = (self._decoder.read(text, shape, CLIENT.get(), *bounds) for _, text, shape in files)
+        pictures = []
         answers = await asyncio.gather(*reads, return_exceptions=True)
-        for (place, *_), answer in zip(asked, answers, strict=True):
+        for (place, *_), answer in zip(files, answers, strict=True):
             if isinstance(answer, ApiError):
                 raise ApiError(answer.status, answer.code, f"{place}: {answer.message}") from answer
             if isinstance(answer, BaseException):
                 raise answer
-            read.append(answer)
-        return read
+            pictures.append(answer)
+        return pictures
 
     async def sample(
         self, count: int, settings: GenerationSettings, seed: int | None, label: int | None
     ) -> tuple[int, list[Tensor], list[int] | None]:
-        """Return the seed of the first image, the images, and the class of each: those of ``glow sample``."""
+        """Return the seed of the first image, the images of ``glow sample``, and the class of each."""
         seeds = self._seeds(count, seed)
         labels = classes_of_seeds(self.model, seeds, label)
         async with self._turn() as turn:
@@ -112,29 +112,29 @@ class Service:
         return seeds[0], images, labels
 
     async def restore(self, restorer: Restorer, body: RestoreRequest) -> tuple[Restoration, str | None, bytes | None]:
-        """Return draws of the original of a damaged picture, those of ``glow restore``, a note and a colour profile."""
+        """Restore a damaged picture; return the draws of ``glow restore``, a note and a colour profile."""
         seeds, model = self._seeds(body.count, body.seed), restorer.model
         if body.temperature is not None:
             self.temperatures(body.temperature, model)
         label = None if body.label is None else self.label(body.label, model=model)
         labels = classes_of_seeds(model, seeds, label)
         restorer.require_options(body)
-        asked = [("image", body.image, (restorer.channels,))]
-        asked += [] if body.mask is None else [("mask", body.mask, (1,))]
+        files = [("image", body.image, (restorer.channels,))]
+        files += [] if body.mask is None else [("mask", body.mask, (1,))]
         scale, bound = restorer.scale(body.count)
-        pictures = await self._read(asked, self.limits.restored_pixels // scale, bound)
+        pictures = await self._read(files, self.limits.restored_pixels // scale, bound)
         pixels = scale * pictures[0].image[0].numel()
         turns = self._long if pixels > self.limits.restored_pixels // 8 else self._short
         end, loop = await turns.begin(CLIENT.get(), pixels), asyncio.get_running_loop()
 
         def ended(_: "Future[tuple[Restoration, str | None]]") -> None:
-            with suppress(RuntimeError):  # the server has ended before
+            with suppress(RuntimeError):  # the event loop has been closed
                 loop.call_soon_threadsafe(end)
 
         async with self._turn() as turn:
             work = partial(restorer.restore, self.worker, turn, body, pictures, seeds, labels)
             running = on_daemon_thread("restoration", work)
-            running.add_done_callback(ended)  # a cancelled request's thread takes processor and memory for a while
+            running.add_done_callback(ended)  # the thread of a cancelled request still takes memory
             return *await asyncio.wrap_future(running), pictures[0].icc_profile
 
     def _seeds(self, count: int, seed: int | None) -> range:
@@ -146,7 +146,7 @@ class Service:
         return range(seed, seed + count)
 
     async def run(self, work: Callable[[ImageModel], T]) -> T:
-        """Return the result of a function of the model, run on a thread."""
+        """Run a function of the model on a thread, and return its result."""
         async with self._turn() as turn:
             shared = cast(ImageModel, SharedModel(self.worker, turn, self._cache))
             try:
@@ -164,10 +164,10 @@ class Service:
         except ModelEndedError as error:
             raise model_ended() from error
         finally:
-            self.worker.abandon(turn)  # it is done, or nobody waits for the rest
+            self.worker.abandon(turn)  # nobody waits for any calls that are left
 
     def labels(self, labels: Sequence[int | str] | None, images: Tensor) -> Tensor | None:
-        """Return the class of each image, where classes are given."""
+        """Return the number of each image's class, or None if no labels are given."""
         if labels is None:
             return None
         if len(labels) != len(images):
@@ -175,7 +175,7 @@ class Service:
         return torch.tensor([self.label(label, f"labels[{number}]") for number, label in enumerate(labels)])
 
     def label(self, label: int | str, place: str = "label", model: ImageModel | None = None) -> int:
-        """Return the number of a class of a model, given by number or name at a place in the request."""
+        """Return the number of a class, given by number or name; ``place`` in the request is for messages."""
         model = model or self.model
         num_classes = model.flow.num_classes
         if num_classes is None:
@@ -184,11 +184,11 @@ class Service:
         try:
             return class_number(model, str(label))
         except ValueError as error:
-            named = f", or {', '.join(model.class_names)}" if model.class_names else ""
-            raise invalid(f"{place}: this model has the classes 0 to {num_classes - 1}{named}") from error
+            names = f", or {', '.join(model.class_names)}" if model.class_names else ""
+            raise invalid(f"{place}: this model has the classes 0 to {num_classes - 1}{names}") from error
 
     def settings(self, temperature: float | Sequence[float] | None, guidance: float | None) -> GenerationSettings:
-        """Return the settings to draw with: those given, and else the model's."""
+        """Return the settings for sampling: the model's recommendation with the given overrides."""
         if guidance not in (None, 1) and self.model.flow.num_classes is None:
             raise invalid("guidance: this model has no classes; leave it out")
         recommended = self.model.generation
@@ -196,7 +196,7 @@ class Service:
         return recommended.override(temperature, guidance)
 
     def temperatures(self, temperature: float | Sequence[float], model: ImageModel | None = None) -> list[float]:
-        """Return the temperature of each level of a model."""
+        """Return the temperature of each level."""
         model = model or self.model
         try:
             return model.level_temperatures(temperature)
@@ -205,33 +205,33 @@ class Service:
             raise invalid(f"temperature: expected one, or {num_levels}, one for each level") from error
 
     def places(self, places: Sequence[Sequence[float]], num_images: int) -> Tensor:
-        """Return the weights of :func:`generation.blend <glow_app.generation.blend>` for places between images."""
+        """Return the weights of :func:`generation.blend <glow_app.generation.blend>` for places between the images."""
         self.check_count(len(places), "at")
-        numbers = {2: 1, 4: 2}.get(num_images)
-        if numbers is None:
+        num_coordinates = {2: 1, 4: 2}.get(num_images)
+        if num_coordinates is None:
             raise invalid(f"at: there are {num_images} images; expected 2 or 4")
         for number, place in enumerate(places):
-            if len(place) != numbers:
-                raise invalid(f"at[{number}]: {pluralise(len(place), 'number')}; expected {numbers}")
-        each_level = torch.tensor(places)[:, None].expand(-1, self.info.num_levels, -1)
-        return each_level.squeeze(2) if numbers == 1 else each_level
+            if len(place) != num_coordinates:
+                raise invalid(f"at[{number}]: {pluralise(len(place), 'number')}; expected {num_coordinates}")
+        weights = torch.tensor(places)[:, None].expand(-1, self.info.num_levels, -1)
+        return weights.squeeze(2) if num_coordinates == 1 else weights
 
     def direction(self, name: str) -> Direction:
-        """Return the direction of a name."""
+        """Return a direction by name."""
         if name not in self.directions:
-            known = ", ".join(self.directions) or "none"
-            raise ApiError(404, "unknown_direction", f"there is no such direction; known: {known}")
+            names = ", ".join(self.directions) or "none"
+            raise ApiError(404, "unknown_direction", f"there is no such direction; known: {names}")
         return self.directions[name]
 
     def restorer(self, name: str | None) -> Restorer:
-        """Return the restorer of a name; without one, the only one."""
-        known = ", ".join(self.restorers) or "none"
+        """Return a restorer by name, or the only restorer if the name is None."""
+        names = ", ".join(self.restorers) or "none"
         if name is None and len(self.restorers) == 1:
             return next(iter(self.restorers.values()))
         if name is None and self.restorers:
-            raise invalid(f"restorer: there are several; expected one of {known}")
+            raise invalid(f"restorer: there are several; expected one of {names}")
         if name is None or name not in self.restorers:
-            raise ApiError(404, "unknown_restorer", f"there is no such restorer; known: {known}")
+            raise ApiError(404, "unknown_restorer", f"there is no such restorer; known: {names}")
         return self.restorers[name]
 
     def check_count(self, count: int, name: str, largest: int | None = None) -> None:
@@ -255,6 +255,6 @@ def _info(service: Service, training: Mapping[str, Any]) -> Info:
         directions=list(service.directions),
         restorers=[restorer.info for restorer in service.restorers.values()],
         generation=Generation(**model.generation.to_plain()),
-        training={name: value for name, value in training.items() if not name.startswith(_NOT_TOLD)},
+        training={name: value for name, value in training.items() if not name.startswith(_OMITTED)},
         limits=vars(service.limits),
     )

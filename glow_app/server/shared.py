@@ -1,4 +1,4 @@
-"""A model as one request sees it: its calls go to the worker, which batches them with those of other requests."""
+"""A stand-in for the model: forwards calls to the worker, which batches them with those of other requests."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -16,13 +16,13 @@ from glow_app.server.calls import Call, Run, Turn
 from glow_app.server.latents_cache import LatentsCache
 from glow_app.server.worker import ModelWorker
 
-_ROWS = 256  # of one call of scores
+_ROWS = 256  # about this many rows per call for scores
 
 
 class SharedModel:
-    """Stands in for an :class:`ImageModel` in functions of :mod:`glow_app.generation`; use it from a thread of its own.
+    """Stands in for an :class:`ImageModel` in functions of :mod:`glow_app.generation`.
 
-    :meth:`encode`, :meth:`decode`, :meth:`sample` and :meth:`bits_table` wait for the worker.
+    Use it from a thread of its own: all methods block until the worker has run them.
     """
 
     def __init__(self, worker: ModelWorker, turn: Turn, cache: LatentsCache | None = None) -> None:
@@ -34,12 +34,12 @@ class SharedModel:
     def encode(self, images: Tensor, labels: Tensor | None = None) -> list[Tensor]:
         """See :meth:`ImageModel.encode <glow_app.models.image_model.ImageModel.encode>`."""
         rows = list(zip(images.split(1), _each(labels, len(images)), strict=True))
-        known = self._cache.get(rows)
-        new = [row for row, latents in zip(rows, known, strict=True) if latents is None]
+        cached = self._cache.get(rows)
+        new = [row for row, latents in zip(rows, cached, strict=True) if latents is None]
         results = self._results(_encode, new) if new else []
         self._cache.put(new, results)
-        fresh = iter(results)
-        return _columns([next(fresh) if latents is None else latents for latents in known])
+        encoded = iter(results)
+        return _columns([next(encoded) if latents is None else latents for latents in cached])
 
     def decode(self, latents: Sequence[Tensor], labels: Tensor | None = None, context: Tensor | None = None) -> Tensor:
         """See :meth:`ImageModel.decode <glow_app.models.image_model.ImageModel.decode>`."""
@@ -49,7 +49,7 @@ class SharedModel:
         rows = list(zip(levels, _each(context, len(latents[0])), strict=True))
         return torch.stack(self._results(_decode, rows))
 
-    sample = ImageModel.sample  # which draws the noise, and decodes it by the method above
+    sample = ImageModel.sample  # draws the noise, and decodes it with the method above
 
     def bits_table(
         self,
@@ -58,10 +58,10 @@ class SharedModel:
         num_draws: int = 1,
         generator: torch.Generator | None = None,
     ) -> BitsTable:
-        """See :meth:`ImageModel.bits_table`; the generator has one per image.
+        """See :meth:`ImageModel.bits_table`; ``generator`` has a generator per image.
 
-        Each row that the worker sees is one image in one draw under one class, so that nothing large keeps others
-        waiting. The noise of trace estimates is that of the image in all draws and under all classes.
+        Each row for the worker is an image in a single draw under a single class, so that large requests do not block
+        others. All draws and classes of an image share the noise of its trace estimates.
         """
         assert isinstance(generator, ImageGenerators)
         model, num = self._worker.model, len(images)
@@ -71,14 +71,14 @@ class SharedModel:
         for _ in range(num_draws):
             y, parts = model.dequantised(images, generator).split(1), []
             for start in range(0, len(choices), num_together):
-                together = choices[start : start + num_together]
-                rows = [row for chosen in together for row in zip(y, _each(chosen, num), solves, strict=True)]
+                group = choices[start : start + num_together]
+                rows = [row for chosen in group for row in zip(y, _each(chosen, num), solves, strict=True)]
                 parts += self._results(_level_bits, rows)
             draws.append(torch.cat(parts).unflatten(0, (len(choices), num)))
         return BitsTable(torch.stack(draws), model.num_dims)
 
     def _solve_noise(self, num: int) -> list[Tensor] | list[None]:
-        """Return the state of each image's generator for trace estimates, or None for each where there are none."""
+        """Return the state of each image's generator for trace estimates, or None for each if the model has none."""
         if not self._worker.has_solves:
             return [None] * num
         record = solve_options().record
@@ -106,7 +106,7 @@ def sample_call(
 
 
 class _Draw(NamedTuple):
-    """Latents and context that are made of a seed and a class when their batch begins."""
+    """A row whose latents and context are created only when its batch starts."""
 
     seed: int
     temperatures: Sequence[float]
@@ -122,38 +122,38 @@ def _columns(rows: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     return [torch.cat(column) for column in zip(*rows, strict=True)]
 
 
-def _together(values: Sequence[Tensor | None]) -> Tensor | None:
-    given = [value for value in values if value is not None]
-    return torch.cat(given) if given else None
+def _concatenated(values: Sequence[Tensor | None]) -> Tensor | None:
+    tensors = [value for value in values if value is not None]
+    return torch.cat(tensors) if tensors else None
 
 
 def _encode(model: ImageModel, rows: list[Any], _: int) -> list[tuple[Tensor, ...]]:
     images, labels = zip(*rows, strict=True)
-    latents = model.encode(torch.cat(images), _together(labels))
+    latents = model.encode(torch.cat(images), _concatenated(labels))
     return list(zip(*(level.split(1) for level in latents), strict=True))
 
 
 def _decode(model: ImageModel, rows: list[Any], size: int) -> list[Tensor]:
-    filled = rows + [rows[-1]] * (size - len(rows))
-    drawn = _drawn(model, [row for row in filled if isinstance(row, _Draw)])
-    latents, contexts = zip(*(next(drawn) if isinstance(row, _Draw) else row for row in filled), strict=True)
-    return list(model.decode(_columns(latents), context=_together(contexts)).cpu()[: len(rows)].unbind())
+    padded = rows + [rows[-1]] * (size - len(rows))
+    drawn = _drawn(model, [row for row in padded if isinstance(row, _Draw)])
+    latents, contexts = zip(*(next(drawn) if isinstance(row, _Draw) else row for row in padded), strict=True)
+    return list(model.decode(_columns(latents), context=_concatenated(contexts)).cpu()[: len(rows)].unbind())
 
 
-def _drawn(model: ImageModel, each: list[_Draw]) -> Iterator[tuple[tuple[Tensor, ...], Tensor | None]]:
-    """Yield latents and context of each, as :meth:`ImageModel.base_noise` and :meth:`Glow.embed` give them."""
-    if not each:
+def _drawn(model: ImageModel, draws: list[_Draw]) -> Iterator[tuple[tuple[Tensor, ...], Tensor | None]]:
+    """Yield the latents and the context of each draw."""
+    if not draws:
         return
-    seeds, temperatures, labels, guidance = zip(*each, strict=True)
+    seeds, temperatures, labels, guidance = zip(*draws, strict=True)
     levels = model.base_noise(seeds)
     factors = torch.tensor(temperatures).to(levels[0])
     scaled = [factors[:, number, None, None, None] * level for number, level in enumerate(levels)]
     context = None if labels[0] is None else model.flow.embed(torch.tensor(labels, device=model.device), guidance)
-    yield from zip(zip(*(level.split(1) for level in scaled), strict=True), _each(context, len(each)), strict=True)
+    yield from zip(zip(*(level.split(1) for level in scaled), strict=True), _each(context, len(draws)), strict=True)
 
 
 def _level_bits(model: ImageModel, rows: list[Any], _: int) -> list[Tensor]:
     y, labels, solves = zip(*rows, strict=True)
-    each = [] if solves[0] is None else [torch.Generator("cpu").set_state(state) for state in solves]
-    with record_solves(ImageGenerators.of(each)) if each else nullcontext():
-        return list(model.dequantised_level_bits(torch.cat(y), _together(labels)).split(1))
+    generators = [] if solves[0] is None else [torch.Generator("cpu").set_state(state) for state in solves]
+    with record_solves(ImageGenerators.of(generators)) if generators else nullcontext():
+        return list(model.dequantised_level_bits(torch.cat(y), _concatenated(labels)).split(1))

@@ -1,4 +1,4 @@
-"""How many images are drawn at a time."""
+"""Batch sizes for sampling, and its duration."""
 
 import time
 
@@ -13,7 +13,7 @@ from glow_app.server.limits import LARGEST_BATCH
 
 @torch.no_grad()
 def equal_sizes(model: ImageModel, batch_size: int) -> list[int]:
-    """Return the sizes of batches that give the images of ``batch_size`` to the last bit, here and now."""
+    """Return the batch sizes that reproduce images of ``batch_size`` to the last bit on this machine."""
     largest = min(LARGEST_BATCH, images_at_a_time(model.flow.hidden_channels, model.flow.image_shape))
     sizes = [batch_size]
     if model.device.type != "cpu" or largest < 2 * batch_size:
@@ -23,11 +23,11 @@ def equal_sizes(model: ImageModel, batch_size: int) -> list[int]:
     context = None if classes is None else model.flow.embed(torch.arange(batch_size) % classes)
 
     def decode(size: int) -> Tensor:
-        """Return the images of the same noise, again and again until there are so many."""
-        again = torch.arange(size) % batch_size
+        """Decode the noise, repeated to fill the batch."""
+        rows = torch.arange(size) % batch_size
         with full_precision(model.device):
-            classes_again = None if context is None else context[again]
-            return model.fastest_flow.decode([level[again] for level in noise], classes_again)
+            repeated = None if context is None else context[rows]
+            return model.fastest_flow.decode([level[rows] for level in noise], repeated)
 
     expected = decode(batch_size)
     for size in range(2 * batch_size, largest + 1, batch_size):
@@ -39,7 +39,7 @@ def equal_sizes(model: ImageModel, batch_size: int) -> list[int]:
 
 
 def seconds_per_image(model: ImageModel) -> float:
-    """Return the seconds that decoding one image takes, the first time left out."""
+    """Return the seconds that sampling one image takes, after a warm-up."""
     for _ in range(2):
         begun = time.perf_counter()
         model.sample(1, seeds=0)

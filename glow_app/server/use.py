@@ -22,7 +22,7 @@ class RecentUse:
         """Add to the use of a client."""
         now = time.monotonic()
         if len(self._used) > 1000:
-            self._used = {one: use for one, use in self._used.items() if now - use[1] < 10 * _HALF_LIFE}
+            self._used = {name: use for name, use in self._used.items() if now - use[1] < 10 * _HALF_LIFE}
         self._used[client] = (self.of(client) + seconds, now)
 
     def of(self, client: str) -> float:
@@ -33,9 +33,9 @@ class RecentUse:
 
 
 class FairTurns:
-    """Turns at a resource that serves one request at a time, or ``places`` requests.
+    """Turns at a resource that serves ``places`` requests at a time.
 
-    The client with the least recent use is next, with its smallest request: large or slow requests delay their sender.
+    Next is the smallest request of the client with the least recent use: large or slow requests delay their sender.
     """
 
     def __init__(self, places: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""A request in progress, which its client, its deadline or a stop of the server can end."""
+"""A request in progress, which its client, its deadline or a shutdown can end."""
 
 import asyncio
 
@@ -19,14 +19,14 @@ class Visit:
         self._task = task
         self._timer: asyncio.TimerHandle | None = None
         self.reason: Exception | None = None
-        self.held = 0  # bytes of its body that are in memory
-        self.is_read = False  # its body, whole
+        self.held = 0  # bytes of its body in memory
+        self.is_read = False  # whether the whole body has been read
         self.is_answered = False
         self.has_slot = False
 
     @property
     def can_end(self) -> bool:
-        """Whether it has neither been ended nor begun to be answered."""
+        """Whether it has neither been ended nor started to be answered."""
         return self.reason is None and not self.is_answered
 
     def end(self, reason: Exception) -> None:
@@ -36,7 +36,7 @@ class Visit:
             self._task.cancel()
 
     def expire(self, seconds: float, reason: Exception) -> None:
-        """Set the deadline in seconds, replacing an earlier one."""
+        """Set the deadline, replacing an earlier one."""
         self.close()
         self._timer = asyncio.get_running_loop().call_later(seconds, self.end, reason)
 
@@ -50,6 +50,6 @@ class Visit:
             self._timer.cancel()
 
     async def watch(self, receive: Receive) -> None:
-        """End the request if its client leaves: nothing else can come after its body."""
+        """End the request when its client leaves; no other message can follow the body."""
         await receive()
         self.end(ClientLeftError())

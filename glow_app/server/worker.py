@@ -1,4 +1,4 @@
-"""The one thread that uses the model: it batches the calls of many requests, and serves short ones first."""
+"""The only thread that uses the model: batches calls of many requests, and serves short ones first."""
 
 import threading
 import time
@@ -15,10 +15,10 @@ from glow_app.server.limits import LARGEST_BATCH
 from glow_app.server.sizes import equal_sizes, seconds_per_image
 from glow_app.server.use import RecentUse
 
-# A call is due after this many times its own seconds of work: short calls overtake long ones, and none starves.
+# A call is due after this multiple of its seconds of work, so that short calls overtake long ones and none starves.
 _PATIENCE = 10.0
 
-_SECONDS = 1.0  # target duration of a batch, which nothing interrupts
+_SECONDS = 1.0  # target duration of a batch, which cannot be interrupted
 _MOST = 0.8  # share of the expected calls that a batch waits for
 
 
@@ -27,19 +27,19 @@ class ModelEndedError(RuntimeError):
 
 
 class ModelWorker:
-    """Runs the call that is due first, batched with others of its kind.
+    """Runs the call that is due first, batched with calls of the same function.
 
     A call is due at the arrival of its request plus ten times the seconds of work requested so far, so that drawing one
     image does not wait for many scores, plus ten times the recent use of its client, so that many requests of one
     client do not delay another. Images drawn from seeds do not depend on other requests: their batches are padded to
-    one of :attr:`sizes`, since the last bit of a convolution may depend on the batch size. With an adaptive solver,
-    which takes its steps for a whole batch, each row is a batch.
+    one of :attr:`sizes`, because the last bit of a convolution may depend on the batch size. With an adaptive solver,
+    whose steps depend on the whole batch, each row is a batch of its own.
 
     Args:
-        model: To use.
-        batch_size: Images drawn at a time; larger batches are used where they give the same images to the last bit.
+        model: The model to run.
+        batch_size: Images drawn per batch; larger batches are used if they give the same images to the last bit.
         on_batch: Called with the number of rows of each batch of drawn images.
-        on_wait: Called with the seconds that each call has waited for its first batch.
+        on_wait: Called with the seconds that each call waited for its first batch.
     """
 
     def __init__(
@@ -59,19 +59,19 @@ class ModelWorker:
         self._changed = threading.Condition()
         self._first_rate = seconds_per_image(model)
         self._rates: dict[Run, float] = {}  # seconds per row, or per unit of work where rows differ
-        self._last: dict[Run, tuple[int, float, float]] = {}  # calls served by the last batch, its seconds and its end
+        self._last: dict[Run, tuple[int, float, float]] = {}  # last batch: calls served, seconds, end
         self._use = RecentUse()
         self._is_closing = False
         self._thread = start_daemon_thread("model", self._run)
 
     @property
     def is_alive(self) -> bool:
-        """Whether calls are served."""
+        """Whether the thread is running."""
         return self._thread.is_alive()
 
     @property
     def backlog(self) -> float:
-        """Estimated seconds of work that waits."""
+        """Estimated seconds of queued work."""
         with self._changed:
             return sum(self._seconds(call, len(call.rows) - call.taken) for call in self._calls)
 
@@ -80,7 +80,7 @@ class ModelWorker:
 
         Raises:
             ModelEndedError: If the worker has died or is closed, or the request was abandoned.
-            ValueError: If it has no rows, and so would never be served.
+            ValueError: If it has no rows.
         """
         if not call.rows:
             raise ValueError("a call has no rows; expected at least one")
@@ -110,13 +110,13 @@ class ModelWorker:
             self._changed.notify()
 
     def stop(self, seconds: float = 0.0) -> None:
-        """Drop all calls, and wait ``seconds`` at most for the thread to end, after its current batch."""
+        """Drop all calls, and wait at most ``seconds`` for the thread to finish its current batch."""
         self.close()
         self._drop()
         self._thread.join(seconds)
 
     def _rate(self, run: Run, work: float = 1.0) -> float:
-        """Return the estimated seconds per row; if it has not run yet, those of decoding as many images as its work."""
+        """Return the estimated seconds per row; before its first run, those of sampling ``work`` images."""
         return work * (self._measured_rate(run) or self._first_rate)
 
     def _measured_rate(self, run: Run) -> float | None:
@@ -133,7 +133,7 @@ class ModelWorker:
         try:
             while (parts := self._next()) is not None:
                 self._serve(parts)
-        finally:  # whatever went wrong, no request waits forever
+        finally:  # no request may wait forever, whatever went wrong
             self._drop()
 
     def _drop(self) -> None:
@@ -143,13 +143,13 @@ class ModelWorker:
             _settle(call.future, error=ModelEndedError())
 
     def _next(self) -> list[tuple[Call, list[Any]]] | None:
-        """Return the rows of the next batch by call; None if the worker is closed and the queue is empty."""
+        """Return the rows of the next batch by call, or None if the worker is closed and the queue is empty."""
         with self._changed:
             mates: list[Call] = []
             while not mates:  # empty if all were abandoned while waiting for more
                 self._calls = [call for call in self._calls if not call.is_over]
                 if self._calls:
-                    mates = self._gathered(min(self._calls, key=self._priority))
+                    mates = self._gather(min(self._calls, key=self._priority))
                 elif self._is_closing:
                     return None
                 else:
@@ -166,11 +166,11 @@ class ModelWorker:
                     parts.append((call, rows))
             return parts
 
-    def _gathered(self, first: Call) -> list[Call]:
-        """Return the calls of the next batch, after waiting briefly for the clients of the last batch of its kind.
+    def _gather(self, first: Call) -> list[Call]:
+        """Return the calls of the next batch, after waiting briefly for the clients of the last batch of its function.
 
-        They are likely to ask again, and a larger batch costs less per row. The wait ends when most of them have done
-        so, and takes at most as long as the last batch. The result is empty if all calls were abandoned meanwhile.
+        These clients are likely to call again, and a larger batch costs less per row. The wait ends when most of them
+        have, and lasts at most as long as the last batch. The result is empty if all calls were abandoned meanwhile.
         """
         served, seconds, ended = self._last.get(first.run, (0, 0.0, 0.0))
         mates = self._mates(first)
@@ -180,21 +180,21 @@ class ModelWorker:
             and not first.is_alone
             and 0 < len(mates) < wanted
             and _waiting(mates) < self._largest(mates)
-            and (left := ended + seconds - time.monotonic()) > 0
+            and (remaining := ended + seconds - time.monotonic()) > 0
         ):
-            self._changed.wait(left)
+            self._changed.wait(remaining)
             mates = self._mates(first)
         return mates
 
     def _mates(self, first: Call) -> list[Call]:
-        """Return the calls that may share a batch with the first, which is included, by due time."""
+        """Return the calls that may share a batch with ``first``, including it, by priority."""
         if first.is_alone or not self._is_shared:
             return [first]
         alike = (call for call in self._calls if call.run == first.run and not call.is_alone)
         return sorted(alike, key=self._priority)
 
     def _room(self, mates: Sequence[Call]) -> int:
-        """Return the number of rows in a batch of these calls."""
+        """Return the maximum number of rows in the next batch of these calls."""
         if not any(call.must_fill for call in mates):
             return self._largest(mates)
         # Prefer a smaller batch to padding by more than half of the smallest size.
@@ -222,7 +222,7 @@ class ModelWorker:
             if len(parts) == 1:
                 _settle(first.future, error=error)
                 return
-            with self._changed:  # one of them may be impossible; retry each alone
+            with self._changed:  # a single call may be at fault; retry each alone
                 for call, part in parts:
                     call.taken -= len(part)
                     call.is_alone = True
@@ -243,8 +243,8 @@ class ModelWorker:
     def _learn(self, call: Call, served: int, size: int, seconds: float) -> None:
         with self._changed:
             rate = seconds / (size * call.work)
-            known = self._rates.get(call.run)
-            self._rates[call.run] = rate if known is None else known + 0.2 * (rate - known)
+            average = self._rates.get(call.run)
+            self._rates[call.run] = rate if average is None else average + 0.2 * (rate - average)
             self._last[call.run] = (served, seconds, time.monotonic())
 
 
