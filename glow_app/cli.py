@@ -1,4 +1,4 @@
-"""The `glow` command. Nothing heavy is imported before it is known which command runs."""
+"""The `glow` command. Heavy modules are imported only by the command that runs."""
 
 import io
 import os
@@ -23,15 +23,15 @@ OWN = ("glow_app", "lightning_modules")
 
 
 def start() -> int:
-    """Set the process up, and run the command line that it was given."""
-    _keep_current_folder_out()
+    """Set up the process, and run its command line."""
+    _exclude_current_folder()
     begin_with_huge_pages()
-    _outlast_readers()
+    _tolerate_closed_pipes()
     code = main()
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
-        except OSError:  # reported already; Python would try again, and end with a traceback
+        except OSError:  # reported already; at exit Python would retry, and print a traceback
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return code
 
@@ -42,19 +42,19 @@ def main(arguments: list[str] | None = None) -> int:
     Raises:
         SystemExit: With code 143, after SIGTERM.
     """
-    _wait_politely()
+    _limit_spinning()
     warnings.formatwarning = format_warning
-    # Of Pillow, for pictures that it decodes nevertheless; it names no file.
+    # Pillow's warning for pictures that it decodes anyway; it does not name the file.
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     if debug:
         arguments.remove("--debug")
     with _unwinding_on_sigterm():
-        return _answer(arguments, debug)
+        return _run(arguments, debug)
 
 
-def _answer(arguments: list[str], debug: bool) -> int:
+def _run(arguments: list[str], debug: bool) -> int:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return _dispatch(_without_allowed_classes(arguments))
@@ -70,7 +70,7 @@ def _answer(arguments: list[str], debug: bool) -> int:
 
 
 def _without_allowed_classes(arguments: list[str]) -> list[str]:
-    """Note the classes of ``--allow-class`` for this process and those that it starts, and return the rest."""
+    """Store the classes of ``--allow-class`` in the environment, for child processes too; return other arguments."""
     parser = Parser(prog="glow", add_help=False)
     parser.add_argument("--allow-class", action="append", default=[])
     options, rest = parser.parse_known_args(arguments)
@@ -79,16 +79,16 @@ def _without_allowed_classes(arguments: list[str]) -> list[str]:
     return rest
 
 
-def _wait_politely() -> None:
-    # GNU OpenMP's threads wait by spinning. Where a second busy process shares the cores, they spin away the time of
-    # the very thread that they wait for, and a step takes 30 times as long. With this limit it takes 7 times as long,
-    # and a process that is alone loses nothing. Read when torch is loaded, which has not happened yet.
+def _limit_spinning() -> None:
+    # Threads of GNU OpenMP wait by spinning. If a second busy process shares the cores, they take time from the very
+    # thread that they wait for, and a step takes 30 times as long. With this limit it takes 7 times as long, and a
+    # single process loses nothing. OpenMP reads the variable when torch is imported, which happens later.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
-class _Outlasting(io.FileIO):
-    """A file that drops what is written once its reader has gone, as `head` does: the work goes on."""
+class _PipeTolerantFile(io.FileIO):
+    """A file that discards output once its reader, such as `head`, has closed the pipe, so that the command goes on."""
 
     def write(self, content: Any) -> int:
         try:
@@ -98,32 +98,32 @@ class _Outlasting(io.FileIO):
             return len(content)
 
 
-def _outlast_readers() -> None:
+def _tolerate_closed_pipes() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             continue
         if not stream.isatty():
-            file = io.BufferedWriter(_Outlasting(stream.fileno(), "w", closefd=False))
+            file = io.BufferedWriter(_PipeTolerantFile(stream.fileno(), "w", closefd=False))
             setattr(sys, name, io.TextIOWrapper(file, stream.encoding, line_buffering=True))
-        getattr(sys, name).reconfigure(errors="backslashreplace")  # names of files may be no text
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # file names may be invalid text
 
 
-def _keep_current_folder_out() -> None:
-    # Python puts the current folder first in the module path of processes that it starts by -c or -m, as those of
-    # multiprocessing are: modules in a folder from elsewhere would run there. `python -m` has it in the path already.
-    with suppress(FileNotFoundError):  # it is gone, and nothing can be in it
+def _exclude_current_folder() -> None:
+    # Child processes started with -c or -m, as by multiprocessing, have the current folder first in their module path,
+    # and would run modules of an untrusted folder. After `python -m` it is in this process's path already.
+    with suppress(FileNotFoundError):  # the current folder was deleted, and so is empty
         if not {"", os.getcwd()}.intersection(sys.path):
             os.environ.setdefault("PYTHONSAFEPATH", "1")
 
 
 @contextmanager
 def _unwinding_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM unwind the command, as Ctrl-C does: records are written, and temporary files removed.
+    """Let SIGTERM unwind the command, as Ctrl-C does, so that records are written and temporary files removed.
 
-    The handler of a program that calls this one stays, and so does that of a command that sets its own.
+    Handlers of a calling program, and those that a command sets itself, are kept.
     """
-    # Python allows handlers in the main thread only.
+    # Python allows signal handlers only in the main thread.
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
@@ -136,7 +136,7 @@ def _unwinding_on_sigterm() -> Iterator[None]:
 
 
 def _unwind(number: int, _: FrameType | None) -> NoReturn:
-    # `timeout` and service managers often send two, and the second would interrupt the writing of the record.
+    # `timeout` and service managers often send a second signal, which would interrupt writing the record.
     signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
 
@@ -185,7 +185,7 @@ def _one_line(error: Exception) -> str:
         return f"the package {package} is not installed; {remedy}"
     text = str(error)
     if text.startswith("Caught ") and "\nOriginal Traceback" in text:
-        # From a loader worker, whose whole traceback is the message; the last line is the error's own.
+        # The message of an error in a loader worker is its whole traceback, which ends with the original message.
         text = text.rstrip().rpartition("\n")[2].partition(": ")[2] or text
     text = " ".join(text.split())
     text = text if len(text) <= 600 else f"{text[:600]} ..."

@@ -1,1 +1,1 @@
-"""The commands that need no training framework, one per file: ``add_arguments(parser)`` and ``run(arguments)``."""
+"""The commands that need no training framework; each module has ``add_arguments(parser)`` and ``run(arguments)``."""

@@ -1,4 +1,4 @@
-"""The classes of pictures: given by `--label` or the names of their folders, or inferred; and printed."""
+"""Classes of pictures, from `--label` or folder names, or inferred."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
     from glow_app.models.image_model import ImageModel
 
-LISTED = 20  # pictures listed one by one; of more, the classes are counted
+LISTED = 20  # maximum number of pictures to list individually; beyond it, classes are counted
 
 
 class PictureClasses:
-    """Labels of pictures in batches: ``--label``, or else the class that names a picture's folder, or the likeliest."""
+    """Labels of batches: ``--label``, or else the class named like a picture's folder, or the most likely class."""
 
     def __init__(self, model: "ImageModel", label: int | Sequence[int] | None) -> None:
         self._model, self._label = model, label
@@ -44,7 +44,7 @@ class PictureClasses:
         return labels
 
     def tell(self) -> None:
-        """Print the counts of classes by folder, and the inferred class of each picture or, of many, the counts."""
+        """Print the counts of classes from folders, and the inferred classes, per picture or as counts if many."""
         from glow_app.models.class_labels import class_text
 
         if self._by_folder:

@@ -1,4 +1,4 @@
-"""What several commands share: the model, the output folder, and images from files."""
+"""Functions that several commands share: loading the model, output folders, and images from files."""
 
 import argparse
 import itertools
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
     from glow_app.storage.stored_model import StoredModel
 
 
-RECORD = "run.json"  # in a folder of results, of the run that wrote them
-Changes = list[tuple[str, str]]  # a picture, and what was changed of its size and colour
+RECORD = "run.json"  # in a folder of results: record of the run that wrote them
+Changes = list[tuple[str, str]]  # picture, and note on the changes of its size and colour
 
 
 def table_row(name: str, *cells: str, width: int = 35) -> str:
-    """Return a line of a printed table, with 28 characters for the name and ``width`` for each cell."""
+    """Format a row of a printed table, with 28 characters for the name and ``width`` for each cell."""
     return f"{name:<28}" + "".join(f"{cell:<{width}} " for cell in cells).rstrip()
 
 
 def load(arguments: argparse.Namespace, tell_own: bool = False, restores: bool | None = False) -> "ImageModel":
-    """Return the image model of ``--checkpoint`` on ``--device``; a name in ``--label`` becomes the class's number.
+    """Load the image model of ``--checkpoint`` on ``--device``, and convert ``--label`` to class numbers.
 
     Raises:
-        ValueError: If the model has a task and not ``restores``, or the other way round; None takes either.
+        ValueError: If ``restores`` is True and the model has no task, or False and it has one; None accepts both.
     """
     model = load_stored(stored_model(arguments), device_of(arguments), tell_own, restores)
     label = getattr(arguments, "label", None)
     if label is not None:
         several = isinstance(label, list)
-        arguments.label = [_class_number(model, one) for one in label] if several else _class_number(model, label)
+        arguments.label = [_class_number(model, name) for name in label] if several else _class_number(model, label)
     return model
 
 
 def _class_number(model: "ImageModel", label: str) -> int:
-    """Return the number of a class; print which it is if the label is the number of one and the name of another."""
+    """Return the number of a class; print a note if the label is also the name of another class."""
     from glow_app.models.class_labels import class_number
 
     number, names = class_number(model, label), model.class_names
@@ -61,7 +61,7 @@ def _class_number(model: "ImageModel", label: str) -> int:
 def load_stored(
     stored: "StoredModel", device: "torch.device", tell_own: bool = False, restores: bool | None = False
 ) -> "ImageModel":
-    """Return the image model at a place; see :func:`load`."""
+    """Load a stored image model; see :func:`load`."""
     from glow_app.generation.restore import require_task
 
     model = stored.load_images(device).freeze()
@@ -73,13 +73,13 @@ def load_stored(
             f"glow serve --restorers {stored.place}"
         )
     if model.task is not None:
-        require_task(model)  # whose flow is trained
+        require_task(model)  # raises if the flow is untrained
     tell_origin(stored, tell_own)
     return model
 
 
 def stored_model(arguments: argparse.Namespace) -> "StoredModel":
-    """Return the model of ``--checkpoint``, the same in each call."""
+    """Return the stored model of ``--checkpoint``, cached in ``arguments``."""
     from glow_app.storage.stored_model import StoredModel
 
     if "stored" not in arguments:
@@ -89,19 +89,19 @@ def stored_model(arguments: argparse.Namespace) -> "StoredModel":
 
 
 def made_by(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return what the results of a command say of their origin: the hash of its model, and the version."""
+    """Return the origin to record in a command's results: the model's hash and the version."""
     return {"model": stored_model(arguments).hash, "version": __version__}
 
 
 def tell_origin(stored: "StoredModel", tell_own: bool = False) -> None:
-    """Print which model it is, where it is not a file of one's own, or in any case with ``tell_own``."""
+    """Print place and hash of a model that is bundled or from the hub, or of any model with ``tell_own``."""
     if tell_own or not stored.is_own:
         facts = "".join(f", {name} {value}" for name, value in origin(stored.place).items() if name != "hub")
         print(f"model: {stored.place} (sha256 {stored.hash[:12]}{facts})")
 
 
 def tell_lost_bits(model: "ImageModel", lost: int) -> None:
-    """Print how far a model of fewer than 8 bits has changed a pixel, out of 255, before it saw it; nothing if not."""
+    """Print the largest change of a pixel by quantisation to fewer than 8 bits, out of 255, unless it is 0."""
     if lost:
         print(f"the model keeps {model.num_bits} of 8 bits, which changed a pixel by up to {lost} beforehand")
 
@@ -114,28 +114,28 @@ def device_of(arguments: argparse.Namespace) -> "torch.device":
 
 
 def directions_folders(arguments: argparse.Namespace) -> list[Path]:
-    """Return where directions of edits lie, new ones in the first: ``--directions``, or else beside the model."""
+    """Return the folders of edit directions: ``--directions``, or else those of the model. New ones go to the first."""
     if arguments.directions is not None:
         return [Path(arguments.directions)]
     return stored_model(arguments).directions
 
 
 def output_folder(arguments: argparse.Namespace) -> Path:
-    """Make and return the ``--output`` folder."""
+    """Create and return the ``--output`` folder."""
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def free_folder(folder: Path) -> Path:
-    """Return the first path beside a folder that is free, of its name with 2, 3, and so on."""
+    """Return the first free path of a folder's name with the suffix -2, -3, and so on."""
     folder = folder.resolve() if folder.name in ("", "..") else folder
     numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
     return next(path for path in numbered if not path.exists())
 
 
 def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "another --output") -> None:
-    """Raise FileExistsError if a file to be written exists, unless ``overwrite``, or where its folder should be."""
+    """Raise FileExistsError if an output file exists, unless ``overwrite``, or a file blocks its folder."""
     for folder in {path.parent for path in paths}:
         require_folder(folder)
     existing = [path for path in paths if path.exists()]
@@ -145,31 +145,31 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "anot
         raise FileExistsError(f"{existing[0]}{more} {verb} already; choose {instead} or pass --overwrite")
 
 
-def refuse_replacing(given: Iterable[str | Path], outputs: Sequence[Path]) -> None:
-    """Raise UsageError if a file to be written is given as a picture, whatever ``--overwrite`` allows."""
-    inputs = {Path(file).resolve() for file in given}
+def refuse_replacing(inputs: Iterable[str | Path], outputs: Sequence[Path]) -> None:
+    """Raise UsageError if an output file is also an input, even with ``--overwrite``."""
+    resolved = {Path(file).resolve() for file in inputs}
     for output in outputs:
-        if output.resolve() in inputs:
+        if output.resolve() in resolved:
             raise UsageError(f"a result would replace {output}, which is given; choose another --output")
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write a record in plain types, with null for numbers that are not finite, which JSON cannot represent."""
+    """Write a record of plain types as JSON, with null for non-finite numbers, which JSON cannot represent."""
     finite = json.loads(json.dumps(record), parse_constant=lambda _: None)
     with atomic_file(path) as file:
         file.write((json.dumps(finite, indent=1) + "\n").encode())
 
 
 def read_record(folder: Path, largest: float = math.inf) -> dict[str, Any]:
-    """Return the record in a folder, which may be anybody's; an empty one for none, or one damaged or too large.
+    """Return the record in an untrusted folder; an empty record if it is missing, damaged or too large.
 
     Args:
-        folder: Of results.
-        largest: Bytes of the record at most.
+        folder: Folder of results.
+        largest: Size limit of the record, bytes.
     """
     path = folder / RECORD
     try:
-        # A device has no end.
+        # Only regular files: reading a device might never end.
         record = json.loads(path.read_bytes()) if path.is_file() and path.stat().st_size < largest else None
     except (OSError, ValueError, RecursionError):
         return {}
@@ -177,7 +177,7 @@ def read_record(folder: Path, largest: float = math.inf) -> dict[str, Any]:
 
 
 def picture_files(places: Sequence[str | Path]) -> list[str]:
-    """Return picture files, and the picture files of folders, in order; whether they are readable is not looked at."""
+    """Return picture files, and the picture files in folders, in order, without checking that they are readable."""
     from glow_app.data.listing import list_images
 
     files: list[str] = []
@@ -191,11 +191,11 @@ def picture_batches(
 ) -> "Iterator[tuple[list[str], Tensor]]":
     """Yield names and images, uint8 (B, C, H, W) in the model's shape, of picture files and of folders, in order.
 
-    Prints how many are changed in size and colour, and which files of folders cannot be read and are left out. With
-    ``doing``, there is a progress bar.
+    Prints how many are changed in size and colour, and which unreadable files of folders are skipped. Shows a progress
+    bar with the description ``doing``, if given.
 
     Raises:
-        ValueError: If a file is missing or unreadable, or not one of a folder's files is readable.
+        ValueError: If a file is missing or unreadable, or all files of a folder are unreadable.
     """
     listed = [(Path(place), picture_files([place])) for place in places]
     batches = _read_batches(model, listed, batch_size)
@@ -214,7 +214,7 @@ def _read_batches(
     images: list[Tensor] = []
     changes: Changes = []
     for place, files in listed:
-        read = 0
+        num_read = 0
         for file in files:
             try:
                 array, note = read_picture(file, model.flow.image_shape)
@@ -223,7 +223,7 @@ def _read_batches(
                     raise
                 print(printable(f"skipped: {error}"))
                 continue
-            read += 1
+            num_read += 1
             names.append(file)
             images.append(torch.from_numpy(array.copy()))
             if note is not None:
@@ -231,7 +231,7 @@ def _read_batches(
             if len(images) == batch_size:
                 yield names, torch.stack(images)
                 names, images = [], []
-        if not read:
+        if not num_read:
             raise ValueError(f"none of the {len(files)} files in {place} could be read as a picture")
     if images:
         yield names, torch.stack(images)
@@ -239,7 +239,7 @@ def _read_batches(
 
 
 def tell_changes(changes: Changes) -> None:
-    """Print what of pictures was changed: of one the whole note, of several how many each change is of."""
+    """Print the changes of pictures: the whole note of a single picture, or the number of pictures for each change."""
     if len(changes) == 1:
         print(printable(": ".join(changes[0])))
         return

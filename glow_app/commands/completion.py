@@ -1,4 +1,4 @@
-"""Print a script with which a shell completes commands, options, and names of presets and bundled models."""
+"""Print a completion script for a shell, with commands, options, presets and bundled models."""
 
 import argparse
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ FILE_METAVARS = ("FILE", "FOLDER", "PATH", "PICTURE")
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add the shell."""
+    """Add the argument for the shell."""
     parser.add_argument("shell", choices=SHELLS, help="bash or zsh")
 
 
@@ -24,17 +24,17 @@ def run(arguments: argparse.Namespace) -> None:
 
     names = {"models": bundled_models(), "presets": import_module("lightning_modules.presets").preset_names()}
     functions = "\n".join(_function(arguments.shell, kind, names[kind]) for kind in names)
-    root = _whole_parser()
+    root = _root_parser()
     _complete(root, shtab.FILE)
     print(shtab.complete(root, arguments.shell, preamble=functions))
 
 
-def _whole_parser() -> Parser:
-    """Return one parser of all commands."""
+def _root_parser() -> Parser:
+    """Return a parser with all commands as subcommands."""
     root = Parser(prog="glow")
     commands = root.add_subparsers()
-    of_fit = import_module("lightning_modules.folder_run").options_parser()
-    fit = commands.add_parser("fit", help=TRAINING["fit"], parents=[of_fit])
+    fit_options = import_module("lightning_modules.folder_run").options_parser()
+    fit = commands.add_parser("fit", help=TRAINING["fit"], parents=[fit_options])
     fit.add_argument("--resume", help="a run or checkpoint to resume", metavar="PATH")
     commands.add_parser("estimate", help=TRAINING["estimate"]).add_argument("--config", help="preset")
     for name in ("validate", "test"):
@@ -47,11 +47,11 @@ def _whole_parser() -> Parser:
 
 
 def _complete(parser: argparse.ArgumentParser, files: Any) -> None:
-    """Set what completes the values of options: files, in places after names of models or presets."""
+    """Set the completion of option values: files and, for some options, names of models or presets."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            for below in action.choices.values():
-                _complete(below, files)
+            for subparser in action.choices.values():
+                _complete(subparser, files)
         elif action.dest in ("checkpoint", "path", "config"):
             function = "_glow_presets_files" if action.dest == "config" else "_glow_models_files"
             action.complete = dict.fromkeys(SHELLS, function)  # type: ignore[attr-defined]
@@ -60,7 +60,7 @@ def _complete(parser: argparse.ArgumentParser, files: Any) -> None:
 
 
 def _function(shell: str, kind: str, names: Iterable[str]) -> str:
-    """Return a function of the shell that completes names and files; shtab knows by its name that it does files."""
+    """Return a shell function that completes names and files; shtab relies on the ``_files`` in its name."""
     words = " ".join(names)
     body = f'compgen -W "{words}" -- "$1"; compgen -f -- "$1"' if shell == "bash" else f"compadd {words}; _files"
     return f"_glow_{kind}_files() {{ {body}; }}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LARGEST_SIDE = 8192
 LARGEST_FACE = 2048
-_PRESETS = {32: "folder32", 64: "folder", 128: "folder128", 256: "folder256"}  # by the side of packed images
+_PRESETS = {32: "folder32", 64: "folder", 128: "folder128", 256: "folder256"}  # by side of the packed images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Do what was asked for."""
+    """Run the chosen action."""
     arguments.act(arguments)
 
 
@@ -76,7 +76,7 @@ def _pack(arguments: argparse.Namespace) -> None:
     report = pack_folder(Path(arguments.folder), Path(arguments.output), packing)
     for name, reason in report.skipped:
         print(printable(f"left out {name}: {reason}"))
-    _tell(report.manifest)
+    _print_counts(report.manifest)
     print(f"{report.num_bytes / 1e6:,.1f} MB in {arguments.output}")
     root = shlex.quote(arguments.output)
     print(f"train on them: glow fit {_model_options(report.manifest)} --data.source shards --data.root {root}")
@@ -95,7 +95,7 @@ def _index(arguments: argparse.Namespace) -> None:
     """Write the manifest of existing tar files in the layout of WebDataset."""
     from glow_app.data.shards.check import index_folder
 
-    _tell(index_folder(Path(arguments.folder)))
+    _print_counts(index_folder(Path(arguments.folder)))
 
 
 def _verify(arguments: argparse.Namespace) -> None:
@@ -108,7 +108,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         print(printable(line))
     if damaged:
         raise ValueError(f"{len(damaged)} files in {arguments.folder} are damaged; put good copies in their place")
-    _tell(read_manifest(arguments.folder))
+    _print_counts(read_manifest(arguments.folder))
     print("all are what the manifest says")
 
 
@@ -123,7 +123,7 @@ def _render(arguments: argparse.Namespace) -> None:
     print(f"train on them: glow fit {shlex.quote(str(folder))}")
 
 
-def _tell(manifest: "Manifest") -> None:
+def _print_counts(manifest: "Manifest") -> None:
     for split, entry in manifest.splits.items():
         print(f"{split:<12} {entry.count:>10,} images in {pluralise(len(entry.shards), 'shard')}")
     if manifest.class_names:
@@ -138,8 +138,8 @@ _face_side = number_type(
 
 
 def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
-    height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not 1 <= min(height, width) <= max(height, width) <= LARGEST_SIDE:
         raise argparse.ArgumentTypeError(f"{text} is not a size; expected one such as 64 or 48x64")
     return height, width

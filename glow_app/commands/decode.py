@@ -1,4 +1,4 @@
-"""Write the pictures of latents that `glow encode` wrote."""
+"""Decode latents of `glow encode` to pictures."""
 
 import argparse
 from pathlib import Path
@@ -18,14 +18,14 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the pictures, under their names."""
+    """Write the decoded pictures."""
     from glow_app.generation.tensor_file import load_latents
     from glow_app.pictures.images import save_png, to_pil
 
     model = load(arguments)
     latents = load_latents(Path(arguments.latents), model)
     folder = Path(arguments.output)
-    # Numbered, as pictures of two folders may have one name.
+    # Numbered, because pictures of different folders may share a name.
     names = [f"{number:06d}_{Path(name).stem}.png" for number, name in enumerate(latents.names)]
     refuse_existing([folder / name for name in names], arguments.overwrite)
     starts = range(0, len(names), arguments.batch_size)

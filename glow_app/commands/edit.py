@@ -1,4 +1,4 @@
-"""Change attributes of pictures: learn a direction from examples, then apply it."""
+"""Change attributes of pictures: learn directions from examples, then apply them."""
 
 import argparse
 from collections.abc import Iterator
@@ -68,7 +68,7 @@ def _strength(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Do what was asked for."""
+    """Run the chosen action."""
     arguments.act(arguments)
 
 
@@ -77,14 +77,14 @@ def _learn(arguments: argparse.Namespace) -> None:
     from glow_app.data.attributes import read_attributes
     from glow_app.generation.edit import check_name, learn_directions, save_direction
 
-    two = [arguments.name, arguments.present, arguments.absent]
-    if any(two) == bool(arguments.attributes) or (any(two) and not all(two)):
+    by_folders = [arguments.name, arguments.present, arguments.absent]
+    if any(by_folders) == bool(arguments.attributes) or (any(by_folders) and not all(by_folders)):
         raise UsageError("glow edit learn needs NAME --with FOLDER --without FOLDER, or else --attributes FILE")
     for option in ("columns", "folder"):
         if not arguments.attributes and getattr(arguments, option) is not None:
             raise UsageError(f"--{option} is of a table of attributes; give --attributes FILE, or leave it out")
     folder = directions_folders(arguments)[0]
-    if arguments.directions is None and folder.is_symlink():  # a model that came from elsewhere could lead anywhere
+    if arguments.directions is None and folder.is_symlink():  # in a downloaded model, it could lead anywhere
         raise FileExistsError(f"{folder} is a link; remove it, or give its folder by --directions")
     table = None if arguments.attributes is None else read_attributes(Path(arguments.attributes), arguments.columns)
     names = [arguments.name] if table is None else table.names
@@ -97,9 +97,9 @@ def _learn(arguments: argparse.Namespace) -> None:
     model = load(arguments)
     classes = PictureClasses(model, arguments.label)
     if table is None:
-        batches = _of_two_folders(model, arguments, classes)
+        batches = _folder_batches(model, arguments, classes)
     else:
-        batches = _of_a_table(model, files, table.values, arguments, classes)
+        batches = _table_batches(model, files, table.values, arguments, classes)
     learnt = learn_directions(model, batches, names)
     classes.tell()
     for name, direction in learnt.items():
@@ -111,7 +111,7 @@ def _learn(arguments: argparse.Namespace) -> None:
 
 
 def _check_folders(present: str, absent: str) -> None:
-    """Refuse folders without pictures before any model is loaded, and one folder in the place of two."""
+    """Refuse folders without pictures, and the same folder for both, before a model is loaded."""
     from glow_app.data.listing import list_images
 
     for place in (present, absent):
@@ -121,7 +121,7 @@ def _check_folders(present: str, absent: str) -> None:
 
 
 def _files_of(table: "Attributes", arguments: argparse.Namespace) -> list[str]:
-    """Return the picture files of a table; refuse what nothing can be learnt from before any picture is encoded."""
+    """Return the picture files of a table; refuse missing files and unusable attributes before encoding starts."""
     from glow_app.generation.edit import check_attributes
 
     root = Path(arguments.folder or Path(arguments.attributes).parent)
@@ -138,7 +138,7 @@ def _files_of(table: "Attributes", arguments: argparse.Namespace) -> list[str]:
 
 
 def _apply(arguments: argparse.Namespace) -> None:
-    """Write the changed pictures, and a strip of strengths from -1 to 1 for each."""
+    """Write the changed pictures, each with a strip of strengths from -1 to 1."""
     from glow_app.generation.edit import edit_strengths, load_direction
     from glow_app.models.class_labels import class_facts
     from glow_app.pictures.images import grid, save_png, to_pil
@@ -147,7 +147,7 @@ def _apply(arguments: argparse.Namespace) -> None:
     direction = load_direction(arguments.direction, model, *directions_folders(arguments))
     folder = Path(arguments.output)
     sources = picture_files(arguments.images)
-    # Numbered, as pictures of two folders may have one name.
+    # Numbered, because pictures of different folders may share a name.
     names = [f"{number:03d}_{Path(source).stem}_{arguments.direction}" for number, source in enumerate(sources)]
     refuse_existing([folder / f"{name}{end}" for name in names for end in (".png", "_strip.png")], arguments.overwrite)
     facts = {"direction": arguments.direction, **made_by(arguments)}
@@ -156,13 +156,13 @@ def _apply(arguments: argparse.Namespace) -> None:
     planned, count = iter(zip(sources, names, strict=True)), 0
     for files, image in picture_batches(model, arguments.images, 1, "editing"):
         label = classes.of(image, files)
-        name = next(name for source, name in planned if source == files[0])  # past those that cannot be read
+        name = next(name for source, name in planned if source == files[0])  # skips unreadable pictures
         picture, strip = output_folder(arguments) / f"{name}.png", folder / f"{name}_strip.png"
-        described = facts | ({} if label is None else class_facts(model, int(label)))
+        picture_facts = facts | ({} if label is None else class_facts(model, int(label)))
         changed = edit_strengths(model, image, direction, (arguments.strength, *STRENGTHS), label)
-        save_png(to_pil(changed[0]), picture, {**described, "strength": arguments.strength})
+        save_png(to_pil(changed[0]), picture, {**picture_facts, "strength": arguments.strength})
         shown = grid(changed[1:], columns=len(STRENGTHS), above=texts)
-        save_png(shown, strip, {**described, "strength": ", ".join(texts)})
+        save_png(shown, strip, {**picture_facts, "strength": ", ".join(texts)})
         if len(sources) <= LISTED:
             print(printable(f"{picture}, {strip}"))
         count += 1
@@ -171,7 +171,7 @@ def _apply(arguments: argparse.Namespace) -> None:
         print(f"{pluralise(count, 'picture')}, each with a strip: {folder}")
 
 
-def _of_two_folders(
+def _folder_batches(
     model: "ImageModel", arguments: argparse.Namespace, classes: PictureClasses
 ) -> "Iterator[tuple[Tensor, Tensor, Tensor | None]]":
     import torch
@@ -182,7 +182,7 @@ def _of_two_folders(
             yield images, torch.full((len(images), 1), value), classes.of(images, names)
 
 
-def _of_a_table(
+def _table_batches(
     model: "ImageModel", files: list[str], values: "Tensor", arguments: argparse.Namespace, classes: PictureClasses
 ) -> "Iterator[tuple[Tensor, Tensor, Tensor | None]]":
     batches = picture_batches(model, files, arguments.batch_size, "learning")

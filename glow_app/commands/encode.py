@@ -1,4 +1,4 @@
-"""Write the whitened latents of pictures as safetensors; `glow decode` gives the pictures back."""
+"""Write the whitened latents of pictures as safetensors; `glow decode` decodes them."""
 
 import argparse
 from pathlib import Path
@@ -31,20 +31,20 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--output {output} is of no known kind; expected a name that ends in .safetensors")
     refuse_existing([output], arguments.overwrite)
     model = load(arguments)
-    names, labels_of_batches = [], []
+    names, batch_labels = [], []
     parts: list[list[torch.Tensor]] = [[] for _ in model.flow.latent_shapes]
     classes, lost = PictureClasses(model, arguments.label), 0
     for files, images in picture_batches(model, arguments.images, arguments.batch_size, "encoding"):
         labels = classes.of(images, files)
-        for of_level, z in zip(parts, model.encode(images, labels), strict=True):
-            of_level.append(z.cpu())
-        labels_of_batches += [] if labels is None else [labels]
+        for level_parts, z in zip(parts, model.encode(images, labels), strict=True):
+            level_parts.append(z.cpu())
+        batch_labels += [] if labels is None else [labels]
         names += files
         lost = max(lost, int(low_bits(model, images).abs().max()))
     classes.tell()
-    levels = [torch.cat(parts.pop(0)) for _ in model.flow.latent_shapes]  # at most one level is held twice
+    levels = [torch.cat(parts.pop(0)) for _ in model.flow.latent_shapes]  # at most a single level is in memory twice
     output.parent.mkdir(parents=True, exist_ok=True)
-    save_latents(Latents(levels, names, torch.cat(labels_of_batches) if labels_of_batches else None), model, output)
+    save_latents(Latents(levels, names, torch.cat(batch_labels) if batch_labels else None), model, output)
     shapes = ", ".join("x".join(map(str, level.shape[1:])) for level in levels)
     print(f"{pluralise(len(names), 'image')}, latents of {shapes}: {output}")
     tell_lost_bits(model, lost)

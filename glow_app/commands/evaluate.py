@@ -1,6 +1,6 @@
-"""Measure a model: bits/dim, FID, KID, precision and recall, copies of training images, exactness of its inverse.
+"""Evaluate a model: bits/dim, FID, KID, precision and recall, copies of training images, exactness of its inverse.
 
-A restoration model is measured by PSNR, SSIM, and how often the true values lie within its draws.
+A restoration model is evaluated by PSNR, SSIM, and the share of true values within intervals of its draws.
 """
 
 import argparse
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
 
 LIMIT = 2000  # held-out images
-LEAST = 8  # images, for a comparison of features to mean anything at all
-SENT = 32  # images through the round trips
-REFERENCE_IMAGES = 10_000  # at most, in the PNG: they are all in memory
+LEAST = 8  # minimum number of images for a meaningful comparison of features
+SENT = 32  # images for the round trips
+REFERENCE_IMAGES = 10_000  # maximum number of images in the PNG, all of which are in memory
 PICTURE = "neighbours.png"
 
 
@@ -77,7 +77,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure or tune, print, and write evaluation.json and, of a measurement, a picture."""
+    """Evaluate or tune; print the figures, and write evaluation.json and, unless tuning, a picture."""
     from glow_app.commands.evaluate_tune import tuned
     from glow_app.evaluation import verdict
 
@@ -127,7 +127,7 @@ def _check_enough(arguments: argparse.Namespace, name: str) -> None:
 
 
 def _features(model: "ImageModel", arguments: argparse.Namespace) -> "FeatureExtractor | None":
-    """Return the extractor of ``--features``; None for the bundled one and images of which it knows nothing."""
+    """Return the extractor of ``--features``; None for colour images with the bundled extractor for grey ones."""
     from glow_app.evaluation import load_features
 
     if arguments.features != "small" or model.flow.image_shape[0] == 1:
@@ -144,27 +144,27 @@ def _measured(
     count: int,
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Print all figures, and return them; write the picture of the nearest training images."""
+    """Print and return all figures; write the picture of the nearest training images."""
     from glow_app.pictures.images import save_png
 
     bits = _bits(model, data.held_out, arguments)
-    found, picture = measured_samples(model, data, extract, count, arguments)
+    sample_figures, picture = measured_samples(model, data, extract, count, arguments)
     inverse = _inverse(model, data.held_out, arguments)
     path = output_folder(arguments) / PICTURE
-    path.unlink(missing_ok=True)  # of an earlier model
+    path.unlink(missing_ok=True)  # remove that of an earlier model
     if picture is not None:
         save_png(picture, path, {"model": stored_model(arguments).hash, "seed": arguments.seed})
         print(f"nearest training images: {path}")
-    return {"bits_per_dim": bits, **found, "inverse": inverse}
+    return {"bits_per_dim": bits, **sample_figures, "inverse": inverse}
 
 
 def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData":
     from glow_app.evaluation import evaluation_data
 
-    given = {name for name in ("source", "root") if getattr(arguments, name) is not None}
-    given |= set() if arguments.training is None else {"root"}
-    recorded = stored_model(arguments).data(arguments.trust_data, given)
-    for name in {"source", "root"} & recorded.keys() - given:
+    overridden = {name for name in ("source", "root") if getattr(arguments, name) is not None}
+    overridden |= set() if arguments.training is None else {"root"}
+    recorded = stored_model(arguments).data(arguments.trust_data, overridden)
+    for name in {"source", "root"} & recorded.keys() - overridden:
         print(f"{name} as in {arguments.checkpoint}: {recorded[name]!r}")
     data = evaluation_data(
         model,
@@ -176,8 +176,8 @@ def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData
         limit=arguments.limit,
         train_limit=arguments.train_limit,
     )
-    known = "as in the training" if data.facts["as_in_training"] else "not recorded whether the training held them out"
-    part = f"of the {arguments.split} split ({known})"
+    origin = "as in the training" if data.facts["as_in_training"] else "not recorded whether the training held them out"
+    part = f"of the {arguments.split} split ({origin})"
     if data.facts["split"] == "whole":
         whole = "the most that --limit allows" if len(data.held_out) == arguments.limit else "measured whole"
         part = f"of {arguments.root}, {whole} (not recorded whether the training held them out)"
@@ -195,16 +195,16 @@ def _bits(model: "ImageModel", images: "ImageSet", arguments: argparse.Namespace
     from glow_app.generation.baselines import png_bits_per_dim
 
     note = estimated_trace_note(model, math.prod(model.flow.latent_shapes[-1]))
-    found = {}
+    figures = {}
     for draws in sorted({1, arguments.draws}):
         bits = mean_bits(model, images, draws, arguments.seed, arguments.batch_size)
         words = "one draw" if draws == 1 else f"{draws} draws, importance-weighted"
         print(table_row("bits/dim", f"{bits.mean:.4f} ± {bits.standard_error:.4f}", f"{words}{note}"))
-        found["one_draw" if draws == 1 else "importance_weighted"] = asdict(bits)
-    found.setdefault("importance_weighted", found["one_draw"])  # of one draw, the same
+        figures["one_draw" if draws == 1 else "importance_weighted"] = asdict(bits)
+    figures.setdefault("importance_weighted", figures["one_draw"])  # the same for a single draw
     png = png_bits_per_dim(images.head(REFERENCE_IMAGES), model.num_bits)
     print(table_row("bits/dim of a PNG", f"{png:.4f}", "of the same images, below each other"))
-    return found | {"png": png, "trace_estimated": bool(note)}
+    return figures | {"png": png, "trace_estimated": bool(note)}
 
 
 def _inverse(model: "ImageModel", images: "ImageSet", arguments: argparse.Namespace) -> dict[str, Any]:
@@ -218,5 +218,5 @@ def _inverse(model: "ImageModel", images: "ImageSet", arguments: argparse.Namesp
     half = len(trips) // 2
     print(table_row("error there and back", "float32: median, largest", "float64: median, largest"))
     for pair in zip(trips[:half], trips[half:], strict=True):
-        print(table_row(f"  {pair[0].start}", *(f"{one.median:.1e}, {one.largest:.1e} {one.unit}" for one in pair)))
-    return {"reconstruction": asdict(exact), "round_trips": [asdict(one) for one in trips], "sent": len(sent)}
+        print(table_row(f"  {pair[0].start}", *(f"{trip.median:.1e}, {trip.largest:.1e} {trip.unit}" for trip in pair)))
+    return {"reconstruction": asdict(exact), "round_trips": [asdict(trip) for trip in trips], "sent": len(sent)}

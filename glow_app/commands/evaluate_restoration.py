@@ -1,4 +1,4 @@
-"""What `glow evaluate` measures of a restoration model: held-out pictures, damaged and restored."""
+"""Evaluation of a restoration model for `glow evaluate`: held-out pictures are damaged and restored."""
 
 import argparse
 import json
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
     from glow_app.tasks import RestorationTask
 
-RESTORED, COUNT = 500, 8  # held-out pictures, and draws in a mean
+RESTORED, COUNT = 500, 8  # default numbers of held-out pictures, and of draws in a mean
 PICTURE = "comparison.png"
-# Options that mean nothing for such a model, with their defaults.
+# Options that do not apply to restoration models, with their defaults.
 OTHERS = {
     "tune": False, "guidance": None, "draws": 16, "features": "small", "trust_features": False, "train_limit": 60_000,
 }  # fmt: skip
 
 
 def prepare_restorations(task: "RestorationTask", arguments: argparse.Namespace) -> None:
-    """Raise UsageError at an option that means nothing for a restoration model; set the defaults of such a model."""
+    """Refuse options that do not apply to a restoration model, and set its defaults."""
     for name, default in OTHERS.items():
         if getattr(arguments, name) != default:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} means nothing for a restoration model ({type(task).__name__}); leave it out")
     refuse_existing([Path(arguments.output) / PICTURE], arguments.overwrite)
-    arguments.train_limit = 0  # the images of the training are not needed
+    arguments.train_limit = 0  # no training images are needed
     arguments.limit = arguments.limit or RESTORED
     arguments.count = arguments.count or COUNT
 
 
 def measured_restorations(model: "ImageModel", data: "EvaluationData", arguments: argparse.Namespace) -> dict[str, Any]:
-    """Print all figures of restorations, and return them; write the picture of the first ones."""
+    """Print and return all figures of restorations; write a picture of the first ones."""
     from glow_app.evaluation import INTERVALS, mean_bits, measure_restorations, restoration_verdict
     from glow_app.pictures.images import save_png
     from glow_app.pictures.panels import neighbour_picture
@@ -45,30 +45,30 @@ def measured_restorations(model: "ImageModel", data: "EvaluationData", arguments
     temperature = model.generation.override(arguments.temperature, None).temperature
     bits = mean_bits(model, data.held_out, 1, seed, arguments.batch_size)
     print(table_row("bits/dim", f"{bits.mean:.4f} ± {bits.standard_error:.4f}", "given the damaged picture, one draw"))
-    found = measure_restorations(model, data.held_out, count, temperature, seed)
+    figures = measure_restorations(model, data.held_out, count, temperature, seed)
     record = {
         "bits_per_dim": {"one_draw": asdict(bits)},
         "task": {"name": type(model.task).__name__, **model.task.config},
-        "samples": {"temperature": temperature, "count": count, "all": found.draws},
-        "restorations": _named(found, type(model.task).__name__, pluralise(count, "draw")),
+        "samples": {"temperature": temperature, "count": count, "all": figures.draws},
+        "restorations": _named(figures, type(model.task).__name__, pluralise(count, "draw")),
         "intervals": list(INTERVALS),
-        **{name: getattr(found, name) for name in ("within", "agree", "exploded")},
+        **{name: getattr(figures, name) for name in ("within", "agree", "exploded")},
     }
     _print(record)
     path = output_folder(arguments) / PICTURE
-    picture = neighbour_picture({title: images[:, None] for title, images in found.shown.items()})
+    picture = neighbour_picture({title: images[:, None] for title, images in figures.shown.items()})
     save_png(picture, path, {"model": stored_model(arguments).hash, "seed": seed})
     print(f"the first pictures: {path}")
     return record | {"verdict": restoration_verdict(record)}
 
 
-def _named(found: "RestorationFigures", task: str, draws: str) -> dict[str, Any]:
+def _named(figures: "RestorationFigures", task: str, draws: str) -> dict[str, Any]:
     """Return the figures of each kind of picture with its name."""
     from glow_app.evaluation import CLASSICAL, GIVEN
 
     names = {"given": GIVEN.get(task, "damaged picture"), "classical": CLASSICAL.get(task), "draw": "single draw"}
     names |= {"zero": "draw at temperature 0", "mean": f"mean of {draws}"}
-    return {kind: {"name": names[kind], **asdict(quality)} for kind, quality in found.qualities.items()}
+    return {kind: {"name": names[kind], **asdict(quality)} for kind, quality in figures.qualities.items()}
 
 
 def _print(record: dict[str, Any]) -> None:

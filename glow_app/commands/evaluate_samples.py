@@ -1,4 +1,4 @@
-"""What `glow evaluate` measures of samples: their features, and the training images nearest to them."""
+"""Evaluation of samples for `glow evaluate`: their features and their nearest training images."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from glow_app.evaluation import Comparison, EvaluationData, FeatureExtractor
     from glow_app.models.image_model import ImageModel
 
-COMPARED = 256  # images of which the nearest training images are sought
+COMPARED = 256  # images whose nearest training images are searched
 SHOWN, NEIGHBOURS = 8, 4  # rows of the picture, and neighbours of each kind
 NO_FEATURES = (
     "features: none, since the bundled ones describe grey clothes and would call colour blobs real; with --features "
@@ -30,9 +30,9 @@ def measured_samples(
     count: int,
     arguments: argparse.Namespace,
 ) -> "tuple[dict[str, Any], Any]":
-    """Print what features tell of samples and how near training images are; return both, and a picture of the nearest.
+    """Print and return the figures of features and nearest training images; return a picture of the latter, too.
 
-    Without an extractor only pixels are compared.
+    Without an extractor, only pixels are compared.
     """
     import torch
 
@@ -41,7 +41,7 @@ def measured_samples(
 
     size = arguments.batch_size
     labels = None if model.flow.num_classes is None else data.held_out.labels.tolist()
-    temperature, guidance = (1.0 if one is None else one for one in (arguments.temperature, arguments.guidance))
+    temperature, guidance = (1.0 if value is None else value for value in (arguments.temperature, arguments.guidance))
     samples: dict[str, Any] = {"temperature": temperature, "guidance": guidance, "seed": arguments.seed}
     if extract is None:
         count = min(count, COMPARED)
@@ -51,11 +51,11 @@ def measured_samples(
         print(NO_FEATURES)
     else:
         options = {**samples, "labels": labels, "batch_size": size}
-        found, drawn = draw_features(model, count, extract, num_kept=COMPARED, **options)
-        features = feature_facts(extract, found.shape[1])
+        drawn_features, drawn = draw_features(model, count, extract, num_kept=COMPARED, **options)
+        features = feature_facts(extract, drawn_features.shape[1])
         guided = "" if guidance == 1 else f", guidance {guidance:g}"
         title = f"{count} drawn, T = {json.dumps(temperature)}{guided}"
-        comparisons = _comparisons(data, extract, found, title, arguments)
+        comparisons = _comparisons(data, extract, drawn_features, title, arguments)
     near, picture = None, None
     if data.train is None:
         print("copies of training images: not looked for, as these are not known; give their folder with --training")
@@ -73,32 +73,33 @@ def measured_samples(
 def _comparisons(
     data: "EvaluationData", extract: "FeatureExtractor", drawn: "Tensor", title: str, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """Print and return how far the features of samples and of training images are from those of held-out images."""
+    """Print and return the distances of the features of samples, and of training images, from held-out images."""
     from glow_app.evaluation import batches, compare, features_of
 
-    # What a perfect model would score: other real images, as many as were drawn if there are so many.
+    # The score of a perfect model: other real images, as many as there are samples, if available.
     others = [] if data.train is None else [data.train.subset(range(min(len(drawn), len(data.train))))]
     size = arguments.batch_size
-    real, *known = (
-        features_of((part for part, _ in batches(one, size, "features")), extract) for one in (data.held_out, *others)
+    real, *train = (
+        features_of((part for part, _ in batches(images, size, "features")), extract)
+        for images in (data.held_out, *others)
     )
     sets = {"drawn": compare(real, drawn, arguments.seed)}
-    if known:
-        sets["training_images"] = compare(real, known[0], arguments.seed)
+    if train:
+        sets["training_images"] = compare(real, train[0], arguments.seed)
     kind = f"{real.shape[1]} of them, trained on {extract.trained_on}"
     print(f"features: {extract.name} ({kind}), sha256 {extract.sha256}")
-    _print_comparisons(sets, title, *(f"{len(one)} training images" for one in known))
-    plain: dict[str, Any] = {name: asdict(one) for name, one in sets.items()}
-    return plain | {"training_images_compared": sum(map(len, known))}
+    _print_comparisons(sets, title, *(f"{len(features)} training images" for features in train))
+    plain: dict[str, Any] = {name: asdict(comparison) for name, comparison in sets.items()}
+    return plain | {"training_images_compared": sum(map(len, train))}
 
 
 def _print_comparisons(sets: "dict[str, Comparison]", *titles: str) -> None:
     print(table_row("", *titles))
-    found = list(sets.values())
-    print(table_row("FID", *(f"{one.fid:.3f}" for one in found)))
-    print(table_row("KID x 1000", *(f"{1000 * one.kid.mean:.3f} ± {1000 * one.kid.std:.3f}" for one in found)))
+    print(table_row("FID", *(f"{each.fid:.3f}" for each in sets.values())))
+    kids = [each.kid for each in sets.values()]
+    print(table_row("KID x 1000", *(f"{1000 * kid.mean:.3f} ± {1000 * kid.std:.3f}" for kid in kids)))
     for name in ("precision", "recall"):
-        print(table_row(name, *(f"{getattr(one.precision_recall, name):.3f}" for one in found)))
+        print(table_row(name, *(f"{getattr(each.precision_recall, name):.3f}" for each in sets.values())))
 
 
 def _neighbours(
@@ -114,12 +115,12 @@ def _neighbours(
     kinds = {"features": neighbours.by_features, "pixels": neighbours.by_pixels}
     near: dict[str, Any] = {}
     blocks = {"drawn": drawn[:SHOWN, None]}
-    for name, one in kinds.items():
-        if one is None:
+    for name, nearest_images in kinds.items():
+        if nearest_images is None:
             continue
-        drawn_distances, held_out_distances = one.distances[:, 0].split([len(drawn), len(held_out)])
+        drawn_distances, held_out_distances = nearest_images.distances[:, 0].split([len(drawn), len(held_out)])
         near[name] = asdict(nearness(drawn_distances, held_out_distances))
-        rows = one.indices[:SHOWN]
+        rows = nearest_images.indices[:SHOWN]
         nearest, _ = train.__getitems__(rows.flatten().tolist())
         blocks[f"nearest of {len(train)} training images by {name}"] = nearest.unflatten(0, rows.shape)
         text = f"{near[name]['drawn']:.3f} drawn, {near[name]['held_out']:.3f} held out"

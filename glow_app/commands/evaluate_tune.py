@@ -1,4 +1,4 @@
-"""What `glow evaluate --tune` does: seek settings to draw with, and keep them with the model."""
+"""Search for the best sampling settings, for `glow evaluate --tune`, and storage with the model."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ COLUMNS = ("temperature", "guidance", "FID", "precision", "recall")
 def tuned(
     model: "ImageModel", data: "EvaluationData", extract: "FeatureExtractor", count: int, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """Print the figures of each trial, keep the best settings, and return all that decides them."""
+    """Print the figures of each trial, store the best settings, and return all results."""
     from glow_app.evaluation import LEAST_RECALL, batches, draw_features, feature_facts, features_of, tune
 
     size, seed = arguments.batch_size, arguments.seed
@@ -35,23 +35,23 @@ def tuned(
     real = features_of((part for part, _ in batches(data.held_out, size)), extract)
     print(f"features: {extract.name} ({real.shape[1]} of them), sha256 {extract.sha256}; {count} drawn each")
     print(table_row(*COLUMNS, width=11))
-    found = tune(draw, real, len(model.flow.latent_shapes), has_classes, _print_trial)
-    print(f"chosen: {found.best.settings} (lowest FID with recall at least {LEAST_RECALL:g} of the first line's)")
-    _keep(found.best.settings, stored_model(arguments))
+    search = tune(draw, real, len(model.flow.latent_shapes), has_classes, _print_trial)
+    print(f"chosen: {search.best.settings} (lowest FID with recall at least {LEAST_RECALL:g} of the first line's)")
+    _store(search.best.settings, stored_model(arguments))
     return {
         "features": feature_facts(extract, real.shape[1]),
         "tuning": {
             "count": count,
             "labels": labels and "those of the held-out images, in turn",
             "least_recall": LEAST_RECALL,
-            "chosen": found.best.settings.to_plain(),
-            "trials": [_plain(trial) for trial in found.trials],
+            "chosen": search.best.settings.to_plain(),
+            "trials": [_plain(trial) for trial in search.trials],
         },
     }
 
 
-def _keep(settings: "GenerationSettings", stored: "StoredModel") -> None:
-    """Write the settings into the configuration of an exported model of the user's own, or say how to."""
+def _store(settings: "GenerationSettings", stored: "StoredModel") -> None:
+    """Write the settings into the configuration of the user's exported model, or print how to do so."""
     from glow_app.storage.exported_config import CONFIG_NAME
     from glow_app.storage.pretrained import save_generation
 

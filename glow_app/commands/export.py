@@ -1,4 +1,4 @@
-"""Write the weights of a model, or its sampler as a program that runs without this package."""
+"""Export a model's weights, or its sampler as a program that runs without this package."""
 
 import argparse
 from pathlib import Path
@@ -37,12 +37,12 @@ def _write_weights(arguments: argparse.Namespace) -> None:
     stored = stored_model(arguments)
     model = stored.load(device_of(arguments))
     tell_origin(stored)
-    known = load_directions(model, *stored.directions) if isinstance(model, ImageModel) else {}
-    files = [direction.path for direction in known.values() if direction.path is not None]
+    directions = load_directions(model, *stored.directions) if isinstance(model, ImageModel) else {}
+    files = [direction.path for direction in directions.values() if direction.path is not None]
     folder = save_pretrained(model, arguments.output, stored.facts, overwrite=arguments.overwrite, directions=files)
     print(f"{folder} (sha256 {stored.hash[:12]})")
-    if known:
-        print(f"with the directions for glow edit: {', '.join(known)}")
+    if directions:
+        print(f"with the directions for glow edit: {', '.join(directions)}")
 
 
 def _write_sampler(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What models and this project's other files say about themselves, in words and rounded figures."""
+"""Facts that models and other files of this project record, as text with rounded figures."""
 
 import json
 import zipfile
@@ -21,7 +21,7 @@ SPLITS = {"val": "validation", "test": "test", "train": "training"}
 
 
 def facts_of(place: str) -> dict[str, object]:
-    """Return the facts of a model at a place, or of another file of this project."""
+    """Return the facts recorded in a model or another file of this project."""
     path = Path(place)
     suffix = path.suffix.lower()
     if suffix == ".png":
@@ -45,7 +45,7 @@ def facts_of(place: str) -> dict[str, object]:
 
 
 def _model_facts(place: str) -> dict[str, object]:
-    """Return the facts of a model of images or of vectors, and of its training."""
+    """Return the facts of an image or vector model and of its training."""
     stored = StoredModel(place)
     model, training = stored.load(), dict(stored.facts)
     classes, reference = training.pop("classes", None), training.pop(REFERENCE_KEY, None)
@@ -63,42 +63,42 @@ def _model_facts(place: str) -> dict[str, object]:
 
 def _architecture(model: Density) -> dict[str, str]:
     config: dict[str, Any] = dict(model.config)
-    found: dict[str, str] = {}
+    facts: dict[str, str] = {}
     if isinstance(model, ImageModel):
         config |= config.pop("flow")
         bits = config.pop("num_bits")
-        found["images"] = f"{_shape(config.pop('image_shape'))}, {bits} bits"
-        found["latents"] = ", ".join(map(_shape, model.flow.latent_shapes))
-    if config.get("num_classes", 0) is None:  # and what comes with classes
+        facts["images"] = f"{_shape(config.pop('image_shape'))}, {bits} bits"
+        facts["latents"] = ", ".join(map(_shape, model.flow.latent_shapes))
+    if config.get("num_classes", 0) is None:  # leave out the settings of classes
         del config["num_classes"], config["embedding_features"]
-    return found | {_words(name): _text(value) for name, value in config.items()}
+    return facts | {_words(name): _text(value) for name, value in config.items()}
 
 
 def _training(facts: dict[str, Any]) -> dict[str, str]:
-    """Return facts of a training: likelihoods first, then their parts, then all else."""
+    """Return the facts of training: likelihoods, their parts, then all others."""
     epoch, step = facts.pop("epoch", None), facts.pop("step", None)
-    if "data" in facts:  # without the hash, which is for programs
+    if "data" in facts:  # the hash is for programs only
         facts["data"] = {name: value for name, value in facts["data"].items() if name != "contents"}
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     if epoch is not None:
-        found["trained for"] = pluralise(epoch + 1, "epoch") + ("" if step is None else f", {pluralise(step, 'step')}")
+        texts["trained for"] = pluralise(epoch + 1, "epoch") + ("" if step is None else f", {pluralise(step, 'step')}")
     for name, words in FIGURES.items():
         values = {split: facts.pop(f"{split}/{name}") for split in SPLITS if f"{split}/{name}" in facts}
         if values:
-            found[words] = ", ".join(f"{value:.3f} in {SPLITS[split]}" for split, value in values.items())
+            texts[words] = ", ".join(f"{value:.3f} in {SPLITS[split]}" for split, value in values.items())
     parts = {name: facts.pop(name) for name in list(facts) if name.startswith(("bpd_level/", "log_det/"))}
     levels = [f"{value:.3f}" for name, value in sorted(parts.items()) if name.startswith("bpd_level/")]
     if levels:
-        found["bits/dim by level"] = f"{', '.join(levels)}, the finest first"
+        texts["bits/dim by level"] = f"{', '.join(levels)}, the finest first"
     layers = {name.partition("/")[2]: value for name, value in parts.items() if name.startswith("log_det/") and value}
     if layers:
-        largest = sorted(layers.items(), key=lambda one: -abs(one[1]))
-        found["bits/dim by layer"] = ", ".join(f"{value:+.3f} {name}" for name, value in largest)
-    return found | {_words(name): _text(value) for name, value in sorted(facts.items())}
+        largest = sorted(layers.items(), key=lambda item: -abs(item[1]))
+        texts["bits/dim by layer"] = ", ".join(f"{value:+.3f} {name}" for name, value in largest)
+    return texts | {_words(name): _text(value) for name, value in sorted(facts.items())}
 
 
 def _picture_facts(path: Path) -> dict[str, object]:
-    """Return the text inside a PNG of ``glow sample``."""
+    """Return the text chunks of a PNG of ``glow sample``."""
     text = read_png_text(path)
     if not text:
         raise ValueError(f"{path} carries no text: not written by `glow sample`, or stripped since")
@@ -106,7 +106,7 @@ def _picture_facts(path: Path) -> dict[str, object]:
 
 
 def _tensor_facts(path: Path) -> dict[str, object]:
-    """Return what latents or a direction say."""
+    """Return the facts of a file of latents or of a direction."""
     content = read_content(path)
     facts: dict[str, object] = {"file": path}
     levels = [shape for name, shape in sorted(content.shapes.items()) if name.startswith("level")]
@@ -121,28 +121,29 @@ def _tensor_facts(path: Path) -> dict[str, object]:
 
 
 def _program_facts(folder: Path) -> dict[str, object]:
-    """Return what the description of a program that ``glow export`` wrote says."""
-    path, known = folder / DESCRIPTION_NAME, {"classes", REFERENCE_KEY}
+    """Return the facts from the description of an exported program."""
+    path, omitted = folder / DESCRIPTION_NAME, {"classes", REFERENCE_KEY}
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        inputs = ", ".join(f"{one['name']} {_shape(one['shape'])}" for one in said["inputs"])
+        description = json.loads(path.read_text(encoding="utf-8"))
+        inputs = ", ".join(f"{entry['name']} {_shape(entry['shape'])}" for entry in description["inputs"])
+        program, output = description["program"], description["output"]
         return {
-            "file": folder / said["program"]["file"],
-            "kind": f"a program that draws ({said['program']['kind']})",
-            "sha256": said["program"]["sha256"],
-            "model": said["model"],
+            "file": folder / program["file"],
+            "kind": f"a program that draws ({program['kind']})",
+            "sha256": program["sha256"],
+            "model": description["model"],
             "inputs": inputs,
-            "images": f"{_shape(said['output']['shape'][1:])}, {said['num_bits']} bits",
-            **({"classes": ", ".join(said["class_names"])} if said["class_names"] else {}),
-            **_training({name: value for name, value in said["training"].items() if name not in known}),
-            "use": said["use"],
+            "images": f"{_shape(output['shape'][1:])}, {description['num_bits']} bits",
+            **({"classes": ", ".join(description["class_names"])} if description["class_names"] else {}),
+            **_training({name: value for name, value in description["training"].items() if name not in omitted}),
+            "use": description["use"],
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged; export the model again") from error
 
 
 def _part_of(path: Path) -> str:
-    """Return which folder tells what a file is a part of, to end a message; or nothing."""
+    """Return the end of a message for a file that is part of an exported folder; empty for others."""
     nouns = {CONFIG_NAME: "an exported model", DESCRIPTION_NAME: "a program"}
     noun = next((noun for name, noun in nouns.items() if (path.parent / name).is_file()), None)
     return "" if noun is None else f"; it is a part of {noun}: glow info {path.parent}"
@@ -157,13 +158,13 @@ def _shape(shape: Sequence[object]) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return a plain value as text: figures rounded, no brackets."""
+    """Format a plain value as text, with rounded figures and without brackets."""
     if isinstance(value, Mapping) and "class_path" in value:
         arguments = _text(value["init_args"])
         name = value["class_path"].rpartition(".")[2]
         return f"{name} ({arguments})" if arguments else name
     if isinstance(value, Mapping):
-        return ", ".join(f"{_words(name)} {_text(one)}" for name, one in value.items() if one is not None)
+        return ", ".join(f"{_words(name)} {_text(item)}" for name, item in value.items() if item is not None)
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_text, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Print what a model, checkpoint, run, sampled PNG, or file of latents, a direction or a program records."""
+"""Print the facts recorded in a model, checkpoint, run, sampled PNG, latents, direction or exported program."""
 
 import argparse
 
@@ -17,8 +17,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the facts, one per line."""
     from glow_app.commands.facts import facts_of
 
-    given = [one for one in (arguments.path, arguments.checkpoint) if one is not None]
-    if len(given) > 1:
+    places = [place for place in (arguments.path, arguments.checkpoint) if place is not None]
+    if len(places) > 1:
         raise ValueError("glow info got a path and --checkpoint; give one of them")
-    for name, value in facts_of(given[0] if given else DEFAULT_MODEL).items():
+    for name, value in facts_of(places[0] if places else DEFAULT_MODEL).items():
         print(printable(f"{name:<20} {value}"))

@@ -1,4 +1,4 @@
-"""Write the images between pictures, as a strip or an animation; the pictures themselves are frames of it."""
+"""Interpolate between pictures, as a strip or an animation whose frames include the pictures themselves."""
 
 import argparse
 from pathlib import Path
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _facts(model: "ImageModel", arguments: argparse.Namespace, labels: "Tensor | None") -> dict[str, int | str]:
-    """Return what made a strip."""
+    """Return the facts to record in a strip."""
     from glow_app.models.class_labels import class_facts
 
     way = "levels mixed" if arguments.mix else "line" if arguments.spherical is False else "arc"

@@ -1,4 +1,4 @@
-"""List the models that --checkpoint takes by name: those of the package, and those in the Hugging Face hub's cache."""
+"""List the models that --checkpoint accepts by name: bundled ones, and those in the Hugging Face hub's cache."""
 
 import argparse
 from pathlib import Path
@@ -33,7 +33,7 @@ def _row(folder: Path) -> tuple[object, ...]:
         task = model["task"]["class_path"].rpartition(".")[2].lower() if "task" in model else "none"
         size, bits = f"{height}x{width}x{channels}", str(model["num_bits"])
         return size, task, bits, str(model["flow"]["num_classes"] or "none"), _bits(training), megabytes
-    except (AttributeError, KeyError, TypeError, ValueError):  # of vectors, or a damaged file
+    except (AttributeError, KeyError, TypeError, ValueError):  # a vector model, or a damaged file
         return "", "", "", "", "", megabytes
 
 

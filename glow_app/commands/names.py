@@ -1,4 +1,4 @@
-"""The commands of ``glow`` and their help."""
+"""The commands of ``glow`` and their help texts."""
 
 TRAINING = {
     "fit": "train a model: glow fit FOLDER, or glow fit --config NAME",

@@ -1,4 +1,4 @@
-"""The parser of commands, with the options that several share; and numbers, whose errors say what was expected."""
+"""The parser of commands, with options that several commands share, and number types with helpful errors."""
 
 import argparse
 from collections.abc import Callable
@@ -14,26 +14,25 @@ Number = TypeVar("Number", int, float)
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds defaults to the help where they say something."""
+    """Adds informative defaults to the help."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return (
-            action.help if action.default in (None, []) or action.default is False else super()._get_help_string(action)
-        )
+        has_default = action.default not in (None, []) and action.default is not False
+        return super()._get_help_string(action) if has_default else action.help
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser that refuses abbreviations, suggests what was meant, and raises instead of exiting."""
+    """An argparse parser that refuses abbreviations, suggests close matches, and raises instead of exiting."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_Formatter, **kwargs)
-        self.register("type", None, _not_empty)  # of all arguments that name no type
+        self.register("type", None, _not_empty)  # for all arguments without a type
 
     def parse(self, arguments: list[str]) -> argparse.Namespace:
         """Parse ``arguments``.
 
         Raises:
-            UsageError: If one is unknown, missing or has no valid value.
+            UsageError: If an argument is unknown, missing or invalid.
         """
         parsed, unknown = self.parse_known_args(arguments)
         if unknown:
@@ -50,7 +49,7 @@ class Parser(argparse.ArgumentParser):
         """Add ``--checkpoint`` and ``--device``."""
         self.add_argument(
             "--checkpoint",
-            type=str,  # an empty one too, which is refused as in Python
+            type=str,  # accepts an empty string, which is refused later, as in Python
             default=DEFAULT_MODEL,
             help="model: a .ckpt file, an exported folder, a run folder, a folder of runs (the newest is taken), "
             "hf://USER/NAME, or a name that glow models lists",
@@ -59,7 +58,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--device", default="auto", help="device: auto, cpu, gpu, cuda:1 or mps")
 
     def add_label_argument(self, text: str, several: bool = False) -> None:
-        """Add ``--label``, which ``load`` makes numbers of; ``text`` says what the class is of, and the default."""
+        """Add ``--label``, which ``load`` converts to numbers; ``text`` is the help after "number or name of the"."""
         nargs = "+" if several else None
         self.add_argument("--label", nargs=nargs, help=f"number or name of the {text}", metavar="CLASS")
 
@@ -74,7 +73,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _not_empty(text: str) -> str:
-    """Return a text for argparse; an empty one is refused, since as a path it would be the current folder."""
+    """Return a string for argparse, unless it is empty, which as a path would mean the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty, perhaps from an unset shell variable; give a value")
     return text
@@ -83,19 +82,19 @@ def _not_empty(text: str) -> str:
 def number_type(
     kind: Callable[[str], Number], message: str, fits: Callable[[Number], bool] = lambda _: True
 ) -> Callable[[str], Number]:
-    """Return a type for argparse: numbers of a kind that fit; of others it raises the message, after the text."""
+    """Return a type for argparse: numbers of ``kind`` that fit; for others, the error is the text and ``message``."""
 
-    def read(text: str) -> Number:
+    def parse(text: str) -> Number:
         with suppress(ValueError):
             if fits(value := kind(text)):
                 return value
         raise argparse.ArgumentTypeError(f"{text} {message}")
 
-    return read
+    return parse
 
 
 whole_number = number_type(int, "is not a whole number")
-number = number_type(float, "is not a number")  # NaN and infinities too
+number = number_type(float, "is not a number")  # accepts NaN and infinities
 positive_int = number_type(int, "must be a whole number, at least 1", lambda value: value >= 1)
 seed_number = number_type(int, f"is not a seed; expected 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)
 temperature = number_type(
@@ -112,13 +111,13 @@ guidance = number_type(
 
 
 def temperatures(text: str) -> float | list[float]:
-    """Return one temperature or, separated by commas, several, for argparse."""
+    """Parse a temperature, or several separated by commas, for argparse."""
     values = [temperature(part) for part in text.split(",")]
     return values[0] if len(values) == 1 else values
 
 
 def require_seeds(first: int, count: int) -> None:
-    """Raise UsageError if the last of so many seeds would be above the largest."""
+    """Raise UsageError if the last of ``count`` seeds would exceed the largest."""
     last = first + count - 1
     if last > LARGEST_SEED:
         raise UsageError(f"the last seed is {last}; expected at most {LARGEST_SEED}: lower --seed or --count")

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from glow_app.models.image_model import ImageModel
 
-SHOWN = 64  # originals and reconstructions
-USUAL_COUNT = 64  # of a source
+SHOWN = 64  # images in the comparison, originals and reconstructions
+USUAL_COUNT = 64  # default number of images of a source
 
 
 def add_arguments(parser: Parser) -> None:
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     count = error = lost = 0
     for images, labels in _batches(model, arguments, classes):
         result = reconstruct(model, images, labels)
-        if 2 * count < SHOWN:  # not all: memory must not grow with the number of pictures
+        if 2 * count < SHOWN:  # only the first, so that memory does not grow with the number of pictures
             shown.append(torch.stack([images, result.images], dim=1).flatten(0, 1))
         count += len(images)
         error = max(error, result.max_pixel_error)
@@ -95,7 +95,7 @@ def _batches(
     images = torch.from_numpy(chosen.images)
     batches = torch.arange(len(images)).split(arguments.batch_size)
     for numbers in tracked(batches, len(batches), "reconstructing"):
-        # A source without classes has labels too, all 0, which would be taken for a class.
+        # A source without classes has labels, too: zeros, which do not mean class 0.
         labels = chosen.labels[numbers] if chosen.class_names else None
         if labels is None:
             names = [f"image {number}" for number in numbers.tolist()]

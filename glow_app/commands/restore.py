@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
     from glow_app.tasks import RestorationTask
 
-LARGEST_COUNT = 10_000  # draws, each a file whose name is looked up before a picture's size is known
-LARGEST_COMPARED, DRAWS_COMPARED = 1 << 22, 4  # pixels of each part of the side-by-side, and draws in it
+LARGEST_COUNT = 10_000  # draws; each has a file that is checked before the picture is read
+LARGEST_COMPARED, DRAWS_COMPARED = 1 << 22, 4  # maximum pixels of each part of the comparison, and draws in it
 
 
 def add_arguments(parser: Parser) -> None:
@@ -54,7 +54,7 @@ _sigma = number_type(float, "must be a number of grey levels from 1 to 255", lam
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write draws, their mean and spread, and a comparison, for each picture."""
+    """Write draws, their mean and spread, and a comparison for each picture."""
     from glow_app.generation.restore import require_size, require_task
 
     if arguments.checkpoint is None:
@@ -70,14 +70,14 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.mask is not None:
         mask = _read(arguments.mask, 1, partial(require_size, model, arguments.count)).pixels
     named = names_of_results(arguments)
-    made = made_by(arguments)
-    folder = RestoreFolder(arguments, named, made)
+    origin = made_by(arguments)
+    folder = RestoreFolder(arguments, named, origin)
     skipped: list[str] = []
     restored: list[str] = []
     changes: Changes = []
     try:
         for name, file, result in _restored_files(model, named, mask, arguments, skipped):
-            _write(result, folder.path / name, made)
+            _write(result, folder.path / name, origin)
             folder.add(name, {"file": file, "name": name, **result.facts(arguments)}, outputs_of(name, arguments))
             restored.append(name)
             if result.note:
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 @dataclass
 class _Restored:
-    """A restored picture, its photograph, the original if that was undamaged, and a note."""
+    """A restoration, the picture that was read, the undamaged original with ``--damage``, and a note."""
 
     restoration: "Restoration"
     photo: "Photo"
@@ -104,7 +104,7 @@ class _Restored:
     note: str
 
     def facts(self, arguments: argparse.Namespace) -> dict[str, Any]:
-        """Return what the record says of it."""
+        """Return the facts for the record."""
         height, width = self.restoration.draws.shape[2:]
         facts = {"size": [width, height]} | ({} if arguments.mask is None else {"mask": arguments.mask})
         return facts | {"count": arguments.count} | self.restoration.draws.common_facts
@@ -117,14 +117,14 @@ def _restored_files(
     arguments: argparse.Namespace,
     skipped: list[str],
 ) -> Iterator[tuple[str, str, _Restored]]:
-    """Yield name, file and result of each picture; add to ``skipped`` why others of several cannot be restored."""
+    """Yield name, file and result of each picture; with several, add the errors of failed ones to ``skipped``."""
     doing = "restoring" if len(named) == 1 else None
     for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
         try:
             if not all(map(is_short_enough, outputs_of(name, arguments))):
                 raise ValueError(f"{file}: its name is too long for the names of results; rename it")
             result = _restore_file(model, file, mask, number, arguments, doing)
-        except (ValueError, FloatingPointError) as error:  # not OSError: the next could not be written either
+        except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
             if len(named) == 1:
                 raise
             skipped.append(f"{file}: {error}" if file not in str(error) else str(error))
@@ -148,19 +148,19 @@ def _restore_file(
     task, num_channels = require_task(model), model.flow.image_shape[0]
     num_channels, factor = (num_channels, task.factor) if arguments.damage else (task.picture_channels(num_channels), 1)
 
-    def fits(height: int, width: int) -> None:
+    def check_size(height: int, width: int) -> None:
         if min(height, width) < factor:
             raise ValueError(
                 f"it is {width}x{height}; expected at least {factor}x{factor}, to be reduced {factor} times"
             )
         require_size(model, arguments.count, height // factor, width // factor)
 
-    photo = _read(file, num_channels, fits)
+    photo = _read(file, num_channels, check_size)
     pixels, original = torch.from_numpy(photo.pixels.copy()), None
     if arguments.damage:
         height, width = (side // factor * factor for side in pixels.shape[1:])
         original = pixels[:, :height, :width]
-        # Of another stream than the draws: their noise would else be the noise that they are to remove.
+        # From another stream than the draws, which would otherwise reuse the noise that they should remove.
         damaged = task.damage(original[None], step_generator(arguments.seed, number, "cpu", "damage"))[0]
     else:
         missing = None if mask is None else torch.from_numpy(mask.copy())
@@ -179,7 +179,7 @@ def _read(file: str, num_channels: int, require_size: "Callable[[int, int], None
         return read_photo(Path(file), num_channels, require_size)
     except FileNotFoundError as error:
         raise ValueError(f"there is no file {file}") from error
-    except Exception as error:  # Pillow's plugins share no narrower type
+    except Exception as error:  # Pillow's plugins share no narrower base class
         raise ValueError(f"{file} cannot be used: {error}") from error
 
 
@@ -194,17 +194,17 @@ def _require_options(task: "RestorationTask", arguments: argparse.Namespace) -> 
 
 
 def _write(restored: _Restored, path: Path, facts: dict[str, Any]) -> None:
-    """Write all pictures, with these facts and their own, by names that begin with those of a path."""
+    """Write all pictures, with ``facts`` and their own; their names start with that of ``path``."""
     from glow_app.pictures.images import save_png, to_pil, with_profile
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    for kind, picture, own in _pictures(restored.restoration, restored.original):
+    for kind, picture, picture_facts in _pictures(restored.restoration, restored.original):
         image = with_profile(to_pil(picture), restored.photo.icc_profile)
-        save_png(image, path.with_name(f"{path.name}_{kind}.png"), own | facts)
+        save_png(image, path.with_name(f"{path.name}_{kind}.png"), picture_facts | facts)
 
 
 def _pictures(restoration: "Restoration", original: "Tensor | None") -> "Iterator[tuple[str, Tensor, dict[str, Any]]]":
-    """Yield the name of each picture, itself, and what it says of itself."""
+    """Yield name, picture and facts of each picture to write."""
     import torch
 
     draws, mean, spread = restoration.draws, restoration.mean, restoration.shown_spread
@@ -212,7 +212,7 @@ def _pictures(restoration: "Restoration", original: "Tensor | None") -> "Iterato
         yield f"seed{facts['seed']}", image, facts
     yield "mean", mean, draws.common_facts
     yield "spread", spread, draws.common_facts
-    # Side by side, large pictures would be more than viewers open.
+    # Reduced, because viewers cannot open large pictures side by side.
     step = math.ceil(math.sqrt(spread.numel() / LARGEST_COMPARED))
     row = [restoration.given, *draws[:DRAWS_COMPARED], mean, spread.expand(draws.shape[1], -1, -1)]
     row += [] if original is None else [original]

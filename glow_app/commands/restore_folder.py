@@ -1,4 +1,4 @@
-"""The folder of restored pictures, and which of its files are results."""
+"""The output folder of `glow restore`, and detection of earlier results."""
 
 import argparse
 import os
@@ -21,22 +21,22 @@ from glow_app.commands.common import (
 from glow_app.messages import UsageError, pluralise, printable
 
 _LARGEST_RECORD = 1 << 26
-_LONGEST_NAME = 255  # bytes, of a file, where Linux and macOS keep it
+_LONGEST_NAME = 255  # maximum length of a file name on Linux and macOS, bytes
 _RESULT = re.compile(r"(.+)_(?:seed\d+|mean|spread|comparison)\.png", re.DOTALL)
 
 
 class RestoreFolder:
-    """The folder for the results, made and marked as taken: ``--output``, or the next free one where results are.
+    """Creates and claims a folder for results: ``--output``, or the next free name if that holds results already.
 
     Args:
-        arguments: Of ``glow restore``.
-        named: The picture files by what their results are called.
-        facts: What the record says of the model.
+        arguments: Arguments of ``glow restore``.
+        named: Picture files by the names of their results.
+        facts: Facts of the model for the record.
     Attributes:
         path: The folder.
     Raises:
-        FileExistsError: If a file to be written exists, without ``--overwrite``, or if another command's results do.
-        UsageError: If a picture that is to be restored would be replaced.
+        FileExistsError: If an output file exists, without ``--overwrite``, or the folder has another command's results.
+        UsageError: If a result would replace an input picture.
     """
 
     def __init__(self, arguments: argparse.Namespace, named: dict[str, str], facts: dict[str, Any]) -> None:
@@ -48,7 +48,7 @@ class RestoreFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             try:
                 (self.path / RECORD).open("x").close()
-            except FileExistsError:  # of another run, a moment ago, unless it is to be replaced
+            except FileExistsError:  # claimed by another run just now, or to be overwritten
                 if not self._overwrites:
                     continue
             break
@@ -56,9 +56,9 @@ class RestoreFolder:
             place = f"{arguments.output} holds results already; these go to {self.path} (--overwrite replaces)"
             print(printable(place))
         record = read_record(self.path, _LARGEST_RECORD)
-        listed = {entry["name"]: entry for entry in _entries(record)}
-        self._facts, self._replaced = facts, frozenset(listed)
-        self._entries = listed if facts.items() <= record.items() else {}  # of another model
+        entries = {entry["name"]: entry for entry in _entries(record)}
+        self._facts, self._replaced = facts, frozenset(entries)
+        self._entries = entries if facts.items() <= record.items() else {}  # drop results of another model
         if not self._overwrites:
             self._write()
 
@@ -71,7 +71,7 @@ class RestoreFolder:
             raise FileExistsError(f"{self.path} holds results of another command; choose another --output")
 
     def add(self, name: str, entry: dict[str, Any], outputs: Iterable[str]) -> None:
-        """List a picture whose results are written, and remove other draws of it, of a run that is overwritten."""
+        """Record a restored picture, and remove other draws of it from a run that is overwritten."""
         others = {str(file.relative_to(self.path)) for file in (self.path / name).parent.glob("*_seed*.png")}
         for file in others - set(outputs) if name in self._replaced else ():
             if _name_of_result(file) == name:
@@ -83,39 +83,39 @@ class RestoreFolder:
         write_json(self.path / RECORD, {**self._facts, "files": list(self._entries.values())})
 
     def close(self) -> None:
-        """Leave nothing if nothing was written."""
+        """Remove the record and an empty folder if nothing was written."""
         if not self._entries and not self._replaced and not any(output.exists() for output in self._outputs):
             (self.path / RECORD).unlink(missing_ok=True)
-            with suppress(OSError):  # it holds something else
+            with suppress(OSError):  # the folder is not empty
                 self.path.rmdir()
 
 
 def is_short_enough(file: str) -> bool:
-    """Return whether the name of a file is no longer than names may be."""
+    """Return whether the name of a file is within the limit of file systems."""
     return len(os.fsencode(Path(file).name)) <= _LONGEST_NAME
 
 
 def outputs_of(name: str, arguments: argparse.Namespace) -> list[str]:
-    """Return the names of the files that are written for a picture."""
+    """Return the names of the output files for a picture."""
     seeds = range(arguments.seed, arguments.seed + arguments.count)
     return [f"{name}_{kind}.png" for kind in (*(f"seed{seed}" for seed in seeds), "mean", "spread", "comparison")]
 
 
 def names_of_results(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return the picture files by what their results are called: their paths in a folder, without the suffix.
+    """Return the picture files by the names of their results: their paths within the folder, without suffix.
 
-    Where two would be called the same, their suffixes are kept. Results, and the mask, in a folder are left out.
+    Suffixes are kept where names would clash. Earlier results in a folder and the mask are left out.
 
     Raises:
-        UsageError: If two pictures would have one name all the same, or none is left.
+        UsageError: If two pictures still have the same name, or no picture is left.
     """
     paths = [(file, Path(file).relative_to(place)) for place in arguments.images for file in _files(place, arguments)]
     paths = [(file, path if path.name else Path(Path(file).name)) for file, path in paths]
-    times = Counter(str(path.with_suffix("")) for _, path in paths)
+    occurrences = Counter(str(path.with_suffix("")) for _, path in paths)
     named: dict[str, str] = {}
     for file, path in paths:
         name = str(path.with_suffix(""))
-        name = name if times[name] == 1 and name not in named else str(path)
+        name = name if occurrences[name] == 1 and name not in named else str(path)
         if name in named:
             if Path(file).resolve() == Path(named[name]).resolve():
                 raise UsageError(f"{file} is given twice; give it once")
@@ -127,18 +127,18 @@ def names_of_results(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def _files(place: str, arguments: argparse.Namespace) -> list[str]:
-    """Return a file, or those of a folder but for results and the mask."""
+    """Return a file, or the files of a folder without earlier results and the mask."""
     files, folder = picture_files([place]), Path(place)
     if not folder.is_dir():
         return files
-    inside = {parent for file in files for parent in Path(file).parents if folder in parent.parents}
-    results = sorted(path for path in inside if (path / RECORD).exists())
+    subfolders = {parent for file in files for parent in Path(file).parents if folder in parent.parents}
+    results = sorted(path for path in subfolders if (path / RECORD).exists())
     for path in results:
         print(printable(f"left out: {path}, which holds results ({RECORD}); name it to restore them"))
     is_replaced = arguments.overwrite and folder.resolve() == Path(arguments.output).resolve()
-    own = {entry["name"] for entry in _entries(read_record(folder, _LARGEST_RECORD))}
-    if (folder / RECORD).exists():  # and results of a picture that was interrupted
-        own |= {str(Path(file).relative_to(folder).with_suffix("")) for file in files}
+    restored = {entry["name"] for entry in _entries(read_record(folder, _LARGEST_RECORD))}
+    if (folder / RECORD).exists():  # also results of a picture whose restoration was interrupted
+        restored |= {str(Path(file).relative_to(folder).with_suffix("")) for file in files}
     mask = None if arguments.mask is None else Path(arguments.mask).resolve()
     files = [
         file
@@ -146,9 +146,9 @@ def _files(place: str, arguments: argparse.Namespace) -> list[str]:
         if not any(Path(file).is_relative_to(path) for path in results)
         and (mask is None or Path(file).resolve() != mask)
     ]
-    others = [file for file in files if _name_of_result(str(Path(file).relative_to(folder))) not in own]
+    others = [file for file in files if _name_of_result(str(Path(file).relative_to(folder))) not in restored]
     if not others and not is_replaced:
-        return files  # a folder of nothing but results is named to restore them
+        return files  # a folder with only results was named on purpose, to restore them
     if others != files:
         count = pluralise(len(files) - len(others), "result")
         print(printable(f"left out: {count} in {folder} ({RECORD}); name the files to restore them"))

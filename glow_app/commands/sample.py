@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 USUAL_COUNT = 16
 LARGEST_GRID = 100  # images
-LARGEST_SWEEP = 12  # images a row
-LARGEST_WALK = 100  # images, with twelve frames from each to the next, all of which are held at once
+LARGEST_SWEEP = 12  # images per row
+LARGEST_WALK = 100  # images, with twelve frames from each to the next, all in memory
 SECONDS_A_STOP = 1.0
 GUIDED = "guidance is not 1: these are not samples of the model's own distribution"
 
@@ -66,26 +66,26 @@ def add_arguments(parser: Parser) -> None:
 
 @dataclass
 class _Drawing:
-    """What is drawn, and where to."""
+    """The state of a run: what to draw, where to write it, and what has been written."""
 
     model: "ImageModel"
     settings: "GenerationSettings"
     folder: SampleFolder
     label: int | list[int] | None
     turn: int  # images after which the classes of a grid repeat
-    facts: dict[str, Any]  # of all pictures
+    facts: dict[str, Any]  # in the text of all pictures
     num_drawn: int = 0
-    pictures: list[str] = field(default_factory=list)  # the others that are written
+    pictures: list[str] = field(default_factory=list)  # names of the other pictures written so far
 
     def class_of(self, seed: int) -> dict[str, Any]:
-        """Return the facts of the class of a seed."""
+        """Return the facts about the class of a seed."""
         from glow_app.models.class_labels import class_facts, class_turns
 
         turns = class_turns(self.model, self.label)
         return {} if turns is None else class_facts(self.model, turns[seed % len(turns)])
 
     def save(self, picture: "Image.Image", name: str, count: int, **text: Any) -> None:
-        """Write a picture of several images, with their classes and the facts in its text."""
+        """Write a picture of several images, with their classes and facts in its text chunks."""
         from glow_app.models.class_labels import class_facts
         from glow_app.pictures.images import save_png
 
@@ -96,7 +96,7 @@ class _Drawing:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the images, a grid and what made them."""
+    """Write the images, a grid and the record of the run."""
     if arguments.walk and len(arguments.label or []) > 1:
         raise UsageError(f"--walk stays in one class, and --label names {len(arguments.label)}; give one")
     require_folder(Path(arguments.output))
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.size is not None:
         if arguments.sweep or arguments.walk:
             raise UsageError("--sweep and --walk are of the model's own size; leave --size out")
-        model.flow.latent_shapes_at(*arguments.size)  # refuses sizes that do not fit before anything is written
+        model.flow.latent_shapes_at(*arguments.size)  # refuses invalid sizes before anything is written
     settings = model.generation.override(arguments.temperature, arguments.guidance)
     settings.check(len(model.flow.latent_shapes), model.flow.num_classes is not None)
     label = arguments.label[0] if len(arguments.label or []) == 1 else arguments.label
@@ -131,7 +131,7 @@ def run(arguments: argparse.Namespace) -> None:
     except BaseException:
         if drawing.num_drawn:
             partial = record | {"count": drawing.num_drawn, "asked": count}
-            with suppress(OSError):  # the error on its way says more
+            with suppress(OSError):  # the original error is more informative
                 folder.interrupted(drawing.num_drawn, drawing.pictures).finish(partial, drawing.class_of)
         raise
     folder.finish(record, drawing.class_of)
@@ -143,7 +143,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _seeds(arguments: argparse.Namespace, count: int) -> range:
-    """Return the seeds of so many images, from ``--seed`` on, or from one that leaves room for them."""
+    """Return ``count`` seeds, starting at ``--seed`` or at a random seed low enough for all images."""
     from glow_app.seeding import random_seed
 
     most = max(count, arguments.walk or 0)
@@ -153,7 +153,7 @@ def _seeds(arguments: argparse.Namespace, count: int) -> range:
 
 
 def turn_length(model: "ImageModel", label: int | list[int] | None = None) -> int:
-    """Return the number of images after which the classes of a grid repeat; 1 if classes have no columns."""
+    """Return the number of images after which the classes of a grid repeat; 1 if the grid has no column per class."""
     from glow_app.models.class_labels import class_turns
     from glow_app.pictures.image_batch import LARGEST_TURN
 
@@ -162,12 +162,12 @@ def turn_length(model: "ImageModel", label: int | list[int] | None = None) -> in
 
 
 def num_shown(count: int, turn: int = 1) -> int:
-    """Return how many of ``count`` images a grid shows: at most 100, in complete cycles of ``turn`` if not all."""
+    """Return the number of images in a grid: all, or at most 100 in complete cycles of ``turn``."""
     return count if count <= LARGEST_GRID else LARGEST_GRID - LARGEST_GRID % turn
 
 
 def _draw(drawing: _Drawing, arguments: argparse.Namespace) -> int:
-    """Write the images, each as it is drawn, and a grid; return how many are in the grid: only these are kept."""
+    """Write each image as it is drawn, and a grid; return the number of images in the grid, all that memory holds."""
     import torch
 
     from glow_app.pictures.image_batch import Images
@@ -189,7 +189,7 @@ def _draw(drawing: _Drawing, arguments: argparse.Namespace) -> int:
 
 
 def _batches(drawing: _Drawing, arguments: argparse.Namespace) -> "Iterator[tuple[int, Tensor]]":
-    """Return seeds and images, drawn here or, for several devices, in a process for each."""
+    """Return an iterator over seeds and images, drawn in this process or in a process per device."""
     from glow_app.commands.sample_processes import devices_for, sample_on_devices
     from glow_app.generation import sample_batches
 
@@ -198,7 +198,7 @@ def _batches(drawing: _Drawing, arguments: argparse.Namespace) -> "Iterator[tupl
     devices = devices_for(arguments.devices, device_of(arguments))
     if len(devices) == 1:
         return sample_batches(drawing.model, len(seeds), settings.temperature, seeds.start, *options)
-    place = str(stored_model(arguments).path)  # by now another run may be the newest
+    place = str(stored_model(arguments).path)  # resolved, because another run may have become the newest
     return sample_on_devices(place, devices, len(seeds), settings.temperature, seeds.start, *options)
 
 
@@ -244,12 +244,12 @@ stops = number_type(
 
 
 def number_of_devices(text: str) -> int | None:
-    """Return a number of devices, or None for all, for argparse."""
+    """Parse a number of devices, None meaning all, for argparse."""
     return None if text == "all" else positive_int(text)
 
 
 def image_size(text: str) -> tuple[int, int]:
-    """Return height and width from a size such as 256x128, for argparse."""
+    """Parse a size such as 256x128, and return height and width, for argparse."""
     sides = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
     if sides is None or "0" in sides.groups():
         raise argparse.ArgumentTypeError(f"{text} is not a size; expected WIDTHxHEIGHT in pixels, such as 256x128")

@@ -1,4 +1,4 @@
-"""The folder that `glow sample` writes: its names, what is in their way, and the record of the run."""
+"""The output folder of `glow sample`: names of files, earlier results, and the record of the run."""
 
 import json
 import re
@@ -15,20 +15,20 @@ OURS = re.compile(r"(seed\d+_t[\d.-]+(_g[\d.]+)?\.png|grid\.png|sweep\.png|walk\
 
 @dataclass(frozen=True)
 class SampleFolder:
-    """A folder for the images of some seeds; never holds what grows with their number."""
+    """A folder for the images of a range of seeds, with memory independent of their number."""
 
     path: Path
     seeds: range
-    ending: str  # of the pictures' names, after the seed
+    ending: str  # end of the pictures' names, after the seed
     pictures: Sequence[str]  # names of the other pictures
-    replaced: tuple[int, int] | None = None  # the file and the time of the record that lay there with --overwrite
+    replaced: tuple[int, int] | None = None  # inode and time of the record to overwrite
 
     def name(self, seed: int) -> str:
-        """Return the name of the picture of a seed."""
+        """Return the file name for a seed."""
         return f"seed{seed:06d}{self.ending}"
 
     def free(self, overwrite: bool) -> "SampleFolder":
-        """Return this folder if it holds no samples or ``overwrite`` is set, and otherwise the next free one."""
+        """Return this folder if it has no samples or ``overwrite`` is set, else the next free one."""
         if overwrite or not self._has_samples():
             return replace(self, replaced=self._record())
         return replace(self, path=free_folder(self.path))
@@ -38,13 +38,13 @@ class SampleFolder:
         return any(file.name == RECORD or self._is_written(file.name) or OURS.fullmatch(file.name) for file in files)
 
     def interrupted(self, num_drawn: int, pictures: Sequence[str]) -> "SampleFolder":
-        """Return the folder as it is after so many images and some of the other pictures."""
+        """Return the folder restricted to the images and other pictures written before an interruption."""
         return replace(self, seeds=self.seeds[:num_drawn], pictures=pictures)
 
     def finish(self, facts: Mapping[str, Any], facts_of: Callable[[int], Mapping[str, Any]]) -> None:
-        """Remove the files that the previous run's record lists, and write this run's facts and those of each seed.
+        """Remove the files listed in the overwritten record, and write a record with facts of the run and each seed.
 
-        Those of a run that has ended meanwhile stay.
+        Files of another run that has finished in the meantime are kept.
         """
         for name in self._listed() if self.replaced and self.replaced == self._record() else ():
             if not self._is_written(name):
@@ -67,14 +67,14 @@ class SampleFolder:
     def _is_written(self, name: str) -> bool:
         if name in self.pictures:
             return True
-        found = re.fullmatch(rf"seed(\d+){re.escape(self.ending)}", name)
-        return found is not None and int(found[1]) in self.seeds
+        match = re.fullmatch(rf"seed(\d+){re.escape(self.ending)}", name)
+        return match is not None and int(match[1]) in self.seeds
 
     def _listed(self) -> list[str]:
-        """Return the files of the record that lies here, but for names that no run gives: it may be anybody's."""
+        """Return the files in the folder's record, which is untrusted: only names that runs use."""
         record = read_record(self.path)
         try:
-            names = [*(one["file"] for one in record["files"]), *record["pictures"]]
+            names = [*(entry["file"] for entry in record["files"]), *record["pictures"]]
         except (KeyError, TypeError):
             return []
         return [name for name in names if isinstance(name, str) and OURS.fullmatch(name)]

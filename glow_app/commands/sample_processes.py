@@ -1,4 +1,4 @@
-"""Drawing on several devices, with a process for each."""
+"""Sampling on several devices, with a process per device."""
 
 import os
 import signal
@@ -22,25 +22,25 @@ from glow_app.generation.sample import Temperature
 if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
 
-BATCHES = 4  # drawn by a process before it is asked again
+BATCHES = 4  # per task of a process
 
-_model: "ImageModel | None" = None  # of a process that draws
+_model: "ImageModel | None" = None  # the model of a worker process
 
 
 def devices_for(number: int | None, device: torch.device) -> list[str]:
-    """Return the devices of ``--devices``: so many GPUs, or as many times the CPU; all there are if None.
+    """Return ``number`` GPUs, or the CPU ``number`` times; if None, all GPUs, or the CPU once.
 
     Raises:
-        ValueError: If there are not so many.
+        ValueError: If there are fewer GPUs or processor cores.
     """
     is_gpu = device.type == "cuda"
-    there = torch.cuda.device_count() if is_gpu else os.cpu_count() or 1
-    number = number or (there if is_gpu else 1)
-    if number > there:
-        raise ValueError(f"--devices {number}: there are {there} {'GPUs' if is_gpu else 'processor cores'}")
+    available = torch.cuda.device_count() if is_gpu else os.cpu_count() or 1
+    number = number or (available if is_gpu else 1)
+    if number > available:
+        raise ValueError(f"--devices {number}: there are {available} {'GPUs' if is_gpu else 'processor cores'}")
     if number == 1:
         return [str(device)]
-    return [f"cuda:{one}" for one in range(number)] if is_gpu else ["cpu"] * number
+    return [f"cuda:{index}" for index in range(number)] if is_gpu else ["cpu"] * number
 
 
 def sample_on_devices(
@@ -54,14 +54,14 @@ def sample_on_devices(
     guidance: float = 1.0,
     size: tuple[int, int] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield what :func:`~glow_app.generation.sample_batches` does, in the same order and drawn in the same batches.
+    """Yield the results of :func:`~glow_app.generation.sample_batches`, in the same order and from the same batches.
 
-    Each process loads the model; a few parts per device are on their way at a time, whatever the number of images.
+    Each process loads the model. Two tasks per device are pending at a time, whatever the number of images.
 
     Args:
-        place: Of the model, as ``--checkpoint`` takes it.
-        devices: One per process; a CPU may stand there several times, and its cores are then shared out.
-        num: As for :func:`~glow_app.generation.sample_batches`, like all that follow.
+        place: Place of the model, as for ``--checkpoint``.
+        devices: Device of each process; those on the CPU share its cores.
+        num: As for :func:`~glow_app.generation.sample_batches`, like all following arguments.
     """
     context = get_context("spawn")  # a forked process cannot use CUDA
     free = context.Queue()
@@ -77,7 +77,7 @@ def sample_on_devices(
             while True:
                 while len(waiting) < 2 * len(devices) and (start := next(starts, None)) is not None:
                     part = min(num_part, seed + num - start)
-                    with _signals_held_back():  # it may start a process
+                    with _deferred_signals():  # submitting may start a process
                         drawn = processes.submit(_draw, part, temperature, start, label, batch_size, guidance, size)
                     waiting.append((start, drawn))
                 if not waiting:
@@ -89,7 +89,7 @@ def sample_on_devices(
                 f"one of the {len(devices)} drawing processes ended unexpectedly, as when memory runs out; "
                 "use fewer --devices or a smaller --batch-size"
             ) from error
-        except BaseException:  # the parts on their way are not waited for
+        except BaseException:  # do not wait for pending tasks
             for process in set(active_children()) - earlier:
                 process.terminate()
             raise
@@ -98,32 +98,32 @@ def sample_on_devices(
 
 
 @contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the end of the block: a process half started would end with a traceback.
+def _deferred_signals() -> Iterator[None]:
+    """Defer Ctrl-C and SIGTERM to the end of the block, because a half-started process would print a traceback.
 
-    Processes that start in the block never get Ctrl-C, not even while they import: a terminal sends it to all, and the
-    one that hands out the work ends the others.
+    Processes started in the block never receive Ctrl-C, not even while importing: a terminal sends it to all processes,
+    but only the main one handles it, by terminating the others.
     """
-    if threading.current_thread() is not threading.main_thread():  # where no signal is handled
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals only in the main thread
         yield
         return
-    held: list[int] = []
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
-    # The mask is of this thread: Python runs handlers here also for signals that reach another.
+    deferred: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by child processes
+    # The mask covers only this thread, but Python runs handlers here for signals to any thread.
     numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = {number: signal.signal(number, lambda number, _: held.append(number)) for number in numbers}
+    handlers = {number: signal.signal(number, lambda number, _: deferred.append(number)) for number in numbers}
     try:
         yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for received in held:
+        for received in deferred:
             signal.raise_signal(received)
 
 
 def _begin(place: str, free: "Queue[str]", threads: int) -> None:
-    global _model  # what a process of a pool begins with can be kept nowhere else
+    global _model  # an initialiser can pass state to tasks only through globals
     from glow_app.storage.stored_model import load_model
 
     torch.set_num_threads(threads)
@@ -131,7 +131,7 @@ def _begin(place: str, free: "Queue[str]", threads: int) -> None:
 
 
 def _draw(*arguments: Any) -> np.ndarray:
-    assert _model is not None, "the process has begun"
+    assert _model is not None, "the process is initialised"
     drawn = sample_batches(_model, *arguments)
-    # Bytes are sent; a tensor would be shared, and outlive the process.
+    # Arrays are sent as bytes; a tensor would be in shared memory and outlive the process.
     return torch.stack([image.cpu() for _, image in drawn]).numpy()

@@ -1,4 +1,4 @@
-"""Score pictures: how likely and how odd each is, with a verdict; with outliers, how well these are told apart."""
+"""Score how likely and how odd pictures are, with verdicts; with outliers, measure how well scores detect them."""
 
 import argparse
 import codecs
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from glow_app.generation import Measures, Reference
     from glow_app.models.image_model import ImageModel
 
-LISTED = 10  # unusual pictures that are printed, and pictures of the sheet
+LISTED = 10  # maximum number of unusual pictures to print, and of pictures in the sheet
 SHEET = "oddest.png"
 NO_VERDICTS = "no verdicts: the model knows no ordinary pictures; give --reference FOLDER of them"
 
@@ -50,7 +50,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write scores.csv, scores.json and a sheet of the oddest; with outliers, how well the scores tell them apart."""
+    """Write scores.csv, scores.json and a sheet of the oddest pictures; with outliers, measure their detection."""
     from glow_app.data.listing import list_images
     from glow_app.generation import USUAL_PERCENT
 
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError("glow score needs pictures to score, or else --reference and --outliers")
     if arguments.outliers and not arguments.reference:
         raise UsageError("--outliers needs --reference: ordinary pictures to tell them from")
-    # Listed, and so refused, before any picture is measured.
+    # List all folders first, to refuse invalid ones before any picture is measured.
     listings = [list_images(Path(place)) for place in (arguments.reference, arguments.outliers) if place]
     names = ["detection.json", "histograms.png"] if arguments.outliers else ["scores.csv", "scores.json", SHEET]
     folder = Path(arguments.output)
@@ -93,16 +93,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _reference(model: "ImageModel", arguments: argparse.Namespace) -> "tuple[Reference, str] | tuple[None, None]":
-    """Return what ordinary pictures are like, and which pictures these are, where any are known."""
+    """Return the reference of ordinary pictures and a description of these pictures, or None for both."""
     from glow_app.generation import Reference
     from glow_app.storage.pretrained import REFERENCE_KEY
 
     if arguments.reference:
         return Reference.of(_measure(model, [arguments.reference], arguments)[1]), arguments.reference
-    known = stored_model(arguments).facts.get(REFERENCE_KEY)
-    if known is None:
+    plain = stored_model(arguments).facts.get(REFERENCE_KEY)
+    if plain is None:
         return None, None
-    reference = Reference.from_plain(known, len(model.flow.latent_shapes))
+    reference = Reference.from_plain(plain, len(model.flow.latent_shapes))
     classes = "" if arguments.label is None else ", of all classes"
     return reference, f"{reference.num_images:,} ordinary images known to the model{classes}"
 
@@ -164,7 +164,7 @@ def _oddest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], path: Path, facts: dict[str, str]) -> None:
-    """Write the oddest pictures, without verdicts the least likely, as the model saw them, with bits/dim and names."""
+    """Write a sheet of the oddest pictures, or the least likely ones without verdicts, as the model sees them."""
     import torch
 
     from glow_app.data.decoding import decode_image
@@ -173,7 +173,7 @@ def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], path: Path, fa
 
     rows = _oddest([row for row in rows if Path(row["file"]).is_file()])  # a pipe cannot be read again
     if not rows:
-        path.unlink(missing_ok=True)  # of an earlier run
+        path.unlink(missing_ok=True)  # remove that of an earlier run
         return
     arrays = [decode_image(Path(row["file"]), model.flow.image_shape, "crop") for row in rows]
     captions = [(f"{row['bits_per_dim']:.2f} bits/dim", Path(row["file"]).name) for row in rows]
@@ -207,19 +207,19 @@ def _detect(model: "ImageModel", arguments: argparse.Namespace) -> None:
 
     _, ordinary = _measure(model, [arguments.reference], arguments)
     _, odd = _measure(model, [arguments.outliers], arguments)
-    found = detect(ordinary, odd)
+    detections = detect(ordinary, odd)
     folder = output_folder(arguments)
     usual = len(ordinary) // 2
     counts = {"usual": usual, "ordinary": len(ordinary) - usual, "outliers": len(odd)}
-    scores = {name: {"auroc": one.auroc, "aupr": one.aupr} for name, one in found.items()}
+    scores = {name: {"auroc": result.auroc, "aupr": result.aupr} for name, result in detections.items()}
     labels = _labels_text(model, arguments)
     write_json(folder / "detection.json", {**counts, "labels": labels, "scores": scores})
-    values = {name: (one.ordinary.tolist(), one.odd.tolist()) for name, one in found.items()}
-    notes = {name: f"AUROC {one.auroc:.3f}" for name, one in found.items()}
+    values = {name: (result.ordinary.tolist(), result.odd.tolist()) for name, result in detections.items()}
+    notes = {name: f"AUROC {result.auroc:.3f}" for name, result in detections.items()}
     save_png(histogram_picture(values, (arguments.reference, arguments.outliers), notes), folder / "histograms.png")
     ordinary_images = pluralise(counts["ordinary"], "ordinary image")
     print(f"{pluralise(len(odd), 'outlier')} among {ordinary_images}; {usual} more say what is usual")
     print(f"labels: {labels}")
-    for name, one in found.items():
-        print(f"{name:<14} AUROC {one.auroc:.3f}  AUPR {one.aupr:.3f}")
+    for name, result in detections.items():
+        print(f"{name:<14} AUROC {result.auroc:.3f}  AUPR {result.aupr:.3f}")
     print(f"histograms: {folder / 'histograms.png'}")

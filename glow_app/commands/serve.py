@@ -1,4 +1,4 @@
-"""Serve a model over HTTP, with a page at /."""
+"""Serve a model over HTTP, with a web page at /."""
 
 import argparse
 import ipaddress
@@ -52,13 +52,13 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Serve until SIGTERM or Ctrl-C; load the model again on SIGHUP."""
+    """Serve until SIGTERM or Ctrl-C; reload the model on SIGHUP."""
     try:
         from glow_app.server import bind, create_app, run_server
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install 'glow-app[serve]'") from error
 
-    hangups: list[int] = []  # that come before the server can do what they ask for
+    hangups: list[int] = []  # SIGHUPs before the server is ready to reload
     signal.signal(signal.SIGHUP, lambda number, _: hangups.append(number))
     limits = Limits(**{field.name: getattr(arguments, f"max_{field.name}") for field in fields(Limits)})
     hosts = [arguments.host, *map(_host_name, arguments.allowed_hosts)]
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     def reload() -> None:
         keys = _keys(arguments)
-        # First: a key that is no longer in the file is refused whatever becomes of the model.
+        # First, so that removed keys are refused even if loading the model fails.
         app.state.gate.keys = keys
         app.state.replace(**_served(arguments))
 
@@ -91,10 +91,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _served(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the model, its directions, the facts of its training, and restorers, as they are on disk now."""
+    """Load the model, its directions, the facts of its training, and restorers from disk."""
     from glow_app.generation import load_directions
 
-    vars(arguments).pop("stored", None)  # what is there now
+    vars(arguments).pop("stored", None)  # drop the cached model
     model = load(arguments, tell_own=True)
     return {
         "model": model,
@@ -105,7 +105,7 @@ def _served(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _restorers(arguments: argparse.Namespace) -> "dict[str, ImageModel]":
-    """Return the models of ``--restorers`` by their names in the API."""
+    """Load the models of ``--restorers``; return them by their names in the API."""
     from glow_app.storage.stored_model import StoredModel
 
     places, main = arguments.restorers, stored_model(arguments).path
@@ -124,20 +124,20 @@ def _restorers(arguments: argparse.Namespace) -> "dict[str, ImageModel]":
 
 
 def _name_of(stored: "StoredModel") -> str:
-    """Return the name of a model: that of the run, of the model on the hub, or else of the folder or file."""
+    """Return the name of a model: that of its run, on the hub, or else of its folder or file."""
     if not stored.is_own:
         return str(stored.place).partition("@")[0].rpartition("/")[2]
     path = Path(stored.place).absolute()
-    while path.name in IN_RUN or re.fullmatch(r"\d{8}-\d{6}|slurm-\d+", path.name):  # of runs/NAME/TIME
+    while path.name in IN_RUN or re.fullmatch(r"\d{8}-\d{6}|slurm-\d+", path.name):  # within runs/NAME/TIME
         path = path.parent
     return path.name.removesuffix(".ckpt")
 
 
 def _keys(arguments: argparse.Namespace) -> list[str]:
-    """Return the keys of the file, a line each, or else those of the environment, separated by spaces, if any.
+    """Return the keys in the file, one per line, or else those in the environment variable, separated by spaces.
 
     Raises:
-        UsageError: If the file or the variable has no key, which would leave the door open, or no client could send it.
+        UsageError: If the file or the variable has no key, which would disable authentication, or an invalid one.
     """
     if arguments.api_key_file is not None:
         keys = Path(arguments.api_key_file).read_text(encoding="utf-8", errors="replace").strip().splitlines()
@@ -170,7 +170,7 @@ seconds = number_type(
 
 
 def _host_name(text: str) -> str:
-    """Return a name for the header Host, if it can be one."""
+    """Return a name for the Host header if it is valid."""
     if not re.fullmatch(r"[\w.*-]+", text):
         message = "is not a host name; expected a name such as glow.example.com, without scheme, port and path"
         raise UsageError(f"glow serve: {text} {message}")
