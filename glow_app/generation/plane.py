@@ -19,7 +19,7 @@ GAP = 4
 PANELS = 6
 CELL = 2  # side of a cell of the density, pixels; evaluating every pixel would take four times as long
 BIN = 4  # side of a bin of the histogram, pixels; smaller bins would hold too few points
-TOLERANCE = 1e-4  # of solves, for standardised points: a hundredth of a pixel
+TOLERANCE = 1e-4  # tolerance of solves, for standardised points: a hundredth of a pixel
 # Dark to bright in even steps of lightness, so that twice the density looks twice as bright.
 COLOURS = np.array([(8, 8, 24), (66, 20, 106), (148, 42, 112), (223, 88, 70), (252, 172, 62), (250, 248, 200)], float)
 

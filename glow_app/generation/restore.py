@@ -47,7 +47,7 @@ class Restoration:
 
     Args:
         draws: uint8 (N, C, H, W); they agree with all that the damaged picture determines.
-        given: The condition of the flow, such as the bicubic enlargement, uint8 (C, H, W).
+        given: Picture in the condition of the flow, such as the bicubic enlargement, uint8 (C, H, W).
         overshoot: Largest overshoot of each draw beyond black and white before clipping, grey levels, (N,). Tens are
             usual next to black and white; parts above 64 were drawn again with less noise.
     """

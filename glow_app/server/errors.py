@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 
 class ErrorDetails(BaseModel):
-    """What went wrong."""
+    """Code, message and request of an error."""
 
     code: str
     message: str
@@ -25,7 +25,7 @@ class ErrorDetails(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """The body of every answer that is an error."""
+    """The body of every error answer."""
 
     error: ErrorDetails
 

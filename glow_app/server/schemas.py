@@ -24,7 +24,7 @@ class _Request(BaseModel):
 
 
 class SampleRequest(_Request):
-    """What to draw."""
+    """A request to draw images."""
 
     count: int = Field(1, ge=1, description="Number of images.", examples=[4])
     temperature: Temperature | list[Temperature] | None = Field(
@@ -46,7 +46,7 @@ class SampleRequest(_Request):
 
 
 class Sampled(BaseModel):
-    """An image that was drawn."""
+    """A drawn image with its seed and class."""
 
     image: Png
     seed: int
@@ -54,7 +54,7 @@ class Sampled(BaseModel):
 
 
 class SampleAnswer(BaseModel):
-    """What was drawn."""
+    """The drawn images and their settings."""
 
     images: list[Sampled]
     temperature: list[float] = Field(description="Of each level, the finest first.")
@@ -63,7 +63,7 @@ class SampleAnswer(BaseModel):
 
 
 class InterpolateRequest(_Request):
-    """Between which images, and how."""
+    """A request to interpolate between images."""
 
     images: list[ImageFile] = Field(min_length=2, description="Images to interpolate between, in this order.")
     frames: int = Field(9, ge=2, description="Frames from each image to the next, both included.")
@@ -79,7 +79,7 @@ class InterpolateRequest(_Request):
 
 
 class InterpolateAnswer(BaseModel):
-    """The frames; each image that was given is one, in every pixel."""
+    """The frames; evenly spaced ones include each image of the request, equal in every pixel."""
 
     frames: list[Png]
     labels: list[int] | None
@@ -87,7 +87,7 @@ class InterpolateAnswer(BaseModel):
 
 
 class Edit(_Request):
-    """How far to go along a direction."""
+    """A step along a direction."""
 
     direction: str = Field(max_length=200, description="Name of a direction, as listed by /v1/info.")
     strength: float = Field(
@@ -96,7 +96,7 @@ class Edit(_Request):
 
 
 class EditRequest(_Request):
-    """What to change of an image."""
+    """A request to change attributes of an image."""
 
     image: ImageFile
     edits: list[Edit] = Field(min_length=1, max_length=16)
@@ -112,14 +112,14 @@ class EditAnswer(BaseModel):
 
 
 class ReconstructRequest(_Request):
-    """What to encode and decode."""
+    """A request to encode and decode images."""
 
     images: list[ImageFile] = Field(min_length=1)
     labels: list[Label] | None = Field(None, description="One per image; the most probable if omitted.")
 
 
 class ReconstructAnswer(BaseModel):
-    """What came back."""
+    """The reconstructed images, and the largest errors."""
 
     images: list[Png]
     max_pixel_error: int = Field(description="Largest difference in the model's own number of bits, of 255.")
@@ -129,7 +129,7 @@ class ReconstructAnswer(BaseModel):
 
 
 class ScoreRequest(_Request):
-    """What to score."""
+    """A request to score images."""
 
     images: list[ImageFile] = Field(min_length=1)
     draws: int = Field(1, ge=1, description="Dequantisation draws of the bits/dim.")
@@ -141,7 +141,7 @@ _NULL = "Null if the model knows no ordinary images."
 
 
 class Scores(BaseModel):
-    """How likely and how odd an image is; each score but the first is higher for an odder image."""
+    """Scores of an image; higher means odder, but bits/dim alone may be lower for odd images."""
 
     bits_per_dim: float
     typicality: float | None = Field(description=_NULL)
@@ -165,7 +165,7 @@ class ScoreAnswer(BaseModel):
 
 
 class RestoreRequest(_Request):
-    """What to restore, and by which restorer."""
+    """A request to restore a damaged picture."""
 
     image: ImageFile = Field(description="The damaged picture, of any size: a PNG, JPEG, WebP, GIF or BMP in base64.")
     restorer: Annotated[str, Field(max_length=200)] | None = Field(
@@ -194,7 +194,7 @@ class RestoreRequest(_Request):
 
 
 class RestoreAnswer(BaseModel):
-    """Draws of what the picture could have been, and what they have in common."""
+    """Possible originals of the picture, with their mean and spread."""
 
     images: list[Sampled]
     mean: Png = Field(description="Mean of the draws.")
@@ -229,14 +229,14 @@ class RestorerInfo(BaseModel):
 
 
 class Generation(BaseModel):
-    """The settings that the model recommends, used where a request gives none."""
+    """The settings that the model recommends, the defaults of requests."""
 
     temperature: float | list[float]
     guidance: float
 
 
 class Info(BaseModel):
-    """What is served, and its bounds."""
+    """The models that are served, and the limits of requests."""
 
     version: str
     model: str = Field(description="SHA-256 of architecture and weights.")
