@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from glow_app.evaluation import EvaluationData, FeatureExtractor
     from glow_app.models.image_model import ImageModel
 
-LIMIT = 2000  # held-out images
+LIMIT = 2000  # default number of held-out images
 LEAST = 8  # minimum number of images for a meaningful comparison of features
 SENT = 32  # images for the round trips
 REFERENCE_IMAGES = 10_000  # maximum number of images in the PNG, all of which are in memory

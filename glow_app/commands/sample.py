@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
 
 USUAL_COUNT = 16
-LARGEST_GRID = 100  # images
+LARGEST_GRID = 100  # maximum number of images in a grid
 LARGEST_SWEEP = 12  # images per row
 LARGEST_WALK = 100  # images, with twelve frames from each to the next, all in memory
 SECONDS_A_STOP = 1.0

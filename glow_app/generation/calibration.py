@@ -10,7 +10,7 @@ from glow_app.models.image_model import ImageModel
 
 FEW = 20  # minimum of held-out images with, and without, an attribute for a meaningful median
 SIDE = 16  # height and width of the images that the regression sees
-STRIDE = 8  # one in this many images is held out
+STRIDE = 8  # every eighth image is held out
 MOST = 512  # maximum number of held-out images
 LEAST_SEEN = 0.5  # minimum difference of the regression with and without an attribute, in standard deviations
 SHOWN = 128  # held-out images that are edited to measure the effect

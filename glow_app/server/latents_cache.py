@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-KEPT_SECONDS = 60.0  # after the last use
+KEPT_SECONDS = 60.0  # since the last use
 _BYTES = 2**24  # limit of all latents together
 _OBJECT = 768  # overhead per tensor, including its share of an entry, bytes
 

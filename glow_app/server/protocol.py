@@ -118,7 +118,7 @@ class PromptProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Wait for the next head."""
+        """Start to count the bytes of the next head."""
         self._head = 0
         super().on_message_complete()
 

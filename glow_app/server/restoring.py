@@ -90,8 +90,8 @@ class Restorer:
             turn: Turn of the request.
             body: The request.
             pictures: The damaged picture and, if the request has one, the mask.
-            seeds: One per draw.
-            labels: One per draw, for a class-conditional model.
+            seeds: Seeds of the draws.
+            labels: Classes of the draws, for a class-conditional model.
         Raises:
             ApiError: 422 if the mask does not fit, or the restored picture would be too large for any limit.
         """

@@ -184,7 +184,7 @@ async def score(body: ScoreRequest, request: Request, service: Served) -> ScoreA
 
 @API.post("/restore", response_model=RestoreAnswer, responses=_responses("the draw, or a grid of several") | NOT_FOUND)
 async def restore(body: RestoreRequest, request: Request, service: Served) -> Response:
-    """Restore a damaged picture of any size: draws of what it could have been, their mean and their spread."""
+    """Restore a damaged picture of any size: draws of possible originals, their mean and their spread."""
     restorer = service.restorer(body.restorer)
     restored, note, icc_profile = await service.restore(restorer, body)
     draws, texts = restored.draws, restored.draws.facts

@@ -235,7 +235,7 @@ class Service:
         return self.restorers[name]
 
     def check_count(self, count: int, name: str, largest: int | None = None) -> None:
-        """Refuse a request for too many of something."""
+        """Raise ApiError if a count exceeds the limit."""
         largest = largest or self.limits.count
         if count > largest:
             raise invalid(f"{name}: {count} are too many; at most {largest}")

@@ -22,7 +22,7 @@ _ROWS = 256  # about this many rows per call for scores
 class SharedModel:
     """Stands in for an :class:`ImageModel` in functions of :mod:`glow_app.generation`.
 
-    Use it from a thread of its own: all methods block until the worker has run them.
+    Use it from a thread of its own: its methods block until the worker has run them. All else is the model's.
     """
 
     def __init__(self, worker: ModelWorker, turn: Turn, cache: LatentsCache | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Colouring grey pictures."""
+"""Colourisation of grey pictures."""
 
 import torch
 from torch import Tensor
