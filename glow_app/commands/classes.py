@@ -43,7 +43,7 @@ class PictureClasses:
             self._inferred += zip(unknown, labels[rows].tolist(), probabilities.tolist(), strict=True)
         return labels
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Print the counts of classes from folders, and the inferred classes, per picture or as counts if many."""
         from glow_app.models.class_labels import class_text
 

@@ -33,13 +33,15 @@ def table_row(name: str, *cells: str, width: int = 35) -> str:
     return f"{name:<28}" + "".join(f"{cell:<{width}} " for cell in cells).rstrip()
 
 
-def load(arguments: argparse.Namespace, tell_own: bool = False, restores: bool | None = False) -> "ImageModel":
+def load(arguments: argparse.Namespace, show_origin: bool = False, restores: bool | None = False) -> "ImageModel":
     """Load the image model of ``--checkpoint`` on ``--device``, and convert ``--label`` to class numbers.
+
+    Prints place and hash of the model with ``show_origin``, or if it is bundled or from the hub.
 
     Raises:
         ValueError: If ``restores`` is True and the model has no task, or False and it has one; None accepts both.
     """
-    model = load_stored(stored_model(arguments), device_of(arguments), tell_own, restores)
+    model = load_stored(stored_model(arguments), device_of(arguments), show_origin, restores)
     label = getattr(arguments, "label", None)
     if label is not None:
         several = isinstance(label, list)
@@ -59,7 +61,7 @@ def _class_number(model: "ImageModel", label: str) -> int:
 
 
 def load_stored(
-    stored: "StoredModel", device: "torch.device", tell_own: bool = False, restores: bool | None = False
+    stored: "StoredModel", device: "torch.device", show_origin: bool = False, restores: bool | None = False
 ) -> "ImageModel":
     """Load a stored image model; see :func:`load`."""
     from glow_app.generation.restore import require_task
@@ -74,7 +76,7 @@ def load_stored(
         )
     if model.task is not None:
         require_task(model)  # raises if the flow is untrained
-    tell_origin(stored, tell_own)
+    print_origin(stored, show_origin)
     return model
 
 
@@ -93,14 +95,14 @@ def made_by(arguments: argparse.Namespace) -> dict[str, str]:
     return {"model": stored_model(arguments).hash, "version": __version__}
 
 
-def tell_origin(stored: "StoredModel", tell_own: bool = False) -> None:
-    """Print place and hash of a model that is bundled or from the hub, or of any model with ``tell_own``."""
-    if tell_own or not stored.is_own:
+def print_origin(stored: "StoredModel", always: bool = False) -> None:
+    """Print place and hash of a model that is bundled or from the hub, or of any model with ``always``."""
+    if always or not stored.is_own:
         facts = "".join(f", {name} {value}" for name, value in origin(stored.place).items() if name != "hub")
         print(f"model: {stored.place} (sha256 {stored.hash[:12]}{facts})")
 
 
-def tell_lost_bits(model: "ImageModel", lost: int) -> None:
+def print_lost_bits(model: "ImageModel", lost: int) -> None:
     """Print the largest change of a pixel by quantisation to fewer than 8 bits, out of 255, unless it is 0."""
     if lost:
         print(f"the model keeps {model.num_bits} of 8 bits, which changed a pixel by up to {lost} beforehand")
@@ -235,10 +237,10 @@ def _read_batches(
             raise ValueError(f"none of the {len(files)} files in {place} could be read as a picture")
     if images:
         yield names, torch.stack(images)
-    tell_changes(changes)
+    print_changes(changes)
 
 
-def tell_changes(changes: Changes) -> None:
+def print_changes(changes: Changes) -> None:
     """Print the changes of pictures: the whole note of a single picture, or the number of pictures for each change."""
     if len(changes) == 1:
         print(printable(": ".join(changes[0])))

@@ -101,7 +101,7 @@ def _learn(arguments: argparse.Namespace) -> None:
     else:
         batches = _table_batches(model, files, table.values, arguments, classes)
     learnt = learn_directions(model, batches, names)
-    classes.tell()
+    classes.report()
     for name, direction in learnt.items():
         path = save_direction(direction, name, model, folder)
         print(f"{name}, from {pluralise(direction.num_images, 'image')}: {path}")
@@ -166,7 +166,7 @@ def _apply(arguments: argparse.Namespace) -> None:
         if len(sources) <= LISTED:
             print(printable(f"{picture}, {strip}"))
         count += 1
-    classes.tell()
+    classes.report()
     if len(sources) > LISTED:
         print(f"{pluralise(count, 'picture')}, each with a strip: {folder}")
 

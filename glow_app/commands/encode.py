@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from glow_app.commands.classes import PictureClasses
-from glow_app.commands.common import load, picture_batches, refuse_existing, tell_lost_bits
+from glow_app.commands.common import load, picture_batches, print_lost_bits, refuse_existing
 from glow_app.commands.parser import Parser
 from glow_app.messages import UsageError, pluralise
 
@@ -41,10 +41,10 @@ def run(arguments: argparse.Namespace) -> None:
         batch_labels += [] if labels is None else [labels]
         names += files
         lost = max(lost, int(low_bits(model, images).abs().max()))
-    classes.tell()
+    classes.report()
     levels = [torch.cat(parts.pop(0)) for _ in model.flow.latent_shapes]  # at most a single level is in memory twice
     output.parent.mkdir(parents=True, exist_ok=True)
     save_latents(Latents(levels, names, torch.cat(batch_labels) if batch_labels else None), model, output)
     shapes = ", ".join("x".join(map(str, level.shape[1:])) for level in levels)
     print(f"{pluralise(len(names), 'image')}, latents of {shapes}: {output}")
-    tell_lost_bits(model, lost)
+    print_lost_bits(model, lost)

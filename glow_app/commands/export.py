@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from glow_app.commands.common import device_of, load, stored_model, tell_origin
+from glow_app.commands.common import device_of, load, print_origin, stored_model
 from glow_app.commands.parser import Parser
 from glow_app.files import require_folder
 from glow_app.messages import UsageError
@@ -36,7 +36,7 @@ def _write_weights(arguments: argparse.Namespace) -> None:
 
     stored = stored_model(arguments)
     model = stored.load(device_of(arguments))
-    tell_origin(stored)
+    print_origin(stored)
     directions = load_directions(model, *stored.directions) if isinstance(model, ImageModel) else {}
     files = [direction.path for direction in directions.values() if direction.path is not None]
     folder = save_pretrained(model, arguments.output, stored.facts, overwrite=arguments.overwrite, directions=files)

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
     ((names, images),) = picture_batches(model, arguments.images, len(arguments.images))
     classes = PictureClasses(model, arguments.label)
     labels = classes.of(images, names)
-    classes.tell()
+    classes.report()
     if arguments.mix:
         frames = mix_levels(model, images, labels)
     else:

@@ -12,9 +12,9 @@ from glow_app.commands.common import (
     output_folder,
     picture_batches,
     picture_files,
+    print_lost_bits,
     refuse_existing,
     refuse_replacing,
-    tell_lost_bits,
 )
 from glow_app.commands.parser import Parser, positive_int
 from glow_app.messages import UsageError, pluralise
@@ -73,9 +73,9 @@ def run(arguments: argparse.Namespace) -> None:
         lost = max(lost, result.max_quantisation)
     picture = grid(torch.cat(shown)[:SHOWN], columns=8, above=["original", "decoded"] * 4)
     save_png(picture, output_folder(arguments) / path.name, made_by(arguments))
-    classes.tell()
+    classes.report()
     print(f"{pluralise(count, 'image')}, largest pixel error {error} of 255")
-    tell_lost_bits(model, lost)
+    print_lost_bits(model, lost)
     print(f"originals and reconstructions side by side: {path}")
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.common import Changes, load, made_by, tell_changes
+from glow_app.commands.common import Changes, load, made_by, print_changes
 from glow_app.commands.parser import Parser, number_type, require_seeds, seed_number, temperature
 from glow_app.commands.restore_folder import RestoreFolder, is_short_enough, names_of_results, outputs_of
 from glow_app.messages import UsageError, pluralise, printable
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
                 changes.append((file, result.note))
     finally:
         folder.close()
-    tell_changes(changes)
+    print_changes(changes)
     for line in skipped:
         print(printable(f"skipped: {line}"))
     if not restored:

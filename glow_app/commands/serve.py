@@ -95,7 +95,7 @@ def _served(arguments: argparse.Namespace) -> dict[str, Any]:
     from glow_app.generation import load_directions
 
     vars(arguments).pop("stored", None)  # drop the cached model
-    model = load(arguments, tell_own=True)
+    model = load(arguments, show_origin=True)
     return {
         "model": model,
         "directions": load_directions(model, *directions_folders(arguments)),
@@ -118,7 +118,7 @@ def _restorers(arguments: argparse.Namespace) -> "dict[str, ImageModel]":
         name = _name_of(stored)
         names = (f"{name}-{number}" if number > 1 else name for number in count(1))
         name = next(free for free in names if free not in models)
-        models[name] = load_stored(stored, device_of(arguments), tell_own=True, restores=True)
+        models[name] = load_stored(stored, device_of(arguments), show_origin=True, restores=True)
         print(printable(f"restorer {name}: {type(models[name].task).__name__}"))
     return models
 
