@@ -57,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str], debug: bool) -> int:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        return _dispatch(_without_allowed_classes(arguments))
+        with _allowing_classes(arguments) as rest:
+            return _dispatch(rest)
     except KeyboardInterrupt as interrupt:
         print("; ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return 130
@@ -69,14 +70,18 @@ def _run(arguments: list[str], debug: bool) -> int:
         return 2 if isinstance(error, UsageError) else 1
 
 
-def _without_allowed_classes(arguments: list[str]) -> list[str]:
-    """Store the classes of ``--allow-class`` in the environment, for child processes too; return other arguments."""
+@contextmanager
+def _allowing_classes(arguments: list[str]) -> Iterator[list[str]]:
+    """Keep the classes of ``--allow-class`` in the environment, for child processes too; yield the other arguments."""
     parser = Parser(prog="glow", add_help=False)
     parser.add_argument("--allow-class", action="append", default=[])
     options, rest = parser.parse_known_args(arguments)
-    if options.allow_class:
-        os.environ[ALLOWED_VARIABLE] = ",".join(options.allow_class)
-    return rest
+    before = os.environ.get(ALLOWED_VARIABLE, "")
+    os.environ[ALLOWED_VARIABLE] = ",".join(filter(None, [before, *options.allow_class]))
+    try:
+        yield rest
+    finally:
+        os.environ[ALLOWED_VARIABLE] = before
 
 
 def _limit_spinning() -> None:

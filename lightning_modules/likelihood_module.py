@@ -16,6 +16,7 @@ from glow_app.models.base import Density
 from glow_app.nn.precision import widest_dtype
 from glow_app.seeding import Share, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
+from glow_app.storage.model_config import allow_parts
 from lightning_modules.base_data import ends_in_repetition
 from lightning_modules.training_module import OptimizerFactory, ScheduleFactory, TrainingModule
 
@@ -39,6 +40,7 @@ class LikelihoodModule(TrainingModule, ABC):
         super().__init__(optimizer, lr_scheduler)
         self.model = model
         _ = model.config  # a part without a configuration fails here, and not at the first checkpoint
+        allow_parts(model)  # before their weights are sharded, which changes their classes
         self.seed = seed
         # Not part of the state dict, because metric states are not persistent.
         stages = ("val", "test")
@@ -114,9 +116,9 @@ class LikelihoodModule(TrainingModule, ABC):
         stored, model = (_settings(config) for config in (checkpoint[CHECKPOINT_KEY]["model"], self.model.config))
         for name in stored.keys() & model.keys():
             if stored[name] != model[name]:
+                remedy = ", or begin a new run with --init-from" if self.trainer.training else ""
                 raise ValueError(
-                    f"{name} is {model[name]}, but {stored[name]} in the checkpoint; leave the option out, or begin a "
-                    "new run with --init-from"
+                    f"{name} is {model[name]}, but {stored[name]} in the checkpoint; leave the option out{remedy}"
                 )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -162,4 +164,4 @@ class LikelihoodModule(TrainingModule, ABC):
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a model by name, without those of its parts, which the task may change."""
     flat = config | config.get("flow", {})
-    return {name: value for name, value in flat.items() if isinstance(value, (int, str, list))}
+    return {name: value for name, value in flat.items() if isinstance(value, (int, float, str, list))}

@@ -1,6 +1,7 @@
 """Pack folders of images into shards, check shards, and render faces."""
 
 import argparse
+import math
 import re
 import shlex
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 LARGEST_SIDE = 8192
 LARGEST_FACE = 2048
 _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", 256: "folder256"}  # by side of the packed images
+_LEVELS = 3  # of folder32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,10 +87,11 @@ def _pack(arguments: argparse.Namespace) -> None:
 def _model_options(manifest: "Manifest") -> str:
     """Return the preset for packed images, and their shape if it is not the preset's."""
     channels, height, width = shape = manifest.image_shape or (3, 64, 64)
-    preset = _PRESETS.get(width, "folder32" if width < 64 else "folder")
     if channels == 3 and height == width and width in _PRESETS:
-        return f"--config {preset}"
-    return f"--config {preset} --model.flow.image_shape '[{','.join(map(str, shape))}]'"
+        return f"--config {_PRESETS[width]}"
+    halvings = (math.gcd(height, width) & -math.gcd(height, width)).bit_length() - 1
+    levels = f" --model.flow.num_levels {halvings}" if halvings < _LEVELS else ""
+    return f"--config folder32 --model.flow.image_shape '[{','.join(map(str, shape))}]'{levels}"
 
 
 def _index(arguments: argparse.Namespace) -> None:

@@ -1,5 +1,7 @@
 """scikit-learn's embedded handwritten digits: a data set that needs no download."""
 
+import warnings
+
 import numpy as np
 import torch
 
@@ -15,11 +17,10 @@ def load_digits_split(request: SplitRequest) -> ImageSet:
     15, and pixels are stored as ``min(level, 15) * 17``: the 16 values that 4-bit quantisation of 0..255 distinguishes.
 
     Raises:
-        ValueError: If scikit-learn is not installed, or a folder is given.
+        ValueError: If scikit-learn is not installed.
     """
-    if request.root is not None or request.address is not None:
-        place = request.root or request.address
-        raise ValueError(f"source 'digits' reads no files, but root is {place}; use source 'folder'")
+    if (place := request.root or request.address) is not None:
+        warnings.warn(f"source 'digits' reads no files: root {place} is ignored; use source 'folder'", stacklevel=2)
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:

@@ -36,7 +36,7 @@ def as_labels(model: HasClasses, labels: Labels | None, num: int) -> Tensor | No
     if labels is None:
         return None
     if isinstance(labels, Tensor):
-        if labels.ndim > 1 or labels.is_floating_point():
+        if labels.ndim > 1 or labels.is_floating_point() or labels.dtype == torch.bool:
             raise ValueError(
                 f"labels are {labels.dtype} of shape {tuple(labels.shape)}; expected class numbers of shape ({num},)"
             )

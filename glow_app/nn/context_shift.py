@@ -23,7 +23,8 @@ class ContextShift(nn.Linear):
         """Return the shift."""
         if context is None or context.ndim not in (2, 4) or context.shape[1] != self.in_features:
             got = None if context is None else tuple(context.shape)
-            raise ValueError(f"the conditioner expects a context of shape (B, {self.in_features}), got {got}")
+            shapes = f"(B, {self.in_features}) or (B, {self.in_features}, H, W)"
+            raise ValueError(f"the conditioner expects a context of shape {shapes}, got {got}")
         if context.ndim == 2:
             return super().forward(context)[:, :, None, None]
         return F.conv2d(context, self.weight[:, :, None, None])

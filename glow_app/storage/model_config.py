@@ -55,16 +55,21 @@ def allow_parts(model: Density) -> None:
 
 
 def _allow_named_classes() -> None:
+    """Import and allow the classes of ``--allow-class``, once each."""
     for path in filter(None, os.environ.get(ALLOWED_VARIABLE, "").split(",")):
+        if path in ALLOWED_CLASSES:
+            continue
         module, _, name = path.rpartition(".")
-        part = getattr(import_module(module), name, None) if module else None
+        try:
+            part = getattr(import_module(module), name, None) if module else None
+        except ImportError as error:
+            raise ValueError(
+                f"--allow-class {path}: {error}; install the package, or put the folder of {module} into PYTHONPATH"
+            ) from error
         if not isinstance(part, type):
             raise ValueError(f"--allow-class {path}: expected the path of a class, such as my_package.MyPrior")
         ALLOWED_CLASSES[path] = part  # which may differ from the path in the model: a package may re-export it
         allow_class(part)
-
-
-_allow_named_classes()
 
 
 def build_model(
@@ -80,6 +85,7 @@ def build_model(
         ValueError: If the configuration does not describe a model, names a class outside the allow-list or does not
             match the weights, or a weight is not finite.
     """
+    _allow_named_classes()
     limit = sum(tensor.numel() > 0 for tensor in weights.values())  # empty tensors cost nothing, so they do not count
     try:
         # On the meta device, so that a configuration cannot allocate memory beyond that of its weights.
@@ -145,7 +151,7 @@ def _factory(spec: Mapping[str, Any], limit: int) -> Callable[..., Any]:
     name = spec["class_path"]
     if name not in ALLOWED_CLASSES:
         raise ValueError(
-            f"the model names the class {name!r}, which is not one of this project; if it is your own, pass "
+            f"the model names the class {name!r}, which is not one of this project; if you wrote it, pass "
             f"--allow-class {name}, or call glow_app.allow_class in Python"
         )
     _require_parts(limit, *(spec["init_args"].get(count, 1) for count in ("num_layers", "num_blocks")))

@@ -16,7 +16,6 @@ from glow_app.generation import MANY_ORDINARY, Measures, Reference, measure
 from glow_app.models.base import Density
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.model_config import allow_parts
 from glow_app.storage.pretrained import model_hash, save_pretrained, save_reference
 from glow_app.storage.stored_model import StoredModel, load_density
 from lightning_modules.data import ImageDataModule
@@ -48,7 +47,6 @@ class ExportBest(Callback):
         # The recorded path is outdated if the run's folder was moved.
         path = best if best.exists() else run_dir / best.name
         if trainer.is_global_zero and path.exists():
-            allow_parts(pl_module.model)
             model, earlier = load_density(path), _exported(run_dir / "model")
             if earlier is not None and model_hash(earlier) == model_hash(model):
                 return  # the user may have added settings or a reference

@@ -59,8 +59,8 @@ class SaveProgress(Checkpoint):
     It saves after the first and the last epoch; after other epochs if the last save was at least 30 seconds ago, since
     with few images an epoch may be a single step; and within epochs at the given intervals. A checkpoint saved within
     an epoch is renamed to ``last.ckpt`` when the next step begins: only then is its last step in the log, which a
-    resumed run continues. On SIGTERM, SIGINT, or SIGUSR1 in a SLURM job, all ranks finish the current step or
-    validation, save and stop. Nothing is saved between a step that the guard has skipped and the next good step:
+    resumed run continues. On SIGTERM, SIGINT, SIGHUP, or SIGUSR1 in a SLURM job, all ranks finish the current step
+    or validation, save and stop. Nothing is saved between a step that the guard has skipped and the next good step:
     weights may be bad although they are finite.
 
     Args:

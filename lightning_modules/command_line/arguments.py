@@ -11,7 +11,6 @@ import yaml
 
 from glow_app.messages import UsageError, closest
 from lightning_modules.presets import config_path
-from lightning_modules.training_module import check_precision
 
 SHORT = {"--config": "-c"}
 INIT_FROM = "--init-from"
@@ -158,7 +157,7 @@ def refuse_trainer_options(trainer: Mapping[str, Any], arguments: list[str]) -> 
     if trainer["fast_dev_run"]:
         raise UsageError("--trainer.fast_dev_run leaves a run that cannot go on; use --trainer.max_steps 1")
     if str(trainer["precision"]) in ("16", "16-mixed"):
-        check_precision(str(trainer["precision"]))
+        raise UsageError(f"--trainer.precision is {trainer['precision']}; expected 32-true, bf16-mixed or 64-true")
     for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
         value = trainer[name]
         if isinstance(value, int | float) and value <= 0:

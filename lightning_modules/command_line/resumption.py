@@ -90,15 +90,15 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
         model = StoredModel(place).load_images()
         config.write_text(yaml.safe_dump({"model": config_of(model)}))
         return Start([*arguments, f"--config={config}"], place, begin_anew, weights=model.state_dict())
-    path = StoredModel(checkpoint, (LAST, PREVIOUS) if fits else (BEST, LAST)).path
+    path = StoredModel(checkpoint, (LAST, PREVIOUS, BEST) if fits else (BEST, LAST)).path
     if path.is_dir():
         remedy = "" if fits else "; glow evaluate measures an exported model"
         raise ValueError(
             f"{checkpoint} is an exported model; glow {command} needs a .ckpt file or a run's folder{remedy}"
         )
-    if fits and Path(checkpoint).is_dir():
-        path = good_checkpoint(path.parent) or path
-    content = _read_whole(path) if fits else read_checkpoint(path)
+    good = good_checkpoint(path.parent) if fits and Path(checkpoint).is_dir() else None
+    path = good or path
+    content = _read_whole(path) if fits and good is None else read_checkpoint(path)
     given = given_options(arguments)
     if not fits and (limits := given.intersection(f"trainer.{name}" for name in WHOLE)):
         raise UsageError(f"glow {command}: --{min(limits)} would measure a part; limit the images with --data.limit")

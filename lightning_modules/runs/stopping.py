@@ -32,7 +32,8 @@ class RunStopped(Exception):
 class StopSignals:
     """Records SIGTERM, SIGINT, SIGHUP and, in a SLURM job, SIGUSR1, which the training loop checks between steps.
 
-    A second SIGINT interrupts at once, but not a second SIGTERM: launchers and service managers often send two.
+    A second SIGINT interrupts at once, but not a second SIGTERM: launchers and service managers often send two. On
+    SIGHUP, output to the closed terminal is discarded, since writing to it would fail.
 
     Attributes:
         received: Number of the first signal; 0 if there was none.
@@ -41,6 +42,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.received = 0
         self._earlier: dict[int, Any] = {}
+        self._terminals: list[int] = []  # file descriptors
 
     def install(self) -> None:
         """Install the handlers; does nothing outside the main thread, where Python allows none."""
@@ -50,6 +52,7 @@ class StopSignals:
         numbers = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if _slurm_job() else [])]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
             numbers.append(signal.SIGHUP)
+            self._terminals = [stream for stream in (1, 2) if os.isatty(stream)]  # later, a closed one is none
         self._earlier = {number: signal.signal(number, self._record) for number in numbers}
 
     def restore(self) -> None:
@@ -62,6 +65,9 @@ class StopSignals:
         self.received = self.received or number
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
+        if number == signal.SIGHUP:
+            for stream in self._terminals:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 @contextmanager

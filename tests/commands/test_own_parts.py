@@ -17,6 +17,7 @@ from glow_app.priors import GaussianPrior
 from glow_app.storage.model_config import ALLOWED_CLASSES
 
 MODULE = """
+from glow_app import load_model  # which loads what reads models
 from glow_app.priors import GaussianPrior
 from glow_app.tasks import RestorationTask
 
@@ -80,6 +81,8 @@ def test_a_prior_of_ones_own_from_fit_to_sample(tmp_path: Path) -> None:
     mistaken = run_glow("info", "run", "--allow-class", "my_parts.Nothing", folder=tmp_path)
     assert mistaken.returncode == 1
     assert "--allow-class my_parts.Nothing: expected the path of a class" in mistaken.stderr
+    missing = run_glow("info", "run", "--allow-class", "nowhere.Nothing", folder=tmp_path)
+    assert "--allow-class nowhere.Nothing: No module named 'nowhere'; install the package, or put" in missing.stderr
 
 
 def test_the_option_needs_a_class(glow: Callable[..., Any]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import pty
 import re
 import shutil
 import signal
@@ -78,6 +79,23 @@ def test_a_signal_ends_a_run_with_its_code_and_how_to_go_on(
     assert fit(f"--run_dir={run}") == code
     assert f"{word}; go on with: glow fit --resume {run}" in capsys.readouterr().err
     assert not list(run.glob(".*"))
+
+
+@pytest.mark.slow
+def test_a_run_is_saved_when_its_terminal_is_closed(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = [f"--run_dir={run}", "--trainer.max_epochs=1000", "--saving.every_n_steps=1"]
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "glow_app", "fit", *TINY_FIT, *options])
+    shown = b""
+    while b"epoch" not in shown or not (run / "last.ckpt").exists():
+        shown += os.read(terminal, 1 << 16)
+    before = read_checkpoint(run / "last.ckpt")["global_step"]
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 129, shown.decode(errors="replace")[-2000:]
+    assert read_checkpoint(run / "last.ckpt")["global_step"] > before
 
 
 def test_a_run_under_nohup_continues_when_the_terminal_is_closed() -> None:
@@ -259,8 +277,10 @@ def test_what_is_resumed_is_looked_at_and_stays_what_it_was(tmp_path: Path, caps
     largest = max(weights.values(), key=lambda tensor: tensor.numel())
     content[content.index(bytes(largest.untyped_storage())[:64])] ^= 1
     (run / "last.ckpt").write_bytes(content)
-    assert main(["fit", f"--resume={run}", "--trainer.max_epochs=4"]) == 1
+    assert main(["fit", f"--resume={run}/last.ckpt", "--trainer.max_epochs=4"]) == 1
     assert re.search(r"error: .*last\.ckpt is truncated or damaged", capsys.readouterr().err)
+    with pytest.warns(UserWarning, match=r"passed over: .*last\.ckpt is truncated or damaged"):
+        assert main(["fit", f"--resume={run}", "--trainer.max_epochs=4"]) == 0
 
 
 def validated_steps(folder: Path, callbacks: Sequence[Callback] = (), **options: Any) -> list[int]:

@@ -454,7 +454,10 @@ def test_labels_of_any_whole_numbers(dtype: torch.dtype) -> None:
         assert all(map(torch.equal, model.encode(images, labels), expected))
 
 
-@pytest.mark.parametrize("labels", [torch.tensor([0.0, 1.0]), torch.eye(3)[:2], torch.eye(3, dtype=torch.int64)[:2]])
+@pytest.mark.parametrize(
+    "labels",
+    [torch.tensor([0.0, 1.0]), torch.tensor([True, False]), torch.eye(3)[:2], torch.eye(3, dtype=torch.int64)[:2]],
+)
 def test_labels_that_are_no_class_numbers_are_refused(labels: Tensor) -> None:
     with pytest.raises(ValueError, match=r"expected class numbers of shape \(2,\)"):
         tiny_model(num_classes=3).encode(random_images(2), labels)

@@ -100,14 +100,18 @@ def held_noise(device: torch.device, generator: torch.Generator | None = None) -
             torch's global generator if None.
     """
     record = _OPTIONS.get().record or SolveRecord()
-    record.generator = noise = record.generator or _seeded(device, generator)
+    given = record.generator
+    record.generator = noise = given or _seeded(device, generator)
     state = noise.get_state()
 
     def rewind() -> None:
         noise.set_state(state)
 
-    with _changed(record=record):
-        yield rewind
+    try:
+        with _changed(record=record):
+            yield rewind
+    finally:
+        record.generator = given
 
 
 def _seeded(device: torch.device, generator: torch.Generator | None = None) -> torch.Generator:

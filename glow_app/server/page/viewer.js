@@ -27,7 +27,7 @@ export function startViewer(info, uses, onshow) {
   let shown = null;  // the picture as it is seen, edited or not
 
   function allow(isAllowed) {
-    for (const one of taking) one.disabled = !isAllowed;
+    for (const each of taking) each.disabled = !isAllowed;
   }
 
   function show(picture) {
@@ -39,12 +39,11 @@ export function startViewer(info, uses, onshow) {
   /** Show the picture changed as the sliders say. What takes the picture that is shown waits for it. */
   function follow() {
     allow(false);
-    const done = task.follow(
+    task.follow(
       "Changing the picture",
       (signal) => edited(batch[place], attributes.edits, signal),
-      (picture) => (show(picture), "The picture is changed"),
+      (picture) => (show(picture), allow(true), "The picture is changed"),
     );
-    done.then(() => allow(true));
   }
 
   function turnTo(next, edits) {
@@ -56,6 +55,7 @@ export function startViewer(info, uses, onshow) {
     button("back").disabled = place === 0;
     button("forth").disabled = place === batch.length - 1;
     show(batch[place]);
+    allow(true);
     if (edits.length) follow();
   }
 
