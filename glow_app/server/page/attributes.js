@@ -17,15 +17,15 @@ export function attributeControls(name, { directions }, onmove) {
   const sliders = directions.map((label, number) => slider({ id: `${name}-${number}`, label, ...limits, oninput: onmove }));
   const controls = {
     get edits() {
-      const all = sliders.map((one, number) => ({ direction: directions[number], strength: one.value }));
-      return all.filter((one) => one.strength !== 0);
+      const all = sliders.map((slider, number) => ({ direction: directions[number], strength: slider.value }));
+      return all.filter((edit) => edit.strength !== 0);
     },
     set edits(edits) {
-      const strengths = new Map(edits.map((one) => [one.direction, one.strength]));
-      sliders.forEach((one, number) => (one.value = strengths.get(directions[number]) ?? 0));
+      const strengths = new Map(edits.map((edit) => [edit.direction, edit.strength]));
+      sliders.forEach((slider, number) => (slider.value = strengths.get(directions[number]) ?? 0));
     },
   };
-  byId(`${name}-sliders`).append(...sliders.map((one) => one.element));
+  byId(`${name}-sliders`).append(...sliders.map((slider) => slider.element));
   byId(`${name}-reset`).addEventListener("click", () => {
     controls.edits = [];
     onmove();
@@ -35,10 +35,10 @@ export function attributeControls(name, { directions }, onmove) {
 
 /** Return edits in words: "smile +1.2, hat -0.5". */
 export const editsText = (edits) =>
-  edits.map((one) => `${one.direction} ${one.strength > 0 ? "+" : ""}${one.strength.toFixed(1)}`).join(", ");
+  edits.map((edit) => `${edit.direction} ${edit.strength > 0 ? "+" : ""}${edit.strength.toFixed(1)}`).join(", ");
 
 /** Return edits as settings of a link: "edit.smile=1.2". */
-export const editsLink = (edits) => Object.fromEntries(edits.map((one) => [`edit.${one.direction}`, String(one.strength)]));
+export const editsLink = (edits) => Object.fromEntries(edits.map((edit) => [`edit.${edit.direction}`, String(edit.strength)]));
 
 /** Return the edits that the settings of a link name. */
 export const editsOf = (settings, info) =>

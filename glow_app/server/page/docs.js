@@ -22,7 +22,7 @@ function range(low, high, unit = "") {
 /** Return the type and the bounds of a schema in words. */
 function typeOf(api, schema) {
   const { type, ...rest } = resolve(api, schema);
-  if (rest.anyOf) return rest.anyOf.map((one) => typeOf(api, one)).join("; or ");
+  if (rest.anyOf) return rest.anyOf.map((each) => typeOf(api, each)).join("; or ");
   if (rest.enum) return rest.enum.map((value) => JSON.stringify(value)).join(" or ");
   if (rest.const !== undefined) return JSON.stringify(rest.const);
   if (type === "array") {
@@ -38,10 +38,10 @@ function typeOf(api, schema) {
 
 /** Return the object schema inside a field, and what its name gets appended: nothing, or [] for each array. */
 function inner(api, schema, suffix = "") {
-  const found = resolve(api, schema);
-  if (found.properties) return { object: found, suffix };
-  if (found.items) return inner(api, found.items, `${suffix}[]`);
-  const within = (found.anyOf ?? []).map((one) => inner(api, one, suffix)).find(Boolean);
+  const resolved = resolve(api, schema);
+  if (resolved.properties) return { object: resolved, suffix };
+  if (resolved.items) return inner(api, resolved.items, `${suffix}[]`);
+  const within = (resolved.anyOf ?? []).map((each) => inner(api, each, suffix)).find(Boolean);
   return within ?? null;
 }
 
@@ -151,7 +151,7 @@ function show(api) {
   const sections = Object.entries(api.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => section(api, path, method, operation)),
   );
-  const links = sections.map((one) => h("li", {}, h("a", { href: `#${one.id}` }, one.querySelector("h2").textContent)));
+  const links = sections.map((section) => h("li", {}, h("a", { href: `#${section.id}` }, section.querySelector("h2").textContent)));
   byId("contents").replaceChildren(h("ul", {}, ...links));
   byId("reference").replaceChildren(introduction(api), ...sections);
   // The address may name a section, which was not there when the browser looked for it.

@@ -181,7 +181,7 @@ export function startInterpolate(info) {
     if (!settings.some(Boolean)) return follow();
     task.run(
       "Drawing pictures",
-      (signal) => Promise.all(settings.map((one) => one && draw(one, info, signal))),
+      (signal) => Promise.all(settings.map((each) => each && draw(each, info, signal))),
       (drawn) => {
         const place = at;
         // A visitor may have chosen one by now.

@@ -22,11 +22,11 @@ export function fromFile(file, shape) {
   const picture = { name: file.name, alt: file.name, note: null, file, size: null, crop: null };
   let content = null;
   const load = async () => {
-    const found = await reducedPicture(file, shape, picture.crop);
+    const reduced = await reducedPicture(file, shape, picture.crop);
     release(picture);
     // What is sent is what is shown from now on: it is small, and stays where the file is changed or deleted.
-    Object.assign(picture, found);
-    return found.url;
+    Object.assign(picture, reduced);
+    return reduced.url;
   };
   picture.url = URL.createObjectURL(file);
   picture.read = () =>
@@ -59,7 +59,7 @@ export async function readAll(pictures, limits) {
   const contents = urls.map(base64Of);
   const bytes = contents.reduce((sum, content) => sum + content.length + 4, 1000);  // of the body, and no fewer
   if (bytes > limits.body_bytes) {
-    const place = contents.findIndex(({ length }) => length === Math.max(...contents.map((one) => one.length)));
+    const place = contents.findIndex(({ length }) => length === Math.max(...contents.map((content) => content.length)));
     const most = (((limits.body_bytes - 1000) / 4) * 3) / 2 ** 20;
     throw new Fault(place, `too large; this server takes ${most.toFixed(1)} MiB at a time`);
   }
@@ -69,8 +69,8 @@ export async function readAll(pictures, limits) {
 /** Return which picture of a request is at fault, by its place, and why; null where none is. */
 export function faultOf(error) {
   if (error instanceof Fault) return error;
-  const found = [413, 415, 422].includes(error.status) && /^images?(?:\[(\d+)\])?: (.*)$/s.exec(error.message);
-  return found ? new Fault(Number(found[1] ?? 0), found[2]) : null;
+  const match = [413, 415, 422].includes(error.status) && /^images?(?:\[(\d+)\])?: (.*)$/s.exec(error.message);
+  return match ? new Fault(Number(match[1] ?? 0), match[2]) : null;
 }
 
 /** Return what was done to a picture, by the browser and then by the server. */

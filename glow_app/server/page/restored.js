@@ -49,7 +49,7 @@ export function makeRestored(place) {
 function picturesOf({ images, mean, spread }, source) {
   const stem = source.name.replace(/\.[^.]*$/, "");
   const picture = (base64, caption, alt, end) => ({ ...fromPng(base64, `${stem}_${end}.png`, alt), caption });
-  const pictures = images.map((one) => picture(one.image, `seed ${one.seed}`, `Draw of seed ${one.seed}`, `seed${one.seed}`));
+  const pictures = images.map((drawn) => picture(drawn.image, `seed ${drawn.seed}`, `Draw of seed ${drawn.seed}`, `seed${drawn.seed}`));
   if (images.length > 1) {
     pictures.push(picture(mean, "mean", "Mean of the draws", "mean"));
     pictures.push(picture(spread, "spread", "Spread of the draws", "spread"));

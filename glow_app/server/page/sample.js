@@ -89,7 +89,7 @@ export function startSample(info, uses, ondraw) {
   async function picturesOf(wanted, signal) {
     const settings = { ...wanted, temperature: temperature.value, guidance: guidance.value, label: chosenClass(label) };
     const answer = await ask("sample", settings, signal);
-    return answer.images.map((one) => pictureOf(one, settings, info));
+    return answer.images.map((image) => pictureOf(image, settings, info));
   }
 
   const drawnAs = (pictures) => ({ count: pictures.length, seed: pictures[0].settings.seed });

@@ -69,7 +69,7 @@ export function startScore(info) {
     try {
       const images = await readAll(part, info.limits);
       const { scores, usual } = await ask("score", { images, draws: number, seed }, signal);
-      return scores.map((one, place) => ({ ...one, usual, note: noteOf(part[place], one.note) }));
+      return scores.map((score, place) => ({ ...score, usual, note: noteOf(part[place], score.note) }));
     } catch (error) {
       const fault = faultOf(error);
       // A body may be too large for the server, or a proxy, though each picture is not.
