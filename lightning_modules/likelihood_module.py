@@ -18,6 +18,7 @@ from glow_app.seeding import Share, step_generator
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.storage.model_config import allow_parts
 from lightning_modules.base_data import ends_in_repetition
+from lightning_modules.runs.recovery import require_same_model
 from lightning_modules.training_module import OptimizerFactory, ScheduleFactory, TrainingModule
 
 
@@ -108,18 +109,8 @@ class LikelihoodModule(TrainingModule, ABC):
         self._evaluate(batch, batch_idx, "test", self.trainer.test_dataloaders)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to continue a run with another model, even if the weights fit it.
-
-        Raises:
-            ValueError: If the number of bits, the image size or another setting differs.
-        """
-        stored, model = (_settings(config) for config in (checkpoint[CHECKPOINT_KEY]["model"], self.model.config))
-        for name in stored.keys() & model.keys():
-            if stored[name] != model[name]:
-                remedy = ", or begin a new run with --init-from" if self.trainer.training else ""
-                raise ValueError(
-                    f"{name} is {model[name]}, but {stored[name]} in the checkpoint; leave the option out{remedy}"
-                )
+        """Refuse to continue a run with another model, even if the weights fit it."""
+        require_same_model(checkpoint[CHECKPOINT_KEY]["model"], self.model.config)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the configuration from which the model can be rebuilt, as plain types only."""
@@ -159,9 +150,3 @@ class LikelihoodModule(TrainingModule, ABC):
         if solves.num_evaluations:
             mean = sum(solves.num_evaluations) / len(solves.num_evaluations)
             self.log(f"{stage}/nfe", mean, batch_size=batch_size)
-
-
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a model by name, without those of its parts, which the task may change."""
-    flat = config | config.get("flow", {})
-    return {name: value for name, value in flat.items() if isinstance(value, (int, float, str, list))}

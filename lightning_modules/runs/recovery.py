@@ -1,7 +1,7 @@
 """Choice of the checkpoint from which a run resumes: a complete one with finite numbers."""
 
 import warnings
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +97,18 @@ def _tensors(tree: Any, name: str) -> Iterable[tuple[str, Tensor]]:
             seen.add(id(node))  # nested lists that repeat one list would take exponential time
             items = node.items() if isinstance(node, dict) else enumerate(node)
             stack += [(f"{name}.{key}", value) for key, value in items]
+
+
+def require_same_model(stored: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """Compare two configurations of models, but not their parts and tasks.
+
+    Raises:
+        ValueError: If the number of bits, the image size or another setting differs.
+    """
+    earlier, settings = ({**config, **config.get("flow", {})} for config in (stored, model))
+    for name in earlier.keys() & settings.keys():
+        if not isinstance(earlier[name], dict) and earlier[name] != settings[name]:
+            raise ValueError(
+                f"{name} is {settings[name]}, but {earlier[name]} in the checkpoint; leave the option out, or begin a "
+                "new run with --init-from"
+            )
