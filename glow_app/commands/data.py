@@ -1,7 +1,6 @@
 """Pack folders of images into shards, check shards, and render faces."""
 
 import argparse
-import math
 import re
 import shlex
 from pathlib import Path
@@ -85,12 +84,18 @@ def _pack(arguments: argparse.Namespace) -> None:
 
 
 def _model_options(manifest: "Manifest") -> str:
-    """Return the preset for packed images, and their shape if it is not the preset's."""
+    """Return the preset for packed images, and their shape and number of levels if they are not the preset's.
+
+    Images with an odd side fit no model; ``folder`` resizes them.
+    """
+    from glow_app.flows.multiscale import most_levels
+
     channels, height, width = shape = manifest.image_shape or (3, 64, 64)
     if channels == 3 and height == width and width in _PRESETS:
         return f"--config {_PRESETS[width]}"
-    halvings = (math.gcd(height, width) & -math.gcd(height, width)).bit_length() - 1
-    levels = f" --model.flow.num_levels {halvings}" if halvings < _LEVELS else ""
+    if (most := most_levels(height, width)) == 0:
+        return "--config folder"
+    levels = f" --model.flow.num_levels {most}" if most < _LEVELS else ""
     return f"--config folder32 --model.flow.image_shape '[{','.join(map(str, shape))}]'{levels}"
 
 

@@ -25,7 +25,7 @@ def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int,
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"image_shape is {tuple(image_shape)}; expected (channels, height, width), each at least 1")
     channels, height, width = image_shape
-    largest = min((side & -side).bit_length() - 1 for side in (height, width))
+    largest = most_levels(height, width)
     if largest == 0:
         raise ValueError(
             f"image_shape is {tuple(image_shape)}; height and width must be even: resize or pad the images"
@@ -37,6 +37,11 @@ def level_shapes(image_shape: Sequence[int], num_levels: int) -> list[tuple[int,
         )
     # A squeeze multiplies the channels by 4, and the split before it halves them.
     return [(channels * 2 ** (level + 2), height >> level + 1, width >> level + 1) for level in range(num_levels)]
+
+
+def most_levels(height: int, width: int) -> int:
+    """Return how often both sides can be halved: the largest number of levels for images of this size."""
+    return min((side & -side).bit_length() - 1 for side in (height, width))
 
 
 class MultiscaleFlow(nn.Module):

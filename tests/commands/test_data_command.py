@@ -28,6 +28,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "mine"
 
 
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        ("32", "--config folder32"),
+        ("20", "--config folder32 --model.flow.image_shape '[3,20,20]' --model.flow.num_levels 2"),
+        ("48x64", "--config folder32 --model.flow.image_shape '[3,48,64]'"),
+        ("21", "--config folder"),
+    ],
+)
+def test_pack_names_a_model_of_the_size(glow: Glow, folder: Path, size: str, options: str) -> None:
+    result = glow("data", "pack", folder, "--output", "packed", "--size", size)
+    last = result.output.splitlines()[-1]
+    assert last == f"train on them: glow fit {options} --data.source shards --data.root packed"
+
+
 def test_pack_says_what_it_did_and_how_to_go_on(glow: Glow, folder: Path) -> None:
     (folder / "a/broken.jpg").write_bytes(b"x")
     result = glow("data", "pack", folder, "--output", "packed", "--size", "8", "--grey")

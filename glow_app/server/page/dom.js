@@ -4,7 +4,7 @@
 export const byId = (id) => document.getElementById(id);
 
 /**
- * Return a new element; buttons send no form unless they are told to.
+ * Return a new element; by default, buttons submit no form.
  * @param {string} tag its name
  * @param {object} properties listeners (on...), attributes (role, for, aria-..., data-...), and else properties
  * @param {...(Node|string|null|false|undefined)} children appended in turn, strings as text; what is empty is left out
