@@ -8,7 +8,7 @@ WHEEL := runs/wheel
 # As in glow_app/cli.py: threads that spin without limit would starve a second process on the same cores.
 export GOMP_SPINCOUNT ?= 5000
 
-.PHONY: demo test wheel lint format docs gallery bench bench-gpu lock image pin-base
+.PHONY: demo test wheel lint format docs gallery bench lock image pin-base
 
 $(BIN)/.installed: pyproject.toml
 	@echo "installing into $(VENV); a minute or two"
@@ -82,18 +82,13 @@ $(BIN)/.bench-installed: pyproject.toml $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet -e '.[bench,serve]'
 	touch $@
 
-# The short forms, in ten minutes; results are printed, not saved. Nothing else should run at the same time.
+# The short forms; results are printed, not saved. Nothing else should run at the same time.
 bench: export GLOW_BENCH_SHORT = 1
 bench: $(BIN)/.bench-installed
 	$(BIN)/python benchmarks/speed.py --short
 	$(BIN)/python benchmarks/quality.py --source digits --shape 1 8 8 --seconds 30
 	$(BIN)/python benchmarks/priors.py --config digits --seconds 8 --seeds 1
 	$(BIN)/python benchmarks/serving.py --seconds 8 --clients 16
-
-# All checks and measurements on a GPU, planned for 25 minutes on an H100, not run yet; resumes after an interruption.
-# ARGS takes options.
-bench-gpu: $(BIN)/.bench-installed
-	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 # The packages of the container image, with hashes. Torch has its own index and is not in the lists.
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --python-platform linux --generate-hashes \

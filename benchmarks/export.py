@@ -8,7 +8,6 @@ Agreement: of many more images than the check of an export draws.
 """
 
 import argparse
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,23 +15,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from common import write_result, write_table
+from common import interleaved_medians, write_result, write_table
 
 from glow_app.export import SAMPLER_FORMATS, Sampler, compare
 from glow_app.storage.pretrained import model_hash
 from glow_app.storage.stored_model import load_model
-
-
-def speeds(ways: dict[str, Callable[[], object]], num: int, repeats: int) -> dict[str, float]:
-    """Return the images per second of CPU time of each way, taken in turns."""
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    for repeat in range(repeats + 2):
-        for way, draw in ways.items():
-            start = time.process_time()
-            draw()
-            if repeat >= 2:
-                times[way].append(time.process_time() - start)
-    return {way: num / statistics.median(values) for way, values in times.items()}
 
 
 def main() -> None:
@@ -70,7 +57,8 @@ def main() -> None:
             "`Sampler`": partial(sampler, *inputs),
             **{f"`{name}`": partial(draw, *inputs) for name, draw in programs.items()},
         }
-        results[num] = speeds(ways, num, arguments.repeats)
+        seconds = interleaved_medians(ways, arguments.repeats, clock=time.process_time)
+        results[num] = {way: num / value for way, value in seconds.items()}
         print(num, results[num], flush=True)
     settings = {name: value for name, value in vars(arguments).items() if name != "checkpoint"}
     write_result(

@@ -1,7 +1,7 @@
 """Public Glow implementations, and this project's, under one interface, at equal architecture.
 
-normflows and FrEIA come with ``pip install -e '.[bench]'``. Those that are no packages are taken from a checkout of
-their repository, and left out where there is none: ``--checkout y0ast=FOLDER`` (github.com/y0ast/Glow-PyTorch).
+normflows and FrEIA come with ``pip install -e '.[bench]'``. y0ast's is no package: it is taken from a checkout of its
+repository, and left out where there is none.
 """
 
 import argparse
@@ -9,8 +9,7 @@ import importlib
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -185,8 +184,9 @@ class Y0ast(GlowModel):
 
     def __init__(self, architecture: Architecture, folder: Path) -> None:
         super().__init__()
-        with _importable(folder):
-            glow = importlib.import_module("model").Glow
+        sys.path.insert(0, str(folder))
+        glow = importlib.import_module("model").Glow
+        sys.path.remove(str(folder))
         a = architecture
         shape = (a.size, a.size, a.channels)
         self.flow = glow(shape, a.width, a.steps, a.levels, 1.0, "invconv", "affine", True, 10, True, False)
@@ -206,32 +206,19 @@ class Y0ast(GlowModel):
         return self.flow.flow(mean + log_scale.exp() * torch.randn_like(mean), temperature=1.0, reverse=True)
 
 
-CHECKOUTS: dict[str, Callable[..., GlowModel]] = {"y0ast": Y0ast}
-
-
 def add_peer_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--checkout``."""
-    parser.add_argument("--checkout", nargs="*", default=[], metavar="NAME=FOLDER", help=f"of {', '.join(CHECKOUTS)}")
+    """Add ``--y0ast``."""
+    parser.add_argument("--y0ast", metavar="FOLDER", help="checkout of github.com/y0ast/Glow-PyTorch")
 
 
 def peers(arguments: argparse.Namespace) -> dict[str, Callable[[Architecture], GlowModel]]:
     """Return how each implementation is built, this project's first."""
     found: dict[str, Callable[[Architecture], GlowModel]] = {OURS: Ours, "normflows": Normflows, "FrEIA": Freia}
-    for text in arguments.checkout:
-        name, _, folder = text.partition("=")
-        found[name] = partial(CHECKOUTS[name], folder=Path(folder))
+    if arguments.y0ast:
+        found["y0ast"] = partial(Y0ast, folder=Path(arguments.y0ast))
     return found
 
 
 def _number(steps: int | list[int]) -> int:
     assert isinstance(steps, int), "the other implementations have as many steps in every level"
     return steps
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))

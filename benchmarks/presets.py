@@ -3,25 +3,21 @@
     python benchmarks/presets.py
     python benchmarks/presets.py folder32 folder128    # these alone; the others keep their figures
 
-Memory is measured as by `glow estimate`, in float32 on a CPU: the bytes that another image adds to the peak of a
-training step. The figures that are kept now were counted tensor by tensor. What is expected, and who
+Memory is what another image adds to the peak of a training step, in float32 on a CPU. What is expected, and who
 measured it, stands in the header of each file.
 """
 
 import argparse
-import json
-import tempfile
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from common import RESULTS, write_result, write_table
+import torch
+import yaml
+from common import earlier_results, peak_memory, write_result, write_table
 
-from lightning_modules.command_line.quiet import quiet
-from lightning_modules.command_line.resumption import Start
-from lightning_modules.density import DensityModule
-from lightning_modules.estimate.command import EstimateCLI, bytes_text
-from lightning_modules.estimate.needs import step_memory
+from glow_app.flows import Glow
+from glow_app.models.image_model import ImageModel
+from glow_app.running import Memory
 from lightning_modules.presets import CONFIGS, expected
 
 PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
@@ -29,17 +25,36 @@ PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
 
 def measure(path: Path) -> dict[str, Any]:
     """Return the figures of one preset."""
-    with tempfile.TemporaryDirectory() as scratch:
-        module = EstimateCLI("fit", Start([f"--config={path}", f"--run_dir={scratch}"])).model
-    assert isinstance(module, DensityModule)
-    model = module.model
-    memory = step_memory(model, 1, nullcontext)
+    options = yaml.safe_load(path.read_text())["model"]
+    model = ImageModel(Glow(**options["flow"]["init_args"]), options["num_bits"])
+    model.initialize(random_images(model, 4))
+
+    def peak(num: int) -> int:
+        model.zero_grad(set_to_none=False)
+        return peak_memory(lambda: model(random_images(model, num)).mean().backward())
+
+    memory = {}
+    for mode in get_args(Memory):
+        model.set_runners(mode)
+        peak(1)  # the gradients are there from now on
+        memory[mode] = peak(2) - peak(1)
     return {
         "image_shape": list(model.flow.image_shape),
         "num_bits": model.num_bits,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "bytes_an_image": {mode: an_image for mode, (_, an_image) in memory.items()},
+        "bytes_an_image": memory,
     }
+
+
+def random_images(model: ImageModel, num: int) -> torch.Tensor:
+    """Return uint8 noise."""
+    return torch.randint(0, 256, (num, *model.flow.image_shape), dtype=torch.uint8)
+
+
+def bytes_text(num_bytes: float) -> str:
+    """Return three digits and a unit."""
+    unit, size = next((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if num_bytes >= size)
+    return f"{num_bytes / size:.3g} {unit}"
 
 
 def row(name: str, found: dict[str, Any]) -> list[str]:
@@ -59,18 +74,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*PRESETS, []], default=[])
     names = parser.parse_args().names or list(PRESETS)
-    quiet()
-    file = RESULTS / "presets.json"
-    results = json.loads(file.read_text())["results"] if file.exists() else {}
+    results = earlier_results("presets")
     for name in names:
         results[name] = measure(PRESETS[name])
         print(" | ".join(row(name, results[name])), flush=True)
-        # After each, so that a long list may be stopped.
-        results = {name: results[name] for name in PRESETS if name in results}
-        write_result("presets", {"results": results})
-    modes = [f"`{mode}`" for mode in next(iter(results.values()))["bytes_an_image"]]
-    header = ["preset", "image", "bits", "parameters", *modes, "expected bits/dim", "source"]
-    write_table("presets", header, [row(name, found) for name, found in results.items()], page="presets.md")
+    results = {name: results[name] for name in PRESETS if name in results}
+    write_result("presets", {"results": results})
+    header = ["preset", "image", "bits", "parameters", *(f"`{mode}`" for mode in get_args(Memory))]
+    rows = [row(name, found) for name, found in results.items()]
+    write_table("presets", [*header, "expected bits/dim", "source"], rows, page="presets.md")
 
 
 if __name__ == "__main__":

@@ -1,33 +1,31 @@
 """Held-out bits/dim against training seconds: this project's Glow and the public ones, on one thread each.
 
-    python benchmarks/quality.py --source folder --root CIFAR10_FOLDER --shape 3 32 32 --checkout y0ast=FOLDER
+    python benchmarks/quality.py --source folder --root CIFAR10_FOLDER --shape 3 32 32 --y0ast FOLDER
     python benchmarks/quality.py --seconds 60 --only glow-app normflows
 
 "Same architecture" is what the others build: levels of 8 steps at width 128. The other implementations are trained by
 Adamax at 1e-3, which is better in so short a time than the rates in their examples; one of them is trained by our
-recipe too, to separate the recipe from the model. The clock is processor time, and
-does not count evaluations. With ``--merge`` the results join those of an earlier run, so that contenders can be
-measured one after another.
+recipe too, to separate the recipe from the model. The clock is processor time, and does not count evaluations. With
+--only the results of the others stay.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from typing import Any
 
 import torch
-from common import RESULTS, plot_curves, write_result, write_table
+from common import DOCS, IS_SHORT, earlier_results, write_result, write_table
 from peers import OURS, Architecture, GlowModel, Ours, add_peer_arguments, peers
 from racing import Recipe, add_data_arguments, load_data, race
 
 from lightning_modules.optimizers import Muon
 
-# What each trial found best; see the table of trials in docs/speed.md.
+# What trials found best; see docs/speed.md.
 SAME = Recipe(Muon, lr=3e-3, warmup=50, decay=0.5, narrow=True)
-BEST = Recipe(Muon, lr=5e-3, warmup=50, decay=0.5, narrow=True)
-PEER = Recipe()
+BEST = replace(SAME, lr=5e-3)
 # The others' numbers may not bear bfloat16, for which theirs is all that autocast narrows.
-PEER_BY_OURS = replace(SAME, narrow=False)
+PEER, PEER_BY_OURS = Recipe(), replace(SAME, narrow=False)
 
 LOOKS = (30, 60, 100, 150, 200, 300, 450)
 
@@ -41,14 +39,13 @@ def best(architecture: Architecture) -> GlowModel:
 def contenders(arguments: argparse.Namespace) -> dict[str, tuple[Callable[[Architecture], GlowModel], Recipe]]:
     """Return what is trained, and how."""
     others = {name: build for name, build in peers(arguments).items() if name != OURS}
-    found = {name: (build, PEER) for name, build in others.items()}
     # What is the recipe, and what is the model: one of the others, trained as ours.
     fairest = "y0ast" if "y0ast" in others else "normflows"
-    found[f"{fairest}, by our recipe"] = (others[fairest], PEER_BY_OURS)
     return {
         f"{OURS}, best": (best, BEST),
         f"{OURS}, same architecture": (Ours, SAME),
-        **found,
+        **{name: (build, PEER) for name, build in others.items()},
+        f"{fairest}, by our recipe": (others[fairest], PEER_BY_OURS),
     }
 
 
@@ -57,46 +54,55 @@ def main() -> None:
     add_data_arguments(parser)
     add_peer_arguments(parser)
     parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--only", nargs="+", default=None, help="contenders whose names begin so")
+    parser.add_argument("--only", nargs="+", default=[""], help="contenders whose names begin so")
     parser.add_argument("--name", default="quality_fashion_mnist")
-    parser.add_argument("--merge", action="store_true")
     parser.add_argument("--float32", action="store_true", help="for processors without bfloat16")
-    parser.add_argument("--no-docs", action="store_true", help="write the results alone")
     arguments = parser.parse_args()
     channels, size, _ = arguments.shape
-    levels = 3 if size % 8 == 0 else 2
-    architecture = Architecture(size, levels, 8, 128, channels)
+    architecture = Architecture(size, 3 if size % 8 == 0 else 2, 8, 128, channels)
     data = load_data(arguments)
-    results = {}
+    results = earlier_results(arguments.name) if arguments.only != [""] else {}
     for name, (build, recipe) in contenders(arguments).items():
-        if arguments.only is None or any(name.startswith(wanted) for wanted in arguments.only):
+        if name.startswith(tuple(arguments.only)):
             torch.manual_seed(0)
             looks = [look for look in LOOKS if look < arguments.seconds]
             recipe = replace(recipe, narrow=recipe.narrow and not arguments.float32)
             found = race(build(architecture), recipe, data, arguments.seconds, looks)
             results[name] = asdict(found)
             print(f"{name:<30} {found.bits_per_dim:.3f} after {found.steps} steps", flush=True)
-    if arguments.merge:
-        path = RESULTS / f"{arguments.name}.json"
-        results = (json.loads(path.read_text())["results"] if path.exists() else {}) | results
     options = {key: value for key, value in vars(arguments).items() if key in ("source", "shape", "seconds", "float32")}
-    print(write_result(arguments.name, {"arguments": options, "results": results}))
-    if not arguments.no_docs:
-        document(arguments.name, results)
+    write_result(arguments.name, {"arguments": options, "results": results})
+    document(arguments.name, results)
 
 
-def document(name: str, results: dict[str, dict]) -> None:
+def document(name: str, results: dict[str, dict[str, Any]]) -> None:
     """Write the table and draw the curves."""
-    curves = {one: [tuple(point) for point in result["curve"]] for one, result in results.items()}
-    times = sorted({seconds for curve in curves.values() for seconds, _ in curve})
+    curves = {one: dict(result["curve"]) for one, result in results.items()}
+    times = sorted({seconds for curve in curves.values() for seconds in curve})
     header = ["", "parameters", "steps", *(f"{seconds:g} s" for seconds in times)]
     rows = []
     for one, result in sorted(results.items(), key=lambda pair: pair[1]["curve"][-1][1]):
-        at = dict(curves[one])
-        values = [f"{at[seconds]:.3f}" if seconds in at else "" for seconds in times]
+        values = [f"{curves[one][seconds]:.3f}" if seconds in curves[one] else "" for seconds in times]
         rows.append([one, f"{result['parameters']:,}", f"{result['steps']:,}", *values])
     write_table(name, header, rows, page="speed.md")
-    plot_curves(name, curves, "seconds of processor time, one thread", "held-out bits/dim")
+    if not IS_SHORT:
+        plot(name, curves)
+
+
+def plot(name: str, curves: dict[str, dict[float, float]]) -> None:
+    """Draw the curves as a picture of docs/."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4.5))
+    for one, curve in curves.items():
+        axes.plot(list(curve), list(curve.values()), marker="o", markersize=3, label=one)
+    axes.set_xlabel("seconds of processor time, one thread")
+    axes.set_ylabel("held-out bits/dim")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(DOCS / "images" / f"{name}.png", dpi=90)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import argparse
 import math
 import time
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,13 +15,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glow_app.data import ImageSet, first_examples, load_split, train_loader
-from glow_app.models.image_model import ImageModel
 from lightning_modules.runs.processor import flushed_denormals
 
 if TYPE_CHECKING:
     from peers import GlowModel
-
-__all__ = ["Data", "Race", "Recipe", "add_data_arguments", "load_data", "race"]
 
 Data = tuple[ImageSet, Tensor]
 
@@ -39,7 +35,6 @@ class Recipe:
         decay: Share of the time at whose end the learning rate has fallen to 0, along a cosine; 0 for none.
         narrow: Whether conditioners run in bfloat16.
         clip: Largest norm of the gradient.
-        averaged: Share of an average of the weights that a step keeps, which is then what is evaluated; 0 for none.
     """
 
     optimizer: Callable[..., Optimizer] = torch.optim.Adamax
@@ -49,7 +44,6 @@ class Recipe:
     decay: float = 0.0
     narrow: bool = False
     clip: float = 100.0
-    averaged: float = 0.0
 
     def factor(self, step: int, elapsed: float) -> float:
         """Return what the learning rate is multiplied with at a step, and after a share of the time."""
@@ -95,66 +89,57 @@ def load_data(arguments: argparse.Namespace, held_out: int = 1000) -> Data:
 
 @flushed_denormals()
 def race(
-    model: "GlowModel | ImageModel",
+    model: "GlowModel",
     recipe: Recipe,
     data: Data,
     seconds: float,
     looks: Iterable[float] = (),
-    seed: int = 0,
-    clock: Callable[[], float] = time.process_time,
 ) -> Race:
     """Train on one thread and return the curve.
 
     Args:
-        model: To train, on its device.
+        model: To train.
         recipe: How.
         data: Of :func:`load_data`.
         seconds: Of processor time.
         looks: Further times at which held-out bits/dim are measured.
-        seed: Of noise and order.
-        clock: Read before and after each step; ``itertools.count().__next__`` counts steps in the place of seconds.
     """
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    device = next(model.parameters()).device
-    training, held_out = data[0], data[1].to(device)
-    loader = train_loader(training, recipe.batch_size, seed=seed)
-    model.initialize(first_examples(loader)[0].to(device))
+    torch.manual_seed(0)
+    training, held_out = data
+    loader = train_loader(training, recipe.batch_size, seed=0)
+    model.initialize(first_examples(loader)[0])
     optimizer = recipe.optimizer(model.parameters(), lr=recipe.lr)
-    average = deepcopy(model).requires_grad_(False) if recipe.averaged else None
     curve, ahead = [], [*sorted(looks), seconds]
-    spent, step, start = 0.0, 0, clock()
+    spent, step, start = 0.0, 0, time.process_time()
     while ahead:
         for images, _ in loader:
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * recipe.factor(step, spent / seconds)
             optimizer.zero_grad()
-            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.narrow):
-                loss = model(images.to(device)).mean()
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.narrow):
+                loss = model(images).mean()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
             if bool(norm.isfinite()):
                 optimizer.step()
-            if average is not None:
-                weight = 1.0 - min(recipe.averaged, (1 + step) / (10 + step))
-                torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
             step += 1
-            spent += clock() - start
+            spent += time.process_time() - start
             if spent >= ahead[0]:
-                curve.append((ahead.pop(0), bits_per_dim(average or model, held_out, recipe.narrow)))
-            start = clock()
+                curve.append((ahead.pop(0), bits_per_dim(model, held_out, recipe.narrow)))
+            start = time.process_time()
             if not ahead:
                 break
     return Race(curve, step, sum(parameter.numel() for parameter in model.parameters()))
 
 
 @torch.no_grad()
-def bits_per_dim(model: "GlowModel | ImageModel", images: Tensor, narrow: bool) -> float:
+def bits_per_dim(model: "GlowModel", images: Tensor, narrow: bool) -> float:
     """Return the mean bits/dim of one draw, always with the same noise."""
     state: Any = torch.get_rng_state()
     torch.manual_seed(1234)
     model.eval()
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=narrow):
+    with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
         parts = [model(part).double() for part in images.split(100)]
     model.train()
     torch.set_rng_state(state)

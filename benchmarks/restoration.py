@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, describe_machine, write_result, write_table
+from common import describe_machine, earlier_results, write_result, write_table
 
 PRESETS = ("upscale2", "upscale4", "denoise", "deblock", "colourise", "fill")
 # The level of noise that figures of other methods are for; in the preset it is any from 5 to 50.
@@ -67,11 +67,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=11_000)
     parser.add_argument("--limit", type=int, default=200, help="held-out pictures")
     arguments = parser.parse_args()
-    path = RESULTS / "restoration.json"
     for preset in arguments.only:
         figures = measure(preset, arguments)
-        kept = json.loads(path.read_text())["presets"] if path.exists() else {}
-        measured = kept | {preset: figures}
+        measured = earlier_results("restoration", "presets") | {preset: figures}
         presets = {name: measured[name] for name in PRESETS if name in measured}
         write_result("restoration", {"presets": presets})
     head = ["preset", "seconds", "bits/dim", "damaged", "classical", "draw", "T = 0", "mean of 16", "within 90 %"]

@@ -1,64 +1,184 @@
 """Training step, sampling, encoding and memory against public Glow implementations, and against what no Glow can avoid.
 
-    python benchmarks/speed.py --checkout y0ast=FOLDER
+    python benchmarks/speed.py --y0ast FOLDER
     python benchmarks/speed.py --short --only sampling
+    python benchmarks/speed.py --device cuda
 
 What no Glow can avoid are its conditioners' convolutions alone: forward and backward in training, forward in use.
-Within a row of the tables all run in turns in one process: same shapes, same threads, warm; the ratio of the medians is
-what counts.
+Within a row of the table all run in turns in one process: same shapes, same threads, warm; the ratio of the medians is
+what counts. Only a run of all cases on a CPU is kept.
 """
 
 import argparse
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from common import describe_machine, interleaved_medians, plot_ratios, write_result, write_table
+from common import describe_machine, interleaved_medians, peak_memory, write_result, write_table
 from peers import OURS, Architecture, GlowModel, add_peer_arguments, peers
 from torch import Tensor
 
 from glow_app.flows.multiscale import level_shapes
-from glow_app.running import Memory, images_at_a_time
-from lightning_modules.estimate.peak_memory import peak_memory
+from glow_app.running import images_at_a_time
 
 Run = Callable[[], object]
 Build = Callable[[Architecture], GlowModel]
 Layer = tuple[Tensor, list[Tensor], list[Tensor], Tensor]
 
-CPU = torch.device("cpu")
 LIMIT = "convolutions alone"
-BF16 = f"{OURS}, bf16"
-COMPILED = f"{OURS}, bf16, compiled"
-
-# (width, size, steps a level, batch, threads); the first of each is what --short measures.
-TRAINING = [(512, 32, 4, 16, 2), (128, 32, 8, 16, 2), (512, 32, 4, 16, 1), (128, 32, 8, 16, 1), (128, 64, 8, 8, 2)]
-SHORT_TRAINING = TRAINING[:2]
-# (width, size, steps a level, images, threads)
-SAMPLING = [(512, 32, 8, 64, 2), (512, 64, 8, 1, 2), (128, 32, 8, 64, 2), (128, 64, 8, 1, 2), (128, 32, 8, 64, 1)]
-SHORT_SAMPLING = SAMPLING[2:4]
-MEMORY = [(512, 32, 32, 16, 2)]
-SHORT_MEMORY = [(128, 32, 32, 16, 2)]
+BF16, COMPILED, REVERSIBLE = f"{OURS}, bf16", f"{OURS}, bf16, compiled", f"{OURS}, reversible"
 
 
-def conditioner_layers(a: Architecture, batch_size: int, device: torch.device = CPU) -> list[Layer]:
-    """Return the input, weights, biases and gradient of the output of each step's conditioner."""
+class Case(NamedTuple):
+    """What is measured, of three levels of ``steps`` each."""
 
-    def laid(x: Tensor) -> Tensor:
-        return x.to(device, memory_format=torch.channels_last)
+    kind: str
+    width: int
+    size: int
+    steps: int
+    images: int
+    threads: int
+    is_short: bool = False
 
-    layers = []
-    for channels, height, side in level_shapes(a.shape, a.levels):
-        for _ in range(cast(int, a.steps)):
-            shapes = [(a.width, channels // 2, 3, 3), (a.width, a.width, 1, 1), (channels, a.width, 3, 3)]
-            weights = [laid(0.05 * torch.randn(shape)).requires_grad_() for shape in shapes]
-            biases = [torch.zeros(shape[0], device=device, requires_grad=True) for shape in shapes]
-            x = laid(torch.randn(batch_size, channels // 2, height, side)).requires_grad_()
-            gradient = laid(torch.randn(batch_size, channels, height, side))
-            layers.append((x, weights, biases, gradient))
+    @property
+    def architecture(self) -> Architecture:
+        """The model."""
+        return Architecture(self.size, 3, self.steps, self.width)
 
-    return layers
+    @property
+    def title(self) -> str:
+        """In words."""
+        size = f"{self.size}x{self.size}, 3x{self.steps} steps, {self.images} images, {self.threads} threads"
+        return f"{self.kind}: width {self.width}, {size}"
+
+
+CASES = [
+    Case("training step", 512, 32, 4, 16, 2, is_short=True),
+    Case("training step", 128, 32, 8, 16, 2, is_short=True),
+    Case("training step", 128, 32, 8, 16, 1),
+    Case("training step", 128, 64, 8, 8, 2),
+    Case("sampling", 512, 32, 8, 64, 2),
+    Case("sampling", 128, 32, 8, 64, 2, is_short=True),
+    Case("sampling", 128, 64, 8, 1, 2, is_short=True),
+    Case("encoding", 512, 32, 8, 64, 2),
+    Case("encoding", 128, 32, 8, 64, 2, is_short=True),
+    Case("encoding", 128, 64, 8, 1, 2),
+    Case("memory", 512, 32, 32, 16, 2),
+]
+
+
+class Bench:
+    """Builds what is measured, on one device."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.builds: dict[str, Build] = peers(arguments)
+        self.device = torch.device(arguments.device)
+        self.is_short = arguments.short
+        self.repeats = 5 if arguments.short else 11
+
+    def measure(self, case: Case) -> dict[str, float]:
+        """Return seconds, or bytes, of each implementation."""
+        torch.set_num_threads(case.threads)
+        if case.kind == "training step":
+            return interleaved_medians(self.training_steps(case), self.repeats)
+        if case.kind == "memory":
+            found = {name: self.bytes_of_a_step(build, case) for name, build in self.builds.items()}
+            return found | {REVERSIBLE: self.bytes_of_a_step(self.builds[OURS], case, memory="reversible")}
+        runs: dict[str, Run] = {LIMIT: self.forward_convolutions(case)}
+        for name, build in self.builds.items():
+            model, images = self.initialized(build, case)
+            model.prepare()
+            run = partial(model.sample, case.images) if case.kind == "sampling" else partial(model, images)
+            runs[name] = torch.inference_mode()(run)
+        return interleaved_medians(runs, self.repeats)
+
+    def training_steps(self, case: Case) -> dict[str, Run]:
+        """Return the training steps of all, and the convolutions alone."""
+        runs = {LIMIT: self.convolutions(case)}
+        runs |= {name: self.training_step(build, case) for name, build in self.builds.items()}
+        runs[BF16] = self.training_step(self.builds[OURS], case, narrow=True)
+        if not self.is_short:
+            torch.compiler.reset()  # it keeps the graphs of eight shapes at most
+            runs[COMPILED] = self.training_step(self.builds[OURS], case, narrow=True, compiled=True)
+        return runs
+
+    def initialized(self, build: Build, case: Case, **runners: Any) -> tuple[GlowModel, Tensor]:
+        """Return a model with its actnorms set, and the batch that set them."""
+        torch.manual_seed(0)
+        a = case.architecture
+        model = build(a).to(self.device)
+        images = torch.randint(0, 256, (case.images, *a.shape), dtype=torch.uint8).to(self.device)
+        model.initialize(images if case.images > 1 else images.expand(16, *a.shape))
+        if runners:
+            model.model.set_runners(**runners)  # type: ignore[operator, union-attr]
+        return model, images
+
+    def training_step(self, build: Build, case: Case, narrow: bool = False, **runners: Any) -> Run:
+        """Return a training step: forward, backward and Adam."""
+        model, images = self.initialized(build, case, **runners)
+        optimizer = model.optimizer(lr=1e-4)
+
+        def run() -> None:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=narrow):
+                loss = model(images).mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return run
+
+    def bytes_of_a_step(self, build: Build, case: Case, **runners: Any) -> float:
+        """Return what forward and backward need at their peak beyond parameters and gradients."""
+        model, images = self.initialized(build, case, **runners)
+
+        def run() -> None:
+            model(images).mean().backward()
+
+        run()  # the gradients are there from now on
+        return float(peak_memory(run, self.device))
+
+    def layers(self, case: Case, batch_size: int) -> list[Layer]:
+        """Return the input, weights, biases and gradient of the output of each step's conditioner."""
+
+        def laid(*shape: int) -> Tensor:
+            return torch.randn(shape).to(self.device, memory_format=torch.channels_last)
+
+        width, layers = case.width, []
+        for channels, height, side in level_shapes(case.architecture.shape, 3):
+            for _ in range(case.steps):
+                shapes = [(width, channels // 2, 3, 3), (width, width, 1, 1), (channels, width, 3, 3)]
+                weights = [(0.05 * laid(*shape)).requires_grad_() for shape in shapes]
+                biases = [torch.zeros(shape[0], device=self.device, requires_grad=True) for shape in shapes]
+                x = laid(batch_size, channels // 2, height, side).requires_grad_()
+                layers.append((x, weights, biases, laid(batch_size, channels, height, side)))
+        return layers
+
+    def convolutions(self, case: Case) -> Run:
+        """Return a run of all conditioner convolutions, forward and backward, and nothing else."""
+        layers = self.layers(case, case.images)
+
+        def run() -> None:
+            torch.autograd.backward([condition(layer) for layer in layers], [layer[3] for layer in layers])
+            for x, weights, biases, _ in layers:
+                for tensor in (x, *weights, *biases):
+                    tensor.grad = None
+
+        return run
+
+    def forward_convolutions(self, case: Case) -> Run:
+        """Return a run of all conditioner convolutions forward, a part of the images after another, as we decode."""
+        size = min(case.images, images_at_a_time(case.width, case.architecture.shape))
+        layers = self.layers(case, size)
+
+        @torch.inference_mode()
+        def run() -> None:
+            for _ in range(case.images // size):
+                for layer in layers:
+                    condition(layer)
+
+        return run
 
 
 def condition(layer: Layer) -> Tensor:
@@ -69,188 +189,38 @@ def condition(layer: Layer) -> Tensor:
     return h
 
 
-def convolutions(a: Architecture, batch_size: int, narrow: bool = False, device: torch.device = CPU) -> Run:
-    """Return a run of all conditioner convolutions, forward and backward, and nothing else."""
-    layers = conditioner_layers(a, batch_size, device)
-
-    def run() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
-            outputs = [condition(layer) for layer in layers]
-        gradients = [layer[3].to(h.dtype) for layer, h in zip(layers, outputs, strict=True)]
-        torch.autograd.backward(outputs, gradients)
-        for x, weights, biases, _ in layers:
-            for tensor in (x, *weights, *biases):
-                tensor.grad = None
-
-    return run
-
-
-def forward_convolutions(a: Architecture, count: int) -> Run:
-    """Return a run of all conditioner convolutions forward, a part of the images after another, as we decode."""
-    size = min(count, images_at_a_time(a.width, a.shape))
-    layers = conditioner_layers(a, size)
-
-    @torch.inference_mode()
-    def run() -> None:
-        for _ in range(count // size):
-            for layer in layers:
-                condition(layer)
-
-    return run
-
-
-def initialized(build: Build, a: Architecture, batch_size: int, device: torch.device = CPU) -> tuple[GlowModel, Tensor]:
-    """Return a model with its actnorms set, and the batch that set them."""
-    torch.manual_seed(0)
-    model = build(a).to(device)
-    images = torch.randint(0, 256, (batch_size, *a.shape), dtype=torch.uint8).to(device)
-    model.initialize(images)
-    return model, images
-
-
-def training(
-    build: Build,
-    a: Architecture,
-    batch_size: int,
-    narrow: bool = False,
-    compiled: bool = False,
-    memory: Memory = "store",
-    device: torch.device = CPU,
-) -> Run:
-    """Return a training step: forward, backward and Adam."""
-    model, images = initialized(build, a, batch_size, device)
-    optimizer = model.optimizer(lr=1e-4)
-    if compiled:
-        model.model.set_runners(compiled=True)  # type: ignore[operator, union-attr]
-    if memory != "store":
-        model.model.set_runners(memory)  # type: ignore[operator, union-attr]
-
-    def run() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
-            loss = model(images).mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return run
-
-
-def sampling(build: Build, a: Architecture, count: int) -> Run:
-    """Return the drawing of some images."""
-    model, _ = initialized(build, a, 16)
-    model.prepare()
-    return torch.inference_mode()(partial(model.sample, count))
-
-
-def encoding(build: Build, a: Architecture, count: int) -> Run:
-    """Return the encoding of some images, with their bits/dim."""
-    model, images = initialized(build, a, count)
-    model.prepare()
-    return torch.inference_mode()(partial(model, images))
-
-
-def bytes_of_a_step(
-    build: Build, a: Architecture, batch_size: int, memory: Memory = "store", device: torch.device = CPU
-) -> int:
-    """Return what forward and backward need at their peak beyond parameters and gradients."""
-    model, images = initialized(build, a, batch_size, device)
-    if memory != "store":
-        model.model.set_runners(memory)  # type: ignore[operator, union-attr]
-
-    def run() -> None:
-        model(images).mean().backward()
-
-    run()  # the gradients are there from now on
-    return peak_memory(run, device)
-
-
-def measure_training(case: tuple[int, ...], builds: dict[str, Build], repeats: int, compiled: bool) -> dict[str, float]:
-    """Return seconds of each."""
-    width, size, steps, batch_size, threads = case
-    torch.set_num_threads(threads)
-    a = Architecture(size, 3, steps, width)
-    runs: dict[str, Run] = {LIMIT: convolutions(a, batch_size), f"{LIMIT}, bf16": convolutions(a, batch_size, True)}
-    runs |= {name: training(build, a, batch_size) for name, build in builds.items()}
-    runs[BF16] = training(builds[OURS], a, batch_size, narrow=True)
-    if compiled:
-        torch.compiler.reset()  # it keeps the graphs of eight shapes at most
-        runs[COMPILED] = training(builds[OURS], a, batch_size, narrow=True, compiled=True)
-    return interleaved_medians(runs, repeats)
-
-
-def measure_inference(kind: str, case: tuple[int, ...], builds: dict[str, Build], repeats: int) -> dict[str, float]:
-    """Return seconds of each for sampling or encoding."""
-    width, size, steps, count, threads = case
-    torch.set_num_threads(threads)
-    a = Architecture(size, 3, steps, width)
-    make = sampling if kind == "sampling" else encoding
-    runs: dict[str, Run] = {LIMIT: forward_convolutions(a, count)}
-    runs |= {name: make(build, a, count) for name, build in builds.items()}
-    return interleaved_medians(runs, repeats)
-
-
-def measure_memory(case: tuple[int, ...], builds: dict[str, Build]) -> dict[str, float]:
-    """Return bytes of each."""
-    width, size, steps, batch_size, threads = case
-    torch.set_num_threads(threads)
-    a = Architecture(size, 3, steps, width)
-    found = {f"{OURS}, reversible": bytes_of_a_step(builds[OURS], a, batch_size, "reversible")}
-    found |= {name: bytes_of_a_step(build, a, batch_size) for name, build in builds.items()}
-    return {name: float(value) for name, value in found.items()}
-
-
-def report(kind: str, case: tuple[int, ...], values: dict[str, float], builds: dict[str, Build]) -> dict[str, Any]:
-    """Print the values of a case with their ratios to the best peer, and return both."""
-    rivals = {name: values[name] for name in builds if name != OURS}
-    fastest = min(rivals, key=lambda name: rivals[name])
-    width, size, steps, batch_size, threads = case
-    title = f"{kind}: width {width}, {size}x{size}, 3x{steps} steps, {batch_size} images, {threads} threads"
-    print(title)
+def ratios(case: Case, values: dict[str, float], builds: dict[str, Build]) -> dict[str, float]:
+    """Return the values against the best of the other implementations, and print them."""
+    best = min((name for name in builds if name != OURS), key=lambda name: values[name])
+    found = {name: value / values[best] for name, value in values.items()}
+    print(case.title)
     for name, value in values.items():
-        shown = f"{value / 1e6:9.1f} MB" if kind == "memory" else f"{1e3 * value:9.1f} ms"
-        of_limit = f"   {value / values[LIMIT]:6.2f} of the convolutions" if LIMIT in values else ""
-        print(f"  {name:<28} {shown}   {value / rivals[fastest]:6.3f} of {fastest}{of_limit}", flush=True)
-    return {"kind": kind, "title": title, "best peer": fastest, "values": values}
+        shown = f"{value / 1e6:9.1f} MB" if case.kind == "memory" else f"{1e3 * value:9.1f} ms"
+        print(f"  {name:<28} {shown}   {found[name]:6.3f} of {best}", flush=True)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = ["training", "sampling", "encoding", "memory"]
+    kinds = sorted({case.kind for case in CASES})
     parser.add_argument("--only", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--short", action="store_true", help="fewer cases and repeats, nothing compiled")
-    parser.add_argument("--repeats", type=int, default=None)
-    parser.add_argument("--name", default="speed", help="of the results and the table")
+    parser.add_argument("--device", default="cpu")
     add_peer_arguments(parser)
     arguments = parser.parse_args()
-    short, builds = arguments.short, peers(arguments)
-    repeats = arguments.repeats or (5 if short else 11)
-    results = []
-    if "training" in arguments.only:
-        for case in SHORT_TRAINING if short else TRAINING:
-            values = measure_training(case, builds, repeats, compiled=not short)
-            results.append(report("training step", case, values, builds))
-    for kind in ("sampling", "encoding"):
-        if kind in arguments.only:
-            for case in SHORT_SAMPLING if short else SAMPLING:
-                results.append(report(kind, case, measure_inference(kind, case, builds, repeats), builds))
-    if "memory" in arguments.only:
-        for case in SHORT_MEMORY if short else MEMORY:
-            results.append(report("memory", case, measure_memory(case, builds), builds))
+    bench = Bench(arguments)
+    results, rows = [], []
+    header = ["", OURS, BF16, COMPILED, REVERSIBLE, *list(bench.builds)[1:], LIMIT]
+    for case in CASES:
+        if case.kind in arguments.only and (case.is_short or not arguments.short):
+            values = bench.measure(case)
+            found = ratios(case, values, bench.builds)
+            results.append({"title": case.title, "values": values})
+            rows.append([case.title, *(f"{found[name]:.2f}" if name in found else "" for name in header[1:])])
     print(describe_machine())
-    if arguments.only == kinds:
-        write_result(arguments.name, {"results": results})
-        header = ["", OURS, BF16, COMPILED, f"{OURS}, reversible", *list(builds)[1:], LIMIT]
-        write_table(arguments.name, header, [_row(result, header[1:]) for result in results], page="speed.md")
-        plot_ratios(arguments.name, {result["title"]: _ratios(result) for result in results})
-
-
-def _ratios(result: dict[str, Any]) -> dict[str, float]:
-    return {name: value / result["values"][result["best peer"]] for name, value in result["values"].items()}
-
-
-def _row(result: dict[str, Any], names: list[str]) -> list[str]:
-    ratios = _ratios(result)
-    return [result["title"], *(f"{ratios[name]:.2f}" if name in ratios else "" for name in names)]
+    if len(results) == len(CASES) and arguments.device == "cpu":
+        write_result("speed", {"results": results})
+        write_table("speed", header, rows, page="speed.md")
 
 
 if __name__ == "__main__":

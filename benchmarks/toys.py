@@ -9,7 +9,6 @@ of the draw cancels.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, write_result, write_table
+from common import earlier_results, write_result, write_table
 
 from glow_app.data import TOYS, load_vectors
 from glow_app.models.vector_model import VectorModel
@@ -52,7 +51,7 @@ def measure(head: str, toy: str) -> dict[str, Any]:
     assert isinstance(model, VectorModel)
     points = load_vectors(toy, "test").values
     found = torch.cat([model.log_prob(part) for part in points.split(5000)]).double()
-    excess = exact_log_density(toy, points) - found
+    excess = TOYS[toy].log_density(points) - found
     return {
         "log_likelihood": round(float(found.mean()), 4),
         "excess": round(float(excess.mean()), 4),
@@ -61,15 +60,6 @@ def measure(head: str, toy: str) -> dict[str, Any]:
         "seconds": round(seconds),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
-
-
-_EXACT: dict[str, torch.Tensor] = {}
-
-
-def exact_log_density(toy: str, points: torch.Tensor) -> torch.Tensor:
-    if toy not in _EXACT:
-        _EXACT[toy] = TOYS[toy].log_density(points)
-    return _EXACT[toy]
 
 
 def cells(head: str, figures: dict[str, dict[str, Any]]) -> list[str]:
@@ -82,15 +72,14 @@ def main() -> None:
     parser.add_argument("--heads", nargs="*", default=list(HEADS), choices=list(HEADS))
     parser.add_argument("--toys", nargs="*", default=list(TOYS), choices=list(TOYS))
     arguments = parser.parse_args()
-    path = RESULTS / "toys.json"
-    figures = json.loads(path.read_text())["figures"] if path.exists() else {}
+    figures = earlier_results("toys", "figures")
     for head in arguments.heads:
         for toy in arguments.toys:
             figures[f"{head} / {toy}"] = measure(head, toy)
             print(f"{head} / {toy}: {figures[f'{head} / {toy}']}", flush=True)
             write_result("toys", {"figures": figures})
     entropies = ["*entropy*", *(f"*{toy.entropy:.3f}*" for toy in TOYS.values())]
-    write_table("toys", ["head", *TOYS], [*(cells(head, figures) for head in HEADS), entropies])
+    write_table("toys", ["head", *TOYS], [*(cells(head, figures) for head in HEADS), entropies], "priors.md")
 
 
 if __name__ == "__main__":
