@@ -4,7 +4,6 @@ import argparse
 import ipaddress
 import os
 import re
-import signal
 import warnings
 from dataclasses import fields
 from itertools import count
@@ -52,14 +51,12 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Serve until SIGTERM or Ctrl-C; reload the model on SIGHUP."""
+    """Serve until SIGTERM or Ctrl-C."""
     try:
         from glow_app.server import bind, create_app, run_server
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install 'glow-app[serve]'") from error
 
-    hangups: list[int] = []  # SIGHUPs before the server is ready to reload
-    signal.signal(signal.SIGHUP, lambda number, _: hangups.append(number))
     limits = Limits(**{field.name: getattr(arguments, f"max_{field.name}") for field in fields(Limits)})
     hosts = [arguments.host, *map(_host_name, arguments.allowed_hosts)]
     keys = _keys(arguments)
@@ -72,29 +69,13 @@ def run(arguments: argparse.Namespace) -> None:
     sockets = bind(arguments.host, arguments.port)
     app = create_app(limits=limits, keys=keys, hosts=hosts, batch_size=arguments.batch_size, **_served(arguments))
     print(f"page and API of {arguments.checkpoint} on {device_of(arguments)}", flush=True)
-
-    def reload() -> None:
-        keys = _keys(arguments)
-        # First, so that removed keys are refused even if loading the model fails.
-        app.state.gate.keys = keys
-        app.state.replace(**_served(arguments))
-
-    run_server(
-        app,
-        sockets,
-        limits.body_seconds,
-        log_format=arguments.log_format,
-        log_level=arguments.log_level,
-        reload=reload,
-        hangups=hangups,
-    )
+    run_server(app, sockets, limits.body_seconds, log_format=arguments.log_format, log_level=arguments.log_level)
 
 
 def _served(arguments: argparse.Namespace) -> dict[str, Any]:
     """Load the model, its directions, the facts of its training, and restorers from disk."""
     from glow_app.generation import load_directions
 
-    vars(arguments).pop("stored", None)  # drop the cached model
     model = load(arguments, show_origin=True)
     return {
         "model": model,

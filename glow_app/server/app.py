@@ -1,30 +1,32 @@
 """The FastAPI application: endpoints, page and gate."""
 
-import threading
+import re
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, Response
+import fastapi_offline
+from fastapi import FastAPI, Request, Security
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.security import HTTPBearer
 
 from glow_app import __version__
 from glow_app.generation import Direction
 from glow_app.models.image_model import ImageModel
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import handle_errors
-from glow_app.server.gate import Gate
+from glow_app.server.gate import POLICY, Gate
 from glow_app.server.limits import Limits, checked_key
 from glow_app.server.metrics import Metrics
-from glow_app.server.openapi import described
 from glow_app.server.routes import API, HEALTH
 from glow_app.server.service import Service
-from glow_app.server.use import FairTurns
 from glow_app.server.worker import ModelWorker
 
 PAGE = Path(__file__).parent / "page"
-ADDRESSES = {"index.html": "/", "docs.html": "/docs"}
+SWAGGER = Path(fastapi_offline.__file__).parent / "static"
 
 
 def create_app(
@@ -39,8 +41,6 @@ def create_app(
     batch_size: int = 16,
 ) -> FastAPI:
     """Return the application that serves a model.
-
-    Its ``state.replace(model, directions, training, restorers)`` switches to other models without losing a request.
 
     Args:
         model: The model to serve, on its device.
@@ -57,58 +57,50 @@ def create_app(
     """
     limits = limits or Limits()
     metrics = Metrics(limits.queue)
-    # FastAPI's documentation pages load scripts from a CDN; a redirect would follow the client's Host header.
+    # FastAPI's own documentation pages load scripts from a CDN; a redirect would follow the client's Host header.
     app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     state = app.state
     state.metrics, state.decoder = metrics, Decoder(limits, metrics.decode.observe)
-    state.animations = FairTurns()  # encoded one at a time, to leave processors to the model's thread
-    state.workers = []
-    state.replace = partial(_serve, app, limits, batch_size)
-    state.replace(model, directions, training, restorers)
+    state.worker = ModelWorker(model, batch_size, metrics.batches.observe, metrics.wait.observe)
+    try:
+        state.service = Service(state.worker, state.decoder, limits, directions or {}, training or {}, restorers or {})
+    except BaseException:
+        state.worker.stop(5)  # a running thread would abort the process if this error ends it
+        raise
+    metrics.model.info({"sha256": state.service.info.model})
     handle_errors(app)
-    app.include_router(API)
+    app.include_router(API, dependencies=[Security(HTTPBearer(auto_error=False))] if keys else [])
     app.include_router(HEALTH)
-    app.openapi = lambda: described(app, bool(keys))  # type: ignore[method-assign]
-    for file in PAGE.iterdir():
-        app.add_route(ADDRESSES.get(file.name, f"/{file.name}"), _static(file), include_in_schema=False)
+    app.add_route("/docs", _show_docs, include_in_schema=False)
+    for file in [*PAGE.iterdir(), SWAGGER / "swagger-ui-bundle.js", SWAGGER / "swagger-ui.css"]:
+        app.add_route("/" if file.name == "index.html" else f"/{file.name}", _static(file), include_in_schema=False)
     gate = state.gate = Gate(
         limits,
         [checked_key(key) for key in keys],
         hosts,
         app.openapi()["paths"],
         metrics.answered,
-        lambda: state.service.worker.backlog,
+        lambda: state.worker.backlog,
     )
     app.add_middleware(gate.around)
     metrics.watch(lambda: gate.depth, lambda: gate.held)
     return app
 
 
-def _serve(
-    app: FastAPI,
-    limits: Limits,
-    batch_size: int,
-    model: ImageModel,
-    directions: Mapping[str, Direction] | None,
-    training: Mapping[str, Any] | None,
-    restorers: Mapping[str, ImageModel] | None = None,
-) -> None:
-    """Serve models, replacing the previous ones, if any."""
-    state, metrics = app.state, app.state.metrics
-    worker = ModelWorker(model, batch_size, metrics.batches.observe, metrics.wait.observe)
-    state.workers = [*(previous for previous in state.workers if previous.is_alive), worker]
-    try:
-        service = Service(worker, state.decoder, limits, directions or {}, training or {}, restorers or {})
-    except BaseException:
-        worker.stop(threading.TIMEOUT_MAX)  # a running thread would abort the process if this error ends it
-        raise
-    metrics.model.info({"sha256": service.info.model})
-    previous_service = getattr(state, "service", None)
-    state.service, app.openapi_schema = service, None
-    if previous_service is not None:  # requests in progress keep it until they are answered
-        timer = threading.Timer(limits.seconds + 5, previous_service.worker.close)
-        timer.daemon = True
-        timer.start()
+async def _show_docs(_: Request) -> HTMLResponse:
+    """Return FastAPI's reference of the API, whose scripts and styles are files of this server."""
+    page = get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title="Glow",
+        swagger_js_url="swagger-ui-bundle.js",
+        swagger_css_url="swagger-ui.css",
+        swagger_favicon_url="icon.svg",
+        swagger_ui_parameters={"validatorUrl": None},  # would send the address of the API to another host
+    )
+    (script,) = re.findall(rb"<script>(.*?)</script>", bytes(page.body), re.DOTALL)
+    digest = b64encode(sha256(script).digest()).decode()
+    page.headers["Content-Security-Policy"] = POLICY.replace("script-src", f"script-src 'sha256-{digest}'")
+    return page
 
 
 def _static(path: Path) -> Callable[[Request], Awaitable[Response]]:

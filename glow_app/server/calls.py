@@ -14,7 +14,6 @@ from glow_app.models.image_model import ImageModel
 class Turn:
     """A request's place in the queue."""
 
-    client: str = ""
     arrived: float = field(default_factory=time.monotonic)
     seconds: float = 0.0  # estimated work of all its calls so far
     is_abandoned: bool = False

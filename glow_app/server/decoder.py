@@ -14,7 +14,6 @@ from torch import Tensor
 
 from glow_app.server.errors import ApiError, stopping
 from glow_app.server.limits import LARGEST_PROFILE, Limits
-from glow_app.server.use import FairTurns
 
 
 class Decoded(NamedTuple):
@@ -26,7 +25,7 @@ class Decoded(NamedTuple):
 
 
 class Decoder:
-    """Decodes one picture at a time, with fair turns for clients.
+    """Decodes one picture at a time.
 
     The process is killed and replaced if the request's task is cancelled, because its client left or its deadline
     passed, or if a picture exceeds the allowed processor time.
@@ -40,24 +39,21 @@ class Decoder:
         self._limits, self._on_picture = limits, on_picture
         self._process: asyncio.subprocess.Process | None = None
         self._is_closed = False
-        self._turns = FairTurns()
+        self._lock = asyncio.Lock()
 
-    async def read(
-        self, text: str, shape: Sequence[int], client: str, pixels: int | None = None, bound: str = ""
-    ) -> Decoded:
+    async def read(self, text: str, shape: Sequence[int], pixels: int | None = None, bound: str = "") -> Decoded:
         """Decode a picture.
 
         Args:
             text: The file in base64.
             shape: (C, H, W), or (C,) to keep the size of the picture.
-            client: The client whose turn to use.
             pixels: Maximum number of pixels, if below the limit of the server.
             bound: Text that ends the message for too many pixels.
         Raises:
             ApiError: 422 for invalid base64 or a damaged picture, 415 for another format, 413 for too many pixels or
                 too much work, 503 once the decoder is closed. The caller prefixes the message with the picture's name.
         """
-        async with self._turns.take(client, len(text)):
+        async with self._lock:
             begun = time.monotonic()
             try:
                 return await self._decoded(text.encode(), shape, pixels, bound)
@@ -66,7 +62,7 @@ class Decoder:
 
     async def start(self) -> None:
         """Start the process in advance, so that the first picture does not wait for it."""
-        async with self._turns.take("", 0):
+        async with self._lock:
             await self._ensure_process()
 
     async def close(self) -> None:

@@ -8,7 +8,6 @@ import logging
 import re
 import time
 import uuid
-from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -21,7 +20,6 @@ from glow_app.messages import pluralise
 from glow_app.server.errors import ApiError, answer_and_discard, error_answer, stopping
 from glow_app.server.limits import Limits
 from glow_app.server.log import log_request
-from glow_app.server.use import CLIENT
 from glow_app.server.visit import ClientLeftError, Visit
 
 _LOG = logging.getLogger("glow_app.server")
@@ -30,12 +28,12 @@ _LARGE = 2**20  # bytes of a body after which garbage is collected
 _SMALL = 2**12  # bytes of a body that is admitted regardless of the total
 
 # The page may use only its own scripts and styles, connect only to this server, and not be framed.
-_POLICY = (
+POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {  # sent with every answer
-    "Content-Security-Policy": _POLICY,
+    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -103,7 +101,7 @@ class Gate:
         headers = Headers(scope=scope)
         request_id = scope["glow.request_id"] = _request_id(headers)
         begun, status, seconds = time.perf_counter(), 0, 0.0
-        visit = Visit(scope["client"][0] if scope.get("client") else "")
+        visit = Visit()
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status, seconds
@@ -113,7 +111,7 @@ class Gate:
                 answer = MutableHeaders(scope=message)
                 answer["X-Request-ID"] = request_id
                 for name, value in HEADERS.items():
-                    answer[name] = value
+                    answer.setdefault(name, value)
                 if scope["path"].startswith("/v1/"):
                     answer["Cache-Control"] = "no-store"
             await send(message)  # waits while the client leaves earlier answers unread
@@ -130,7 +128,7 @@ class Gate:
             endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
             if status:  # 0 if the client left before the answer
                 self._answered(endpoint, status, seconds)
-            log_request(scope, headers, status, seconds)
+            log_request(scope, status, seconds)
 
     async def _respond(self, visit: Visit, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         try:
@@ -176,7 +174,6 @@ class Gate:
         seconds = self._limits.seconds
         visit.expire(seconds, ApiError(504, "too_slow", f"there was no result within {seconds:g} s"))
         watching = asyncio.create_task(visit.watch(receive))
-        CLIENT.set(visit.client)
         try:
             await self._app(scope, _replay(body), send)
         finally:
@@ -188,20 +185,7 @@ class Gate:
         if self.depth > self._limits.queue:
             waiting = f"{pluralise(self.depth - 1, 'request')} {'is' if self.depth == 2 else 'are'}"
             after = max(1, round(self._backlog()))
-            full = ApiError(503, "queue_full", f"{waiting} waiting; try again in {after} s", after)
-            self._make_room(visit, lambda other: other.has_slot, full)
-
-    def _make_room(self, visit: Visit, size_of: Callable[[Visit], int], full: ApiError) -> None:
-        """End the latest request of the client with the largest share; raise if this client's share is as large."""
-        sizes = [(other, size_of(other)) for other in self._visits if other.can_end]
-        shares: Counter[str] = Counter()
-        for other, size in sizes:
-            shares[other.client] += size
-        busiest = max(shares, key=shares.__getitem__)
-        if shares[busiest] == shares[visit.client]:
-            raise full
-        *_, latest = (other for other, size in sizes if other.client == busiest and size)
-        latest.end(full)
+            raise ApiError(503, "queue_full", f"{waiting} waiting; try again in {after} s", after)
 
     def _check_host(self, headers: Headers) -> None:
         # Against DNS rebinding: pages of other sites whose name resolves to this server's address.
@@ -243,8 +227,7 @@ class Gate:
             self.held += len(chunk)
             self._check_size(visit.held)
             if self.held > self._limits.all_bodies_bytes and visit.held > _SMALL:
-                full = ApiError(503, "too_many_bodies", "too many bodies at one time; try again in 1 s", 1)
-                self._make_room(visit, lambda other: other.held, full)
+                raise ApiError(503, "too_many_bodies", "too many bodies at one time; try again in 1 s", 1)
             body.extend(chunk)
         self._check_structure(body)
         return body

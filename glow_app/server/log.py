@@ -3,12 +3,10 @@
 import ipaddress
 import json
 import logging
-import re
 import time
 from typing import Any
 from urllib.parse import quote
 
-from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from glow_app.server.limits import LogFormat
@@ -16,10 +14,9 @@ from glow_app.server.limits import LogFormat
 _LOG = logging.getLogger("glow_app.access")
 _PROBES = ("/healthz", "/readyz", "/metrics")
 _CLIENT_LEFT = 499  # status in logs only: the client left before the answer
-_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 
-def log_request(scope: Scope, headers: Headers, status: int, seconds: float) -> None:
+def log_request(scope: Scope, status: int, seconds: float) -> None:
     """Log a finished request, without query and body; a status of 0 means that the client left before the answer.
 
     Probes are logged at the debug level.
@@ -27,7 +24,6 @@ def log_request(scope: Scope, headers: Headers, status: int, seconds: float) -> 
     level = logging.DEBUG if scope["path"] in _PROBES else logging.INFO
     if not _LOG.isEnabledFor(level):
         return
-    trace = _TRACE.fullmatch(headers.get("traceparent", ""))
     fields = {
         "client": _address(scope),
         "method": scope["method"],
@@ -35,7 +31,6 @@ def log_request(scope: Scope, headers: Headers, status: int, seconds: float) -> 
         "status": status or _CLIENT_LEFT,
         "duration_ms": round(1000 * seconds, 1),
         "request_id": scope["glow.request_id"],
-        **({"trace_id": trace[1]} if trace else {}),
     }
     _LOG.log(level, "%s", " ".join(map(str, fields.values())), extra={"fields": fields})
 

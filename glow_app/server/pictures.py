@@ -17,7 +17,6 @@ from torch import Tensor
 
 from glow_app.pictures.animations import animation_bytes
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
-from glow_app.server.use import CLIENT
 
 JSON, PNG, ANIMATIONS = "application/json", "image/png", {"image/gif": ".gif", "image/webp": ".webp"}
 
@@ -59,8 +58,7 @@ async def respond(
 
     Only that form is encoded, because encoding takes time.
     """
-    state = request.app.state
-    state.metrics.images.labels(request.url.path).inc(count)
+    request.app.state.metrics.images.labels(request.url.path).inc(count)
     kinds = [PNG] if frames is None else [PNG, *ANIMATIONS]
     kind = _preferred(",".join(request.headers.getlist("accept")), kinds)
     if kind is None:
@@ -69,8 +67,7 @@ async def respond(
         content = await run_in_threadpool(lambda: png_bytes(picture(), text))
     else:
         encode = partial(animation_bytes, frames, ANIMATIONS[kind])
-        async with state.animations.take(CLIENT.get(), len(frames)):
-            content = await asyncio.get_running_loop().run_in_executor(_ANIMATOR, encode)
+        content = await asyncio.get_running_loop().run_in_executor(_ANIMATOR, encode)
     # Headers are ASCII; other characters are percent-encoded, as in URLs.
     headers = {f"X-Glow-{name.replace('_', '-').title()}": quote(str(value), _ASCII) for name, value in text.items()}
     return Response(content, media_type=kind, headers=headers)

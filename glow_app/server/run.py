@@ -1,16 +1,13 @@
 """The server process: sockets, signals and graceful shutdown."""
 
-import asyncio
 import errno
 import gc
 import logging
 import os
 import resource
-import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -103,8 +100,6 @@ def run_server(
     *,
     log_format: LogFormat,
     log_level: str,
-    reload: Callable[[], None],
-    hangups: Sequence[int],
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish or refuse accepted requests within 5 s.
 
@@ -114,18 +109,15 @@ def run_server(
         head_seconds: Time for a connection to send the head of a request.
         log_format: Format of the log.
         log_level: Minimum level to log.
-        reload: Called on a thread after SIGHUP; if it raises, the error is logged and the previous model stays.
-        hangups: SIGHUPs received so far; if not empty, ``reload`` is called once the server listens.
     """
     _allow_many_connections()
     # Spare the existing objects the garbage collections that the gate triggers after large bodies.
     gc.freeze()
     try:
-        server = _Server(configured(app, head_seconds, log_format, log_level), app.state, reload, hangups)
+        server = _Server(configured(app, head_seconds, log_format, log_level), app.state)
         server.run(list(sockets))
     finally:
-        for worker in app.state.workers:
-            worker.stop()
+        app.state.worker.stop()
         wait_for_daemon_threads(_LAST_BATCH)
 
 
@@ -152,14 +144,11 @@ def configured(
 
 
 class _Server(uvicorn.Server):
-    """Logs its addresses, drains before it stops, and reloads the model on SIGHUP."""
+    """Logs its addresses, and drains before it stops."""
 
-    def __init__(
-        self, config: uvicorn.Config, state: State, reload: Callable[[], None], hangups: Sequence[int]
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, state: State) -> None:
         super().__init__(config)
         self._state = state
-        self._reload, self._reloading, self._hangups = reload, threading.Lock(), hangups
         self._drained_by: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -170,9 +159,6 @@ class _Server(uvicorn.Server):
             address, port = listener.getsockname()[:2]
             address = f"[{address}]" if listener.family == socket.AF_INET6 else address
             _LOG.info("running on http://%s:%d (Ctrl-C to stop)", address, port)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._begin_reload)
-        if self._hangups:
-            self._begin_reload()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._captured_signals.append(sig)
@@ -198,18 +184,6 @@ class _Server(uvicorn.Server):
         self._state.gate.refuse()  # requests pending at a second signal, answered while connections close
         await self._state.decoder.close()
         await super().shutdown(sockets)
-
-    def _begin_reload(self) -> None:
-        asyncio.get_running_loop().run_in_executor(None, self._reload_or_keep)
-
-    def _reload_or_keep(self) -> None:
-        try:
-            with self._reloading:  # one reload at a time
-                self._reload()
-        except Exception as error:
-            _LOG.error("the model was not loaded again, and the one before is served: %s", error)
-        else:
-            _LOG.info("the model was loaded again")
 
 
 def _allow_many_connections() -> None:

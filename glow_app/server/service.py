@@ -27,7 +27,6 @@ from glow_app.server.limits import Limits
 from glow_app.server.restoring import Restorer
 from glow_app.server.schemas import Generation, Info, RestoreRequest
 from glow_app.server.shared import SharedModel, sample_call
-from glow_app.server.use import CLIENT, FairTurns
 from glow_app.server.worker import ModelEndedError, ModelWorker
 from glow_app.storage.pretrained import REFERENCE_KEY, model_hash
 
@@ -63,7 +62,7 @@ class Service:
         self.model, self.worker, self.limits, self.directions = worker.model, worker, limits, directions
         self.restorers = {name: Restorer(name, model) for name, model in restorers.items()}
         # Long restorations run one at a time: together all would be late, each with some 40 bytes per restored pixel.
-        self._long, self._short = FairTurns(), FairTurns(4)
+        self._long, self._short = asyncio.Semaphore(), asyncio.Semaphore(4)
         self.info = _info(self, training)
         self._decoder = decoder
         plain = training.get(REFERENCE_KEY)
@@ -88,7 +87,7 @@ class Service:
             if not text.isascii():  # such a string takes up to four times its bytes in memory
                 raise ApiError(422, "not_base64", f"{place}: no base64; expected a file in base64")
         # Requested concurrently: one after another, each would wait for the turns of other clients.
-        reads = (self._decoder.read(text, shape, CLIENT.get(), *bounds) for _, text, shape in files)
+        reads = (self._decoder.read(text, shape, *bounds) for _, text, shape in files)
         pictures = []
         answers = await asyncio.gather(*reads, return_exceptions=True)
         for (place, *_), answer in zip(files, answers, strict=True):
@@ -125,11 +124,12 @@ class Service:
         pictures = await self._read(files, self.limits.restored_pixels // scale, bound)
         pixels = scale * pictures[0].image[0].numel()
         turns = self._long if pixels > self.limits.restored_pixels // 8 else self._short
-        end, loop = await turns.begin(CLIENT.get(), pixels), asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        await turns.acquire()
 
         def ended(_: "Future[tuple[Restoration, str | None]]") -> None:
             with suppress(RuntimeError):  # the event loop has been closed
-                loop.call_soon_threadsafe(end)
+                loop.call_soon_threadsafe(turns.release)
 
         async with self._turn() as turn:
             work = partial(restorer.restore, self.worker, turn, body, pictures, seeds, labels)
@@ -156,7 +156,7 @@ class Service:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[Turn]:
-        turn = Turn(client=CLIENT.get())
+        turn = Turn()
         try:
             yield turn
         except FloatingPointError as error:

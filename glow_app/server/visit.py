@@ -12,8 +12,7 @@ class ClientLeftError(Exception):
 class Visit:
     """A request in progress, which can be ended from outside."""
 
-    def __init__(self, client: str) -> None:
-        self.client = client
+    def __init__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task

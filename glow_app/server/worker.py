@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 
 from glow_app.bijections import ContinuousFlow
@@ -13,7 +14,6 @@ from glow_app.server.calls import Call, Run, Turn
 from glow_app.server.daemon_thread import start_daemon_thread
 from glow_app.server.limits import LARGEST_BATCH
 from glow_app.server.sizes import equal_sizes, seconds_per_image
-from glow_app.server.use import RecentUse
 
 # A call is due after this multiple of its seconds of work, so that short calls overtake long ones and none starves.
 _PATIENCE = 10.0
@@ -30,10 +30,9 @@ class ModelWorker:
     """Runs the call that is due first, batched with calls of the same function.
 
     A call is due at the arrival of its request plus ten times the seconds of work requested so far, so that drawing one
-    image does not wait for many scores, plus ten times the recent use of its client, so that many requests of one
-    client do not delay another. Images drawn from seeds do not depend on other requests: their batches are padded to
-    one of :attr:`sizes`, because the last bit of a convolution may depend on the batch size. With an adaptive solver,
-    whose steps depend on the whole batch, each row is a batch of its own.
+    image does not wait for many scores. Images drawn from seeds do not depend on other requests: their batches are
+    padded to one of :attr:`sizes`, because the last bit of a convolution may depend on the batch size. With an adaptive
+    solver, whose steps depend on the whole batch, each row is a batch of its own.
 
     Args:
         model: The model to run.
@@ -60,7 +59,6 @@ class ModelWorker:
         self._first_rate = seconds_per_image(model)
         self._rates: dict[Run, float] = {}  # seconds per row, or per unit of work where rows differ
         self._last: dict[Run, tuple[int, float, float]] = {}  # last batch: calls served, seconds, end
-        self._use = RecentUse()
         self._is_closing = False
         self._thread = start_daemon_thread("model", self._run)
 
@@ -122,10 +120,6 @@ class ModelWorker:
     def _measured_rate(self, run: Run) -> float | None:
         return self._rates.get(run)
 
-    def _priority(self, call: Call) -> float:
-        # Computed at each choice, so that serving a client postpones all its queued calls.
-        return call.due + _PATIENCE * self._use.of(call.turn.client)
-
     def _seconds(self, call: Call, rows: int) -> float:
         return rows * self._rate(call.run, call.work)
 
@@ -149,7 +143,7 @@ class ModelWorker:
             while not mates:  # empty if all were abandoned while waiting for more
                 self._calls = [call for call in self._calls if not call.is_over]
                 if self._calls:
-                    mates = self._gather(min(self._calls, key=self._priority))
+                    mates = self._gather(min(self._calls, key=attrgetter("due")))
                 elif self._is_closing:
                     return None
                 else:
@@ -191,7 +185,7 @@ class ModelWorker:
         if first.is_alone or not self._is_shared:
             return [first]
         alike = (call for call in self._calls if call.run == first.run and not call.is_alone)
-        return sorted(alike, key=self._priority)
+        return sorted(alike, key=attrgetter("due"))
 
     def _room(self, mates: Sequence[Call]) -> int:
         """Return the maximum number of rows in the next batch of these calls."""
@@ -234,7 +228,6 @@ class ModelWorker:
         for call, part in parts:
             call.results += results[start : start + len(part)]
             start += len(part)
-            self._use.add(call.turn.client, seconds * len(part) / len(rows))
         served = [call for call, _ in parts if len(call.results) == len(call.rows)]
         self._learn(first, len(served), size, seconds)
         for call in served:

@@ -4,8 +4,6 @@ import base64
 import io
 import json
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,7 +20,6 @@ from PIL import Image
 from registry import class_grid, random_images, tiny_model
 from test_pictures import scans
 from test_worker import Held
-from torch import Tensor
 
 from glow_app import __version__, generation
 from glow_app.generation import Direction
@@ -97,9 +94,6 @@ def test_guidance_and_the_settings_that_the_model_recommends(model: ImageModel) 
             text = text_of(base64.b64decode(answer["images"][0]["image"]))
             assert text["temperature"] == str(temperature)
             assert text.get("guidance") == (None if guidance == 1 else str(guidance))
-        described = client.get("/openapi.json").json()["components"]["schemas"]["SampleRequest"]["properties"]
-        assert (described["temperature"]["default"], described["guidance"]["default"]) == ([0.5, 0.8], 1.25)
-        assert described["guidance"]["anyOf"][0] == {"type": "number", "minimum": 0, "maximum": 10}
 
 
 @contextmanager
@@ -386,36 +380,6 @@ def test_the_models_own_reference_tells_what_is_usual(model: ImageModel) -> None
         create_app(model, training=damaged)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one address of their own")
-def test_many_animations_of_one_client_do_not_delay_another(model: ImageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[int] = []
-    encoding = threading.Lock()
-
-    def encode(frames: Tensor, kind: str) -> bytes:
-        assert encoding.acquire(blocking=False), "one at a time"
-        time.sleep(0.3)
-        order.append(len(frames))
-        encoding.release()
-        return b"animation"
-
-    monkeypatch.setattr("glow_app.server.pictures.animation_bytes", encode)
-    images = [as_base64(image) for image in random_images(2)]
-
-    def ask(client: httpx.Client, frames: int) -> None:
-        body = {"images": images, "frames": frames}
-        client.post("/v1/interpolate", json=body, headers={"Accept": "image/webp"}).raise_for_status()
-
-    with running(create_app(model)) as busy, ThreadPoolExecutor(9) as pool:
-        transport = httpx.HTTPTransport(local_address="127.0.0.2")
-        with httpx.Client(base_url=busy.base_url, transport=transport, timeout=60) as calm:
-            asked = [pool.submit(ask, busy, 9) for _ in range(8)]
-            wait_until(lambda: len(order) >= 4)
-            ask(calm, 20)
-            for one in asked:
-                one.result()
-    assert order.index(20) <= 6
-
-
 def test_a_picture_of_another_size_is_brought_to_the_models_and_that_is_said(client: httpx.Client) -> None:
     wide = Image.new("L", (30, 20), 100)
     answer = client.post("/v1/reconstruct", json={"images": [as_base64(wide)]}).json()
@@ -636,20 +600,3 @@ def test_a_thread_that_died_is_told_by_healthz(model: ImageModel) -> None:
             response = client.get(path)
             assert (response.status_code, error_of(response)["code"]) == (503, "model_ended")
         assert client.post("/v1/sample", json={}).status_code == 503
-
-
-def test_another_model_takes_over_without_a_request_lost(model: ImageModel, direction: Direction) -> None:
-    other = tiny_model(num_classes=2)
-    app = create_app(model, directions={"smile": direction})
-    with running(app) as client, ThreadPoolExecutor(1) as pool:
-        held = Held(app.state.service.worker)
-        waiting = pool.submit(client.post, "/v1/sample", json={"seed": 7})
-        wait_until(lambda: app.state.gate.depth == 1)
-        app.state.replace(other, None, {"step": 3})
-        info = client.get("/v1/info").json()
-        assert (info["model"], info["num_classes"], info["directions"]) == (model_hash(other), 2, [])
-        assert client.post("/v1/sample", json={}).json()["model"] == model_hash(other)
-        schemas = client.get("/openapi.json").json()["components"]["schemas"]
-        assert schemas["SampleRequest"]["properties"]["label"]["anyOf"][1]["maximum"] == 1
-        held.let_go()
-        assert waiting.result(10).json()["model"] == model_hash(model)

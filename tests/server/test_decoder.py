@@ -1,9 +1,9 @@
-"""The process that decodes pictures: ended when it takes too long, and shared fairly."""
+"""The process that decodes pictures: ended when it takes too long."""
 
 import asyncio
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -13,15 +13,12 @@ import pytest
 import torch
 from app_client import as_base64
 from PIL import Image
-from registry import random_images, tiny_model
+from registry import random_images
 from test_pictures import png, saved, scans
 
 from glow_app.server import Limits
-from glow_app.server.decoder import Decoded, Decoder
+from glow_app.server.decoder import Decoder
 from glow_app.server.errors import ApiError
-from glow_app.server.service import Service
-from glow_app.server.use import CLIENT, FairTurns
-from glow_app.server.worker import ModelWorker
 
 SHAPE = (3, 8, 8)
 LIMITS = Limits(pixels=10**8, decode_seconds=0)  # and so at most one second
@@ -51,14 +48,14 @@ def slow() -> str:
 def test_pictures_come_as_they_are_and_what_is_refused_says_why() -> None:
     async def work(decoder: Decoder) -> None:
         (image,) = random_images(1)
-        read, note, _ = await decoder.read(as_base64(image), SHAPE, "a")
+        read, note, _ = await decoder.read(as_base64(image), SHAPE)
         assert torch.equal(read, image)
         assert note is None
         for text, status in (("?", 422), (as_base64(b"no picture"), 415), (as_base64(png(9, 99_999)), 413)):
             with pytest.raises(ApiError) as raised:
-                await decoder.read(text, SHAPE, "a")
+                await decoder.read(text, SHAPE)
             assert raised.value.status == status
-        assert torch.equal((await decoder.read(as_base64(image), SHAPE, "a"))[0], image)
+        assert torch.equal((await decoder.read(as_base64(image), SHAPE))[0], image)
 
     with_decoder(work)
 
@@ -66,13 +63,13 @@ def test_pictures_come_as_they_are_and_what_is_refused_says_why() -> None:
 def test_a_picture_in_its_own_size() -> None:
     async def work(decoder: Decoder) -> None:
         (image,) = random_images(1, (3, 5, 7))
-        assert torch.equal((await decoder.read(as_base64(image), (3,), "a"))[0], image)
-        assert torch.equal((await decoder.read(as_base64(image), (3,), "a", 35))[0], image)
+        assert torch.equal((await decoder.read(as_base64(image), (3,)))[0], image)
+        assert torch.equal((await decoder.read(as_base64(image), (3,), 35))[0], image)
         with pytest.raises(ApiError, match=r"too large; at most 34 pixels and .* are accepted for 2 draws") as raised:
-            await decoder.read(as_base64(image), (3,), "a", 34, " for 2 draws")
+            await decoder.read(as_base64(image), (3,), 34, " for 2 draws")
         assert raised.value.status == 413
         with pytest.raises(ApiError, match="at most 100,000,000 pixels"):
-            await decoder.read(as_base64(png(10_001, 9_999)), (3,), "a", 10**9)
+            await decoder.read(as_base64(png(10_001, 9_999)), (3,), 10**9)
 
     with_decoder(work)
 
@@ -81,9 +78,9 @@ def test_a_picture_that_takes_too_long_is_given_up_and_others_are_read(slow: str
     async def work(decoder: Decoder) -> None:
         (image,) = random_images(1)
         with pytest.raises(ApiError, match="takes more than 0 s to decode") as raised:
-            await decoder.read(slow, SHAPE, "a")
+            await decoder.read(slow, SHAPE)
         assert raised.value.status == 413
-        assert torch.equal((await decoder.read(as_base64(image), SHAPE, "a"))[0], image)
+        assert torch.equal((await decoder.read(as_base64(image), SHAPE))[0], image)
 
     with_decoder(work)
 
@@ -93,8 +90,8 @@ def test_a_request_that_is_cancelled_ends_the_process(slow: str) -> None:
         await decoder.start()
         process = decoder._process
         assert process is not None
-        reading = asyncio.create_task(decoder.read(slow, SHAPE, "a"))
-        waiting = asyncio.create_task(decoder.read(slow, SHAPE, "a"))
+        reading = asyncio.create_task(decoder.read(slow, SHAPE))
+        waiting = asyncio.create_task(decoder.read(slow, SHAPE))
         await asyncio.sleep(0.2)
         for task in (waiting, reading):
             task.cancel()
@@ -102,7 +99,7 @@ def test_a_request_that_is_cancelled_ends_the_process(slow: str) -> None:
                 await task
         assert process.returncode is not None
         (image,) = random_images(1)
-        assert torch.equal((await decoder.read(as_base64(image), SHAPE, "a"))[0], image)
+        assert torch.equal((await decoder.read(as_base64(image), SHAPE))[0], image)
 
     with_decoder(work, Limits(pixels=10**8, decode_seconds=60))
 
@@ -114,7 +111,7 @@ def test_a_request_that_is_cancelled_while_its_pixels_arrive_ends_the_process(cl
 
     async def work(decoder: Decoder) -> None:
         await decoder.start()
-        reading = asyncio.create_task(decoder.read(large, (3,), "a"))
+        reading = asyncio.create_task(decoder.read(large, (3,)))
         process = decoder._process
         assert process is not None
         while len(process.stdout._buffer) <= 2**17:  # type: ignore[union-attr]
@@ -128,7 +125,7 @@ def test_a_request_that_is_cancelled_while_its_pixels_arrive_ends_the_process(cl
         assert process.returncode is not None
         if not closes:
             (image,) = random_images(1)
-            assert torch.equal((await decoder.read(as_base64(image), SHAPE, "a"))[0], image)
+            assert torch.equal((await decoder.read(as_base64(image), SHAPE))[0], image)
 
     with_decoder(work, Limits(decode_seconds=60))
 
@@ -141,7 +138,7 @@ def test_no_module_of_the_current_folder_is_run(tmp_path: Path, monkeypatch: pyt
 
     async def work(decoder: Decoder) -> None:
         (image,) = random_images(1)
-        assert torch.equal((await decoder.read(as_base64(image), SHAPE, "a"))[0], image)
+        assert torch.equal((await decoder.read(as_base64(image), SHAPE))[0], image)
 
     with_decoder(work)
     assert not (tmp_path / "ran").exists()
@@ -150,13 +147,13 @@ def test_no_module_of_the_current_folder_is_run(tmp_path: Path, monkeypatch: pyt
 def test_a_closed_decoder_starts_no_process(slow: str) -> None:
     async def work(decoder: Decoder) -> None:
         await decoder.start()
-        reading = asyncio.create_task(decoder.read(slow, SHAPE, "a"))
+        reading = asyncio.create_task(decoder.read(slow, SHAPE))
         await asyncio.sleep(0)
         await decoder.close()
         with pytest.raises(ApiError):
             await reading
         with pytest.raises(ApiError, match="the server is stopping"):
-            await decoder.read(slow, SHAPE, "a")
+            await decoder.read(slow, SHAPE)
         assert decoder._process is None
 
     with_decoder(work, Limits(pixels=10**8, decode_seconds=60))
@@ -185,11 +182,11 @@ def test_a_process_that_keeps_memory_is_replaced() -> None:
         await decoder.start()
         first = decoder._process
         (image,) = random_images(1)
-        await decoder.read(as_base64(image), SHAPE, "a")
+        await decoder.read(as_base64(image), SHAPE)
         assert decoder._process is first
         large = Image.new("RGB", (8000, 8000))
-        await decoder.read(as_base64(saved(large, "WEBP")), SHAPE, "a")
-        await decoder.read(as_base64(image), SHAPE, "a")
+        await decoder.read(as_base64(saved(large, "WEBP")), SHAPE)
+        await decoder.read(as_base64(image), SHAPE)
         is_kept = decoder._process is first
         assert first is not None
         assert is_kept == (first.returncode is None)
@@ -198,77 +195,3 @@ def test_a_process_that_keeps_memory_is_replaced() -> None:
         assert int(held) * 4096 < 150e6
 
     with_decoder(work, Limits(pixels=10**8, decode_seconds=60))
-
-
-def test_who_used_least_is_next_and_of_ones_own_the_shortest() -> None:
-    async def work(decoder: Decoder) -> None:
-        order: list[str] = []
-
-        async def read(name: str, client: str, size: int) -> None:
-            async with decoder._turns.take(client, size):
-                order.append(name)
-                await asyncio.sleep(0)
-
-        decoder._turns.use.add("busy", 9.0)
-        async with decoder._turns.take("busy", 1):
-            tasks = [
-                asyncio.create_task(read(name, client, size))
-                for name, client, size in (
-                    ("busy, long", "busy", 9),
-                    ("busy, short", "busy", 1),
-                    ("calm, long", "calm", 9),
-                    ("calm, short", "calm", 1),
-                )
-            ]
-            await asyncio.sleep(0)
-        await asyncio.gather(*tasks)
-        assert order == ["calm, short", "calm, long", "busy, short", "busy, long"]
-
-    with_decoder(work)
-
-
-def test_several_may_have_a_turn_at_a_time() -> None:
-    async def work(_: Decoder) -> None:
-        turns, running, most = FairTurns(2), 0, []
-
-        async def hold() -> None:
-            nonlocal running
-            async with turns.take("a", 0):
-                running += 1
-                most.append(running)
-                await asyncio.sleep(0)
-                running -= 1
-
-        tasks = [asyncio.create_task(hold()) for _ in range(5)]
-        await asyncio.sleep(0)
-        tasks[3].cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(hold(), hold(), hold())
-        assert (max(most), len(most)) == (2, 7)
-
-    with_decoder(work)
-
-
-def test_the_pictures_of_a_request_are_not_each_behind_another_clients() -> None:
-    async def work(decoder: Decoder) -> None:
-        order: list[str] = []
-
-        async def decoded(text: bytes, shape: Sequence[int], *_: object) -> Decoded:
-            order.append(text.decode())
-            await asyncio.sleep(0.01)
-            return Decoded(torch.zeros(*shape, dtype=torch.uint8), None, None)
-
-        decoder._decoded = decoded  # type: ignore[method-assign, assignment]
-        decoder._turns.use.add("busy", 9.0)
-        service = Service(ModelWorker(tiny_model(), 4), decoder, Limits(), {}, {}, {})
-
-        CLIENT.set("busy")
-        busy = [asyncio.create_task(service.read(["busy"])) for _ in range(3)]
-        await asyncio.sleep(0)
-        CLIENT.set("calm")
-        await service.read(["calm"] * 3)
-        await asyncio.gather(*busy)
-        service.worker.close()
-        assert order == ["busy", "calm", "calm", "calm", "busy", "busy"]
-
-    with_decoder(work)

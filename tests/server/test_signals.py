@@ -1,10 +1,8 @@
-"""Signals to `glow serve` as a process: a stop that leaves nobody without an answer, and another model."""
+"""Signals to `glow serve` as a process: a stop that leaves nobody without an answer."""
 
-import json
 import os
 import signal
 import socket
-import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +15,12 @@ import pytest
 from app_client import as_base64, connected, error_of, wait_until
 from PIL import Image
 from registry import random_images, tiny_model
-from serving_process import served, started
+from serving_process import served
 from test_gate import HEAD
 from test_pictures import scans
 
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
-from glow_app.server import create_app
 from glow_app.storage.pretrained import save_pretrained
 
 
@@ -124,77 +121,3 @@ def test_a_stop_while_the_model_works_is_no_crash(tmp_path: Path) -> None:
             assert process.wait(20) == 130
             assert process.stdout is not None
             assert process.stdout.read().endswith("interrupted\n")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_sighup_before_the_server_listens_is_obeyed_then(exported: Path, tmp_path: Path) -> None:
-    keys = tmp_path / "keys"
-    os.mkfifo(keys)  # whose reader waits for what is written
-    with started(exported, "--port=0", f"--api-key-file={keys}") as process:
-        assert process.stdout is not None
-        writer = opened_for_reader(keys, process)
-        process.send_signal(signal.SIGHUP)
-        time.sleep(0.1)
-        os.write(writer, b"first")
-        os.close(writer)
-        assert any("running on" in line for line in process.stdout)
-        writer = opened_for_reader(keys, process)
-        os.write(writer, b"second")
-        os.close(writer)
-        assert any("the model was loaded again" in line for line in process.stdout)
-
-
-def opened_for_reader(fifo: Path, process: subprocess.Popen[str]) -> int:
-    """Return a pipe to a process, once that waits for what comes through it."""
-    for _ in range(6000):
-        assert process.poll() is None
-        with suppress(OSError):  # nobody reads yet
-            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-        time.sleep(0.01)
-    raise AssertionError("nobody reads")
-
-
-@pytest.mark.slow
-def test_sighup_loads_the_model_and_the_keys_again(tmp_path: Path) -> None:
-    folder, keys = tmp_path / "model", tmp_path / "keys"
-    save_pretrained(tiny_model(num_classes=4), folder)
-    keys.write_text("first\n")
-
-    def asked(key: str) -> httpx.Response:
-        return client.get("/v1/info", headers={"authorization": f"Bearer {key}"})
-
-    with served(folder, f"--api-key-file={keys}", "--log-format=json") as (process, client):
-        before = asked("first").json()["model"]
-        (folder / "config.json").write_text("{}")
-        keys.write_text("new\n")
-        process.send_signal(signal.SIGHUP)
-        wait_until(lambda: asked("first").status_code == 401)  # a key is gone, whatever becomes of the model
-        time.sleep(1)
-        assert asked("new").json()["model"] == before, "what cannot be loaded takes nobody's place"
-        save_pretrained(tiny_model(num_classes=2), tmp_path / "other")
-        for file in (tmp_path / "other").iterdir():
-            file.replace(folder / file.name)
-        keys.write_text("second\nthird\n")
-        process.send_signal(signal.SIGHUP)
-        wait_until(lambda: asked("second").status_code == 200)
-        wait_until(lambda: asked("third").json()["num_classes"] == 2)
-        assert asked("first").status_code == 401
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-        assert process.stdout is not None
-        lines = [json.loads(line) for line in process.stdout if line.startswith("{")]
-    messages = [line.get("message", "") for line in lines]
-    assert any(message.startswith("the model was not loaded again") for message in messages)
-    assert "the model was loaded again" in messages
-    assert {line.get("status") for line in lines if line.get("path") == "/v1/info"} == {200, 401}
-
-
-def test_a_model_that_is_refused_leaves_no_thread() -> None:
-    app = create_app(tiny_model())
-    before = threading.active_count()
-    for _ in range(3):
-        with pytest.raises(ValueError, match="reference"):
-            app.state.replace(tiny_model(), None, {"reference": {"x": 1}})
-    wait_until(lambda: threading.active_count() <= before)
-    app.state.service.worker.close()

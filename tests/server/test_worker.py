@@ -425,28 +425,6 @@ def test_a_small_call_overtakes_large_ones_and_none_waits_for_ever(build: Build)
     assert order == ["small", "medium", "large", "late"]
 
 
-def test_many_calls_of_one_client_do_not_delay_another(build: Build) -> None:
-    worker, order = build(), []
-    held = Held(worker)
-
-    def ask(client: str) -> Call:
-        def run(_: ImageModel, rows: list[Any], size: int) -> list[Any]:
-            order.append(client)
-            time.sleep(0.02)
-            return rows
-
-        worker._rates[run] = 0.02
-        call = Call(run, [None], Turn(client, 0.0))
-        worker.submit(call)
-        return call
-
-    calls = [ask("busy") for _ in range(6)] + [ask("calm")]
-    held.let_go()
-    for call in calls:
-        call.future.result(10)
-    assert order.index("calm") == 1
-
-
 def test_what_waits_is_given_up_at_once(build: Build) -> None:
     worker = build()
     held, waiting = Held(worker), drawn(worker, range(1), [0.7, 0.7], 0)
