@@ -22,5 +22,4 @@ COMMANDS = {
     "export": "export the weights, or a sampler as torch.export or ONNX program",
     "models": "list the bundled models and those in the hub's cache",
     "info": "show what a model, a checkpoint or a sample records",
-    "completion": "print a script that completes commands and options in a shell",
 }

@@ -9,16 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.common import device_of, load, made_by, stored_model
-from glow_app.commands.parser import (
-    Parser,
-    guidance,
-    number_type,
-    positive_int,
-    require_seeds,
-    seed_number,
-    temperatures,
-)
+from glow_app.commands.common import load, made_by
+from glow_app.commands.parser import Parser, guidance, positive_int, require_seeds, seed_number, temperatures
 from glow_app.commands.sample_folder import SampleFolder
 from glow_app.files import require_folder
 from glow_app.messages import UsageError, pluralise
@@ -34,8 +26,6 @@ if TYPE_CHECKING:
 USUAL_COUNT = 16
 LARGEST_GRID = 100  # maximum number of images in a grid
 LARGEST_SWEEP = 12  # images per row
-LARGEST_WALK = 100  # images, with twelve frames from each to the next, all in memory
-SECONDS_A_STOP = 1.0
 GUIDED = "guidance is not 1: these are not samples of the model's own distribution"
 
 
@@ -56,12 +46,8 @@ def add_arguments(parser: Parser) -> None:
     other = "size of the images in pixels, the width first, for textures (default: the model's); needs a Gaussian prior"
     parser.add_argument("--size", type=image_size, help=other, metavar="WIDTHxHEIGHT")
     parser.add_batch_size_argument()
-    devices = "GPUs, or processes on a CPU, to share the work; 'all' for all GPUs"
-    parser.add_argument("--devices", type=number_of_devices, default=1, help=devices, metavar="N")
     sweep = "also write a grid of the same noise at these temperatures"
     parser.add_argument("--sweep", type=temperatures, help=sweep, metavar="T,T,...")
-    walk = "also write a GIF that interpolates through N images of one class"
-    parser.add_argument("--walk", type=stops, help=walk, metavar="N")
 
 
 @dataclass
@@ -97,13 +83,11 @@ class _Drawing:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the images, a grid and the record of the run."""
-    if arguments.walk and len(arguments.label or []) > 1:
-        raise UsageError(f"--walk stays in one class, and --label names {len(arguments.label)}; give one")
     require_folder(Path(arguments.output))
     model = load(arguments)
     if arguments.size is not None:
-        if arguments.sweep or arguments.walk:
-            raise UsageError("--sweep and --walk are of the model's own size; leave --size out")
+        if arguments.sweep:
+            raise UsageError("--sweep draws images of the model's own size; leave --size out")
         model.flow.latent_shapes_at(*arguments.size)  # refuses invalid sizes before anything is written
     settings = model.generation.override(arguments.temperature, arguments.guidance)
     settings.check(len(model.flow.latent_shapes), model.flow.num_classes is not None)
@@ -111,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
     turn = turn_length(model, label)
     count = arguments.count or turn * math.ceil(USUAL_COUNT / turn)
     seeds = _seeds(arguments, count)
-    more = [name for name, wanted in (("sweep.png", arguments.sweep), ("walk.gif", arguments.walk)) if wanted]
+    more = [] if arguments.sweep is None else ["sweep.png"]
     folder = SampleFolder(Path(arguments.output), seeds, _ending(settings), ["grid.png", *more]).free(
         arguments.overwrite
     )
@@ -126,8 +110,6 @@ def run(arguments: argparse.Namespace) -> None:
         shown = _draw(drawing, arguments)
         if arguments.sweep is not None:
             _write_sweep(drawing, arguments.sweep)
-        if arguments.walk is not None:
-            _write_walk(drawing, arguments.walk)
     except BaseException:
         if drawing.num_drawn:
             partial = record | {"count": drawing.num_drawn, "asked": count}
@@ -146,9 +128,8 @@ def _seeds(arguments: argparse.Namespace, count: int) -> range:
     """Return ``count`` seeds, starting at ``--seed`` or at a random seed low enough for all images."""
     from glow_app.seeding import random_seed
 
-    most = max(count, arguments.walk or 0)
-    require_seeds(arguments.seed or 0, most)
-    first = random_seed(most) if arguments.seed is None else arguments.seed
+    require_seeds(arguments.seed or 0, count)
+    first = random_seed(count) if arguments.seed is None else arguments.seed
     return range(first, first + count)
 
 
@@ -189,17 +170,11 @@ def _draw(drawing: _Drawing, arguments: argparse.Namespace) -> int:
 
 
 def _batches(drawing: _Drawing, arguments: argparse.Namespace) -> "Iterator[tuple[int, Tensor]]":
-    """Return an iterator over seeds and images, drawn in this process or in a process per device."""
-    from glow_app.commands.sample_processes import devices_for, sample_on_devices
     from glow_app.generation import sample_batches
 
     settings, seeds = drawing.settings, drawing.folder.seeds
     options = (drawing.label, arguments.batch_size, settings.guidance, arguments.size)
-    devices = devices_for(arguments.devices, device_of(arguments))
-    if len(devices) == 1:
-        return sample_batches(drawing.model, len(seeds), settings.temperature, seeds.start, *options)
-    place = str(stored_model(arguments).path)  # resolved, because another run may have become the newest
-    return sample_on_devices(place, devices, len(seeds), settings.temperature, seeds.start, *options)
+    return sample_batches(drawing.model, len(seeds), settings.temperature, seeds.start, *options)
 
 
 def _write_sweep(drawing: _Drawing, temperatures: float | list[float]) -> None:
@@ -218,15 +193,6 @@ def _write_sweep(drawing: _Drawing, temperatures: float | list[float]) -> None:
     drawing.save(picture, "sweep.png", len(seeds), temperature=_text(values, "g", ", "))
 
 
-def _write_walk(drawing: _Drawing, num_stops: int) -> None:
-    from glow_app.generation import walk
-    from glow_app.pictures.animations import save_animation
-
-    temperature, guidance = drawing.settings.temperature, drawing.settings.guidance
-    frames = walk(drawing.model, num_stops, temperature, drawing.folder.seeds.start, drawing.label, guidance=guidance)
-    save_animation(frames, drawing.folder.path / "walk.gif", seconds=num_stops * SECONDS_A_STOP)
-
-
 def _ending(settings: "GenerationSettings") -> str:
     guided = "" if settings.guidance == 1 else f"_g{settings.guidance:g}"
     return f"_t{_text(settings.temperature)}{guided}.png"
@@ -234,18 +200,6 @@ def _ending(settings: "GenerationSettings") -> str:
 
 def _text(values: float | Sequence[float], form: str = ".2f", between: str = "-") -> str:
     return between.join(format(value, form) for value in ([values] if isinstance(values, (int, float)) else values))
-
-
-stops = number_type(
-    int,
-    f"is not a number of images to walk through; expected 2 to {LARGEST_WALK}",
-    lambda value: 2 <= value <= LARGEST_WALK,
-)
-
-
-def number_of_devices(text: str) -> int | None:
-    """Parse a number of devices, None meaning all, for argparse."""
-    return None if text == "all" else positive_int(text)
 
 
 def image_size(text: str) -> tuple[int, int]:

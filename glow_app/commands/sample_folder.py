@@ -10,7 +10,7 @@ from typing import Any
 from glow_app.commands.common import RECORD, free_folder, read_record
 from glow_app.files import atomic_file
 
-OURS = re.compile(r"(seed\d+_t[\d.-]+(_g[\d.]+)?\.png|grid\.png|sweep\.png|walk\.gif)")
+OURS = re.compile(r"(seed\d+_t[\d.-]+(_g[\d.]+)?\.png|grid\.png|sweep\.png)")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from glow_app.generation.edit import (
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
 from glow_app.generation.restore import Restoration, restore
-from glow_app.generation.sample import sample_batches, sweep, walk
+from glow_app.generation.sample import sample_batches, sweep
 from glow_app.generation.score import ODDITIES, Detection, Measures, Typical, detect, measure, oddities
 from glow_app.generation.tensor_file import Latents, load_latents, save_latents
 
@@ -51,5 +51,4 @@ __all__ = [
     "save_direction",
     "save_latents",
     "sweep",
-    "walk",
 ]

@@ -1,4 +1,4 @@
-"""Sampling in batches, over temperatures, and along a walk."""
+"""Sampling in batches, and over temperatures."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from glow_app.generation.blend import along_arc
-from glow_app.models.class_labels import ClassTurns, class_turns, labels_of_seeds
+from glow_app.models.class_labels import ClassTurns, labels_of_seeds
 from glow_app.models.image_model import ImageModel
 from glow_app.running import images_at_a_time
 
@@ -105,55 +104,3 @@ def sweep(
     """
     labels = labels_of_seeds(model, seeds, label)
     return torch.stack([model.sample(len(seeds), temperature, seeds, labels, guidance) for temperature in temperatures])
-
-
-@torch.no_grad()
-def walk(
-    model: ImageModel,
-    num_stops: int,
-    temperature: Temperature,
-    seed: int,
-    label: ClassTurns = None,
-    *,
-    num_frames: int = 12,
-    batch_size: int = 16,
-    guidance: float = 1.0,
-) -> Tensor:
-    """Return frames of a closed walk through the noise of consecutive seeds.
-
-    The walk follows arcs between stops, along which the noise stays equally likely; its stops equal the images of
-    :func:`sample_batches`.
-
-    Args:
-        model: The model.
-        num_stops: Number of seeds, at least 2.
-        temperature: A number for all levels, or one per level.
-        seed: Seed of the first stop.
-        label: The class of all frames; None stands for the class of the first stop.
-        num_frames: Frames from each stop to the next, excluding the next stop.
-        batch_size: Frames per batch.
-        guidance: As for :func:`sample_batches`.
-    Shape:
-        uint8, (num_stops * num_frames, C, H, W).
-    Raises:
-        ValueError: If there are too few stops or frames, or a class does not fit.
-    """
-    if num_stops < 2:
-        raise ValueError(f"num_stops is {num_stops}; expected at least 2, to walk from one to the other")
-    if num_frames < 1:
-        raise ValueError(f"num_frames is {num_frames}; expected at least 1, the stop itself")
-    if turns := class_turns(model, label):
-        if label is not None and len(turns) > 1:
-            raise ValueError(f"a walk stays in one class; got {len(turns)}, give one")
-        label = turns[seed % len(turns)]
-    seeds = [seed + number for number in range(num_stops)]
-    noise = model.base_noise(seeds, temperature)
-    steps = torch.arange(num_frames, dtype=model.dtype, device=model.device) / num_frames
-    frames = []
-    for number in range(num_stops):
-        ends = [torch.stack([level[number], level[(number + 1) % num_stops]]) for level in noise]
-        for part in steps.split(batch_size):
-            labels = labels_of_seeds(model, [0] * len(part), label)
-            context = model.flow.embed(None if labels is None else labels.to(model.device), guidance)
-            frames.append(model.decode([along_arc(level, part) for level in ends], context=context).cpu())
-    return torch.cat(frames)

@@ -4,7 +4,6 @@ import gc
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -98,8 +96,7 @@ def test_the_largest_seed_is_the_last(trained: Path, glow: Glow, refused: Callab
     options = ["--checkpoint", trained, "--seed", 2**31 - 2, "--count"]
     assert glow("sample", *options, 2).code == 0
     assert Path("samples/seed2147483647_t0.70.png").exists()
-    for command in (["sample", *options, 3], ["sample", *options, 1, "--walk", 3]):
-        assert "the last seed is 2147483648; expected at most 2147483647" in refused(*command, code=2)
+    assert "the last seed is 2147483648; expected at most 2147483647" in refused("sample", *options, 3, code=2)
 
 
 def test_other_seeds_and_temperatures_differ(sampled: Path, trained: Path, tmp_path: Path, glow: Glow) -> None:
@@ -166,21 +163,6 @@ def test_guidance_and_the_settings_that_the_model_recommends(
     assert "10.5 is not a guidance; expected a number from 0 to 10" in refused("sample", "--guidance", 10.5, code=2)
 
 
-def test_guidance_reaches_sweep_walk_and_every_process(conditional: Path, tmp_path: Path, glow: Glow) -> None:
-    options = ["sample", "--checkpoint", conditional, "--count", 3, "--seed", 1, "--guidance", 1.5, "--device", "cpu"]
-    result = glow(*options, "--label", 4, "--sweep", "0.7", "--walk", 2, "--output", "one")
-    assert result.code == 0, result
-    rows = sweep(load_model(conditional), [0.7], range(1, 4), 4, 1.5)
-    assert np.array_equal(pixels(tmp_path / "one/sweep.png"), np.asarray(grid(rows[0], 3, left=["T = 0.7"])))
-    with Image.open(tmp_path / "one/walk.gif") as picture:
-        frame = np.asarray(picture.convert("L"))[::30, ::30]
-    assert np.array_equal(frame, pixels(tmp_path / "one/seed000001_t0.70_g1.5.png"))
-    if (os.cpu_count() or 1) > 1:
-        assert glow(*options, "--label", 4, "--devices", 2, "--output", "two").code == 0
-        for path in sorted((tmp_path / "two").glob("seed*")):
-            assert path.read_bytes() == (tmp_path / "one" / path.name).read_bytes()
-
-
 def test_a_sweep_shows_the_same_noise_at_several_temperatures(trained: Path, tmp_path: Path, glow: Glow) -> None:
     result = glow("sample", "--checkpoint", trained, "--count", 3, "--seed", 1, "--sweep", "0,0.7,1")
     assert result.output.splitlines()[-1] == f"sweep: {Path('samples/sweep.png')}"
@@ -202,26 +184,6 @@ def test_a_sweep_has_whole_turns_of_the_named_classes(conditional: Path, tmp_pat
         names = [f"Kind {'ABCDEFGHIJ'[seed % 10]}" for seed in range(8, 8 + shown)]
         expected = grid(rows[0], shown, above=names, left=["T = 0.7"])
         assert np.array_equal(pixels(tmp_path / str(count) / "sweep.png"), np.asarray(expected))
-
-
-def test_a_walk_comes_by_the_samples_and_back(trained: Path, tmp_path: Path, glow: Glow) -> None:
-    result = glow("sample", "--checkpoint", trained, "--count", 3, "--seed", 1, "--walk", 3)
-    assert result.code == 0, result
-    with Image.open(tmp_path / "samples/walk.gif") as picture:
-        assert picture.n_frames == 36  # type: ignore[attr-defined]
-        for number, seed in ((0, 1), (12, 2), (24, 3)):
-            picture.seek(number)
-            frame = np.asarray(picture.convert("L"))[::30, ::30]
-            assert np.array_equal(frame, pixels(tmp_path / f"samples/seed{seed:06d}_t0.70.png"))
-
-
-def test_a_walk_stays_in_one_class(conditional: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]) -> None:
-    options = ["sample", "--checkpoint", conditional, "--count", 1, "--walk", 2, "--seed", 1]
-    assert "--walk stays in one class, and --label names 2" in refused(*options, "--label", 1, 2, code=2)
-    assert glow(*options, "--overwrite").code == 0
-    first = (tmp_path / "samples/walk.gif").read_bytes()
-    assert glow(*options, "--label", 1, "--overwrite").code == 0  # the class whose turn it is with seed 1
-    assert (tmp_path / "samples/walk.gif").read_bytes() == first
 
 
 @pytest.mark.parametrize("count", [1, 9, 16, 30])
@@ -303,9 +265,9 @@ def test_overwriting_takes_the_place_of_the_run_before_and_of_nothing_else(
     for name in others:
         (sampled / name).write_text("mine")
     options = ["sample", "--checkpoint", trained, "--output", sampled, "--overwrite", "--seed"]
-    assert glow(*options, 9, "--count", 3, "--walk", 2).code == 0
+    assert glow(*options, 9, "--count", 3).code == 0
     names = {"grid.png", "run.json", *(f"seed{seed:06d}_t0.70.png" for seed in (9, 10, 11))}
-    assert contents(sampled).keys() == names | {"walk.gif", *others}
+    assert contents(sampled).keys() == names | {*others}
     assert glow(*options, 20, "--count", 1, "--temperature", 1).code == 0
     assert contents(sampled).keys() == {"grid.png", "run.json", "seed000020_t1.00.png", *others}
     assert (sampled / "seed000099_t0.70.png").read_text() == "mine"
@@ -341,12 +303,6 @@ def sampling(trained: Path, folder: Path, *options: str, wanted: int = 3) -> sub
     return process
 
 
-def drawing_processes(parent: int) -> list[int]:
-    """Return the processes that a process of `glow sample` has started to draw."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-
-
 def test_sigterm_leaves_a_record_of_what_is_there(trained: Path, tmp_path: Path) -> None:
     process = sampling(trained, tmp_path / "samples")
     process.terminate()
@@ -357,19 +313,6 @@ def test_sigterm_leaves_a_record_of_what_is_there(trained: Path, tmp_path: Path)
     written = contents(tmp_path / "samples").keys() - {"run.json"}
     assert listed <= written
     assert len(written - listed) <= 1  # the signal may come when a picture is written and not yet counted
-
-
-def test_an_interrupted_walk_leaves_a_record_of_what_is_there(
-    trained: Path, tmp_path: Path, glow: Glow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("glow_app.generation.walk", Mock(side_effect=KeyboardInterrupt))
-    options = ["sample", "--checkpoint", trained, "--seed", 1, "--count", 2]
-    assert glow(*options, "--sweep", 0.7, "--walk", 2).code == 130
-    record = json.loads((tmp_path / "samples/run.json").read_text())
-    assert [one["seed"] for one in record["files"]] == [1, 2]
-    assert record["pictures"] == ["grid.png", "sweep.png"]
-    names = {"seed000001_t0.70.png", "seed000002_t0.70.png", "grid.png", "sweep.png", "run.json"}
-    assert contents(tmp_path / "samples").keys() == names
 
 
 @pytest.mark.parametrize(
@@ -526,59 +469,11 @@ def test_a_full_disk_spares_what_would_be_overwritten(
     assert contents(sampled) == before
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is one processor core")
-@pytest.mark.parametrize("wanted", [0, 3])
-@pytest.mark.parametrize(("number", "code", "words"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "")])
-def test_a_signal_ends_several_processes_without_a_traceback(
-    trained: Path, tmp_path: Path, number: int, code: int, words: str, wanted: int
-) -> None:
-    process = sampling(trained, tmp_path / "samples", "--devices=2", "--device=cpu", wanted=wanted)
-    if not wanted:
-        while len(drawing_processes(process.pid)) < 2:  # which still import
-            time.sleep(0.01)
-    drawing = drawing_processes(process.pid)
-    assert len(drawing) == 2
-    # Ctrl-C reaches all processes of a terminal, and SIGTERM the first one alone.
-    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code, errors
-    assert [line for line in errors.splitlines() if not line.startswith("drawing")] == [words] * bool(words)
-    assert (tmp_path / "samples/run.json").exists() == bool(wanted)
-    assert not any(Path(f"/proc/{one}").exists() for one in drawing)
-
-
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is one processor core")
-def test_a_process_that_is_killed_is_told_in_one_line(trained: Path, tmp_path: Path) -> None:
-    process = sampling(trained, tmp_path / "samples", "--devices=2", "--device=cpu")
-    os.kill(drawing_processes(process.pid)[0], signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "error: one of the 2 drawing processes ended unexpectedly" in errors
-    assert "use fewer --devices" in errors
-    assert "Traceback" not in errors
-
-
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is one processor core")
-def test_several_processes_draw_the_same_images(trained: Path, tmp_path: Path, glow: Glow) -> None:
-    options = ["sample", "--checkpoint", trained, "--count", 21, "--batch-size", 2, "--seed", 3, "--device", "cpu"]
-    assert glow(*options, "--output", tmp_path / "one").code == 0
-    result = glow(*options, "--devices", 2, "--output", tmp_path / "two")
-    assert result.code == 0, result
-    assert contents(tmp_path / "two") == contents(tmp_path / "one")
-
-
 def test_another_size_for_textures(trained: Path, glow: Glow) -> None:
     result = glow("sample", "--checkpoint", trained, "--count", 3, "--seed", 1, "--size", "16x24", "--temperature", 0.7)
     assert result.code == 0, result
     pictures = [pixels(path) for path in sorted(Path("samples").glob("seed*.png"))]
     assert [picture.shape for picture in pictures] == [(24, 16)] * 3
-    shared = glow(
-        "sample", "--checkpoint", trained, "--count", 3, "--seed", 1, "--size", "16x24", "--temperature", 0.7,
-        "--devices", 2, "--output", "shared",
-    )  # fmt: skip
-    assert shared.code == 0, shared
-    others = [pixels(path) for path in sorted(Path("shared").glob("seed*.png"))]
-    assert all(np.array_equal(one, other) for one, other in zip(pictures, others, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -587,12 +482,10 @@ def test_another_size_for_textures(trained: Path, glow: Glow) -> None:
         (["--size", "16"], 2, "16 is not a size; expected WIDTHxHEIGHT in pixels, such as 256x128"),
         (["--size", "0x8"], 2, "0x8 is not a size"),
         (["--size", "10x8"], 1, "height is 8 and width is 10; expected multiples of"),
-        (["--size", "16x16", "--walk", 3], 2, "leave --size out"),
-        *((["--walk", n], 2, f"{n} is not a number of images to walk through; expected 2 to 100") for n in (0, 1, 101)),
+        (["--size", "16x16", "--sweep", 1], 2, "leave --size out"),
         (["--guidance", 1.25], 1, "guidance is 1.25, and the model has no classes"),
         (["--count", 10**12], 2, "lower --seed or --count"),
         (["--count", 10, "--seed", 2**31 - 5], 2, "lower --seed or --count"),
-        (["--devices", 10_000, "--device", "cpu"], 1, f"--devices 10000: there are {os.cpu_count()} processor cores"),
         *((["--count", count], 2, "count") for count in (0, "many")),
         *((["--seed", seed], 2, "is not a seed") for seed in (-1, 2**31)),
         (["--batch-size", 0], 2, "batch-size"),

@@ -5,7 +5,7 @@ import torch
 from registry import random_images, tiny_model
 from torch import Tensor
 
-from glow_app.generation import reconstruct, sample_batches, sweep, walk
+from glow_app.generation import reconstruct, sample_batches, sweep
 from glow_app.models.image_model import ImageModel
 
 SHAPE = (3, 8, 8)
@@ -46,14 +46,10 @@ def test_classes_of_drawn_images_by_name(conditional: ImageModel) -> None:
     first, last = sampled(conditional, 2, 6, label=[3, 1]).values()
     assert list(map(torch.equal, sampled(named, 2, 6, label=["ant", 1]).values(), (first, last))) == [True, True]
     assert torch.equal(sweep(named, [0.8], [6], "ant")[0, 0], first)
-    assert torch.equal(walk(named, 2, 0.8, 6, "ant", num_frames=1)[0], first)
-    assert torch.equal(walk(named, 2, 0.8, 7, ["dog"], num_frames=1)[0], last)
     with pytest.raises(ValueError, match="there is no class cow; expected 0 to 3, or one of cat, dog, owl, ant"):
         sampled(named, 2, 6, label=["cat", "cow"])
     with pytest.raises(ValueError, match="there are no labels"):
         sampled(named, 2, 6, label=[])
-    with pytest.raises(ValueError, match="a walk stays in one class; got 2"):
-        walk(named, 2, 0.8, 6, ["cat", "dog"])
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
