@@ -17,7 +17,6 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from glow_app.data.shards.addresses import is_address
 from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.checkpoint import read_checkpoint
@@ -130,7 +129,7 @@ class GlowCLI(LightningCLI):
             self._warn_of_ignored_options(config)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
             for name in ("root", "path"):  # absolute, since other commands may run in other folders
-                if (place := config.data.get(name)) is not None and not is_address(place):
+                if (place := config.data.get(name)) is not None:
                     config.data[name] = os.path.abspath(os.path.expanduser(place))
             resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
             prepare_run_dir(Path(config.run_dir), resumed, self.start.begin_anew)

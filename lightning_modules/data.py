@@ -26,10 +26,10 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
     epoch. Batches are uint8; the model converts them.
 
     Args:
-        source: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "photos" (many crops of each), "shards",
-            "faces" (rendered), or "hf://NAME" of a data set on the Hugging Face hub.
+        source: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "photos" (many crops of each), "datasets" (a
+            folder of Hugging Face ``datasets``), "faces" (rendered), or "hf://NAME" of a data set on the hub.
         image_shape: (C, H, W) of the images; C is 1 (grey) or 3 (RGB).
-        root: The image folder, the folder or address of the shards, or the folder of the data set's files.
+        root: The image folder, or the folder of the data set's files.
         batch_size: Training images per batch and rank.
         eval_batch_size: Images per validation or test batch and rank; ``batch_size`` if None.
         num_workers: Loader processes; 0 is fast enough for images in memory.
@@ -39,8 +39,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         test_fraction: Fraction held out for testing if the source has no official test split.
         resize: "crop", "stretch" or "pad".
         horizontal_flip: Whether to mirror each training image with probability one half.
-        cache_dir: Folder for decoded images and downloaded shards.
-        cache_gb: Maximum size of the downloaded shards in gigabytes.
+        cache_dir: Folder for decoded images.
         limit: Maximum number of images per split.
         count: Number of faces that source "faces" renders for all splits together; 10,000 if None.
     Shape:
@@ -65,7 +64,6 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         resize: Resize = "crop",
         horizontal_flip: bool = False,
         cache_dir: str | None = None,
-        cache_gb: float = 50.0,
         limit: int | None = None,
         count: int | None = None,
     ) -> None:
@@ -123,7 +121,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         self.hparams["contents"] = contents  # for the checkpoint
 
     def prepare_data(self) -> None:
-        """Download, decode a folder, render faces or fetch an index, in one process before the others need it."""
+        """Download, decode a folder or render faces, in one process before the others need it."""
         if self.hparams["download"] or is_prepared(self.hparams["source"]):
             for split in SPLITS.get(self.trainer.state.fn if self.trainer else "fit", ()):
                 self._load(split)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.parser import Parser, number_type, positive_int, seed_number
 from glow_app.data.decoding import open_image
-from glow_app.data.heif import SUFFIXES
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
 from glow_app.data.request import Split
 from glow_app.messages import UsageError, closest, pluralise
@@ -27,7 +26,6 @@ _PRESETS = {32: "folder32", 64: "folder", 128: "folder128", math.inf: "folder256
 _SIZES = {"cpu": (16, 32), "gpu": (16, 32, 64, 128)}
 _OVERLAYS = ("prior/", "trainer/", "logger/")
 _NUM_INSPECTED = 200  # pictures whose size and colour are read; up to twice as many, to space them evenly
-_HEIC_INTERVAL = 20  # interval between HEIC pictures among these, since reading one decodes it
 _FEW = 100
 _MINUTES = 30
 # Share of the time for training steps; the rest is for validation, sample grids and saving.
@@ -250,10 +248,8 @@ def _device(text: str) -> str:
 def _inspect(listing: FolderListing) -> tuple[float, int]:
     """Return the median shorter side of evenly spaced pictures, and the channels: 1 if all are grey, otherwise 3."""
     sides, modes, failure = [], set(), ""
-    for number, file in enumerate(listing.files[:: max(1, len(listing.files) // _NUM_INSPECTED)]):
+    for file in listing.files[:: max(1, len(listing.files) // _NUM_INSPECTED)]:
         path = listing.root / file.name
-        if path.suffix.lower() in SUFFIXES and number % _HEIC_INTERVAL:
-            continue
         try:
             with open_image(path) as image:
                 sides.append(min(image.size))

@@ -1,12 +1,8 @@
 """Thousands of damaged files: an error in a line or a result, in bounded memory, and nothing written."""
 
-import gzip
-import inspect
-import io
 import json
 import random
 import resource
-import struct
 import subprocess
 import sys
 import zipfile
@@ -141,104 +137,6 @@ def direction(folder: Path) -> tuple[Path, Read]:
     return path, lambda path: load_direction("x", model, path.parent)
 
 
-def shards(folder: Path) -> Path:
-    from glow_app.data.shards.pack import Packing, pack_folder
-
-    rng = np.random.default_rng(0)
-    for number in range(24):
-        place = folder / "pictures" / "ab"[number % 2]
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(place / f"{number}.png")
-    pack_folder(folder / "pictures", folder / "shards", Packing(shard_bytes=9000))
-    return folder / "shards"
-
-
-def read_shards(path: Path) -> None:
-    from glow_app.data import load_split
-
-    images = load_split("shards", "train", (3, 8, 8), root=path.parent)
-    images.__getitems__(range(min(4, len(images))))
-
-
-def manifest(folder: Path) -> tuple[Path, Read]:
-    return shards(folder) / "manifest.json", read_shards
-
-
-def shard(folder: Path) -> tuple[Path, Read]:
-    from glow_app.data.shards.tar import index_tar
-
-    def read(path: Path) -> None:
-        index_tar(path)
-        read_shards(path)
-
-    return shards(folder) / "train-000000.tar", read
-
-
-def index(folder: Path) -> tuple[Path, Read]:
-    from glow_app.files import sha256_of
-
-    path = shards(folder) / "train.index.npy"
-
-    def read(path: Path) -> None:
-        # As one who wrote the folder would: with the digest of what is there.
-        place = path.with_name("manifest.json")
-        content = json.loads(place.read_text())
-        content["splits"]["train"]["index_sha256"] = sha256_of(path)
-        place.write_text(json.dumps(content))
-        read_shards(path)
-
-    return path, read
-
-
-def parquet(folder: Path) -> tuple[Path, Read]:
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet as files
-
-    from glow_app.data.shards.parquet import open_records, write_records
-
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, "PNG")
-    images = pyarrow.array([{"bytes": file.getvalue(), "path": None}] * 20)
-    files.write_table(pyarrow.table({"image": images}), folder / "x.parquet")
-
-    def read(path: Path) -> None:
-        once = inspect.unwrap(write_records)  # not four times
-        once(str(path), "image", path.with_name("records"))
-        open_records(path.with_name("records"))
-
-    return folder / "x.parquet", read
-
-
-def idx(folder: Path) -> tuple[Path, Read]:
-    from glow_app.data.idx import read_idx_pair
-
-    labels = folder / "labels"
-    labels.write_bytes(struct.pack(">II", 2049, 20) + bytes(20))
-    (folder / "images.gz").write_bytes(gzip.compress(struct.pack(">IIII", 2051, 20, 28, 28) + bytes(20 * 28 * 28)))
-    return folder / "images.gz", lambda path: read_idx_pair(path, labels)
-
-
-def table(folder: Path) -> tuple[Path, Read]:
-    from glow_app.data.tables import read_table
-
-    (folder / "x.csv").write_text("a,b\n" + "".join(f"{n}.5,{n * 7 % 5}\n" for n in range(30)))
-    return folder / "x.csv", read_table
-
-
-def arrays(folder: Path) -> tuple[Path, Read]:
-    from glow_app.data.tables import read_table
-
-    np.savez_compressed(folder / "x.npz", x=np.random.default_rng(0).normal(size=(50, 3)))
-    return folder / "x.npz", read_table
-
-
-def attributes(folder: Path) -> tuple[Path, Read]:
-    from glow_app.data.attributes import read_attributes
-
-    (folder / "x.csv").write_text("file,smile\n" + "".join(f"{n}.png,{n % 2}\n" for n in range(30)))
-    return folder / "x.csv", read_attributes
-
-
 def picture(ending: str) -> Callable[[Path], tuple[Path, Read]]:
     def make(folder: Path) -> tuple[Path, Read]:
         from glow_app.data.decoding import decode_image
@@ -269,16 +167,16 @@ KINDS: dict[str, Callable[[Path], tuple[Path, Read]]] = {
         one.__name__: one
         for one in (
             checkpoint, pickled, checkpoint_of_lies, configuration, exported, exported_config, latents, direction,
-            manifest, shard, index, parquet, idx, table, arrays, attributes, record,
+            record,
         )
     },
     **{ending: picture(ending) for ending in ("png", "jpg", "gif", "webp", "tiff", "bmp")},
 }  # fmt: skip
 
 # Whose libraries share no narrower type than Exception.
-FOREIGN = ("png", "jpg", "gif", "webp", "tiff", "bmp", "parquet")
+FOREIGN = ("png", "jpg", "gif", "webp", "tiff", "bmp")
 # In which other numbers tell more than other bytes.
-TEXT = ("checkpoint_of_lies", "configuration", "exported_config", "manifest")
+TEXT = ("checkpoint_of_lies", "configuration", "exported_config")
 
 # What stands for lengths and numbers in text and in bytes.
 NUMBERS = (b"-1", b"0", b"99999999999999999999", b"1e999", b"[]", b"{}", b'"x"', b"null", b"true", b"1000000", b"NaN")

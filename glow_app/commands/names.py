@@ -18,7 +18,7 @@ COMMANDS = {
     "encode": "write the latents of images to a file",
     "decode": "decode latents to images",
     "serve": "serve a model: HTTP API and web page",
-    "data": "pack images into shards, check shards, render faces",
+    "data": "render faces",
     "export": "export the weights, or a sampler as torch.export or ONNX program",
     "models": "list the bundled models and those in the hub's cache",
     "info": "show what a model, a checkpoint or a sample records",

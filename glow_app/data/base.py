@@ -3,7 +3,8 @@
 import mmap
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,20 +13,44 @@ import torch
 from torch import Tensor
 
 from glow_app.data.batched import BatchedSet
-from glow_app.data.sharded_images import ShardedImages, ShardError, UnreadableImage
 
 Batch = tuple[Tensor, Tensor]
 
-# Number of consecutive unreadable images after which a shard counts as damaged.
+# Number of consecutive unreadable images after which a data set counts as damaged.
 PATIENCE = 16
+
+
+@dataclass(frozen=True)
+class LazyImages:
+    """Images that are decoded on access.
+
+    Args:
+        count: Number of images, N.
+        image_shape: (C, H, W) of every image.
+        read: Returns the image of a row, uint8 (C, H, W); raises any Exception if it cannot be decoded.
+    """
+
+    count: int
+    image_shape: tuple[int, int, int]
+    read: Callable[[int], np.ndarray]
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W)."""
+        return self.count, *self.image_shape
 
 
 class ImageSet(BatchedSet[Batch]):
     """Images and labels of one split, read a whole batch at a time.
 
-    The images may be in memory, memory-mapped or in shards. A subset stores only row numbers, so images are read on
-    access. If an image in a shard cannot be read, a warning names it, and the next readable image of this set replaces
-    it, with its own label.
+    The images may be in memory, memory-mapped or decoded on access. A subset stores only row numbers. If an image
+    cannot be decoded on access, a warning names it, and the next readable image of this set replaces it, with its own
+    label.
 
     Args:
         images: uint8 (N, C, H, W).
@@ -43,7 +68,7 @@ class ImageSet(BatchedSet[Batch]):
 
     def __init__(
         self,
-        images: np.ndarray | ShardedImages,
+        images: np.ndarray | LazyImages,
         labels: Tensor,
         class_names: Sequence[str] = (),
         indices: np.ndarray | Sequence[int] | None = None,
@@ -72,7 +97,7 @@ class ImageSet(BatchedSet[Batch]):
 
     @property
     def images(self) -> np.ndarray:
-        """All images, uint8 (N, C, H, W): the storage itself, or for a subset or shards a copy."""
+        """All images, uint8 (N, C, H, W): the storage itself, or for a subset or images decoded on access a copy."""
         whole = self._indices is None and isinstance(self._storage, np.ndarray)
         return self._storage if whole else self.head(len(self))  # type: ignore[return-value]
 
@@ -92,13 +117,6 @@ class ImageSet(BatchedSet[Batch]):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         images, rows = self._read(self._positions(indices))
         return torch.from_numpy(images), self._all_labels[torch.from_numpy(rows)]
-
-    @property
-    def blocks(self) -> np.ndarray | None:
-        """Index of the shard of each image; None if the order of reading does not affect its speed."""
-        if isinstance(self._storage, np.ndarray):
-            return None
-        return self._storage.shard_of(np.arange(len(self)) if self._indices is None else self._indices)
 
     def subset(self, indices: np.ndarray | Sequence[int]) -> "ImageSet":
         """Return the images at ``indices`` of this set, in that order; shares the storage."""
@@ -128,7 +146,7 @@ class ImageSet(BatchedSet[Batch]):
         return positions if self._indices is None else self._indices[positions]
 
     def _read(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the images at these positions, and their rows; unreadable images in shards are replaced."""
+        """Return the images at these positions, and their rows; unreadable images are replaced."""
         if isinstance(self._storage, np.ndarray):
             rows = self._rows(positions)
             return self._storage[rows], rows
@@ -136,21 +154,20 @@ class ImageSet(BatchedSet[Batch]):
         images = np.stack([image for image, _ in pairs]) if pairs else np.empty((0, *self.image_shape), np.uint8)
         return images, np.array([row for _, row in pairs], dtype=np.int64)
 
-    def _readable(self, storage: ShardedImages, position: int) -> tuple[np.ndarray, int]:
+    def _readable(self, storage: LazyImages, position: int) -> tuple[np.ndarray, int]:
         """Return the first readable image of this set from a position on, and its row."""
         reason = ""
         for distance in range(min(PATIENCE, len(self))):
             row = int(self._rows(np.array((position + distance) % len(self))))
             try:
                 image = storage.read(row)
-            except UnreadableImage as error:
-                reason = reason or str(error)
+            except Exception as error:  # Pillow's plugins share no narrower type
+                reason = reason or f"image {row} cannot be read ({type(error).__name__}: {error})"
                 continue
             if reason:
                 warnings.warn(f"{reason}; the next one stands in for it", stacklevel=2)
             return image, row
-        shard = storage.shards[int(storage.shard_of(self._rows(np.array(position))))]
-        raise ShardError(f"{shard.name} is damaged: {reason}, and neither can the next {PATIENCE - 1}; {shard.remedy}")
+        raise ValueError(f"{reason}, and neither can the next {PATIENCE - 1}: the data set is damaged")
 
     def __getstate__(self) -> dict[str, Any]:
         # NumPy pickles a memory map by value: a spawned loader worker would receive the whole file.

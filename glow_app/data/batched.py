@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 from torch.utils.data import Dataset
 
 T = TypeVar("T")
@@ -26,11 +25,6 @@ class BatchedSet(Dataset[T], ABC):
 
     @abstractmethod
     def __getitems__(self, indices: Sequence[int]) -> T: ...
-
-    @property
-    def blocks(self) -> np.ndarray | None:
-        """Index of the file of each item; None if the order of reading does not affect its speed."""
-        return None
 
     @staticmethod
     def collate(batch: Any) -> Any:

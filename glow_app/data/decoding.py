@@ -4,19 +4,22 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from glow_app.data import heif
 from glow_app.data.request import Resize
 from glow_app.data.resizing import image_to_array, resize_image
 
 # Excludes formats that Pillow decodes in Python (such as run-length encoded BMP, refused below) or by another program
 # (such as EPS), and AVIF and JPEG 2000: a small file of these may take minutes and gigabytes to decode.
 _DECODED = {"BMP", "DIB", "GIF", "ICO", "JPEG", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
+
+HEIC_SUFFIXES = frozenset({".heic", ".heif"})
+HEIC_EXTRA = "pip install 'glow-app[heic]'"
 
 _SIDES_FOR_COLOUR = (256, 256)  # size at which an image is checked for colour
 _LONGEST_SIDE = 1 << 18
@@ -27,6 +30,11 @@ _STARTS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp"}
 
 # Largest difference between the channels of a pixel that still counts as grey.
 _GREY = 8
+
+
+def can_read_heic() -> bool:
+    """Return whether the extra ``heic`` is installed."""
+    return find_spec("pillow_heif") is not None
 
 
 @cache
@@ -185,12 +193,12 @@ def fit_noted(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[np
 
 
 def open_image(source: Path | bytes, formats: Sequence[str] | None = None) -> Image.Image:
-    """Open an image file, or its bytes, of a supported format. Decoding is lazy except for HEIC."""
+    """Open an image file, or its bytes, of a supported format; HEIC only a file of that suffix. Decoding is lazy."""
     if isinstance(source, Path):
         file: Path | IO[bytes] = source
         suffix = source.suffix.lower()
-        if suffix in heif.SUFFIXES and formats is None:
-            return heif.read_heif(source)
+        if suffix in HEIC_SUFFIXES and formats is None:
+            formats = _heic_formats()
     else:
         file = io.BytesIO(source)
         suffix = next((suffix for start, suffix in _STARTS.items() if source.startswith(start)), "")
@@ -201,6 +209,16 @@ def open_image(source: Path | bytes, formats: Sequence[str] | None = None) -> Im
     except Image.DecompressionBombError as error:  # Pillow's message calls it an attack
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ValueError(f"it has more than {most:,} pixels; reduce it or cut it into parts") from error
+
+
+def _heic_formats() -> list[str]:
+    """Register the plugin for HEIC, and return Pillow's name of the format."""
+    if not can_read_heic():
+        raise ValueError(f"it is a HEIC picture; run: {HEIC_EXTRA}")
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    return ["HEIF"]
 
 
 def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Image.Image, tuple[int, int]]:

@@ -19,8 +19,8 @@ def load_digits_split(request: SplitRequest) -> ImageSet:
     Raises:
         ValueError: If scikit-learn is not installed.
     """
-    if (place := request.root or request.address) is not None:
-        warnings.warn(f"source 'digits' reads no files: root {place} is ignored; use source 'folder'", stacklevel=2)
+    if request.root is not None:
+        warnings.warn("source 'digits' reads no files: --data.root is ignored", stacklevel=2)
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:

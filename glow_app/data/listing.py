@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from glow_app.data import heif
-from glow_app.data.decoding import readable_formats
+from glow_app.data.decoding import HEIC_EXTRA, HEIC_SUFFIXES, can_read_heic, readable_formats
 from glow_app.data.request import Split, own_splits
 from glow_app.messages import is_line, pluralise
 
@@ -90,7 +89,7 @@ def list_images(root: Path) -> FolderListing:
     if runs:
         warnings.warn(f"left out {pluralise(len(runs), 'training run')} in {root}: {min(runs)}", stacklevel=2)
     kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in unsupported.most_common())
-    remedy = "convert them to JPEG or PNG" + (f", or {heif.INSTALL}" if heif.SUFFIXES & unsupported.keys() else "")
+    remedy = "convert them to JPEG or PNG" + (f", or {HEIC_EXTRA}" if HEIC_SUFFIXES & unsupported.keys() else "")
     if not files:
         examples = "png, jpg, webp, gif, bmp, tif"
         others = f"; it contains {kinds}, which are not supported; {remedy}" if unsupported else ""
@@ -136,7 +135,7 @@ def all_class_names(parts: Mapping[Split, FolderListing]) -> tuple[str, ...]:
 
 def _walk(root: Path, unsupported: Counter[str], runs: list[str]) -> Iterator[ImageFile]:
     """Yield the image files; count the suffixes of unsupported formats, and collect the folders of training runs."""
-    suffixes = {*readable_formats(), *(heif.SUFFIXES if heif.can_read_heif() else ())}
+    suffixes = {*readable_formats(), *(HEIC_SUFFIXES if can_read_heic() else ())}
     # Each pending directory has the real paths of its ancestors: a directory among its own ancestors is a cycle.
     pending: list[tuple[str, frozenset[str]]] = [(str(root), frozenset())]
     num_paths: Counter[str] = Counter()

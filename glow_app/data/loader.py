@@ -5,14 +5,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from glow_app.data.batched import BatchedSet
-from glow_app.data.sharded_images import OPEN_SHARDS
 
 T = TypeVar("T")
 
@@ -20,39 +18,12 @@ NUM_FIRST = 512  # images; a Glow of four levels initialised from 32 starts 0.04
 
 
 class ResumableSampler(DistributedSampler[int]):
-    """A ``DistributedSampler`` that can skip the first ``start`` positions of an epoch.
-
-    If examples are in blocks (files of which only a few are available locally at a time), each rank gets a contiguous
-    part of the order of :func:`shuffle_blocks`, so that ranks read different files.
-    """
+    """A ``DistributedSampler`` that can skip the first ``start`` positions of an epoch."""
 
     start = 0
-    blocks: np.ndarray | None = None
 
     def __iter__(self) -> Iterator[int]:
-        return islice(super().__iter__() if self.blocks is None else self._rank_part(self.blocks), self.start, None)
-
-    def _rank_part(self, blocks: np.ndarray) -> Iterator[int]:
-        order = shuffle_blocks(blocks, np.random.default_rng([self.seed, self.epoch]))
-        first = self.rank * self.num_samples
-        return iter(order[first : first + self.num_samples].tolist())
-
-
-def shuffle_blocks(blocks: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return a random order of examples that reads from few blocks at a time.
-
-    The blocks are shuffled. Each example then gets a random position within the :data:`OPEN_SHARDS` blocks that begin
-    with its own, so that blocks are opened and finished one by one.
-
-    Args:
-        blocks: Index of the block of each example, (N,).
-        generator: Source of randomness.
-    Shape:
-        int64 (N,), a permutation.
-    """
-    distinct, inverse = np.unique(blocks, return_inverse=True)
-    positions = generator.permutation(len(distinct))[inverse] + OPEN_SHARDS * generator.random(len(blocks))
-    return np.argsort(positions, kind="stable")
+        return islice(super().__iter__(), self.start, None)
 
 
 class TrainLoader(DataLoader[T]):
@@ -143,7 +114,6 @@ def train_loader(
         share = f"{len(examples)} training {examples.noun}" + (f" on {num_replicas} ranks" if num_replicas > 1 else "")
         raise ValueError(f"batch_size is {batch_size}, but with {share} it must be from 1 to {largest}")
     sampler = ResumableSampler(examples, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed, drop_last=True)
-    sampler.blocks = examples.blocks
     return TrainLoader(
         examples,
         batch_size=batch_size,

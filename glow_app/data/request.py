@@ -102,8 +102,6 @@ class Cut:
 class SplitRequest(Cut):
     """A split of a source at an image shape; the fields are the arguments of :func:`load_split`.
 
-    ``address`` replaces ``root`` for places that are not on the local disk, such as https://host/shards.
-
     Raises:
         ValueError: If a value is out of range.
     """
@@ -111,11 +109,9 @@ class SplitRequest(Cut):
     split: Split
     image_shape: tuple[int, int, int]
     root: Path | None = None
-    address: str | None = None
     download: bool = False
     resize: Resize = "crop"
     cache_dir: Path | None = None
-    cache_gb: float = 50.0
     limit: int | None = None
     count: int | None = None
 
@@ -124,8 +120,6 @@ class SplitRequest(Cut):
         super().__post_init__()
         if self.resize not in get_args(Resize):
             raise ValueError(f"unknown resize {self.resize!r}; use one of {', '.join(get_args(Resize))}")
-        if not self.cache_gb > 0:
-            raise ValueError(f"cache_gb is {self.cache_gb}; expected a number of gigabytes above 0")
         if self.count is not None and self.count < 1:
             raise ValueError(f"count is {self.count}; expected at least 1, or None for the usual number")
         self._check_shape()

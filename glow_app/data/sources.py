@@ -9,11 +9,9 @@ from glow_app.data.base import ImageSet
 from glow_app.data.digits import load_digits_split
 from glow_app.data.faces.rendered import load_faces
 from glow_app.data.folder import load_folder
-from glow_app.data.hub import load_hub
+from glow_app.data.huggingface import load_datasets, load_hub
 from glow_app.data.photos import load_photos
 from glow_app.data.request import Resize, Split, SplitRequest
-from glow_app.data.shards.addresses import is_address
-from glow_app.data.shards.source import load_shards
 from glow_app.files import HUB
 from glow_app.messages import closest
 
@@ -32,14 +30,14 @@ SOURCES: dict[str, Callable[[SplitRequest], ImageSet]] = {
     "cifar10": partial(_load_by_torchvision, "cifar10"),
     "folder": load_folder,
     "photos": load_photos,
-    "shards": load_shards,
+    "datasets": load_datasets,
     "faces": load_faces,
 }
 
 
 def is_prepared(source: str) -> bool:
     """Return whether loading a source first writes a cache, which later loads only read."""
-    return source in ("folder", "photos", "shards", "faces") or source.startswith(HUB)
+    return source in ("folder", "photos", "datasets", "faces") or source.startswith(HUB)
 
 
 def load_split(
@@ -54,7 +52,6 @@ def load_split(
     test_fraction: float = 0.1,
     resize: Resize = "crop",
     cache_dir: str | Path | None = None,
-    cache_gb: float = 50.0,
     limit: int | None = None,
     count: int | None = None,
 ) -> ImageSet:
@@ -65,29 +62,25 @@ def load_split(
     everything and are the same in every run. Images that already have the shape are unchanged.
 
     Args:
-        source: One of ``SOURCES``: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "photos", "shards",
-            "faces"; or "hf://NAME[:CONFIGURATION][@REVISION]", a data set of images on the Hugging Face hub.
+        source: One of ``SOURCES``: "digits", "fashion_mnist", "mnist", "cifar10", "folder", "photos",
+            "datasets", "faces"; or "hf://NAME[:CONFIGURATION][@REVISION]", a data set on the Hugging Face hub.
         split: "train", "validation" or "test".
         image_shape: (C, H, W) of the images; C is 1 (grey) or 3 (RGB).
-        root: The image folder; the folder or address (https://, s3://, hf://datasets/, ...) of the shards; or the
-            folder of a data set's files (default ``$GLOW_DATA`` or ``~/.cache/glow/datasets``).
+        root: The image folder; for "datasets" a folder of Parquet, WebDataset tar or ``save_to_disk`` files; or the
+            folder of torchvision's files (default ``$GLOW_DATA`` or ``~/.cache/glow/datasets``).
         download: Download missing files of torchvision's data sets.
         seed: Seed of the cut into splits.
         validation_fraction: Fraction of the training images held out for validation.
         test_fraction: Fraction held out for testing if the source has no official test split.
         resize: "crop" (short side scaled, centre kept), "stretch", or "pad" (long side scaled, black border; images
             of an array source that fit inside the target get the border without scaling).
-        cache_dir: Cache of decoded folders and fetched shards (default ``$GLOW_CACHE`` or ``~/.cache/glow/folders``).
-        cache_gb: Maximum size of the cache of fetched shards, gigabytes.
+        cache_dir: Cache of decoded folders (default ``$GLOW_CACHE`` or ``~/.cache/glow/folders``).
         limit: Maximum number of images of the split, chosen in seeded order.
         count: Number of faces that source "faces" renders, over all splits (default 10,000).
     Raises:
         ValueError: If an argument is out of range, a file is damaged, or there are too few images for the split.
         FileNotFoundError: If the data does not exist.
     """
-    address = source if source.startswith(HUB) else root if isinstance(root, str) and is_address(root) else None
-    if address == root is not None and source != "shards":
-        raise ValueError(f"source {source!r} reads no addresses, but root is {root}; use source 'shards'")
     if source not in SOURCES and not source.startswith(HUB):
         raise ValueError(
             f"unknown source {source!r}; known: {', '.join(SOURCES)} and hf://NAME{closest(source, SOURCES)}"
@@ -97,16 +90,14 @@ def load_split(
     request = SplitRequest(
         split=split,
         image_shape=cast(tuple[int, int, int], tuple(image_shape)),
-        root=None if root is None or address is not None else Path(root).expanduser(),
-        address=address,
+        root=None if root is None else Path(root).expanduser(),
         download=download,
         seed=seed,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         resize=resize,
         cache_dir=None if cache_dir is None else Path(cache_dir),
-        cache_gb=cache_gb,
         limit=limit,
         count=count,
     )
-    return load_hub(request) if source.startswith(HUB) else SOURCES[source](request)
+    return load_hub(source, request) if source.startswith(HUB) else SOURCES[source](request)

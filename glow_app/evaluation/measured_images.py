@@ -95,7 +95,7 @@ def _data_arguments(
     arguments |= {} if training is None else {"root": training}
     is_other = is_other_folder(source, root, arguments.get("root"))
     arguments |= {} if root is None or is_other else {"root": root}
-    if source in ("folder", "photos", "shards") and arguments.get("root") is None and root is None:
+    if source in ("folder", "photos", "datasets") and arguments.get("root") is None and root is None:
         raise ValueError(
             f"source {source} needs --root, with images to measure on, or --training, with those of the training"
         )

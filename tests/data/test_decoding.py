@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 from traced_memory import memory_below
 
+from glow_app.data import decoding
 from glow_app.data.decoding import DeepPictureError, decode_image, decode_noted, read_photo, readable_formats
 
 
@@ -219,3 +220,24 @@ def test_what_was_changed_is_told(tmp_path: Path, name: str, suffix: str) -> Non
         assert note == expected
         assert np.array_equal(array, decode_image(path, (channels, 6, 8), "crop"))
         assert np.array_equal(array, decode_image(path.read_bytes(), (channels, 6, 8), "crop"))
+
+
+def test_a_picture_of_a_phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    ramp = np.linspace(0, 255, 48).repeat(64).reshape(48, 64).astype(np.uint8)
+    picture = Image.fromarray(np.stack([ramp, 255 - ramp, ramp // 2], axis=2))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    picture.save(tmp_path / "a.jpg", exif=exif.tobytes(), quality=95)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture.info["icc_profile"] = profile
+    pillow_heif.from_pillow(picture).save(tmp_path / "a.heic", exif=exif.tobytes(), quality=95)
+    assert read_photo(tmp_path / "a.heic", 3).icc_profile == profile
+    expected = decode_image(tmp_path / "a.jpg", (3, 64, 48), "crop").astype(int)
+    assert abs(decode_image(tmp_path / "a.heic", (3, 64, 48), "crop") - expected).max() < 24
+    for content in ((tmp_path / "a.heic").read_bytes(), (tmp_path / "a.heic").rename(tmp_path / "a.png")):
+        with pytest.raises(UnidentifiedImageError):  # only a file of that suffix, and nothing that the server receives
+            decode_image(content, (3, 64, 48), "crop")
+    monkeypatch.setattr(decoding, "can_read_heic", lambda: False)
+    with pytest.raises(ValueError, match=r"it is a HEIC picture; run: pip install 'glow-app\[heic\]'"):
+        decode_image(tmp_path / "a.heic", (3, 64, 48), "crop")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from glow_app.data import heif
+from glow_app.data import listing
 from glow_app.data.listing import list_images
 
 
@@ -24,7 +24,7 @@ def test_nested_sorted_by_posix_path(tmp_path: Path) -> None:
 
 
 def test_images_of_other_kinds_are_counted_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heif, "can_read_heif", lambda: False)
+    monkeypatch.setattr(listing, "can_read_heic", lambda: False)
     touch(tmp_path, "a.png", "b.HEIC", "c/d.heic", "e.avif", "notes.txt", ".f.heic")
     with pytest.warns(
         UserWarning, match=r"unsupported formats: 2 \.heic, 1 \.avif; convert .*, or pip install 'glow-app\[heic\]'$"

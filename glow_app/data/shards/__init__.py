@@ -1,1 +1,0 @@
-"""Images in shards, files of thousands each: more than memory holds, and more than the disk of one machine."""
