@@ -10,7 +10,7 @@ move by a quarter at least; so have others to count as changed.
 
 The classifier's last layer but one is written as well, as features for FID, precision and recall:
 
-    glow evaluate --checkpoint faces --features runs/face_features.pt --trust-features
+    glow evaluate --checkpoint faces --features runs/face_features.pt
 """
 
 import argparse

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 LIMIT = 2000  # default number of held-out images
 LEAST = 8  # minimum number of images for a meaningful comparison of features
-SENT = 32  # images for the round trips
 REFERENCE_IMAGES = 10_000  # maximum number of images in the PNG, all of which are in memory
 PICTURE = "neighbours.png"
 
@@ -59,8 +58,6 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--temperature", type=temperatures, help=drawn)
     parser.add_argument("--guidance", type=guidance, help="guidance of the samples (default: 1)")
-    tune = "only search for temperature and guidance with the lowest FID, and store them with an exported model"
-    parser.add_argument("--tune", action="store_true", help=tune)
     parser.add_argument(
         "--draws", type=positive_int, default=16, help="dequantisation draws of the importance-weighted bits/dim"
     )
@@ -68,8 +65,6 @@ def add_arguments(parser: Parser) -> None:
         "feature extractor: small (grey images only), a TorchScript module, or torchvision's inception_v3 weights"
     )
     parser.add_argument("--features", default="small", help=features, metavar="small|FILE")
-    trust = "run the TorchScript module of --features, which is code"
-    parser.add_argument("--trust-features", action="store_true", help=trust)
     places = "read the folders and addresses in a checkpoint of another origin"
     parser.add_argument("--trust-data", action="store_true", help=places)
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of all noise; image i uses seed + i")
@@ -77,18 +72,17 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Evaluate or tune; print the figures, and write evaluation.json and, unless tuning, a picture."""
-    from glow_app.commands.evaluate_tune import tuned
+    """Print the figures, and write evaluation.json and a picture."""
     from glow_app.evaluation import verdict
 
-    _check_usage(arguments)
+    _check_enough(arguments, "limit")
     path = Path(arguments.output) / "evaluation.json"
     refuse_existing([path], arguments.overwrite)
     model = load(arguments, restores=None)
     if model.task is None:
         _check_enough(arguments, "count")
         _check_enough(arguments, "train_limit")
-        refuse_existing([] if arguments.tune else [path.with_name(PICTURE)], arguments.overwrite)
+        refuse_existing([path.with_name(PICTURE)], arguments.overwrite)
         arguments.limit = arguments.limit or LIMIT
     else:
         prepare_restorations(model.task, arguments)
@@ -102,23 +96,12 @@ def run(arguments: argparse.Namespace) -> None:
     record |= {"dtype": str(model.dtype)[6:], "seed": arguments.seed, "batch_size": arguments.batch_size}
     if model.task is not None:
         record |= measured_restorations(model, data, arguments)
-    elif arguments.tune:
-        assert extract is not None
-        record |= tuned(model, data, extract, count, arguments)
     else:
         record |= _measured(model, data, extract, count, arguments)
         record["verdict"] = verdict(record)
     write_json(output_folder(arguments) / path.name, record)
     print(f"all figures: {path}")
-    for sentence in record.get("verdict", ()):
-        print(sentence)
-
-
-def _check_usage(arguments: argparse.Namespace) -> None:
-    _check_enough(arguments, "limit")
-    for name in ("temperature", "guidance") if arguments.tune else ():
-        if getattr(arguments, name) is not None:
-            raise UsageError(f"--tune tries values of its own; leave --{name} out")
+    print(*record["verdict"], sep="\n")
 
 
 def _check_enough(arguments: argparse.Namespace, name: str) -> None:
@@ -131,9 +114,7 @@ def _features(model: "ImageModel", arguments: argparse.Namespace) -> "FeatureExt
     from glow_app.evaluation import load_features
 
     if arguments.features != "small" or model.flow.image_shape[0] == 1:
-        return load_features(arguments.features, device_of(arguments), arguments.trust_features)
-    if arguments.tune:
-        raise UsageError("--tune compares features, and the bundled ones mean nothing for colour; give --features FILE")
+        return load_features(arguments.features, device_of(arguments))
     return None
 
 
@@ -149,13 +130,13 @@ def _measured(
 
     bits = _bits(model, data.held_out, arguments)
     sample_figures, picture = measured_samples(model, data, extract, count, arguments)
-    inverse = _inverse(model, data.held_out, arguments)
+    reconstructed = _reconstructed(model, data.held_out, arguments)
     path = output_folder(arguments) / PICTURE
     path.unlink(missing_ok=True)  # remove that of an earlier model
     if picture is not None:
         save_png(picture, path, {"model": stored_model(arguments).hash, "seed": arguments.seed})
         print(f"nearest training images: {path}")
-    return {"bits_per_dim": bits, **sample_figures, "inverse": inverse}
+    return {"bits_per_dim": bits, **sample_figures, "reconstruction": reconstructed}
 
 
 def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData":
@@ -207,16 +188,15 @@ def _bits(model: "ImageModel", images: "ImageSet", arguments: argparse.Namespace
     return figures | {"png": png, "trace_estimated": bool(note)}
 
 
-def _inverse(model: "ImageModel", images: "ImageSet", arguments: argparse.Namespace) -> dict[str, Any]:
-    from glow_app.evaluation import exactness, round_trips
+def _reconstructed(model: "ImageModel", images: "ImageSet", arguments: argparse.Namespace) -> dict[str, Any]:
+    from glow_app.evaluation import batches
+    from glow_app.generation import reconstruct
 
-    exact = exactness(model, images, arguments.batch_size)
-    share = f"{exact.exact_images:.4%} of images"
-    print(table_row("reconstructed exactly", share, f"largest error {exact.max_pixel_error} of 255"))
-    sent, labels = images.__getitems__(range(min(SENT, len(images))))
-    trips = round_trips(model, sent, labels, arguments.seed)
-    half = len(trips) // 2
-    print(table_row("error there and back", "float32: median, largest", "float64: median, largest"))
-    for pair in zip(trips[:half], trips[half:], strict=True):
-        print(table_row(f"  {pair[0].start}", *(f"{trip.median:.1e}, {trip.largest:.1e} {trip.unit}" for trip in pair)))
-    return {"reconstruction": asdict(exact), "round_trips": [asdict(trip) for trip in trips], "sent": len(sent)}
+    exact = error = 0
+    for part, labels in batches(images, arguments.batch_size, "reconstructing"):
+        result = reconstruct(model, part, labels)
+        exact += int((result.images == model.quantised(part)).flatten(1).all(1).sum())
+        error = max(error, result.max_pixel_error)
+    share = exact / len(images)
+    print(table_row("reconstructed exactly", f"{share:.4%} of images", f"largest error {error} of 255"))
+    return {"exact_images": share, "max_pixel_error": error}

@@ -18,7 +18,7 @@ RESTORED, COUNT = 500, 8  # default numbers of held-out pictures, and of draws i
 PICTURE = "comparison.png"
 # Options that do not apply to restoration models, with their defaults.
 OTHERS = {
-    "tune": False, "guidance": None, "draws": 16, "features": "small", "trust_features": False, "train_limit": 60_000,
+    "guidance": None, "draws": 16, "features": "small", "train_limit": 60_000,
 }  # fmt: skip
 
 

@@ -96,10 +96,9 @@ def _comparisons(
 def _print_comparisons(sets: "dict[str, Comparison]", *titles: str) -> None:
     print(table_row("", *titles))
     print(table_row("FID", *(f"{each.fid:.3f}" for each in sets.values())))
-    kids = [each.kid for each in sets.values()]
-    print(table_row("KID x 1000", *(f"{1000 * kid.mean:.3f} ± {1000 * kid.std:.3f}" for kid in kids)))
+    print(table_row("KID x 1000", *(f"{1000 * each.kid:.3f} ± {1000 * each.kid_std:.3f}" for each in sets.values())))
     for name in ("precision", "recall"):
-        print(table_row(name, *(f"{getattr(each.precision_recall, name):.3f}" for each in sets.values())))
+        print(table_row(name, *(f"{getattr(each, name):.3f}" for each in sets.values())))
 
 
 def _neighbours(

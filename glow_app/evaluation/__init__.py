@@ -2,15 +2,7 @@
 
 from glow_app.evaluation.batches import batches, draw_features, features_of, fingerprint
 from glow_app.evaluation.bits import MeanBits, mean_bits
-from glow_app.evaluation.comparison import (
-    Comparison,
-    KernelDistance,
-    PrecisionRecall,
-    compare,
-    frechet_distance,
-    kernel_distance,
-    precision_recall,
-)
+from glow_app.evaluation.comparison import Comparison, compare
 from glow_app.evaluation.features import FeatureExtractor, feature_facts, load_features
 from glow_app.evaluation.measured_images import EvaluationData, evaluation_data
 from glow_app.evaluation.neighbours import Nearness, Neighbours, TrainingNeighbours, nearness
@@ -28,8 +20,6 @@ from glow_app.evaluation.restoration import (
     ssim,
     true_positions,
 )
-from glow_app.evaluation.stability import Exactness, RoundTrip, exactness, round_trips
-from glow_app.evaluation.tuning import LEAST_RECALL, Trial, Tuning, tune
 from glow_app.evaluation.verdict import restoration_verdict, verdict
 
 __all__ = [
@@ -37,44 +27,31 @@ __all__ = [
     "CLASSICAL",
     "GIVEN",
     "INTERVALS",
-    "LEAST_RECALL",
     "Comparison",
     "EvaluationData",
-    "Exactness",
     "FeatureExtractor",
-    "KernelDistance",
     "Mean",
     "MeanBits",
     "Nearness",
     "Neighbours",
-    "PrecisionRecall",
     "Quality",
     "RestorationFigures",
-    "RoundTrip",
     "TrainingNeighbours",
-    "Trial",
-    "Tuning",
     "batches",
     "classical_restoration",
     "compare",
     "draw_features",
     "evaluation_data",
-    "exactness",
     "feature_facts",
     "features_of",
     "fingerprint",
-    "frechet_distance",
-    "kernel_distance",
     "load_features",
     "mean_bits",
     "measure_restorations",
     "nearness",
-    "precision_recall",
     "psnr",
     "restoration_verdict",
-    "round_trips",
     "ssim",
     "true_positions",
-    "tune",
     "verdict",
 ]

@@ -1,6 +1,5 @@
 """Feature extractors: bundled, or from a file of the user; nothing is downloaded."""
 
-import pickle
 import warnings
 import zipfile
 from pathlib import Path
@@ -12,11 +11,9 @@ from torch.nn import functional
 
 from glow_app.evaluation.small_features import SmallFeatures
 from glow_app.files import sha256_of
-from glow_app.storage.archive import ArchiveError, read_archive
 
 SIDE = 299
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-EXPECTED = "expected a TorchScript module, or a state dict of torchvision's inception_v3"
 
 
 class FeatureExtractor(Protocol):
@@ -46,19 +43,17 @@ def feature_facts(extract: FeatureExtractor, num_features: int) -> dict[str, Any
     return facts | {"num_features": num_features}
 
 
-def load_features(
-    place: str | Path = "small", device: torch.device | str = "cpu", trust: bool = False
-) -> FeatureExtractor:
+def load_features(place: str | Path = "small", device: torch.device | str = "cpu") -> FeatureExtractor:
     """Return a feature extractor.
 
     Args:
-        place: "small" for :class:`SmallFeatures`; the file of a TorchScript module for :class:`TorchScriptFeatures`; or
-            a file of weights of torchvision's ``inception_v3`` for :class:`InceptionFeatures`.
+        place: "small" for :class:`SmallFeatures`; the file of a TorchScript module, which is a program, for
+            :class:`TorchScriptFeatures`; or a file of weights of torchvision's ``inception_v3`` for
+            :class:`InceptionFeatures`.
         device: Device of the extractor.
-        trust: Whether to run a TorchScript module, which is a program.
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file is neither, or is a program and ``trust`` is False.
+        ValueError: If the file is neither.
     """
     if place == "small":
         return SmallFeatures(device)
@@ -66,14 +61,8 @@ def load_features(
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; --features takes small, or a file of weights")
     sha256 = sha256_of(path)
-    if not _is_torchscript(path):
-        return InceptionFeatures(path, sha256, device)
-    if not trust:
-        raise ValueError(
-            f"{path} is a TorchScript program, which could do harm; if you trust where it comes from, pass "
-            f"--trust-features (sha256 {sha256})"
-        )
-    return TorchScriptFeatures(path, sha256, device)
+    extractor = TorchScriptFeatures if _is_torchscript(path) else InceptionFeatures
+    return extractor(path, sha256, device)
 
 
 class InceptionFeatures:
@@ -104,13 +93,14 @@ class InceptionFeatures:
         self.name = f"torchvision inception_v3 ({path.name})"
         self.sha256 = sha256
         self.device = torch.device(device)
-        weights = _read_state_dict(path)
         # torchvision rescales the input for its weights from Google; the state dict does not record this.
         self.network = inception_v3(weights=None, transform_input=True, init_weights=False)
         try:
-            self.network.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(f"{path} does not contain the weights of torchvision's inception_v3") from error
+            self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except Exception as error:  # its type depends on where the file is damaged
+            raise ValueError(
+                f"{path} cannot be read; expected a TorchScript module, or a state dict of torchvision's inception_v3"
+            ) from error
         self.network.fc = nn.Identity()
         self.network.eval().to(self.device)
         self.mean, self.std = (torch.tensor(values, device=self.device)[:, None, None] for values in (MEAN, STD))
@@ -176,21 +166,6 @@ class TorchScriptFeatures:
             output = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise ValueError(f"{self.name} returns {output} for {len(images)} images; expected ({len(images)}, F)")
         return features.flatten(1).float().cpu()
-
-
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    try:
-        with path.open("rb") as file:
-            is_archive = file.read(4) == b"PK\3\4"  # torch.load uses the same test
-            file.seek(0)
-            weights = read_archive(file) if is_archive else torch.load(file, map_location="cpu", weights_only=True)
-    except (ArchiveError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} holds code, which is not run, or no weights at all; {EXPECTED}") from error
-    except Exception as error:  # the type of error depends on where the file is damaged
-        raise ValueError(f"{path} is damaged; {EXPECTED}") from error
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"{path} is not a state dict; {EXPECTED}")
-    return weights
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -49,7 +49,7 @@ class SampledModel(Density):
 
     @property
     def generation(self) -> GenerationSettings:
-        """The default settings for sampling, which ``glow evaluate --tune`` can choose.
+        """The default settings for sampling, those of the model's configuration.
 
         Raises:
             ValueError: When set, if they are invalid for the model.

@@ -53,8 +53,7 @@ class ExportBest(Callback):
             _replace(run_dir / "model", model, StoredModel(path).facts)
             if isinstance(earlier, ImageModel) and earlier.generation != GenerationSettings():
                 warnings.warn(
-                    f"{run_dir / 'model'} no longer recommends {earlier.generation}, tuned for its earlier weights; "
-                    "tune it again with glow evaluate --tune",
+                    f"{run_dir / 'model'} no longer recommends {earlier.generation}, chosen for its earlier weights",
                     stacklevel=1,
                 )
             data = getattr(trainer, "datamodule", None)

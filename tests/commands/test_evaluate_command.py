@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from glow_app.commands.common import write_json
 from glow_app.data import load_split
 from glow_app.evaluation import compare, draw_features, evaluation_data, load_features, mean_bits
 from glow_app.generation.baselines import png_bits_per_dim
-from glow_app.storage.exported_config import read_config
 from glow_app.storage.pretrained import model_hash, save_pretrained
 from glow_app.storage.stored_model import load_model
 
@@ -36,7 +34,7 @@ def figures(folder: Path) -> dict[str, Any]:
 def test_all_figures_and_what_defines_them(trained: Path, tmp_path: Path, glow: Glow) -> None:
     result = glow("evaluate", "--checkpoint", trained, "--seed", 3, "--temperature", 0.8, *FAST)
     assert result.code == 0, result
-    (warning,) = result.errors
+    (warning,) = set(result.errors)
     assert warning.startswith("FID of 40 images by 64 features is too large")
     found = figures(tmp_path / "evaluation")
     model = load_model(trained)
@@ -56,23 +54,18 @@ def test_all_figures_and_what_defines_them(trained: Path, tmp_path: Path, glow: 
     expected = compare(real, drawn, 3)
     compared = found["comparisons"]["drawn"]
     assert compared["fid"] == pytest.approx(expected.fid, rel=1e-3)
-    assert compared["kid"]["mean"] == pytest.approx(expected.kid.mean, rel=1e-3)
-    assert compared["precision_recall"] == pytest.approx(
-        {"precision": expected.precision_recall.precision, "recall": expected.precision_recall.recall}
-        | {"num_neighbours": 3}
-    )
+    assert compared["kid"] == pytest.approx(expected.kid, rel=1e-3)
+    assert (compared["precision"], compared["recall"]) == (expected.precision, expected.recall)
     # A model of two epochs is told from the data, which training images are not.
     assert found["comparisons"]["training_images"]["fid"] < 0.5 * compared["fid"]
     assert found["samples"] == {"temperature": 0.8, "guidance": 1.0, "seed": 3, "count": 40, "labels": None}
     assert (found["features"]["name"], found["features"]["sha256"]) == (extract.name, extract.sha256)
     assert found["nearest"]["training_images"] == 60
-    assert found["inverse"]["reconstruction"]["exact_images"] == 1.0
-    assert len(found["inverse"]["round_trips"]) == 16
+    assert found["reconstruction"] == {"exact_images": 1.0, "max_pixel_error": 0}
     for text in (
         "as in the training",
         f"{bits.mean:.4f} ± ",
         f"{compared['fid']:.3f}",
-        "uniform noise",
         extract.sha256,
     ):
         assert text in result.output
@@ -105,12 +98,9 @@ def test_a_class_conditional_model_by_the_labels_of_the_images(
     assert found["samples"]["labels"] == "those of the held-out images, in turn"
 
 
-def test_colour_images_are_measured_without_the_bundled_features(
-    tmp_path: Path, glow: Glow, refused: Callable[..., str]
-) -> None:
+def test_colour_images_are_measured_without_the_bundled_features(tmp_path: Path, glow: Glow) -> None:
     colour = save_pretrained(tiny_model(num_bits=4, image_shape=(3, 8, 8)), tmp_path / "colour")
     options = ["evaluate", "--checkpoint", colour, "--source", "digits", *FAST]
-    assert "the bundled ones mean nothing for colour; give --features FILE" in refused(*options, "--tune", code=2)
     result = glow(*options)
     assert (result.code, result.errors) == (0, [])
     assert "features: none, since the bundled ones describe grey clothes" in result.output
@@ -120,54 +110,6 @@ def test_colour_images_are_measured_without_the_bundled_features(
     assert set(found["nearest"]) == {"pixels", "drawn_images", "held_out_images", "training_images"}
     assert found["samples"]["count"] == 40
     assert result.output.endswith("\n".join(found["verdict"]) + "\n")
-
-
-TUNE = ["--tune", "--source", "digits", "--limit", 40, "--train-limit", 60, "--batch-size", 20]
-
-
-@pytest.mark.filterwarnings("ignore:FID of", "ignore:the class names of the model")
-def test_tuning_keeps_the_best_settings_with_an_exported_model(conditional: Path, tmp_path: Path, glow: Glow) -> None:
-    folder = tmp_path / "model"
-    shutil.copytree(conditional, folder)
-    before = read_config(folder)
-    result = glow("evaluate", "--checkpoint", folder, *TUNE)
-    assert result.code == 0, result
-    found = figures(tmp_path / "evaluation")["tuning"]
-    chosen, trials, settings = found["chosen"], found["trials"], load_model(folder).generation
-    assert read_config(folder) == before | {"generation": chosen}
-    assert chosen == settings.to_plain()
-    assert f"chosen: {settings} (lowest FID with recall at least 0.9 of the first line's)\n" in result.output
-    assert (trials[0]["temperature"], trials[0]["guidance"]) == (1.0, 1.0)
-    (best,) = [one for one in trials if {name: one[name] for name in chosen} == chosen]
-    assert best["fid"] <= 1.01 * min(one["fid"] for one in trials if one["recall"] >= 0.9 * trials[0]["recall"])
-    # The figures are those that the evaluation has for these settings.
-    temperature = ",".join(
-        map(str, [chosen["temperature"]] if isinstance(chosen["temperature"], float) else chosen["temperature"])
-    )
-    options = ["--temperature", temperature, "--guidance", chosen["guidance"], "--output", "other"]
-    assert glow("evaluate", "--checkpoint", folder, "--source", "digits", *FAST, *options).code == 0
-    again = figures(tmp_path / "other")
-    assert again["samples"]["guidance"] == chosen["guidance"]
-    assert again["comparisons"]["drawn"]["fid"] == pytest.approx(best["fid"], rel=1e-6)
-    # Without settings it is the model itself that is measured, whatever it recommends.
-    assert glow("evaluate", "--checkpoint", folder, "--source", "digits", *FAST, "--output", "own").code == 0
-    own = figures(tmp_path / "own")
-    assert own["comparisons"]["drawn"]["fid"] == pytest.approx(trials[0]["fid"], rel=1e-6)
-
-
-@pytest.mark.filterwarnings("ignore:FID of")
-def test_tuning_a_checkpoint_keeps_nothing(
-    trained: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]
-) -> None:
-    before = (trained / "best.ckpt").read_bytes()
-    result = glow("evaluate", "--checkpoint", trained / "best.ckpt", *TUNE)
-    assert result.code == 0, result
-    assert result.output.splitlines()[-2].startswith(f"not kept, since {trained / 'best.ckpt'} is a checkpoint: glow ")
-    assert (trained / "best.ckpt").read_bytes() == before
-    assert {one["guidance"] for one in figures(tmp_path / "evaluation")["tuning"]["trials"]} == {1.0}
-    for name in ("temperature", "guidance"):
-        message = refused("evaluate", "--checkpoint", trained, "--tune", f"--{name}", 1, code=2)
-        assert message == f"error: --tune tries values of its own; leave --{name} out"
 
 
 def test_figures_that_are_not_finite_are_null(tmp_path: Path) -> None:
@@ -191,11 +133,10 @@ class Means(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:FID of", "ignore:.torch.jit")
-def test_features_of_ones_own(trained: Path, tmp_path: Path, glow: Glow, refused: Callable[..., str]) -> None:
+def test_features_of_ones_own(trained: Path, tmp_path: Path, glow: Glow) -> None:
     torch.jit.script(Means()).save(str(tmp_path / "means.pt"))
     options = ["--checkpoint", trained, "--features", tmp_path / "means.pt", *FAST]
-    assert "pass --trust-features" in refused("evaluate", *options)
-    assert glow("evaluate", *options, "--trust-features").code == 0
+    assert glow("evaluate", *options).code == 0
     found = figures(tmp_path / "evaluation")["features"]
     assert (found["name"], found["num_features"]) == ("means.pt", 3)
 

@@ -75,9 +75,7 @@ def test_photographs_are_measured_by_crops(models: Path, tmp_path: Path, glow: G
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--tune"], 2, "--tune means nothing for a restoration model (Upscale); leave it out"),
         (["--features", "inception.pth"], 2, "--features means nothing for a restoration model (Upscale)"),
-        (["--trust-features"], 2, "--trust-features means nothing"),
         (["--guidance", 1.5], 2, "--guidance means nothing"),
         (["--draws", 2], 2, "--draws means nothing"),
         (["--train-limit", 5], 2, "--train-limit means nothing"),
