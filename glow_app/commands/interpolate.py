@@ -33,7 +33,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--output",
         default="interpolation.png",
-        help="a strip (.png) or an animation there and back (.gif, .webp, .mp4); .png and .webp are lossless, "
+        help="a strip (.png) or an animation there and back (.gif, .webp); .png and .webp are lossless, "
         ".gif of grey pictures too",
         metavar="FILE",
     )
@@ -45,14 +45,12 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the strip or the animation."""
     from glow_app.generation import interpolate, mix_levels
-    from glow_app.pictures.animations import ANIMATIONS, SHORTEST, require_animation, save_animation
+    from glow_app.pictures.animations import ANIMATIONS, SHORTEST, save_animation
     from glow_app.pictures.images import save_png, strip
 
     output = Path(arguments.output)
     _check(arguments, output.suffix.lower() in (".png", *ANIMATIONS))
     refuse_existing([output], arguments.overwrite)
-    if output.suffix.lower() != ".png":
-        require_animation(output)
     num_frames, seconds = arguments.frames or USUAL_FRAMES, arguments.seconds or USUAL_SECONDS
     model = load(arguments)
     ((names, images),) = picture_batches(model, arguments.images, len(arguments.images))
@@ -70,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         save_png(picture, output, _facts(model, arguments, labels))
         played = seconds
     else:
-        played = save_animation(frames, output, seconds, there_and_back=True)
+        played = save_animation(frames, output, seconds)
     print(f"{pluralise(len(frames), 'frame')}: {output}")
     if played != seconds:
         print(f"it plays {played:.2f} s, not {seconds:g} s: no frame is shown for less than {SHORTEST} s")
@@ -103,7 +101,7 @@ def _check(arguments: argparse.Namespace, is_known: bool) -> None:
         classes = f"{len(arguments.label)} class{'es' * (len(arguments.label) != 1)}"
         raise UsageError(f"glow interpolate got {classes} for {pluralise(count, 'picture')}; give --label one for each")
     if not is_known:
-        raise UsageError(f"--output {arguments.output} is of no known kind; expected .png, .gif, .webp or .mp4")
+        raise UsageError(f"--output {arguments.output} is of no known kind; expected .png, .gif or .webp")
     if arguments.seconds is None:
         return
     if Path(arguments.output).suffix.lower() == ".png":

@@ -12,11 +12,7 @@ SIZE, LEAST, SPACE = 13, 9, 5  # pixels: largest and smallest font size, and spa
 
 @cache
 def font(size: int = SIZE) -> ImageFont.FreeTypeFont:
-    """Return the font of all captions.
-
-    Args:
-        size: Font size in pixels.
-    """
+    """Return the font of all captions, of a size in pixels."""
     return ImageFont.load_default(size)  # type: ignore[return-value]
 
 
@@ -50,17 +46,10 @@ def captioned(picture: Image.Image, above: Sequence[str] = (), left: Sequence[st
     canvas.paste(picture, (edge, top))
     draw = ImageDraw.Draw(canvas)
     for number, text in enumerate(above):
-        x = edge + (number + 0.5) * picture.width / len(above)
-        draw.text((x, top / 2), _cut(text, column, size), INK, font(size), anchor="mm")
+        shorter = (f"{text[:end].rstrip()}…" for end in range(len(text) - 1, 0, -1))
+        shown = next((cut for cut in (text, *shorter) if text_width(cut, size) <= column), "")
+        draw.text((edge + (number + 0.5) * picture.width / len(above), top / 2), shown, INK, font(size), anchor="mm")
     for number, text in enumerate(left):
         y = top + (number + 0.5) * picture.height / len(left)
         draw.text((edge - SPACE, y), text, INK, font(), anchor="rm")
     return canvas
-
-
-def _cut(text: str, width: int, size: int) -> str:
-    if text_width(text, size) <= width:
-        return text
-    while text and text_width(f"{text}…", size) > width:
-        text = text[:-1]
-    return f"{text.rstrip()}…" if text else ""

@@ -63,19 +63,11 @@ class Images(Tensor):
         }
 
     def pil(self) -> list[Image.Image]:
-        """Return each image as a Pillow image.
-
-        Raises:
-            ValueError: If the images have neither 1 nor 3 channels.
-        """
+        """Return each image as a Pillow image."""
         return [to_pil(image) for image in self._batch()]
 
     def grid(self) -> Image.Image:
-        """Return all images as a grid; if up to 12 classes take turns, each has captioned columns of its own.
-
-        Raises:
-            ValueError: If the images have neither 1 nor 3 channels.
-        """
+        """Return all images as a grid; if up to 12 classes take turns, each has captioned columns of its own."""
         names = class_captions(self.facts)
         turns = range(1, min(len(names), LARGEST_TURN) + 1)
         turn = next((turn for turn in turns if names[turn:] == names[:-turn]), 1)
@@ -97,13 +89,13 @@ class Images(Tensor):
         if not str(path):
             raise ValueError("the name to save to is empty; expected a name with .png, or a folder")
         path = Path(path)
-        is_file = path.suffix.lower() == ".png"
-        if not is_file and path.suffix.lower() in Image.registered_extensions():
-            raise ValueError(f"{path} is not a .png file; expected a name with .png, or a folder")
-        (path.parent if is_file else path).mkdir(parents=True, exist_ok=True)
-        if is_file:
+        if path.suffix.lower() == ".png":
+            path.parent.mkdir(parents=True, exist_ok=True)
             save_png(self.grid() if self.ndim == 4 else to_pil(self), path, self.common_facts)
             return path
+        if path.suffix.lower() in Image.registered_extensions():
+            raise ValueError(f"{path} is not a .png file; expected a name with .png, or a folder")
+        path.mkdir(parents=True, exist_ok=True)
         facts = self.facts or [{}] * len(self._batch())
         for number, (image, fact) in enumerate(zip(self._batch(), facts, strict=True)):
             seed = f"_seed{fact['seed']}" if "seed" in fact else ""
@@ -124,8 +116,7 @@ class Images(Tensor):
         return Images(chosen, [self.facts[row] for row in rows])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Images":
-        copied = Images(self.clone(), deepcopy(self.facts, memo))
-        memo[id(self)] = copied
+        memo[id(self)] = copied = Images(self.clone(), deepcopy(self.facts, memo))
         return copied
 
     def __iter__(self) -> "Iterator[Images]":

@@ -54,15 +54,12 @@ def columns_for(count: int, turn: int = 1) -> int:
     """
     if not count:
         raise ValueError("there are no images; expected at least one")
-    whole = (columns for columns in range(turn, count + 1, turn) if count % columns == 0)
-    nearest = min(whole, key=lambda columns: (_out_of_square(columns, count), -columns), default=count)
-    if nearest % turn == 0 and _out_of_square(nearest, count) <= 2.5:
-        return nearest
+    # How far each layout without a partial row is from a square.
+    whole = [columns for columns in range(turn, count + 1, turn) if count % columns == 0]
+    ratio, columns = min(((max(n**2, count) / min(n**2, count), -n) for n in whole), default=(math.inf, 0))
+    if ratio <= 2.5:
+        return -columns
     return math.ceil(math.sqrt(count)) if turn == 1 else turn * max(1, round(math.sqrt(count) / turn))
-
-
-def _out_of_square(columns: int, count: int) -> float:
-    return max(columns**2, count) / min(columns**2, count)
 
 
 def grid(
@@ -73,14 +70,12 @@ def grid(
     above: Sequence[str] = (),
     left: Sequence[str] = (),
 ) -> Image.Image:
-    """Return a grid of images as a picture, row by row; see :func:`picture_of_rows`.
+    """Return a grid of images as a picture, row by row.
 
     Args:
         images: (B, C, H, W), uint8.
         columns: Images per row; from :func:`columns_for` if None.
-        min_side: As for :func:`picture_of_rows`.
-        above: Caption of each column.
-        left: Caption of each row.
+        min_side, above, left: As for :func:`picture_of_rows`.
     """
     columns = min(columns or columns_for(len(images)), len(images))
     return picture_of_rows(images.split(columns), min_side, above=above[:columns], left=left)
@@ -95,8 +90,7 @@ def picture_of_rows(
         rows: Images of each row, uint8 (B, C, H, W); B may differ.
         min_side: Images are enlarged by an integer factor until the picture is at least this wide, unless its height
             would exceed four times this number.
-        above: Caption of each column; see :func:`~glow_app.pictures.captions.captioned`.
-        left: Caption of each row.
+        above, left: Captions of columns and rows; see :func:`~glow_app.pictures.captions.captioned`.
     """
     columns = max(map(len, rows))
     channels, height, width = rows[0].shape[1:]
@@ -121,10 +115,8 @@ def strip(frames: Tensor, num_frames: int) -> Image.Image:
         frames: ((K - 1) * (num_frames - 1) + 1, C, H, W), uint8, from :func:`~glow_app.generation.interpolate`.
         num_frames: Number of frames from each of the K images to the next, both included.
     """
-    columns = num_frames
-    if num_frames > LONGEST_ROW:
-        shorter = range(LONGEST_ROW, LONGEST_ROW // 2, -1)
-        columns = min(shorter, key=lambda columns: -num_frames % columns)
+    lengths = [num_frames] if num_frames <= LONGEST_ROW else range(LONGEST_ROW, LONGEST_ROW // 2, -1)
+    columns = min(lengths, key=lambda columns: -num_frames % columns)
     parts = [frames[start : start + num_frames] for start in range(0, len(frames) - 1, num_frames - 1)]
     return picture_of_rows([row for part in parts for row in part.split(columns)])
 
@@ -135,7 +127,7 @@ def save_png(picture: Image.Image, path: Path, text: Mapping[str, Any] | None = 
     Args:
         picture: The picture.
         path: File to write; an existing file is replaced.
-        text: Metadata for the PNG's text chunks; see :func:`read_png_text`.
+        text: Metadata for the PNG's text chunks, for :func:`read_png_text`.
     """
     with atomic_file(path) as file:
         file.write(png_bytes(picture, text))

@@ -14,6 +14,7 @@ from glow_app.data.decoding import decode_noted, fit_noted, photo_of, read_photo
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 Pictures = Picture | Sequence[Picture]
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -61,7 +62,7 @@ def as_photo(picture: Picture, num_channels: int) -> Tensor:
             raise ValueError(f"a picture is {picture.dtype}, {tuple(picture.shape)}; expected torch.uint8, (C, H, W)")
         return picture
     if isinstance(picture, (str, Path)):
-        photo = _read(picture, lambda path: read_photo(path, num_channels))
+        photo = _read(picture, read_photo, num_channels)
     else:
         image = _as_pillow(picture)
         require_8_bits(image)
@@ -78,19 +79,16 @@ def read_picture(path: str | Path, image_shape: tuple[int, int, int]) -> tuple[n
     Raises:
         ValueError: If the file cannot be read.
     """
-    return _read(path, lambda path: decode_noted(path, image_shape))
+    return _read(path, decode_noted, image_shape)
 
 
-def _read(path: str | Path, read: Callable[[Path], T]) -> T:
+def _read(path: str | Path, read: Callable[[Path, S], T], shape: S) -> T:
     try:
-        return read(Path(path))
+        return read(Path(path), shape)
+    except FileNotFoundError as error:
+        raise ValueError(f"there is no file {path}") from error
     except Exception as error:  # Pillow's plugins share no narrower type
-        message = f"{path} cannot be read as a picture: {error}"
-        if isinstance(error, FileNotFoundError):
-            message = f"there is no file {path}"
-        elif isinstance(error, IsADirectoryError):
-            message = f"{path} is a folder; expected picture files"
-        raise ValueError(message) from error
+        raise ValueError(f"{path} cannot be read as a picture: {error}") from error
 
 
 def _listed(pictures: np.ndarray | Image.Image | str | Path | Sequence[Picture], image_shape: Sequence[int]) -> Any:
@@ -120,16 +118,10 @@ def _as_pillow(picture: Image.Image | np.ndarray) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
     if not isinstance(picture, np.ndarray):
-        raise TypeError(
-            f"a picture is of type {type(picture).__name__}; expected a file, Pillow image, array or tensor"
-        )
-    flat = picture[..., 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
-    if (
-        picture.dtype != np.uint8
-        or not picture.size
-        or flat.ndim not in (2, 3)
-        or (flat.ndim == 3 and flat.shape[2] not in (3, 4))
-    ):
+        kind = type(picture).__name__
+        raise TypeError(f"a picture is of type {kind}; expected a file, Pillow image, array or tensor")
+    flat = picture[..., 0] if picture.shape[2:] == (1,) else picture
+    if picture.dtype != np.uint8 or not picture.size or flat.ndim < 2 or flat.shape[2:] not in ((), (3,), (4,)):
         raise ValueError(
             f"an array is {picture.dtype} of shape {picture.shape}; expected uint8 (H, W), (H, W, 3) or (H, W, 4)"
         )

@@ -1,6 +1,5 @@
 """`glow reconstruct` and `glow interpolate`."""
 
-import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -245,22 +244,11 @@ def test_an_animation_goes_there_and_back(
     assert np.array_equal(frames[1], pixels(pictures[1]))
 
 
-def test_a_video(trained: Path, tmp_path: Path, pictures: list[Path], glow: Glow) -> None:
-    av = pytest.importorskip("av")
-    file = tmp_path / "moving.mp4"
-    assert glow("interpolate", *pictures[:2], "--checkpoint", trained, "--frames", 5, "--output", file).code == 0
-    with av.open(str(file)) as container:
-        frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
-    assert len(frames) == 8
-    assert np.abs(frames[0][15::30, 15::30].astype(int) - pixels(pictures[0])).mean() < 4
-
-
 def test_interpolation_is_refused(
     trained: Path,
     tmp_path: Path,
     pictures: list[Path],
     refused: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pair = [pictures[0], pictures[1], "--checkpoint", trained]
     assert "--frames is 1; expected at least 2" in refused("interpolate", *pair, "--frames", 1, code=2)
@@ -274,8 +262,6 @@ def test_interpolation_is_refused(
     assert "--seconds is 0" in refused("interpolate", *pair, "--output", "x.gif", "--seconds", 0, code=2)
     assert "a .png is a strip" in refused("interpolate", *pair, "--output", "x.png", "--seconds", 5, code=2)
     refused("interpolate", pictures[0], tmp_path / "none.png", "--checkpoint", trained)
-    monkeypatch.setitem(sys.modules, "av", None)
-    assert "extra video" in refused("interpolate", *pair[:2], "--output", "x.mp4", "--checkpoint", "nowhere")
     (tmp_path / "there.png").write_text("mine")
     assert "--overwrite" in refused("interpolate", *pair, "--output", tmp_path / "there.png")
     assert (tmp_path / "there.png").read_text() == "mine"

@@ -4,15 +4,10 @@ from PIL import Image
 
 from glow_app.pictures.captions import captioned, drawable, font
 
-PICTURES = {
-    mode: Image.effect_noise((120, 50), 60).convert(mode)  # three columns, two rows
-    for mode in ("L", "RGB")
-}
-
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_the_picture_keeps_its_corner(mode: str) -> None:
-    picture = PICTURES[mode]
+    picture = Image.effect_noise((120, 50), 60).convert(mode)  # three columns, two rows
     found = captioned(picture, ["a", "b", "c"], ["first", "second"])
     assert found.mode == mode
     top, left = found.height - 50, found.width - 120
@@ -25,30 +20,26 @@ def ink(found: Image.Image) -> np.ndarray:
     return np.asarray(found.convert("L")) < 128
 
 
-def test_each_word_stands_at_its_place() -> None:
+def test_each_caption_stands_whole_at_its_place() -> None:
     white = Image.new("L", (120, 50), "white")
     above = ink(captioned(white, ["one", "", "three"]))
     assert [above[:-50, part : part + 40].any() for part in (0, 40, 80)] == [True, False, True]
     left = ink(captioned(white, left=["", "two"]))
     assert [left[part : part + 25, :-120].any() for part in (0, 25)] == [False, True]
+    both = ink(captioned(white, ["Qqgj", "Ag"], ["T = 0.85", "T = 1"]))
+    assert not both[0].any()
+    assert not both[:, 0].any()
 
 
 @pytest.mark.parametrize("word", ["Ankle boot", "a name that no column is wide enough for"])
-def test_long_words_stay_in_their_columns(word: str) -> None:
-    white = Image.new("L", (180, 10), "white")
-    found = ink(captioned(white, ["", word, ""]))[:-10]
+def test_long_captions_stay_in_their_columns(word: str) -> None:
+    found = ink(captioned(Image.new("L", (180, 10), "white"), ["", word, ""]))[:-10]
     assert found.any()
     assert not found[:, :61].any()
     assert not found[:, 119:].any()
 
 
-def test_no_caption_is_cut_off() -> None:
-    found = ink(captioned(Image.new("L", (200, 60), "white"), ["Qqgj", "Ag"], ["T = 0.85", "T = 1"]))
-    assert not found[0].any()
-    assert not found[:, 0].any()
-
-
-def test_what_is_drawn_the_font_has() -> None:
+def test_the_font_has_what_is_drawn() -> None:
     assert drawable("Café Ñandú, 50 %") == "Cafe Nandu, 50 %"
     assert drawable("日本 \n") == "?? ?"
     box = bytes(font(20).getmask("\uffff"))  # what stands for a sign that it has not

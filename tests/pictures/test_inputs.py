@@ -64,16 +64,11 @@ def test_pillow_images_are_converted_as_files_are_and_left_as_they_are(tmp_path:
     ("given", "kind", "message"),
     [
         ([], ValueError, "there are no pictures"),
-        (torch.zeros(0, *RGB, dtype=torch.uint8), ValueError, "there are no pictures"),
         (np.zeros((0, 0), np.uint8), ValueError, "of shape (0, 0)"),
         (np.zeros((4, 4)), ValueError, "an array is float64 of shape (4, 4); expected uint8"),
-        (np.zeros((8, 8, 3)), ValueError, "an array is float64"),
-        (np.zeros((2, 2, 2, 2, 3), np.uint8), ValueError, "of shape (2, 2, 2, 3)"),
         (np.zeros((8, 8, 5), np.uint8), ValueError, "of shape (8, 8, 5); expected uint8 (H, W), (H, W, 3)"),
-        (np.zeros((3, 9, 9), np.uint8), ValueError, "of shape (3, 9, 9)"),
         ([torch.zeros(RGB), torch.zeros(GREY)], ValueError, "of shapes (1, 8, 8), (3, 8, 8); expected one shape"),
         (3, TypeError, "of type int; expected a file, Pillow image, array or tensor"),
-        (None, TypeError, "of type NoneType"),
         ([None], TypeError, "of type NoneType"),
         ("nothing.png", ValueError, "there is no file nothing.png"),
         (__file__, ValueError, "cannot be read as a picture"),
@@ -96,15 +91,10 @@ def test_what_a_model_does_takes_pictures_and_names_of_classes() -> None:
     for latents in (model.encode(pictures, names), model.encode(images, images.labels)):
         assert all(map(torch.equal, latents, expected))
     assert torch.equal(model.decode(expected, names), images)
-    given: list[tuple[Pictures, Labels]] = [
-        (images, numbers),
-        (pictures, names),
-        (images, 0 * numbers),
-        (pictures, "cat"),
-    ]
-    bits = [model.bits_per_dim(*both, 1, torch.Generator().manual_seed(0)) for both in given]
-    assert torch.equal(bits[0], bits[1])
-    assert torch.equal(bits[2], bits[3])
+    for name, number in ((names, numbers), ("cat", 0 * numbers)):
+        given: list[tuple[Pictures, Labels]] = [(pictures, name), (images, number)]
+        bits = [model.bits_per_dim(*each, 1, torch.Generator().manual_seed(0)) for each in given]
+        assert torch.equal(*bits)
     assert torch.equal(interpolate(model, pictures, 3, names), interpolate(model, images, 3, numbers))
     assert torch.equal(mix_levels(model, pictures, names), mix_levels(model, images, numbers))
     assert torch.equal(edit(model, pictures, [], names), images)
