@@ -128,7 +128,7 @@ class DensityModule(EncoderFirst):
             return bits
         share = share_of(generator)
         num_images = len(images) * share.num_ranks // _IMAGES_PER_ZERO_DRAW or 1
-        # Every rank evaluates the same number of images, as sharded weights require, and may use fewer.
+        # Every rank evaluates the same number of images, and may use fewer.
         rows = slice(math.ceil(num_images / share.num_ranks))
         own = slice(len(range(share.rank, num_images, share.num_ranks)))
         errors = self.model.zero_draw_bits(images[rows], labels[rows], generator, condition[rows])[own]

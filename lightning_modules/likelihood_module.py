@@ -41,7 +41,7 @@ class LikelihoodModule(TrainingModule, ABC):
         super().__init__(optimizer, lr_scheduler)
         self.model = model
         _ = model.config  # a part without a configuration fails here, and not at the first checkpoint
-        allow_parts(model)  # before their weights are sharded, which changes their classes
+        allow_parts(model)
         self.seed = seed
         # Not part of the state dict, because metric states are not persistent.
         stages = ("val", "test")

@@ -10,12 +10,11 @@ import torch
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 from torch.nn import Parameter
-from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from glow_app.bijections import SolverError
-from lightning_modules.sharding import total_norm
 
 OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
 ScheduleFactory = Callable[[Optimizer, float], LRScheduler]
@@ -65,7 +64,7 @@ class TrainingModule(pl.LightningModule):
         if isinstance(strategy := self.trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
             raise ValueError(
                 f"trainer.strategy is {type(strategy).__name__}, which gathers weights around a module's forward "
-                "alone, and not around its inverse or its initialisation; use --config trainer/fsdp"
+                "alone, and not around its inverse or its initialisation; use --config trainer/ddp"
             )
         check_precision(str(self.trainer.precision))
 
@@ -98,14 +97,14 @@ class TrainingModule(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by value, or by the norm of all gradients, including those of shards on other processes.
+        """Clip by value, or by the norm of all gradients.
 
         Lightning's clipping refuses fused optimisers in mixed precision, because of float16's scaled gradients.
         """
         if gradient_clip_val and gradient_clip_algorithm == "value":
             clip_grad_value_(self.parameters(), gradient_clip_val)
         elif gradient_clip_val:
-            clip_grads_with_norm_(self.parameters(), gradient_clip_val, total_norm(self))
+            clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # The command line's factories refer to the parser, and thus to the trainer and its processes, which cannot be

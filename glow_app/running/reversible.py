@@ -1,7 +1,7 @@
 """Reversible backpropagation: a level keeps no activations; the backward pass recomputes them from its output."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -34,14 +34,12 @@ class ReversibleRunner:
 
     Attributes:
         drift: Relative error of the last recomputed input, for the worst image of the batch; None before the first.
-        any_rank: Returns whether its argument is true on any rank; ranks that share parameters must fall back together.
     References:
         The Reversible Residual Network, Gomez et al. 2017, arXiv:1707.04585.
     """
 
     def __init__(self) -> None:
         self.drift: float | None = None
-        self.any_rank: Callable[[bool], bool] = bool
         self.rest = 0
         self._next_rest = FIRST_REST
 
@@ -68,10 +66,9 @@ class ReversibleRunner:
         self.drift = float(_relative_distance(recomputed, x))
         limit = MAX_DRIFT[conditioner_dtype(x)]
         # A non-finite output makes the gradients non-finite, and says nothing about the inverse.
-        drifted = not self.drift <= limit and bool(torch.isfinite(z).all())
-        if not self.any_rank(drifted):
+        if self.drift <= limit or not torch.isfinite(z).all():
             return gradients
-        if drifted and self._next_rest == FIRST_REST:
+        if self._next_rest == FIRST_REST:
             warnings.warn(
                 f"memory: reversible recomputed the input {tuple(x.shape[1:])} of {len(chain.bijections)} bijections "
                 f"with a relative error of {self.drift:.1e}, above {limit:.0e}: their inverse is ill-conditioned. They "

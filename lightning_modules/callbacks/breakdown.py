@@ -9,7 +9,6 @@ from glow_app.bijections import SolverError
 from glow_app.evaluation.breakdown import breakdown
 from glow_app.seeding import step_generator
 from lightning_modules.density import DensityModule
-from lightning_modules.sharding import is_sharded
 
 
 class Breakdown(Callback):
@@ -23,8 +22,7 @@ class Breakdown(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Log the parts of the first batch."""
-        # With sharded weights, all ranks must run the model.
-        if batch_idx or not (trainer.is_global_zero or is_sharded(pl_module)):
+        if batch_idx or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, DensityModule)
         images, labels = batch
@@ -34,5 +32,4 @@ class Breakdown(Callback):
                 parts = breakdown(pl_module.model, images, labels, generator)
         except SolverError:
             return  # the validation step has warned
-        sharded = is_sharded(pl_module)
-        pl_module.log_dict(parts, batch_size=len(images), rank_zero_only=not sharded, sync_dist=sharded)
+        pl_module.log_dict(parts, batch_size=len(images), rank_zero_only=True)

@@ -15,7 +15,6 @@ from glow_app.seeding import step_generator
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 from lightning_modules.runs.run_loggers import RunLogger
-from lightning_modules.sharding import is_sharded
 
 
 class SampleGrids(Callback):
@@ -50,9 +49,7 @@ class SampleGrids(Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the grids of this epoch."""
         epoch = trainer.current_epoch + 1
-        # With sharded weights, all ranks must run the model.
-        takes_part = trainer.is_global_zero or is_sharded(pl_module)
-        if trainer.sanity_checking or not takes_part or epoch % self.every_n_epochs:
+        if trainer.sanity_checking or not trainer.is_global_zero or epoch % self.every_n_epochs:
             return
         assert isinstance(pl_module, DensityModule)
         folder = Path(trainer.default_root_dir) / "samples"
@@ -69,8 +66,6 @@ class SampleGrids(Callback):
                 images = model.sample(num_images, temperature, self.seed, labels, condition=condition)
             except FloatingPointError as error:  # early weights may draw non-finite samples
                 pl.utilities.rank_zero_warn(f"no sample grid at temperature {temperature:g}: {error}")
-                continue
-            if not trainer.is_global_zero:
                 continue
             picture = images.grid() if rows is None else grid(torch.cat([rows, images.cpu()]), len(rows) // 2)
             try:

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
@@ -16,7 +17,6 @@ from glow_app.messages import pluralise
 from lightning_modules.callbacks.ema import EMA
 from lightning_modules.likelihood_module import LikelihoodModule
 from lightning_modules.runs.recovery import good_checkpoint, read_whole
-from lightning_modules.sharding import total_norm
 
 # Keys of learning rates in an optimiser's groups; the last two are OneCycleLR's.
 _RATES = ("lr", "initial_lr", "max_lr", "min_lr")
@@ -70,7 +70,7 @@ class NonFiniteGuard(Callback):
     ) -> None:
         """Log the gradient norm; if it is not finite, skip the step or roll back."""
         assert isinstance(pl_module, LikelihoodModule)
-        norm = total_norm(pl_module)
+        norm = get_total_norm([p.grad for p in pl_module.parameters() if p.grad is not None])
         is_finite = bool(torch.isfinite(norm))
         # If one rank skips a step, all do; otherwise their weights would diverge.
         if trainer.strategy.reduce_boolean_decision(is_finite):
@@ -79,9 +79,7 @@ class NonFiniteGuard(Callback):
             pl_module.log("grad_norm", norm)
             return
         self._bad_steps += 1
-        # On all ranks, because sharded weights need all of them in a forward pass.
-        own_reason = self._reason(pl_module)
-        reason = "another rank's gradients are not finite" if is_finite else own_reason
+        reason = "another rank's gradients are not finite" if is_finite else self._reason(pl_module)
         message = f"step {trainer.global_step}: {reason}"
         # Without gradients, an optimiser changes neither weights nor moments.
         optimizer.zero_grad(set_to_none=True)

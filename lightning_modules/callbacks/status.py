@@ -12,7 +12,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from glow_app.messages import pluralise
 from lightning_modules.encoder_first import EncoderFirst
 from lightning_modules.likelihood_module import LikelihoodModule
-from lightning_modules.sharding import num_parameters
 
 
 class Status:
@@ -32,7 +31,7 @@ class Status:
     @property
     def headline(self) -> str:
         """Size of the model, and length, precision and device of the training."""
-        parameters = num_parameters(self._module)
+        parameters = sum(parameter.numel() for parameter in self._module.parameters())
         ranks = self._trainer.world_size
         processes = f" in {ranks} processes" if ranks > 1 else ""
         steps = "" if self.total_steps == float("inf") else f", {pluralise(round(self.total_steps), 'step')}"

@@ -26,7 +26,7 @@ LARGEST = {
 }  # fmt: skip
 ACCELERATORS = (None, "auto", "cpu", "gpu", "cuda", "mps", "tpu")
 STRATEGIES = (None, "auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook", "ddp_find_unused_parameters_true")
-STRATEGY_CLASSES = ("pytorch_lightning.strategies.DDPStrategy", "lightning_modules.fsdp.FullyShardedStrategy")
+STRATEGY_CLASSES = ("pytorch_lightning.strategies.DDPStrategy",)
 STRATEGY_ARGUMENTS = (
     "broadcast_buffers", "bucket_cap_mb", "find_unused_parameters", "gradient_as_bucket_view", "init_sync",
     "process_group_backend", "start_method", "static_graph", "timeout",
