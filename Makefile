@@ -55,7 +55,6 @@ wheel: $(BIN)/.installed
 	$(TRY) sample --count 4 --output drawn
 	$(TRY) fit --config digits --config prior/maf --trainer.max_epochs 1 --run_dir mine
 	$(TRY) sample --count 4 --checkpoint mine --output mine/drawn
-	$(TRY) estimate --config digits
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

@@ -27,11 +27,12 @@ def measure(path: Path) -> dict[str, Any]:
     """Return the figures of one preset."""
     options = yaml.safe_load(path.read_text())["model"]
     model = ImageModel(Glow(**options["flow"]["init_args"]), options["num_bits"])
-    model.initialize(random_images(model, 4))
+    labels = torch.zeros(4, dtype=torch.int64)
+    model.initialize(random_images(model, 4), labels)
 
     def peak(num: int) -> int:
         model.zero_grad(set_to_none=False)
-        return peak_memory(lambda: model(random_images(model, num)).mean().backward())
+        return peak_memory(lambda: model(random_images(model, num), labels[:num]).mean().backward())
 
     memory = {}
     for mode in get_args(Memory):

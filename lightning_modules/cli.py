@@ -58,9 +58,9 @@ BASE_CONFIG = Path(__file__).with_name("base.yaml")
 class GlowCLI(LightningCLI):
     """LightningCLI with a folder for each run and this project's callbacks."""
 
-    def __init__(self, asked: str, start: Start, command: str | None = None) -> None:
+    def __init__(self, asked: str, start: Start, runs: bool = True) -> None:
         self.asked, args = asked, [asked, *configs_first(start.arguments)]
-        self.command = command or asked  # for messages
+        self.runs = runs
         self.kind = kind_of(args)
         self.start = start
         # Errors are raised, and reported in one line. No abbreviations, which new options could make ambiguous.
@@ -114,16 +114,16 @@ class GlowCLI(LightningCLI):
             message = " ".join(str(error).split())
             options = self._subcommand_parsers[args[0]]._option_string_actions
             hint = suggestion(message, options) or other_kind(self.kind, message)
-            raise UsageError(f"glow {self.command}: {innermost(message)[:600]}{hint}") from error
+            raise UsageError(f"glow {self.asked}: {innermost(message)[:600]}{hint}") from error
         if (asked := self.config[self.config.subcommand].kind) != self.kind.name:
-            raise UsageError(f"glow {self.command}: give the kind as --kind {asked}, or in a configuration file")
+            raise UsageError(f"glow {self.asked}: give the kind as --kind {asked}, or in a configuration file")
 
     def before_instantiate_classes(self) -> None:
         """Check and complete the configuration, and prepare the run's folder."""
         config = self.config[self.subcommand]
         if self.subcommand == "fit":
             if config.name in ("", ".", "..") or not {"/", "\0"}.isdisjoint(config.name):
-                raise UsageError(f"glow {self.command}: --name is {config.name!r}; expected a plain name, without /")
+                raise UsageError(f"glow {self.asked}: --name is {config.name!r}; expected a plain name, without /")
             require_total_steps(config.model.lr_scheduler.class_path)
             refuse_trainer_options(config.trainer, self.start.arguments)
             self._warn_of_ignored_options(config)
@@ -157,7 +157,7 @@ class GlowCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except MisconfigurationException as error:
-            raise UsageError(f"glow {self.command}: {error}") from error
+            raise UsageError(f"glow {self.asked}: {error}") from error
         except ValueError as error:
             raise _first_cause(error) from error
         if self.start.weights is not None:
@@ -219,6 +219,8 @@ class GlowCLI(LightningCLI):
         ]
 
     def _run_subcommand(self, subcommand: str) -> None:
+        if not self.runs:
+            return
         run_dir = self.config[subcommand].run_dir
         if subcommand == "fit" and self.trainer.is_global_zero:
             print(f"writes to   {run_dir}" + (", sample grids to samples/" if "samples" in self.kind.callbacks else ""))
@@ -265,6 +267,17 @@ def main(command: str, arguments: list[str]) -> None:
         stage = "val" if command == "validate" else "test"
         figures = {name: float(cli.trainer.callback_metrics[f"{stage}/{name}"]) for name in cli.model.figures}
         cli.kind.report(cli.model, cli.datamodule, "validation" if command == "validate" else "test", figures)
+
+
+def built(arguments: list[str]) -> GlowCLI:
+    """Return the module, data and trainer of ``glow fit`` with these options, without running it."""
+    quiet()
+    with tempfile.TemporaryDirectory() as scratch:
+        start, run_dir = start_of("fit", arguments, Path(scratch)), Path(scratch) / "run"
+        cli = GlowCLI("fit", start._replace(arguments=[*start.arguments, f"--run_dir={run_dir}"]), runs=False)
+        release_run_dir(run_dir)
+        del os.environ[SHARED]
+    return cli
 
 
 def _first_cause(error: BaseException) -> BaseException:

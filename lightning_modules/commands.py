@@ -47,13 +47,6 @@ common options:
                           checkpoint of another origin
   --print_config          print the configuration and exit
   --help-all              list all options""",
-    "estimate": """usage: glow estimate --config NAME [OPTIONS]
-
-Parameters, memory in the three modes, and time of a training, before it starts.
-
-options:
-  --config NAME   as for glow fit, whose other options except --resume work too
-  --batch-size N  short for --data.batch_size N""",
     "validate": _EVALUATION.format(command="validate", split="validation"),
     "test": _EVALUATION.format(command="test", split="test"),
 }
@@ -73,10 +66,7 @@ def main(command: str, arguments: list[str]) -> None:
         return
     else:
         _refuse_simple_mistakes(command, arguments)
-        if command == "estimate":
-            from lightning_modules.estimate.command import main as run
-        else:
-            from lightning_modules.cli import main as run
+        from lightning_modules.cli import main as run
     run(command, arguments)
 
 
@@ -90,8 +80,7 @@ def _refuse_simple_mistakes(command: str, arguments: list[str]) -> None:
         if checkpoint is None:
             raise UsageError(f"glow {command} needs --checkpoint: a .ckpt file or a run's folder")
     elif not configs and not any(word.startswith(_WITHOUT_CONFIG) for word in arguments):
-        folder = "a folder of pictures or " if command == "fit" else ""
-        raise UsageError(f"glow {command} needs {folder}--config NAME, such as folder32 (see glow presets)")
+        raise UsageError("glow fit needs a folder of pictures or --config NAME, such as folder32 (see glow presets)")
     if checkpoint not in (None, "auto") and not Path(checkpoint).exists():
         from glow_app.storage.stored_model import StoredModel
 

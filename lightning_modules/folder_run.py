@@ -5,14 +5,16 @@ import json
 import math
 import os
 import statistics
+import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.parser import Parser, number_type, positive_int, seed_number
 from glow_app.data.decoding import open_image
 from glow_app.data.listing import FolderListing, all_class_names, list_images, split_layout
-from glow_app.data.request import Split
+from glow_app.data.request import Cut, Split
 from glow_app.messages import UsageError, closest, pluralise
 from lightning_modules.command_line.arguments import INIT_FROM, take_option
 from lightning_modules.presets import config_path
@@ -192,9 +194,7 @@ def _choose_length(
         return [f"--trainer.max_epochs={options.epochs}"], pluralise(options.epochs, "epoch")
     if (world := launched_world()) is not None and world.devices * world.num_nodes > 1:
         raise UsageError("glow fit: processes that are started together would time their steps apart; give --epochs")
-    from lightning_modules.estimate.command import measured_step
-
-    seconds, batches_in_epoch, steps_in_epoch = measured_step(arguments, parts)
+    seconds, batches_in_epoch, steps_in_epoch = _measured_step(arguments, parts)
     max_steps, _ = take_option("--trainer.max_steps", arguments)
     is_given = max_steps is not None and max_steps.isdecimal()
     steps = int(max_steps or 0) if is_given else options.minutes * 60 * _TRAINING_SHARE / seconds
@@ -208,6 +208,43 @@ def _choose_length(
     words += [f"--trainer.val_check_interval={num_batches}", "--trainer.check_val_every_n_epoch=null"]
     description = f"{pluralise(steps, 'step')} of {seconds:.2f} s, {pluralise(epochs, 'epoch')}"
     return words, description if is_given else f"{options.minutes:g} minutes: {description}"
+
+
+def _measured_step(arguments: list[str], parts: Mapping[Split, FolderListing]) -> tuple[float, int, int]:
+    """Return the mean seconds of an optimiser step, and the numbers of batches and steps in an epoch."""
+    from lightning_modules.cli import built
+
+    cli = built(arguments)
+    options, trainer = cli.datamodule.hparams, cli.trainer
+    size = max(1, options["batch_size"])
+    cut = Cut(**{name: options[name] for name in ("seed", "validation_fraction", "test_fraction")})
+    num_images = len(cut.rows(len(parts["train"].files), "train", parts)[: options["limit"]])
+    batches = max(1, num_images // (size * trainer.world_size))
+    steps = -(-batches // trainer.accumulate_grad_batches)
+    return _step_seconds(cli.model, trainer, size) * batches / steps, batches, steps
+
+
+def _step_seconds(module: Any, trainer: Any, size: int) -> float:
+    """Return the seconds of a training step on random images, the second of two."""
+    import torch
+
+    device = trainer.strategy.root_device
+    model = trainer.precision_plugin.convert_module(module.to(device)).model
+    images = torch.randint(0, 256, (size, *model.flow.image_shape), dtype=torch.uint8, device=device)
+    labels = torch.randint(0, model.flow.num_classes or 1, (size,), device=device)
+    model.initialize(images, labels)
+    optimizer = module.optimizer(model.parameters())
+    seconds = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        with trainer.precision_plugin.train_step_context():
+            loss = model(images, labels).mean()
+        loss.backward()
+        optimizer.step()
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        seconds = time.perf_counter() - start
+    return seconds
 
 
 def options_parser() -> argparse.ArgumentParser:

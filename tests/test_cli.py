@@ -96,8 +96,8 @@ def test_help_of_a_command_does_not_import_torch(command: str) -> None:
 def test_plain_mistakes_are_found_before_anything_heavy_is_imported() -> None:
     code = (
         "import sys\nfrom glow_app.cli import main\n"
-        "for line in ('fit', 'fit nosuch', 'fit --config nosuch', 'fit nosuch --size 40', 'validate', 'estimate',\n"
-        "             'estimate --config digits --config prior/nosuch', 'presets show nosuch'):\n"
+        "for line in ('fit', 'fit nosuch', 'fit --config nosuch', 'fit nosuch --size 40', 'validate',\n"
+        "             'fit --config digits --config prior/nosuch', 'presets show nosuch'):\n"
         "    assert main(line.split()), line\n"
         "heavy = {'torch', 'pytorch_lightning', 'jsonargparse'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
@@ -106,7 +106,7 @@ def test_plain_mistakes_are_found_before_anything_heavy_is_imported() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["estimate", "validate", "test"])
+@pytest.mark.parametrize("command", ["validate", "test"])
 def test_help_of_a_command_around_training(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--help"], ["--checkpoint", "x", "-h"]):
         assert main([command, *arguments]) == 0
@@ -185,8 +185,7 @@ def test_surplus_and_missing_arguments(one_line: OneLine) -> None:
     assert "unknown argument extra" in one_line("sample", "--checkpoint", "x", "extra")
     assert "PICTURE" in one_line("encode")
     assert "expected two or more" in one_line("interpolate", "a.png", "--checkpoint", "x")
-    for command in ("fit", "estimate"):
-        assert "--config NAME, such as folder32" in one_line(command)
+    assert "--config NAME, such as folder32" in one_line("fit")
     for command in ("validate", "test"):
         assert "--checkpoint" in one_line(command)
         assert "needs a path" in one_line(command, "--checkpoint")

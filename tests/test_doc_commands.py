@@ -48,12 +48,10 @@ def check(line: str) -> None:
         parser.parse(arguments)
     else:
         assert command in TRAINING, line
-        if command == "estimate":
-            _, arguments = take_option("--batch-size", arguments)
         if command == "fit" and not arguments[0].startswith("-"):
             _, rest = folder_run.options_parser().parse_known_args(arguments)
             ParsedCLI("fit", new_run(["--config=folder_cpu", *rest]))
-        elif command in ("fit", "estimate"):
+        elif command == "fit":
             resumed, arguments = take_option("--resume", arguments)
             assert resumed != "auto" or "--run_dir" in arguments, line
             base = [] if resumed in (None, "auto") else ["--config", "digits"]

@@ -4,7 +4,6 @@ TRAINING = {
     "fit": "train a model: glow fit FOLDER, or glow fit --config NAME",
     "validate": "bits/dim of a checkpoint on the validation images",
     "test": "bits/dim of a checkpoint on the test images",
-    "estimate": "parameters, memory and time of a training, before it starts",
     "presets": "list the configurations for glow fit --config, or show one",
 }
 COMMANDS = {

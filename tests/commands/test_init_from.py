@@ -88,15 +88,6 @@ def test_what_does_not_fit_is_refused_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_glow_estimate_takes_the_architecture_as_well(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["estimate", DIGITS, f"--init-from={trained}", "--data.limit=128"]
-    assert main(words) == 0
-    num_parameters = sum(parameter.numel() for parameter in load_model(trained).parameters())
-    assert f"parameters           {num_parameters:,}" in capsys.readouterr().out
-    assert main([*words, "--model.flow.hidden_channels=8"]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {trained} does not match the configuration, for example")
-
-
 def test_a_restorer_does_not_begin_a_folder_of_whole_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

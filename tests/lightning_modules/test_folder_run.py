@@ -212,7 +212,7 @@ def test_minutes_become_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_accumulated_batches_make_no_more_validations(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightning_modules.estimate.command.step_seconds", lambda *_: 0.2)
+    monkeypatch.setattr(folder_run, "_step_seconds", lambda *_: 0.2)
     accumulate = "--trainer.accumulate_grad_batches=2"
     options, said = planned(capsys, pictures(tmp_path / "a", 150), "--minutes", 1, accumulate, *TINY)
     # Three batches in two steps make an epoch; five validations.
@@ -226,7 +226,7 @@ def test_the_last_step_is_validated(
     minutes: float, num_broken: int, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As long as if all pictures could be read, and seven steps made an epoch.
-    monkeypatch.setattr("lightning_modules.estimate.command.measured_step", lambda arguments, parts: (0.7, 7, 7))
+    monkeypatch.setattr("lightning_modules.folder_run._measured_step", lambda arguments, parts: (0.7, 7, 7))
     folder, run = pictures(tmp_path / "a", 140), tmp_path / "run"
     for number in range(num_broken):
         (folder / f"{number}.png").write_bytes(b"broken")
@@ -242,7 +242,7 @@ def test_the_same_line_begins_a_run_and_goes_on_with_it(
     folder, run = str(pictures(tmp_path / "a", 140)), tmp_path / "run"
     options, _ = planned(capsys, folder, "--minutes", 0.02, f"--run_dir={run}", "--resume=auto", *TINY)
     assert options["resume"] == "auto"
-    monkeypatch.setattr("lightning_modules.estimate.command.measured_step", lambda arguments, parts: (0.7, 7, 7))
+    monkeypatch.setattr("lightning_modules.folder_run._measured_step", lambda arguments, parts: (0.7, 7, 7))
     line = ["fit", folder, "--minutes=0.12", f"--run_dir={run}", "--samples.num_images=1", *TINY]
     assert main([*line, "--resume", "auto"]) == 0
     assert "goes on" not in capsys.readouterr().out
