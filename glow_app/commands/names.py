@@ -18,7 +18,7 @@ COMMANDS = {
     "decode": "decode latents to images",
     "serve": "serve a model: HTTP API and web page",
     "data": "render faces",
-    "export": "export the weights, or a sampler as torch.export or ONNX program",
+    "export": "export the weights, or a sampler as a torch.export program",
     "models": "list the bundled models and those in the hub's cache",
     "info": "show what a model, a checkpoint or a sample records",
 }

@@ -1,8 +1,6 @@
-"""Export samplers as programs that run without this package: torch.export and ONNX."""
+"""Export samplers as programs of torch.export, which run without this package."""
 
-from glow_app.export.onnx_program import require_onnx
-from glow_app.export.parity import Parity, compare
+from glow_app.export.program import DESCRIPTION_NAME, PROGRAM_NAME, load_program, save_sampler
 from glow_app.export.sampler import Sampler
-from glow_app.export.write import DESCRIPTION_NAME, SAMPLER_FORMATS, save_sampler
 
-__all__ = ["DESCRIPTION_NAME", "SAMPLER_FORMATS", "Parity", "Sampler", "compare", "require_onnx", "save_sampler"]
+__all__ = ["DESCRIPTION_NAME", "PROGRAM_NAME", "Sampler", "load_program", "save_sampler"]

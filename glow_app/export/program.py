@@ -1,8 +1,9 @@
-"""Samplers as programs of torch.export."""
+"""Samplers as programs of torch.export: written, checked against their model, and described."""
 
 import io
+import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,16 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
+from glow_app import __version__
 from glow_app.export.sampler import Sampler
+from glow_app.files import atomic_folder, sha256_of
+from glow_app.models.image_model import ImageModel
+from glow_app.storage.pretrained import model_hash
+
+DESCRIPTION_NAME, PROGRAM_NAME = "sampler.json", "sampler.pt2"
+FORMAT = "glow-sampler/1"
+MAX_SHARE = 1e-3  # of the values in the check that may differ, by rounding
+GUIDED = "1 is the model itself; above 1 classes are clearer, and images are no longer samples of its distribution"
 
 # A function from latents and None (with classes, latents, labels and guidance) to images.
 Draw = Callable[..., Tensor]
@@ -19,8 +29,44 @@ Draw = Callable[..., Tensor]
 # Suppresses torch's warnings, which are for developers of exporters.
 quiet = partial(warnings.catch_warnings, action="ignore")
 
-# Batch size of the example. torch.export would specialise to a batch size of 1.
-EXAMPLE_SIZE = 2
+
+def save_sampler(
+    model: ImageModel, folder: str | Path, training: Mapping[str, Any] | None = None, overwrite: bool = False
+) -> float:
+    """Write the model's map from latents to images as a program, checked against the model, with a description.
+
+    Args:
+        model: The model, on the CPU.
+        folder: Folder to create, atomically.
+        training: Facts of the training to include in the description, of plain types.
+        overwrite: Whether to replace an existing folder.
+    Returns:
+        The share of pixels that the program draws differently from the model: 0, unless torch rounds differently.
+    Raises:
+        FileExistsError: If the folder exists and ``overwrite`` is False.
+        ValueError: If the model cannot be exported, or the program differs from it by more than rounding.
+    """
+    with atomic_folder(Path(folder), (DESCRIPTION_NAME, PROGRAM_NAME), _is_sampler, overwrite) as building:
+        path = building / PROGRAM_NAME
+        content = io.BytesIO()  # writing to a full disk, torch would abort the process
+        with quiet():
+            torch.export.save(trace(Sampler(model)), content)
+        path.write_bytes(content.getbuffer())
+        share = _share_different(model, load_program(path))
+        if share > MAX_SHARE:
+            raise ValueError(
+                f"the program differs from the model in {share:.2%} of the pixels; expected at most {MAX_SHARE:.1%}; "
+                "nothing was written: please report it"
+            )
+        description = _describe(model, path) | {"training": dict(training or {}), "check": {"different": share}}
+        (building / DESCRIPTION_NAME).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    return share
+
+
+def load_program(path: Path) -> Draw:
+    """Return a program that :func:`save_sampler` wrote as a function."""
+    with quiet():
+        return torch.export.load(path).module()
 
 
 def trace(sampler: Sampler) -> ExportedProgram:
@@ -28,14 +74,14 @@ def trace(sampler: Sampler) -> ExportedProgram:
 
     Its inputs are a list of a tensor per level and None; for a class-conditional model, the list, labels and guidance.
     """
-    flow = sampler.flow
+    flow, size = sampler.flow, 2  # torch.export would specialise to a batch size of 1
     dtype = next(flow.parameters()).dtype
-    latents = [torch.zeros(EXAMPLE_SIZE, *shape, dtype=dtype) for shape in flow.latent_shapes]
+    latents = [torch.zeros(size, *shape, dtype=dtype) for shape in flow.latent_shapes]
     batch = {0: Dim("batch")}
     inputs: tuple[Any, ...] = (latents, None)
     shapes: tuple[Any, ...] = ([batch] * len(latents), None)
     if flow.num_classes is not None:
-        inputs = (latents, torch.zeros(EXAMPLE_SIZE, dtype=torch.int64), torch.ones(EXAMPLE_SIZE, dtype=dtype))
+        inputs = (latents, torch.zeros(size, dtype=torch.int64), torch.ones(size, dtype=dtype))
         shapes = ([batch] * len(latents), batch, batch)
     with torch.no_grad(), quiet():
         program = torch.export.export(sampler, inputs, dynamic_shapes=shapes, strict=False)
@@ -43,15 +89,62 @@ def trace(sampler: Sampler) -> ExportedProgram:
         return program.run_decompositions({})
 
 
-def save_program(sampler: Sampler, path: Path) -> None:
-    """Write the sampler as a ``.pt2`` file."""
-    program = io.BytesIO()  # writing to a full disk, torch would abort the process
-    with quiet():
-        torch.export.save(trace(sampler), program)
-    path.write_bytes(program.getbuffer())
+@torch.no_grad()
+def _share_different(model: ImageModel, draw: Draw) -> float:
+    """Return the share of values that a program draws differently, over batch sizes, temperatures and classes."""
+    different = total = 0
+    for size, temperature in ((1, 0.7), (2, 1.0), (5, 0.7)):
+        seeds = range(10 * size, 11 * size)
+        latents = model.base_noise(seeds, temperature)
+        inputs: tuple[Tensor | None, ...] = (None,)
+        context = None
+        if model.flow.num_classes is not None:
+            labels = torch.tensor(seeds) % model.flow.num_classes
+            guidance = [1.25 if seed % 2 else 1.0 for seed in seeds]
+            inputs = (labels, torch.tensor(guidance, dtype=model.dtype))
+            context = model.flow.embed(labels, guidance)
+        images, others = model.decode(latents, context=context), draw(latents, *inputs)
+        if others.shape != images.shape or others.dtype != images.dtype:
+            return 1.0
+        different += int((images != others).sum())
+        total += images.numel()
+    return different / total
 
 
-def load_program(path: Path) -> Draw:
-    """Return a file of :func:`save_program` as a function."""
-    with quiet():
-        return torch.export.load(path).module()
+def _is_sampler(folder: Path) -> bool:
+    description = folder / DESCRIPTION_NAME
+    if not description.is_file():
+        return not any(folder.iterdir())
+    try:
+        return json.loads(description.read_text(encoding="utf-8"))["format"] == FORMAT
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _describe(model: ImageModel, path: Path) -> dict[str, Any]:
+    flow, has_classes = model.flow, model.flow.num_classes is not None
+    dtype = str(model.dtype).removeprefix("torch.")
+    inputs: list[dict[str, Any]] = [
+        {"name": f"level{number}", "shape": ["batch", *shape], "dtype": dtype}
+        for number, shape in enumerate(flow.latent_shapes)
+    ]
+    latents = ", ".join(level["name"] for level in inputs)
+    if flow.num_classes is not None:
+        inputs.append({"name": "labels", "shape": ["batch"], "dtype": "int64", "from": 0, "to": flow.num_classes - 1})
+        inputs.append({"name": "guidance", "shape": ["batch"], "dtype": dtype, "from": 0})
+    load, others = f"torch.export.load('{PROGRAM_NAME}').module()", "labels, guidance" if has_classes else "None"
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "program": {"kind": "torch-export", "file": path.name, "sha256": sha256_of(path), "torch": torch.__version__},
+        "model": model_hash(model),
+        "inputs": inputs,
+        "output": {"name": "images", "shape": ["batch", *flow.image_shape], "dtype": "uint8"},
+        "num_classes": flow.num_classes,
+        "class_names": list(model.class_names),
+        "num_bits": model.num_bits,
+        "temperature": model.level_temperatures(model.generation.temperature),
+        "noise": "each level is standard normal noise of its shape times its temperature; level0 is the finest",
+        **({"guidance": model.generation.guidance, "guided": GUIDED} if has_classes else {}),
+        "use": f"draw = {load}; images = draw([{latents}], {others})",
+    }

@@ -72,7 +72,7 @@ def test_latents_and_a_direction(trained: Path, pictures: list[Path], glow: Glow
 def test_a_program(trained: Path, tmp_path: Path, glow: Glow, refused: Refused) -> None:
     description = {
         "version": "0.1.0",
-        "program": {"kind": "onnx", "file": "sampler.onnx", "sha256": "5ea"},
+        "program": {"kind": "torch-export", "file": "sampler.pt2", "sha256": "5ea"},
         "model": "c0de",
         "inputs": [{"name": "level0", "shape": ["batch", 2, 4, 4]}],
         "output": {"name": "images", "shape": ["batch", 1, 8, 8]},
@@ -83,13 +83,13 @@ def test_a_program(trained: Path, tmp_path: Path, glow: Glow, refused: Refused) 
     }
     (tmp_path / "program").mkdir()
     (tmp_path / "program/sampler.json").write_text(json.dumps(description))
-    (tmp_path / "program/sampler.onnx").write_bytes(b"a graph")
+    (tmp_path / "program/sampler.pt2").write_bytes(b"a graph")
     said = facts(glow, "program")
-    assert said["kind"] == "a program that draws (onnx)"
+    assert said["kind"] == "a program that draws (torch-export)"
     assert (said["sha256"], said["model"], said["inputs"]) == ("5ea", "c0de", "level0 batchx2x4x4")
     assert (said["classes"], said["trained for"]) == ("shoe, bag", "2 epochs, 16 steps")
     assert "reference" not in said
-    assert "part of a program: glow info program" in refused("info", "program/sampler.onnx")
+    assert "part of a program: glow info program" in refused("info", "program/sampler.pt2")
     for damaged in ({}, {**description, "training": [1]}):
         (tmp_path / "program/sampler.json").write_text(json.dumps(damaged))
         assert "sampler.json is damaged" in refused("info", "program")

@@ -18,13 +18,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "conv, affine": {},
     "conv, additive, one bit": {"coupling": "additive", "num_bits": 1, "image_shape": (1, 8, 4)},
     "residual, affine, classes": {"conditioner": GatedResidualConditioner, "num_classes": 3, "num_bits": 5},
-    "residual, additive, not square": {
-        "conditioner": GatedResidualConditioner,
-        "coupling": "additive",
-        "image_shape": (2, 8, 24),
-        "num_levels": 3,
-        "num_steps": [1, 2, 1],
-    },
+    "three levels, not square": {"image_shape": (2, 8, 24), "num_levels": 3, "num_steps": [1, 2, 1]},
     "conv, classes, one level": {"num_classes": 4, "num_levels": 1, "image_shape": (1, 6, 10)},
     "float64": {"dtype": torch.float64, "num_classes": 2},
     "low rank": {"prior": partial(GaussianPrior, rank=3)},
@@ -76,36 +70,10 @@ def test_nothing_that_follows_from_the_weights_is_left_in_the_graph() -> None:
     assert "aten.linear.default" in found
 
 
-def test_the_graph_of_the_model_itself_has_solves() -> None:
-    # What the test above looks for would be found.
-    model = tiny_model()
-    latents = inputs(model, 2)[0]
-    with torch.no_grad():
-        program = torch.export.export(_Decode(model), (latents,), strict=False)
-    assert any("solve_triangular" in name for name in targets(program))
-
-
-class _Decode(torch.nn.Module):
-    def __init__(self, model: ImageModel) -> None:
-        super().__init__()
-        self.flow = model.flow
-
-    def forward(self, latents: list[Tensor]) -> Tensor:
-        return self.flow.decode(latents)
-
-
-@pytest.mark.parametrize(
-    ("prior", "words"),
-    [
-        (partial(PlanarPrior, num_layers=1), "PlanarPrior is inverted by iteration"),
-        (partial(CNFPrior, hidden_features=4), "CNFPrior is inverted by iteration"),
-    ],
-    ids=["planar", "cnf"],
-)
-def test_priors_that_iterate_are_refused(prior: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words) as caught:
+@pytest.mark.parametrize("prior", [partial(PlanarPrior, num_layers=1), partial(CNFPrior, hidden_features=4)])
+def test_priors_that_iterate_are_refused(prior: Any) -> None:
+    with pytest.raises(ValueError, match="Prior is inverted by iteration"):
         Sampler(tiny_model(prior=prior))
-    assert "use glow sample" in str(caught.value)
 
 
 def test_priors_of_too_many_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
