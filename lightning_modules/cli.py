@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from glow_app.messages import UsageError
+from glow_app.messages import UsageError, closest
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.callbacks import (
@@ -31,12 +31,10 @@ from lightning_modules.callbacks import (
 from lightning_modules.callbacks.status import nothing_left
 from lightning_modules.command_line.arguments import (
     configs_first,
-    innermost,
     refuse_trainer_options,
     require_total_steps,
-    suggestion,
 )
-from lightning_modules.command_line.kinds import KindName, kind_of, other_kind
+from lightning_modules.command_line.kinds import KindName, kind_of
 from lightning_modules.command_line.quiet import quiet
 from lightning_modules.command_line.resumption import WHOLE, Start, start_of
 from lightning_modules.command_line.stored_config import parsed_config
@@ -107,14 +105,15 @@ class GlowCLI(LightningCLI):
         parser.link_arguments(*self.kind.link)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the arguments; report errors in one line, with a hint."""
+        """Parse the arguments; report jsonargparse's own errors in one line."""
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
             message = " ".join(str(error).split())
-            options = self._subcommand_parsers[args[0]]._option_string_actions
-            hint = suggestion(message, options) or other_kind(self.kind, message)
-            raise UsageError(f"glow {self.asked}: {innermost(message)[:600]}{hint}") from error
+            _, unknown, words = message.partition("unrecognized arguments: ")
+            options = self._subcommand_parsers[self.asked]._option_string_actions
+            hint = closest(words.split("=")[0], options) if unknown else ""
+            raise UsageError(f"glow {self.asked}: {message[:600]}{hint}") from error
         if (asked := self.config[self.config.subcommand].kind) != self.kind.name:
             raise UsageError(f"glow {self.asked}: give the kind as --kind {asked}, or in a configuration file")
 

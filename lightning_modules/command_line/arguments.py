@@ -1,30 +1,19 @@
-"""Options that the parser does not know, and shorter versions of its error messages."""
+"""Options that the parser does not know, and checks of those that Lightning does not check."""
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from glow_app.messages import UsageError, closest
+from glow_app.messages import UsageError
 from lightning_modules.presets import config_path
 
 SHORT = {"--config": "-c"}
 INIT_FROM = "--init-from"
-
-# Option to suggest for names that other programs, or glow fit FOLDER, use.
-MEANT = {
-    "epochs": "--trainer.max_epochs", "steps": "--trainer.max_steps", "minutes": "--trainer.max_time 00:00:30:00",
-    "lr": "--model.optimizer.lr", "learning_rate": "--model.optimizer.lr", "device": "--trainer.accelerator",
-    "gpus": "--trainer.devices", "seed": "--seed_everything", "size": "--model.flow.image_shape [3,64,64]",
-}  # fmt: skip
-PRIOR = r"\bprior\b.*?\b(gaussian|planar|maf|iaf|cnf)\b"
-
-# Words for Python's types in error messages.
-WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 
 
 def take_options(option: str, arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -87,61 +76,6 @@ def configs_first(arguments: list[str]) -> list[str]:
     """Put configurations first, since they would override options before them, and replace their names by paths."""
     configs, rest = take_options("--config", arguments)
     return [*(f"--config={config_path(config)}" for config in configs), *rest]
-
-
-def suggestion(message: str, options: Iterable[str]) -> str:
-    """Return a hint for jsonargparse's message: the option that was probably meant, or what is missing."""
-    if re.search(r"model\.flow.* required: image_shape", message):
-        return "; an overlay goes on top of a preset: --config digits --config OVERLAY"
-    if re.search(r"arguments are required: fit\.model\.", message):
-        return "; give --config NAME, such as folder32 (see glow presets)"
-    if (match := re.search(PRIOR, message)) and "--model.prior" not in options:
-        return f"; the prior is an overlay: --config prior/{match[1]}"
-    if match := re.search(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE):
-        word = match[1].removeprefix("--").replace("-", "_")
-        matches = [MEANT[word]] if word in MEANT else [name for name in options if name.endswith(f".{word}")]
-        return f"; did you mean {matches[0]}?" if matches else closest(match[1], options)
-    refused = r"Option '(\w+)' is not accepted"
-    if match := re.search(
-        rf"class_path '(?P<path>[\w.]+)': {refused}|{refused}.*class_path='(?P<other>[\w.]+)'", message
-    ):
-        module, _, name = (match["path"] or match["other"]).rpartition(".")
-        return closest(match[2] or match[3], inspect.signature(getattr(import_module(module), name)).parameters)
-    return ""
-
-
-def innermost(message: str) -> str:
-    """Return jsonargparse's message without the types of the structures that contain the wrong value."""
-    message = re.sub(r"Type collections\.abc\.Callable\[.*?\] expects a function or a callable class: ", "", message)
-    message = re.sub(r"\. Got value: Namespace\(.*\)$", "", message)
-    nested = r'Parser key "([\w.]+)": (?:Problem with given class_path \'[\w.]+\': )?Parser key "([\w.]+)": '
-    while (shorter := re.sub(nested, r'Parser key "\1.\2": ', message)) != message:
-        message = shorter
-    message = re.sub(r"the following arguments are required: fit\.", "there is no ", message)
-    return _plain_types(message)
-
-
-def _plain_types(message: str) -> str:
-    """Return jsonargparse's message about a value of a wrong type without the names of Python's types."""
-    single = r"Expected a (?P<type>typing\.Literal\[.*?\]|<class '\w+'>)\. Got value: (?P<value>.*)$"
-    union = (
-        r"Does not validate against any of the Union subtypes Subtypes: \[(?P<type>.*)\] Errors: .*"
-        r"Given value: (?P<value>.*)$"
-    )
-    match = re.search(single, message) or re.search(union, message)
-    if not match:
-        return message
-    types = re.findall(r"typing\.Literal\[(.*?)\]|<class '(\w+)'>|list\[(\w+)\]", match["type"])
-    words = [
-        f"one of {choices}".replace("'", "")
-        if choices
-        else "a list of " + WORDS.get(items, items).removeprefix("a ") + "s"
-        if items
-        else WORDS.get(name, name)
-        for choices, name, items in types
-    ]
-    option = re.sub(r'Parser key "([\w.]+)": $', r"\1 ", message[: match.start()])
-    return f"{option}is {match['value']}; expected {' or '.join(words)}"
 
 
 def refuse_trainer_options(trainer: Mapping[str, Any], arguments: list[str]) -> None:

@@ -1,6 +1,5 @@
 """Kinds of runs, on images or vectors, with their classes and options."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -97,14 +96,3 @@ def kind_of(arguments: Sequence[str]) -> Kind:
     if str(name) not in KINDS:
         raise UsageError(f"kind is {name!r}; expected one of {', '.join(KINDS)}")
     return KINDS[str(name)]
-
-
-def other_kind(kind: Kind, message: str) -> str:
-    """Return a hint if a refused option belongs to the other kind, or an empty string."""
-    if kind.name == "vectors" and "model.flow.init_args.prior" in message:
-        return "; the overlays prior/... are for images: toy/... are presets for each prior of vectors"
-    options = {"images": r"model\.(prior|num_features)|data\.path", "vectors": r"model\.(flow|num_bits)|image_shape"}
-    if not re.search(options[kind.name], message):
-        return ""
-    other = next(name for name in KINDS if name != kind.name)
-    return f"; this is a run on {kind.name}: did you mean --kind {other}?"
