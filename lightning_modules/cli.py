@@ -41,7 +41,6 @@ from lightning_modules.command_line.stored_config import parsed_config
 from lightning_modules.data import ImageDataModule
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.runs.csv_logger import AppendingCSVLogger
-from lightning_modules.runs.launchers import launched_world
 from lightning_modules.runs.processor import flushed_denormals
 from lightning_modules.runs.recovery import LAST
 from lightning_modules.runs.run_config import SaveRunConfig
@@ -132,8 +131,6 @@ class GlowCLI(LightningCLI):
                     config.data[name] = os.path.abspath(os.path.expanduser(place))
             resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
             prepare_run_dir(Path(config.run_dir), resumed, self.start.begin_anew)
-        if (world := launched_world()) is not None:
-            config.trainer.devices, config.trainer.num_nodes = world
         config.trainer.default_root_dir = config.run_dir
         every, epochs = config.trainer.check_val_every_n_epoch, config.trainer.max_epochs
         if every is not None and epochs is not None and 0 < epochs < every:

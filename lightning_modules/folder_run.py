@@ -18,7 +18,6 @@ from glow_app.data.request import Cut, Split
 from glow_app.messages import UsageError, closest, pluralise
 from lightning_modules.command_line.arguments import INIT_FROM, take_option
 from lightning_modules.presets import config_path
-from lightning_modules.runs.launchers import launched_world
 
 if TYPE_CHECKING:
     from glow_app.models.image_model import ImageModel
@@ -192,7 +191,7 @@ def _choose_length(
     """Return options for the length of the training, and a description; measure a step unless ``--epochs`` is given."""
     if options.epochs is not None:
         return [f"--trainer.max_epochs={options.epochs}"], pluralise(options.epochs, "epoch")
-    if (world := launched_world()) is not None and world.devices * world.num_nodes > 1:
+    if int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1) > 1:
         raise UsageError("glow fit: processes that are started together would time their steps apart; give --epochs")
     seconds, batches_in_epoch, steps_in_epoch = _measured_step(arguments, parts)
     max_steps, _ = take_option("--trainer.max_steps", arguments)

@@ -1,1 +1,1 @@
-"""The parts of a run: folder, configuration, loggers, launchers, recovery, stopping."""
+"""The parts of a run: folder, configuration, loggers, recovery, stopping."""

@@ -13,7 +13,6 @@ from typing import IO
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from glow_app.files import require_folder
-from lightning_modules.runs.launchers import common_name
 from lightning_modules.runs.recovery import LAST
 
 SHARED = "GLOW_RUN_DIR"  # variable by which the first process tells its choice to those that it starts
@@ -25,15 +24,13 @@ _CREATED: dict[Path, list[Path]] = {}  # folders of runs, each with the folders 
 
 
 def choose_run_dir(name: str, run_dir: str | None) -> str:
-    """Return ``run_dir``, or a new folder with ``name`` in its path.
-
-    Raises:
-        UsageError: If a launcher started several processes without giving them a common name.
-    """
+    """Return ``run_dir``, or a new folder with ``name`` in its path, for all processes of a launcher the same."""
     if "LOCAL_RANK" in os.environ and SHARED in os.environ:
         return os.environ[SHARED]  # chosen by the process that started this rank
     if run_dir is None:
-        run_dir = f"runs/{name}/{common_name() or time.strftime('%Y%m%d-%H%M%S')}"
+        job = os.environ.get("SLURM_JOB_ID") if "SLURM_STEP_ID" in os.environ else None  # only srun sets the latter
+        job = os.environ.get("TORCHELASTIC_RUN_ID", job)
+        run_dir = f"runs/{name}/{job or time.strftime('%Y%m%d-%H%M%S')}"
     os.environ[SHARED] = run_dir
     return run_dir
 

@@ -269,7 +269,6 @@ def test_further_ranks_train_as_the_first_has_chosen(
     folder_run.main("fit", [folder, "--minutes", "5"])
     assert runs[1] == runs[0]
     assert "GLOW_FIT_PLAN" not in os.environ
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="give --epochs"):
         folder_run.main("fit", [folder, "--minutes", "5"])

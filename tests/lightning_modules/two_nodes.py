@@ -17,8 +17,9 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 OPTIONS = [
     f"--config={REPOSITORY / 'configs/digits.yaml'}",
-    f"--config={REPOSITORY / 'configs/trainer/multinode.yaml'}",
+    f"--config={REPOSITORY / 'configs/trainer/ddp.yaml'}",
     "--trainer.accelerator=cpu",
+    "--trainer.num_nodes=2",
     "--model.flow.num_steps=1",
     "--model.flow.hidden_channels=4",
     "--data.batch_size=8",

@@ -1,0 +1,69 @@
+"""A run has a folder, which its processes share and no other run uses."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.runs.run_folder import choose_run_dir, prepare_run_dir, release_run_dir
+
+LAUNCHERS = ("SLURM_JOB_ID", "SLURM_STEP_ID", "TORCHELASTIC_RUN_ID", "LOCAL_RANK", "GLOW_RUN_DIR")
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({}, r"\d{8}-\d{6}"),
+        ({"SLURM_JOB_ID": "77"}, r"\d{8}-\d{6}"),
+        ({"SLURM_JOB_ID": "77", "SLURM_STEP_ID": "0"}, "77"),
+        ({"TORCHELASTIC_RUN_ID": "night"}, "night"),
+    ],
+)
+def test_the_processes_of_a_launcher_share_a_folder(
+    environment: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in LAUNCHERS:
+        monkeypatch.setenv(variable, "")  # so that what the code sets is removed afterwards
+        monkeypatch.delenv(variable)
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    assert re.fullmatch(f"runs/mine/{name}", choose_run_dir("mine", None))
+    assert choose_run_dir("mine", "elsewhere") == "elsewhere"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose_run_dir("mine", "another") == "elsewhere"
+
+
+def test_what_a_killed_run_left_half_written_is_cleared_on_a_resume_only(tmp_path: Path) -> None:
+    torn = tmp_path / ".last.ckpt-123"
+    torn.write_bytes(b"half")
+    prepare_run_dir(tmp_path, None, begin_anew=False)
+    release_run_dir(tmp_path)
+    assert torn.exists()
+    prepare_run_dir(tmp_path, tmp_path / "last.ckpt", begin_anew=False)
+    release_run_dir(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_runs_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"")
+    for resumed in (None, tmp_path.parent / "another" / "last.ckpt"):
+        with pytest.raises(FileExistsError, match=r"holds an earlier run; go on with --resume"):
+            prepare_run_dir(tmp_path, resumed, begin_anew=False)
+        release_run_dir(tmp_path)
+
+
+def test_a_folder_is_one_process_at_a_time(tmp_path: Path) -> None:
+    prepare_run_dir(tmp_path, None, begin_anew=False)
+    code = (
+        "import sys; from pathlib import Path; from lightning_modules.runs.run_folder import prepare_run_dir\n"
+        "prepare_run_dir(Path(sys.argv[1]), None, False)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    refused = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert "another process is training in" in refused.stderr
+    release_run_dir(tmp_path)
+    assert subprocess.run(command, capture_output=True, env=environment, check=False).returncode == 0
