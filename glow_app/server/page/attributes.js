@@ -6,11 +6,8 @@ import { slider } from "./fields.js";
 const FURTHEST = 2;  // beyond it pictures fall apart
 
 /**
- * Make a slider for each attribute.
- * @param {string} name of the place, which begins the names of all within it: "edit" for "edit-sliders", "edit-reset"
- * @param {object} info of the model
- * @param {function()} onmove is called when a visitor moves one
- * @returns {{edits: object[]}} which can be set as well
+ * Make a slider for each attribute in the place of a name, "edit" for "edit-sliders" and "edit-reset"; onmove is called
+ * when a visitor moves one. Return {edits}, which can be set as well.
  */
 export function attributeControls(name, { directions }, onmove) {
   const limits = { min: -FURTHEST, max: FURTHEST, step: 0.1, value: 0, digits: 1 };

@@ -8,9 +8,8 @@ const COLOUR = "#e6007e";
 const SIDES = ["Left", "Top", "Width", "Height"];
 
 /**
- * Make the picture to paint over. What is painted is kept as parts of the picture's sides, so that it fits each of its
- * sizes.
- * @param {function()} onchange is called when a visitor has painted, erased or taken something back
+ * Make the picture to paint over; onchange is called when a visitor has painted, erased or taken something back. What is
+ * painted is kept as parts of the picture's sides, so that it fits each of its sizes.
  */
 export function makeBrush(onchange) {
   let strokes = [];  // {points, size, isErasing} or {box}

@@ -6,12 +6,7 @@ import { cropBox } from "./reduce.js";
 
 const MOST_ZOOM = 8;
 
-/**
- * Let a visitor choose the part of a picture that the model sees.
- * @param {object} picture of a file, that has been read
- * @param {object} info of the model
- * @param {function()} onchosen is called once another part is chosen
- */
+/** Let a visitor choose the part of a picture that the model sees; onchosen is called once another part is chosen. */
 export function openCrop(picture, info, onchosen) {
   const [, modelHeight, modelWidth] = info.image_shape;
   const [width, height] = picture.size;
@@ -23,7 +18,7 @@ export function openCrop(picture, info, onchosen) {
 
   const url = URL.createObjectURL(picture.file);
   const image = h("img", { src: url, alt: "", draggable: false });
-  const frame = h("div", { className: "crop-window", onpointerdown: grab, onpointermove: drag, onwheel: turn }, image);
+  const frame = h("div", { className: "crop-window", onpointerdown, onpointermove, onwheel }, image);
   const dialog = byId("cropper");
   byId("crop-place").replaceChildren(frame, h("div", { className: "group" }, zoom.element, x.element, y.element));
 
@@ -41,11 +36,11 @@ export function openCrop(picture, info, onchosen) {
     });
   }
 
-  function grab(event) {
+  function onpointerdown(event) {
     frame.setPointerCapture(event.pointerId);
   }
 
-  function drag(event) {
+  function onpointermove(event) {
     if (!event.isPrimary || !frame.hasPointerCapture(event.pointerId)) return;
     const box = boxNow();
     const scale = box.width / frame.clientWidth;  // pixels of the picture for one of the screen
@@ -55,7 +50,7 @@ export function openCrop(picture, info, onchosen) {
     show();
   }
 
-  function turn(event) {
+  function onwheel(event) {
     event.preventDefault();
     zoom.value *= 1.1 ** -Math.sign(event.deltaY);
     show();

@@ -32,12 +32,7 @@ const DAMAGE = {
   Colourise: (canvas) => [canvas.toDataURL(), "in grey"],
 };
 
-/**
- * Return a sample as a restorer takes it.
- * @param {object} picture that was drawn
- * @param {object} restorer of /v1/info
- * @returns {Promise<{url: string, size: number[], note: ?string}>} url is a data URL
- */
+/** Return a sample as a restorer of /v1/info takes it: {url, size, note}. */
 export async function damaged(picture, restorer) {
   const image = h("img", { src: picture.url });
   await image.decode();

@@ -18,7 +18,8 @@ export function pictureOf(drawn, { temperature, guidance, label }, info) {
   const kind = className(info, drawn.label);
   const name = `seed${String(drawn.seed).padStart(6, "0")}_t${temperatureText(temperature)}${guidanceName(guidance)}.png`;
   const alt = `Drawn image: ${joined(", ", kind, `seed ${drawn.seed}`, settingsText({ temperature, guidance }))}`;
-  return { ...fromPng(drawn.image, name, alt), kind, label: drawn.label, settings: { temperature, guidance, label, seed: drawn.seed } };
+  const settings = { temperature, guidance, label, seed: drawn.seed };
+  return { ...fromPng(drawn.image, name, alt), kind, label: drawn.label, settings };
 }
 
 /** Return temperature and guidance in words; guidance 1 is the model itself and not mentioned. */
@@ -35,10 +36,7 @@ export async function edited(picture, edits, signal) {
   return { ...fromPng(answer.image, name, `${picture.alt}, ${editsText(edits)}`), kind, label, settings: { ...settings, edits } };
 }
 
-/**
- * Return a picture as a link names it, "7_0.7_3", with guidance "7_0.7_3_1.25", edited "7_0.7_3*smile*1.2"; null where it
- * was not drawn.
- */
+/** Return a drawn picture as a link names it: "7_0.7_3", with guidance "7_0.7_3_1.25", edited "7_0.7_3*smile*1.2"; else null. */
 export function linkOf(picture) {
   if (!picture?.settings) return null;
   const { seed, temperature, guidance, edits = [] } = picture.settings;
@@ -76,7 +74,7 @@ export function wholeNumber(text, most, least = 0) {
   return number >= least && number <= most ? number : null;
 }
 
-/** Return guidance as links have it: null for 1, which they leave out. */
+/** Return guidance as links have it: null for 1, the model itself, which they leave out. */
 export const guidanceLink = (guidance) => (guidance === 1 ? null : guidance);
 
 /** Return the guidance that a text of a link is, 1 where there is none; null for anything else. */

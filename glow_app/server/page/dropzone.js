@@ -8,13 +8,8 @@ import { fromFile, thumbnail } from "./pictures.js";
 const FORMATS = "image/png,image/jpeg,image/webp,image/gif,image/bmp";
 
 /**
- * Make a field for one picture, or the source of many.
- * @param {string} id of the input
- * @param {string} label what the picture is for
- * @param {object} info of the model
- * @param {boolean} many whether several are taken at a time; they are handed on and not shown
- * @param {function(object[])} onpictures is given what was dropped or chosen
- * @param {function(File): object} open returns the picture in a file, by default one that is sent in the model's size
+ * Make a field for one picture, or the source of many, which are handed on and not shown. onpictures is given what was
+ * dropped or chosen, as open returns each file: by default a picture that is sent in the model's size.
  */
 export function makeDropZone({ id, label, info, many = false, onpictures, open = (file) => fromFile(file, info.image_shape) }) {
   const described = { "aria-describedby": `${id}-error`, "aria-label": label };

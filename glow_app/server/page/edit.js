@@ -1,6 +1,5 @@
 // The tab Edit: a picture, a slider for each attribute, and the picture changed.
 
-import { keepSettings } from "./address.js";
 import { ask } from "./api.js";
 import { attributeControls, editsLink, editsOf, editsText } from "./attributes.js";
 import { breakable, byId, downloadButton, h, joined } from "./dom.js";
@@ -8,6 +7,7 @@ import { draw, firstSettings, labelOf, linkOf, settingsOf } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
 import { className, fillClasses } from "./fields.js";
 import { download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
+import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 
 /** Start the tab; it takes a picture with edits, where the sliders are not to stay as they are. */
@@ -42,11 +42,6 @@ export function startEdit(info) {
     follow();
   }
 
-  function clear() {
-    pair = null;
-    stage.replaceChildren(...empty);  // what is there is of another picture
-  }
-
   /** Return the picture, and the picture changed, as the settings are now. */
   async function changed(signal) {
     const chosen = label.value;
@@ -75,20 +70,19 @@ export function startEdit(info) {
         if (pair === null) zone.show(picture);  // smaller than it was chosen
         pair ??= makePair(stage, original.image);
         pair.show(answer, original.note, info);
-        keep(answer.edits, answer.chosen);
+        keepSettings("edit", { picture: linkOf(picture), class: answer.chosen || null, ...editsLink(answer.edits) });
         return answer.edits.length ? "The picture is changed" : "The picture as it is";
       },
       (error) => {
         const fault = faultOf(error);
         if (fault) zone.setError(`${picture.name}: ${fault.text}.`);
-        if (fault || original === null) clear();
+        if (fault || original === null) {
+          pair = null;
+          stage.replaceChildren(...empty);  // what is there is of another picture
+        }
         return fault !== null;
       },
     );
-  }
-
-  function keep(edits, chosen) {
-    keepSettings("edit", { picture: linkOf(picture), class: chosen === "" ? null : chosen, ...editsLink(edits) });
   }
 
   function drawFirst(settings, use = take) {

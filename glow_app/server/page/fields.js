@@ -11,10 +11,7 @@ export function fillRange(input) {
   input.style.setProperty("--high", `${100 * high}%`);
 }
 
-/**
- * Return a labelled slider that shows its value.
- * @returns {{element: HTMLElement, value: number}} value can be set as well, to what lies between two steps too
- */
+/** Return a labelled slider as {element, value}; the value can be set as well, to what lies between two steps too. */
 export function slider({ id, label, min, max, step, value, digits, oninput }) {
   // No <output>: a screen reader would tell each value twice, as the slider's and as news.
   const shown = h("span", { className: "value", "aria-hidden": "true" });
@@ -71,10 +68,7 @@ export function setError(input, text) {
   input.ariaInvalid = text ? "true" : null;
 }
 
-/**
- * Return the whole number in a field, null where it is empty and may be. Where it is wrong return undefined, and say so
- * beside it until it is mended.
- */
+/** Return the whole number in a field, null where it is empty and may be; where it is wrong say so, and return undefined. */
 export function readNumber(input) {
   const isGood = input.validity.valid;
   setError(input, isGood ? null : `A whole number from ${input.min} to ${input.max}, please.`);

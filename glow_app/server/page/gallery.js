@@ -6,11 +6,7 @@ import { download } from "./pictures.js";
 
 const MOST = 256;  // pictures kept, so that the page does not grow for ever
 
-/**
- * Make a batch: pictures that were drawn together, and change together while a setting does.
- * @param {object[]} pictures can be read of the batch as well
- * @param {object} uses functions by name: open is one of pictures and the place of one of them, reuse of settings
- */
+/** Make a batch: pictures that were drawn together, and change together; with uses open(pictures, place), reuse(settings). */
 export function makeBatch(pictures, uses) {
   const title = h("h3");
   const cards = pictures.map((_, place) =>

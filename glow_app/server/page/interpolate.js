@@ -1,14 +1,14 @@
 // The tab Interpolate: two or four pictures in, and what lies between them.
 
-import { keepSettings } from "./address.js";
 import { ask, askFile } from "./api.js";
 import { byId, joined, reveal } from "./dom.js";
 import { draw, firstSettings, linkOf, settingsOf, wholeNumber } from "./drawn.js";
 import { makeDropZone } from "./dropzone.js";
 import { className, focusFirstError, readNumber } from "./fields.js";
-import { makePlayer } from "./player.js";
 import { Fault, download, faultOf, fromPng, noteOf, readAll, release } from "./pictures.js";
+import { makePlayer } from "./player.js";
 import { MAP, makeSquare } from "./square.js";
+import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 
 const ENDS = ["first", "second", "third", "fourth"];
@@ -137,20 +137,14 @@ export function startInterpolate(info) {
   }
 
   function showFrames(answer, notes) {
-    const onmove = (part) => {
-      at = [part];
-      keep();
-    };
+    const onmove = (part) => ((at = [part]), keep());
     view ??= makePlayer(stage, at[0], { files: Object.keys(FILES), onsave: save, onmove });
     view.show(framesOf(answer), notes);
   }
 
   function showBlend(answer, notes) {
     const [picture, ...map] = answer.frames.map((base64) => fromPng(base64, "blend.png", "The four pictures, blended"));
-    view ??= makeSquare(stage, at, (place) => {
-      at = place;
-      follow();
-    });
+    view ??= makeSquare(stage, at, (place) => ((at = place), follow()));
     const square = squareOf(shown.body);
     if (mapped !== square) view.showMap(map.length ? map : shown.chosen);
     mapped = square;
@@ -171,13 +165,14 @@ export function startInterpolate(info) {
     const { chosen, body } = shown;
     const pictures = Object.fromEntries(chosen.map((picture, end) => [ENDS[end], linkOf(picture)]));
     const place = chosen.length === 2 && at[0] === 0 ? null : at.map((part) => Number(part.toFixed(4))).join("_");
-    keepSettings("interpolate", { ...pictures, frames: body.frames ?? null, path: body.spherical ? "arc" : "line", at: place });
+    keepSettings("interpolate", { ...pictures, frames: body.frames, path: body.spherical ? "arc" : "line", at: place });
   }
 
   /** Draw the pictures that a link names, and some where none are chosen. */
   function drawEnds(links = []) {
     const before = [...ends];
-    const settings = used().map((picture, end) => settingsOf(links[end], info) ?? (picture === null ? firstSettings(end, info) : null));
+    const first = (picture, end) => (picture === null ? firstSettings(end, info) : null);
+    const settings = used().map((picture, end) => settingsOf(links[end], info) ?? first(picture, end));
     if (!settings.some(Boolean)) return follow();
     task.run(
       "Drawing pictures",

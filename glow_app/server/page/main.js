@@ -1,9 +1,8 @@
 // The page: asks what is served, then starts the tabs.
 
 import { describe } from "./about.js";
-import { isForeign, readAddress } from "./address.js";
 import { getInfo, hasKey, keepKey } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, h, joined } from "./dom.js";
 import { ignoreOtherDrops } from "./dropzone.js";
 import { startEdit } from "./edit.js";
 import { setError } from "./fields.js";
@@ -11,11 +10,9 @@ import { startInterpolate } from "./interpolate.js";
 import { startRestore } from "./restore.js";
 import { startSample } from "./sample.js";
 import { startScore } from "./score.js";
-import { makeShelf } from "./shelf.js";
-import { openTab, startTabs } from "./tabs.js";
+import { isForeign, openTab, readAddress, startTabs } from "./tabs.js";
 import { Task } from "./task.js";
 
-const loading = new Task(byId("loading"), false);
 const waiting = [];  // what goes on once there is a key
 
 /**
@@ -48,6 +45,23 @@ function start(info) {
   window.addEventListener("hashchange", follow);
 }
 
+/** Make a row of the newest samples, where another tab takes one by a click; return what shows other samples. */
+function makeShelf(place, take) {
+  const row = h("div", { className: "shelf", role: "group", "aria-label": "Samples" });
+  place.append(row);
+
+  function button(picture) {
+    const title = joined(", ", `Take seed ${picture.settings.seed}`, picture.kind);
+    const image = h("img", { src: picture.url, alt: "" });
+    return h("button", { className: "picture", title, "aria-label": title, onclick: () => take(picture) }, image);
+  }
+
+  return (pictures) => {
+    place.hidden = false;
+    row.replaceChildren(...pictures.map(button));
+  };
+}
+
 document.addEventListener("glow:key-wanted", (event) => {
   waiting.push(event.detail);
   byId("key-form").hidden = false;
@@ -68,4 +82,4 @@ byId("key-form").addEventListener("submit", () => {
 });
 byId("key").addEventListener("input", () => setError(byId("key"), null));
 ignoreOtherDrops();
-loading.run("Asking what is served", getInfo, (info) => (start(info), "Ready"));
+new Task(byId("loading"), false).run("Asking what is served", getInfo, (info) => (start(info), "Ready"));

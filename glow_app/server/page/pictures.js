@@ -46,20 +46,16 @@ export function fromFile(file, shape) {
 /** Return what a data URL has of its file. */
 export const base64Of = (url) => url.split(",")[1] ?? "";
 
-/**
- * Return the base64 of pictures that are sent together.
- * @throws {Fault} if a file cannot be read any more, or they are too many bytes; faultOf tells which and why
- */
+/** Return the base64 of pictures that are sent together; throw a Fault where a file is gone, or they are too many bytes. */
 export async function readAll(pictures, limits) {
   const gone = "it was changed or deleted after it was chosen, so that the browser cannot read it; choose it again";
-  const refuse = (place) => {
-    throw new Fault(place, gone);
-  };
-  const urls = await Promise.all(pictures.map((picture, place) => picture.read().catch(() => refuse(place))));
+  const refuse = (place) => () => Promise.reject(new Fault(place, gone));
+  const urls = await Promise.all(pictures.map((picture, place) => picture.read().catch(refuse(place))));
   const contents = urls.map(base64Of);
-  const bytes = contents.reduce((sum, content) => sum + content.length + 4, 1000);  // of the body, and no fewer
+  const lengths = contents.map(({ length }) => length);
+  const bytes = lengths.reduce((sum, length) => sum + length + 4, 1000);  // of the body, and no fewer
   if (bytes > limits.body_bytes) {
-    const place = contents.findIndex(({ length }) => length === Math.max(...contents.map((content) => content.length)));
+    const place = lengths.indexOf(Math.max(...lengths));
     const most = (((limits.body_bytes - 1000) / 4) * 3) / 2 ** 20;
     throw new Fault(place, `too large; this server takes ${most.toFixed(1)} MiB at a time`);
   }

@@ -9,12 +9,8 @@ const A_ROW = 9;  // frames below the player
 let timer = 0;  // of the one player that plays
 
 /**
- * Make a player, which goes on where it stands as other frames take their place.
- * @param {HTMLElement} place
- * @param {number} at where it stands, from 0 at the first frame to 1 at the last
- * @param {{files: string[], onsave: function(string), onmove: function(number)}} uses names of the files that all frames
- *   can be saved as, what saves one of them, and what is given where it stands
- * @returns {{show: function(object[], string[])}} which shows pictures, one a frame, and notes below them
+ * Make a player, which goes on where it stands as other frames take their place: at, from 0 at the first frame to 1 at the
+ * last, is given to onmove. All frames can be saved as files of some names, by onsave.
  */
 export function makePlayer(place, at, { files, onsave, onmove }) {
   const image = h("img", { className: "large" });

@@ -4,14 +4,9 @@ const MARGIN = 4;  // times the model's side: enough for the server's own filter
 const ENOUGH = 512;  // pixels a side, beyond which less margin does
 
 /**
- * Return a file's picture as a data URL, reduced to little more than the model needs.
- *
- * A picture that is hardly larger than the model's is sent as it is, byte by byte, and so is what the browser cannot
- * read: the server says what is wrong with it.
- * @param {Blob} file
- * @param {number[]} shape channels, height and width of the model
- * @param {?{zoom: number, x: number, y: number}} crop see cropBox; null for the centre
- * @returns {Promise<{url: string, size: ?number[], note: ?string}>} size is that of the whole picture
+ * Return a file's picture as {url, size, note}: a data URL, reduced to little more than the model needs, the size of the
+ * whole picture, and what was done. A picture that is hardly larger than the model's is sent as it is, byte by byte, and
+ * so is what the browser cannot read: the server says what is wrong with it.
  * @throws {DOMException} if the file was changed or deleted since it was chosen
  */
 export async function reducedPicture(file, [, height, width], crop) {
@@ -27,11 +22,8 @@ export async function reducedPicture(file, [, height, width], crop) {
 }
 
 /**
- * Return a file's picture as a data URL, in its own proportions, reduced to at most so many pixels.
- * @param {Blob} file
- * @param {number} mostPixels
- * @returns {Promise<object>} as of reducedPicture, but size is that of what is sent; and content, the file in memory
- * @throws {DOMException} if the file was changed or deleted since it was chosen
+ * Return a file's picture as reducedPicture does, but in its own proportions, reduced to at most so many pixels: size is
+ * that of what is sent, and content the file in memory.
  */
 export async function boundedPicture(file, mostPixels) {
   // What is sent has no colour profile: its values are made sRGB. Of a file that is sent whole, the server keeps it.
@@ -67,10 +59,8 @@ async function changed(canvas, size, how) {
 }
 
 /**
- * Return the part of a picture that is used: of the model's proportions, as large as fits, divided by the zoom.
- * @param {number[]} size width and height of the picture
- * @param {number[]} wanted width and height of the model
- * @param {?{zoom: number, x: number, y: number}} crop x and y from 0, left and top, to 1
+ * Return the part of a picture of some size that is used: of the wanted proportions, as large as fits, divided by the
+ * zoom of the crop, which is at x and y, from 0, left and top, to 1; in the centre without one.
  */
 export function cropBox(size, wanted, crop) {
   const { zoom, x, y } = crop ?? { zoom: 1, x: 0.5, y: 0.5 };

@@ -1,6 +1,5 @@
 // The tab Restore: a damaged picture in, draws of what it could have been out.
 
-import { keepSettings } from "./address.js";
 import { ask } from "./api.js";
 import { makeBrush } from "./brush.js";
 import { damaged } from "./damage.js";
@@ -12,6 +11,7 @@ import { faultOf, readAll, release } from "./pictures.js";
 import { boundedPicture } from "./reduce.js";
 import { makeRestored } from "./restored.js";
 import { restoreSettings } from "./restoresettings.js";
+import { keepSettings } from "./tabs.js";
 import { Task } from "./task.js";
 
 const QUICK = 200_000;  // restored pixels of all draws, up to which they follow each change of a setting
@@ -115,8 +115,10 @@ export function startRestore(info) {
     const { body, answer } = result;
     view ??= makeRestored(stage);
     view.show(answer, source, body);
-    if (body.sigma === null) settings.sigma = answer.sigma;
-    keep({ ...body, seed: answer.images[0].seed });
+    if (body.sigma === null) settings.showSigma(answer.sigma);
+    const { restorer, count: draws, temperature, sigma, label } = body;
+    const [{ seed }] = answer.images;
+    keepSettings("restore", { restorer, picture: linkOf(source), draws, seed, temperature, sigma, class: label });
     if (isAsked) reveal(stage);
     return "The picture is restored";
   }
@@ -124,15 +126,12 @@ export function startRestore(info) {
   function refused(error) {
     const fault = faultOf(error);
     const mask = /^mask: (.*)$/s.exec(error.message);
-    if (fault) zone.setError(`${source.name}: ${fault.text}.`);
-    if (fault) clear();
+    if (fault) {
+      zone.setError(`${source.name}: ${fault.text}.`);
+      clear();
+    }
     if (mask) brush.setError(mask[1]);
     return Boolean(fault || mask);
-  }
-
-  function keep({ restorer, count, seed, temperature, sigma, label }) {
-    const link = { restorer, picture: linkOf(source), draws: count, seed, temperature, sigma: sigma ?? null, class: label };
-    keepSettings("restore", link);
   }
 
   function drawFirst(sample) {

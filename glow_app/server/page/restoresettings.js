@@ -12,16 +12,12 @@ const WORDS = {
   Fill: () => "Fill in",
 };
 
-/**
- * Make the settings work.
- * @param {object} info of a server with restorers
- * @param {{onchange: function(), onrestorer: function(), onseed: function()}} handlers called when a setting, the
- *   restorer or, by the button for it, the seed is changed
- */
+/** Make the settings work; the handlers are called when a setting, the restorer or, by its button, the seed is changed. */
 export function restoreSettings(info, { onchange, onrestorer, onseed }) {
   const names = ["restorer", "label", "draws", "seed", "estimate"];
   const [select, label, draws, seed, estimate] = names.map((name) => byId(`restore-${name}`));
   const range = { min: 0, max: 1.5, step: 0.05, value: 1, digits: 2 };
+  const warm = () => ((isRecommended = false), onchange());
   const temperature = slider({ id: "restore-temperature-all", label: "Temperature", ...range, oninput: warm });
   const levels = { min: 1, max: 100, step: 1, value: 25, digits: 0 };
   const sigma = slider({ id: "restore-sigma-level", label: "Noise level", ...levels, oninput: onchange });
@@ -34,22 +30,15 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
     /** Return whether the restorer takes a mask or a sigma. */
     takes: (what) => settings.restorer.takes.includes(what),
     /** Show the level of noise that the server has estimated. */
-    set sigma(level) {
-      sigma.value = level;
-    },
+    showSigma: (level) => (sigma.value = level),
     /** Return the settings as a request has them; null where a number is wrong, as its field says until it is corrected. */
     read() {
       const count = readNumber(draws);
       seed.max = LARGEST_SEED - (count ?? 1) + 1;
       const first = readNumber(seed);
       if (count === undefined || first === undefined) return null;
-      const asked = {
-        restorer: select.value,
-        count,
-        seed: first,
-        temperature: isRecommended ? null : temperature.value,
-        label: chosenClass(label),
-      };
+      const warmth = isRecommended ? null : temperature.value;
+      const asked = { restorer: select.value, count, seed: first, temperature: warmth, label: chosenClass(label) };
       return settings.takes("sigma") ? { ...asked, sigma: estimate.checked ? null : sigma.value } : asked;
     },
     /** Take the settings of a link. */
@@ -61,14 +50,9 @@ export function restoreSettings(info, { onchange, onrestorer, onseed }) {
       label.value = labelOf(link.get("class"), settings.restorer) ?? "";
       const level = Number(link.get("sigma"));
       estimateNoise(!(level >= 1));
-      if (level >= 1) settings.sigma = level;
+      if (level >= 1) sigma.value = level;
     },
   };
-
-  function warm() {
-    isRecommended = false;
-    onchange();
-  }
 
   function choose(name, wanted = null) {
     select.value = name;

@@ -1,23 +1,18 @@
 // The tab Sample: settings in, a gallery out, whose newest batch follows the settings.
 
-import { keepSettings } from "./address.js";
 import { ask } from "./api.js";
 import { editsLink, editsOf } from "./attributes.js";
 import { byId } from "./dom.js";
 import { LARGEST_SEED, guidanceLink, guidanceOf, labelOf, newSeed, pictureOf, temperatureOf, wholeNumber } from "./drawn.js";
 import { chosenClass, fillClasses, focusFirstError, readNumber } from "./fields.js";
 import { makeBatch } from "./gallery.js";
+import { keepSettings } from "./tabs.js";
 import { openTab } from "./tabs.js";
 import { Task } from "./task.js";
 import { guidanceControl, temperatureControl } from "./temperature.js";
 import { startViewer } from "./viewer.js";
 
-/**
- * Start the tab.
- * @param {object} info of the model
- * @param {object} uses what else a picture may be used for, functions by name: interpolate, edit, restore, score
- * @param {function(object[])} ondraw is given the newest batch
- */
+/** Start the tab; its pictures have uses, functions by name, and ondraw is given the newest batch. */
 export function startSample(info, uses, ondraw) {
   const task = new Task(byId("sample-task"));
   const temperature = temperatureControl(byId("sample-temperature"), info, follow);
@@ -109,7 +104,8 @@ export function startSample(info, uses, ondraw) {
     const wanted = temperatureOf(settings.get("temperature"), info);
     temperature.value = wanted ?? temperature.value;
     // A link that names a temperature alone was made at guidance 1.
-    if (wanted !== null || settings.has("guidance")) guidance.value = guidanceOf(settings.get("guidance"), info) ?? guidance.value;
+    const guided = wanted !== null || settings.has("guidance") ? guidanceOf(settings.get("guidance"), info) : null;
+    guidance.value = guided ?? guidance.value;
     label.value = labelOf(settings.get("class"), info) ?? "";
     draw(false, wholeNumber(settings.get("open"), LARGEST_SEED), editsOf(settings, info));
   }

@@ -3,8 +3,8 @@
 import { breakable, downloadButton, h, icon, joined, reveal } from "./dom.js";
 import { className } from "./fields.js";
 import { download, release, thumbnail } from "./pictures.js";
-import { oddnessScale, percentileScale } from "./scale.js";
 
+const USUAL = 95;  // percent of ordinary pictures, which are called usual
 const NUMBERS = {
   bits_per_dim: "bits/dim",
   typicality: "typicality",
@@ -129,15 +129,35 @@ function rowOf(row, columns, info) {
 
 function verdictCell({ verdict, reason, oddness }) {
   if (!verdict) return h("td", { role: "cell" });  // scored before the model knew any ordinary pictures
-  const isOdd = verdict === "unusual";
-  const word = h("strong", { className: isOdd ? "verdict odd" : "verdict" }, icon(isOdd ? "odd" : "check"), isOdd ? "Unusual" : "Usual");
+  const [className, symbol, text] = verdict === "unusual" ? ["verdict odd", "odd", "Unusual"] : ["verdict", "check", "Usual"];
+  const word = h("strong", { className }, icon(symbol), text);
   const why = h("span", { className: "reason" }, reason);
   return h("td", { role: "cell", className: "judged" }, word, " ", why, oddnessScale(oddness));
 }
 
 function numberCell(row, key) {
   const number = h("span", { className: "number" }, row[key]?.toFixed(3) ?? "");
-  return h("td", { role: "cell", "data-label": NUMBERS[key] }, number, row.percentiles && percentileScale(row.percentiles[key]));
+  const place = row.percentiles && scale(row.percentiles[key], "scale plain");
+  return h("td", { role: "cell", "data-label": NUMBERS[key] }, number, place);
+}
+
+/** Return the scale of oddness: usual up to the limit, unusual beyond, which takes more room than its share. */
+function oddnessScale(percent) {
+  const place = percent <= USUAL ? (percent / USUAL) * 70 : 70 + ((percent - USUAL) / (100 - USUAL)) * 30;
+  const text = h("span", {}, `odder than ${percentText(percent)}`);
+  return h("span", { className: "oddness" }, scale(place, percent > USUAL ? "scale odd" : "scale"), text);
+}
+
+/** Return a percentage as text, with a decimal above the limit, which 95.3 would otherwise seem to meet. */
+export function percentText(percent) {
+  return percent >= 100 ? "all" : `${percent > USUAL ? percent.toFixed(1) : Math.round(percent)} %`;
+}
+
+/** Return a scale of percentages among ordinary pictures, with a mark where a picture is. */
+function scale(place, className) {
+  const mark = h("span", { className: "mark" });
+  mark.style.left = `${place}%`;
+  return h("span", { className, "aria-hidden": "true" }, mark);
 }
 
 /** Return a value as RFC 4180 quotes it. */

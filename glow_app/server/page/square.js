@@ -12,12 +12,7 @@ export const MAP = Array.from({ length: SIDE ** 2 }, (_, n) => [(n % SIDE) / (SI
 
 const inside = (number) => Math.min(1, Math.max(0, Number(number.toFixed(2))));
 
-/**
- * Make the square.
- * @param {HTMLElement} place
- * @param {number[]} at where the handle begins: [across, down], each from 0 to 1
- * @param {function(number[])} onmove is given where a visitor moves it
- */
+/** Make the square, whose handle begins at [across, down], each from 0 to 1; onmove is given where a visitor moves it. */
 export function makeSquare(place, at, onmove) {
   const image = h("img", { className: "large" });
   const inputs = ["Across", "Down"].map((name) =>

@@ -14,16 +14,13 @@ const HINTS = {
 /** The work of one panel. */
 export class Task {
   #place;
+  #canCancel;
   #controller = null;
   #next = null;  // the arguments of the work that follows
   #following = null;  // ends once nothing waits to follow
   #current = Promise.resolve();  // ends with the work that goes on
-  #canCancel;
 
-  /**
-   * @param {HTMLElement} place where progress and errors are shown
-   * @param {boolean} canCancel whether anything is left to do without its result
-   */
+  /** Show progress and errors at a place, and Cancel where something is left to do without the result. */
   constructor(place, canCancel = true) {
     this.#place = place;
     this.#canCancel = canCancel;
@@ -53,8 +50,10 @@ export class Task {
       if (this.#next === null) announce(text, this.#place);
     } catch (error) {
       if (this.#controller !== controller) return;  // something else has the place now
-      if (controller.signal.aborted) this.#say("Cancelled.");
-      else if (tell(error)) this.#place.replaceChildren();
+      if (controller.signal.aborted) {
+        this.#place.replaceChildren(h("p", { className: "hint" }, "Cancelled."));
+        announce("Cancelled.", this.#place);
+      } else if (tell(error)) this.#place.replaceChildren();
       else this.#fail(error, () => this.run(what, work, use, tell));
     } finally {
       view.stop();
@@ -62,10 +61,8 @@ export class Task {
   }
 
   /**
-   * Do some work that settings decide, soon after each of their changes: one at a time, and the latest wins. What is
-   * overtaken while it waits is never sent.
-   * @param {...*} work as for run; it reads the settings when it begins
-   * @returns {Promise} which ends once the latest is done, or given up
+   * Do some work that settings decide, with arguments as for run: one at a time, and the latest wins. It reads the
+   * settings when it begins; what is overtaken while it waits is never sent. The promise ends with the latest.
    */
   follow(...work) {
     this.#next = work;
@@ -86,12 +83,6 @@ export class Task {
     this.#controller?.abort();
     this.#controller = null;
     this.#place.replaceChildren();
-  }
-
-  /** Say something in place of progress. */
-  #say(text) {
-    this.#place.replaceChildren(h("p", { className: "hint" }, text));
-    announce(text, this.#place);
   }
 
   #progress(what, controller) {

@@ -15,8 +15,7 @@ export function temperatureControl(place, info, oninput) {
   const switched = h("label", { className: "switch", for: toggle.id }, toggle, "One per level");
 
   function show() {
-    several.hidden = !toggle.checked;
-    all.element.hidden = toggle.checked;
+    [several.hidden, all.element.hidden] = [!toggle.checked, toggle.checked];
   }
   toggle.addEventListener("change", () => {
     // What is seen goes on from what was seen, as far as it can.
@@ -50,10 +49,7 @@ export function temperatureText(temperature, between = "-") {
   return [temperature].flat().map((value) => value.toFixed(2)).join(between);
 }
 
-/**
- * Return the control of guidance: how far images go beyond what their class has in common. Its value is a number, and
- * stays 1 where the model has no classes.
- */
+/** Return the control of guidance, how far images go beyond what their class has in common; of 1 for a model without classes. */
 export function guidanceControl(place, info, oninput) {
   if (info.num_classes === null) return { value: 1 };
   const range = { min: 1, max: 2, step: 0.05, value: info.generation.guidance, digits: 2 };

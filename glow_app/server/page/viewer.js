@@ -7,11 +7,10 @@ import { download } from "./pictures.js";
 import { Task } from "./task.js";
 
 /**
- * Start the viewer.
+ * Start the viewer; return open(pictures, place, edits), which shows a picture of a batch.
  * @param {object} info of the model
  * @param {object} uses what a picture may be used for, functions by name; edit takes its edits as well, reuse its settings
  * @param {function(object[], object)} onshow is given the batch and what is shown of it, null once nothing is
- * @returns {function(object[], number, object[])} which shows a picture of a batch, with edits
  */
 export function startViewer(info, uses, onshow) {
   const dialog = byId("viewer");
@@ -26,9 +25,7 @@ export function startViewer(info, uses, onshow) {
   const taking = ["download", "interpolate", "restore", "score"].map(button);
   let shown = null;  // the picture as it is seen, edited or not
 
-  function allow(isAllowed) {
-    for (const each of taking) each.disabled = !isAllowed;
-  }
+  const allow = (isAllowed) => taking.forEach((each) => (each.disabled = !isAllowed));
 
   function show(picture) {
     shown = picture;

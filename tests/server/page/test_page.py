@@ -268,7 +268,7 @@ def test_edit(page: Page, site: Site) -> None:
 
 def test_an_unusual_picture_is_not_shown_at_the_limit(page: Page, site: Site) -> None:
     visit(page, site.address)
-    texts = page.evaluate("import('./scale.js').then((m) => [38.4, 95, 95.3, 99.5, 100].map(m.percentText))")
+    texts = page.evaluate("import('./scoretable.js').then((m) => [38.4, 95, 95.3, 99.5, 100].map(m.percentText))")
     assert texts == ["38 %", "95 %", "95.3 %", "99.5 %", "all"]
 
 

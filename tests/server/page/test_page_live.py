@@ -172,7 +172,7 @@ def test_a_link_brings_an_edit_of_a_drawn_picture_back(page: Page, site: Site) -
 def test_the_address_of_one_tab_does_not_wait_for_another(page: Page, site: Site) -> None:
     visit(page, site.address)
     page.wait_for_url("**/#sample?count=8&*")
-    keep = "import('./address.js').then((m) => (m.keepSettings('sample', { seed: 5 }), m.keepSettings('edit', {})))"
+    keep = "import('./tabs.js').then((m) => (m.keepSettings('sample', { seed: 5 }), m.keepSettings('edit', {})))"
     page.evaluate(keep)
     page.wait_for_url("**/#sample?seed=5")
 
