@@ -33,7 +33,7 @@ from glow_app.bijections import (
 from glow_app.flows import Context, Glow, Level, Runner
 from glow_app.models.class_labels import class_facts, classes_of_seeds
 from glow_app.models.image_model import ImageModel
-from glow_app.nn import Conditioner, ConvConditioner, ConvVelocity, GatedResidualConditioner, MLPVelocity, Velocity
+from glow_app.nn import Conditioner, ConvConditioner, ConvVelocity, GatedResidualConditioner, MLPVelocity
 from glow_app.pictures.image_batch import Images
 from glow_app.priors import CNFPrior, GaussianPrior, HeadPrior, IAFPrior, MAFPrior, PlanarPrior
 from glow_app.running.folded import FoldedAffine
@@ -195,50 +195,31 @@ def _fitted(bijection: B, shape: tuple[int, ...]) -> B:
 
 
 def _dopri5(features: int = 0, adjoint: bool = False) -> ContinuousFlow:
-    velocity = MLPVelocity(3, 5, context_features=features)
+    velocity = MLPVelocity(2, 5, context_features=features)
     return ContinuousFlow(velocity, atol=1e-8, rtol=1e-8, eval_atol=1e-8, eval_rtol=1e-8, adjoint=adjoint)
-
-
-def _rk4(velocity: Velocity, adjoint: bool = False) -> ContinuousFlow:
-    return ContinuousFlow(velocity, "rk4", num_steps=6, eval_solver="rk4", adjoint=adjoint)
 
 
 REGISTRY: dict[str, Case] = {
     "ActNorm": Case(lambda: ActNorm(4), (4, 2, 2)),
     "ActNorm, not learned": Case(lambda: ActNorm(3, learned=False), (3, 1, 2)),
-    "ActNorm, one channel": Case(lambda: ActNorm(1), (1, 3, 2)),
     "InvertibleConv1x1": Case(lambda: InvertibleConv1x1(4), (4, 2, 2)),
     "InvertibleConv1x1, three channels, not square": Case(lambda: InvertibleConv1x1(3), (3, 1, 2)),
     "PixelwiseChain": Case(lambda: PixelwiseChain(ActNorm(4), InvertibleConv1x1(4)), (4, 1, 3)),
-    "PixelwiseChain of four": Case(
-        lambda: PixelwiseChain(InvertibleConv1x1(3), ActNorm(3), InvertibleConv1x1(3), ActNorm(3)), (3, 2, 1)
-    ),
     "Whitening": Case(lambda: Whitening(4), (4, 2, 3)),
     "FoldedAffine": Case(lambda: FoldedAffine(perturb(InvertibleConv1x1(4).double())), (4, 1, 3)),
     "LowRankWhitening": Case(lambda: _fitted(LowRankWhitening((4, 2, 3), 3), (4, 2, 3)), (4, 2, 3)),
-    "LowRankWhitening, other size": Case(lambda: _fitted(LowRankWhitening((4, 2, 3), 3), (4, 2, 3)), (4, 1, 2)),
     "AffineCoupling, conv": Case(lambda: AffineCoupling(4, _conv(4, 2)), (4, 2, 2)),
     "AffineCoupling, conv, context": Case(lambda: AffineCoupling(4, _conv(4, 2, 3)), (4, 2, 1), (3,)),
-    "AffineCoupling, residual": Case(lambda: AffineCoupling(4, _residual(4, 2)), (4, 1, 2)),
     "AffineCoupling, residual, context": Case(lambda: AffineCoupling(4, _residual(4, 2, 3)), (4, 2, 2), (3,)),
     "AffineCoupling, two channels, other bound": Case(lambda: AffineCoupling(2, _conv(2, 2), 0.4), (2, 3, 2)),
     "AdditiveCoupling, conv": Case(lambda: AdditiveCoupling(4, _conv(4, 1)), (4, 2, 2)),
-    "AdditiveCoupling, conv, context": Case(lambda: AdditiveCoupling(4, _conv(4, 1, 3)), (4, 1, 2), (3,)),
-    "AdditiveCoupling, residual": Case(lambda: AdditiveCoupling(4, _residual(4, 1)), (4, 2, 1)),
     "AdditiveCoupling, residual, context": Case(lambda: AdditiveCoupling(4, _residual(4, 1, 3)), (4, 2, 2), (3,)),
     "AffineCoupling, conv, map": Case(lambda: AffineCoupling(4, _conv(4, 2, 3)), (4, 2, 1), (3, 2, 1)),
-    "AffineCoupling, residual, map": Case(lambda: AffineCoupling(4, _residual(4, 2, 3)), (4, 2, 2), (3, 2, 2)),
     "AffineCoupling, conv, bounded input": Case(lambda: AffineCoupling(4, _conv(4, 2), max_input=0.8), (4, 2, 2)),
-    "AdditiveCoupling, residual, bounded input": Case(
-        lambda: AdditiveCoupling(4, _residual(4, 1), max_input=0.8), (4, 2, 2)
-    ),
-    "Squeeze": Case(Squeeze, (1, 4, 2), bad_shape=(1, 3, 2)),
-    "Squeeze, three channels": Case(Squeeze, (3, 4, 2), bad_shape=(3, 4, 1)),
-    "DiagonalAffine, a channel": Case(lambda: DiagonalAffine((4, 1, 1)), (4, 2, 2)),
-    "DiagonalAffine, a value": Case(lambda: DiagonalAffine((3, 2, 1)), (3, 2, 1)),
+    "Squeeze": Case(Squeeze, (3, 4, 2), bad_shape=(3, 4, 1)),
+    "DiagonalAffine": Case(lambda: DiagonalAffine((4, 1, 1)), (4, 2, 2)),
     "ConditionalAffine, map": Case(lambda: ConditionalAffine(2, 3), (2, 2, 3), (3, 2, 3)),
     "ConditionalAffine, vector": Case(lambda: ConditionalAffine(2, 3, kernel_size=1), (2, 2, 2), (3,)),
-    "ConditionalAffine, tight bound": Case(lambda: ConditionalAffine(2, 3, max_log_scale=0.5), (2, 2, 2), (3, 2, 2)),
     "ContextDifference": Case(lambda: ContextDifference(2), (2, 1, 3), (2, 1, 3)),
     "ContextDifference, mask": Case(lambda: ContextDifference(4, has_mask=True), (4, 1, 3), (8, 1, 3)),
     "Reshape": Case(lambda: Reshape((4, 2, 1), (8,)), (4, 2, 1), bad_latent_shape=(7,)),
@@ -254,79 +235,56 @@ REGISTRY: dict[str, Case] = {
     "MaskedAutoregressive, plain blocks, tight bound": Case(
         lambda: MaskedAutoregressive(3, 6, elementwise=AffineMap(0.5), num_blocks=2, residual=False), (3,)
     ),
-    "MaskedAutoregressive, no blocks, context": Case(lambda: MaskedAutoregressive(3, 7, 2, num_blocks=0), (3,), (2,)),
-    "MaskedAutoregressive, spline": Case(lambda: MaskedAutoregressive(3, 6, elementwise=SplineMap(4, 2.0)), (3,)),
     "MaskedAutoregressive, spline, context, random": Case(
         lambda: MaskedAutoregressive(4, 8, 2, SplineMap(5, 3.0), ordering="random"), (4,), (2,)
-    ),
-    "Inverse of MaskedAutoregressive": Case(
-        lambda: Inverse(MaskedAutoregressive(4, 8, 3, ordering="reversed")), (4,), (3,)
     ),
     "Inverse of MaskedAutoregressive, spline": Case(
         lambda: Inverse(MaskedAutoregressive(3, 6, elementwise=SplineMap(4, 2.0))), (3,)
     ),
-    "Chain of MaskedAutoregressive": Case(
-        lambda: Chain(*(MaskedAutoregressive(3, 6, ordering=o) for o in ("natural", "reversed", "random"))), (3,)
-    ),
     "Planar": Case(lambda: Planar(5), (5,)),
-    "Planar, one feature": Case(lambda: Planar(1), (1,)),
     "Planar, context": Case(lambda: Planar(2, 3), (2,), (3,)),
     "Planar, one feature, context": Case(lambda: Planar(1, 3), (1,), (3,)),
-    "Planar, leaky": Case(lambda: Planar(2, nonlinearity="leaky"), (2,)),
-    "Planar, leaky, one feature": Case(lambda: Planar(1, nonlinearity="leaky"), (1,)),
     "Planar, leaky, context, other bound": Case(lambda: Planar(5, 3, nonlinearity="leaky", min_slope=0.2), (5,), (3,)),
-    "Chain of Planar": Case(lambda: Chain(Planar(2, 3), Planar(2, nonlinearity="leaky"), Planar(2)), (2,), (3,)),
     "Inverse of Planar": Case(lambda: Inverse(Planar(5, 3)), (5,), (3,)),
-    "Inverse of Planar, leaky": Case(lambda: Inverse(Planar(2, nonlinearity="leaky")), (2,)),
-    "ContinuousFlow": Case(_dopri5, (3,), tolerance=1e-6, row_tolerance=1e-6),
+    "ContinuousFlow": Case(_dopri5, (2,), tolerance=1e-6, row_tolerance=1e-6),
     "ContinuousFlow, adjoint, context": Case(
-        lambda: _dopri5(2, adjoint=True), (3,), (2,), tolerance=1e-6, row_tolerance=1e-6
+        lambda: _dopri5(2, adjoint=True), (2,), (2,), tolerance=1e-6, row_tolerance=1e-6
     ),
-    "ContinuousFlow, fixed steps, context": Case(
-        lambda: _rk4(MLPVelocity(2, 5, context_features=3)), (2,), (3,), tolerance=1e-6
+    "ContinuousFlow, images, context": Case(
+        lambda: ContinuousFlow(ConvVelocity(2, 4, 3), "rk4", 6, eval_solver="rk4"), (2, 1, 2), (3,), tolerance=1e-6
     ),
-    "ContinuousFlow, fixed steps, adjoint": Case(
-        lambda: _rk4(MLPVelocity(2, 5, num_layers=1), adjoint=True), (2,), tolerance=1e-6
-    ),
-    "ContinuousFlow, images, context": Case(lambda: _rk4(ConvVelocity(2, 4, 3)), (2, 2, 2), (3,), tolerance=1e-6),
-    "Inverse of ContinuousFlow": Case(lambda: Inverse(_dopri5(2)), (3,), (2,), tolerance=1e-6, row_tolerance=1e-6),
     "GaussianPrior": Case(lambda: GaussianPrior((4, 2, 2)), (4, 2, 2)),
     "GaussianPrior, context": Case(lambda: GaussianPrior((4, 2, 1), 3), (4, 2, 1), (3,)),
-    "GaussianPrior, map": Case(lambda: GaussianPrior((4, 2, 1), 3), (4, 2, 1), (3, 2, 1)),
     "GaussianPrior, low rank, map": Case(
         lambda: _fitted(GaussianPrior((4, 2, 1), 3, 2), (4, 2, 1)), (4, 2, 1), (3, 2, 1)
     ),
     "HeadPrior": Case(lambda: HeadPrior((2, 2, 1), 0, [Planar(4)], {}), (2, 2, 1)),
-    "PlanarPrior": Case(lambda: PlanarPrior((4, 1, 2), num_layers=2), (4, 1, 2)),
     "PlanarPrior, context": Case(
         lambda: PlanarPrior((2, 2, 1), 3, num_layers=2, nonlinearity="leaky"), (2, 2, 1), (3,)
     ),
-    "MAFPrior": Case(lambda: MAFPrior((4, 1, 2), hidden_features=10), (4, 1, 2)),
     "MAFPrior, spline, context": Case(
         lambda: MAFPrior((2, 2, 1), 3, hidden_features=8, elementwise="spline", num_bins=4, ordering="random"),
         (2, 2, 1),
         (3,),
     ),
     "MAFPrior, map": Case(lambda: MAFPrior((2, 2, 1), 3, hidden_features=8), (2, 2, 1), (3, 2, 1)),
-    "IAFPrior": Case(lambda: IAFPrior((4, 1, 2), hidden_features=10), (4, 1, 2)),
     "IAFPrior, context": Case(lambda: IAFPrior((2, 2, 1), 3, hidden_features=8), (2, 2, 1), (3,)),
     "CNFPrior": Case(
-        lambda: CNFPrior((2, 2, 1), 0, hidden_features=5, solver="rk4", num_steps=20, eval_solver="rk4"), (2, 2, 1)
+        lambda: CNFPrior((1, 2, 1), 0, hidden_features=5, solver="rk4", num_steps=5, eval_solver="rk4"),
+        (1, 2, 1),
+        tolerance=1e-6,
     ),
     "CNFPrior, mlp, context": Case(
-        lambda: CNFPrior((2, 1, 2), 3, "mlp", 5, 2, 1, solver="rk4", num_steps=20, eval_solver="rk4"), (2, 1, 2), (3,)
+        lambda: CNFPrior((1, 1, 2), 3, "mlp", 5, 2, 1, solver="rk4", num_steps=5, eval_solver="rk4"),
+        (1, 1, 2),
+        (3,),
+        tolerance=1e-6,
     ),
     "Chain": Case(lambda: Chain(ActNorm(4), DiagonalAffine((4, 2, 1)), InvertibleConv1x1(4)), (4, 2, 1)),
-    "Chain of one": Case(lambda: Chain(ActNorm(3)), (3, 2, 2)),
-    "Glow step": Case(lambda: _step(4), (4, 2, 2)),
     "Glow step, context": Case(lambda: _step(4, 3), (4, 2, 1), (3,)),
     "Level, plain": Case(lambda: Level(Squeeze(), _step(4)), (1, 2, 4)),
-    "Level, fused, from one channel": Case(lambda: _run_by(run_fused, _step(4), _step(4)), (1, 2, 4)),
     "Level, fused, context": Case(lambda: _run_by(run_fused, _step(8, 3), _step(8)), (2, 2, 2), (3,)),
     "Level, fused, map": Case(lambda: _run_by(run_fused, _step(4, 2), _step(4)), (1, 4, 2), (2, 2, 1)),
-    "Inverse of coupling": Case(lambda: Inverse(AffineCoupling(4, _conv(4, 2, 3))), (4, 2, 2), (3,)),
     "Inverse of a Glow step": Case(lambda: Inverse(_step(4)), (4, 2, 2)),
     "Inverse of squeeze": Case(lambda: Inverse(Squeeze()), (4, 2, 2), bad_latent_shape=(1, 3, 4)),
-    "Inverse of inverse": Case(lambda: Inverse(Inverse(_step(2))), (2, 2, 2)),
-    "Chain with an inverse": Case(lambda: Chain(ActNorm(4), Inverse(InvertibleConv1x1(4))), (4, 2, 2)),
 }

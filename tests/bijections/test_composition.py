@@ -1,8 +1,7 @@
-import pytest
 import torch
 from registry import REGISTRY
 
-from glow_app.bijections import ActNorm, Chain, DiagonalAffine, Inverse, Squeeze
+from glow_app.bijections import ActNorm, Chain, Inverse, Squeeze
 
 
 def test_a_chain_is_its_bijections_one_after_another() -> None:
@@ -16,11 +15,6 @@ def test_a_chain_is_its_bijections_one_after_another() -> None:
     assert torch.equal(log_det, total)
 
 
-def test_an_empty_chain_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        Chain()
-
-
 def test_inverse_swaps_the_directions() -> None:
     bijection, x, context = REGISTRY["Glow step, context"].build()
     inverse = Inverse(bijection)
@@ -28,23 +22,12 @@ def test_inverse_swaps_the_directions() -> None:
     assert all(torch.equal(a, b) for a, b in zip(inverse.inverse(x, context), bijection(x, context), strict=True))
 
 
-def test_chain_initialises_each_on_what_those_before_make() -> None:
-    first, second = ActNorm(2), ActNorm(8)
-    chain = Chain(first, Squeeze(), second)
+def test_a_chain_initialises_each_on_the_output_of_those_before() -> None:
+    chain = Chain(ActNorm(2), Squeeze(), ActNorm(8))
     x = 3 + torch.randn(16, 2, 4, 4) * torch.linspace(1, 2, 4)
     z, _ = chain.initialize(x)
     torch.testing.assert_close(z.var((0, 2, 3), correction=0), torch.ones(8), rtol=0, atol=1e-4)
     assert torch.equal(z, chain(x)[0])
-
-
-def test_an_inverse_of_another_shape_initialises() -> None:
-    x = torch.randn(8, 4, 1, 1)
-    z, log_det = Chain(Inverse(Squeeze()), ActNorm(1)).initialize(x)
+    z, log_det = Chain(Inverse(Squeeze()), ActNorm(1)).initialize(torch.randn(8, 4, 1, 1))
     assert z.shape == (8, 1, 2, 2)
     assert log_det.shape == (8,)
-
-
-def test_chain_adds_for_vectors_too() -> None:
-    z, log_det = Chain(DiagonalAffine((3,)), DiagonalAffine((1,)))(torch.randn(5, 3))
-    assert z.shape == (5, 3)
-    assert log_det.shape == (5,)

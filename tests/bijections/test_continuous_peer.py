@@ -23,7 +23,7 @@ class ZukoVelocity(Velocity):
 
 
 def tight(velocity: Velocity) -> ContinuousFlow:
-    return ContinuousFlow(velocity.double(), eval_atol=1e-11, eval_rtol=1e-11).eval()
+    return ContinuousFlow(velocity.double(), eval_atol=1e-9, eval_rtol=1e-9).eval()
 
 
 def batch() -> tuple[Tensor, Tensor]:
@@ -38,12 +38,12 @@ def assert_agree(flow: ContinuousFlow, theirs: Any, x: Tensor, context: Tensor) 
     expected_z, expected_log_det = theirs.call_and_ladj(x)
     assert (z - x).abs().max() > 0.1
     assert log_det.abs().max() > 0.1
-    torch.testing.assert_close(z, expected_z, rtol=0, atol=1e-8)
-    torch.testing.assert_close(log_det, expected_log_det, rtol=0, atol=1e-8)
+    torch.testing.assert_close(z, expected_z, rtol=0, atol=1e-6)
+    torch.testing.assert_close(log_det, expected_log_det, rtol=0, atol=1e-6)
     back, inverse_log_det = flow.inverse(x, context)
     expected_back, expected_inverse = theirs.inv.call_and_ladj(x)
-    torch.testing.assert_close(back, expected_back, rtol=0, atol=1e-8)
-    torch.testing.assert_close(inverse_log_det, expected_inverse, rtol=0, atol=1e-8)
+    torch.testing.assert_close(back, expected_back, rtol=0, atol=1e-6)
+    torch.testing.assert_close(inverse_log_det, expected_inverse, rtol=0, atol=1e-6)
 
 
 def test_our_network_under_their_solver() -> None:
@@ -51,7 +51,7 @@ def test_our_network_under_their_solver() -> None:
     velocity = perturb(MLPVelocity(3, 16, context_features=2).double(), size=0.6)
     x, context = batch()
     theirs = zuko.transforms.FreeFormJacobianTransform(
-        lambda t, x: velocity(t, x, context), atol=1e-11, rtol=1e-11, exact=True
+        lambda t, x: velocity(t, x, context), atol=1e-9, rtol=1e-9, exact=True
     )
     assert_agree(tight(velocity), theirs, x, context)
 
@@ -60,7 +60,7 @@ def test_their_network_under_our_solver() -> None:
     torch.manual_seed(0)
     # Its default activation has a kink in its derivative, which a tight tolerance pays for.
     arguments: Any = {"hidden_features": (16, 16), "activation": torch.nn.Tanh}
-    theirs = zuko.flows.continuous.FFJTransform(3, 2, atol=1e-11, rtol=1e-11, **arguments).double()
+    theirs = zuko.flows.continuous.FFJTransform(3, 2, atol=1e-9, rtol=1e-9, **arguments).double()
     x, context = batch()
     assert_agree(tight(ZukoVelocity(perturb(theirs, size=0.2))), theirs.eval()(context), x, context)
 
@@ -71,11 +71,11 @@ def test_the_gradients_agree_with_their_adjoint() -> None:
     x, _ = batch()
     parameters = list(velocity.parameters())
     theirs = zuko.transforms.FreeFormJacobianTransform(
-        lambda t, x: velocity(t, x), phi=parameters, atol=1e-11, rtol=1e-11, exact=True
+        lambda t, x: velocity(t, x), phi=parameters, atol=1e-9, rtol=1e-9, exact=True
     )
 
     def gradients(z: Tensor, log_det: Tensor) -> tuple[Tensor, ...]:
         return torch.autograd.grad((log_det - z.square().sum(1) / 2).sum(), parameters)
 
     for found, expected in zip(gradients(*tight(velocity)(x)), gradients(*theirs.call_and_ladj(x)), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)

@@ -4,6 +4,7 @@ import torch
 from glow_app.bijections import AffineMap, ElementwiseMap, SplineMap
 
 MAPS = [AffineMap(), AffineMap(0.3), SplineMap(), SplineMap(1, 2.0), SplineMap(20, 3.0)]
+maps = pytest.mark.parametrize("function", MAPS, ids=str)
 
 
 def parameters(function: ElementwiseMap, *shape: int, size: float = 2.0) -> torch.Tensor:
@@ -11,7 +12,7 @@ def parameters(function: ElementwiseMap, *shape: int, size: float = 2.0) -> torc
     return size * torch.randn(*shape, function.num_parameters, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("function", MAPS)
+@maps
 def test_the_identity_at_zero(function: ElementwiseMap) -> None:
     x = torch.linspace(-9, 9, 401, dtype=torch.float64)
     zero = torch.zeros(401, function.num_parameters, dtype=torch.float64)
@@ -21,11 +22,11 @@ def test_the_identity_at_zero(function: ElementwiseMap) -> None:
         torch.testing.assert_close(log_derivative, torch.zeros_like(x), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("function", MAPS)
+@maps
 @pytest.mark.parametrize("size", [0.5, 3.0, 30.0])
 def test_inverts_and_rises_for_any_parameters(function: ElementwiseMap, size: float) -> None:
-    x = torch.linspace(-9, 9, 4001, dtype=torch.float64)
-    theta = parameters(function, 1, size=size).expand(4001, -1)
+    x = torch.linspace(-9, 9, 2001, dtype=torch.float64)
+    theta = parameters(function, 1, size=size).expand(2001, -1)
     z, log_derivative = function.forward(x, theta)
     assert (z.diff() > 0).all()
     back, inverse_log_derivative = function.inverse(z, theta)
@@ -33,7 +34,7 @@ def test_inverts_and_rises_for_any_parameters(function: ElementwiseMap, size: fl
     torch.testing.assert_close(inverse_log_derivative, -log_derivative, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("function", MAPS)
+@maps
 def test_the_derivative_is_the_derivative(function: ElementwiseMap) -> None:
     x = torch.linspace(-6, 6, 301, dtype=torch.float64, requires_grad=True)
     z, log_derivative = function.forward(x, parameters(function, 301))
@@ -41,20 +42,15 @@ def test_the_derivative_is_the_derivative(function: ElementwiseMap) -> None:
     torch.testing.assert_close(log_derivative, slope.log(), rtol=0, atol=1e-9)
 
 
-def test_the_spline_and_its_slope_are_continuous() -> None:
+def test_the_spline_and_its_slope_are_continuous_up_to_its_bound() -> None:
     spline = SplineMap(4, 2.0)
-    x = torch.linspace(-2.5, 2.5, 200_001, dtype=torch.float64)
+    x = torch.linspace(-2.5, 2.5, 50_001, dtype=torch.float64)
     z, log_derivative = spline.forward(x, parameters(spline, 1, size=0.7).expand(len(x), -1))
-    assert z.diff().max() < 1e-3
-    assert log_derivative.diff().abs().max() < 1e-2
-
-
-def test_the_spline_ends_at_its_bound() -> None:
-    spline = SplineMap(4, 2.0)
-    x = torch.tensor([-1e30, -7.0, -2.0, 2.0, 7.0, 1e30], dtype=torch.float64)
-    z, log_derivative = spline.forward(x, parameters(spline, 6))
-    assert torch.equal(z, x)
-    assert not log_derivative.any()
+    assert z.diff().max() < 4e-3
+    assert log_derivative.diff().abs().max() < 4e-2
+    outside = x.abs() >= 2
+    assert torch.equal(z[outside], x[outside])
+    assert not log_derivative[outside].any()
 
 
 def test_gradients_are_finite_in_float32_at_extreme_parameters() -> None:
@@ -67,29 +63,21 @@ def test_gradients_are_finite_in_float32_at_extreme_parameters() -> None:
             assert gradient.isfinite().all()
 
 
-def test_the_log_scale_is_bounded() -> None:
-    theta = torch.tensor([[0.0, 1e9], [0.0, -1e9]])
-    assert AffineMap(2.0).inverse(torch.ones(2), theta)[1].tolist() == [2.0, -2.0]
-
-
-@pytest.mark.parametrize("bound", [0.0, -1.0, float("inf"), float("nan")])
-def test_bounds_are_checked(bound: float) -> None:
-    with pytest.raises(ValueError, match="max_log_scale is"):
-        AffineMap(bound)
-    with pytest.raises(ValueError, match="tail_bound is"):
-        SplineMap(8, bound)
-
-
-@pytest.mark.parametrize("num_bins", [0, 1000])
-def test_bins_are_checked(num_bins: int) -> None:
-    with pytest.raises(ValueError, match=f"num_bins is {num_bins}; expected 1 to 999"):
-        SplineMap(num_bins)
+def test_arguments_are_checked() -> None:
+    assert AffineMap(2.0).inverse(torch.ones(2), torch.tensor([[0.0, 1e9], [0.0, -1e9]]))[1].tolist() == [2.0, -2.0]
+    for bound in (0.0, float("nan")):
+        with pytest.raises(ValueError, match="max_log_scale is"):
+            AffineMap(bound)
+        with pytest.raises(ValueError, match="tail_bound is"):
+            SplineMap(8, bound)
+    for num_bins in (0, 1000):
+        with pytest.raises(ValueError, match="num_bins is"):
+            SplineMap(num_bins)
 
 
 @pytest.mark.parametrize("size", [3.0, 10.0])
 def test_the_inverse_spline_does_not_cancel_in_float32(size: float) -> None:
-    spline, num = SplineMap(8, 3.0), 200_000
-    torch.manual_seed(0)
+    spline, num = SplineMap(8, 3.0), 50_000
     theta, z = size * torch.randn(num, spline.num_parameters), 6 * torch.rand(num) - 3
     x, log_derivative = spline.inverse(z, theta)
     back, forward_log_derivative = spline.forward(x, theta)

@@ -22,7 +22,7 @@ def examples(num: int, *deviations: float, shape: tuple[int, int, int] = SHAPE, 
 
 
 def test_finds_the_directions_and_their_deviations() -> None:
-    x, directions = examples(8000, 4.0, 2.0)
+    x, directions = examples(6000, 4.0, 2.0)
     whitening = LowRankWhitening(SHAPE, 5)
     whitening.fit(x)
     fitted = whitening.directions.flatten(1)
@@ -30,15 +30,6 @@ def test_finds_the_directions_and_their_deviations() -> None:
     torch.testing.assert_close(whitening.std, torch.tensor([4.0, 2.0, 1.0, 1.0, 1.0]), rtol=0.05, atol=0.0)
     z, _ = whitening(x)
     torch.testing.assert_close(torch.cov(z.flatten(1).T), torch.eye(48), rtol=0.0, atol=0.12)
-
-
-def test_its_draws_vary_as_the_examples() -> None:
-    x, directions = examples(4000, 5.0)
-    whitening = LowRankWhitening(SHAPE, 1)
-    whitening.fit(x)
-    white, _ = examples(4000, seed=1)
-    draws, _ = whitening.inverse(white)
-    assert (draws.flatten(1) @ directions[0]).std() == pytest.approx(5.0, rel=0.05)
 
 
 def test_makes_the_examples_likelier() -> None:
@@ -54,14 +45,7 @@ def test_makes_the_examples_likelier() -> None:
     assert log_density() - before == pytest.approx((9 - 1) / 2 - torch.log(torch.tensor(3.0)).item(), rel=0.1)
 
 
-def test_chance_directions_keep_about_their_deviation() -> None:
-    x, _ = examples(1000, shape=(8, 8, 8))  # fewer examples of a half than values: the largest deviation is 2
-    whitening = LowRankWhitening((8, 8, 8), 10)
-    whitening.fit(x)
-    assert whitening.std.max() < 1.15
-
-
-def test_takes_a_direction_for_each_hundred_examples_at_most() -> None:
+def test_takes_one_direction_per_hundred_examples_at_most() -> None:
     whitening = LowRankWhitening(SHAPE, 5)
     for num, expected in ((_EXAMPLES_PER_DIRECTION * 3 + 10, 3), (_EXAMPLES_PER_DIRECTION - 1, 0)):
         x, _ = examples(num, 3.0)
@@ -70,12 +54,11 @@ def test_takes_a_direction_for_each_hundred_examples_at_most() -> None:
         assert int((whitening.std != 1).sum()) == expected
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_leaves_out_examples_that_are_not_finite(value: float) -> None:
+def test_leaves_out_examples_that_are_not_finite() -> None:
     x, _ = examples(402, 3.0)
     finite, damaged = LowRankWhitening(SHAPE, 2), LowRankWhitening(SHAPE, 2)
     finite.fit(x[2:])
-    x[:2, 0, 0, 0] = value
+    x[:2, 0, 0, 0] = torch.tensor([math.nan, math.inf])
     damaged.fit(x)
     assert torch.equal(damaged.directions, finite.directions)
     assert torch.equal(damaged.std, finite.std)
@@ -99,20 +82,3 @@ def test_leaves_inputs_of_another_size_as_they_are() -> None:
         z, log_det = run(larger)
         assert torch.equal(z, larger)
         assert torch.equal(log_det, torch.zeros(2))
-
-
-def test_is_exact_under_autocast() -> None:
-    x, _ = examples(400, 3.0)
-    whitening = LowRankWhitening(SHAPE, 2)
-    whitening.fit(x)
-    expected, log_det = whitening(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        z, term = whitening(x)
-    assert torch.equal(z, expected)
-    assert torch.equal(log_det, term)
-
-
-def test_takes_no_more_directions_than_there_are_values() -> None:
-    assert LowRankWhitening((2, 1, 1), 5).rank == 2
-    with pytest.raises(ValueError, match="rank is 0; expected"):
-        LowRankWhitening((2, 1, 1), 0)
