@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from glow_app.flows import Glow
     from glow_app.models.generation_settings import GenerationSettings
     from glow_app.models.image_model import ImageModel
-    from glow_app.models.vector_model import VectorModel
+    from glow_app.models.plane_model import PlaneModel
     from glow_app.pictures.image_batch import Images
     from glow_app.storage.model_config import allow_class
     from glow_app.storage.pretrained import load_pretrained, save_pretrained
@@ -26,7 +26,7 @@ __all__ = [
     "Glow",
     "ImageModel",
     "Images",
-    "VectorModel",
+    "PlaneModel",
     "__version__",
     "allow_class",
     "load_density",
@@ -41,7 +41,7 @@ _HOMES = {
     "Glow": "glow_app.flows",
     "ImageModel": "glow_app.models.image_model",
     "Images": "glow_app.pictures.image_batch",
-    "VectorModel": "glow_app.models.vector_model",
+    "PlaneModel": "glow_app.models.plane_model",
     "allow_class": "glow_app.storage.model_config",
     "load_density": "glow_app.storage.stored_model",
     "load_model": "glow_app.storage.stored_model",

@@ -1,4 +1,4 @@
-"""Base data module for images and vectors: splits by stage, and a training loader that can resume."""
+"""Base data module for images and points: splits by stage, and a training loader that can resume."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from glow_app.data import Split, TrainLoader, train_loader
-from glow_app.data.batched import BatchedSet
+from glow_app.data.base import BatchedSet
 
 S = TypeVar("S", bound=BatchedSet[Any])
 

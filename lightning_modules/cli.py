@@ -94,14 +94,13 @@ class GlowCLI(LightningCLI):
         parser.add_argument(
             "--run_dir", type=str | None, default=None, help="Folder of the run (default: runs/NAME/TIME)."
         )
-        parser.add_argument(
-            "--kind", type=KindName, default=self.kind.name, help="Kind of the data: images or vectors."
-        )
+        parser.add_argument("--kind", type=KindName, default=self.kind.name, help="Kind of the data: images or points.")
         for name, callback in self.kind.callbacks.items():
             parser.add_lightning_class_args(callback, name)
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.seed")
-        parser.link_arguments(*self.kind.link)
+        if self.kind.name == "images":
+            parser.link_arguments("model.flow.init_args.image_shape", "data.image_shape")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments; report jsonargparse's own errors in one line."""
@@ -126,9 +125,8 @@ class GlowCLI(LightningCLI):
             refuse_trainer_options(config.trainer, self.start.arguments)
             self._warn_of_ignored_options(config)
             config.run_dir = choose_run_dir(config.name, config.run_dir)
-            for name in ("root", "path"):  # absolute, since other commands may run in other folders
-                if (place := config.data.get(name)) is not None:
-                    config.data[name] = os.path.abspath(os.path.expanduser(place))
+            if (root := config.data.get("root")) is not None:  # absolute, since other commands may run in other folders
+                config.data.root = os.path.abspath(os.path.expanduser(root))
             resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
             prepare_run_dir(Path(config.run_dir), resumed, self.start.begin_anew)
         config.trainer.default_root_dir = config.run_dir
@@ -297,8 +295,10 @@ def _print_end(cli: GlowCLI, first_step: int) -> None:
 def _next_command(cli: GlowCLI, run: str) -> str:
     """Return the command to suggest after a run, which may end in a note."""
     model = cli.model.model
-    if not isinstance(model, ImageModel) or model.task is None:
-        return f"{cli.kind.next_command} --checkpoint {run}"
+    if not isinstance(model, ImageModel):
+        return f"test --checkpoint {run}"
+    if model.task is None:
+        return f"sample --checkpoint {run}"
     if not model.trains_flow:
         return f"fit --resume {run} --trainer.max_steps STEPS (its flow is not trained yet)"
     command = f"restore PICTURE --checkpoint {run}"

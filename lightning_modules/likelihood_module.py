@@ -1,4 +1,4 @@
-"""Training by maximum likelihood, on images or vectors."""
+"""Training by maximum likelihood, on images or points."""
 
 import math
 from abc import ABC, abstractmethod

@@ -17,7 +17,7 @@ _GROUPS = {
     "prior": "overlays for the prior",
     "trainer": "overlays for the device and processes",
     "logger": "overlays for logging",
-    "toy": "experiments on vectors",
+    "toy": "priors on points in the plane",
 }
 _ROW = "{:<18} {:<9} {:<4} {:<6} {}"
 

@@ -169,7 +169,7 @@ def test_an_unknown_option(one_line: OneLine, arguments: list[str], meant: str) 
 
 @pytest.mark.parametrize(
     "arguments",
-    ["restore PICTURE", "score a.png PICTURE", "fit FOLDER", "data pack FOLDER --output x", "sample --output"],
+    ["restore PICTURE", "score a.png PICTURE", "fit FOLDER", "data render faces --output x", "sample --output"],
 )
 def test_an_empty_argument_is_not_the_current_folder(
     one_line: OneLine, arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,7 +15,7 @@ import yaml
 from pytorch_lightning.cli import LightningCLI
 
 from glow_app.messages import UsageError
-from glow_app.models.vector_model import VectorModel
+from glow_app.models.plane_model import PlaneModel
 from glow_app.nn.class_path import describe_part
 from glow_app.running import Memory
 from lightning_modules.cli import BASE_CONFIG, GlowCLI
@@ -101,13 +101,12 @@ def test_a_toy_is_built(path: Path, tmp_path: Path) -> None:
     cli = build(tmp_path, f"--config={path}")
     asked = yaml.safe_load(path.read_text(encoding="utf-8"))
     model = cli.model.model
-    assert isinstance(model, VectorModel)
+    assert isinstance(model, PlaneModel)
     prior = asked["model"]["prior"]
     recorded = model.config["prior"]
     assert isinstance(recorded, dict)
     assert recorded["class_path"] == prior["class_path"]
     assert prior.get("init_args", {}).items() <= recorded["init_args"].items()
-    assert cli.datamodule.hparams["num_features"] == model.num_features == 2
     assert cli.config.fit.name == f"toy-{path.stem}"
     assert cli.trainer.checkpoint_callbacks[0].monitor == "val/nats"  # type: ignore[attr-defined]
 

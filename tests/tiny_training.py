@@ -116,7 +116,7 @@ class Fed(pl.LightningModule):
         self.validated: list[Any] = []
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        # Vectors, or images and labels.
+        # Points, or images and labels.
         values = batch if isinstance(batch, Tensor) else batch[0]
         assert values.dtype == (torch.float32 if values is batch else torch.uint8)
         self.seen.append(values.flatten().tolist())

@@ -45,7 +45,7 @@ def facts_of(place: str) -> dict[str, object]:
 
 
 def _model_facts(place: str) -> dict[str, object]:
-    """Return the facts of an image or vector model and of its training."""
+    """Return the facts of an model of images or points and of its training."""
     stored = StoredModel(place)
     model, training = stored.load(), dict(stored.facts)
     classes, reference = training.pop("classes", None), training.pop(REFERENCE_KEY, None)

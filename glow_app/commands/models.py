@@ -33,7 +33,7 @@ def _row(folder: Path) -> tuple[object, ...]:
         task = model["task"]["class_path"].rpartition(".")[2].lower() if "task" in model else "none"
         size, bits = f"{height}x{width}x{channels}", str(model["num_bits"])
         return size, task, bits, str(model["flow"]["num_classes"] or "none"), _bits(training), megabytes
-    except (AttributeError, KeyError, TypeError, ValueError):  # a vector model, or a damaged file
+    except (AttributeError, KeyError, TypeError, ValueError):  # a plane model, or a damaged file
         return "", "", "", "", "", megabytes
 
 

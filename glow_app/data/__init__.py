@@ -1,4 +1,4 @@
-"""Image sources, as uint8 images of one shape, and sources of vectors: toy densities and tables.
+"""Image sources, as uint8 images of one shape, and toy densities in the plane.
 
 The names below are imported on first use, so that a process that only decodes images does not import torch.
 """
@@ -11,22 +11,21 @@ if TYPE_CHECKING:
     from glow_app.data.loader import TrainLoader, first_examples, train_loader
     from glow_app.data.request import Resize, Split
     from glow_app.data.sources import SOURCES, is_prepared, load_split
-    from glow_app.data.toys import TOYS, Toy
-    from glow_app.data.vectors import VectorSet, load_vectors
+    from glow_app.data.toys import TOYS, PointSet, Toy, load_points
 
 __all__ = [
     "SOURCES",
     "TOYS",
     "ImageSet",
+    "PointSet",
     "Resize",
     "Split",
     "Toy",
     "TrainLoader",
-    "VectorSet",
     "first_examples",
     "is_prepared",
+    "load_points",
     "load_split",
-    "load_vectors",
     "train_loader",
 ]
 
@@ -34,15 +33,15 @@ _HOMES = {
     "SOURCES": "sources",
     "TOYS": "toys",
     "ImageSet": "base",
+    "PointSet": "toys",
     "Resize": "request",
     "Split": "request",
     "Toy": "toys",
     "TrainLoader": "loader",
-    "VectorSet": "vectors",
     "first_examples": "loader",
     "is_prepared": "sources",
+    "load_points": "toys",
     "load_split": "sources",
-    "load_vectors": "vectors",
     "train_loader": "loader",
 }
 

@@ -1,23 +1,42 @@
-"""The dataset class that every image source returns."""
+"""Data sets that are read in whole batches, and the one that every image source returns."""
 
 import mmap
 import os
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from glow_app.data.batched import BatchedSet
+from torch.utils.data import Dataset
 
 Batch = tuple[Tensor, Tensor]
+T = TypeVar("T")
 
 # Number of consecutive unreadable images after which a data set counts as damaged.
 PATIENCE = 16
+
+
+class BatchedSet(Dataset[T], ABC):
+    """A data set that is read a whole batch at a time.
+
+    Pass :meth:`collate` to a ``DataLoader`` as ``collate_fn``, because :meth:`__getitems__` already collates.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitems__(self, indices: Sequence[int]) -> T: ...
+
+    @staticmethod
+    def collate(batch: Any) -> Any:
+        """Return the batch unchanged."""
+        return batch
 
 
 @dataclass(frozen=True)
@@ -63,8 +82,6 @@ class ImageSet(BatchedSet[Batch]):
     Raises:
         ValueError: If the images are not uint8 (N, C, H, W), or the labels do not match them.
     """
-
-    noun = "images"
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from glow_app.data.batched import BatchedSet
+from glow_app.data.base import BatchedSet
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ def train_loader(
     """Return the training loader of one rank.
 
     Args:
-        examples: Training images or vectors.
+        examples: Training images or points.
         batch_size: Examples per batch and rank; the last partial batch of an epoch is dropped.
         seed: Seed of the order, together with the epoch.
         num_replicas: Number of ranks that share an epoch.
@@ -111,7 +111,7 @@ def train_loader(
     """
     largest = len(examples) // num_replicas
     if batch_size < 1 or batch_size > largest:
-        share = f"{len(examples)} training {examples.noun}" + (f" on {num_replicas} ranks" if num_replicas > 1 else "")
+        share = f"{len(examples)} training examples" + (f" on {num_replicas} ranks" if num_replicas > 1 else "")
         raise ValueError(f"batch_size is {batch_size}, but with {share} it must be from 1 to {largest}")
     sampler = ResumableSampler(examples, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed, drop_last=True)
     return TrainLoader(
@@ -131,11 +131,11 @@ def first_examples(batches: Iterable[T], num_ranks: int = 1) -> T:
     """Return the first training examples of a rank as one batch, for initialising a model.
 
     For images, whole batches, until all ranks together have 512 images or as many values as 512 colour images of
-    32x32, so that large images fit into memory wherever a training batch does. For vectors, one batch, from which
+    32x32, so that large images fit into memory wherever a training batch does. For points, one batch, from which
     their mean and standard deviation are computed.
 
     Args:
-        batches: Tensors of vectors, or tuples of images and labels.
+        batches: Tensors of points, or tuples of images and labels.
         num_ranks: Number of ranks, each of which takes as many.
     """
     taken: list[Any] = []

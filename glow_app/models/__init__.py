@@ -1,1 +1,1 @@
-"""Models: densities of images and of vectors, built on flows."""
+"""Models: densities of images and of points in the plane, built on flows."""

@@ -1,4 +1,4 @@
-"""The base class of image and vector models."""
+"""The base class of image and plane models."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self

@@ -13,7 +13,7 @@ from glow_app import ALLOWED_VARIABLE
 from glow_app.flows import Glow
 from glow_app.models.base import Density
 from glow_app.models.image_model import ImageModel
-from glow_app.models.vector_model import VectorModel
+from glow_app.models.plane_model import PlaneModel
 from glow_app.nn import ConvConditioner, GatedResidualConditioner
 from glow_app.nn.class_path import class_path
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
@@ -93,7 +93,7 @@ def build_model(
             if "flow" in config:
                 model: Density = _image_model(config, limit)
             else:
-                model = VectorModel(config["num_features"], _factory(config["prior"], limit))
+                model = PlaneModel(_factory(config["prior"], limit))
         if isinstance(model, ImageModel):
             model.class_names = (facts or {}).get("classes", ())
     except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:

@@ -48,7 +48,7 @@ class StoredModel:
         self._sha256: str | None = None
 
     def load(self, device: str | torch.device = "cpu") -> Density:
-        """Return the model, of images or of vectors; from a checkpoint, with averaged weights if there are any.
+        """Return the model, of images or of points; from a checkpoint, with averaged weights if there are any.
 
         Raises:
             ValueError: If the model is damaged, of another project, or a pickle that would run code.
@@ -68,7 +68,7 @@ class StoredModel:
         """Return the image model.
 
         Raises:
-            ValueError: As :meth:`load`, or if it is a model of vectors.
+            ValueError: As :meth:`load`, or if it is a model of points.
         """
         model = self.load(device)
         if not isinstance(model, ImageModel):
@@ -164,14 +164,14 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageMod
         device: Device of the model, as for :func:`find_device`.
     Raises:
         FileNotFoundError: If there is no model at ``path``.
-        ValueError: If the model is damaged, of another project, a pickle that would run code, or a model of vectors, or
+        ValueError: If the model is damaged, of another project, a pickle that would run code, or a model of points, or
             if the device is not available.
     """
     return StoredModel(path).load_images(device)
 
 
 def load_density(path: str | Path, device: str | torch.device = "cpu") -> Density:
-    """Return the model at ``path``, of images or of vectors; see :func:`load_model`."""
+    """Return the model at ``path``, of images or of points; see :func:`load_model`."""
     return StoredModel(path).load(device)
 
 

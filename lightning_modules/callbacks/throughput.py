@@ -21,7 +21,7 @@ _WAIT, _SECONDS = 0.25, 10.0
 
 
 class Throughput(Callback):
-    """Logs ``images_per_second`` (or vectors) over all ranks, and ``loading``, each time the trainer logs in training.
+    """Logs ``images_per_second`` (or points) over all ranks, and ``loading``, each time the trainer logs in training.
 
     ``loading`` is the share of time in which the first rank waits for its loader. Warns once if the loader is the
     bottleneck, if a CPU's threads wait for processors, or if a CPU has no instructions for the precision.
@@ -96,8 +96,7 @@ class Throughput(Callback):
         workers = loader.num_workers if isinstance(loader, TrainLoader) else 0
         warnings.warn(
             f"the loader is the bottleneck: training waits for it {loading:.0%} of the time, at {rate:,.0f} "
-            f"{module.model.things}/s; raise data.num_workers ({workers} now), or pack the images at the model's size: "
-            "glow data pack --size",
+            f"{module.model.things}/s; raise data.num_workers ({workers} now)",
             stacklevel=2,
         )
 

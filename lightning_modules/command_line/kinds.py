@@ -1,4 +1,4 @@
-"""Kinds of runs, on images or vectors, with their classes and options."""
+"""Kinds of runs, on images or on points in the plane, with their classes and options."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,12 @@ from glow_app.messages import UsageError
 from lightning_modules.callbacks import EMA, Breakdown, FitPrior, NonFiniteGuard, SampleGrids, SaveProgress
 from lightning_modules.command_line.arguments import read_config
 from lightning_modules.command_line.image_report import print_image_report
-from lightning_modules.command_line.vector_report import finish_vectors, print_vector_report
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
 from lightning_modules.likelihood_module import LikelihoodModule
-from lightning_modules.vector_data import VectorDataModule
-from lightning_modules.vector_density import VectorDensityModule
+from lightning_modules.plane import PlaneDataModule, PlaneModule, finish_points, print_points_report
 
-KindName = Literal["images", "vectors"]
+KindName = Literal["images", "points"]
 
 
 @dataclass(frozen=True)
@@ -32,23 +30,19 @@ class Kind:
         name: Name in a configuration.
         module: The training module.
         data: The data module.
-        link: An option of the module, and the option of the data module that takes its value.
         callbacks: Callbacks with options, in the order in which they run.
         more_callbacks: Callbacks without options, which run before those.
         report: Prints the figures of a split, and references.
         finish: Called with a finished run's folder and data; nothing if None.
-        next_command: The command to suggest after a run.
     """
 
     name: KindName
     module: type[LikelihoodModule]
     data: type[LightningDataModule]
-    link: tuple[str, str]
     callbacks: Mapping[str, type[Callback]]
     more_callbacks: Sequence[type[Callback]]
     report: Callable[[Any, Any, Split, dict[str, float]], None]
-    finish: Callable[[Path, Any], None] | None
-    next_command: str
+    finish: Callable[[Path, Any], None] | None = None
 
 
 KINDS: dict[str, Kind] = {
@@ -56,24 +50,19 @@ KINDS: dict[str, Kind] = {
         "images",
         DensityModule,
         ImageDataModule,
-        ("model.flow.init_args.image_shape", "data.image_shape"),
         # The grids come before the averaging, which restores the current weights when validation ends.
         {"guard": NonFiniteGuard, "saving": SaveProgress, "samples": SampleGrids, "ema": EMA},
         (Breakdown, FitPrior),
         print_image_report,
-        None,  # the grids are there already
-        "sample",
     ),
-    "vectors": Kind(
-        "vectors",
-        VectorDensityModule,
-        VectorDataModule,
-        ("model.num_features", "data.num_features"),
+    "points": Kind(
+        "points",
+        PlaneModule,
+        PlaneDataModule,
         {"guard": NonFiniteGuard, "saving": SaveProgress, "ema": EMA},
         (),
-        print_vector_report,
-        finish_vectors,
-        "test",
+        print_points_report,
+        finish_points,
     ),
 }
 

@@ -17,7 +17,7 @@ from glow_app.data import TOYS
 from glow_app.flows import Glow
 from glow_app.likelihood import to_uint8
 from glow_app.models.image_model import ImageModel
-from glow_app.models.vector_model import VectorModel
+from glow_app.models.plane_model import PlaneModel
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ DIFFERENT, ALIKE = 0.001, 0.002
 class Fitted(NamedTuple):
     """A trained density in the plane, and its values at the middles of the cells of a grid."""
 
-    model: VectorModel
+    model: PlaneModel
     points: Tensor
     log_density: Tensor
     side: float
@@ -57,7 +57,7 @@ def fitted(name: str) -> Fitted:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
     toy = TOYS["two_moons"]
-    model = VectorModel(2, PRIORS[name])
+    model = PlaneModel(PRIORS[name])
     model.initialize(toy.sample(512, generator))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(200):

@@ -1,5 +1,5 @@
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,10 @@ from glow_app.bijections import Bijection, SolverError, record_solves
 from glow_app.bijections.continuous import flow as continuous
 from glow_app.bijections.continuous.trace import Dynamics
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
-from glow_app.seeding import step_generator
-from glow_app.storage.pretrained import model_hash
-from glow_app.storage.stored_model import load_density
 from lightning_modules import likelihood_module
-from lightning_modules.callbacks import EMA, ExportBest, NonFiniteGuard, PlainProgress, Throughput
+from lightning_modules.callbacks import EMA, NonFiniteGuard, PlainProgress, Throughput
+from lightning_modules.plane import PlaneDataModule, PlaneModule
 from lightning_modules.runs.csv_logger import AppendingCSVLogger
-from lightning_modules.vector_data import VectorDataModule
-from lightning_modules.vector_density import VectorDensityModule
 
 Prior = Callable[..., Bijection]
 
@@ -38,18 +34,16 @@ PRIORS: dict[str, Prior] = {
 }
 
 
-def vector_module(
-    prior: Prior = tiny_cnf, cls: type[VectorDensityModule] = VectorDensityModule, **options: Any
-) -> VectorDensityModule:
+def plane_module(prior: Prior = tiny_cnf, cls: type[PlaneModule] = PlaneModule, **options: Any) -> PlaneModule:
     """Return the same untrained module every time."""
     torch.manual_seed(0)
     optimizer = partial(torch.optim.Adam, lr=0.01)
     return cls(**{"prior": prior, "seed": 5, "optimizer": optimizer, **options})
 
 
-def vector_data(**options: Any) -> VectorDataModule:
+def plane_data(**options: Any) -> PlaneDataModule:
     """Five training batches of 16 points, and validation batches of which the last is smaller."""
-    return VectorDataModule(**{"source": "two_moons", "batch_size": 16, "limit": 90, "seed": 5, **options})
+    return PlaneDataModule(**{"source": "two_moons", "batch_size": 16, "limit": 90, "seed": 5, **options})
 
 
 class Log(Callback):
@@ -105,34 +99,19 @@ def noises(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     return drawn
 
 
-def validated(module: VectorDensityModule, folder: Path, stage: str = "validate") -> Mapping[str, float]:
-    (metrics,) = getattr(tiny_trainer(folder), stage)(module, datamodule=vector_data(), verbose=False)
+def validated(module: PlaneModule, folder: Path, stage: str = "validate") -> Mapping[str, float]:
+    (metrics,) = getattr(tiny_trainer(folder), stage)(module, datamodule=plane_data(), verbose=False)
     return metrics
 
 
-@pytest.mark.parametrize("name", PRIORS)
-def test_training_learns_from_a_standardised_start(tmp_path: Path, name: str) -> None:
-    recorder, log = Recorder(), Log()
-    module = vector_module(PRIORS[name])
-    trainer = tiny_fit(tmp_path, [recorder, log], module, vector_data(), max_epochs=4)
-    data = vector_data()
-    data.setup("fit")
-    first = next(iter(data.train_dataloader()))
-    torch.testing.assert_close(recorder.before[0]["model.flow.bijections.1.norm.bias"], -first.mean(0))
-    assert len(log.steps) == 20
-    means = [sum(step["train/nats"] for step in part) for part in (log.steps[:5], log.steps[-5:])]
-    assert means[1] < means[0]
-    assert math.isfinite(float(trainer.callback_metrics["val/nats"]))
-
-
 @pytest.mark.parametrize("stage", ["validate", "test"])
-def test_the_figure_is_the_mean_over_vectors(tmp_path: Path, stage: str) -> None:
-    module = vector_module(PRIORS["maf"])
-    tiny_fit(tmp_path, module=module, data=vector_data(), max_epochs=1, limit_val_batches=0)
+def test_the_figure_is_the_mean_over_points(tmp_path: Path, stage: str) -> None:
+    module = plane_module(PRIORS["maf"])
+    tiny_fit(tmp_path, module=module, data=plane_data(), max_epochs=1, limit_val_batches=0)
     before = state_of(module)
     name = "val/nats" if stage == "validate" else "test/nats"
     found = validated(module, tmp_path, stage)[name]
-    points = vector_data().examples("validation" if stage == "validate" else "test").values
+    points = plane_data().examples("validation" if stage == "validate" else "test").values
     assert len(points) == 90
     assert found == pytest.approx(-float(module.model.log_prob(points).mean()), rel=1e-6)
     torch.rand(3)
@@ -143,15 +122,15 @@ def test_the_figure_is_the_mean_over_vectors(tmp_path: Path, stage: str) -> None
 @pytest.mark.parametrize("name", PRIORS)
 def test_a_run_goes_on_inside_an_epoch_bit_for_bit(tmp_path: Path, name: str) -> None:
     saved = {step: tmp_path / f"{step}.ckpt" for step in (3, 5, 8)}
-    whole, log, recorder = vector_module(PRIORS[name]), Log(), Recorder()
+    whole, log, recorder = plane_module(PRIORS[name]), Log(), Recorder()
     savers = [SaveAt(step, path) for step, path in saved.items()]
-    first = tiny_fit(tmp_path, [EMA(0.9), log, recorder, *savers], whole, vector_data())
+    first = tiny_fit(tmp_path, [EMA(0.9), log, recorder, *savers], whole, plane_data())
     assert len(log.steps) == 10
     for step, path in saved.items():
         torch.manual_seed(99)
-        rest, rest_log, rest_recorder = vector_module(PRIORS[name], seed=5), Log(), Recorder()
+        rest, rest_log, rest_recorder = plane_module(PRIORS[name], seed=5), Log(), Recorder()
         torch.manual_seed(98)
-        second = tiny_fit(tmp_path, [EMA(0.9), rest_log, rest_recorder], rest, vector_data(), ckpt_path=path)
+        second = tiny_fit(tmp_path, [EMA(0.9), rest_log, rest_recorder], rest, plane_data(), ckpt_path=path)
         assert len(rest_log.steps) == 10 - step
         for ours, theirs in zip(rest_recorder.after, recorder.after[step:], strict=True):
             assert same(ours, theirs)
@@ -165,10 +144,10 @@ def test_a_run_goes_on_inside_an_epoch_bit_for_bit(tmp_path: Path, name: str) ->
 def test_trace_noise_is_a_function_of_seed_step_and_epoch(tmp_path: Path, noises: list[Tensor]) -> None:
     runs = []
     for seed in (5, 5, 6):
-        module = vector_module(hutchinson, seed=seed)
-        module.model.initialize(vector_data().examples("train").values)
+        module = plane_module(hutchinson, seed=seed)
+        module.model.initialize(plane_data().examples("train").values)
         noises.clear()
-        tiny_fit(tmp_path, module=module, data=vector_data(), max_epochs=2, limit_val_batches=0)
+        tiny_fit(tmp_path, module=module, data=plane_data(), max_epochs=2, limit_val_batches=0)
         runs.append((state_of(module), list(noises)))
         torch.rand(11)
     assert len(runs[0][1]) == 10
@@ -180,10 +159,10 @@ def test_trace_noise_is_a_function_of_seed_step_and_epoch(tmp_path: Path, noises
 
 
 def test_validation_draws_the_same_noise_in_every_epoch(tmp_path: Path, noises: list[Tensor]) -> None:
-    module = vector_module(hutchinson)
-    module.model.initialize(vector_data().examples("train").values)
+    module = plane_module(hutchinson)
+    module.model.initialize(plane_data().examples("train").values)
     noises.clear()
-    tiny_fit(tmp_path, module=module, data=vector_data(), max_epochs=2)
+    tiny_fit(tmp_path, module=module, data=plane_data(), max_epochs=2)
     # Of five training and six validation batches an epoch.
     first, second = noises[5:11], noises[16:22]
     assert len(noises) == 22
@@ -197,8 +176,8 @@ def test_validation_draws_the_same_noise_in_every_epoch(tmp_path: Path, noises: 
 @pytest.mark.parametrize("name", PRIORS)
 def test_evaluations_are_counted_where_an_equation_is_solved(tmp_path: Path, name: str) -> None:
     log = Log()
-    module = vector_module(PRIORS[name])
-    trainer = tiny_fit(tmp_path, [log], module, vector_data(), max_epochs=1)
+    module = plane_module(PRIORS[name])
+    trainer = tiny_fit(tmp_path, [log], module, plane_data(), max_epochs=1)
     metrics = {**log.steps[-1], **{key: float(value) for key, value in trainer.callback_metrics.items()}}
     metrics |= validated(module, tmp_path, "test")
     counted = {key: value for key, value in metrics.items() if key.endswith("/nfe")}
@@ -213,12 +192,12 @@ def test_evaluations_are_counted_where_an_equation_is_solved(tmp_path: Path, nam
 def test_penalties_change_the_gradient_and_not_the_logged_figure(tmp_path: Path, weights: dict[str, float]) -> None:
     recorder = Recorder()
 
-    def start(*callbacks: Callback, **options: float) -> tuple[VectorDensityModule, dict[str, float], Gradients]:
-        module, log, gradients = vector_module(partial(tiny_cnf, **options)), Log(), Gradients()
+    def start(*callbacks: Callback, **options: float) -> tuple[PlaneModule, dict[str, float], Gradients]:
+        module, log, gradients = plane_module(partial(tiny_cnf, **options)), Log(), Gradients()
         for number, parameter in enumerate(module.parameters()):
             parameter.data.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
         callbacks = (log, gradients, *callbacks)
-        tiny_fit(tmp_path, callbacks, module, vector_data(), max_steps=1, limit_val_batches=0)
+        tiny_fit(tmp_path, callbacks, module, plane_data(), max_steps=1, limit_val_batches=0)
         return module, log.steps[0], gradients
 
     _, plain_log, plain = start()
@@ -244,52 +223,12 @@ def test_penalties_change_the_gradient_and_not_the_logged_figure(tmp_path: Path,
         torch.testing.assert_close(parameter.grad, penalised.gradients[name], rtol=1e-4, atol=1e-6)
 
 
-class Poisoned(VectorDensityModule):
-    """Some of its steps have a gradient that is not finite."""
-
-    bad_steps: Sequence[int] = (2,)
-
-    def on_after_backward(self) -> None:
-        if self.global_step in self.bad_steps:
-            gradient = self.get_parameter("model.flow.bijections.2.whiten.mean").grad
-            assert gradient is not None
-            gradient[0] = float("nan")
-
-
-def test_the_guard_skips_a_bad_step(tmp_path: Path) -> None:
-    recorder = Recorder()
-    trainer = tiny_trainer(tmp_path, [NonFiniteGuard(), recorder], max_epochs=1)
-    with pytest.warns(
-        UserWarning, match=r"step 2: the gradient of model.flow.*whiten.mean is not finite; step skipped"
-    ):
-        trainer.fit(vector_module(GaussianPrior, Poisoned), datamodule=vector_data())
-    for step in range(5):
-        assert same(recorder.before[step], recorder.after[step]) == (step == 2)
-
-
-def test_validation_and_checkpoints_have_the_average(tmp_path: Path) -> None:
-    recorder = Recorder()
-    module = vector_module(PRIORS["maf"])
-    callbacks = [EMA(0.9), recorder, SaveAt(10, tmp_path / "now.ckpt")]
-    tiny_fit(tmp_path, callbacks, module, vector_data(), max_epochs=2)
-    name = "model.flow.bijections.2.bijections.0.whiten.mean"
-    average = recorder.after[0][name]
-    for number, state in enumerate(recorder.after[1:], start=1):
-        weight = 1 - min(0.9, (1 + number) / (10 + number))
-        average = average + weight * (state[name] - average)
-    torch.testing.assert_close(recorder.in_validation[-1][name], average, rtol=1e-4, atol=1e-6)
-    checkpoint = torch.load(tmp_path / "now.ckpt", weights_only=True)
-    assert torch.equal(checkpoint["current_model_state"][name], recorder.after[-1][name])
-    torch.testing.assert_close(checkpoint["state_dict"][name], average, rtol=1e-4, atol=1e-6)
-    assert torch.equal(load_density(tmp_path / "now.ckpt").state_dict()[name[6:]], checkpoint["state_dict"][name])
-
-
-def test_the_log_has_the_columns_of_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_has_the_columns_of_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     callbacks = [Throughput(), NonFiniteGuard(), PlainProgress()]
     logger = AppendingCSVLogger(str(tmp_path / "run"))
-    tiny_fit(tmp_path, callbacks, module=vector_module(), data=vector_data(), logger=logger)
+    tiny_fit(tmp_path, callbacks, module=plane_module(), data=plane_data(), logger=logger)
     header, *rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
-    names = {"train/nats", "val/nats", "train/nfe", "val/nfe", "grad_norm", "vectors_per_second", "loading"}
+    names = {"train/nats", "val/nats", "train/nfe", "val/nfe", "grad_norm", "points_per_second", "loading"}
     assert set(header.split(",")) == {*names, "epoch", "step"}
     assert len(rows) == 12
     size, *lines = capsys.readouterr().out.splitlines()
@@ -298,48 +237,25 @@ def test_the_log_has_the_columns_of_vectors(tmp_path: Path, capsys: pytest.Captu
     for number, line in enumerate(lines, start=1):
         assert line.startswith(f"epoch {number}/2  step {5 * number}  train ")
         assert "  nats  " in line
-        assert "vectors/s" in line
-
-
-@pytest.mark.parametrize("name", PRIORS)
-def test_a_checkpoint_of_a_module_built_in_python_holds_no_code(tmp_path: Path, name: str) -> None:
-    module = vector_module(PRIORS[name])
-    trainer = tiny_fit(tmp_path, [ExportBest()], module, vector_data(), max_epochs=1)
-    trainer.save_checkpoint(tmp_path / "now.ckpt")
-    checkpoint = torch.load(tmp_path / "now.ckpt", weights_only=True)
-    assert checkpoint["glow_app"]["model"] == module.model.config
-    assert checkpoint["glow_app"]["training"]["train/nats"] > 0
-    loaded, points = load_density(tmp_path / "now.ckpt"), vector_data().examples("test").values
-    assert model_hash(loaded) == model_hash(module.model)
-    with record_solves(step_generator(0, 0, "cpu", "test")):
-        expected = module.model.eval().log_prob(points)
-    with record_solves(step_generator(0, 0, "cpu", "test")):
-        assert torch.equal(-loaded(points), expected)
+        assert "points/s" in line
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 @pytest.mark.parametrize("name", PRIORS)
 def test_other_precisions(tmp_path: Path, name: str, precision: str) -> None:
     states: set[torch.dtype] = set()
-    module = vector_module(PRIORS[name])
+    module = plane_module(PRIORS[name])
     module.model.flow.register_forward_hook(lambda part, x, results: states.update(one.dtype for one in results))
-    trainer = tiny_fit(tmp_path, [EMA()], module, vector_data(), max_epochs=1, precision=precision)
+    trainer = tiny_fit(tmp_path, [EMA()], module, plane_data(), max_epochs=1, precision=precision)
     assert states == {torch.float64 if precision == "64-true" else torch.float32}
     assert math.isfinite(float(trainer.callback_metrics["val/nats"]))
 
 
-def test_data_of_another_width(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="two_moons has 2 columns, not num_features 3"):
-        tiny_fit(tmp_path, module=vector_module(num_features=3), data=vector_data(num_features=3))
-
-
-@pytest.mark.parametrize(
-    ("owner", "name", "step"), [(VectorDensityModule, "loss", 1), (Dynamics, "callback_step_adjoint", 2)]
-)
+@pytest.mark.parametrize(("owner", "name", "step"), [(PlaneModule, "loss", 1), (Dynamics, "callback_step_adjoint", 2)])
 def test_a_failed_solve_is_a_skipped_step(
     owner: type, name: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = vector_module(partial(tiny_cnf, adjoint=owner is Dynamics))
+    module = plane_module(partial(tiny_cnf, adjoint=owner is Dynamics))
     work, failed = getattr(owner, name), list[int]()
 
     def sometimes(*arguments: Any) -> Any:
@@ -350,7 +266,7 @@ def test_a_failed_solve_is_a_skipped_step(
 
     monkeypatch.setattr(owner, name, sometimes)
     with pytest.warns(UserWarning, match=rf"step {step}: dopri5 failed at t = 0.5; step skipped"):
-        tiny_fit(tmp_path, [NonFiniteGuard()], module, vector_data())
+        tiny_fit(tmp_path, [NonFiniteGuard()], module, plane_data())
     assert failed
     assert module.failure is None
     assert all(parameter.isfinite().all() for parameter in module.parameters())
@@ -360,7 +276,7 @@ def test_a_failed_solve_is_a_skipped_step(
 def test_weights_that_cannot_be_evaluated_are_not_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeated: bool
 ) -> None:
-    module, failures = vector_module(), list[int]()
+    module, failures = plane_module(), list[int]()
     evaluate = module.evaluate
 
     def failing(batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -373,13 +289,13 @@ def test_weights_that_cannot_be_evaluated_are_not_the_best(
     monkeypatch.setattr(likelihood_module, "ends_in_repetition", lambda *_: repeated)
     log = Log()
     with pytest.warns(UserWarning, match="validation in epoch 1: dopri5 failed"):
-        tiny_fit(tmp_path, [log], module, vector_data(), max_epochs=3)
+        tiny_fit(tmp_path, [log], module, plane_data(), max_epochs=3)
     assert [math.isfinite(value) for value in log.validations] == [True, False, True]
 
 
 def test_a_test_of_weights_that_cannot_be_evaluated_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = vector_module()
-    tiny_fit(tmp_path, module=module, data=vector_data(), max_epochs=1)
+    module = plane_module()
+    tiny_fit(tmp_path, module=module, data=plane_data(), max_epochs=1)
 
     def failing(batch: Tensor, generator: torch.Generator) -> Tensor:
         raise SolverError("dopri5 failed at t = 0.5")
@@ -387,9 +303,3 @@ def test_a_test_of_weights_that_cannot_be_evaluated_fails(tmp_path: Path, monkey
     monkeypatch.setattr(module, "evaluate", failing)
     with pytest.raises(SolverError, match="dopri5 failed"):
         validated(module, tmp_path, "test")
-
-
-@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
-def test_a_precision_that_does_not_invert_is_refused(tmp_path: Path, precision: str) -> None:
-    with pytest.raises(ValueError, match=rf"trainer.precision is {precision}; expected one of 32-true, bf16-mixed, 64"):
-        tiny_fit(tmp_path, module=vector_module(), data=vector_data(), precision=precision)

@@ -1,4 +1,4 @@
-"""The vector model, for two-dimensional toys and tables."""
+"""The density of points in the plane."""
 
 import math
 from collections.abc import Callable
@@ -15,42 +15,37 @@ from glow_app.priors import GaussianPrior
 from glow_app.seeding import image_generator
 
 
-class VectorModel(Density):
-    r"""A prior of Glow as a density of vectors.
+class PlaneModel(Density):
+    r"""A prior of Glow as a density of points in the plane.
 
     .. math:: \log p(x) = \log \mathcal N(f(x); 0, I) + \log|\det J|
 
-    in the units of the data: the first bijection standardises it and is part of the density. The prior sees a vector as
-    a latent of D channels and one pixel.
+    in the units of the data: the first bijection standardises it and is part of the density. The prior sees a point as
+    a latent of two channels and one pixel.
 
     Args:
-        num_features: Dimension :math:`D` of the vectors.
-        prior: Function of ``((D, 1, 1), 0)`` that returns the bijection onto N(0, I).
+        prior: Function of ``((2, 1, 1), 0)`` that returns the bijection onto N(0, I).
     Shape:
-        x, z: (B, D), real.
+        x, z: (B, 2), real.
     Raises:
-        ValueError: If ``num_features`` is below 1, or vectors have another shape.
+        ValueError: If points have another shape.
     """
 
     unit = "nats"
-    things = "vectors"
+    things = "points"
 
-    def __init__(
-        self, num_features: int, prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior
-    ) -> None:
+    def __init__(self, prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior) -> None:
         super().__init__()
-        require_at_least(1, num_features=num_features)
-        self.num_features = num_features
-        vector, shape = (num_features,), (num_features, 1, 1)
+        vector, shape = (2,), (2, 1, 1)
         # Not learned: its gradients would be in units of the data, and clipping the large ones of a small column would
         # make all others vanish. The Gaussian that begins every prior learns the same in standardised units.
-        standardise = ActNorm(num_features, learned=False)
+        standardise = ActNorm(2, learned=False)
         self.flow = Chain(Reshape(vector, shape), standardise, prior(shape, 0), Reshape(shape, vector))
 
     @property
     def config(self) -> dict[str, object]:
         """Everything needed to rebuild the model without its weights, as plain types."""
-        return {"num_features": self.num_features, "prior": describe_part(self.flow.bijections[2])}
+        return {"prior": describe_part(self.flow.bijections[2])}
 
     def initialize(self, x: Tensor) -> None:
         """Set the standardisation from a batch; does nothing in an initialised model."""
@@ -59,7 +54,7 @@ class VectorModel(Density):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the negative log-likelihood in nats, (B,): the loss, in ``forward`` because DDP requires it."""
-        require_vector("this model", x, self.num_features)
+        require_vector("this model", x, 2)
         z, log_det = self.flow(x.to(self.dtype))
         return -(standard_normal_log_density([z]) + log_det)
 
@@ -71,22 +66,22 @@ class VectorModel(Density):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Return the whitened latents of ``x``."""
-        require_vector("this model", x, self.num_features)
+        require_vector("this model", x, 2)
         with without_log_det():
             return self.flow(x.to(self.device, self.dtype))[0]
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """Return the vectors of the latents ``z``."""
-        require_vector("this model", z, self.num_features)
+        """Return the points of the latents ``z``."""
+        require_vector("this model", z, 2)
         with without_log_det():
             return self.flow.inverse(z.to(self.device, self.dtype))[0]
 
     def sample(self, num: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
-        """Return ``num`` vectors, (num, D).
+        """Return ``num`` points, (num, 2).
 
         Args:
-            num: Number of vectors.
+            num: Number of points.
             temperature: Factor of the base noise.
             seed: Seed of the base noise.
         Raises:
@@ -95,4 +90,4 @@ class VectorModel(Density):
         require_at_least(1, num=num)
         if not (math.isfinite(temperature) and temperature >= 0):
             raise ValueError(f"temperature is {temperature}; expected a finite number from 0 (1 samples the density)")
-        return self.decode(temperature * torch.randn(num, self.num_features, generator=image_generator(seed)))
+        return self.decode(temperature * torch.randn(num, 2, generator=image_generator(seed)))

@@ -1,0 +1,132 @@
+"""Training a prior by itself, as a density of points in the plane: data, module and report."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from glow_app.bijections import Bijection, record_solves
+from glow_app.data import TOYS, PointSet, Split, load_points
+from glow_app.evaluation.bits import estimated_trace_note
+from glow_app.generation.plane import density_picture, flow_picture, samples_picture
+from glow_app.models.plane_model import PlaneModel
+from glow_app.pictures.images import save_png
+from glow_app.priors import GaussianPrior
+from glow_app.seeding import step_generator
+from glow_app.storage.stored_model import load_density
+from lightning_modules.base_data import ResumableDataModule
+from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.schedules import LinearWarmupCosine
+from lightning_modules.training_module import OptimizerFactory, ScheduleFactory
+
+
+class PlaneDataModule(ResumableDataModule[PointSet]):
+    """Train, validation and test loaders of a toy density.
+
+    Args:
+        source: "two_moons", "eight_gaussians", "checkerboard", "pinwheel", "rings" or "two_spirals".
+        batch_size: Training points per batch and rank.
+        eval_batch_size: Points per validation or test batch and rank; ``batch_size`` if None.
+        num_workers: Loader processes; 0 is fast enough, as the points are in memory.
+        seed: Seed of the points and their order.
+        limit: Maximum number of points per split.
+    Shape:
+        Batches are float32 (B, 2).
+    Raises:
+        ValueError: In ``setup`` or when a loader is built, if an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        source: str = "eight_gaussians",
+        batch_size: int = 512,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+
+    def _load(self, split: Split) -> PointSet:
+        return load_points(self.hparams["source"], split, seed=self.hparams["seed"], limit=self.hparams["limit"])
+
+
+class PlaneModule(LikelihoodModule):
+    r"""Maximum likelihood on points: minimises the negative log-likelihood, in nats, of a prior without a Glow.
+
+    Args:
+        prior: The density, see :class:`~glow_app.models.plane_model.PlaneModel`.
+        optimizer: Called with the parameters.
+        lr_scheduler: Called with the optimiser and the number of steps of the whole run; stepped every step.
+        seed: Seed of the noise of a trace estimator.
+    Shape:
+        A batch is points, float32 (B, 2).
+    """
+
+    metric = "nats"
+    model: PlaneModel
+
+    def __init__(
+        self,
+        prior: Callable[[tuple[int, int, int], int], Bijection] = GaussianPrior,
+        optimizer: OptimizerFactory = torch.optim.Adam,
+        lr_scheduler: ScheduleFactory = LinearWarmupCosine,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(PlaneModel(prior), optimizer, lr_scheduler, seed)
+        self.save_hyperparameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the negative log-likelihood of each point in nats, (B,)."""
+        return self.model(x)
+
+    def initialize(self, batch: Tensor, generator: torch.Generator) -> None:
+        """Set the standardisation from a batch."""
+        self.model.initialize(batch)
+
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the negative log-likelihood in nats."""
+        return self(batch)
+
+    def evaluate(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the negative log-likelihood in nats."""
+        return {self.metric: -self.model.log_prob(batch)}
+
+
+def finish_points(run_dir: Path, data: PlaneDataModule) -> None:
+    """Print the log-likelihood of the test split, and write pictures of the exported model."""
+    if not (run_dir / "model").exists():
+        return  # the run stopped before an export
+    model = load_density(run_dir / "model")
+    assert isinstance(model, PlaneModel)
+    points = data.examples("test").values
+    parts = points.split(data.hparams["eval_batch_size"] or data.hparams["batch_size"])
+    total = 0.0
+    for index, part in enumerate(parts):
+        with record_solves(step_generator(data.hparams["seed"], index, model.device, "trace-test")):  # as `glow test`
+            total += float(model.log_prob(part).double().sum())
+    _report(total / len(points), model, data, "test")
+    folder = run_dir / "pictures"
+    folder.mkdir(exist_ok=True)
+    save_png(density_picture(model, points), folder / "density.png")
+    save_png(samples_picture(model, points), folder / "samples.png")
+    save_png(flow_picture(model), folder / "flow.png")
+    print(f"pictures: {folder}/density.png, samples.png (data, model), flow.png (noise to data)")
+
+
+def print_points_report(module: PlaneModule, data: PlaneDataModule, split: Split, figures: dict[str, float]) -> None:
+    """Print the log-likelihood of a split, whose negative is in ``figures``, and the best possible one."""
+    _report(-figures[module.metric], module.model, data, split)
+
+
+def _report(log_likelihood: float, model: PlaneModel, data: PlaneDataModule, split: Split) -> None:
+    points, source = data.examples(split).values, data.hparams["source"]
+    described = f"{source}, {split} split, {len(points)} points{estimated_trace_note(model, 2)}"
+    print(f"{log_likelihood:.4f} nats  log-likelihood ({described})")
+    toy = TOYS[source]
+    exact = toy.log_density(points)
+    # On the same points where possible, so that the difference does not depend on their draw.
+    of_points = "" if exact is None else f"{float(exact.mean()):.4f} on these points, "
+    print(f"best possible: {of_points}{-toy.entropy:.4f} on average")
