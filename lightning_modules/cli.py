@@ -19,7 +19,6 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from glow_app.messages import UsageError, closest
 from glow_app.models.image_model import ImageModel
-from glow_app.storage.checkpoint import read_checkpoint
 from lightning_modules.callbacks import (
     BestCheckpoint,
     ExportBest,
@@ -37,7 +36,6 @@ from lightning_modules.command_line.arguments import (
 from lightning_modules.command_line.kinds import KindName, kind_of
 from lightning_modules.command_line.quiet import quiet
 from lightning_modules.command_line.resumption import WHOLE, Start, start_of
-from lightning_modules.command_line.stored_config import parsed_config
 from lightning_modules.data import ImageDataModule
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.runs.csv_logger import AppendingCSVLogger
@@ -67,7 +65,7 @@ class GlowCLI(LightningCLI):
             self.kind.module,
             self.kind.data,
             save_config_callback=SaveRunConfig,
-            save_config_kwargs={"overwrite": True},
+            save_config_kwargs={"save_to_log_dir": False},
             # No validation before the first step: the actnorms are not initialised yet.
             trainer_defaults={"num_sanity_val_steps": 0},
             seed_everything_default=0,
@@ -137,13 +135,12 @@ class GlowCLI(LightningCLI):
 
     def _warn_of_ignored_options(self, config: Any) -> None:
         """Warn of options of the optimiser and schedule that the checkpoint's state overrides."""
-        if config.ckpt_path is None:
+        stored = self.start.config.get("model")
+        if not stored:
             return
-        path = Path(config.ckpt_path)
-        stored = parsed_config(read_checkpoint(path), path).get("model")
         asked = yaml.safe_load(self._subcommand_parsers["fit"].dump(config, skip_none=False))["model"]
         for name in ("optimizer", "lr_scheduler"):
-            if isinstance(stored, dict) and asked[name] != stored.get(name):
+            if asked[name] != stored.get(name):
                 warnings.warn(f"model.{name} is restored as it was saved; begin a new run to change it", stacklevel=2)
 
     def instantiate_classes(self) -> None:
@@ -224,7 +221,7 @@ class GlowCLI(LightningCLI):
             super()._run_subcommand(subcommand)
 
     def _parse_ckpt_path(self) -> None:
-        """Do nothing: the checkpoint's configuration is passed as a config file, with links and overrides."""
+        """Do nothing: the run's configuration is passed as a config file, with links and overrides."""
 
 
 def main(command: str, arguments: list[str]) -> None:
@@ -232,8 +229,8 @@ def main(command: str, arguments: list[str]) -> None:
 
     Args:
         command: "fit", "validate" or "test".
-        arguments: The rest of the command line. ``--checkpoint`` (``--resume`` for fit) takes the configuration from
-            the checkpoint; other options override it. ``--resume auto`` continues from a good checkpoint of
+        arguments: The rest of the command line. ``--checkpoint`` (``--resume`` for fit) takes the configuration of
+            the checkpoint's run; other options override it. ``--resume auto`` continues from a good checkpoint of
             ``--run_dir``, or begins the run if there is none. ``--init-from`` takes architecture and weights from
             another model.
     Raises:

@@ -18,10 +18,8 @@ options:
   --data.root DIR      another folder of images, measured whole
   --data.limit N       use at most N images
   --model.num_draws N  dequantisation draws (default: 1, as in the literature)
-  --trust-data         read the folders and addresses in a checkpoint of another
-                       origin
 
-Other options of glow fit override those in the checkpoint. For an exported
+Other options of glow fit override those of the run. For an exported
 model, use glow evaluate."""
 
 _HELP = {
@@ -43,8 +41,6 @@ common options:
   --init-from MODEL       begin with the weights of another model, and take its
                           architecture: a run, a .ckpt file, an exported folder,
                           a bundled model or hf://USER/NAME
-  --trust-data            with --resume: read the folders and addresses in a
-                          checkpoint of another origin
   --print_config          print the configuration and exit
   --help-all              list all options""",
     "validate": _EVALUATION.format(command="validate", split="validation"),

@@ -1,7 +1,6 @@
 """Being here, this file also lets every folder of tests import ``registry``."""
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -19,11 +18,3 @@ torch.set_num_threads(1)
 def same_random_numbers() -> None:
     """Give a test the same numbers whichever tests ran before it in its process."""
     torch.manual_seed(0)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the key of seals out of the home."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        yield

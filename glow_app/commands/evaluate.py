@@ -65,8 +65,6 @@ def add_arguments(parser: Parser) -> None:
         "feature extractor: small (grey images only), a TorchScript module, or torchvision's inception_v3 weights"
     )
     parser.add_argument("--features", default="small", help=features, metavar="small|FILE")
-    places = "read the folders and addresses in a checkpoint of another origin"
-    parser.add_argument("--trust-data", action="store_true", help=places)
     parser.add_argument("--seed", type=seed_number, default=0, help="seed of all noise; image i uses seed + i")
     parser.add_batch_size_argument(64)
 
@@ -144,7 +142,7 @@ def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData
 
     overridden = {name for name in ("source", "root") if getattr(arguments, name) is not None}
     overridden |= set() if arguments.training is None else {"root"}
-    recorded = stored_model(arguments).data(arguments.trust_data, overridden)
+    recorded = stored_model(arguments).data()
     for name in {"source", "root"} & recorded.keys() - overridden:
         print(f"{name} as in {arguments.checkpoint}: {recorded[name]!r}")
     data = evaluation_data(

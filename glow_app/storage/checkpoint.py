@@ -13,8 +13,6 @@ from glow_app.storage.model_config import build_model
 # Key under which the training module stores, as plain types, what rebuilds its model.
 CHECKPOINT_KEY = "glow_app"
 MODEL_PREFIX = "model."
-_TENSOR_KEYS = ("state_dict", "optimizer_states", "current_model_state")
-_MOST_VALUES, _MOST_FACTS = 10**6, 20_000  # nested values of a checkpoint, with and without the entries of tensors
 
 
 def density_of(checkpoint: Mapping[str, Any]) -> Density:
@@ -47,9 +45,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             checkpoint = read_archive(file)
-            require_few(checkpoint, _MOST_VALUES)
-            if isinstance(checkpoint, dict):
-                require_few(checkpoint | dict.fromkeys(_TENSOR_KEYS), _MOST_FACTS)
     except ArchiveError as error:
         raise ValueError(f"{path} {error}; use another checkpoint of the run") from error
     except OSError:
@@ -67,18 +62,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     ):
         raise ValueError(f"{path} is damaged; use another checkpoint of the run")
     return checkpoint
-
-
-def require_few(values: Any, most: int) -> None:
-    """Refuse containers with more than ``most`` nested values, which small files can describe by sharing parts.
-
-    Raises:
-        ValueError: If there are more values; shared values count each time.
-    """
-    pending, count = [values], 0
-    while pending:
-        value = pending.pop()
-        count += 1
-        if count > most:
-            raise ValueError(f"expected at most {most:,} values")
-        pending += value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple, set)) else ()

@@ -1,7 +1,7 @@
 """Find and load models by path, name or address."""
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from glow_app.storage.checkpoint import CHECKPOINT_KEY, density_of, read_checkpo
 from glow_app.storage.exported_config import CONFIG_NAME, WEIGHTS_NAME, read_config
 from glow_app.storage.places import IN_RUN, find_folder, hint, origin
 from glow_app.storage.pretrained import DIRECTIONS_NAME, load_pretrained, model_hash
-from glow_app.storage.seal import SEAL_KEY, places_of, strange_places
 
 # Key under which Lightning stores the data module's arguments, and those that determine the images of a split.
 DATA_KEY = "datamodule_hyper_parameters"
 DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit", "count", "contents")
 DATA_PLACES = ("root", "cache_dir")
-_FACT_KEYS = (CHECKPOINT_KEY, DATA_KEY, SEAL_KEY, "epoch", "global_step")
+RUN_CONFIG = "config.yaml"  # in a run's folder
+_FACT_KEYS = (CHECKPOINT_KEY, DATA_KEY, "epoch", "global_step")
 
 
 class StoredModel:
@@ -90,7 +90,9 @@ class StoredModel:
         """Facts of the training, such as version, epoch, steps, bits/dim and data; and the revision on the hub."""
         if self.path.is_dir():
             return read_config(self.path).get("training", {}) | origin(self.place)
-        data = _data_arguments(self._checkpoint, DATA_ARGUMENTS)  # without places: exported models are shared
+        arguments = self._checkpoint.get(DATA_KEY)
+        arguments = arguments if isinstance(arguments, dict) else {}
+        data = {name: arguments[name] for name in DATA_ARGUMENTS if name in arguments}  # no places: exports are shared
         return {
             "epoch": self._checkpoint.get("epoch"),
             "step": self._checkpoint.get("global_step"),
@@ -106,34 +108,47 @@ class StoredModel:
         place = Path(self.place)
         return [(place if place.is_dir() else place.parent) / DIRECTIONS_NAME]
 
-    def data(self, trust: bool = False, given: Collection[str] = ()) -> dict[str, Any]:
+    def data(self) -> dict[str, Any]:
         """Return the data of the training as arguments of ``load_split``; empty if unknown.
 
-        Exported models do not record places of data, so a checkpoint is preferred in a run's folder. Places that this
-        user has not sealed (see :mod:`glow_app.storage.seal`) are left out, with a warning.
+        Folders, and the address of a data set, come only from the ``config.yaml`` of the run in whose folder the model
+        is: the model's own facts may be a stranger's.
 
-        Args:
-            trust: Whether to include places of other users.
-            given: Names of arguments that the caller overrides, which need no warning.
+        Raises:
+            ValueError: If the facts or ``config.yaml`` are damaged.
         """
-        stored = StoredModel(self.place, ("best.ckpt", "last.ckpt", "model"))
-        if not stored.path.is_dir():
-            return checkpoint_data(stored._checkpoint, stored.path, trust, given)
-        data = read_config(stored.path).get("training", {}).get("data", {})
-        data = {name: value for name, value in data.items() if name in DATA_ARGUMENTS}
-        return _trusted(data, None, stored.path, trust, given)
+        recorded = self.facts.get("data", {})
+        data = {name: value for name, value in recorded.items() if name in DATA_ARGUMENTS}
+        if not all(isinstance(value, str | int | float | None) for value in data.values()):
+            raise ValueError(f"{self.path} is damaged: its facts of the data are not plain values")
+        configured = (read_run_config(self.path.parent) or {}).get("data", {})
+        if configured.get("source") == data.get("source"):
+            return data | {name: configured[name] for name in DATA_PLACES if configured.get(name) is not None}
+        return {} if "://" in str(data.get("source")) else data
 
     @cached_property
     def _checkpoint(self) -> dict[str, Any]:
         return _without_tensors(read_checkpoint(self.path))
 
 
-def checkpoint_data(
-    checkpoint: Mapping[str, Any], path: Path, trust: bool = False, given: Collection[str] = ()
-) -> dict[str, Any]:
-    """Return what :meth:`StoredModel.data` does, for a checkpoint that was read from ``path``."""
-    data = _data_arguments(checkpoint, (*DATA_ARGUMENTS, *DATA_PLACES))
-    return _trusted(data, checkpoint.get(SEAL_KEY), path, trust, given)
+def read_run_config(run_dir: Path) -> dict[str, Any] | None:
+    """Return the ``config.yaml`` of a run; None if there is none.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    import yaml  # which `glow serve` does not need
+
+    path = run_dir / RUN_CONFIG
+    if not path.is_file():
+        return None
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(config, dict) or not all(isinstance(config.get(part, {}), dict) for part in ("data", "trainer")):
+        raise ValueError(f"{path} is damaged: expected the options of a run")
+    return config
 
 
 def find_device(name: str | torch.device) -> torch.device:
@@ -230,25 +245,5 @@ def _newest_run(place: str | Path, in_run: Sequence[str]) -> str | Path:
     return place
 
 
-def _trusted(data: dict[str, Any], seals: Any, path: Path, trust: bool, given: Collection[str]) -> dict[str, Any]:
-    """Return data arguments without places of other users; warn of those that are not in ``given``."""
-    if not all(isinstance(value, str | int | float | None) for value in data.values()):
-        raise ValueError(f"{path} is damaged: its facts of the data are not plain values")
-    for name in [] if trust else strange_places(places_of(data), seals):
-        value = data.pop(name)
-        if name not in given:
-            warnings.warn(
-                f"{path} says {str(value)[:80]!r} for the {name} of its data, and has no seal of yours: it may be "
-                "another user's and is ignored; give it yourself, or pass --trust-data",
-                stacklevel=3,
-            )
-    return data
-
-
 def _without_tensors(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     return {name: checkpoint[name] for name in _FACT_KEYS if name in checkpoint}
-
-
-def _data_arguments(checkpoint: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    arguments = checkpoint.get(DATA_KEY)
-    return {name: arguments[name] for name in names if name in arguments} if isinstance(arguments, dict) else {}

@@ -1,4 +1,4 @@
-"""The checkpoint or model from which a command starts; its configuration is put before the command's options."""
+"""The checkpoint or model from which a command starts; the run's configuration is put before the command's options."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -11,12 +11,12 @@ from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
 from glow_app.storage.checkpoint import density_of, read_checkpoint
-from glow_app.storage.stored_model import DATA_PLACES, StoredModel, checkpoint_data
-from lightning_modules.command_line.arguments import INIT_FROM, given_options, take_option
-from lightning_modules.command_line.stored_config import safe_config, trusted_places
+from glow_app.storage.stored_model import DATA_ARGUMENTS, DATA_KEY, DATA_PLACES, RUN_CONFIG, StoredModel
+from lightning_modules.command_line.arguments import INIT_FROM, given_options, read_config, take_option, take_options
+from lightning_modules.presets import config_path
 from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
+from lightning_modules.runs.run_config import known_run_config
 
-TRUST = "--trust-data"
 # Trainer settings with which an evaluation uses a whole split, whatever the training's settings are.
 WHOLE = {"limit_val_batches": 1.0, "limit_test_batches": 1.0, "overfit_batches": 0.0, "fast_dev_run": False}
 
@@ -30,7 +30,8 @@ class Start(NamedTuple):
             None for a new run without such a model.
         begin_anew: Whether a run that left no checkpoint may be restarted in its folder.
         first_step: Number of optimiser steps already done by the checkpoint.
-        data: Training data of the checkpoint, see :func:`~glow_app.storage.stored_model.checkpoint_data`.
+        config: Configuration of the checkpoint's run; empty if there is none.
+        data: Training data of the run, as arguments of the data module.
         given: Options from the user, see :func:`~lightning_modules.command_line.arguments.given_options`.
         weights: Initial weights of a new run by name; None for a fresh initialisation or a resumed run.
     """
@@ -39,6 +40,7 @@ class Start(NamedTuple):
     checkpoint: str | None = None
     begin_anew: bool = False
     first_step: int = 0
+    config: Mapping[str, Any] = {}
     data: Mapping[str, Any] = {}
     given: Collection[str] = ()
     weights: Mapping[str, Tensor] | None = None
@@ -67,7 +69,7 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
         scratch: Folder for the configuration of a checkpoint or model.
     Raises:
         UsageError: If options are missing or exclude each other.
-        ValueError: If the checkpoint is damaged, or its configuration has values that are not accepted.
+        ValueError: If the checkpoint or the run's ``config.yaml`` is damaged, or names a class that is not known.
     """
     fits = command == "fit"
     checkpoint, arguments = take_option("--resume" if fits else "--checkpoint", arguments)
@@ -75,7 +77,6 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     place, arguments = take_option(INIT_FROM, arguments) if fits else (None, arguments)
     if checkpoint not in (None, "auto") and place is not None:
         raise UsageError(f"glow fit: {INIT_FROM} begins a run, and --resume goes on with one; give one")
-    trust, arguments = TRUST in arguments, [word for word in arguments if word != TRUST]
     begin_anew = False
     if fits and checkpoint == "auto":
         run_dir, _ = take_option("--run_dir", arguments)
@@ -99,17 +100,26 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     good = good_checkpoint(path.parent) if fits and Path(checkpoint).is_dir() else None
     path = good or path
     content = _read_whole(path) if fits and good is None else read_checkpoint(path)
+    density_of(content)  # raises clearer errors than Lightning
+    stored = known_run_config(path.parent)
+    if stored is None:
+        configs, arguments = take_options("--config", arguments)
+        if not configs:
+            raise UsageError(f"glow {command}: {path} has no {RUN_CONFIG} beside it; give that of its run as --config")
+        stored = read_config(config_path(configs[0])) or {}
+        arguments = [*(f"--config={overlay}" for overlay in configs[1:]), *arguments]
     given = given_options(arguments)
     if not fits and (limits := given.intersection(f"trainer.{name}" for name in WHOLE)):
         raise UsageError(f"glow {command}: --{min(limits)} would measure a part; limit the images with --data.limit")
     moved = {} if training is None else {"root": training}
-    stored = _stored_config(fits, content, path, given | {f"data.{name}" for name in moved}, trust)
-    stored["data"] |= moved
-    config.write_text(yaml.safe_dump(stored))
-    # Without another message about omitted places: those that are needed were given or refused above.
-    data = checkpoint_data(content, path, trust, DATA_PLACES) | moved
+    stored["data"] = stored.get("data", {}) | moved
+    asked = stored if fits else stored | {"trainer": {**stored.get("trainer", {}), "logger": False}}
+    config.write_text(yaml.safe_dump(asked))
+    held = content.get(DATA_KEY, {})
+    data = {name: held[name] for name in DATA_ARGUMENTS if name in held}
+    data |= {name: stored["data"][name] for name in DATA_PLACES if name in stored["data"]}
     arguments = [f"--config={config}", f"--run_dir={path.parent}", *arguments, f"--ckpt_path={path}"]
-    return Start(arguments, str(path), False, content.get("global_step", 0), data, given)
+    return Start(arguments, str(path), False, content.get("global_step", 0), stored, data, given)
 
 
 def config_of(model: ImageModel) -> dict[str, Any]:
@@ -119,15 +129,6 @@ def config_of(model: ImageModel) -> dict[str, Any]:
     """
     config = model.config | {"flow": describe_part(model.flow)}
     return config | ({"estimate_steps": 0} if model.task is not None and model.trains_flow else {})
-
-
-def _stored_config(fits: bool, checkpoint: dict[str, Any], path: Path, given: set[str], trust: bool) -> dict[str, Any]:
-    """Return the accepted part of a checkpoint's configuration, see :mod:`.stored_config`."""
-    model = density_of(checkpoint).config  # raises clearer errors than Lightning
-    config = safe_config(checkpoint, path, given, model)
-    if not fits:
-        config.get("trainer", {}).pop("logger", None)  # unused in an evaluation
-    return trusted_places(config, checkpoint, path, given, trust)
 
 
 def _read_whole(path: Path) -> dict[str, Any]:

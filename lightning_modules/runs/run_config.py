@@ -1,21 +1,31 @@
-"""The configuration of a run, stored in its checkpoints."""
+"""The ``config.yaml`` in a run's folder: written when the run begins, read when it is resumed or evaluated."""
 
+import os
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.cli import SaveConfigCallback
 
-from glow_app.storage.seal import SEAL_KEY, places_of, seals
+from glow_app import ALLOWED_VARIABLE
+from glow_app.files import atomic_file
+from glow_app.storage.stored_model import RUN_CONFIG, read_run_config
 from lightning_modules.runs.run_loggers import RunLogger
 
-CONFIG_KEY = "glow_app_config"  # in a checkpoint
+_OWN = ("glow_app.", "lightning_modules.", "torch.optim.")
+_LIGHTNING = ("pytorch_lightning.strategies.DDPStrategy",)  # of the presets
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Stores the whole configuration in the run's folder and in each checkpoint, so that a checkpoint is sufficient.
+    """Writes the whole configuration into the run's folder.
 
-    Without the checkpoint that the run was resumed from, so that the configuration begins a new run.
+    Without the checkpoint that the run was resumed from, so that the configuration can also begin a new run.
     """
 
     def __init__(self, parser: Any, config: Any, *args: Any, **kwargs: Any) -> None:
@@ -24,15 +34,52 @@ class SaveRunConfig(SaveConfigCallback):
         super().__init__(parser, config, *args, **kwargs)
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Log the configuration."""
+        """Write and log the configuration; called on the first rank only."""
+        text = self.parser.dump(self.config, skip_none=False)
+        with atomic_file(Path(trainer.default_root_dir) / RUN_CONFIG) as file:
+            file.write(text.encode())
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
-                logger.log_config(yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
+                logger.log_config(yaml.safe_load(text))
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Add the configuration as text, and seals by which its user's commands recognise its folders and addresses."""
-        text = self.parser.dump(self.config, skip_none=False)
-        config = yaml.safe_load(text)
-        checkpoint |= {CONFIG_KEY: text, SEAL_KEY: seals(places_of(config["data"], config["trainer"]["logger"]))}
+
+def known_run_config(run_dir: Path) -> dict[str, Any] | None:
+    """Return the configuration of a run, after a check of the classes that it names; None if there is none.
+
+    Raises:
+        ValueError: If it is damaged, or names a class or function outside this project and ``torch.optim`` that
+            ``--allow-class`` does not name.
+    """
+    config = read_run_config(run_dir)
+    if config is not None:
+        _require_known_classes(config, run_dir / RUN_CONFIG)
+    return config
+
+
+def _require_known_classes(config: Mapping[str, Any], path: Path) -> None:
+    known = {*_LIGHTNING, *os.environ.get(ALLOWED_VARIABLE, "").split(",")}
+    pending = [value for name, value in config.items() if name not in ("data", "name", "run_dir")]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, (dict, list)):
+            pending += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, str) and value not in known and _may_be_code(value) and not _is_own(value):
+            raise ValueError(
+                f"{path} names {value!r}, which is not of this project; if you know it, pass --allow-class {value}"
+            )
+
+
+def _may_be_code(text: str) -> bool:
+    """Return whether the parser could import ``text`` or read it as a further configuration."""
+    return Path(text).is_file() or (bool(_DOTTED.fullmatch(text)) and find_spec(text.partition(".")[0]) is not None)
+
+
+def _is_own(name: str) -> bool:
+    module, _, attribute = name.rpartition(".")
+    if not f"{module}.".startswith(_OWN):
+        return False
+    try:
+        part = getattr(import_module(module), attribute, None)
+    except ImportError:
+        return False
+    return isinstance(part, type) and f"{part.__module__}.".startswith(_OWN)

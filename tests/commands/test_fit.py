@@ -14,7 +14,7 @@ import torch
 import yaml
 from PIL import Image
 from run_files import Killed, assert_same_training, load, logged, rows
-from tiny_training import TINY_FIT, tiny_module
+from tiny_training import TINY_FIT
 
 from glow_app.cli import main
 from glow_app.data import load_split
@@ -22,10 +22,8 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.storage.exported_config import read_config
 from glow_app.storage.pretrained import load_pretrained, model_hash, save_generation
 from glow_app.storage.stored_model import load_model
-from lightning_modules.command_line.stored_config import safe_config
 from lightning_modules.density import DensityModule
 from lightning_modules.runs import run_loggers
-from lightning_modules.runs.run_config import CONFIG_KEY
 
 
 def test_the_run_folder_holds_everything(trained: Path) -> None:
@@ -149,13 +147,6 @@ def test_a_failed_run_leaves_a_folder_that_was_there(tmp_path: Path) -> None:
     assert not list((tmp_path / "mine").iterdir())
 
 
-@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
-def test_checkpoints_hold_no_code(trained: Path, name: str) -> None:
-    checkpoint = load(trained / name)
-    assert checkpoint["glow_app"]["model"]["flow"]["image_shape"] == [1, 8, 8]
-    assert "num_bits: 4" in checkpoint["glow_app_config"]
-
-
 def test_the_export_is_the_best_checkpoint(trained: Path) -> None:
     best = model_hash(load_model(trained / "best.ckpt"))
     assert model_hash(load_pretrained(trained / "model")) == best == read_config(trained / "model")["sha256"]
@@ -262,7 +253,7 @@ def test_the_last_checkpoint_is_of_the_last_epoch(
 def test_a_finished_run_is_left_as_it_is(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
-    for name in ("last.ckpt", "metrics.csv"):
+    for name in ("last.ckpt", "config.yaml", "metrics.csv"):
         (copy / name).write_bytes((trained / name).read_bytes())
     result = glow("fit", "--resume", copy / "last.ckpt")
     assert result.code == 0
@@ -291,9 +282,10 @@ def test_no_epoch_at_all_is_told(tmp_path: Path, glow: Callable[..., Any], tiny_
 
 
 def test_resuming_changes_what_is_asked(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:
-    (tmp_path / "run").mkdir()
     last = tmp_path / "run" / "last.ckpt"
-    last.write_bytes((trained / "last.ckpt").read_bytes())
+    last.parent.mkdir()
+    for path in (last, last.with_name("config.yaml")):
+        shutil.copy(trained / path.name, path)
     result = glow("fit", "--resume", last, "--trainer.max_epochs", "3")
     assert result.code == 0
     assert "nothing was left" not in result.output
@@ -301,7 +293,6 @@ def test_resuming_changes_what_is_asked(trained: Path, tmp_path: Path, glow: Cal
     assert load(last)["global_step"] == 24
     # A new run with this configuration begins anew.
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["ckpt_path"] is None
-    assert yaml.safe_load(load(last)[CONFIG_KEY])["ckpt_path"] is None
 
 
 @pytest.mark.parametrize(
@@ -317,18 +308,6 @@ def test_a_run_is_not_resumed_with_another_model(
     shutil.copytree(trained, tmp_path / "run")
     message = refused("fit", "--resume", tmp_path / "run", f"--model.{option}", "--trainer.max_epochs=3", code=1)
     assert message == f"error: {name} in the checkpoint; leave the option out, or begin a new run with --init-from"
-
-
-def test_the_strategy_of_a_run_is_taken_from_its_checkpoint(tmp_path: Path, glow: Callable[..., Any]) -> None:
-    printed = glow("fit", *TINY_FIT, "--config=trainer/ddp", "--print_config")
-    config = yaml.safe_load(printed.output)
-    strategy = config["trainer"]["strategy"]
-    assert None in strategy["init_args"].values()
-    model = tiny_module().model.config
-    taken = safe_config({CONFIG_KEY: printed.output}, tmp_path, set(), model)["trainer"]["strategy"]
-    assert taken["class_path"] == strategy["class_path"]
-    assert taken["init_args"].items() <= strategy["init_args"].items()
-    assert taken["init_args"] | {"gradient_as_bucket_view": True, "broadcast_buffers": False} == taken["init_args"]
 
 
 @pytest.mark.slow

@@ -18,7 +18,6 @@ from registry import random_images, tiny_model
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.checkpoint import read_checkpoint
 from glow_app.storage.pretrained import model_hash, save_pretrained
-from glow_app.storage.seal import places_of, seals
 from glow_app.storage.stored_model import StoredModel, load_model
 
 
@@ -136,17 +135,19 @@ def test_what_is_known_of_the_training(model: ImageModel, tmp_path: Path) -> Non
 def test_which_data_the_training_was_on(model: ImageModel, tmp_path: Path) -> None:
     arguments = {"source": "folder", "seed": 3, "limit": None, "root": "/home/me/cats", "batch_size": 64}
     recorded = {"source": "folder", "seed": 3, "limit": None}
-    path = tmp_path / "best.ckpt"
-    own = {"datamodule_hyper_parameters": arguments, "glow_app_seals": seals(places_of(arguments))}
-    torch.save({**contents(model), **own}, path)
+    path = tmp_path / "run" / "best.ckpt"
+    path.parent.mkdir()
+    torch.save({**contents(model), "datamodule_hyper_parameters": arguments}, path)
+    assert StoredModel(path).data() == StoredModel(path).facts["data"] == recorded
+    config = path.with_name("config.yaml")
+    config.write_text("data: {source: folder, root: /home/me/cats, cache_dir: null, seed: 9}\n")
     assert StoredModel(path).data() == {**recorded, "root": "/home/me/cats"}
     # An export goes to others, whom the folders here do not concern.
-    assert StoredModel(path).facts["data"] == recorded
-    export = save_pretrained(model, tmp_path / "model", StoredModel(path).facts)
-    assert StoredModel(export).data() == recorded
-    assert StoredModel(tmp_path).data() == StoredModel(path).data()  # of a run's folder the checkpoint is asked
+    exported = save_pretrained(model, tmp_path / "exported", StoredModel(path).facts)
+    assert StoredModel(exported).data() == recorded
+    config.write_text("data: {source: photos, root: /home/me/cats}\n")  # of another run
+    assert StoredModel(path).data() == recorded
     assert StoredModel(checkpoint(model, tmp_path / "python.ckpt")).data() == {}
-    assert StoredModel(save_pretrained(model, tmp_path / "other")).data() == {}
 
 
 def test_a_missing_path_is_named(tmp_path: Path) -> None:
