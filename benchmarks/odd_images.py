@@ -103,7 +103,7 @@ def verdicts(model: ImageModel, save: bool) -> None:
     shares, reasons, rows = {}, {}, []
     for name, images in {"clothes, held out": test[:MANY_ORDINARY], **odd_images(test[MANY_ORDINARY:])}.items():
         found = reference.judge(measured(model, images))
-        odd = [one.reason for one in found if not one.is_usual]
+        odd = [one.reason for one in found if one.verdict == "unusual"]
         shares[name], reasons[name] = len(odd) / len(found), dict(Counter(odd).most_common())
         rows.append([name, f"{100 * shares[name]:.1f} %", next(iter(reasons[name]), "")])
     write_result("verdicts", {"model": model_hash(model), "unusual": shares, "reasons": reasons})

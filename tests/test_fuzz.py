@@ -101,7 +101,7 @@ def latents(folder: Path) -> tuple[Path, Read]:
 
 
 def direction(folder: Path) -> tuple[Path, Read]:
-    from glow_app.generation.edit import Direction, load_direction, save_direction
+    from glow_app.generation import Direction, load_direction, save_direction
 
     model = tiny_model()
     levels = [torch.randn(shape) for shape in model.flow.latent_shapes]

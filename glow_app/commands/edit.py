@@ -75,10 +75,11 @@ def run(arguments: argparse.Namespace) -> None:
 def _learn(arguments: argparse.Namespace) -> None:
     """Learn the direction of an attribute from pictures with and without it, or several from a table."""
     from glow_app.data.attributes import read_attributes
-    from glow_app.generation.edit import check_name, learn_directions, save_direction
+    from glow_app.generation.directions import check_name, save_direction
+    from glow_app.generation.edit import learn_directions
 
-    by_folders = [arguments.name, arguments.present, arguments.absent]
-    if any(by_folders) == bool(arguments.attributes) or (any(by_folders) and not all(by_folders)):
+    by_folders = {bool(value) for value in (arguments.name, arguments.present, arguments.absent)}
+    if by_folders != {not arguments.attributes}:
         raise UsageError("glow edit learn needs NAME --with FOLDER --without FOLDER, or else --attributes FILE")
     for option in ("columns", "folder"):
         if not arguments.attributes and getattr(arguments, option) is not None:
@@ -90,10 +91,7 @@ def _learn(arguments: argparse.Namespace) -> None:
     names = [arguments.name] if table is None else table.names
     paths = [folder / f"{check_name(name)}.safetensors" for name in names]
     refuse_existing(paths, arguments.overwrite, instead="another NAME or --directions")
-    if table is None:
-        _check_folders(arguments.present, arguments.absent)
-    else:
-        files = _files_of(table, arguments)
+    files = _check_folders(arguments) if table is None else _files_of(table, arguments)
     model = load(arguments)
     classes = PictureClasses(model, arguments.label)
     if table is None:
@@ -110,14 +108,11 @@ def _learn(arguments: argparse.Namespace) -> None:
                 print(f"{name} is used in the place of the model's own from now on; --directions {hidden} takes that")
 
 
-def _check_folders(present: str, absent: str) -> None:
-    """Refuse folders without pictures, and the same folder for both, before a model is loaded."""
-    from glow_app.data.listing import list_images
-
-    for place in (present, absent):
-        list_images(Path(place))
-    if Path(present).resolve() == Path(absent).resolve():
-        raise UsageError(f"--with and --without are the same folder, {present}; expected two")
+def _check_folders(arguments: argparse.Namespace) -> list[str]:
+    """Return the picture files of both folders; refuse missing folders and the same folder twice."""
+    if Path(arguments.present).resolve() == Path(arguments.absent).resolve():
+        raise UsageError(f"--with and --without are the same folder, {arguments.present}; expected two")
+    return picture_files([arguments.present, arguments.absent])
 
 
 def _files_of(table: "Attributes", arguments: argparse.Namespace) -> list[str]:
@@ -126,8 +121,6 @@ def _files_of(table: "Attributes", arguments: argparse.Namespace) -> list[str]:
 
     root = Path(arguments.folder or Path(arguments.attributes).parent)
     files = [root / file for file in table.files]
-    if folders := [file for file in files if file.is_dir()]:
-        raise ValueError(f"{folders[0]} is a folder; expected picture files")
     if missing := [file for file in files if not file.is_file()]:
         raise FileNotFoundError(
             f"there is no file {missing[0]} ({len(missing):,} of {len(files):,} are missing); "
@@ -139,7 +132,7 @@ def _files_of(table: "Attributes", arguments: argparse.Namespace) -> list[str]:
 
 def _apply(arguments: argparse.Namespace) -> None:
     """Write the changed pictures, each with a strip of strengths from -1 to 1."""
-    from glow_app.generation.edit import edit_strengths, load_direction
+    from glow_app.generation import edit_strengths, load_direction
     from glow_app.models.class_labels import class_facts
     from glow_app.pictures.images import grid, save_png, to_pil
 

@@ -2,17 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from glow_app.commands.classes import PictureClasses
 from glow_app.commands.common import load, made_by, picture_batches, refuse_existing
 from glow_app.commands.parser import Parser, number, whole_number
 from glow_app.messages import UsageError, pluralise
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from glow_app.models.image_model import ImageModel
 
 USUAL_FRAMES = 9
 USUAL_SECONDS = 3.0
@@ -45,6 +40,7 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the strip or the animation."""
     from glow_app.generation import interpolate, mix_levels
+    from glow_app.models.class_labels import class_facts
     from glow_app.pictures.animations import ANIMATIONS, SHORTEST, save_animation
     from glow_app.pictures.images import save_png, strip
 
@@ -58,15 +54,18 @@ def run(arguments: argparse.Namespace) -> None:
     labels = classes.of(images, names)
     classes.report()
     if arguments.mix:
-        frames = mix_levels(model, images, labels)
+        frames, way = mix_levels(model, images, labels), "levels mixed"
+        num_frames = len(frames)
     else:
-        spherical = arguments.spherical is not False
-        frames = interpolate(model, images, num_frames, labels, spherical=spherical, doing="interpolating")
+        is_arc = arguments.spherical is not False
+        frames = interpolate(model, images, num_frames, labels, spherical=is_arc, doing="interpolating")
+        way = "arc" if is_arc else "line"
     output.parent.mkdir(parents=True, exist_ok=True)
+    played = seconds
     if output.suffix.lower() == ".png":
-        picture = strip(frames, len(frames) if arguments.mix else num_frames)
-        save_png(picture, output, _facts(model, arguments, labels))
-        played = seconds
+        facts: dict[str, Any] = {"pictures": ", ".join(Path(image).name for image in arguments.images)}
+        facts |= {} if labels is None else class_facts(model, *labels.tolist())
+        save_png(strip(frames, num_frames), output, facts | {"way": way, **made_by(arguments)})
     else:
         played = save_animation(frames, output, seconds)
     print(f"{pluralise(len(frames), 'frame')}: {output}")
@@ -74,20 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"it plays {played:.2f} s, not {seconds:g} s: no frame is shown for less than {SHORTEST} s")
 
 
-def _facts(model: "ImageModel", arguments: argparse.Namespace, labels: "Tensor | None") -> dict[str, int | str]:
-    """Return the facts to record in a strip."""
-    from glow_app.models.class_labels import class_facts
-
-    way = "levels mixed" if arguments.mix else "line" if arguments.spherical is False else "arc"
-    classes = {} if labels is None else class_facts(model, *labels.tolist())
-    names = ", ".join(Path(image).name for image in arguments.images)
-    return {"pictures": names, **classes, "way": way, **made_by(arguments)}
-
-
 def _check(arguments: argparse.Namespace, is_known: bool) -> None:
-    for image in arguments.images:
-        if Path(image).is_dir():
-            raise UsageError(f"{image} is a folder; glow interpolate expects picture files")
     count = len(arguments.images)
     if count < 2 or (arguments.mix and count > 2):
         option, expected = (" --mix", "two") if arguments.mix else ("", "two or more")
@@ -102,9 +88,7 @@ def _check(arguments: argparse.Namespace, is_known: bool) -> None:
         raise UsageError(f"glow interpolate got {classes} for {pluralise(count, 'picture')}; give --label one for each")
     if not is_known:
         raise UsageError(f"--output {arguments.output} is of no known kind; expected .png, .gif or .webp")
-    if arguments.seconds is None:
-        return
-    if Path(arguments.output).suffix.lower() == ".png":
+    if arguments.seconds is not None and Path(arguments.output).suffix.lower() == ".png":
         raise UsageError("--seconds is of an animation, and a .png is a strip; leave it out or give another --output")
-    if not 0 < arguments.seconds < 3600:
+    if arguments.seconds is not None and not 0 < arguments.seconds < 3600:
         raise UsageError(f"--seconds is {arguments.seconds:g}; expected a number above 0 and below 3600")

@@ -74,10 +74,13 @@ def run(arguments: argparse.Namespace) -> None:
         return
     reference, usual = _reference(model, arguments)
     files, measures = _measure(model, arguments.images, arguments)
-    rows = _rows(files, measures, reference, arguments)
-    labels = _labels_text(model, arguments)
+    rows, labels = _rows(files, measures, reference, arguments), _labels_text(model, arguments)
     facts = {"model": stored_model(arguments).hash, "num_bits": model.num_bits, "usual": usual, "labels": labels}
-    _write(output_folder(arguments), rows, facts)
+    with atomic_file(output_folder(arguments) / "scores.csv") as file:
+        writer = csv.DictWriter(codecs.getwriter("utf-8")(file, "surrogateescape"), list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    write_json(folder / "scores.json", {**facts, "images": rows})
     mean = float(measures.bits_per_dim.mean())
     draws = pluralise(arguments.draws, "draw")
     print(f"{pluralise(len(rows), 'image')}, {mean:.4f} bits/dim on average ({model.num_bits}-bit, {draws})")
@@ -171,10 +174,7 @@ def _write_sheet(model: "ImageModel", rows: list[dict[str, Any]], path: Path, fa
     from glow_app.pictures.images import save_png
     from glow_app.pictures.panels import contact_sheet
 
-    rows = _oddest([row for row in rows if Path(row["file"]).is_file()])  # a pipe cannot be read again
-    if not rows:
-        path.unlink(missing_ok=True)  # remove that of an earlier run
-        return
+    rows = _oddest(rows)
     arrays = [decode_image(Path(row["file"]), model.flow.image_shape, "crop") for row in rows]
     captions = [(f"{row['bits_per_dim']:.2f} bits/dim", Path(row["file"]).name) for row in rows]
     sheet = contact_sheet(torch.stack([torch.from_numpy(array.copy()) for array in arrays]), captions)
@@ -190,14 +190,6 @@ def _labels_text(model: "ImageModel", arguments: argparse.Namespace) -> str:
     if arguments.label is not None:
         return f"class {class_text(model, arguments.label)}"
     return f"class unknown: averaged over {model.flow.num_classes} classes"
-
-
-def _write(folder: Path, rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:
-    with atomic_file(folder / "scores.csv") as file:
-        writer = csv.DictWriter(codecs.getwriter("utf-8")(file, "surrogateescape"), list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    write_json(folder / "scores.json", {**facts, "images": rows})
 
 
 def _detect(model: "ImageModel", arguments: argparse.Namespace) -> None:

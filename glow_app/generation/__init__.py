@@ -2,15 +2,8 @@
 
 from glow_app.generation.blend import blend, interpolate, mix_levels
 from glow_app.generation.classes import class_probabilities, infer_labels
-from glow_app.generation.edit import (
-    Direction,
-    edit,
-    edit_strengths,
-    learn_directions,
-    load_direction,
-    load_directions,
-    save_direction,
-)
+from glow_app.generation.directions import Direction, load_direction, load_directions, save_direction
+from glow_app.generation.edit import edit, edit_strengths, learn_directions
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
 from glow_app.generation.restore import Restoration, restore

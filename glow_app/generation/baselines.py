@@ -27,8 +27,7 @@ def histogram_bits_per_dim(train: np.ndarray, test: np.ndarray, num_bits: int) -
     for part in _batches(train, num_bits):
         counts += torch.bincount((dims * bins + part).flatten(), minlength=num_dims * bins)
     bits = -(counts / (len(train) + bins)).log2()
-    total = sum(float(bits[dims * bins + part].sum()) for part in _batches(test, num_bits))
-    return total / (len(test) * num_dims)
+    return sum(float(bits[dims * bins + part].sum()) for part in _batches(test, num_bits)) / test.size
 
 
 def png_bits_per_dim(images: np.ndarray, num_bits: int) -> float:

@@ -33,13 +33,9 @@ def blend(
               \frac{\sin (1 - t) \omega}{\sin \omega} a + \frac{\sin t \omega}{\sin \omega} b
 
     with :math:`\omega` the angle between :math:`a` and :math:`b`: linear or spherical interpolation; the latter
-    preserves norms. Four images are the corners of a square (top left, top right, bottom left, bottom right), and
-    :math:`t_l = (u_l, v_l)` is the position of a frame, across and down:
-
-    .. math:: z_l = p\bigl(p(f(x_0)_l, f(x_1)_l; u_l),\; p(f(x_2)_l, f(x_3)_l; u_l);\; v_l\bigr)
-
-    With lines this is bilinear interpolation; with arcs norms are preserved here too. A frame whose weights are all 0,
-    or all 1, equals its input image in every pixel: the low bits that a model of fewer than 8 bits ignores are
+    preserves norms. Four images are the corners of a square (top left, top right, bottom left, bottom right): a frame
+    is interpolated across, between the upper and between the lower two, and then down. A frame whose weights are all
+    0, or all 1, equals its input image in every pixel: the low bits that a model of fewer than 8 bits ignores are
     blended with the weights of the finest level.
 
     Args:
@@ -47,7 +43,7 @@ def blend(
         images: (2, C, H, W) or (4, C, H, W), uint8, or other pictures; see
             :func:`~glow_app.pictures.inputs.as_images`.
         weights: (F, L) for two images: the weight t of the second for each frame and level, finest first. (F, L, 2)
-            for four.
+            for four: the weights across and down.
         labels: Number or name of each image's class, for a class-conditional model; their embeddings are blended with
             the weights of the coarsest level.
         spherical: Whether to interpolate along arcs instead of lines.
@@ -62,10 +58,9 @@ def blend(
     num_levels = len(model.flow.latent_shapes)
     if len(images) not in (2, 4):
         raise ValueError(f"got {pluralise(len(images), 'image')} to blend; expected 2 or 4")
-    wanted = (num_levels,) if len(images) == 2 else (num_levels, 2)
-    if weights.shape[1:] != wanted:
-        sizes = ", ".join(map(str, wanted))
-        raise ValueError(f"weights are {tuple(weights.shape)}; expected (frames, {sizes}), one for each level")
+    wanted = (len(weights), num_levels) if len(images) == 2 else (len(weights), num_levels, 2)
+    if weights.shape != wanted:
+        raise ValueError(f"weights are {tuple(weights.shape)}; expected {wanted}: of each frame and level")
     path = along_arc if spherical else along_line
     weights = weights.to(model.device, model.dtype)
     latents = model.encode(images, labels)
@@ -125,18 +120,10 @@ def interpolate(
 def mix_levels(model: ImageModel, images: Pictures, labels: Labels | None = None) -> Images:
     """Replace levels of the first image by those of the second, one more per frame: first its texture, then its form.
 
-    Args:
-        model: The model.
-        images: (2, C, H, W), uint8: the image of the structure, and the image of the texture.
-        labels: (2,), for a class-conditional model.
-    Shape:
-        uint8, (L + 1, C, H, W); frame i has the i finest levels of the second image.
-    Raises:
-        ValueError: If there are not two images.
+    Frame i of the L + 1 has the i finest levels of the second image; arguments are as for :func:`blend`.
     """
     num_levels = len(model.flow.latent_shapes)
-    weights = torch.ones(num_levels + 1, num_levels).tril(-1)
-    return blend(model, images, weights, labels)
+    return blend(model, images, torch.ones(num_levels + 1, num_levels).tril(-1), labels)
 
 
 def _between(path: Callable[[Tensor, Tensor], Tensor], ends: Tensor, weights: Tensor) -> Tensor:

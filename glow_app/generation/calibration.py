@@ -24,11 +24,11 @@ RIDGE = 0.01  # relative to the mean variance of a pixel
 class Calibration:
     r"""Finds the factors by which directions must be scaled for their attributes to become visible.
 
-    Adding the mean difference of the latents is rarely enough: most of what makes a beard differs from face to face,
-    and averages out. A linear regression of the attributes on the pixels at 16x16, :math:`p(x)`, measures what a
-    picture shows; every eighth image is held out of it. Let :math:`\Delta` be the difference of the mean :math:`p`
-    between held-out images above and below the attribute's mean :math:`\bar y`, and :math:`\delta` the difference of
-    the attribute itself. The factor is the smallest s with
+    Adding the mean difference of the latents is rarely enough: most of what makes a beard differs from face to face. A
+    linear regression of the attributes on the pixels at 16x16, :math:`p(x)`, measures what a picture shows; every
+    eighth image is held out of it. Let :math:`\Delta` be the difference of the mean :math:`p` between held-out images
+    above and below the attribute's mean :math:`\bar y`, and :math:`\delta` that of the attribute. The factor is the
+    smallest s with
 
     .. math:: \operatorname{median}_{y < \bar y}\; p(f^{-1}(z + s\,\delta\, d)) - p(x) = \Delta
 
@@ -39,7 +39,7 @@ class Calibration:
     def __init__(self) -> None:
         self._stride, self._seen = STRIDE, 0
         self._held: list[tuple[Tensor, Tensor, Tensor | None]] = []
-        self._moments: Tensor | None = None
+        self._moments = torch.zeros((), dtype=torch.float64)
 
     def add(self, images: Tensor, attributes: Tensor, labels: Tensor | None) -> None:
         """Add a batch: images, uint8 (B, C, H, W); attributes, (B, A); and labels for a class-conditional model."""
@@ -52,28 +52,18 @@ class Calibration:
             self._held, self._stride = self._held[::2], 2 * self._stride
         rest = places % STRIDE != 0
         rows = torch.cat([torch.ones(int(rest.sum()), 1), _pixels(images[rest]), attributes[rest].cpu()], 1).double()
-        moments = rows.T @ rows
-        self._moments = moments if self._moments is None else self._moments + moments
+        self._moments = self._moments + rows.T @ rows
 
     def factors(self, model: ImageModel, directions: Sequence[Sequence[Tensor]]) -> list[float]:
         """Return the factor of each direction; 1 if too few images are held out, or pixels do not show the attribute.
 
-        Args:
-            model: The model of the directions.
-            directions: For each attribute, a tensor (C_l, H_l, W_l) per level.
+        A direction is a tensor (C_l, H_l, W_l) per level.
         """
-        if not self._held or self._moments is None:
-            return [1.0] * len(directions)
-        images = torch.cat([held[0] for held in self._held])
-        attributes = torch.cat([held[1] for held in self._held])
-        labels = [held[2] for held in self._held if held[2] is not None]
-        all_labels = torch.cat(labels) if labels else None
-        weights = _weights(self._moments, attributes.shape[1])
-        shown = _pixels(images) @ weights
-        return [
-            _factor(model, levels, images, all_labels, attributes[:, number], weights[:, number], shown[:, number])
-            for number, levels in enumerate(directions)
-        ]
+        images, attributes, labels = zip(*self._held, strict=True)
+        held = torch.cat(images), None if labels[0] is None else torch.cat(labels)
+        weights = _weights(self._moments, len(directions))
+        columns = zip(directions, torch.cat(attributes).T, weights.T, strict=True)
+        return [_factor(model, levels, *held, attribute, weight) for levels, attribute, weight in columns]
 
 
 def _factor(
@@ -83,12 +73,12 @@ def _factor(
     labels: Tensor | None,
     attribute: Tensor,
     weights: Tensor,
-    shown: Tensor,
 ) -> float:
     """Return the factor of the direction ``levels``, from N held-out images, their labels and attribute, (N,).
 
-    ``weights`` are the coefficients of the regression, (P,), and ``shown`` is its value for each image, (N,).
+    ``weights`` are the coefficients of the regression, (P,).
     """
+    shown = _pixels(images) @ weights
     is_above = attribute > attribute.mean()
     if min(int(is_above.sum()), int((~is_above).sum())) < FEW:
         return 1.0

@@ -36,14 +36,5 @@ def class_probabilities(model: ImageModel, images: Pictures, *, seed: int = 0, b
 
 
 def infer_labels(model: ImageModel, images: Pictures, *, seed: int = 0, batch_size: int = 16) -> Tensor:
-    r"""Return the most likely class of each image, :math:`\arg\max_c p(y \mid c)`, (B,), int64.
-
-    Args:
-        model: A class-conditional model.
-        images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
-        seed: Seed of the noise, as for :func:`class_probabilities`.
-        batch_size: Images per batch; classes are evaluated one after another.
-    Raises:
-        ValueError: If the model has no classes, or the images do not fit.
-    """
+    """Return the most likely class of each image, (B,), int64; arguments as for :func:`class_probabilities`."""
     return class_probabilities(model, images, seed=seed, batch_size=batch_size).argmax(1)

@@ -1,42 +1,23 @@
 """Edits: directions in the whitened latents that change one attribute of an image."""
 
-import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from glow_app.generation.calibration import Calibration
+from glow_app.generation.directions import Direction
 from glow_app.generation.reconstruct import low_bits, with_low_bits
-from glow_app.generation.tensor_file import DIRECTION, read_tensors, write_tensors
 from glow_app.messages import pluralise
 from glow_app.models.class_labels import Labels, as_labels
 from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import check_strength
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
-from glow_app.storage.pretrained import model_hash
 
 FEW = 20  # below this number of images, other differences do not average out
 NOTHING = 1e-6  # rounding errors of a latent whose standard deviation is 1
-
-
-@dataclass(frozen=True)
-class Direction:
-    """The change of the latents that adds an attribute to an image.
-
-    Args:
-        levels: A tensor (C_l, H_l, W_l) per level: the change for a strength of 1.
-        num_images: Number of images used to learn it.
-        path: The file that it was read from, if any.
-    """
-
-    levels: list[Tensor]
-    num_images: int
-    path: Path | None = None
 
 
 @torch.no_grad()
@@ -84,7 +65,6 @@ def learn_directions(
         parts = [design.T @ level.flatten(1).cpu().double() for level in model.encode(images, labels)]
         products = [total + part for total, part in zip(products, parts, strict=True)] if products else parts
         calibration.add(images, attributes, labels)
-    num_images = int(moments[0, 0])
     _check_moments(moments, names)
     solved = [torch.linalg.solve(moments, product) for product in products]
     shapes = model.flow.latent_shapes
@@ -94,19 +74,14 @@ def learn_directions(
     ]
     directions = {}
     for number, (levels, factor) in enumerate(zip(learnt, calibration.factors(model, learnt), strict=True)):
-        name = names[number]
-        directions[name] = Direction([factor * level for level in levels], num_images)
-        num_with = int(moments[0, 1 + number]) if is_binary[number] else None
-        _warn_if_useless(name, directions[name], num_with)
+        direction = Direction([factor * level for level in levels], int(moments[0, 0]))
+        _warn_if_useless(names[number], direction, int(moments[0, 1 + number]) if is_binary[number] else None)
+        directions[names[number]] = direction
     return directions
 
 
 def check_attributes(values: Tensor, names: Sequence[str]) -> None:
-    """Check attributes, (N, A), as :func:`learn_directions` does, before any image is read.
-
-    Raises:
-        ValueError: If an attribute is the same in all images, or a linear combination of others.
-    """
+    """Check attributes, (N, A), as :func:`learn_directions` does, before any image is read."""
     design = _design(values)
     _check_moments(design.T @ design, names)
 
@@ -118,8 +93,8 @@ def _design(attributes: Tensor) -> Tensor:
 def _check_moments(moments: Tensor, names: Sequence[str]) -> None:
     num_images = int(moments[0, 0])
     for number, name in enumerate(names, 1):
-        mean = moments[0, number] / max(num_images, 1)
-        if num_images == 0 or moments[number, number] / num_images - mean**2 < 1e-9:
+        mean = moments[0, number] / num_images
+        if moments[number, number] / num_images - mean**2 < 1e-9:
             everywhere = f"in all {pluralise(num_images, 'image')}"
             raise ValueError(f"attribute {name} is the same {everywhere}; give some with it and some without")
     if torch.linalg.matrix_rank(moments, hermitian=True) < len(moments):
@@ -133,12 +108,12 @@ def _warn_if_useless(name: str, direction: Direction, num_with: int | None) -> N
     counts += "" if num_with is None else f" with it and {count - num_with} without"
     fewest = count if num_with is None else min(num_with, count - num_with)
     if max(float(level.abs().max()) for level in direction.levels) < NOTHING:
-        message = f"direction {name} changes nothing: its {counts} are the same to the model"
+        warnings.warn(f"direction {name} changes nothing: its {counts} are the same to the model", stacklevel=3)
     elif fewest < FEW:
-        message = f"direction {name} is learnt from {counts}: too few to tell it from what else these share; use 100"
-    else:
-        return
-    warnings.warn(message, stacklevel=3)
+        warnings.warn(
+            f"direction {name} is learnt from {counts}: too few to tell it from what else these share; use 100",
+            stacklevel=3,
+        )
 
 
 @torch.no_grad()
@@ -184,97 +159,3 @@ def edit_strengths(
     latents = [z + factors.to(z) * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
     labels = None if labels is None else labels.expand(len(factors))
     return Images(with_low_bits(model.decode(latents, labels), low_bits(model, images)))
-
-
-def check_name(name: str) -> str:
-    """Return the name of a direction if it is valid as a file name.
-
-    Raises:
-        ValueError: If it contains characters other than letters, digits, ``-``, ``_`` and inner dots.
-    """
-    if not re.fullmatch(r"\w(?:[\w.-]*\w)?", name):
-        raise ValueError(f"{name!r} is not a valid name of a direction; use letters, digits, - and _")
-    return name
-
-
-def save_direction(direction: Direction, name: str, model: ImageModel, folder: str | Path) -> Path:
-    """Write a direction as ``NAME.safetensors``, with the model's hash, and return the path.
-
-    Args:
-        direction: The direction to write.
-        name: See :func:`check_name`.
-        model: The model of the direction.
-        folder: Created if it does not exist.
-    """
-    path = Path(folder, f"{check_name(name)}.safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {f"level{number}": level for number, level in enumerate(direction.levels)}
-    write_tensors(path, tensors, model, DIRECTION, {"num_images": direction.num_images})
-    return path
-
-
-def load_direction(name: str, model: ImageModel, *folders: str | Path) -> Direction:
-    """Read a direction that :func:`save_direction` wrote.
-
-    Args:
-        name: Name of the direction.
-        model: The model to use it with.
-        folders: Folders to search in order, skipping directions of other models. If several match, a warning names
-            the one that is used.
-    Raises:
-        FileNotFoundError: If no folder has this direction; the message lists those available.
-        ValueError: If it is damaged, or belongs to another model.
-    """
-    paths = _paths(folders)
-    if check_name(name) not in paths:
-        places, names = " or ".join(map(str, folders)), ", ".join(paths) or "none yet"
-        raise FileNotFoundError(f"there is no direction {name} in {places}; known: {names}; glow edit learn makes one")
-    return _first_of(paths[name], model, model_hash(model))
-
-
-def load_directions(model: ImageModel, *folders: str | Path) -> dict[str, Direction]:
-    """Read all of a model's directions in the folders, by name.
-
-    Files that are damaged, belong to another model, or have an invalid name are skipped with a warning.
-    """
-    paths = _paths(folders)
-    directions, own_hash = {}, model_hash(model) if paths else ""
-    for name, files in paths.items():
-        try:
-            check_name(name)
-            directions[name] = _first_of(files, model, own_hash)
-        except (ValueError, OSError) as error:
-            warnings.warn(f"direction {name!r} is left out: {error}", stacklevel=2)
-    return directions
-
-
-def _first_of(files: Sequence[Path], model: ImageModel, own_hash: str) -> Direction:
-    """Return the direction of the first file that belongs to the model; warn if there are other files."""
-    foreign = []
-    for path in files:
-        direction, owner = _read(path)
-        if owner == own_hash and [tuple(z.shape) for z in direction.levels] == model.flow.latent_shapes:
-            if others := [str(other) for other in files if other != path]:
-                message = f"there are several directions {path.stem}: {path} is used, not {', '.join(others)}"
-                warnings.warn(message, stacklevel=3)
-            return direction
-        foreign.append(f"the direction in {path} is of another model, {owner[:12]}")
-    raise ValueError(f"{foreign[0]}; learn it again with glow edit learn")
-
-
-def _read(path: Path) -> tuple[Direction, str]:
-    """Return the direction in a file and the hash of its model."""
-    tensors, facts, owner = read_tensors(path, DIRECTION, "learn it again")
-    try:
-        levels = [tensors[f"level{number}"] for number in range(len(tensors))]
-        return Direction(levels, int(facts["num_images"]), path), owner
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{path} holds no direction, or a damaged one; learn it again") from error
-
-
-def _paths(folders: Sequence[str | Path]) -> dict[str, list[Path]]:
-    paths: dict[str, list[Path]] = {}
-    for folder in folders:
-        for path in sorted(path for path in Path(folder).glob("*.safetensors") if path.is_file() or path.is_dir()):
-            paths.setdefault(path.stem, []).append(path)
-    return dict(sorted(paths.items()))

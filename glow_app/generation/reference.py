@@ -1,6 +1,6 @@
 """Statistics of ordinary images, and verdicts in words on other images."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -22,21 +22,16 @@ class Verdict:
     """The verdict on an image.
 
     Args:
-        is_usual: Whether the image is no odder than the :data:`USUAL_PERCENT` least odd ordinary images.
+        verdict: "usual" if the image is no odder than the :data:`USUAL_PERCENT` least odd ordinary images.
         reason: The reason in a few words.
         oddness: Percentage of ordinary images that are less odd.
         percentiles: Percentage of ordinary images with a lower score, for each score.
     """
 
-    is_usual: bool
+    verdict: Literal["usual", "unusual"]
     reason: str
     oddness: float
     percentiles: dict[str, float]
-
-    @property
-    def word(self) -> Literal["usual", "unusual"]:
-        """``usual`` or ``unusual``."""
-        return "usual" if self.is_usual else "unusual"
 
 
 @dataclass(frozen=True)
@@ -70,12 +65,10 @@ class Reference:
 
     @classmethod
     def of(cls, ordinary: Measures) -> "Reference":
-        """Return the reference computed from measures of ordinary images.
+        """Return the reference computed from ordinary images, at least 2; warn if there are few.
 
         Raises:
             ValueError: If there are fewer than 2, or a measure is not finite.
-        Warns:
-            UserWarning: If there are few.
         """
         typical, traits = Typical.of(ordinary), _traits(ordinary)
         if not np.isfinite(traits).all():
@@ -102,9 +95,10 @@ class Reference:
         for number, distance in enumerate(distances):
             oddness = float(np.interp(distance, self.distance, _LEVELS))
             below = {name: float(np.interp(scores[name][number], self.scores[name], _LEVELS)) for name in ODDITIES}
-            is_usual = oddness <= USUAL_PERCENT
-            reason = "like most ordinary pictures" if is_usual else self._reason(away[number])
-            verdicts.append(Verdict(is_usual, reason, oddness, below))
+            if oddness <= USUAL_PERCENT:
+                verdicts.append(Verdict("usual", "like most ordinary pictures", oddness, below))
+            else:
+                verdicts.append(Verdict("unusual", self._reason(away[number]), oddness, below))
         return verdicts
 
     def _reason(self, away: np.ndarray) -> str:
@@ -116,7 +110,14 @@ class Reference:
         far = next((trait for trait in (*order, 2 * num_levels) if abs(alone[trait]) >= _FAR), None)
         if far is None:
             return "an unusual mixture of traits, of which none is unusual alone"
-        return _words(far, num_levels, alone[far] > 0)
+        is_more = alone[far] > 0
+        if far == 2 * num_levels:
+            return "busier than usual" if is_more else "plainer than usual"
+        level = far % num_levels
+        where = "fine detail" if level == 0 else "large shapes" if level == num_levels - 1 else "detail of middle size"
+        if far >= num_levels:
+            return f"{where} {'stronger' if is_more else 'weaker'} than usual"
+        return f"{where} {('noisier' if level == 0 else 'less expected') if is_more else 'smoother'} than usual"
 
     def to_plain(self) -> dict[str, Any]:
         """Return the reference as plain types, for the configuration of an exported model."""
@@ -133,11 +134,8 @@ class Reference:
 
     @classmethod
     def from_plain(cls, plain: Any, num_levels: int) -> "Reference":
-        """Return the reference from the plain types of :meth:`to_plain`.
+        """Return the reference from :meth:`to_plain`, of a file that may be a stranger's.
 
-        Args:
-            plain: The plain types.
-            num_levels: Number of levels of the model.
         Raises:
             ValueError: If the reference is damaged, or does not fit a model of ``num_levels`` levels.
         """
@@ -151,10 +149,10 @@ class Reference:
             return cls(
                 int(plain["images"]),
                 Typical(float(_numbers(typical["bits_per_dim"], ())), level_bits, level_norms),
-                {name: _ascending(plain["scores"][name]) for name in ODDITIES},
+                {name: _numbers(plain["scores"][name], (len(_LEVELS),)) for name in ODDITIES},
                 _numbers(plain["mean"], (count,)),
                 covariance,
-                _ascending(plain["distance"]),
+                _numbers(plain["distance"], (len(_LEVELS),)),
             )
         except (LookupError, TypeError, ValueError, OverflowError, np.linalg.LinAlgError) as error:
             message = "the reference of the model's scores is damaged; write it again: glow score --save-reference"
@@ -168,22 +166,12 @@ def plain_scores(measures: Measures, reference: Reference | None) -> list[dict[s
     """
     scores = oddities(measures, None if reference is None else reference.typical)
     verdicts = [None] * len(measures) if reference is None else reference.judge(measures)
-    names = {"verdict": "word", "reason": "reason", "oddness": "oddness", "percentiles": "percentiles"}
+    unknown = dict.fromkeys(Verdict.__dataclass_fields__)
     return [
         {name: float(scores[name][number]) if name in scores else None for name in ODDITIES}
-        | {name: getattr(verdict, attribute, None) for name, attribute in names.items()}
+        | (unknown if verdict is None else asdict(verdict))
         for number, verdict in enumerate(verdicts)
     ]
-
-
-def _words(trait: int, num_levels: int, is_more: bool) -> str:
-    if trait == 2 * num_levels:
-        return "busier than usual" if is_more else "plainer than usual"
-    level = trait % num_levels
-    where = "fine detail" if level == 0 else "large shapes" if level == num_levels - 1 else "detail of middle size"
-    if trait >= num_levels:
-        return f"{where} {'stronger' if is_more else 'weaker'} than usual"
-    return f"{where} {('noisier' if level == 0 else 'less expected') if is_more else 'smoother'} than usual"
 
 
 def _traits(measures: Measures) -> np.ndarray:
@@ -216,10 +204,3 @@ def _numbers(values: Any, shape: tuple[int, ...]) -> np.ndarray:
     if numbers.shape != shape or not np.isfinite(numbers).all():
         raise ValueError(f"expected numbers of shape {shape}")
     return numbers
-
-
-def _ascending(values: Any) -> np.ndarray:
-    percentiles = _numbers(values, (len(_LEVELS),))
-    if (np.diff(percentiles) < 0).any():
-        raise ValueError("expected percentiles in ascending order")
-    return percentiles

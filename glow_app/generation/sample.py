@@ -71,7 +71,6 @@ def seeded_batches(
 
 
 def _num_drawn(model: ImageModel, count: int, batch_size: int, size: tuple[int, int] | None) -> int:
-    """Return the number of images to draw for a batch of which ``count`` are kept."""
     if batch_size > ALWAYS_FULL:
         return count
     channels, *own_size = model.flow.image_shape
@@ -89,18 +88,6 @@ def sweep(
     label: ClassTurns = None,
     guidance: float = 1.0,
 ) -> Tensor:
-    """Return samples of the same noise at several temperatures.
-
-    Args:
-        model: The model.
-        temperatures: Each a number for all levels, or one per level.
-        seeds: Seeds of the images.
-        label: As for :func:`sample_batches`.
-        guidance: As for :func:`sample_batches`.
-    Shape:
-        uint8, (T, N, C, H, W).
-    Raises:
-        ValueError: If a temperature, the label or the guidance does not fit.
-    """
+    """Return samples of the same noise at T temperatures, uint8 (T, N, C, H, W); see :func:`sample_batches`."""
     labels = labels_of_seeds(model, seeds, label)
     return torch.stack([model.sample(len(seeds), temperature, seeds, labels, guidance) for temperature in temperatures])

@@ -1,7 +1,7 @@
 """Likelihoods and out-of-distribution scores of images, and how well the scores detect odd images."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,18 +44,15 @@ class Measures:
         return len(self.bits_per_dim)
 
     def __getitem__(self, rows: slice) -> "Measures":
-        return self._mapped([self], lambda columns: columns[0][rows])
+        columns: list[Any] = [None if column is None else column[rows] for column in vars(self).values()]
+        return Measures(*columns)
 
     @classmethod
     def joined(cls, parts: Sequence["Measures"]) -> "Measures":
         """Return the concatenated measures of several batches."""
-        return cls._mapped(parts, torch.cat)
-
-    @classmethod
-    def _mapped(cls, parts: Sequence["Measures"], change: Callable[[list[Tensor]], Tensor]) -> "Measures":
-        columns = ([getattr(part, name) for part in parts] for name in cls.__dataclass_fields__)
-        values: list[Any] = [None if column[0] is None else change(column) for column in columns]
-        return cls(*values)
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        joined: list[Any] = [None if column[0] is None else torch.cat(column) for column in columns]
+        return cls(*joined)
 
 
 def measure(
@@ -110,13 +107,7 @@ class Typical:
 
     @classmethod
     def of(cls, measures: Measures) -> "Typical":
-        """Return the statistics of measures of ordinary images.
-
-        Raises:
-            ValueError: If there are fewer than 2.
-        Warns:
-            UserWarning: If there are few.
-        """
+        """Return the statistics of ordinary images, at least 2; warn if there are few."""
         if len(measures) < 2:
             raise ValueError(f"statistics of ordinary images need at least 2 images, better 100; got {len(measures)}")
         if len(measures) < FEW:
@@ -134,15 +125,14 @@ class Typical:
 def oddities(measures: Measures, typical: Typical | None) -> dict[str, Tensor]:
     r"""Return the scores of :data:`ODDITIES`, each (B,) and higher for an odder image.
 
-    ``bits_per_dim`` is the negative log-likelihood b, which misleads on its own: simple images of another kind are
-    often *more* likely. ``typicality`` is :math:`|b - \bar b|`, the distance from the mean of ordinary images.
-    ``latent_norm`` is the distance of the latents' norms from their means in standard deviations, as the root mean
-    square over levels; ``spectrum`` is the same for the bits of the levels. ``png_ratio`` is
-    :math:`b - b_\text{PNG}`, the likelihood ratio to a general compressor, in which the simplicity of an image cancels.
+    ``bits_per_dim`` is the negative log-likelihood b; simple images of another kind are often *more* likely.
+    ``typicality`` is :math:`|b - \bar b|`, the distance from the mean of ordinary images. ``latent_norm`` is the
+    distance of the latents' norms from their means in standard deviations, as the root mean square over levels;
+    ``spectrum`` is the same for the bits of the levels. ``png_ratio`` is :math:`b - b_\text{PNG}`, the likelihood ratio
+    to a general compressor, in which the simplicity of an image cancels.
 
-    Args:
-        measures: Measures of the images.
-        typical: Statistics of ordinary images; without them only ``bits_per_dim`` and ``png_ratio`` are returned.
+    Without statistics of ordinary images, only ``bits_per_dim`` and ``png_ratio`` are returned.
+
     References:
         Nalisnick et al. 2019, arXiv:1906.02994 (typicality); Serrà et al. 2020, arXiv:1909.11480 (compressors).
     """
@@ -169,8 +159,7 @@ class Detection:
     Args:
         ordinary: The score of ordinary images, (N,).
         odd: The score of odd ones, (M,).
-        auroc: Area under the receiver operating characteristic: the probability that an odd image scores higher than
-            an ordinary one; 1/2 is chance.
+        auroc: The probability that an odd image scores higher than an ordinary one; 1/2 is chance.
         aupr: Area under the precision-recall curve, with odd as positive; the share of odd images is chance.
     """
 
@@ -186,11 +175,8 @@ def detect(ordinary: Measures, odd: Measures) -> dict[str, Detection]:
     Every other ordinary image, from the second on, goes into the statistics; the rest are compared with the odd images.
     Both halves are then alike even if the images are sorted by class.
 
-    Args:
-        ordinary: Measures of ordinary images, at least 4.
-        odd: Measures of odd images.
     Raises:
-        ValueError: If there are too few.
+        ValueError: If there are fewer than 4 ordinary images.
     """
     from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 

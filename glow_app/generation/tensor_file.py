@@ -22,14 +22,7 @@ NOUNS = {LATENTS: "latents", DIRECTION: "a direction"}
 
 @dataclass(frozen=True)
 class Content:
-    """Metadata of a file of tensors.
-
-    Args:
-        kind: :data:`LATENTS`, :data:`DIRECTION`, or another string, such as the empty one for a foreign file.
-        model: Hash of the model that the tensors belong to.
-        facts: The facts passed to :func:`write_tensors`.
-        shapes: Shapes of the tensors, by name.
-    """
+    """Metadata of a file of tensors: its kind, the hash of its model, the facts passed to :func:`write_tensors`."""
 
     kind: str
     model: str
@@ -97,13 +90,7 @@ class Latents:
 
 
 def save_latents(latents: Latents, model: ImageModel, path: Path) -> None:
-    """Write latents to a safetensors file atomically, as ``level0`` and so on, with names and the model's hash.
-
-    Args:
-        latents: Latents of the model.
-        model: The model of the latents, whose hash is stored.
-        path: File to write.
-    """
+    """Write latents to a safetensors file atomically, as ``level0`` and so on, with names and the model's hash."""
     tensors = {f"level{number}": level for number, level in enumerate(latents.levels)}
     if latents.labels is not None:
         tensors["labels"] = latents.labels.to(torch.int64)
@@ -113,9 +100,6 @@ def save_latents(latents: Latents, model: ImageModel, path: Path) -> None:
 def load_latents(path: Path, model: ImageModel) -> Latents:
     """Read latents that :func:`save_latents` wrote.
 
-    Args:
-        path: The file.
-        model: The model to decode them with.
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged or of another kind, or the latents belong to another model.

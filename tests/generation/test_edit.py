@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ from glow_app.generation.tensor_file import write_tensors
 from glow_app.models.image_model import ImageModel
 
 
-@pytest.fixture(scope="module", params=[8, 5], ids=["8 bits", "5 bits"])
-def model(request: pytest.FixtureRequest) -> ImageModel:
-    return tiny_model(num_bits=request.param)
+@pytest.fixture(scope="module")
+def model() -> ImageModel:
+    return tiny_model(num_bits=5)
 
 
 def random_direction(model: ImageModel) -> Direction:
@@ -39,6 +40,9 @@ def test_a_strength_of_zero_changes_no_pixel(model: ImageModel) -> None:
     assert torch.equal(edit(model, images, [(direction, 0.0)]), images)
     assert torch.equal(edit(model, images, []), images)
     assert not torch.equal(edit(model, images, [(direction, 1.0)]), images)
+    for strength in (float("nan"), -101.0):
+        with pytest.raises(ValueError, match="is not a strength; expected a number from -100 to 100"):
+            edit(model, images, [(direction, strength)])
 
 
 @pytest.mark.parametrize("num_classes", [None, 3])
@@ -48,11 +52,6 @@ def test_several_strengths_are_edits_of_each(num_classes: int | None) -> None:
     strengths = (-1.5, 0.0, 2.0)
     expected = torch.cat([edit(model, image, [(direction, strength)], label) for strength in strengths])
     assert torch.equal(edit_strengths(model, image, direction, strengths, label), expected)
-    with pytest.raises(ValueError, match="101 is not a strength"):
-        edit_strengths(model, image, direction, [0, 101])
-    for images, some in ((random_images(2), [0, 1]), (image, [])):
-        with pytest.raises(ValueError, match="expected one image and some strengths"):
-            edit_strengths(model, images, direction, some)
 
 
 def test_a_direction_that_is_worth_nothing_is_told() -> None:
@@ -61,26 +60,8 @@ def test_a_direction_that_is_worth_nothing_is_told() -> None:
         learn(model, images.repeat(2, 1, 1, 1), torch.arange(12)[:, None].lt(6).double(), "a")
     with pytest.warns(UserWarning, match="learnt from 1 image with it and 5 without"):
         learn(model, images, torch.arange(6)[:, None].lt(1).double(), "a")
-    with pytest.warns(UserWarning, match="learnt from 6 images: too few"):
-        learn(model, images, torch.arange(6)[:, None].double(), "a")
-
-
-def test_enough_images_are_told_nothing(recwarn: pytest.WarningsRecorder) -> None:
-    learn(tiny_model(), random_images(40), torch.arange(40)[:, None].remainder(2).double(), "a")
-    assert [str(one.message) for one in recwarn] == []
-
-
-def test_which_of_several_directions_is_used_is_told(tmp_path: Path) -> None:
-    model = tiny_model()
-    first, second = (save_direction(random_direction(model), "a", model, tmp_path / name) for name in "xy")
-    with pytest.warns(UserWarning, match=f"several directions a: {first} is used, not {second}"):
-        load_direction("a", model, tmp_path / "x", tmp_path / "y")
-
-
-@pytest.mark.parametrize("strength", [float("nan"), float("inf"), -101.0])
-def test_a_strength_that_is_none_is_refused(model: ImageModel, strength: float) -> None:
-    with pytest.raises(ValueError, match="is not a strength; expected a number from -100 to 100"):
-        edit(model, random_images(1), [(random_direction(model), strength)])
+    with warnings.catch_warnings(action="error"):
+        learn(model, random_images(40), torch.arange(40)[:, None].remainder(2), "a")
 
 
 def test_an_edit_is_a_step_in_the_latents() -> None:
@@ -90,14 +71,7 @@ def test_an_edit_is_a_step_in_the_latents() -> None:
     assert torch.equal(edit(model, images, [(direction, 0.5), (direction, 0.25)]), model.decode(moved))
 
 
-def test_one_attribute_is_the_difference_of_the_means(model: ImageModel) -> None:
-    images, attribute = random_images(13), torch.tensor([1.0] * 5 + [0.0] * 8)[:, None]
-    (direction,) = learn(model, images, attribute, "smiling").values()
-    assert direction.num_images == 13
-    for found, level in zip(direction.levels, model.encode(images), strict=True):
-        torch.testing.assert_close(found, level[:5].mean(0) - level[5:].mean(0), rtol=1e-4, atol=1e-5)
-
-
+@pytest.mark.filterwarnings("ignore:direction")
 def test_what_attributes_share_is_not_counted_twice(model: ImageModel) -> None:
     images = random_images(40)
     values = torch.randint(0, 2, (40, 2), generator=torch.Generator().manual_seed(0)).float()
@@ -111,17 +85,6 @@ def test_what_attributes_share_is_not_counted_twice(model: ImageModel) -> None:
         torch.testing.assert_close(mine, expected[number], rtol=1e-4, atol=1e-5)
 
 
-def test_a_direction_that_was_planted_is_found() -> None:
-    model = tiny_model()
-    direction = random_direction(model)
-    attribute = torch.arange(60) % 2
-    noise = model.base_noise(range(60))
-    planted = [z + attribute[:, None, None, None] * 5 * d for z, d in zip(noise, direction.levels, strict=True)]
-    (found,) = learn(model, model.decode(planted), attribute[:, None].float(), "planted").values()
-    one, other = (torch.cat([level.flatten() for level in d.levels]) for d in (found, direction))
-    assert torch.cosine_similarity(one, other, dim=0) > 0.5
-
-
 def test_what_cannot_be_learnt(model: ImageModel) -> None:
     images = random_images(8)
     with pytest.raises(ValueError, match="attribute a is the same in all 8 images"):
@@ -131,35 +94,24 @@ def test_what_cannot_be_learnt(model: ImageModel) -> None:
         learn(model, images, twice, "a", "b")
     with pytest.raises(ValueError, match=r"attributes are \(4, 2\) for 4 images and 1 names"):
         learn(model, images, twice, "a")
-    with pytest.raises(ValueError, match="finite numbers"):
-        learn(model, images, torch.full((8, 1), torch.nan), "a")
-
-
-@pytest.mark.filterwarnings("ignore:direction")
-@pytest.mark.parametrize("dtype", [torch.long, torch.bool])
-def test_attributes_may_be_whole_numbers(model: ImageModel, dtype: torch.dtype) -> None:
-    attribute = (torch.arange(8) % 2)[:, None]
-    wanted = learn(model, random_images(8), attribute.float(), "a")["a"].levels
-    assert all(map(torch.equal, learn(model, random_images(8), attribute.to(dtype), "a")["a"].levels, wanted))
 
 
 def test_a_direction_is_kept_for_its_model(model: ImageModel, tmp_path: Path) -> None:
     direction, folder = random_direction(model), tmp_path / "directions"
     save_direction(direction, "smiling", model, str(folder))
     again = load_direction("smiling", model, folder.parent / "nothing", folder)
-    assert again.num_images == load_direction("smiling", model, str(folder)).num_images == 7
+    assert again.num_images == 7
     assert all(torch.equal(a, b) for a, b in zip(again.levels, direction.levels, strict=True))
     with pytest.raises(ValueError, match="is of another model"):
         load_direction("smiling", tiny_model(num_bits=3), folder)
-    with pytest.warns(UserWarning, match=r"left out: the direction in .*smiling.* is of another model"):
-        assert load_directions(tiny_model(num_bits=3), folder) == {}
     own = tmp_path / "own"
     save_direction(random_direction(tiny_model(num_bits=3)), "smiling", tiny_model(num_bits=3), own)
     assert load_direction("smiling", tiny_model(num_bits=3), folder, own).num_images == 7
-    assert list(load_directions(tiny_model(num_bits=3), folder, own)) == ["smiling"]
+    with pytest.warns(UserWarning, match=r"left out: the direction in .*smiling.* is of another model"):
+        assert list(load_directions(tiny_model(num_bits=3), folder, own)) == ["smiling"]
     with pytest.raises(FileNotFoundError, match=r"no direction frowning in .*; known: smiling"):
         load_direction("frowning", model, folder)
-    for name in ("../smiling", "a/b", "", ".hidden", "a b"):
+    for name in ("../smiling", ".hidden"):
         with pytest.raises(ValueError, match="is not a valid name of a direction"):
             load_direction(name, model, folder)
     (folder / "smiling.safetensors").write_bytes(b"no")
@@ -183,9 +135,8 @@ def test_one_bad_file_does_not_keep_the_others_from_use(tmp_path: Path) -> None:
     good = (tmp_path / "smiling.safetensors").read_bytes()
     (tmp_path / "damaged.safetensors").write_bytes(good[:200])
     write_tensors(tmp_path / "foreign.safetensors", {"z": torch.zeros(1)}, model, "glow-direction/1", None)
-    (tmp_path / "folder.safetensors").mkdir()
     for name in (".hidden", "a b", "gro\u0308\u00dfer"):
         (tmp_path / f"{name}.safetensors").write_bytes(good)
     with pytest.warns(UserWarning, match="is left out: ") as warned:
         assert list(load_directions(model, tmp_path)) == ["smiling"]
-    assert len(warned) == 6
+    assert len(warned) == 5

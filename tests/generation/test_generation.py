@@ -30,29 +30,11 @@ def test_samples_carry_their_seeds_in_order(model: ImageModel) -> None:
     assert [seed for seed, _ in pairs] == [7, 8, 9, 10, 11]
     images = torch.stack([image for _, image in pairs])
     assert (images.dtype, images.shape) == (torch.uint8, (5, *SHAPE))
-    assert len({bytes(image.flatten().tolist()) for image in images}) == 5
+    assert len(images.unique(dim=0)) == 5
+    assert torch.equal(torch.stack([*sampled(model, 16, 7).values()]), model.sample(16, 0.8, 7))
 
 
-@pytest.mark.parametrize(("options", "name"), [({"num": 0}, "num"), ({"batch_size": -1}, "batch_size")])
-def test_fewer_than_one_are_refused(model: ImageModel, options: dict[str, int], name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} is {options[name]}; expected at least 1"):
-        sampled(model, **{"num": 2, "seed": 0, **options})
-
-
-def test_classes_of_drawn_images_by_name(conditional: ImageModel) -> None:
-    named = tiny_model(num_bits=5, num_classes=4)
-    named.load_state_dict(conditional.state_dict())
-    named.class_names = ["cat", "dog", "owl", "ant"]
-    first, last = sampled(conditional, 2, 6, label=[3, 1]).values()
-    assert list(map(torch.equal, sampled(named, 2, 6, label=["ant", 1]).values(), (first, last))) == [True, True]
-    assert torch.equal(sweep(named, [0.8], [6], "ant")[0, 0], first)
-    with pytest.raises(ValueError, match="there is no class cow; expected 0 to 3, or one of cat, dog, owl, ant"):
-        sampled(named, 2, 6, label=["cat", "cow"])
-    with pytest.raises(ValueError, match="there are no labels"):
-        sampled(named, 2, 6, label=[])
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
 def test_a_sample_depends_on_its_own_seed(model: ImageModel, batch_size: int) -> None:
     many = sampled(model, 6, 7, batch_size=batch_size)
     (one,) = sampled(model, 1, 9, batch_size=batch_size).values()
@@ -102,18 +84,13 @@ def test_larger_images_are_not_drawn_to_fill_a_batch(
     assert (images.int() - full[:5].int()).abs().max() <= 1
 
 
-@pytest.mark.parametrize("temperature", [0.8, [0.0, 1.0]])
-def test_samples_are_the_models(model: ImageModel, temperature: float | list[float]) -> None:
-    images = torch.stack([image for _, image in sample_batches(model, 16, temperature, 7)])
-    assert torch.equal(images, model.sample(16, temperature, 7))
-
-
 def test_classes_take_turns_by_seed(conditional: ImageModel) -> None:
     turns = sampled(conditional, 6, 3)
     for seed in turns:
         alone = sampled(conditional, 1, seed, label=seed % 4)
         assert torch.equal(turns[seed], alone[seed])
     assert not torch.equal(turns[3], sampled(conditional, 1, 3, label=0)[3])
+    assert torch.equal(sweep(conditional, [0.1, 0.8], [5, 6], 2)[1, 1], sampled(conditional, 1, 6, label=2)[6])
 
 
 def test_a_label_must_fit(model: ImageModel, conditional: ImageModel) -> None:
@@ -121,9 +98,11 @@ def test_a_label_must_fit(model: ImageModel, conditional: ImageModel) -> None:
         list(sample_batches(model, 1, 1.0, 0, label=1))
     with pytest.raises(ValueError, match="0 to 3"):
         list(sample_batches(conditional, 1, 1.0, 0, label=4))
+    with pytest.raises(ValueError, match="num is 0; expected at least 1"):
+        sampled(model, 0, 0)
 
 
-@pytest.mark.parametrize("num_bits", range(1, 9))
+@pytest.mark.parametrize("num_bits", [1, 5, 8])
 def test_reconstruction_is_exact_in_the_models_bits(num_bits: int) -> None:
     images = random_images(16)
     result = reconstruct(tiny_model(num_bits=num_bits), images)
@@ -134,16 +113,3 @@ def test_reconstruction_is_exact_in_the_models_bits(num_bits: int) -> None:
     assert result.max_pixel_error == 0
     assert result.max_quantisation == int((expected.int() - images.int()).abs().max())
     assert (result.max_quantisation == 0) == (num_bits == 8)
-
-
-def test_reconstruction_of_classes(conditional: ImageModel) -> None:
-    images, labels = random_images(8), torch.arange(8) % 4
-    assert reconstruct(conditional, images, labels).max_pixel_error == 0
-
-
-def test_reconstruction_measures_an_error(model: ImageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = random_images(4)
-    off = images.clone()
-    off[2, 1, 3, 4] ^= 64
-    monkeypatch.setattr(ImageModel, "decode", lambda self, latents, labels=None: off)
-    assert reconstruct(model, images).max_pixel_error == 64

@@ -7,7 +7,6 @@ from registry import random_images, tiny_model
 from glow_app.generation import ODDITIES, Measures, Typical, detect, measure, oddities
 from glow_app.generation.baselines import png_bits_per_dim
 from glow_app.models.image_model import ImageModel
-from glow_app.pictures.images import to_pil
 from glow_app.seeding import image_generators
 
 
@@ -31,11 +30,6 @@ def test_what_is_measured(model: ImageModel) -> None:
     for number, level in enumerate(model.encode(images)):
         torch.testing.assert_close(found.level_norms[:, number], (level**2).mean((1, 2, 3)))
     assert float(found.png_bits_per_dim[2]) == pytest.approx(png_bits_per_dim(images[2:3].numpy(), 8))
-
-
-def test_pictures_of_any_kind_are_measured(model: ImageModel) -> None:
-    image = random_images(1, model.flow.image_shape)
-    torch.testing.assert_close(measure(model, to_pil(image[0])).level_norms, measure(model, image).level_norms)
 
 
 def test_an_image_is_measured_by_itself(model: ImageModel) -> None:
@@ -101,11 +95,3 @@ def test_detection_does_not_depend_on_the_order_of_the_classes() -> None:
     assert len(detections["spectrum"].ordinary) == 200
     for name in ("spectrum", "latent_norm"):
         assert detections[name].auroc == pytest.approx(0.5, abs=0.1)
-
-
-def test_few_ordinary_images_are_told(recwarn: pytest.WarningsRecorder) -> None:
-    measures = measure(tiny_model(), random_images(20))
-    Typical.of(measures)
-    assert [str(one.message) for one in recwarn] == []
-    with pytest.warns(UserWarning, match="come from only 19 images; 100 would be better"):
-        Typical.of(measures[:19])

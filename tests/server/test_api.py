@@ -370,7 +370,7 @@ def test_the_models_own_reference_tells_what_is_usual(model: ImageModel) -> None
     assert answer["usual"] == "60 ordinary images"
     assert [one["verdict"] for one in answer["scores"]].count("usual") >= 17
     for one, verdict in zip(answer["scores"], reference.judge(measures), strict=True):
-        assert (one["verdict"], one["reason"]) == (verdict.word, verdict.reason)
+        assert (one["verdict"], one["reason"]) == (verdict.verdict, verdict.reason)
         assert one["oddness"] == pytest.approx(verdict.oddness, abs=0.1)
         assert one["percentiles"] == pytest.approx(verdict.percentiles, abs=0.1)
     for name, values in generation.oddities(measures, reference.typical).items():

@@ -288,7 +288,7 @@ def test_score(page: Page, site: Site, watch: Watch) -> None:
     scores, verdicts = generation.oddities(measures, reference.typical), reference.judge(measures)
     labels = generation.infer_labels(site.model, images)
     for number, verdict in enumerate(verdicts):
-        expect(rows.nth(number).locator("strong")).to_have_text(verdict.word.capitalize())
+        expect(rows.nth(number).locator("strong")).to_have_text(verdict.verdict.capitalize())
         expect(rows.nth(number).locator(".reason")).to_have_text(verdict.reason)
         expect(rows.nth(number)).to_contain_text(f"taken for {CLASSES[labels[number]]}")
     expect(rows.nth(3).locator("strong")).to_have_text("Unusual")
@@ -310,7 +310,7 @@ def test_score(page: Page, site: Site, watch: Watch) -> None:
     table = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
     assert [row["file"] for row in table] == [*(f"{number}.png" for number in range(10)), 'not, "a picture".png']
     assert float(table[3]["spectrum"]) == pytest.approx(float(scores["spectrum"][3]), abs=1e-3)
-    assert [row["verdict"] for row in table[:10]] == [verdict.word for verdict in verdicts]
+    assert [row["verdict"] for row in table[:10]] == [verdict.verdict for verdict in verdicts]
     assert "no known format" in table[10]["note"]
     assert [row["label"] for row in table[:10]] == [str(label) for label in labels.tolist()]
     assert [row["class"] for row in table[:10]] == [CLASSES[label] for label in labels]
