@@ -127,11 +127,10 @@ def picture(ending: str) -> Callable[[Path], tuple[Path, Read]]:
 
 
 def record(folder: Path) -> tuple[Path, Read]:
-    from glow_app.commands.sample_folder import SampleFolder
+    from glow_app.commands.results import listed_results
 
-    names = [{"file": f"seed{n:06d}_t0.70.png"} for n in range(9)]
-    (folder / "run.json").write_text(json.dumps({"files": names, "pictures": ["grid.png"]}))
-    return folder / "run.json", lambda path: SampleFolder(path.parent, range(1), "_t0.70.png", [])._listed()
+    (folder / "run.json").write_text(json.dumps({"files": [{"file": f"seed{n:06d}_t0.70.png"} for n in range(9)]}))
+    return folder / "run.json", lambda path: listed_results(path.parent)
 
 
 KINDS: dict[str, Callable[[Path], tuple[Path, Read]]] = {

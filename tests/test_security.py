@@ -1,6 +1,5 @@
 """What files from elsewhere may do: nothing that SECURITY.md does not say."""
 
-import json
 import os
 import re
 import struct
@@ -17,7 +16,6 @@ import torch
 from registry import tiny_model
 from traced_memory import memory_below
 
-from glow_app.commands.sample_folder import SampleFolder
 from glow_app.generation import Direction, load_directions, save_direction
 from glow_app.generation.tensor_file import load_latents, read_content
 from glow_app.messages import format_warning, printable
@@ -310,21 +308,6 @@ def test_a_pipe_among_directions_or_in_a_run_is_left_alone(tmp_path: Path) -> No
 
 
 # Other files
-
-
-def test_a_record_of_samples_removes_nothing_but_samples(tmp_path: Path) -> None:
-    folder = tmp_path / "samples"
-    folder.mkdir()
-    (tmp_path / "thesis.png").write_text("mine")
-    (folder / "seed000009_t0.70.png").write_text("old")
-    names = ["../thesis.png", str(tmp_path / "thesis.png"), "seed1_t..png/../../thesis.png", "seed000009_t0.70.png"]
-    record = {"files": [{"file": name} for name in names], "pictures": ["../thesis.png"]}
-    (folder / "run.json").write_text(json.dumps(record))
-    SampleFolder(folder, range(1), "_t0.70.png", ["grid.png"]).free(overwrite=True).finish({}, lambda _: {})
-    assert (tmp_path / "thesis.png").exists()
-    assert not (folder / "seed000009_t0.70.png").exists()
-    (folder / "run.json").write_text("[" * 100_000)
-    SampleFolder(folder, range(1), "_t0.70.png", ["grid.png"]).free(overwrite=True).finish({}, lambda _: {})
 
 
 @pytest.mark.parametrize("name", [".lock", "metrics.csv", "samples", "wandb_id"])

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from glow_app.storage.stored_model import StoredModel
 
 
-RECORD = "run.json"  # in a folder of results: record of the run that wrote them
 Changes = list[tuple[str, str]]  # picture, and note on the changes of its size and colour
 
 
@@ -129,13 +128,6 @@ def output_folder(arguments: argparse.Namespace) -> Path:
     return folder
 
 
-def free_folder(folder: Path) -> Path:
-    """Return the first free path of a folder's name with the suffix -2, -3, and so on."""
-    folder = folder.resolve() if folder.name in ("", "..") else folder
-    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
-    return next(path for path in numbered if not path.exists())
-
-
 def refuse_existing(paths: Sequence[Path], overwrite: bool, instead: str = "another --output") -> None:
     """Raise FileExistsError if an output file exists, unless ``overwrite``, or a file blocks its folder."""
     for folder in {path.parent for path in paths}:
@@ -162,22 +154,6 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
         file.write((json.dumps(finite, indent=1) + "\n").encode())
 
 
-def read_record(folder: Path, largest: float = math.inf) -> dict[str, Any]:
-    """Return the record in an untrusted folder; an empty record if it is missing, damaged or too large.
-
-    Args:
-        folder: Folder of results.
-        largest: Size limit of the record, bytes.
-    """
-    path = folder / RECORD
-    try:
-        # Only regular files: reading a device might never end.
-        record = json.loads(path.read_bytes()) if path.is_file() and path.stat().st_size < largest else None
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
 def picture_files(places: Sequence[str | Path]) -> list[str]:
     """Return picture files, and the picture files in folders, in order, without checking that they are readable."""
     from glow_app.data.listing import list_images
@@ -199,24 +175,26 @@ def picture_batches(
     Raises:
         ValueError: If a file is missing or unreadable, or all files of a folder are unreadable.
     """
-    listed = [(Path(place), picture_files([place])) for place in places]
-    batches = _read_batches(model, listed, batch_size)
-    count = math.ceil(sum(len(files) for _, files in listed) / batch_size)
-    yield from batches if doing is None else tracked(batches, count, doing)
+    import torch
+
+    changes: Changes = []
+    pictures = _pictures(model, places, changes)
+    count = math.ceil(len(picture_files(places)) / batch_size)
+    batches = iter(lambda: list(itertools.islice(pictures, batch_size)), [])
+    for batch in batches if doing is None else tracked(batches, count, doing):
+        names, images = zip(*batch, strict=True)
+        yield list(names), torch.stack(images)
+    print_changes(changes)
 
 
-def _read_batches(
-    model: "ImageModel", listed: Sequence[tuple[Path, list[str]]], batch_size: int
-) -> "Iterator[tuple[list[str], Tensor]]":
+def _pictures(model: "ImageModel", places: Sequence[str], changes: Changes) -> "Iterator[tuple[str, Tensor]]":
+    """Yield name and image of each picture, and add what was changed to ``changes``."""
     import torch
 
     from glow_app.pictures.inputs import read_picture
 
-    names: list[str] = []
-    images: list[Tensor] = []
-    changes: Changes = []
-    for place, files in listed:
-        num_read = 0
+    for place in map(Path, places):
+        files, num_read = picture_files([place]), 0
         for file in files:
             try:
                 array, note = read_picture(file, model.flow.image_shape)
@@ -226,18 +204,10 @@ def _read_batches(
                 print(printable(f"skipped: {error}"))
                 continue
             num_read += 1
-            names.append(file)
-            images.append(torch.from_numpy(array.copy()))
-            if note is not None:
-                changes.append((file, note))
-            if len(images) == batch_size:
-                yield names, torch.stack(images)
-                names, images = [], []
+            changes += [] if note is None else [(file, note)]
+            yield file, torch.from_numpy(array.copy())
         if not num_read:
             raise ValueError(f"none of the {len(files)} files in {place} could be read as a picture")
-    if images:
-        yield names, torch.stack(images)
-    print_changes(changes)
 
 
 def print_changes(changes: Changes) -> None:

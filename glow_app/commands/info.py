@@ -1,9 +1,19 @@
 """Print the facts recorded in a model, checkpoint, run, sampled PNG, latents, direction or exported program."""
 
 import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from glow_app.messages import printable
+from glow_app.messages import UsageError, pluralise, printable
 from glow_app.storage.places import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from glow_app.models.base import Density
+
+FIGURES = {"bpd": "bits/dim", "nats": "nats", "nfe": "evaluations a solve"}
+SPLITS = {"val": "validation", "test": "test", "train": "training"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,10 +25,150 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the facts, one per line."""
-    from glow_app.commands.facts import facts_of
+    from glow_app.export import DESCRIPTION_NAME
 
-    places = [place for place in (arguments.path, arguments.checkpoint) if place is not None]
-    if len(places) > 1:
-        raise ValueError("glow info got a path and --checkpoint; give one of them")
-    for name, value in facts_of(places[0] if places else DEFAULT_MODEL).items():
+    if arguments.path is not None and arguments.checkpoint is not None:
+        raise UsageError("glow info got a path and --checkpoint; give one of them")
+    place = arguments.path or arguments.checkpoint or DEFAULT_MODEL
+    path = Path(place)
+    if path.suffix.lower() == ".png":
+        facts = _picture_facts(path)
+    elif path.suffix.lower() == ".safetensors" and path.is_file():
+        facts = _tensor_facts(path)
+    elif (path / DESCRIPTION_NAME).is_file():
+        facts = _program_facts(path / DESCRIPTION_NAME)
+    else:
+        facts = _model_facts(place)
+    for name, value in facts.items():
         print(printable(f"{name:<20} {value}"))
+
+
+def _model_facts(place: str) -> dict[str, object]:
+    """Return the facts of a model of images or points and of its training."""
+    from glow_app.models.image_model import ImageModel
+    from glow_app.storage.pretrained import REFERENCE_KEY
+    from glow_app.storage.stored_model import StoredModel
+
+    stored = StoredModel(place)
+    model, training = stored.load(), dict(stored.facts)
+    classes, reference = training.pop("classes", None), training.pop(REFERENCE_KEY, None)
+    return {
+        "file": stored.path,
+        "sha256": stored.hash,
+        "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
+        **_architecture(model),
+        **({"drawn with": str(model.generation)} if isinstance(model, ImageModel) else {}),
+        **({"classes": ", ".join(classes)} if classes else {}),
+        **_training(training),
+        **({"reference of scores": f"{reference['images']:,} ordinary images"} if reference else {}),
+    }
+
+
+def _architecture(model: "Density") -> dict[str, str]:
+    from glow_app.models.image_model import ImageModel
+
+    config: dict[str, Any] = dict(model.config)
+    facts: dict[str, str] = {}
+    if isinstance(model, ImageModel):
+        config |= config.pop("flow")
+        bits = config.pop("num_bits")
+        facts["images"] = f"{_shape(config.pop('image_shape'))}, {bits} bits"
+        facts["latents"] = ", ".join(map(_shape, model.flow.latent_shapes))
+    if config.get("num_classes", 0) is None:  # leave out the settings of classes
+        del config["num_classes"], config["embedding_features"]
+    return facts | {_words(name): _text(value) for name, value in config.items()}
+
+
+def _training(facts: dict[str, Any]) -> dict[str, str]:
+    """Return the facts of training: likelihoods, their parts, then all others."""
+    epoch, step = facts.pop("epoch", None), facts.pop("step", None)
+    if "data" in facts:  # the hash is for programs only
+        facts["data"] = {name: value for name, value in facts["data"].items() if name != "contents"}
+    texts: dict[str, str] = {}
+    if epoch is not None:
+        texts["trained for"] = pluralise(epoch + 1, "epoch") + ("" if step is None else f", {pluralise(step, 'step')}")
+    for name, words in FIGURES.items():
+        values = {split: facts.pop(f"{split}/{name}") for split in SPLITS if f"{split}/{name}" in facts}
+        if values:
+            texts[words] = ", ".join(f"{value:.3f} in {SPLITS[split]}" for split, value in values.items())
+    parts = {name: facts.pop(name) for name in list(facts) if name.startswith(("bpd_level/", "log_det/"))}
+    levels = [f"{value:.3f}" for name, value in sorted(parts.items()) if name.startswith("bpd_level/")]
+    if levels:
+        texts["bits/dim by level"] = f"{', '.join(levels)}, the finest first"
+    layers = {name.partition("/")[2]: value for name, value in parts.items() if name.startswith("log_det/") and value}
+    if layers:
+        largest = sorted(layers.items(), key=lambda item: -abs(item[1]))
+        texts["bits/dim by layer"] = ", ".join(f"{value:+.3f} {name}" for name, value in largest)
+    return texts | {_words(name): _text(value) for name, value in sorted(facts.items())}
+
+
+def _picture_facts(path: Path) -> dict[str, object]:
+    """Return the text chunks of a PNG of ``glow sample``."""
+    from glow_app.pictures.images import read_png_text
+
+    text = read_png_text(path)
+    if not text:
+        raise ValueError(f"{path} has no metadata: it was not written by `glow sample`, or the metadata was removed")
+    return dict(text)
+
+
+def _tensor_facts(path: Path) -> dict[str, object]:
+    """Return the facts of a file of latents or of a direction."""
+    from glow_app.generation.tensor_file import DIRECTION, LATENTS, read_content
+
+    content = read_content(path)
+    facts: dict[str, object] = {"file": path}
+    levels = [shape for name, shape in sorted(content.shapes.items()) if name.startswith("level")]
+    if content.kind == LATENTS:
+        facts |= {"kind": "latents of glow encode", "images": f"{len(content.facts):,}"}
+        levels = [shape[1:] for shape in levels]
+    elif content.kind == DIRECTION:
+        facts |= {"kind": "a direction of glow edit", "learnt from": pluralise(content.facts["num_images"], "image")}
+    else:
+        raise ValueError(f"{path} holds neither latents nor a direction")
+    return facts | {"model": content.model, "latents": ", ".join(map(_shape, levels))}
+
+
+def _program_facts(path: Path) -> dict[str, object]:
+    """Return the facts from the description of an exported program."""
+    from glow_app.storage.pretrained import REFERENCE_KEY
+
+    omitted = {"classes", REFERENCE_KEY}
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        inputs = ", ".join(f"{entry['name']} {_shape(entry['shape'])}" for entry in description["inputs"])
+        program, output = description["program"], description["output"]
+        return {
+            "file": path.parent / program["file"],
+            "kind": f"a program that draws ({program['kind']})",
+            "sha256": program["sha256"],
+            "model": description["model"],
+            "inputs": inputs,
+            "images": f"{_shape(output['shape'][1:])}, {description['num_bits']} bits",
+            **({"classes": ", ".join(description["class_names"])} if description["class_names"] else {}),
+            **_training({name: value for name, value in description["training"].items() if name not in omitted}),
+            "use": description["use"],
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged; export the model again") from error
+
+
+def _words(name: str) -> str:
+    return name.removeprefix("num_").replace("_", " ")
+
+
+def _shape(shape: Sequence[object]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _text(value: Any) -> str:
+    """Format a plain value as text, with rounded figures and without brackets."""
+    if isinstance(value, Mapping) and "class_path" in value:
+        arguments = _text(value["init_args"])
+        name = value["class_path"].rpartition(".")[2]
+        return f"{name} ({arguments})" if arguments else name
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_words(name)} {_text(item)}" for name, item in value.items() if item is not None)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_text, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -3,8 +3,10 @@
 import argparse
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from glow_app.files import require_folder
 from glow_app.messages import UsageError, closest
 from glow_app.models.generation_settings import LARGEST_GUIDANCE, LARGEST_TEMPERATURE
 from glow_app.numeric_limits import LARGEST_SEED
@@ -64,7 +66,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_output_arguments(self, default: str) -> None:
         """Add ``--output`` and ``--overwrite``."""
-        self.add_argument("--output", default=default, help="output folder", metavar="FOLDER")
+        self.add_argument("--output", type=_folder, default=default, help="output folder", metavar="FOLDER")
         self.add_argument("--overwrite", action="store_true", help="replace existing files")
 
     def add_batch_size_argument(self, default: int = 16) -> None:
@@ -77,6 +79,15 @@ def _not_empty(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("it is empty, perhaps from an unset shell variable; give a value")
     return text
+
+
+def _folder(text: str) -> Path:
+    """Return the folder for results, for argparse; refuse a file, and a name such as ``strip.png``."""
+    try:
+        require_folder(folder := Path(_not_empty(text)))
+    except (FileExistsError, UsageError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return folder
 
 
 def number_type(

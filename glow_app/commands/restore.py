@@ -2,15 +2,15 @@
 
 import argparse
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.common import Changes, load, made_by, print_changes
+from glow_app.commands.common import load, made_by, picture_files, print_changes
 from glow_app.commands.parser import Parser, number_type, require_seeds, seed_number, temperature
-from glow_app.commands.restore_folder import RestoreFolder, is_short_enough, names_of_results, outputs_of
+from glow_app.commands.results import RECORD, ResultsFolder, listed_results
 from glow_app.messages import UsageError, pluralise, printable
 from glow_app.progress import tracked
 from glow_app.storage.places import DEFAULT_MODEL, bundled_restorers
@@ -56,6 +56,7 @@ _sigma = number_type(float, "must be a number of grey levels from 1 to 255", lam
 def run(arguments: argparse.Namespace) -> None:
     """Write draws, their mean and spread, and a comparison for each picture."""
     from glow_app.generation.restore import require_size, require_task
+    from glow_app.pictures.images import to_pil, with_profile
 
     if arguments.checkpoint is None:
         photos, faces = (", ".join(bundled_restorers(kind)) for kind in ("photos", DEFAULT_MODEL))
@@ -66,80 +67,89 @@ def run(arguments: argparse.Namespace) -> None:
     require_seeds(arguments.seed, arguments.count)
     model = load(arguments, restores=True)
     _require_options(require_task(model), arguments)
-    mask = None
+    mask, inputs = None, []
     if arguments.mask is not None:
-        mask = _read(arguments.mask, 1, partial(require_size, model, arguments.count)).pixels
-    named = names_of_results(arguments)
-    origin = made_by(arguments)
-    folder = RestoreFolder(arguments, named, origin)
-    skipped: list[str] = []
-    restored: list[str] = []
-    changes: Changes = []
-    try:
-        for name, file, result in _restored_files(model, named, mask, arguments, skipped):
-            _write(result, folder.path / name, origin)
-            folder.add(name, {"file": file, "name": name, **result.facts(arguments)}, outputs_of(name, arguments))
+        mask, inputs = _read(arguments.mask, 1, partial(require_size, model, arguments.count)).pixels, [arguments.mask]
+    named = _pictures_by_name(arguments)
+    kinds = [*(f"seed{arguments.seed + number}" for number in range(arguments.count)), "mean", "spread", "comparison"]
+    restored, changes = [], []
+    with ResultsFolder(arguments.output, arguments.overwrite, made_by(arguments)) as folder:
+        folder.protect([*named.values(), *inputs], [f"{name}_{kind}.png" for name in named for kind in kinds])
+        for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
+            try:
+                restoration, photo, original, note = _restored(model, file, mask, number, len(named) == 1, arguments)
+            except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
+                if len(named) == 1:
+                    raise
+                print(printable(f"skipped: {error}" if file in str(error) else f"skipped: {file}: {error}"))
+                continue
+            for kind, picture, facts in _pictures(restoration, original):
+                image = with_profile(to_pil(picture), photo.icc_profile)
+                folder.save(image, f"{name}_{kind}.png", facts, picture=file)
             restored.append(name)
-            if result.note:
-                changes.append((file, result.note))
-    finally:
-        folder.close()
+            changes += [(file, note)] if note else []
+        if not restored:
+            raise ValueError(f"none of the {len(named)} pictures could be restored")
     print_changes(changes)
-    for line in skipped:
-        print(printable(f"skipped: {line}"))
-    if not restored:
-        raise ValueError(f"none of the {len(named)} pictures could be restored")
     noun = f"{pluralise(len(restored), 'picture')}, {pluralise(arguments.count, 'draw')} each"
     example = folder.path / f"{restored[0]}_comparison.png"
     print(printable(f"{noun}, with mean and spread, in {folder.path}; side by side: {example}"))
 
 
-@dataclass
-class _Restored:
-    """A restoration, the picture that was read, the undamaged original with ``--damage``, and a note."""
-
-    restoration: "Restoration"
-    photo: "Photo"
-    original: "Tensor | None"
-    note: str
-
-    def facts(self, arguments: argparse.Namespace) -> dict[str, Any]:
-        """Return the facts for the record."""
-        height, width = self.restoration.draws.shape[2:]
-        facts = {"size": [width, height]} | ({} if arguments.mask is None else {"mask": arguments.mask})
-        return facts | {"count": arguments.count} | self.restoration.draws.common_facts
+def _require_options(task: "RestorationTask", arguments: argparse.Namespace) -> None:
+    for name in ("mask", "sigma"):
+        if getattr(arguments, name) is not None and name not in task.takes:
+            raise UsageError(f"--{name} is not for this model, which has the task {type(task).__name__}; leave it out")
+        if getattr(arguments, name) is not None and arguments.damage:
+            raise UsageError(f"use either --{name}, for damaged pictures, or --damage, for undamaged ones")
+    if "mask" in task.takes and arguments.mask is None and not arguments.damage:
+        raise UsageError("this model fills missing parts: give --mask MASK.png, white where the picture is missing")
 
 
-def _restored_files(
-    model: "ImageModel",
-    named: dict[str, str],
-    mask: "np.ndarray | None",
-    arguments: argparse.Namespace,
-    skipped: list[str],
-) -> Iterator[tuple[str, str, _Restored]]:
-    """Yield name, file and result of each picture; with several, add the errors of failed ones to ``skipped``."""
-    doing = "restoring" if len(named) == 1 else None
-    for number, (name, file) in enumerate(tracked(named.items(), len(named), "restoring")):
-        try:
-            if not all(map(is_short_enough, outputs_of(name, arguments))):
-                raise ValueError(f"{file}: its name is too long for the names of results; rename it")
-            result = _restore_file(model, file, mask, number, arguments, doing)
-        except (ValueError, FloatingPointError) as error:  # not OSError, which would recur for the next picture
-            if len(named) == 1:
-                raise
-            skipped.append(f"{file}: {error}" if file not in str(error) else str(error))
-        else:
-            yield name, file, result
+def _pictures_by_name(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the picture files by the names of their results: their paths within the folder, without suffix.
+
+    The suffix is kept where files differ in nothing else.
+    """
+    paths: dict[str, Path] = {}
+    for place in arguments.images:
+        for file in _files(place, arguments.mask):
+            paths[file] = Path(file).relative_to(place) if Path(place).is_dir() else Path(Path(file).name)
+    occurrences = Counter(path.with_suffix("") for path in paths.values())
+    named: dict[str, str] = {}
+    for file, path in paths.items():
+        name = str(path if occurrences[path.with_suffix("")] > 1 else path.with_suffix(""))
+        if name in named:
+            raise UsageError(f"{named[name]} and {file} have the same name; restore them into different folders")
+        named[name] = file
+    return named
 
 
-def _restore_file(
+def _files(place: str, mask: str | None) -> list[str]:
+    """Return a picture file, or those of a folder without the mask and, unless all are, results of earlier runs."""
+    folder = Path(place)
+    if not folder.is_dir():
+        return [str(folder)]
+    masks = [] if mask is None else [Path(mask).resolve()]
+    files = [file for file in picture_files([place]) if Path(file).resolve() not in masks]
+    listed = listed_results(folder)
+    subfolders = {record.parent for record in folder.rglob(RECORD)} - {folder}
+    others = [file for file in files if Path(file) not in listed and not subfolders.intersection(Path(file).parents)]
+    if others and len(others) < len(files):
+        results = pluralise(len(files) - len(others), "result")
+        print(printable(f"left out: {results} of earlier runs in {place}; name the files to restore them"))
+    return others or files
+
+
+def _restored(
     model: "ImageModel",
     file: str,
     mask: "np.ndarray | None",
     number: int,
+    is_single: bool,
     arguments: argparse.Namespace,
-    doing: str | None,
-) -> _Restored:
+) -> "tuple[Restoration, Photo, Tensor | None, str]":
+    """Return draws, the picture that was read, the undamaged original with ``--damage``, and a note on changes."""
     import torch
 
     from glow_app.generation.restore import require_size, require_task, restore
@@ -151,7 +161,7 @@ def _restore_file(
     def check_size(height: int, width: int) -> None:
         if min(height, width) < factor:
             raise ValueError(
-                f"it is {width}x{height}; expected at least {factor}x{factor}, to be reduced {factor} times"
+                f"it is {width}x{height}; expected at least {factor}x{factor}, to reduce it {factor} times"
             )
         require_size(model, arguments.count, height // factor, width // factor)
 
@@ -163,13 +173,11 @@ def _restore_file(
         # From another stream than the draws, which would otherwise reuse the noise that they should remove.
         damaged = task.damage(original[None], step_generator(arguments.seed, number, "cpu", "damage"))[0]
     else:
-        missing = None if mask is None else torch.from_numpy(mask.copy())
-        damaged = task.prepare(pixels, missing, arguments.sigma)
-    restoration = restore(
-        model, damaged, arguments.count, arguments.temperature, arguments.seed, arguments.label, doing
-    )
+        damaged = task.prepare(pixels, None if mask is None else torch.from_numpy(mask.copy()), arguments.sigma)
+    doing = "restoring" if is_single else None
+    options = (arguments.count, arguments.temperature, arguments.seed, arguments.label, doing)
     note = ", ".join(filter(None, [photo.note, task.note(damaged)]))
-    return _Restored(restoration, photo, original, note)
+    return restore(model, damaged, *options), photo, original, note
 
 
 def _read(file: str, num_channels: int, require_size: "Callable[[int, int], None]") -> "Photo":
@@ -181,26 +189,6 @@ def _read(file: str, num_channels: int, require_size: "Callable[[int, int], None
         raise ValueError(f"there is no file {file}") from error
     except Exception as error:  # Pillow's plugins share no narrower base class
         raise ValueError(f"{file} cannot be used: {error}") from error
-
-
-def _require_options(task: "RestorationTask", arguments: argparse.Namespace) -> None:
-    for name in ("mask", "sigma"):
-        if getattr(arguments, name) is not None and name not in task.takes:
-            raise UsageError(f"--{name} is not for this model, which has the task {type(task).__name__}; leave it out")
-        if getattr(arguments, name) is not None and arguments.damage:
-            raise UsageError(f"--{name} says how a picture is damaged, and --damage damages it; leave one of them out")
-    if "mask" in task.takes and arguments.mask is None and not arguments.damage:
-        raise UsageError("this model fills missing parts: give --mask MASK.png, white where the picture is missing")
-
-
-def _write(restored: _Restored, path: Path, facts: dict[str, Any]) -> None:
-    """Write all pictures, with ``facts`` and their own; their names start with that of ``path``."""
-    from glow_app.pictures.images import save_png, to_pil, with_profile
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for kind, picture, picture_facts in _pictures(restored.restoration, restored.original):
-        image = with_profile(to_pil(picture), restored.photo.icc_profile)
-        save_png(image, path.with_name(f"{path.name}_{kind}.png"), picture_facts | facts)
 
 
 def _pictures(restoration: "Restoration", original: "Tensor | None") -> "Iterator[tuple[str, Tensor, dict[str, Any]]]":

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from glow_app.models.class_labels import ClassTurns, labels_of_seeds
 from glow_app.models.image_model import ImageModel
+from glow_app.pictures.image_batch import Images
 from glow_app.running import images_at_a_time
 
 Temperature = float | Sequence[float]
@@ -24,8 +25,8 @@ def sample_batches(
     batch_size: int = 16,
     guidance: float = 1.0,
     size: tuple[int, int] | None = None,
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield ``(seed, image)`` for each of ``num`` images, the image a uint8 tensor (C, H, W).
+) -> Iterator[tuple[int, Images]]:
+    """Yield ``(seed, image)`` for each of ``num`` images, the image uint8 (C, H, W).
 
     Image i depends on ``seed + i`` alone. As the order of summation in a convolution, and so the last bit, may depend
     on the batch size, batches of up to 16 are always full. The last of larger batches has only the images needed. For
@@ -58,7 +59,7 @@ def seeded_batches(
     batch_size: int,
     guidance: float = 1.0,
     size: tuple[int, int] | None = None,
-) -> Iterator[tuple[list[int], Tensor]]:
+) -> Iterator[tuple[list[int], Images]]:
     """Yield the seeds and images, (B, C, H, W), of each batch of :func:`sample_batches`."""
     for name, value in (("num", num), ("batch_size", batch_size)):
         if value < 1:

@@ -86,6 +86,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model of grey 8x8 images with 4 bits and two levels, with arbitrary weights."""
+    model = tiny_model(num_bits=4, image_shape=(1, 8, 8))
+    return save_pretrained(model, tmp_path_factory.mktemp("exported") / "model")
+
+
+@pytest.fixture(scope="session")
 def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported class-conditional model of ten named classes, with arbitrary weights."""
     model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=10)
