@@ -18,8 +18,7 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from glow_app import load_model
-from glow_app.evaluation.restoration import psnr
-from glow_app.generation import restore
+from glow_app.restoration import psnr, restore
 from glow_app.tasks import Deblock, Denoise, RestorationTask, Upscale
 
 TASKS: dict[str, RestorationTask] = {

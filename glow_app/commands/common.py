@@ -63,7 +63,7 @@ def load_stored(
     stored: "StoredModel", device: "torch.device", show_origin: bool = False, restores: bool | None = False
 ) -> "ImageModel":
     """Load a stored image model; see :func:`load`."""
-    from glow_app.generation.restore import require_task
+    from glow_app.restoration import require_task
 
     model = stored.load_images(device).freeze()
     if restores and model.task is None:

@@ -10,8 +10,9 @@ from glow_app.commands.common import output_folder, refuse_existing, stored_mode
 from glow_app.messages import UsageError, pluralise
 
 if TYPE_CHECKING:
-    from glow_app.evaluation import EvaluationData, RestorationFigures
+    from glow_app.evaluation import EvaluationData
     from glow_app.models.image_model import ImageModel
+    from glow_app.restoration import RestorationFigures
     from glow_app.tasks import RestorationTask
 
 RESTORED, COUNT = 500, 8  # default numbers of held-out pictures, and of draws in a mean
@@ -36,9 +37,10 @@ def prepare_restorations(task: "RestorationTask", arguments: argparse.Namespace)
 
 def measured_restorations(model: "ImageModel", data: "EvaluationData", arguments: argparse.Namespace) -> dict[str, Any]:
     """Print and return all figures of restorations; write a picture of the first ones."""
-    from glow_app.evaluation import INTERVALS, mean_bits, measure_restorations, restoration_verdict
+    from glow_app.evaluation import mean_bits, restoration_verdict
     from glow_app.pictures.images import save_png
     from glow_app.pictures.panels import neighbour_picture
+    from glow_app.restoration import INTERVALS, measure_restorations
 
     assert model.task is not None
     count, seed = arguments.count, arguments.seed
@@ -64,7 +66,7 @@ def measured_restorations(model: "ImageModel", data: "EvaluationData", arguments
 
 def _named(figures: "RestorationFigures", task: str, draws: str) -> dict[str, Any]:
     """Return the figures of each kind of picture with its name."""
-    from glow_app.evaluation import CLASSICAL, GIVEN
+    from glow_app.restoration import CLASSICAL, GIVEN
 
     names = {"given": GIVEN.get(task, "damaged picture"), "classical": CLASSICAL.get(task), "draw": "single draw"}
     names |= {"zero": "draw at temperature 0", "mean": f"mean of {draws}"}
@@ -73,7 +75,7 @@ def _named(figures: "RestorationFigures", task: str, draws: str) -> dict[str, An
 
 def _print(record: dict[str, Any]) -> None:
     """Print the figures that :func:`measured_restorations` returns."""
-    from glow_app.evaluation import CALIBRATION_DRAWS, CLASSICAL, INTERVALS
+    from glow_app.restoration import CALIBRATION_DRAWS, CLASSICAL, INTERVALS
 
     kinds, given, task = record["restorations"], record["restorations"]["given"]["name"], record["task"]["name"]
     samples = record["samples"]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from glow_app.data.decoding import Photo
-    from glow_app.generation import Restoration
     from glow_app.models.image_model import ImageModel
+    from glow_app.restoration import Restoration
     from glow_app.tasks import RestorationTask
 
 LARGEST_COUNT = 10_000  # draws; each has a file that is checked before the picture is read
@@ -55,8 +55,8 @@ _sigma = number_type(float, "must be a number of grey levels from 1 to 255", lam
 
 def run(arguments: argparse.Namespace) -> None:
     """Write draws, their mean and spread, and a comparison for each picture."""
-    from glow_app.generation.restore import require_size, require_task
     from glow_app.pictures.images import to_pil, with_profile
+    from glow_app.restoration import require_size, require_task
 
     if arguments.checkpoint is None:
         photos, faces = (", ".join(bundled_restorers(kind)) for kind in ("photos", DEFAULT_MODEL))
@@ -152,7 +152,7 @@ def _restored(
     """Return draws, the picture that was read, the undamaged original with ``--damage``, and a note on changes."""
     import torch
 
-    from glow_app.generation.restore import require_size, require_task, restore
+    from glow_app.restoration import require_size, require_task, restore
     from glow_app.seeding import step_generator
 
     task, num_channels = require_task(model), model.flow.image_shape[0]

@@ -6,39 +6,17 @@ from glow_app.evaluation.comparison import Comparison, compare
 from glow_app.evaluation.features import FeatureExtractor, feature_facts, load_features
 from glow_app.evaluation.measured_images import EvaluationData, evaluation_data
 from glow_app.evaluation.neighbours import Nearness, Neighbours, TrainingNeighbours, nearness
-from glow_app.evaluation.restoration import (
-    CALIBRATION_DRAWS,
-    CLASSICAL,
-    GIVEN,
-    INTERVALS,
-    Mean,
-    Quality,
-    RestorationFigures,
-    classical_restoration,
-    measure_restorations,
-    psnr,
-    ssim,
-    true_positions,
-)
 from glow_app.evaluation.verdict import restoration_verdict, verdict
 
 __all__ = [
-    "CALIBRATION_DRAWS",
-    "CLASSICAL",
-    "GIVEN",
-    "INTERVALS",
     "Comparison",
     "EvaluationData",
     "FeatureExtractor",
-    "Mean",
     "MeanBits",
     "Nearness",
     "Neighbours",
-    "Quality",
-    "RestorationFigures",
     "TrainingNeighbours",
     "batches",
-    "classical_restoration",
     "compare",
     "draw_features",
     "evaluation_data",
@@ -47,11 +25,7 @@ __all__ = [
     "fingerprint",
     "load_features",
     "mean_bits",
-    "measure_restorations",
     "nearness",
-    "psnr",
     "restoration_verdict",
-    "ssim",
-    "true_positions",
     "verdict",
 ]

@@ -1,4 +1,4 @@
-"""Sampling, blending, editing, restoring and scoring with an ``ImageModel``."""
+"""Sampling, blending, editing and scoring with an ``ImageModel``."""
 
 from glow_app.generation.blend import blend, interpolate, mix_levels
 from glow_app.generation.classes import class_probabilities, infer_labels
@@ -6,7 +6,6 @@ from glow_app.generation.directions import Direction, load_direction, load_direc
 from glow_app.generation.edit import edit, edit_strengths, learn_directions
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
-from glow_app.generation.restore import Restoration, restore
 from glow_app.generation.sample import sample_batches, sweep
 from glow_app.generation.score import ODDITIES, Detection, Measures, Typical, detect, measure, oddities
 from glow_app.generation.tensor_file import Latents, load_latents, save_latents
@@ -21,7 +20,6 @@ __all__ = [
     "Measures",
     "Reconstruction",
     "Reference",
-    "Restoration",
     "Typical",
     "Verdict",
     "blend",
@@ -39,7 +37,6 @@ __all__ = [
     "mix_levels",
     "oddities",
     "reconstruct",
-    "restore",
     "sample_batches",
     "save_direction",
     "save_latents",

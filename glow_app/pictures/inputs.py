@@ -69,7 +69,7 @@ def as_photo(picture: Picture, num_channels: int) -> Tensor:
         photo = photo_of(image.copy(), num_channels)
     notes = [photo.note, "colour profile left out" if photo.icc_profile else None]
     if note := ", ".join(filter(None, notes)):
-        warnings.warn(f"{picture}: {note}" if isinstance(picture, (str, Path)) else note, stacklevel=4)
+        warnings.warn(f"{picture}: {note}" if isinstance(picture, (str, Path)) else note, stacklevel=5)
     return torch.from_numpy(photo.pixels.copy())
 
 

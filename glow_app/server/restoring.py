@@ -8,13 +8,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from glow_app import __version__, generation
+from glow_app import __version__, restoration
 from glow_app.flows.context import Context
-from glow_app.generation.restore import require_size, require_task
 from glow_app.messages import pluralise
 from glow_app.models.class_labels import Labels
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.image_batch import Images
+from glow_app.restoration import require_size, require_task
 from glow_app.server.calls import Call, Run, Turn
 from glow_app.server.decoder import Decoded
 from glow_app.server.errors import invalid
@@ -82,7 +82,7 @@ class Restorer:
         pictures: Sequence[Decoded],
         seeds: Sequence[int],
         labels: list[int] | None,
-    ) -> tuple[generation.Restoration, str | None]:
+    ) -> tuple[restoration.Restoration, str | None]:
         """Return possible originals of a damaged picture, with all facts, and a note; the worker runs the model.
 
         Args:
@@ -103,7 +103,7 @@ class Restorer:
             raise invalid(str(error)) from error
         shared = cast(ImageModel, SharedRestorer(self, worker, turn))
         classes = None if labels is None else torch.tensor(labels)
-        restored = generation.restore(shared, damaged, len(seeds), body.temperature, seeds, classes)
+        restored = restoration.restore(shared, damaged, len(seeds), body.temperature, seeds, classes)
         origin = {"restorer": self.name, "model": self.info.model, "version": __version__}
         facts = [draw_facts | origin for draw_facts in restored.draws.facts]
         notes = filter(None, [pictures[0].note, self.task.note(damaged)])
@@ -119,7 +119,7 @@ class Restorer:
 
 
 class SharedRestorer:
-    """Stands in for a restorer's model in :func:`generation.restore <glow_app.generation.restore>`.
+    """Stands in for a restorer's model in :func:`~glow_app.restoration.restore`.
 
     Use it from a thread of its own: methods that compute a tile block until the worker, which serves short calls of
     other requests in between, has run them.

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from glow_app import __version__
-from glow_app.generation import Direction, Reference, Restoration
+from glow_app.generation import Direction, Reference
 from glow_app.messages import pluralise
 from glow_app.models.class_labels import class_number, classes_of_seeds
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.numeric_limits import LARGEST_SEED
+from glow_app.restoration import Restoration
 from glow_app.seeding import random_seed
 from glow_app.server.calls import Turn
 from glow_app.server.daemon_thread import on_daemon_thread

@@ -18,7 +18,7 @@ from PIL import Image
 from registry import random_images, tiny_model, tiny_restorer
 from test_pictures import png, saved
 
-from glow_app import generation
+from glow_app import restoration
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import to_pil
@@ -28,7 +28,7 @@ from glow_app.server.worker import ModelWorker
 from glow_app.storage.pretrained import model_hash
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
-restore_module = __import__("glow_app.generation.restore", fromlist=["TILE"])
+restore_module = __import__("glow_app.restoration.restore", fromlist=["TILE"])
 
 LIMITS = Limits(count=8, restored_pixels=20_000, seconds=20)
 MODELS = {
@@ -53,8 +53,9 @@ def client() -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"TILE": 128, "OVERLAP": 64, "MARGIN": 16, "_PIXELS_AT_A_TIME": 1}.items():
-        monkeypatch.setattr(restore_module, name, value)
+    for name, value in {"TILE": 128, "OVERLAP": 64, "MARGIN": 16}.items():
+        monkeypatch.setattr(f"glow_app.restoration.tiles.{name}", value)
+    monkeypatch.setattr(restore_module, "_PIXELS_AT_A_TIME", 1)
 
 
 CASES: dict[str, tuple[dict[str, Any], torch.Tensor, dict[str, Any]]] = {
@@ -73,7 +74,7 @@ def test_draws_are_those_of_python(name: str, client: httpx.Client) -> None:
     body = {"image": as_base64(sent), "restorer": name, "count": 3, "seed": 7, **beside}
     answer = client.post("/v1/restore", json=body).json()
     label = 1 if name == "classes" else None
-    expected = generation.restore(MODELS[name], damaged, 3, beside.get("temperature"), 7, label)
+    expected = restoration.restore(MODELS[name], damaged, 3, beside.get("temperature"), 7, label)
     assert [one["seed"] for one in answer["images"]] == [7, 8, 9]
     assert [one["label"] for one in answer["images"]] == [label] * 3
     assert torch.equal(torch.stack([from_base64(one["image"]) for one in answer["images"]]), expected.draws)
@@ -89,7 +90,7 @@ def test_a_large_picture_is_restored_in_the_same_tiles(client: httpx.Client, til
     wide = random_images(1, (1, 20, 400))[0] // 2 + 64
     body = {"image": as_base64(wide), "restorer": "colour", "count": 2, "seed": 3, "temperature": 40}
     answer = client.post("/v1/restore", json=body).json()
-    expected = generation.restore(MODELS["colour"], wide, 2, 40.0, 3)
+    expected = restoration.restore(MODELS["colour"], wide, 2, 40.0, 3)
     assert (expected.overshoot > 64).all(), "parts are drawn again"
     assert torch.equal(torch.stack([from_base64(one["image"]) for one in answer["images"]]), expected.draws)
 
@@ -177,7 +178,7 @@ def test_a_picture_where_one_is_asked_for(client: httpx.Client, monkeypatch: pyt
     monkeypatch.setattr("glow_app.server.routes.encode_pngs", None)  # those of JSON are not needed
     body = {"image": as_base64(PICTURE), "restorer": "classes", "count": 1, "seed": 7, "label": 2}
     answer = client.post("/v1/restore", json=body, headers={"accept": "image/png"})
-    expected = generation.restore(MODELS["classes"], PICTURE, 1, None, 7, 2)
+    expected = restoration.restore(MODELS["classes"], PICTURE, 1, None, 7, 2)
     assert torch.equal(from_base64(as_base64(answer.content)), expected.draws[0])
     facts = {"seed": "7", "temperature": "0.7", "restorer": "classes", "label": "2", "class": "cat"}
     with Image.open(io.BytesIO(answer.content)) as picture:

@@ -13,7 +13,7 @@ from registry import random_images, tiny_restorer
 from server.app_client import from_base64
 from server.page.conftest import Site, Watch, expect_image, png_file, saved, sent_to, shown_image, visit
 
-from glow_app import generation
+from glow_app import restoration
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil, with_profile
@@ -36,7 +36,7 @@ def after(page: Page) -> Locator:
     return page.locator(".compare img").nth(1)
 
 
-def expect_draws(page: Page, result: generation.Restoration) -> None:
+def expect_draws(page: Page, result: restoration.Restoration) -> None:
     """Wait until the page shows a restoration, draw by draw."""
     thumbnails = page.locator(".choices img")
     for place, draw in enumerate(result.draws):
@@ -62,7 +62,7 @@ def test_a_sample_is_damaged_and_restored_at_the_first_visit(page: Page, restori
     small = shown_image(page.locator("#restore-picture img"))[:3]  # canvases have an alpha channel
     sample = restoring_site.model.sample(1, temperature=0.7, seeds=0)[0]
     assert (small - F.avg_pool2d(sample.float(), 2)).abs().max() <= 1
-    result = generation.restore(model, small, 4, seeds=0)
+    result = restoration.restore(model, small, 4, seeds=0)
     expect_draws(page, result)
     captions = ["seed 0", "seed 1", "seed 2", "seed 3", "mean", "spread", "original"]
     expect(page.locator(".choices button")).to_have_text(captions)
@@ -75,7 +75,7 @@ def test_a_sample_is_damaged_and_restored_at_the_first_visit(page: Page, restori
     assert torch.equal(from_base64(base64.b64encode(content).decode()), result.draws[2])
     page.locator("#restore-temperature input").fill("0.2")
     expect(page.locator("#restore-result .notes")).to_contain_text("temperature 0.20")
-    expect_image(page, after(page), generation.restore(model, small, 4, 0.2, seeds=0).draws[2])
+    expect_image(page, after(page), restoration.restore(model, small, 4, 0.2, seeds=0).draws[2])
     page.locator("#restore-draws").fill("1")
     page.locator("#restore-draws").press("Enter")
     expect(page.locator(".choices button")).to_have_text(["seed 0", "original"])
@@ -83,7 +83,7 @@ def test_a_sample_is_damaged_and_restored_at_the_first_visit(page: Page, restori
     link = page.url
     page.goto("about:blank")
     page.goto(link)
-    expect_draws(page, generation.restore(model, small, 1, 0.2, seeds=0))
+    expect_draws(page, restoration.restore(model, small, 1, 0.2, seeds=0))
 
 
 def test_a_link_of_nonsense_is_the_tab_as_it_begins(page: Page, restoring_site: Site) -> None:
@@ -163,7 +163,7 @@ def test_a_file_is_sent_whole_in_its_own_proportions(page: Page, restoring_site:
     expect(page.locator(".choices")).to_be_visible()
     bodies = sent_to(page, "restore")
     page.locator("#restore-file").set_input_files(png_file(picture, "mine.png"))
-    expect_draws(page, generation.restore(restoring_site.restorers["enlarge"], picture, 4, seeds=0))
+    expect_draws(page, restoration.restore(restoring_site.restorers["enlarge"], picture, 4, seeds=0))
     assert bodies[-1]["image"] == base64.b64encode(png_file(picture)["buffer"]).decode()
     expect(page.locator("#restore-note")).to_be_empty()
     assert saved(page, page.get_by_role("button", name="Download"))[0] == "mine_seed0.png"
@@ -246,7 +246,7 @@ def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
     assert missing[0, 8:12, 10:20].all()
     assert not missing[0, :6].any()
     assert not missing[0, :, :6].any()
-    expect_draws(page, generation.restore(model, Fill().prepare(picture, mask[:1]), 4, seeds=0))
+    expect_draws(page, restoration.restore(model, Fill().prepare(picture, mask[:1]), 4, seeds=0))
 
     page.get_by_label("Erase").check()
     with page.expect_request("**/v1/restore"):
@@ -372,7 +372,7 @@ def test_noise_is_estimated_or_given(page: Page, restoring_site: Site) -> None:
     expect(notes).to_contain_text("noise level 40")
     expect(notes).not_to_contain_text("estimated")
     model = restoring_site.restorers["denoise"]
-    expected = generation.restore(model, Denoise().prepare(from_base64(bodies[-1]["image"])[:3], None, 40), 4, seeds=0)
+    expected = restoration.restore(model, Denoise().prepare(from_base64(bodies[-1]["image"])[:3], None, 40), 4, seeds=0)
     expect_draws(page, expected)
 
 
@@ -402,7 +402,7 @@ def test_a_picture_to_colour_is_shown_in_grey(page: Page, restoring_site: Site) 
     page.goto(f"{restoring_site.address}/#restore?restorer=colour")
     expect(page.locator("#restore-note")).to_have_text("The sample, in grey.")
     page.locator("#restore-file").set_input_files(png_file(picture))
-    expect_draws(page, generation.restore(restoring_site.restorers["colour"], luma(picture[None])[0], 4, seeds=0))
+    expect_draws(page, restoration.restore(restoring_site.restorers["colour"], luma(picture[None])[0], 4, seeds=0))
     thumbnail = "getComputedStyle(document.querySelector('#restore-picture img')).filter"
     assert page.evaluate(thumbnail) == "grayscale(1)"
     choose(page, "Enlarge 2 times")
@@ -430,9 +430,9 @@ def test_a_restorer_with_classes_and_a_temperature_per_level(page: Page, serve: 
     expect(notes).to_have_text("temperature 0.40, 0.90")
     picture = random_images(1, (3, 6, 4))[0]
     page.locator("#restore-file").set_input_files(png_file(picture))
-    expect_draws(page, generation.restore(model, picture, 4, seeds=0))
+    expect_draws(page, restoration.restore(model, picture, 4, seeds=0))
     page.locator("#restore-label").select_option(label="cat")
-    expect_draws(page, generation.restore(model, picture, 4, seeds=0, labels=1))
+    expect_draws(page, restoration.restore(model, picture, 4, seeds=0, labels=1))
     page.locator("#restore-temperature input").fill("1")
     expect(notes).to_have_text(re.compile(r"^temperature 1\.00\b"))
     page.wait_for_url("**/#restore?restorer=kinds&draws=4&seed=0&temperature=1&class=1")

@@ -8,8 +8,7 @@ from torch import Tensor
 from glow_app import load_model
 from glow_app.data.faces.drawing import render_face
 from glow_app.data.faces.face import draw_face
-from glow_app.evaluation.restoration import psnr
-from glow_app.generation import Restoration, restore
+from glow_app.restoration import Restoration, psnr, restore
 from glow_app.storage.places import DEFAULT_MODEL, bundled_models, bundled_restorers
 from glow_app.tasks.colourise import luma
 
@@ -24,7 +23,7 @@ def test_they_are_small_together(kind: str, number: int, most: int) -> None:
 @pytest.fixture
 def faces() -> Tensor:
     """Faces that no model was trained on."""
-    return torch.from_numpy(np.stack([render_face(draw_face(123, number), 64) for number in range(6)]))
+    return torch.from_numpy(np.stack([render_face(draw_face(123, number), 64) for number in range(4)]))
 
 
 def restored(name: str, faces: Tensor, temperature: float, count: int = 1) -> list[Restoration]:

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from glow_app.data import ImageSet
 from glow_app.evaluation.batches import batches
-from glow_app.generation import Restoration, restore
-from glow_app.generation.restore import require_task
 from glow_app.generation.sample import Temperature
 from glow_app.models.image_model import ImageModel
+from glow_app.restoration.restore import Restoration, require_task, restore
 from glow_app.seeding import image_generator
 from glow_app.tasks import Fill, RestorationTask
 
@@ -87,7 +86,7 @@ def measure_restorations(
         model: A model with a task; class-conditional models get the labels of the images.
         images: True pictures, at least 2.
         count: Number of draws in a mean; each picture gets at least ``CALIBRATION_DRAWS`` draws.
-        temperature: As for :func:`~glow_app.generation.restore`.
+        temperature: As for :func:`~glow_app.restoration.restore`.
         seed: Seed of the first picture's damage; picture i uses seed + i, and draws use the seeds after these.
         num_shown: Number of pictures to return.
     """
