@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
-from glow_app.data import ImageSet, Resize, Split, is_prepared, load_split
+from glow_app.data import ImageSet, Resize, Split, load_split
 from glow_app.data.folder import is_other_folder, whole_folder
 from glow_app.data.request import Cut, SplitRequest
 from glow_app.seeding import Share, draw_rows, step_generator
@@ -122,9 +122,8 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
 
     def prepare_data(self) -> None:
         """Download, decode a folder or render faces, in one process before the others need it."""
-        if self.hparams["download"] or is_prepared(self.hparams["source"]):
-            for split in SPLITS.get(self.trainer.state.fn if self.trainer else "fit", ()):
-                self._load(split)
+        for split in SPLITS.get(self.trainer.state.fn if self.trainer else "fit", ()):
+            self.examples(split)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Mirror training images, as a function of the seed and of the batch's number in the whole run."""

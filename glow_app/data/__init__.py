@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from glow_app.data.base import ImageSet
     from glow_app.data.loader import TrainLoader, first_examples, train_loader
     from glow_app.data.request import Resize, Split
-    from glow_app.data.sources import SOURCES, is_prepared, load_split
+    from glow_app.data.sources import SOURCES, load_split
     from glow_app.data.toys import TOYS, PointSet, Toy, load_points
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "Toy",
     "TrainLoader",
     "first_examples",
-    "is_prepared",
     "load_points",
     "load_split",
     "train_loader",
@@ -39,7 +38,6 @@ _HOMES = {
     "Toy": "toys",
     "TrainLoader": "loader",
     "first_examples": "loader",
-    "is_prepared": "sources",
     "load_points": "toys",
     "load_split": "sources",
     "train_loader": "loader",

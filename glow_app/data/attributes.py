@@ -8,10 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glow_app.messages import pluralise
-
-MOST_ATTRIBUTES = 1000  # a regression on attributes stores the products of all pairs
-
 
 @dataclass(frozen=True)
 class Attributes:
@@ -36,58 +32,31 @@ def read_attributes(path: Path, names: list[str] | None = None) -> Attributes:
         names: Columns to read; all if omitted.
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file is not such a table, or a column is unknown, repeated, constant or not numeric.
+        ValueError: If the file is not such a table, or a column is unknown, constant or not numeric.
     """
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is not a file; expected a CSV of file names and numbers")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, line) for line in reader if line]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is not UTF-8 text; expected a CSV of file names and numbers") from error
-    if len(lines) < 3 or len(lines[0][1]) < 2:
-        raise ValueError(
-            f"{path} has {len(lines)} lines; expected a header, and a file name and numbers in each line"
-            f"{_other_separator(lines[0][1] if lines else [])}"
-        )
-    header = [name.strip() for name in lines[0][1]]
-    chosen = header[1:] if names is None else names
-    if len(chosen) > MOST_ATTRIBUTES:
-        raise ValueError(f"{path} has {len(chosen):,} attributes; expected at most {MOST_ATTRIBUTES:,}: name some")
-    for number, line in lines[1:]:
-        if len(line) != len(header):
-            raise ValueError(f"{path}, line {number} has {pluralise(len(line), 'cell')}, the header {len(header)}")
-    columns = []
-    for name in chosen:
-        if header[1:].count(name) > 1 or chosen.count(name) > 1:
-            raise ValueError(f"{path}: column {name} occurs twice; rename or leave out one of them")
-        if name not in header[1:]:
-            raise ValueError(f"{path} has no column {name}; known: {', '.join(header[1:])}")
-        column = header.index(name, 1)
-        columns.append(_column(path, name, [(number, line[column]) for number, line in lines[1:]]))
-    return Attributes([line[0] for _, line in lines[1:]], chosen, torch.stack(columns, dim=1))
-
-
-def _other_separator(header: list[str]) -> str:
-    if len(header) != 1:
-        return ""
-    separator = next((sign for sign in ";\t|" if sign in header[0]), None)
-    return "" if separator is None else f", with commas between them and not {separator!r}"
-
-
-def _column(path: Path, name: str, cells: list[tuple[int, str]]) -> Tensor:
+            header, *lines = [line for line in csv.reader(file) if line]
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} is not a CSV of a header and lines of file names and numbers") from error
+    columns = [name.strip() for name in header]
+    if len(columns) < 2:
+        raise ValueError(f"{path} has one column; expected file names and numbers, separated by commas")
     values = []
-    for number, cell in cells:
-        try:
-            value = float(cell)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise ValueError(f"{path}, line {number}: {cell!r} in column {name} is not a number")
-        values.append(value)
-    column = torch.tensor(values, dtype=torch.float64)
+    for name in names or columns[1:]:
+        if columns[1:].count(name) != 1:
+            raise ValueError(f"{path}: expected one column {name} among {', '.join(columns[1:])}")
+        values.append(_column(path, name, [line[columns.index(name, 1) :][:1] for line in lines]))
+    return Attributes([line[0] for line in lines], list(names or columns[1:]), torch.stack(values, dim=1))
+
+
+def _column(path: Path, name: str, cells: list[list[str]]) -> Tensor:
+    try:
+        numbers = [float(cell) for (cell,) in cells]
+    except ValueError as error:
+        raise ValueError(f"{path}: a value in column {name} is missing or not a number ({error})") from error
+    column = torch.tensor(numbers, dtype=torch.float64)
     distinct = column.unique()
-    if len(distinct) < 2:
-        raise ValueError(f"{path}: column {name} is {distinct.item():g} everywhere; leave it out")
+    if not all(map(math.isfinite, numbers)) or len(distinct) < 2:
+        raise ValueError(f"{path}: column {name} is not finite or everywhere the same; leave it out")
     return (column > distinct[0]).double() if len(distinct) == 2 else (column - column.mean()) / column.std()

@@ -1,10 +1,9 @@
 """Data sets that are read in whole batches, and the one that every image source returns."""
 
 import mmap
-import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -13,6 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from glow_app.data.request import SplitRequest
+from glow_app.data.resizing import convert_array
 
 Batch = tuple[Tensor, Tensor]
 T = TypeVar("T")
@@ -188,16 +190,28 @@ class ImageSet(BatchedSet[Batch]):
 
     def __getstate__(self) -> dict[str, Any]:
         # NumPy pickles a memory map by value: a spawned loader worker would receive the whole file.
-        state = self.__dict__.copy()
-        images = self._storage
-        if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap) and images.filename:
-            whole = images.offset + images.nbytes == os.path.getsize(images.filename)
-            if whole and images.flags.c_contiguous:
-                name, offset, shape = str(images.filename), images.offset, images.shape
-                state["_storage"] = partial(np.memmap, name, dtype=np.uint8, mode="r", offset=offset, shape=shape)
+        state, images = self.__dict__.copy(), self._storage
+        if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):  # not a part of a memory map
+            options = {"dtype": np.uint8, "mode": "r", "offset": images.offset, "shape": images.shape}
+            state["_storage"] = partial(np.memmap, images.filename, **options)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if isinstance(self._storage, partial):
             self._storage = self._storage()
+
+
+def choose(pool: ImageSet, request: SplitRequest, official: Container[str] = ()) -> ImageSet:
+    """Return the requested split of a pool, at the requested shape and up to the limit.
+
+    Args:
+        pool: Images of the split if it is official, otherwise the images to cut into splits.
+        request: Split to return.
+        official: As for :meth:`~glow_app.data.request.Cut.rows`.
+    """
+    chosen = pool.subset(request.rows(len(pool), request.split, official)[: request.limit])
+    if chosen.image_shape == request.image_shape:
+        return chosen
+    images = convert_array(chosen.images, request.image_shape, request.resize)
+    return ImageSet(images, chosen.labels, chosen.class_names, contents=chosen.contents)

@@ -1,47 +1,58 @@
-"""Disk cache of decoded image folders."""
+"""Images that are read or rendered once, by several processes, and kept in memory-mapped files."""
 
+import ctypes
 import hashlib
 import json
-import logging
+import multiprocessing
 import os
+import signal
+import sys
+import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+import torch
+from torch.utils.data import DataLoader
 
-from glow_app.data.bulk import Chunk, decode_listing
 from glow_app.data.listing import FolderListing
-from glow_app.data.request import Resize
-from glow_app.data.unfinished import built_folder
 from glow_app.files import atomic_file
+from glow_app.progress import tracked
 
-logger = logging.getLogger(__name__)
+_VERSION = 2
+_WORTH_PROCESSES = 500
+_WORTH_PROGRESS = 2000
+_MOST_PROCESSES = 16
 
-CACHE_VERSION = 1
-_Shape = tuple[int, int, int]
-_IMAGES, _MANIFEST = "images.bin", "manifest.json"
-_REPLACED = (_IMAGES, _MANIFEST, "images.npy")  # earlier versions wrote images.npy
-_Read = Callable[..., Iterable[Chunk[np.ndarray]]]
+Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class DecodedFolder:
-    """Decoded images of one shape.
+class Chunk:
+    """Images of consecutive files.
 
     Args:
-        images: uint8 (N, C, H, W); a memory map if read from the cache.
-        names: Relative names of their files, N.
-        skipped: Name and reason for each file that could not be read.
-        unread: As for :class:`~glow_app.data.bulk.Chunk`.
+        images: uint8 (C, H, W) each.
+        names: Name of the file of each image.
+        skipped: Name and reason for each file that cannot be read.
     """
+
+    images: list[np.ndarray] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CachedImages:
+    """Images of one shape, uint8 (N, C, H, W), the names of their files (N), and the skipped files with reasons."""
 
     images: np.ndarray
     names: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
-    unread: tuple[str, ...] = ()
 
 
 def cache_folder(cache_dir: Path | None) -> Path:
@@ -49,136 +60,163 @@ def cache_folder(cache_dir: Path | None) -> Path:
     return Path(cache_dir or os.environ.get("GLOW_CACHE") or "~/.cache/glow/folders").expanduser()
 
 
-def decoded_folder(
-    listing: FolderListing, image_shape: _Shape, resize: Resize, cache_dir: Path | None
-) -> DecodedFolder:
-    """Return a folder's decoded images from the cache; decode them first if needed.
+def folder_images(
+    listing: FolderListing,
+    image_shape: Shape,
+    cache_dir: Path | None,
+    read: Callable[[Path], np.ndarray],
+    described: str,
+    chunk_size: int,
+) -> CachedImages:
+    """Return the images of a folder's files from the cache; read the files first if the folder has changed.
 
     Args:
-        listing: Files of the folder.
-        image_shape: Wanted (C, H, W).
-        resize: As for :func:`~glow_app.data.resizing.resize_image`.
+        listing: The files.
+        image_shape: (C, H, W) of every image.
         cache_dir: As for :func:`cache_folder`.
+        read: Returns the images in a file, uint8 (n, C, H, W).
+        described: What ``read`` does: part of the entry's name, and label of the progress bar.
+        chunk_size: Files that a process reads at a time.
     Raises:
         ValueError: If no file can be read.
     """
-    entry = cache_folder(cache_dir) / cache_key(listing, image_shape, resize)
-    facts = {"root": str(listing.root.resolve())}  # for people who clear the cache
-    decoded = kept_images(entry, image_shape, facts, _decoded, listing, image_shape, resize)
-    if decoded.skipped:  # repeated when the images come from the cache
-        warnings.warn(skipped_message(listing, decoded.skipped), stacklevel=2)
-    return decoded
-
-
-def cache_key(listing: FolderListing, image_shape: _Shape, resize: Resize) -> str:
-    """Return a digest of the folder's path, the names, sizes and times of its files, and how they are decoded."""
     # The path matters: archives often unpack with a constant time, so two folders of BMPs could otherwise share a key.
     files = sorted((file.name, file.size, file.mtime_ns) for file in listing.files)
-    content = [CACHE_VERSION, str(listing.root.resolve()), list(image_shape), resize, files]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    content = [_VERSION, described, str(listing.root.resolve()), list(image_shape), files]
+    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    chunks = partial(_read_folder, listing, read, described, chunk_size)
+    found = cached(cache_folder(cache_dir) / key, image_shape, chunks, root=str(listing.root.resolve()))
+    if found.skipped:  # repeated when the images come from the cache
+        warnings.warn(_skipped_message(listing, found.skipped), stacklevel=3)
+    return found
 
 
-def kept_images(
-    entry: Path, image_shape: _Shape, facts: Mapping[str, object], read: _Read, *arguments: object
-) -> DecodedFolder:
-    """Return the images of a cache entry; build it first if it is missing, damaged or out of date.
+def cached(entry: Path, image_shape: Shape, chunks: Callable[[], Iterable[Chunk]], **facts: object) -> CachedImages:
+    """Return the images of a cache entry; write it first if it is missing or damaged.
 
-    An entry consists of ``images.bin``, the bytes of all images, and ``manifest.json``; it appears atomically. It is
-    out of date once any of its unread files can be read, which may change neither the file's size and time nor,
-    therefore, the entry's name. If the cache cannot be written, the images stay in memory, with a warning.
+    An entry is two files: ``ENTRY.bin``, the bytes of all images, and then ``ENTRY.json``. If the cache cannot be
+    written, the entry is in a temporary folder of this process, with a warning.
 
     Args:
-        entry: Directory of the entry.
-        image_shape: (C, H, W) of each image.
-        facts: Further content of the manifest.
-        read: Yields the images of a new entry in chunks.
-        arguments: Arguments of ``read``; hashable.
+        entry: Path of the entry without a suffix.
+        image_shape: (C, H, W) of every image.
+        chunks: Returns the images of a new entry.
+        facts: Further content of ``ENTRY.json``, for people who clear the cache.
     """
-    kept = read_entry(entry, image_shape)
-    if kept is not None and not any(map(_is_readable, kept.unread)):
-        return kept
     try:
-        return _build_entry(entry, image_shape, facts, read(*arguments))
-    except OSError as error:  # from the cache: decoding errors are recorded, not raised
+        return read_entry(entry, image_shape) or _write_entry(entry, image_shape, chunks(), facts)
+    except OSError as error:  # from the cache: errors of reading are recorded, not raised
         warnings.warn(
-            f"cannot write the image cache ({error}); the images stay in memory, for this process only; "
+            f"cannot write the image cache ({error}); it is in a temporary folder, for this process only; "
             "set data.cache_dir",
             stacklevel=3,
         )
-        return _in_memory(read, *arguments)
+        entry = Path(_temporary_folder().name) / entry.name
+        return read_entry(entry, image_shape) or _write_entry(entry, image_shape, chunks(), facts)
 
 
-def read_entry(entry: Path, image_shape: _Shape) -> DecodedFolder | None:
-    """Return the images of a cache entry, each of shape (C, H, W); None if the entry is missing or damaged."""
-    if not (entry / _IMAGES).exists():  # entries of earlier versions have none
-        return None
-    try:
-        manifest = json.loads((entry / _MANIFEST).read_text("utf-8"))
-        names = tuple(manifest["files"])
-        skipped = tuple((name, reason) for name, reason in manifest["skipped"])
-        unread = tuple(manifest.get("unread", ()))  # earlier versions have none
-        images = np.memmap(entry / _IMAGES, np.uint8, "r", shape=(len(names), *image_shape))
-        if images.nbytes != (entry / _IMAGES).stat().st_size:
-            raise ValueError(f"the manifest names {len(names)} images")
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        logger.warning("image cache entry %s is damaged (%s); building it anew", entry, error)
-        return None
-    return DecodedFolder(images, names, skipped, unread)
+@cache
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="glow-cache-")
 
 
-def _build_entry(
-    entry: Path, image_shape: _Shape, facts: Mapping[str, object], chunks: Iterable[Chunk[np.ndarray]]
-) -> DecodedFolder:
+def _write_entry(entry: Path, image_shape: Shape, chunks: Iterable[Chunk], facts: Mapping[str, object]) -> CachedImages:
     names: list[str] = []
     skipped: list[tuple[str, str]] = []
-    unread: list[str] = []
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(entry.with_suffix(".bin")) as file:
+        for chunk in chunks:
+            file.writelines(image.tobytes() for image in chunk.images)
+            names += chunk.names
+            skipped += chunk.skipped
+    with atomic_file(entry.with_suffix(".json")) as file:
+        file.write(json.dumps({**facts, "files": names, "skipped": skipped}).encode())
+    written = read_entry(entry, image_shape)
+    if written is None:
+        raise OSError(f"{entry}.bin cannot be read back")
+    return written
+
+
+def read_entry(entry: Path, image_shape: Shape) -> CachedImages | None:
+    """Return the images of a cache entry, memory-mapped; None if it is missing or damaged."""
     try:
-        with built_folder(entry, _REPLACED, lambda _: True, overwrite=entry.exists()) as building:
-            with atomic_file(building / _IMAGES) as file:
-                for chunk in chunks:
-                    file.writelines(image.tobytes() for image in chunk.values)
-                    names += chunk.names
-                    skipped += chunk.skipped
-                    unread += chunk.unread
-            manifest = {**facts, "files": names, "skipped": skipped, "unread": unread}
-            (building / _MANIFEST).write_text(json.dumps(manifest), "utf-8")
-    except OSError:
-        if read_entry(entry, image_shape) is None:  # otherwise another process built it
-            raise
-    built = read_entry(entry, image_shape)
-    if built is None:
-        raise OSError(f"{entry} cannot be read back")
-    return built
+        manifest = json.loads(entry.with_suffix(".json").read_text("utf-8"))
+        names, skipped = tuple(manifest["files"]), tuple((name, reason) for name, reason in manifest["skipped"])
+        images = np.memmap(entry.with_suffix(".bin"), np.uint8, "r", shape=(len(names), *image_shape))
+        is_whole = images.nbytes == entry.with_suffix(".bin").stat().st_size
+    except (OSError, ValueError, KeyError):
+        return None
+    return CachedImages(images, names, skipped) if is_whole else None
 
 
-def _is_readable(path: str) -> bool:
-    try:
-        return bool(Path(path).read_bytes())
-    except OSError:
-        return False
+def in_chunks(
+    work: Callable[[range], Chunk], count: int, size: int, processes: int, doing: str | None
+) -> Iterator[Chunk]:
+    """Apply ``work`` to consecutive ranges of the indices below ``count``, and yield the results in order.
+
+    Reading thousands of small files is bound by the Python interpreter, so processes help and threads do not. They are
+    forked, as loader workers are; on systems other than Linux the calling process does the work.
+
+    Args:
+        work: Function of a range of indices.
+        count: Number of indices.
+        size: Indices per range.
+        processes: Maximum number of processes to fork, at most one per core; 0 uses the calling process.
+        doing: Label of the progress bar; None for no bar.
+    """
+    # A daemonic process, such as a loader worker, may not have children.
+    can_fork = sys.platform == "linux" and not multiprocessing.current_process().daemon
+    workers = min(processes, len(os.sched_getaffinity(0))) if processes and can_fork else 0
+    parts: Any = [range(start, min(start + size, count)) for start in range(0, count, size)]
+    chunks: DataLoader[Chunk] = DataLoader(
+        parts,
+        batch_size=None,
+        collate_fn=cast(Any, work),  # runs in the worker
+        num_workers=workers,
+        multiprocessing_context="fork" if workers else None,
+        worker_init_fn=_end_with_parent,
+        generator=torch.Generator(),  # otherwise a cache miss would advance the global one
+    )
+    yield from chunks if doing is None else tracked(chunks, len(chunks), doing)
 
 
-# Cached because all splits share their images; a changed folder has another listing, so it is read again.
-@lru_cache(maxsize=4)
-def _in_memory(read: _Read, *arguments: object) -> DecodedFolder:
-    chunks = list(read(*arguments))
-    images = [image for chunk in chunks for image in chunk.values]
-    names = tuple(name for chunk in chunks for name in chunk.names)
-    return DecodedFolder(np.stack(images), names, tuple(pair for chunk in chunks for pair in chunk.skipped))
+def _end_with_parent(_: int) -> None:
+    """Let Linux kill a worker whose parent is killed; otherwise it would wait forever to deliver its chunk."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _decoded(listing: FolderListing, image_shape: _Shape, resize: Resize) -> Iterator[Chunk[np.ndarray]]:
+def _read_folder(
+    listing: FolderListing, read: Callable[[Path], np.ndarray], described: str, chunk_size: int
+) -> Iterator[Chunk]:
+    count = len(listing.files)
+    processes = _MOST_PROCESSES if count >= _WORTH_PROCESSES else 0
+    doing = f"{described} ({count:,} files)" if count > _WORTH_PROGRESS else None
     skipped: list[tuple[str, str]] = []
-    for chunk in decode_listing(listing, image_shape, resize):
+    for chunk in in_chunks(partial(_read_files, listing, read), count, chunk_size, processes, doing):
         skipped += chunk.skipped
         yield chunk
-    if len(skipped) == len(listing.files):
-        raise ValueError(f"no readable image: {skipped_message(listing, skipped)}")
+    if len(skipped) == count:
+        raise ValueError(f"no usable image: {_skipped_message(listing, skipped)}")
 
 
-def skipped_message(listing: FolderListing, skipped: Sequence[tuple[str, str]]) -> str:
+def _read_files(listing: FolderListing, read: Callable[[Path], np.ndarray], indices: range) -> Chunk:
+    chunk = Chunk()
+    for index in indices:
+        name = listing.files[index].name
+        try:
+            images = read(listing.root / name)
+        except Exception as error:  # Pillow's plugins raise SyntaxError, struct.error and more for broken files
+            reason = str(error).replace(str(listing.root / name), name)
+            chunk.skipped.append((name, reason or type(error).__name__))
+        else:
+            chunk.images.extend(images)
+            chunk.names.extend([name] * len(images))
+    return chunk
+
+
+def _skipped_message(listing: FolderListing, skipped: Iterable[tuple[str, str]]) -> str:
     """Return a message with the number of skipped files and the names of the first."""
-    first = "; ".join(f"{name} ({reason})" for name, reason in skipped[:3])
-    more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-    total = len(listing.files)
-    return f"{len(skipped)} of {total} files in {listing.root} are left out: {first}{more}"
+    described = [f"{name} ({reason})" for name, reason in skipped]
+    more = f"; and {len(described) - 3} more" if len(described) > 3 else ""
+    total = f"{len(described)} of {len(listing.files)} files"
+    return f"{total} in {listing.root} are left out: {'; '.join(described[:3])}{more}"

@@ -5,9 +5,8 @@ import warnings
 import numpy as np
 import torch
 
-from glow_app.data.base import ImageSet
+from glow_app.data.base import ImageSet, choose
 from glow_app.data.request import SplitRequest
-from glow_app.data.splits import choose
 
 
 def load_digits_split(request: SplitRequest) -> ImageSet:

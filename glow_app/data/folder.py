@@ -1,15 +1,17 @@
 """Folders of images as a source."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from glow_app.data.base import ImageSet
-from glow_app.data.cache import decoded_folder
+from glow_app.data.base import ImageSet, choose
+from glow_app.data.cache import folder_images
+from glow_app.data.decoding import decode_image
 from glow_app.data.listing import all_class_names, list_images, split_layout
-from glow_app.data.request import Split, SplitRequest
-from glow_app.data.splits import choose
+from glow_app.data.request import Resize, Split, SplitRequest
 
 
 def load_folder(request: SplitRequest) -> ImageSet:
@@ -26,19 +28,21 @@ def load_folder(request: SplitRequest) -> ImageSet:
         ValueError: If ``root`` is None, not a folder, has no readable image, or too few for the split.
         FileNotFoundError: If the folder does not exist.
     """
-    if request.root is None:
-        raise ValueError(
-            "source 'folder' needs the folder's path; pass --data.root DIR (--root, where a command has it)"
-        )
-    parts = split_layout(list_images(request.root))
+    parts = split_layout(list_images(request.folder("folder")))
     part = parts.get(request.split, parts["train"])
     class_names = all_class_names(parts)
-    decoded = decoded_folder(part, request.image_shape, request.resize, request.cache_dir)
+    read = partial(_decoded, image_shape=request.image_shape, resize=request.resize)
+    described = f"decoding images, {request.resize}"
+    decoded = folder_images(part, request.image_shape, request.cache_dir, read, described, chunk_size=64)
     labels = torch.tensor(part.labels(decoded.names, class_names), dtype=torch.int64)
     pool = ImageSet(
         decoded.images, labels, class_names if part.class_names else (), contents=parts["train"].hash_of_names
     )
     return choose(pool, request, parts)
+
+
+def _decoded(path: Path, image_shape: tuple[int, int, int], resize: Resize) -> np.ndarray:
+    return decode_image(path, image_shape, resize)[None]
 
 
 def is_other_folder(source: str, root: str | None, trained_on: str | None) -> bool:

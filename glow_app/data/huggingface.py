@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glow_app.data.base import ImageSet, LazyImages
+from glow_app.data.base import ImageSet, LazyImages, choose
 from glow_app.data.decoding import decode_image
 from glow_app.data.request import Resize, SplitRequest, own_splits
-from glow_app.data.splits import choose
 from glow_app.files import HUB
 
 if TYPE_CHECKING:
@@ -41,11 +40,10 @@ def load_datasets(request: SplitRequest) -> ImageSet:
         FileNotFoundError: If the folder does not exist.
         ValueError: If ``root`` is None, or the folder has no images that ``datasets`` can read.
     """
-    if request.root is None:
-        raise ValueError("source 'datasets' needs a folder; pass --data.root DIR (--root, where a command has it)")
-    if not request.root.is_dir():
-        raise FileNotFoundError(f"{request.root} is not a folder; expected one of Parquet, tar or Arrow files")
-    return _load(str(request.root), request, str(request.root))
+    root = request.folder("datasets")
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder; expected one of Parquet, tar or Arrow files")
+    return _load(str(root), request, str(root))
 
 
 def _load(place: str, request: SplitRequest, described: str, **options: str | None) -> ImageSet:

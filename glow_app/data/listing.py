@@ -3,7 +3,6 @@
 import hashlib
 import mimetypes
 import os
-import stat
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,6 @@ from glow_app.data.decoding import HEIC_EXTRA, HEIC_SUFFIXES, can_read_heic, rea
 from glow_app.data.request import Split, own_splits
 from glow_app.messages import is_line, pluralise
 
-_MOST_PATHS = 100  # paths to one folder through links
 _RUN = {"config.yaml", "metrics.csv"}  # identify the folder of a training run, whose sample grids are not training data
 
 
@@ -70,7 +68,7 @@ class FolderListing:
 
 
 def list_images(root: Path) -> FolderListing:
-    """List the image files below a folder at any depth; links are followed, except in cycles.
+    """List the image files below a folder at any depth; links are followed, but to no folder twice.
 
     Hidden files and folders are skipped. Folders of training runs, images of unsupported formats and folders that
     cannot be listed are skipped with a warning.
@@ -136,44 +134,34 @@ def all_class_names(parts: Mapping[Split, FolderListing]) -> tuple[str, ...]:
 def _walk(root: Path, unsupported: Counter[str], runs: list[str]) -> Iterator[ImageFile]:
     """Yield the image files; count the suffixes of unsupported formats, and collect the folders of training runs."""
     suffixes = {*readable_formats(), *(HEIC_SUFFIXES if can_read_heic() else ())}
-    # Each pending directory has the real paths of its ancestors: a directory among its own ancestors is a cycle.
-    pending: list[tuple[str, frozenset[str]]] = [(str(root), frozenset())]
-    num_paths: Counter[str] = Counter()
-    while pending:
-        directory, parents = pending.pop()
-        real = os.path.realpath(directory)
-        if real in parents:
-            continue
-        num_paths[real] += 1
-        if num_paths[real] > _MOST_PATHS:  # the number grows exponentially with nested links
-            raise ValueError(f"links lead to {real} by more than {_MOST_PATHS} paths; remove some links")
-        try:
-            entries = list(os.scandir(directory))
-        except OSError as error:
-            warnings.warn(f"left out a folder that cannot be listed: {error}", stacklevel=4)
-            continue
-        if parents and {entry.name for entry in entries} >= _RUN:
+    visited: set[str] = set()  # real paths, so that links lead nowhere twice
+
+    def warn(error: OSError) -> None:
+        warnings.warn(f"left out a folder that cannot be listed: {error}", stacklevel=5)
+
+    for directory, folders, names in os.walk(root, onerror=warn, followlinks=True):
+        folders[:] = [name for name in sorted(folders) if not name.startswith(".")]
+        is_run = Path(directory) != root and set(names) >= _RUN
+        if is_run:
             runs.append(directory)
+        if is_run or (real := os.path.realpath(directory)) in visited:
+            folders.clear()
             continue
-        for entry in entries:
-            if entry.name.startswith("."):
+        visited.add(real)
+        for name in names:
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith("."):
                 continue
-            if entry.is_dir():
-                pending.append((entry.path, parents | {real}))
-            elif (suffix := os.path.splitext(entry.name)[1].lower()) in suffixes:
-                file = _image_file(entry, root)
-                if file is not None:
-                    yield file
-            elif (mimetypes.guess_type(entry.name)[0] or "").startswith("image/"):
+            if suffix in suffixes:
+                yield _image_file(Path(directory, name), root)
+            elif (mimetypes.guess_type(name)[0] or "").startswith("image/"):
                 unsupported[suffix] += 1
 
 
-def _image_file(entry: os.DirEntry[str], root: Path) -> ImageFile | None:
-    name = Path(entry.path).relative_to(root).as_posix()
+def _image_file(path: Path, root: Path) -> ImageFile:
+    name = path.relative_to(root).as_posix()
     try:
-        status = entry.stat()
+        status = path.stat()
     except OSError:  # a dangling link; listed so that decoding reports it
         return ImageFile(name, -1, 0)
-    if not stat.S_ISREG(status.st_mode):
-        return None  # opening a named pipe would wait for ever
     return ImageFile(name, status.st_size, status.st_mtime_ns)

@@ -53,9 +53,6 @@ class TrainLoader(DataLoader[T]):
             self.sampler.start = self.served * (self.batch_size or 1)
             self.sampler.set_epoch(self.epoch)
         batches = super().__iter__()
-        if not isinstance(self.sampler, ResumableSampler):
-            for _ in range(self.served):
-                next(batches, None)
         while True:
             start = time.perf_counter()
             batch = next(batches, None)

@@ -1,10 +1,6 @@
 """Random crops of the photographs in a folder as a source."""
 
-import hashlib
-import json
-import warnings
 import zlib
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,10 +8,9 @@ import numpy as np
 import torch
 
 from glow_app.data.base import ImageSet
-from glow_app.data.bulk import Chunk, read_listing
-from glow_app.data.cache import cache_folder, cache_key, kept_images, skipped_message
+from glow_app.data.cache import folder_images
 from glow_app.data.decoding import decode_photo
-from glow_app.data.listing import FolderListing, list_images
+from glow_app.data.listing import list_images
 from glow_app.data.request import SplitRequest
 
 # Photographs are reduced to this short side, or to four crops if that is more: camera pixels are soft and noisy.
@@ -38,35 +33,17 @@ def load_photos(request: SplitRequest) -> ImageSet:
         ValueError: If ``root`` is None or not a folder, or has too few photographs, or none as large as a crop.
         FileNotFoundError: If the folder does not exist.
     """
-    if request.root is None:
-        raise ValueError("source 'photos' needs the folder's path; pass --data.root DIR")
-    listing = list_images(request.root)
+    listing = list_images(request.folder("photos"))
     photos_of_split = {listing.files[row].name for row in request.rows(len(listing.files), request.split)}
-    key = hashlib.sha256(json.dumps(["photos", cache_key(listing, request.image_shape, "crop")]).encode()).hexdigest()
-    facts = {"root": str(listing.root.resolve())}
-    entry = cache_folder(request.cache_dir) / key
-    crops = kept_images(entry, request.image_shape, facts, _read, listing, request.image_shape)
-    if crops.skipped:
-        warnings.warn(skipped_message(listing, crops.skipped), stacklevel=2)
+    shape = request.image_shape
+    read = partial(_crops, image_shape=shape, max_crops=max(256, _MANY_CROPS // len(listing.files)))
+    crops = folder_images(listing, shape, request.cache_dir, read, "cutting crops from photographs", chunk_size=4)
     rows = np.flatnonzero([name in photos_of_split for name in crops.names])
     if not len(rows):
-        height, width = request.image_shape[1:]
-        raise ValueError(f"no photograph of the {request.split} split in {listing.root} is at least {width}x{height}")
+        size = f"{shape[2]}x{shape[1]}"
+        raise ValueError(f"no photograph of the {request.split} split in {listing.root} is at least {size}")
     order = np.random.default_rng(request.seed).permutation(rows)[: request.limit]
     return ImageSet(crops.images, torch.zeros(len(crops.images), dtype=torch.int64), (), order, listing.hash_of_names)
-
-
-def _read(listing: FolderListing, image_shape: tuple[int, int, int]) -> Iterator[Chunk[np.ndarray]]:
-    """Yield the crops of all photographs, each with the file name of its photograph."""
-    skipped: list[tuple[str, str]] = []
-    max_crops = max(256, _MANY_CROPS // len(listing.files))
-    crops_of = partial(_crops, image_shape=image_shape, max_crops=max_crops)
-    for chunk in read_listing(listing, crops_of, 4, "cutting crops from"):
-        skipped += chunk.skipped
-        names = [name for name, crops in zip(chunk.names, chunk.values, strict=True) for _ in crops]
-        yield Chunk([crop for crops in chunk.values for crop in crops], names, chunk.skipped, chunk.unread)
-    if len(skipped) == len(listing.files):
-        raise ValueError(f"no usable photograph: {skipped_message(listing, skipped)}")
 
 
 def _crops(path: Path, image_shape: tuple[int, int, int], max_crops: int) -> np.ndarray:

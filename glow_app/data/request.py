@@ -55,10 +55,10 @@ class Cut:
                 raise ValueError(f"{name}_fraction is {fraction}; expected at least 0 and below 1")
         if (total := sum(self._fractions.values())) >= 1:
             raise ValueError(
-                f"validation_fraction + test_fraction is {total:g}; keep it below 1, so some stay to train"
+                f"validation_fraction + test_fraction is {total:g}; expected below 1, to leave images for training"
             )
 
-    def rows(self, count: int, split: Split, official: Container[str] = (), noun: str = "images") -> np.ndarray:
+    def rows(self, count: int, split: Split, official: Container[str] = ()) -> np.ndarray:
         """Return the positions of one split, in permuted order.
 
         The division depends only on positions, never on content. The three splits are disjoint and cover everything. An
@@ -68,7 +68,6 @@ class Cut:
             count: Number of examples to divide.
             split: Split to return.
             official: Splits with examples of their own, for which nothing is held out.
-            noun: Plural noun for the examples, in messages.
         Shape:
             int64 (n,).
         Raises:
@@ -84,11 +83,9 @@ class Cut:
             raise ValueError(f"there is no {split} split: {split}_fraction is 0; set it above 0, for example to 0.1")
         for name, size in sizes.items():
             if size < 1 and (name == "train" or fractions[name]):
-                fractions_text = " and ".join(f"{name}_fraction {fraction:g}" for name, fraction in fractions.items())
-                # round() rounds 0.5 down.
-                least = "more" if name == "train" else f"at least {int(0.5 / fractions[name]) + 1}"
+                described = " and ".join(f"{name}_fraction {fraction:g}" for name, fraction in fractions.items())
                 raise ValueError(
-                    f"{count} {noun} are too few: {fractions_text} leave none for {name}; give {least}, or change them"
+                    f"{count} images are too few: {described} leave none for {name}; give more, or change the fractions"
                 )
         test, validation, train = np.split(order, [sizes["test"], sizes["test"] + sizes["validation"]])
         return {"train": train, "validation": validation, "test": test}[split]
@@ -122,11 +119,14 @@ class SplitRequest(Cut):
             raise ValueError(f"unknown resize {self.resize!r}; use one of {', '.join(get_args(Resize))}")
         if self.count is not None and self.count < 1:
             raise ValueError(f"count is {self.count}; expected at least 1, or None for the usual number")
-        self._check_shape()
-
-    def _check_shape(self) -> None:
         shape = self.image_shape
         if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
             raise ValueError(f"image_shape is {tuple(shape)}; expected three positive integers (C, H, W)")
         if shape[0] not in (1, 3):
             raise ValueError(f"image_shape {tuple(shape)} has {shape[0]} channels; supported are 1 (grey) and 3 (RGB)")
+
+    def folder(self, source: str) -> Path:
+        """Return the root; raise ValueError if there is none."""
+        if self.root is None:
+            raise ValueError(f"source {source!r} needs a folder; pass --data.root DIR (--root, where a command has it)")
+        return self.root

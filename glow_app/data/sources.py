@@ -17,8 +17,7 @@ from glow_app.messages import closest
 
 
 def _load_by_torchvision(name: str, request: SplitRequest) -> ImageSet:
-    # Imported lazily: the server does not need torchvision, and its container image does not have it.
-    from glow_app.data.torchvision_sets import load_torchvision
+    from glow_app.data.torchvision_sets import load_torchvision  # late: the server's container has no torchvision
 
     return load_torchvision(name, request)
 
@@ -33,11 +32,6 @@ SOURCES: dict[str, Callable[[SplitRequest], ImageSet]] = {
     "datasets": load_datasets,
     "faces": load_faces,
 }
-
-
-def is_prepared(source: str) -> bool:
-    """Return whether loading a source first writes a cache, which later loads only read."""
-    return source in ("folder", "photos", "datasets", "faces") or source.startswith(HUB)
 
 
 def load_split(

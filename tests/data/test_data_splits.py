@@ -35,13 +35,8 @@ def test_no_fraction_holds_nothing_out() -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_too_few_images(split: Split) -> None:
-    with pytest.raises(ValueError, match=r"3 images are too few: .* leave none for validation; give at least \d, or"):
+    with pytest.raises(ValueError, match=r"3 images are too few: .* leave none for validation; give more, or"):
         Cut(test_fraction=0.4).rows(3, split)
-
-
-def test_nothing_left_to_train() -> None:
-    with pytest.raises(ValueError, match=r"2 images are too few: .* leave none for train; give more, or"):
-        Cut(validation_fraction=0.49, test_fraction=0.49).rows(2, "train")
 
 
 @pytest.mark.parametrize(
@@ -54,8 +49,7 @@ def test_nothing_left_to_train() -> None:
         ({"image_shape": (1, 0, 8)}, "expected three positive integers"),
         ({"validation_fraction": 1.0}, "validation_fraction is 1.0; expected at least 0 and below 1"),
         ({"test_fraction": -0.1}, "test_fraction is -0.1"),
-        ({"test_fraction": float("nan")}, "test_fraction is nan"),
-        ({"validation_fraction": 0.5, "test_fraction": 0.5}, "is 1; keep it below 1"),
+        ({"validation_fraction": 0.5, "test_fraction": 0.5}, "is 1; expected below 1"),
         ({"limit": 0}, "limit is 0; expected at least 1"),
     ],
 )

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from glow_app.data import ImageSet
 
@@ -26,14 +25,6 @@ def test_one_item() -> None:
     assert label.dtype == torch.int64
     assert label.shape == ()
     assert label == 1
-
-
-def test_batches_come_collated_through_a_loader() -> None:
-    loader = DataLoader(numbered(), batch_size=4, collate_fn=ImageSet.collate)
-    batches = list(loader)
-    assert [len(images) for images, _ in batches] == [4, 4, 2]
-    assert values(batches[1][0]) == [4, 5, 6, 7]
-    assert batches[1][1].tolist() == [1, 2, 0, 1]
 
 
 def test_subset_of_subset_keeps_order_and_storage() -> None:
@@ -75,11 +66,6 @@ def test_batches_are_copies() -> None:
 def test_index_out_of_range(index: int) -> None:
     with pytest.raises(IndexError, match="out of range for 10 images"):
         numbered()[index]
-
-
-def test_plain_iteration_ends() -> None:
-    # Python iterates by index until the IndexError; the type checker does not know that protocol.
-    assert len(list(numbered())) == 10  # type: ignore[call-overload]
 
 
 def test_memory_map_is_pickled_by_reference(tmp_path: Path) -> None:

@@ -69,13 +69,6 @@ def test_a_large_photograph_is_reduced_and_grey_on_request(tmp_path: Path) -> No
     assert decode_photo(tmp_path / "large.png", 3, 800).shape == (3, 700, 1024)
 
 
-def test_a_photograph_is_upright(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (40, 20)).save(tmp_path / "lying.jpg", exif=exif)
-    assert decode_photo(tmp_path / "lying.jpg", 3, 40).shape == (3, 40, 20)
-
-
 def test_small_and_broken_files_are_named(photos: Path) -> None:
     Image.new("RGB", (10, 60)).save(photos / "narrow.png")
     (photos / "broken.jpg").write_bytes(b"no image")
@@ -84,7 +77,7 @@ def test_small_and_broken_files_are_named(photos: Path) -> None:
 
 
 def test_photographs_that_are_all_too_small_are_refused(photos: Path) -> None:
-    message = r"no usable photograph: 20 of 20 files in \S* are left out: .* is 40x48; expected at least 64x64"
+    message = r"no usable image: 20 of 20 files in \S* are left out: .* is 40x48; expected at least 64x64"
     with pytest.raises(ValueError, match=message):
         load(photos, size=64)
 
@@ -96,10 +89,3 @@ def test_a_split_without_a_large_photograph_is_refused(photos: Path) -> None:
         pytest.raises(ValueError, match=r"split in .* at least 64x64"),
     ):
         _ = [load(photos, split, 64) for split in SPLITS]
-
-
-def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="needs the folder's path"):
-        load_split("photos", "train", (3, 16, 16))
-    with pytest.raises(FileNotFoundError):
-        load(tmp_path / "nothing")

@@ -63,18 +63,6 @@ def test_resumes_inside_and_between_epochs(taken: int, num_workers: int) -> None
     assert before + after[: 15 - taken] == whole[:15]
 
 
-def test_another_sampler_goes_on_inside_a_pass() -> None:
-    def other() -> TrainLoader:
-        return TrainLoader([0, 1, 2, 3, 4, 5], batch_size=2)  # type: ignore[arg-type]
-
-    first, second = other(), other()
-    batches = iter(first)
-    next(batches)
-    second.load_state_dict(first.state_dict())
-    rest = [batch.tolist() for batch in second]
-    assert rest == [batch.tolist() for batch in batches] == [[2, 3], [4, 5]]
-
-
 def test_a_pass_cut_short_is_followed_by_the_next_epoch() -> None:
     batches = loader()
     next(iter(batches))

@@ -90,8 +90,10 @@ def face_svg(face: Face) -> str:
         _moved(0, 170, _clothes(face)),
         _moved(76, 82, _features(face), 'fill="#000000"'),
         _hair(face),
-        _beard(face),
-        _hat(face),
+        _moved(49, 72, _coloured(_choice("facial_hair", _BEARDS, face.beard_style), hair_colour(face)))
+        if face.beard
+        else "",
+        _top("hat", _HATS, face.hat_style, hat_colour(face)) if face.hat else "",
         _eyewear(face),
     ]
     return (
@@ -136,23 +138,10 @@ def _hair(face: Face) -> str:
     return f'{below}<g clip-path="url(#below)">{hair}</g>'
 
 
-def _beard(face: Face) -> str:
-    if not face.beard:
-        return ""
-    return _moved(49, 72, _coloured(_choice("facial_hair", _BEARDS, face.beard_style), hair_colour(face)))
-
-
-def _hat(face: Face) -> str:
-    return _top("hat", _HATS, face.hat_style, hat_colour(face)) if face.hat else ""
-
-
 def _eyewear(face: Face) -> str:
-    clear = _moved(62, 85, _choice("accessories", _GLASSES, face.glasses_style)) if face.glasses else ""
-    dark = ""
-    if face.sunglasses:
-        height = 85 - 48 * face.glasses
-        dark = _moved(62, height, _choice("accessories", _SUNGLASSES, face.sunglasses_style))
-    return clear + dark
+    clear = _moved(62, 85, _choice("accessories", _GLASSES, face.glasses_style))
+    dark = _moved(62, 85 - 48 * face.glasses, _choice("accessories", _SUNGLASSES, face.sunglasses_style))
+    return face.glasses * clear + face.sunglasses * dark
 
 
 def _top(kind: str, names: Sequence[str], variant: float, colour: str) -> str:

@@ -12,13 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glow_app.data.base import ImageSet
-from glow_app.data.bulk import Chunk, in_chunks
-from glow_app.data.cache import cache_folder, kept_images, read_entry
+from glow_app.data.base import ImageSet, choose
+from glow_app.data.cache import Chunk, cache_folder, cached, in_chunks, read_entry
 from glow_app.data.faces.drawing import DRAWING_VERSION, render_face
 from glow_app.data.faces.face import draw_face
 from glow_app.data.request import SplitRequest
-from glow_app.data.splits import choose
 
 _PACKAGES = ("python-avatars", "resvg-py")
 _CHUNK = 32
@@ -48,29 +46,24 @@ def load_faces(request: SplitRequest) -> ImageSet:
 
 
 def rendered_faces(seed: int, count: int, side: int, cache_dir: Path | None) -> np.ndarray:
-    """Return at least ``count`` faces from the cache; render missing ones first.
-
-    A cache entry is ``<cache_dir>/faces-<key>-<count>``. A larger entry serves smaller requests; a new larger entry
-    copies the faces of the largest existing one.
+    """Return at least ``count`` faces from the cache, ``<cache_dir>/faces-<key>-<count>``; render them if necessary.
 
     Shape:
-        uint8 (N, 3, side, side), N at least ``count``; a memory map, unless the cache cannot be written.
+        uint8 (N, 3, side, side), N at least ``count``; a memory map.
     Raises:
         ValueError: If a package is missing.
     """
     folder, stem, shape = cache_folder(cache_dir), f"faces-{_key(seed, side)}", (3, side, side)
-    kept = {path: entry.images for path in folder.glob(f"{stem}-*") if (entry := read_entry(path, shape))}
-    largest = max(kept, key=lambda path: len(kept[path]), default=None)
-    if largest is not None and len(kept[largest]) >= count:
-        return kept[largest]
+    for path in folder.glob(f"{stem}-*.json"):
+        if (kept := read_entry(path, shape)) is not None and len(kept.images) >= count:
+            return kept.images
     if count > _WORTH_PROGRESS:
         print(f"rendering {count:,} faces of {side}x{side} pixels once, to keep them in {folder}", file=sys.stderr)
-    new = folder / f"{stem}-{count}"
-    return kept_images(new, shape, {"seed": seed}, _continued, largest, seed, count, side).images
+    return cached(folder / f"{stem}-{count}", shape, partial(face_chunks, seed, count, side)).images
 
 
-def face_chunks(seed: int, start: int, stop: int, side: int) -> Iterator[Chunk[np.ndarray]]:
-    """Yield the faces ``range(start, stop)`` in order, rendered in a process per core if there are many.
+def face_chunks(seed: int, count: int, side: int) -> Iterator[Chunk]:
+    """Yield the faces ``range(count)`` in order, rendered in a process per core if there are many.
 
     Shape:
         uint8 (3, side, side) for each face.
@@ -78,14 +71,12 @@ def face_chunks(seed: int, start: int, stop: int, side: int) -> Iterator[Chunk[n
         ValueError: If a package is missing.
     """
     _key(seed, side)  # raises for a missing package here instead of in a forked process
-    count = stop - start
     processes = (os.cpu_count() or 1) if count >= _WORTH_PROCESSES else 0
     doing = f"rendering {count:,} faces" if count > _WORTH_PROGRESS else None
-    yield from in_chunks(partial(_render, seed, start, side), count, _CHUNK, processes, doing)
+    yield from in_chunks(partial(_render, seed, side), count, _CHUNK, processes, doing)
 
 
-def _render(seed: int, start: int, side: int, offsets: range) -> Chunk[np.ndarray]:
-    indices = [start + offset for offset in offsets]
+def _render(seed: int, side: int, indices: range) -> Chunk:
     return Chunk([render_face(draw_face(seed, index), side) for index in indices], [f"{i:06d}.png" for i in indices])
 
 
@@ -96,12 +87,3 @@ def _key(seed: int, side: int) -> str:
         raise ValueError(f"rendering faces needs {error.name}; run: pip install 'glow-app[faces]'") from error
     content = [DRAWING_VERSION, *versions, seed, side]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
-
-
-def _continued(smaller: Path | None, seed: int, count: int, side: int) -> Iterator[Chunk[np.ndarray]]:
-    """Yield the faces of a smaller entry, then the missing ones."""
-    existing = read_entry(smaller, (3, side, side)) if smaller else None
-    start = 0 if existing is None else len(existing.images)
-    if existing is not None:
-        yield Chunk(list(existing.images), list(existing.names))
-    yield from face_chunks(seed, start, count, side)

@@ -7,7 +7,7 @@ from pathlib import Path
 from glow_app.data.faces.face import REAL_NAMES, YES_NO_NAMES, draw_face
 from glow_app.data.faces.rendered import face_chunks
 from glow_app.data.resizing import array_to_image
-from glow_app.data.unfinished import built_folder
+from glow_app.files import atomic_folder
 
 TABLE_NAME = "attributes.csv"
 _HEADER = ["file", *YES_NO_NAMES, *REAL_NAMES]
@@ -22,10 +22,10 @@ def write_faces(folder: Path, seed: int, count: int, side: int, overwrite: bool 
     """
     present = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set()
     names = {TABLE_NAME, *(name for name in present if re.fullmatch(r"\d{6,}\.png", name))}
-    with built_folder(folder, names, _is_ours, overwrite) as building:
+    with atomic_folder(folder, names, _is_ours, overwrite) as building:
         written: list[str] = []
-        for chunk in face_chunks(seed, 0, count, side):
-            for name, image in zip(chunk.names, chunk.values, strict=True):
+        for chunk in face_chunks(seed, count, side):
+            for name, image in zip(chunk.names, chunk.images, strict=True):
                 array_to_image(image).save(building / name)
             written += chunk.names
         with (building / TABLE_NAME).open("w", newline="", encoding="utf-8") as file:
