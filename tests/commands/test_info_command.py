@@ -1,15 +1,18 @@
-"""`glow info` on all that the project writes, and on what it does not."""
+"""`glow info` on all that the project writes, and `glow models`."""
 
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from glow_app.storage.checkpoint import read_checkpoint
+from glow_app.storage.places import bundled_models
 from glow_app.storage.pretrained import model_hash
 from glow_app.storage.stored_model import load_model
 
@@ -28,8 +31,7 @@ def test_a_model_in_plain_words(trained: Path, glow: Glow, name: str) -> None:
     said = facts(glow, trained / name)
     assert facts(glow, "--checkpoint", trained / name) == said
     assert (said["sha256"], said["parameters"]) == (model_hash(load_model(trained / name)), "7,000")
-    assert said["images"] == "1x8x8, 4 bits"
-    assert said["latents"] == "2x4x4, 8x2x2"
+    assert (said["images"], said["latents"]) == ("1x8x8, 4 bits", "2x4x4, 8x2x2")
     assert (said["levels"], said["steps"], said["hidden channels"]) == ("2", "2", "16")
     assert said["prior"] == "GaussianPrior"
     checkpoint = read_checkpoint(trained / (name if name.endswith(".ckpt") else "best.ckpt"))
@@ -38,7 +40,6 @@ def test_a_model_in_plain_words(trained: Path, glow: Glow, name: str) -> None:
     assert said["bits/dim"] == f"{bits['val/bpd']:.3f} in validation, {bits['train/bpd']:.3f} in training"
     assert said["data"].startswith("source digits, seed 0, ")
     assert not any(sign in value for name, value in said.items() if name != "file" for sign in "{}[]_")
-    assert not any("/" in name for name in said if not name.startswith("bits/dim"))
 
 
 @pytest.mark.parametrize(
@@ -48,28 +49,24 @@ def test_how_long_a_bundled_model_was_trained(glow: Glow, name: str, length: str
     said = facts(glow, name)
     assert said["trained for"] == length  # as its README says
     assert not any("/" in name for name in said if not name.startswith("bits/dim"))
+    assert said.get("classes", "").startswith("T-shirt/top, Trouser, ") == (name == "fashion-mnist")
 
 
-def test_latents_and_a_direction(trained: Path, pictures: list[Path], glow: Glow) -> None:
-    glow("encode", *pictures, "--checkpoint", trained)
+def test_latents_and_a_direction(exported: Path, pictures: list[Path], glow: Glow) -> None:
+    glow("encode", *pictures, "--checkpoint", exported)
+    digest = model_hash(load_model(exported))
+    made = {"model": digest, "latents": "2x4x4, 8x2x2"}
     said = facts(glow, "latents.safetensors")
-    digest = model_hash(load_model(trained))
-    assert said == {
-        "file": "latents.safetensors",
-        "kind": "latents of glow encode",
-        "images": "3",
-        "model": digest,
-        "latents": "2x4x4, 8x2x2",
-    }
+    assert said == {"file": "latents.safetensors", "kind": "latents of glow encode", "images": "3", **made}
     for name, path in zip(("with", "without"), pictures, strict=False):
         Path(name).mkdir()
         shutil.copy(path, name)
-    glow("edit", "learn", "x", "--with", "with", "--without", "without", "--checkpoint", trained, "--directions", ".")
+    glow("edit", "learn", "x", "--with", "with", "--without", "without", "--checkpoint", exported, "--directions", ".")
     said = facts(glow, "x.safetensors")
-    assert (said["kind"], said["learnt from"], said["model"]) == ("a direction of glow edit", "2 images", digest)
+    assert said.items() >= {"kind": "a direction of glow edit", "learnt from": "2 images", **made}.items()
 
 
-def test_a_program(trained: Path, tmp_path: Path, glow: Glow, refused: Refused) -> None:
+def test_a_program(glow: Glow, refused: Refused) -> None:
     description = {
         "version": "0.1.0",
         "program": {"kind": "torch-export", "file": "sampler.pt2", "sha256": "5ea"},
@@ -81,42 +78,43 @@ def test_a_program(trained: Path, tmp_path: Path, glow: Glow, refused: Refused) 
         "use": "session = ...",
         "training": {"epoch": 1, "step": 16, "val/bpd": 3.0, "classes": ["shoe", "bag"], "reference": {"images": 3}},
     }
-    (tmp_path / "program").mkdir()
-    (tmp_path / "program/sampler.json").write_text(json.dumps(description))
-    (tmp_path / "program/sampler.pt2").write_bytes(b"a graph")
+    Path("program").mkdir()
+    Path("program/sampler.json").write_text(json.dumps(description))
     said = facts(glow, "program")
     assert said["kind"] == "a program that draws (torch-export)"
     assert (said["sha256"], said["model"], said["inputs"]) == ("5ea", "c0de", "level0 batchx2x4x4")
     assert (said["classes"], said["trained for"]) == ("shoe, bag", "2 epochs, 16 steps")
     assert "reference" not in said
-    assert "part of a program: glow info program" in refused("info", "program/sampler.pt2")
     for damaged in ({}, {**description, "training": [1]}):
-        (tmp_path / "program/sampler.json").write_text(json.dumps(damaged))
+        Path("program/sampler.json").write_text(json.dumps(damaged))
         assert "sampler.json is damaged" in refused("info", "program")
 
 
-def test_what_says_nothing_of_itself(trained: Path, tmp_path: Path, refused: Refused) -> None:
-    (tmp_path / "walk.gif").write_bytes(b"GIF89a")
-    (tmp_path / "torn.safetensors").write_bytes(b"tensors")
-    assert refused("info", "walk.gif").startswith("error: walk.gif is not a file that glow info reads: ")
-    assert "torn.safetensors is damaged or no safetensors file" in refused("info", "torn.safetensors")
-    for name in ("config.json", "model.safetensors"):
-        message = refused("info", trained / "model" / name)
-        assert message.endswith(f"; it is a part of an exported model: glow info {trained / 'model'}")
-    assert "contains only tensors" in refused("sample", "--checkpoint", trained / "model/model.safetensors")
-    assert "the path of the checkpoint is empty" in refused("sample", "--checkpoint", "")
-    (tmp_path / "samples").mkdir()
-    assert "samples holds neither config.json nor" in refused("info", "samples")
-    for name in ("b.png", "a.png"):
-        (tmp_path / "samples" / name).touch()
-    assert refused("info", "samples").endswith(
-        "samples holds pictures and no model; name one of them: glow info samples/a.png"
-    )
+def test_files_without_facts(exported: Path, refused: Refused) -> None:
+    Path("broken.png").write_bytes(b"\x89PNG and no more")
+    Path("torn.safetensors").write_bytes(b"tensors")
+    Path("round.gif").write_bytes(b"GIF89a")
+    Image.new("L", (8, 8)).save("plain.png")
+    Image.new("L", (8, 8)).save("jpeg.png", format="JPEG")
+    shutil.copy(exported / "model.safetensors", "model.safetensors")
+    Path("samples").mkdir()
+    for name, words in {
+        "broken.png": "not a picture that can be read",
+        "plain.png": "has no metadata",
+        "jpeg.png": "is a JPEG file",
+        "torn.safetensors": "is damaged or no safetensors file",
+        "model.safetensors": "holds neither latents nor a direction",
+        "round.gif": "round.gif",
+        "none.png": "none.png",
+        "samples": "samples holds neither config.json nor",
+    }.items():
+        assert words in refused("info", name)
+    assert "give one of them" in refused("info", "faces", "--checkpoint", "faces", code=2)
 
 
-def test_of_a_folder_of_runs_the_newest_is_taken(trained: Path, tmp_path: Path, glow: Glow) -> None:
+def test_of_a_folder_of_runs_the_newest_is_taken(trained: Path, glow: Glow) -> None:
     for age, name in enumerate(("runs/mine/2", "runs/mine/1", "runs/mine/3")):
-        folder = tmp_path / name
+        folder = Path(name)
         folder.mkdir(parents=True)
         shutil.copy(trained / "last.ckpt", folder)
         os.utime(folder / "last.ckpt", (1e9 - age, 1e9 - age))
@@ -124,5 +122,31 @@ def test_of_a_folder_of_runs_the_newest_is_taken(trained: Path, tmp_path: Path, 
         result = glow("info", place)
         assert f"{place} contains 3 runs; the newest is taken: runs/mine/2" in "\n".join(result.errors)
         assert "runs/mine/2/last.ckpt" in result.output
-    shutil.copytree(trained, tmp_path / "runs/single/1")  # as glow fit FOLDER --name single leaves it
+    shutil.copytree(trained, "runs/single/1")  # as glow fit FOLDER --name single leaves it
     assert glow("info", "runs/single").errors == []
+
+
+def test_models_lists_bundled_ones_and_those_in_the_hubs_cache(glow: Glow, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(bundled_models()["fashion-mnist"], "ours")
+    shutil.copytree("ours", "damaged")
+    config = Path("damaged/config.json").read_text()
+    Path("damaged/config.json").write_text(config.replace('"flow"', '"river"'))
+    Path("foreign").mkdir()
+    Path("foreign/config.json").write_text("{}")
+    repositories = [
+        SimpleNamespace(
+            repo_id=f"someone/{name}", revisions=[SimpleNamespace(snapshot_path=Path(name), commit_hash="0" * 40)]
+        )
+        for name in ("ours", "damaged", "foreign")
+    ]
+    monkeypatch.setattr("huggingface_hub.scan_cache_dir", lambda: SimpleNamespace(repos=repositories))
+    header, *rows = [line.split() for line in glow("models").output.splitlines() if line][:-1]
+    assert header == ["model", "image", "task", "bits", "classes", "val", "bits/dim", "size"]
+    cached = [f"hf://someone/{name}@{'0' * 12}" for name in ("damaged", "ours")]
+    assert [row[0] for row in rows] == [*bundled_models(), *cached]
+    by_name = {row[0]: row for row in rows}
+    assert by_name["faces"][1:5] == ["64x64x3", "none", "5", "none"]
+    assert [name for name, row in by_name.items() if row[-1] == "default"] == ["faces"]
+    assert by_name["faces-upscale4"][2] == "upscale"
+    assert by_name["fashion-mnist"][1:5] == by_name[cached[1]][1:5] == ["28x28x1", "none", "8", "10"]
+    assert "28x28x1" not in by_name[cached[0]]
