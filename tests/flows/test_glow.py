@@ -12,33 +12,20 @@ from glow_app.flows import Context, Glow, MultiscaleFlow
 from glow_app.flows.context import rows_of
 from glow_app.flows.multiscale import level_shapes
 from glow_app.likelihood import standard_normal_log_density
-from glow_app.nn import ConvConditioner, GatedResidualConditioner
+from glow_app.nn import GatedResidualConditioner
 from glow_app.priors import MAFPrior
 from glow_app.running import Memory, choose_runners
 
 CONFIGURATIONS: dict[str, Mapping[str, object]] = {
     "one channel": {"image_shape": (1, 8, 8), "num_levels": 3, "num_steps": [1, 2, 1]},
-    "not square": {"image_shape": (3, 8, 16), "num_levels": 2, "num_steps": [2, 1]},
-    "small": {"image_shape": (2, 4, 4), "num_levels": 2, "num_steps": 2},
-    "one level": {"image_shape": (2, 4, 2), "num_levels": 1, "num_steps": 2},
-    "additive": {"image_shape": (2, 4, 4), "num_levels": 2, "num_steps": 2, "coupling": "additive"},
-    "residual": {"image_shape": (2, 4, 4), "num_levels": 2, "conditioner": GatedResidualConditioner},
+    "not square, one level": {"image_shape": (2, 4, 2), "num_levels": 1},
     "additive, residual": {
         "image_shape": (1, 4, 8),
-        "num_levels": 2,
         "coupling": "additive",
         "conditioner": GatedResidualConditioner,
     },
-    "classes": {"image_shape": (2, 4, 4), "num_levels": 2, "num_classes": 3, "embedding_features": 2},
-    "classes, residual, one level": {
-        "image_shape": (1, 4, 4),
-        "num_levels": 1,
-        "num_classes": 3,
-        "embedding_features": 2,
-        "conditioner": GatedResidualConditioner,
-    },
-    "classes, additive": {"image_shape": (1, 8, 8), "num_levels": 3, "num_classes": 2, "coupling": "additive"},
-    "condition": {"image_shape": (2, 4, 8), "num_levels": 2, "condition_channels": 3, "condition_features": 2},
+    "classes, residual": {"num_classes": 3, "embedding_features": 2, "conditioner": GatedResidualConditioner},
+    "classes, additive": {"image_shape": (1, 4, 8), "num_classes": 2, "coupling": "additive"},
     "condition with a mask": {
         "image_shape": (1, 4, 8),
         "num_levels": 1,
@@ -47,8 +34,6 @@ CONFIGURATIONS: dict[str, Mapping[str, object]] = {
         "condition_features": 2,
     },
     "grey condition, classes": {
-        "image_shape": (2, 4, 4),
-        "num_levels": 2,
         "num_classes": 2,
         "embedding_features": 2,
         "condition_channels": 1,
@@ -68,7 +53,8 @@ configurations = pytest.mark.parametrize("arguments", CONFIGURATIONS.values(), i
 
 
 def built(arguments: Mapping[str, object], batch_size: int = 3) -> tuple[Glow, Tensor, Context]:
-    flow = tiny_glow(**{"hidden_channels": 6, "perturbation": 0.05, "dtype": torch.float64, **arguments})  # type: ignore[arg-type]
+    options = {"image_shape": (2, 4, 4), "hidden_channels": 6, "perturbation": 0.05, "dtype": torch.float64}
+    flow = tiny_glow(**options | arguments)  # type: ignore[arg-type]
     x = torch.rand(batch_size, *flow.image_shape, dtype=torch.float64) - 0.5
     with torch.no_grad():
         return flow, x, tiny_context(flow, batch_size)
@@ -106,8 +92,9 @@ def test_the_log_det_equals_the_jacobians(arguments: Mapping[str, object]) -> No
     log_det = flow(x, context)[1]
     assert log_det.shape == (1,)
     torch.testing.assert_close(log_det[0], torch.linalg.slogdet(jacobian).logabsdet, rtol=0, atol=1e-7)
-    latents = flow.encode(x, context)
-    torch.testing.assert_close(flow.log_prob(x, context), standard_normal_log_density(latents) + log_det)
+    density = standard_normal_log_density(flow.encode(x, context)) + log_det
+    torch.testing.assert_close(flow.log_prob(x, context), density)
+    torch.testing.assert_close(flow.level_log_probs(x, context).sum(1), density)
 
 
 @configurations
@@ -131,15 +118,6 @@ def test_images_of_a_batch_do_not_see_each_other(arguments: Mapping[str, object]
         torch.testing.assert_close(alone[0], together[index])
 
 
-@configurations
-def test_noise_comes_back_from_the_images_of_a_fresh_model(arguments: Mapping[str, object]) -> None:
-    flow = tiny_glow(**{"hidden_channels": 6, **arguments})  # type: ignore[arg-type]
-    context = tiny_context(flow, 64)
-    noise = [torch.randn(64, *shape) for shape in flow.latent_shapes]
-    for found, expected in zip(flow.encode(flow.decode(noise, context), context), noise, strict=True):
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-
-
 def test_the_first_batch_leaves_nearly_white() -> None:
     torch.manual_seed(0)
     flow = Glow((3, 8, 8), 2, 2, 8)
@@ -150,22 +128,8 @@ def test_the_first_batch_leaves_nearly_white() -> None:
         assert 0.6 < latent.std() < 1.5
 
 
-@pytest.mark.xfail(
-    reason="float32 rounding on the way back can move a conditioner's input over a bfloat16 rounding boundary",
-)
-@pytest.mark.parametrize("seed", range(3))
-def test_autocast_costs_a_whole_flow_no_invertibility(seed: int) -> None:
-    flow = tiny_glow((3, 16, 16), 2, 4, 16, seed=seed, perturbation=0.02)
-    x = torch.rand(16, 3, 16, 16) - 0.5
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        latents, log_det = flow(x)
-        back, inverse_log_det = flow.inverse(latents)
-    assert all(tensor.dtype == torch.float32 for tensor in (*latents, log_det, back, inverse_log_det))
-    torch.testing.assert_close(back, x, rtol=0, atol=1e-4)
-
-
 def test_class_labels_change_the_density_and_the_samples() -> None:
-    flow, x, _ = built(CONFIGURATIONS["classes"], batch_size=1)
+    flow, x, _ = built({"num_classes": 3}, batch_size=1)
     densities = {flow.log_prob(x, flow.embed(torch.tensor([label]))).item() for label in range(3)}
     assert len(densities) == 3
     noise = [torch.randn(1, *shape, dtype=torch.float64) for shape in flow.latent_shapes]
@@ -264,46 +228,40 @@ def test_guidance_extrapolates_from_the_mean_of_all_classes() -> None:
         assert torch.equal(mixed[number : number + 1], flow.embed(labels[number : number + 1], guidance))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("guidance", [-0.1, float("nan"), float("inf"), [1.0, -2.0]])
-def test_guidance_that_is_none_is_refused(guidance: float | list[float]) -> None:
-    flow = tiny_glow((2, 4, 4), num_classes=3, embedding_features=4)
-    with pytest.raises(ValueError, match="expected a finite number from 0"):
-        flow.embed(torch.tensor([0, 1]), guidance)
-
-
-def test_guidance_needs_classes() -> None:
+def test_guidance_out_of_range_or_without_classes_is_refused() -> None:
+    flow, unconditional = tiny_glow((2, 4, 4), num_classes=3), tiny_glow((2, 4, 4))
+    for guidance in (-0.1, float("nan"), float("inf"), [1.0, -2.0]):
+        with pytest.raises(ValueError, match="expected a finite number from 0"):
+            flow.embed(torch.tensor([0, 1]), guidance)
     with pytest.raises(ValueError, match="has no classes; leave guidance out"):
-        tiny_glow((2, 4, 4)).embed(None, 1.25)
-
-
-def test_an_unconditional_model_ignores_labels() -> None:
-    assert tiny_glow((2, 4, 4)).embed(torch.tensor([0, 7])) is None
+        unconditional.embed(None, 1.25)
+    assert unconditional.embed(torch.tensor([0, 7])) is None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    "arguments",
     [
-        ({"num_levels": 4}, "num_levels is 4; images 8 wide and 8 high can be halved 3 times"),
-        ({"image_shape": (3, 9, 8)}, "height and width must be even"),
-        ({"num_steps": 0}, "num_steps is 0; expected a number from 1, or a list of 2, one per level"),
-        ({"num_steps": [1, 2, 3]}, "num_steps is [1, 2, 3]; expected a number from 1, or a list of 2"),
-        ({"num_steps": [1, 0]}, "num_steps is [1, 0]"),
-        ({"num_steps": []}, "num_steps is []"),
-        ({"hidden_channels": 0}, "hidden_channels is 0; expected at least 1"),
-        ({"num_classes": 0}, "num_classes is 0; expected at least 1"),
-        ({"num_classes": 2, "embedding_features": 0}, "embedding_features is 0; expected at least 1"),
-        ({"coupling": "spline"}, "coupling is 'spline'; expected one of affine, additive"),
+        {"num_levels": 4},
+        {"image_shape": (3, 9, 8)},
+        {"num_steps": 0},
+        {"num_steps": [1, 2, 3]},
+        {"num_steps": [1, 0]},
+        {"hidden_channels": 0},
+        {"num_classes": 0},
+        {"num_classes": 2, "embedding_features": 0},
+        {"coupling": "spline"},
     ],
+    ids=str,
 )
-def test_bad_arguments_are_refused(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
+def test_bad_arguments_are_refused_by_name(arguments: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"{list(arguments)[-1]} is .*[;:]"):
         Glow(**{"image_shape": (3, 8, 8), "num_levels": 2, "num_steps": 1, "hidden_channels": 4, **arguments})  # type: ignore[arg-type]
 
 
 def test_images_and_latents_of_other_shapes_are_refused() -> None:
     flow = tiny_glow((3, 8, 8), prior=MAFPrior)
     for shape in ((2, 3, 8, 4), (2, 1, 8, 8), (3, 8, 8)):
-        with pytest.raises(ValueError, match=re.escape("images of shape (B, 3, 8, 8), got ")):
+        with pytest.raises(ValueError, match=r"images of shape \(B, 3, 8, 8\), got "):
             flow(torch.zeros(shape))
     good = [torch.zeros(2, *shape) for shape in flow.latent_shapes]
     for bad in (good[:1], good[::-1], [], [good[0], good[1][:, :, :1]]):
@@ -315,20 +273,15 @@ def test_images_and_latents_of_other_shapes_are_refused() -> None:
 
 def test_uninitialised_use_is_an_error() -> None:
     flow = Glow((3, 8, 8), 2, 1, 4)
-    with pytest.raises(RuntimeError, match=re.escape("model.initialize(batch)")):
+    with pytest.raises(RuntimeError, match="not initialised"):
         flow.log_prob(torch.zeros(1, 3, 8, 8))
-    with pytest.raises(RuntimeError, match=re.escape("model.initialize(batch)")):
+    with pytest.raises(RuntimeError, match="not initialised"):
         flow.decode([torch.zeros(1, *shape) for shape in flow.latent_shapes])
 
 
 def test_latent_shapes() -> None:
     assert tiny_glow((3, 8, 16), 3, 1).latent_shapes == [(6, 4, 8), (12, 2, 4), (48, 1, 2)]
     assert tiny_glow((1, 4, 4), 1, 1).latent_shapes == [(4, 2, 2)]
-
-
-def test_the_steps_of_the_levels() -> None:
-    flow = tiny_glow((1, 8, 8), 3, [1, 3, 2])
-    assert [len(list(level.bijections)) - 1 for level in flow.levels] == [1, 3, 2]  # type: ignore[arg-type]
 
 
 def test_the_configuration_is_plain_and_complete() -> None:
@@ -344,17 +297,6 @@ def test_the_configuration_is_plain_and_complete() -> None:
         "conditioner": {"class_path": "glow_app.nn.ConvConditioner", "init_args": {}},
         "prior": {"class_path": "glow_app.priors.GaussianPrior", "init_args": {}},
     }
-
-
-def test_the_conditioner_is_a_callable_on_widths() -> None:
-    seen = []
-
-    def conditioner(*widths: int) -> ConvConditioner:
-        seen.append(widths)
-        return ConvConditioner(*widths)
-
-    Glow((3, 8, 8), 2, 1, 4, conditioner=conditioner, num_classes=2, embedding_features=5)
-    assert seen == [(6, 12, 4, 5), (12, 24, 4, 5)]
 
 
 def test_a_flow_without_steps_is_a_standard_normal() -> None:

@@ -46,11 +46,3 @@ def test_coarse_levels_reach_the_finest_map() -> None:
     pictures[1, :, :2, :2] = 0.5
     far = [maps[:, :, -1, -1] for maps in encoder(pictures)]
     assert not torch.equal(far[0][0], far[0][1])
-
-
-def test_every_level_has_as_many_blocks() -> None:
-    sizes = [
-        sum(parameter.numel() for parameter in ConditionEncoder(1, 1, 3, 4, num_blocks).parameters())
-        for num_blocks in (2, 5)
-    ]
-    assert sizes[1] - sizes[0] == 3 * 3 * 2 * (4 * 4 * 9 + 4)

@@ -5,36 +5,34 @@ from torch import Tensor
 
 from glow_app.nn import MADE, Degrees, MaskedLinear
 
-SIZES = [(1, 3), (2, 5), (5, 3), (5, 4), (4, 11)]
+sizes = pytest.mark.parametrize(("features", "hidden"), [(1, 3), (2, 5), (5, 3), (4, 11)])
+networks = pytest.mark.parametrize(("residual", "context_features"), [(True, 0), (True, 3), (False, 3)])
 
 
 def made(features: int, hidden: int, **arguments: object) -> MADE:
-    torch.manual_seed(0)
     return perturb(MADE(features, hidden, 2, **arguments).double(), size=0.5)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("features", "hidden"), SIZES)
-@pytest.mark.parametrize("residual", [True, False])
-@pytest.mark.parametrize("context_features", [0, 3])
+@sizes
+@networks
 def test_a_feature_sees_those_before_it_and_no_other(
     features: int, hidden: int, residual: bool, context_features: int
 ) -> None:
     network = made(features, hidden, residual=residual, context_features=context_features, num_blocks=2)
-    seen = torch.zeros(features, features)
-    for seed in range(30):  # a rectifier that is off hides a connection
-        torch.manual_seed(seed)
-        context = torch.randn(1, context_features, dtype=torch.float64) if context_features else None
-        x = torch.randn(1, features, dtype=torch.float64)
-        jacobian = torch.autograd.functional.jacobian(lambda x, c=context: network(x, c)[0].sum(-1), x)[:, 0]
-        seen = seen.maximum((jacobian != 0).float())
+    context = torch.randn(99, context_features, dtype=torch.float64) if context_features else None
+    x = torch.randn(99, features, dtype=torch.float64)  # of many points: a rectifier that is off hides a connection
+    jacobian = torch.autograd.functional.jacobian(lambda x: network(x, context).sum((0, 2)), x)
+    seen = (jacobian != 0).any(1).double()
     assert torch.equal(seen, seen.tril(-1))
     if hidden >= features:
-        assert torch.equal(seen, torch.ones(features, features).tril(-1))
+        assert torch.equal(seen, torch.ones_like(seen).tril(-1))
+    if context is not None and hidden >= features:
+        of_context = torch.autograd.functional.jacobian(lambda c: network(x, c).sum((0, 2)), context)
+        assert (of_context.abs().amax((1, 2)) > 0).all()
 
 
-@pytest.mark.parametrize(("features", "hidden"), SIZES)
-@pytest.mark.parametrize("residual", [True, False])
-@pytest.mark.parametrize("context_features", [0, 3])
+@sizes
+@networks
 def test_step_by_step_equals_all_at_once(features: int, hidden: int, residual: bool, context_features: int) -> None:
     network = made(features, hidden, residual=residual, context_features=context_features, num_blocks=2)
     x = torch.randn(7, features, dtype=torch.float64)
@@ -55,14 +53,6 @@ def test_features_that_see_the_same_share_a_step() -> None:
     assert made(5, 3, context_features=1).groups == [slice(0, 1), slice(1, 3), slice(3, 5)]
     assert made(3, 8).groups == [slice(0, 1), slice(1, 2), slice(2, 3)]
     assert made(1, 4).groups == [slice(0, 1)]
-
-
-def test_every_feature_sees_the_context() -> None:
-    network = made(4, 12, context_features=2)
-    context = torch.randn(1, 2, dtype=torch.float64)
-    x = torch.randn(1, 4, dtype=torch.float64)
-    jacobian = torch.autograd.functional.jacobian(lambda c: network(x, c)[0], context)
-    assert (jacobian.abs().amax(dim=(1, 2, 3)) > 0).all()
 
 
 def test_step_by_step_computes_each_unit_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,37 +81,17 @@ def test_degrees_are_spread_evenly() -> None:
     assert Degrees(2, 1, 6).of_units().tolist() == [1, 4]
     assert Degrees(5, 1, 2).counts() == [0, 3, 2]
     assert Degrees(6, 1, 9, max_distinct=3).of_units().tolist() == [1, 1, 4, 4, 7, 7]
-    assert Degrees(3, 0, 9, max_distinct=5).of_units().tolist() == Degrees(3, 0, 9).of_units().tolist()
 
 
 @pytest.mark.parametrize("context_features", [0, 2])
-@pytest.mark.parametrize("max_groups", [2, 3, 5])
+@pytest.mark.parametrize("max_groups", [2, 5])
 def test_groups_are_as_few_as_asked_and_alike(max_groups: int, context_features: int) -> None:
-    network = made(20, 40, context_features=context_features, max_groups=max_groups)
-    groups = network.groups
+    groups = made(20, 40, context_features=context_features, max_groups=max_groups).groups
     assert [value for group in groups for value in range(group.start, group.stop)] == list(range(20))
-    assert (
-        len(groups) == max_groups == made(20, 40, context_features=context_features, max_groups=max_groups).num_groups
-    )
+    assert len(groups) == max_groups
     sizes = sorted(group.stop - group.start for group in groups)
     # Without a context the first value stands alone: no hidden unit could serve it.
     assert sizes[-1] - sizes[0 if context_features else 1] <= 1
-
-
-def test_one_group_is_refused() -> None:
-    with pytest.raises(ValueError, match="max_groups is 1; expected at least 2"):
-        MADE(4, 8, 2, max_groups=1)
-
-
-def test_a_masked_layer_hides_what_it_must() -> None:
-    layer = MaskedLinear(Degrees(3, 1, 3), Degrees(2, 1, 2))
-    assert (layer.masked_weight() != 0).tolist() == [[True, False, False], [True, True, False]]
-
-
-@pytest.mark.parametrize("sizes", [(0, 4, 2, 0, 1), (3, 0, 2, 0, 1), (3, 4, 0, 0, 1), (3, 4, 2, 0, -1)])
-def test_sizes_are_checked(sizes: tuple[int, int, int, int, int]) -> None:
-    with pytest.raises(ValueError, match=r"expected at least [01]"):
-        MADE(*sizes)
 
 
 @pytest.mark.parametrize("context", [None, torch.zeros(2, 4), torch.zeros(1, 3)])

@@ -8,22 +8,15 @@ from torch import Tensor
 from glow_app.nn import ConvVelocity, MLPVelocity, Velocity
 
 TIME = torch.tensor(0.3, dtype=torch.float64)
+Factory = Callable[[int], Velocity]
 
 velocities = pytest.mark.parametrize(
     ("factory", "shape"),
     [
-        (lambda features: MLPVelocity(3, 5, context_features=features), (3,)),
-        (lambda features: MLPVelocity(3, 5, num_layers=1, context_features=features), (3,)),
         (lambda features: MLPVelocity(3, 5, context_features=features, num_frequencies=2), (3,)),
         (lambda features: ConvVelocity(3, 5, features), (3, 4, 2)),
     ],
 )
-Factory = Callable[[int], Velocity]
-
-
-def built(factory: Factory, features: int = 2) -> Velocity:
-    torch.manual_seed(0)
-    return perturb(factory(features).double())
 
 
 def batch(shape: tuple[int, ...], features: int = 2) -> tuple[Tensor, Tensor]:
@@ -34,29 +27,19 @@ def batch(shape: tuple[int, ...], features: int = 2) -> tuple[Tensor, Tensor]:
 
 @velocities
 @pytest.mark.parametrize("features", [0, 2])
-def test_starts_at_zero_everywhere(factory: Factory, shape: tuple[int, ...], features: int) -> None:
+def test_starts_at_zero(factory: Factory, shape: tuple[int, ...], features: int) -> None:
     x, context = batch(shape)
-    velocity = factory(features).double()
-    for time in (0.0, 0.4, 1.0):
-        found = velocity(torch.tensor(time), 10 * x, 10 * context if features else None)
-        assert torch.equal(found, torch.zeros_like(x))
+    found = factory(features).double()(TIME, 10 * x, 10 * context if features else None)
+    assert torch.equal(found, torch.zeros_like(x))
 
 
 @velocities
-def test_point_time_and_context_all_matter(factory: Factory, shape: tuple[int, ...]) -> None:
-    velocity = built(factory)
-    x, context = batch(shape)
-    expected = velocity(TIME, x, context)
-    assert expected.shape == x.shape
-    assert expected.dtype == x.dtype
-    for other in (velocity(TIME + 0.1, x, context), velocity(TIME, x + 0.1, context), velocity(TIME, x, -context)):
-        assert (other - expected).abs().flatten(1).max(1).values.min() > 1e-4
-
-
-@velocities
-def test_every_parameter_learns_once_the_last_layer_has_moved(factory: Factory, shape: tuple[int, ...]) -> None:
-    velocity = built(factory)
-    velocity(TIME, *batch(shape)).square().sum().backward()
+def test_depends_on_time_and_context_and_every_parameter_learns(factory: Factory, shape: tuple[int, ...]) -> None:
+    velocity, (x, context) = perturb(factory(2).double()), batch(shape)
+    found = velocity(TIME, x, context)
+    for other in (velocity(TIME + 0.5, x, context), velocity(TIME, x, context + 1)):
+        assert (other - found).abs().flatten(1).max(1).values.min() > 1e-4
+    found.square().sum().backward()
     for name, parameter in velocity.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
@@ -64,14 +47,12 @@ def test_every_parameter_learns_once_the_last_layer_has_moved(factory: Factory, 
 
 @velocities
 def test_is_smooth_enough_for_the_derivative_of_its_derivative(factory: Factory, shape: tuple[int, ...]) -> None:
-    velocity = built(factory)
-    x, context = batch(shape)
+    velocity, (x, context) = perturb(factory(2).double()), batch(shape)
     assert torch.autograd.gradgradcheck(lambda x: velocity(TIME, x, context), x.requires_grad_(), fast_mode=True)
 
 
 def test_is_the_concat_squash_network_of_ffjord() -> None:
-    velocity = built(lambda features: MLPVelocity(3, 5, 2, features))
-    x, context = batch((3,))
+    velocity, (x, context) = perturb(MLPVelocity(3, 5, 2, 2).double()), batch((3,))
     weights = dict(velocity.named_parameters())
     condition = torch.cat([TIME.expand(4, 1), context], dim=1)
     h = x
@@ -85,35 +66,12 @@ def test_is_the_concat_squash_network_of_ffjord() -> None:
     torch.testing.assert_close(velocity(TIME, x, context), h, rtol=0, atol=1e-14)
 
 
-def test_convolutions_reach_three_pixels_and_commute_with_shifts_inside() -> None:
-    velocity = perturb(ConvVelocity(1, 5).double())
-    x = torch.zeros(1, 1, 9, 9, dtype=torch.float64)
-    spot = x.clone()
-    spot[0, 0, 4, 4] = 1.0
-    changed = (velocity(TIME, spot) - velocity(TIME, x))[0, 0].abs() > 1e-12
-    assert changed[1:8, 1:8].all()
-    assert changed.sum() == 49
-
-
 @velocities
-def test_other_shapes_are_refused_in_one_line(factory: Factory, shape: tuple[int, ...]) -> None:
-    velocity = built(factory)
-    x, context = batch(shape)
+def test_other_shapes_are_refused(factory: Factory, shape: tuple[int, ...]) -> None:
+    velocity, (x, context) = factory(2).double(), batch(shape)
     for bad in (x[:, :2], x[..., None], x[0]):
-        with pytest.raises(ValueError, match=r"Velocity expects shape \(B, 3.*\), got \(") as caught:
+        with pytest.raises(ValueError, match=r"Velocity expects shape \(B, 3.*\), got \("):
             velocity(TIME, bad, context)
-        assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match=r"expects a context of shape \(4, 2\), got None"):
-        velocity(TIME, x)
-    with pytest.raises(ValueError, match=r"expects a context of shape \(4, 2\), got \(4, 1\)"):
-        velocity(TIME, x, context[:, :1])
-
-
-def test_no_hidden_layers_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_layers is 0"):
-        MLPVelocity(3, num_layers=0)
-
-
-def test_frequencies_are_checked() -> None:
-    with pytest.raises(ValueError, match="num_frequencies is -1; expected at least 0"):
-        MLPVelocity(3, num_frequencies=-1)
+    for bad_context in (None, context[:, :1]):
+        with pytest.raises(ValueError, match=r"expects a context of shape \(4, 2\), got"):
+            velocity(TIME, x, bad_context)

@@ -28,16 +28,10 @@ from glow_app.running.reversible import FIRST_REST, ReversibleRunner
 
 MODES: list[Memory] = ["checkpoint", "reversible"]
 MODELS: dict[str, dict[str, Any]] = {
-    "affine": {},
-    "additive": {"coupling": "additive"},
-    "classes": {"num_classes": 4},
-    "gated residual": {"conditioner": GatedResidualConditioner},
     "one level": {"num_levels": 1, "num_steps": 5},
+    "classes, additive": {"num_classes": 4, "coupling": "additive"},
+    "gated residual": {"conditioner": GatedResidualConditioner},
 }
-
-
-class InParts(ConvConditioner):
-    """The paper's conditioner under another name, for which steps are run in parts, with stored activations too."""
 
 
 def gradients(model: ImageModel, memory: Memory, autocast: bool = False, parts: int = 1) -> list[Tensor]:
@@ -79,12 +73,6 @@ def test_gradients_agree_with_stored_activations(
     assert relative_error(in_parts, gradients(model, "store", parts=2)) < tolerance
 
 
-@pytest.mark.parametrize("memory", MODES)
-def test_many_steps_agree_too(memory: Memory) -> None:
-    model = ImageModel(tiny_glow(num_steps=24))
-    assert relative_error(gradients(model, memory), gradients(model, "store")) < 1e-5
-
-
 def test_bfloat16_conditioners_are_recomputed_in_bfloat16() -> None:
     model = ImageModel(tiny_glow(num_steps=4, perturbation=0.02))
     expected = gradients(model, "store", autocast=True)
@@ -92,9 +80,6 @@ def test_bfloat16_conditioners_are_recomputed_in_bfloat16() -> None:
     assert rounding > 1e-4, "bfloat16 was in use"
     # Of a step run as a whole and of one run in parts a number is rounded to another bfloat16 on some machines.
     assert relative_error(gradients(model, "checkpoint", autocast=True), expected) < rounding / 10
-    in_parts = ImageModel(tiny_glow(num_steps=4, perturbation=0.02, conditioner=InParts))
-    stored = gradients(in_parts, "store", autocast=True)
-    assert relative_error(gradients(in_parts, "checkpoint", autocast=True), stored) < 1e-5
     assert relative_error(gradients(model, "reversible", autocast=True), expected) < 3 * rounding
 
 
@@ -126,19 +111,20 @@ def inputs() -> tuple[Tensor, Tensor]:
     return x.requires_grad_(), context.requires_grad_()
 
 
+LOSSES: list[Callable[[Tensor, Tensor], Tensor]] = [
+    lambda z, log_det: z.sin().sum(),
+    lambda z, log_det: log_det.square().sum(),
+    lambda z, log_det: (z.square().flatten(1).sum(1) * log_det).sum(),
+]
+
+
 @pytest.mark.parametrize("memory", MODES)
-@pytest.mark.parametrize("of", [0, 1, 2])
-def test_each_output_alone_reaches_input_context_and_parameters(memory: Memory, of: int) -> None:
+@pytest.mark.parametrize("loss", LOSSES, ids=["latent", "log_det", "both"])
+def test_each_output_reaches_input_context_and_parameters(memory: Memory, loss: Callable[..., Tensor]) -> None:
     found = []
     for mode in ("store", memory):
         chain, (x, context) = level(mode), inputs()
-        z, log_det = chain(x, context)
-        losses: list[Callable[[], Tensor]] = [
-            lambda z=z: z.sin().sum(),  # type: ignore[misc]
-            lambda log_det=log_det: log_det.square().sum(),  # type: ignore[misc]
-            lambda z=z, log_det=log_det: (z.square().flatten(1).sum(1) * log_det).sum(),  # type: ignore[misc]
-        ]
-        losses[of]().backward()
+        loss(*chain(x, context)).backward()
         found.append([tensor.grad for tensor in (x, context, *chain.parameters())])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
@@ -219,15 +205,6 @@ def test_values_that_are_not_finite_say_nothing_about_the_inverse() -> None:
     assert not runner_of(chain).rest
 
 
-@pytest.mark.parametrize("memory", MODES)
-def test_nothing_is_recomputed_where_no_gradient_is_wanted(memory: Memory) -> None:
-    chain, (x, context) = level(memory), inputs()
-    with torch.no_grad():
-        z, _ = chain(x, context)
-    assert z.grad_fn is None
-    torch.testing.assert_close(chain.inverse(z, context)[0], x.detach())
-
-
 def test_the_activations_kept_do_not_grow_with_the_steps() -> None:
     def kept(memory: Memory, num_steps: int) -> int:
         sizes: dict[int, int] = {}
@@ -245,11 +222,6 @@ def test_the_activations_kept_do_not_grow_with_the_steps() -> None:
 
     assert kept("reversible", 8) == kept("reversible", 2)
     assert kept("reversible", 8) < kept("checkpoint", 8) < kept("store", 8) / 4
-
-
-def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(ValueError, match="memory is 'less'; expected one of store, checkpoint, reversible"):
-        ImageModel(tiny_glow()).set_runners("less")  # type: ignore[arg-type]
 
 
 def test_a_copy_has_runners_of_its_own() -> None:
