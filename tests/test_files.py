@@ -49,18 +49,6 @@ def test_an_error_about_another_file_keeps_its_name(tmp_path: Path) -> None:
     assert failed.value.filename == str(tmp_path / "missing" / "result")
 
 
-def test_links_that_lie_beside_a_file_are_not_written_through(tmp_path: Path) -> None:
-    victim, folder = tmp_path / "victim", tmp_path / "of a stranger"
-    victim.write_bytes(b"mine")
-    folder.mkdir()
-    (folder / f".file-{os.getpid()}").symlink_to(victim)
-    with atomic_file(folder / "file") as file:
-        file.write(b"theirs")
-    assert victim.read_bytes() == b"mine"
-    assert (folder / "file").read_bytes() == b"theirs"
-    assert not (folder / "file").is_symlink()
-
-
 def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
     path = tmp_path / ("\u00e9" * 125 + ".png")
     with atomic_file(path) as file:

@@ -1,7 +1,12 @@
 """What an import costs, seen from a fresh interpreter."""
 
+import importlib
+import pkgutil
 import subprocess
 import sys
+
+import glow_app
+import lightning_modules
 
 HEAVY = (
     "pytorch_lightning",
@@ -61,27 +66,9 @@ def test_a_model_is_rebuilt_without_the_compiler_of_torch() -> None:
     )
 
 
-def test_every_module_can_be_imported_by_itself() -> None:
-    run(
-        "import sys, importlib, pkgutil, torch, pytorch_lightning, torchdiffeq, datasets\n"
-        "import glow_app, lightning_modules\n"
-        "packages = (glow_app, lightning_modules)\n"
-        "names = [m.name for p in packages for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.')]\n"
-        "assert len(names) > 100\n"
-        "for name in names:\n"
-        "    for loaded in [one for one in sys.modules if one.split('.')[0] in ('glow_app', 'lightning_modules')]:\n"
-        "        del sys.modules[loaded]\n"
-        "    importlib.import_module(name)\n"
-    )
-
-
-def test_an_unknown_name_is_an_attribute_error() -> None:
-    run(
-        "import glow_app\n"
-        "try:\n"
-        "    glow_app.nothing\n"
-        "except AttributeError as error:\n"
-        "    assert 'nothing' in str(error)\n"
-        "else:\n"
-        "    raise AssertionError\n"
-    )
+def test_every_module_can_be_imported() -> None:
+    packages = (glow_app, lightning_modules)
+    names = [m.name for p in packages for m in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
+    assert len(names) > 100
+    for name in names:
+        importlib.import_module(name)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from glow_app.bijections import DiagonalAffine
 from glow_app.flows import Context, MultiscaleFlow
 from glow_app.generation import sample_batches
-from glow_app.likelihood import bin_centres, quantise
+from glow_app.likelihood import quantise
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.running import images_at_a_time
@@ -71,7 +71,7 @@ def trained() -> ImageModel:
     return model.eval()
 
 
-@pytest.mark.parametrize("num_bits", range(1, 9))
+@pytest.mark.parametrize("num_bits", [1, 5, 8])
 def test_a_uniform_density_costs_exactly_its_bits(num_bits: int) -> None:
     model = ImageModel(UniformFlow(), num_bits)  # type: ignore[arg-type]
     images = random_images(16, (1, 2, 2))
@@ -79,7 +79,7 @@ def test_a_uniform_density_costs_exactly_its_bits(num_bits: int) -> None:
     assert model.bits_per_dim(images, num_draws=3).allclose(torch.tensor(float(num_bits), dtype=torch.float64))
 
 
-@pytest.mark.parametrize("num_bits", [1, 3, 5, 8])
+@pytest.mark.parametrize("num_bits", [1, 5, 8])
 def test_the_bits_of_a_standard_normal(num_bits: int) -> None:
     model = ImageModel(KnownFlow(), num_bits)  # type: ignore[arg-type]
     images = random_images(16, (1, 2, 2))
@@ -121,16 +121,12 @@ def test_one_draw_equals_forward(trained: ImageModel) -> None:
     assert not once.requires_grad
 
 
-@pytest.mark.parametrize("num_draws", [0, -1])
-def test_no_draws_are_refused(trained: ImageModel, num_draws: int) -> None:
-    with pytest.raises(ValueError, match=f"num_draws is {num_draws}"):
-        trained.bits_per_dim(random_images(1), num_draws=num_draws)
-
-
-@pytest.mark.parametrize("num_bits", [0, 9, -1, 2.5, 8.0, "8", None])
-def test_bad_numbers_of_bits_are_refused(num_bits: int) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"num_bits is {num_bits}; expected a whole number from 1 to 8")):
-        ImageModel(tiny_glow((1, 4, 4)), num_bits)
+def test_bad_numbers_of_bits_and_draws_are_refused(trained: ImageModel) -> None:
+    for num_bits in (0, 9, 2.5, "8"):
+        with pytest.raises(ValueError, match="num_bits is"):
+            ImageModel(tiny_glow((1, 4, 4)), num_bits)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="num_draws is 0"):
+        trained.bits_per_dim(random_images(1), num_draws=0)
 
 
 def test_bad_images_are_refused(trained: ImageModel) -> None:
@@ -140,17 +136,6 @@ def test_bad_images_are_refused(trained: ImageModel) -> None:
         for shape in ((2, 1, 8, 8), (2, 3, 16, 16), (8, 8)):
             with pytest.raises(ValueError, match=re.escape("images of shape (B, 3, 8, 8)")):
                 method(torch.zeros(shape, dtype=torch.uint8))
-
-
-def test_initialize_happens_once() -> None:
-    torch.manual_seed(0)
-    model = ImageModel(type(tiny_glow())(IMAGE_SHAPE, 2, 1, 4))
-    with pytest.raises(RuntimeError, match="not initialised"):
-        model(random_images(2))
-    model.initialize(random_images(16), generator=seeded())
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    model.initialize(random_images(16, seed=5))
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def extreme_images() -> Tensor:
@@ -177,7 +162,7 @@ def test_eight_bit_images_come_back_exactly_under_autocast() -> None:
         assert torch.equal(model.decode(model.encode(images)), images)
 
 
-@pytest.mark.parametrize("num_bits", [1, 3, 5])
+@pytest.mark.parametrize("num_bits", [1, 5])
 def test_fewer_bits_give_the_quantised_images_back(num_bits: int) -> None:
     model = tiny_model(num_bits)
     for images in (random_images(64), extreme_images()):
@@ -193,34 +178,12 @@ def test_images_of_classes_come_back_with_their_labels() -> None:
     assert torch.equal(model.decode(model.encode(images, labels), labels), images)
     with pytest.raises(ValueError, match="give labels from 0 to 2"):
         model.encode(images)
-    with pytest.raises(ValueError, match="expected 0 to 2"):
-        model.bits_per_dim(images, labels + 1)
-
-
-def test_encode_takes_the_middles_of_the_bins(trained: ImageModel) -> None:
-    images = random_images(4)
-    with torch.no_grad():
-        expected = trained.flow.encode(bin_centres(images, 8))
-    assert all(torch.equal(a, b) for a, b in zip(trained.encode(images), expected, strict=True))
-
-
-def test_random_latents_come_back(trained: ImageModel) -> None:
-    noise = trained.base_noise(range(64))
-    assert [tuple(level.shape[1:]) for level in noise] == trained.flow.latent_shapes
-    with torch.no_grad():
-        found = trained.flow.encode(trained.flow.decode(noise))
-    for latent, expected in zip(found, noise, strict=True):
-        torch.testing.assert_close(latent, expected, rtol=0, atol=1e-3)
-
-
-def test_the_noise_is_standard_normal(trained: ImageModel) -> None:
-    noise = torch.cat([level.flatten() for level in trained.base_noise(range(200))])
-    assert abs(noise.mean().item()) < 0.02
-    assert abs(noise.std().item() - 1) < 0.02
 
 
 def test_an_image_depends_on_its_own_seed_only(trained: ImageModel) -> None:
+    state = torch.get_rng_state()
     together = trained.sample(4, seeds=10)
+    assert torch.equal(torch.get_rng_state(), state)
     assert together.dtype == torch.uint8
     assert together.shape == (4, *IMAGE_SHAPE)
     for index in range(4):
@@ -228,12 +191,6 @@ def test_an_image_depends_on_its_own_seed_only(trained: ImageModel) -> None:
     assert torch.equal(trained.sample(3, seeds=[13, 10, 12]), together[[3, 0, 2]])
     assert torch.equal(trained.sample(4, seeds=10), together)
     assert len({image.numpy().tobytes() for image in together}) == 4
-
-
-def test_sampling_leaves_the_global_generator_alone(trained: ImageModel) -> None:
-    before = torch.get_rng_state()
-    trained.sample(2)
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_temperature_zero_gives_one_image(trained: ImageModel) -> None:
@@ -249,8 +206,6 @@ def test_labels_choose_the_samples() -> None:
     assert len({image.numpy().tobytes() for image in same_noise}) == 3
     with pytest.raises(ValueError, match="give labels"):
         model.decode(model.base_noise([4, 5]))
-    with pytest.raises(ValueError, match="expected 0 to 2"):
-        model.sample(2, labels=torch.tensor([0, 3]))
 
 
 def test_samples_are_by_default_those_of_the_command() -> None:
@@ -273,11 +228,11 @@ def test_samples_are_by_default_those_of_the_command() -> None:
 @pytest.mark.parametrize(
     ("labels", "numbers"),
     [
-        ("dog", [1, 1, 1]),
         ("DOG", [1, 1, 1]),
         (2, [2, 2, 2]),
         (["owl", 0, "1"], [2, 0, 1]),
         (np.array([2, 0, 1]), [2, 0, 1]),
+        (torch.tensor(2, dtype=torch.uint8), [2, 2, 2]),
     ],
 )
 def test_classes_by_name_and_number(labels: Any, numbers: list[int]) -> None:
@@ -300,21 +255,23 @@ def test_names_that_differ_in_case_alone_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ("dogg", "there is no class dogg; expected 0 to 2, or one of cat, dog, owl; did you mean dog?"),
+        ("dogg", "did you mean dog?"),
         ([0, 3], "there is no class 3"),
         (1.0, "there is no class 1.0"),
         (["cat"], "there are 1 labels for 2 images"),
-        ([], "there are 0 labels for 2 images"),
+        (torch.zeros(3, dtype=torch.long), "there are 3 labels for 2 images"),
+        (torch.tensor([0, 3]), "expected 0 to 2"),
+        (torch.tensor([0.0, 1.0]), "expected class numbers of shape (2,)"),
+        (torch.eye(3, dtype=torch.int64)[:2], "expected class numbers of shape (2,)"),
     ],
 )
 def test_classes_that_do_not_fit_are_refused(labels: Any, message: str) -> None:
     model = tiny_model(num_classes=3)
     model.class_names = ["cat", "dog", "owl"]
-    with pytest.raises(ValueError, match=re.escape(message)):
-        model.sample(2, labels=labels)
-    with pytest.raises(ValueError, match=re.escape(message)):
-        model.encode(random_images(2), labels)
-    with pytest.raises(ValueError, match="not class-conditional; leave the label out"):
+    for run in (lambda: model.sample(2, labels=labels), lambda: model.bits_per_dim(random_images(2), labels)):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            run()
+    with pytest.raises(ValueError, match="not class-conditional"):
         tiny_model().sample(2, labels="cat")
 
 
@@ -354,25 +311,17 @@ def test_settings_may_be_numbers_of_numpy_and_torch(trained: ImageModel, kind: C
     ("num", "arguments", "message"),
     [
         (0, {}, "num is 0; expected at least 1"),
-        (-3, {}, "num is -3"),
         (2.0, {}, "num is 2.0; expected a whole number"),
         (2, {"temperature": -0.1}, "temperature is -0.1; expected a number from 0 to 100"),
         (2, {"temperature": math.nan}, "temperature is nan"),
-        (2, {"temperature": math.inf}, "temperature is inf"),
         (2, {"temperature": [0.5, -1.0]}, "temperature is -1.0"),
         (2, {"temperature": [0.5]}, "there are 1 temperatures; expected 1, or 2, one per level"),
-        (2, {"temperature": np.float32(-1)}, "temperature is -1.0"),
-        (2, {"temperature": []}, "temperature is []; expected a number, or one per level"),
-        (2, {"temperature": [1.0, 1.0, 1.0]}, "there are 3 temperatures"),
+        (2, {"temperature": []}, "temperature is []"),
         (2, {"seeds": [1, 2, 3]}, "there are 3 seeds for 2 images"),
-        (2, {"seeds": []}, "there are 0 seeds for 2 images"),
         (2, {"seeds": 1.5}, "seeds is 1.5; expected a whole number, or one per image"),
-        (2, {"seeds": [1, 2.0]}, "seeds is [1, 2.0]; expected a whole number"),
-        (1, {"seeds": 2**63}, "seeds are from 9223372036854775808 to 9223372036854775808; expected 0 to 2**63 - 1"),
+        (1, {"seeds": 2**63}, "expected 0 to 2**63 - 1"),
         (2, {"seeds": -1}, "seeds are from -1 to 0"),
-        (2, {"size": 64}, "size is 64; expected height and width, two whole numbers"),
-        (2, {"size": "8x8"}, "size is '8x8'"),
-        (2, {"labels": torch.zeros(3, dtype=torch.long)}, "there are 3 labels for 2 images"),
+        (2, {"size": 64}, "size is 64; expected height and width"),
     ],
 )
 def test_bad_requests_are_refused(trained: ImageModel, num: Any, arguments: dict[str, object], message: str) -> None:
@@ -380,39 +329,12 @@ def test_bad_requests_are_refused(trained: ImageModel, num: Any, arguments: dict
         trained.sample(num, **arguments)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("num_labels", [1, 3, 5])
-def test_labels_and_images_must_be_as_many(num_labels: int) -> None:
-    model = tiny_model(num_classes=3)
-    labels = torch.zeros(num_labels, dtype=torch.long)
-    with pytest.raises(ValueError, match="label"):
-        model.bits_per_dim(random_images(4), labels)
-    with pytest.raises(ValueError, match="label"):
-        model.encode(random_images(4), labels)
-
-
-@pytest.mark.parametrize(
-    ("choose", "got"),
-    [
-        (lambda latents: latents[:1], "[(6, 4, 4)]"),
-        (lambda latents: latents[0], "[(4, 4), (4, 4)]"),
-        (lambda latents: [latents[0][0], latents[1]], "[(4, 4), (24, 2, 2)]"),
-    ],
-)
-def test_latents_that_do_not_fit_are_refused(
-    trained: ImageModel, choose: Callable[[list[Tensor]], Any], got: str
-) -> None:
+def test_latents_that_do_not_fit_are_refused(trained: ImageModel) -> None:
     latents = trained.encode(random_images(2))
-    with pytest.raises(
-        ValueError, match=re.escape(f"latents of shapes [(6, 4, 4), (24, 2, 2)] (without the batch), got {got}")
-    ):
-        trained.decode(choose(latents))
-
-
-def test_the_configuration_holds_bits_and_flow(trained: ImageModel) -> None:
-    assert trained.config == {"num_bits": 8, "flow": trained.flow.config}
-    assert trained.num_dims == 192
-    assert trained.dtype == torch.float32
-    assert trained.device == torch.device("cpu")
+    for bad in (latents[:1], latents[0], [latents[0][0], latents[1]]):
+        with pytest.raises(ValueError, match=r"latents of shapes .* \(without the batch\), got "):
+            trained.decode(bad)
+    assert torch.equal(trained.decode([level.double() for level in latents]), trained.decode(latents))
 
 
 @pytest.mark.parametrize(
@@ -437,41 +359,9 @@ def test_a_part_at_a_time_gives_the_images_of_all(monkeypatch: pytest.MonkeyPatc
     assert [len(call.args[0][0]) for call in decode.call_args_list] == [3, 3, 2]
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_weights_of_16_bits_are_refused_before_any_is_changed(dtype: torch.dtype) -> None:
+def test_weights_of_16_bits_are_refused_before_any_is_changed() -> None:
     model = tiny_model()
     before = model_hash(model)
-    with pytest.raises(ValueError, match=f"cannot have weights of {dtype}; use autocast"):
-        model.to(dtype)
+    with pytest.raises(ValueError, match="use autocast"):
+        model.to(torch.bfloat16)
     assert model_hash(model) == before
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
-def test_labels_of_any_whole_numbers(dtype: torch.dtype) -> None:
-    model, images = tiny_model(num_classes=3), random_images(2)
-    expected = model.encode(images, [2, 2])
-    for labels in (torch.tensor([2, 2], dtype=dtype), torch.tensor(2, dtype=dtype)):
-        assert all(map(torch.equal, model.encode(images, labels), expected))
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [torch.tensor([0.0, 1.0]), torch.tensor([True, False]), torch.eye(3)[:2], torch.eye(3, dtype=torch.int64)[:2]],
-)
-def test_labels_that_are_no_class_numbers_are_refused(labels: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"expected class numbers of shape \(2,\)"):
-        tiny_model(num_classes=3).encode(random_images(2), labels)
-
-
-def test_latents_of_another_type_are_decoded(trained: ImageModel) -> None:
-    latents = trained.encode(random_images(2))
-    assert torch.equal(trained.decode([level.double() for level in latents]), trained.decode(latents))
-
-
-def test_a_prior_that_cannot_be_saved_says_what_it_lacks() -> None:
-    class Plain(DiagonalAffine):
-        def __init__(self, latent_shape: Sequence[int], context_features: int) -> None:
-            super().__init__((latent_shape[0], 1, 1))
-
-    with pytest.raises(TypeError, match="Plain needs a property config to be saved"):
-        _ = tiny_model(prior=Plain).config
