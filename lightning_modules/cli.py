@@ -6,10 +6,14 @@ import sys
 import tempfile
 import warnings
 from argparse import ArgumentError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 import yaml
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -23,11 +27,9 @@ from lightning_modules.callbacks import (
     BestCheckpoint,
     ExportBest,
     InitializeActNorm,
-    LiveProgress,
-    PlainProgress,
+    Progress,
     Throughput,
 )
-from lightning_modules.callbacks.status import nothing_left
 from lightning_modules.command_line.arguments import (
     configs_first,
     refuse_trainer_options,
@@ -38,12 +40,10 @@ from lightning_modules.command_line.quiet import quiet
 from lightning_modules.command_line.resumption import WHOLE, Start, start_of
 from lightning_modules.data import ImageDataModule
 from lightning_modules.runs.checkpoint_io import AtomicCheckpointIO
-from lightning_modules.runs.csv_logger import AppendingCSVLogger
-from lightning_modules.runs.processor import flushed_denormals
+from lightning_modules.runs.loggers import csv_logger
 from lightning_modules.runs.recovery import LAST
 from lightning_modules.runs.run_config import SaveRunConfig
 from lightning_modules.runs.run_folder import SHARED, choose_run_dir, prepare_run_dir, release_run_dir
-from lightning_modules.runs.run_loggers import RunLogger
 from lightning_modules.runs.stopping import ends_as_asked
 
 # Defaults of all experiments; in the package, so that they are also installed.
@@ -127,6 +127,12 @@ class GlowCLI(LightningCLI):
                 config.data.root = os.path.abspath(os.path.expanduser(root))
             resumed = None if config.ckpt_path is None else Path(config.ckpt_path)
             prepare_run_dir(Path(config.run_dir), resumed, self.start.begin_anew)
+            loggers = config.trainer.logger
+            for logger in loggers if isinstance(loggers, list) else [loggers]:
+                if arguments := getattr(logger, "init_args", None):
+                    arguments.save_dir = config.run_dir
+                    if "id" in arguments and resumed is None:
+                        arguments.id = token_hex(4)
         config.trainer.default_root_dir = config.run_dir
         every, epochs = config.trainer.check_val_every_n_epoch, config.trainer.max_epochs
         if every is not None and epochs is not None and 0 < epochs < every:
@@ -168,20 +174,17 @@ class GlowCLI(LightningCLI):
         """Build the trainer; for "fit", with a CSV log and the configured loggers."""
         config = self.config_init[self.subcommand]
         live = sys.stdout.isatty() if (asked := config.trainer.enable_progress_bar) is None else asked
-        kwargs.setdefault("enable_progress_bar", live)
         kwargs.setdefault("enable_model_summary", bool(config.trainer.enable_model_summary))
         callbacks = list(config.trainer.callbacks or [])
         if self.subcommand != "fit":
             callbacks += [RichProgressBar()] if live else []
-            kwargs |= {"callbacks": callbacks, "logger": False, "enable_checkpointing": False}
+            kwargs |= {"callbacks": callbacks, "enable_progress_bar": live}
+            kwargs |= {"logger": False, "enable_checkpointing": False}
             kwargs |= {"plugins": [AtomicCheckpointIO()], **WHOLE}
             return pl.Trainer(**{**config.trainer, **kwargs})
         os.makedirs(config.run_dir, exist_ok=True)
         loggers = config.trainer.logger
         loggers = loggers if isinstance(loggers, list) else [loggers] if isinstance(loggers, Logger) else []
-        for logger in loggers:
-            if isinstance(logger, RunLogger):
-                logger.belong_to(Path(config.run_dir))
         plugins = config.trainer.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if SLURMEnvironment.detect():
@@ -190,7 +193,8 @@ class GlowCLI(LightningCLI):
         kwargs |= {
             "callbacks": [*callbacks, *self._fit_callbacks(config, live)],
             "plugins": [AtomicCheckpointIO(), *plugins],
-            "logger": [AppendingCSVLogger(config.run_dir), *loggers],
+            "logger": [csv_logger(Path(config.run_dir), self.start.first_step), *loggers],
+            "enable_progress_bar": False,  # instead of Lightning's, there is Progress
         }
         trainer = self._instantiate_trainer({**config.trainer, **kwargs}, [])
         # With max_steps, Lightning would count an epoch again that a resumed run has already finished.
@@ -199,7 +203,7 @@ class GlowCLI(LightningCLI):
 
     def _fit_callbacks(self, config: Any, live: bool) -> list[Callback]:
         return [
-            LiveProgress() if live else PlainProgress(),
+            Progress(live),
             InitializeActNorm(),
             LearningRateMonitor("step"),
             Throughput(),
@@ -217,7 +221,7 @@ class GlowCLI(LightningCLI):
             print(f"writes to   {run_dir}" + (", sample grids to samples/" if "samples" in self.kind.callbacks else ""))
             if self.start.checkpoint is not None:
                 print(self.start.description)
-        with ends_as_asked(self.trainer, None if run_dir is None else Path(run_dir)), flushed_denormals():
+        with ends_as_asked(self.trainer, None if run_dir is None else Path(run_dir)), _flushed_denormals():
             super()._run_subcommand(subcommand)
 
     def _parse_ckpt_path(self) -> None:
@@ -271,6 +275,20 @@ def built(arguments: list[str]) -> GlowCLI:
     return cli
 
 
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """Flush numbers below 1e-38 to zero: arithmetic with them, as in old moments, can be a hundred times slower.
+
+    The mode of this thread is restored afterwards, since other code may rely on exact IEEE 754 arithmetic.
+    """
+    flushed_before = sys.float_info.min / 2 == 0.0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(flushed_before)
+
+
 def _first_cause(error: BaseException) -> BaseException:
     """Return the original error, which jsonargparse wraps in errors of all accepted types."""
     while error.__cause__ is not None:
@@ -283,7 +301,7 @@ def _print_end(cli: GlowCLI, first_step: int) -> None:
     if cli.kind.finish is not None:
         cli.kind.finish(run_dir, cli.datamodule)
     if trainer.global_step == first_step:
-        print(nothing_left(trainer))
+        print(f"nothing was left to train at step {first_step:,}; raise --trainer.max_epochs, max_steps or max_time")
     print(f"run folder: {run_dir}")
     if (run_dir / LAST).exists():
         print(f"next: glow {_next_command(cli, shlex.quote(str(run_dir)))}")

@@ -72,7 +72,7 @@ class ImageDataModule(ResumableDataModule[ImageSet]):
         image_shape = cast(tuple[int, int, int], tuple(image_shape))
         root = None if root is None else str(root)
         cache_dir = None if cache_dir is None else str(cache_dir)
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)
         self._recorded: Mapping[str, Any] | None = None
         self.other_root: str | None = None
 

@@ -67,7 +67,7 @@ class DensityModule(EncoderFirst):
         super().__init__(ImageModel(flow, num_bits, task), optimizer, lr_scheduler, seed)
         if estimate_steps is not None and estimate_steps < 0:
             raise ValueError(f"estimate_steps is {estimate_steps}; expected 0 or more")
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)
         self.num_draws, self.estimate_steps = num_draws, estimate_steps
         self.model.set_runners(memory, compile)
 

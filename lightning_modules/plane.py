@@ -47,7 +47,7 @@ class PlaneDataModule(ResumableDataModule[PointSet]):
         limit: int | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)
 
     def _load(self, split: Split) -> PointSet:
         return load_points(self.hparams["source"], split, seed=self.hparams["seed"], limit=self.hparams["limit"])
@@ -76,7 +76,7 @@ class PlaneModule(LikelihoodModule):
         seed: int = 0,
     ) -> None:
         super().__init__(PlaneModel(prior), optimizer, lr_scheduler, seed)
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the negative log-likelihood of each point in nats, (B,)."""

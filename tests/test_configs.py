@@ -147,7 +147,7 @@ def test_an_overlay_fits_an_experiment(path: Path, tmp_path: Path) -> None:
 
 def test_wandb_logs_beside_the_csv_file_and_building_starts_no_run(tmp_path: Path, wandb_init: MagicMock) -> None:
     cli = build(tmp_path, f"--config={CONFIGS / 'digits.yaml'}", f"--config={CONFIGS / 'logger' / 'wandb.yaml'}")
-    assert [type(logger).__name__ for logger in cli.trainer.loggers] == ["AppendingCSVLogger", "RunWandbLogger"]
+    assert [type(logger).__name__ for logger in cli.trainer.loggers] == ["CSVLogger", "RunWandbLogger"]
     assert not wandb_init.called
 
 

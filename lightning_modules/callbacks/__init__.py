@@ -6,7 +6,7 @@ from lightning_modules.callbacks.export import ExportBest
 from lightning_modules.callbacks.grids import SampleGrids
 from lightning_modules.callbacks.guard import NonFiniteGuard
 from lightning_modules.callbacks.initialize import FitPrior, InitializeActNorm
-from lightning_modules.callbacks.progress import LiveProgress, PlainProgress
+from lightning_modules.callbacks.progress import Progress
 from lightning_modules.callbacks.save import BestCheckpoint, SaveProgress
 from lightning_modules.callbacks.throughput import Throughput
 
@@ -17,9 +17,8 @@ __all__ = [
     "ExportBest",
     "FitPrior",
     "InitializeActNorm",
-    "LiveProgress",
     "NonFiniteGuard",
-    "PlainProgress",
+    "Progress",
     "SampleGrids",
     "SaveProgress",
     "Throughput",

@@ -20,8 +20,8 @@ from glow_app.storage.pretrained import model_hash, save_pretrained, save_refere
 from glow_app.storage.stored_model import StoredModel, load_density
 from lightning_modules.data import ImageDataModule
 from lightning_modules.likelihood_module import LikelihoodModule
+from lightning_modules.runs.loggers import RunWandbLogger
 from lightning_modules.runs.recovery import LAST
-from lightning_modules.runs.run_loggers import RunLogger
 
 _BATCH = 16
 _MIN_IMAGES = 20  # validation images for a reference
@@ -65,8 +65,8 @@ class ExportBest(Callback):
                 except (torch.OutOfMemoryError, SolverError, ValueError) as error:
                     warnings.warn(f"the exported model has no reference of its scores: {error}", stacklevel=1)
             for logger in trainer.loggers:
-                if isinstance(logger, RunLogger):
-                    logger.log_model(run_dir / "model")
+                if isinstance(logger, RunWandbLogger):
+                    logger.log_export(run_dir / "model")
 
     @staticmethod
     def _save_reference(model: ImageModel, data: ImageDataModule, folder: Path) -> None:

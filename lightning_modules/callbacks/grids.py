@@ -14,7 +14,7 @@ from glow_app.pictures.images import grid, save_png
 from glow_app.seeding import step_generator
 from lightning_modules.data import ImageDataModule
 from lightning_modules.density import DensityModule
-from lightning_modules.runs.run_loggers import RunLogger
+from lightning_modules.runs.loggers import RunWandbLogger
 
 
 class SampleGrids(Callback):
@@ -73,8 +73,8 @@ class SampleGrids(Callback):
             except OSError as error:  # no reason to stop the training
                 pl.utilities.rank_zero_warn(f"no sample grid in {folder}: {error}")
             for logger in trainer.loggers:
-                if isinstance(logger, RunLogger):
-                    logger.log_picture(f"samples/t{temperature:.2f}", picture, trainer.global_step)
+                if isinstance(logger, RunWandbLogger):
+                    logger.log_image(f"samples/t{temperature:.2f}", [picture], trainer.global_step)
 
 
 def _damaged(trainer: pl.Trainer, model: ImageModel, num: int, seed: int) -> tuple[Tensor, list[int] | None, Tensor]:

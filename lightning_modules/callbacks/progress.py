@@ -1,123 +1,144 @@
-"""Progress of a run: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: a line after each validation, and a live bar on a terminal.
 
+Lightning's bars wrap their figures on 80 columns, show only one epoch, and print nothing elsewhere.
+"""
+
+import resource
+import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, ProgressBar
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, Timer
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
 
-from lightning_modules.callbacks.status import Status
+from glow_app.messages import pluralise
+from lightning_modules.encoder_first import EncoderFirst
 from lightning_modules.likelihood_module import LikelihoodModule
 
-BAR = 12  # terminal columns reserved for the bar
-WIDE = 120  # terminal columns from which step numbers are shown too
-
-# Seconds without output after which a plain line is printed without a validation.
-SILENCE = 600.0
+_BAR = 12  # terminal columns reserved for the bar
+_FIRST, _SILENCE = 20.0, 600.0  # seconds until the first line, and until another without a validation
+_INTERVAL = 0.2  # seconds between updates of the bar, since reading a figure waits for a GPU
 
 
-class PlainProgress(Callback):
-    """Prints epoch, likelihoods, speed, time and memory, for output that is not a terminal.
+class Progress(Callback):
+    """Prints epoch, likelihoods, speed, time left and memory after each validation, and at least every ten minutes.
 
-    It prints a line after each validation, and every 10 minutes if validations are less frequent.
+    The first line is printed after 20 seconds.
+
+    Args:
+        live: Whether to show a bar of the whole run with the same figures.
     """
 
+    def __init__(self, live: bool = False) -> None:
+        self._live = live
+        self._bar: Bar | None = None
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the headline, and start the clock."""
+        """Print size of the model, length, precision and device; start the clock and the bar."""
         assert isinstance(pl_module, LikelihoodModule)
-        self._status = Status(trainer, pl_module)
-        self._printed = time.monotonic()
+        self._start, self._first_step = time.monotonic(), trainer.global_step
+        self._due = self._start + (_INTERVAL if self._live else _FIRST)
+        total = trainer.estimated_stepping_batches
+        is_bounded = total != float("inf")
+        steps = f", {pluralise(round(total), 'step')}" if is_bounded else ""
+        if isinstance(pl_module, EncoderFirst) and pl_module.encoder_steps:
+            steps += f", the first {pl_module.encoder_steps:,} steps for the encoder"
+        processes = f" in {trainer.world_size} processes" if trainer.world_size > 1 else ""
+        parameters = sum(parameter.numel() for parameter in pl_module.parameters())
         if trainer.is_global_zero:
-            print(self._status.headline, flush=True)
+            print(f"{parameters:,} parameters{steps}{processes}, {trainer.precision} on {pl_module.device}", flush=True)
+        if trainer.is_global_zero and self._live:
+            self._bar = Bar(TextColumn("{task.description}"), BarColumn(bar_width=None), expand=True)
+            self._bar.add_task("", total=total if is_bounded else None)
+            self._bar.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Update the bar, or print a line if the last one was printed long ago."""
+        if time.monotonic() >= self._due:
+            self._show(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print a line."""
         if not trainer.sanity_checking:
-            self._print(trainer)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Print a line if the last one was printed long ago."""
-        if time.monotonic() - self._printed >= SILENCE:
-            self._print(trainer)
-
-    def _print(self, trainer: pl.Trainer) -> None:
-        self._printed = time.monotonic()
-        if trainer.is_global_zero:
-            print(self._status.line(f"step {trainer.global_step}"), flush=True)
-
-
-class LiveProgress(ProgressBar):
-    """Shows a progress bar of the whole run on a terminal, with the figures of :class:`PlainProgress`.
-
-    A validation has its own bar while it runs.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._progress: Progress | None = None
-        self._validation: TaskID | None = None
-
-    def disable(self) -> None:
-        """Show nothing; Lightning calls this on all ranks but the first."""
-        self._enabled = False
-
-    def enable(self) -> None:
-        """Show the bar."""
-        self._enabled = True
-
-    _enabled = True
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the headline and the bar."""
-        assert isinstance(pl_module, LikelihoodModule)
-        if not self._enabled:
-            return
-        self._status = Status(trainer, pl_module)
-        columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn(bar_width=None)]
-        self._progress = Progress(*columns, expand=True)
-        if self._progress.console.width >= WIDE:
-            self._progress.columns = (*columns, MofNCompleteColumn())
-        total = self._status.total_steps
-        self._steps = self._progress.add_task("", total=None if total == float("inf") else total)
-        self._progress.start()
-        self._progress.console.print(self._status.headline, highlight=False)
-        self._show(trainer)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Update the bar."""
-        self._show(trainer)
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the bar of the validation."""
-        if self._progress is not None and not trainer.sanity_checking:
-            self._validation = self._progress.add_task("validation", total=sum(trainer.num_val_batches))
-
-    def on_validation_batch_end(self, *args: Any) -> None:
-        """Update the bar of the validation."""
-        if self._progress is not None and self._validation is not None:
-            self._progress.advance(self._validation)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remove the bar of the validation, and print a line."""
-        if self._progress is None or self._validation is None:
-            return
-        self._progress.remove_task(self._validation)
-        self._validation = None
-        self._progress.console.print(self._status.line(width=self._progress.console.width), highlight=False)
-        self._show(trainer)
+            width = None if self._bar is None else self._bar.console.width
+            if trainer.is_global_zero:
+                print(self._line(trainer, pl_module, width), flush=True)
+            self._due = time.monotonic() + _SILENCE
+            if self._bar is not None:
+                self._show(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop updating the bar."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        """Stop the bar."""
+        if self._bar is not None:
+            self._bar.stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Stop updating the bar."""
+        """Stop the bar."""
         self.on_train_end(trainer, pl_module)
 
-    def _show(self, trainer: pl.Trainer) -> None:
-        if self._progress is not None:
-            description = self._status.line(width=self._progress.console.width - BAR)
-            self._progress.update(self._steps, completed=trainer.global_step, description=description)
+    def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._due = time.monotonic() + (_SILENCE if self._bar is None else _INTERVAL)
+        if self._bar is not None:
+            description = self._line(trainer, pl_module, self._bar.console.width - _BAR)
+            self._bar.update(self._bar.task_ids[0], completed=trainer.global_step, description=description)
+        elif trainer.is_global_zero:
+            print(self._line(trainer, pl_module), flush=True)
+
+    def _line(self, trainer: pl.Trainer, module: pl.LightningModule, width: int | None = None) -> str:
+        """Return epoch, step and figures; on a narrow terminal without the least important ones."""
+        assert isinstance(module, LikelihoodModule)
+        last, metrics, things = trainer.max_epochs, trainer.callback_metrics, module.model.things
+        texts = {"epoch": f"epoch {trainer.current_epoch + 1}" + (f"/{last}" if last is not None and last > 0 else "")}
+        texts["step"] = f"step {trainer.global_step}"
+        likelihoods = {name: metrics.get(f"{name}/{module.metric}") for name in ("train", "val")}
+        likelihoods["best"] = _best(trainer, module)
+        texts |= {name: f"{name} {float(value):.3f}" for name, value in likelihoods.items() if value is not None}
+        texts["unit"] = module.model.unit
+        if (psnr := metrics.get("val/psnr")) is not None:
+            texts["psnr"] = f"{float(psnr):.2f} dB"
+        if (rate := metrics.get(f"{things}_per_second")) is not None:
+            loading = float(metrics.get("loading", 0.0))
+            hint = f", loading {loading:.0%} of the time" if loading > 0.05 else ""
+            texts["speed"] = f"{float(rate):,.0f} {things}/s{hint}"
+        texts["elapsed"] = f"{_duration(time.monotonic() - self._start)} elapsed"
+        if (left := self._seconds_left(trainer)) is not None:
+            texts["left"] = f"{_duration(left)} left"
+        texts["memory"] = f"{_memory(module.device) / 1e9:.1f} GB"
+        for name in ("memory", "elapsed", "step", "speed", "best", "train"):
+            if width is not None and len("  ".join(texts.values())) > width:
+                texts.pop(name, None)
+        return "  ".join(texts.values())
+
+    def _seconds_left(self, trainer: pl.Trainer) -> float | None:
+        timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+        limits = [left for timer in timers if (left := timer.time_remaining()) is not None]
+        done, total = trainer.global_step - self._first_step, trainer.estimated_stepping_batches
+        if done and total != float("inf"):
+            limits.append((time.monotonic() - self._start) / done * max(0.0, total - trainer.global_step))
+        return min(limits, default=None)
+
+
+def _best(trainer: pl.Trainer, module: LikelihoodModule) -> float | None:
+    name = f"val/{module.metric}"
+    if module.monitor != name:
+        return None
+    checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    scores = [checkpoint.best_model_score for checkpoint in checkpoints if checkpoint.monitor == name]
+    # Checkpoint callbacks run last, so their scores do not include the current validation yet.
+    scores.append(trainer.callback_metrics.get(name))
+    return min((float(score) for score in scores if score is not None), default=None)
+
+
+def _memory(device: torch.device) -> int:
+    """Return the peak memory in bytes: of tensors on a GPU, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -15,10 +15,13 @@ from pytorch_lightning.cli import SaveConfigCallback
 from glow_app import ALLOWED_VARIABLE
 from glow_app.files import atomic_file
 from glow_app.storage.stored_model import RUN_CONFIG, read_run_config
-from lightning_modules.runs.run_loggers import RunLogger
+from lightning_modules.runs.loggers import RunWandbLogger
 
 _OWN = ("glow_app.", "lightning_modules.", "torch.optim.")
-_LIGHTNING = ("pytorch_lightning.strategies.DDPStrategy",)  # of the presets
+_LIGHTNING = (
+    "pytorch_lightning.strategies.DDPStrategy",
+    "pytorch_lightning.loggers.TensorBoardLogger",
+)  # of the presets
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
@@ -39,8 +42,8 @@ class SaveRunConfig(SaveConfigCallback):
         with atomic_file(Path(trainer.default_root_dir) / RUN_CONFIG) as file:
             file.write(text.encode())
         for logger in trainer.loggers:
-            if isinstance(logger, RunLogger):
-                logger.log_config(yaml.safe_load(text))
+            if isinstance(logger, RunWandbLogger):
+                logger.log_hyperparams(yaml.safe_load(text))
 
 
 def known_run_config(run_dir: Path) -> dict[str, Any] | None:

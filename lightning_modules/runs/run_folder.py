@@ -13,10 +13,10 @@ from typing import IO
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from glow_app.files import require_folder
+from lightning_modules.runs.loggers import METRICS
 from lightning_modules.runs.recovery import LAST
 
 SHARED = "GLOW_RUN_DIR"  # variable by which the first process tells its choice to those that it starts
-METRICS = "metrics.csv"
 LOCK = ".lock"
 
 _LOCKS: dict[Path, IO[str]] = {}

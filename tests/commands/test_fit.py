@@ -23,7 +23,6 @@ from glow_app.storage.exported_config import read_config
 from glow_app.storage.pretrained import load_pretrained, model_hash, save_generation
 from glow_app.storage.stored_model import load_model
 from lightning_modules.density import DensityModule
-from lightning_modules.runs import run_loggers
 
 
 def test_the_run_folder_holds_everything(trained: Path) -> None:
@@ -69,7 +68,7 @@ def test_the_learning_rate_warms_up_then_falls(trained: Path) -> None:
             2,
             "--trainer.precision is 16-mixed; expected 32-true, bf16-mixed or 64-true",
         ),
-        (["--data.batch_size=1000"], 1, "batch_size is 1000, but with 128 training images it must be from 1 to 128"),
+        (["--data.batch_size=1000"], 1, "batch_size is 1000, but with 128 training examples it must be from 1 to 128"),
         (["--trainer.gradient_clip_algorithm=x"], 2, "glow fit: `gradient_clip_algorithm` x is invalid"),
         (["--trainer.accumulate_grad_batches=0"], 2, "--trainer.accumulate_grad_batches is 0; expected a number above"),
         (["--trainer.check_val_every_n_epoch=0"], 2, "--trainer.check_val_every_n_epoch is 0; expected a number above"),
@@ -79,11 +78,6 @@ def test_the_learning_rate_warms_up_then_falls(trained: Path) -> None:
             ["--trainer.fast_dev_run=true"],
             2,
             "--trainer.fast_dev_run leaves a run that cannot go on; use --trainer.max_",
-        ),
-        (
-            ["--config=logger/tensorboard"],
-            1,
-            "logging to TensorBoard needs tensorboard; run: pip install 'glow-app[tensorboard]'",
         ),
         (["--run_dir=a/b/c", "--data.limit=0"], 1, ""),
     ],
@@ -98,7 +92,6 @@ def test_a_run_that_does_not_begin_leaves_no_folder(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_loggers, "find_spec", lambda name: None)
     assert main(["fit", *TINY_FIT, *options]) == code
     errors = capsys.readouterr().err
     assert errors.startswith(f"error: {words}")
@@ -134,8 +127,7 @@ def test_the_progress_is_live_where_asked_or_on_a_terminal(
     once = ["--trainer.max_epochs=1", f"--run_dir={tmp_path}"]
     assert main(["fit", *TINY_FIT, *once, "--trainer.enable_model_summary=true", *options]) == 0
     output = capsys.readouterr().out
-    assert ("━" * 9 in output.splitlines()[-3]) is live
-    assert ("epoch 1/1  step 2" in output) is not live
+    assert ("━" * 9 in output.rpartition("32-true on cpu")[2]) is live
     assert "Total params" in output
     assert main(["validate", f"--checkpoint={tmp_path}"]) == 0
     assert ("━" * 9 in capsys.readouterr().out) is live
@@ -257,7 +249,7 @@ def test_a_finished_run_is_left_as_it_is(trained: Path, tmp_path: Path, glow: Ca
         (copy / name).write_bytes((trained / name).read_bytes())
     result = glow("fit", "--resume", copy / "last.ckpt")
     assert result.code == 0
-    assert "nothing was left to train: already at 2 of 2 epochs; add --trainer.max_epochs N\n" in result.output
+    assert "nothing was left to train at step 16; raise --trainer.max_epochs" in result.output
     assert rows(copy) == rows(trained)
 
 
@@ -270,15 +262,12 @@ def test_a_finished_run_keeps_what_was_set_in_its_export(
     config = (copy / "model/config.json").read_bytes()
     assert glow("fit", "--resume", copy).code == 0
     assert (copy / "model/config.json").read_bytes() == config
-    limits = glow("fit", "--resume", copy, "--trainer.max_steps=16").output
-    both = "already at 2 of 2 epochs and 16 of 16 steps; add --trainer.max_epochs N and --trainer.max_steps N\n"
-    assert both in limits
 
 
 def test_no_epoch_at_all_is_told(tmp_path: Path, glow: Callable[..., Any], tiny_run: list[str]) -> None:
     result = glow("fit", "--run_dir", "run", *tiny_run, "--trainer.max_epochs", 0)
     assert result.code == 0, result
-    assert result.output.endswith("at 0 of 0 epochs; add --trainer.max_epochs N\nrun folder: run\n")
+    assert "nothing was left to train at step 0" in result.output
 
 
 def test_resuming_changes_what_is_asked(trained: Path, tmp_path: Path, glow: Callable[..., Any]) -> None:

@@ -48,9 +48,8 @@ from lightning_modules.callbacks import (
     Breakdown,
     ExportBest,
     InitializeActNorm,
-    LiveProgress,
     NonFiniteGuard,
-    PlainProgress,
+    Progress,
     SampleGrids,
     SaveProgress,
     Throughput,
@@ -568,72 +567,21 @@ class TestThroughput:
         assert shares == [pytest.approx(seconds / (1 + seconds))] * len(shares)
         told = [str(one.message) for one in recwarn if "bottleneck" in str(one.message)]
         assert len(told) == (1 if seconds else 0)
-        assert not told or "waits for it 60% of the time" in told[0]
 
-    @pytest.mark.parametrize(
-        ("threads", "waits", "fewer"),
-        [
-            (2, [0.45, 0.45, 0.0], 1),
-            (4, [0.0, 0.5, 0.1, 0.0], 3),
-            (2, [0.9, 0.9, 0.9], 1),
-            (4, [0.2, 0.2, 0.2, 0.2], None),
-            (1, [0.5], None),
-            (2, [], None),
-        ],
-    )
-    def test_threads_that_are_kept_from_their_processors_are_told_once(
+    @pytest.mark.parametrize(("has", "precision"), [(False, "bf16-mixed"), (True, "bf16-mixed"), (False, "32-true")])
+    def test_bfloat16_without_instructions_for_it_is_reported(
         self,
+        has: bool,
+        precision: str,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
-        threads: int,
-        waits: list[float],
-        fewer: int | None,
         recwarn: pytest.WarningsRecorder,
     ) -> None:
-        told = self._told(tmp_path, monkeypatch, recwarn, threads, lambda step: waits, 4.0)
-        assert len(told) == (fewer is not None)
-        if fewer is not None:
-            assert f"one of {threads} threads waits for a processor {max(waits):.0%} of the time" in told[0]
-            assert told[0].endswith(f"OMP_NUM_THREADS={fewer}")
-
-    @pytest.mark.parametrize(
-        ("crowded", "seconds"),
-        [(range(2), 60.0), (range(12), 0.5), ([0, 1, 3, 4, 6, 7], 60.0)],
-        ids=["twice", "not for long", "never three times in a row"],
-    )
-    def test_what_passes_is_not_told(
-        self,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        crowded: Sequence[int],
-        seconds: float,
-        recwarn: pytest.WarningsRecorder,
-    ) -> None:
-        waits = {True: [0.9, 0.9], False: [0.0, 0.0]}
-        assert not self._told(tmp_path, monkeypatch, recwarn, 2, lambda step: waits[step in crowded], seconds)
-
-    def _told(
-        self,
-        folder: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        recwarn: pytest.WarningsRecorder,
-        threads: int,
-        waits: Callable[[int], list[float]],
-        seconds: float,
-    ) -> list[str]:
-        """Return what is told of threads in a training whose steps take so long, given their waits in each step."""
-        clock, step = 0.0, -1
-
-        class Steps(Callback):
-            def on_train_batch_start(self, *_: Any) -> None:
-                nonlocal clock, step
-                clock, step = clock + seconds, step + 1
-
-        monkeypatch.setattr("lightning_modules.callbacks.throughput.torch.get_num_threads", lambda: threads)
-        monkeypatch.setattr("lightning_modules.callbacks.throughput.time.perf_counter", lambda: clock)
-        monkeypatch.setattr("lightning_modules.runs.processor.Crowding.waits", lambda _: waits(step))
-        tiny_fit(folder, [Steps(), Throughput()], max_epochs=3)
-        return [str(one.message) for one in recwarn if "something else is running" in str(one.message)]
+        (tmp_path / "cpuinfo").write_text(f"model name : x\nflags\t\t: fpu avx2 {'amx_bf16' if has else 'fma'}\n")
+        monkeypatch.setattr("lightning_modules.callbacks.throughput._CPUINFO", tmp_path / "cpuinfo")
+        tiny_fit(tmp_path, [Throughput()], max_epochs=1, precision=precision)
+        told = any("32-true" in str(warning.message) for warning in recwarn)
+        assert told == (not has and precision == "bf16-mixed")
 
 
 @pytest.mark.parametrize(("every_n_epochs", "index", "validates"), [(1, 2, True), (None, 2, False), (None, 1, True)])
@@ -661,9 +609,9 @@ class TestBreakdown:
         assert "val/bpd" in trainer.callback_metrics
 
 
-class TestPlainProgress:
+class TestProgress:
     def test_one_line_an_epoch(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        tiny_fit(tmp_path, [PlainProgress()])
+        tiny_fit(tmp_path, [Progress()])
         headline, *lines = (
             line for line in capsys.readouterr().out.splitlines() if re.match("epoch|.*parameters", line)
         )
@@ -671,36 +619,27 @@ class TestPlainProgress:
         assert [line.split("  ")[:2] for line in lines] == [["epoch 1/2", "step 4"], ["epoch 2/2", "step 8"]]
         figures = r"  train \d\.\d+  val \d\.\d+  best \d\.\d+  bits/dim  .*\d elapsed  \d:\d\d:\d\d left  \d+\.\d GB$"
         assert all(re.search(figures, line) for line in lines)
-        assert lines[-1].endswith("GB")
         assert "0:00:00 left" in lines[-1]
 
-    def test_a_long_epoch_has_lines_of_its_own(
+    def test_the_first_line_comes_early(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("lightning_modules.callbacks.progress.SILENCE", 0.0)
-        tiny_fit(tmp_path, [PlainProgress()], max_epochs=1)
+        monkeypatch.setattr("lightning_modules.callbacks.progress._FIRST", 0.0)
+        tiny_fit(tmp_path, [Progress()], max_epochs=1, max_time={"minutes": 2})
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
-        assert [line.split("  ")[1] for line in lines] == ["step 1", "step 2", "step 3", "step 4", "step 4"]
+        assert [line.split("  ")[1] for line in lines] == ["step 1", "step 4"]
+        assert re.search(r"left  \d+\.\d GB$", lines[0])
 
-
-def terminal() -> io.StringIO:
-    """Return a file that rich takes for a terminal."""
-    file = io.StringIO()
-    file.isatty = lambda: True  # type: ignore[method-assign]
-    return file
-
-
-class TestLiveProgress:
-    def test_the_bar_and_a_line_for_each_validation(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        file = terminal()
-        console = Console(file=file, force_terminal=True, width=150)
+    @pytest.mark.parametrize("width", [60, 80, 150])
+    def test_a_bar_fits_the_terminal(self, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = io.StringIO()
+        console = Console(file=file, force_terminal=True, width=width)
         monkeypatch.setattr("rich.progress.get_console", lambda: console)
-        tiny_fit(tmp_path, [LiveProgress()], enable_progress_bar=True)
-        screen = file.getvalue()
-        assert "8 steps, 32-true on cpu" in screen
-        assert "validation" in screen
-        assert re.search(r"epoch 1/2  train \d\.\d+  val \d\.\d+  best \d", screen)
-        assert re.search(r"epoch 2/2 .*━.*8/8", screen.splitlines()[-2])
+        tiny_fit(tmp_path, [Throughput(), Progress(live=True)])
+        lines = [re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", line) for line in re.split(r"[\r\n]", file.getvalue())]
+        assert all(len(line) <= width for line in lines)
+        assert any(re.match(r"epoch 1/2 .*val \d\.\d+ .* left", line) for line in lines)
+        assert any(re.search(r"epoch 2/2 .* left.* ━+", line) for line in lines)
 
 
 def test_the_callbacks_run_together(tmp_path: Path) -> None:

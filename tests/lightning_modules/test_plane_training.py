@@ -15,9 +15,9 @@ from glow_app.bijections.continuous import flow as continuous
 from glow_app.bijections.continuous.trace import Dynamics
 from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior
 from lightning_modules import likelihood_module
-from lightning_modules.callbacks import EMA, NonFiniteGuard, PlainProgress, Throughput
+from lightning_modules.callbacks import EMA, NonFiniteGuard, Progress, Throughput
 from lightning_modules.plane import PlaneDataModule, PlaneModule
-from lightning_modules.runs.csv_logger import AppendingCSVLogger
+from lightning_modules.runs.loggers import csv_logger
 
 Prior = Callable[..., Bijection]
 
@@ -224,8 +224,8 @@ def test_penalties_change_the_gradient_and_not_the_logged_figure(tmp_path: Path,
 
 
 def test_the_log_has_the_columns_of_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    callbacks = [Throughput(), NonFiniteGuard(), PlainProgress()]
-    logger = AppendingCSVLogger(str(tmp_path / "run"))
+    callbacks = [Throughput(), NonFiniteGuard(), Progress()]
+    logger = csv_logger(tmp_path / "run", 0)
     tiny_fit(tmp_path, callbacks, module=plane_module(), data=plane_data(), logger=logger)
     header, *rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     names = {"train/nats", "val/nats", "train/nfe", "val/nfe", "grad_norm", "points_per_second", "loading"}

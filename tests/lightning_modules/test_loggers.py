@@ -1,0 +1,117 @@
+"""The log goes on across resumes, and a service of logging cannot stop a training."""
+
+import csv
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import wandb
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_training import TINY_FIT
+
+from glow_app.cli import main
+from lightning_modules.runs.loggers import RunWandbLogger, csv_logger
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_a_log_goes_on_at_the_step_of_the_checkpoint(tmp_path: Path) -> None:
+    for first_step, steps, name in ((0, range(4), "a"), (3, range(3, 6), "b")):
+        logger = csv_logger(tmp_path, first_step)
+        for step in steps:
+            logger.log_metrics({name: 0.1 * step}, step)
+            logger.save()
+        with (tmp_path / "metrics.csv").open("a") as file:
+            file.write("0.5")  # half a row of a killed run
+    with (tmp_path / "metrics.csv").open() as file:
+        found = [(row["step"], row["a"], row["b"]) for row in csv.DictReader(file) if row["step"]]
+    expected = [(str(step), str(0.1 * step), "") for step in range(3)]
+    assert found == expected + [(str(step), "", str(0.1 * step)) for step in range(3, 6)]
+
+
+def fit(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``glow fit`` in a process of its own: the service starts threads and processes that outlive a run."""
+    tiny = [*TINY_FIT, "--trainer.log_every_n_steps=1", "--samples.num_images=10", "--config=logger/wandb"]
+    command = [sys.executable, "-m", "glow_app.cli", "fit", *tiny, f"--run_dir={folder}", *options]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    home = {"HOME": str(folder.parent), "NETRC": str(folder.parent / "netrc"), "WANDB_CONSOLE": "off"}
+    settings = {**clean, **home, "PYTHONPATH": str(REPOSITORY), **environment}
+    done = subprocess.run(command, capture_output=True, text=True, env=settings, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "this run is logged offline" in done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_without_a_key_or_a_server_one_run_is_written_offline_across_a_resume(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fit(run, "--trainer.max_epochs=1")
+    away = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
+    fit(run, "--resume=auto", "--trainer.max_epochs=2", "--trainer.logger.init_args.timeout=1", **away)
+    name = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["logger"]["init_args"]["id"]
+    parts = sorted((run / "wandb").glob("offline-run-*"))
+    assert [part.name.rsplit("-", 1)[1] for part in parts] == [name, name]
+    for part in parts:
+        assert list(part.rglob("*.png")), "sample grids"
+        assert list(part.glob("*.wandb"))
+
+
+def test_tensorboard_gets_the_metrics(tmp_path: Path) -> None:
+    assert main(["fit", *TINY_FIT, "--config=logger/tensorboard", f"--run_dir={tmp_path / 'run'}"]) == 0
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert {"val/bpd", "bpd_level/0", "log_det/ActNorm"} <= set(events.Tags()["scalars"])
+
+
+class Recording:
+    """In the place of a wandb run: keeps what it is given, or fails."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
+        self.logged: list[Any] = []
+        self.config = self
+
+    def update(self, config: dict[str, Any], allow_val_change: bool) -> None:
+        self.log(config)
+
+    def log(self, metrics: dict[str, Any], **_: Any) -> None:
+        if self.fails:
+            raise ConnectionError("the network is gone")
+        self.logged.append(metrics)
+
+    def log_artifact(self, *artifact: Any, type: str) -> None:
+        self.logged.append(artifact)
+
+
+def logger_of(run: Recording) -> RunWandbLogger:
+    logger = RunWandbLogger(offline=True, id="night")
+    logger._experiment = run  # type: ignore[assignment]
+    return logger
+
+
+def test_configuration_numbers_pictures_and_model_are_handed_over(tmp_path: Path) -> None:
+    run = Recording()
+    logger = logger_of(run)
+    logger.log_hyperparams({"name": "night"})
+    logger.log_metrics({"val/bpd": 3.5}, 7)
+    logger.log_image("samples", [Image.fromarray(np.zeros((4, 4), np.uint8))], 7)
+    logger.log_export(tmp_path)
+    config, metrics, picture, artifact = run.logged
+    assert config == {"name": "night"}
+    assert metrics == {"val/bpd": 3.5, "trainer/global_step": 7}
+    assert isinstance(picture["samples"][0], wandb.Image)
+    assert artifact == (str(tmp_path), "model-night")
+
+
+def test_a_failure_in_the_middle_is_reported_once() -> None:
+    logger = logger_of(Recording(fails=True))
+    with pytest.warns(UserWarning, match="ConnectionError: the network is gone; training goes on"):
+        logger.log_metrics({"val/bpd": 3.5}, 0)
+    with warnings.catch_warnings(action="error"):
+        logger.log_metrics({"val/bpd": 3.5}, 1)
