@@ -132,7 +132,7 @@ def _files_of(table: "Attributes", arguments: argparse.Namespace) -> list[str]:
 
 def _apply(arguments: argparse.Namespace) -> None:
     """Write the changed pictures, each with a strip of strengths from -1 to 1."""
-    from glow_app.generation import edit_strengths, load_direction
+    from glow_app.generation import edit, load_direction
     from glow_app.models.class_labels import class_facts
     from glow_app.pictures.images import grid, save_png, to_pil
 
@@ -152,7 +152,7 @@ def _apply(arguments: argparse.Namespace) -> None:
         name = next(name for source, name in planned if source == files[0])  # skips unreadable pictures
         picture, strip = output_folder(arguments) / f"{name}.png", folder / f"{name}_strip.png"
         picture_facts = facts | ({} if label is None else class_facts(model, int(label)))
-        changed = edit_strengths(model, image, direction, (arguments.strength, *STRENGTHS), label)
+        changed = edit(model, image, [(direction, [arguments.strength, *STRENGTHS])], label)
         save_png(to_pil(changed[0]), picture, {**picture_facts, "strength": arguments.strength})
         shown = grid(changed[1:], columns=len(STRENGTHS), above=texts)
         save_png(shown, strip, {**picture_facts, "strength": ", ".join(texts)})

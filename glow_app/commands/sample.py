@@ -108,12 +108,15 @@ def _sweep(
     model: "ImageModel", facts: Sequence[dict[str, Any]], guidance: float, arguments: argparse.Namespace
 ) -> "Image.Image":
     """Return a grid of images of these facts, with a row for each temperature of ``--sweep``."""
-    from glow_app.generation import sweep
+    import torch
+
     from glow_app.pictures.image_batch import class_captions
     from glow_app.pictures.images import grid
 
     values = [arguments.sweep] if isinstance(arguments.sweep, float) else arguments.sweep
-    images = sweep(model, values, [fact["seed"] for fact in facts], arguments.label, guidance).flatten(0, 1)
+    seeds = [fact["seed"] for fact in facts]
+    labels = None if model.flow.num_classes is None else [fact["label"] for fact in facts]
+    images = torch.cat([model.sample(len(seeds), value, seeds, labels, guidance) for value in values])
     names = class_captions(facts)
     above = names if len(set(names)) > 1 else []
     return grid(images, len(facts), above=above, left=[f"T = {value:g}" for value in values])

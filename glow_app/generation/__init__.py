@@ -3,10 +3,10 @@
 from glow_app.generation.blend import blend, interpolate, mix_levels
 from glow_app.generation.classes import class_probabilities, infer_labels
 from glow_app.generation.directions import Direction, load_direction, load_directions, save_direction
-from glow_app.generation.edit import edit, edit_strengths, learn_directions
+from glow_app.generation.edit import edit, learn_directions
 from glow_app.generation.reconstruct import Reconstruction, reconstruct
 from glow_app.generation.reference import MANY_ORDINARY, USUAL_PERCENT, Reference, Verdict
-from glow_app.generation.sample import sample_batches, sweep
+from glow_app.generation.sample import sample_batches
 from glow_app.generation.score import ODDITIES, Detection, Measures, Typical, detect, measure, oddities
 from glow_app.generation.tensor_file import Latents, load_latents, save_latents
 
@@ -26,7 +26,6 @@ __all__ = [
     "class_probabilities",
     "detect",
     "edit",
-    "edit_strengths",
     "infer_labels",
     "interpolate",
     "learn_directions",
@@ -40,5 +39,4 @@ __all__ = [
     "sample_batches",
     "save_direction",
     "save_latents",
-    "sweep",
 ]

@@ -91,14 +91,12 @@ def interpolate(
         model: The model.
         images: (K, C, H, W), uint8, or other pictures, at least two; each is also a frame.
         num_frames: Frames from each image to the next, both included, at least 2.
-        labels: (K,), for a class-conditional model.
-        spherical: Whether to use arcs, which preserve the norm of the latents, instead of lines.
-        batch_size: Frames per batch.
+        labels: As for :func:`blend`.
+        spherical: As for :func:`blend`.
+        batch_size: As for :func:`blend`.
         doing: Description for a progress bar of pairs; none if omitted.
     Shape:
         uint8, ((K - 1) * (num_frames - 1) + 1, C, H, W).
-    Raises:
-        ValueError: If there are too few images or frames.
     """
     if num_frames < 2:
         raise ValueError(f"num_frames is {num_frames}; expected at least 2, the two images themselves")
@@ -137,7 +135,7 @@ def _between(path: Callable[[Tensor, Tensor], Tensor], ends: Tensor, weights: Te
 
 def along_line(ends: Tensor, weights: Tensor) -> Tensor:
     """Interpolate linearly between two tensors, (2, ...), with weights (F,) of the second."""
-    t = weights.reshape(-1, *(1 for _ in ends.shape[1:]))
+    t = weights.reshape(-1, *[1] * (ends.ndim - 1))
     # Unlike torch.lerp, this returns the end points exactly, to the last bit.
     return (1 - t) * ends[:1] + t * ends[1:]
 
@@ -149,6 +147,6 @@ def along_arc(ends: Tensor, weights: Tensor) -> Tensor:
     angle = torch.arccos(cosine.clamp(-1, 1)).to(ends.dtype)
     if not 1e-3 < angle < torch.pi - 1e-3:  # the arc is not unique
         return along_line(ends, weights)
-    t = weights.reshape(-1, *(1 for _ in ends.shape[1:]))
+    t = weights.reshape(-1, *[1] * (ends.ndim - 1))
     sine = torch.sin(angle)
     return torch.sin((1 - t) * angle) / sine * ends[:1] + torch.sin(t * angle) / sine * ends[1:]

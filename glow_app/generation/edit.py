@@ -118,7 +118,10 @@ def _warn_if_useless(name: str, direction: Direction, num_with: int | None) -> N
 
 @torch.no_grad()
 def edit(
-    model: ImageModel, images: Pictures, strengths: Sequence[tuple[Direction, float]], labels: Labels | None = None
+    model: ImageModel,
+    images: Pictures,
+    strengths: Sequence[tuple[Direction, float | Sequence[float]]],
+    labels: Labels | None = None,
 ) -> Images:
     r"""Edit images by moving their latents along directions.
 
@@ -130,32 +133,18 @@ def edit(
         model: The model.
         images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
         strengths: Directions, each with a strength from -100 to 100; 1 leads from the absence of the attribute to its
-            presence.
+            presence. Several strengths of a direction are for as many images, or for copies of one.
         labels: Classes of the images, for a class-conditional model.
     Raises:
         ValueError: If a strength is out of range or not a number.
     """
-    for _, strength in strengths:
-        check_strength(strength)
     images = as_images(images, model.flow.image_shape)
+    labels = as_labels(model, labels, len(images))
     latents = model.encode(images, labels)
     for direction, strength in strengths:
-        latents = [z + strength * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
-    return Images(with_low_bits(model.decode(latents, labels), low_bits(model, images)))
-
-
-@torch.no_grad()
-def edit_strengths(
-    model: ImageModel, image: Pictures, direction: Direction, strengths: Sequence[float], label: Labels | None = None
-) -> Images:
-    """Edit one image, encoded only once, with S strengths of a direction: (S, C, H, W)."""
-    factors = torch.tensor([check_strength(strength) for strength in strengths])[:, None, None, None]
-    images, labels = as_images(image, model.flow.image_shape), as_labels(model, label, 1)
-    if len(images) != 1 or not len(factors):
-        raise ValueError(
-            f"got {len(images)} images and {len(factors)} strengths; expected one image and some strengths"
-        )
-    latents = model.encode(images, labels)
-    latents = [z + factors.to(z) * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
-    labels = None if labels is None else labels.expand(len(factors))
+        each = [strength] if isinstance(strength, (int, float)) else strength
+        factors = torch.tensor([check_strength(value) for value in each])[:, None, None, None]
+        latents = [z + factors.to(z) * d.to(z) for z, d in zip(latents, direction.levels, strict=True)]
+    if labels is not None and len(images) == 1:
+        labels = labels.expand(len(latents[0]))
     return Images(with_low_bits(model.decode(latents, labels), low_bits(model, images)))

@@ -1,10 +1,7 @@
-"""Sampling in batches, and over temperatures."""
+"""Sampling in batches."""
 
 import math
 from collections.abc import Iterator, Sequence
-
-import torch
-from torch import Tensor
 
 from glow_app.models.class_labels import ClassTurns, labels_of_seeds
 from glow_app.models.image_model import ImageModel
@@ -80,15 +77,3 @@ def _num_drawn(model: ImageModel, count: int, batch_size: int, size: tuple[int, 
     # Full parts, so that on a CPU each image goes through convolutions of the same shape as in a full batch.
     part = images_at_a_time(model.flow.hidden_channels, (channels, *size))
     return min(batch_size, math.ceil(count / part) * part)
-
-
-def sweep(
-    model: ImageModel,
-    temperatures: Sequence[Temperature],
-    seeds: Sequence[int],
-    label: ClassTurns = None,
-    guidance: float = 1.0,
-) -> Tensor:
-    """Return samples of the same noise at T temperatures, uint8 (T, N, C, H, W); see :func:`sample_batches`."""
-    labels = labels_of_seeds(model, seeds, label)
-    return torch.stack([model.sample(len(seeds), temperature, seeds, labels, guidance) for temperature in temperatures])

@@ -67,8 +67,7 @@ def measure(
 
     Args:
         model: The model.
-        images: Pictures, as :meth:`ImageModel.bits_per_dim <glow_app.models.image_model.ImageModel.bits_per_dim>` takes
-            them.
+        images: uint8, (B, C, H, W), or other pictures; see :func:`~glow_app.pictures.inputs.as_images`.
         labels: Classes of the images, for a class-conditional model. If omitted, bits/dim are marginal over all
             classes, and levels and latents are measured under the most likely class of each image.
         num_draws: Number of dequantisation draws for the bits/dim.
@@ -93,13 +92,7 @@ def measure(
 
 @dataclass(frozen=True)
 class Typical:
-    """Means and standard deviations of the measures of ordinary images.
-
-    Args:
-        bits_per_dim: Mean bits/dim.
-        level_bits: Mean and standard deviation of the bits of each level, (L,).
-        level_norms: Mean and standard deviation of the norms of each level, (L,).
-    """
+    """Statistics of ordinary images: mean bits/dim; mean and standard deviation, (L,), of level bits and norms."""
 
     bits_per_dim: float
     level_bits: tuple[Tensor, Tensor]
@@ -154,13 +147,10 @@ def oddities(measures: Measures, typical: Typical | None) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Detection:
-    """How well a score detects odd images.
+    """How well a score detects odd images: the scores of N ordinary and of M odd ones, AUROC, and AUPR.
 
-    Args:
-        ordinary: The score of ordinary images, (N,).
-        odd: The score of odd ones, (M,).
-        auroc: The probability that an odd image scores higher than an ordinary one; 1/2 is chance.
-        aupr: Area under the precision-recall curve, with odd as positive; the share of odd images is chance.
+    AUROC is the probability that an odd image scores higher than an ordinary one, 1/2 by chance; AUPR is the area under
+    the precision-recall curve with odd as positive, the share of odd images by chance.
     """
 
     ordinary: Tensor

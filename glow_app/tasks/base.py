@@ -33,10 +33,10 @@ class RestorationTask(ABC):
         return num_channels
 
     def prepare(self, picture: Tensor, mask: Tensor | None = None, sigma: float | None = None) -> Tensor:
-        """Convert a picture to restore into the form that :meth:`damage` returns.
+        """Convert a picture to restore, uint8 (C, h, w), into the form that :meth:`damage` returns.
 
         Args:
-            picture: uint8 (C, h, w), where C is :meth:`picture_channels`.
+            picture: C is :meth:`picture_channels`.
             mask: uint8 (1, h, w), at least 128 where pixels are missing; for tasks that take a mask.
             sigma: Standard deviation of the noise, grey levels; for tasks that take it.
         Raises:

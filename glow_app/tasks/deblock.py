@@ -33,13 +33,10 @@ class Deblock(RestorationTask):
         """Return the images after compression."""
         span = self.max_quality - self.min_quality + 1
         qualities = [self.min_quality + seed % span for seed in draw_seeds(len(images), generator)]
-        damaged = [_compressed(image, quality) for image, quality in zip(images.cpu(), qualities, strict=True)]
+        damaged = []
+        for image, quality in zip(images.cpu(), qualities, strict=True):
+            file = io.BytesIO()
+            Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(file, "JPEG", quality=quality)
+            with Image.open(file) as compressed:
+                damaged.append(torch.from_numpy(np.array(compressed)).reshape(*image.shape[1:], -1).permute(2, 0, 1))
         return torch.stack(damaged).to(images.device)
-
-
-def _compressed(image: Tensor, quality: int) -> Tensor:
-    array = image.permute(1, 2, 0).numpy()
-    file = io.BytesIO()
-    Image.fromarray(array if array.shape[2] == 3 else array[:, :, 0]).save(file, "JPEG", quality=quality)
-    with Image.open(file) as compressed:
-        return torch.from_numpy(np.array(compressed).reshape(array.shape)).permute(2, 0, 1)

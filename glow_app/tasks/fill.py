@@ -35,10 +35,11 @@ class Fill(RestorationTask):
             sizes = [f"{shape[2]}x{shape[1]}" for shape in (mask.shape, picture.shape)]
             raise ValueError(f"mask: it is {sizes[0]}; expected {sizes[1]}, the size of the picture")
         missing = mask >= 128
-        if not missing.any():
-            raise ValueError("mask: it is black everywhere; expected white where pixels are missing")
-        if missing.all():  # such as white paint on a transparent background, which becomes white
-            raise ValueError("mask: it is white everywhere; expected black, and not transparent, where pixels are kept")
+        if not missing.any() or missing.all():  # such as white paint on a transparent background, which becomes white
+            colour = "white" if missing.any() else "black"
+            raise ValueError(
+                f"mask: it is {colour} everywhere; expected white where pixels are missing, black elsewhere"
+            )
         return _without(picture[None], missing[None])[0]
 
     def condition_channels(self, num_channels: int) -> int:
@@ -95,35 +96,30 @@ def _pushed_and_pulled(values: Tensor, weight: Tensor) -> Tensor:
 
 def random_mask(height: int, width: int, seed: int) -> np.ndarray:
     """Draw a mask of missing pixels, uint8 (H, W), 255 where missing: one to four boxes or strokes, or a margin."""
-    generator = np.random.default_rng(seed)
-    while not (mask := _drawn(height, width, generator)).any():  # strokes may miss the image
-        pass
-    return mask
-
-
-def _drawn(height: int, width: int, generator: np.random.Generator) -> np.ndarray:
-    mask = Image.new("L", (width, height))
-    draw = ImageDraw.Draw(mask)
-    kind = generator.integers(3)
-    if kind == 0:
-        for _ in range(generator.integers(1, 5)):
-            sides = generator.uniform(0.1, 0.5, 2) * (width, height)
-            corner = generator.uniform(0, 1, 2) * ((width, height) - sides)
-            draw.rectangle([*corner, *(corner + sides)], fill=255)
-    elif kind == 1:
-        for _ in range(generator.integers(1, 5)):
-            thickness = max(1, round(min(height, width) * generator.uniform(0.03, 0.12)))
-            steps = generator.normal(0, 0.25, (generator.integers(2, 8), 2)).cumsum(0)
-            points = (generator.uniform(0, 1, 2) + steps) * (width, height)
-            draw.line([tuple(point) for point in points], fill=255, width=thickness, joint="curve")
-    else:
-        share = generator.uniform(0.1, 0.5)
-        side = generator.integers(4)
-        ends = [
-            (0, 0, share * width, height),
-            ((1 - share) * width, 0, width, height),
-            (0, 0, width, share * height),
-            (0, (1 - share) * height, width, height),
-        ]
-        draw.rectangle(ends[side], fill=255)
+    generator, mask = np.random.default_rng(seed), Image.new("L", (width, height))
+    while mask.getbbox() is None:  # strokes may miss the image
+        _draw_mask(ImageDraw.Draw(mask), np.array([width, height]), generator)
     return np.asarray(mask)
+
+
+def _draw_mask(draw: ImageDraw.ImageDraw, size: np.ndarray, generator: np.random.Generator) -> None:
+    kind = generator.integers(3)
+    if kind == 2:
+        share, side = generator.uniform(0.1, 0.5), generator.integers(4)
+        start, stop = np.zeros(2), size * 1.0
+        if side % 2:
+            start[side // 2] = (1 - share) * size[side // 2]
+        else:
+            stop[side // 2] = share * size[side // 2]
+        draw.rectangle([*start, *stop], fill=255)
+        return
+    for _ in range(generator.integers(1, 5)):
+        if kind == 0:
+            sides = generator.uniform(0.1, 0.5, 2) * size
+            corner = generator.uniform(0, 1, 2) * (size - sides)
+            draw.rectangle([*corner, *(corner + sides)], fill=255)
+        else:
+            thickness = max(1, round(size.min() * generator.uniform(0.03, 0.12)))
+            steps = generator.normal(0, 0.25, (generator.integers(2, 8), 2)).cumsum(0)
+            points = (generator.uniform(0, 1, 2) + steps) * size
+            draw.line([tuple(point) for point in points], fill=255, width=thickness, joint="curve")

@@ -9,7 +9,6 @@ from torch import Tensor
 from glow_app.generation import (
     Direction,
     edit,
-    edit_strengths,
     learn_directions,
     load_direction,
     load_directions,
@@ -51,7 +50,7 @@ def test_several_strengths_are_edits_of_each(num_classes: int | None) -> None:
     image, direction, label = random_images(1), random_direction(model), None if num_classes is None else 2
     strengths = (-1.5, 0.0, 2.0)
     expected = torch.cat([edit(model, image, [(direction, strength)], label) for strength in strengths])
-    assert torch.equal(edit_strengths(model, image, direction, strengths, label), expected)
+    assert torch.equal(edit(model, image, [(direction, strengths)], label), expected)
 
 
 def test_a_direction_that_is_worth_nothing_is_told() -> None:

@@ -5,7 +5,7 @@ import torch
 from registry import random_images, tiny_model
 from torch import Tensor
 
-from glow_app.generation import reconstruct, sample_batches, sweep
+from glow_app.generation import reconstruct, sample_batches
 from glow_app.models.image_model import ImageModel
 
 SHAPE = (3, 8, 8)
@@ -90,7 +90,6 @@ def test_classes_take_turns_by_seed(conditional: ImageModel) -> None:
         alone = sampled(conditional, 1, seed, label=seed % 4)
         assert torch.equal(turns[seed], alone[seed])
     assert not torch.equal(turns[3], sampled(conditional, 1, 3, label=0)[3])
-    assert torch.equal(sweep(conditional, [0.1, 0.8], [5, 6], 2)[1, 1], sampled(conditional, 1, 6, label=2)[6])
 
 
 def test_a_label_must_fit(model: ImageModel, conditional: ImageModel) -> None:
