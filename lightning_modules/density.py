@@ -10,8 +10,7 @@ from torch import Tensor
 from glow_app.data import ImageSet
 from glow_app.flows import Glow
 from glow_app.models.image_model import ImageModel
-from glow_app.running import Memory
-from glow_app.running.compiled import check_compiler
+from glow_app.running import Memory, check_compiler
 from glow_app.seeding import share_of
 from glow_app.storage.checkpoint import CHECKPOINT_KEY
 from glow_app.tasks import RestorationTask

@@ -12,18 +12,18 @@ from glow_app.bijections.pixelwise import mix
 from glow_app.flows import Glow
 from glow_app.nn import ActNormConv2d, ConvConditioner, MaskedLinear, ZeroConv2d
 from glow_app.nn.precision import conditioner_dtype
-from glow_app.running.fused import run_conditioner, shift_and_scale_minus_one
+from glow_app.running.fused import run_conditioner
 
-AnyModule = TypeVar("AnyModule", bound=nn.Module)
+M = TypeVar("M", bound=nn.Module)
 
 
 @torch.no_grad()
-def fold(module: AnyModule) -> AnyModule:
+def fold(module: M) -> M:
     """Return a copy whose matrices, inverse matrices and scaled weights are constants.
 
     A :class:`PixelwiseAffine <glow_app.bijections.PixelwiseAffine>` becomes a :class:`FoldedAffine`; the normalised
-    convolutions of conditioners become ``nn.Conv2d``; masks are multiplied into the weights. Results equal
-    those of ``module`` to the last bit. ``torch.export`` traces the copy as one graph.
+    convolutions of conditioners become ``nn.Conv2d``. Results equal those of ``module`` to the last bit.
+    ``torch.export`` traces the copy as one graph.
     """
     folded = copy.deepcopy(module)
     _fold_children(folded)
@@ -123,7 +123,7 @@ class FoldedStep(Bijection):
         dtype = conditioner_dtype(x_a)
         convolutions = [tensor.to(dtype) for tensor in self._convolutions]  # no copies if they have it already
         output = run_conditioner(x_a, convolutions, conditioner.context_shift(context), coupling.max_input)[-1]
-        return shift_and_scale_minus_one(output, coupling.min_scale)
+        return coupling.interpret(output)
 
     def _log_det(self, scale_minus_one: Tensor) -> Tensor:
         """Return the log-determinant of the forward direction, (B,)."""
@@ -133,33 +133,17 @@ class FoldedStep(Bijection):
         return height * width * self._log_abs_det + scale_minus_one.log1p().flatten(1).sum(1)
 
 
-class _FoldedLinear(nn.Linear):
-    """A masked layer with its mask in its weights."""
-
-    def __init__(self, layer: MaskedLinear) -> None:
-        super().__init__(layer.inputs.num_units, layer.outputs.num_units, device="meta")
-        self.weight, self.bias = nn.Parameter(layer.masked_weight()), nn.Parameter(layer.bias)
-
-    def masked_weight(self) -> Tensor:
-        """Return the weights."""
-        return self.weight
-
-
 def _fold_children(module: nn.Module) -> None:
     for name, part in module.named_children():
         if isinstance(part, PixelwiseAffine):
             setattr(module, name, FoldedAffine(part))
         elif isinstance(part, (ActNormConv2d, ZeroConv2d)):
-            setattr(module, name, _plain_convolution(part))
+            weight, bias = part.weight_and_bias()
+            out_channels, in_channels, size, _ = weight.shape
+            plain = nn.Conv2d(in_channels, out_channels, size, padding=size // 2, device="meta")
+            plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
+            setattr(module, name, plain)
         elif isinstance(part, MaskedLinear):
-            setattr(module, name, _FoldedLinear(part))
+            part.masked_weight()  # which keeps the mask
         else:
             _fold_children(part)
-
-
-def _plain_convolution(layer: ActNormConv2d | ZeroConv2d) -> nn.Conv2d:
-    weight, bias = layer.weight_and_bias()
-    out_channels, in_channels, kernel_size, _ = weight.shape
-    plain = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, device="meta")
-    plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
-    return plain

@@ -1,13 +1,13 @@
 """The fused training pass of a level: few large operations, and one node of the autograd graph per step.
 
 At the widths that are trained on a CPU, the many small operations around the convolutions, each a node of the graph
-with its own backward pass, take longer than the convolutions. The arithmetic is the same:
-:func:`~glow_app.running.fused_weights.step_weights` computes the weights of all steps of a level at once, and
-:func:`step_pass` applies one step to images.
+with its own backward pass, take longer than the convolutions. The arithmetic is that of
+:class:`~glow_app.bijections.AffineCoupling` after actnorm and 1x1 convolution: :func:`step_weights` computes the
+weights of all steps of a level at once, and :func:`step_pass` applies one step to images.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +15,38 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from glow_app.bijections import ActNorm, AffineCoupling, Chain, InvertibleConv1x1, PixelwiseChain, full_precision
+from glow_app.bijections.conv1x1 import lu_product
 from glow_app.bijections.coupling import bounded
 from glow_app.bijections.pixelwise import mix
 from glow_app.nn import ConvConditioner
+from glow_app.nn.precision import conditioner_dtype
 from glow_app.nn.shape_checks import require_image
 from glow_app.running.first_order import first_order_only
-from glow_app.running.fused_weights import StepParts, StepWeights, step_weights
+
+
+class StepParts(NamedTuple):
+    """The parts of a step that can be fused."""
+
+    norm: ActNorm
+    mixing: InvertibleConv1x1
+    coupling: AffineCoupling
+    conditioner: ConvConditioner
+
+
+class StepWeights(NamedTuple):
+    """The weights of one step.
+
+    Args:
+        matrix: Product of actnorm and 1x1 convolution, (C, C).
+        offset: Offset of both, (C,).
+        log_abs_det: Log-determinant of both, a scalar, nats per pixel.
+        convolutions: Weight and bias of each convolution of the conditioner, in its dtype.
+    """
+
+    matrix: Tensor
+    offset: Tensor
+    log_abs_det: Tensor
+    convolutions: list[Tensor]
 
 
 def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -32,8 +58,12 @@ def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, 
     Raises:
         ValueError: If the input of the steps has other channels.
     """
-    steps = _steps(chain)
-    if not steps:
+    steps: list[StepParts] = []
+    for bijection in reversed(chain.bijections):
+        if (parts := _parts(bijection)) is None:
+            break
+        steps.insert(0, parts)
+    if len({len(step.conditioner.second.weight) for step in steps}) != 1:
         return Chain.forward(chain, x, context)
     log_det = x.new_zeros(x.shape[0])
     for bijection in chain.bijections[: -len(steps)]:
@@ -46,16 +76,6 @@ def run_fused(chain: Chain, x: Tensor, context: Tensor | None) -> tuple[Tensor, 
         x, term = step_pass(x, of_step, step.conditioner.context_shift(context), step.coupling)
         log_det = log_det + term
     return x, log_det + num_pixels * torch.stack([of_step.log_abs_det for of_step in weights]).sum()
-
-
-def _steps(chain: Chain) -> list[StepParts]:
-    """Return the parts of the steps at the end of the chain, or an empty list if their widths differ."""
-    steps: list[StepParts] = []
-    for bijection in reversed(chain.bijections):
-        if (step := _parts(bijection)) is None:
-            break
-        steps.insert(0, step)
-    return steps if len({len(step.conditioner.second.weight) for step in steps}) == 1 else []
 
 
 def _parts(step: nn.Module) -> StepParts | None:
@@ -71,6 +91,63 @@ def _parts(step: nn.Module) -> StepParts | None:
     return StepParts(*parts, coupling, conditioner)  # type: ignore[call-arg, arg-type]
 
 
+def step_weights(steps: Sequence[StepParts], x: Tensor) -> list[StepWeights]:
+    r"""Return the weights of steps of one shape.
+
+    .. math:: A = W\,\mathrm{diag}(e^s), \qquad c = A b, \qquad w' = w\, e^{g s'}, \qquad b' = b\, e^{g s'}
+
+    Args:
+        steps: Steps with equal numbers of channels and conditioners of one width.
+        x: Input of the steps; with the autocast state it determines the dtype of the conditioners.
+    """
+    dtype = conditioner_dtype(x)
+    with full_precision(x.device):
+        lower, upper, log_abs, sign, permutation = (
+            torch.stack([getattr(step.mixing, name) for step in steps])
+            for name in ("lower", "upper", "log_abs", "sign", "permutation")
+        )
+        biases, log_scales = zip(*[step.norm.bias_and_log_scale() for step in steps], strict=True)
+        log_scale = torch.stack(log_scales)
+        matrices = lu_product(lower, upper, log_abs, sign, permutation) * log_scale.exp()[:, None, :]
+        offsets = (matrices @ torch.stack(biases)[:, :, None])[:, :, 0]
+        log_abs_dets = log_abs.sum(1) + log_scale.sum(1)
+        convolutions: list[list[Tensor]] = [[] for _ in steps]
+        networks = [step.conditioner for step in steps]
+        for layers in zip(*[(network.first, network.second, network.last) for network in networks], strict=True):
+            ws, bs, log_scales = zip(*[layer.weight_bias_and_log_scale() for layer in layers], strict=True)
+            scales = (layers[0].gain * torch.stack(log_scales)).exp()
+            shifted = (torch.stack(bs) * scales).to(dtype).unbind()
+            for tensors, weight, bias in zip(convolutions, _Scaled.apply(scales, dtype, *ws), shifted, strict=True):
+                tensors += weight, bias
+    parts = (matrices.unbind(), offsets.unbind(), log_abs_dets.unbind(), convolutions)
+    return [StepWeights(*of_step) for of_step in zip(*parts, strict=True)]
+
+
+class _Scaled(Function):
+    """Weights times a scale per output, in another dtype: one node of the graph for all steps, without copies."""
+
+    @staticmethod
+    def forward(ctx: Any, scales: Tensor, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(scales, *weights)
+        return _cast(torch._foreach_mul(weights, scales[:, :, None, None, None].unbind()), dtype)
+
+    @staticmethod
+    @first_order_only
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        scales, *weights = ctx.saved_tensors
+        grads = _cast(grads, scales.dtype)
+        of_scales = torch.stack([product.sum((1, 2, 3)) for product in torch._foreach_mul(grads, weights)])
+        return of_scales, None, *torch._foreach_mul(grads, scales[:, :, None, None, None].unbind())
+
+
+def _cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    if tensors[0].dtype == dtype:
+        return tuple(tensors)
+    copies = tuple(torch.empty_like(tensor, dtype=dtype) for tensor in tensors)
+    torch._foreach_copy_(copies, tensors)
+    return copies
+
+
 def step_pass(x: Tensor, weights: StepWeights, shift: Tensor | None, coupling: AffineCoupling) -> tuple[Tensor, Tensor]:
     r"""Return the output of a step, and the log-determinant of its coupling, (B,).
 
@@ -81,13 +158,12 @@ def step_pass(x: Tensor, weights: StepWeights, shift: Tensor | None, coupling: A
 
     Args:
         x: (B, C, H, W).
-        weights: Of :func:`~glow_app.running.fused_weights.step_weights`.
+        weights: Of :func:`step_weights`.
         shift: Of the first convolution's output, (B, width, 1, 1) or (B, width, H, W), or None.
         coupling: For its bounds, of the scale :math:`\varepsilon` and of the conditioner's input.
     """
     with full_precision(x.device):
-        bounds = coupling.min_scale, coupling.max_input
-        return _StepPass.apply(x, weights.matrix, weights.offset, shift, bounds, *weights.convolutions)
+        return _StepPass.apply(x, weights.matrix, weights.offset, shift, coupling, *weights.convolutions)
 
 
 def run_conditioner(
@@ -114,12 +190,6 @@ def run_conditioner(
     return narrow_a, h1, h2, theta.to(y_a.dtype, memory_format=torch.contiguous_format)
 
 
-def shift_and_scale_minus_one(theta: Tensor, min_scale: float) -> tuple[Tensor, Tensor]:
-    r"""Return the shift, and :math:`s - 1 = -(1 - \varepsilon)\,\sigma(-r - 2)`."""
-    t, raw = theta.chunk(2, dim=1)
-    return t, torch.rsub(raw, -2.0).sigmoid_().mul_(min_scale - 1.0)
-
-
 class _StepPass(Function):
     @staticmethod
     def forward(
@@ -128,18 +198,17 @@ class _StepPass(Function):
         matrix: Tensor,
         offset: Tensor,
         shift: Tensor | None,
-        bounds: tuple[float, float | None],
+        coupling: AffineCoupling,
         *convolutions: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        min_scale, max_input = bounds
         z = mix(x, matrix, offset)
         y_a, y_b = z.chunk(2, dim=1)
-        narrow_a, h1, h2, theta = run_conditioner(y_a, convolutions, shift, max_input)
-        t, scale_minus_one = shift_and_scale_minus_one(theta, min_scale)
+        narrow_a, h1, h2, theta = run_conditioner(y_a, convolutions, shift, coupling.max_input)
+        t, scale_minus_one = coupling.interpret(theta)
         scale = scale_minus_one + 1.0
         y_b.add_(t).mul_(scale)
         ctx.save_for_backward(x, matrix, z, scale, narrow_a, h1, h2, *convolutions[::2])
-        ctx.bounds = bounds
+        ctx.bounds = coupling.min_scale, coupling.max_input
         ctx.shift = None if shift is None else (shift.shape, shift.dtype)
         return z, scale_minus_one.log1p_().flatten(1).sum(1)
 
@@ -158,7 +227,11 @@ class _StepPass(Function):
         grad, grad_w3, grad_b3 = _convolution_backward(grad, h2, w3)
         grad, grad_w2, grad_b2 = _convolution_backward(_relu_backward(grad, h2), h1, w2)
         grad = _relu_backward(grad, h1)
-        grad_shift = None if ctx.shift is None else _of_shape(grad, *ctx.shift)
+        grad_shift = None
+        if ctx.shift is not None:  # of the shape that was broadcast to the feature maps
+            shape, dtype = ctx.shift
+            is_map = shape[2:] == grad.shape[2:]
+            grad_shift = grad.to(dtype) if is_map else grad.sum((2, 3), keepdim=True, dtype=dtype)
         grad_a, grad_w1, grad_b1 = _convolution_backward(grad, narrow_a, w1)
         if max_input is not None:  # the derivative of the bounded input, by its value
             grad_a = grad_a * (1 - (narrow_a / max_input).square())
@@ -180,8 +253,3 @@ def _convolution_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tens
 def _relu_backward(grad: Tensor, y: Tensor) -> Tensor:
     """Return the gradient of a ReLU's input, given its output."""
     return torch.ops.aten.threshold_backward.default(grad, y, 0)
-
-
-def _of_shape(grad: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-    """Return the gradient of a shift from that of the feature maps to which it was broadcast."""
-    return grad.to(dtype) if shape[2:] == grad.shape[2:] else grad.sum((2, 3), keepdim=True, dtype=dtype)

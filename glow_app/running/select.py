@@ -1,13 +1,16 @@
 """Selects the runner of each level."""
 
+import os
+import shutil
 from typing import Literal, get_args
 
+import torch
+
+from glow_app.bijections import Chain
 from glow_app.flows import Level, MultiscaleFlow
 from glow_app.nn.shape_checks import require_choice
-from glow_app.running.checkpointed import run_checkpointed
-from glow_app.running.compiled import run_compiled
 from glow_app.running.fused import run_fused
-from glow_app.running.reversible import ReversibleRunner
+from glow_app.running.reversible import ReversibleRunner, run_checkpointed
 
 Memory = Literal["store", "checkpoint", "reversible"]
 
@@ -37,12 +40,25 @@ def choose_runners(flow: MultiscaleFlow, memory: Memory = "store", compiled: boo
     require_choice(get_args(Memory), memory=memory)
     if compiled and memory != "store":
         raise ValueError(f"model.compile: needs model.memory store, got {memory}; leave one of the two out")
+    # The plain bijections, since the compiler fuses more than the fused runner. One graph per level.
+    stored = torch.compile(Chain.forward, dynamic=False) if compiled else run_fused
     for level in flow.levels:
         assert isinstance(level, Level)
         if memory == "store":
-            level.runner = run_compiled if compiled else run_fused
+            level.runner = stored
         else:
             level.runner = run_checkpointed if memory == "checkpoint" else ReversibleRunner()
+
+
+def check_compiler(device: torch.device) -> None:
+    """Check that there is a C++ compiler, if the device is a CPU.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise ValueError(f"model.compile: there is no C++ compiler {compiler}; install it, or leave the option out")
 
 
 def images_at_a_time(hidden_channels: int, image_shape: tuple[int, int, int]) -> int:
