@@ -99,11 +99,11 @@ class ImageSet(BatchedSet[Batch]):
             raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({len(images)},)")
         self._storage = images
         self._all_labels = labels
-        self._indices = None if indices is None else np.asarray(indices, dtype=np.int64)
+        self._rows = np.asarray(range(len(images)) if indices is None else indices, dtype=np.int64)
         self.class_names, self.contents = tuple(class_names), contents
 
     def __len__(self) -> int:
-        return len(self._storage if self._indices is None else self._indices)
+        return len(self._rows)
 
     def __repr__(self) -> str:
         return f"ImageSet({len(self)} images of {self.image_shape}, {len(self.class_names)} classes)"
@@ -116,30 +116,29 @@ class ImageSet(BatchedSet[Batch]):
 
     @property
     def images(self) -> np.ndarray:
-        """All images, uint8 (N, C, H, W): the storage itself, or for a subset or images decoded on access a copy."""
-        whole = self._indices is None and isinstance(self._storage, np.ndarray)
-        return self._storage if whole else self.head(len(self))  # type: ignore[return-value]
+        """A copy of all images, uint8 (N, C, H, W)."""
+        return self.head(len(self))
 
     def head(self, count: int) -> np.ndarray:
         """Return the first ``count`` images, or all if there are fewer, uint8 (n, C, H, W)."""
-        return self._read(np.arange(min(count, len(self))))[0]
+        return self._read(range(min(count, len(self))))[0]
 
     @property
     def labels(self) -> Tensor:
         """All labels, int64 (N,)."""
-        return self._all_labels if self._indices is None else self._all_labels[torch.from_numpy(self._indices)]
+        return self._all_labels[torch.from_numpy(self._rows)]
 
     def __getitem__(self, index: int) -> Batch:
-        images, rows = self._read(self._positions([index]))
+        images, rows = self._read([index])
         return torch.from_numpy(images[0]), self._all_labels[rows[0]]
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        images, rows = self._read(self._positions(indices))
+        images, rows = self._read(indices)
         return torch.from_numpy(images), self._all_labels[torch.from_numpy(rows)]
 
     def subset(self, indices: np.ndarray | Sequence[int]) -> "ImageSet":
         """Return the images at ``indices`` of this set, in that order; shares the storage."""
-        rows = self._rows(self._positions(indices))
+        rows = self._rows[np.asarray(indices, dtype=np.int64)]
         return ImageSet(self._storage, self._all_labels, self.class_names, rows, self.contents)
 
     def with_class_order(self, class_names: Sequence[str]) -> "ImageSet":
@@ -153,22 +152,14 @@ class ImageSet(BatchedSet[Batch]):
         if tuple(class_names) == self.class_names:
             return self
         new_labels = torch.tensor([list(class_names).index(name) for name in self.class_names])
-        return ImageSet(self._storage, new_labels[self._all_labels], class_names, self._indices, self.contents)
+        return ImageSet(self._storage, new_labels[self._all_labels], class_names, self._rows, self.contents)
 
-    def _positions(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        positions = np.asarray(indices, dtype=np.int64)
-        if positions.size and not (-len(self) <= positions.min() and positions.max() < len(self)):
-            raise IndexError(f"index out of range for {len(self)} images")
-        return np.where(positions < 0, positions + len(self), positions)
-
-    def _rows(self, positions: np.ndarray) -> np.ndarray:
-        return positions if self._indices is None else self._indices[positions]
-
-    def _read(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the images at these positions, and their rows; unreadable images are replaced."""
+    def _read(self, indices: np.ndarray | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images at these indices, and their rows; unreadable images are replaced."""
+        rows = self._rows[np.asarray(indices, dtype=np.int64)]
         if isinstance(self._storage, np.ndarray):
-            rows = self._rows(positions)
             return self._storage[rows], rows
+        positions = np.arange(len(self))[np.asarray(indices, dtype=np.int64)]
         pairs = [self._readable(self._storage, int(position)) for position in positions]
         images = np.stack([image for image, _ in pairs]) if pairs else np.empty((0, *self.image_shape), np.uint8)
         return images, np.array([row for _, row in pairs], dtype=np.int64)
@@ -177,7 +168,7 @@ class ImageSet(BatchedSet[Batch]):
         """Return the first readable image of this set from a position on, and its row."""
         reason = ""
         for distance in range(min(PATIENCE, len(self))):
-            row = int(self._rows(np.array((position + distance) % len(self))))
+            row = int(self._rows[(position + distance) % len(self)])
             try:
                 image = storage.read(row)
             except Exception as error:  # Pillow's plugins share no narrower type

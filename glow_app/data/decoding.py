@@ -23,7 +23,6 @@ HEIC_EXTRA = "pip install 'glow-app[heic]'"
 
 _SIDES_FOR_COLOUR = (256, 256)  # size at which an image is checked for colour
 _LONGEST_SIDE = 1 << 18
-_UNCOMPRESSED = "save it without compression, or as PNG"
 
 # Signatures of the common formats, and their suffixes.
 _STARTS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp"}
@@ -132,7 +131,10 @@ def photo_of(image: Image.Image, num_channels: int) -> Photo:
     """Return an opened image at its original size, with its colour profile; decodes and rotates it in place."""
     profile = image.info.get("icc_profile")
     plain, _ = _upright(image, (num_channels, _LONGEST_SIDE, _LONGEST_SIDE))
-    notes = ["transparency made white"] if _is_transparent(image) else []
+    notes = []
+    if image.has_transparency_data:
+        alpha = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
+        notes += ["transparency made white"] if np.asarray(alpha).min() < 255 else []
     if num_channels == 1 and _has_colour(plain, *_SIDES_FOR_COLOUR):
         notes.append("colours made grey")
     pixels = _reduced(plain, num_channels, _LONGEST_SIDE)
@@ -148,14 +150,13 @@ def require_8_bits(image: Image.Image) -> None:
     Raises:
         DeepPictureError: If the image has more.
     """
-    if image.mode.startswith(("I", "F")) or any(_is_deep(part[0], part[-1]) for part in getattr(image, "tile", ())):
+    is_deep = image.mode.startswith(("I", "F"))
+    for codec, *_, options in getattr(image, "tile", ()):
+        is_ppm = codec.startswith("ppm") and isinstance(options, tuple)  # the second number is the maximum value
+        is_565 = "BGR;16" in str(options)  # 16 bits per pixel, not per value
+        is_deep |= (";16" in str(options) and not is_565) or (is_ppm and options[1] > 255)
+    if is_deep:
         raise DeepPictureError("it has more than 8 bits per value; expected 8: save it with 8 bits")
-
-
-def _is_deep(codec: str, options: object) -> bool:
-    is_ppm = codec.startswith("ppm") and isinstance(options, tuple)  # the second number is the maximum value
-    is_565 = "BGR;16" in str(options)  # 16 bits per pixel, not per value
-    return (";16" in str(options) and not is_565) or (is_ppm and options[1] > 255)  # type: ignore[index]
 
 
 def is_profile_for(icc_profile: bytes, num_channels: int) -> bool:
@@ -185,8 +186,7 @@ def fit_noted(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[np
     plain, size = _upright(image, image_shape)
     notes = []
     if size != (width, height):
-        after = f"{width}x{height}"
-        notes.append(f"{size[0]}x{size[1]} resized and cropped to {after} (width x height)")
+        notes.append(f"{size[0]}x{size[1]} resized and cropped to {width}x{height} (width x height)")
     if channels == 1 and _has_colour(plain, height, width):
         notes.append("colours made grey")
     return _fitted(plain, image_shape, "crop"), ", ".join(notes) or None
@@ -198,7 +198,12 @@ def open_image(source: Path | bytes, formats: Sequence[str] | None = None) -> Im
         file: Path | IO[bytes] = source
         suffix = source.suffix.lower()
         if suffix in HEIC_SUFFIXES and formats is None:
-            formats = _heic_formats()
+            if not can_read_heic():
+                raise ValueError(f"it is a HEIC picture; run: {HEIC_EXTRA}")
+            from pillow_heif import register_heif_opener
+
+            register_heif_opener()
+            formats = ["HEIF"]
     else:
         file = io.BytesIO(source)
         suffix = next((suffix for start, suffix in _STARTS.items() if source.startswith(start)), "")
@@ -211,16 +216,6 @@ def open_image(source: Path | bytes, formats: Sequence[str] | None = None) -> Im
         raise ValueError(f"it has more than {most:,} pixels; reduce it or cut it into parts") from error
 
 
-def _heic_formats() -> list[str]:
-    """Register the plugin for HEIC, and return Pillow's name of the format."""
-    if not can_read_heic():
-        raise ValueError(f"it is a HEIC picture; run: {HEIC_EXTRA}")
-    from pillow_heif import register_heif_opener
-
-    register_heif_opener()
-    return ["HEIF"]
-
-
 def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Image.Image, tuple[int, int]]:
     """Return an opened image opaque and upright, perhaps at reduced size, and its original width and height."""
     original_size = image.size
@@ -230,9 +225,9 @@ def _upright(image: Image.Image, image_shape: tuple[int, int, int]) -> tuple[Ima
     image.draft(None, (2 * max(image_shape[1:]),) * 2)
     if image.format == "TIFF" and any(part[0] == "libtiff" for part in image.tile):  # type: ignore[attr-defined]
         # libtiff trusts what the file says about its strips: one may be used for all, or be larger than the image.
-        raise UnsupportedPictureError(f"it is a compressed TIFF, which is not supported; {_UNCOMPRESSED}")
+        raise UnsupportedPictureError("it is a compressed TIFF, which is not supported; save it without, or as PNG")
     if any(part[0] == "bmp_rle" for part in getattr(image, "tile", ())):
-        raise UnsupportedPictureError(f"it is a run-length encoded BMP, which is not supported; {_UNCOMPRESSED}")
+        raise UnsupportedPictureError("it is a run-length encoded BMP, which is not supported; save it as PNG")
     image.load()
     size_before = image.size
     # In place, and converted in _fitted only if needed: copies would take a third of the time for small images.
@@ -263,13 +258,6 @@ def _formats(suffix: str) -> list[str]:
     return sorted(set(formats.values()), key=lambda name: (name != formats.get(suffix), name))
 
 
-def _is_transparent(image: Image.Image) -> bool:
-    if not image.has_transparency_data:
-        return False
-    plain = image if "A" in image.getbands() else image.convert("RGBA")
-    return bool(np.asarray(plain.getchannel("A")).min() < 255)
-
-
 def flatten(image: Image.Image) -> Image.Image:
     """Return an opaque 8-bit image: scale 16-bit grey down and composite transparency on white.
 
@@ -279,21 +267,12 @@ def flatten(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("32-bit float pixels have no defined range; save the image with 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _from_16_bit(image)
+        integers = image.convert("I")
+        if not all(0 <= int(end) <= 65535 for end in integers.getextrema()):  # type: ignore[arg-type]
+            raise ValueError("32-bit integer pixels beyond 0..65535 have no defined range; save the image with 16 bits")
+        # Pillow's own conversion clips at 255 instead of scaling.
+        return integers.point([(value * 255 + 32767) // 65535 for value in range(65536)], "L")
     if not image.has_transparency_data:
         return image
     rgba = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    # Pillow's own conversion clips at 255 instead of scaling.
-    integers = image.convert("I")
-    if not all(0 <= int(end) <= 65535 for end in integers.getextrema()):  # type: ignore[arg-type]
-        raise ValueError("32-bit integer pixels beyond 0..65535 have no defined range; save the image with 16 bits")
-    return integers.point(_eight_of_16_bits(), "L")
-
-
-@cache
-def _eight_of_16_bits() -> list[int]:
-    return [(value * 255 + 32767) // 65535 for value in range(65536)]

@@ -119,9 +119,9 @@ def test_the_figure_is_the_mean_over_points(tmp_path: Path, stage: str) -> None:
     assert same(state_of(module), before)
 
 
-@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("name", ["maf", "cnf, hutchinson"])
 def test_a_run_goes_on_inside_an_epoch_bit_for_bit(tmp_path: Path, name: str) -> None:
-    saved = {step: tmp_path / f"{step}.ckpt" for step in (3, 5, 8)}
+    saved = {step: tmp_path / f"{step}.ckpt" for step in (3, 5)}
     whole, log, recorder = plane_module(PRIORS[name]), Log(), Recorder()
     savers = [SaveAt(step, path) for step, path in saved.items()]
     first = tiny_fit(tmp_path, [EMA(0.9), log, recorder, *savers], whole, plane_data())
@@ -173,7 +173,7 @@ def test_validation_draws_the_same_noise_in_every_epoch(tmp_path: Path, noises: 
     assert validated(module, tmp_path) == one
 
 
-@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("name", ["gaussian", "cnf", "cnf, hutchinson"])
 def test_evaluations_are_counted_where_an_equation_is_solved(tmp_path: Path, name: str) -> None:
     log = Log()
     module = plane_module(PRIORS[name])
@@ -241,7 +241,7 @@ def test_the_log_has_the_columns_of_points(tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
-@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("name", ["iaf", "cnf"])
 def test_other_precisions(tmp_path: Path, name: str, precision: str) -> None:
     states: set[torch.dtype] = set()
     module = plane_module(PRIORS[name])
