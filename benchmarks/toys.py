@@ -50,9 +50,9 @@ def measure(head: str, toy: str) -> dict[str, Any]:
         model = load_density(f"{folder}/run")
     assert isinstance(model, PlaneModel)
     points = load_points(toy, "test").values
-    exact = TOYS[toy].log_density(points)
+    exact = TOYS[toy].log_density(points) if TOYS[toy].density else -TOYS[toy].entropy
     found = torch.cat([model.log_prob(part) for part in points.split(5000)]).double()
-    excess = (-TOYS[toy].entropy if exact is None else exact) - found
+    excess = exact - found
     return {
         "log_likelihood": round(float(found.mean()), 4),
         "excess": round(float(excess.mean()), 4),

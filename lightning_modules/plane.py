@@ -126,7 +126,6 @@ def _report(log_likelihood: float, model: PlaneModel, data: PlaneDataModule, spl
     described = f"{source}, {split} split, {len(points)} points{estimated_trace_note(model, 2)}"
     print(f"{log_likelihood:.4f} nats  log-likelihood ({described})")
     toy = TOYS[source]
-    exact = toy.log_density(points)
     # On the same points where possible, so that the difference does not depend on their draw.
-    of_points = "" if exact is None else f"{float(exact.mean()):.4f} on these points, "
+    of_points = f"{float(toy.log_density(points).mean()):.4f} on these points, " if toy.density else ""
     print(f"best possible: {of_points}{-toy.entropy:.4f} on average")

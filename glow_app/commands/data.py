@@ -22,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     render.add_argument("--size", type=_face_side, default=64, help="height and width in pixels", metavar="N")
     render.add_argument("--seed", type=seed_number, default=0, help="seed; a face depends on it and on its number")
     render.add_argument("--output", required=True, help="output folder", metavar="FOLDER")
-    render.add_argument("--overwrite", action="store_true", help="replace a folder of rendered faces")
     render.set_defaults(act=_render)
 
 
@@ -33,11 +32,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _render(arguments: argparse.Namespace) -> None:
     """Write rendered faces as PNGs, and their attributes as a CSV."""
-    from glow_app.data.faces.written import TABLE_NAME, write_faces
+    from glow_app.data.faces.rendered import TABLE_NAME, write_faces
 
     folder = Path(arguments.output)
     require_folder(folder)
-    write_faces(folder, arguments.seed, arguments.count, arguments.size, arguments.overwrite)
+    write_faces(folder, arguments.seed, arguments.count, arguments.size)
     print(f"{pluralise(arguments.count, 'face')} in {folder}, attributes in {folder / TABLE_NAME}")
     print(f"train on them: glow fit {shlex.quote(str(folder))}")
 

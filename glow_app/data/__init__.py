@@ -7,41 +7,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glow_app.data.base import ImageSet
-    from glow_app.data.loader import TrainLoader, first_examples, train_loader
-    from glow_app.data.request import Resize, Split
-    from glow_app.data.sources import SOURCES, load_split
-    from glow_app.data.toys import TOYS, PointSet, Toy, load_points
+    from glow_app.data.base import ImageSet as ImageSet
+    from glow_app.data.loader import TrainLoader as TrainLoader
+    from glow_app.data.loader import first_examples as first_examples
+    from glow_app.data.loader import train_loader as train_loader
+    from glow_app.data.request import Resize as Resize
+    from glow_app.data.request import Split as Split
+    from glow_app.data.sources import SOURCES as SOURCES
+    from glow_app.data.sources import load_split as load_split
+    from glow_app.data.toys import TOYS as TOYS
+    from glow_app.data.toys import PointSet as PointSet
+    from glow_app.data.toys import Toy as Toy
+    from glow_app.data.toys import load_points as load_points
 
-__all__ = [
-    "SOURCES",
-    "TOYS",
-    "ImageSet",
-    "PointSet",
-    "Resize",
-    "Split",
-    "Toy",
-    "TrainLoader",
-    "first_examples",
-    "load_points",
-    "load_split",
-    "train_loader",
-]
-
-_HOMES = {
-    "SOURCES": "sources",
-    "TOYS": "toys",
-    "ImageSet": "base",
-    "PointSet": "toys",
-    "Resize": "request",
-    "Split": "request",
-    "Toy": "toys",
-    "TrainLoader": "loader",
-    "first_examples": "loader",
-    "load_points": "toys",
-    "load_split": "sources",
-    "train_loader": "loader",
+_NAMES = {
+    "base": ("ImageSet",),
+    "loader": ("TrainLoader", "first_examples", "train_loader"),
+    "request": ("Resize", "Split"),
+    "sources": ("SOURCES", "load_split"),
+    "toys": ("TOYS", "PointSet", "Toy", "load_points"),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -41,9 +41,11 @@ class Toy:
         """Draw ``count`` points, float32 (count, 2)."""
         return self.draw(count, generator).float()
 
-    def log_density(self, points: Tensor) -> Tensor | None:
-        """Return the exact log-density of points (N, 2), float64 (N,), nats; None if it has no closed form."""
-        return None if self.density is None else self.density(points.double())
+    def log_density(self, points: Tensor) -> Tensor:
+        """Return the exact log-density of points (N, 2), float64 (N,), nats; raise ValueError if it is not known."""
+        if self.density is None:
+            raise ValueError("this toy's density has no closed form")
+        return self.density(points.double())
 
 
 class PointSet(BatchedSet[Tensor]):

@@ -1,5 +1,6 @@
-"""Rendered faces as a source: colour images that need no download, rendered once and cached on disk."""
+"""Rendered faces, as a source that needs no download, and as a folder with a table of attributes."""
 
+import csv
 import hashlib
 import importlib.metadata
 import json
@@ -15,14 +16,17 @@ import torch
 from glow_app.data.base import ImageSet, choose
 from glow_app.data.cache import Chunk, cache_folder, cached, in_chunks, read_entry
 from glow_app.data.faces.drawing import DRAWING_VERSION, render_face
-from glow_app.data.faces.face import draw_face
+from glow_app.data.faces.face import REAL_NAMES, YES_NO_NAMES, draw_face
 from glow_app.data.request import SplitRequest
+from glow_app.data.resizing import array_to_image
+from glow_app.files import atomic_folder
 
 _PACKAGES = ("python-avatars", "resvg-py")
 _CHUNK = 32
 _WORTH_PROCESSES = 64
 _WORTH_PROGRESS = 200
 
+TABLE_NAME = "attributes.csv"
 USUAL_COUNT = 10_000
 # The data set is fixed like MNIST: the request's seed determines the splits, not the faces.
 _SEED = 0
@@ -87,3 +91,25 @@ def _key(seed: int, side: int) -> str:
         raise ValueError(f"rendering faces needs {error.name}; run: pip install 'glow-app[faces]'") from error
     content = [DRAWING_VERSION, *versions, seed, side]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+def write_faces(folder: Path, seed: int, count: int, side: int) -> None:
+    """Write square faces as PNGs, and their attributes as ``attributes.csv``, readable by :func:`read_attributes`.
+
+    Raises:
+        FileExistsError: If the folder exists.
+        ValueError: If a package is missing.
+    """
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists already; choose another place")
+    with (
+        atomic_folder(folder, (), lambda _: False) as building,
+        (building / TABLE_NAME).open("w", newline="", encoding="utf-8") as file,
+    ):
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["file", *YES_NO_NAMES, *REAL_NAMES])
+        for chunk in face_chunks(seed, count, side):
+            for name, image in zip(chunk.names, chunk.images, strict=True):
+                array_to_image(image).save(building / name)
+                values = draw_face(seed, int(Path(name).stem)).attributes().items()
+                table.writerow([name, *(f"{v:g}" if key in YES_NO_NAMES else f"{v:.4f}" for key, v in values)])
