@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from glow_app.commands.classes import PictureClasses
-from glow_app.commands.common import load, made_by, picture_batches, refuse_existing
+from glow_app.commands.common import load, made_by, picture_batches, picture_files, refuse_existing
 from glow_app.commands.parser import Parser, number, whole_number
 from glow_app.messages import UsageError, pluralise
 
@@ -15,7 +15,7 @@ USUAL_SECONDS = 3.0
 
 def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow interpolate``."""
-    parser.add_argument("images", nargs="+", help="two or more picture files", metavar="PICTURE")
+    parser.add_argument("images", nargs="+", help="two or more picture files, or folders of them", metavar="PICTURE")
     parser.add_model_arguments()
     frames = f"frames from each picture to the next, both included (default: {USUAL_FRAMES})"
     parser.add_argument("--frames", type=whole_number, help=frames)
@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     from glow_app.pictures.images import save_png, strip
 
     output = Path(arguments.output)
+    arguments.images = picture_files(arguments.images)
     _check(arguments, output.suffix.lower() in (".png", *ANIMATIONS))
     refuse_existing([output], arguments.overwrite)
     num_frames, seconds = arguments.frames or USUAL_FRAMES, arguments.seconds or USUAL_SECONDS

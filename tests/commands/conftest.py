@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from registry import random_images, small_restorer, tiny_model
 
+from glow_app import ALLOWED_VARIABLE
 from glow_app.cli import main
 from glow_app.storage.pretrained import save_pretrained
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
@@ -122,7 +123,8 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is read from or left in the home or the working folder."""
+    """Nothing is read from or left in the home, the working folder or the environment."""
     monkeypatch.setenv("GLOW_CACHE", str(tmp_path / "glow-cache"))
     monkeypatch.setenv("GLOW_DATA", str(tmp_path / "glow-data"))
+    monkeypatch.setenv(ALLOWED_VARIABLE, "")
     monkeypatch.chdir(tmp_path)
