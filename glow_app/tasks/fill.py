@@ -37,9 +37,7 @@ class Fill(RestorationTask):
         missing = mask >= 128
         if not missing.any() or missing.all():  # such as white paint on a transparent background, which becomes white
             colour = "white" if missing.any() else "black"
-            raise ValueError(
-                f"mask: it is {colour} everywhere; expected white where pixels are missing, black elsewhere"
-            )
+            raise ValueError(f"mask: it is {colour} everywhere; expected white where pixels are missing, else black")
         return _without(picture[None], missing[None])[0]
 
     def condition_channels(self, num_channels: int) -> int:
