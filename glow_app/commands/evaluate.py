@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glow_app.commands.common import (
-    device_of,
     load,
     made_by,
     output_folder,
@@ -20,19 +19,28 @@ from glow_app.commands.common import (
     write_json,
 )
 from glow_app.commands.evaluate_restoration import RESTORED, measured_restorations, prepare_restorations
-from glow_app.commands.evaluate_samples import measured_samples
-from glow_app.commands.parser import Parser, guidance, positive_int, require_seeds, seed_number, temperatures
+from glow_app.commands.evaluate_samples import PICTURE, loaded_features, measured_samples
+from glow_app.commands.parser import (
+    Parser,
+    guidance,
+    number_type,
+    positive_int,
+    require_seeds,
+    seed_number,
+    temperatures,
+)
 from glow_app.messages import UsageError, pluralise, size_text
 
 if TYPE_CHECKING:
     from glow_app.data import ImageSet
-    from glow_app.evaluation import EvaluationData, FeatureExtractor
+    from glow_app.evaluation import EvaluationData
     from glow_app.models.image_model import ImageModel
 
 LIMIT = 2000  # default number of held-out images
 LEAST = 8  # minimum number of images for a meaningful comparison of features
 REFERENCE_IMAGES = 10_000  # maximum number of images in the PNG, all of which are in memory
-PICTURE = "neighbours.png"
+
+_enough = number_type(int, f"must be a whole number, at least {LEAST}: fewer images tell nothing", LEAST.__le__)
 
 
 def add_arguments(parser: Parser) -> None:
@@ -47,9 +55,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--training", help=training, metavar="FOLDER")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="held-out split")
     most = f"largest number of held-out images (default: {LIMIT}; {RESTORED} for a restoration model)"
-    parser.add_argument("--limit", type=positive_int, help=most)
+    parser.add_argument("--limit", type=_enough, help=most)
     among = "largest number of training images to search for nearest neighbours"
-    parser.add_argument("--train-limit", type=positive_int, default=60_000, help=among)
+    parser.add_argument("--train-limit", type=_enough, default=60_000, help=among)
     samples = "number of samples (default: as many as held-out images); for a restoration model, draws in a mean (8)"
     parser.add_argument("--count", type=positive_int, help=samples)
     drawn = (
@@ -58,9 +66,8 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--temperature", type=temperatures, help=drawn)
     parser.add_argument("--guidance", type=guidance, help="guidance of the samples (default: 1)")
-    parser.add_argument(
-        "--draws", type=positive_int, default=16, help="dequantisation draws of the importance-weighted bits/dim"
-    )
+    draws = "dequantisation draws of the importance-weighted bits/dim"
+    parser.add_argument("--draws", type=positive_int, default=16, help=draws)
     features = (
         "feature extractor: small (grey images only), a TorchScript module, or torchvision's inception_v3 weights"
     )
@@ -73,93 +80,50 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the figures, and write evaluation.json and a picture."""
     from glow_app.evaluation import verdict
 
-    _check_enough(arguments, "limit")
     path = Path(arguments.output) / "evaluation.json"
     refuse_existing([path], arguments.overwrite)
     model = load(arguments, restores=None)
-    if model.task is None:
-        _check_enough(arguments, "count")
-        _check_enough(arguments, "train_limit")
+    if model.task is not None:
+        prepare_restorations(model.task, arguments)
+    elif arguments.count is not None and arguments.count < LEAST:
+        raise UsageError(f"--count is {arguments.count}; expected at least {LEAST}: fewer images tell nothing")
+    else:
         refuse_existing([path.with_name(PICTURE)], arguments.overwrite)
         arguments.limit = arguments.limit or LIMIT
-    else:
-        prepare_restorations(model.task, arguments)
-    extract = None if model.task is not None else _features(model, arguments)
+    extract = loaded_features(model, arguments)
     data = _data(model, arguments)
-    count = arguments.count or len(data.held_out)
     if len(data.held_out) < LEAST:
         raise ValueError(f"there are {len(data.held_out)} images to measure on; expected at least {LEAST}")
-    require_seeds(arguments.seed, count)
+    arguments.count = arguments.count or len(data.held_out)
+    require_seeds(arguments.seed, arguments.count)
     record: dict[str, Any] = {**made_by(arguments), "num_bits": model.num_bits, "data": data.facts}
     record |= {"dtype": str(model.dtype)[6:], "seed": arguments.seed, "batch_size": arguments.batch_size}
     if model.task is not None:
         record |= measured_restorations(model, data, arguments)
     else:
-        record |= _measured(model, data, extract, count, arguments)
+        record["bits_per_dim"] = _bits(model, data.held_out, arguments)
+        record |= measured_samples(model, data, extract, arguments)
+        record["reconstruction"] = _reconstructed(model, data.held_out, arguments)
         record["verdict"] = verdict(record)
     write_json(output_folder(arguments) / path.name, record)
     print(f"all figures: {path}")
     print(*record["verdict"], sep="\n")
 
 
-def _check_enough(arguments: argparse.Namespace, name: str) -> None:
-    if (value := getattr(arguments, name)) is not None and value < LEAST:
-        raise UsageError(f"--{name.replace('_', '-')} is {value}; expected at least {LEAST}: fewer images tell nothing")
-
-
-def _features(model: "ImageModel", arguments: argparse.Namespace) -> "FeatureExtractor | None":
-    """Return the extractor of ``--features``; None for colour images with the bundled extractor for grey ones."""
-    from glow_app.evaluation import load_features
-
-    if arguments.features != "small" or model.flow.image_shape[0] == 1:
-        return load_features(arguments.features, device_of(arguments))
-    return None
-
-
-def _measured(
-    model: "ImageModel",
-    data: "EvaluationData",
-    extract: "FeatureExtractor | None",
-    count: int,
-    arguments: argparse.Namespace,
-) -> dict[str, Any]:
-    """Print and return all figures; write the picture of the nearest training images."""
-    from glow_app.pictures.images import save_png
-
-    bits = _bits(model, data.held_out, arguments)
-    sample_figures, picture = measured_samples(model, data, extract, count, arguments)
-    reconstructed = _reconstructed(model, data.held_out, arguments)
-    path = output_folder(arguments) / PICTURE
-    path.unlink(missing_ok=True)  # remove that of an earlier model
-    if picture is not None:
-        save_png(picture, path, {"model": stored_model(arguments).hash, "seed": arguments.seed})
-        print(f"nearest training images: {path}")
-    return {"bits_per_dim": bits, **sample_figures, "reconstruction": reconstructed}
-
-
 def _data(model: "ImageModel", arguments: argparse.Namespace) -> "EvaluationData":
     from glow_app.evaluation import evaluation_data
 
-    overridden = {name for name in ("source", "root") if getattr(arguments, name) is not None}
-    overridden |= set() if arguments.training is None else {"root"}
+    given = {name: getattr(arguments, name) for name in ("source", "root", "training", "split", "limit", "train_limit")}
     recorded = stored_model(arguments).data()
-    for name in {"source", "root"} & recorded.keys() - overridden:
+    known = {"source": arguments.source, "root": arguments.root or arguments.training}
+    for name in [name for name, value in known.items() if value is None and name in recorded]:
         print(f"{name} as in {arguments.checkpoint}: {recorded[name]!r}")
-    data = evaluation_data(
-        model,
-        recorded,
-        source=arguments.source,
-        root=arguments.root,
-        training=arguments.training,
-        split=arguments.split,
-        limit=arguments.limit,
-        train_limit=arguments.train_limit,
-    )
+    data = evaluation_data(model, recorded, **given)
     origin = "as in the training" if data.facts["as_in_training"] else "not recorded whether the training held them out"
     part = f"of the {arguments.split} split ({origin})"
     if data.facts["split"] == "whole":
         whole = "the most that --limit allows" if len(data.held_out) == arguments.limit else "measured whole"
-        part = f"of {arguments.root}, {whole} (not recorded whether the training held them out)"
+        part = f"of {arguments.root}, {whole} ({origin})"
     channels, height, width = model.flow.image_shape
     print(
         f"data: {data.facts['source']}, {pluralise(len(data.held_out), 'image')} {part}, "

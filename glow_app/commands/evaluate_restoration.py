@@ -12,15 +12,12 @@ from glow_app.messages import UsageError, pluralise
 if TYPE_CHECKING:
     from glow_app.evaluation import EvaluationData
     from glow_app.models.image_model import ImageModel
-    from glow_app.restoration import RestorationFigures
     from glow_app.tasks import RestorationTask
 
 RESTORED, COUNT = 500, 8  # default numbers of held-out pictures, and of draws in a mean
 PICTURE = "comparison.png"
 # Options that do not apply to restoration models, with their defaults.
-OTHERS = {
-    "guidance": None, "draws": 16, "features": "small", "train_limit": 60_000,
-}  # fmt: skip
+OTHERS = {"guidance": None, "draws": 16, "features": "small", "train_limit": 60_000}
 
 
 def prepare_restorations(task: "RestorationTask", arguments: argparse.Namespace) -> None:
@@ -40,7 +37,7 @@ def measured_restorations(model: "ImageModel", data: "EvaluationData", arguments
     from glow_app.evaluation import mean_bits, restoration_verdict
     from glow_app.pictures.images import save_png
     from glow_app.pictures.panels import neighbour_picture
-    from glow_app.restoration import INTERVALS, measure_restorations
+    from glow_app.restoration import CLASSICAL, GIVEN, INTERVALS, measure_restorations
 
     assert model.task is not None
     count, seed = arguments.count, arguments.seed
@@ -48,11 +45,14 @@ def measured_restorations(model: "ImageModel", data: "EvaluationData", arguments
     bits = mean_bits(model, data.held_out, 1, seed, arguments.batch_size)
     print(table_row("bits/dim", f"{bits.mean:.4f} ± {bits.standard_error:.4f}", "given the damaged picture, one draw"))
     figures = measure_restorations(model, data.held_out, count, temperature, seed)
+    task = type(model.task).__name__
+    names = {"given": GIVEN.get(task, "damaged picture"), "classical": CLASSICAL.get(task, ""), "draw": "single draw"}
+    names |= {"zero": "draw at temperature 0", "mean": f"mean of {pluralise(count, 'draw')}"}
     record = {
         "bits_per_dim": {"one_draw": asdict(bits)},
-        "task": {"name": type(model.task).__name__, **model.task.config},
+        "task": {"name": task, **model.task.config},
         "samples": {"temperature": temperature, "count": count, "all": figures.draws},
-        "restorations": _named(figures, type(model.task).__name__, pluralise(count, "draw")),
+        "restorations": {kind: {"name": names[kind], **asdict(quality)} for kind, quality in figures.qualities.items()},
         "intervals": list(INTERVALS),
         **{name: getattr(figures, name) for name in ("within", "agree", "exploded")},
     }
@@ -62,15 +62,6 @@ def measured_restorations(model: "ImageModel", data: "EvaluationData", arguments
     save_png(picture, path, {"model": stored_model(arguments).hash, "seed": seed})
     print(f"the first pictures: {path}")
     return record | {"verdict": restoration_verdict(record)}
-
-
-def _named(figures: "RestorationFigures", task: str, draws: str) -> dict[str, Any]:
-    """Return the figures of each kind of picture with its name."""
-    from glow_app.restoration import CLASSICAL, GIVEN
-
-    names = {"given": GIVEN.get(task, "damaged picture"), "classical": CLASSICAL.get(task), "draw": "single draw"}
-    names |= {"zero": "draw at temperature 0", "mean": f"mean of {draws}"}
-    return {kind: {"name": names[kind], **asdict(quality)} for kind, quality in figures.qualities.items()}
 
 
 def _print(record: dict[str, Any]) -> None:

@@ -5,69 +5,66 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from glow_app.commands.common import table_row
-from glow_app.progress import tracked
+from glow_app.commands.common import device_of, output_folder, stored_model, table_row
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from glow_app.data import ImageSet
-    from glow_app.evaluation import Comparison, EvaluationData, FeatureExtractor
+    from glow_app.evaluation import EvaluationData, FeatureExtractor
     from glow_app.models.image_model import ImageModel
 
 COMPARED = 256  # images whose nearest training images are searched
 SHOWN, NEIGHBOURS = 8, 4  # rows of the picture, and neighbours of each kind
+PICTURE = "neighbours.png"
 NO_FEATURES = (
     "features: none, since the bundled ones describe grey clothes and would call colour blobs real; with --features "
     "FILE, such as the weights of torchvision's inception_v3, FID, KID, precision and recall are measured"
 )
 
 
+def loaded_features(model: "ImageModel", arguments: argparse.Namespace) -> "FeatureExtractor | None":
+    """Return the extractor of ``--features``; None for restorers, and for colours with that of grey images."""
+    from glow_app.evaluation import load_features
+
+    if model.task is not None or (arguments.features == "small" and model.flow.image_shape[0] != 1):
+        return None
+    return load_features(arguments.features, device_of(arguments))
+
+
 def measured_samples(
-    model: "ImageModel",
-    data: "EvaluationData",
-    extract: "FeatureExtractor | None",
-    count: int,
-    arguments: argparse.Namespace,
-) -> "tuple[dict[str, Any], Any]":
-    """Print and return the figures of features and nearest training images; return a picture of the latter, too.
+    model: "ImageModel", data: "EvaluationData", extract: "FeatureExtractor | None", arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Print and return the figures of features and nearest training images; write a picture of the latter.
 
     Without an extractor, only pixels are compared.
     """
-    import torch
+    from glow_app.evaluation import draw_samples, feature_facts
+    from glow_app.pictures.images import save_png
 
-    from glow_app.evaluation import draw_features, feature_facts
-    from glow_app.generation.sample import seeded_batches
-
-    size = arguments.batch_size
+    size, count = arguments.batch_size, arguments.count if extract else min(arguments.count, COMPARED)
     labels = None if model.flow.num_classes is None else data.held_out.labels.tolist()
     temperature, guidance = (1.0 if value is None else value for value in (arguments.temperature, arguments.guidance))
     samples: dict[str, Any] = {"temperature": temperature, "guidance": guidance, "seed": arguments.seed}
-    if extract is None:
-        count = min(count, COMPARED)
-        parts = seeded_batches(model, count, temperature, arguments.seed, labels, size, guidance)
-        drawn = torch.cat([images.cpu() for _, images in tracked(parts, -(-count // size), "drawing")])
-        features, comparisons = None, None
+    drawn, features = draw_samples(model, count, extract, num_kept=COMPARED, labels=labels, batch_size=size, **samples)
+    record: dict[str, Any] = {"features": None, "comparisons": None, "nearest": None}
+    record["samples"] = {**samples, "count": count, "labels": labels and "those of the held-out images, in turn"}
+    if extract is None or features is None:
         print(NO_FEATURES)
     else:
-        options = {**samples, "labels": labels, "batch_size": size}
-        drawn_features, drawn = draw_features(model, count, extract, num_kept=COMPARED, **options)
-        features = feature_facts(extract, drawn_features.shape[1])
         guided = "" if guidance == 1 else f", guidance {guidance:g}"
         title = f"{count} drawn, T = {json.dumps(temperature)}{guided}"
-        comparisons = _comparisons(data, extract, drawn_features, title, arguments)
-    near, picture = None, None
+        record["features"] = feature_facts(extract, features.shape[1])
+        record["comparisons"] = _comparisons(data, extract, features, title, arguments)
+    path = output_folder(arguments) / PICTURE
+    path.unlink(missing_ok=True)  # remove that of an earlier model
     if data.train is None:
         print("copies of training images: not looked for, as these are not known; give their folder with --training")
     else:
-        near, picture = _neighbours(data.held_out, data.train, extract, drawn, size)
-    record = {
-        "samples": {**samples, "count": count, "labels": labels and "those of the held-out images, in turn"},
-        "features": features,
-        "comparisons": comparisons,
-        "nearest": near,
-    }
-    return record, picture
+        record["nearest"], picture = _neighbours(data.held_out, data.train, extract, drawn, size)
+        save_png(picture, path, {"model": stored_model(arguments).hash, "seed": arguments.seed})
+        print(f"nearest training images: {path}")
+    return record
 
 
 def _comparisons(
@@ -88,22 +85,19 @@ def _comparisons(
         sets["training_images"] = compare(real, train[0], arguments.seed)
     kind = f"{real.shape[1]} of them, trained on {extract.trained_on}"
     print(f"features: {extract.name} ({kind}), sha256 {extract.sha256}")
-    _print_comparisons(sets, title, *(f"{len(features)} training images" for features in train))
-    plain: dict[str, Any] = {name: asdict(comparison) for name, comparison in sets.items()}
-    return plain | {"training_images_compared": sum(map(len, train))}
-
-
-def _print_comparisons(sets: "dict[str, Comparison]", *titles: str) -> None:
-    print(table_row("", *titles))
+    print(table_row("", title, *(f"{len(features)} training images" for features in train)))
     print(table_row("FID", *(f"{each.fid:.3f}" for each in sets.values())))
     print(table_row("KID x 1000", *(f"{1000 * each.kid:.3f} ± {1000 * each.kid_std:.3f}" for each in sets.values())))
     for name in ("precision", "recall"):
         print(table_row(name, *(f"{getattr(each, name):.3f}" for each in sets.values())))
+    plain: dict[str, Any] = {name: asdict(comparison) for name, comparison in sets.items()}
+    return plain | {"training_images_compared": sum(map(len, train))}
 
 
 def _neighbours(
     images: "ImageSet", train: "ImageSet", extract: "FeatureExtractor | None", drawn: "Tensor", batch_size: int
 ) -> tuple[dict[str, Any], Any]:
+    """Print and return the nearness of samples to training images, and return a picture of the nearest."""
     import torch
 
     from glow_app.evaluation import TrainingNeighbours, nearness
@@ -111,15 +105,13 @@ def _neighbours(
 
     held_out = torch.from_numpy(images.head(COMPARED))
     neighbours = TrainingNeighbours(torch.cat([drawn, held_out]), train, extract, NEIGHBOURS, batch_size)
-    kinds = {"features": neighbours.by_features, "pixels": neighbours.by_pixels}
     near: dict[str, Any] = {}
     blocks = {"drawn": drawn[:SHOWN, None]}
-    for name, nearest_images in kinds.items():
-        if nearest_images is None:
+    for name, found in (("features", neighbours.by_features), ("pixels", neighbours.by_pixels)):
+        if found is None:
             continue
-        drawn_distances, held_out_distances = nearest_images.distances[:, 0].split([len(drawn), len(held_out)])
-        near[name] = asdict(nearness(drawn_distances, held_out_distances))
-        rows = nearest_images.indices[:SHOWN]
+        near[name] = asdict(nearness(*found.distances[:, 0].split([len(drawn), len(held_out)])))
+        rows = found.indices[:SHOWN]
         nearest, _ = train.__getitems__(rows.flatten().tolist())
         blocks[f"nearest of {len(train)} training images by {name}"] = nearest.unflatten(0, rows.shape)
         text = f"{near[name]['drawn']:.3f} drawn, {near[name]['held_out']:.3f} held out"

@@ -1,6 +1,6 @@
 """Metrics of a model: bits/dim, distances between features, copies of training images, exactness of the inverse."""
 
-from glow_app.evaluation.batches import batches, draw_features, features_of, fingerprint
+from glow_app.evaluation.batches import batches, draw_samples, features_of, fingerprint
 from glow_app.evaluation.bits import MeanBits, mean_bits
 from glow_app.evaluation.comparison import Comparison, compare
 from glow_app.evaluation.features import FeatureExtractor, feature_facts, load_features
@@ -18,7 +18,7 @@ __all__ = [
     "TrainingNeighbours",
     "batches",
     "compare",
-    "draw_features",
+    "draw_samples",
     "evaluation_data",
     "feature_facts",
     "features_of",

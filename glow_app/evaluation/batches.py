@@ -25,40 +25,40 @@ def features_of(parts: Iterable[Tensor], extract: FeatureExtractor) -> Tensor:
     return torch.cat([extract(part) for part in parts])
 
 
-def draw_features(
+def draw_samples(
     model: ImageModel,
     count: int,
-    extract: FeatureExtractor,
+    extract: FeatureExtractor | None,
     *,
     temperature: Temperature = 1.0,
+    guidance: float = 1.0,
     seed: int = 0,
     labels: Sequence[int] | None = None,
     batch_size: int = 64,
     num_kept: int = 0,
-    guidance: float = 1.0,
-) -> tuple[Tensor, Tensor]:
-    """Return the features of sampled images, (N, F), and the first few of the images, uint8 (n, C, H, W).
+) -> tuple[Tensor, Tensor | None]:
+    """Return the first of ``count`` sampled images, uint8 (n, C, H, W), and the features of all, (N, F).
 
     Args:
-        model: The model.
-        count: Number of images; only their features are held in memory at once.
-        extract: The feature extractor.
-        temperature: A value for all levels, or one per level. 1 measures the model's own distribution; lower values
-            make images cleaner and less varied.
+        model: The model; at temperature 1 and guidance 1, its own distribution is measured.
+        count: Number of images; only the features of all are held in memory at once.
+        extract: The feature extractor; None for no features.
+        temperature: As in :func:`~glow_app.generation.sample_batches`.
+        guidance: As in :func:`~glow_app.generation.sample_batches`.
         seed: Seed of the first image.
         labels: Classes that the images take in turn, such as those of all real images; for a class-conditional model.
         batch_size: Images at a time.
         num_kept: Number of images to return.
-        guidance: As in :func:`~glow_app.generation.sample_batches`. 1 measures the model's own distribution.
     """
     features: list[Tensor] = []
     kept: list[Tensor] = []
     parts = seeded_batches(model, count, temperature, seed, labels, batch_size, guidance)
     for _, images in tracked(parts, -(-count // batch_size), "drawing"):
         part = images.cpu()
-        features.append(extract(part))
         kept.append(part[: max(0, num_kept - sum(map(len, kept)))])
-    return torch.cat(features), torch.cat(kept)
+        if extract is not None:
+            features.append(extract(part))
+    return torch.cat(kept), torch.cat(features) if features else None
 
 
 def fingerprint(images: ImageSet, size: int = 256) -> str:

@@ -1,7 +1,6 @@
 """`glow evaluate`."""
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ from PIL import Image
 from registry import tiny_model
 from torch import Tensor, nn
 
-from glow_app.commands.common import write_json
 from glow_app.data import load_split
-from glow_app.evaluation import compare, draw_features, evaluation_data, load_features, mean_bits
+from glow_app.evaluation import compare, draw_samples, evaluation_data, load_features, mean_bits
 from glow_app.generation.baselines import png_bits_per_dim
 from glow_app.storage.pretrained import model_hash, save_pretrained
 from glow_app.storage.stored_model import load_model
@@ -50,7 +48,7 @@ def test_all_figures_and_what_defines_them(trained: Path, tmp_path: Path, glow: 
     assert found["bits_per_dim"]["png"] == pytest.approx(png_bits_per_dim(held_out.images, 4))
     extract = load_features()
     real = extract(torch.from_numpy(held_out.images))
-    drawn, _ = draw_features(model, 40, extract, temperature=0.8, seed=3, batch_size=20)
+    _, drawn = draw_samples(model, 40, extract, temperature=0.8, seed=3, batch_size=20)
     expected = compare(real, drawn, 3)
     compared = found["comparisons"]["drawn"]
     assert compared["fid"] == pytest.approx(expected.fid, rel=1e-3)
@@ -112,11 +110,6 @@ def test_colour_images_are_measured_without_the_bundled_features(tmp_path: Path,
     assert result.output.endswith("\n".join(found["verdict"]) + "\n")
 
 
-def test_figures_that_are_not_finite_are_null(tmp_path: Path) -> None:
-    write_json(tmp_path / "record.json", {"a": [1.0, math.nan], "b": {"c": -math.inf, "d": "x"}})
-    assert json.loads((tmp_path / "record.json").read_text()) == {"a": [1.0, None], "b": {"c": None, "d": "x"}}
-
-
 def test_weights_that_are_not_finite_are_not_evaluated(tmp_path: Path, refused: Callable[..., str]) -> None:
     model = tiny_model(num_bits=4, image_shape=(1, 8, 8))
     with torch.no_grad():
@@ -141,15 +134,6 @@ def test_features_of_ones_own(trained: Path, tmp_path: Path, glow: Glow) -> None
     assert (found["name"], found["num_features"]) == ("means.pt", 3)
 
 
-def test_one_draw_is_told_once(trained: Path, glow: Glow) -> None:
-    few = ["--limit", 8, "--count", 8, "--train-limit", 10, "--draws", 1]
-    result = glow("evaluate", "--checkpoint", trained, *few)
-    assert result.code == 0, result
-    assert result.output.count("one draw") == 1
-    bits = json.loads(Path("evaluation/evaluation.json").read_text())["bits_per_dim"]
-    assert bits["one_draw"] == bits["importance_weighted"]
-
-
 def test_what_is_refused_before_anything_is_measured(
     trained: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
@@ -157,9 +141,8 @@ def test_what_is_refused_before_anything_is_measured(
     assert "there is no file nothing.pt" in refused(*here, "--features", "nothing.pt")
     for option in ("--limit", "--count", "--train-limit"):
         message = refused(*here, option, 5, code=2)
-        assert message == f"error: {option} is 5; expected at least 8: fewer images tell nothing"
+        assert "at least 8: fewer images tell nothing" in message
     assert "source folder needs --root" in refused(*here, "--source", "folder")
-    assert "invalid choice" in refused(*here, "--split", "train", code=2)
     assert not (tmp_path / "evaluation").exists()
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation/neighbours.png").touch()

@@ -13,7 +13,7 @@ from registry import random_images, tiny_model
 from torch import Tensor, nn
 
 from glow_app.data import load_split
-from glow_app.evaluation import draw_features, load_features
+from glow_app.evaluation import draw_samples, load_features
 from glow_app.evaluation.small_features import WEIGHTS, SmallFeatures
 from glow_app.generation import sample_batches
 
@@ -86,8 +86,9 @@ def test_small_features_take_grey_images_by_the_filter_that_they_name() -> None:
 def test_drawn_features_are_those_of_the_samples() -> None:
     model, extract = tiny_model(image_shape=(1, 8, 8), num_classes=3), load_features("small")
     labels = [2, 0, 0, 1]
-    features, kept = draw_features(model, 10, extract, temperature=0.8, seed=5, labels=labels, batch_size=4, num_kept=6)
+    kept, features = draw_samples(model, 10, extract, temperature=0.8, seed=5, labels=labels, batch_size=4, num_kept=6)
     images = torch.stack([image for _, image in sample_batches(model, 10, 0.8, 5, labels, 4)])
+    assert features is not None
     torch.testing.assert_close(features, extract(images))
     assert torch.equal(kept, images[:6])
 
@@ -107,6 +108,7 @@ def test_a_torchscript_module_by_the_convention(tmp_path: Path) -> None:
             extract(random_images(3))
 
 
+@pytest.mark.slow
 def test_inception_is_torchvisions_without_its_last_layer(tmp_path: Path) -> None:
     from torchvision.models import Inception_V3_Weights, inception_v3
 
@@ -114,9 +116,9 @@ def test_inception_is_torchvisions_without_its_last_layer(tmp_path: Path) -> Non
     network = inception_v3(weights=None, transform_input=True, init_weights=False).eval()
     torch.save(network.state_dict(), tmp_path / "inception_v3.pth")
     extract = load_features(tmp_path / "inception_v3.pth")
-    images = random_images(2, (3, 299, 299))
+    images = random_images(1, (3, 299, 299))
     features = extract(images)
-    assert features.shape == (2, 2048)
+    assert features.shape == (1, 2048)
     # At this size torchvision's own preprocessing, without its crop, changes nothing but mean and deviation.
     preset = Inception_V3_Weights.IMAGENET1K_V1.transforms(crop_size=299, resize_size=299)
     with torch.no_grad():

@@ -1,6 +1,5 @@
 from collections.abc import Iterable
 
-import numpy as np
 import pytest
 import torch
 from registry import random_images
@@ -8,7 +7,6 @@ from torch import Tensor
 
 from glow_app.data import ImageSet
 from glow_app.evaluation import Neighbours, TrainingNeighbours, nearness
-from glow_app.pictures.panels import neighbour_picture
 
 
 def points(num: int, seed: int, shift: float = 0.0) -> Tensor:
@@ -76,14 +74,3 @@ def test_copies_are_found_by_features_and_by_pixels() -> None:
     difference = (brighter.float() - train[3:4].float()).square().mean().sqrt()
     assert float(found.by_pixels.distances[2, 0]) == pytest.approx(float(difference), rel=1e-6)
     assert found.by_pixels.indices.shape == (3, 3)
-
-
-def test_a_picture_has_a_block_for_each_title() -> None:
-    drawn, nearest = random_images(3, (1, 8, 8))[:, None], random_images(12, (1, 8, 8)).unflatten(0, (3, 4))
-    picture = np.asarray(neighbour_picture({"drawn": drawn, "nearest": nearest}).convert("L"))
-    # Enlarged by 8, with a line of 1 between: the second row of the second block begins there.
-    panel_width = 65 + 1
-    assert picture.shape[0] == 24 + 3 * 65 + 1 + 16
-    left, top = 16 + panel_width + 16 + 1, 24 + 65 + 1
-    second = picture[top : top + 64 : 8, left : left + 64 : 8]
-    assert np.array_equal(second, nearest[1, 0, 0].numpy())
