@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glow_app import load_pretrained
+from glow_app import load_model
 from glow_app.data import load_split
 from glow_app.generation import learn_directions, save_direction
 from glow_app.models.image_model import ImageModel
@@ -37,7 +37,7 @@ def attributes(images: Tensor) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    model = load_pretrained("fashion-mnist")
+    model = load_model("fashion-mnist")
     assert isinstance(model, ImageModel)
     chosen = load_split("fashion_mnist", "train", model.flow.image_shape, limit=NUM_IMAGES, validation_fraction=0.1)
     images, labels = torch.from_numpy(chosen.images), chosen.labels

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from glow_app.models.plane_model import PlaneModel
     from glow_app.pictures.image_batch import Images
     from glow_app.storage.model_config import allow_class
-    from glow_app.storage.pretrained import load_pretrained, save_pretrained
+    from glow_app.storage.pretrained import save_pretrained
     from glow_app.storage.stored_model import load_density, load_model
 
     __version__: str
@@ -31,7 +31,6 @@ __all__ = [
     "allow_class",
     "load_density",
     "load_model",
-    "load_pretrained",
     "save_pretrained",
     "train",
 ]
@@ -45,7 +44,6 @@ _HOMES = {
     "allow_class": "glow_app.storage.model_config",
     "load_density": "glow_app.storage.stored_model",
     "load_model": "glow_app.storage.stored_model",
-    "load_pretrained": "glow_app.storage.pretrained",
     "save_pretrained": "glow_app.storage.pretrained",
     "train": "lightning_modules.folder_run",
 }

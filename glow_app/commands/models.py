@@ -1,4 +1,4 @@
-"""List the models that --checkpoint accepts by name: bundled ones, and those in the Hugging Face hub's cache."""
+"""List the bundled models, which --checkpoint accepts by name."""
 
 import argparse
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Any
 
 from glow_app.messages import printable
 from glow_app.storage.exported_config import WEIGHTS_NAME, read_config
-from glow_app.storage.hub_models import cached_models
 from glow_app.storage.places import DEFAULT_MODEL, bundled_models
 
 _ROW = "{:<16} {:<9} {:<9} {:>4} {:>7} {:>12} {:>8}"
@@ -19,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print a table."""
     print(_ROW.format("model", "image", "task", "bits", "classes", "val bits/dim", "size"))
-    for name, folder in (bundled_models() | cached_models()).items():
+    for name, folder in bundled_models().items():
         print(printable(_ROW.format(name, *_row(folder)) + (" default" if name == DEFAULT_MODEL else "")))
     print("\nA run's folder, a .ckpt file, an exported folder or hf://USER/NAME works too. Details: glow info NAME.")
 

@@ -20,19 +20,11 @@ from glow_app.priors import CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarP
 from glow_app.tasks import Colourise, Deblock, Denoise, Fill, Upscale
 
 # The classes that a file may name. Others could run code of the file's choice.
+_CONDITIONERS = (ConvConditioner, GatedResidualConditioner)
+_PRIORS = (CNFPrior, GaussianPrior, IAFPrior, MAFPrior, PlanarPrior)
+_TASKS = (Colourise, Deblock, Denoise, Fill, Upscale)
 ALLOWED_CLASSES: dict[str, Callable[..., Any]] = {
-    "glow_app.nn.ConvConditioner": ConvConditioner,
-    "glow_app.nn.GatedResidualConditioner": GatedResidualConditioner,
-    "glow_app.priors.CNFPrior": CNFPrior,
-    "glow_app.priors.GaussianPrior": GaussianPrior,
-    "glow_app.priors.IAFPrior": IAFPrior,
-    "glow_app.priors.MAFPrior": MAFPrior,
-    "glow_app.priors.PlanarPrior": PlanarPrior,
-    "glow_app.tasks.Colourise": Colourise,
-    "glow_app.tasks.Deblock": Deblock,
-    "glow_app.tasks.Denoise": Denoise,
-    "glow_app.tasks.Fill": Fill,
-    "glow_app.tasks.Upscale": Upscale,
+    class_path(part): part for part in (*_CONDITIONERS, *_PRIORS, *_TASKS)
 }
 
 
@@ -61,13 +53,11 @@ def _allow_named_classes() -> None:
             continue
         module, _, name = path.rpartition(".")
         try:
-            part = getattr(import_module(module), name, None) if module else None
-        except ImportError as error:
+            part = getattr(import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(
-                f"--allow-class {path}: {error}; install the package, or put the folder of {module} into PYTHONPATH"
+                f"--allow-class {path}: {error}; expected a class of an installed package, or of a module in PYTHONPATH"
             ) from error
-        if not isinstance(part, type):
-            raise ValueError(f"--allow-class {path}: expected the path of a class, such as my_package.MyPrior")
         ALLOWED_CLASSES[path] = part  # which may differ from the path in the model: a package may re-export it
         allow_class(part)
 
@@ -86,8 +76,8 @@ def build_model(
             match the weights, or a weight is not finite.
     """
     _allow_named_classes()
-    limit = sum(tensor.numel() > 0 for tensor in weights.values())  # empty tensors cost nothing, so they do not count
     try:
+        limit = sum(tensor.numel() > 0 for tensor in weights.values())  # empty tensors cost nothing
         # On the meta device, so that a configuration cannot allocate memory beyond that of its weights.
         with torch.device("meta"):
             if "flow" in config:
@@ -99,32 +89,17 @@ def build_model(
     except (KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ValueError(f"the model configuration is damaged or of another version ({reason})") from error
-    _require_fit(model, weights)
-    _require_finite(weights)
-    try:
-        model.load_state_dict(weights, assign=True)
-    except RuntimeError as error:  # such as integers in place of parameters
-        reason = str(error).splitlines()[-1].strip()[:200]
-        raise ValueError(f"the weights do not match the model configuration: {reason}") from error
-    # assign=True also adopts the memory format of the tensors.
-    return model.to(memory_format=torch.channels_last).requires_grad_(True)  # type: ignore[call-overload]
-
-
-def _require_fit(model: Density, weights: Mapping[str, torch.Tensor]) -> None:
-    expected = model.state_dict()
-    for name in [*expected, *weights]:
-        wanted, actual = (tuple(state[name].shape) if name in state else None for state in (expected, weights))
-        if actual != wanted:
-            fault = "is missing" if actual is None else f"has the shape {actual}"
-            form = "none such" if wanted is None else f"the shape {wanted}"
-            raise ValueError(f"the weights do not match the model configuration: {name} {fault}; expected {form}")
-
-
-def _require_finite(weights: Mapping[str, torch.Tensor]) -> None:
     for name, tensor in weights.items():
         # isfinite() of every element would take four times as long.
         if tensor.is_floating_point() and not tensor.sum(dtype=torch.float64).isfinite():
             raise ValueError(f"a weight in {name} is not finite; use another checkpoint, or export the model again")
+    try:
+        model.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()[:200]
+        raise ValueError(f"the weights do not match the model configuration: {reason}") from error
+    # assign=True also adopts the memory format of the tensors.
+    return model.to(memory_format=torch.channels_last).requires_grad_(True)  # type: ignore[call-overload]
 
 
 def _image_model(config: Mapping[str, Any], limit: int) -> ImageModel:

@@ -1,11 +1,12 @@
-"""Locate models in files, folders, this package and on the Hugging Face hub."""
+"""Locate exported models in this package and on the Hugging Face hub; hints for places that do not exist."""
 
 import re
+from functools import cache
 from pathlib import Path
 
-from glow_app.files import HUB
+from glow_app.files import HUB, sha256_of
 from glow_app.messages import closest
-from glow_app.storage.hub_models import fetch_model
+from glow_app.storage.exported_config import CONFIG_NAME, WEIGHTS_NAME, read_config
 
 DEFAULT_MODEL = "faces"  # bundled with the package
 
@@ -40,19 +41,60 @@ def find_folder(place: str | Path) -> Path | None:
     """
     name = str(place)
     if name.startswith(HUB):
-        return fetch_model(name).folder
-    return None if _is_model(Path(name)) else bundled_models().get(name)
+        return fetch_model(name)
+    # A folder without a model, such as one of images, may have the name of a bundled model.
+    is_path = Path(name).is_file() or any(Path(name, part).exists() for part in (CONFIG_NAME, *IN_RUN))
+    return None if is_path else bundled_models().get(name)
 
 
-def _is_model(path: Path) -> bool:
-    """Return whether a path may be a model or a run, unlike, say, a folder of images with the name of a model."""
-    return path.is_file() or any((path / part).exists() for part in ("config.json", *IN_RUN))
-
-
+@cache
 def origin(place: str | Path) -> dict[str, str]:
     """Return address, revision and SHA-256 of a model on the hub; nothing for other models."""
     name = str(place)
-    return {"hub": name, **fetch_model(name).facts} if name.startswith(HUB) else {}
+    if not name.startswith(HUB):
+        return {}
+    folder = fetch_model(name)
+    return {"hub": name, "revision": folder.name, f"sha256 of {WEIGHTS_NAME}": sha256_of(folder / WEIGHTS_NAME)}
+
+
+@cache  # so that a process always uses the same revision
+def fetch_model(address: str) -> Path:
+    """Return the folder of the model at ``hf://USER/NAME[@REVISION]``, named by its commit, in the hub's cache.
+
+    Only ``config.json`` and ``model.safetensors`` of a single commit are fetched, neither of which can contain code;
+    the second only if the first describes a model of this project.
+
+    Raises:
+        FileNotFoundError: If there is no such model, revision or file.
+        ValueError: If the address is invalid, the hub cannot be reached, or the model belongs to another project.
+    """
+    name, _, revision = address.removeprefix(HUB).partition("@")
+    folder = _fetch(address, name, CONFIG_NAME, revision or None).parent
+    try:
+        read_config(folder)
+    except ValueError as error:
+        raise ValueError(f"{address} is not a model that glow export wrote: {error}") from error
+    return _fetch(address, name, WEIGHTS_NAME, folder.name).parent
+
+
+def _fetch(address: str, name: str, file: str, revision: str | None) -> Path:
+    try:
+        from huggingface_hub import errors, hf_hub_download, logging
+    except ImportError as error:
+        raise ValueError(f"{address} needs the package huggingface_hub: pip install 'glow-app[hub]'") from error
+    logging.set_verbosity_error()  # otherwise it logs every attempt
+    try:
+        return Path(hf_hub_download(name, file, revision=revision))
+    except errors.HFValidationError as error:
+        raise ValueError(f"{address} is not the address of a model; expected {HUB}USER/NAME[@REVISION]") from error
+    except (OSError, errors.EntryNotFoundError) as error:  # from the hub, the network or the disk
+        absent = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError)
+        if isinstance(error, absent) and not isinstance(error, errors.LocalEntryNotFoundError):
+            raise FileNotFoundError(
+                f"{address} is not on the hub, has no {file}, or is private: check name and revision, or: hf auth login"
+            ) from error
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{address} cannot be fetched, and is not in the hub's cache: {reason}") from error
 
 
 def hint(place: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""Exported models: folders of ``model.safetensors`` and ``config.json``, without pickles."""
+"""Exported models: folders of ``model.safetensors`` and ``config.json``."""
 
 import hashlib
 import json
@@ -18,7 +18,6 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.storage.exported_config import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
 from glow_app.storage.model_config import build_model
-from glow_app.storage.places import find_folder, hint
 
 DIRECTIONS_NAME = "directions"  # subfolder of directions for edits
 GENERATION_KEY = "generation"  # in the configuration: recommended settings for sampling
@@ -43,14 +42,11 @@ def save_pretrained(
     Returns:
         The folder.
     Raises:
-        FileExistsError: If the folder exists and ``overwrite`` is False, or its folder of directions is a link.
+        FileExistsError: If the folder exists and ``overwrite`` is False, or holds files of something else.
     """
     folder = Path(folder)
-    names, kept = [CONFIG_NAME, WEIGHTS_NAME], folder / DIRECTIONS_NAME
-    if kept.is_symlink():
-        raise FileExistsError(f"{kept} is a link; remove it, or put the folder in its place")
-    if kept.is_dir():
-        names.append(DIRECTIONS_NAME)
+    kept = folder / DIRECTIONS_NAME
+    names = [CONFIG_NAME, WEIGHTS_NAME, *([DIRECTIONS_NAME] if kept.is_dir() else [])]
     with atomic_folder(folder, names, _is_export, overwrite) as building:
         config = {
             "format": FORMAT,
@@ -65,13 +61,10 @@ def save_pretrained(
         (building / WEIGHTS_NAME).write_bytes(save(weights))
         (building / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         if kept.is_dir():
-            # Links are not followed: in a folder from a stranger they may lead anywhere.
-            shutil.copytree(kept, building / DIRECTIONS_NAME, symlinks=True)
+            shutil.copytree(kept, building / DIRECTIONS_NAME)
         for file in directions:
             (building / DIRECTIONS_NAME).mkdir(exist_ok=True)
-            target = building / DIRECTIONS_NAME / file.name
-            target.unlink(missing_ok=True)
-            shutil.copyfile(file, target)
+            shutil.copyfile(file, building / DIRECTIONS_NAME / file.name)
     return folder
 
 
@@ -86,22 +79,6 @@ def save_reference(folder: str | Path, reference: Mapping[str, Any]) -> None:
     """
     config = read_config(folder)
     config["training"] = {**config.get("training", {}), REFERENCE_KEY: dict(reference)}
-    _replace_config(folder, config)
-
-
-def save_generation(folder: str | Path, settings: GenerationSettings) -> None:
-    """Store recommended settings in the configuration of an exported model; its hash does not change.
-
-    Args:
-        folder: Folder of the model.
-        settings: Settings valid for the model; this is not checked.
-    Raises:
-        FileNotFoundError, ValueError: If the folder is not an exported model.
-    """
-    _replace_config(folder, read_config(folder) | {GENERATION_KEY: settings.to_plain()})
-
-
-def _replace_config(folder: str | Path, config: Mapping[str, Any]) -> None:
     with atomic_file(Path(folder) / CONFIG_NAME) as file:
         file.write((json.dumps(config, indent=2) + "\n").encode())
 
@@ -116,19 +93,13 @@ def _is_export(folder: Path) -> bool:
         return False
 
 
-def load_pretrained(place: str | Path) -> Density:
+def read_exported(folder: Path) -> Density:
     """Read an exported model; nothing in its files can run code.
 
-    Args:
-        place: Its folder, the name of a bundled model such as "fashion-mnist", or "hf://USER/NAME[@REVISION]" on the
-            Hugging Face hub, which is accessed only for such addresses.
     Raises:
-        FileNotFoundError: If there is no such model, or a file is missing.
-        ValueError: If a file is damaged, of another project, or does not match the other, or the hub is unreachable.
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged, of another project, or does not match the other.
     """
-    folder = find_folder(place) or Path(place)
-    if not folder.exists():
-        raise FileNotFoundError(f"there is no exported model {place}{hint(place)}")
     config = read_config(folder)
     path = folder / WEIGHTS_NAME
     if not path.is_file():

@@ -13,14 +13,13 @@ from glow_app.models.image_model import ImageModel
 from glow_app.storage.checkpoint import CHECKPOINT_KEY, density_of, read_checkpoint
 from glow_app.storage.exported_config import CONFIG_NAME, WEIGHTS_NAME, read_config
 from glow_app.storage.places import IN_RUN, find_folder, hint, origin
-from glow_app.storage.pretrained import DIRECTIONS_NAME, load_pretrained, model_hash
+from glow_app.storage.pretrained import DIRECTIONS_NAME, model_hash, read_exported
 
 # Key under which Lightning stores the data module's arguments, and those that determine the images of a split.
 DATA_KEY = "datamodule_hyper_parameters"
 DATA_ARGUMENTS = ("source", "seed", "validation_fraction", "test_fraction", "resize", "limit", "count", "contents")
 DATA_PLACES = ("root", "cache_dir")
 RUN_CONFIG = "config.yaml"  # in a run's folder
-_FACT_KEYS = (CHECKPOINT_KEY, DATA_KEY, "epoch", "global_step")
 
 
 class StoredModel:
@@ -41,27 +40,26 @@ class StoredModel:
     """
 
     def __init__(self, place: str | Path, in_run: Sequence[str] = IN_RUN) -> None:
+        if str(place) == "":
+            raise FileNotFoundError("the path of the model is empty; give a .ckpt file, a model's or a run's folder")
         folder = find_folder(place)
-        self.place = place = place if folder is not None else _newest_run(place, in_run)
-        self.path = folder or _own_path(place, in_run)
+        self.place = place = place if folder is not None else _newest_run(Path(place), in_run)
+        self.path = folder or _own_path(Path(place), in_run)
         self.is_own = folder is None
-        self._sha256: str | None = None
 
     def load(self, device: str | torch.device = "cpu") -> Density:
         """Return the model, of images or of points; from a checkpoint, with averaged weights if there are any.
 
         Raises:
-            ValueError: If the model is damaged, of another project, or a pickle that would run code.
+            ValueError: If the model is damaged or of another project, or contains code.
         """
         device = find_device(device)
         if self.path.is_dir():
-            model = load_pretrained(self.path)
-            self._sha256 = read_config(self.path)["sha256"]  # load_pretrained has verified it
-        else:
-            checkpoint = read_checkpoint(self.path)
-            self.__dict__["_checkpoint"] = _without_tensors(checkpoint)  # saves reading it again
-            model = density_of(checkpoint)
-            self._sha256 = model_hash(model)
+            return read_exported(self.path).to(device)
+        checkpoint = read_checkpoint(self.path)
+        self._checkpoint_facts = _facts_of(checkpoint)  # saves reading it again
+        model = density_of(checkpoint)
+        self.hash = model_hash(model)
         return model.to(device)
 
     def load_images(self, device: str | torch.device = "cpu") -> ImageModel:
@@ -77,28 +75,21 @@ class StoredModel:
             )
         return model
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """The SHA-256 of architecture and weights, see :func:`~glow_app.storage.pretrained.model_hash`."""
-        if self._sha256 is None:
-            self.load()
-        assert self._sha256 is not None
-        return self._sha256
+        return read_config(self.path)["sha256"] if self.path.is_dir() else model_hash(self.load())
 
     @property
     def facts(self) -> dict[str, Any]:
         """Facts of the training, such as version, epoch, steps, bits/dim and data; and the revision on the hub."""
         if self.path.is_dir():
             return read_config(self.path).get("training", {}) | origin(self.place)
-        arguments = self._checkpoint.get(DATA_KEY)
-        arguments = arguments if isinstance(arguments, dict) else {}
-        data = {name: arguments[name] for name in DATA_ARGUMENTS if name in arguments}  # no places: exports are shared
-        return {
-            "epoch": self._checkpoint.get("epoch"),
-            "step": self._checkpoint.get("global_step"),
-            **self._checkpoint[CHECKPOINT_KEY]["training"],
-            **({"data": data} if data else {}),
-        }
+        return self._checkpoint_facts
+
+    @cached_property
+    def _checkpoint_facts(self) -> dict[str, Any]:
+        return _facts_of(read_checkpoint(self.path))
 
     @property
     def directions(self) -> list[Path]:
@@ -125,10 +116,6 @@ class StoredModel:
         if configured.get("source") == data.get("source"):
             return data | {name: configured[name] for name in DATA_PLACES if configured.get(name) is not None}
         return {} if "://" in str(data.get("source")) else data
-
-    @cached_property
-    def _checkpoint(self) -> dict[str, Any]:
-        return _without_tensors(read_checkpoint(self.path))
 
 
 def read_run_config(run_dir: Path) -> dict[str, Any] | None:
@@ -179,8 +166,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> ImageMod
         device: Device of the model, as for :func:`find_device`.
     Raises:
         FileNotFoundError: If there is no model at ``path``.
-        ValueError: If the model is damaged, of another project, a pickle that would run code, or a model of points, or
-            if the device is not available.
+        ValueError: If the model is damaged, of another project or one of points, or the device is not available.
     """
     return StoredModel(path).load_images(device)
 
@@ -190,22 +176,25 @@ def load_density(path: str | Path, device: str | torch.device = "cpu") -> Densit
     return StoredModel(path).load(device)
 
 
-def _own_path(place: str | Path, in_run: Sequence[str]) -> Path:
-    if str(place) == "":
-        raise FileNotFoundError("the path of the checkpoint is empty; give a .ckpt file, a model's or a run's folder")
-    path = Path(place)
+def _facts_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = checkpoint.get(DATA_KEY) or {}
+    data = {name: arguments[name] for name in DATA_ARGUMENTS if name in arguments}  # no places: exports are shared
+    facts = {"epoch": checkpoint.get("epoch"), "step": checkpoint.get("global_step")}
+    return facts | checkpoint[CHECKPOINT_KEY]["training"] | ({"data": data} if data else {})
+
+
+def _own_path(path: Path, in_run: Sequence[str]) -> Path:
     if not path.exists():
         raise FileNotFoundError(
             f"no checkpoint {path}; give a .ckpt file, an exported model or a run's folder{hint(path)}"
         )
-    if path.is_dir() and not (path / CONFIG_NAME).exists():
-        names = [name for name in in_run if (path / name).exists()]
-        if names[:2] == ["model", "best.ckpt"] and _is_outdated(path / "model", path / "best.ckpt"):
-            del names[0]
-        if names:
-            return path / names[0]
+    if not path.is_dir() or (path / CONFIG_NAME).exists():
+        return path
+    names = [name for name in in_run if (path / name).exists()]
+    if not names:
         raise FileNotFoundError(f"{path} holds neither {CONFIG_NAME} nor best.ckpt nor last.ckpt: not a model or a run")
-    return path
+    is_outdated = names[:2] == ["model", "best.ckpt"] and _is_outdated(path / "model", path / "best.ckpt")
+    return path / names[is_outdated]
 
 
 def _is_outdated(exported: Path, best: Path) -> bool:
@@ -214,36 +203,28 @@ def _is_outdated(exported: Path, best: Path) -> bool:
         # At the end of a run the export is newer, so the checkpoint is read only if the run was resumed or copied.
         if best.stat().st_mtime_ns <= (exported / WEIGHTS_NAME).stat().st_mtime_ns:
             return False
-        training = read_config(exported).get("training")
-        step = training.get("step") if isinstance(training, dict) else None
-        later = StoredModel(best).facts["step"]
-    except (OSError, ValueError):  # loading the export will report what is wrong
+        step, later = read_config(exported)["training"]["step"], StoredModel(best).facts["step"]
+        is_outdated = bool(later > step)
+    except (OSError, ValueError, KeyError, TypeError):  # loading the export will report what is wrong
         return False
-    if not (isinstance(step, int) and isinstance(later, int) and later > step):
-        return False
-    warnings.warn(
-        f"{best} (step {later:,}) is taken: {exported} (step {step:,}) is from before the run was resumed; its "
-        "recommended settings and its reference of scores are left out until the run ends and exports its model again",
-        stacklevel=4,
-    )
-    return True
+    if is_outdated:
+        warnings.warn(
+            f"{best} (step {later:,}) is taken: {exported} (step {step:,}) is from before the run was resumed; its "
+            "recommended settings and its reference of scores are left out until the run ends and exports it again",
+            stacklevel=4,
+        )
+    return is_outdated
 
 
-def _newest_run(place: str | Path, in_run: Sequence[str]) -> str | Path:
+def _newest_run(folder: Path, in_run: Sequence[str]) -> Path:
     """Return the newest run in a folder of runs, with a warning if there are several; other places unchanged."""
-    folder = Path(place)
-    if str(place) == "" or not folder.is_dir() or any((folder / name).exists() for name in (CONFIG_NAME, *in_run)):
-        return place
+    if any((folder / name).exists() for name in (CONFIG_NAME, *in_run)):
+        return folder
     for pattern in ("*", "*/*"):
-        paths = [path for name in in_run for path in folder.glob(f"{pattern}/{name}")]
-        if paths:
-            run = max(paths, key=lambda path: path.stat().st_mtime).parent
-            count = len({path.parent for path in paths})
-            if count > 1:
+        models = [path for name in in_run for path in folder.glob(f"{pattern}/{name}")]
+        if models:
+            run = max(models, key=lambda path: path.stat().st_mtime).parent
+            if (count := len({path.parent for path in models})) > 1:
                 warnings.warn(f"{folder} contains {count} runs; the newest is taken: {run}", stacklevel=3)
             return run
-    return place
-
-
-def _without_tensors(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: checkpoint[name] for name in _FACT_KEYS if name in checkpoint}
+    return folder

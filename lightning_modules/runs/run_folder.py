@@ -6,7 +6,6 @@ import shutil
 import time
 import warnings
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -45,12 +44,10 @@ def prepare_run_dir(run_dir: Path, resumed: Path | None, begin_anew: bool) -> No
     Raises:
         FileExistsError: If the folder holds another run, another process is training there, or it is a file.
         UsageError: If its name is that of a file.
-        ValueError: If it contains a link that leads out of it, or something that is neither a file nor a folder.
     """
     if getattr(rank_zero_only, "rank", 0):
         return
     require_folder(run_dir)
-    _refuse_links(run_dir)
     _lock(run_dir)
     is_continued = resumed is not None and resumed.parent.resolve() == run_dir.resolve()
     if is_continued or begin_anew:
@@ -78,21 +75,6 @@ def release_run_dir(run_dir: Path, failed: bool = False) -> None:
         for parent in created[1:]:
             with suppress(OSError):  # not empty: another run uses it
                 parent.rmdir()
-
-
-def _refuse_links(run_dir: Path) -> None:
-    """Refuse a folder, for example from an archive, in which writing could leave the folder or block on a pipe.
-
-    Links in ``wandb/`` are allowed: W&B leaves links to its logs there, and writes each run into a new folder.
-    """
-    home = run_dir.resolve()
-    walk = (parts for parts in os.walk(run_dir) if not Path(parts[0]).is_relative_to(run_dir / "wandb"))
-    for path in (Path(folder, name) for folder, *names in walk for name in chain(*names)):
-        is_checkpoint = path.suffix == ".ckpt" and path.parent == run_dir  # replaced, so the link is not followed
-        if path.is_symlink() and not is_checkpoint and not path.resolve().is_relative_to(home):
-            raise ValueError(f"{path} is a link out of the folder, through which the run would write; remove it")
-        if not (path.is_symlink() or path.is_file() or path.is_dir()):
-            raise ValueError(f"{path} is neither a file nor a folder; remove it")
 
 
 def _lock(run_dir: Path) -> None:

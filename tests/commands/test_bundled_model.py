@@ -1,6 +1,7 @@
 """Every command with a bundled model, the default one, and one of the hub."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 from run_files import pixels
 
-from glow_app.storage.hub_models import HubModel
-from glow_app.storage.pretrained import load_pretrained, model_hash
+from glow_app.files import sha256_of
+from glow_app.storage.pretrained import model_hash
 from glow_app.storage.stored_model import load_model
 
 Glow = Callable[..., Any]
@@ -52,7 +53,7 @@ def test_clothes_go_through_every_command(glow: Glow) -> None:
     assert (
         glow("edit", "apply", clothes[0], "--direction", "width", "--output", "wide", "--checkpoint", "mine").code == 0
     )
-    assert model_hash(load_pretrained("mine")) == model_hash(load_pretrained("fashion-mnist"))
+    assert model_hash(load_model("mine")) == model_hash(load_model("fashion-mnist"))
 
 
 def test_training_commands_want_a_checkpoint_of_their_own(refused: Callable[..., str]) -> None:
@@ -60,14 +61,14 @@ def test_training_commands_want_a_checkpoint_of_their_own(refused: Callable[...,
 
 
 def test_a_model_of_the_hub(
-    conditional: Path, glow: Glow, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    conditional: Path, glow: Glow, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = HubModel(conditional, {"revision": "c0ffee", "sha256 of model.safetensors": "5ea"})
-    monkeypatch.setattr("glow_app.storage.places.fetch_model", {"hf://me/shoes": found}.__getitem__)
+    snapshot = shutil.copytree(conditional, tmp_path / "c0ffee")
+    monkeypatch.setattr("glow_app.storage.places.fetch_model", {"hf://me/shoes": snapshot}.__getitem__)
     sampled = glow("sample", "--checkpoint", "hf://me/shoes", "--count", 1)
     assert sampled.output.startswith(
         f"model: hf://me/shoes (sha256 {model_hash(load_model(conditional))[:12]}, revision c0ffee, "
-        "sha256 of model.safetensors 5ea)\n"
+        f"sha256 of model.safetensors {sha256_of(snapshot / 'model.safetensors')})\n"
     )
     assert "\nrevision             c0ffee\n" in glow("info", "hf://me/shoes").output
     assert "write hf://me/shoes" in refused("sample", "--checkpoint", "me/shoes")

@@ -20,7 +20,7 @@ from glow_app.cli import main
 from glow_app.data import load_split
 from glow_app.models.generation_settings import GenerationSettings
 from glow_app.storage.exported_config import read_config
-from glow_app.storage.pretrained import load_pretrained, model_hash, save_generation
+from glow_app.storage.pretrained import model_hash, save_pretrained
 from glow_app.storage.stored_model import load_model
 from lightning_modules.density import DensityModule
 
@@ -141,7 +141,7 @@ def test_a_failed_run_leaves_a_folder_that_was_there(tmp_path: Path) -> None:
 
 def test_the_export_is_the_best_checkpoint(trained: Path) -> None:
     best = model_hash(load_model(trained / "best.ckpt"))
-    assert model_hash(load_pretrained(trained / "model")) == best == read_config(trained / "model")["sha256"]
+    assert model_hash(load_model(trained / "model")) == best == read_config(trained / "model")["sha256"]
     training = read_config(trained / "model")["training"]
     assert training["val/bpd"] == pytest.approx(min(logged(trained, "val/bpd")))
 
@@ -258,7 +258,9 @@ def test_a_finished_run_keeps_what_was_set_in_its_export(
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(trained, copy)
-    save_generation(copy / "model", GenerationSettings(0.9))
+    model = load_model(copy / "model")
+    model.generation = GenerationSettings(0.9)
+    save_pretrained(model, copy / "model", overwrite=True)
     config = (copy / "model/config.json").read_bytes()
     assert glow("fit", "--resume", copy).code == 0
     assert (copy / "model/config.json").read_bytes() == config

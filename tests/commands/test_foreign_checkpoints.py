@@ -13,9 +13,10 @@ import torch
 import yaml
 from PIL import Image
 
+from glow_app import ALLOWED_VARIABLE
 from glow_app.storage.checkpoint import CHECKPOINT_KEY, read_checkpoint
-from glow_app.storage.pretrained import load_pretrained, save_pretrained
-from glow_app.storage.stored_model import StoredModel, load_density
+from glow_app.storage.pretrained import save_pretrained
+from glow_app.storage.stored_model import StoredModel, load_model
 
 COMMANDS = [("test", "--checkpoint"), ("validate", "--checkpoint"), ("fit", "--resume")]
 
@@ -81,6 +82,7 @@ def test_a_class_of_ones_own_is_allowed(
 ) -> None:
     (tmp_path / "mine.py").write_text("from torch.optim import Adam\n\n\nclass MyAdam(Adam):\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(ALLOWED_VARIABLE, "")
     change_config(run, "model.optimizer", {"class_path": "mine.MyAdam", "init_args": {"lr": 0.001}})
     assert "pass --allow-class mine.MyAdam" in refused("fit", "--resume", run, code=1)
     resumed = glow("fit", "--resume", run, "--allow-class", "mine.MyAdam", "--trainer.max_epochs=3")
@@ -178,7 +180,7 @@ def test_weights_that_are_not_finite_are_refused(
     path = change_checkpoint(run, state_dict=weights)
     for command, option in [*COMMANDS, ("sample", "--checkpoint")]:
         assert "not finite" in refused(command, option, path, code=1)
-    model = load_pretrained(tmp_path / "model")
+    model = load_model(tmp_path / "model")
     next(model.parameters()).data.fill_(torch.inf)
     save_pretrained(model, tmp_path / "poisoned")  # with a hash that is right
     assert "is not finite" in refused("sample", "--checkpoint", tmp_path / "poisoned", code=1)
@@ -195,7 +197,7 @@ def test_weights_that_are_not_finite_are_refused(
 def test_images_that_are_not_finite_are_refused(
     trained: Path, pictures: list[Path], glow: Callable[..., Any], tmp_path: Path, words: list[str]
 ) -> None:
-    model = load_density(trained / "last.ckpt")
+    model = load_model(trained / "last.ckpt")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("log_scale"):

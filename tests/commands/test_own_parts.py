@@ -1,8 +1,5 @@
 """A prior and a task of the user's own, from training to sampling and resuming."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +9,11 @@ import torch
 from registry import tiny_glow
 from tiny_training import TINY_FIT
 
-from glow_app import ImageModel, allow_class, load_pretrained, save_pretrained
+from glow_app import ALLOWED_VARIABLE, ImageModel, allow_class, load_model, save_pretrained
 from glow_app.priors import GaussianPrior
 from glow_app.storage.model_config import ALLOWED_CLASSES
 
 MODULE = """
-from glow_app import load_model  # which loads what reads models
 from glow_app.priors import GaussianPrior
 from glow_app.tasks import RestorationTask
 
@@ -38,66 +34,63 @@ class Negative(RestorationTask):
 """
 
 
+OWN_CLASSES = dict(ALLOWED_CLASSES)
+
+
 class OwnPrior(GaussianPrior):
     """The Gaussian by another name."""
 
 
-def test_a_class_of_ones_own_is_loaded_once_it_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glow_app.storage.model_config.ALLOWED_CLASSES", dict(ALLOWED_CLASSES))
+@pytest.fixture(autouse=True)
+def new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
+    """Write ``my_parts``; return a function that forgets the allowed classes, as a new process would."""
+    (tmp_path / "my_parts.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def forget() -> None:
+        monkeypatch.setattr("glow_app.storage.model_config.ALLOWED_CLASSES", dict(OWN_CLASSES))
+        monkeypatch.setenv(ALLOWED_VARIABLE, "")
+
+    forget()
+    return forget
+
+
+def test_an_allowed_class_is_loaded(tmp_path: Path) -> None:
     model = ImageModel(tiny_glow(prior=OwnPrior)).eval()
     save_pretrained(model, tmp_path / "model")
     name = f"{OwnPrior.__module__}.OwnPrior"
     with pytest.raises(ValueError, match=f"pass --allow-class {name}, or call glow_app.allow_class"):
-        load_pretrained(tmp_path / "model")
+        load_model(tmp_path / "model")
     allow_class(OwnPrior)
-    again = load_pretrained(tmp_path / "model")
-    assert isinstance(again, ImageModel)
+    again = load_model(tmp_path / "model")
     assert isinstance(again.flow.prior, OwnPrior)
     assert torch.equal(again.sample(2, seeds=0), model.sample(2, seeds=0))
 
 
-def run_glow(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    (folder / "my_parts.py").write_text(MODULE)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
-    command = [sys.executable, "-m", "glow_app", *arguments]
-    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
-
-
-@pytest.mark.slow
-def test_a_prior_of_ones_own_from_fit_to_sample(tmp_path: Path) -> None:
-    steps = "--trainer.max_steps=2"
+def test_a_prior_of_ones_own_from_fit_to_sample(
+    new_process: Callable[[], None], glow: Callable[..., Any], refused: Callable[..., str]
+) -> None:
     prior = ["--model.flow.prior=my_parts.Doubled", "--model.flow.prior.init_args.factor=3"]
-    trained = run_glow("fit", *TINY_FIT, "--run_dir=run", steps, *prior, folder=tmp_path)
-    assert trained.returncode == 0, trained.stderr
-    assert (tmp_path / "run/model/model.safetensors").is_file()
-    refused = run_glow("sample", "--checkpoint", "run", "--count", "1", folder=tmp_path)
-    assert refused.returncode == 1
-    assert "pass --allow-class my_parts.Doubled" in refused.stderr
+    assert glow("fit", *TINY_FIT, "--run_dir=run", "--trainer.max_steps=2", *prior).code == 0
+    assert Path("run/model/model.safetensors").is_file()
+    new_process()
+    assert "pass --allow-class my_parts.Doubled" in refused("sample", "--checkpoint", "run", "--count", "1")
+    assert "pass --allow-class my_parts.Doubled" in refused("fit", "--resume", "run")
     allowed = ["--allow-class", "my_parts.Doubled"]
-    drawn = run_glow("sample", "--checkpoint", "run", "--count", "2", "--devices", "2", *allowed, folder=tmp_path)
-    assert drawn.returncode == 0, drawn.stderr
-    resumed = run_glow("fit", "--resume", "run", "--trainer.max_steps=3", *allowed, folder=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
-    mistaken = run_glow("info", "run", "--allow-class", "my_parts.Nothing", folder=tmp_path)
-    assert mistaken.returncode == 1
-    assert "--allow-class my_parts.Nothing: expected the path of a class" in mistaken.stderr
-    missing = run_glow("info", "run", "--allow-class", "nowhere.Nothing", folder=tmp_path)
-    assert "--allow-class nowhere.Nothing: No module named 'nowhere'; install the package, or put" in missing.stderr
+    assert glow("sample", "--checkpoint", "run", "--count", "2", *allowed).code == 0
+    new_process()
+    assert glow("fit", "--resume", "run", "--trainer.max_steps=3", *allowed).code == 0
+    for name in ("my_parts.Nothing", "nowhere.Nothing", "Nothing"):
+        new_process()
+        assert f"--allow-class {name}: " in refused("info", "run", "--allow-class", name, code=1)
+    assert refused("sample", "--allow-class", code=2).endswith("argument --allow-class: expected one argument")
 
 
-def test_the_option_needs_a_class(glow: Callable[..., Any]) -> None:
-    result = glow("sample", "--allow-class")
-    assert (result.code, result.errors) == (2, ["error: glow: argument --allow-class: expected one argument"])
-
-
-@pytest.mark.slow
-def test_a_task_of_ones_own_is_resumed(tmp_path: Path) -> None:
+def test_a_task_of_ones_own_is_resumed(new_process: Callable[[], None], glow: Callable[..., Any]) -> None:
     options = ["--model.task=my_parts.Negative", "--model.flow.condition_channels=1"]
     sizes = ["--model.flow.condition_features=4", "--model.flow.condition_blocks=2"]
-    first = run_glow("fit", *TINY_FIT, "--run_dir=run", "--trainer.max_steps=3", *options, *sizes, folder=tmp_path)
-    assert first.returncode == 0, first.stderr
+    assert glow("fit", *TINY_FIT, "--run_dir=run", "--trainer.max_steps=3", *options, *sizes).code == 0
+    new_process()
     allowed = ["--allow-class", "my_parts.Negative"]
-    resumed = run_glow("fit", "--resume", "run", "--trainer.max_steps=5", *allowed, folder=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
-    measured = run_glow("test", "--checkpoint", "run", *allowed, folder=tmp_path)
-    assert "PSNR of draws" in measured.stdout
+    assert glow("fit", "--resume", "run", "--trainer.max_steps=5", *allowed).code == 0
+    assert "PSNR of draws" in glow("test", "--checkpoint", "run", *allowed).output

@@ -7,7 +7,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from tiny_training import tiny_fit
 
 from glow_app.models.generation_settings import GenerationSettings
-from glow_app.storage.pretrained import model_hash, save_generation
+from glow_app.storage.pretrained import model_hash, save_pretrained
 from glow_app.storage.stored_model import load_model
 from lightning_modules.callbacks import ExportBest
 
@@ -36,7 +36,9 @@ def test_files_of_others_in_its_place_are_moved_aside(tmp_path: Path) -> None:
 
 def test_settings_for_earlier_weights_are_named_as_they_go(tmp_path: Path) -> None:
     train(tmp_path, 1)
-    save_generation(tmp_path / "model", GenerationSettings(0.9))
+    model = load_model(tmp_path / "model")
+    model.generation = GenerationSettings(0.9)
+    save_pretrained(model, tmp_path / "model", overwrite=True)
     with pytest.warns(UserWarning, match=r"/model no longer recommends temperature 0\.9, "):
         train(tmp_path, 2)
     assert load_model(tmp_path / "model").generation == GenerationSettings()

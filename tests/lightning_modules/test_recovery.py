@@ -61,7 +61,7 @@ def test_the_last_is_taken(tmp_path: Path) -> None:
     [
         (tear, "is truncated or damaged"),
         (empty, "is truncated or damaged"),
-        (flip_a_bit, r"Bad CRC-32 for file 'last/data/"),
+        (flip_a_bit, "the check sum of last/data/"),
         (poison, "number in state_dict.model.weight that is not finite"),
     ],
 )
@@ -82,7 +82,7 @@ def test_torch_alone_would_not_notice_a_flipped_bit(tmp_path: Path) -> None:
     write(tmp_path, last=9)
     flip_a_bit(tmp_path / "last.ckpt")
     torch.load(tmp_path / "last.ckpt", weights_only=True)
-    with pytest.raises(ValueError, match="Bad CRC-32 for file 'last/data/"):
+    with pytest.raises(ValueError, match="the check sum of last/data/"):
         read_whole(tmp_path / "last.ckpt")
 
 

@@ -1,34 +1,62 @@
-from pathlib import Path
+"""Bundled models, and models of the hub: its cache is real, its answers are not."""
 
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
 import pytest
+from huggingface_hub import constants, errors
 from registry import tiny_model
 
 from glow_app.storage import places
-from glow_app.storage.pretrained import load_pretrained, model_hash, save_pretrained
+from glow_app.storage.pretrained import model_hash, save_pretrained
 from glow_app.storage.stored_model import StoredModel, load_model
 
-MEGABYTE = 2**20
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(autouse=True)
-def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_and_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    yield
+    places.fetch_model.cache_clear()
+    places.origin.cache_clear()
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    """A model in the hub's cache: me/shoes, whose branch main is at COMMIT."""
+    repository = tmp_path / "hub/models--me--shoes"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text(COMMIT)
+    return save_pretrained(tiny_model(), repository / "snapshots" / COMMIT, {"epoch": 3})
+
+
+def refusal(error: type[Exception], address: str = "hf://me/shoes") -> str:
+    with pytest.raises(error) as caught:
+        load_model(address)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert address in message
+    return message
 
 
 def test_every_bundled_model_is_whole_small_and_described() -> None:
     assert places.DEFAULT_MODEL in places.bundled_models()
-    for name in places.bundled_models():
+    for name, folder in places.bundled_models().items():
         model = load_model(name)
-        assert model_hash(load_pretrained(name)) == model_hash(model)
-        folder = StoredModel(name).path
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        assert [file.name for file in files if file.parent == folder] == [
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert {path.name for path in folder.iterdir()} - {"directions"} == {
             "README.md",
             "config.json",
             "model.safetensors",
-        ]
-        assert {file.parent.name for file in files if file.parent != folder} <= {"directions"}
-        assert sum(file.stat().st_size for file in files) < 8 * MEGABYTE
+        }
+        assert sum(file.stat().st_size for file in files) < 8 << 20
         card = (folder / "README.md").read_text()
         for words in ("licence", "configs/", "commit", "machine", "test bits/dim", "## Meant for", "## Limits"):
             assert words in card
@@ -36,32 +64,92 @@ def test_every_bundled_model_is_whole_small_and_described() -> None:
         assert all(class_name in card for class_name in model.class_names)
 
 
-def test_a_folder_of_ones_own_goes_before_a_bundled_model_of_its_name() -> None:
+def test_a_model_of_ones_own_goes_before_a_bundled_one() -> None:
     bundled = StoredModel(places.DEFAULT_MODEL).path
     Path(places.DEFAULT_MODEL).mkdir()
     assert StoredModel(places.DEFAULT_MODEL).path == bundled  # a folder of pictures is no model
     mine = save_pretrained(tiny_model(), places.DEFAULT_MODEL, overwrite=True)
     assert StoredModel(places.DEFAULT_MODEL).path == mine
-    for load in (load_model, load_pretrained):
-        assert model_hash(load(places.DEFAULT_MODEL)) == model_hash(tiny_model())
 
 
-def test_other_names_are_paths(tmp_path: Path) -> None:
-    for name in ("", ".", "..", "../models/fashion-mnist", "fashion-mnist/", "README.md", "fashion-mnist/config.json"):
+def test_other_names_are_paths() -> None:
+    for name in (".", "..", "../models/fashion-mnist", "fashion-mnist/", "README.md", "fashion-mnist/config.json"):
         assert places.find_folder(name) is None
-    assert StoredModel(save_pretrained(tiny_model(), tmp_path / "mine", {"epoch": 1})).facts == {"epoch": 1}
-
-
-@pytest.mark.parametrize("load", [load_model, load_pretrained])
-def test_what_may_have_been_meant(load: object) -> None:
-    def message(name: str) -> str:
-        with pytest.raises(FileNotFoundError) as caught:
-            load(name)  # type: ignore[operator]
-        return str(caught.value)
-
-    assert message("fashion-mnits").endswith("; did you mean fashion-mnist?")
-    assert message("some-user/shoes").endswith("write hf://some-user/shoes")
-    assert message("some-user/shoes@v2").endswith("write hf://some-user/shoes@v2")
+    assert refusal(FileNotFoundError, "fashion-mnits").endswith("; did you mean fashion-mnist?")
+    for name in ("some-user/shoes", "some-user/shoes@v2"):
+        assert refusal(FileNotFoundError, name).endswith(f"write hf://{name}")
     for path in ("/somewhere/else", "runs/mine/TIME", "runs/best.ckpt", "nothing"):
-        assert "hf://" not in message(path)
-        assert path in message(path)
+        assert "hf://" not in refusal(FileNotFoundError, path)
+
+
+@pytest.mark.parametrize("address", ["hf://me/shoes", "hf://me/shoes@main", f"hf://me/shoes@{COMMIT}"])
+def test_a_model_is_read_from_the_cache(snapshot: Path, address: str) -> None:
+    assert model_hash(load_model(address)) == model_hash(tiny_model())
+    assert StoredModel(address).path == snapshot
+    sha256 = hashlib.sha256((snapshot / "model.safetensors").read_bytes()).hexdigest()
+    origin = {"hub": address, "revision": COMMIT, "sha256 of model.safetensors": sha256}
+    assert StoredModel(address).facts == {"epoch": 3} | origin
+    weights = (snapshot / "model.safetensors").read_bytes()
+    (snapshot / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"are not those that config\.json describes"):
+        load_model(address)
+
+
+def test_two_files_of_one_commit_are_fetched(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(name: str, file: str, revision: str | None = None) -> str:
+        asked.append((name, file, revision))
+        return str(snapshot / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    load_model("hf://me/shoes@v2")
+    assert asked == [("me/shoes", "config.json", "v2"), ("me/shoes", "model.safetensors", COMMIT)]
+    places.fetch_model.cache_clear()
+    (snapshot / "config.json").write_text('{"model_type": "bert"}')
+    assert "is not a model that glow export wrote" in refusal(ValueError)
+    assert len(asked) == 3  # not the weights of another project
+
+
+@pytest.mark.parametrize("name", ["", "a/b/c", "me/..", "me/shoes--", "../../etc", "me/sh oes"])
+def test_invalid_addresses(name: str) -> None:
+    assert "expected hf://USER/NAME[@REVISION]" in refusal(ValueError, f"hf://{name}")
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "words"),
+    [
+        (errors.RepositoryNotFoundError, FileNotFoundError, "is not on the hub"),
+        (errors.GatedRepoError, FileNotFoundError, "hf auth login"),
+        (errors.RevisionNotFoundError, FileNotFoundError, "check name and revision"),
+        (errors.EntryNotFoundError, FileNotFoundError, "has no config.json"),
+        (errors.OfflineModeIsEnabled, ValueError, "is not in the hub's cache"),
+        (errors.HfHubHTTPError, ValueError, "cannot be fetched, and is not in the hub's cache: 404 Client Error. Of"),
+        (ConnectionResetError, ValueError, "cannot be fetched"),
+    ],
+)
+def test_answers_of_the_hub(
+    error: type[Exception],
+    raised: type[Exception],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def download(*arguments: Any, **options: Any) -> str:
+        logging.getLogger("huggingface_hub").warning("Retrying in 1s [Retry 1/5].")
+        answer = error.__new__(error)  # without the response of the hub, which is not used
+        Exception.__init__(answer, "404 Client Error.\n\nOf many lines.")
+        raise answer
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert words in refusal(raised)
+    assert capfd.readouterr().err == ""
+
+
+def test_without_a_network_or_the_package(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in ("hf://me/hats", "hf://me/shoes@v2"):
+        assert "is not in the hub's cache" in refusal(ValueError, address)
+    (snapshot / "model.safetensors").unlink()
+    assert "is not in the hub's cache" in refusal(ValueError)
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    assert "pip install 'glow-app[hub]'" in refusal(ValueError)
