@@ -51,7 +51,7 @@ def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor],
     try:
         content = read_content(path)
         if content.kind == kind:
-            return load(path.read_bytes()), content.facts, content.model  # not memory-mapped, as in load_pretrained
+            return load(path.read_bytes()), content.facts, content.model  # not memory-mapped, as in read_exported
     except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a dtype that torch lacks
         raise ValueError(f"{path} is damaged or no safetensors file, and holds no {noun}; {remedy}") from error
     raise ValueError(f"{path} holds {NOUNS.get(content.kind, 'other tensors')}, and no {noun}; {remedy}")
