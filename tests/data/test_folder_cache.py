@@ -148,7 +148,7 @@ def test_processes_and_several_chunks_give_the_same(
     with pytest.warns(UserWarning, match=r"1 of 13 .*0005\.png"):
         alone = build(root)
     monkeypatch.setattr(cache, "_WORTH_PROCESSES", 0)
-    read = folder.folder_images
-    monkeypatch.setattr(folder, "folder_images", lambda *args, chunk_size: read(*args, chunk_size=5))
+    in_chunks = cache.in_chunks
+    monkeypatch.setattr(cache, "in_chunks", lambda work, count, size, *rest: in_chunks(work, count, 5, *rest))
     with pytest.warns(UserWarning, match=r"1 of 13 .*0005\.png"):
         assert np.array_equal(build(root, cache_dir=tmp_path / "other").images, alone.images)
