@@ -40,11 +40,17 @@ def as_labels(model: HasClasses, labels: Labels | None, num: int) -> Tensor | No
             raise ValueError(
                 f"labels are {labels.dtype} of shape {tuple(labels.shape)}; expected class numbers of shape ({num},)"
             )
-        return labels.long().expand(num) if labels.ndim == 0 else labels.long()
+        labels = labels.long().expand(num) if labels.ndim == 0 else labels.long()
+        if len(labels) != num:
+            raise ValueError(f"there are {len(labels)} labels for {num} images")
+        return labels
     each = list(labels) if isinstance(labels, Iterable) and not isinstance(labels, str) else [labels] * num
     if len(each) != num:
         raise ValueError(f"there are {len(each)} labels for {num} images")
-    return torch.tensor(_class_numbers(model, each), dtype=torch.long)
+    names = [str(label) for label in each]
+    # Distinct names are looked up only once, because there may be thousands of labels.
+    numbers = {name: class_number(model, name) for name in set(names)}
+    return torch.tensor([numbers[name] for name in names], dtype=torch.long)
 
 
 def class_number(model: HasClasses, name: str) -> int:
@@ -80,9 +86,10 @@ def class_facts(model: HasClasses, *numbers: int) -> dict[str, int | str]:
     """
     if not numbers:
         return {}
-    label = numbers[0] if len(numbers) == 1 else ", ".join(map(str, numbers))
-    names = ", ".join(model.class_names[number] for number in numbers) if model.class_names else None
-    return {"label": label, **({} if names is None else {"class": names})}
+    facts: dict[str, int | str] = {"label": numbers[0] if len(numbers) == 1 else ", ".join(map(str, numbers))}
+    if model.class_names:
+        facts["class"] = ", ".join(model.class_names[number] for number in numbers)
+    return facts
 
 
 def class_text(model: HasClasses, number: int) -> str:
@@ -105,27 +112,20 @@ def class_turns(model: HasClasses, label: ClassTurns) -> Sequence[int] | None:
     each = [label] if isinstance(label, (int, str)) else label
     if not len(each):
         raise ValueError("there are no labels; expected one class or several, or None for all")
-    return _class_numbers(model, each)
-
-
-def _class_numbers(model: HasClasses, labels: Sequence[int | str]) -> list[int]:
-    names = [str(label) for label in labels]
-    # Distinct names are looked up only once, because there may be thousands of labels.
-    numbers = {name: class_number(model, name) for name in dict.fromkeys(names)}
-    return [numbers[name] for name in names]
+    return [class_number(model, str(name)) for name in each]
 
 
 def classes_of_seeds(model: HasClasses, seeds: Sequence[int], label: ClassTurns) -> list[int] | None:
-    """Return what :func:`labels_of_seeds` returns, as numbers."""
-    turns = class_turns(model, label)
-    return None if turns is None else [turns[seed % len(turns)] for seed in seeds]
-
-
-def labels_of_seeds(model: HasClasses, seeds: Sequence[int], label: ClassTurns) -> Tensor | None:
     """Return the class of each seed; None if the model has no classes.
 
     Raises:
         ValueError: As :func:`class_turns`.
     """
+    turns = class_turns(model, label)
+    return None if turns is None else [turns[seed % len(turns)] for seed in seeds]
+
+
+def labels_of_seeds(model: HasClasses, seeds: Sequence[int], label: ClassTurns) -> Tensor | None:
+    """Return :func:`classes_of_seeds` as a tensor, (B,), int64."""
     classes = classes_of_seeds(model, seeds, label)
     return None if classes is None else torch.tensor(classes)

@@ -26,14 +26,16 @@ class GenerationSettings:
         for name, value in vars(self).items():
             if hasattr(value, "tolist"):  # a number or array of NumPy, or a tensor
                 object.__setattr__(self, name, value.tolist())
-        values = [self.temperature] if _is_number(self.temperature) else self.temperature
-        if not isinstance(values, (list, tuple)) or not values:
-            raise ValueError(f"temperature is {values!r:.80}; expected a number, or one per level")
-        for value in values:
-            _check("temperature", value, LARGEST_TEMPERATURE)
-        _check("guidance", self.guidance, LARGEST_GUIDANCE)
-        if not _is_number(self.temperature):
-            object.__setattr__(self, "temperature", tuple(values))
+        if isinstance(self.temperature, list):
+            object.__setattr__(self, "temperature", tuple(self.temperature))
+        values = self.temperature if isinstance(self.temperature, tuple) else (self.temperature,)
+        if not values:
+            raise ValueError("temperature is empty; expected a number, or one per level")
+        for name, value in (("guidance", self.guidance), *(("temperature", value) for value in values)):
+            largest = LARGEST_TEMPERATURE if name == "temperature" else LARGEST_GUIDANCE
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not is_number or not 0 <= value <= largest:  # neither is NaN
+                raise ValueError(f"{name} is {value!r:.80}; expected a number from 0 to {largest:g}")
 
     def check(self, num_levels: int, has_classes: bool) -> None:
         """Check that the settings are valid for a model.
@@ -75,15 +77,12 @@ class GenerationSettings:
     @property
     def facts(self) -> dict[str, Any]:
         """Metadata for pictures: the temperature, and the guidance if it is not 1."""
-        plain = self.to_plain()
-        if self.guidance == 1:
-            del plain["guidance"]
-        return plain
+        return {name: value for name, value in self.to_plain().items() if name == "temperature" or value != 1}
 
     def to_plain(self) -> dict[str, Any]:
         """Return the settings as plain types for JSON."""
-        temperature = self.temperature if _is_number(self.temperature) else list(self.temperature)  # type: ignore[arg-type]
-        return {"temperature": temperature, "guidance": self.guidance}
+        is_tuple = isinstance(self.temperature, tuple)
+        return {"temperature": list(self.temperature) if is_tuple else self.temperature, "guidance": self.guidance}  # type: ignore[arg-type]
 
     @classmethod
     def from_plain(cls, plain: Any) -> Self:
@@ -95,12 +94,3 @@ class GenerationSettings:
         if not isinstance(plain, dict) or not plain.keys() <= {"temperature", "guidance"}:
             raise ValueError("expected an object of temperature and guidance")
         return cls(**plain)
-
-
-def _check(name: str, value: Any, largest: float) -> None:
-    if not _is_number(value) or not 0 <= value <= largest:  # neither is NaN
-        raise ValueError(f"{name} is {value!r:.80}; expected a number from 0 to {largest:g}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

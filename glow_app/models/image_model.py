@@ -38,15 +38,12 @@ class ImageModel(SampledModel):
 
     def __init__(self, flow: Glow, num_bits: int = 8, task: RestorationTask | None = None) -> None:
         super().__init__()
-        expected = 0 if task is None else task.condition_channels(flow.image_shape[0])
-        whose = "without a task" if task is None else f"for {type(task).__name__}"
-        if flow.condition_channels != expected:
-            raise ValueError(
-                f"condition_channels of the flow is {flow.condition_channels}; expected {expected} {whose}"
-            )
-        needs_mask = task is not None and "mask" in task.takes
-        if flow.condition_mask != needs_mask:
-            raise ValueError(f"condition_mask of the flow is {flow.condition_mask}; expected {needs_mask} {whose}")
+        channels = 0 if task is None else task.condition_channels(flow.image_shape[0])
+        expected = {"condition_channels": channels, "condition_mask": task is not None and "mask" in task.takes}
+        for name, value in expected.items():
+            if getattr(flow, name) != value:
+                whose = "without a task" if task is None else f"for {type(task).__name__}"
+                raise ValueError(f"{name} of the flow is {getattr(flow, name)}; expected {value} {whose}")
         if not isinstance(num_bits, int) or not 1 <= num_bits <= 8:
             raise ValueError(f"num_bits is {num_bits}; expected a whole number from 1 to 8")
         self.flow, self.num_bits, self.task = flow, num_bits, task
@@ -140,10 +137,7 @@ class ImageModel(SampledModel):
         generator: torch.Generator | None = None,
         condition: Tensor | None = None,
     ) -> BitsTable:
-        """Return the bits by draw, class and level; with labels, only for these classes.
-
-        The arguments are those of :meth:`bits_per_dim`.
-        """
+        """Return the bits by draw, class and level; with labels, only for these classes; as :meth:`bits_per_dim`."""
         if num_draws < 1:
             raise ValueError(f"num_draws is {num_draws}; expected at least 1")
         images = as_images(images, self.flow.image_shape).to(self.device)

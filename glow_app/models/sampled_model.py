@@ -211,10 +211,7 @@ class SampledModel(Density):
         Raises:
             ValueError: If a temperature is not a number from 0 to 100, or the model has no latents for this size.
         """
-        sides = self.flow.image_shape[1:] if size is None else size
-        if not isinstance(sides, Sequence) or len(sides) != 2 or not all(hasattr(side, "__index__") for side in sides):
-            raise ValueError(f"size is {size!r:.80}; expected height and width, two whole numbers")
-        shapes = self.flow.latent_shapes_at(*sides)
+        shapes = self.flow.latent_shapes_at(*(self.flow.image_shape[1:] if size is None else size))
         generators = [image_generator(seed) for seed in seeds]
         first = next(self.parameters())  # once, because the search takes longer than drawing the noise of a small image
         noise = []
