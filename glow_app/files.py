@@ -38,7 +38,6 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     Args:
         path: The file to write; an existing file is replaced.
     """
-    # A new file of unpredictable name: in another user's folder, a known name could be a link.
     temporary = path.with_name(f".{path.name[-50:]}-{secrets.token_hex(8)}")  # within the limit on names
     with _errors_name(path, temporary):
         opened = temporary.open("xb")
@@ -79,7 +78,14 @@ def atomic_folder(
         FileExistsError: If the folder exists, unless ``overwrite`` is True and this project wrote all its files.
     """
     if folder.exists():
-        _require_replaceable(folder, names, is_ours, overwrite)
+        if not overwrite:
+            raise FileExistsError(f"{folder} exists already; choose another place or pass --overwrite")
+        if not folder.is_dir():
+            raise FileExistsError(f"{folder} is a file; choose another place")
+        if others := {path.name for path in folder.iterdir()} - {*names}:
+            raise FileExistsError(f"{folder} holds other files too, such as {min(others)}; choose another place")
+        if not is_ours(folder):
+            raise FileExistsError(f"{folder} holds files of another program; choose another place")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch,
@@ -90,20 +96,6 @@ def atomic_folder(
         new.mkdir()
         yield new
         _exchange(new, folder, Path(scratch) / "old" if overwrite else None)
-
-
-def _require_replaceable(
-    folder: Path, names: Collection[str], is_ours: Callable[[Path], bool], overwrite: bool
-) -> None:
-    if not overwrite:
-        raise FileExistsError(f"{folder} exists already; choose another place or pass --overwrite")
-    if not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file; choose another place")
-    others = {path.name for path in folder.iterdir()} - set(names)
-    if others:
-        raise FileExistsError(f"{folder} holds other files too, such as {min(others)}; choose another place")
-    if not is_ours(folder):
-        raise FileExistsError(f"{folder} holds files of another program; choose another place")
 
 
 def _exchange(new: Path, folder: Path, old: Path | None) -> None:

@@ -1,7 +1,7 @@
-"""Random numbers that depend only on names and counters, not on earlier draws or the number of processes.
+"""Random numbers that are a pure function of ``(stream, seed, step)``: not of earlier draws or the number of processes.
 
-Every draw is a pure function of ``(stream, seed, step)``, so a resumed run draws the same noise as an uninterrupted
-run. On several ranks, each rank takes its rows of the noise of the whole batch.
+A resumed run draws the same noise as an uninterrupted one. On several ranks, each takes its rows of the noise of the
+whole batch.
 """
 
 import hashlib
@@ -77,7 +77,6 @@ def step_generator(
         stream: Name of the purpose; different streams are independent.
         share: The rows of this rank; all rows if None.
     """
-    # Earlier versions had the rank in place of the 0, which keeps their noise.
     digest = hashlib.sha256(f"{stream}/{seed}/{step}/0".encode()).digest()
     generator = SharedGenerator(device)
     generator.share = share or Share()
@@ -130,10 +129,8 @@ def one_seed_each(num: int, seeds: int | Sequence[int] | None) -> list[int]:
     Raises:
         ValueError: If ``num`` is below 1, a seed is not an integer or out of range, or their number is wrong.
     """
-    if not hasattr(num, "__index__"):
-        raise ValueError(f"num is {num!r}; expected a whole number")
-    if num < 1:
-        raise ValueError(f"num is {num}; expected at least 1")
+    if not hasattr(num, "__index__") or num < 1:
+        raise ValueError(f"num is {num!r}; expected a whole number from 1")
     if seeds is None:
         seeds = random_seed(num)
     try:

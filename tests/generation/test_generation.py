@@ -97,7 +97,7 @@ def test_a_label_must_fit(model: ImageModel, conditional: ImageModel) -> None:
         list(sample_batches(model, 1, 1.0, 0, label=1))
     with pytest.raises(ValueError, match="0 to 3"):
         list(sample_batches(conditional, 1, 1.0, 0, label=4))
-    with pytest.raises(ValueError, match="num is 0; expected at least 1"):
+    with pytest.raises(ValueError, match="num is 0; expected"):
         sampled(model, 0, 0)
 
 

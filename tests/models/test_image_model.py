@@ -310,7 +310,7 @@ def test_settings_may_be_numbers_of_numpy_and_torch(trained: ImageModel, kind: C
 @pytest.mark.parametrize(
     ("num", "arguments", "message"),
     [
-        (0, {}, "num is 0; expected at least 1"),
+        (0, {}, "num is 0; expected a whole number from 1"),
         (2.0, {}, "num is 2.0; expected a whole number"),
         (2, {"temperature": -0.1}, "temperature is -0.1; expected a number from 0 to 100"),
         (2, {"temperature": math.nan}, "temperature is nan"),

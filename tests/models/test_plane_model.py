@@ -125,7 +125,7 @@ def test_what_is_refused() -> None:
         for method in (model, model.log_prob, model.encode, model.decode, model.initialize):
             with pytest.raises(ValueError, match=rf"expects shape \(B, 2\), got {re.escape(str(shape))}"):
                 method(torch.zeros(shape))
-    with pytest.raises(ValueError, match="num is 0; expected at least 1"):
+    with pytest.raises(ValueError, match="num is 0; expected"):
         model.sample(0)
     for temperature in (-0.1, math.nan, math.inf):
         with pytest.raises(ValueError, match="expected a finite number from 0"):
