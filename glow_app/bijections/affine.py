@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from glow_app.bijections.base import Bijection
 from glow_app.nn import ZeroConv2d
 from glow_app.nn.precision import full_precision
-from glow_app.nn.shape_checks import require_image, require_positive
+from glow_app.nn.shape_checks import require_image
+
+_MAX_LOG_SCALE = 4.0  # nats
 
 # The factor by which known differences are magnified: at 8 bits, noise of a standard deviation of 0.001 becomes 0.03.
 _KNOWN = 24.0
@@ -62,34 +64,28 @@ class ConditionalAffine(Bijection):
     .. math:: z = (x - \mu(h)) \odot e^{-s(h)}, \qquad \log|\det J| = -\sum s(h), \qquad
               s = m \tanh(r / m)
 
-    One zero-initialised convolution gives :math:`(\mu, r)`, so it starts as the identity. The bound :math:`m` on the
-    log-scale keeps samples from exploding at contexts unlike those of training.
+    One zero-initialised convolution gives :math:`(\mu, r)`, so it starts as the identity. The bound :math:`m = 4` on
+    the log-scale keeps samples from exploding at contexts unlike those of training.
 
     Args:
         num_channels: Channels of the input.
         context_features: Channels :math:`E` of the context.
         kernel_size: Side of the convolution's kernel: 3 for feature maps, 1 for vectors.
-        max_log_scale: The bound :math:`m`, nats.
     Shape:
         x, z: (B, num_channels, H, W); context: (B, E, H, W), or (B, E) with ``kernel_size=1``, or (1, E, H, W) for all
         of the batch; log_det: (B,), nats.
     Raises:
-        ValueError: If the bound is not positive, the input has other channels, or the context is missing or of another
-            shape.
+        ValueError: If the input has other channels, or the context is missing or of another shape.
     References:
         Glow, arXiv:1807.03039: the published code's ``split2d_prior``; SRFlow, arXiv:2006.14200: its affine injector.
         The bound is ours.
     """
 
-    def __init__(
-        self, num_channels: int, context_features: int, kernel_size: int = 3, max_log_scale: float = 4.0
-    ) -> None:
+    def __init__(self, num_channels: int, context_features: int, kernel_size: int = 3) -> None:
         super().__init__()
-        require_positive(max_log_scale=max_log_scale)
         self.num_channels = num_channels
         self.context_features = context_features
         self.kernel_size = kernel_size
-        self.max_log_scale = max_log_scale
         self.projection = ZeroConv2d(context_features, 2 * num_channels, kernel_size)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -113,7 +109,7 @@ class ConditionalAffine(Bijection):
             context = context[:, :, None, None]
         with full_precision(x.device):
             mean, raw = self.projection(context.to(x.dtype)).chunk(2, dim=1)
-            return mean, self.max_log_scale * torch.tanh(raw / self.max_log_scale)
+            return mean, _MAX_LOG_SCALE * torch.tanh(raw / _MAX_LOG_SCALE)
 
 
 class ContextDifference(Bijection):

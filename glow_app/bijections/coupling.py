@@ -40,8 +40,6 @@ class Coupling(Bijection):
         super().__init__()
         if num_channels < 2 or num_channels % 2:
             raise ValueError(f"a coupling needs an even number of channels to halve, got {num_channels}; squeeze first")
-        if not hasattr(self, "outputs_per_channel"):
-            raise TypeError(f"{type(self).__name__} needs a class attribute outputs_per_channel, a whole number")
         if not isinstance(conditioner, Conditioner):
             raise TypeError(f"conditioner is a {type(conditioner).__name__}; expected a subclass of Conditioner")
         if max_input is not None:

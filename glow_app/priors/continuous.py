@@ -31,7 +31,6 @@ class CNFPrior(HeadPrior):
         eval_max_num_steps: Most steps of dopri5 in evaluation mode.
         trace: "exact", "hutchinson" or "auto".
         max_exact_dims: Most dimensions of an exact trace.
-        noise: Noise of Hutchinson's estimate: "rademacher" or "gaussian".
         adjoint: Constant memory: gradients from an equation solved backward in time.
         kinetic_weight: Weight of RNODE's kinetic energy, in the unit of the loss per dimension.
         jacobian_weight: Weight of RNODE's Frobenius norm, in the unit of the loss per dimension.
@@ -63,7 +62,6 @@ class CNFPrior(HeadPrior):
         eval_max_num_steps: int = 1000,
         trace: Literal["auto", "exact", "hutchinson"] = "auto",
         max_exact_dims: int = 64,
-        noise: Literal["rademacher", "gaussian"] = "rademacher",
         adjoint: bool = False,
         kinetic_weight: float = 0.0,
         jacobian_weight: float = 0.0,

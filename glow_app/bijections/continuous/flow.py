@@ -19,7 +19,6 @@ from glow_app.nn.shape_checks import require_at_least, require_choice, require_p
 
 Solver = Literal["dopri5", "euler", "midpoint", "rk4"]
 Trace = Literal["auto", "exact", "hutchinson"]
-Noise = Literal["rademacher", "gaussian"]
 
 # Up to this dimension the exact trace costs little more than an estimate, without its noise.
 EXACT_DIMS_IN_TRAINING = 8
@@ -39,8 +38,8 @@ class ContinuousFlow(Bijection):
     the likelihood is exact only up to the solver's error.
 
     The trace is exact, at :math:`D` backward passes per evaluation, or an unbiased estimate
-    :math:`\epsilon^\top \frac{\partial v}{\partial x} \epsilon` with noise drawn once per solve. An estimated
-    ``log_det`` is noisy, and those of the two directions cancel only on average.
+    :math:`\epsilon^\top \frac{\partial v}{\partial x} \epsilon` with signs :math:`\epsilon` drawn once per solve. An
+    estimated ``log_det`` is noisy, and those of the two directions cancel only on average.
 
     Inside :func:`~glow_app.bijections.record_solves`, a solve records its number of evaluations and, where gradients
     are enabled and a weight is positive, a penalty on curved or uneven paths, which are expensive to solve.
@@ -65,7 +64,6 @@ class ContinuousFlow(Bijection):
         trace: ``exact``, ``hutchinson`` (an estimate), or ``auto``: exact up to ``max_exact_dims`` dimensions in
             evaluation mode and up to 8 in training mode, an estimate beyond.
         max_exact_dims: Most dimensions :math:`D` of an exact trace.
-        noise: Noise of the estimate: ``rademacher`` or ``gaussian``.
         adjoint: Compute gradients by solving an equation backward in time: memory does not grow with the steps, but the
             gradients carry the solver's error. Otherwise backpropagate through the steps.
         kinetic_weight: The weight :math:`\lambda_K`.
@@ -97,7 +95,6 @@ class ContinuousFlow(Bijection):
         eval_max_num_steps: int = 1000,
         trace: Trace = "auto",
         max_exact_dims: int = 64,
-        noise: Noise = "rademacher",
         adjoint: bool = False,
         kinetic_weight: float = 0.0,
         jacobian_weight: float = 0.0,
@@ -108,7 +105,6 @@ class ContinuousFlow(Bijection):
             raise ModuleNotFoundError("continuous flows need the package torchdiffeq", name="torchdiffeq")
         require_choice(get_args(Solver), solver=solver, eval_solver=eval_solver)
         require_choice(get_args(Trace), trace=trace)
-        require_choice(get_args(Noise), noise=noise)
         steps = {"num_steps": num_steps, "max_num_steps": max_num_steps, "eval_max_num_steps": eval_max_num_steps}
         require_at_least(1, **steps)
         if max(steps.values()) > LARGEST_NUM_STEPS:
@@ -124,7 +120,6 @@ class ContinuousFlow(Bijection):
         self.limits = (max_num_steps, eval_max_num_steps)
         self.trace = trace
         self.max_exact_dims = max_exact_dims
-        self.noise = noise
         self.adjoint = adjoint
         self.weights = (kinetic_weight, jacobian_weight)
 
@@ -190,7 +185,7 @@ class ContinuousFlow(Bijection):
             )
         if not self.estimates(num_dims):
             return None
-        return draw_noise(self.noise, x, None if record is None else record.generator)
+        return draw_noise(x, None if record is None else record.generator)
 
     def _method(self, dtype: torch.dtype) -> Method:
         solver = self.solvers[0 if self.training else 1]

@@ -12,16 +12,13 @@ from glow_app.nn.precision import full_precision
 from glow_app.seeding import draw_rows
 
 
-def draw_noise(kind: str, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw noise with zero mean and unit covariance, of the shape, dtype and device of ``x``.
+def draw_noise(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw plus or minus one, of the shape, dtype and device of ``x``: the noise whose trace estimates vary least.
 
     Args:
-        kind: ``rademacher``, plus or minus one, whose trace estimates vary least; or ``gaussian``.
         x: The tensor whose shape, dtype and device are taken.
         generator: Draws on its own device; the default generator of the device of ``x`` if None.
     """
-    if kind == "gaussian":
-        return draw_rows(torch.randn, x.shape, generator, x.device, dtype=x.dtype).to(x.device)
     return 2 * draw_rows(partial(torch.randint, 0, 2), x.shape, generator, x.device, dtype=x.dtype).to(x.device) - 1
 
 
