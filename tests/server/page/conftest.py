@@ -4,8 +4,8 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.server import Limits, create_app
 from glow_app.server.calls import Call, Turn
 from glow_app.storage.pretrained import REFERENCE_KEY
-from glow_app.storage.stored_model import StoredModel, load_model
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
 expect.set_options(timeout=20_000)  # other work may be on the machine
@@ -44,18 +43,18 @@ class Site:
     restorers: dict[str, ImageModel]
 
     @contextmanager
-    def busy(self) -> Iterator[threading.Event]:
-        """Keep the model's worker at work until the event, or the end, as a request would that has a slot."""
+    def busy(self, jobs: int = 1) -> Iterator[threading.Event]:
+        """Keep the model's worker at work until the event, or the end, as so many requests would."""
         done = threading.Event()
         begun = threading.Event()
 
         def work(_: ImageModel, rows: list[Any], size: int) -> list[Any]:
             begun.set()
             done.wait(60)
-            self.app.state.gate.depth -= 1
+            self.app.state.gate.depth -= jobs
             return rows
 
-        self.app.state.gate.depth += 1
+        self.app.state.gate.depth += jobs
         self.app.state.service.worker.submit(Call(work, [None], Turn()))
         assert begun.wait(20)
         try:
@@ -91,7 +90,26 @@ def site() -> Iterator[Site]:
     model = tiny_model(num_bits=4, image_shape=(1, 8, 8), num_classes=3)
     model.class_names = CLASSES
     known = Reference.of(measure(model, random_images(60, (1, 8, 8)))).to_plain()
-    with served(model, directions=directions_of(model, DIRECTIONS), training={REFERENCE_KEY: known}) as site:
+    facts = {"data": {"source": "fashion_mnist", "limit": 1000}, "val/bpd": 3.1052, "epoch": 13, "step": 11802}
+    training = {REFERENCE_KEY: known, **facts}
+    with served(model, directions=directions_of(model, DIRECTIONS), training=training) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def strict_site() -> Iterator[Site]:
+    """A server that takes little: two requests at a time, three images, pictures of 100 pixels, small bodies."""
+    model = tiny_model(image_shape=(1, 8, 8))
+    limits = Limits(count=3, queue=2, pixels=100, body_bytes=4000)
+    with served(model, limits, directions=directions_of(model, DIRECTIONS[:1])) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def keyed_site() -> Iterator[Site]:
+    """A server that asks for a key."""
+    model = tiny_model(image_shape=(1, 8, 8))
+    with served(model, directions=directions_of(model, DIRECTIONS[:1]), keys=["sesame"]) as site:
         yield site
 
 
@@ -105,15 +123,6 @@ def guided_site() -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def real_site() -> Iterator[Site]:
-    """The bundled model, as `glow serve` serves it."""
-    model = load_model("fashion-mnist")
-    training = StoredModel("fashion-mnist").facts
-    with served(model, directions=directions_of(model, ["a_rather_long_name"]), training=training) as site:
-        yield site
-
-
-@pytest.fixture(scope="session")
 def plain_site() -> Iterator[Site]:
     """A model of colour images that are not square, without classes and directions, with one level."""
     with served(tiny_model(image_shape=(3, 4, 6), num_levels=1)) as site:
@@ -123,12 +132,8 @@ def plain_site() -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def restorers() -> dict[str, ImageModel]:
     """Restorers of colour pictures, one for each task that the tab treats in its own way."""
-    return {
-        "enlarge": tiny_restorer(Upscale()),
-        "denoise": tiny_restorer(Denoise()),
-        "fill": tiny_restorer(Fill()),
-        "colour": tiny_restorer(Colourise()),
-    }
+    tasks = {"enlarge": Upscale(), "denoise": Denoise(), "fill": Fill(), "colour": Colourise()}
+    return {name: tiny_restorer(task) for name, task in tasks.items()}
 
 
 @pytest.fixture(scope="session")
@@ -138,29 +143,17 @@ def restoring_site(restorers: dict[str, ImageModel]) -> Iterator[Site]:
         yield site
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Site]]:
-    """Serve a model of a test's own settings until the test's end."""
-    with ExitStack() as stack:
-        model = tiny_model(image_shape=(1, 8, 8))
-        directions = directions_of(model, DIRECTIONS[:1])
-
-        def start(limits: Limits | None = None, **arguments: Any) -> Site:
-            return stack.enter_context(served(model, limits, directions=directions, **arguments))
-
-        yield start
-
-
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         found = os.environ.get("CHROMIUM") or shutil.which("chromium") or playwright.chromium.executable_path
         if not os.path.exists(found):
             pytest.skip("there is no Chromium; install one, or name it in the environment variable CHROMIUM")
-        # The sandbox needs a kernel's help that containers and root do not have; only this page is visited.
-        browser = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-background-networking"]
-        )
+        # The sandbox needs a kernel's help that containers and root do not have; only this page is visited. The name of
+        # a stranger leads to this machine, so that a page of that name could use the server.
+        rules = "--host-resolver-rules=MAP evil.example 127.0.0.1"
+        arguments = ["--no-sandbox", "--disable-background-networking", "--disable-gpu", rules]
+        browser = playwright.chromium.launch(executable_path=found, args=arguments)
         yield browser
         browser.close()
 
@@ -210,6 +203,18 @@ def visit(page: Page, address: str) -> None:
     page.goto(address)
     expect(page.locator(".card").first).to_be_visible()
     expect(page.locator("#sample-task")).to_be_empty()
+
+
+def reopen(page: Page, address: str) -> None:
+    """Open an address in a page that knows nothing of the last one, as from a bookmark."""
+    page.goto("about:blank")
+    page.goto(address)
+
+
+def drawn(site: Site, *seeds: int, temperature: float = 0.7) -> Tensor:
+    """Return the samples of some seeds, whose classes take turns where there are classes."""
+    labels = None if site.model.flow.num_classes is None else torch.tensor(seeds) % site.model.flow.num_classes
+    return site.model.sample(len(seeds), temperature, list(seeds), labels)
 
 
 def sent_to(page: Page, endpoint: str) -> list[dict[str, Any]]:

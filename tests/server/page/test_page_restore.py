@@ -2,16 +2,27 @@
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import ImageCms
 from playwright.sync_api import FloatRect, Locator, Page, Route, expect
-from registry import random_images, tiny_restorer
+from registry import random_images, tiny_model, tiny_restorer
 from server.app_client import from_base64
-from server.page.conftest import Site, Watch, expect_image, png_file, saved, sent_to, shown_image, visit
+from server.page.conftest import (
+    Site,
+    Watch,
+    expect_image,
+    png_file,
+    reopen,
+    saved,
+    sent_to,
+    served,
+    shown_image,
+    visit,
+)
 
 from glow_app import restoration
 from glow_app.models.generation_settings import GenerationSettings
@@ -23,9 +34,6 @@ from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 from glow_app.tasks.colourise import luma
 
 pytestmark = pytest.mark.slow
-
-# Not in the order in which they are listed.
-GROUPED = {"photos-twice": Upscale(), "faces-twice": Upscale(), "photos-colour": Colourise()}
 
 
 def choose(page: Page, words: str) -> None:
@@ -45,6 +53,12 @@ def expect_draws(page: Page, result: restoration.Restoration) -> None:
     if len(result.draws) > 1:
         expect_image(page, thumbnails.nth(len(result.draws)), result.mean)
         expect_image(page, thumbnails.nth(len(result.draws) + 1), result.shown_spread)
+
+
+def box_of(part: Locator) -> FloatRect:
+    box = part.bounding_box()
+    assert box is not None
+    return box
 
 
 def cover(page: Page, sides: dict[str, int]) -> None:
@@ -80,17 +94,12 @@ def test_a_sample_is_damaged_and_restored_at_the_first_visit(page: Page, restori
     page.locator("#restore-draws").press("Enter")
     expect(page.locator(".choices button")).to_have_text(["seed 0", "original"])
     page.wait_for_url("**/#restore?restorer=enlarge&picture=0_0.7_&draws=1&seed=0&temperature=0.2")
-    link = page.url
-    page.goto("about:blank")
-    page.goto(link)
+    reopen(page, page.url)
     expect_draws(page, restoration.restore(model, small, 1, 0.2, seeds=0))
-
-
-def test_a_link_of_nonsense_is_the_tab_as_it_begins(page: Page, restoring_site: Site) -> None:
     bodies = sent_to(page, "restore")
-    page.goto(f"{restoring_site.address}/#restore?restorer=denoise&temperature=&sigma=&seed=x&draws=900&class=1")
+    reopen(page, f"{restoring_site.address}/#restore?restorer=x&temperature=&sigma=&seed=x&draws=900&class=1")
     expect(page.locator(".choices button")).to_have_count(7)
-    assert (bodies[0]["temperature"], bodies[0]["sigma"], bodies[0]["seed"]) == (None, None, 0)
+    assert (bodies[0]["temperature"], bodies[0]["count"], bodies[0]["seed"]) == (None, 4, 0)
 
 
 def test_another_task_while_the_sample_is_drawn(page: Page, restoring_site: Site) -> None:
@@ -107,26 +116,23 @@ def test_another_task_while_the_sample_is_drawn(page: Page, restoring_site: Site
     expect(page.locator("#restore-note")).to_have_text("The sample, with noise of 25 grey levels.")
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_the_noise_of_a_sample_made_grey_is_as_loud(page: Page, restoring_site: Site, channels: int) -> None:
+def test_samples_are_damaged_as_in_training(page: Page, restoring_site: Site) -> None:
     page.goto(f"{restoring_site.address}/#restore")
-    damaged = """async ([url, channels]) => {
+    script = """async ([url, restorer]) => {
       const { damaged } = await import(new URL("damage.js", location));
-      return (await damaged({ url, settings: { seed: 0 } }, { task: "Denoise", channels })).url.split(",")[1];
+      const { url: made, size } = await damaged({ url, settings: { seed: 0 } }, restorer);
+      return [made.split(",")[1], size];
     }"""
-    url = f"data:image/png;base64,{encode_png(torch.full((3, 64, 64), 128, dtype=torch.uint8))}"
-    noisy = from_base64(page.evaluate(damaged, [url, channels]))[:3]
-    assert (luma(noisy[None]) if channels == 1 else noisy).float().std() == pytest.approx(25, rel=0.1)
 
+    def damaged(image: torch.Tensor, **restorer: object) -> tuple[torch.Tensor, list[int]]:
+        content, size = page.evaluate(script, [f"data:image/png;base64,{encode_png(image)}", restorer])
+        return from_base64(content)[:3].float(), size
 
-def test_a_damaged_sample_has_the_size_of_what_is_sent(page: Page, restoring_site: Site) -> None:
-    page.goto(f"{restoring_site.address}/#restore")
-    damaged = """async (url) => {
-      const { damaged } = await import(new URL("damage.js", location));
-      return (await damaged({ url, settings: { seed: 0 } }, { task: "Upscale", factor: 2 })).size;
-    }"""
-    url = f"data:image/png;base64,{encode_png(random_images(1)[0])}"
-    assert page.evaluate(damaged, url) == [4, 4]
+    plain = torch.full((3, 64, 64), 128, dtype=torch.uint8)
+    for channels in (1, 3):  # the noise of a sample made grey is as loud
+        noisy, _ = damaged(plain, task="Denoise", channels=channels)
+        assert (luma(noisy[None]) if channels == 1 else noisy).std() == pytest.approx(25, rel=0.1)
+    assert damaged(random_images(1)[0], task="Upscale", factor=2)[1] == [4, 4]
 
 
 def test_the_divider_is_moved_by_pointer_and_by_keyboard(page: Page, restoring_site: Site) -> None:
@@ -135,8 +141,7 @@ def test_the_divider_is_moved_by_pointer_and_by_keyboard(page: Page, restoring_s
     expect(divider).to_have_attribute("aria-valuetext", "50 % before")
     divider.press("ArrowRight")
     expect(divider).to_have_value("51")
-    box = page.locator(".compare").bounding_box()
-    assert box is not None
+    box = box_of(page.locator(".compare"))
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 9)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 9)
@@ -170,49 +175,38 @@ def test_a_file_is_sent_whole_in_its_own_proportions(page: Page, restoring_site:
     page.wait_for_url("**/#restore?restorer=enlarge&draws=4&seed=0")
 
 
-@pytest.mark.parametrize(
-    ("pixels", "hint", "last", "shape"),
-    [
-        (20_000_000, "; fewer draws keep more of it", "", (3, 40, 60)),
-        (30 * 20, "", "60x40 reduced to 30x20 by the browser", (3, 20, 30)),
-    ],
-)
-def test_a_large_file_is_reduced_to_what_the_server_takes(
-    pixels: int,
-    hint: str,
-    last: str,
-    shape: tuple[int, ...],
-    page: Page,
-    serve: Callable[..., Site],
-    restorers: dict[str, ImageModel],
-) -> None:
-    limits = Limits(restored_pixels=4 * 4 * 30 * 20, pixels=pixels)
-    site = serve(limits, restorers={"enlarge": restorers["enlarge"]})
-    page.goto(f"{site.address}/#restore")
+@pytest.fixture(scope="module")
+def small_site(restorers: dict[str, ImageModel]) -> Iterator[Site]:
+    """A server that restores few pixels at a time."""
+    with served(
+        tiny_model(), Limits(restored_pixels=4 * 4 * 30 * 20), restorers={"enlarge": restorers["enlarge"]}
+    ) as site:
+        yield site
+
+
+def test_a_large_file_is_reduced_to_what_the_server_takes(page: Page, small_site: Site) -> None:
+    page.goto(f"{small_site.address}/#restore")
     expect(page.locator(".choices")).to_be_visible()
     expect(page.get_by_role("combobox", name="Task")).to_be_hidden()
     bodies = sent_to(page, "restore")
     page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 40, 60))[0]))
     note = page.locator("#restore-note")
-    expect(note).to_have_text(f"60x40 reduced to 30x20 by the browser{hint}")
+    expect(note).to_have_text("60x40 reduced to 30x20 by the browser; fewer draws keep more of it")
     expect(page.locator(".choices button")).to_have_count(6)
     page.locator("#restore-draws").fill("1")
     page.locator("#restore-draws").press("Enter")
     expect(page.locator(".choices button")).to_have_count(1)
-    expect(note).to_have_text(last)
-    assert [from_base64(bodies[place]["image"])[:3].shape for place in (0, -1)] == [(3, 20, 30), shape]
+    expect(note).to_be_empty()
+    assert [from_base64(bodies[place]["image"])[:3].shape for place in (0, -1)] == [(3, 20, 30), (3, 40, 60)]
 
 
-def test_a_reduced_file_keeps_the_look_of_its_colour_profile(
-    page: Page, serve: Callable[..., Site], restorers: dict[str, ImageModel]
-) -> None:
+def test_a_reduced_file_keeps_the_look_of_its_colour_profile(page: Page, small_site: Site) -> None:
     swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()  # red is shown as green
     for old, new in ((b"rXYZ", b"...."), (b"gXYZ", b"rXYZ"), (b"....", b"gXYZ")):
         swapped = swapped.replace(old, new)
     red = torch.tensor([200, 40, 90], dtype=torch.uint8)[:, None, None].expand(3, 40, 60)
     file = png_file(red) | {"buffer": png_bytes(with_profile(to_pil(red), swapped))}
-    site = serve(Limits(restored_pixels=4 * 4 * 30 * 20), restorers={"enlarge": restorers["enlarge"]})
-    page.goto(f"{site.address}/#restore")
+    page.goto(f"{small_site.address}/#restore")
     expect(page.locator(".choices")).to_be_visible()
     bodies = sent_to(page, "restore")
     page.locator("#restore-file").set_input_files(file)
@@ -232,8 +226,7 @@ def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
     expect(page.locator("#brush-error")).to_have_text("Cover some of the picture, and not all of it.")
     assert bodies == []
 
-    box = page.locator(".brush canvas").bounding_box()
-    assert box is not None
+    box = box_of(page.locator(".brush canvas"))
     page.locator("#brush-size").fill("20")  # of 30 pixels: 6
     page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
     page.mouse.down()
@@ -280,62 +273,41 @@ def test_what_is_painted_is_filled_in(page: Page, restoring_site: Site) -> None:
     assert torch.equal(from_base64(bodies[-1]["mask"])[0], expected)
 
 
-def test_a_number_that_was_wrong_as_the_picture_was_chosen_is_mended(page: Page, restoring_site: Site) -> None:
-    page.goto(f"{restoring_site.address}/#restore?restorer=enlarge")
-    expect(page.locator(".choices")).to_be_visible()
-    page.locator("#restore-draws").fill("0")
-    page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 20, 30))[0]))
-    expect(page.locator(".choices")).to_have_count(0)
-    page.locator("#restore-draws").fill("2")
-    page.locator("#restore-draws").press("Tab")
-    expect(page.locator(".choices button")).to_have_count(4)
-
-
-def touching(page: Page, box: FloatRect) -> Callable[..., None]:
-    """Return a function that moves fingers in a box, each at its place: right and down, from 0 to 1."""
+def test_a_second_finger_moves_and_paints_nothing(page: Page, restoring_site: Site) -> None:
     devtools = page.context.new_cdp_session(page)
 
-    def touch(kind: str, **fingers: tuple[float, float]) -> None:
+    def touch(box: FloatRect, kind: str, **fingers: tuple[float, float]) -> None:
+        """Move fingers in a box, each at its place: right and down, from 0 to 1."""
         points = [
             {"id": number, "x": box["x"] + across * box["width"], "y": box["y"] + down * box["height"]}
             for number, (across, down) in enumerate(fingers.values())
         ]
         devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
-    return touch
-
-
-def test_a_second_finger_does_not_move_the_divider(page: Page, restoring_site: Site) -> None:
     page.goto(f"{restoring_site.address}/#restore?restorer=enlarge")
     divider = page.get_by_label("Before and after")
     expect(divider).to_have_value("50")
-    box = page.locator(".compare").bounding_box()
-    assert box is not None
-    touch = touching(page, box)
-    touch("touchStart", first=(0.3, 0.5))
-    touch("touchStart", first=(0.3, 0.5), second=(0.9, 0.5))
-    touch("touchMove", first=(0.3, 0.5), second=(0.8, 0.5))
-    touch("touchEnd", first=(0.3, 0.5))
-    touch("touchEnd")
+    box = box_of(page.locator(".compare"))
+    touch(box, "touchStart", first=(0.3, 0.5))
+    touch(box, "touchStart", first=(0.3, 0.5), second=(0.9, 0.5))
+    touch(box, "touchMove", first=(0.3, 0.5), second=(0.8, 0.5))
+    touch(box, "touchEnd", first=(0.3, 0.5))
+    touch(box, "touchEnd")
     expect(divider).to_have_value("30")
 
-
-def test_a_second_finger_paints_nothing(page: Page, restoring_site: Site) -> None:
-    page.goto(f"{restoring_site.address}/#restore?restorer=fill")
-    expect(page.locator(".choices")).to_be_visible()
     page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 20, 30))[0]))
+    choose(page, "Fill in")
+    bodies = sent_to(page, "restore")
     expect(page.locator(".choices")).to_have_count(0)
     canvas = page.locator(".brush canvas")
     canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    assert box is not None
-    bodies, touch = sent_to(page, "restore"), touching(page, box)
-    touch("touchStart", first=(0.2, 0.25))
-    touch("touchStart", first=(0.2, 0.25), second=(0.8, 0.9))
-    touch("touchMove", first=(0.4, 0.25), second=(0.9, 0.9))
-    touch("touchMove", first=(0.6, 0.25))  # the second one is lifted
-    touch("touchMove", first=(0.8, 0.25))
-    touch("touchEnd")
+    box = box_of(canvas)
+    touch(box, "touchStart", first=(0.2, 0.25))
+    touch(box, "touchStart", first=(0.2, 0.25), second=(0.8, 0.9))
+    touch(box, "touchMove", first=(0.4, 0.25), second=(0.9, 0.9))
+    touch(box, "touchMove", first=(0.6, 0.25))  # the second one is lifted
+    touch(box, "touchMove", first=(0.8, 0.25))
+    touch(box, "touchEnd")
     expect(page.locator(".choices button")).to_have_count(6)
     missing = from_base64(bodies[-1]["mask"])[0] >= 128
     assert missing[5, 7:23].all()
@@ -343,19 +315,20 @@ def test_a_second_finger_paints_nothing(page: Page, restoring_site: Site) -> Non
 
 
 def test_what_is_painted_stays_where_it_is_as_the_picture_is_reduced_less(
-    page: Page, serve: Callable[..., Site], restorers: dict[str, ImageModel]
+    page: Page, restorers: dict[str, ImageModel]
 ) -> None:
-    site = serve(Limits(restored_pixels=4 * 30 * 20), restorers={"fill": restorers["fill"]})
-    page.goto(f"{site.address}/#restore")
-    expect(page.locator(".choices")).to_be_visible()
-    page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 40, 60))[0]))
-    expect(page.locator("#restore-note")).to_contain_text("60x40 reduced to 30x20")
-    bodies = sent_to(page, "restore")
-    cover(page, {"Left": 3, "Top": 5, "Width": 4, "Height": 2})
-    expect(page.locator(".choices button")).to_have_count(6)
-    page.locator("#restore-draws").fill("1")
-    page.locator("#restore-draws").press("Enter")
-    expect(page.locator(".choices button")).to_have_count(1)
+    limits = Limits(restored_pixels=4 * 30 * 20)
+    with served(tiny_model(image_shape=(1, 8, 8)), limits, restorers={"fill": restorers["fill"]}) as site:
+        page.goto(f"{site.address}/#restore")
+        expect(page.locator(".choices")).to_be_visible()
+        page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 40, 60))[0]))
+        expect(page.locator("#restore-note")).to_contain_text("60x40 reduced to 30x20")
+        bodies = sent_to(page, "restore")
+        cover(page, {"Left": 3, "Top": 5, "Width": 4, "Height": 2})
+        expect(page.locator(".choices button")).to_have_count(6)
+        page.locator("#restore-draws").fill("1")
+        page.locator("#restore-draws").press("Enter")
+        expect(page.locator(".choices button")).to_have_count(1)
     for body, scale in ((bodies[0], 1), (bodies[-1], 2)):
         expected = torch.zeros(20 * scale, 30 * scale, dtype=torch.uint8)
         expected[5 * scale : 7 * scale, 3 * scale : 7 * scale] = 255
@@ -376,25 +349,26 @@ def test_noise_is_estimated_or_given(page: Page, restoring_site: Site) -> None:
     expect_draws(page, expected)
 
 
-@pytest.mark.parametrize("field", ["draws", "seed"])
-def test_a_number_that_goes_while_a_change_waits_is_not_sent(field: str, page: Page, restoring_site: Site) -> None:
+def test_a_number_that_goes_while_a_change_waits_is_not_sent(page: Page, restoring_site: Site) -> None:
     page.goto(f"{restoring_site.address}/#restore")
     expect(page.locator(".choices")).to_be_visible()
     bodies = sent_to(page, "restore")
-    temperature, number = page.locator("#restore-temperature input"), page.locator(f"#restore-{field}")
+    temperature, number = page.locator("#restore-temperature input"), page.locator("#restore-draws")
     with restoring_site.busy():
         temperature.fill("0.2")
         restoring_site.expect_depth(page, 2)
         temperature.fill("0.3")  # waits for the answer
-        number.fill({"draws": "", "seed": "-1"}[field])
-    expect(page.locator(f"#restore-{field}-error")).to_contain_text("A whole number from ")
+        number.fill("")
+    expect(page.locator("#restore-draws-error")).to_contain_text("A whole number from ")
     expect(page.locator("#restore-task")).to_be_empty()
-    assert [(body["count"], body["seed"]) for body in bodies] == [(4, 0)]
+    assert [(body["count"], body["temperature"]) for body in bodies] == [(4, 0.2)]
+    page.locator("#restore-file").set_input_files(png_file(random_images(1, (3, 20, 30))[0]))
+    expect(page.locator(".choices")).to_have_count(0)
     number.fill("2")
-    number.press("Enter")
-    expect(page.locator(f"#restore-{field}-error")).to_be_empty()
-    expect(page.locator("#restore-result .notes")).to_contain_text("temperature 0.30")
-    assert (bodies[-1]["count"], bodies[-1]["seed"]) == {"draws": (2, 0), "seed": (4, 2)}[field]
+    number.press("Tab")
+    expect(page.locator("#restore-draws-error")).to_be_empty()
+    expect(page.locator(".choices button")).to_have_count(4)
+    assert [(body["count"], body["temperature"]) for body in bodies[1:]] == [(2, 0.3)]
 
 
 def test_a_picture_to_colour_is_shown_in_grey(page: Page, restoring_site: Site) -> None:
@@ -409,33 +383,30 @@ def test_a_picture_to_colour_is_shown_in_grey(page: Page, restoring_site: Site) 
     assert page.evaluate(thumbnail) == "none"
 
 
-def test_restorers_are_grouped_by_the_beginning_of_their_names(page: Page, serve: Callable[..., Site]) -> None:
-    restorers = {name: tiny_restorer(task) for name, task in GROUPED.items()}
-    page.goto(f"{serve(restorers=restorers).address}/#restore")
-    groups = page.locator("#restore-restorer optgroup")
-    expect(groups).to_have_count(2)
-    assert [group.get_attribute("label") for group in groups.all()] == ["photos", "faces"]
-    assert groups.nth(0).locator("option").all_inner_texts() == ["Enlarge 2 times (photos-twice)", "Colour"]
-    choose(page, "Colour")
-    expect(page.locator("#restore-note")).to_have_text("The sample, in grey.")
-    expect(page.locator(".choices")).to_be_visible()  # or the server would be gone while it is asked
-
-
-def test_a_restorer_with_classes_and_a_temperature_per_level(page: Page, serve: Callable[..., Site]) -> None:
-    model = tiny_restorer(Upscale(), num_classes=2)
-    model.class_names = ["<i>dog</i>", "cat"]
-    model.generation = GenerationSettings((0.4, 0.9), 1.0)
-    page.goto(f"{serve(restorers={'kinds': model}).address}/#restore")
-    notes = page.locator("#restore-result .notes")
-    expect(notes).to_have_text("temperature 0.40, 0.90")
-    picture = random_images(1, (3, 6, 4))[0]
-    page.locator("#restore-file").set_input_files(png_file(picture))
-    expect_draws(page, restoration.restore(model, picture, 4, seeds=0))
-    page.locator("#restore-label").select_option(label="cat")
-    expect_draws(page, restoration.restore(model, picture, 4, seeds=0, labels=1))
-    page.locator("#restore-temperature input").fill("1")
-    expect(notes).to_have_text(re.compile(r"^temperature 1\.00\b"))
-    page.wait_for_url("**/#restore?restorer=kinds&draws=4&seed=0&temperature=1&class=1")
+def test_restorers_of_other_kinds(page: Page) -> None:
+    kinds = tiny_restorer(Upscale(), num_classes=2)
+    kinds.class_names = ["<i>dog</i>", "cat"]
+    kinds.generation = GenerationSettings((0.4, 0.9), 1.0)
+    # Not in the order in which they are listed.
+    restorers = {
+        "photos-kinds": kinds,
+        "faces-twice": tiny_restorer(Upscale()),
+        "photos-colour": tiny_restorer(Colourise()),
+    }
+    with served(tiny_model(image_shape=(1, 8, 8)), restorers=restorers) as site:
+        page.goto(f"{site.address}/#restore")
+        notes, groups = page.locator("#restore-result .notes"), page.locator("#restore-restorer optgroup")
+        expect(notes).to_have_text("temperature 0.40, 0.90")
+        assert [group.get_attribute("label") for group in groups.all()] == ["photos", "faces"]
+        assert groups.nth(0).locator("option").all_inner_texts() == ["Enlarge 2 times (photos-kinds)", "Colour"]
+        picture = random_images(1, (3, 6, 4))[0]
+        page.locator("#restore-file").set_input_files(png_file(picture))
+        expect_draws(page, restoration.restore(kinds, picture, 4, seeds=0))
+        page.locator("#restore-label").select_option(label="cat")
+        expect_draws(page, restoration.restore(kinds, picture, 4, seeds=0, labels=1))
+        page.locator("#restore-temperature input").fill("1")
+        expect(notes).to_have_text(re.compile(r"^temperature 1\.00\b"))
+        page.wait_for_url("**/#restore?restorer=photos-kinds&draws=4&seed=0&temperature=1&class=1")
 
 
 def test_samples_are_restored_from_the_viewer_and_the_shelf(page: Page, restoring_site: Site) -> None:
@@ -461,10 +432,3 @@ def test_what_is_no_picture_is_named_beside_its_field(page: Page, restoring_site
     page.locator("#restore-draws").fill("1000")
     page.locator("#restore-draws").press("Enter")
     expect(page.locator("#restore-draws-error")).to_have_text("A whole number from 1 to 64, please.")
-
-
-def test_without_restorers_there_is_no_such_tab(page: Page, plain_site: Site) -> None:
-    visit(page, f"{plain_site.address}/#restore")
-    expect(page.get_by_role("tab")).to_have_text(["Sample", "Interpolate", "Edit", "Score"])
-    page.locator(".card .picture").first.click()
-    expect(page.get_by_role("dialog").get_by_role("button", name="Restore")).to_be_hidden()

@@ -1,0 +1,197 @@
+"""The tabs Edit and Score from end to end."""
+
+import base64
+import csv
+import io
+from typing import Any
+
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+from registry import random_images
+from server.app_client import from_base64
+from server.page.conftest import (
+    CLASSES,
+    DIRECTIONS,
+    Site,
+    Watch,
+    drawn,
+    expect_image,
+    png_file,
+    reopen,
+    saved,
+    sent_to,
+    shown_image,
+    visit,
+)
+
+from glow_app import generation
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_file_is_edited(page: Page, site: Site) -> None:
+    image = random_images(1, (1, 8, 8), seed=2)
+    sent = sent_to(page, "edit")
+    page.goto(f"{site.address}/#edit")
+    page.locator("#edit-file").set_input_files(png_file(image[0]))
+    after, notes = page.locator("#edited figure").nth(1), page.locator("#edited .notes")
+    label = int(generation.infer_labels(site.model, image))
+    expect(notes).to_contain_text(f"taken for {CLASSES[label]}")
+    expect(after).to_contain_text("Unchanged")
+    expect_image(page, after.get_by_role("img"), image[0])
+    page.locator("#edit-sliders").get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+    page.locator("#edit-sliders").get_by_label(DIRECTIONS[1], exact=True).fill("-0.5")
+    expect(after).to_contain_text(f"{DIRECTIONS[0]} +1.2, {DIRECTIONS[1]} -0.5")
+    strengths = list(zip(site.directions.values(), [1.2, -0.5], strict=True))
+    expected = generation.edit(site.model, image, strengths, torch.tensor([label]))
+    assert not torch.equal(expected, image)
+    expect_image(page, after.get_by_role("img"), expected[0])
+    assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), image[0])
+    assert sent[-1]["label"] == label  # what a file is taken for is asked once
+    name, content = saved(page, page.locator("#edited").get_by_role("button", name="Download"))
+    assert name == "edited.png"
+    assert torch.equal(from_base64(base64.b64encode(content).decode()), expected[0])
+
+    page.locator("#edit-label").select_option("2")
+    expect(notes).to_have_text(CLASSES[2])
+    expect_image(page, after.get_by_role("img"), generation.edit(site.model, image, strengths, torch.tensor([2]))[0])
+    page.get_by_role("button", name="All to 0").click()
+    expect(after).to_contain_text("Unchanged")
+    expect_image(page, after.get_by_role("img"), image[0])
+
+
+def test_a_link_brings_an_edit_of_a_drawn_picture_back(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    page.locator(".picture").nth(4).click()
+    page.get_by_role("dialog").get_by_role("button", name="Edit", exact=True).click()
+    page.locator("#edit-sliders").get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+    link = "#edit?picture=4_0.7_1&class={}&edit.bold=1.2"
+    page.wait_for_url(f"**/{link.format(1)}")
+    for label in (1, 2):  # its own, and one that a visitor has chosen
+        reopen(page, f"{site.address}/{link.format(label)}")
+        expect(page.locator("#edited .notes")).to_have_text(CLASSES[label])
+        assert torch.equal(shown_image(page.get_by_alt_text("The picture before")), drawn(site, 4)[0])
+        along = [(site.directions[DIRECTIONS[0]], 1.2)]
+        expected = generation.edit(site.model, drawn(site, 4), along, torch.tensor([label]))
+        expect_image(page, page.locator("#edited figure").nth(1).get_by_role("img"), expected[0])
+        expect(page.locator("#edit-label")).to_have_value(str(label))
+    # A file is in no link, and the class of the visitor's choice stays; that of a drawn picture goes with it.
+    file = png_file(random_images(1, (1, 8, 8))[0])
+    page.locator("#edit-file").set_input_files(file)
+    page.wait_for_url("**/#edit?class=2&edit.bold=1.2")
+    reopen(page, f"{site.address}/{link.format(1)}")
+    expect(page.locator("#edited figure")).to_have_count(2)
+    page.locator("#edit-file").set_input_files(file)
+    page.wait_for_url("**/#edit?edit.bold=1.2")
+
+
+def test_pictures_are_scored(page: Page, site: Site, watch: Watch) -> None:
+    watch.expected_statuses.add(415)
+    images = random_images(10, (1, 8, 8), seed=4)
+    images[3] = 128
+    files: list[Any] = [png_file(image, f"{number}.png") for number, image in enumerate(images)]
+    broken = {"name": 'not, "a picture".png', "mimeType": "image/png", "buffer": b"text"}
+    page.goto(f"{site.address}/#score")
+    page.locator("#score-files").set_input_files([*files, broken])
+    rows = page.locator("#scores tbody tr")
+    expect(rows).to_have_count(11)
+    expect(page.locator("#score-task")).to_be_empty()
+    reference = site.app.state.service.reference
+    measures = generation.measure(site.model, images, seeds=range(10))
+    scores, verdicts = generation.oddities(measures, reference.typical), reference.judge(measures)
+    labels = generation.infer_labels(site.model, images)
+    assert rows.locator("strong").all_inner_texts() == [verdict.verdict.capitalize() for verdict in verdicts]
+    assert rows.locator(".reason").all_inner_texts() == [verdict.reason for verdict in verdicts]
+    assert rows.locator("small").all_inner_texts() == [f"taken for {CLASSES[label]}" for label in labels]
+    expect(rows.nth(3).locator("strong")).to_have_text("Unusual")
+    expect(rows.nth(3)).to_contain_text("odder than all")
+    expect(page.locator("#scores .hint")).to_contain_text("ordinary pictures (60 ordinary images)")
+    expect(rows.nth(10).locator("td")).to_contain_text("of no known format, or damaged; ")
+    expect(rows.nth(10).locator("svg")).to_have_count(1)
+
+    page.get_by_role("switch", name="All scores").check()
+    for number in range(10):
+        row = [float(text) for text in rows.nth(number).locator("td .number").all_inner_texts()]
+        assert row == pytest.approx([float(value[number]) for value in scores.values()], abs=2e-3)
+    page.get_by_role("button", name="typicality").click()
+    column = [float(text) for text in rows.locator("td[data-label=typicality] .number").all_inner_texts()]
+    assert column == sorted(column, reverse=True)
+    expect(page.get_by_role("columnheader", name="typicality")).to_have_attribute("aria-sort", "descending")
+    name, content = saved(page, page.get_by_role("button", name="Download as CSV"))
+    assert name == "scores.csv"
+    table = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+    assert [row["file"] for row in table] == [*(f"{number}.png" for number in range(10)), 'not, "a picture".png']
+    assert float(table[3]["spectrum"]) == pytest.approx(float(scores["spectrum"][3]), abs=1e-3)
+    assert [row["verdict"] for row in table[:10]] == [verdict.verdict for verdict in verdicts]
+    assert "no known format" in table[10]["note"]
+    assert [(row["label"], row["class"]) for row in table[:10]] == [(str(int(n)), CLASSES[n]) for n in labels]
+
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#scores table")).to_have_count(0)
+    page.locator("#score-files").set_input_files(files[:1])
+    expect(rows).to_have_count(1)
+    expect(rows.nth(0).locator(".reason")).to_have_text(verdicts[0].reason)
+    # Rows that come leave the focus where it is.
+    for number, name in enumerate(("All scores", "Clear"), 2):
+        control = page.get_by_role("switch" if number == 2 else "button", name=name)
+        control.focus()
+        page.locator("#score-files").set_input_files(files[number])
+        expect(rows).to_have_count(number)
+        expect(control).to_be_focused()
+    texts = page.evaluate("import('./scoretable.js').then((m) => [38.4, 95, 95.3, 99.5, 100].map(m.percentText))")
+    assert texts == ["38 %", "95 %", "95.3 %", "99.5 %", "all"]  # an unusual picture is not shown at the limit
+
+
+def test_there_is_no_verdict_where_no_ordinary_pictures_are_known(page: Page, guided_site: Site) -> None:
+    image = random_images(1, (1, 8, 8))
+    page.goto(f"{guided_site.address}/#score")
+    page.locator("#score-files").set_input_files(png_file(image[0], "one.png"))
+    expect(page.locator("#scores .hint")).to_contain_text("No verdicts: the model knows no ordinary pictures")
+    expect(page.locator("#scores .verdict, #scores .scale, #scores [role=switch]")).to_have_count(0)
+    expect(page.locator("#scores thead th")).to_have_text(["Picture", "bits/dim", "PNG ratio"])
+    scores = generation.oddities(generation.measure(guided_site.model, image), None)
+    assert page.locator("#scores td").all_inner_texts() == [f"{float(value):.3f}" for value in scores.values()]
+    _, content = saved(page, page.get_by_role("button", name="Download as CSV"))
+    assert content.decode().splitlines()[1].startswith("one.png,,,,")
+
+
+def test_pictures_can_be_dropped(page: Page, site: Site) -> None:
+    page.goto(f"{site.address}/#score")
+    files = [png_file(image, f"dropped{n}.png") for n, image in enumerate(random_images(2, (1, 12, 16)))]
+    transfer = page.evaluate_handle(
+        """(files) => {
+            const transfer = new DataTransfer();
+            for (const { name, bytes } of files)
+                transfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+            return transfer;
+        }""",
+        [{"name": file["name"], "bytes": list(file["buffer"])} for file in files],
+    )
+    for event in ("dragover", "drop"):
+        page.locator("#panel-score .drop").dispatch_event(event, {"dataTransfer": transfer})
+    expect(page.locator("#scores tbody tr")).to_have_count(2)
+    expect(page.locator("#scores tbody")).to_contain_text("16x12 resized and cropped to 8x8 (width x height)")
+    # One that misses the zone must not take the page's place.
+    missed = "(dataTransfer) => !window.dispatchEvent(new DragEvent('drop', { dataTransfer, cancelable: true }))"
+    assert page.evaluate(missed, transfer)
+
+
+def test_pictures_that_come_while_others_are_scored_come_after_them_and_cancelled_ones_never(
+    page: Page, site: Site
+) -> None:
+    page.goto(f"{site.address}/#score")
+    files = [png_file(image, f"{number}.png") for number, image in enumerate(random_images(4, (1, 8, 8)))]
+    with site.busy():
+        page.locator("#score-files").set_input_files(files)
+        expect(page.locator("#score-task")).to_contain_text("Scoring 4 pictures")
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#score-task")).to_have_text("Cancelled.")
+        for file in files[1:3]:
+            page.locator("#score-files").set_input_files(file)
+            expect(page.locator("#score-task")).to_contain_text("Scoring ")
+    rows = page.locator("#scores tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0)).to_contain_text("1.png")
+    expect(rows.nth(1)).to_contain_text("2.png")
+    expect(page.locator("#score-task")).to_be_empty()

@@ -1,0 +1,157 @@
+"""The tab Interpolate: frames between two pictures, a square between four, and their links."""
+
+import io
+
+import pytest
+import torch
+from PIL import Image
+from playwright.sync_api import Page, expect
+from registry import random_images
+from server.page.conftest import (
+    CLASSES,
+    Site,
+    drawn,
+    expect_image,
+    png_file,
+    reopen,
+    saved,
+    sent_to,
+    shown_image,
+    visit,
+)
+
+from glow_app import generation
+
+pytestmark = pytest.mark.slow
+
+
+def blended(site: Site, images: torch.Tensor, labels: torch.Tensor | None, at: tuple[float, float]) -> torch.Tensor:
+    weights = torch.tensor([at])[:, None].expand(-1, len(site.model.flow.latent_shapes), -1)
+    return generation.blend(site.model, images, weights, labels, spherical=True)[0]
+
+
+def test_frames_between_two_files(page: Page, site: Site) -> None:
+    ends = random_images(2, (1, 8, 8), seed=1)
+    page.goto(f"{site.address}/#interpolate")
+    page.locator("#interpolate-0").set_input_files(png_file(ends[0], "one.png"))
+    page.locator("#interpolate-1").set_input_files(png_file(ends[1], "two.png"))
+    page.get_by_label("Frames").fill("5")
+    page.get_by_role("button", name="Interpolate", exact=True).click()
+    expect(page.locator(".strip img")).to_have_count(5)
+    labels = generation.infer_labels(site.model, ends)
+    expected = generation.interpolate(site.model, ends, 5, labels)
+    frame, slider = page.locator("#frames .large"), page.get_by_label("Frame", exact=True)
+    for number in range(5):
+        slider.fill(str(number))
+        expect(frame).to_have_attribute("alt", f"Frame {number + 1} of 5")
+        assert torch.equal(shown_image(frame), expected[number])
+    assert torch.equal(expected[[0, -1]], ends)
+    expect(page.locator("#frames .notes")).to_contain_text(f"one.png: taken for {CLASSES[labels[0]]}")
+
+    for button, file, kind, frames in (
+        ("Frame", "frame004.png", "PNG", 1),
+        ("Strip", "interpolation.png", "PNG", 1),
+        ("GIF", "interpolation.gif", "GIF", 8),
+        ("WebP", "interpolation.webp", "WEBP", 8),
+    ):
+        name, content = saved(page, page.locator("#frames").get_by_role("button", name=button))
+        with Image.open(io.BytesIO(content)) as picture:
+            assert (name, picture.format, getattr(picture, "n_frames", 1)) == (file, kind, frames)
+
+    page.get_by_role("button", name="Play").click()
+    expect(slider).not_to_have_value("4")
+    page.get_by_role("button", name="Pause").click()
+    halted = slider.input_value()
+    page.wait_for_timeout(300)
+    assert slider.input_value() == halted
+
+
+def test_drawn_pictures_keep_their_classes_and_are_a_link(page: Page, site: Site) -> None:
+    """Of the ends, each is what the model was told to draw, whatever it would be taken for."""
+    notes, frame = page.locator("#frames .notes"), page.locator("#frames .large")
+    page.goto(f"{site.address}/#interpolate?first=3_1_2&second=4_1_0&frames=4&path=line&at=0.3333")
+    expect(notes).to_contain_text(f"seed000003_t1.00.png: {CLASSES[2]}")
+    expect(notes).not_to_contain_text("taken for")
+    given = torch.tensor([2, 0])
+    ends = torch.cat([site.model.sample(1, 1.0, 3, given[:1]), site.model.sample(1, 1.0, 4, given[1:])])
+    assert torch.equal(shown_image(frame), generation.interpolate(site.model, ends, 4, given, spherical=False)[1])
+    page.get_by_label("Frame", exact=True).press("ArrowRight")
+    page.get_by_label("Arc").check()
+    link = "#interpolate?first=3_1_2&second=4_1_0&frames=4&path=arc&at=0.6667"
+    page.wait_for_url(f"**/{link}")
+    expected = generation.interpolate(site.model, ends, 4, given)[2]
+    assert torch.equal(shown_image(frame), expected)
+    reopen(page, f"{site.address}/{link}")
+    expect_image(page, frame, expected)
+    # A file beside it has the class that the model takes it for.
+    file = random_images(1, (1, 8, 8), seed=9)
+    page.locator("#interpolate-1").set_input_files(png_file(file[0]))
+    taken = generation.infer_labels(site.model, file)
+    expect(notes).to_contain_text(f"picture.png: taken for {CLASSES[taken[0]]}")
+    expect(notes).to_contain_text(f"seed000003_t1.00.png: {CLASSES[2]}")
+
+
+def test_four_pictures_are_blended_where_the_handle_is(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    page.get_by_role("tab", name="Interpolate").click()
+    page.get_by_label("Four", exact=True).check()
+    page.get_by_role("button", name="Take seed 6").click()  # the first; the others are seeds 1 to 3
+    corners, labels, large = drawn(site, 6, 1, 2, 3), torch.tensor([0, 1, 2, 0]), page.locator("#frames .large")
+    expect_image(page, large, blended(site, corners, labels, (0.5, 0.5)))
+    square = page.locator(".square")
+    for place, corner in zip((0, 4, 20, 24), corners, strict=True):
+        expect_image(page, square.locator("img").nth(place), corner)
+    across, down = page.get_by_label("Across"), page.get_by_label("Down", exact=True)
+    across.press("ArrowRight")
+    across.press("ArrowUp")
+    expect(across).to_have_attribute("aria-valuetext", "55 % across, 45 % down")
+    expect(down).to_have_value("0.45")
+    expect_image(page, large, blended(site, corners, labels, (0.55, 0.45)))
+
+    box = square.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 2 * box["height"])
+    page.mouse.up()
+    expect(across).to_have_attribute("aria-valuetext", "25 % across, 100 % down")  # the picture's middle is its place
+    expected = blended(site, corners, labels, (0.25, 1))
+    expect_image(page, large, expected)
+    link = "#interpolate?first=6_0.7_0&second=1_0.7_1&third=2_0.7_2&fourth=3_0.7_0&path=arc&at=0.25_1"
+    page.wait_for_url(f"**/{link}")
+    reopen(page, f"{site.address}/{link}")
+    expect_image(page, large, expected)
+    assert saved(page, page.locator("#frames").get_by_role("button", name="Download"))[0] == "blend.png"
+    page.get_by_label("Two pictures").check()
+    expect(page.locator(".strip img")).to_have_count(9)
+
+
+def test_files_are_corners_with_the_classes_that_they_are_taken_for(page: Page, site: Site) -> None:
+    images = random_images(4, (1, 8, 8), seed=3)
+    page.goto(f"{site.address}/#interpolate")
+    page.get_by_label("Four", exact=True).check()
+    for end, image in enumerate(images):
+        page.locator(f"#interpolate-{end}").set_input_files(png_file(image, f"{end}.png"))
+    labels = generation.infer_labels(site.model, images)
+    expect(page.locator("#frames .notes")).to_contain_text(f"3.png: taken for {CLASSES[labels[3]]}")
+    expect_image(page, page.locator("#frames .large"), blended(site, images, labels, (0.5, 0.5)))
+
+
+def test_a_model_without_classes_is_blended_too(page: Page, plain_site: Site) -> None:
+    page.goto(f"{plain_site.address}/#interpolate?at=0.3_0.6")
+    expected = blended(plain_site, drawn(plain_site, 0, 1, 2, 3), None, (0.3, 0.6))
+    expect_image(page, page.locator("#frames .large"), expected)
+
+
+def test_a_number_of_frames_that_goes_while_a_change_waits_is_not_sent(page: Page, site: Site) -> None:
+    page.goto(f"{site.address}/#interpolate")
+    expect(page.locator(".strip img")).to_have_count(9)
+    sent = sent_to(page, "interpolate")
+    with site.busy():
+        with page.expect_request("**/v1/interpolate"):
+            page.get_by_label("Line").check()
+        page.get_by_label("Arc").check()  # waits for the answer
+        page.get_by_label("Frames").fill("")
+    expect(page.locator("#interpolate-frames-error")).to_contain_text("A whole number from ")
+    expect(page.locator("#interpolate-task")).to_be_empty()
+    assert [body["frames"] for body in sent] == [9]

@@ -1,0 +1,351 @@
+"""The tab Sample and its viewer: what the page shows, saves and links to is what the model gives."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+from server.page.conftest import (
+    CLASSES,
+    DIRECTIONS,
+    Site,
+    drawn,
+    expect_image,
+    png_file,
+    reopen,
+    saved,
+    sent_to,
+    shown_image,
+    visit,
+)
+
+from glow_app import generation
+
+pytestmark = pytest.mark.slow
+
+
+def gallery(page: Page) -> torch.Tensor:
+    """Return the images of the newest batch."""
+    return torch.stack([shown_image(image) for image in page.locator(".batch").first.get_by_role("img").all()])
+
+
+def draw(page: Page, count: int, seed: int | str) -> Locator:
+    page.get_by_label("Count").fill(str(count))
+    page.get_by_label("Seed", exact=True).fill(str(seed))
+    page.get_by_role("button", name="Draw", exact=True).click()
+    cards = page.locator(".batch").first.locator(".card")
+    expect(cards).to_have_count(count)
+    return cards
+
+
+def edited(site: Site, seed: int, *strengths: float) -> torch.Tensor:
+    along = list(zip(site.directions.values(), strengths, strict=False))
+    return generation.edit(site.model, drawn(site, seed), along, torch.tensor([seed % 3]))[0]
+
+
+def opened(page: Page, site: Site, place: int) -> Locator:
+    visit(page, site.address)
+    page.locator(".card .picture").nth(place).click()
+    return page.get_by_role("dialog")
+
+
+def test_pictures_are_there_and_follow_the_settings(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    assert torch.equal(gallery(page), drawn(site, *range(8)))
+    page.get_by_label("Temperature", exact=True).fill("1.2")
+    expect(page.get_by_role("heading", name="temperature 1.20")).to_be_visible()
+    assert torch.equal(gallery(page), drawn(site, *range(8), temperature=1.2))
+    page.get_by_label("Class").first.select_option("1")
+    expect(page.get_by_role("heading", name="one")).to_be_visible()
+    expected = site.model.sample(8, temperature=1.2, seeds=0, labels=1)
+    assert torch.equal(gallery(page), expected)
+    expect(page.locator(".batch")).to_have_count(1)
+    card = page.locator(".card").nth(4)
+    alt = f"Drawn image: {CLASSES[1]}, seed 4, temperature 1.20"
+    expect(card.get_by_role("img").first).to_have_attribute("alt", alt)
+    name, content = saved(page, card.get_by_role("button", name="Download"))
+    assert name == "seed000004_t1.20.png"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), expected[4, 0].numpy())
+    page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.get_by_role("heading", name="Seeds 8 to 15")).to_be_visible()  # the same once more would be no news
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("8")
+
+
+def test_a_temperature_per_level_and_a_class_come_back(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    page.get_by_label("One per level").check()
+    expect(page.get_by_label("Temperature", exact=True)).to_be_hidden()
+    page.get_by_label("Level 1, the finest").fill("0.5")
+    page.get_by_label("Class").first.select_option("2")
+    cards = draw(page, 3, 30)
+    expected = site.model.sample(3, temperature=[0.5, 0.7], seeds=30, labels=2)
+    assert torch.equal(gallery(page), expected)
+    assert saved(page, cards.nth(1).get_by_role("button", name="Download"))[0] == "seed000031_t0.50-0.70.png"
+    link = "#sample?count=3&seed=30&temperature=0.5-0.7&class=2"
+    page.wait_for_url(f"**/{link}")
+
+    draw(page, 1, 60)  # a new batch, for what is changed now changes the newest
+    page.get_by_label("One per level").uncheck()
+    page.get_by_label("Class").first.select_option("")
+    page.locator(".batch").nth(1).locator(".card").nth(1).get_by_role("button", name="Use these settings").click()
+    expect(page.get_by_label("Level 1, the finest")).to_have_value("0.5")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("31")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.get_by_role("heading", name="Seed 31")).to_be_visible()
+    assert torch.equal(gallery(page), expected[1:2])
+
+    reopen(page, f"{site.address}/{link}")
+    expect(page.locator(".card")).to_have_count(3)
+    assert torch.equal(gallery(page), expected)
+    expect(page.get_by_label("Level 1, the finest")).to_have_value("0.5")
+    page.evaluate("location.hash = '#sample?count=2&seed=5'")  # another link, in the same page
+    expect(page.get_by_role("heading", name="Seeds 5 to 6")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", name="Seeds 30 to 32")).to_have_count(2)
+
+
+def test_the_way_back_from_a_link_leads_to_the_last_one_at_once(page: Page, site: Site) -> None:
+    visit(page, f"{site.address}/#sample?seed=30&count=3")
+    page.wait_for_url("**/#sample?count=3&seed=30&temperature=0.7")
+    # Before the address has settled, as it does a moment after the pictures are there.
+    page.evaluate(
+        """() => new Promise((resolve) => {
+            new MutationObserver((_, observer) => {
+                observer.disconnect();
+                history.back();
+                resolve();
+            }).observe(document.getElementById("gallery"), { childList: true });
+            location.hash = "#sample?count=2&seed=5";
+        })"""
+    )
+    expect(page.get_by_role("heading", name="Seeds 30 to 32")).to_have_count(2)
+    # The address of one tab does not wait for another.
+    keep = "import('./tabs.js').then((m) => (m.keepSettings('sample', { seed: 5 }), m.keepSettings('edit', {})))"
+    page.evaluate(keep)
+    page.wait_for_url("**/#sample?seed=5")
+
+
+def test_links_of_nonsense_are_the_page_as_it_begins(page: Page, site: Site) -> None:
+    for link in ("count=900&seed=-1&temperature=hot&class=77", "seed=1e9&count=&temperature=1-2-3", "x"):
+        reopen(page, f"{site.address}/#sample?{link}")
+        expect(page.get_by_role("heading", name="Seeds 0 to 7 · temperature 0.70")).to_be_visible()
+        page.goto(f"{site.address}/#edit?picture={link}&edit.bold=x")
+        expect(page.locator("figcaption").nth(1)).to_have_text("Unchanged")
+    for link in ("at=2_0", "at=0_0_0", "at=x", "at=", "first=0_0.7*bold*9*no*1*bold"):
+        page.goto(f"{site.address}/#interpolate?{link}")
+        expect_image(page, page.locator("#frames .large"), drawn(site, 0)[0])
+        expect(page.locator(".strip img")).to_have_count(9)
+
+
+def test_guidance_begins_where_the_model_recommends_and_is_part_of_links(page: Page, guided_site: Site) -> None:
+    turns = torch.arange(8) % 3
+    visit(page, guided_site.address)
+    guidance = page.get_by_label("Guidance", exact=True)
+    expect(guidance).to_have_attribute("aria-valuetext", "1.33")
+    expect(page.get_by_role("heading", name="temperature 0.50, 0.93 · guidance 1.33")).to_be_visible()
+    assert torch.equal(gallery(page), guided_site.model.sample(8, [0.5, 0.925], 0, turns, 1.33))
+    guidance.fill("1.5")
+    expect(page.get_by_role("heading", name="guidance 1.5")).to_be_visible()
+    expected = guided_site.model.sample(8, [0.5, 0.925], 0, turns, 1.5)
+    assert torch.equal(gallery(page), expected)
+    name, _ = saved(page, page.locator(".card").nth(1).get_by_role("button", name="Download"))
+    assert name == "seed000001_t0.50-0.93_g1.5.png"
+    link = "#sample?count=8&seed=0&temperature=0.5-0.925&guidance=1.5"
+    page.wait_for_url(f"**/{link}")
+    reopen(page, f"{guided_site.address}/{link}")
+    expect(page.locator(".card")).to_have_count(8)
+    assert torch.equal(gallery(page), expected)
+    page.get_by_role("tab", name="Interpolate").click()
+    page.wait_for_url("**/#interpolate?first=0_0.5-0.925_0_1.33&second=1_0.5-0.925_1_1.33&*")
+    # A link without guidance is of the model itself.
+    reopen(page, f"{guided_site.address}/#sample?count=2&seed=4&temperature=0.7")
+    expect(page.get_by_label("Guidance", exact=True)).to_have_value("1")
+    expect(page.locator(".card")).to_have_count(2)
+    assert torch.equal(gallery(page), guided_site.model.sample(2, 0.7, 4, torch.tensor([1, 2]), 1))
+
+
+def test_new_seeds_are_shown_and_no_draw_is_lost_to_a_slider(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    page.get_by_role("button", name="New seed").click()
+    new = int(page.get_by_label("Seed", exact=True).input_value())
+    assert 0 <= new < 1_000_000
+    expect(page.get_by_role("heading", name=f"Seeds {new} to {new + 7}")).to_be_visible()
+    image = draw(page, 1, "").get_by_role("img").first
+    seed = int(re.search(r"seed (\d+)", image.get_attribute("alt") or "")[1])  # type: ignore[index]
+    assert torch.equal(shown_image(image), drawn(site, seed)[0])
+    with site.busy():
+        page.get_by_label("Seed", exact=True).fill("40")
+        with page.expect_request("**/v1/sample"):
+            page.get_by_role("button", name="Draw", exact=True).click()
+        page.get_by_label("Temperature", exact=True).fill("0.3")
+    expect(page.get_by_role("heading", name="Seed 40 · temperature 0.30")).to_be_visible()
+    expect(page.locator(".batch")).to_have_count(4)
+
+
+def test_the_page_lives_below_a_path_and_tells_what_is_served(page: Page, site: Site) -> None:
+    page.route(
+        "**/inner/**", lambda route: route.fulfill(response=route.fetch(url=route.request.url.replace("/inner", "")))
+    )
+    visit(page, f"{site.address}/inner/")
+    expect(page.get_by_role("link", name="The API behind this page")).to_have_attribute("href", "docs")
+    page.get_by_text("About this model").click()
+    names, texts = (page.locator(f"#about {tag}").all_inner_texts() for tag in ("dt", "dd"))
+    about = dict(zip(names, texts, strict=True))
+    assert about["Images"] == "8 \N{MULTIPLICATION SIGN} 8 pixels, grey, 4 bits a value"
+    assert about["Classes"] == ", ".join(CLASSES)
+    assert about["Bits/dim"] == "3.105 on validation images"
+    assert about["Trained on"] == "Fashion-MNIST, at most 1,000 images"
+    assert about["Training"] == "14 epochs, 11,802 steps"
+    assert "Origin" not in about
+    assert not re.search(r"undefined|null|NaN|false", str(about))
+
+
+# How many lines the seed below an image takes, and whether it is clear of the buttons.
+CLEAR = """(feet) => feet.map((foot) => {
+    const text = document.createRange();
+    text.selectNodeContents(foot.querySelector(".seed"));
+    const [seed, button] = [text, foot.querySelector(".icon")].map((one) => one.getBoundingClientRect());
+    return [text.getClientRects().length, seed.right <= button.left || seed.bottom <= button.top + 1];
+})"""
+
+
+def test_the_gallery_is_bounded_and_breaks_no_seeds_and_names(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    draw(page, 4, 2147483600)
+    for width in (320, 360, 390, 768, 900, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.locator(".card-foot").evaluate_all(CLEAR) == [[1, True]] * 12, width
+    parts = "import('./dom.js').then((m) => m.breakable('a_rather_long_name').length)"
+    assert page.evaluate(parts) == 7  # may be broken at three places
+    add = """import('./gallery.js').then(({ makeBatch }) => {
+        const settings = { seed: 1, temperature: 1, guidance: 1, label: null };
+        const picture = { url: document.querySelector(".card img").src, settings };
+        for (let batch = 0; batch < 3; batch++) makeBatch(Array(100).fill(picture), {}).addToGallery();
+    })"""
+    page.evaluate(add)
+    assert page.locator(".card").count() == 200
+    expect(page.get_by_role("heading", name="Seeds 0 to 7")).to_have_count(0)
+
+
+def test_a_model_without_classes_directions_and_several_levels(page: Page, plain_site: Site) -> None:
+    visit(page, plain_site.address)
+    assert torch.equal(gallery(page), drawn(plain_site, *range(8)))
+    for absent in (page.get_by_label("Class").first, page.get_by_label("Guidance"), page.get_by_label("One per level")):
+        expect(absent).to_be_hidden()
+    assert page.locator(".card-foot").evaluate_all(CLEAR) == [[1, True]] * 8
+    expect(page.get_by_role("tab")).to_have_text(["Sample", "Interpolate", "Edit", "Score"])
+    page.locator(".card .picture").nth(3).click()
+    dialog = page.get_by_role("dialog")
+    assert torch.equal(shown_image(dialog.get_by_role("img")), drawn(plain_site, 3)[0])
+    expect(dialog.get_by_role("slider")).to_have_count(0)
+    for name in ("All to 0", "Restore"):
+        expect(dialog.get_by_role("button", name=name)).to_be_hidden()
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Edit").click()
+    expect(page.get_by_text("glow edit learn")).to_be_visible()
+    page.get_by_role("tab", name="Score").click()
+    page.locator("#score-files").set_input_files(png_file(drawn(plain_site, 3)[0]))
+    expect(page.locator("#scores tbody tr")).to_have_count(1)
+    expect(page.locator("#scores tbody")).not_to_contain_text("taken for")
+
+
+def test_a_sample_is_changed_beside_its_picture_and_is_a_link(page: Page, site: Site) -> None:
+    dialog = opened(page, site, 4)
+    image = dialog.get_by_role("img")
+    dialog.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+    expect_image(page, image, edited(site, 4, 1.2))
+    dialog.get_by_label(DIRECTIONS[1], exact=True).fill("-0.5")
+    expect_image(page, image, edited(site, 4, 1.2, -0.5))
+    assert (image.get_attribute("alt") or "").endswith(f"temperature 0.70, {DIRECTIONS[0]} +1.2, {DIRECTIONS[1]} -0.5")
+    assert saved(page, dialog.get_by_role("button", name="Download"))[0] == "seed000004_t0.70_edited.png"
+    page.wait_for_url("**/#sample?count=8&seed=0&temperature=0.7&open=4&edit.bold=1.2&edit.*=-0.5")
+    url = page.url
+
+    # Arrow keys move the slider and not the picture, whose neighbour begins unchanged.
+    dialog.get_by_label(DIRECTIONS[0], exact=True).press("ArrowRight")
+    expect_image(page, image, edited(site, 4, 1.3, -0.5))
+    dialog.get_by_role("button", name="Next image").click()
+    expect_image(page, image, drawn(site, 5)[0])
+    expect(dialog.get_by_label(DIRECTIONS[0], exact=True)).to_have_value("0")
+    page.wait_for_url("**/#sample?count=8&seed=0&temperature=0.7&open=5")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    page.wait_for_url("**/#sample?count=8&seed=8&temperature=0.7")
+    page.locator(".batch").nth(1).locator(".picture").nth(2).click()
+    page.wait_for_url("**/#sample?count=8&seed=0&temperature=0.7&open=2")  # the batch of the picture that is open
+    page.keyboard.press("Escape")
+    page.wait_for_url("**/#sample?count=8&seed=8&temperature=0.7")
+
+    reopen(page, url)
+    expect_image(page, image, edited(site, 4, 1.2, -0.5))
+    dialog.get_by_role("button", name="All to 0").click()
+    expect_image(page, image, drawn(site, 4)[0])
+    page.evaluate("location.hash = '#score'")  # what is behind the viewer is wanted
+    expect(dialog).to_be_hidden()
+
+
+def test_what_is_asked_of_a_picture_is_not_shown_of_the_next(page: Page, site: Site) -> None:
+    dialog = opened(page, site, 1)
+    sent = sent_to(page, "edit")
+    with site.busy():
+        slider = dialog.get_by_label(DIRECTIONS[0], exact=True)
+        with page.expect_request("**/v1/edit"):
+            slider.fill("1")
+        slider.fill("0.7")  # waits, and is never sent
+        with page.expect_event("requestfailed", lambda request: "v1/edit" in request.url):
+            dialog.get_by_role("button", name="Next image").click()
+    assert torch.equal(shown_image(dialog.get_by_role("img")), drawn(site, 2)[0])
+    dialog.get_by_label(DIRECTIONS[1], exact=True).fill("0.5")
+    expect_image(page, dialog.get_by_role("img"), edited(site, 2, 0, 0.5))
+    expect(dialog.get_by_role("heading")).to_have_text(f"Seed 2 · {CLASSES[2]}")
+    assert [[edit["strength"] for edit in body["edits"]] for body in sent] == [[1], [0.5]]
+
+
+def test_a_sample_goes_to_other_tabs_as_it_is_seen(page: Page, site: Site) -> None:
+    dialog = opened(page, site, 4)
+    with site.busy():
+        dialog.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+        for name in ("Interpolate", "Score", "Download"):  # an edit on its way is waited for
+            expect(dialog.get_by_role("button", name=name, exact=True)).to_be_disabled()
+    dialog.get_by_role("button", name="Score", exact=True).click()
+    expect(page.locator("#scores tbody")).to_contain_text("seed000004_t0.70_edited.png")
+
+    def change() -> None:
+        page.get_by_role("tab", name="Sample").click()
+        page.locator(".card .picture").nth(4).click()
+        dialog.get_by_label(DIRECTIONS[0], exact=True).fill("1.2")
+        expect_image(page, dialog.get_by_role("img"), edited(site, 4, 1.2))
+
+    change()
+    dialog.get_by_role("button", name="Edit", exact=True).click()
+    expect_image(page, page.locator("#edited figure").nth(1).get_by_role("img"), edited(site, 4, 1.2))
+    expect(page.locator("#edit-0")).to_have_value("1.2")
+    page.wait_for_url("**/#edit?picture=4_0.7_1&class=1&edit.bold=1.2")
+    change()
+    dialog.get_by_role("button", name="Interpolate").click()
+    link = "#interpolate?first=4_0.7_1*bold*1.2&second=1_0.7_1&frames=9&path=arc"
+    page.wait_for_url(f"**/{link}")
+    reopen(page, f"{site.address}/{link}")
+    expect_image(page, page.locator("#frames .large"), edited(site, 4, 1.2))
+
+
+def test_other_tabs_take_the_newest_samples_by_one_click(page: Page, site: Site) -> None:
+    visit(page, site.address)
+    samples = page.get_by_role("group", name="Samples")
+    page.get_by_role("tab", name="Score").click()
+    samples.get_by_role("button", name="Take seed 3").click()
+    expect(page.locator("#scores tbody")).to_contain_text("seed000003_t0.70.png")
+    page.get_by_role("tab", name="Interpolate").click()
+    for seed, name in ((6, "first"), (7, "second"), (2, "first")):
+        expect(page.locator("#interpolate-samples")).to_contain_text(f"takes one as the {name} picture")
+        samples.get_by_role("button", name=f"Take seed {seed}").click()
+    page.wait_for_url("**/#interpolate?first=2_0.7_2&second=7_0.7_1&*")
+    page.get_by_role("tab", name="Sample").click()
+    page.get_by_label("Temperature", exact=True).fill("1.2")
+    expect(page.get_by_role("heading", name="temperature 1.20")).to_be_visible()
+    page.get_by_role("tab", name="Edit").click()
+    samples.get_by_role("button", name=f"Take seed 5, {CLASSES[2]}").click()
+    expect_image(page, page.get_by_alt_text("The picture before"), drawn(site, 5, temperature=1.2)[0])
