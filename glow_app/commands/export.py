@@ -5,22 +5,19 @@ from pathlib import Path
 
 from glow_app.commands.common import device_of, load, print_origin, stored_model
 from glow_app.commands.parser import Parser
-from glow_app.files import require_folder
 from glow_app.messages import UsageError
 
 
 def add_arguments(parser: Parser) -> None:
     """Add the options of ``glow export``."""
     parser.add_model_arguments()
-    parser.add_argument("--output", required=True, help="output folder", metavar="FOLDER")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+    parser.add_output_arguments()
     form = "the model, or a program that draws samples and is checked against it"
     parser.add_argument("--format", choices=("safetensors", "torch-export"), default="safetensors", help=form)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the export."""
-    require_folder(Path(arguments.output))
     if arguments.format == "safetensors":
         _write_weights(arguments)
     else:

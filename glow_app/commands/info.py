@@ -12,9 +12,6 @@ from glow_app.storage.places import DEFAULT_MODEL
 if TYPE_CHECKING:
     from glow_app.models.base import Density
 
-FIGURES = {"bpd": "bits/dim", "nats": "nats", "nfe": "evaluations a solve"}
-SPLITS = {"val": "validation", "test": "test", "train": "training"}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``glow info``."""
@@ -26,13 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the facts, one per line."""
     from glow_app.export import DESCRIPTION_NAME
+    from glow_app.pictures.images import read_png_text
 
     if arguments.path is not None and arguments.checkpoint is not None:
         raise UsageError("glow info got a path and --checkpoint; give one of them")
     place = arguments.path or arguments.checkpoint or DEFAULT_MODEL
     path = Path(place)
     if path.suffix.lower() == ".png":
-        facts = _picture_facts(path)
+        facts: dict[str, Any] = dict(read_png_text(path))
+        if not facts:
+            raise ValueError(f"{path} has no metadata: it was not written by `glow sample`, or it was removed")
     elif path.suffix.lower() == ".safetensors" and path.is_file():
         facts = _tensor_facts(path)
     elif (path / DESCRIPTION_NAME).is_file():
@@ -65,6 +65,7 @@ def _model_facts(place: str) -> dict[str, object]:
 
 
 def _architecture(model: "Density") -> dict[str, str]:
+    """Return the configuration of a model, and the shapes of images and latents."""
     from glow_app.models.image_model import ImageModel
 
     config: dict[str, Any] = dict(model.config)
@@ -80,36 +81,13 @@ def _architecture(model: "Density") -> dict[str, str]:
 
 
 def _training(facts: dict[str, Any]) -> dict[str, str]:
-    """Return the facts of training: likelihoods, their parts, then all others."""
+    """Return how long a model was trained, and all other facts of its training."""
     epoch, step = facts.pop("epoch", None), facts.pop("step", None)
     if "data" in facts:  # the hash is for programs only
         facts["data"] = {name: value for name, value in facts["data"].items() if name != "contents"}
-    texts: dict[str, str] = {}
-    if epoch is not None:
-        texts["trained for"] = pluralise(epoch + 1, "epoch") + ("" if step is None else f", {pluralise(step, 'step')}")
-    for name, words in FIGURES.items():
-        values = {split: facts.pop(f"{split}/{name}") for split in SPLITS if f"{split}/{name}" in facts}
-        if values:
-            texts[words] = ", ".join(f"{value:.3f} in {SPLITS[split]}" for split, value in values.items())
-    parts = {name: facts.pop(name) for name in list(facts) if name.startswith(("bpd_level/", "log_det/"))}
-    levels = [f"{value:.3f}" for name, value in sorted(parts.items()) if name.startswith("bpd_level/")]
-    if levels:
-        texts["bits/dim by level"] = f"{', '.join(levels)}, the finest first"
-    layers = {name.partition("/")[2]: value for name, value in parts.items() if name.startswith("log_det/") and value}
-    if layers:
-        largest = sorted(layers.items(), key=lambda item: -abs(item[1]))
-        texts["bits/dim by layer"] = ", ".join(f"{value:+.3f} {name}" for name, value in largest)
-    return texts | {_words(name): _text(value) for name, value in sorted(facts.items())}
-
-
-def _picture_facts(path: Path) -> dict[str, object]:
-    """Return the text chunks of a PNG of ``glow sample``."""
-    from glow_app.pictures.images import read_png_text
-
-    text = read_png_text(path)
-    if not text:
-        raise ValueError(f"{path} has no metadata: it was not written by `glow sample`, or the metadata was removed")
-    return dict(text)
+    steps = "" if step is None else f", {pluralise(step, 'step')}"
+    length = {} if epoch is None else {"trained for": f"{pluralise(epoch + 1, 'epoch')}{steps}"}
+    return length | {name: _text(value) for name, value in sorted(facts.items())}
 
 
 def _tensor_facts(path: Path) -> dict[str, object]:
@@ -130,26 +108,14 @@ def _tensor_facts(path: Path) -> dict[str, object]:
 
 
 def _program_facts(path: Path) -> dict[str, object]:
-    """Return the facts from the description of an exported program."""
-    from glow_app.storage.pretrained import REFERENCE_KEY
-
-    omitted = {"classes", REFERENCE_KEY}
+    """Return the facts of an exported program from its description."""
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-        inputs = ", ".join(f"{entry['name']} {_shape(entry['shape'])}" for entry in description["inputs"])
-        program, output = description["program"], description["output"]
-        return {
-            "file": path.parent / program["file"],
-            "kind": f"a program that draws ({program['kind']})",
-            "sha256": program["sha256"],
-            "model": description["model"],
-            "inputs": inputs,
-            "images": f"{_shape(output['shape'][1:])}, {description['num_bits']} bits",
-            **({"classes": ", ".join(description["class_names"])} if description["class_names"] else {}),
-            **_training({name: value for name, value in description["training"].items() if name not in omitted}),
-            "use": description["use"],
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        training = description.pop("training")
+        training = {name: training[name] for name in training if name not in ("classes", "reference")}
+        facts = {_words(name): _text(value) for name, value in description.items()}
+        return {"file": path, **facts, **_training(training)}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged; export the model again") from error
 
 

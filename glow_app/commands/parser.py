@@ -64,9 +64,10 @@ class Parser(argparse.ArgumentParser):
         nargs = "+" if several else None
         self.add_argument("--label", nargs=nargs, help=f"number or name of the {text}", metavar="CLASS")
 
-    def add_output_arguments(self, default: str) -> None:
-        """Add ``--output`` and ``--overwrite``."""
-        self.add_argument("--output", type=_folder, default=default, help="output folder", metavar="FOLDER")
+    def add_output_arguments(self, default: str | None = None) -> None:
+        """Add ``--output``, which is required without a default, and ``--overwrite``."""
+        options: dict[str, Any] = {"type": _folder, "default": default, "required": default is None}
+        self.add_argument("--output", **options, help="output folder", metavar="FOLDER")
         self.add_argument("--overwrite", action="store_true", help="replace existing files")
 
     def add_batch_size_argument(self, default: int = 16) -> None:

@@ -98,10 +98,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _require_options(task: "RestorationTask", arguments: argparse.Namespace) -> None:
     for name in ("mask", "sigma"):
-        if getattr(arguments, name) is not None and name not in task.takes:
-            raise UsageError(f"--{name} is not for this model, which has the task {type(task).__name__}; leave it out")
-        if getattr(arguments, name) is not None and arguments.damage:
-            raise UsageError(f"use either --{name}, for damaged pictures, or --damage, for undamaged ones")
+        if getattr(arguments, name) is not None and (arguments.damage or name not in task.takes):
+            user = "--damage" if arguments.damage else f"this model, which has the task {type(task).__name__}"
+            raise UsageError(f"--{name} is not for {user}; leave it out")
     if "mask" in task.takes and arguments.mask is None and not arguments.damage:
         raise UsageError("this model fills missing parts: give --mask MASK.png, white where the picture is missing")
 

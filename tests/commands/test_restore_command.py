@@ -108,7 +108,7 @@ def test_a_colour_profile_is_kept(models: Path, photo: Path, glow: Glow) -> None
     [
         ("upscale", ["--mask", "photo.png"], 2, "--mask is not for this model, which has the task Upscale"),
         ("fill", [], 2, "give --mask MASK.png"),
-        ("denoise", ["--sigma", 5, "--damage"], 2, "use either --sigma"),
+        ("denoise", ["--sigma", 5, "--damage"], 2, "--sigma is not for --damage"),
         ("denoise", ["--sigma", "nan"], 2, "nan must be a number of grey levels from 1 to 255"),
         ("fill", ["--mask", "nothing.png"], 1, "there is no file nothing.png"),
         ("fill", ["--mask", "black.png"], 1, "mask: it is black everywhere"),
