@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from glow_app.messages import printable
 from glow_app.storage.exported_config import WEIGHTS_NAME, read_config
@@ -25,17 +24,15 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _row(folder: Path) -> tuple[object, ...]:
     config = read_config(folder)
-    megabytes = f"{(folder / WEIGHTS_NAME).stat().st_size / 1e6:.1f} MB" if (folder / WEIGHTS_NAME).exists() else ""
-    try:
-        model, training = config["model"], config.get("training", {})
-        channels, height, width = model["flow"]["image_shape"]
-        task = model["task"]["class_path"].rpartition(".")[2].lower() if "task" in model else "none"
-        size, bits = f"{height}x{width}x{channels}", str(model["num_bits"])
-        return size, task, bits, str(model["flow"]["num_classes"] or "none"), _bits(training), megabytes
-    except (AttributeError, KeyError, TypeError, ValueError):  # a plane model, or a damaged file
-        return "", "", "", "", "", megabytes
-
-
-def _bits(training: dict[str, Any]) -> str:
-    value = training.get("test/bpd", training.get("val/bpd"))
-    return f"{value:.3f}" if isinstance(value, float) else ""
+    model, training = config["model"], config["training"]
+    channels, height, width = model["flow"]["image_shape"]
+    task = model["task"]["class_path"].rpartition(".")[2].lower() if "task" in model else "none"
+    bits = training.get("test/bpd", training.get("val/bpd"))
+    return (
+        f"{height}x{width}x{channels}",
+        task,
+        model["num_bits"],
+        model["flow"]["num_classes"] or "none",
+        f"{bits:.3f}" if bits else "",
+        f"{(folder / WEIGHTS_NAME).stat().st_size / 1e6:.1f} MB",
+    )

@@ -57,7 +57,7 @@ class StoredModel:
         if self.path.is_dir():
             return read_exported(self.path).to(device)
         checkpoint = read_checkpoint(self.path)
-        self._checkpoint_facts = _facts_of(checkpoint)  # saves reading it again
+        self._checkpoint_facts = facts_of(checkpoint)  # saves reading it again
         model = density_of(checkpoint)
         self.hash = model_hash(model)
         return model.to(device)
@@ -89,7 +89,7 @@ class StoredModel:
 
     @cached_property
     def _checkpoint_facts(self) -> dict[str, Any]:
-        return _facts_of(read_checkpoint(self.path))
+        return facts_of(read_checkpoint(self.path))
 
     @property
     def directions(self) -> list[Path]:
@@ -176,9 +176,10 @@ def load_density(path: str | Path, device: str | torch.device = "cpu") -> Densit
     return StoredModel(path).load(device)
 
 
-def _facts_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+def facts_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts of the training in a checkpoint; without folders, because exported models are shared."""
     arguments = checkpoint.get(DATA_KEY) or {}
-    data = {name: arguments[name] for name in DATA_ARGUMENTS if name in arguments}  # no places: exports are shared
+    data = {name: arguments[name] for name in DATA_ARGUMENTS if name in arguments}
     facts = {"epoch": checkpoint.get("epoch"), "step": checkpoint.get("global_step")}
     return facts | checkpoint[CHECKPOINT_KEY]["training"] | ({"data": data} if data else {})
 

@@ -11,7 +11,7 @@ from glow_app.messages import UsageError
 from glow_app.models.image_model import ImageModel
 from glow_app.nn.class_path import describe_part
 from glow_app.storage.checkpoint import density_of, read_checkpoint
-from glow_app.storage.stored_model import DATA_ARGUMENTS, DATA_KEY, DATA_PLACES, RUN_CONFIG, StoredModel
+from glow_app.storage.stored_model import DATA_PLACES, RUN_CONFIG, StoredModel, facts_of
 from lightning_modules.command_line.arguments import INIT_FROM, given_options, read_config, take_option, take_options
 from lightning_modules.presets import config_path
 from lightning_modules.runs.recovery import BEST, LAST, PREVIOUS, good_checkpoint, read_whole
@@ -66,43 +66,49 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     Args:
         command: "fit", "validate" or "test".
         arguments: The rest of the command line.
-        scratch: Folder for the configuration of a checkpoint or model.
+        scratch: Folder for the configuration of a checkpoint's run or of a model.
     Raises:
         UsageError: If options are missing or exclude each other.
         ValueError: If the checkpoint or the run's ``config.yaml`` is damaged, or names a class that is not known.
     """
-    fits = command == "fit"
-    checkpoint, arguments = take_option("--resume" if fits else "--checkpoint", arguments)
-    training, arguments = (None, arguments) if fits else take_option("--training", arguments)
-    place, arguments = take_option(INIT_FROM, arguments) if fits else (None, arguments)
-    if checkpoint not in (None, "auto") and place is not None:
-        raise UsageError(f"glow fit: {INIT_FROM} begins a run, and --resume goes on with one; give one")
-    begin_anew = False
-    if fits and checkpoint == "auto":
+    config = scratch / "config.yaml"
+    if command != "fit":
+        checkpoint, arguments = take_option("--checkpoint", arguments)
+        return _continued(command, str(checkpoint), arguments, config)
+    checkpoint, arguments = take_option("--resume", arguments)
+    place, arguments = take_option(INIT_FROM, arguments)
+    begin_anew = checkpoint == "auto"
+    if begin_anew:
         run_dir, _ = take_option("--run_dir", arguments)
         if run_dir is None:
             raise UsageError("glow fit --resume auto needs --run_dir: the folder of the run, to go on with or to begin")
-        newest = good_checkpoint(Path(run_dir))
-        checkpoint, begin_anew = (str(newest), False) if newest else (None, True)
-    config = scratch / "config.yaml"
-    if checkpoint is None:
-        if place is None:
-            return Start(arguments, begin_anew=begin_anew)
-        model = StoredModel(place).load_images()
-        config.write_text(yaml.safe_dump({"model": config_of(model)}))
-        return Start([*arguments, f"--config={config}"], place, begin_anew, weights=model.state_dict())
-    path = StoredModel(checkpoint, (LAST, PREVIOUS, BEST) if fits else (BEST, LAST)).path
+        good = good_checkpoint(Path(run_dir))
+        checkpoint = None if good is None else str(good)
+    elif checkpoint is not None and place is not None:
+        raise UsageError(f"glow fit: {INIT_FROM} begins a run, and --resume goes on with one; give one")
+    if checkpoint is not None:
+        return _continued(command, checkpoint, arguments, config)
+    if place is None:
+        return Start(arguments, begin_anew=begin_anew)
+    model = StoredModel(place).load_images()
+    config.write_text(yaml.safe_dump({"model": config_of(model)}))
+    return Start([*arguments, f"--config={config}"], place, begin_anew, weights=model.state_dict())
+
+
+def _continued(command: str, place: str, arguments: list[str], config: Path) -> Start:
+    """Return the start from a checkpoint; write the configuration of its run to ``config``."""
+    fits = command == "fit"
+    path = StoredModel(place, (LAST, PREVIOUS, BEST) if fits else (BEST, LAST)).path
     if path.is_dir():
         remedy = "" if fits else "; glow evaluate measures an exported model"
-        raise ValueError(
-            f"{checkpoint} is an exported model; glow {command} needs a .ckpt file or a run's folder{remedy}"
-        )
-    good = good_checkpoint(path.parent) if fits and Path(checkpoint).is_dir() else None
-    path = good or path
-    content = _read_whole(path) if fits and good is None else read_checkpoint(path)
-    density_of(content)  # raises clearer errors than Lightning
+        raise ValueError(f"{place} is an exported model; glow {command} needs a .ckpt file or a run's folder{remedy}")
+    if fits and Path(place).is_dir():
+        path = good_checkpoint(path.parent) or path
+    checkpoint = read_whole(path) if fits else read_checkpoint(path)
+    density_of(checkpoint)  # raises clearer errors than Lightning
+    training, arguments = (None, arguments) if fits else take_option("--training", arguments)
     stored = known_run_config(path.parent)
-    if stored is None:
+    if stored is None:  # then the first --config is that of the run
         configs, arguments = take_options("--config", arguments)
         if not configs:
             raise UsageError(f"glow {command}: {path} has no {RUN_CONFIG} beside it; give that of its run as --config")
@@ -111,15 +117,13 @@ def start_of(command: str, arguments: list[str], scratch: Path) -> Start:
     given = given_options(arguments)
     if not fits and (limits := given.intersection(f"trainer.{name}" for name in WHOLE)):
         raise UsageError(f"glow {command}: --{min(limits)} would measure a part; limit the images with --data.limit")
-    moved = {} if training is None else {"root": training}
-    stored["data"] = stored.get("data", {}) | moved
+    stored["data"] = stored.get("data", {}) | ({} if training is None else {"root": training})
     asked = stored if fits else stored | {"trainer": {**stored.get("trainer", {}), "logger": False}}
     config.write_text(yaml.safe_dump(asked))
-    held = content.get(DATA_KEY, {})
-    data = {name: held[name] for name in DATA_ARGUMENTS if name in held}
-    data |= {name: stored["data"][name] for name in DATA_PLACES if name in stored["data"]}
+    places = {name: stored["data"][name] for name in DATA_PLACES if name in stored["data"]}
+    data = facts_of(checkpoint).get("data", {}) | places
     arguments = [f"--config={config}", f"--run_dir={path.parent}", *arguments, f"--ckpt_path={path}"]
-    return Start(arguments, str(path), False, content.get("global_step", 0), stored, data, given)
+    return Start(arguments, str(path), False, checkpoint.get("global_step", 0), stored, data, given)
 
 
 def config_of(model: ImageModel) -> dict[str, Any]:
@@ -129,11 +133,3 @@ def config_of(model: ImageModel) -> dict[str, Any]:
     """
     config = model.config | {"flow": describe_part(model.flow)}
     return config | ({"estimate_steps": 0} if model.task is not None and model.trains_flow else {})
-
-
-def _read_whole(path: Path) -> dict[str, Any]:
-    try:
-        return read_whole(path)
-    except ValueError as error:
-        earlier = f"--resume {path.parent} takes the newest good checkpoint, if there is one"
-        raise ValueError(f"{error}; {earlier}") from error
