@@ -66,10 +66,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"there is no folder {arguments.directions}; --directions is one that glow edit learn wrote to"
         )
-    sockets = bind(arguments.host, arguments.port)
+    bound = bind(arguments.host, arguments.port)
     app = create_app(limits=limits, keys=keys, hosts=hosts, batch_size=arguments.batch_size, **_served(arguments))
     print(f"page and API of {arguments.checkpoint} on {device_of(arguments)}", flush=True)
-    run_server(app, sockets, limits.body_seconds, log_format=arguments.log_format, log_level=arguments.log_level)
+    run_server(app, bound, limits.body_seconds, arguments.log_format, arguments.log_level)
 
 
 def _served(arguments: argparse.Namespace) -> dict[str, Any]:

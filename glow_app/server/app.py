@@ -16,6 +16,7 @@ from fastapi.security import HTTPBearer
 from glow_app import __version__
 from glow_app.generation import Direction
 from glow_app.models.image_model import ImageModel
+from glow_app.server.admission import Admission, Load
 from glow_app.server.decoder import Decoder
 from glow_app.server.errors import handle_errors
 from glow_app.server.gate import POLICY, Gate
@@ -55,35 +56,26 @@ def create_app(
         ValueError: If a key is invalid, see :func:`~glow_app.server.limits.checked_key`, or the reference among the
             facts is damaged.
     """
-    limits = limits or Limits()
-    metrics = Metrics(limits.queue)
+    limits, load = limits or Limits(), Load()
     # FastAPI's own documentation pages load scripts from a CDN; a redirect would follow the client's Host header.
     app = FastAPI(title="Glow", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    state = app.state
-    state.metrics, state.decoder = metrics, Decoder(limits, metrics.decode.observe)
-    state.worker = ModelWorker(model, batch_size, metrics.batches.observe, metrics.wait.observe)
-    try:
-        state.service = Service(state.worker, state.decoder, limits, directions or {}, training or {}, restorers or {})
-    except BaseException:
-        state.worker.stop(5)  # a running thread would abort the process if this error ends it
-        raise
-    metrics.model.info({"sha256": state.service.info.model})
+    metrics = app.state.metrics = Metrics(limits.queue, lambda: load.depth, lambda: load.held)
+    worker = ModelWorker(model, batch_size, metrics.batches.observe, metrics.wait.observe)
+    decoder, app.state.load = Decoder(limits, metrics.decode.observe), load
+    service = app.state.service = Service(
+        model, worker, decoder, limits, directions or {}, training or {}, restorers or {}
+    )
+    metrics.model.info({"sha256": service.info.model})
     handle_errors(app)
     app.include_router(API, dependencies=[Security(HTTPBearer(auto_error=False))] if keys else [])
     app.include_router(HEALTH)
     app.add_route("/docs", _show_docs, include_in_schema=False)
     for file in [*PAGE.iterdir(), SWAGGER / "swagger-ui-bundle.js", SWAGGER / "swagger-ui.css"]:
         app.add_route("/" if file.name == "index.html" else f"/{file.name}", _static(file), include_in_schema=False)
-    gate = state.gate = Gate(
-        limits,
-        [checked_key(key) for key in keys],
-        hosts,
-        app.openapi()["paths"],
-        metrics.answered,
-        lambda: state.worker.backlog,
-    )
-    app.add_middleware(gate.around)
-    metrics.watch(lambda: gate.depth, lambda: gate.held)
+    paths = app.openapi()["paths"]
+    posts = [path for path, methods in paths.items() if "post" in methods]
+    app.add_middleware(Admission, limits, posts, load, lambda: worker.backlog)
+    app.add_middleware(Gate, [checked_key(key) for key in keys], hosts, list(paths), metrics)  # the outer one
     return app
 
 

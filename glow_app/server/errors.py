@@ -1,9 +1,7 @@
 """API errors: a status, a code for programs and a message for people, but never the text of a foreign exception."""
 
-import asyncio
-import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -12,8 +10,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
 
 
 class ErrorDetails(BaseModel):
@@ -30,11 +26,6 @@ class ErrorAnswer(BaseModel):
     error: ErrorDetails
 
 
-# Maximum bytes of a refused body to read and discard, so that the client sees the error, and seconds to do so: fewer
-# than a stopping server waits.
-_DISCARDED, _DISCARD_SECONDS = 2**26, 0.8
-
-_EXPECTED = "Input should be "  # prefix of messages of pydantic
 _WORDS = {
     401: "The key is missing or wrong.",
     404: "There is no such direction or restorer.",
@@ -52,15 +43,18 @@ _WORDS = {
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": words} for status, words in _WORDS.items()
 }
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: ERRORS.pop(404)}  # for /v1/edit and /v1/restore only
 
 
 class ApiError(Exception):
-    """An error for the client: HTTP status, a short code for programs, a message, and seconds until a retry."""
+    """An error for the client: HTTP status, a short code for programs, a message, and headers."""
 
-    def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
+        self.status, self.code, self.message, self.headers = status, code, message, headers or {}
+
+
+class ClientLeftError(Exception):
+    """The client closed the connection before the answer."""
 
 
 def invalid(message: str) -> ApiError:
@@ -68,51 +62,36 @@ def invalid(message: str) -> ApiError:
     return ApiError(422, "invalid_request", message)
 
 
+@contextmanager
+def refused(place: str = "") -> Iterator[None]:
+    """Raise ValueErrors of our own functions, whose messages are for users, as errors of a place in the request."""
+    try:
+        yield
+    except ValueError as error:
+        raise invalid(f"{place}: {error}".removeprefix(": ")) from error
+
+
 def stopping() -> ApiError:
     """Return the error of a stopping server."""
-    return ApiError(503, "stopping", "the server is stopping; try again in 5 s", 5)
+    return ApiError(503, "stopping", "the server is stopping; try again in 5 s", {"Retry-After": "5"})
 
 
 def model_ended() -> ApiError:
     """Return the error of a server whose model thread has ended, which should never happen."""
-    return ApiError(503, "model_ended", "the model's thread has ended; start the server again", 5)
+    return ApiError(503, "model_ended", "the model's thread has ended; start the server again", {"Retry-After": "5"})
 
 
 def error_answer(error: ApiError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return the response for an error, with additional headers."""
-    headers = dict(headers or {})
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(error.retry_after)
     details = ErrorDetails(code=error.code, message=error.message, request_id=request_id)
-    return JSONResponse(ErrorAnswer(error=details).model_dump(), error.status, headers)
-
-
-async def answer_and_discard(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send an answer, then read and discard the rest of the request's body.
-
-    Closing the connection before would reset it, and most clients, which write the whole body before they read, would
-    see the reset instead of the answer.
-    """
-
-    async def send_without_end(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            message["more_body"] = True
-        await send(message)
-
-    await answer(scope, receive, send_without_end)
-    remaining = _DISCARDED
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_DISCARD_SECONDS):
-            while remaining > 0 and (message := await receive()).get("more_body", False):
-                remaining -= len(message["body"])
-    await send({"type": "http.response.body"})
+    return JSONResponse(ErrorAnswer(error=details).model_dump(), error.status, {**error.headers, **(headers or {})})
 
 
 def handle_errors(app: FastAPI) -> None:
     """Answer expected errors in the common form; :class:`~glow_app.server.gate.Gate` handles all others."""
 
-    def answer(request: Request, error: ApiError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-        return error_answer(error, request.scope["glow.request_id"], headers)
+    def answer(request: Request, error: ApiError) -> JSONResponse:
+        return error_answer(error, request.scope["glow.request_id"])
 
     @app.exception_handler(ApiError)
     async def handle_api_error(request: Request, error: ApiError) -> JSONResponse:
@@ -120,51 +99,28 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def handle_validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(request, invalid(_first_mistake(error)))
+        return answer(request, invalid(_first_mistake(error.errors())))
 
     @app.exception_handler(HTTPException)
     async def handle_http_error(request: Request, error: HTTPException) -> JSONResponse:
-        if error.status_code == 400 and error.__cause__ is not None:  # FastAPI: invalid JSON other than a syntax error
-            return answer(request, invalid(_not_json(error.__cause__)))
+        if error.status_code == 400:  # FastAPI's for JSON that is nested too deeply, or not UTF-8
+            return answer(request, invalid("the body is not JSON"))
         phrase = HTTPStatus(error.status_code).phrase
-        return answer(request, ApiError(error.status_code, phrase.lower().replace(" ", "_"), phrase), error.headers)
+        code = phrase.lower().replace(" ", "_")
+        return answer(request, ApiError(error.status_code, code, phrase, error.headers))
 
 
-def _not_json(cause: BaseException) -> str:
-    reasons = {UnicodeError: "it is not UTF-8", RecursionError: "it is nested too deeply"}
-    matching = (reason for kind, reason in reasons.items() if isinstance(cause, kind))
-    return f"the body is not JSON: {next(matching, 'a number has too many digits')}"
-
-
-def _first_mistake(error: RequestValidationError) -> str:
-    """Return place and description of the first mistake; only numbers are quoted, as strings may be huge or private."""
-    errors = error.errors()
-    first = errors[0]
-    if first["type"] == "json_invalid":
-        return f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][1] + 1}"
-    # A field with a union of types has an error for each type; those with the deepest path match what the client meant.
-    mistakes = [(_path(mistake, error.body), mistake) for mistake in errors if mistake["loc"][:2] == first["loc"][:2]]
-    deepest = max((path for path, _ in mistakes), key=len)
-    beginning, *others = dict.fromkeys(mistake["msg"] for path, mistake in mistakes if path == deepest)
-    message = ", or ".join([beginning, *(other.removeprefix(_EXPECTED).lower() for other in others)])[:200]
-    if beginning.startswith(_EXPECTED):
-        message += f", not {_kind(next(mistake['input'] for path, mistake in mistakes if path == deepest))}"
-    return f"{''.join(deepest).removeprefix('.')[:100] or 'the body'}: {message}"
-
-
-def _kind(value: Any) -> str:
-    """Return numbers, true, false and null as JSON, and the kind of any other value."""
-    kinds: dict[type, str] = {bytes: "bytes", str: "a string", list: "a list", dict: "an object"}
-    return kinds.get(type(value)) or json.dumps(value)[:20]
-
-
-def _path(error: Mapping[str, Any], body: Any) -> list[str]:
-    """Return the path to the mistake in the body, without the type names that pydantic inserts."""
-    path = []
-    for part in error["loc"][1:]:
-        is_there = part in body if isinstance(body, dict) else isinstance(body, list) and isinstance(part, int)
-        if is_there:
-            body = body[part]
-        if is_there or error["type"] == "missing":
-            path.append(f"[{part}]" if isinstance(part, int) else f".{part}")
-    return path
+def _first_mistake(mistakes: Sequence[Any]) -> str:
+    """Return place and description of the first mistake, never the value, which may be huge or private."""
+    if mistakes[0]["type"] == "json_invalid":
+        return "the body is not JSON"
+    # A field of several types has a mistake for each; the one with the longest path matches what the client meant.
+    alike = [mistake for mistake in mistakes if mistake["loc"][:2] == mistakes[0]["loc"][:2]]
+    mistake = max(alike, key=lambda mistake: len(mistake["loc"]))
+    place = ""
+    for part in mistake["loc"][1:]:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif part.isidentifier() and part not in ("int", "float", "str"):  # without the types that pydantic inserts
+            place += f".{part}"
+    return f"{place.removeprefix('.')[:100] or 'the body'}: {mistake['msg'][:200]}"

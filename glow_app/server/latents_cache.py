@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -19,23 +19,24 @@ class LatentsCache:
     """Keeps up to 16 MiB of latents of a model, for a minute after their last use."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
+        self._clock, self._lock = clock, threading.Lock()
         self._kept: dict[tuple[bytes, int | None], tuple[float, Encoded]] = {}  # least recently used first
 
-    def get(self, rows: Sequence[Row]) -> list[Encoded | None]:
-        """Return the cached latents of each row, or None."""
+    def get(self, row: Row) -> Encoded | None:
+        """Return the cached latents of a row, or None."""
         with self._lock:
-            return [self._used(_key(row)) for row in rows]
+            kept = self._kept.pop(_key(row), None)
+            if kept is None:
+                return None
+            self._kept[_key(row)] = self._clock(), kept[1]
+            return kept[1]
 
-    def put(self, rows: Sequence[Row], encoded: Sequence[Encoded]) -> None:
-        """Add the latents of rows, and drop the least recently used."""
+    def put(self, row: Row, levels: Encoded) -> None:
+        """Add the latents of a row, and drop the least recently used."""
         with self._lock:
-            for row, levels in zip(rows, encoded, strict=True):
-                # A level may be a view of a whole batch, which must not be kept alive.
-                self._kept[_key(row)] = self._clock(), tuple(level.clone() for level in levels)
-            # All images of a model have latents of the same size.
-            size = sum(_OBJECT + level.nbytes for levels in encoded[:1] for level in levels)
+            # A level may be a view of a whole batch, which must not be kept alive.
+            self._kept[_key(row)] = self._clock(), tuple(level.clone() for level in levels)
+            size = sum(_OBJECT + level.nbytes for level in levels)  # the same for all images of a model
             while len(self._kept) * size > _BYTES:
                 del self._kept[next(iter(self._kept))]
 
@@ -44,13 +45,6 @@ class LatentsCache:
         with self._lock:
             oldest = self._clock() - KEPT_SECONDS
             self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > oldest}
-
-    def _used(self, key: tuple[bytes, int | None]) -> Encoded | None:
-        kept = self._kept.pop(key, None)
-        if kept is None:
-            return None
-        self._kept[key] = self._clock(), kept[1]
-        return kept[1]
 
 
 def _key(row: Row) -> tuple[bytes, int | None]:

@@ -29,7 +29,7 @@ class Limits:
     draws: int = _bound(64, "dequantisation draws of a score")
     queue: int = _bound(64, "requests that wait or are computed")
     seconds: float = _bound(30.0, "seconds until a request is answered 504")
-    decode_seconds: int = _bound(5, "processor seconds of decoding one picture")
+    decode_seconds: int = _bound(5, "seconds of decoding one picture")
     body_seconds: float = _bound(10.0, "seconds until a request is complete")
 
     @property

@@ -4,8 +4,10 @@ import asyncio
 import base64
 import io
 import socket
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,24 +27,20 @@ from glow_app.server.run import bind, configured
 @contextmanager
 def running(app: FastAPI, head_seconds: float = 5.0) -> Iterator[httpx.Client]:
     """Yield a client of a server that runs until the end."""
-    sockets = bind("127.0.0.1", 0)
+    bound = bind("127.0.0.1", 0)
     server = uvicorn.Server(configured(app, head_seconds, log_level="warning"))
 
-    async def serve() -> None:
-        app.state.loop = asyncio.get_running_loop()
-        await server.serve(sockets)
-        await app.state.decoder.close()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([bound])), daemon=True)
     thread.start()
     while not server.started:
         assert thread.is_alive()
         time.sleep(0.01)
-    port = sockets[0].getsockname()[1]
+    port = bound.getsockname()[1]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         yield client
     server.should_exit = True
     thread.join(timeout=20)
+    app.state.service.close()
     assert not thread.is_alive()
 
 
@@ -66,6 +64,45 @@ def from_base64(text: str) -> Tensor:
     with Image.open(io.BytesIO(base64.b64decode(text))) as picture:
         array = np.asarray(picture)
     return torch.from_numpy(array.copy()).reshape(*array.shape[:2], -1).permute(2, 0, 1)
+
+
+def png(width: int, height: int, data: bytes | None = None, more: bytes = b"") -> bytes:
+    """Return a grey PNG that declares a size, with any data."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    if data is None:
+        data = bytes((width + 1) * height)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + more + chunk(b"IDAT", zlib.compress(data, 9)) + chunk(b"IEND", b"")
+
+
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """Return a picture as a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def text_bomb() -> bytes:
+    """Return a PNG whose comment inflates to 100 MB."""
+    content = b"zTXtComment\x00\x00" + zlib.compress(bytes(100 * 2**20), 9)
+    return png(8, 8, more=struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content)))
+
+
+def scans(image: Image.Image, number: int) -> bytes:
+    """Return a progressive JPEG that goes over its pixels so many times more than it needs to."""
+    content = saved(image, "JPEG", progressive=True)
+    first, second = (content.find(b"\xff\xda", start) for start in (0, content.find(b"\xff\xda") + 2))
+    return content[:second] + content[first:second] * number + content[second:]
+
+
+def upside(image: Image.Image) -> bytes:
+    """Return a PNG to be turned by a quarter, clockwise."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return saved(image, "PNG", exif=exif)
 
 
 def error_of(response: httpx.Response) -> dict[str, Any]:

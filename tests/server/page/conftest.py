@@ -22,7 +22,7 @@ from glow_app.models.generation_settings import GenerationSettings
 from glow_app.models.image_model import ImageModel
 from glow_app.pictures.images import png_bytes, to_pil
 from glow_app.server import Limits, create_app
-from glow_app.server.calls import Call, Turn
+from glow_app.server.worker import Call, Turn
 from glow_app.storage.pretrained import REFERENCE_KEY
 from glow_app.tasks import Colourise, Denoise, Fill, Upscale
 
@@ -48,14 +48,14 @@ class Site:
         done = threading.Event()
         begun = threading.Event()
 
-        def work(_: ImageModel, rows: list[Any], size: int) -> list[Any]:
+        def work(_: ImageModel, rows: list[Any]) -> list[Any]:
             begun.set()
             done.wait(60)
-            self.app.state.gate.depth -= jobs
+            self.app.state.load.depth -= jobs
             return rows
 
-        self.app.state.gate.depth += jobs
-        self.app.state.service.worker.submit(Call(work, [None], Turn()))
+        self.app.state.load.depth += jobs
+        self.app.state.service.worker.submit(Call(work, self.model, [None], Turn()))
         assert begun.wait(20)
         try:
             yield done
@@ -65,10 +65,10 @@ class Site:
     def expect_depth(self, page: Page, depth: int) -> None:
         """Wait until so many jobs wait or run."""
         for _ in range(200):
-            if self.app.state.gate.depth == depth:
+            if self.app.state.load.depth == depth:
                 return
             page.wait_for_timeout(50)
-        assert self.app.state.gate.depth == depth
+        assert self.app.state.load.depth == depth
 
 
 @contextmanager
