@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
         num_frames = len(frames)
     else:
         is_arc = arguments.spherical is not False
-        frames = interpolate(model, images, num_frames, labels, spherical=is_arc, doing="interpolating")
+        frames = interpolate(model, images, num_frames, labels, spherical=is_arc)
         way = "arc" if is_arc else "line"
     output.parent.mkdir(parents=True, exist_ok=True)
     played = seconds

@@ -12,7 +12,6 @@ from glow_app.models.image_model import ImageModel
 from glow_app.nn.precision import widen
 from glow_app.pictures.image_batch import Images
 from glow_app.pictures.inputs import Pictures, as_images
-from glow_app.progress import tracked
 
 
 @torch.no_grad()
@@ -83,7 +82,6 @@ def interpolate(
     *,
     spherical: bool = True,
     batch_size: int = 16,
-    doing: str | None = None,
 ) -> Images:
     """Interpolate from the first image through all others to the last; see :func:`blend`.
 
@@ -94,7 +92,6 @@ def interpolate(
         labels: As for :func:`blend`.
         spherical: As for :func:`blend`.
         batch_size: As for :func:`blend`.
-        doing: Description for a progress bar of pairs; none if omitted.
     Shape:
         uint8, ((K - 1) * (num_frames - 1) + 1, C, H, W).
     """
@@ -105,9 +102,8 @@ def interpolate(
     if len(images) < 2:
         raise ValueError(f"got {pluralise(len(images), 'image')} to interpolate; expected at least 2")
     weights = torch.linspace(0, 1, num_frames)[:, None].expand(-1, len(model.flow.latent_shapes))
-    starts = range(len(images) - 1)
     parts: list[Tensor] = []
-    for start in starts if doing is None else tracked(starts, len(starts), doing):
+    for start in range(len(images) - 1):
         pair = slice(start, start + 2)
         chosen = None if labels is None else labels[pair]
         frames = blend(model, images[pair], weights, chosen, spherical=spherical, batch_size=batch_size)

@@ -37,8 +37,6 @@ def learn_directions(
         model: The model.
         batches: Images, uint8 (B, C, H, W); their attributes, (B, A), 0 and 1 or real; and their labels, or None.
         names: Names of the A attributes.
-    Returns:
-        The directions by name; a strength of 1 raises the attribute by 1.
     Raises:
         ValueError: If the attributes have another shape, or one is not finite, the same in all images, or a linear
             combination of others.
@@ -54,10 +52,7 @@ def learn_directions(
     calibration = Calibration()
     for images, attributes, labels in batches:
         if attributes.shape != (len(images), len(names)) or not attributes.isfinite().all():
-            raise ValueError(
-                f"attributes are {tuple(attributes.shape)} for {len(images)} images and {len(names)} names; expected "
-                "(B, A), finite numbers"
-            )
+            raise ValueError(f"attributes are {tuple(attributes.shape)}; expected finite ({len(images)}, {len(names)})")
         attributes = attributes.float()
         is_binary &= ((attributes == 0) | (attributes == 1)).all(0)
         design = _design(attributes)
@@ -104,16 +99,15 @@ def _check_moments(moments: Tensor, names: Sequence[str]) -> None:
 def _warn_if_useless(name: str, direction: Direction, num_with: int | None) -> None:
     """Warn of an unreliable direction; ``num_with`` images have the attribute, or None if it is not binary."""
     count = direction.num_images
-    counts = pluralise(count if num_with is None else num_with, "image")
-    counts += "" if num_with is None else f" with it and {count - num_with} without"
-    fewest = count if num_with is None else min(num_with, count - num_with)
+    counts, fewest = pluralise(count, "image"), count
+    if num_with is not None:
+        counts = f"{pluralise(num_with, 'image')} with it and {count - num_with} without"
+        fewest = min(num_with, count - num_with)
+    problem = f"is learnt from {counts}: too few to tell it from what else these share; use 100" if fewest < FEW else ""
     if max(float(level.abs().max()) for level in direction.levels) < NOTHING:
-        warnings.warn(f"direction {name} changes nothing: its {counts} are the same to the model", stacklevel=3)
-    elif fewest < FEW:
-        warnings.warn(
-            f"direction {name} is learnt from {counts}: too few to tell it from what else these share; use 100",
-            stacklevel=3,
-        )
+        problem = f"changes nothing: its {counts} are the same to the model"
+    if problem:
+        warnings.warn(f"direction {name} {problem}", stacklevel=3)
 
 
 @torch.no_grad()

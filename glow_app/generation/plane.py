@@ -41,7 +41,12 @@ def samples_picture(model: PlaneModel, points: Tensor, seed: int = 0) -> Image.I
     frame = _frame(points)
     with loose_solves(TOLERANCE):
         samples = model.sample(len(points), seed=seed).cpu()
-    return _row([_heat_map(_histogram(panel, *frame)) for panel in (points, samples)])
+    panels = []
+    for panel in (points, samples):
+        (rows, columns), _ = _pixels(panel, *frame)
+        counts, _, _ = np.histogram2d(rows, columns, SIDE // BIN, ((0, SIDE), (0, SIDE)))
+        panels.append(_heat_map(np.kron(counts, np.ones((BIN, BIN)))))
+    return _row(panels)
 
 
 @torch.no_grad()
@@ -55,7 +60,10 @@ def flow_picture(model: PlaneModel, num_points: int = 20_000, seed: int = 0) -> 
             points = step(points)[0]
             stages[len(stages) - (not is_stage) :] = [points.flatten(1)]
     shown = np.linspace(0, len(stages) - 1, min(PANELS, len(stages))).round().astype(int)
-    colours = _colours_of(noise)
+    # A hue by direction, paler towards the centre.
+    angle, strength = torch.atan2(noise[:, 1], noise[:, 0]) / (2 * np.pi) % 1, (noise.norm(dim=1) / 2).clamp(0, 1)
+    hues = zip(angle.tolist(), strength.tolist(), strict=True)
+    colours = 255 * np.array([colorsys.hsv_to_rgb(hue, saturation, 1.0) for hue, saturation in hues])
     return _row([_dots(stages[index].cpu(), colours) for index in shown])
 
 
@@ -87,24 +95,11 @@ def _pixels(points: Tensor, centre: Tensor, radius: Tensor) -> tuple[np.ndarray,
     return torch.stack([SIDE - 1 - rows, columns]).numpy(), inside.numpy()
 
 
-def _histogram(points: Tensor, centre: Tensor, radius: Tensor) -> np.ndarray:
-    (rows, columns), _ = _pixels(points, centre, radius)
-    counts, _, _ = np.histogram2d(rows, columns, SIDE // BIN, ((0, SIDE), (0, SIDE)))
-    return np.kron(counts, np.ones((BIN, BIN)))
-
-
 def _heat_map(values: np.ndarray) -> Image.Image:
     top = np.quantile(values, 0.999) or 1.0  # a single bright pixel would leave the rest dark
     level = np.clip(values / top, 0, 1) * (len(COLOURS) - 1)
     channels = [np.interp(level, np.arange(len(COLOURS)), COLOURS[:, channel]) for channel in range(3)]
     return Image.fromarray(np.stack(channels, -1).astype(np.uint8))
-
-
-def _colours_of(noise: Tensor) -> np.ndarray:
-    """Return the colour of each point, (N, 3), 0 to 255: a hue by direction, paler towards the centre."""
-    angle = torch.atan2(noise[:, 1], noise[:, 0]).numpy() / (2 * np.pi) % 1
-    strength = (noise.norm(dim=1) / 2).clamp(0, 1).numpy()
-    return 255 * np.array([colorsys.hsv_to_rgb(a, s, 1.0) for a, s in zip(angle, strength, strict=True)])
 
 
 def _dots(points: Tensor, colours: np.ndarray) -> Image.Image:

@@ -42,11 +42,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: ImageModel, 
 
 
 def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor], Any, str]:
-    """Return the tensors, the facts and the model's hash that :func:`write_tensors` wrote.
-
-    Raises:
-        ValueError: If the file is damaged or of another kind; the message ends with ``remedy``.
-    """
+    """Return the tensors, the facts and the model's hash of a file; errors end with ``remedy``."""
     noun = NOUNS[kind].removeprefix("a ")
     try:
         content = read_content(path)
@@ -58,11 +54,7 @@ def read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor],
 
 
 def read_content(path: Path) -> Content:
-    """Return the metadata of a safetensors file, without its tensors.
-
-    Raises:
-        ValueError: If it is damaged or another kind of file.
-    """
+    """Return the metadata of a safetensors file; raise ValueError if it is damaged or another kind of file."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -78,8 +70,7 @@ class Latents:
     """Whitened latents of N images.
 
     Args:
-        levels: A tensor (N, C_l, H_l, W_l) per level, finest first. As bin centres are encoded, their norms are below
-            those of N(0, I), the distribution of the latents of dequantised images under a perfect model.
+        levels: A tensor (N, C_l, H_l, W_l) per level, finest first; as bin centres are encoded, shorter than N(0, I).
         names: Names of the images.
         labels: Classes, (N,), int64, for a class-conditional model; else None.
     """

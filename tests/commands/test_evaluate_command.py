@@ -49,6 +49,7 @@ def test_all_figures_and_what_defines_them(trained: Path, tmp_path: Path, glow: 
     extract = load_features()
     real = extract(torch.from_numpy(held_out.images))
     _, drawn = draw_samples(model, 40, extract, temperature=0.8, seed=3, batch_size=20)
+    assert drawn is not None
     expected = compare(real, drawn, 3)
     compared = found["comparisons"]["drawn"]
     assert compared["fid"] == pytest.approx(expected.fid, rel=1e-3)

@@ -91,7 +91,7 @@ def test_what_cannot_be_learnt(model: ImageModel) -> None:
     twice = (torch.arange(8) % 2)[:, None].float().expand(-1, 2)
     with pytest.raises(ValueError, match="a, b follow from each other"):
         learn(model, images, twice, "a", "b")
-    with pytest.raises(ValueError, match=r"attributes are \(4, 2\) for 4 images and 1 names"):
+    with pytest.raises(ValueError, match=r"attributes are \(4, 2\); expected finite \(4, 1\)"):
         learn(model, images, twice, "a")
 
 
