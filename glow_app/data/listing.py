@@ -91,7 +91,10 @@ def list_images(root: Path) -> FolderListing:
     if not files:
         examples = "png, jpg, webp, gif, bmp, tif"
         others = f"; it contains {kinds}, which are not supported; {remedy}" if unsupported else ""
-        raise ValueError(f"no image files in {root}; expected files such as {examples} in it or its subfolders{others}")
+        raise ValueError(
+            f"no image files in {root}; expected files such as {examples} in it or its subfolders{others} (Parquet, "
+            "tar and Arrow files are read by --data.source datasets)"
+        )
     if unsupported:
         warnings.warn(f"{root} also contains images of unsupported formats: {kinds}; {remedy}", stacklevel=2)
     return FolderListing(root, files)

@@ -99,3 +99,18 @@ def test_training_on_the_source_of_faces(glow: Glow, tiny_run: list[str]) -> Non
     assert glow("fit", "--run_dir", "run", *options).code == 0
     result = glow("test", "--checkpoint", "run")
     assert "(faces, test split, 4 images of 8x8" in result.output
+
+
+def test_training_on_a_folder_of_hugging_face_datasets(
+    glow: Glow, refused: Callable[..., str], tiny_run: list[str]
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 10, 12), dtype=np.uint8)
+    columns = {"image": [Image.fromarray(one) for one in pixels], "label": [row % 2 for row in range(80)]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    datasets.Dataset.from_dict(columns, features=features).save_to_disk("mine")
+    options = [*tiny_run, "--data.batch_size=16", "--data.source=datasets", "--data.num_workers=1"]
+    assert glow("fit", "--run_dir", "run", *options, "--data.root=mine").code == 0
+    assert glow("fit", "--resume", "run", "--trainer.max_epochs=3").code == 0
+    assert "(datasets, test split, 8 images of 8x8" in glow("test", "--checkpoint", "run").output
+    assert "nowhere is not a folder" in refused("fit", "--run_dir", "other", *options, "--data.root=nowhere")

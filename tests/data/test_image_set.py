@@ -17,16 +17,6 @@ def values(images: torch.Tensor) -> list[int]:
     return images[:, 0, 0, 0].tolist()
 
 
-def test_one_item() -> None:
-    image, label = numbered()[4]
-    assert image.dtype == torch.uint8
-    assert image.shape == (3, 2, 4)
-    assert (image == 4).all()
-    assert label.dtype == torch.int64
-    assert label.shape == ()
-    assert label == 1
-
-
 def test_subset_of_subset_keeps_order_and_storage() -> None:
     whole = numbered()
     part = whole.subset([7, 3, 5]).subset([2, 0])
